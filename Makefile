@@ -1,0 +1,79 @@
+# Every target sets up what it needs on a machine with Python 3.11 and make, and is quick the second time.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+ENV_STAMP := $(VENV)/.requirements-installed
+PYTEST := $(BIN)/python -m pytest
+LOCK_GROUPS := airflow postgres spark cluster cluster-tensorflow embedder local-cloud cli dev
+UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-header
+
+export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins:$(CURDIR)/spark_jobs
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup demo test test-fast lint up down deliver run backfill publish lock bench clean
+
+help: ## Shows the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(ENV_STAMP): requirements/all.txt requirements/uv.txt Makefile
+	@echo "==> Environment: $(VENV) from requirements/all.txt (once, and again when the lock changes)"
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed: set PYTHON=<a Python 3.11>.")'
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	. bootstrap/package_index.sh
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements/all.txt
+	touch $@
+
+setup: $(ENV_STAMP) ## Makes the environment every other target uses
+
+demo: setup ## The main job: local cloud, real Airflow, drawn or DATA=folder images over DAYS=3 dates [KEEP=1]
+	@$(BIN)/python -m fruit_cli demo $(if $(DATA),--data "$(DATA)") $(if $(DAYS),--days "$(DAYS)") $(if $(KEEP),--keep)
+
+test: setup ## Every check: lint, types, unit, Spark, DAG, end to end
+	@bash tests/run_all.sh
+
+test-fast: setup ## The checks that need neither Spark nor Airflow
+	@$(PYTEST) -m "not spark and not airflow and not e2e"
+
+lint: setup ## Formatting, lint, import boundaries, types, shell scripts
+	@bash tests/run_lint.sh
+
+up: setup ## Local cloud and the Airflow UI, in the background
+	@$(BIN)/python -m fruit_cli up
+
+down: ## Stops what `make up` started
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m fruit_cli down; else echo "Nothing is up: there is no $(VENV) yet."; fi
+
+deliver: setup ## Uploads DIR=folder of categories as the image batch of DATE=yyyy-mm-dd
+	@$(BIN)/python -m fruit_cli deliver --directory "$(DIR)" --date "$(DATE)"
+
+run: setup ## Runs the DAG for DATE=yyyy-mm-dd on whatever is up, and follows it
+	@$(BIN)/python -m fruit_cli run --date "$(DATE)" $(if $(CATEGORIES),--categories "$(CATEGORIES)")
+
+backfill: setup ## Runs the DAG for FROM= TO= [CATEGORIES=a,b] on whatever is up, and follows it
+	@$(BIN)/python -m fruit_cli backfill --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)")
+
+publish: setup ## Jobs, library zip, bootstrap action and embedder to code/<release>/ of the lake
+	@$(BIN)/python -m fruit_cli publish $(if $(WHEELHOUSE),--with-wheelhouse) $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+# `all` is resolved first; every other group is then resolved within its pins.
+lock: setup ## Compiles requirements/*.txt from pyproject.toml [UPGRADE=1]
+	@. bootstrap/package_index.sh
+	$(UV_COMPILE) $(if $(UPGRADE),--upgrade) --group all -o requirements/all.txt
+	for group in $(LOCK_GROUPS); do
+	  $(UV_COMPILE) --constraint requirements/all.txt --group $$group -o requirements/$$group.txt
+	done
+	echo uv | $(UV_COMPILE) --constraint requirements/all.txt - -o requirements/uv.txt
+	echo "==> requirements/ is compiled"
+
+bench: setup ## The benchmarks, side by side in one run [SIZE=small] [DATA=folder]
+	@$(BIN)/python -m benchmarks $(if $(SIZE),--size "$(SIZE)") $(if $(DATA),--data "$(DATA)")
+
+clean: ## Removes .local/ and the environments
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m fruit_cli down || true; fi
+	rm -rf .local $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,14 @@
+"""Quick checks first: a mistake shows in seconds, before Spark, Airflow and the whole product start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import pytest
+
+_SLOWER: Final = ("spark", "airflow", "e2e")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: max((_SLOWER.index(name) + 1 for name in _SLOWER if item.get_closest_marker(name)), default=0))
