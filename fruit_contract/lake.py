@@ -1,0 +1,206 @@
+"""Where everything lies in the lake. The only module that knows how a lake key or URI is built.
+
+Keys are byte-exact: no Unicode normalisation, no case folding. Partition values are strings, escaped the way Spark
+(and Hive) escape them in a path, so that a table written by Spark is found again by any reader.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+DEFAULT_BUCKET: Final = "fruits-lake"
+
+RAW: Final = "raw"
+FEATURES: Final = "features"
+REJECTED: Final = "rejected"
+MOMENTS: Final = "moments"
+PCA: Final = "pca"
+PROJECTIONS: Final = "projections"
+LEDGER: Final = "ledger"
+RUNS: Final = "runs"
+REPORTS: Final = "reports"
+CODE: Final = "code"
+LOGS: Final = "logs"
+
+SUCCESS_MARKER: Final = "_SUCCESS"
+MANIFEST: Final = "_manifest.csv"
+CURRENT_PCA_KEY: Final = f"{PCA}/current.json"
+CURRENT_RELEASE_KEY: Final = f"{CODE}/current.json"
+
+# The characters Hive and Spark escape as %XX in a partition value (Spark: ExternalCatalogUtils.charToEscape).
+_ESCAPED_IN_PARTITION: Final = frozenset([chr(code) for code in range(1, 0x20)] + list("\"#%'*/:=?\\\x7f{[]^"))
+_NO_PARTITION: Final = frozenset("\x00\n\r")
+_HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
+_ISO_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_NOT_SAFE_IN_RUN_KEY: Final = re.compile(r"[^A-Za-z0-9._=-]")
+
+
+class LakeNameError(ValueError):
+    """A date, category or key that can't be a place in the lake. The message names it and says why."""
+
+
+@dataclass(frozen=True)
+class ImageKey:
+    """The parts of an image's key, `raw/ingest_date=<ingest_date>/<category>/<file_name>`.
+
+    `file_name` may hold slashes: everything below a category folder belongs to that category.
+    """
+
+    ingest_date: str
+    category: str
+    file_name: str
+
+    def __str__(self) -> str:
+        return f"{raw_prefix(self.ingest_date)}{self.category}/{self.file_name}"
+
+
+def parse_ingest_date(text: str) -> str:
+    """Returns `text` if it is a real calendar day written yyyy-mm-dd; raises LakeNameError otherwise."""
+    if _ISO_DATE.fullmatch(text):
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            pass
+        else:
+            return text
+    raise LakeNameError(f"'{text}' is not an ingest date: write a calendar day as yyyy-mm-dd, for example 2026-11-22.")
+
+
+def check_category(category: str) -> str:
+    """Returns `category` if it can be a folder of images and a partition value; raises LakeNameError otherwise."""
+    reason = None
+    if not category:
+        reason = "it is empty"
+    elif category.startswith((".", "_")):
+        reason = "names that begin with '.' or '_' are not images"
+    elif "/" in category:
+        reason = "it holds a '/'"
+    elif not _NO_PARTITION.isdisjoint(category):
+        reason = "it holds a line break or a NUL"
+    if reason:
+        raise LakeNameError(f"'{category}' is not a category: {reason}.")
+    return category
+
+
+def date_prefix(table: str, ingest_date: str) -> str:
+    """`<table>/ingest_date=<day>/`, for features, rejected, moments, ledger, raw and reports."""
+    return f"{table}/ingest_date={ingest_date}/"
+
+
+def raw_prefix(ingest_date: str) -> str:
+    return date_prefix(RAW, ingest_date)
+
+
+def success_marker_key(ingest_date: str) -> str:
+    """The key that is written last: an image batch is complete when it is there."""
+    return f"{raw_prefix(ingest_date)}{SUCCESS_MARKER}"
+
+
+def image_key(ingest_date: str, category: str, file_name: str) -> str:
+    return str(ImageKey(ingest_date, category, file_name))
+
+
+def parse_image_key(key: str) -> ImageKey | None:
+    """The parts of an image's key, or None if the key is not an image's.
+
+    Not images: folder placeholders (a key that ends in '/'), names that begin with '.' or '_' at any level
+    below the date (markers, manifests, temporary files), files that lie in no category folder, and categories with a line break.
+    """
+    head, _, rest = key.partition("/")
+    if head != RAW or key.endswith("/"):
+        return None
+    day, _, rest = rest.partition("/")
+    name, _, ingest_date = day.partition("=")
+    if name != "ingest_date" or not _ISO_DATE.fullmatch(ingest_date):
+        return None
+    category, _, file_name = rest.partition("/")
+    if not category or not file_name:
+        return None
+    if any(part.startswith((".", "_")) for part in rest.split("/")) or not _NO_PARTITION.isdisjoint(category):
+        return None
+    return ImageKey(ingest_date, category, file_name)
+
+
+def escape_partition_value(value: str) -> str:
+    """`value` as Spark writes it in a partition folder's name: `Äpfel 50%` becomes `Äpfel 50%25`."""
+    if not value:
+        return _HIVE_NULL
+    return "".join(f"%{ord(character):02X}" if character in _ESCAPED_IN_PARTITION else character for character in value)
+
+
+def unescape_partition_value(escaped: str) -> str:
+    """The reverse of `escape_partition_value`."""
+    return re.sub(r"%([0-9A-Fa-f]{2})", lambda match: chr(int(match.group(1), 16)), escaped)
+
+
+def partition_prefix(table: str, ingest_date: str, category: str) -> str:
+    """`<table>/ingest_date=<day>/category=<escaped>/`, for features."""
+    return f"{date_prefix(table, ingest_date)}category={escape_partition_value(category)}/"
+
+
+def pca_prefix(version: str) -> str:
+    return f"{PCA}/version={version}/"
+
+
+def pca_provenance_key(version: str) -> str:
+    """Where a PCA version comes from: images, dates, target, release."""
+    return f"{pca_prefix(version)}provenance.json"
+
+
+def projections_prefix(version: str) -> str:
+    return f"{PROJECTIONS}/pca_version={version}/"
+
+
+def projections_partition_prefix(version: str, ingest_date: str, category: str) -> str:
+    return f"{projections_prefix(version)}ingest_date={ingest_date}/category={escape_partition_value(category)}/"
+
+
+def partition_values(key: str) -> dict[str, str]:
+    """The `name=value` folders of a key, unescaped: {'ingest_date': '2026-11-22', 'category': 'Kiwi'}."""
+    pairs = (part.partition("=") for part in key.split("/")[:-1] if "=" in part)
+    return {name: unescape_partition_value(value) for name, _, value in pairs}
+
+
+def safe_run_id(run_id: str) -> str:
+    """Airflow's run id made safe for a key: every other character than A-Z a-z 0-9 . _ = - becomes '_'."""
+    return _NOT_SAFE_IN_RUN_KEY.sub("_", run_id) or "_"
+
+
+def run_key(run_id: str) -> str:
+    """What one run did."""
+    return f"{RUNS}/{safe_run_id(run_id)}.json"
+
+
+def step_summary_key(run_id: str, step: str) -> str:
+    """What one step of a run reports about itself; gathered into `run_key` at the end of the run."""
+    return f"{RUNS}/_steps/{safe_run_id(run_id)}/{step}.json"
+
+
+def step_logs_prefix(cluster_id: str, step_id: str) -> str:
+    """Where EMR puts a step's stdout.gz, stderr.gz and controller.gz."""
+    return f"{LOGS}/{cluster_id}/steps/{step_id}/"
+
+
+def report_prefix(ingest_date: str) -> str:
+    return date_prefix(REPORTS, ingest_date)
+
+
+def release_prefix(release: str) -> str:
+    return f"{CODE}/{release}/"
+
+
+def uri(bucket: str, key: str) -> str:
+    """The full address of a key (or prefix), `s3://<bucket>/<key>`."""
+    return f"s3://{bucket}/{key}"
+
+
+def split_uri(address: str) -> tuple[str, str]:
+    """`s3://bucket/key` as (bucket, key). Raises LakeNameError for anything else."""
+    scheme, separator, rest = address.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not separator or not bucket:
+        raise LakeNameError(f"'{address}' is not an S3 address: write s3://<bucket>/<key>.")
+    return bucket, key
