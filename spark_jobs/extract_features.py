@@ -1,0 +1,45 @@
+"""Step 1: turns the new images of some ingest dates into feature vectors. See fruit_features/extraction.py."""
+
+from __future__ import annotations
+
+import argparse
+
+from fruit_contract import lake, release
+from fruit_features import object_store
+from fruit_features.extraction import ExtractionRequest, extract_features
+from fruit_features.spark_session import start_session
+
+
+def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lake-bucket", required=True)
+    parser.add_argument("--release", required=True, help="the code release whose embedder is used")
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument("--ingest-date", required=True, action="append", type=lake.parse_ingest_date, help="may be given more than once")
+    parser.add_argument(
+        "--category", action="append", default=[], type=lake.check_category, help="only this one; may be given more than once"
+    )
+    parser.add_argument("--engine", choices=release.ENGINES, default=release.DEFAULT_ENGINE)
+    arguments = parser.parse_args(argv)
+    return ExtractionRequest(
+        bucket=arguments.lake_bucket,
+        release_id=arguments.release,
+        run_id=arguments.run_id,
+        ingest_dates=tuple(dict.fromkeys(arguments.ingest_date)),
+        categories=tuple(dict.fromkeys(arguments.category)),
+        engine=arguments.engine,
+    )
+
+
+def main() -> None:
+    request = parse_request()
+    spark = start_session(release.EXTRACT_FEATURES_STEP)
+    try:
+        summary = extract_features(spark, request)
+        object_store.write_json(request.bucket, lake.step_summary_key(request.run_id, release.EXTRACT_FEATURES_STEP), summary)
+    finally:
+        spark.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Vectors between numpy and Arrow list columns by their buffers, without a Python object a number (and without pandas)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def to_list_array(vectors: Sequence[NDArray[np.float32] | None]) -> pa.ListArray:
+    """A list<float32> array with one entry a vector; None becomes null."""
+    present = np.array([vector is not None for vector in vectors], dtype=bool)
+    lengths = np.array([0 if vector is None else len(vector) for vector in vectors], dtype=np.int64)
+    offsets = np.zeros(len(vectors) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    kept = [vector for vector in vectors if vector is not None]
+    flat = np.ascontiguousarray(np.concatenate(kept), dtype=np.float32) if kept else np.empty(0, np.float32)
+    values = pa.Array.from_buffers(pa.float32(), len(flat), [None, pa.py_buffer(flat)])
+    validity = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
+    return pa.Array.from_buffers(pa.list_(pa.float32()), len(vectors), [validity, pa.py_buffer(offsets)], children=[values])
+
+
+def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
+    """A list<float32> column without nulls as float32[n, width], read-only where Arrow's buffer could be shared.
+
+    Raises ValueError if a vector has another length.
+    """
+    values = column.flatten()
+    if len(values) != len(column) * width or column.null_count:
+        raise ValueError(f"{len(column)} vectors hold {len(values)} numbers, expected {width} each.")
+    buffer = values.buffers()[1]
+    flat = np.frombuffer(buffer, dtype=np.float32, count=len(values), offset=values.offset * 4) if buffer else np.empty(0, np.float32)
+    return flat.reshape(len(column), width)

@@ -1,0 +1,56 @@
+"""The published embedder, as a worker loads it: one manifest, one model file, both checked; once per process."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+
+from fruit_contract import lake, release
+from fruit_features import object_store
+from fruit_features.engines import Engine, engine_file, load_engine
+from fruit_features.preprocessing import PREPROCESSING_VERSION
+
+
+class EmbedderArtefactError(RuntimeError):
+    """The release's embedder can't be used. The message says why and what to publish."""
+
+
+@dataclass(frozen=True)
+class EmbedderArtefact:
+    """Where one engine's model lies, and the identity of the features it gives."""
+
+    bucket: str
+    release_id: str
+    embedder_id: str
+    engine: str
+    model_key: str
+    model_sha256: str
+
+
+def find_embedder(bucket: str, release_id: str, engine: str) -> EmbedderArtefact:
+    """Reads the release's embedder manifest. Raises EmbedderArtefactError if it does not fit this code."""
+    prefix = lake.release_prefix(release_id) + release.EMBEDDER
+    manifest = object_store.read_json(bucket, prefix + release.EMBEDDER_MANIFEST)
+    if manifest["preprocessing_version"] != PREPROCESSING_VERSION:
+        raise EmbedderArtefactError(
+            f"Release {release_id} holds an embedder for preprocessing version {manifest['preprocessing_version']}, "
+            f"its jobs do version {PREPROCESSING_VERSION}: run `make publish`."
+        )
+    file = engine_file(engine)
+    if file not in manifest["files"]:
+        raise EmbedderArtefactError(f"Release {release_id} holds no {file}, which engine '{engine}' needs: run `make publish`.")
+    return EmbedderArtefact(bucket, release_id, manifest["embedder_id"], engine, prefix + file, manifest["files"][file])
+
+
+@cache
+def load_embedder(artefact: EmbedderArtefact) -> Engine:
+    """The engine, loaded on first use in a process and kept: a session costs as much as a hundred images."""
+    model = object_store.read_object(artefact.bucket, artefact.model_key)
+    found = hashlib.sha256(model).hexdigest()
+    if found != artefact.model_sha256:
+        raise EmbedderArtefactError(
+            f"s3://{artefact.bucket}/{artefact.model_key} has SHA-256 {found}, its manifest says {artefact.model_sha256}: "
+            "the artefact was changed after it was published. Run `make publish` again."
+        )
+    return load_engine(artefact.engine, model)

@@ -1,0 +1,81 @@
+"""What runs the network: ONNX Runtime (the default), or TensorFlow as the reference. Both from the published artefact alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fruit_contract import release
+from fruit_contract.tables import N_FEATURES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Engine(Protocol):
+    """Turns images into feature vectors."""
+
+    def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32[n, 224, 224, 3] in [-1, 1] to float32[n, 1280]."""
+        ...
+
+
+class UnknownEngineError(ValueError):
+    """An engine name that is none of `fruit_contract.release.ENGINES`."""
+
+
+def engine_file(engine: str) -> str:
+    """The file of the embedder artefact that `engine` loads."""
+    files = {"onnxruntime": release.ONNX_MODEL, "tensorflow": release.TENSORFLOW_GRAPH}
+    try:
+        return files[engine]
+    except KeyError:
+        raise UnknownEngineError(f"Engine '{engine}' is unknown: choose one of {', '.join(release.ENGINES)}.") from None
+
+
+def load_engine(engine: str, model: bytes, *, n_threads: int = 1) -> Engine:
+    """The engine over the content of its `engine_file`. One thread each by default: Spark runs a worker a core."""
+    engine_file(engine)
+    if engine == "tensorflow":
+        return _TensorFlowEngine(model, n_threads)
+    return _OnnxRuntimeEngine(model, n_threads)
+
+
+class _OnnxRuntimeEngine:
+    def __init__(self, model: bytes, n_threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = n_threads
+        options.inter_op_num_threads = 1
+        # Spinning threads would take the core from the worker that decodes.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        (features,) = self._session.run(["features"], {"images": images})
+        return _checked(features, len(images))
+
+
+class _TensorFlowEngine:
+    def __init__(self, graph: bytes, n_threads: int) -> None:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(n_threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        definition = tf.compat.v1.GraphDef()
+        definition.ParseFromString(graph)
+        wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(definition, name=""), [])
+        self._embed = wrapped.prune("images:0", "features:0")
+        self._tensor = tf.constant
+
+    def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _checked(self._embed(self._tensor(images)).numpy(), len(images))
+
+
+def _checked(features: object, n_images: int) -> NDArray[np.float32]:
+    array = np.asarray(features, dtype=np.float32)
+    if array.shape != (n_images, N_FEATURES):
+        raise ValueError(f"The embedder gave {array.shape} for {n_images} images, expected ({n_images}, {N_FEATURES}): publish it again.")
+    return array

@@ -1,0 +1,131 @@
+"""The inner loop of a task: fetched bytes in, Arrow record batches out. Knows no S3, no Spark and not which engine runs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from fruit_contract import tables
+from fruit_contract.lake import parse_image_key
+from fruit_features.arrow_vectors import to_list_array
+from fruit_features.preprocessing import IMAGE_SIDE, UnreadableImageError, decode_image, network_input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from fruit_features.engines import Engine
+    from fruit_features.image_fetch import FetchedImage
+
+INFERENCE_BATCH: Final = 32
+# Rows of one Arrow batch: bounds what a worker holds, 512 x 5 KB of features.
+ROWS_PER_RECORD_BATCH: Final = 512
+
+# What a task yields for every image it was given, whatever became of it.
+RESULT_SCHEMA: Final = pa.schema(
+    [
+        pa.field(tables.IMAGE_KEY, pa.string(), nullable=False),
+        pa.field(tables.INGEST_DATE, pa.string(), nullable=False),
+        pa.field(tables.CATEGORY, pa.string(), nullable=False),
+        pa.field(tables.ETAG, pa.string(), nullable=False),
+        pa.field(tables.SIZE_BYTES, pa.int64(), nullable=False),
+        pa.field(tables.CONTENT_SHA256, pa.string()),
+        pa.field(tables.WIDTH, pa.int32()),
+        pa.field(tables.HEIGHT, pa.int32()),
+        pa.field(tables.EMBEDDER_ID, pa.string(), nullable=False),
+        pa.field(tables.STATUS, pa.string(), nullable=False),
+        pa.field(tables.REASON, pa.string()),
+        pa.field(tables.DETAIL, pa.string()),
+        pa.field(tables.VECTOR, pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass
+class _Rows:
+    """Results gathered for one record batch."""
+
+    columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in RESULT_SCHEMA.names if name != tables.VECTOR})
+    vectors: list[NDArray[np.float32] | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def add(self, row: dict[str, object], vector: NDArray[np.float32] | None) -> None:
+        for name, values in self.columns.items():
+            values.append(row.get(name))
+        self.vectors.append(vector)
+
+    def to_record_batch(self) -> pa.RecordBatch:
+        arrays = {name: pa.array(values, RESULT_SCHEMA.field(name).type) for name, values in self.columns.items()}
+        arrays[tables.VECTOR] = to_list_array(self.vectors)
+        return pa.RecordBatch.from_arrays([arrays[name] for name in RESULT_SCHEMA.names], schema=RESULT_SCHEMA)
+
+
+def featurise(images: Iterable[FetchedImage], engine: Engine, embedder_id: str) -> Iterator[pa.RecordBatch]:
+    """One row of RESULT_SCHEMA for every image; an image that can't be read becomes a reject, never an exception."""
+    rows = _Rows()
+    waiting: list[dict[str, object]] = []
+    pixels = np.empty((INFERENCE_BATCH, IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
+
+    def embed_waiting() -> None:
+        vectors = engine.embed(network_input(pixels[: len(waiting)]))
+        for row, vector in zip(waiting, vectors, strict=True):
+            rows.add(row, vector)
+        waiting.clear()
+
+    for image in images:
+        row, decoded = _read(image, embedder_id)
+        if decoded is None:
+            rows.add(row, None)
+        else:
+            pixels[len(waiting)] = decoded
+            waiting.append(row)
+        if len(waiting) == INFERENCE_BATCH:
+            embed_waiting()
+        if len(rows) >= ROWS_PER_RECORD_BATCH:
+            yield rows.to_record_batch()
+            rows = _Rows()
+    if waiting:
+        embed_waiting()
+    if len(rows):
+        yield rows.to_record_batch()
+
+
+def _read(image: FetchedImage, embedder_id: str) -> tuple[dict[str, object], NDArray[np.uint8] | None]:
+    """The image's row without its features, and its pixels; no pixels for a reject."""
+    row = _describe(image, embedder_id)
+    try:
+        if image.content is None:
+            raise _without_content(image)
+        decoded = decode_image(image.content)
+    except UnreadableImageError as error:
+        return row | {tables.STATUS: tables.Status.REJECTED, tables.REASON: error.reason, tables.DETAIL: error.detail}, None
+    size = {tables.WIDTH: decoded.width, tables.HEIGHT: decoded.height}
+    return row | {tables.STATUS: tables.Status.FEATURISED} | size, decoded.pixels
+
+
+def _without_content(image: FetchedImage) -> UnreadableImageError:
+    if image.missing == tables.RejectReason.TOO_LARGE:
+        return UnreadableImageError(image.missing, f"its {image.size_bytes:,} bytes are more than a worker fetches")
+    return UnreadableImageError(tables.RejectReason.VANISHED, "it was listed, and gone when it was fetched")
+
+
+def _describe(image: FetchedImage, embedder_id: str) -> dict[str, object]:
+    parts = parse_image_key(image.image_key)
+    if parts is None:
+        raise ValueError(f"'{image.image_key}' is not an image's key: the listing must leave it out.")
+    return {
+        tables.IMAGE_KEY: image.image_key,
+        tables.INGEST_DATE: parts.ingest_date,
+        tables.CATEGORY: parts.category,
+        tables.ETAG: image.etag,
+        tables.SIZE_BYTES: image.size_bytes,
+        tables.CONTENT_SHA256: None if image.content is None else hashlib.sha256(image.content).hexdigest(),
+        tables.EMBEDDER_ID: embedder_id,
+    }

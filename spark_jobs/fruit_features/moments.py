@@ -1,0 +1,100 @@
+"""Moments of feature vectors: n, mean and centred scatter matrix. Enough to fit the PCA exactly, and mergeable.
+
+Merging follows T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
+Sample Variances" (1979): any split and any order give the moments of one pass, up to float64 rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Moments:
+    """`mean` float64[d]; `scatter` float64[d, d], the sum of (x - mean)(x - mean)^T over `n_samples` vectors x."""
+
+    n_samples: int
+    mean: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+
+    @property
+    def n_features(self) -> int:
+        return len(self.mean)
+
+
+def empty_moments(n_features: int) -> Moments:
+    """The moments of no vectors at all: merging them changes nothing."""
+    return Moments(0, np.zeros(n_features), np.zeros((n_features, n_features)))
+
+
+def moments_of(vectors: NDArray[np.float32] | NDArray[np.float64]) -> Moments:
+    """The moments of the rows of `vectors`, float32 or float64[n, d], accumulated in float64. O(n d^2)."""
+    values = np.asarray(vectors, dtype=np.float64)
+    if len(values) == 0:
+        return empty_moments(values.shape[1])
+    mean = values.mean(axis=0)
+    centred = values - mean
+    return Moments(len(values), mean, centred.T @ centred)
+
+
+def merge(left: Moments, right: Moments) -> Moments:
+    """The moments of both sets of vectors together. O(d^2)."""
+    if left.n_samples == 0:
+        return right
+    if right.n_samples == 0:
+        return left
+    n_samples = left.n_samples + right.n_samples
+    delta = right.mean - left.mean
+    mean = left.mean + delta * (right.n_samples / n_samples)
+    scatter = left.scatter + right.scatter
+    scatter += np.outer(delta, delta) * (left.n_samples * right.n_samples / n_samples)
+    return Moments(n_samples, mean, scatter)
+
+
+def merge_all(parts: Iterable[Moments], n_features: int) -> Moments:
+    """Merges pairwise, sizes alike, so that rounding grows with the logarithm of the number of parts.
+
+    Holds at most log2(parts) moments at a time.
+    """
+    stack: list[tuple[int, Moments]] = []
+    for part in parts:
+        level, merged = 0, part
+        while stack and stack[-1][0] == level:
+            merged = merge(stack.pop()[1], merged)
+            level += 1
+        stack.append((level, merged))
+    total = empty_moments(n_features)
+    for _, merged in reversed(stack):
+        total = merge(merged, total)
+    return total
+
+
+def pack_upper_triangle(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A symmetric float64[d, d] as its upper triangle, row by row: float64[d (d + 1) / 2]."""
+    return matrix[_upper_triangle(len(matrix))]
+
+
+def unpack_upper_triangle(packed: NDArray[np.float64], n_features: int) -> NDArray[np.float64]:
+    """The reverse of `pack_upper_triangle`. Raises ValueError if the length does not fit `n_features`."""
+    expected = n_features * (n_features + 1) // 2
+    if len(packed) != expected:
+        raise ValueError(
+            f"A scatter of {n_features} features has {expected} numbers, this one has {len(packed)}: its moments file is damaged."
+        )
+    matrix = np.zeros((n_features, n_features))
+    matrix[_upper_triangle(n_features)] = packed
+    return matrix + np.triu(matrix, 1).T
+
+
+@lru_cache(maxsize=4)
+def _upper_triangle(n_features: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(n_features)

@@ -1,0 +1,96 @@
+"""The lake's bucket over the S3 API: listing, small objects, and the fast store that fetches images.
+
+Endpoint, region and credentials come from the environment (on EMR: the instance profile), never from arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from obstore.store import S3Store
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    """One object of a listing. `etag` is without quotes."""
+
+    key: str
+    etag: str
+    size_bytes: int
+
+
+class ObjectNotFoundError(FileNotFoundError):
+    """An object that a step needs is not in the lake. The message names it."""
+
+
+@cache
+def s3_client() -> Any:
+    """boto3's client: lists any key S3 can hold, and reads and writes small objects. One a process."""
+    import boto3
+    from botocore.config import Config
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")
+    config = Config(retries={"mode": "standard", "max_attempts": 10}, s3={"addressing_style": "path"} if endpoint else {})
+    return boto3.client("s3", region_name=os.environ.get("AWS_REGION"), endpoint_url=endpoint, config=config)
+
+
+@cache
+def image_store(bucket: str) -> S3Store:
+    """The store that fetches images concurrently. One a process: it pools connections and credentials."""
+    from obstore.store import S3Store
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")
+    region = os.environ.get("AWS_REGION")
+    if endpoint is None:
+        return S3Store(bucket, region=region)
+    return S3Store(
+        bucket,
+        region=region,
+        aws_endpoint_url_s3=endpoint,
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": endpoint.startswith("http://")},
+    )
+
+
+def list_objects(bucket: str, prefix: str) -> Iterator[ListedObject]:
+    """Every object below `prefix`, in key order."""
+    for page in s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for entry in page.get("Contents", ()):
+            yield ListedObject(entry["Key"], entry["ETag"].strip('"'), entry["Size"])
+
+
+def read_object(bucket: str, key: str) -> bytes:
+    """Raises ObjectNotFoundError if there is no such object."""
+    client = s3_client()
+    try:
+        content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except client.exceptions.NoSuchKey:
+        raise ObjectNotFoundError(f"s3://{bucket}/{key} does not exist.") from None
+    return content
+
+
+def write_object(bucket: str, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+    s3_client().put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
+
+
+def read_json(bucket: str, key: str) -> Any:
+    return json.loads(read_object(bucket, key))
+
+
+def read_json_if_there(bucket: str, key: str) -> Any | None:
+    """The parsed object, or None if it does not exist."""
+    try:
+        return read_json(bucket, key)
+    except ObjectNotFoundError:
+        return None
+
+
+def write_json(bucket: str, key: str, value: Any) -> None:
+    write_object(bucket, key, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode(), "application/json")

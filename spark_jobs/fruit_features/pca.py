@@ -1,0 +1,132 @@
+"""Standardisation and PCA from moments alone: one eigen-decomposition, no pass over the images.
+
+Standardising as Spark ML's StandardScaler(withMean, withStd) and then taking the PCA is the eigen-decomposition of the
+correlation matrix, R = D^-1/2 C D^-1/2 with C = scatter / (n - 1) and D its diagonal (I. T. Jolliffe, "Principal Component
+Analysis", 2nd ed., section 2.3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fruit_features.moments import Moments
+
+# A variance below this share of its squared mean is what rounding leaves of a constant feature (float32 carries 24 bits).
+_CONSTANT_BELOW: Final = 1e-13
+
+
+class TooFewImagesError(ValueError):
+    """There is no variance to keep: fewer than two images, or all of them alike."""
+
+
+@dataclass(frozen=True)
+class PcaModel:
+    """One fitted standardisation + PCA of d features, k components.
+
+    `mean` and `scale` float64[d] (scale 0 marks a constant feature, which maps to 0); `components` float64[k, d], a component a
+    row; `explained_variance` and `explained_variance_ratio` float64[k]; `spectrum` float64[d], the ratio of every component.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    components: NDArray[np.float64]
+    explained_variance: NDArray[np.float64]
+    explained_variance_ratio: NDArray[np.float64]
+    spectrum: NDArray[np.float64]
+
+    @property
+    def k(self) -> int:
+        return len(self.components)
+
+    @property
+    def variance_kept(self) -> float:
+        return float(self.explained_variance_ratio.sum())
+
+    def digest(self) -> str:
+        """Twelve hex digits that name the model's content: the same model has the same digest on every machine."""
+        sha256 = hashlib.sha256()
+        for array in (self.mean, self.scale, self.components):
+            sha256.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        return sha256.hexdigest()[:12]
+
+
+def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
+    """The smallest number of components whose cumulative explained variance ratio reaches `target_variance` (0 to 1].
+
+    Each component's largest absolute loading is positive, so that the same data give the same file. O(d^3).
+
+    Raises:
+        TooFewImagesError: fewer than two images, or no feature varies.
+    """
+    if not 0 < target_variance <= 1:
+        raise ValueError(f"The target variance is {target_variance}: it must lie above 0 and not above 1.")
+    if moments.n_samples < 2:
+        raise TooFewImagesError(f"A PCA needs at least 2 images, there are {moments.n_samples}.")
+    scale = standard_deviation(moments)
+    eigenvalues, eigenvectors = np.linalg.eigh(correlation(moments, scale))
+    eigenvalues = np.clip(eigenvalues[::-1], 0.0, None)
+    total = float(eigenvalues.sum())
+    if total <= 0:
+        raise TooFewImagesError(f"All {moments.n_samples} images have the same features: there is no variance to keep.")
+    spectrum = eigenvalues / total
+    k = components_for(spectrum, target_variance)
+    components = _fix_signs(eigenvectors[:, ::-1][:, :k].T)
+    return PcaModel(moments.mean, scale, components, eigenvalues[:k], spectrum[:k], spectrum)
+
+
+def components_for(spectrum: NDArray[np.float64], target_variance: float) -> int:
+    """The smallest k whose first k ratios sum to `target_variance`, at least 1, at most the number of ratios."""
+    reached = np.cumsum(spectrum) >= target_variance
+    return int(np.argmax(reached)) + 1 if reached.any() else len(spectrum)
+
+
+def standard_deviation(moments: Moments) -> NDArray[np.float64]:
+    """The sample standard deviation (n - 1) of each feature, float64[d]; exactly 0 for a constant feature."""
+    variance: NDArray[np.float64] = np.diag(moments.scatter) / (moments.n_samples - 1)
+    constant = variance <= _CONSTANT_BELOW * np.square(moments.mean)
+    deviation: NDArray[np.float64] = np.sqrt(np.where(constant, 0.0, variance))
+    return deviation
+
+
+def correlation(moments: Moments, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The covariance of the features divided by `scale` (features of scale 0 map to 0), float64[d, d]."""
+    inverse = inverse_scale(scale)
+    covariance: NDArray[np.float64] = moments.scatter / (moments.n_samples - 1)
+    return covariance * np.outer(inverse, inverse)
+
+
+def retained_variance(model: PcaModel, moments: Moments) -> float:
+    """The share of the variance of the images behind `moments` that the model's components keep, from the moments alone.
+
+    1.0 when nothing varies: there is nothing to lose.
+    """
+    if moments.n_samples < 2:
+        return 1.0
+    standardised = correlation(moments, model.scale)
+    total = float(np.trace(standardised))
+    if total <= 0:
+        return 1.0
+    return float(np.einsum("ij,ij->", model.components @ standardised, model.components)) / total
+
+
+def project(model: PcaModel, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32[n, d] feature vectors as float32[n, k] PCA components; computed in float64."""
+    standardised = (vectors.astype(np.float64) - model.mean) * inverse_scale(model.scale)
+    return (standardised @ model.components.T).astype(np.float32)
+
+
+def inverse_scale(scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / scale, and 0 where scale is 0 (Spark ML's rule for a constant feature)."""
+    return np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+
+
+def _fix_signs(components: NDArray[np.float64]) -> NDArray[np.float64]:
+    largest = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
+    return np.ascontiguousarray(components * np.where(largest < 0, -1.0, 1.0)[:, None])

@@ -1,0 +1,164 @@
+"""A lake of its own for every test (a real S3 API over a folder), one Spark session, and a small network with the embedder's shapes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from fruit_contract import lake, release
+from fruit_features import object_store
+from local_cloud.java import find_java
+from local_cloud.s3_server import find_rclone, s3_command, s3_environment
+from local_cloud.spark_environment import Node, spark_defaults
+from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running S3 server: its folder of buckets, and the environment of those who talk to it."""
+
+    root: Path
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    root = tmp_path_factory.mktemp("s3")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
+        "AWS_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+    }
+    rclone = find_rclone()
+    assert rclone, "rclone is missing: run `make setup`"
+    command = s3_command(rclone, root, "127.0.0.1", port)
+    server = subprocess.Popen(command, env=s3_environment({**os.environ, **environment}), stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield S3Server(root, environment)
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture
+def test_lake(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> LakeFolder:
+    """A new bucket, for a folder removed beneath a running S3 server is not soon forgotten by it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"fruits-{secrets.token_hex(6)}"
+    object_store.s3_client().create_bucket(Bucket=bucket)
+    return LakeFolder(bucket, s3_server.root / bucket)
+
+
+@pytest.fixture(scope="session")
+def spark_session(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    temporary = tmp_path_factory.mktemp("spark")
+    node = Node(
+        home=temporary,
+        s3_url=s3_server.environment["AWS_ENDPOINT_URL_S3"],
+        region="eu-west-1",
+        access_key_id="",
+        secret_access_key="",
+        python=Path(sys.executable),
+        java_home=find_java(),
+        spark_home=temporary,
+        cores="2",
+        driver_memory="1g",
+    )
+    (temporary / "spark-defaults.conf").write_text(spark_defaults(node, buckets=[], temporary=temporary), encoding="utf-8")
+    environment = {
+        "SPARK_CONF_DIR": str(temporary),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "JAVA_HOME": str(node.java_home),
+        "PYSPARK_PYTHON": sys.executable,
+        "LC_ALL": "C.UTF-8",
+    }
+    from fruit_features.spark_session import start_session
+
+    # Java, and through it Python's workers, keep what is set while they start; other tests see nothing of it.
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment | s3_server.environment).items():
+            patch.setenv(name, value)
+        session = start_session("tests")
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def spark(spark_session: SparkSession, test_lake: LakeFolder) -> SparkSession:
+    """The session, with `s3://` mapped to this test's lake."""
+    hadoop = spark_session.sparkContext._jsc.hadoopConfiguration()
+    hadoop.set(f"fs.viewfs.mounttable.{test_lake.bucket}.linkFallback", test_lake.folder.as_uri())
+    return spark_session
+
+
+@pytest.fixture(scope="session")
+def small_network() -> bytes:
+    """An ONNX network with the embedder's input and output: block means, one fixed matrix, ReLU."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(0).normal(size=(14 * 14 * 3, 1280)).astype(np.float32)
+    nodes = [
+        helper.make_node("Reshape", ["images", "blocks"], ["blocked"]),
+        helper.make_node("ReduceMean", ["blocked", "block_axes"], ["means"], keepdims=0),
+        helper.make_node("Flatten", ["means"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["products"]),
+        helper.make_node("Relu", ["products"], ["features"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [None, 224, 224, 3])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 1280])],
+        [
+            numpy_helper.from_array(np.array([-1, 14, 16, 14, 16, 3], dtype=np.int64), "blocks"),
+            numpy_helper.from_array(np.array([2, 4], dtype=np.int64), "block_axes"),
+            numpy_helper.from_array(weights, "weights"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 9
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@pytest.fixture
+def published(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
+    """`test_lake` with a release whose embedder is the small network."""
+    prefix = lake.release_prefix(RELEASE) + release.EMBEDDER
+    manifest = {
+        "embedder_id": EMBEDDER_ID,
+        "preprocessing_version": 1,
+        "files": {release.ONNX_MODEL: hashlib.sha256(small_network).hexdigest()},
+    }
+    test_lake.put(prefix + release.ONNX_MODEL, small_network)
+    test_lake.put(prefix + release.EMBEDDER_MANIFEST, json.dumps(manifest).encode())
+    return test_lake

@@ -1,0 +1,47 @@
+"""A lake of a test: what lies in it, and pictures to put there."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from fruit_contract import lake
+from fruit_features import object_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RELEASE = "testrelease"
+EMBEDDER_ID = "mobilenetv2-test-p1"
+
+
+@dataclass(frozen=True)
+class LakeFolder:
+    """An empty lake behind a real S3 API; `folder` is what lies beneath it."""
+
+    bucket: str
+    folder: Path
+
+    def put(self, key: str, content: bytes) -> None:
+        object_store.write_object(self.bucket, key, content)
+
+    def deliver(self, ingest_date: str, files: dict[str, bytes]) -> None:
+        """`files` by `<category>/<file>`."""
+        for name, content in files.items():
+            self.put(lake.raw_prefix(ingest_date) + name, content)
+        self.put(lake.success_marker_key(ingest_date), b"")
+
+    def delete(self, key: str) -> None:
+        object_store.s3_client().delete_object(Bucket=self.bucket, Key=key)
+
+
+def jpeg(seed: int, *, width: int = 60, height: int = 40) -> bytes:
+    """A smooth random picture."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=90)
+    return stream.getvalue()

@@ -1,0 +1,124 @@
+"""Fetching from a real S3 API."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fruit_features import image_fetch, object_store
+from fruit_features.image_fetch import fetch_images
+from fruit_features.object_store import list_objects
+
+if TYPE_CHECKING:
+    from tests.spark_jobs.lake_folder import LakeFolder
+
+PREFIX = "raw/ingest_date=2026-11-22/"
+ODD_NAMES = ("Äpfel 50%/a b.jpg", "a#b?c/1 +2&.jpg", "x~y{z}/[q]^.jpg", "%41bc/x.jpg", "e\u0301/x.jpg", "tab\there/x.jpg", "k/<>|\"'.jpg")
+
+
+def fill(test_lake: LakeFolder, contents: dict[str, bytes]) -> list[tuple[str, str, int]]:
+    for name, content in contents.items():
+        test_lake.put(PREFIX + name, content)
+    return [(entry.key, entry.etag, entry.size_bytes) for entry in list_objects(test_lake.bucket, PREFIX)]
+
+
+def test_every_image_arrives_whole_with_the_listings_etag(test_lake: LakeFolder) -> None:
+    contents = {f"Kiwi/{index}.jpg": bytes([index % 256]) * (index + 1) for index in range(300)}
+    listed = fill(test_lake, contents)
+
+    images = {image.image_key: image for image in fetch_images(test_lake.bucket, listed)}
+
+    assert {key.removeprefix(PREFIX): image.content for key, image in images.items()} == contents
+    assert {(key, image.etag, image.size_bytes) for key, image in images.items()} == set(listed)
+
+
+def test_names_with_odd_characters_arrive(test_lake: LakeFolder) -> None:
+    listed = fill(test_lake, {name: name.encode() for name in ODD_NAMES})
+
+    images = {image.image_key.removeprefix(PREFIX): image.content for image in fetch_images(test_lake.bucket, listed)}
+
+    assert images == {name: name.encode() for name in ODD_NAMES}
+
+
+def test_an_image_that_is_gone_is_named(test_lake: LakeFolder) -> None:
+    fill(test_lake, {"Kiwi/1.jpg": b"x"})
+
+    (image,) = fetch_images(test_lake.bucket, [(PREFIX + "Kiwi/gone.jpg", "e", 3)])
+
+    assert (image.content, image.missing) == (None, "vanished")
+
+
+def test_what_is_far_too_large_is_not_fetched(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_fetch, "MAX_FILE_BYTES", 10)
+    listed = fill(test_lake, {"Kiwi/big.jpg": b"x" * 11, "Kiwi/small.jpg": b"y" * 10})
+
+    found = {image.image_key.removeprefix(PREFIX): image.missing for image in fetch_images(test_lake.bucket, listed)}
+
+    assert found == {"Kiwi/big.jpg": "too_large", "Kiwi/small.jpg": None}
+
+
+def test_no_more_waits_for_the_decoder_than_the_bounds_allow(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_fetch, "AHEAD_IMAGES", 5)
+    listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" for index in range(40)})
+    gets: list[str] = []
+    get = image_fetch._get
+
+    async def counted(bucket: str, key: str, etag: str, size: int) -> image_fetch.FetchedImage:
+        gets.append(key)
+        return await get(bucket, key, etag, size)
+
+    monkeypatch.setattr(image_fetch, "_get", counted)
+    taken = 0
+    for _ in fetch_images(test_lake.bucket, listed):
+        assert len(gets) <= taken + 5
+        taken += 1
+
+    assert taken == 40
+
+
+def test_one_image_larger_than_the_byte_bound_still_passes(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_fetch, "AHEAD_BYTES", 4)
+    listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" * 9 for index in range(6)})
+
+    assert len(list(fetch_images(test_lake.bucket, listed))) == 6
+
+
+@pytest.mark.timeout(30)
+def test_a_get_that_fails_while_others_wait_for_room_ends_the_fetch(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_fetch, "AHEAD_BYTES", 20)
+    listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" * 9 for index in range(40)})
+    get = image_fetch._get
+
+    async def failing(bucket: str, key: str, etag: str, size: int) -> image_fetch.FetchedImage:
+        await asyncio.sleep(0.2)
+        if key.endswith("/0.jpg"):
+            raise PermissionError("403 Forbidden")
+        return await get(bucket, key, etag, size)
+
+    monkeypatch.setattr(image_fetch, "_get", failing)
+
+    with pytest.raises(PermissionError, match="403"):
+        list(fetch_images(test_lake.bucket, listed))
+
+
+def test_a_consumer_that_stops_early_leaves_no_thread(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_fetch, "AHEAD_IMAGES", 3)
+    listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" for index in range(30)})
+
+    images = fetch_images(test_lake.bucket, listed)
+    next(images)
+    images.close()
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "fetch-images"]
+
+
+def test_wrong_credentials_fail_the_task_and_reject_nothing(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = fill(test_lake, {"Kiwi/1.jpg": b"x"})
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    monkeypatch.setattr(object_store, "image_store", object_store.image_store.__wrapped__)
+
+    with pytest.raises(Exception, match=r"403|Forbidden|SignatureDoesNotMatch"):
+        list(fetch_images(test_lake.bucket, listed))

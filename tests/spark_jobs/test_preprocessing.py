@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fruit_contract.tables import RejectReason
+from fruit_features import preprocessing
+from fruit_features.preprocessing import UnreadableImageError, decode_image, network_input
+
+
+def picture(width: int = 100, height: int = 80) -> Image.Image:
+    """Red above, green below left, blue below right: every turn and flip of it looks different."""
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    pixels[: height // 2] = (220, 30, 30)
+    pixels[height // 2 :, : width // 2] = (30, 200, 30)
+    pixels[height // 2 :, width // 2 :] = (30, 30, 220)
+    return Image.fromarray(pixels)
+
+
+def encode(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def test_gives_the_pixels_of_pillows_bicubic_stretch() -> None:
+    decoded = decode_image(encode(picture()))
+
+    expected = np.asarray(picture().resize((224, 224), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(decoded.pixels, expected)
+    assert (decoded.width, decoded.height) == (100, 80)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "undo"),
+    [
+        (2, Image.Transpose.FLIP_LEFT_RIGHT),
+        (3, Image.Transpose.ROTATE_180),
+        (4, Image.Transpose.FLIP_TOP_BOTTOM),
+        (5, Image.Transpose.TRANSPOSE),
+        (6, Image.Transpose.ROTATE_90),
+        (7, Image.Transpose.TRANSVERSE),
+        (8, Image.Transpose.ROTATE_270),
+    ],
+)
+def test_turns_a_photo_upright_as_its_exif_says(orientation: int, undo: Image.Transpose) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = picture().transpose(undo)
+
+    decoded = decode_image(encode(stored, exif=exif))
+
+    np.testing.assert_array_equal(decoded.pixels, decode_image(encode(picture())).pixels)
+    assert (decoded.width, decoded.height) == (100, 80)
+
+
+def test_a_turned_phone_photo_reports_its_upright_size() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+
+    decoded = decode_image(encode(picture(1600, 1200), "JPEG", exif=exif))
+
+    assert (decoded.width, decoded.height) == (1200, 1600)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I", "F", "RGBA", "LA", "PA"])
+def test_any_mode_becomes_rgb(mode: str) -> None:
+    image = picture().convert("L") if mode in {"I;16", "I", "F", "LA", "1"} else picture()
+    image = image.convert("I").point(lambda value: value * 256).convert("I;16") if mode == "I;16" else image.convert(mode)
+    file_format = "PNG" if mode in {"1", "L", "P", "I;16", "RGBA", "LA"} else "TIFF"
+
+    decoded = decode_image(encode(image, file_format)) if mode not in {"HSV", "PA"} else None
+
+    if decoded is None:  # no file format stores it, a decoder may still give it
+        assert preprocessing._to_rgb(image).mode == "RGB"
+    else:
+        assert np.abs(blocks(Image.fromarray(decoded.pixels)) - blocks(picture())).max() < 16
+
+
+def blocks(image: Image.Image) -> np.ndarray:
+    """Mean grey of 4 x 4 blocks: the same picture in few or many colours has nearly the same."""
+    return np.asarray(image.convert("L").resize((4, 4), Image.Resampling.BOX), dtype=float)
+
+
+def test_transparent_pixels_are_white() -> None:
+    layer = picture().convert("RGBA")
+    layer.putalpha(Image.new("L", layer.size, 0))
+    palette = picture().quantize(8)
+    palette.info["transparency"] = palette.getpixel((0, 0))
+
+    assert decode_image(encode(layer)).pixels.min() == 255
+    assert decode_image(encode(palette, transparency=palette.info["transparency"])).pixels[0, 0].tolist() == [255, 255, 255]
+
+
+def test_half_transparent_pixels_mix_with_white() -> None:
+    layer = Image.new("RGBA", (10, 10), (0, 0, 0, 128))
+
+    assert decode_image(encode(layer)).pixels[100, 100].tolist() == [127, 127, 127]
+
+
+def test_a_phone_photo_is_decoded_at_reduced_scale_and_looks_the_same() -> None:
+    smooth = picture(40, 30).resize((4000, 3000), Image.Resampling.BICUBIC)
+    content = encode(smooth, "JPEG", quality=92)
+
+    decoded = decode_image(content)
+
+    full = np.asarray(Image.open(io.BytesIO(content)).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC), dtype=float)
+    assert (decoded.width, decoded.height) == (4000, 3000)
+    assert np.abs(decoded.pixels - full).mean() < 1.0
+
+
+@pytest.mark.parametrize(("side", "scale"), [(895, 1), (896, 2), (1791, 2), (1792, 4), (3583, 4), (3584, 8), (8000, 8)])
+def test_the_smallest_dct_scale_that_keeps_448_pixels_is_chosen(side: int, scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    to_rgb = preprocessing._to_rgb
+    monkeypatch.setattr(preprocessing, "_to_rgb", lambda image: (seen.append(image.size), to_rgb(image))[1])
+
+    decode_image(encode(Image.new("RGB", (side, side + 8)), "JPEG"))
+
+    assert seen == [(-(-side // scale), -(-(side + 8) // scale))]
+
+
+def test_a_png_is_never_decoded_at_reduced_scale() -> None:
+    image = picture(1000, 1000)
+
+    expected = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(decode_image(encode(image)).pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", RejectReason.EMPTY),
+        (b"I am a letter, not a fruit", RejectReason.NOT_AN_IMAGE),
+        (b"%PDF-1.7 and so on", RejectReason.NOT_AN_IMAGE),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", RejectReason.NOT_AN_IMAGE),
+        (encode(picture(), "JPEG")[:-200], RejectReason.TRUNCATED),
+        (encode(picture(), "PNG")[:-60], RejectReason.TRUNCATED),
+        (encode(picture(), "JPEG")[:20], RejectReason.UNREADABLE),
+    ],
+)
+def test_what_gives_no_image_is_named(content: bytes, reason: RejectReason) -> None:
+    with pytest.raises(UnreadableImageError) as caught:
+        decode_image(content)
+
+    assert caught.value.reason in (
+        {reason, RejectReason.NOT_AN_IMAGE, RejectReason.TRUNCATED} if reason == RejectReason.UNREADABLE else {reason}
+    )
+    assert caught.value.detail
+
+
+def test_a_heic_photo_is_told_to_come_as_jpeg() -> None:
+    with pytest.raises(UnreadableImageError, match="deliver the photo as JPEG"):
+        decode_image(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
+
+
+def test_an_image_bomb_is_refused_before_it_is_decoded() -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+
+    with pytest.raises(UnreadableImageError) as caught:
+        decode_image(bomb)
+
+    assert caught.value.reason == RejectReason.TOO_LARGE
+
+
+def test_a_phone_photo_of_200_megapixels_is_decoded_at_reduced_scale() -> None:
+    photo = encode(Image.new("RGB", (16_320, 12_240), (200, 30, 30)), "JPEG")
+
+    decoded = decode_image(photo)
+
+    assert (decoded.width, decoded.height) == (16_320, 12_240)
+    assert np.abs(decoded.pixels[100, 100].astype(int) - (200, 30, 30)).max() <= 2
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000"])
+def test_damaged_bytes_are_rejects_never_other_exceptions(file_format: str) -> None:
+    random = np.random.default_rng(7)
+    content = encode(picture(), file_format)
+    for _ in range(60):
+        damaged = bytearray(content)
+        for position in random.integers(0, len(content), 12):
+            damaged[position] = random.integers(0, 256)
+        # Whatever else it may raise would fail this test, as it would fail a task.
+        with contextlib.suppress(UnreadableImageError):
+            assert decode_image(bytes(damaged)).pixels.shape == (224, 224, 3)
+
+
+def test_the_network_sees_minus_one_to_one() -> None:
+    pixels = np.array([0, 51, 255], dtype=np.uint8)
+
+    values = network_input(pixels)
+
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, [-1.0, -0.6, 1.0], atol=1e-7)

@@ -1,0 +1,159 @@
+"""The PCA step against a real S3 API and real Spark."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from fruit_contract import lake
+from fruit_features import model_store, object_store
+from fruit_features.extraction import ExtractionRequest, extract_features
+from fruit_features.refresh import RefreshRequest, refresh_pca
+from fruit_features.refresh_policy import RefreshPolicy
+from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
+
+pytestmark = pytest.mark.spark
+
+
+def extract(spark, published: LakeFolder, day: str) -> None:
+    extract_features(spark, ExtractionRequest(published.bucket, RELEASE, "run-1", (day,), (), "onnxruntime"))
+
+
+def refresh(spark, published: LakeFolder, policy: RefreshPolicy = RefreshPolicy.ALWAYS, target: float = 0.95) -> dict:
+    return refresh_pca(spark, RefreshRequest(published.bucket, RELEASE, "run-1", policy, target))
+
+
+def deliver(published: LakeFolder, day: str, n_images: int, *categories: str) -> None:
+    published.deliver(
+        day, {f"{category}/{index}.jpg": jpeg(hash((day, category, index)) % 2**32) for category in categories for index in range(n_images)}
+    )
+
+
+def test_standardises_and_projects_as_scikit_learn_does(spark, published: LakeFolder) -> None:
+    deliver(published, "2026-11-21", 20, "Kiwi", "Lemon")
+    deliver(published, "2026-11-22", 10, "Kiwi")
+    extract(spark, published, "2026-11-21")
+    extract(spark, published, "2026-11-22")
+
+    summary = refresh(spark, published)
+
+    features = pd.read_parquet(published.folder / "features").sort_values("image_key")
+    standardised = np.stack(features["features"].to_list()).astype(np.float64)
+    scaler = StandardScaler().fit(standardised)
+    # scikit-learn divides by n, Spark ML (and so the product) by n - 1.
+    n = len(standardised)
+    standardised = scaler.transform(standardised) * np.sqrt((n - 1) / n)
+    reference = PCA(svd_solver="full").fit(standardised)
+    k = int(np.argmax(np.cumsum(reference.explained_variance_ratio_) >= 0.95)) + 1
+    assert summary["k"] == k
+    assert summary["n_samples"] == 50
+    assert summary["variance_kept"] == pytest.approx(reference.explained_variance_ratio_[:k].sum(), abs=1e-9)
+    projections = pd.read_parquet(published.folder / f"projections/pca_version={summary['pca_version']}").sort_values("image_key")
+    assert projections["image_key"].to_list() == features["image_key"].to_list()
+    ours = np.stack(projections["components"].to_list())
+    assert ours.dtype == np.float32
+    theirs = reference.transform(standardised)[:, :k]
+    np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=2e-5)
+
+
+def test_the_pointer_names_a_version_that_readers_can_load(spark, published: LakeFolder) -> None:
+    deliver(published, "2026-11-22", 12, "Kiwi", "Lemon")
+    extract(spark, published, "2026-11-22")
+
+    summary = refresh(spark, published)
+
+    pointer = object_store.read_json(published.bucket, lake.CURRENT_PCA_KEY)
+    assert pointer == {"version": summary["pca_version"], "k": summary["k"], "embedder_id": "mobilenetv2-test-p1"}
+    model, provenance = model_store.load_version(published.bucket, pointer["version"])
+    assert model.components.shape == (summary["k"], 1280)
+    assert provenance.ingest_dates == ("2026-11-22",)
+    assert provenance.n_samples == 24
+    assert provenance.target_reached
+    assert pointer["version"].endswith(model.digest())
+
+
+def test_a_new_version_projects_every_date_again_and_old_versions_stay(spark, published: LakeFolder) -> None:
+    deliver(published, "2026-11-21", 12, "Kiwi")
+    extract(spark, published, "2026-11-21")
+    first = refresh(spark, published)
+    deliver(published, "2026-11-22", 12, "Lemon")
+    extract(spark, published, "2026-11-22")
+
+    second = refresh(spark, published)
+
+    assert second["projected_ingest_dates"] == ["2026-11-21", "2026-11-22"]
+    projections = pd.read_parquet(published.folder / "projections")
+    assert projections.groupby("pca_version", observed=True).size().to_dict() == {first["pca_version"]: 12, second["pca_version"]: 24}
+
+
+def test_a_kept_version_projects_only_what_changed(spark, published: LakeFolder) -> None:
+    deliver(published, "2026-11-21", 12, "Kiwi", "Lemon")
+    extract(spark, published, "2026-11-21")
+    first = refresh(spark, published)
+    deliver(published, "2026-11-22", 2, "Lemon")
+    extract(spark, published, "2026-11-22")
+
+    second = refresh(spark, published, RefreshPolicy.NEVER)
+    third = refresh(spark, published, RefreshPolicy.NEVER)
+    for index in range(12):
+        published.delete(f"{lake.raw_prefix('2026-11-21')}Kiwi/{index}.jpg")
+    extract(spark, published, "2026-11-21")
+    fourth = refresh(spark, published, RefreshPolicy.NEVER)
+
+    assert (second["action"], second["pca_version"]) == ("kept", first["pca_version"])
+    assert second["projected_ingest_dates"] == ["2026-11-22"]
+    assert third["projected_ingest_dates"] == []
+    assert fourth["projected_ingest_dates"] == ["2026-11-21"]
+    projections = pd.read_parquet(published.folder / "projections")
+    assert projections.groupby(["ingest_date", "category"], observed=True).size().to_dict() == {
+        ("2026-11-21", "Lemon"): 12, ("2026-11-22", "Lemon"): 2,
+    }  # fmt: skip
+
+
+def test_one_image_is_too_few_and_is_said(spark, published: LakeFolder) -> None:
+    deliver(published, "2026-11-22", 1, "Kiwi")
+    extract(spark, published, "2026-11-22")
+
+    summary = refresh(spark, published)
+
+    assert summary["action"] == "nothing"
+    assert "at least 2 images" in summary["reason"]
+    assert not summary["target_reached"]
+    assert not (published.folder / lake.CURRENT_PCA_KEY).exists()
+
+
+def test_an_image_that_moves_without_changing_is_projected_under_its_new_key(spark, published: LakeFolder) -> None:
+    day = "2026-11-22"
+    deliver(published, day, 6, "Kiwi", "Lemon")
+    extract(spark, published, day)
+    refresh(spark, published)
+    content = (published.folder / lake.raw_prefix(day) / "Kiwi/0.jpg").read_bytes()
+    published.delete(f"{lake.raw_prefix(day)}Kiwi/0.jpg")
+    published.put(f"{lake.raw_prefix(day)}Kiwi/moved.jpg", content)
+    extract(spark, published, day)
+
+    summary = refresh(spark, published, RefreshPolicy.NEVER)
+
+    assert summary["projected_ingest_dates"] == [day]
+    projections = pd.read_parquet(published.folder / "projections")
+    assert sorted(projections["image_key"]) == sorted(pd.read_parquet(published.folder / "features")["image_key"])
+
+
+def test_keeping_a_version_of_another_embedder_leaves_its_projections_alone(spark, published: LakeFolder) -> None:
+    day = "2026-11-22"
+    deliver(published, day, 6, "Kiwi", "Lemon")
+    extract(spark, published, day)
+    first = refresh(spark, published)
+    manifest_key = lake.release_prefix(RELEASE) + "embedder/manifest.json"
+    manifest = object_store.read_json(published.bucket, manifest_key)
+    object_store.write_json(published.bucket, manifest_key, manifest | {"embedder_id": "mobilenetv2-other-p1"})
+    extract(spark, published, day)
+
+    summary = refresh(spark, published, RefreshPolicy.NEVER)
+
+    assert summary["action"] == "nothing"
+    assert "is of embedder mobilenetv2-test-p1" in summary["reason"]
+    assert len(pd.read_parquet(published.folder / lake.projections_prefix(first["pca_version"]))) == 12
