@@ -1,0 +1,116 @@
+"""EMR's actions over HTTP: moto's, corrected and completed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from moto.core.responses import ActionResult, EmptyResult, PaginatedResult
+from moto.emr.exceptions import ValidationException
+from moto.emr.responses import ElasticMapReduceResponse
+from moto.emr.utils import random_instance_group_id
+
+from local_cloud.emr_backend import LocalCluster, LocalEmrBackend, local_emr_backends
+from local_cloud.emr_resources import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+REGION_HEADER: Final = "X-Fruits-Verified-Region"
+DEFAULT_SCALE_DOWN: Final = "TERMINATE_AT_TASK_COMPLETION"
+_FLEET_CAPACITIES: Final = {"TargetOnDemandCapacity": "ProvisionedOnDemandCapacity", "TargetSpotCapacity": "ProvisionedSpotCapacity"}
+_FLEET_SPECIFICATIONS: Final = ("LaunchSpecifications", "ResizeSpecifications", "Context")
+
+
+class LocalEmrResponse(ElasticMapReduceResponse):  # type: ignore[misc]  # moto ships no types
+    """One request. Its signature has been checked, and the region it was signed for is in REGION_HEADER.
+
+    Every public method is an action of EMR's API.
+    """
+
+    def get_region_from_url(self, request: Any, full_url: str) -> str:  # noqa: ARG002  # moto's signature
+        region: str = request.headers[REGION_HEADER]
+        return region
+
+    @property
+    def backend(self) -> LocalEmrBackend:
+        backend: LocalEmrBackend = local_emr_backends[self.current_account][self.region]
+        return backend
+
+    def run_job_flow(self) -> ActionResult:
+        fleets = plain(self._get_param("Instances.InstanceFleets", []))
+        _check_instances(fleets, plain(self._get_param("Instances.InstanceGroups", [])), self._get_param("Instances.MasterInstanceType"))
+        idle_timeout = self._policy("AutoTerminationPolicy")
+        self.backend.check_auto_termination_policy(idle_timeout)
+        answer = super().run_job_flow()
+        cluster = self.backend.clusters[answer.result["JobFlowId"]]
+        cluster.instance_fleets = [instance_fleet(fleet) for fleet in fleets]
+        cluster.managed_scaling_policy = self._policy("ManagedScalingPolicy")
+        cluster.scale_down_behavior = self._get_param("ScaleDownBehavior", DEFAULT_SCALE_DOWN)
+        if idle_timeout:
+            self.backend.put_auto_termination_policy(cluster.id, idle_timeout)
+        cluster.start()
+        return answer
+
+    def cancel_steps(self) -> ActionResult:
+        answers = self.backend.cancel_steps(
+            self._get_param("ClusterId"),
+            self._get_param("StepIds", []),
+            force=self._get_param("StepCancellationOption") == "TERMINATE_PROCESS",
+        )
+        return ActionResult({"CancelStepsInfoList": answers})
+
+    def list_instance_fleets(self) -> ActionResult:
+        cluster = self._cluster()
+        status = {key: value for key, value in cluster.instance.status.items() if value}
+        return PaginatedResult({"InstanceFleets": [fleet | {"Status": status} for fleet in cluster.instance_fleets]})
+
+    def get_auto_termination_policy(self) -> ActionResult:
+        return ActionResult({"AutoTerminationPolicy": self._cluster().auto_termination_policy})
+
+    def put_auto_termination_policy(self) -> ActionResult:
+        self.backend.put_auto_termination_policy(self._cluster().id, self._policy("AutoTerminationPolicy") or {})
+        return EmptyResult()
+
+    def remove_auto_termination_policy(self) -> ActionResult:
+        self.backend.remove_auto_termination_policy(self._cluster().id)
+        return EmptyResult()
+
+    def get_managed_scaling_policy(self) -> ActionResult:
+        return ActionResult({"ManagedScalingPolicy": self._cluster().managed_scaling_policy})
+
+    def put_managed_scaling_policy(self) -> ActionResult:
+        self._cluster().managed_scaling_policy = self._policy("ManagedScalingPolicy")
+        return EmptyResult()
+
+    def remove_managed_scaling_policy(self) -> ActionResult:
+        self._cluster().managed_scaling_policy = None
+        return EmptyResult()
+
+    def _cluster(self) -> LocalCluster:
+        return self.backend.clusters[self._get_param("ClusterId")]
+
+    def _policy(self, name: str) -> dict[str, Any] | None:
+        policy: dict[str, Any] | None = plain(self._get_param(name))
+        return policy
+
+
+def instance_fleet(request: Mapping[str, Any]) -> dict[str, Any]:
+    """An InstanceFleetConfig as ListInstanceFleets tells it, with all it asked for provisioned."""
+    fleet: dict[str, Any] = {
+        "Id": random_instance_group_id().replace("i-", "if-"),
+        "Name": request.get("Name"),
+        "InstanceFleetType": request["InstanceFleetType"],
+        "InstanceTypeSpecifications": request.get("InstanceTypeConfigs", []),
+    }
+    for target, provisioned in _FLEET_CAPACITIES.items():
+        fleet[target] = fleet[provisioned] = request.get(target, 0)
+    return fleet | {name: request[name] for name in _FLEET_SPECIFICATIONS if name in request}
+
+
+def _check_instances(fleets: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]], master_type: str | None) -> None:
+    if sum(map(bool, (fleets, groups, master_type))) != 1:
+        raise ValidationException("Instances needs exactly one of InstanceGroups, InstanceFleets and MasterInstanceType.")
+    roles = [fleet["InstanceFleetType"] for fleet in fleets] + [group["InstanceRole"] for group in groups]
+    for role in ("MASTER", "CORE"):
+        if roles.count(role) > 1 or (roles and role == "MASTER" and role not in roles):
+            raise ValidationException(f"A cluster has one {role} instance group or fleet: the request has {roles.count(role)}.")

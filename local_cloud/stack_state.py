@@ -1,0 +1,71 @@
+"""What is up on this machine: written by the supervisor when every process answers, removed when it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+HOME_VARIABLE: Final = "FRUITS_LOCAL_HOME"
+_CLOCK_SLACK_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class StackState:
+    """Addresses and credentials of the running local cloud. `airflow_url` is None when only S3 and EMR are up."""
+
+    supervisor_pid: int
+    s3_url: str
+    emr_url: str
+    airflow_url: str | None
+    access_key_id: str
+    secret_access_key: str
+    region: str
+    bucket: str
+
+
+def local_home() -> Path:
+    """Where the local cloud keeps everything: $FRUITS_LOCAL_HOME, else `.local/` of the project."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    return Path(chosen).resolve() if chosen else Path(__file__).resolve().parent.parent / ".local"
+
+
+def state_path(home: Path) -> Path:
+    return home / "stack.json"
+
+
+def read_state(home: Path) -> StackState | None:
+    """The running stack, or None if nothing is up (or what was up has died without saying so)."""
+    path = state_path(home)
+    try:
+        written_at = path.stat().st_mtime
+        state = StackState(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, TypeError, json.JSONDecodeError):  # the last two: written by another version
+        return None
+    return state if _has_lived_since(state.supervisor_pid, written_at) else None
+
+
+def _has_lived_since(process_id: int, moment: float) -> bool:
+    """Whether the process is alive and older than `moment`: after a restart its id may be another's."""
+    try:
+        process = psutil.Process(process_id)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= moment + _CLOCK_SLACK_SECONDS
+    except psutil.Error:
+        return False
+
+
+def write_state(home: Path, state: StackState) -> None:
+    """Replaces the state atomically; only its owner may read it, for it holds the local credentials."""
+    temporary = state_path(home).with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(asdict(state), stream, indent=2)
+    temporary.replace(state_path(home))
+
+
+def remove_state(home: Path) -> None:
+    state_path(home).unlink(missing_ok=True)

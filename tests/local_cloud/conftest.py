@@ -1,0 +1,76 @@
+"""A real local cloud for the tests: rclone and the EMR server as processes, on free ports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from local_cloud.ports import choose_ports
+from local_cloud.process_sweep import STACK_MARK, end_marked_processes
+from tests.local_cloud.running_cloud import BUCKET, KEYS, SECOND_LASTS, LocalCloud
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    home = tmp_path_factory.mktemp("local cloud")  # a home with a space in its name
+    (home / "s3").mkdir()
+    s3_port, emr_port = choose_ports([0, 0])
+    s3_url, emr_url = f"http://127.0.0.1:{s3_port}", f"http://127.0.0.1:{emr_port}"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(PROJECT),
+        "AWS_ACCESS_KEY_ID": KEYS[0],
+        "AWS_SECRET_ACCESS_KEY": KEYS[1],
+        "AWS_ENDPOINT_URL_S3": s3_url,
+        "FRUITS_LOCAL_SPARK_MEMORY": "1g",
+        STACK_MARK: str(home),
+    }
+    root = str(home / "s3")
+    s3 = [sys.executable, "-m", "local_cloud.s3_server", "--root", root, "--port", str(s3_port), "--bucket", BUCKET]
+    emr = [
+        sys.executable,
+        "-m",
+        "local_cloud.emr_server",
+        "--home",
+        str(home),
+        "--port",
+        str(emr_port),
+        "--second-lasts",
+        str(SECOND_LASTS),
+    ]
+    with (home / "servers.log").open("wb") as log:
+        servers = [subprocess.Popen(command, env=environment, stdout=log, stderr=log) for command in (s3, emr)]
+        try:
+            for url, server in ((s3_url, servers[0]), (f"{emr_url}/health", servers[1])):
+                _wait_for(url, server, home / "servers.log")
+            yield LocalCloud(home, s3_url, emr_url, servers[1])
+        finally:
+            for server in servers:
+                server.terminate()
+            for server in servers:
+                server.wait(30)
+            end_marked_processes(STACK_MARK, str(home), grace_seconds=1)
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            httpx.get(url)
+        except httpx.HTTPError:
+            time.sleep(0.1)
+            continue
+        return
+    raise AssertionError(f"{url} does not answer:\n{log.read_text()}")

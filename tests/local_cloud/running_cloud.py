@@ -1,0 +1,97 @@
+"""A real local cloud for the tests, and words to use it with."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+BUCKET = "fruits-lake"
+KEYS = ("LOCALTESTKEY00000000", "a-secret-of-the-tests")
+SECOND_LASTS = 0.05
+
+
+@dataclass(frozen=True)
+class LocalCloud:
+    home: Path
+    s3_url: str
+    emr_url: str
+    emr_server: subprocess.Popen[bytes]
+
+    def client(self, service: str, region: str = "eu-west-1") -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.s3_url if service == "s3" else self.emr_url,
+            region_name=region,
+            aws_access_key_id=KEYS[0],
+            aws_secret_access_key=KEYS[1],
+            config=Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}),
+        )
+
+    @property
+    def bucket_folder(self) -> Path:
+        return self.home / "s3" / BUCKET
+
+    def run_cluster(self, *steps: dict[str, Any], keep_alive: bool = False, **request: Any) -> str:
+        """Its id."""
+        instances = {
+            "InstanceGroups": [{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}],
+            "KeepJobFlowAliveWhenNoSteps": keep_alive,
+        } | request.pop("Instances", {})
+        answer = self.client("emr").run_job_flow(
+            Name="test", LogUri=f"s3://{BUCKET}/logs/", ReleaseLabel="emr-7.14.0", Instances=instances, Steps=list(steps), **request
+        )
+        return str(answer["JobFlowId"])
+
+    def cluster_status(self, cluster_id: str) -> dict[str, Any]:
+        status: dict[str, Any] = self.client("emr").describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]
+        return status
+
+    def steps(self, cluster_id: str) -> list[dict[str, Any]]:
+        """Oldest first."""
+        return list(reversed(self.client("emr").list_steps(ClusterId=cluster_id)["Steps"]))
+
+    def wait_for_cluster(self, cluster_id: str, *states: str, seconds: float = 20) -> dict[str, Any]:
+        return wait_until(lambda: self.cluster_status(cluster_id), lambda status: status["State"] in states, seconds)
+
+    def wait_for_step(self, cluster_id: str, number: int, *states: str, seconds: float = 20) -> dict[str, Any]:
+        return wait_until(lambda: self.steps(cluster_id)[number], lambda step: step["Status"]["State"] in states, seconds)
+
+    def log(self, cluster_id: str, path: str) -> str:
+        body = self.client("s3").get_object(Bucket=BUCKET, Key=f"logs/{cluster_id}/{path}.gz")["Body"].read()
+        return gzip.decompress(body).decode()
+
+
+def wait_until(look: Callable[[], dict[str, Any]], is_it: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while not is_it(seen := look()):
+        assert time.monotonic() < deadline, f"still {seen}"
+        time.sleep(0.05)
+    return seen
+
+
+def step(name: str, *arguments: str, on_failure: str = "CONTINUE", jar: str = "command-runner.jar") -> dict[str, Any]:
+    return {"Name": name, "ActionOnFailure": on_failure, "HadoopJarStep": {"Jar": jar, "Args": list(arguments)}}
+
+
+def shell(script: str, on_failure: str = "CONTINUE") -> dict[str, Any]:
+    return step("shell", "bash", "-c", script, on_failure=on_failure)
+
+
+def error_of(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
+    """The code and message of the API error that the call ends in."""
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
