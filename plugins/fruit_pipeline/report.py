@@ -1,0 +1,97 @@
+"""Publishes what a run did: the report below `reports/` and the record below `runs/`."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract import tables
+from fruit_contract.lake import (
+    partition_values,
+    projections_partition_prefix,
+    projections_prefix,
+    report_prefix,
+    run_key,
+    step_summary_key,
+    uri,
+)
+from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
+from fruit_pipeline.report_page import report_page
+from fruit_pipeline.run_record import run_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fruit_pipeline.lake_reader import Lake
+    from fruit_pipeline.parquet_facts import Projections
+    from fruit_pipeline.pca_checks import PcaFacts
+
+CATEGORIES_PLOTTED: Final = 6
+_POINTS_A_CATEGORY: Final = 2_000
+EXPLAINED_VARIANCE_PLOT: Final = "explained_variance.png"
+TWO_COMPONENTS_PLOT: Final = "first_two_components.png"
+PAGE: Final = "index.html"
+
+
+def publish_report(
+    lake: Lake, run_id: str, planned: Mapping[str, Any], checks: Mapping[str, Any], cluster: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Writes plots, page and record, and returns where they are. The record is written last."""
+    from fruit_pipeline.parquet_facts import read_pca
+
+    ingest_date = planned["ingest_date"]
+    prefix = report_prefix(ingest_date)
+    summaries = {step: lake.read_json(step_summary_key(run_id, step)) for step in (EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP)}
+    record = run_record(run_id, planned, summaries, checks, cluster, uri(lake.bucket, f"{prefix}{PAGE}"))
+    pca = read_pca(lake)
+    plots = _plots(lake, ingest_date, planned["categories"], pca) if pca else []
+    for name, _, _, png in plots:
+        lake.write(f"{prefix}{name}", png, "image/png")
+    page = report_page(record, [(title, caption, png) for _, title, caption, png in plots])
+    report_uri = lake.write(f"{prefix}{PAGE}", page.encode(), "text/html; charset=utf-8")
+    record_uri = lake.write_json(run_key(run_id), record)
+    return {"report_uri": report_uri, "record_uri": record_uri}
+
+
+def chosen_categories(categories: Sequence[str], ingest_date: str) -> list[str]:
+    """Six categories at random, the same for every run of a date; all of them if there are fewer."""
+    sample = random.Random(ingest_date).sample(sorted(categories), min(CATEGORIES_PLOTTED, len(categories)))  # noqa: S311  # a plot's choice, no secret
+    return sorted(sample)
+
+
+def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts) -> list[tuple[str, str, str, bytes]]:
+    """(file name, title, caption, PNG) of each plot."""
+    from fruit_pipeline.plots import explained_variance_png, two_components_png
+
+    n_samples, target = int(pca.provenance["n_samples"]), float(pca.provenance["target_variance"])
+    kept = float(pca.provenance["variance_kept"])
+    variance = explained_variance_png(pca.spectrum, pca.pointer_k, target, n_samples)
+    caption = f"{pca.pointer_k:,} of {len(pca.spectrum):,} components keep {kept:.2%} of the variance of {n_samples:,} images."
+    if not pca.provenance["target_reached"]:
+        caption += f" The target of {target:.4g} can't be reached with so few images."
+    plots = [(EXPLAINED_VARIANCE_PLOT, "Explained variance", caption, variance)]
+    groups = _projections(lake, ingest_date, categories, pca.version)
+    if groups:
+        points = two_components_png(groups, pca.explained_variance_ratio)
+        caption = f"Images of {ingest_date} under PCA version {pca.version}. The categories are drawn at random, once for a date."
+        plots.append(
+            (
+                TWO_COMPONENTS_PLOT,
+                "Six categories on PC1 and PC2" if len(groups) == CATEGORIES_PLOTTED else "Categories on PC1 and PC2",
+                caption,
+                points,
+            )
+        )
+    return plots
+
+
+def _projections(lake: Lake, ingest_date: str, categories: Sequence[str], version: str) -> list[Projections]:
+    from fruit_pipeline.parquet_facts import parquet_files, read_first_two_components
+
+    date_prefix = f"{projections_prefix(version)}{tables.INGEST_DATE}={ingest_date}/"
+    there = {partition_values(stored.key)[tables.CATEGORY] for stored in parquet_files(lake, date_prefix)}
+    chosen = chosen_categories([category for category in there if not categories or category in categories], ingest_date)
+    return [
+        read_first_two_components(lake, projections_partition_prefix(version, ingest_date, category), category, _POINTS_A_CATEGORY)
+        for category in chosen
+    ]

@@ -1,0 +1,201 @@
+"""The report of one run as a self-contained HTML page. Pure: a record and images in, text out.
+
+Whatever came from outside (categories, keys, decoder messages, run ids) is escaped, and the page forbids scripts.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_COUNT_TITLES: Final = {
+    "listed": "Listed",
+    "new": "New",
+    "unchanged": "Unchanged",
+    "reused": "Reused",
+    "removed": "Removed",
+    "featurised": "Featurised",
+    "rejected": "Rejected",
+}
+# Shown even when they are all zero; the others only where something is to tell.
+_ALWAYS_SHOWN: Final = frozenset({"listed", "featurised", "rejected"})
+
+
+def report_page(record: Mapping[str, Any], plots: Sequence[tuple[str, str, bytes]]) -> str:
+    """The page of a run's record (`run_record.run_record`). `plots` are (title, caption, PNG)."""
+    day = escape(str(record["ingest_date"]))
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+            f"<title>Fruits! {day}</title>",
+            f"<style>{_style()}</style>",
+            "</head>",
+            "<body><main>",
+            *_heading(record),
+            _tiles(record),
+            *(_figure(*plot) for plot in plots),
+            *_categories(record),
+            *_rejects(record),
+            *_facts(record),
+            "</main></body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+@cache
+def _style() -> str:
+    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+
+
+def _heading(record: Mapping[str, Any]) -> list[str]:
+    checks = record["checks"]
+    passed = not checks.get("problems")
+    verdict = f"Output checked: {checks.get('images_in_ledger', 0):,} ledger lines, {checks.get('partitions', 0):,} partitions, "
+    verdict += "no problems." if passed else f"{len(checks['problems']):,} problems."
+    names = f"Run {record['run_id']}, release {record['release']}, embedder {record['embedder_id']}."
+    limited = f" Limited to {', '.join(record['categories'])}." if record["categories"] else ""
+    return [
+        '<p class="brand">Fruits!</p>',
+        f"<h1>Image batch of {escape(str(record['ingest_date']))}</h1>",
+        f'<p class="muted">{escape(names + limited)}</p>',
+        f'<p class="{"good" if passed else "bad"}">{escape(verdict)}</p>',
+    ]
+
+
+def _tiles(record: Mapping[str, Any]) -> str:
+    pca, counts = record["pca"], record["totals"]
+    tiles = [
+        (_number(counts["listed"]), "images listed"),
+        (_number(counts["featurised"]), "featurised"),
+        (_number(counts["rejected"]), "rejected"),
+        (_number(pca.get("k")), "components (k)"),
+        (_percent(pca.get("variance_kept")), "variance kept"),
+        (_number(record.get("images_per_second"), 1), "images a second"),
+        (_number(record["cluster"].get("minutes"), 1), "cluster minutes"),
+    ]
+    items = "".join(f"<li><b>{escape(value)}</b><span>{escape(label)}</span></li>" for value, label in tiles)
+    return f'<ul class="tiles">{items}</ul>'
+
+
+def _figure(title: str, caption: str, png: bytes) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    return (
+        f"<h2>{escape(title)}</h2>"
+        f'<figure><div class="scroll"><img alt="{escape(title)}. {escape(caption)}" src="data:image/png;base64,{data}"></div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _categories(record: Mapping[str, Any]) -> list[str]:
+    rows = [(day, category, counts) for day, categories in record["by_category"].items() for category, counts in sorted(categories.items())]
+    shown = [name for name in _COUNT_TITLES if name in _ALWAYS_SHOWN or any(counts.get(name) for _, _, counts in rows)]
+    several_days = len(record["by_category"]) > 1
+    head = [*(["Ingest date"] if several_days else []), "Category"]
+    body = [
+        _row([*([day] if several_days else []), category], [_number(counts.get(name, 0)) for name in shown])
+        for day, category, counts in rows
+    ]
+    foot = "".join(f'<td class="number">{_number(record["totals"][name])}</td>' for name in shown)
+    return [
+        "<h2>Images by category</h2>",
+        '<div class="scroll tall"><table><thead><tr>',
+        *(f'<th scope="col">{escape(title)}</th>' for title in head),
+        *(f'<th scope="col" class="number">{escape(_COUNT_TITLES[name])}</th>' for name in shown),
+        "</tr></thead><tbody>",
+        *body,
+        f'</tbody><tfoot><tr><th scope="row" colspan="{len(head)}">All {len(rows):,}</th>{foot}</tr></tfoot></table></div>',
+    ]
+
+
+def _rejects(record: Mapping[str, Any]) -> list[str]:
+    total = record["totals"]["rejected"]
+    if not total:
+        return ["<h2>Rejected images</h2>", "<p>None.</p>"]
+    reasons = _join(f"{reason}: {count:,}" for reason, count in sorted(record["rejected_by_reason"].items()))
+    rejects = record["rejects"]
+    first = f" The first {len(rejects):,} of them:" if len(rejects) < total else ""
+    rows = (
+        f'<tr><td class="key">{escape(str(reject["image_key"]))}</td>'
+        f"<td>{escape(str(reject['reason']))}</td><td>{escape(str(reject.get('detail') or ''))}</td></tr>"
+        for reject in rejects
+    )
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("Image", "Reason", "Detail"))
+    return [
+        "<h2>Rejected images</h2>",
+        f"<p>{total:,} rejected ({reasons}).{first}</p>",
+        f'<div class="scroll tall"><table><thead><tr>{head}</tr></thead><tbody>',
+        *rows,
+        "</tbody></table></div>",
+    ]
+
+
+def _facts(record: Mapping[str, Any]) -> list[str]:
+    pca, plan, cluster = record["pca"], record["plan"], record["cluster"]
+    estimate = plan["estimate"]
+    euros = f"{estimate['euros']:.2f} EUR" if estimate["euros"] is not None else "price not known"
+    return [
+        "<h2>Facts of the run</h2>",
+        '<div class="facts">',
+        _fact_table(
+            "PCA",
+            [
+                ("Version", pca.get("pca_version")),
+                ("This run", f"{pca.get('action')}: {pca.get('reason')}"),
+                ("Images behind it", _number(pca.get("n_samples"))),
+                ("Target", _percent(pca.get("target_variance"))),
+                ("Kept", _percent(pca.get("variance_kept"), 3)),
+                ("Target reached", {True: "yes", False: "no: too few images"}.get(pca.get("target_reached"), "not known")),
+            ],
+        ),
+        _fact_table(
+            "Plan and outcome",
+            [
+                ("Planned", f"{plan['images']:,} images, {estimate['minutes']:.0f} min, {euros}"),
+                ("Cluster", cluster.get("id")),
+                ("Cluster minutes", _number(cluster.get("minutes"), 1)),
+                ("Engine", record.get("engine")),
+                ("Objects left alone", _number(plan["n_strays"])),
+            ],
+        ),
+        *(
+            _fact_table(f"Seconds of {step}", [(part, _number(value, 1)) for part, value in parts.items()])
+            for step, parts in record["timings_seconds"].items()
+        ),
+        "</div>",
+    ]
+
+
+def _fact_table(title: str, facts: Iterable[tuple[str, object]]) -> str:
+    rows = "".join(_row([name], [str(value if value is not None else "none")]) for name, value in facts)
+    return f'<section><h3>{escape(title)}</h3><div class="scroll"><table><tbody>{rows}</tbody></table></div></section>'
+
+
+def _row(names: Sequence[str], values: Sequence[str]) -> str:
+    cells = [f'<th scope="row">{escape(name)}</th>' for name in names]
+    cells += [f'<td class="number">{escape(value)}</td>' for value in values]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _number(value: float | None, decimals: int = 0) -> str:
+    return "none" if value is None else f"{value:,.{decimals}f}"
+
+
+def _percent(share: float | None, decimals: int = 2) -> str:
+    return "none" if share is None else f"{share:.{decimals}%}"
+
+
+def _join(words: Iterable[object]) -> str:
+    return ", ".join(escape(str(word)) for word in words)

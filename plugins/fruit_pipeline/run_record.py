@@ -1,0 +1,102 @@
+"""What one run did, gathered from its plan, its steps' own summaries and its cluster: the content of `runs/<run_id>.json`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_COUNTED: Final = ("listed", "new", "unchanged", "reused", "removed", "featurised", "rejected")
+_PCA_FACTS: Final = (
+    "action",
+    "reason",
+    "pca_version",
+    "k",
+    "n_samples",
+    "target_variance",
+    "variance_kept",
+    "target_reached",
+    "projected_ingest_dates",
+)
+
+
+def run_record(
+    run_id: str,
+    planned: Mapping[str, Any],
+    summaries: Mapping[str, Mapping[str, Any]],
+    checks: Mapping[str, Any],
+    cluster: Mapping[str, Any],
+    report_uri: str,
+) -> dict[str, Any]:
+    """`planned` holds plan_run's XComs, `summaries` each step's summary by step name, `checks` check_output's result."""
+    extract, refresh = summaries[EXTRACT_FEATURES_STEP], summaries[REFRESH_PCA_STEP]
+    return {
+        "run_id": run_id,
+        "ingest_date": planned["ingest_date"],
+        "categories": planned["categories"],
+        "release": planned["release"],
+        "embedder_id": extract.get("embedder_id"),
+        "engine": extract.get("engine"),
+        "plan": planned["plan"],
+        "by_category": extract.get("by_category", {}),
+        "totals": totals(extract.get("by_category", {})),
+        "rejected_by_reason": extract.get("rejected_by_reason", {}),
+        "rejects": extract.get("rejects", []),
+        "images_computed": extract.get("images_computed"),
+        "images_per_second": extract.get("images_per_second"),
+        "pca": {name: refresh.get(name) for name in _PCA_FACTS},
+        "checks": dict(checks),
+        "cluster": dict(cluster),
+        "timings_seconds": {name: dict(summary.get("timings_seconds", {})) for name, summary in summaries.items()},
+        "report_uri": report_uri,
+    }
+
+
+def totals(by_category: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, int]:
+    """The counts of all dates and categories together; `by_category` is {date: {category: {count: n}}}."""
+    every = [counts for categories in by_category.values() for counts in categories.values()]
+    return {name: sum(counts.get(name, 0) for counts in every) for name in _COUNTED}
+
+
+def cluster_facts(cluster: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """From EMR's DescribeCluster and ListSteps answers.
+
+    `minutes` runs from the request to the end of the last step: the cluster may still be there when it is read.
+    """
+    timeline = cluster["Status"].get("Timeline", {})
+    rows = [_step_facts(step) for step in steps]
+    ends = [step["ended_at"] for step in rows if step["ended_at"]]
+    created_at = _text(timeline.get("CreationDateTime"))
+    return {
+        "id": cluster["Id"],
+        "release_label": cluster.get("ReleaseLabel"),
+        "created_at": created_at,
+        "ready_at": _text(timeline.get("ReadyDateTime")),
+        "minutes": _minutes(created_at, max(ends)) if created_at and ends else None,
+        "steps": sorted(rows, key=lambda step: step["started_at"] or ""),
+    }
+
+
+def _step_facts(step: Mapping[str, Any]) -> dict[str, Any]:
+    timeline = step["Status"].get("Timeline", {})
+    started_at, ended_at = _text(timeline.get("StartDateTime")), _text(timeline.get("EndDateTime"))
+    return {
+        "id": step["Id"],
+        "name": step["Name"],
+        "state": step["Status"]["State"],
+        "started_at": started_at,
+        "ended_at": ended_at,
+        "minutes": _minutes(started_at, ended_at) if started_at and ended_at else None,
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def _minutes(start: str, end: str) -> float:
+    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() / 60, 2)

@@ -1,0 +1,207 @@
+"""Everything that can be set, read once from the environment into one frozen, validated object.
+
+Cheap and free of I/O, for the DAG file reads it at parse time. The region is deliberately not checked here: a region
+outside the EU must fail a run with a clear message, not make the whole DAG vanish behind an import error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+from fruit_contract import lake
+from fruit_contract.regions import DEFAULT_REGION
+from fruit_contract.release import DEFAULT_ENGINE, ENGINES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PCA_POLICIES: Final = ("always", "auto", "never")
+
+# One hour on demand in eu-west-1 with EMR's own charge, in euros, rounded up. A guide for the plan, not a bill.
+DEFAULT_PRICES_EUR_PER_HOUR: Final = {"m5.xlarge": 0.25, "m5.2xlarge": 0.5, "m5.4xlarge": 1.0, "c5.4xlarge": 0.89, "r5.xlarge": 0.32}
+
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_INSTANCE_TYPE: Final = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
+_MEMORY: Final = re.compile(r"[1-9][0-9]*[mg]")
+_CRON_FIELDS: Final = 5
+
+
+class SettingsError(ValueError):
+    """One or more FRUITS_* variables hold what they may not. The message names each and says what is allowed."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this deployment runs. Every field is read from the variable `FRUITS_<FIELD NAME>`; see `VARIABLES` for the exceptions."""
+
+    lake_bucket: str = lake.DEFAULT_BUCKET
+    region: str = DEFAULT_REGION
+    aws_conn_id: str = "aws_default"
+    release: str = ""
+    engine: str = DEFAULT_ENGINE
+    target_variance: float = 0.95
+    pca_policy: str = "always"
+
+    schedule: str = "0 0 * * *"
+    batch_timeout_hours: float = 23.0
+    batch_poll_seconds: int = 60
+    poll_seconds: int = 30
+    step_timeout_hours: float = 6.0
+
+    emr_release_label: str = "emr-7.14.0"
+    primary_instance_type: str = "m5.xlarge"
+    core_instance_type: str = "m5.xlarge"
+    core_instance_count: int = 2
+    subnet_id: str = ""
+    service_role: str = "EMR_DefaultRole"
+    instance_profile: str = "EMR_EC2_DefaultRole"
+    security_configuration: str = ""
+    idle_timeout_seconds: int = 1800
+    root_volume_gib: int = 30
+    executor_cores: int = 4
+    executor_memory: str = "4g"
+    executor_memory_overhead: str = "6g"
+
+    images_per_second_per_vcpu: float = 30.0
+    cluster_start_minutes: float = 7.0
+    fixed_work_minutes: float = 3.0
+    prices_eur_per_hour: tuple[tuple[str, float], ...] = tuple(sorted(DEFAULT_PRICES_EUR_PER_HOUR.items()))
+
+    @property
+    def prices(self) -> dict[str, float]:
+        return dict(self.prices_eur_per_hour)
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of `environment` (default: the process's own). An unset or empty variable takes the default.
+
+    Raises SettingsError that names every bad variable at once.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, object] = {}
+    problems: list[str] = []
+    for name, parse in _PARSERS.items():
+        text = environment.get(VARIABLES[name], "").strip()
+        if not text:
+            continue
+        try:
+            values[name] = parse(text)
+        except ValueError as error:
+            problems.append(f"{VARIABLES[name]} is '{text}': {error}")
+    if "batch_poll_seconds" not in values and "poll_seconds" in values:
+        values["batch_poll_seconds"] = values["poll_seconds"]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type; a test holds the two together
+
+
+# --- parsers: text of a variable to the field's value, or ValueError that says what is allowed
+
+
+def _matching(pattern: re.Pattern[str], allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"it must be {allowed}.")
+        return text
+
+    return parse
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"it must be one of {', '.join(allowed)}.")
+        return text
+
+    return parse
+
+
+def _whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not lowest <= int(text) <= highest:
+            raise ValueError(f"it must be a whole number from {lowest} to {highest}.")
+        return int(text)
+
+    return parse
+
+
+def _number(above: float, highest: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not above < number <= highest:
+            raise ValueError(f"it must be a number above {above:g}, at most {highest:g}.")
+        return number
+
+    return parse
+
+
+def _cron(text: str) -> str:
+    if len(text.split()) != _CRON_FIELDS:
+        raise ValueError("it must be a cron expression of five fields, for example '0 0 * * *' (midnight UTC).")
+    return text
+
+
+def _prices(text: str) -> tuple[tuple[str, float], ...]:
+    message = 'it must be JSON of euros an hour by instance type, for example {"m5.xlarge": 0.25}.'
+    try:
+        table = json.loads(text)
+    except ValueError:
+        raise ValueError(message) from None
+    if not isinstance(table, dict) or not all(_is_price(price) and _INSTANCE_TYPE.fullmatch(kind) for kind, price in table.items()):
+        raise ValueError(message)
+    return tuple(sorted((DEFAULT_PRICES_EUR_PER_HOUR | {kind: float(price) for kind, price in table.items()}).items()))
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+_NAME: Final = _matching(re.compile(r"[A-Za-z0-9_.:/+=,@-]{1,256}"), "a name of letters, digits and _.:/+=,@-")
+_INSTANCE: Final = _matching(_INSTANCE_TYPE, "an EC2 instance type, for example m5.xlarge")
+_SPARK_MEMORY: Final = _matching(_MEMORY, "an amount of memory in m or g, for example 4g")
+
+_PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "lake_bucket": _matching(_BUCKET, "a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens"),
+    "region": str,
+    "aws_conn_id": _NAME,
+    "release": _matching(
+        re.compile(r"[A-Za-z0-9._-]{1,128}"), "a release's id, as `make publish` prints it, or empty for the published one"
+    ),
+    "engine": _one_of(*ENGINES),
+    "target_variance": _number(0, 1),
+    "pca_policy": _one_of(*PCA_POLICIES),
+    "schedule": _cron,
+    "batch_timeout_hours": _number(0, 24 * 7),
+    "batch_poll_seconds": _whole_number(1, 3600),
+    "poll_seconds": _whole_number(1, 3600),
+    "step_timeout_hours": _number(0, 24 * 7),
+    "emr_release_label": _matching(re.compile(r"emr-\d+\.\d+\.\d+"), "an EMR release, for example emr-7.14.0"),
+    "primary_instance_type": _INSTANCE,
+    "core_instance_type": _INSTANCE,
+    "core_instance_count": _whole_number(1, 1000),
+    "subnet_id": _matching(re.compile(r"subnet-[0-9a-f]+"), "a subnet's id, for example subnet-0abc1234"),
+    "service_role": _NAME,
+    "instance_profile": _NAME,
+    "security_configuration": _NAME,
+    "idle_timeout_seconds": _whole_number(60, 604800),
+    "root_volume_gib": _whole_number(15, 100),
+    "executor_cores": _whole_number(1, 256),
+    "executor_memory": _SPARK_MEMORY,
+    "executor_memory_overhead": _SPARK_MEMORY,
+    "images_per_second_per_vcpu": _number(0, 1_000_000),
+    "cluster_start_minutes": _number(0, 240),
+    "fixed_work_minutes": _number(0, 240),
+    "prices_eur_per_hour": _prices,
+}
+
+VARIABLES: Final[Mapping[str, str]] = {field.name: f"FRUITS_{field.name.upper()}" for field in fields(Settings)} | {
+    "region": "FRUITS_AWS_REGION"
+}
+"""The environment variable of every field."""

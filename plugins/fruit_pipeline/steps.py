@@ -1,0 +1,55 @@
+"""The cluster's steps: what EMR is asked to run. The same arguments run on a laptop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract import release as release_layout
+from fruit_contract.lake import release_prefix, uri
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fruit_pipeline.settings import Settings
+
+# EMR's own limit for all arguments of a step (AddJobFlowSteps).
+MAX_ARGUMENT_CHARACTERS: Final = 10_280
+
+
+class StepTooLongError(ValueError):
+    """A step whose arguments EMR would refuse."""
+
+
+def extract_features_step(
+    settings: Settings, release: str, run_id: str, ingest_dates: Sequence[str], categories: Sequence[str]
+) -> dict[str, Any]:
+    """The step that turns the images of `ingest_dates` into features. No `categories` means all of them."""
+    arguments = ["--engine", settings.engine]
+    for ingest_date in ingest_dates:
+        arguments += ["--ingest-date", ingest_date]
+    # One word an option: a category that begins with '-' would be taken for an option of its own.
+    arguments += [f"--category={category}" for category in categories]
+    return _step(settings, release, run_id, release_layout.EXTRACT_FEATURES_STEP, release_layout.EXTRACT_FEATURES_JOB, arguments)
+
+
+def refresh_pca_step(settings: Settings, release: str, run_id: str) -> dict[str, Any]:
+    """The step that fits the PCA if the policy says so, and projects what is not projected yet."""
+    arguments = ["--target-variance", repr(settings.target_variance), "--policy", settings.pca_policy]
+    return _step(settings, release, run_id, release_layout.REFRESH_PCA_STEP, release_layout.REFRESH_PCA_JOB, arguments)
+
+
+def _step(settings: Settings, release: str, run_id: str, name: str, job: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Client deploy mode: the driver's output is the step's log. A failed step leaves the cluster to the DAG's own teardown."""
+    code = uri(settings.lake_bucket, release_prefix(release))
+    words = [
+        "spark-submit", "--deploy-mode", "client", "--name", name,
+        "--py-files", f"{code}{release_layout.LIBRARY_ZIP}", f"{code}{job}",
+        "--lake-bucket", settings.lake_bucket, "--release", release, "--run-id", run_id,
+        *arguments,
+    ]  # fmt: skip
+    if sum(len(word) for word in words) > MAX_ARGUMENT_CHARACTERS:
+        raise StepTooLongError(
+            f"The arguments of step '{name}' are longer than EMR allows ({MAX_ARGUMENT_CHARACTERS:,} characters). "
+            "Name fewer categories, or none for all of them."
+        )
+    return {"Name": name, "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": words}}

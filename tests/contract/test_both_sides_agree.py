@@ -1,0 +1,76 @@
+"""What Airflow's side asks for is what the jobs take; what the jobs write is what Airflow's side checks."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyspark.sql.types import ArrayType
+
+from fruit_contract import tables
+from fruit_contract.lake import LakeNameError, check_category
+from fruit_features import lake_tables
+from fruit_features.refresh_policy import RefreshPolicy
+from fruit_pipeline.settings import PCA_POLICIES, load_settings
+from fruit_pipeline.steps import extract_features_step, refresh_pca_step
+
+TYPE_NAMES = {"string": "string", "integer": "int", "long": "int", "float": "float", "double": "double"}
+
+
+def job_arguments(step: dict) -> list[str]:
+    """What the job's script sees: all that follows its address."""
+    words = step["HadoopJarStep"]["Args"]
+    (script,) = (index for index, word in enumerate(words) if word.endswith(".py"))
+    return words[script + 1 :]
+
+
+def is_category(text: str) -> bool:
+    try:
+        check_category(text)
+    except LakeNameError:
+        return False
+    return True
+
+
+@given(categories=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30).filter(is_category), max_size=4, unique=True))
+def test_the_features_job_takes_the_step_that_is_planned(categories: list[str]) -> None:
+    step = extract_features_step(
+        load_settings({}), "release", "manual__2026-11-22T00:00:00+00:00", ["2026-11-21", "2026-11-22"], categories
+    )
+
+    request = importlib.import_module("extract_features").parse_request(job_arguments(step))
+
+    assert request.ingest_dates == ("2026-11-21", "2026-11-22")
+    assert request.categories == tuple(categories)
+    assert (request.bucket, request.release_id, request.engine) == ("fruits-lake", "release", "onnxruntime")
+    assert request.run_id == "manual__2026-11-22T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("policy", PCA_POLICIES)
+def test_the_pca_job_takes_the_step_that_is_planned(policy: str) -> None:
+    settings = load_settings({"FRUITS_PCA_POLICY": policy, "FRUITS_TARGET_VARIANCE": "0.9"})
+
+    request = importlib.import_module("refresh_pca").parse_request(job_arguments(refresh_pca_step(settings, "release", "run")))
+
+    assert (request.policy, request.target_variance) == (RefreshPolicy(policy), 0.9)
+
+
+@pytest.mark.parametrize(
+    "bad", [["--ingest-date", "2026-02-30"], ["--ingest-date", "2026-11-22", "--category=a/b"], ["--engine", "pytorch"]]
+)
+def test_a_bad_argument_ends_the_job_before_spark_starts(bad: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module("extract_features").parse_request(["--lake-bucket", "b", "--release", "r", "--run-id", "x", *bad])
+
+    assert caught.value.code == 2
+    assert "error: argument" in capsys.readouterr().err
+
+
+def test_the_columns_written_have_the_types_that_are_checked() -> None:
+    for columns, _ in lake_tables.TABLE_COLUMNS.values():
+        for field in lake_tables.schema_of(columns).fields:
+            kind = field.dataType
+            name = f"list<{TYPE_NAMES[kind.elementType.typeName()]}>" if isinstance(kind, ArrayType) else TYPE_NAMES[kind.typeName()]
+            assert tables.COLUMN_TYPES[field.name] == name, field.name

@@ -1,0 +1,33 @@
+"""An Airflow home of the tests' own, so that none reads or writes a real one. Importing this module makes it.
+
+Airflow reads its home when it is imported, so every conftest whose tests import Airflow imports this first.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+HOME_PREFIX = "fruits-airflow-tests-"
+
+if not Path(os.environ.get("AIRFLOW_HOME", "")).name.startswith(HOME_PREFIX):
+    home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    configuration = f"""
+[core]
+dags_folder = {PROJECT / "dags"}
+plugins_folder = {PROJECT / "plugins"}
+load_examples = False
+[database]
+sql_alchemy_conn = sqlite:///{home / "airflow.db"}
+[logging]
+base_log_folder = {home / "logs"}
+[api_auth]
+jwt_secret = {os.urandom(32).hex()}
+"""
+    (home / "airflow.cfg").write_text(configuration, encoding="utf-8")
+    os.environ["AIRFLOW_HOME"] = str(home)

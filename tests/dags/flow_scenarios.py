@@ -1,0 +1,145 @@
+"""Runs the flow through Airflow's own task runner against moto's S3 and EMR, scenario by scenario.
+
+A process of its own: Airflow changes logging, environment and database connections of the process it runs in.
+Steps end at once, as the scenario says; a completed step has written what a real one writes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from fruit_contract.lake import safe_run_id, step_logs_prefix
+from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
+from tests.plugins.sample_lake import DAY, RUN_ID, SampleLake, build_sample_lake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+BUCKET = "fruits-lake"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What differs from a run in which all goes well."""
+
+    conf: dict[str, Any] = field(default_factory=lambda: {"ingest_date": DAY})
+    logical_date: datetime | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    failing_step: str | None = None
+    delivered: Callable[[str], bool] = lambda key: key.startswith("raw/")
+    after_delivery: Callable[[Any], Any] = lambda _: None
+
+
+def put_forgotten_image(s3: Any) -> None:
+    """In the listing, and in no table. What arrives in the second of the listing itself is forgiven, so that second passes first."""
+    s3.put_object(Bucket=BUCKET, Key=f"raw/ingest_date={DAY}/Kiwi/forgotten.jpg", Body=b"x")
+    time.sleep(1.1)
+
+
+SCENARIOS = {
+    "all_well": Scenario(conf={}, logical_date=datetime(2026, 11, 22, tzinfo=UTC)),
+    "features_step_fails": Scenario(failing_step=EXTRACT_FEATURES_STEP),
+    "pca_step_fails": Scenario(failing_step=REFRESH_PCA_STEP),
+    "image_forgotten": Scenario(after_delivery=put_forgotten_image),
+    "empty_batch": Scenario(delivered=lambda key: key.endswith("_SUCCESS")),
+    "outside_the_eu": Scenario(environment={"FRUITS_AWS_REGION": "eu-west-2"}),
+    "nothing_published": Scenario(environment={"FRUITS_RELEASE": "r9"}),
+}
+
+
+def main(names: list[str], results: Path) -> None:
+    """Writes {scenario: {run, tasks, clusters, objects}} as JSON."""
+    import boto3
+    import httpx
+    from moto.server import ThreadedMotoServer
+
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, stdout=subprocess.DEVNULL)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        address = f"http://{host}:{port}"
+        extra = {"service_config": {name: {"endpoint_url": address} for name in ("s3", "emr")}}
+        os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps({"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra})
+        session = boto3.Session("testing", "testing", region_name="eu-west-1")
+        clients = {name: session.client(name, endpoint_url=address) for name in ("s3", "emr")}
+        sample = build_sample_lake()
+        found = {}
+        for name in names:
+            print(f"##### {name}", flush=True)
+            httpx.post(f"{address}/moto-api/reset").raise_for_status()
+            found[name] = run_scenario(SCENARIOS[name], clients, sample)
+        results.write_text(json.dumps(found), encoding="utf-8")
+    finally:
+        server.stop()
+
+
+def run_scenario(scenario: Scenario, clients: dict[str, Any], sample: SampleLake) -> dict[str, Any]:
+    from airflow.dag_processing.dagbag import DagBag
+    from moto.emr.models import Cluster
+
+    s3 = clients["s3"]
+    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    copy_objects(sample, s3, scenario.delivered)
+    scenario.after_delivery(s3)
+    s3.put_object(Bucket=BUCKET, Key="code/current.json", Body=b'{"release": "r1"}')
+    s3.put_object(Bucket=BUCKET, Key="code/r1/release.json", Body=b'{"release": "r1", "files": {}}')
+    add_steps = Cluster.add_steps
+
+    def add_and_end_steps(cluster: Any, steps: list[dict[str, Any]]) -> Any:
+        added = add_steps(cluster, steps)
+        for step in added:
+            end_step(step, cluster.id, scenario, s3, sample)
+        return added
+
+    with (
+        mock.patch.dict(os.environ, {"FRUITS_POLL_SECONDS": "1"} | scenario.environment),
+        mock.patch.object(Cluster, "add_steps", add_and_end_steps),
+    ):
+        dag = DagBag(DAGS / "fruit_image_pipeline.py").dags["fruit_image_pipeline"]
+        for task in dag.tasks:
+            task.retry_delay = timedelta(0)
+        run = dag.test(run_conf=scenario.conf, logical_date=scenario.logical_date)
+    clusters = [clients["emr"].describe_cluster(ClusterId=entry["Id"])["Cluster"] for entry in clients["emr"].list_clusters()["Clusters"]]
+    return {
+        "run": str(run.state),
+        "run_id": run.run_id,
+        "tasks": {instance.task_id: str(instance.state) for instance in run.get_task_instances()},
+        "clusters": [cluster["Status"]["State"] for cluster in clusters],
+        "cluster_tags": [{tag["Key"]: tag["Value"] for tag in cluster["Tags"]} for cluster in clusters],
+        "objects": [entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET).get("Contents", ())],
+    }
+
+
+def end_step(step: Any, cluster_id: str, scenario: Scenario, s3: Any, sample: SampleLake) -> None:
+    step.start()
+    step.end_date_time = step.start_date_time
+    if step.name == scenario.failing_step:
+        step.state = "FAILED"
+        log = gzip.compress(b"Traceback (most recent call last):\nValueError: the step broke on purpose\n")
+        s3.put_object(Bucket=BUCKET, Key=f"{step_logs_prefix(cluster_id, step.id)}stderr.gz", Body=log)
+        return
+    step.state = "COMPLETED"
+    run_id = safe_run_id(step.args[step.args.index("--run-id") + 1])
+    copy_objects(sample, s3, lambda key: not key.startswith("raw/"), rename=lambda key: key.replace(safe_run_id(RUN_ID), run_id))
+
+
+def copy_objects(sample: SampleLake, s3: Any, wanted: Callable[[str], bool], rename: Callable[[str], str] = str) -> None:
+    for key, (content, _) in sample.client.objects.items():
+        if wanted(key):
+            s3.put_object(Bucket=BUCKET, Key=rename(key), Body=content)
+
+
+if __name__ == "__main__":
+    main(sys.argv[2:] or list(SCENARIOS), Path(sys.argv[1]))

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # Airflow's own
+]
+
+FLOW = {
+    "wait_for_batch": {"plan_run"},
+    "plan_run": {"create_cluster", "extract_features", "refresh_pca", "check_output", "publish_report"},
+    "create_cluster": {"extract_features", "refresh_pca", "publish_report", "terminate_cluster"},
+    "extract_features": {"refresh_pca"},
+    "refresh_pca": {"check_output", "terminate_cluster"},
+    "check_output": {"publish_report"},
+    "publish_report": set(),
+    "terminate_cluster": set(),
+}
+
+
+def test_the_flow_is_as_drawn(main_dag: Any) -> None:
+    assert {task.task_id: task.downstream_task_ids for task in main_dag.tasks} == FLOW
+
+
+def test_the_cluster_is_a_setup_with_a_teardown_that_always_runs(main_dag: Any) -> None:
+    create, terminate = main_dag.get_task("create_cluster"), main_dag.get_task("terminate_cluster")
+    assert create.is_setup
+    assert not create.wait_for_completion
+    assert terminate.is_teardown
+    assert terminate.on_failure_fail_dagrun
+    assert terminate.trigger_rule == "all_done_setup_success"
+
+
+def test_a_plain_leaf_decides_the_run_beside_the_teardown(main_dag: Any) -> None:
+    assert {task.task_id for task in main_dag.leaves if not task.is_teardown} == {"publish_report"}
+
+
+def test_nothing_that_starts_work_on_aws_is_tried_again_blindly(main_dag: Any) -> None:
+    retries = {task.task_id: task.retries for task in main_dag.tasks}
+    assert {name for name, count in retries.items() if count == 0} == {"create_cluster", "extract_features", "refresh_pca"}
+    assert retries["terminate_cluster"] >= 3
+
+
+def test_long_waits_take_no_worker_slot_but_one_pca_at_a_time(main_dag: Any) -> None:
+    deferrable = {task.task_id for task in main_dag.tasks if getattr(task, "deferrable", False)}
+    assert deferrable == {"wait_for_batch", "extract_features", "terminate_cluster"}
+    assert main_dag.get_task("refresh_pca").max_active_tis_per_dag == 1
+
+
+def test_waits_are_long_enough_for_a_large_day(main_dag: Any) -> None:
+    for name in ("extract_features", "refresh_pca"):
+        task = main_dag.get_task(name)
+        assert task.waiter_delay * task.waiter_max_attempts >= 6 * 3600
+    assert main_dag.get_task("wait_for_batch").timeout == 23 * 3600
+
+
+def test_every_aws_task_names_region_connection_and_patience(main_dag: Any) -> None:
+    for name in ("wait_for_batch", "create_cluster", "extract_features", "refresh_pca", "terminate_cluster"):
+        task = main_dag.get_task(name)
+        assert (task.region_name, task.aws_conn_id) == ("eu-west-1", "aws_default")
+        assert task.botocore_config["retries"] == {"mode": "adaptive", "max_attempts": 10}
+    assert main_dag.get_task("create_cluster").emr_conn_id is None
+
+
+def test_a_waiting_run_leaves_room_for_others_and_the_past_is_not_caught_up(main_dag: Any) -> None:
+    assert main_dag.max_active_runs >= 4
+    assert main_dag.catchup is False
+    assert main_dag.start_date is None
+    assert main_dag.doc_md
+
+
+def test_a_scheduled_run_is_about_its_own_day(main_dag: Any) -> None:
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    timetable = coerce_to_core_timetable(main_dag.timetable)
+    earliest = datetime(2026, 11, 22, 0, 0, tzinfo=UTC)
+    info = timetable.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(earliest=as_pendulum(earliest), latest=None, catchup=True)
+    )
+    assert info.run_after == info.logical_date == earliest
+    assert marker_uri(main_dag, {"ingest_date": None}, info.logical_date) == "s3://fruits-lake/raw/ingest_date=2026-11-22/_SUCCESS"
+
+
+def test_a_run_started_by_hand_waits_for_the_batch_of_the_day_asked_for_or_of_today(main_dag: Any) -> None:
+    assert marker_uri(main_dag, {"ingest_date": "2026-01-31"}, None) == "s3://fruits-lake/raw/ingest_date=2026-01-31/_SUCCESS"
+    assert marker_uri(main_dag, {"ingest_date": None}, None) == "s3://fruits-lake/raw/ingest_date=2026-11-25/_SUCCESS"
+
+
+def test_a_backfill_from_day_to_day_has_a_run_for_each_day_of_it(main_dag: Any) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    dag = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(main_dag))
+    first, last = (as_pendulum(datetime(2026, 11, day, tzinfo=UTC)) for day in (20, 22))
+    days = [info.logical_date.date().isoformat() for info in dag.iter_dagrun_infos_between(first, last)]
+    assert days == ["2026-11-20", "2026-11-21", "2026-11-22"]
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {},
+        {"ingest_date": "2026-11-22"},
+        {"ingest_date": None, "categories": []},
+        {"categories": ["Äpfel 50%", "007"]},
+        {"categories": None},
+    ],
+)
+def test_takes_a_day_and_categories(main_dag: Any, conf: dict[str, Any]) -> None:
+    validate(main_dag, conf)
+    assert {name: main_dag.params[name] for name in conf} == conf
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"ingest_date": "22.11.2026"},
+        {"ingest_date": "2026-02-30"},
+        {"ingest_date": 20261122},
+        {"categories": "Kiwi"},
+        {"categories": ["a/b"]},
+        {"categories": ["_SUCCESS"]},
+        {"categories": [""]},
+        {"categories": [7]},
+    ],
+)
+def test_refuses_other_params_before_the_run_starts(main_dag: Any, conf: dict[str, Any]) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        validate(main_dag, conf)
+
+
+def test_the_form_explains_itself(main_dag: Any) -> None:
+    for name in ("ingest_date", "categories"):
+        param = main_dag.params.get_param(name)
+        assert param.schema["title"]
+        assert param.description
+
+
+def marker_uri(dag: Any, params: dict[str, Any], logical_date: datetime | None) -> str:
+    """What the sensor waits for, rendered as Airflow does, in a run that starts on 25 November."""
+    run = SimpleNamespace(logical_date=logical_date, run_after=datetime(2026, 11, 25, 9, 0, tzinfo=UTC))
+    template = dag.get_template_env().from_string(dag.get_task("wait_for_batch").bucket_key)
+    return str(template.render(params=params, dag_run=run))
+
+
+def validate(dag: Any, conf: dict[str, Any]) -> None:
+    for name, value in conf.items():
+        dag.params.get_param(name).resolve(value)
+
+
+def as_pendulum(moment: datetime) -> Any:
+    import pendulum
+
+    return pendulum.instance(moment)

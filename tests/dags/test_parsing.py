@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.dags.airflow_home import PROJECT
+
+pytestmark = [
+    pytest.mark.airflow,
+    # Airflow's own, which it reports under our line.
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),
+]
+
+# Parses the DAG folder in an interpreter that has loaded nothing yet and may open no connection.
+PARSE_ALONE = """
+import json, socket, sys
+
+def refuse(*_args, **_kwargs):
+    raise AssertionError("a connection was opened while a DAG file was parsed")
+
+socket.socket.connect = refuse
+socket.create_connection = refuse
+from airflow.dag_processing.dagbag import DagBag
+
+bag = DagBag(sys.argv[1])
+heavy = {"tensorflow", "keras", "pyspark", "onnxruntime", "numpy", "pandas", "pyarrow", "matplotlib", "PIL", "obstore", "moto"}
+print(json.dumps({"errors": bag.import_errors, "dags": sorted(bag.dags), "loaded": sorted(heavy & set(sys.modules))}))
+"""
+
+
+def parse_alone(**environment: str) -> dict[str, Any]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE_ALONE, str(PROJECT / "dags")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=plain | {"PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}"} | environment,
+    )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_dags_load_without_errors_or_warnings(dag_bag: Any) -> None:
+    assert dag_bag.import_errors == {}
+    assert dag_bag.captured_warnings == {}
+    assert "fruit_image_pipeline" in dag_bag.dags
+
+
+def test_parsing_opens_no_connection_and_loads_nothing_heavy() -> None:
+    parsed = parse_alone()
+    assert parsed == {"errors": {}, "dags": ["fruit_image_pipeline"], "loaded": []}
+
+
+def test_a_region_outside_the_eu_still_shows_the_dag() -> None:
+    assert parse_alone(FRUITS_AWS_REGION="us-east-1")["errors"] == {}
+
+
+def test_a_bad_setting_is_named_in_the_import_error() -> None:
+    (error,) = parse_alone(FRUITS_ENGINE="pytorch")["errors"].values()
+    assert "FRUITS_ENGINE is 'pytorch': it must be one of onnxruntime, tensorflow." in error
+
+
+def test_airflow_runs_none_of_our_plugin_modules_by_itself() -> None:
+    code = """
+import sys
+from airflow import plugins_manager
+plugins_manager._get_plugins()
+print(sorted(name for name in ("settings", "steps", "checks", "report", "plots") if name in sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(PROJECT / "plugins")}
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

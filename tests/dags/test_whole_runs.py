@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.dags.airflow_home import PROJECT
+from tests.plugins.sample_lake import DAY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.airflow
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, str]]:
+    """What became of every scenario, and what was logged in it."""
+    results: Path = tmp_path_factory.mktemp("flow") / "results.json"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_", "AIRFLOW_CONN_"))}
+    path = os.pathsep.join(str(PROJECT / folder) for folder in (".", "plugins", "spark_jobs"))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.dags.flow_scenarios", str(results)],
+        cwd=PROJECT,
+        env=environment | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    sections = (section.partition("\n") for section in done.stdout.split("##### ")[1:])
+    return json.loads(results.read_text(encoding="utf-8")), {name: text for name, _, text in sections}
+
+
+def test_a_good_batch_goes_all_the_way_and_leaves_no_cluster(outcome: Any) -> None:
+    result = outcome[0]["all_well"]
+    assert result["run"] == "success"
+    assert set(result["tasks"].values()) == {"success"}
+    assert result["clusters"] == ["TERMINATED"]
+    assert result["cluster_tags"][0]["ingest_date"] == DAY
+    assert f"reports/ingest_date={DAY}/index.html" in result["objects"]
+    assert any(key.startswith("runs/") and key.count("/") == 1 for key in result["objects"])
+    assert "43 images in 7 categories" in outcome[1]["all_well"]
+
+
+@pytest.mark.parametrize(("scenario", "step"), [("features_step_fails", "extract_features"), ("pca_step_fails", "refresh_pca")])
+def test_a_step_that_fails_fails_the_run_and_the_cluster_ends_all_the_same(outcome: Any, scenario: str, step: str) -> None:
+    result = outcome[0][scenario]
+    assert result["run"] == "failed"
+    assert result["tasks"][step] == "failed"
+    assert result["tasks"]["terminate_cluster"] == "success"
+    assert result["tasks"]["publish_report"] == "upstream_failed"
+    assert result["clusters"] == ["TERMINATED"]
+    assert f"Step '{step}'" in outcome[1][scenario]
+    assert "ValueError: the step broke on purpose" in outcome[1][scenario]
+
+
+def test_tables_that_do_not_balance_fail_the_run_after_the_cluster_ended(outcome: Any) -> None:
+    result = outcome[0]["image_forgotten"]
+    assert result["run"] == "failed"
+    assert result["tasks"]["check_output"] == "failed"
+    assert result["tasks"]["terminate_cluster"] == "success"
+    assert result["clusters"] == ["TERMINATED"]
+    assert "listed but not in the ledger: 1" in outcome[1]["image_forgotten"]
+
+
+def test_a_batch_without_images_ends_green_without_a_cluster(outcome: Any) -> None:
+    result = outcome[0]["empty_batch"]
+    assert result["run"] == "success"
+    assert result["tasks"].pop("wait_for_batch") == "success"
+    assert set(result["tasks"].values()) == {"skipped"}
+    assert result["clusters"] == []
+
+
+@pytest.mark.parametrize(
+    ("scenario", "failing_task", "message"),
+    [
+        ("outside_the_eu", "wait_for_batch", "Region 'eu-west-2' is not inside the EU"),
+        ("nothing_published", "plan_run", "Release 'r9' is not complete"),
+    ],
+)
+def test_what_can_not_run_fails_before_anything_is_created(outcome: Any, scenario: str, failing_task: str, message: str) -> None:
+    result = outcome[0][scenario]
+    assert result["run"] == "failed"
+    assert result["tasks"][failing_task] == "failed"
+    assert result["tasks"]["create_cluster"] == result["tasks"]["terminate_cluster"] == "upstream_failed"
+    assert result["clusters"] == []
+    assert message in outcome[1][scenario]

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import base64
+import re
+import warnings
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fruit_contract.lake import run_key
+from fruit_pipeline.lake_reader import MissingObjectError
+from fruit_pipeline.output_check import check_date
+from fruit_pipeline.parquet_facts import Projections
+from fruit_pipeline.plots import explained_variance_png, two_components_png
+from fruit_pipeline.report import chosen_categories, publish_report
+from fruit_pipeline.report_page import report_page
+from fruit_pipeline.run_plan import plan_of_listing
+from fruit_pipeline.run_record import cluster_facts, run_record, totals
+from fruit_pipeline.settings import Settings
+from tests.plugins.sample_lake import CATEGORIES, DAY, RUN_ID, VERSION
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tests.plugins.sample_lake import SampleLake
+
+CLUSTER = {"id": "j-1", "release_label": "emr-7.14.0", "created_at": None, "ready_at": None, "minutes": 11.4, "steps": []}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Page(HTMLParser):
+    """The tags and the text of a page, as a browser sees them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:  # noqa: ARG002  # the parser's signature
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def planned(sample: SampleLake, categories: list[str] | None = None) -> dict[str, Any]:
+    plan = plan_of_listing(DAY, sample.lake.list_objects(f"raw/ingest_date={DAY}/"), categories or [], Settings())
+    return {"ingest_date": DAY, "categories": categories or [], "release": "r1", "plan": plan.as_dict()}
+
+
+@pytest.fixture
+def published(sample_lake: SampleLake, after_listing: datetime) -> dict[str, Any]:
+    checks = check_date(sample_lake.lake, DAY, [], after_listing).as_dict()
+    return publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), checks, CLUSTER)
+
+
+def test_writes_page_plots_and_record(sample_lake: SampleLake, published: dict[str, Any]) -> None:
+    prefix = f"reports/ingest_date={DAY}/"
+    names = [stored.key.removeprefix(prefix) for stored in sample_lake.lake.list_objects(prefix)]
+    assert names == ["explained_variance.png", "first_two_components.png", "index.html"]
+    assert sample_lake.lake.read_bytes(f"{prefix}explained_variance.png").startswith(PNG)
+    record = sample_lake.lake.read_json(run_key(RUN_ID))
+    assert record["report_uri"] == published["report_uri"] == f"s3://fruits-test/{prefix}index.html"
+    assert record["totals"] == {"listed": 43, "new": 43, "unchanged": 0, "reused": 0, "removed": 0, "featurised": 42, "rejected": 1}
+    assert record["pca"]["pca_version"] == VERSION
+    assert record["pca"]["k"] == sample_lake.k
+    assert record["plan"]["images"] == 43
+    assert record["cluster"]["id"] == "j-1"
+    assert record["timings_seconds"]["refresh_pca"]["fit"] == 1.5
+
+
+def test_the_page_needs_nothing_beside_it_and_runs_no_script(sample_lake: SampleLake, published: dict[str, Any]) -> None:
+    html = sample_lake.lake.read_bytes(f"reports/ingest_date={DAY}/index.html").decode()
+    page = Page(html)
+    assert not {"script", "link", "iframe", "i"} & set(page.tags)
+    assert page.tags.count("img") == 2
+    assert "default-src 'none'" in html
+    assert not re.search(r'(src|href)="(?!data:image/png;base64,)', html)
+    images = [base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', html)]
+    assert all(image.startswith(PNG) for image in images)
+
+
+def test_every_name_is_on_the_page_as_it_was_delivered(sample_lake: SampleLake, published: dict[str, Any]) -> None:
+    page = Page(sample_lake.lake.read_bytes(f"reports/ingest_date={DAY}/index.html").decode())
+    for name in (*CATEGORIES, f"raw/ingest_date={DAY}/Kiwi/<b>broken</b>.jpg", "<i>cut</i> off", "truncated", "11.4", "71.5", VERSION):
+        assert name in page.texts
+
+
+def test_a_step_without_its_summary_fails_the_report(sample_lake: SampleLake) -> None:
+    with pytest.raises(MissingObjectError, match=r"runs/_steps/other_run/extract_features\.json"):
+        publish_report(sample_lake.lake, "other run", planned(sample_lake), {}, CLUSTER)
+
+
+def test_a_date_without_a_pca_still_gets_its_report(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("pca/")
+    publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
+    assert "img" not in Page(sample_lake.lake.read_bytes(f"reports/ingest_date={DAY}/index.html").decode()).tags
+
+
+@given(st.text(min_size=1), st.text(), st.text())
+def test_no_text_from_outside_becomes_markup(category: str, detail: str, run_id: str) -> None:
+    counts = {"listed": 1, "featurised": 0, "rejected": 1}
+    extract = {
+        "by_category": {DAY: {category: counts}},
+        "rejects": [{"image_key": category, "reason": detail, "detail": detail}],
+        "rejected_by_reason": {detail: 1},
+        "embedder_id": run_id,
+        "engine": category,
+        "timings_seconds": {detail: 1.0},
+    }
+    plan = plan_of_listing(DAY, [], [], Settings()).as_dict()
+    planned_run = {"ingest_date": DAY, "categories": [category], "release": run_id, "plan": plan}
+    record = run_record(
+        run_id, planned_run, {"extract_features": extract, "refresh_pca": {"reason": detail}}, {"problems": []}, CLUSTER, ""
+    )
+    tags = Page(report_page(record, [(category, detail, PNG)])).tags
+    plain = run_record(
+        "run", planned_run | {"categories": ["x"]}, {"extract_features": extract, "refresh_pca": {}}, {"problems": []}, CLUSTER, ""
+    )
+    plain = plain | {"by_category": {DAY: {"x": counts}}, "rejects": [{"image_key": "x", "reason": "x", "detail": "x"}]}
+    assert tags == Page(report_page(plain, [("x", "x", PNG)])).tags
+
+
+def test_the_same_six_categories_are_chosen_for_every_run_of_a_date() -> None:
+    categories = [f"category {n}" for n in range(50)]
+    assert chosen_categories(categories, DAY) == chosen_categories(categories[::-1], DAY)
+    assert len(set(chosen_categories(categories, DAY))) == 6
+    assert len({tuple(chosen_categories(categories, f"2026-11-{day:02}")) for day in range(1, 21)}) > 10
+    assert chosen_categories(["b", "a"], DAY) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("k", "target"), [(1, 0.95), (640, 0.95), (1280, 1.0)])
+def test_draws_the_variance_for_any_k(k: int, target: float) -> None:
+    assert explained_variance_png([1 / 1280] * 1280, k, target, 10).startswith(PNG)
+
+
+@pytest.mark.parametrize("category", ["柿", "កខ", "$\\frac{1}$", "^_{", "x" * 300, "a\tb"])
+def test_draws_any_category_name_without_a_warning(category: str) -> None:
+    points = np.linspace(-1, 1, 5, dtype=np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert two_components_png([Projections(category, points, points)], [0.2]).startswith(PNG)
+
+
+def test_totals_add_all_dates_and_categories() -> None:
+    counted = totals({"2026-11-21": {"a": {"listed": 2, "rejected": 1}}, DAY: {"a": {"listed": 3}, "b": {"listed": 5, "featurised": 5}}})
+    assert (counted["listed"], counted["rejected"], counted["featurised"], counted["new"]) == (10, 1, 5, 0)
+
+
+def test_cluster_minutes_run_from_the_request_to_the_last_steps_end() -> None:
+    from datetime import UTC, datetime
+
+    def at(minute: int) -> datetime:
+        return datetime(2026, 11, 22, 8, minute, tzinfo=UTC)
+
+    def step(name: str, start: int, end: int) -> dict[str, Any]:
+        return {
+            "Id": name,
+            "Name": name,
+            "Status": {"State": "COMPLETED", "Timeline": {"StartDateTime": at(start), "EndDateTime": at(end)}},
+        }
+
+    cluster = {
+        "Id": "j-1",
+        "ReleaseLabel": "emr-7.14.0",
+        "Status": {"State": "WAITING", "Timeline": {"CreationDateTime": at(0), "ReadyDateTime": at(6)}},
+    }
+    facts = cluster_facts(cluster, [step("refresh_pca", 15, 18), step("extract_features", 7, 15)])
+    assert facts["minutes"] == 18.0
+    assert [(one["name"], one["minutes"]) for one in facts["steps"]] == [("extract_features", 8.0), ("refresh_pca", 3.0)]
+    pending = cluster_facts({"Id": "j-1", "Status": {"State": "STARTING"}}, [{"Id": "s", "Name": "s", "Status": {"State": "PENDING"}}])
+    assert pending["minutes"] is None

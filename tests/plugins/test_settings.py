@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from fruit_pipeline.settings import VARIABLES, Settings, SettingsError, load_settings
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert load_settings({}) == Settings()
+    assert load_settings({"FRUITS_LAKE_BUCKET": "", "FRUITS_POLL_SECONDS": "  "}) == Settings()
+
+
+def test_every_field_has_a_variable_of_its_own() -> None:
+    assert sorted(VARIABLES) == sorted(field.name for field in fields(Settings))
+    assert len(set(VARIABLES.values())) == len(VARIABLES)
+
+
+def test_reads_every_variable_into_the_type_of_its_field() -> None:
+    environment = {
+        "FRUITS_LAKE_BUCKET": "my-lake",
+        "FRUITS_AWS_REGION": "eu-north-1",
+        "FRUITS_AWS_CONN_ID": "aws_other",
+        "FRUITS_RELEASE": "0123abcd",
+        "FRUITS_ENGINE": "tensorflow",
+        "FRUITS_TARGET_VARIANCE": "0.9",
+        "FRUITS_PCA_POLICY": "auto",
+        "FRUITS_SCHEDULE": "30 4 * * 1-5",
+        "FRUITS_BATCH_TIMEOUT_HOURS": "1.5",
+        "FRUITS_BATCH_POLL_SECONDS": "7",
+        "FRUITS_POLL_SECONDS": "2",
+        "FRUITS_STEP_TIMEOUT_HOURS": "12",
+        "FRUITS_EMR_RELEASE_LABEL": "emr-7.13.0",
+        "FRUITS_PRIMARY_INSTANCE_TYPE": "m6g.xlarge",
+        "FRUITS_CORE_INSTANCE_TYPE": "r5.2xlarge",
+        "FRUITS_CORE_INSTANCE_COUNT": "5",
+        "FRUITS_SUBNET_ID": "subnet-0abc1234",
+        "FRUITS_SERVICE_ROLE": "service",
+        "FRUITS_INSTANCE_PROFILE": "profile",
+        "FRUITS_SECURITY_CONFIGURATION": "secure",
+        "FRUITS_IDLE_TIMEOUT_SECONDS": "600",
+        "FRUITS_ROOT_VOLUME_GIB": "40",
+        "FRUITS_EXECUTOR_CORES": "8",
+        "FRUITS_EXECUTOR_MEMORY": "8g",
+        "FRUITS_EXECUTOR_MEMORY_OVERHEAD": "10240m",
+        "FRUITS_IMAGES_PER_SECOND_PER_VCPU": "55.5",
+        "FRUITS_CLUSTER_START_MINUTES": "5",
+        "FRUITS_FIXED_WORK_MINUTES": "2",
+        "FRUITS_PRICES_EUR_PER_HOUR": '{"r5.2xlarge": 0.61}',
+    }
+    assert sorted(environment) == sorted(VARIABLES.values())
+    settings = load_settings(environment)
+    unchanged = [field.name for field in fields(Settings) if getattr(settings, field.name) == field.default]
+    assert unchanged == []
+    for field in fields(Settings):
+        assert type(getattr(settings, field.name)) is type(field.default), field.name
+    assert settings.prices["r5.2xlarge"] == 0.61
+    assert settings.prices["m5.xlarge"] == Settings().prices["m5.xlarge"]
+
+
+def test_waits_for_batches_as_often_as_for_clusters_when_only_that_is_set() -> None:
+    assert load_settings({"FRUITS_POLL_SECONDS": "2"}).batch_poll_seconds == 2
+    assert load_settings({"FRUITS_POLL_SECONDS": "2", "FRUITS_BATCH_POLL_SECONDS": "9"}).batch_poll_seconds == 9
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("FRUITS_LAKE_BUCKET", "My_Bucket", "lower-case letters"),
+        ("FRUITS_ENGINE", "pytorch", "onnxruntime, tensorflow"),
+        ("FRUITS_TARGET_VARIANCE", "1.1", "above 0, at most 1"),
+        ("FRUITS_TARGET_VARIANCE", "nan", "above 0, at most 1"),
+        ("FRUITS_PCA_POLICY", "sometimes", "always, auto, never"),
+        ("FRUITS_SCHEDULE", "daily", "five fields"),
+        ("FRUITS_POLL_SECONDS", "0", "from 1 to 3600"),
+        ("FRUITS_POLL_SECONDS", "2.5", "whole number"),
+        ("FRUITS_IDLE_TIMEOUT_SECONDS", "10", "from 60 to 604800"),
+        ("FRUITS_EMR_RELEASE_LABEL", "7.14.0", "emr-7.14.0"),
+        ("FRUITS_CORE_INSTANCE_TYPE", "xlarge", "m5.xlarge"),
+        ("FRUITS_CORE_INSTANCE_COUNT", "-1", "from 1 to 1000"),
+        ("FRUITS_SUBNET_ID", "vpc-1", "subnet-0abc1234"),
+        ("FRUITS_EXECUTOR_MEMORY", "4 GB", "4g"),
+        ("FRUITS_PRICES_EUR_PER_HOUR", "0.25", "JSON"),
+        ("FRUITS_PRICES_EUR_PER_HOUR", '{"m5.xlarge": "cheap"}', "JSON"),
+        ("FRUITS_RELEASE", "../other", "make publish"),
+    ],
+)
+def test_refuses_a_bad_value_by_name_and_says_what_is_allowed(variable: str, value: str, allowed: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({variable: value})
+    assert variable in str(caught.value)
+    assert f"'{value}'" in str(caught.value)
+    assert allowed in str(caught.value)
+
+
+def test_names_all_bad_values_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"FRUITS_ENGINE": "x", "FRUITS_POLL_SECONDS": "x"})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_region_outside_the_eu_does_not_keep_the_dag_from_loading() -> None:
+    assert load_settings({"FRUITS_AWS_REGION": "us-east-1"}).region == "us-east-1"
