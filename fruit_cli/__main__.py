@@ -1,0 +1,49 @@
+"""`python -m fruit_cli <command>`: each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import Final
+
+from fruit_cli.errors import CommandError
+from fruit_contract.lake import LakeNameError
+from fruit_contract.regions import RegionNotAllowedError
+
+COMMANDS: Final = {
+    "deliver": "uploads a folder of categories as one image batch, marker last",
+    "publish": "puts jobs, library, bootstrap action and embedder under code/<release>/ of the lake",
+    "run": "runs the DAG for one ingest date on whatever is up, and follows it",
+    "backfill": "runs the DAG for a range of ingest dates on whatever is up, and follows it",
+    "demo": "the main job, end to end, on drawn or given images",
+    "up": "starts the local cloud and Airflow in the background",
+    "down": "stops what `up` started",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="fruit_cli", description=__doc__)
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        subparser.set_defaults(module=name)
+    # Only the chosen command's module is imported: some load numpy or boto3.
+    argv = sys.argv[1:] if argv is None else argv
+    chosen = next((argument for argument in argv if argument in COMMANDS), None)
+    if chosen:
+        module = importlib.import_module(f"fruit_cli.{chosen}")
+        module.add_arguments(subparsers.choices[chosen])
+    arguments = parser.parse_args(argv)
+    try:
+        return int(module.run(arguments))
+    except (CommandError, LakeNameError, RegionNotAllowedError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,188 @@
+"""Speaking HTTP with one Airflow: where it is, who we are, what is tried again, and what its refusals mean."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from fruit_cli.errors import CommandError
+from local_cloud.stack_state import local_home, read_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+URL_VARIABLE: Final = "AIRFLOW_API_URL"
+TOKEN_VARIABLE: Final = "AIRFLOW_API_TOKEN"  # noqa: S105 - the variable's name, not a token
+# A busy laptop's API server may not answer for a while; a run is not lost because of that.
+PATIENCE_SECONDS: Final = 90.0
+_PAUSE_SECONDS: Final = 1.0
+_TIMEOUT_SECONDS: Final = 30.0
+_API: Final = "/api/v2"
+_NOT_NOW: Final = frozenset({429, 500, 502, 503, 504})
+
+
+class AirflowError(CommandError):
+    """Airflow doesn't answer, refuses, or doesn't know the DAG."""
+
+
+@dataclass(frozen=True)
+class AirflowAddress:
+    """Where an Airflow is. `token` is None for the local stack, which hands one out to whoever asks from this machine."""
+
+    url: str
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"AirflowAddress(url={self.url!r})"
+
+    @property
+    def is_local(self) -> bool:
+        return self.token is None
+
+
+def current_airflow(environment: Mapping[str, str] | None = None) -> AirflowAddress:
+    """The local stack's Airflow if it is up, else the one that AIRFLOW_API_URL and AIRFLOW_API_TOKEN name."""
+    state = read_state(local_home())
+    if state and state.airflow_url:
+        return AirflowAddress(state.airflow_url.rstrip("/"))
+    environment = os.environ if environment is None else environment
+    url, token = environment.get(URL_VARIABLE, ""), environment.get(TOKEN_VARIABLE, "")
+    if not url:
+        raise AirflowError(f"No Airflow is up. Type `make up`, or set {URL_VARIABLE} and {TOKEN_VARIABLE} to use one elsewhere.")
+    if not token:
+        raise AirflowError(f"{URL_VARIABLE} is set, but {TOKEN_VARIABLE} is not. Set it to a token of that Airflow's API.")
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+        raise AirflowError(f"{URL_VARIABLE} must begin with https://, or anyone on the way could read the token.")
+    return AirflowAddress(url.rstrip("/"), token)
+
+
+class AirflowHttp:
+    """JSON requests to one Airflow, with patience. Use it as a context manager.
+
+    `transport` and `sleep` are there for tests.
+    """
+
+    def __init__(
+        self,
+        address: AirflowAddress,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.address = address
+        self._sleep = sleep
+        self._token = address.token
+        # A proxy of the environment must not carry what goes to this machine itself.
+        self._client = httpx.Client(base_url=address.url, timeout=_TIMEOUT_SECONDS, transport=transport, trust_env=not address.is_local)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._client.close()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Mapping[str, object] | None = None,
+    ) -> dict[str, Any]:
+        """Sends one request below /api/v2 and returns its JSON. See `find` for what is tried again. Raises AirflowError."""
+        found = self.find(method, path, params=params, json=json)
+        if found is None:
+            raise AirflowError(f"{self.address.url} has no {path}. Is it an Airflow 3 with this project's DAGs?")
+        return found
+
+    def find(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Mapping[str, object] | None = None,
+    ) -> dict[str, Any] | None:
+        """As `send`, but None if there is no such thing.
+
+        Tried again for a minute and a half: what Airflow can't do just now, and for everything but POST what got no answer
+        (a POST whose answer was lost may have started something).
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        last_trouble = ""
+        for _ in range(int(PATIENCE_SECONDS / _PAUSE_SECONDS)):
+            try:
+                response = self._authorised(method, _API + path, params, json)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                last_trouble = str(error)
+            except httpx.TransportError as error:
+                if method == "POST":
+                    raise AirflowError(
+                        f"{self.address.url} took {path}, but its answer was lost ({error}). See its UI for what it did."
+                    ) from error
+                last_trouble = str(error)
+            else:
+                if response.status_code not in _NOT_NOW or (method == "POST" and response.status_code != httpx.codes.SERVICE_UNAVAILABLE):
+                    return self._result(response)
+                last_trouble = f"{response.status_code}: {_detail(response)}"
+            if time.monotonic() > deadline:
+                break
+            self._sleep(_PAUSE_SECONDS)
+        raise AirflowError(f"{self.address.url} doesn't answer ({last_trouble}). Is it up? `make up` starts the local one.")
+
+    def _authorised(self, method: str, path: str, params: Mapping[str, str] | None, json: Mapping[str, object] | None) -> httpx.Response:
+        """The answer, with a fresh token if the local one has run out."""
+        if self._token is None:
+            self._token = self._local_token()
+        response = self._client.request(method, path, params=params, json=json, headers={"Authorization": f"Bearer {self._token}"})
+        if response.status_code == httpx.codes.UNAUTHORIZED and self.address.is_local:
+            self._token = self._local_token()
+            response = self._client.request(method, path, params=params, json=json, headers={"Authorization": f"Bearer {self._token}"})
+        return response
+
+    def _local_token(self) -> str:
+        response = self._client.get("/auth/token")
+        if response.status_code in _NOT_NOW:
+            raise httpx.ConnectError(f"no token yet: {response.status_code}")
+        if response.is_error:
+            raise AirflowError(f"{self.address.url} gives no token ({response.status_code}). `make down`, then `make up`.")
+        return str(response.json()["access_token"])
+
+    def _result(self, response: httpx.Response) -> dict[str, Any] | None:
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            raise AirflowError(
+                f"{self.address.url} refuses {TOKEN_VARIABLE} ({response.status_code}: {_detail(response)}). Set a valid one."
+            )
+        if response.is_error:
+            raise AirflowError(f"Airflow refuses: {_detail(response)}")
+        content: dict[str, Any] = response.json() if response.content else {}
+        return content
+
+
+def _detail(response: httpx.Response) -> str:
+    """What Airflow says is wrong; for a rejected field, its message."""
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        return response.text[:300] or response.reason_phrase
+    if isinstance(detail, list):
+        return "; ".join(str(entry.get("msg", entry)) if isinstance(entry, dict) else str(entry) for entry in detail)
+    return str(detail)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,123 @@
+"""`backfill`: runs the DAG for every ingest date of a range on whatever Airflow is up, and follows the runs to their end.
+
+Dates that have been run before are run again. One date after another: two runs at once would fit the PCA at the same time.
+The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https) and AIRFLOW_API_TOKEN.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from fruit_cli.airflow_api import AirflowApi
+from fruit_cli.airflow_http import AirflowHttp, current_airflow
+from fruit_cli.errors import CommandError
+from fruit_cli.follow_run import POLL_SECONDS, RunFailedError, duration, failure_message, make_ready, print_log_tail
+from fruit_cli.run import parse_categories, say_what_is_not_delivered
+from fruit_contract import lake
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from fruit_cli.airflow_api import DagRun
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.add_argument("--from-date", required=True, help="the first ingest date, yyyy-mm-dd")
+    parser.add_argument("--to-date", required=True, help="the last ingest date, yyyy-mm-dd")
+    parser.add_argument("--categories", default="", help="only these categories, as a,b (default: all)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    ingest_dates = dates_between(arguments.from_date, arguments.to_date)
+    categories = parse_categories(arguments.categories)
+    console = Console(highlight=False)
+    address = current_airflow()
+    if address.is_local:
+        say_what_is_not_delivered(ingest_dates, console, "a backfill skips such dates")
+    with AirflowHttp(address) as http:
+        backfill(AirflowApi(http), ingest_dates, categories, console)
+    return 0
+
+
+def dates_between(first: str, last: str) -> list[str]:
+    """Every ingest date from `first` to `last`, both included."""
+    begin, end = (date.fromisoformat(lake.parse_ingest_date(text)) for text in (first, last))
+    if begin > end:
+        raise CommandError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
+    return [(begin + timedelta(days=number)).isoformat() for number in range((end - begin).days + 1)]
+
+
+def backfill(
+    api: AirflowApi,
+    ingest_dates: Sequence[str],
+    categories: Sequence[str],
+    console: Console,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Creates a backfill over consecutive dates and follows it. Raises RunFailedError if a run fails."""
+    make_ready(api, console, sleep=sleep)
+    # Whole days: the schedule may fire at any hour.
+    span = {"logical_date_gte": f"{ingest_dates[0]}T00:00:00Z", "logical_date_lte": f"{ingest_dates[-1]}T23:59:59Z"}
+    request = {
+        "from_date": span["logical_date_gte"],
+        "to_date": span["logical_date_lte"],
+        # Always sent: a run that is done again would otherwise keep the categories it had.
+        "dag_run_conf": {"categories": list(categories)},
+        "reprocess_behavior": "completed",
+        "max_active_runs": 1,
+    }
+    planned = {logical_date[:10] for logical_date in api.backfill_dates(request)}
+    if not planned:
+        raise CommandError(
+            f"No date from {ingest_dates[0]} to {ingest_dates[-1]} can run now: they lie ahead, or their runs are under way."
+        )
+    backfill_id = api.create_backfill(request)
+    console.print(f"Backfill {backfill_id}: {len(planned)} runs, one after another. {api.url}/dags/{api.dag_id}/backfills", soft_wrap=True)
+    # What Airflow didn't create now it never will: a run of that date was under way.
+    left_out = sorted(set(ingest_dates) - set(_runs_by_date(api, span)))
+    if left_out:
+        console.print(f"Not run: {', '.join(left_out)} (ahead of now, or under way already)", style="yellow", soft_wrap=True)
+    failures = _follow(api, span, console, sleep)
+    if failures:
+        raise RunFailedError(f"{len(failures)} of {len(planned)} runs failed.\n" + "\n".join(failures))
+
+
+def _follow(api: AirflowApi, span: dict[str, str], console: Console, sleep: Callable[[float], None]) -> list[str]:
+    """Says how each run fares until all have ended; returns a sentence for each that failed."""
+    said: dict[str, str] = {}
+    failures = []
+    while True:
+        runs = _runs_by_date(api, span)
+        for ingest_date, dag_run in sorted(runs.items()):
+            if said.get(ingest_date) == dag_run.state:
+                continue
+            said[ingest_date] = dag_run.state
+            console.print(_line(ingest_date, dag_run))
+            if dag_run.state == "failed":
+                tasks = api.tasks(dag_run.run_id)
+                failures.append(failure_message(api, dag_run, tasks))
+                for task in tasks:
+                    if task.state == "failed":
+                        print_log_tail(api, dag_run.run_id, task, console)
+        if all(dag_run.is_finished for dag_run in runs.values()):
+            return failures
+        sleep(POLL_SECONDS)
+
+
+def _runs_by_date(api: AirflowApi, span: dict[str, str]) -> dict[str, DagRun]:
+    """The range's backfill runs. Airflow keeps one run a logical date and turns the one it does again into a backfill run."""
+    return {(run.logical_date or "")[:10]: run for run in api.dag_runs({"run_type": "backfill", **span})}
+
+
+def _line(ingest_date: str, dag_run: DagRun) -> Text:
+    style = {"success": "green", "failed": "bold red"}.get(dag_run.state, "")
+    took = f" in {duration(dag_run.seconds)}" if dag_run.is_finished and dag_run.seconds is not None else ""
+    return Text.assemble(f"  {ingest_date}  ", (dag_run.state + took, style))

@@ -1,0 +1,104 @@
+"""Which lake a command talks to: the local cloud if it is up, else the AWS account of the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract import lake
+from fruit_contract.regions import DEFAULT_REGION, require_eu_region
+from local_cloud.stack_state import local_home, read_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local_cloud.stack_state import StackState
+
+
+# The local S3 knows buckets by path alone, and returns the checksum of a whole object with a part of it.
+_LOCAL_OPTIONS: Final = {
+    "s3": {"addressing_style": "path"},
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+}
+
+
+@dataclass(frozen=True)
+class LakeConnection:
+    """A bucket and how to reach it. Without an endpoint it is AWS, with boto3's own credential chain."""
+
+    bucket: str
+    region: str
+    endpoint_url: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"LakeConnection(bucket={self.bucket!r}, region={self.region!r}, endpoint_url={self.endpoint_url!r})"
+
+    @property
+    def is_local(self) -> bool:
+        return self.endpoint_url is not None
+
+
+def current_connection(environment: Mapping[str, str] | None = None) -> LakeConnection:
+    """The local cloud if it is up, else AWS as FRUITS_LAKE_BUCKET and FRUITS_AWS_REGION name it.
+
+    Raises RegionNotAllowedError for a region outside the EU.
+    """
+    state = read_state(local_home())
+    if state:
+        return LakeConnection(
+            bucket=state.bucket,
+            region=state.region,
+            endpoint_url=state.s3_url,
+            access_key_id=state.access_key_id,
+            secret_access_key=state.secret_access_key,
+        )
+    environment = os.environ if environment is None else environment
+    endpoint_url = environment.get("AWS_ENDPOINT_URL_S3")
+    bucket = environment.get("FRUITS_LAKE_BUCKET", lake.DEFAULT_BUCKET)
+    region = require_eu_region(environment.get("FRUITS_AWS_REGION", DEFAULT_REGION))
+    if endpoint_url is None:
+        # AWS' own chain knows more kinds of credentials than a key and its secret: session tokens, profiles, roles.
+        return LakeConnection(bucket=bucket, region=region)
+    return LakeConnection(
+        bucket=bucket,
+        region=region,
+        endpoint_url=endpoint_url,
+        access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
+        secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
+    )
+
+
+def local_emr_client(state: StackState) -> Any:
+    """A boto3 EMR client for the running local cloud."""
+    import boto3
+
+    return boto3.client(
+        "emr",
+        endpoint_url=state.emr_url,
+        region_name=state.region,
+        aws_access_key_id=state.access_key_id,
+        aws_secret_access_key=state.secret_access_key,
+    )
+
+
+def s3_client(connection: LakeConnection) -> Any:
+    """A boto3 S3 client for the connection."""
+    import boto3  # a second of import that `--help` need not wait for
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        region_name=connection.region,
+        endpoint_url=connection.endpoint_url,
+        aws_access_key_id=connection.access_key_id,
+        aws_secret_access_key=connection.secret_access_key,
+        config=Config(
+            max_pool_connections=32,
+            retries={"mode": "adaptive", "max_attempts": 10},
+            **(_LOCAL_OPTIONS if connection.is_local else {}),
+        ),
+    )

@@ -1,0 +1,137 @@
+"""The demo's image batches: fruit drawn or given, dealt over dates, with two broken files among them on purpose."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fruit_cli.delivery_plan import DeliveryPlan, PlannedImage
+from fruit_cli.errors import CommandError
+from fruit_cli.fruit_renderer import CATEGORIES, draw_jpeg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+
+TRUNCATED_NAME: Final = "broken_truncated.jpg"
+NOT_AN_IMAGE_NAME: Final = "broken_not_an_image.jpg"
+_NOT_AN_IMAGE: Final = b"This is a shopping list that somebody saved as a picture: apples, pears, plums.\n"
+_START_OF_SCAN: Final = b"\xff\xda"
+_NUMBERS: Final = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class BrokenFile:
+    """A file that can't become features, and the key under which it is delivered."""
+
+    key: str
+    what: str
+
+
+def demo_dates(days: int, last: date) -> list[str]:
+    """`days` consecutive ingest dates, the last one being `last`."""
+    return [(last - timedelta(days=back)).isoformat() for back in reversed(range(days))]
+
+
+def draw_fruit_folder(folder: Path, images_per_category: int, drawn: Callable[[int], None]) -> None:
+    """Draws a full turn of every fruit as <folder>/<category>/<number>_100.jpg; calls `drawn` with 1 after each."""
+    for category in CATEGORIES:
+        (folder / category).mkdir(parents=True, exist_ok=True)
+        for frame in range(images_per_category):
+            (folder / category / f"{frame}_100.jpg").write_bytes(draw_jpeg(category, frame, images_per_category))
+            drawn(1)
+
+
+def deal(images: Sequence[PlannedImage], ingest_dates: Sequence[str]) -> dict[str, DeliveryPlan]:
+    """Deals the images over the dates, each image once, in the order of their names, category by category like cards.
+
+    A category with at least as many images as there are dates is in every batch; the first date of each category moves on by
+    one, so that small categories don't all land on the first date. Raises CommandError if a date gets nothing.
+    """
+    by_category: dict[str, list[PlannedImage]] = defaultdict(list)
+    for image in images:
+        by_category[image.category].append(image)
+    dealt: dict[str, list[PlannedImage]] = {ingest_date: [] for ingest_date in ingest_dates}
+    for offset, category in enumerate(sorted(by_category)):
+        for number, image in enumerate(sorted(by_category[category], key=_in_natural_order)):
+            dealt[ingest_dates[(number + offset) % len(ingest_dates)]].append(image)
+    if not all(dealt.values()):
+        raise CommandError(f"{len(images)} images can't be dealt over {len(ingest_dates)} dates: choose fewer days, or more images.")
+    return {ingest_date: DeliveryPlan(ingest_date, tuple(batch)) for ingest_date, batch in dealt.items()}
+
+
+def with_broken_files(plans: dict[str, DeliveryPlan], folder: Path) -> tuple[dict[str, DeliveryPlan], list[BrokenFile]]:
+    """Adds two broken files, kept in `folder`: a JPEG cut off in the middle to the first date, text named .jpg to the last.
+
+    They go to different categories if there are two.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    dates = list(plans)
+    first, last = plans[dates[0]], plans[dates[-1]]
+    cut_of = first.images[0]
+    contents = [
+        (
+            dates[0],
+            cut_of.category,
+            TRUNCATED_NAME,
+            _first_half_of_jpeg(Path(cut_of.path)),
+            f"a cut-off copy of {cut_of.category}/{cut_of.file_name}",
+        ),
+        (
+            dates[-1],
+            max(last.categories, key=lambda category: (category != cut_of.category, category)),
+            NOT_AN_IMAGE_NAME,
+            _NOT_AN_IMAGE,
+            "text",
+        ),
+    ]
+    changed, broken = dict(plans), []
+    for ingest_date, category, name, content, what in contents:
+        path = folder / name
+        path.write_bytes(content)
+        plan = changed[ingest_date]
+        image = PlannedImage(str(path), category, _free_name(plan, category, name), len(content))
+        changed[ingest_date] = replace(plan, images=(*plan.images, image))
+        broken.append(BrokenFile(plan.key_of(image), what))
+    return changed, broken
+
+
+def _first_half_of_jpeg(path: Path) -> bytes:
+    """The image's file, cut off in the middle of its pixels; coded as JPEG first if it is something else.
+
+    Raises CommandError if it is no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    content = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.format != "JPEG":
+                stream = io.BytesIO()
+                image.convert("RGB").save(stream, "JPEG")
+                content = stream.getvalue()
+    except (OSError, UnidentifiedImageError) as error:
+        raise CommandError(
+            f"'{path}' can't be read as an image ({error}). Take it out of the folder, or deliver the folder without the demo."
+        ) from error
+    # Half of the pixels, not half of the file: what is cut off in its header is no image at all.
+    pixels = content.rfind(_START_OF_SCAN)
+    return content[: pixels + (len(content) - pixels) // 2]
+
+
+def _free_name(plan: DeliveryPlan, category: str, name: str) -> str:
+    taken = {image.file_name for image in plan.images if image.category == category}
+    while name in taken:
+        name = f"another_{name}"
+    return name
+
+
+def _in_natural_order(image: PlannedImage) -> tuple[tuple[object, ...], str]:
+    """`2_100.jpg` before `10_100.jpg`. Every second part is a number, so like is compared with like."""
+    parts = _NUMBERS.split(image.file_name)
+    return tuple(int(part) if position % 2 else part for position, part in enumerate(parts)), image.file_name

@@ -1,0 +1,48 @@
+"""`make up`: the local cloud and the Airflow UI, in the background."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fruit_cli.connection import current_connection
+from fruit_cli.local_stack import LocalStack
+from local_cloud.stack_state import local_home
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from local_cloud.stack_state import StackState
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--without-airflow", action="store_true", help="S3 and EMR only")
+    parser.add_argument("--without-release", action="store_true", help="publishes no release into the lake")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    stack = LocalStack(local_home())
+    already_up = stack.state()
+    if already_up is None and (reason := stack.why_it_stopped()):
+        print(f"The last local cloud stopped by itself: {reason}\n")
+    state = stack.start(with_airflow=not arguments.without_airflow)
+    if not arguments.without_release:
+        from fruit_cli.publish import publish  # TensorFlow and numpy are behind it
+
+        publish(current_connection())
+    print(summary(state, stack.home, already_up=state == already_up))
+    return 0
+
+
+def summary(state: StackState, home: Path, *, already_up: bool) -> str:
+    """What is where, and how to end it."""
+    rows = {
+        "Airflow UI": state.airflow_url,
+        "S3": state.s3_url,
+        "EMR": state.emr_url,
+        "Lake": str(home / "s3" / state.bucket),
+        "Logs": str(home / "logs"),
+    }
+    lines = [f"  {name:<11}{value}" for name, value in rows.items() if value]
+    head = "It is already up:" if already_up else "It is up:"
+    return "\n".join([head, *lines, "Stop it with `make down`; the lake stays."])

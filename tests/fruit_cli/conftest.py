@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from rich.console import Console
+
+from fruit_cli.airflow_api import AirflowApi
+from fruit_cli.airflow_http import AirflowAddress, AirflowHttp
+from fruit_cli.connection import LakeConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROJECT = Path(__file__).resolve().parents[2]
+ACCESS_KEY = "FRUITSTESTKEY"
+SECRET_KEY = "fruits-test-secret"
+BUCKET = "fruits-lake"
+
+
+@pytest.fixture
+def console() -> Console:
+    """A console that keeps what is printed; read it with `export_text`."""
+    return Console(record=True, width=200, highlight=False, file=io.StringIO())
+
+
+@pytest.fixture
+def local_s3(tmp_path: Path) -> Iterator[tuple[LakeConnection, Path]]:
+    """The local cloud's real S3, over an empty folder: how to reach it, and the bucket's folder."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = tmp_path / "s3"
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    command = [sys.executable, "-m", "local_cloud.s3_server", "--root", str(root), "--port", str(port), "--bucket", BUCKET]
+    server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    try:
+        _wait_for(port, server)
+        yield LakeConnection(BUCKET, "eu-west-1", f"http://127.0.0.1:{port}", ACCESS_KEY, SECRET_KEY), root / BUCKET
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the S3 server ended"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError("the S3 server didn't answer")
+
+
+@pytest.fixture
+def fruit_folder(tmp_path: Path) -> Path:
+    """Three categories, five files; names as they come."""
+    folder = tmp_path / "fruit"
+    for name, content in {
+        "Apple Red 1/0_100.jpg": b"apple 0",
+        "Apple Red 1/1_100.jpg": b"apple 1",
+        "Äpfel 50%/a#b?.jpg": b"odd",
+        "Kiwi/left/1.jpg": b"kiwi 1",
+        "Kiwi/2.jpg": b"",
+    }.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+class FakeAirflow:
+    """An Airflow of canned answers: (method, path below /api/v2) to answers, given in order, the last one for ever."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], list[httpx.Response]] = {}
+        self.requests: list[httpx.Request] = []
+        self.slept = 0.0
+
+    def on(self, method: str, path: str, *answers: object, status: int = 200) -> None:
+        responses = [answer if isinstance(answer, httpx.Response) else httpx.Response(status, json=answer) for answer in answers]
+        self.answers[(method, path)] = responses
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if request.url.path == "/auth/token":
+            return httpx.Response(201, json={"access_token": "local-token"})
+        answers = self.answers.get((request.method, request.url.path.removeprefix("/api/v2")))
+        if answers is None:
+            return httpx.Response(404, json={"detail": "Not Found"})
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        return httpx.Response(answer.status_code, content=answer.content, headers={"content-type": "application/json"})
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+
+    def bodies(self, method: str, path: str) -> list[dict[str, object]]:
+        """The JSON bodies that were sent to this path."""
+        sent = [request for request in self.requests if (request.method, request.url.path) == (method, "/api/v2" + path)]
+        return [json.loads(request.content) for request in sent]
+
+
+@pytest.fixture
+def fake_airflow() -> FakeAirflow:
+    return FakeAirflow()
+
+
+@pytest.fixture
+def api_of(fake_airflow: FakeAirflow) -> Iterator[Callable[..., AirflowApi]]:
+    """An API client of the fake Airflow, which is local unless a token is given."""
+    opened: list[AirflowHttp] = []
+
+    def open_api(token: str | None = None, url: str = "http://127.0.0.1:8080") -> AirflowApi:
+        http = AirflowHttp(AirflowAddress(url, token), transport=httpx.MockTransport(fake_airflow), sleep=fake_airflow.sleep)
+        opened.append(http)
+        return AirflowApi(http)
+
+    yield open_api
+    for http in opened:
+        http.__exit__(None, None, None)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes
+from local_cloud.local_secrets import LocalSecrets, draw
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> AirflowPlace:
+    project = Path("/project")
+    return AirflowPlace(
+        project=project,
+        home=tmp_path / "airflow",
+        dags=project / "dags",
+        plugins=project / "plugins",
+        port=8080,
+        s3_url="http://127.0.0.1:9300",
+        emr_url="http://127.0.0.1:9301",
+        region="eu-west-1",
+        bucket="fruits-lake",
+    )
+
+
+@pytest.fixture
+def secrets() -> LocalSecrets:
+    return draw()
+
+
+def test_the_persons_airflow_and_aws_settings_do_not_come_along(place: AirflowPlace, secrets: LocalSecrets) -> None:
+    inherited = {"PATH": "/bin", "AIRFLOW__CORE__EXECUTOR": "Celery", "AWS_PROFILE": "production", "FRUITS_TARGET_VARIANCE": "0.9"}
+    environment = airflow_environment(place, secrets, inherited)
+    assert environment["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
+    assert "AWS_PROFILE" not in environment
+    assert environment["AWS_CONFIG_FILE"] == "/dev/null"
+    assert environment["FRUITS_TARGET_VARIANCE"] == "0.9"
+
+
+def test_the_connection_sends_s3_and_emr_to_their_local_addresses(place: AirflowPlace, secrets: LocalSecrets) -> None:
+    environment = airflow_environment(place, secrets, {})
+    connection = json.loads(environment["AIRFLOW_CONN_AWS_DEFAULT"])
+    assert connection["login"] == secrets.access_key_id
+    assert connection["extra"]["service_config"] == {
+        "s3": {"endpoint_url": "http://127.0.0.1:9300"},
+        "emr": {"endpoint_url": "http://127.0.0.1:9301"},
+    }
+    assert connection["extra"]["region_name"] == environment["FRUITS_AWS_REGION"] == "eu-west-1"
+
+
+def test_everything_is_on_the_loopback_and_no_log_server_is_started(place: AirflowPlace) -> None:
+    processes = airflow_processes(Path("/venv/bin/airflow"), 8080)
+    assert "127.0.0.1" in processes["airflow-api-server"]
+    assert "--skip-serve-logs" in processes["airflow-scheduler"]
+    assert "--skip-serve-logs" in processes["airflow-triggerer"]
+
+
+def test_no_secret_is_in_a_command(place: AirflowPlace, secrets: LocalSecrets) -> None:
+    words = " ".join(word for command in airflow_processes(Path("airflow"), 8080).values() for word in command)
+    assert not [secret for secret in vars(secrets).values() if secret in words]

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import boto3
+import httpx
+import psutil
+import pytest
+
+from fruit_cli.connection import LakeConnection, s3_client
+from fruit_cli.errors import CommandError
+from fruit_cli.local_stack import LocalStack, PreferredPorts
+from fruit_cli.up import summary
+from local_cloud.process_sweep import STACK_MARK, is_alive, marked_processes
+from local_cloud.stack_state import StackState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ANY_PORTS = PreferredPorts(airflow=0, s3=0, emr=0)
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+A_DAG = """
+from airflow.sdk import dag, task
+
+@dag(schedule=None)
+def waits():
+    @task
+    def wait():
+        import time
+        time.sleep(300)
+
+    wait()
+
+waits()
+"""
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[LocalStack]:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "plugins").mkdir()
+    stack = LocalStack(tmp_path / "home", ports=ANY_PORTS, dags=tmp_path / "dags", plugins=tmp_path / "plugins")
+    yield stack
+    stack.stop(say=lambda _: None)
+
+
+def processes_of(stack: LocalStack) -> list[psutil.Process]:
+    return marked_processes(STACK_MARK, str(stack.home))
+
+
+def process_named(stack: LocalStack, words: str) -> psutil.Process:
+    return next(process for process in processes_of(stack) if words in " ".join(process.cmdline()))
+
+
+def kill_supervisor(state: StackState) -> None:
+    supervisor = psutil.Process(state.supervisor_pid)
+    supervisor.kill()
+    wait_for(lambda: not is_alive(supervisor.pid))
+
+
+def run_a_long_step(state: StackState) -> str:
+    """Returns when its process is there; the id of its cluster."""
+    keys = {"aws_access_key_id": state.access_key_id, "aws_secret_access_key": state.secret_access_key}
+    emr = boto3.client("emr", endpoint_url=state.emr_url, region_name=state.region, **keys)
+    arguments = ["bash", "-c", "setsid sleep 300 & sleep 300"]
+    step = {"Name": "long", "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": arguments}}
+    instances = {"InstanceGroups": [{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}]}
+    cluster: str = emr.run_job_flow(Name="long", Instances=instances, Steps=[step])["JobFlowId"]
+    deadline = time.monotonic() + 20
+    while emr.list_steps(ClusterId=cluster)["Steps"][0]["Status"]["State"] != "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return cluster
+
+
+def test_starts_answers_and_leaves_nothing_behind(stack: LocalStack) -> None:
+    said: list[str] = []
+    state = stack.start(with_airflow=False, say=said.append)
+    assert stack.state() == state
+    assert "Everything answers." in said
+    connection = LakeConnection(state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key)
+    s3_client(connection).put_object(Bucket=state.bucket, Key="raw/x", Body=b"x")
+    assert (stack.home / "s3" / state.bucket / "raw" / "x").read_bytes() == b"x"
+    run_a_long_step(state)
+    assert process_named(stack, "sleep 300")
+    stack.stop(say=said.append)
+    assert processes_of(stack) == []
+    assert stack.state() is None
+    assert said[-1] == "Everything has stopped."
+    assert stack.why_it_stopped() is None
+
+
+def test_a_second_start_finds_it_up(stack: LocalStack) -> None:
+    first = stack.start(with_airflow=False, say=lambda _: None)
+    assert stack.start(with_airflow=False, say=lambda _: None) == first
+
+
+def test_two_starts_at_once_start_one(stack: LocalStack) -> None:
+    states: list[StackState] = []
+    threads = [threading.Thread(target=lambda: states.append(stack.start(with_airflow=False, say=lambda _: None))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(states) == 2
+    assert states[0] == states[1]
+
+
+def test_stop_leaves_nothing_though_the_supervisor_was_killed(stack: LocalStack) -> None:
+    state = stack.start(with_airflow=False, say=lambda _: None)
+    run_a_long_step(state)
+    kill_supervisor(state)
+    assert stack.state() is None
+    assert processes_of(stack)
+    stack.stop(say=lambda _: None)
+    assert processes_of(stack) == []
+
+
+def test_starts_again_over_what_a_killed_supervisor_left(stack: LocalStack) -> None:
+    first = stack.start(with_airflow=False, say=lambda _: None)
+    kill_supervisor(first)
+    second = stack.start(with_airflow=False, say=lambda _: None)
+    assert second.supervisor_pid != first.supervisor_pid
+    assert len([process for process in processes_of(stack) if "rclone" in process.name()]) == 1
+
+
+def test_when_one_process_dies_all_end_and_it_is_named(stack: LocalStack) -> None:
+    state = stack.start(with_airflow=False, say=lambda _: None)
+    process_named(stack, "local_cloud.emr_server").kill()
+    supervisor = psutil.Process(state.supervisor_pid)
+    psutil.wait_procs([supervisor], timeout=30)
+    assert processes_of(stack) == []
+    assert stack.state() is None
+    reason = stack.why_it_stopped()
+    assert reason is not None
+    assert reason.startswith("emr ended by itself with exit code -9")
+    assert "EMR listens on" in reason
+
+
+def test_a_process_that_cannot_start_is_an_error_with_the_end_of_its_log(stack: LocalStack) -> None:
+    broken = stack.home / "s3" / "fruits-lake"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("a file where the bucket should be")
+    with pytest.raises(CommandError, match=r"(?s)^s3 ended by itself with exit code 1.*fruits-lake"):
+        stack.start(with_airflow=False, say=lambda _: None)
+    assert processes_of(stack) == []
+
+
+def test_nothing_listens_beyond_the_loopback_and_no_secret_is_in_a_command(stack: LocalStack) -> None:
+    state = stack.start(with_airflow=False, say=lambda _: None)
+    check_addresses_and_commands(stack, state)
+
+
+def test_stopping_what_is_not_up_says_so(stack: LocalStack) -> None:
+    said: list[str] = []
+    stack.stop(say=said.append)
+    assert said == ["Nothing was up."]
+
+
+def test_the_summary_names_every_address_and_how_to_stop(tmp_path: Path) -> None:
+    state = StackState(1, "http://s3", "http://emr", "http://ui", "key", "shh", "eu-west-1", "fruits-lake")
+    text = summary(state, tmp_path, already_up=True)
+    for part in ("already up", "http://s3", "http://emr", "http://ui", str(tmp_path / "s3" / "fruits-lake"), "make down"):
+        assert part in text
+    assert "shh" not in text
+
+
+def test_ports_that_are_no_numbers_are_refused() -> None:
+    assert PreferredPorts.of({"FRUITS_LOCAL_UI_PORT": "8081"}) == PreferredPorts(airflow=8081)
+    with pytest.raises(CommandError, match="port numbers"):
+        PreferredPorts.of({"FRUITS_LOCAL_UI_PORT": "ui"})
+
+
+@pytest.mark.airflow
+def test_airflow_comes_up_runs_a_task_and_leaves_nothing_behind(stack: LocalStack, tmp_path: Path) -> None:
+    (tmp_path / "dags" / "waits.py").write_text(A_DAG)
+    state = stack.start(say=lambda _: None)
+    assert state.airflow_url is not None
+    token = httpx.get(f"{state.airflow_url}/auth/token", timeout=60).json()["access_token"]
+    with httpx.Client(base_url=f"{state.airflow_url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=60) as api:
+        wait_for(lambda: api.get("/dags/waits").status_code == 200)
+        api.patch("/dags/waits", json={"is_paused": False}).raise_for_status()
+        run = api.post("/dags/waits/dagRuns", json={"logical_date": None}).json()["dag_run_id"]
+        wait_for(lambda: api.get(f"/dags/waits/dagRuns/{run}/taskInstances/wait").json()["state"] == "running")
+    check_addresses_and_commands(stack, state)
+    stack.stop(say=lambda _: None)
+    assert processes_of(stack) == []
+
+
+def wait_for(is_it: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_it():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def check_addresses_and_commands(stack: LocalStack, state: StackState) -> None:
+    processes = processes_of(stack)
+    assert len(processes) >= 3
+    listening = {
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening
+    assert listening <= LOOPBACK
+    words = " ".join(word for process in processes for word in process.cmdline())
+    assert state.secret_access_key not in words
