@@ -1,0 +1,169 @@
+"""The features benchmark: every way on the same images, the ceiling measured before, between and after."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.agreement import compare, read_features
+from benchmarks.bench_lake import save_tensors
+from benchmarks.images import lay_batch, spread
+from benchmarks.measurements import CeilingRun, FeaturesBenchmark, FixedCosts, WayRun
+from benchmarks.notebook_way import OUTPUT as NOTEBOOK_OUTPUT
+from benchmarks.way_process import WayProcess
+from fruit_cli.errors import CommandError
+from fruit_contract import lake, release, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.bench_lake import BenchLake
+    from fruit_cli.delivery_plan import PlannedImage
+
+OURS_COLD: Final = "ours, cold"
+OURS_WARM: Final = "ours, warm"
+NOTEBOOK: Final = "notebook way"
+
+_COLD_DATE: Final = "2026-01-01"
+_WARM_DATES: Final = ("2026-01-02", "2026-01-03", "2026-01-04")
+_SMALL_DATE: Final = "2026-01-05"
+_SMALL_DAY_IMAGES: Final = 60
+_NOTEBOOK_DATE: Final = "2026-01-06"
+_NOTEBOOK_WARM_UP_DATE: Final = "2026-01-07"
+_NOTEBOOK_PARTITIONS: Final = 24
+# What a partition of the notebook holds on 5,000 images: fewer images must not make its inference batches smaller.
+_NOTEBOOK_IMAGES_PER_PARTITION: Final = 5000 // _NOTEBOOK_PARTITIONS
+_NOTEBOOK_WARM_UP_IMAGES: Final = 96  # a core: a whole inference batch and a part of one, for each shape is traced once
+_CEILING_IMAGES: Final = 128  # a process: 77 MB of tensors
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured. The ways see the same images; the notebook way, being slow, may see a part of them."""
+
+    n_images: int
+    n_notebook_images: int
+    ceiling_window_seconds: float
+
+
+SCALES: Final = {
+    "small": Scale(n_images=400, n_notebook_images=200, ceiling_window_seconds=3.0),
+    "full": Scale(n_images=5000, n_notebook_images=5000, ceiling_window_seconds=8.0),
+}
+
+
+class Ceiling:
+    """One engine process a core; they measure together and wait between."""
+
+    def __init__(self, processes: Sequence[WayProcess], window_seconds: float) -> None:
+        self._processes = processes
+        self._window_seconds = window_seconds
+        self.measured: list[CeilingRun] = []
+
+    def prepare(self, model: str, images: Sequence[PlannedImage]) -> None:
+        paths = [image.path for image in spread(images, _CEILING_IMAGES)]
+        for process in self._processes:
+            process.send("prepare", engine=release.DEFAULT_ENGINE, model=model, images=paths)
+        for process in self._processes:
+            process.receive()
+
+    def measure(self) -> CeilingRun:
+        """All processes together."""
+        for process in self._processes:
+            process.send("measure", window_seconds=self._window_seconds)
+        answers = [process.receive() for process in self._processes]
+        images_per_second = sum(answer["images_per_second"] for answer in answers)
+        self.measured.append(CeilingRun(images_per_second, mean(answer["cpu_seconds_per_image"] for answer in answers)))
+        return self.measured[-1]
+
+
+def measure_features(
+    bench: BenchLake, images: Sequence[PlannedImage], scale: Scale, n_cores: int, say: Callable[[str], None]
+) -> FeaturesBenchmark:
+    """Runs every way and returns what was measured. Raises CommandError if a way breaks or does not do every image."""
+    for ingest_date in (_COLD_DATE, *_WARM_DATES):
+        lay_batch(images, bench.folder, ingest_date)
+    lay_batch(spread(images, _SMALL_DAY_IMAGES), bench.folder, _SMALL_DATE)
+    notebook_images = spread(images, scale.n_notebook_images)
+    lay_batch(notebook_images, bench.folder, _NOTEBOOK_DATE)
+    lay_batch(spread(images, _NOTEBOOK_WARM_UP_IMAGES * n_cores), bench.folder, _NOTEBOOK_WARM_UP_DATE)
+
+    with contextlib.ExitStack() as stack:
+        ceiling = _start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
+        ceiling.prepare(str(bench.onnx_model), images)
+        say(f"ceiling: {ceiling.measure().images_per_second:.0f} images/s")
+        runner = _Runner(bench, ceiling, say)
+        fixed_costs = _measure_ours(runner, len(images))
+        _measure_notebook(runner, len(notebook_images), n_cores)
+
+    ours = read_features(bench.folder / lake.date_prefix(lake.FEATURES, _COLD_DATE), tables.IMAGE_KEY)
+    notebook = read_features(bench.folder / lake.date_prefix(NOTEBOOK_OUTPUT, _NOTEBOOK_DATE), "path")
+    return FeaturesBenchmark(n_cores, ceiling.measured, runner.runs, NOTEBOOK, fixed_costs, compare(ours, notebook))
+
+
+class _Runner:
+    """Times one run of a way after the other, each between two measurements of the ceiling."""
+
+    def __init__(self, bench: BenchLake, ceiling: Ceiling, say: Callable[[str], None]) -> None:
+        self.bench = bench
+        self.runs: list[WayRun] = []
+        self._ceiling = ceiling
+        self._say = say
+
+    def process(self, module: str) -> WayProcess:
+        return WayProcess(f"benchmarks.{module}", self.bench.way_environment(module), self.bench.log(module))
+
+    def run(self, way: str, n_images: int, process: WayProcess, **arguments: Any) -> None:
+        cpu_before, s3_cpu_before = process.cpu_seconds(), self.bench.s3_cpu_seconds()
+        answer = process.ask("run", bucket=self.bench.bucket, **arguments)
+        cpu_seconds, s3_cpu_seconds = process.cpu_seconds() - cpu_before, self.bench.s3_cpu_seconds() - s3_cpu_before
+        if answer["n_images"] != n_images:
+            raise CommandError(f"{way} featurised {answer['n_images']:,} of {n_images:,} images: nothing may be skipped in a comparison.")
+        run = WayRun(
+            way=way,
+            n_images=n_images,
+            seconds=answer["seconds"],
+            cpu_seconds=cpu_seconds,
+            s3_cpu_seconds=s3_cpu_seconds,
+            ceiling_before=self._ceiling.measured[-1],
+            ceiling_after=self._ceiling.measure(),
+            worker_megabytes=answer["worker_megabytes"],
+            stages=answer.get("stages", {}),
+        )
+        self.runs.append(run)
+        self._say(f"{way}: {run.images_per_second:.0f} images/s; ceiling: {run.ceiling_after.images_per_second:.0f}")
+
+
+def _start_ceiling(stack: contextlib.ExitStack, bench: BenchLake, n_cores: int, window_seconds: float) -> Ceiling:
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    processes = []
+    for number in range(n_cores):
+        name = f"ceiling-{number}"
+        process = WayProcess("benchmarks.ceiling", bench.way_environment(name) | one_thread, bench.log(name))
+        processes.append(stack.enter_context(process))
+    return Ceiling(processes, window_seconds)
+
+
+def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
+    of_release = {"release_id": runner.bench.release_id}
+    with runner.process("ours") as ours:
+        session_start = ours.ask("start")["seconds"]
+        runner.run(OURS_COLD, n_images, ours, ingest_date=_COLD_DATE, **of_release)
+        for ingest_date in _WARM_DATES:
+            runner.run(OURS_WARM, n_images, ours, ingest_date=ingest_date, **of_release)
+        small_day = ours.ask("run", bucket=runner.bench.bucket, ingest_date=_SMALL_DATE, **of_release)
+        nothing_new = ours.ask("run", bucket=runner.bench.bucket, ingest_date=_COLD_DATE, **of_release)
+    return FixedCosts(session_start, small_day["n_images"], small_day["seconds"], nothing_new["seconds"])
+
+
+def _measure_notebook(runner: _Runner, n_images: int, n_cores: int) -> None:
+    tensors = runner.bench.node.home / "tensors.npz"
+    save_tensors(tensors)
+    n_partitions = min(_NOTEBOOK_PARTITIONS, max(n_cores, n_images // _NOTEBOOK_IMAGES_PER_PARTITION))
+    with runner.process("notebook_way") as notebook:
+        notebook.ask("start", tensors=str(tensors))
+        # Not timed: TensorFlow's import, the building and tracing of the network in every worker, and Java's warm-up.
+        notebook.ask("run", bucket=runner.bench.bucket, ingest_date=_NOTEBOOK_WARM_UP_DATE, n_partitions=n_cores)
+        runner.run(NOTEBOOK, n_images, notebook, ingest_date=_NOTEBOOK_DATE, n_partitions=n_partitions)

@@ -1,0 +1,81 @@
+"""The images of a benchmark: drawn fruit, or a folder in Fruits-360 layout; and laying them into a lake as image batches."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from fruit_cli.delivery_plan import PlannedImage, plan_delivery
+from fruit_cli.fruit_renderer import CATEGORIES, draw_jpeg
+from fruit_contract import lake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Item = TypeVar("Item")
+
+
+def spread(items: Sequence[Item], n: int) -> list[Item]:
+    """`n` of the items (all of them if there are fewer), evenly spaced, in their order: every category has its share."""
+    n = min(n, len(items))
+    return [items[number * len(items) // n] for number in range(n)]
+
+
+def drawn_images(n: int, folder: Path, n_processes: int) -> list[PlannedImage]:
+    """`n` different pictures of the demo's fruit, 100x100 JPEG, drawn into `folder`."""
+    frames = math.ceil(n / len(CATEGORIES))
+    with ProcessPoolExecutor(n_processes) as pool:
+        # By category: a category's texture is baked once for all its frames.
+        list(pool.map(_draw_category, CATEGORIES, [frames] * len(CATEGORIES), [folder] * len(CATEGORIES)))
+    return spread(plan_delivery(folder, "2026-01-01").images, n)
+
+
+def given_images(n: int, data: Path, folder: Path, say: Callable[[str], None]) -> list[PlannedImage]:
+    """Up to `n` readable images of `data`, copied into `folder`.
+
+    Raises DeliveryRefusedError if `data` is no folder of categories.
+    """
+    chosen = spread(plan_delivery(data, "2026-01-01").images, n)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        readable = list(pool.map(_is_readable, chosen))
+    if not all(readable):
+        say(f"{readable.count(False):,} files that can't be decoded are left out: the notebook way would stop at them.")
+    kept = [image for image, is_readable in zip(chosen, readable, strict=True) if is_readable]
+    return [_copied(image, folder) for image in kept]
+
+
+def lay_batch(images: Sequence[PlannedImage], bucket_folder: Path, ingest_date: str) -> None:
+    """Puts the images into the lake's folder as the complete image batch of `ingest_date`."""
+    for image in images:
+        place = bucket_folder / lake.image_key(ingest_date, image.category, image.file_name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # The pictures lie in the same temporary home, and nothing writes to them.
+        os.link(image.path, place)
+    (bucket_folder / lake.success_marker_key(ingest_date)).touch()
+
+
+def _draw_category(category: str, frames: int, folder: Path) -> None:
+    (folder / category).mkdir(parents=True)
+    for frame in range(frames):
+        (folder / category / f"{frame}_100.jpg").write_bytes(draw_jpeg(category, frame, frames))
+
+
+def _is_readable(image: PlannedImage) -> bool:
+    from fruit_features.preprocessing import UnreadableImageError, decode_image
+
+    try:
+        decode_image(Path(image.path).read_bytes())
+    except UnreadableImageError:
+        return False
+    return True
+
+
+def _copied(image: PlannedImage, folder: Path) -> PlannedImage:
+    place = folder / image.category / image.file_name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(image.path, place)
+    return PlannedImage(str(place), image.category, image.file_name, image.size_bytes)

@@ -1,0 +1,39 @@
+"""The machine and the versions that a result stands for. Nothing that names a person's machine or folders."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+_PACKAGES: Final = ("onnxruntime", "tensorflow-cpu", "pyspark", "numpy", "pillow", "pyarrow", "obstore")
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load() -> float:
+    """The last minute's average of processes that run or wait for a core: with others' work on the machine, more than ours alone."""
+    return os.getloadavg()[0]
+
+
+def describe_machine() -> dict[str, str]:
+    """What to know about a result, by name."""
+    return {
+        "cores": str(usable_cores()),
+        "CPU": _cpu_model(),
+        "system": f"{platform.system()}, {platform.machine()}",
+        "versions": ", ".join(["Python " + platform.python_version(), *(f"{name} {version(name)}" for name in _PACKAGES)]),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or "unknown"
+    names = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")

@@ -1,0 +1,119 @@
+"""A benchmark's result as tables: for the terminal (rich), and for a file (Markdown). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from benchmarks.measurements import summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchmarks.measurements import FeaturesBenchmark
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Text in rows and columns; the first column is left-aligned, the others right."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def to_rich(self) -> Table:
+        table = Table(title=self.title, title_justify="left")
+        for number, name in enumerate(self.header):
+            table.add_column(name, justify="right" if number else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def to_markdown(self) -> str:
+        rule = ["---", *["---:"] * (len(self.header) - 1)]
+        lines = [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in (self.header, rule, *self.rows)]
+        return f"**{self.title}**\n\n" + "\n".join(lines) + "\n"
+
+
+def features_grids(result: FeaturesBenchmark) -> list[Grid]:
+    """The ways side by side, every run with its stages, and the fixed costs."""
+    return [_ways(result), _runs(result), _fixed_costs(result)]
+
+
+def markdown_page(title: str, facts: Mapping[str, str], grids: Sequence[Grid], notes: Sequence[str]) -> str:
+    described = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    listed = "\n".join(f"- {note}" for note in notes)
+    return "\n".join([f"# {title}\n", described + "\n", *(grid.to_markdown() for grid in grids), listed + "\n"])
+
+
+def _ways(result: FeaturesBenchmark) -> Grid:
+    speeds = [run.images_per_second for run in result.ceilings]
+    ceiling_cpu = _milliseconds(median(run.cpu_seconds_per_image for run in result.ceilings), 1)
+    ceiling = (f"ceiling ({result.n_cores} engines)", str(len(speeds)), "", f"{median(speeds):.1f}", "100 %", "", ceiling_cpu, "", "")
+    rows = [
+        (
+            way.way,
+            str(way.n_runs),
+            f"{way.n_images:,}",
+            f"{way.images_per_second:.1f}",
+            f"{100 * way.share_of_ceiling:.0f} %",
+            f"{way.times_reference:.1f}",
+            _milliseconds(way.cpu_seconds_per_image, 1),
+            _milliseconds(way.s3_cpu_seconds_per_image, 2),
+            _number(way.worker_megabytes, 0),
+        )
+        for way in summarise(result.runs, result.reference_way)
+    ]
+    header = (
+        "way",
+        "runs",
+        "images",
+        "images/s",
+        "of ceiling",
+        f"x {result.reference_way}",
+        "CPU ms/image",
+        "S3 CPU ms/image",
+        "worker MB",
+    )
+    return Grid("Ways (medians)", header, [ceiling, *rows])
+
+
+def _runs(result: FeaturesBenchmark) -> Grid:
+    stages = list(dict.fromkeys(stage for run in result.runs for stage in run.stages if stage != "total"))
+    rows = [
+        (
+            run.way,
+            f"{run.seconds:.1f}",
+            f"{run.images_per_second:.1f}",
+            f"{run.ceiling_before.images_per_second:.0f}, {run.ceiling_after.images_per_second:.0f}",
+            *(_number(run.stages.get(stage), 2) for stage in stages),
+        )
+        for run in result.runs
+    ]
+    header = ("run", "seconds", "images/s", "ceilings", *(stage.removeprefix("write_") for stage in stages))
+    return Grid("Runs in their order: the ceiling before and after, and the step's stages in seconds", header, rows)
+
+
+def _fixed_costs(result: FeaturesBenchmark) -> Grid:
+    costs = result.fixed_costs
+    rows = [
+        ("from the start of the process to a Spark session", f"{costs.session_start:.1f}"),
+        (f"a day of {costs.small_day_images} images, warm", f"{costs.small_day:.1f}"),
+        ("a day in which nothing is new, warm", f"{costs.nothing_new:.1f}"),
+    ]
+    return Grid("Fixed costs of a features step", ("what", "s"), rows)
+
+
+def _milliseconds(seconds: float, digits: int) -> str:
+    return f"{1000 * seconds:.{digits}f}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|")

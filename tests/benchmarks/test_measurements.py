@@ -1,0 +1,54 @@
+"""The figures that follow from what was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.measurements import CeilingRun, WayRun, summarise
+
+
+def ceiling(images_per_second):
+    return CeilingRun(images_per_second, cpu_seconds_per_image=0.01)
+
+
+def run(way, images_per_second, *, before=200.0, after=200.0, worker_megabytes=None):
+    return WayRun(
+        way=way,
+        n_images=400,
+        seconds=400 / images_per_second,
+        cpu_seconds=8.0,
+        s3_cpu_seconds=0.4,
+        ceiling_before=ceiling(before),
+        ceiling_after=ceiling(after),
+        worker_megabytes=worker_megabytes,
+    )
+
+
+def test_a_run_is_compared_with_the_ceiling_around_it():
+    assert run("ours", 120, before=100, after=200).share_of_ceiling == pytest.approx(0.8)
+
+
+def test_a_way_is_the_median_of_its_runs_and_is_compared_with_the_reference():
+    slow, usual, fast = run("ours", 50), run("ours", 100), run("ours", 300)
+    ours, notebook = summarise([slow, usual, fast, run("notebook way", 20)], "notebook way")
+    assert (ours.way, ours.n_runs) == ("ours", 3)
+    assert ours.images_per_second == pytest.approx(100)
+    assert ours.share_of_ceiling == pytest.approx(0.5)
+    assert ours.times_reference == pytest.approx(5)
+    assert notebook.times_reference == pytest.approx(1)
+
+
+def test_cpu_is_counted_by_image():
+    (ours,) = summarise([run("ours", 100)], "ours")
+    assert ours.cpu_seconds_per_image == pytest.approx(0.02)
+    assert ours.s3_cpu_seconds_per_image == pytest.approx(0.001)
+
+
+def test_the_largest_worker_of_all_runs_counts():
+    (ours,) = summarise([run("ours", 1, worker_megabytes=300), run("ours", 1, worker_megabytes=650), run("ours", 1)], "ours")
+    assert ours.worker_megabytes == 650
+
+
+def test_refuses_a_comparison_with_a_way_that_did_not_run():
+    with pytest.raises(ValueError, match="notebook way"):
+        summarise([run("ours", 100)], "notebook way")
