@@ -1,0 +1,58 @@
+"""The whole product on this machine: local cloud, real Airflow, the published release with the real weights. One for all tests here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from fruit_cli.airflow_api import AirflowApi
+from fruit_cli.airflow_http import AirflowAddress, AirflowHttp
+from fruit_cli.connection import LakeConnection, current_connection, local_emr_client
+from fruit_cli.follow_run import make_ready
+from fruit_cli.local_stack import LocalStack, PreferredPorts
+from fruit_cli.publish import publish
+from local_cloud.stack_state import HOME_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Product:
+    """Everything that is up. `lake` is the lake's folder."""
+
+    home: Path
+    lake: Path
+    connection: LakeConnection
+    api: AirflowApi
+    emr: Any
+    console: Console
+
+    def cluster_of(self, run_id: str) -> dict[str, Any]:
+        cluster_id = self.api.xcom(run_id, "create_cluster")
+        cluster: dict[str, Any] = self.emr.describe_cluster(ClusterId=cluster_id)["Cluster"]
+        return cluster
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    home = tmp_path_factory.mktemp("home")
+    stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(HOME_VARIABLE, str(home))
+        state = stack.start()
+        try:
+            connection = current_connection()
+            publish(connection)
+            emr = local_emr_client(state)
+            console = Console(highlight=False, width=160)
+            with AirflowHttp(AirflowAddress(state.airflow_url or "")) as http:
+                api = AirflowApi(http)
+                make_ready(api, console)
+                yield Product(home, home / "s3" / state.bucket, connection, api, emr, console)
+        finally:
+            stack.stop()

@@ -1,0 +1,48 @@
+"""Ctrl-C ends what the demo has started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local_cloud.process_sweep import STACK_MARK, marked_processes
+from local_cloud.stack_state import HOME_VARIABLE, read_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+def test_ctrl_c_leaves_no_process_of_the_demo(tmp_path: Path) -> None:
+    environment = os.environ | {HOME_VARIABLE: str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= {f"FRUITS_LOCAL_{name}_PORT": "0" for name in ("UI", "S3", "EMR")}
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "fruit_cli", "demo", "--images-per-category", "2", "--days", "1"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+    )
+    deadline = time.monotonic() + 200
+    while read_state(tmp_path) is None:
+        assert demo.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert len(marked_processes(STACK_MARK, str(tmp_path))) >= 6
+
+    # As a terminal does: to everything in the foreground at once.
+    os.killpg(demo.pid, signal.SIGINT)
+    said, _ = demo.communicate(timeout=60)
+
+    assert demo.returncode == 130, said
+    assert "Everything has stopped." in said
+    assert marked_processes(STACK_MARK, str(tmp_path)) == []
+    assert read_state(tmp_path) is None

@@ -1,0 +1,216 @@
+"""The main job through the real scheduler, a real S3 API and real Spark, with the real weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from fruit_cli.deliver import deliver
+from fruit_cli.fruit_renderer import CATEGORIES, draw_jpeg
+from fruit_cli.run import run_date
+from fruit_contract import lake
+from fruit_contract.release import EMBEDDER, TENSORFLOW_GRAPH
+from local_cloud.process_sweep import STACK_MARK, marked_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fruit_cli.airflow_api import TaskState
+    from tests.e2e.conftest import Product
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+FIRST_DAY, SECOND_DAY, BROKEN_DAY, BUSY_DAY = "2026-01-05", "2026-01-06", "2026-01-07", "2026-01-08"
+IMAGES_PER_CATEGORY = 8
+DRAWN = CATEGORIES[:5]
+
+
+def draw_batch(folder: Path, first_image: int) -> Path:
+    for category in DRAWN:
+        (folder / category).mkdir(parents=True)
+        for index in range(first_image, first_image + IMAGES_PER_CATEGORY):
+            (folder / category / f"{index}_100.jpg").write_bytes(draw_jpeg(category, index, 2 * IMAGES_PER_CATEGORY))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_days(product: Product, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Two image batches, each with one broken file, run one after the other. Run ids by ingest date."""
+    runs = {}
+    for number, day in enumerate((FIRST_DAY, SECOND_DAY)):
+        batch = draw_batch(tmp_path_factory.mktemp("batch"), number * IMAGES_PER_CATEGORY)
+        whole = (batch / DRAWN[0] / f"{number * IMAGES_PER_CATEGORY}_100.jpg").read_bytes()
+        (batch / DRAWN[0] / "broken.jpg").write_bytes((whole[: len(whole) // 2], b"not an image")[number])
+        deliver(product.connection, batch, day, console=product.console)
+        finished = run_date(product.api, day, [], product.console)
+        runs[day] = finished.run_id
+    return runs
+
+
+def test_every_listed_image_has_one_line_in_the_ledger(product: Product, two_days: dict[str, str]) -> None:
+    ledger = pd.read_parquet(product.lake / "ledger")
+
+    listed = {str(path.relative_to(product.lake)) for path in (product.lake / "raw").rglob("*.jpg")}
+    assert len(listed) == 2 * (len(DRAWN) * IMAGES_PER_CATEGORY + 1)
+    assert sorted(ledger["image_key"]) == sorted(listed)
+    rejected = ledger[ledger["status"] == "rejected"].set_index("image_key")["reason"]
+    assert rejected.to_dict() == {
+        f"raw/ingest_date={FIRST_DAY}/{DRAWN[0]}/broken.jpg": "truncated",
+        f"raw/ingest_date={SECOND_DAY}/{DRAWN[0]}/broken.jpg": "not_an_image",
+    }
+
+
+def test_features_and_projections_are_read_with_plain_pandas(product: Product, two_days: dict[str, str]) -> None:
+    features = pd.read_parquet(product.lake / "features").sort_values("image_key")
+    pointer = json.loads((product.lake / lake.CURRENT_PCA_KEY).read_text())
+    projections = pd.read_parquet(product.lake / lake.projections_prefix(pointer["version"])).sort_values("image_key")
+
+    vectors = np.stack(features["features"].to_list())
+    assert vectors.shape == (2 * len(DRAWN) * IMAGES_PER_CATEGORY, 1280)
+    assert np.isfinite(vectors).all()
+    assert 0 <= vectors.min() < vectors.max() <= 6  # MobileNetV2 ends in ReLU6
+    assert features["embedder_id"].unique().tolist() == [pointer["embedder_id"]]
+    assert sorted(set(features["category"])) == sorted(DRAWN)
+    assert projections["image_key"].to_list() == features["image_key"].to_list()
+    assert np.stack(projections["components"].to_list()).shape == (len(features), pointer["k"])
+
+
+def test_the_real_network_tells_fruit_apart(product: Product, two_days: dict[str, str]) -> None:
+    features = pd.read_parquet(product.lake / "features")
+    vectors = np.stack(features["features"].to_list())
+    distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+
+    nearest = features["category"].to_numpy()[distances.argmin(axis=1)]
+
+    assert np.mean(nearest == features["category"].to_numpy()) > 0.9
+
+
+def test_both_engines_give_the_same_features(product: Product, two_days: dict[str, str]) -> None:
+    """In a process of its own: TensorFlow takes its thread settings once."""
+    features = pd.read_parquet(product.lake / "features").groupby("category", observed=True).head(2)
+    release = json.loads((product.lake / lake.CURRENT_RELEASE_KEY).read_text())["release"]
+    graph = product.lake / lake.release_prefix(release) / EMBEDDER / TENSORFLOW_GRAPH
+    program = """
+import sys, numpy as np
+from pathlib import Path
+from fruit_features.engines import load_engine
+from fruit_features.preprocessing import decode_image, network_input
+graph, output, *images = sys.argv[1:]
+pixels = np.stack([decode_image(Path(image).read_bytes()).pixels for image in images])
+np.save(output, load_engine("tensorflow", Path(graph).read_bytes()).embed(network_input(pixels)))
+"""
+    output = product.home / "tensorflow.npy"
+    images = [str(product.lake / key) for key in features["image_key"]]
+    subprocess.run(
+        [sys.executable, "-c", program, str(graph), str(output), *images], check=True, env=os.environ | {"PYTHONPATH": ":".join(sys.path)}
+    )
+
+    np.testing.assert_allclose(np.load(output), np.stack(features["features"].to_list()), atol=1e-4)
+
+
+def test_the_components_keep_95_percent_of_the_variance_of_both_days(product: Product, two_days: dict[str, str]) -> None:
+    pointer = json.loads((product.lake / lake.CURRENT_PCA_KEY).read_text())
+    model = pd.read_parquet(product.lake / lake.pca_prefix(pointer["version"]) / "model.parquet").iloc[0]
+    provenance = json.loads((product.lake / lake.pca_prefix(pointer["version"]) / "provenance.json").read_text())
+
+    ratios = np.array(model["spectrum"])
+    assert pointer["k"] == int(np.argmax(np.cumsum(ratios) >= 0.95)) + 1
+    assert provenance["ingest_dates"] == [FIRST_DAY, SECOND_DAY]
+    assert provenance["n_samples"] == 2 * len(DRAWN) * IMAGES_PER_CATEGORY
+
+
+def test_the_report_and_the_runs_record_are_there(product: Product, two_days: dict[str, str]) -> None:
+    for day, run_id in two_days.items():
+        folder = product.lake / lake.report_prefix(day)
+        page = (folder / "index.html").read_text(encoding="utf-8")
+        assert "broken.jpg" in page
+        assert "data:image/png;base64," in page
+        assert len(list(folder.glob("*.png"))) == 2
+        record = json.loads((product.lake / lake.run_key(run_id)).read_text())
+        counts = record["by_category"][day].values()
+        assert sum(count["featurised"] for count in counts) == len(DRAWN) * IMAGES_PER_CATEGORY
+        assert record["checks"]["problems"] == []
+
+
+def test_the_clusters_have_ended(product: Product, two_days: dict[str, str]) -> None:
+    for run_id in two_days.values():
+        assert product.cluster_of(run_id)["Status"]["State"] == "TERMINATED"
+
+
+def test_a_killed_step_fails_its_task_and_the_run_and_the_cluster_ends(product: Product, tmp_path: Path) -> None:
+    deliver(product.connection, draw_batch(tmp_path / "batch", 0), BROKEN_DAY, console=product.console)
+    run_id = product.api.trigger({"ingest_date": BROKEN_DAY, "categories": []})
+
+    kill_step(product.home, "jobs/extract_features.py")
+    wait_until(lambda: product.api.dag_run(run_id).is_finished)
+
+    states = {task.task_id: task.state for task in product.api.tasks(run_id)}
+    assert product.api.dag_run(run_id).state == "failed"
+    assert states["extract_features"] == "failed"
+    assert states["refresh_pca"] == "upstream_failed"
+    assert states["terminate_cluster"] == "success"
+    assert product.cluster_of(run_id)["Status"]["State"] == "TERMINATED"
+    assert not (product.lake / lake.date_prefix(lake.LEDGER, BROKEN_DAY)).exists()
+
+
+def test_the_run_after_a_failed_one_does_the_work(product: Product) -> None:
+    run_date(product.api, BROKEN_DAY, [], product.console)
+
+    ledger = pd.read_parquet(product.lake / lake.date_prefix(lake.LEDGER, BROKEN_DAY))
+    assert len(ledger) == len(DRAWN) * IMAGES_PER_CATEGORY
+
+
+def test_a_second_run_of_a_date_waits_until_the_first_is_over(product: Product, tmp_path: Path) -> None:
+    deliver(product.connection, draw_batch(tmp_path / "batch", 0), BUSY_DAY, console=product.console)
+    first = product.api.trigger({"ingest_date": BUSY_DAY, "categories": []})
+    wait_until(lambda: task_of(product, first, "create_cluster").state == "success")
+    second = product.api.trigger({"ingest_date": BUSY_DAY, "categories": []})
+
+    wait_until(lambda: all(product.api.dag_run(run_id).is_finished for run_id in (first, second)), seconds=400)
+
+    assert [product.api.dag_run(run_id).state for run_id in (first, second)] == ["success", "success"]
+    assert task_of(product, second, "plan_run").try_number > 1
+    assert json.loads((product.lake / lake.run_key(second)).read_text())["images_computed"] == 0
+    features = pd.read_parquet(product.lake / lake.date_prefix(lake.FEATURES, BUSY_DAY))
+    assert len(features) == features["image_key"].nunique() == len(DRAWN) * IMAGES_PER_CATEGORY
+
+
+def task_of(product: Product, run_id: str, task_id: str) -> TaskState:
+    return next(task for task in product.api.tasks(run_id) if task.task_id == task_id)
+
+
+def kill_step(home: Path, script: str) -> None:
+    """Kills the JVM of the step that runs `script`, as a machine out of memory would."""
+
+    def running() -> list[psutil.Process]:
+        return [process for process in marked_processes(STACK_MARK, str(home)) if _is_spark_step(process, script)]
+
+    wait_until(lambda: bool(running()))
+    for process in running():
+        process.kill()
+
+
+def _is_spark_step(process: psutil.Process, script: str) -> bool:
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return False
+    return "org.apache.spark.deploy.SparkSubmit" in command and any(script in argument for argument in command)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        time.sleep(0.5)
