@@ -141,6 +141,45 @@ def partition_prefix(table: str, ingest_date: str, category: str) -> str:
     return f"{date_prefix(table, ingest_date)}category={escape_partition_value(category)}/"
 
 
+def in_progress_prefix() -> str:
+    return f"{LEDGER}/_in_progress/"
+
+
+def in_progress_key(ingest_date: str) -> str:
+    """Written before a date's tables are touched and removed when its ledger is complete: found later, it tells of an interrupted run."""
+    return f"{in_progress_prefix()}{ingest_date}.json"
+
+
+def content_index_prefix(embedder_id: str) -> str:
+    return f"{LEDGER}/_content/{embedder_id}/"
+
+
+def content_index_key(embedder_id: str, ingest_date: str) -> str:
+    """Hashes of a date's featurised contents, for finding the same content delivered again under another key."""
+    return f"{content_index_prefix(embedder_id)}{ingest_date}.bin"
+
+
+def moments_state_prefix(ingest_date: str = "") -> str:
+    """Of all dates' states, or of one date's."""
+    return f"{MOMENTS}/_states/{ingest_date}{'.' if ingest_date else ''}"
+
+
+def moments_state_key(ingest_date: str, embedder_id: str, fingerprint: str) -> str:
+    """An empty object whose name says in which state a date's moments are: one listing tells what changed since they were last read."""
+    return f"{moments_state_prefix(ingest_date)}{embedder_id}.{fingerprint}"
+
+
+def parse_moments_state_key(key: str) -> tuple[str, str, str] | None:
+    """(ingest date, embedder id, fingerprint) of a state's key, or None if it is no such key."""
+    parts = key.removeprefix(moments_state_prefix()).split(".")
+    return (parts[0], parts[1], parts[2]) if len(parts) == 3 and key.startswith(moments_state_prefix()) else None
+
+
+def compacted_moments_prefix(embedder_id: str) -> str:
+    """Moments of many dates merged, a cache: whatever is missing here is merged again from the dates' own."""
+    return f"{MOMENTS}/_compacted/{embedder_id}/"
+
+
 def pca_prefix(version: str) -> str:
     return f"{PCA}/version={version}/"
 
@@ -156,6 +195,11 @@ def projections_prefix(version: str) -> str:
 
 def projections_partition_prefix(version: str, ingest_date: str, category: str) -> str:
     return f"{projections_prefix(version)}ingest_date={ingest_date}/category={escape_partition_value(category)}/"
+
+
+def projected_record_key(version: str) -> str:
+    """Which state of each date's features a PCA version has projected."""
+    return f"{projections_prefix(version)}_projected.json"
 
 
 def partition_values(key: str) -> dict[str, str]:
@@ -177,6 +221,15 @@ def run_key(run_id: str) -> str:
 def step_summary_key(run_id: str, step: str) -> str:
     """What one step of a run reports about itself; gathered into `run_key` at the end of the run."""
     return f"{RUNS}/_steps/{safe_run_id(run_id)}/{step}.json"
+
+
+def claims_prefix() -> str:
+    return f"{RUNS}/_claims/"
+
+
+def claim_key(run_id: str) -> str:
+    """Which ingest dates a run works on, so that no other run writes them at the same time."""
+    return f"{claims_prefix()}{safe_run_id(run_id)}.json"
 
 
 def step_logs_prefix(cluster_id: str, step_id: str) -> str:

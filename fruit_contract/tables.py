@@ -26,6 +26,7 @@ MEAN: Final = "mean"
 SCATTER: Final = "scatter"
 PCA_VERSION: Final = "pca_version"
 COMPONENTS: Final = "components"
+REUSED: Final = "reused"  # of a step's own results: features copied from the same content under another key; in no table
 
 # The columns inside the files, in order; partition columns (ingest_date, category, pca_version) are in the paths.
 FEATURES_COLUMNS: Final = (IMAGE_KEY, CONTENT_SHA256, WIDTH, HEIGHT, EMBEDDER_ID, VECTOR)

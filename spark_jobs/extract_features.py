@@ -20,6 +20,7 @@ def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
         "--category", action="append", default=[], type=lake.check_category, help="only this one; may be given more than once"
     )
     parser.add_argument("--engine", choices=release.ENGINES, default=release.DEFAULT_ENGINE)
+    parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
     arguments = parser.parse_args(argv)
     return ExtractionRequest(
         bucket=arguments.lake_bucket,
@@ -28,6 +29,7 @@ def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
         ingest_dates=tuple(dict.fromkeys(arguments.ingest_date)),
         categories=tuple(dict.fromkeys(arguments.category)),
         engine=arguments.engine,
+        retry_rejected=arguments.retry_rejected,
     )
 
 

@@ -6,31 +6,38 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from py4j.protocol import Py4JJavaError
 from pyspark import StorageLevel
+from pyspark.errors import PySparkException
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 
 from fruit_contract import lake, release, tables
 from fruit_contract.tables import Status
-from fruit_features import hadoop_files, object_store
+from fruit_features.content_reuse import KnownContents, find_known_contents
+from fruit_features.date_planning import plan_date
+from fruit_features.date_tables import DateTables, Outcome
 from fruit_features.embedder_artefact import EmbedderArtefact, find_embedder, load_embedder
-from fruit_features.featurise import RESULT_SCHEMA, featurise
+from fruit_features.featurise import NOTHING_KNOWN, RESULT_SCHEMA, featurise
 from fruit_features.image_fetch import fetch_images
-from fruit_features.increments import Increment, LedgerLine, plan_increment
-from fruit_features.lake_tables import ingest_dates, read_table, replace_partitions, schema_of
-from fruit_features.moments_frames import moments_by_date
+from fruit_features.lake_tables import read_table, schema_of
 from fruit_features.spark_session import task_slots
 from fruit_features.stopwatch import Stopwatch
 from fruit_features.task_planning import plan_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
+    from fruit_contract.increments import Increment, ListedImage
+
 _REJECTS_IN_SUMMARY: Final = 100
-_TASK_SCHEMA: Final = "images array<struct<image_key: string, etag: string, size_bytes: bigint>>"
-_LEDGER_PLANNING_COLUMNS: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STATUS, tables.EMBEDDER_ID, tables.REASON)
+_TASK_SCHEMA: Final = "images array<struct<image_key: string, etag: string, size_bytes: bigint, known_sha256: string>>"
+
+
+class BooksError(RuntimeError):
+    """Listed images that did not end in exactly one place. Nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -43,36 +50,44 @@ class ExtractionRequest:
     ingest_dates: tuple[str, ...]
     categories: tuple[str, ...]
     engine: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How many of the computed images of a date and category ended with one status and reason."""
-
-    ingest_date: str
-    category: str
-    status: str
-    reason: str | None
-    n_images: int
+    retry_rejected: bool = False
 
 
 def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[str, Any]:
-    """Does the step and returns its summary, as `runs/_steps/<run_id>/extract_features.json` holds it."""
+    """Does the step and returns its summary, as `runs/_steps/<run_id>/extract_features.json` holds it.
+
+    Raises BooksError, before anything is written, if an image would end in no place or in two.
+    """
     watch = Stopwatch()
     embedder = find_embedder(request.bucket, request.release_id, request.engine)
-    increments = [_plan_date(spark, request, embedder.embedder_id, day) for day in request.ingest_dates]
+    increments = [
+        plan_date(spark, request.bucket, day, embedder.embedder_id, request.categories, retry_rejected=request.retry_rejected)
+        for day in request.ingest_dates
+    ]
     touched = [increment for increment in increments if not increment.is_empty]
     new = [entry for increment in touched for entry in increment.new]
     watch.mark("list")
-    print(f"{len(new):,} images to compute in {len(touched)} of {len(increments)} ingest dates, with {request.engine}.", flush=True)
+    known_contents = _known_contents(spark, request.bucket, embedder.embedder_id, new)
+    watch.mark("find_known_contents")
+    n_known = len(known_contents.sha256_by_key)
+    print(
+        f"{len(new):,} new images in {len(touched)} of {len(increments)} ingest dates: {n_known:,} look like content that is featurised "
+        f"already, {len(new) - n_known:,} to compute with {request.engine}.",
+        flush=True,
+    )
 
-    results = compute_images(spark, embedder, new).persist(StorageLevel.MEMORY_AND_DISK)
+    results = compute_images(spark, embedder, new, known_contents.sha256_by_key).persist(StorageLevel.MEMORY_AND_DISK)
     outcomes = _count_outcomes(results) if new else []
     compute_seconds = watch.mark("compute")
+    books = {increment.ingest_date: _books(increment, outcomes) for increment in increments}
+    check_books(books)
     if touched:
-        _write_date_tables(spark, request.bucket, touched, results, outcomes, watch)
+        tables_of_dates = DateTables(spark, request.bucket, embedder.embedder_id, touched, results, outcomes, known_contents)
+        tables_of_dates.write(request.run_id, watch)
     results.unpersist()
+    known_contents.release()
     rejected_by_reason = _sum_rejects(increments, outcomes)
+    n_computed = sum(outcome.n_images for outcome in outcomes if not outcome.reused)
     return {
         "step": release.EXTRACT_FEATURES_STEP,
         "run_id": request.run_id,
@@ -80,45 +95,64 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[st
         "embedder_id": embedder.embedder_id,
         "engine": request.engine,
         "ingest_dates": list(request.ingest_dates),
-        "by_category": {increment.ingest_date: _books(increment, outcomes) for increment in increments},
+        "touched_ingest_dates": [increment.ingest_date for increment in touched],
+        "by_category": books,
         "rejects": _list_rejects(spark, request) if rejected_by_reason else [],
         "rejected_by_reason": rejected_by_reason,
-        "images_computed": len(new),
-        "images_per_second": round(len(new) / compute_seconds, 1) if new else None,
+        "images_computed": n_computed,
+        "images_per_second": round(n_computed / compute_seconds, 1) if n_computed else None,
         "timings_seconds": watch.finish(),
     }
 
 
-def _plan_date(spark: SparkSession, request: ExtractionRequest, embedder_id: str, ingest_date: str) -> Increment:
-    listed = object_store.list_objects(request.bucket, lake.raw_prefix(ingest_date))
-    ledger: list[LedgerLine] = []
-    if ingest_date in ingest_dates(spark, request.bucket, lake.LEDGER):
-        rows = read_table(spark, request.bucket, lake.LEDGER, [ingest_date]).select(*_LEDGER_PLANNING_COLUMNS).collect()
-        ledger = [LedgerLine(*row) for row in rows]
-    return plan_increment(ingest_date, listed, ledger, embedder_id, request.categories)
-
-
-def compute_images(spark: SparkSession, embedder: EmbedderArtefact, images: Sequence[object_store.ListedObject]) -> DataFrame:
-    """One row of RESULT_SCHEMA for every image, computed where the task runs."""
+def compute_images(
+    spark: SparkSession, embedder: EmbedderArtefact, images: Sequence[ListedImage], known_sha256: Mapping[str, str] = NOTHING_KNOWN
+) -> DataFrame:
+    """One row of RESULT_SCHEMA for every image, computed where the task runs; `known_sha256` by key spares what proves to be that."""
     result_schema = schema_of(RESULT_SCHEMA.names)
     tasks = plan_tasks([image.size_bytes for image in images], task_slots(spark))
     if not tasks:
         return spark.createDataFrame([], result_schema)
-    rows = [([(images[index].key, images[index].etag, images[index].size_bytes) for index in task],) for task in tasks]
+    entries = [(image.key, image.etag, image.size_bytes, known_sha256.get(image.key)) for image in images]
+    rows = [([entries[index] for index in task],) for task in tasks]
 
     def compute(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for task in batch.column(0).to_pylist():
                 keys = [(image["image_key"], image["etag"], image["size_bytes"]) for image in task]
-                yield from featurise(fetch_images(embedder.bucket, keys), load_embedder(embedder), embedder.embedder_id)
+                known = {image["image_key"]: image["known_sha256"] for image in task if image["known_sha256"]}
+                yield from featurise(fetch_images(embedder.bucket, keys), load_embedder(embedder), embedder.embedder_id, known)
 
     # As many slices as rows: every task gets exactly one. (Repartitioning rows leaves some tasks two and others none.)
     slices = spark.sparkContext.parallelize(rows, len(rows))
     return spark.createDataFrame(slices, _TASK_SCHEMA, verifySchema=False).mapInArrow(compute, result_schema)
 
 
+def check_books(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
+    """Of each date and category: listed = new + unchanged + reused = featurised + rejected. Raises BooksError otherwise."""
+    for ingest_date, categories in books.items():
+        for category, count in categories.items():
+            origins = count["new"] + count["unchanged"] + count["reused"]
+            ends = count[Status.FEATURISED] + count[Status.REJECTED]
+            if not count["listed"] == origins == ends:
+                raise BooksError(
+                    f"The books of '{category}' of {ingest_date} do not balance: {count['listed']:,} listed, {count['new']:,} new + "
+                    f"{count['unchanged']:,} unchanged + {count['reused']:,} reused, {count[Status.FEATURISED]:,} featurised + "
+                    f"{count[Status.REJECTED]:,} rejected. Nothing was written: this is a defect of the step, please report it."
+                )
+
+
+def _known_contents(spark: SparkSession, bucket: str, embedder_id: str, new: Sequence[ListedImage]) -> KnownContents:
+    try:
+        return find_known_contents(spark, bucket, embedder_id, new)
+    except (Py4JJavaError, PySparkException) as error:
+        # Another run may be replacing the very partition that would be copied from. Computing gives the same features.
+        print(f"Known contents can't be copied this time, they are computed again: {str(error).splitlines()[0]}", flush=True)
+        return KnownContents()
+
+
 def _count_outcomes(results: DataFrame) -> list[Outcome]:
-    columns = (tables.INGEST_DATE, tables.CATEGORY, tables.STATUS, tables.REASON)
+    columns = (tables.INGEST_DATE, tables.CATEGORY, tables.STATUS, tables.REASON, tables.REUSED)
     return [Outcome(*row) for row in results.groupBy(*columns).count().collect()]
 
 
@@ -129,75 +163,6 @@ def _list_rejects(spark: SparkSession, request: ExtractionRequest) -> list[dict[
         rejected = rejected.where(F.col(tables.CATEGORY).isin(list(request.categories)))
     rejects = rejected.select(tables.IMAGE_KEY, tables.REASON, tables.DETAIL).orderBy(tables.IMAGE_KEY)
     return [row.asDict() for row in rejects.limit(_REJECTS_IN_SUMMARY).collect()]
-
-
-def _write_date_tables(
-    spark: SparkSession,
-    bucket: str,
-    touched: Sequence[Increment],
-    results: DataFrame,
-    outcomes: Sequence[Outcome],
-    watch: Stopwatch,
-) -> None:
-    """Features and rejected, then moments, then the ledger: what a crash leaves without a ledger line is done again."""
-    unchanged = [line for increment in touched for line in increment.unchanged]
-    kept = [line for increment in touched for line in increment.kept]
-    dates = [increment.ingest_date for increment in touched]
-    partitions = {(increment.ingest_date, category) for increment in touched for category in increment.touched}
-
-    def with_known(table: str, computed: DataFrame, lines: Sequence[LedgerLine]) -> DataFrame:
-        """`computed` in the table's columns, and the table's present rows of `lines`."""
-        known = read_table(spark, bucket, table, dates)
-        computed = computed.select(known.columns)
-        if not lines:
-            return computed
-        keys = spark.createDataFrame([(line.image_key,) for line in lines], schema_of([tables.IMAGE_KEY]))
-        in_their_categories = known.where(F.col(tables.CATEGORY).isin(sorted({line.category for line in lines})))
-        return in_their_categories.join(keys, on=tables.IMAGE_KEY, how="left_semi").unionByName(computed)
-
-    # Of features, only those of touched partitions are read and written again.
-    in_touched = [line for line in unchanged if line.status == Status.FEATURISED and (day_of(line), line.category) in partitions]
-    featurised = results.where(F.col(tables.STATUS) == Status.FEATURISED)
-    filled = {(day_of(line), line.category) for line in in_touched}
-    filled |= {(outcome.ingest_date, outcome.category) for outcome in outcomes if outcome.status == Status.FEATURISED}
-    if filled:
-        replace_partitions(with_known(lake.FEATURES, featurised, in_touched), bucket, lake.FEATURES)
-    for ingest_date, category in partitions - filled:
-        hadoop_files.remove(spark, lake.uri(bucket, lake.partition_prefix(lake.FEATURES, ingest_date, category)))
-    watch.mark("write_features")
-
-    rejected = results.where(F.col(tables.STATUS) == Status.REJECTED)
-    kept_rejected = [line for line in kept if line.status == Status.REJECTED]
-    with_rejects = {day_of(line) for line in kept_rejected} | {row.ingest_date for row in outcomes if row.status == Status.REJECTED}
-    _replace_dates(spark, bucket, lake.REJECTED, with_known(lake.REJECTED, rejected, kept_rejected), dates, with_rejects)
-    watch.mark("write_rejected")
-
-    with_features = {day_of(line) for line in kept if line.status == Status.FEATURISED} | {day for day, _ in filled}
-    _replace_dates(spark, bucket, lake.MOMENTS, moments_by_date(read_table(spark, bucket, lake.FEATURES, dates)), dates, with_features)
-    watch.mark("write_moments")
-
-    with_lines = {day_of(line) for line in kept} | {outcome.ingest_date for outcome in outcomes}
-    _replace_dates(spark, bucket, lake.LEDGER, with_known(lake.LEDGER, results, kept), dates, with_lines)
-    watch.mark("write_ledger")
-
-
-def day_of(line: LedgerLine) -> str:
-    parts = lake.parse_image_key(line.image_key)
-    if parts is None:
-        raise ValueError(f"The ledger has a line for '{line.image_key}', which is not an image's key.")
-    return parts.ingest_date
-
-
-def _replace_dates(spark: SparkSession, bucket: str, table: str, rows: DataFrame, dates: Sequence[str], with_rows: Collection[str]) -> None:
-    """Replaces the dates' rows of a table that is partitioned by date alone; a date that has none left is removed.
-
-    Overwriting by partition leaves one that gets no rows as it was, so `with_rows` says which dates have some.
-    """
-    if with_rows:
-        replace_partitions(rows, bucket, table)
-    for day in dates:
-        if day not in with_rows:
-            hadoop_files.remove(spark, lake.uri(bucket, lake.date_prefix(table, day)))
 
 
 def _sum_rejects(increments: Sequence[Increment], outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -221,4 +186,7 @@ def _books(increment: Increment, outcomes: Sequence[Outcome]) -> dict[str, dict[
     for outcome in outcomes:
         if outcome.ingest_date == increment.ingest_date:
             books[outcome.category][outcome.status] += outcome.n_images
+            if outcome.reused:
+                books[outcome.category]["reused"] += outcome.n_images
+                books[outcome.category]["new"] -= outcome.n_images
     return dict(sorted(books.items()))

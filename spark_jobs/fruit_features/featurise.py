@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from fruit_features.arrow_vectors import to_list_array
 from fruit_features.preprocessing import IMAGE_SIDE, UnreadableImageError, decode_image, network_input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -41,9 +42,13 @@ RESULT_SCHEMA: Final = pa.schema(
         pa.field(tables.STATUS, pa.string(), nullable=False),
         pa.field(tables.REASON, pa.string()),
         pa.field(tables.DETAIL, pa.string()),
+        pa.field(tables.REUSED, pa.bool_(), nullable=False),
         pa.field(tables.VECTOR, pa.list_(pa.float32())),
     ]
 )
+
+
+NOTHING_KNOWN: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass
@@ -67,8 +72,14 @@ class _Rows:
         return pa.RecordBatch.from_arrays([arrays[name] for name in RESULT_SCHEMA.names], schema=RESULT_SCHEMA)
 
 
-def featurise(images: Iterable[FetchedImage], engine: Engine, embedder_id: str) -> Iterator[pa.RecordBatch]:
-    """One row of RESULT_SCHEMA for every image; an image that can't be read becomes a reject, never an exception."""
+def featurise(
+    images: Iterable[FetchedImage], engine: Engine, embedder_id: str, known_sha256: Mapping[str, str] = NOTHING_KNOWN
+) -> Iterator[pa.RecordBatch]:
+    """One row of RESULT_SCHEMA for every image; an image that can't be read becomes a reject, never an exception.
+
+    An image whose content has the SHA-256 that `known_sha256` holds for its key is neither decoded nor embedded: it gets a row without
+    features, marked as reused.
+    """
     rows = _Rows()
     waiting: list[dict[str, object]] = []
     pixels = np.empty((INFERENCE_BATCH, IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
@@ -80,7 +91,7 @@ def featurise(images: Iterable[FetchedImage], engine: Engine, embedder_id: str) 
         waiting.clear()
 
     for image in images:
-        row, decoded = _read(image, embedder_id)
+        row, decoded = _read(image, embedder_id, known_sha256.get(image.image_key))
         if decoded is None:
             rows.add(row, None)
         else:
@@ -97,9 +108,11 @@ def featurise(images: Iterable[FetchedImage], engine: Engine, embedder_id: str) 
         yield rows.to_record_batch()
 
 
-def _read(image: FetchedImage, embedder_id: str) -> tuple[dict[str, object], NDArray[np.uint8] | None]:
-    """The image's row without its features, and its pixels; no pixels for a reject."""
+def _read(image: FetchedImage, embedder_id: str, known_sha256: str | None) -> tuple[dict[str, object], NDArray[np.uint8] | None]:
+    """The image's row without its features, and its pixels; no pixels for a reject or for a known content."""
     row = _describe(image, embedder_id)
+    if known_sha256 is not None and row[tables.CONTENT_SHA256] == known_sha256:
+        return row | {tables.STATUS: tables.Status.FEATURISED, tables.REUSED: True}, None
     try:
         if image.content is None:
             raise _without_content(image)
@@ -128,4 +141,5 @@ def _describe(image: FetchedImage, embedder_id: str) -> dict[str, object]:
         tables.SIZE_BYTES: image.size_bytes,
         tables.CONTENT_SHA256: None if image.content is None else hashlib.sha256(image.content).hexdigest(),
         tables.EMBEDDER_ID: embedder_id,
+        tables.REUSED: False,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pyspark.sql.types import ArrayType, DoubleType, FloatType, IntegerType, LongType, StringType, StructField, StructType
+from pyspark.sql.types import ArrayType, BooleanType, DoubleType, FloatType, IntegerType, LongType, StringType, StructField, StructType
 
 from fruit_contract import lake, tables
 from fruit_features import hadoop_files
@@ -34,6 +34,7 @@ _TYPES: Final = {
     tables.SCATTER: ArrayType(DoubleType()),
     tables.PCA_VERSION: StringType(),
     tables.COMPONENTS: ArrayType(FloatType()),
+    tables.REUSED: BooleanType(),
 }
 TABLE_COLUMNS: Final = {
     lake.FEATURES: (tables.FEATURES_COLUMNS, (tables.INGEST_DATE, tables.CATEGORY)),

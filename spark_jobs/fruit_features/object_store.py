@@ -76,8 +76,20 @@ def read_object(bucket: str, key: str) -> bytes:
     return content
 
 
+def read_object_if_there(bucket: str, key: str) -> bytes | None:
+    try:
+        return read_object(bucket, key)
+    except ObjectNotFoundError:
+        return None
+
+
 def write_object(bucket: str, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
     s3_client().put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
+
+
+def delete_object(bucket: str, key: str) -> None:
+    """Nothing happens if it is not there."""
+    s3_client().delete_object(Bucket=bucket, Key=key)
 
 
 def read_json(bucket: str, key: str) -> Any:
@@ -86,10 +98,8 @@ def read_json(bucket: str, key: str) -> Any:
 
 def read_json_if_there(bucket: str, key: str) -> Any | None:
     """The parsed object, or None if it does not exist."""
-    try:
-        return read_json(bucket, key)
-    except ObjectNotFoundError:
-        return None
+    content = read_object_if_there(bucket, key)
+    return None if content is None else json.loads(content)
 
 
 def write_json(bucket: str, key: str, value: Any) -> None:

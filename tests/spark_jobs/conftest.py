@@ -98,6 +98,8 @@ def spark_session(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory)
         "JAVA_HOME": str(node.java_home),
         "PYSPARK_PYTHON": sys.executable,
         "LC_ALL": "C.UTF-8",
+        # Workers find the code where this process does, however the tests were started.
+        "PYTHONPATH": os.pathsep.join(sys.path),
     }
     from fruit_features.spark_session import start_session
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_features.increments import LedgerLine, plan_increment
+from fruit_contract.increments import LedgerLine, plan_increment
 from fruit_features.object_store import ListedObject
 
 DAY = "2026-11-22"

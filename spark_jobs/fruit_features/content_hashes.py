@@ -1,0 +1,42 @@
+"""A date's featurised contents as a short sorted list of hashes: small enough to look through all of history for each new batch.
+
+An entry is a hash of an object's ETag and size, which a listing tells without reading the object. It only points at dates worth
+looking at: what is copied is decided by the SHA-256 of the content itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+_LITTLE_ENDIAN: Final = np.dtype("<u8")
+
+
+def hash_content(etag: str, size_bytes: int) -> int:
+    """64 bits of a hash of an object's ETag (without quotes) and size."""
+    return int.from_bytes(hashlib.blake2b(f"{etag}:{size_bytes}".encode(), digest_size=8).digest(), "little")
+
+
+def hash_contents(contents: Iterable[tuple[str, int]]) -> NDArray[np.uint64]:
+    """Sorted, each once: uint64[<= n] of n pairs of ETag and size."""
+    return np.unique(np.fromiter((hash_content(etag, size) for etag, size in contents), dtype=np.uint64))
+
+
+def to_bytes(hashes: NDArray[np.uint64]) -> bytes:
+    return hashes.astype(_LITTLE_ENDIAN).tobytes()
+
+
+def common_hashes(stored: bytes, wanted: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Those of `wanted` that are among the `stored` ones (sorted, as `to_bytes` wrote them). O(m log n)."""
+    hashes = np.frombuffer(stored, dtype=_LITTLE_ENDIAN)
+    if not len(hashes):
+        return wanted[:0]
+    positions = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
+    return wanted[hashes[positions] == wanted]

@@ -1,0 +1,41 @@
+"""In which state each date's moments are, told by the names of empty objects: one listing for the whole of history, and no file opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fruit_contract import lake, tables
+from fruit_features import object_store
+from fruit_features.lake_tables import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyspark.sql import SparkSession
+
+
+def fingerprint(n_samples: int, content_digest: int) -> str:
+    """What tells one state of a date's features from another."""
+    return f"{n_samples}-{content_digest & 0xFFFFFFFFFFFFFFFF:016x}"
+
+
+def write_moments_states(spark: SparkSession, bucket: str, ingest_dates: Sequence[str]) -> None:
+    """Makes the states of `ingest_dates` those of the moments that lie in the lake: the new ones first, so that no date is lost between."""
+    columns = (tables.INGEST_DATE, tables.EMBEDDER_ID, tables.N_SAMPLES, tables.CONTENT_DIGEST)
+    rows = read_table(spark, bucket, lake.MOMENTS, ingest_dates).select(*columns).collect()
+    present = {lake.moments_state_key(day, embedder_id, fingerprint(n, digest)) for day, embedder_id, n, digest in rows}
+    before = {entry.key for day in ingest_dates for entry in object_store.list_objects(bucket, lake.moments_state_prefix(day))}
+    for key in sorted(present - before):
+        object_store.write_object(bucket, key, b"")
+    for key in sorted(before - present):
+        object_store.delete_object(bucket, key)
+
+
+def read_moments_states(bucket: str, embedder_id: str) -> dict[str, str]:
+    """The fingerprint of every date's moments of one embedder. A date with two was being written when it was listed: both, joined."""
+    states: dict[str, str] = {}
+    for entry in object_store.list_objects(bucket, lake.moments_state_prefix()):
+        parts = lake.parse_moments_state_key(entry.key)
+        if parts is not None and parts[1] == embedder_id:
+            states[parts[0]] = f"{states[parts[0]]}+{parts[2]}" if parts[0] in states else parts[2]
+    return states
