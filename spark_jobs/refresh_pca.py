@@ -6,8 +6,8 @@ import argparse
 
 from fruit_contract import lake, release
 from fruit_features import object_store
-from fruit_features.refresh import RefreshRequest, refresh_pca
-from fruit_features.refresh_policy import RefreshPolicy
+from fruit_features.refresh import DEFAULT_KEPT_VERSIONS, RefreshRequest, refresh_pca
+from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
 from fruit_features.spark_session import start_session
 
 
@@ -23,15 +23,32 @@ def parse_request(argv: list[str] | None = None) -> RefreshRequest:
     parser.add_argument("--lake-bucket", required=True)
     parser.add_argument("--release", required=True, help="the code release whose embedder names the features to use")
     parser.add_argument("--run-id", required=True)
-    parser.add_argument("--target-variance", type=_share, default=0.95, help="the share of the variance to keep (default 0.95)")
-    parser.add_argument("--policy", type=RefreshPolicy, choices=list(RefreshPolicy), default=RefreshPolicy.ALWAYS)
+    parser.add_argument(
+        "--ingest-date", action="append", default=[], type=lake.parse_ingest_date, help="a date of this run; may be given more than once"
+    )
+    defaults = PolicySettings()
+    parser.add_argument("--target-variance", type=_share, default=defaults.target_variance, help="the share of the variance to keep")
+    parser.add_argument("--policy", type=RefreshPolicy, choices=list(RefreshPolicy), default=defaults.policy)
+    parser.add_argument("--margin", type=float, default=defaults.margin, help="auto: how far below the target calls for a fit")
+    parser.add_argument("--growth", type=float, default=defaults.growth, help="auto: how many times more images call for a fit")
+    parser.add_argument("--always-below", type=int, default=defaults.always_below, help="auto: fewer images than this are always fitted")
+    parser.add_argument(
+        "--keep-versions", type=int, default=DEFAULT_KEPT_VERSIONS, help="how many versions stay, the current one among them"
+    )
     arguments = parser.parse_args(argv)
     return RefreshRequest(
         bucket=arguments.lake_bucket,
         release_id=arguments.release,
         run_id=arguments.run_id,
-        policy=arguments.policy,
-        target_variance=arguments.target_variance,
+        policy=PolicySettings(
+            policy=arguments.policy,
+            target_variance=arguments.target_variance,
+            margin=arguments.margin,
+            growth=arguments.growth,
+            always_below=arguments.always_below,
+        ),
+        ingest_dates=tuple(dict.fromkeys(arguments.ingest_date)),
+        keep_versions=arguments.keep_versions,
     )
 
 

@@ -39,4 +39,5 @@ def common_hashes(stored: bytes, wanted: NDArray[np.uint64]) -> NDArray[np.uint6
     if not len(hashes):
         return wanted[:0]
     positions = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
-    return wanted[hashes[positions] == wanted]
+    found: NDArray[np.uint64] = wanted[hashes[positions] == wanted]
+    return found

@@ -77,15 +77,17 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[st
     )
 
     results = compute_images(spark, embedder, new, known_contents.sha256_by_key).persist(StorageLevel.MEMORY_AND_DISK)
-    outcomes = _count_outcomes(results) if new else []
-    compute_seconds = watch.mark("compute")
-    books = {increment.ingest_date: _books(increment, outcomes) for increment in increments}
-    check_books(books)
-    if touched:
-        tables_of_dates = DateTables(spark, request.bucket, embedder.embedder_id, touched, results, outcomes, known_contents)
-        tables_of_dates.write(request.run_id, watch)
-    results.unpersist()
-    known_contents.release()
+    try:
+        outcomes = _count_outcomes(results) if new else []
+        compute_seconds = watch.mark("compute")
+        books = {increment.ingest_date: _books(increment, outcomes) for increment in increments}
+        check_books(books)
+        if touched:
+            tables_of_dates = DateTables(spark, request.bucket, embedder.embedder_id, touched, results, outcomes, known_contents)
+            tables_of_dates.write(request.run_id, watch)
+    finally:
+        results.unpersist()
+        known_contents.release()
     rejected_by_reason = _sum_rejects(increments, outcomes)
     n_computed = sum(outcome.n_images for outcome in outcomes if not outcome.reused)
     return {

@@ -15,6 +15,7 @@ from fruit_features import object_store
 from fruit_features.pca import PcaModel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
@@ -24,7 +25,7 @@ _VECTORS = ("mean", "scale", "explained_variance", "explained_variance_ratio", "
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a PCA version comes from."""
+    """Where a PCA version comes from. `moments_state` is `history_tree.states_digest` of the moments it was fitted on."""
 
     version: str
     embedder_id: str
@@ -36,6 +37,7 @@ class Provenance:
     target_reached: bool
     release: str
     created_at: str
+    moments_state: str = ""
 
 
 def version_name(model: PcaModel, created_at: datetime) -> str:
@@ -60,18 +62,36 @@ def model_from_parquet(content: bytes) -> PcaModel:
 
 
 def save_version(bucket: str, model: PcaModel, provenance: Provenance) -> None:
-    """Writes an immutable version. Nobody reads it before the pointer names it."""
+    """Writes an immutable version, its provenance last. Nobody reads it before the pointer names it."""
     prefix = lake.pca_prefix(provenance.version)
     object_store.write_object(bucket, f"{prefix}model.parquet", model_to_parquet(model))
-    object_store.write_json(bucket, f"{prefix}provenance.json", asdict(provenance))
+    object_store.write_json(bucket, lake.pca_provenance_key(provenance.version), asdict(provenance))
 
 
 def load_version(bucket: str, version: str) -> tuple[PcaModel, Provenance]:
     """The model and its provenance."""
     prefix = lake.pca_prefix(version)
     model = model_from_parquet(object_store.read_object(bucket, f"{prefix}model.parquet"))
-    provenance = object_store.read_json(bucket, f"{prefix}provenance.json")
+    provenance = object_store.read_json(bucket, lake.pca_provenance_key(version))
     return model, Provenance(**provenance | {"ingest_dates": tuple(provenance["ingest_dates"])})
+
+
+def list_versions(bucket: str) -> list[str]:
+    """Every version that was saved whole, oldest first, whether or not readers ever used it."""
+    keys = (entry.key for entry in object_store.list_objects(bucket, f"{lake.PCA}/version="))
+    versions = (lake.partition_values(key)["version"] for key in keys)
+    return sorted(version for version in set(versions) if object_store.read_object_if_there(bucket, lake.pca_provenance_key(version)))
+
+
+def version_with_digest(bucket: str, digest: str) -> str | None:
+    """An earlier version of the same model: left by a run that was interrupted, or fitted on the same images before."""
+    return next((version for version in reversed(list_versions(bucket)) if version.endswith(f"-{digest}")), None)
+
+
+def versions_to_remove(versions: Sequence[str], current: str, keep: int) -> list[str]:
+    """All but the current version and the `keep - 1` newest others. Names begin with their time."""
+    others = sorted((version for version in versions if version != current), reverse=True)
+    return sorted(others[max(0, keep - 1) :])
 
 
 def current_version(bucket: str) -> str | None:

@@ -33,7 +33,6 @@ _ARROW_SCHEMA = pa.schema(
         pa.field(tables.SCATTER, pa.list_(pa.float64())),
     ]
 )
-_BINARY = "n_samples long, mean binary, scatter binary"
 
 
 def moments_by_date(features: DataFrame) -> DataFrame:
@@ -45,11 +44,10 @@ def moments_by_date(features: DataFrame) -> DataFrame:
     return merged.join(digests, on=list(_GROUP), how="inner")
 
 
-def collect_merged(moments: DataFrame) -> Moments:
-    """All rows of `moments` (of one embedder) merged into one, on the driver."""
-    rows = moments.select(*_COLUMNS).mapInArrow(_merge_to_binary, _BINARY).collect()
-    parts = (Moments(row[0], np.frombuffer(row[1]), _unpack(np.frombuffer(row[2]))) for row in rows)
-    return merge_all(parts, tables.N_FEATURES)
+def doubles_of(column: pa.ListArray, index: int) -> NDArray[np.float64]:
+    """One list of a list<double> column as float64[n], over Arrow's own buffer."""
+    values = column[index].values
+    return np.frombuffer(values.buffers()[1], dtype=np.float64, count=len(values), offset=values.offset * 8)
 
 
 def _accumulate(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -80,24 +78,12 @@ def _merge_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield _to_batch(ingest_date, embedder_id, merge_all(parts, tables.N_FEATURES))
 
 
-def _merge_to_binary(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    total = merge_all((part for _, part in _read(batches)), tables.N_FEATURES)
-    if total.n_samples:
-        packed = pack_upper_triangle(total.scatter)
-        yield pa.RecordBatch.from_pydict({"n_samples": [total.n_samples], "mean": [total.mean.tobytes()], "scatter": [packed.tobytes()]})
-
-
 def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[tuple[str, str], Moments]]:
     for batch in batches:
         for index in range(batch.num_rows):
             ingest_date, embedder_id, n_samples = (batch.column(column)[index].as_py() for column in range(3))
-            mean, scatter = (_doubles(batch.column(column), index) for column in (3, 4))
+            mean, scatter = (doubles_of(batch.column(column), index) for column in (3, 4))
             yield (ingest_date, embedder_id), Moments(n_samples, mean, _unpack(scatter))
-
-
-def _doubles(column: pa.ListArray, index: int) -> NDArray[np.float64]:
-    values = column[index].values
-    return np.frombuffer(values.buffers()[1], dtype=np.float64, count=len(values), offset=values.offset * 8)
 
 
 def _unpack(packed: NDArray[np.float64]) -> NDArray[np.float64]:

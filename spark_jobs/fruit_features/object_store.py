@@ -92,6 +92,12 @@ def delete_object(bucket: str, key: str) -> None:
     s3_client().delete_object(Bucket=bucket, Key=key)
 
 
+def delete_below(bucket: str, prefix: str) -> None:
+    """Removes every object below `prefix`."""
+    for entry in list_objects(bucket, prefix):
+        delete_object(bucket, entry.key)
+
+
 def read_json(bucket: str, key: str) -> Any:
     return json.loads(read_object(bucket, key))
 

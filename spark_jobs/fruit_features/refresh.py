@@ -4,69 +4,73 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
-from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
-
-from fruit_contract import lake, release, tables
+from fruit_contract import lake, release
 from fruit_features import hadoop_files, model_store, object_store
-from fruit_features.arrow_vectors import to_list_array, to_matrix
 from fruit_features.embedder_artefact import find_embedder
-from fruit_features.lake_tables import ingest_dates, read_table, replace_partitions, schema_of
+from fruit_features.history_tree import states_digest
 from fruit_features.model_store import Provenance
-from fruit_features.moments_frames import collect_merged
-from fruit_features.pca import TooFewImagesError, fit_pca, project
-from fruit_features.refresh_policy import CurrentVersion, RefreshPolicy, decide_refresh
+from fruit_features.moments_states import read_moments_states
+from fruit_features.moments_store import merge_history, read_days
+from fruit_features.pca import TooFewImagesError, fit_pca, retained_variance
+from fruit_features.projecting import project_dates
+from fruit_features.refresh_policy import CurrentVersion, PolicySettings, decide_refresh
 from fruit_features.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
     from fruit_features.moments import Moments
     from fruit_features.pca import PcaModel
 
-_PROJECTED = "_projected.json"
+DEFAULT_KEPT_VERSIONS: Final = 3
+DEFAULT_WRITER_GRACE_SECONDS: Final = 300.0
+# Each costs reading 6.6 MB: a long range shows its last dates.
+_DRIFT_DATES_SHOWN: Final = 16
 
 
 @dataclass(frozen=True)
 class RefreshRequest:
-    """What one PCA step is asked for."""
+    """What one PCA step is asked for. `ingest_dates` are those of the run: how well the PCA fits them is shown."""
 
     bucket: str
     release_id: str
     run_id: str
-    policy: RefreshPolicy
-    target_variance: float
+    policy: PolicySettings
+    ingest_dates: tuple[str, ...] = ()
+    keep_versions: int = DEFAULT_KEPT_VERSIONS
+    writer_grace_seconds: float = DEFAULT_WRITER_GRACE_SECONDS
 
 
 def refresh_pca(spark: SparkSession, request: RefreshRequest) -> dict[str, Any]:
     """Does the step and returns its summary, as `runs/_steps/<run_id>/refresh_pca.json` holds it."""
     watch = Stopwatch()
-    embedder_id = find_embedder(request.bucket, request.release_id, release.DEFAULT_ENGINE).embedder_id
-    dates = ingest_dates(spark, request.bucket, lake.MOMENTS)
-    rows = read_table(spark, request.bucket, lake.MOMENTS, dates).where(F.col(tables.EMBEDDER_ID) == embedder_id)
-    fingerprints = _fingerprints(rows)
-    merged = collect_merged(rows)
+    bucket, target = request.bucket, request.policy.target_variance
+    embedder_id = find_embedder(bucket, request.release_id, release.DEFAULT_ENGINE).embedder_id
+    states = read_moments_states(bucket, embedder_id)
+    merged, n_read = merge_history(spark, bucket, embedder_id, states)
     watch.mark("merge_moments")
 
-    current = _load_current(request.bucket)
-    decision = decide_refresh(request.policy, current, merged, embedder_id, request.target_variance)
+    current = _load_current(bucket)
+    decision = decide_refresh(request.policy, current, merged, embedder_id)
     summary = {
         "step": release.REFRESH_PCA_STEP,
         "run_id": request.run_id,
         "release": request.release_id,
         "embedder_id": embedder_id,
-        "target_variance": request.target_variance,
+        "policy": request.policy.policy.value,
+        "target_variance": target,
+        "moments_read": n_read,
     }
     if decision.fit:
         try:
-            model = fit_pca(merged, request.target_variance)
+            model = fit_pca(merged, target)
         except TooFewImagesError as error:
             return summary | _nothing(str(error), merged, watch)
-        version = _save(request, model, merged, embedder_id, sorted(fingerprints))
+        version = _save(request, model, merged, embedder_id, states)
         watch.mark("fit")
     elif current is None:
         return summary | _nothing(f"{decision.reason}, and there is no PCA version yet", merged, watch)
@@ -76,19 +80,37 @@ def refresh_pca(spark: SparkSession, request: RefreshRequest) -> dict[str, Any]:
     else:
         model, version = current.model, current.provenance
     print(f"PCA {'fitted' if decision.fit else 'kept'}: {decision.reason}. k = {model.k}, version {version.version}.", flush=True)
+    if not version.target_reached:
+        print(
+            f"The target of {target:.2%} can't be reached with {version.n_samples:,} images: all {model.k} components that there are keep "
+            f"{version.variance_kept:.2%}. The run carries on with these.",
+            flush=True,
+        )
+    drift = _drift(spark, request, model, embedder_id, states)
+    for day, kept in drift.items():
+        print(f"Of the variance of {day}, this version keeps {kept:.2%}.", flush=True)
+    watch.mark("drift")
 
-    projected = _project_dates(spark, request.bucket, model, version, fingerprints)
+    projected = project_dates(spark, bucket, model, version, states, writer_grace_seconds=request.writer_grace_seconds)
     watch.mark("project")
-    model_store.flip_current(request.bucket, version)
+    if current is None or current.provenance.version != version.version:
+        model_store.flip_current(bucket, version)
+    removed = _remove_old_versions(spark, bucket, version.version, request.keep_versions)
+    watch.mark("remove_old_versions")
     return summary | {
         "action": "fitted" if decision.fit else "kept",
         "reason": decision.reason,
         "pca_version": version.version,
         "k": model.k,
         "n_samples": merged.n_samples,
+        "n_samples_fitted": version.n_samples,
         "variance_kept": model.variance_kept,
+        "retained_variance": retained_variance(model, merged),
+        "retained_variance_by_date": drift,
         "target_reached": version.target_reached,
-        "projected_ingest_dates": projected,
+        "projected_ingest_dates": projected.ingest_dates,
+        "unsettled_ingest_dates": projected.unsettled,
+        "removed_versions": removed,
         "timings_seconds": watch.finish(),
     }
 
@@ -108,12 +130,6 @@ def _nothing(reason: str, merged: Moments, watch: Stopwatch) -> dict[str, Any]:
     }
 
 
-def _fingerprints(moments: DataFrame) -> dict[str, str]:
-    """What tells one state of a date's features from another, by date."""
-    columns = (tables.INGEST_DATE, tables.N_SAMPLES, tables.CONTENT_DIGEST)
-    return {day: f"{n_samples}-{digest}" for day, n_samples, digest in moments.select(*columns).collect()}
-
-
 def _load_current(bucket: str) -> CurrentVersion | None:
     version = model_store.current_version(bucket)
     if version is None:
@@ -122,61 +138,42 @@ def _load_current(bucket: str) -> CurrentVersion | None:
     return CurrentVersion(model, provenance)
 
 
-def _save(request: RefreshRequest, model: PcaModel, merged: Moments, embedder_id: str, dates: Sequence[str]) -> Provenance:
+def _save(request: RefreshRequest, model: PcaModel, merged: Moments, embedder_id: str, states: Mapping[str, str]) -> Provenance:
+    """A new version, or the earlier one that is the same: an interrupted run goes on where it was, and nothing is projected twice."""
+    earlier = model_store.version_with_digest(request.bucket, model.digest())
+    if earlier is not None:
+        provenance = model_store.load_version(request.bucket, earlier)[1]
+        if (provenance.target_variance, provenance.embedder_id) == (request.policy.target_variance, embedder_id):
+            return provenance
     created_at = datetime.now(UTC)
     provenance = Provenance(
         version=model_store.version_name(model, created_at),
         embedder_id=embedder_id,
         n_samples=merged.n_samples,
-        ingest_dates=tuple(dates),
-        target_variance=request.target_variance,
+        ingest_dates=tuple(sorted(states)),
+        target_variance=request.policy.target_variance,
         k=model.k,
         variance_kept=model.variance_kept,
-        target_reached=model.variance_kept >= request.target_variance - 1e-12,
+        target_reached=model.variance_kept >= request.policy.target_variance - 1e-12,
         release=request.release_id,
         created_at=created_at.isoformat(timespec="seconds"),
+        moments_state=states_digest(states),
     )
     model_store.save_version(request.bucket, model, provenance)
     return provenance
 
 
-def _project_dates(spark: SparkSession, bucket: str, model: PcaModel, version: Provenance, fingerprints: dict[str, str]) -> list[str]:
-    """Projects every date whose features this version has not projected as they are now; returns those dates."""
-    record_key = lake.projections_prefix(version.version) + _PROJECTED
-    done: dict[str, str] = object_store.read_json_if_there(bucket, record_key) or {}
-    stale = sorted(day for day, fingerprint in fingerprints.items() if done.get(day) != fingerprint)
-    vanished = sorted(done.keys() - fingerprints.keys())
-    if stale:
-        features = read_table(spark, bucket, lake.FEATURES, stale).where(F.col(tables.EMBEDDER_ID) == version.embedder_id)
-        replace_partitions(project_features(features, model, version.version), bucket, lake.PROJECTIONS)
-        _remove_emptied(spark, bucket, version.version, stale)
-    for day in vanished:
-        hadoop_files.remove(spark, lake.uri(bucket, f"{lake.projections_prefix(version.version)}{tables.INGEST_DATE}={day}/"))
-    if stale or vanished:
-        object_store.write_json(bucket, record_key, fingerprints)
-    return stale
+def _drift(spark: SparkSession, request: RefreshRequest, model: PcaModel, embedder_id: str, states: Mapping[str, str]) -> dict[str, float]:
+    """The share of each of the run's dates' own variance that the version keeps. One odd day shows here and does not refit the PCA."""
+    days: Sequence[str] = sorted(set(request.ingest_dates) & states.keys())[-_DRIFT_DATES_SHOWN:]
+    moments = read_days(spark, request.bucket, embedder_id, days) if days else {}
+    return {day: retained_variance(model, part) for day, part in sorted(moments.items())}
 
 
-def _remove_emptied(spark: SparkSession, bucket: str, version: str, dates: Sequence[str]) -> None:
-    """A category that lost its features loses its projections."""
-    for day in dates:
-        features = lake.uri(bucket, lake.date_prefix(lake.FEATURES, day))
-        projections = lake.uri(bucket, f"{lake.projections_prefix(version)}{tables.INGEST_DATE}={day}/")
-        kept = set(hadoop_files.list_folders(spark, features))
-        for folder in hadoop_files.list_folders(spark, projections):
-            if folder not in kept:
-                hadoop_files.remove(spark, f"{projections}{folder}/")
-
-
-def project_features(features: DataFrame, model: PcaModel, version: str) -> DataFrame:
-    """Rows of `features/` as rows of `projections/` under one PCA version."""
-    keys = (tables.IMAGE_KEY, tables.INGEST_DATE, tables.CATEGORY)
-
-    def compute(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            components = project(model, to_matrix(batch.column(len(keys)), tables.N_FEATURES))
-            columns = [batch.column(index) for index in range(len(keys))]
-            yield pa.RecordBatch.from_arrays([*columns, to_list_array(list(components))], names=[*keys, tables.COMPONENTS])
-
-    projected = features.select(*keys, tables.VECTOR).mapInArrow(compute, schema_of((*keys, tables.COMPONENTS)))
-    return projected.withColumn(tables.PCA_VERSION, F.lit(version))
+def _remove_old_versions(spark: SparkSession, bucket: str, current: str, keep: int) -> list[str]:
+    """Projections first: a version that is still there has all it had."""
+    removed = model_store.versions_to_remove(model_store.list_versions(bucket), current, keep)
+    for version in removed:
+        hadoop_files.remove(spark, lake.uri(bucket, lake.projections_prefix(version)))
+        object_store.delete_below(bucket, lake.pca_prefix(version))
+    return removed

@@ -15,12 +15,30 @@ if TYPE_CHECKING:
 
 DEFAULT_MARGIN: Final = 0.005
 DEFAULT_GROWTH: Final = 1.5
+DEFAULT_ALWAYS_BELOW: Final = 5_000
 
 
 class RefreshPolicy(StrEnum):
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """`auto` fits when any of these holds:
+
+    - there is no version yet, or it is of another embedder, or of another target;
+    - there are fewer images than `always_below`: fitting and projecting them all costs seconds;
+    - images grew `growth`-fold since the fit;
+    - the current version keeps less than `target_variance - margin` of the variance of all images.
+    """
+
+    policy: RefreshPolicy = RefreshPolicy.AUTO
+    target_variance: float = 0.95
+    margin: float = DEFAULT_MARGIN
+    growth: float = DEFAULT_GROWTH
+    always_below: int = DEFAULT_ALWAYS_BELOW
 
 
 @dataclass(frozen=True)
@@ -39,30 +57,29 @@ class Decision:
     reason: str
 
 
-def decide_refresh(
-    policy: RefreshPolicy,
-    current: CurrentVersion | None,
-    moments: Moments,
-    embedder_id: str,
-    target_variance: float,
-    *,
-    margin: float = DEFAULT_MARGIN,
-    growth: float = DEFAULT_GROWTH,
-) -> Decision:
-    """`auto` fits when the current version keeps less than `target_variance - margin` of all images, or images grew `growth`-fold."""
-    if policy is RefreshPolicy.NEVER:
+def decide_refresh(settings: PolicySettings, current: CurrentVersion | None, moments: Moments, embedder_id: str) -> Decision:
+    """Applies the policy to the moments of all images."""
+    if settings.policy is RefreshPolicy.NEVER:
         return Decision(fit=False, reason="the policy is 'never'")
-    if policy is RefreshPolicy.ALWAYS:
+    if settings.policy is RefreshPolicy.ALWAYS:
         return Decision(fit=True, reason="the policy is 'always'")
     if current is None:
         return Decision(fit=True, reason="there is no PCA version yet")
-    if current.provenance.embedder_id != embedder_id:
-        return Decision(fit=True, reason=f"the embedder changed from {current.provenance.embedder_id} to {embedder_id}")
-    if moments.n_samples >= growth * current.provenance.n_samples:
-        return Decision(fit=True, reason=f"images grew from {current.provenance.n_samples:,} to {moments.n_samples:,}")
+    return _decide_auto(settings, current, moments, embedder_id)
+
+
+def _decide_auto(settings: PolicySettings, current: CurrentVersion, moments: Moments, embedder_id: str) -> Decision:
+    provenance = current.provenance
+    if provenance.embedder_id != embedder_id:
+        return Decision(fit=True, reason=f"the embedder changed from {provenance.embedder_id} to {embedder_id}")
+    if provenance.target_variance != settings.target_variance:
+        return Decision(fit=True, reason=f"the target changed from {provenance.target_variance:g} to {settings.target_variance:g}")
+    if moments.n_samples < settings.always_below:
+        return Decision(fit=True, reason=f"{moments.n_samples:,} images are few enough to fit anew every time")
+    if moments.n_samples >= settings.growth * provenance.n_samples:
+        return Decision(fit=True, reason=f"images grew from {provenance.n_samples:,} to {moments.n_samples:,}")
     kept = retained_variance(current.model, moments)
-    if kept < target_variance - margin:
-        return Decision(
-            fit=True, reason=f"version {current.provenance.version} keeps {kept:.2%} of the variance, the target is {target_variance:.2%}"
-        )
-    return Decision(fit=False, reason=f"version {current.provenance.version} keeps {kept:.2%} of the variance")
+    said = f"version {provenance.version} keeps {kept:.2%} of the variance of all {moments.n_samples:,} images"
+    if kept < settings.target_variance - settings.margin:
+        return Decision(fit=True, reason=f"{said}, the target is {settings.target_variance:.2%}")
+    return Decision(fit=False, reason=said)

@@ -25,7 +25,7 @@ from local_cloud.spark_environment import Node, spark_defaults
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pyspark.sql import SparkSession
 
@@ -66,14 +66,18 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         server.wait(10)
 
 
-@pytest.fixture
-def test_lake(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> LakeFolder:
+def make_lake(s3_server: S3Server) -> LakeFolder:
     """A new bucket, for a folder removed beneath a running S3 server is not soon forgotten by it."""
-    for name, value in s3_server.environment.items():
-        monkeypatch.setenv(name, value)
     bucket = f"fruits-{secrets.token_hex(6)}"
     object_store.s3_client().create_bucket(Bucket=bucket)
     return LakeFolder(bucket, s3_server.root / bucket)
+
+
+@pytest.fixture
+def test_lake(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> LakeFolder:
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return make_lake(s3_server)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +93,7 @@ def spark_session(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory)
         java_home=find_java(),
         spark_home=temporary,
         cores="2",
-        driver_memory="1g",
+        driver_memory="2g",
     )
     (temporary / "spark-defaults.conf").write_text(spark_defaults(node, buckets=[], temporary=temporary), encoding="utf-8")
     environment = {
@@ -152,9 +156,8 @@ def small_network() -> bytes:
     return model.SerializeToString()
 
 
-@pytest.fixture
-def published(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
-    """`test_lake` with a release whose embedder is the small network."""
+def publish_small_network(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
+    """Puts a release into the lake whose embedder is the small network."""
     prefix = lake.release_prefix(RELEASE) + release.EMBEDDER
     manifest = {
         "embedder_id": EMBEDDER_ID,
@@ -164,3 +167,15 @@ def published(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
     test_lake.put(prefix + release.ONNX_MODEL, small_network)
     test_lake.put(prefix + release.EMBEDDER_MANIFEST, json.dumps(manifest).encode())
     return test_lake
+
+
+@pytest.fixture
+def published(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
+    """`test_lake` with a release."""
+    return publish_small_network(test_lake, small_network)
+
+
+@pytest.fixture
+def new_lake(s3_server: S3Server, test_lake: LakeFolder, small_network: bytes) -> Callable[[], LakeFolder]:
+    """Makes published lakes, one a call, for tests that need several."""
+    return lambda: publish_small_network(make_lake(s3_server), small_network)

@@ -12,7 +12,7 @@ from fruit_contract import lake
 from fruit_features import model_store, object_store
 from fruit_features.extraction import ExtractionRequest, extract_features
 from fruit_features.refresh import RefreshRequest, refresh_pca
-from fruit_features.refresh_policy import RefreshPolicy
+from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
 
 pytestmark = pytest.mark.spark
@@ -22,8 +22,16 @@ def extract(spark, published: LakeFolder, day: str) -> None:
     extract_features(spark, ExtractionRequest(published.bucket, RELEASE, "run-1", (day,), (), "onnxruntime"))
 
 
-def refresh(spark, published: LakeFolder, policy: RefreshPolicy = RefreshPolicy.ALWAYS, target: float = 0.95) -> dict:
-    return refresh_pca(spark, RefreshRequest(published.bucket, RELEASE, "run-1", policy, target))
+def refresh(
+    spark,
+    published: LakeFolder,
+    policy: RefreshPolicy = RefreshPolicy.ALWAYS,
+    target: float = 0.95,
+    dates: tuple[str, ...] = (),
+    keep_versions: int = 3,
+) -> dict:
+    settings = PolicySettings(policy, target)
+    return refresh_pca(spark, RefreshRequest(published.bucket, RELEASE, "run-1", settings, dates, keep_versions, writer_grace_seconds=0))
 
 
 def deliver(published: LakeFolder, day: str, n_images: int, *categories: str) -> None:

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from fruit_features.model_store import Provenance
-from fruit_features.moments import merge, moments_of
+from fruit_features.moments import Moments, merge, moments_of
 from fruit_features.pca import fit_pca
-from fruit_features.refresh_policy import CurrentVersion, RefreshPolicy, decide_refresh
+from fruit_features.refresh_policy import CurrentVersion, Decision, PolicySettings, RefreshPolicy, decide_refresh
 
 TARGET = 0.9
 
@@ -36,30 +35,36 @@ def fitted(values: np.ndarray) -> CurrentVersion:
 CURRENT = fitted(images(1))
 
 
+def decide(
+    policy: RefreshPolicy, current: CurrentVersion | None, moments: Moments, embedder_id: str = "m", always_below: int = 0
+) -> Decision:
+    return decide_refresh(PolicySettings(policy, TARGET, always_below=always_below), current, moments, embedder_id)
+
+
 def test_never_fits_nothing_even_without_a_version() -> None:
-    assert not decide_refresh(RefreshPolicy.NEVER, None, moments_of(images(1)), "m", TARGET).fit
+    assert not decide(RefreshPolicy.NEVER, None, moments_of(images(1))).fit
 
 
 def test_always_fits() -> None:
-    assert decide_refresh(RefreshPolicy.ALWAYS, CURRENT, moments_of(images(1)), "m", TARGET).fit
+    assert decide(RefreshPolicy.ALWAYS, CURRENT, moments_of(images(1))).fit
 
 
 def test_auto_fits_the_first_version() -> None:
-    decision = decide_refresh(RefreshPolicy.AUTO, None, moments_of(images(1)), "m", TARGET)
+    decision = decide(RefreshPolicy.AUTO, None, moments_of(images(1)))
 
     assert decision.fit
     assert "no PCA version yet" in decision.reason
 
 
 def test_auto_keeps_a_version_that_still_keeps_the_variance() -> None:
-    decision = decide_refresh(RefreshPolicy.AUTO, CURRENT, merge(moments_of(images(1)), moments_of(images(2, 50))), "m", TARGET)
+    decision = decide(RefreshPolicy.AUTO, CURRENT, merge(moments_of(images(1)), moments_of(images(2, 50))))
 
     assert not decision.fit
     assert "keeps" in decision.reason
 
 
 def test_auto_fits_when_the_images_grew() -> None:
-    decision = decide_refresh(RefreshPolicy.AUTO, CURRENT, merge(moments_of(images(1)), moments_of(images(2, 100))), "m", TARGET)
+    decision = decide(RefreshPolicy.AUTO, CURRENT, merge(moments_of(images(1)), moments_of(images(2, 100))))
 
     assert decision.fit
     assert "grew from 200 to 300" in decision.reason
@@ -68,12 +73,25 @@ def test_auto_fits_when_the_images_grew() -> None:
 def test_auto_fits_when_new_fruit_vary_in_other_ways() -> None:
     strange = 8 * np.random.default_rng(9).normal(size=(60, 10))
 
-    decision = decide_refresh(RefreshPolicy.AUTO, CURRENT, merge(moments_of(images(1)), moments_of(strange)), "m", TARGET)
+    decision = decide(RefreshPolicy.AUTO, CURRENT, merge(moments_of(images(1)), moments_of(strange)))
 
     assert decision.fit
     assert "the target is 90.00%" in decision.reason
 
 
-@pytest.mark.parametrize("policy", [RefreshPolicy.AUTO])
-def test_auto_fits_for_another_embedder(policy: RefreshPolicy) -> None:
-    assert "the embedder changed" in decide_refresh(policy, CURRENT, moments_of(images(1)), "other", TARGET).reason
+def test_auto_fits_few_images_every_time() -> None:
+    same = moments_of(images(1))
+
+    assert "few enough" in decide(RefreshPolicy.AUTO, CURRENT, same, always_below=201).reason
+    assert not decide(RefreshPolicy.AUTO, CURRENT, same, always_below=200).fit
+
+
+def test_auto_fits_for_another_target() -> None:
+    decision = decide_refresh(PolicySettings(RefreshPolicy.AUTO, 0.8, always_below=0), CURRENT, moments_of(images(1)), "m")
+
+    assert decision.fit
+    assert "the target changed from 0.9 to 0.8" in decision.reason
+
+
+def test_auto_fits_for_another_embedder() -> None:
+    assert "the embedder changed" in decide(RefreshPolicy.AUTO, CURRENT, moments_of(images(1)), "other").reason
