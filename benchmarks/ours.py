@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.way_worker import peak_spark_worker_megabytes, seconds_since_process_start
-from fruit_contract import release
+from fruit_contract import lake, release
+from fruit_features import object_store
 from fruit_features.extraction import ExtractionRequest, extract_features
 from fruit_features.spark_session import start_session
 
@@ -24,6 +25,8 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     """One features step, from the listing to the committed ledger."""
     spark = start_session(release.EXTRACT_FEATURES_STEP)
     request = ExtractionRequest(bucket, release_id, f"benchmark_{ingest_date}", (ingest_date,), (), release.DEFAULT_ENGINE)
+    # Every run computes: the contents that the runs before it left would be copied.
+    object_store.delete_below(bucket, lake.content_indexes_prefix())
     started = time.monotonic()
     summary = extract_features(spark, request)
     return {

@@ -150,8 +150,12 @@ def in_progress_key(ingest_date: str) -> str:
     return f"{in_progress_prefix()}{ingest_date}.json"
 
 
+def content_indexes_prefix() -> str:
+    return f"{LEDGER}/_content/"
+
+
 def content_index_prefix(embedder_id: str) -> str:
-    return f"{LEDGER}/_content/{embedder_id}/"
+    return f"{content_indexes_prefix()}{embedder_id}/"
 
 
 def content_index_key(embedder_id: str, ingest_date: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fruit_contract import lake, release
+from fruit_contract.ingest_days import days_of_span
 from fruit_features import object_store
 from fruit_features.extraction import ExtractionRequest, extract_features
 from fruit_features.spark_session import start_session
@@ -15,7 +16,9 @@ def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
     parser.add_argument("--lake-bucket", required=True)
     parser.add_argument("--release", required=True, help="the code release whose embedder is used")
     parser.add_argument("--run-id", required=True)
-    parser.add_argument("--ingest-date", required=True, action="append", type=lake.parse_ingest_date, help="may be given more than once")
+    parser.add_argument(
+        "--ingest-date", required=True, action="extend", type=days_of_span, help="a day or a span (day..day); may be given more than once"
+    )
     parser.add_argument(
         "--category", action="append", default=[], type=lake.check_category, help="only this one; may be given more than once"
     )

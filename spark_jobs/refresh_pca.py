@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fruit_contract import lake, release
+from fruit_contract.ingest_days import days_of_span
 from fruit_features import object_store
 from fruit_features.refresh import DEFAULT_KEPT_VERSIONS, RefreshRequest, refresh_pca
 from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
@@ -24,7 +25,7 @@ def parse_request(argv: list[str] | None = None) -> RefreshRequest:
     parser.add_argument("--release", required=True, help="the code release whose embedder names the features to use")
     parser.add_argument("--run-id", required=True)
     parser.add_argument(
-        "--ingest-date", action="append", default=[], type=lake.parse_ingest_date, help="a date of this run; may be given more than once"
+        "--ingest-date", action="extend", default=[], type=days_of_span, help="a day of this run or a span; may be given more than once"
     )
     defaults = PolicySettings()
     parser.add_argument("--target-variance", type=_share, default=defaults.target_variance, help="the share of the variance to keep")

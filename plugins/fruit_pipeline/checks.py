@@ -90,6 +90,21 @@ def ledger_problems(listing: Iterable[StoredObject], ledger: Sequence[LedgerRow]
     ]
 
 
+def books_problems(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:
+    """Of each date and category of the step's own books: listed = new + unchanged + reused = featurised + rejected."""
+    problems = []
+    for ingest_date, categories in books.items():
+        for category, count in categories.items():
+            origins = count["new"] + count["unchanged"] + count["reused"]
+            ends = count[Status.FEATURISED] + count[Status.REJECTED]
+            if not count["listed"] == origins == ends:
+                problems.append(
+                    f"books of '{category}' of {ingest_date}: {count['listed']:,} listed, {origins:,} new, unchanged or reused, "
+                    f"{ends:,} featurised or rejected"
+                )
+    return problems
+
+
 def features_problems(category: str, ledger: Sequence[LedgerRow], facts: VectorFacts) -> list[str]:
     """One category's partition of `features/` against the ledger's featurised rows of that category."""
     expected = {row.image_key for row in ledger if row.status == Status.FEATURISED}

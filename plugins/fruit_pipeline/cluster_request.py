@@ -9,20 +9,23 @@ from fruit_contract.lake import LOGS, release_prefix, safe_run_id, uri
 from fruit_contract.regions import require_eu_region
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fruit_pipeline.settings import Settings
 
 # Where the bootstrap action puts the interpreter with the cluster's packages.
 CLUSTER_PYTHON: Final = "/opt/fruits/venv/bin/python"
-_MAX_NAME: Final = 256
+MAX_NAME: Final = 256
+CLUSTER_PREFIX: Final = "fruits"
 
 
-def cluster_request(settings: Settings, release: str, run_id: str, ingest_date: str) -> dict[str, Any]:
+def cluster_request(settings: Settings, release: str, run_id: str, ingest_dates: Sequence[str]) -> dict[str, Any]:
     """The body of RunJobFlow. Raises RegionNotAllowedError for a region outside the EU, so no cluster is asked for there."""
     require_eu_region(settings.region)
     code = uri(settings.lake_bucket, release_prefix(release)).rstrip("/")
     safe_id = safe_run_id(run_id)
     request: dict[str, Any] = {
-        "Name": cluster_name(ingest_date, run_id),
+        "Name": cluster_name(ingest_dates, run_id),
         "ReleaseLabel": settings.emr_release_label,
         "LogUri": uri(settings.lake_bucket, f"{LOGS}/"),
         "Applications": [{"Name": "Hadoop"}, {"Name": "Spark"}],
@@ -43,8 +46,8 @@ def cluster_request(settings: Settings, release: str, run_id: str, ingest_date: 
         "VisibleToAllUsers": True,
         "Tags": [
             {"Key": "product", "Value": "fruits"},
-            {"Key": "run_id", "Value": safe_id[:_MAX_NAME]},
-            {"Key": "ingest_date", "Value": ingest_date},
+            {"Key": "run_id", "Value": safe_id[:MAX_NAME]},
+            {"Key": "ingest_date", "Value": dates_label(ingest_dates)},
             {"Key": "release", "Value": release},
             # EMR's managed policies (version 2) reach only what bears this tag.
             {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"},
@@ -55,9 +58,14 @@ def cluster_request(settings: Settings, release: str, run_id: str, ingest_date: 
     return request
 
 
-def cluster_name(ingest_date: str, run_id: str) -> str:
-    """`fruits <ingest date> <safe run id>`: what EMR's lists show, and what tells whose date a cluster works on."""
-    return f"fruits {ingest_date} {safe_run_id(run_id) if run_id else ''}"[:_MAX_NAME]
+def cluster_name(ingest_dates: Sequence[str], run_id: str) -> str:
+    """`fruits <ingest dates> <safe run id>`: what EMR's lists show, and what tells whose cluster it is."""
+    return f"{CLUSTER_PREFIX} {dates_label(ingest_dates)} {safe_run_id(run_id)}"[:MAX_NAME]
+
+
+def dates_label(ingest_dates: Sequence[str]) -> str:
+    """The date, or the first and the last one: `2026-11-01..2026-11-30`."""
+    return "..".join(sorted({min(ingest_dates, default=""), max(ingest_dates, default="")}))
 
 
 def _instances(settings: Settings) -> dict[str, Any]:

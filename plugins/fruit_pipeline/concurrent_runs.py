@@ -1,23 +1,56 @@
-"""Two runs of one date would replace the same partitions at once: the later one waits. Pure."""
+"""Two runs must not write the same ingest date at the same time. Pure.
+
+A run claims its dates in the lake before it asks for a cluster. Claims are taken one run at a time (`plan_run` runs in one run at a
+time), and end with the run that made them: nothing has to be given back, so nothing can be forgotten.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fruit_pipeline.cluster_request import cluster_name
+from fruit_contract.lake import safe_run_id
+from fruit_pipeline.cluster_request import CLUSTER_PREFIX, MAX_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 class DateIsBusyError(RuntimeError):
-    """Another run's cluster is working on the ingest date. It passes: the task is tried again."""
+    """Another run is working on an ingest date that this one was asked for. It passes: the task is tried again."""
 
 
-def refuse_a_busy_date(active_clusters: Iterable[Mapping[str, Any]], ingest_date: str) -> None:
-    """Raises DateIsBusyError if a cluster of EMR's ListClusters answer that has not ended was asked for by a run of this date."""
+class ClaimLostError(RuntimeError):
+    """A run that had ended was set going again, and another run has taken its dates over meanwhile."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The ingest dates that a run works on."""
+
+    run_id: str
+    ingest_dates: tuple[str, ...]
+
+
+def busy_dates(claims: Iterable[Claim], run_id: str, ingest_dates: Collection[str]) -> dict[str, str]:
+    """Of `ingest_dates`, those that the living `claims` of other runs hold, with the run that holds each."""
+    wanted = frozenset(ingest_dates)
+    return {day: claim.run_id for claim in claims if claim.run_id != run_id for day in claim.ingest_dates if day in wanted}
+
+
+def has_cluster(run_id: str, active_clusters: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a cluster of EMR's ListClusters answer that has not ended was asked for by the run: it may still write."""
+    name = safe_run_id(run_id)
     for cluster in active_clusters:
-        if cluster["Name"].startswith(cluster_name(ingest_date, "")):
-            raise DateIsBusyError(
-                f"Another run is processing {ingest_date} on cluster {cluster['Id']} ({cluster['Name']}): this one is tried again."
-            )
+        words = cluster["Name"].split(" ", 2)
+        # EMR's names are bounded, so a long run id may be cut.
+        if words[0] == CLUSTER_PREFIX and len(words) == 3 and (words[2] == name or (len(cluster["Name"]) == MAX_NAME and name.startswith(words[2]))):
+            return True
+    return False
+
+
+def refuse_busy_dates(busy: Mapping[str, str]) -> None:
+    """Raises DateIsBusyError if there are any."""
+    if busy:
+        shown = ", ".join(f"{day} ({run_id})" for day, run_id in sorted(busy.items())[:8])
+        raise DateIsBusyError(f"Other runs are working on {len(busy):,} of the ingest dates asked for: {shown}. This one is tried again.")

@@ -1,25 +1,61 @@
-"""Which ingest date a run means, and which categories."""
+"""Which ingest dates a run means, and which categories."""
 
 from __future__ import annotations
 
-from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import UTC, date, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
-from fruit_contract.lake import check_category, parse_ingest_date, success_marker_key, uri
+from fruit_contract.lake import LakeNameError, check_category, parse_ingest_date, success_marker_key, uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+# Ten years: a longer range is a slip of the pen.
+MAX_RANGE_DAYS: Final = 3660
+SCHEDULED: Final = "scheduled"
+ASSET_TRIGGERED: Final = "asset_triggered"
 
-def ingest_date_of_run(param: str | None, logical_date: datetime | None, run_after: datetime) -> str:
-    """The day a run is about: what the person asked for, else the schedule's day, else the day it was started (UTC).
 
-    A run started by hand may have no logical date. Raises LakeNameError if `param` is not a calendar day.
+@dataclass(frozen=True)
+class RunDates:
+    """The dates a run is about, and the earlier ones that it also looks at for late, replaced and vanished images; both ascending.
+
+    `waits` is true if the run waits for the batch of its one date; otherwise it works on what is there.
     """
-    if param:
-        return parse_ingest_date(param)
-    return (logical_date or run_after).astimezone(UTC).date().isoformat()
+
+    asked: tuple[str, ...]
+    looked_back: tuple[str, ...] = ()
+    waits: bool = True
+
+
+def dates_of_run(
+    params: Mapping[str, Any],
+    run_type: str,
+    logical_date: datetime | None,
+    run_after: datetime,
+    *,
+    lookback_days: int,
+    event_dates: Sequence[str] = (),
+) -> RunDates:
+    """What the person asked for, else what events announced, else the schedule's day, else the day the run was started (UTC).
+
+    Only scheduled runs and those that events started look back. A run started by hand may have no logical date.
+    Raises LakeNameError if a param is not a calendar day, or the range is upside down or longer than ten years.
+    """
+    first, last = params.get("ingest_date"), params.get("last_ingest_date")
+    if last:
+        return RunDates(_range(first, last), waits=False)
+    if first:
+        return RunDates((parse_ingest_date(first),))
+    own = (logical_date or run_after).astimezone(UTC).date().isoformat()
+    if run_type == ASSET_TRIGGERED:
+        asked = tuple(sorted(set(event_dates))) or (own,)
+        return RunDates(asked, _days_before(asked, lookback_days), waits=False)
+    if run_type == SCHEDULED:
+        return RunDates((own,), _days_before((own,), lookback_days))
+    return RunDates((own,))
 
 
 def categories_of_run(param: Sequence[str] | None) -> list[str]:
@@ -31,6 +67,26 @@ def categories_of_run(param: Sequence[str] | None) -> list[str]:
 
 
 def marker_uri_of_run(bucket: str, params: Mapping[str, Any], dag_run: Any) -> str:
-    """The address of the marker a run waits for. `dag_run` is Airflow's, with `logical_date` (or None) and `run_after`."""
-    ingest_date = ingest_date_of_run(params["ingest_date"], dag_run.logical_date, dag_run.run_after)
-    return uri(bucket, success_marker_key(ingest_date))
+    """The address of the marker a run waits for, empty if it waits for none. `dag_run` is Airflow's."""
+    run_type = str(getattr(dag_run.run_type, "value", dag_run.run_type))
+    dates = dates_of_run(params, run_type, dag_run.logical_date, dag_run.run_after, lookback_days=0)
+    return uri(bucket, success_marker_key(dates.asked[0])) if dates.waits else ""
+
+
+def _range(first: str | None, last: str) -> tuple[str, ...]:
+    if not first:
+        raise LakeNameError(f"A range needs its first ingest date, too: only the last one ({last}) was given.")
+    begin, end = (date.fromisoformat(parse_ingest_date(text)) for text in (first, last))
+    n_days = (end - begin).days + 1
+    if n_days < 1:
+        raise LakeNameError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
+    if n_days > MAX_RANGE_DAYS:
+        raise LakeNameError(f"The range from {first} to {last} has {n_days:,} days: at most {MAX_RANGE_DAYS:,} are run at once.")
+    return tuple((begin + timedelta(days=number)).isoformat() for number in range(n_days))
+
+
+def _days_before(asked: Sequence[str], n_days: int) -> tuple[str, ...]:
+    """The `n_days` days before the latest of `asked`, without those asked for."""
+    latest = date.fromisoformat(max(asked))
+    days = {(latest - timedelta(days=number)).isoformat() for number in range(1, n_days + 1)}
+    return tuple(sorted(days - set(asked)))

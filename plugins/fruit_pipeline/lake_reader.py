@@ -62,6 +62,14 @@ class Lake:
         self._client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=content_type)
         return uri(self.bucket, key)
 
+    def delete(self, key: str) -> None:
+        """Nothing happens if it is not there."""
+        self._client.delete_object(Bucket=self.bucket, Key=key)
+
+    def is_there(self, key: str) -> bool:
+        """Whether there is an object of exactly this key."""
+        return any(stored.key == key for stored in self.list_objects(key))
+
     def write_json(self, key: str, value: dict[str, Any]) -> str:
         content = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode()
         return self.write(key, content, "application/json")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import tables
+from fruit_contract.release import EXTRACT_FEATURES_STEP
 from fruit_contract.tables import Status
 from fruit_pipeline.checks import (
     LedgerRow,
+    books_problems,
     features_problems,
     ledger_problems,
     moments_problems,
@@ -20,7 +22,7 @@ from fruit_pipeline.checks import (
     schema_problems,
 )
 from fruit_pipeline.pca_checks import PcaFacts, pca_problems
-from fruit_pipeline.run_plan import image_category
+from fruit_pipeline.date_plan import image_category
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +39,7 @@ _PARTITIONS_AT_ONCE: Final = 8
 class CheckResult:
     """What was looked at, and every problem found; no problems is a pass. `pca_version` is None if there is none yet."""
 
-    ingest_date: str
+    ingest_dates: list[str]
     images_in_ledger: int
     featurised: int
     rejected: int
@@ -47,6 +49,25 @@ class CheckResult:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: Sequence[str], listed_before: datetime) -> CheckResult:
+    """Checks every date of a run, and the books that its features step kept of them."""
+    results = [check_date(lake, day, categories, listed_before) for day in ingest_dates]
+    books = lake.read_json(lake_layout.step_summary_key(run_id, EXTRACT_FEATURES_STEP))["by_category"]
+    several = len(results) > 1
+    return CheckResult(
+        ingest_dates=list(ingest_dates),
+        images_in_ledger=sum(result.images_in_ledger for result in results),
+        featurised=sum(result.featurised for result in results),
+        rejected=sum(result.rejected for result in results),
+        partitions=sum(result.partitions for result in results),
+        pca_version=results[-1].pca_version if results else None,
+        problems=[
+            *(f"{day}: {problem}" if several else problem for day, result in zip(ingest_dates, results, strict=True) for problem in result.problems),
+            *books_problems(books),
+        ],
+    )
 
 
 def check_date(lake: Lake, ingest_date: str, categories: Sequence[str], listed_before: datetime) -> CheckResult:
@@ -77,7 +98,7 @@ def check_date(lake: Lake, ingest_date: str, categories: Sequence[str], listed_b
             problems += found
     featurised = sum(row.status == Status.FEATURISED for row in ledger)
     return CheckResult(
-        ingest_date=ingest_date,
+        ingest_dates=[ingest_date],
         images_in_ledger=len(ledger),
         featurised=featurised,
         rejected=len(ledger) - featurised,

@@ -1,22 +1,30 @@
-"""What `plan_run` does: settles date, categories and release, looks at the batch, and prepares the requests."""
+"""What `plan_run` does: settles dates, categories and release, looks at the batches, and prepares the requests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fruit_contract import lake as lake_layout
 from fruit_contract import release as release_layout
-from fruit_contract.lake import CURRENT_RELEASE_KEY, raw_prefix, release_prefix, uri
+from fruit_contract.increments import LedgerLine
+from fruit_contract.lake import CURRENT_RELEASE_KEY, release_prefix, uri
 from fruit_contract.regions import require_eu_region
+from fruit_pipeline.claims import claim, living_claims
 from fruit_pipeline.cluster_request import cluster_request
+from fruit_pipeline.concurrent_runs import busy_dates, refuse_busy_dates
+from fruit_pipeline.date_plan import plan_date
 from fruit_pipeline.lake_reader import MissingObjectError
-from fruit_pipeline.run_plan import RunPlan, plan_of_listing
+from fruit_pipeline.pca_state import PcaState, is_unprojected
+from fruit_pipeline.run_plan import RunPlan, plan_of_dates
 from fruit_pipeline.steps import extract_features_step, refresh_pca_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from fruit_pipeline.date_plan import DatePlan
+    from fruit_pipeline.ingest_dates import RunDates
     from fruit_pipeline.lake_reader import Lake
     from fruit_pipeline.settings import Settings
 
@@ -26,8 +34,19 @@ class NoReleaseError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class RunRequest:
+    """What a run was asked for. `pca_policy` None: the settings'."""
+
+    run_id: str
+    dates: RunDates
+    categories: Sequence[str] = ()
+    pca_policy: str | None = None
+    retry_rejected: bool = False
+
+
+@dataclass(frozen=True)
 class PlannedRun:
-    """A plan, and the requests that carry it out. `listed_at` is when the batch was listed."""
+    """A plan, and the requests that carry it out. `listed_at` is when the batches were listed."""
 
     plan: RunPlan
     release: str
@@ -39,7 +58,7 @@ class PlannedRun:
     def as_xcoms(self) -> dict[str, Any]:
         """Ids, addresses and small summaries: what the other tasks need."""
         return {
-            "ingest_date": self.plan.ingest_date,
+            "ingest_dates": self.plan.ingest_dates,
             "categories": self.plan.categories,
             "release": self.release,
             "listed_at": self.listed_at.isoformat(),
@@ -51,27 +70,102 @@ class PlannedRun:
 
 
 def plan_run(
-    settings: Settings, connect: Callable[[Settings], Lake], run_id: str, ingest_date: str, categories: Sequence[str], listed_at: datetime
+    settings: Settings,
+    connect: Callable[[Settings], Lake],
+    request: RunRequest,
+    listed_at: datetime,
+    is_active: Callable[[str], bool],
 ) -> PlannedRun:
-    """Plans one run. Nothing is created.
+    """Plans one run, and claims its dates if there is something to do. `is_active` tells whether another run may still write.
 
-    Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published.
+    Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
+    DateIsBusyError if another run works on a date that was asked for. Earlier dates on which one works are left to it.
     """
     require_eu_region(settings.region)
     lake = connect(settings)
     release = published_release(lake, settings.release)
-    plan = plan_of_listing(ingest_date, lake.list_objects(raw_prefix(ingest_date)), categories, settings)
+    claims = living_claims(lake, request.run_id, is_active)
+    refuse_busy_dates(busy_dates(claims, request.run_id, request.dates.asked))
+    busy = busy_dates(claims, request.run_id, request.dates.looked_back)
+    delivered = _with_marker(lake, request.dates.asked)
+    look = _DateLooker(lake, request, release.embedder_id, request.pca_policy or settings.pca_policy)
+    plan = plan_of_dates(
+        asked=[look.plan(day) for day in delivered],
+        looked_back=[look.plan(day) for day in _with_marker(lake, request.dates.looked_back) if day not in busy],
+        not_delivered=[day for day in request.dates.asked if day not in set(delivered)],
+        busy=sorted(busy),
+        categories=request.categories,
+        settings=settings,
+        refit_asked=request.pca_policy == "always",
+    )
+    if plan.has_work:
+        claim(lake, request.run_id, plan.ingest_dates)
+    return _with_requests(settings, release.release_id, request, plan, listed_at)
+
+
+def _with_requests(settings: Settings, release_id: str, request: RunRequest, plan: RunPlan, listed_at: datetime) -> PlannedRun:
+    run_id, days = request.run_id, plan.ingest_dates
+    extract = extract_features_step(settings, release_id, run_id, days, request.categories, retry_rejected=request.retry_rejected)
     return PlannedRun(
         plan=plan,
-        release=release,
+        release=release_id,
         listed_at=listed_at,
-        cluster_request=cluster_request(settings, release, run_id, ingest_date),
-        extract_features_steps=[extract_features_step(settings, release, run_id, [ingest_date], categories)],
-        refresh_pca_steps=[refresh_pca_step(settings, release, run_id)],
+        cluster_request=cluster_request(settings, release_id, run_id, days),
+        extract_features_steps=[extract],
+        refresh_pca_steps=[refresh_pca_step(settings, release_id, run_id, days, request.pca_policy)],
     )
 
 
-def published_release(lake: Lake, pinned: str) -> str:
+def _with_marker(lake: Lake, ingest_dates: Sequence[str]) -> list[str]:
+    return [day for day in ingest_dates if lake.is_there(lake_layout.success_marker_key(day))]
+
+
+class _DateLooker:
+    """Looks at one date after another: its listing, its ledger, what an interrupted run left, and what is projected."""
+
+    def __init__(self, lake: Lake, request: RunRequest, embedder_id: str, policy: str) -> None:
+        self._lake = lake
+        self._request = request
+        self._embedder_id = embedder_id
+        self._policy = policy
+        self._pca = _read_pca_state(lake)
+
+    def plan(self, ingest_date: str) -> DatePlan:
+        from fruit_pipeline.parquet_facts import read_ledger  # pyarrow loads with the task, not with the DAG file
+
+        lake = self._lake
+        rows = read_ledger(lake, lake_layout.date_prefix(lake_layout.LEDGER, ingest_date))[1]
+        marker = lake.read_json_if_there(lake_layout.in_progress_key(ingest_date))
+        states = [stored.key for stored in lake.list_objects(lake_layout.moments_state_prefix(ingest_date))]
+        return plan_date(
+            ingest_date,
+            lake.list_objects(lake_layout.raw_prefix(ingest_date)),
+            (LedgerLine(row.image_key, row.etag.strip('"'), row.category, row.status, row.embedder_id or "", row.reason) for row in rows),
+            self._embedder_id,
+            self._request.categories,
+            retry_rejected=self._request.retry_rejected,
+            interrupted=None if marker is None else marker["categories"],
+            unprojected=is_unprojected(ingest_date, states, self._pca, self._embedder_id, self._policy),
+        )
+
+
+def _read_pca_state(lake: Lake) -> PcaState:
+    pointer = lake.read_json_if_there(lake_layout.CURRENT_PCA_KEY)
+    if pointer is None:
+        return PcaState()
+    record = lake.read_json_if_there(lake_layout.projected_record_key(pointer["version"]))
+    return PcaState(pointer["embedder_id"], record or {})
+
+
+@dataclass(frozen=True)
+class PublishedRelease:
+    """A complete release, and the embedder whose features it makes."""
+
+    release_id: str
+    embedder_id: str
+
+
+def published_release(lake: Lake, pinned: str) -> PublishedRelease:
     """The release to run: the pinned one, else the one `code/current.json` names. Its manifest must be there."""
     release = pinned
     if not release:
@@ -94,4 +188,4 @@ def published_release(lake: Lake, pinned: str) -> str:
     if missing:
         address = uri(lake.bucket, release_prefix(release))
         raise NoReleaseError(f"Release '{release}' is not complete: {address} lacks {', '.join(missing)}. Run `make publish` again.")
-    return release
+    return PublishedRelease(release, str(manifest["embedder_id"]))

@@ -31,26 +31,34 @@ _POINTS_A_CATEGORY: Final = 2_000
 EXPLAINED_VARIANCE_PLOT: Final = "explained_variance.png"
 TWO_COMPONENTS_PLOT: Final = "first_two_components.png"
 PAGE: Final = "index.html"
+# In XCom; the record has them all.
+_REPORTS_NAMED: Final = 32
 
 
 def publish_report(
     lake: Lake, run_id: str, planned: Mapping[str, Any], checks: Mapping[str, Any], cluster: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Writes plots, page and record, and returns where they are. The record is written last."""
+    """Writes plots and a page for every date of the run, then the run's record, and returns where they are."""
     from fruit_pipeline.parquet_facts import read_pca
 
-    ingest_date = planned["ingest_date"]
-    prefix = report_prefix(ingest_date)
+    dates = planned["ingest_dates"]
     summaries = {step: lake.read_json(step_summary_key(run_id, step)) for step in (EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP)}
-    record = run_record(run_id, planned, summaries, checks, cluster, uri(lake.bucket, f"{prefix}{PAGE}"))
+    report_uris = {day: uri(lake.bucket, f"{report_prefix(day)}{PAGE}") for day in dates}
+    record = run_record(run_id, planned, summaries, checks, cluster, report_uris)
     pca = read_pca(lake)
-    plots = _plots(lake, ingest_date, planned["categories"], pca) if pca else []
+    for day in dates:
+        _publish_date(lake, day, record, planned["categories"], pca)
+    record_uri = lake.write_json(run_key(run_id), record)
+    return {"report_uris": [report_uris[day] for day in dates[-_REPORTS_NAMED:]], "record_uri": record_uri}
+
+
+def _publish_date(lake: Lake, ingest_date: str, record: Mapping[str, Any], categories: Sequence[str], pca: PcaFacts | None) -> None:
+    prefix = report_prefix(ingest_date)
+    plots = _plots(lake, ingest_date, categories, pca) if pca else []
     for name, _, _, png in plots:
         lake.write(f"{prefix}{name}", png, "image/png")
-    page = report_page(record, [(title, caption, png) for _, title, caption, png in plots])
-    report_uri = lake.write(f"{prefix}{PAGE}", page.encode(), "text/html; charset=utf-8")
-    record_uri = lake.write_json(run_key(run_id), record)
-    return {"report_uri": report_uri, "record_uri": record_uri}
+    page = report_page(record, ingest_date, [(title, caption, png) for _, title, caption, png in plots])
+    lake.write(f"{prefix}{PAGE}", page.encode(), "text/html; charset=utf-8")
 
 
 def chosen_categories(categories: Sequence[str], ingest_date: str) -> list[str]:

@@ -11,6 +11,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from fruit_contract.lake import raw_prefix
+from fruit_pipeline.run_record import totals
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,13 +26,16 @@ _COUNT_TITLES: Final = {
     "featurised": "Featurised",
     "rejected": "Rejected",
 }
+_DRIFT_SHOWN: Final = 8
 # Shown even when they are all zero; the others only where something is to tell.
 _ALWAYS_SHOWN: Final = frozenset({"listed", "featurised", "rejected"})
 
 
-def report_page(record: Mapping[str, Any], plots: Sequence[tuple[str, str, bytes]]) -> str:
-    """The page of a run's record (`run_record.run_record`). `plots` are (title, caption, PNG)."""
-    day = escape(str(record["ingest_date"]))
+def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tuple[str, str, bytes]]) -> str:
+    """The page of one ingest date in a run's record (`run_record.run_record`). `plots` are (title, caption, PNG)."""
+    day = escape(ingest_date)
+    categories = record["by_category"].get(ingest_date, {})
+    counts = totals({ingest_date: categories})
     return "\n".join(
         [
             "<!doctype html>",
@@ -42,11 +48,11 @@ def report_page(record: Mapping[str, Any], plots: Sequence[tuple[str, str, bytes
             f"<style>{_style()}</style>",
             "</head>",
             "<body><main>",
-            *_heading(record),
-            _tiles(record),
+            *_heading(record, ingest_date),
+            _tiles(record, counts),
             *(_figure(*plot) for plot in plots),
-            *_categories(record),
-            *_rejects(record),
+            *_categories(categories, counts),
+            *_rejects(record, ingest_date, counts["rejected"]),
             *_facts(record),
             "</main></body>",
             "</html>",
@@ -60,23 +66,25 @@ def _style() -> str:
     return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 
 
-def _heading(record: Mapping[str, Any]) -> list[str]:
+def _heading(record: Mapping[str, Any], ingest_date: str) -> list[str]:
     checks = record["checks"]
     passed = not checks.get("problems")
     verdict = f"Output checked: {checks.get('images_in_ledger', 0):,} ledger lines, {checks.get('partitions', 0):,} partitions, "
     verdict += "no problems." if passed else f"{len(checks['problems']):,} problems."
     names = f"Run {record['run_id']}, release {record['release']}, embedder {record['embedder_id']}."
+    n_dates = len(record["ingest_dates"])
+    together = f" One of {n_dates:,} dates that the run worked on; the facts at the end are of all of them." if n_dates > 1 else ""
     limited = f" Limited to {', '.join(record['categories'])}." if record["categories"] else ""
     return [
         '<p class="brand">Fruits!</p>',
-        f"<h1>Image batch of {escape(str(record['ingest_date']))}</h1>",
-        f'<p class="muted">{escape(names + limited)}</p>',
+        f"<h1>Image batch of {escape(ingest_date)}</h1>",
+        f'<p class="muted">{escape(names + limited + together)}</p>',
         f'<p class="{"good" if passed else "bad"}">{escape(verdict)}</p>',
     ]
 
 
-def _tiles(record: Mapping[str, Any]) -> str:
-    pca, counts = record["pca"], record["totals"]
+def _tiles(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
+    pca = record["pca"]
     tiles = [
         (_number(counts["listed"]), "images listed"),
         (_number(counts["featurised"]), "featurised"),
@@ -99,33 +107,27 @@ def _figure(title: str, caption: str, png: bytes) -> str:
     )
 
 
-def _categories(record: Mapping[str, Any]) -> list[str]:
-    rows = [(day, category, counts) for day, categories in record["by_category"].items() for category, counts in sorted(categories.items())]
-    shown = [name for name in _COUNT_TITLES if name in _ALWAYS_SHOWN or any(counts.get(name) for _, _, counts in rows)]
-    several_days = len(record["by_category"]) > 1
-    head = [*(["Ingest date"] if several_days else []), "Category"]
-    body = [
-        _row([*([day] if several_days else []), category], [_number(counts.get(name, 0)) for name in shown])
-        for day, category, counts in rows
-    ]
-    foot = "".join(f'<td class="number">{_number(record["totals"][name])}</td>' for name in shown)
+def _categories(categories: Mapping[str, Mapping[str, int]], totals_of_date: Mapping[str, int]) -> list[str]:
+    rows = sorted(categories.items())
+    shown = [name for name in _COUNT_TITLES if name in _ALWAYS_SHOWN or any(counts.get(name) for _, counts in rows)]
+    body = [_row([category], [_number(counts.get(name, 0)) for name in shown]) for category, counts in rows]
+    foot = "".join(f'<td class="number">{_number(totals_of_date[name])}</td>' for name in shown)
     return [
         "<h2>Images by category</h2>",
         '<div class="scroll tall"><table><thead><tr>',
-        *(f'<th scope="col">{escape(title)}</th>' for title in head),
+        '<th scope="col">Category</th>',
         *(f'<th scope="col" class="number">{escape(_COUNT_TITLES[name])}</th>' for name in shown),
         "</tr></thead><tbody>",
         *body,
-        f'</tbody><tfoot><tr><th scope="row" colspan="{len(head)}">All {len(rows):,}</th>{foot}</tr></tfoot></table></div>',
+        f'</tbody><tfoot><tr><th scope="row">All {len(rows):,}</th>{foot}</tr></tfoot></table></div>',
     ]
 
 
-def _rejects(record: Mapping[str, Any]) -> list[str]:
-    total = record["totals"]["rejected"]
+def _rejects(record: Mapping[str, Any], ingest_date: str, total: int) -> list[str]:
     if not total:
         return ["<h2>Rejected images</h2>", "<p>None.</p>"]
-    reasons = _join(f"{reason}: {count:,}" for reason, count in sorted(record["rejected_by_reason"].items()))
-    rejects = record["rejects"]
+    reasons = _join(f"{reason}: {count:,}" for reason, count in sorted(record["rejected_by_reason_by_date"].get(ingest_date, {}).items()))
+    rejects = [reject for reject in record["rejects"] if str(reject["image_key"]).startswith(raw_prefix(ingest_date))]
     first = f" The first {len(rejects):,} of them:" if len(rejects) < total else ""
     rows = (
         f'<tr><td class="key">{escape(str(reject["image_key"]))}</td>'
@@ -154,16 +156,22 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
             [
                 ("Version", pca.get("pca_version")),
                 ("This run", f"{pca.get('action')}: {pca.get('reason')}"),
-                ("Images behind it", _number(pca.get("n_samples"))),
+                ("Images behind it", _number(pca.get("n_samples_fitted") or pca.get("n_samples"))),
+                ("Images now", _number(pca.get("n_samples"))),
                 ("Target", _percent(pca.get("target_variance"))),
                 ("Kept", _percent(pca.get("variance_kept"), 3)),
+                ("Kept of all images now", _percent(pca.get("retained_variance"), 3)),
+                *(
+                    (f"Kept of {day} alone", _percent(share, 3))
+                    for day, share in list((pca.get("retained_variance_by_date") or {}).items())[-_DRIFT_SHOWN:]
+                ),
                 ("Target reached", {True: "yes", False: "no: too few images"}.get(pca.get("target_reached"), "not known")),
             ],
         ),
         _fact_table(
             "Plan and outcome",
             [
-                ("Planned", f"{plan['images']:,} images, {estimate['minutes']:.0f} min, {euros}"),
+                ("Planned", f"{plan['new']:,} new of {plan['images']:,} images, {estimate['minutes']:.0f} min, {euros}"),
                 ("Cluster", cluster.get("id")),
                 ("Cluster minutes", _number(cluster.get("minutes"), 1)),
                 ("Engine", record.get("engine")),

@@ -7,15 +7,15 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_contract.lake import MANIFEST, SUCCESS_MARKER, LakeNameError, check_category, parse_image_key, raw_prefix
+from fruit_pipeline.date_plan import STRAYS_NAMED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from fruit_pipeline.date_plan import DatePlan
     from fruit_pipeline.settings import Settings
-    from fruit_pipeline.stored_object import StoredObject
 
-STRAYS_NAMED: Final = 20
+DATES_NAMED: Final = 8
 _VCPUS_PER_XLARGE: Final = 4
 _VCPUS_OF_LARGE: Final = 2
 _XLARGE: Final = re.compile(r"(\d*)xlarge")
@@ -37,82 +37,97 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What was found under one ingest date. Small enough for XCom: `strays` names the first few only.
+    """What a run will do. Small enough for XCom.
 
-    `images` are all listed images of the chosen categories; what is already known is not subtracted here.
-    `strays` are keys that are neither images nor the delivery's own files, so nothing will be done with them.
+    `ingest_dates` are the dates it will work on: those asked for that need something, and earlier ones in which something is late.
+    `not_delivered` were asked for and have no complete batch; `nothing_new` were asked for and are as they were; `busy` are earlier
+    dates left to another run that works on them. Counts are sums over `ingest_dates`.
     """
 
-    ingest_date: str
+    ingest_dates: list[str]
+    nothing_new: list[str]
+    not_delivered: list[str]
+    busy: list[str]
+    late: list[str]
+    interrupted: list[str]
     categories: list[str]
     images: int
+    new: int
+    unchanged: int
+    removed: int
     size_bytes: int
     images_by_category: dict[str, int]
+    new_by_category: dict[str, int]
     missing_categories: list[str]
     n_strays: int
     strays: list[str]
     estimate: Estimate
 
+    @property
+    def has_work(self) -> bool:
+        return bool(self.ingest_dates)
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def plan_of_listing(ingest_date: str, objects: Iterable[StoredObject], categories: Sequence[str], settings: Settings) -> RunPlan:
-    """The plan for the objects listed under `raw/ingest_date=<ingest_date>/`; no `categories` means all of them."""
-    by_category: Counter[str] = Counter()
-    size_bytes = n_strays = 0
-    strays: list[str] = []
-    for stored in objects:
-        category = image_category(stored.key, ingest_date)
-        if category is None:
-            if _is_stray(stored.key, ingest_date):
-                n_strays += 1
-                if len(strays) < STRAYS_NAMED:
-                    strays.append(stored.key)
-        elif not categories or category in categories:
-            by_category[category] += 1
-            size_bytes += stored.size_bytes
-    images = by_category.total()
+def plan_of_dates(
+    asked: Sequence[DatePlan],
+    looked_back: Sequence[DatePlan],
+    not_delivered: Sequence[str],
+    categories: Sequence[str],
+    settings: Settings,
+    *,
+    busy: Sequence[str] = (),
+    refit_asked: bool = False,
+) -> RunPlan:
+    """The plan of a run over its dates' plans. Dates without work are left out, unless a new fit was asked for."""
+    late = [plan for plan in looked_back if plan.has_work]
+    worked = sorted([plan for plan in asked if plan.has_work or refit_asked] + late, key=lambda plan: plan.ingest_date)
+    listed, new = Counter[str](), Counter[str]()
+    for plan in worked:
+        listed.update(plan.images_by_category)
+        new.update(plan.new_by_category)
+    seen = {category for plan in asked for category in plan.images_by_category}
+    n_new = sum(plan.new for plan in worked)
     return RunPlan(
-        ingest_date=ingest_date,
+        ingest_dates=[plan.ingest_date for plan in worked],
+        nothing_new=[plan.ingest_date for plan in asked if not plan.has_work],
+        not_delivered=list(not_delivered),
+        busy=list(busy),
+        late=[plan.ingest_date for plan in late],
+        interrupted=[plan.ingest_date for plan in worked if plan.interrupted],
         categories=list(categories),
-        images=images,
-        size_bytes=size_bytes,
-        images_by_category=dict(sorted(by_category.items())),
-        missing_categories=[category for category in categories if category not in by_category],
-        n_strays=n_strays,
-        strays=strays,
-        estimate=estimate(images, settings),
+        images=sum(plan.images for plan in worked),
+        new=n_new,
+        unchanged=sum(plan.unchanged for plan in worked),
+        removed=sum(plan.removed for plan in worked),
+        size_bytes=sum(plan.size_bytes for plan in worked),
+        images_by_category=dict(sorted(listed.items())),
+        new_by_category=dict(sorted(new.items())),
+        missing_categories=[category for category in categories if category not in seen],
+        n_strays=sum(plan.n_strays for plan in asked),
+        strays=[key for plan in asked for key in plan.strays][:STRAYS_NAMED],
+        estimate=estimate(n_new, settings, needs_cluster=bool(worked)),
     )
 
 
-def image_category(key: str, ingest_date: str) -> str | None:
-    """The category of an image's key of this ingest date, or None if the key is not such an image's."""
-    parts = parse_image_key(key)
-    if parts is None or parts.ingest_date != ingest_date:
-        return None
-    try:
-        return check_category(parts.category)
-    except LakeNameError:
-        return None
-
-
-def estimate(images: int, settings: Settings) -> Estimate:
+def estimate(images: int, settings: Settings, *, needs_cluster: bool = True) -> Estimate:
     """Minutes from the request to the end of the last step, and what the instances cost meanwhile.
 
     minutes = start of the cluster + fixed work + images / (images per second of all core vCPUs);
-    euros = minutes x the hourly price of all instances. No images need no cluster: zero of both.
+    euros = minutes x the hourly price of all instances. No work needs no cluster: zero of both.
     """
     n_core = settings.core_instance_count
     images_per_second = settings.images_per_second_per_vcpu * vcpus(settings.core_instance_type) * n_core
-    minutes = settings.cluster_start_minutes + settings.fixed_work_minutes + images / images_per_second / 60 if images else 0.0
+    minutes = settings.cluster_start_minutes + settings.fixed_work_minutes + images / images_per_second / 60 if needs_cluster else 0.0
     primary_price = settings.prices.get(settings.primary_instance_type)
     core_price = settings.prices.get(settings.core_instance_type)
     euros = None
     if primary_price is not None and core_price is not None:
         euros = round(minutes / 60 * (primary_price + core_price * n_core), 2)
     return Estimate(
-        core_instances=n_core if images else 0,
+        core_instances=n_core if needs_cluster else 0,
         minutes=round(minutes, 1),
         euros=euros,
         assumptions={
@@ -145,14 +160,27 @@ def vcpus(instance_type: str) -> int:
 
 def summary_lines(plan: RunPlan) -> list[str]:
     """The plan in words, for the task's log."""
-    size = plan.size_bytes / 1e6
-    lines = [f"{plan.ingest_date}: {plan.images:,} images in {len(plan.images_by_category)} categories, {size:,.1f} MB."]
+    lines = []
+    if plan.not_delivered:
+        lines.append(f"No complete batch (no marker): {_dates(plan.not_delivered)}.")
+    if plan.nothing_new:
+        lines.append(f"Nothing new, everything is known: {_dates(plan.nothing_new)}.")
+    if plan.late:
+        lines.append(f"Late, replaced or vanished images of earlier dates: {_dates(plan.late)}.")
+    if plan.busy:
+        lines.append(f"Left to the runs that are working on them: {_dates(plan.busy)}.")
+    if plan.interrupted:
+        lines.append(f"To be mended after an interrupted run: {_dates(plan.interrupted)}.")
     if plan.missing_categories:
         lines.append(f"Asked for, but nothing was delivered: {', '.join(plan.missing_categories)}.")
     if plan.n_strays:
         named = ", ".join(plan.strays) + (" and more" if plan.n_strays > len(plan.strays) else "")
         lines.append(f"{plan.n_strays:,} objects are in no category folder or no image, and are left alone: {named}.")
-    if plan.images:
+    if plan.has_work:
+        lines.append(
+            f"{_dates(plan.ingest_dates)}: {plan.images:,} images in {len(plan.images_by_category)} categories, {plan.new:,} of them new "
+            f"({plan.size_bytes / 1e6:,.1f} MB), {plan.unchanged:,} known; {plan.removed:,} have vanished."
+        )
         kind, price = plan.estimate.assumptions["core_instance_type"], plan.estimate.euros
         cost = f"about {price:.2f} EUR" if price is not None else "cost unknown (set FRUITS_PRICES_EUR_PER_HOUR for these instance types)"
         lines.append(
@@ -161,7 +189,8 @@ def summary_lines(plan: RunPlan) -> list[str]:
     return lines
 
 
-def _is_stray(key: str, ingest_date: str) -> bool:
-    """Folder placeholders and the delivery's own files are no strays."""
-    name = key.removeprefix(raw_prefix(ingest_date))
-    return not key.endswith("/") and name not in {SUCCESS_MARKER, MANIFEST}
+def _dates(ingest_dates: Sequence[str]) -> str:
+    """All of a few dates, the ends of many."""
+    if len(ingest_dates) <= DATES_NAMED:
+        return ", ".join(ingest_dates)
+    return f"{len(ingest_dates):,} dates from {min(ingest_dates)} to {max(ingest_dates)}"

@@ -20,7 +20,12 @@ _PCA_FACTS: Final = (
     "target_variance",
     "variance_kept",
     "target_reached",
+    "n_samples_fitted",
+    "retained_variance",
+    "retained_variance_by_date",
     "projected_ingest_dates",
+    "unsettled_ingest_dates",
+    "removed_versions",
 )
 
 
@@ -30,13 +35,14 @@ def run_record(
     summaries: Mapping[str, Mapping[str, Any]],
     checks: Mapping[str, Any],
     cluster: Mapping[str, Any],
-    report_uri: str,
+    report_uris: Mapping[str, str],
 ) -> dict[str, Any]:
     """`planned` holds plan_run's XComs, `summaries` each step's summary by step name, `checks` check_output's result."""
     extract, refresh = summaries[EXTRACT_FEATURES_STEP], summaries[REFRESH_PCA_STEP]
     return {
         "run_id": run_id,
-        "ingest_date": planned["ingest_date"],
+        "ingest_date": max(planned["ingest_dates"]),
+        "ingest_dates": list(planned["ingest_dates"]),
         "categories": planned["categories"],
         "release": planned["release"],
         "embedder_id": extract.get("embedder_id"),
@@ -45,6 +51,7 @@ def run_record(
         "by_category": extract.get("by_category", {}),
         "totals": totals(extract.get("by_category", {})),
         "rejected_by_reason": extract.get("rejected_by_reason", {}),
+        "rejected_by_reason_by_date": extract.get("rejected_by_reason_by_date", {}),
         "rejects": extract.get("rejects", []),
         "images_computed": extract.get("images_computed"),
         "images_per_second": extract.get("images_per_second"),
@@ -52,8 +59,14 @@ def run_record(
         "checks": dict(checks),
         "cluster": dict(cluster),
         "timings_seconds": {name: dict(summary.get("timings_seconds", {})) for name, summary in summaries.items()},
-        "report_uri": report_uri,
+        "report_uri": report_uris[max(report_uris)],
+        "report_uris": dict(report_uris),
     }
+
+
+def record_of_nothing(run_id: str, planned: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a run that found nothing to do and asked for no cluster."""
+    return {"run_id": run_id, "ingest_dates": [], "categories": planned["categories"], "release": planned["release"], "plan": planned["plan"]}
 
 
 def totals(by_category: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, int]:

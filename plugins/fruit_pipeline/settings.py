@@ -19,7 +19,7 @@ from fruit_contract.release import DEFAULT_ENGINE, ENGINES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PCA_POLICIES: Final = ("always", "auto", "never")
+PCA_POLICIES: Final = ("auto", "always", "never")
 
 # One hour on demand in eu-west-1 with EMR's own charge, in euros, rounded up. A guide for the plan, not a bill.
 DEFAULT_PRICES_EUR_PER_HOUR: Final = {"m5.xlarge": 0.25, "m5.2xlarge": 0.5, "m5.4xlarge": 1.0, "c5.4xlarge": 0.89, "r5.xlarge": 0.32}
@@ -44,11 +44,17 @@ class Settings:
     release: str = ""
     engine: str = DEFAULT_ENGINE
     target_variance: float = 0.95
-    pca_policy: str = "always"
+    pca_policy: str = "auto"
+    pca_margin: float = 0.005
+    pca_growth: float = 1.5
+    pca_always_below: int = 5000
+    pca_keep_versions: int = 3
 
     schedule: str = "0 0 * * *"
     batch_timeout_hours: float = 23.0
     batch_poll_seconds: int = 60
+    lookback_days: int = 7
+    batch_queue_url: str = ""
     poll_seconds: int = 30
     step_timeout_hours: float = 6.0
 
@@ -177,9 +183,15 @@ _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "engine": _one_of(*ENGINES),
     "target_variance": _number(0, 1),
     "pca_policy": _one_of(*PCA_POLICIES),
+    "pca_margin": _number(0, 1),
+    "pca_growth": _number(1, 1_000_000),
+    "pca_always_below": _whole_number(0, 999_999_999),
+    "pca_keep_versions": _whole_number(1, 1000),
     "schedule": _cron,
     "batch_timeout_hours": _number(0, 24 * 7),
     "batch_poll_seconds": _whole_number(1, 3600),
+    "lookback_days": _whole_number(0, 366),
+    "batch_queue_url": _matching(re.compile(r"https?://[^\s/]+/\d{12}/[A-Za-z0-9_-]{1,80}"), "the URL of a standard SQS queue"),
     "poll_seconds": _whole_number(1, 3600),
     "step_timeout_hours": _number(0, 24 * 7),
     "emr_release_label": _matching(re.compile(r"emr-\d+\.\d+\.\d+"), "an EMR release, for example emr-7.14.0"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import release as release_layout
+from fruit_contract.ingest_days import spans_of_days
 from fruit_contract.lake import release_prefix, uri
 
 if TYPE_CHECKING:
@@ -21,21 +22,36 @@ class StepTooLongError(ValueError):
 
 
 def extract_features_step(
-    settings: Settings, release: str, run_id: str, ingest_dates: Sequence[str], categories: Sequence[str]
+    settings: Settings,
+    release: str,
+    run_id: str,
+    ingest_dates: Sequence[str],
+    categories: Sequence[str],
+    *,
+    retry_rejected: bool = False,
 ) -> dict[str, Any]:
     """The step that turns the images of `ingest_dates` into features. No `categories` means all of them."""
-    arguments = ["--engine", settings.engine]
-    for ingest_date in ingest_dates:
-        arguments += ["--ingest-date", ingest_date]
+    arguments = ["--engine", settings.engine, *(["--retry-rejected"] if retry_rejected else [])]
+    arguments += _date_arguments(ingest_dates)
     # One word an option: a category that begins with '-' would be taken for an option of its own.
     arguments += [f"--category={category}" for category in categories]
     return _step(settings, release, run_id, release_layout.EXTRACT_FEATURES_STEP, release_layout.EXTRACT_FEATURES_JOB, arguments)
 
 
-def refresh_pca_step(settings: Settings, release: str, run_id: str) -> dict[str, Any]:
-    """The step that fits the PCA if the policy says so, and projects what is not projected yet."""
-    arguments = ["--target-variance", repr(settings.target_variance), "--policy", settings.pca_policy]
+def refresh_pca_step(settings: Settings, release: str, run_id: str, ingest_dates: Sequence[str], policy: str | None = None) -> dict[str, Any]:
+    """The step that fits the PCA if the policy (default: the settings') says so, and projects what is not projected yet."""
+    arguments = [
+        "--target-variance", repr(settings.target_variance), "--policy", policy or settings.pca_policy,
+        "--margin", repr(settings.pca_margin), "--growth", repr(settings.pca_growth),
+        "--always-below", str(settings.pca_always_below), "--keep-versions", str(settings.pca_keep_versions),
+        *_date_arguments(ingest_dates),
+    ]  # fmt: skip
     return _step(settings, release, run_id, release_layout.REFRESH_PCA_STEP, release_layout.REFRESH_PCA_JOB, arguments)
+
+
+def _date_arguments(ingest_dates: Sequence[str]) -> list[str]:
+    """Runs of consecutive days as one word each (`2026-11-01..2026-11-30`): EMR bounds the length of a step's arguments."""
+    return [word for span in spans_of_days(ingest_dates) for word in ("--ingest-date", span)]
 
 
 def _step(settings: Settings, release: str, run_id: str, name: str, job: str, arguments: Sequence[str]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class DateTables:
     def _write_moments(self, with_features: Collection[str]) -> None:
         if with_features:
             features = read_table(self._spark, self._bucket, lake.FEATURES, self._dates)
-            replace_partitions(moments_by_date(features), self._bucket, lake.MOMENTS)
+            replace_partitions(moments_by_date(features, len(self._dates)), self._bucket, lake.MOMENTS)
         self._remove_dates(lake.MOMENTS, with_features)
         write_moments_states(self._spark, self._bucket, self._dates)
 

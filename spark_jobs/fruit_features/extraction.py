@@ -88,7 +88,7 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[st
     finally:
         results.unpersist()
         known_contents.release()
-    rejected_by_reason = _sum_rejects(increments, outcomes)
+    rejects_by_date = {increment.ingest_date: _sum_rejects(increment, outcomes) for increment in increments}
     n_computed = sum(outcome.n_images for outcome in outcomes if not outcome.reused)
     return {
         "step": release.EXTRACT_FEATURES_STEP,
@@ -99,8 +99,9 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[st
         "ingest_dates": list(request.ingest_dates),
         "touched_ingest_dates": [increment.ingest_date for increment in touched],
         "by_category": books,
-        "rejects": _list_rejects(spark, request) if rejected_by_reason else [],
-        "rejected_by_reason": rejected_by_reason,
+        "rejects": _list_rejects(spark, request) if any(rejects_by_date.values()) else [],
+        "rejected_by_reason": dict(sum(rejects_by_date.values(), Counter())),
+        "rejected_by_reason_by_date": {day: dict(counts) for day, counts in rejects_by_date.items()},
         "images_computed": n_computed,
         "images_per_second": round(n_computed / compute_seconds, 1) if n_computed else None,
         "timings_seconds": watch.finish(),
@@ -167,13 +168,13 @@ def _list_rejects(spark: SparkSession, request: ExtractionRequest) -> list[dict[
     return [row.asDict() for row in rejects.limit(_REJECTS_IN_SUMMARY).collect()]
 
 
-def _sum_rejects(increments: Sequence[Increment], outcomes: Sequence[Outcome]) -> dict[str, int]:
+def _sum_rejects(increment: Increment, outcomes: Sequence[Outcome]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for outcome in outcomes:
-        if outcome.reason is not None:
+        if outcome.reason is not None and outcome.ingest_date == increment.ingest_date:
             counts[outcome.reason] += outcome.n_images
-    counts.update(line.reason for increment in increments for line in increment.unchanged if line.reason is not None)
-    return dict(counts)
+    counts.update(line.reason for line in increment.unchanged if line.reason is not None)
+    return counts
 
 
 def _books(increment: Increment, outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:

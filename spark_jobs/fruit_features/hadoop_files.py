@@ -22,6 +22,14 @@ def list_folders(spark: SparkSession, address: str) -> list[str]:
     return sorted(str(status.getPath().getName()) for status in filesystem.listStatus(path) if status.isDirectory())
 
 
+def list_files(spark: SparkSession, address: str) -> list[str]:
+    """The names of the files directly below `address`, sorted; none if it does not exist."""
+    filesystem, path = _open(spark, address)
+    if not filesystem.exists(path):
+        return []
+    return sorted(str(status.getPath().getName()) for status in filesystem.listStatus(path) if status.isFile())
+
+
 def remove(spark: SparkSession, address: str) -> None:
     """Removes a folder and all below it; nothing happens if it is not there."""
     filesystem, path = _open(spark, address)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +15,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark read
 from fruit_contract import tables
 from fruit_features.arrow_vectors import to_matrix
 from fruit_features.lake_tables import schema_of
-from fruit_features.moments import Moments, merge, merge_all, moments_of, pack_upper_triangle, unpack_upper_triangle
+from fruit_features.moments import Moments, merge, moments_of, pack_upper_triangle, unpack_upper_triangle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,27 +24,38 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 _GROUP = (tables.INGEST_DATE, tables.EMBEDDER_ID)
-_COLUMNS = (*_GROUP, tables.N_SAMPLES, tables.MEAN, tables.SCATTER)
-# Changes when an image comes, goes, moves or changes, whatever the order of the rows.
-_CONTENT_DIGEST = f"bit_xor(xxhash64({tables.IMAGE_KEY}, {tables.CONTENT_SHA256}, {tables.CATEGORY}))"
+_COLUMNS = (tables.INGEST_DATE, tables.EMBEDDER_ID, tables.N_SAMPLES, tables.CONTENT_DIGEST, tables.MEAN, tables.SCATTER)
 _ARROW_SCHEMA = pa.schema(
     [
         pa.field(tables.INGEST_DATE, pa.string()),
         pa.field(tables.EMBEDDER_ID, pa.string()),
         pa.field(tables.N_SAMPLES, pa.int64()),
+        pa.field(tables.CONTENT_DIGEST, pa.int64()),
         pa.field(tables.MEAN, pa.list_(pa.float64())),
         pa.field(tables.SCATTER, pa.list_(pa.float64())),
     ]
 )
 
 
-def moments_by_date(features: DataFrame) -> DataFrame:
-    """One row of moments an ingest date and embedder, from rows of `features/`."""
+@dataclass(frozen=True)
+class _Part:
+    """Moments of some rows, and the exclusive or of their digests: it changes when an image comes, goes, moves or changes."""
+
+    moments: Moments
+    digest: int
+
+    def joined(self, other: _Part) -> _Part:
+        return _Part(merge(self.moments, other.moments), self.digest ^ other.digest)
+
+
+def moments_by_date(features: DataFrame, n_dates: int) -> DataFrame:
+    """One row of moments an ingest date and embedder, from one pass over rows of `features/` of `n_dates` dates."""
     schema = schema_of(_COLUMNS)
-    partial = features.select(*_GROUP, tables.VECTOR).mapInArrow(_accumulate, schema)
-    merged = partial.repartition(tables.INGEST_DATE).mapInArrow(_merge_rows, schema)
-    digests = features.groupBy(*_GROUP).agg(F.expr(_CONTENT_DIGEST).alias(tables.CONTENT_DIGEST))
-    return merged.join(digests, on=list(_GROUP), how="inner")
+    digest = F.xxhash64(tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.CATEGORY)
+    partial = features.select(tables.INGEST_DATE, tables.EMBEDDER_ID, digest, tables.VECTOR).mapInArrow(_accumulate, schema)
+    # A row is 6.6 MB: about one date a task, and of those of one task only one is held at a time.
+    together = partial.repartition(n_dates, tables.INGEST_DATE).sortWithinPartitions(*_GROUP)
+    return together.mapInArrow(_merge_rows, schema)
 
 
 def doubles_of(column: pa.ListArray, index: int) -> NDArray[np.float64]:
@@ -51,16 +65,17 @@ def doubles_of(column: pa.ListArray, index: int) -> NDArray[np.float64]:
 
 
 def _accumulate(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    totals: dict[tuple[str, str], Moments] = {}
+    totals: dict[tuple[str, str], _Part] = {}
     for batch in batches:
         if batch.num_rows == 0:
             continue
-        vectors = to_matrix(batch.column(2), tables.N_FEATURES)
+        vectors = to_matrix(batch.column(3), tables.N_FEATURES)
+        digests = batch.column(2).to_numpy()
         for group, rows in _rows_by_group(batch).items():
-            part = moments_of(vectors[rows])
-            totals[group] = merge(totals[group], part) if group in totals else part
-    for (ingest_date, embedder_id), total in totals.items():
-        yield _to_batch(ingest_date, embedder_id, total)
+            part = _Part(moments_of(vectors[rows]), int(np.bitwise_xor.reduce(digests[rows])))
+            totals[group] = totals[group].joined(part) if group in totals else part
+    for group, total in totals.items():
+        yield _to_batch(group, total)
 
 
 def _rows_by_group(batch: pa.RecordBatch) -> dict[tuple[str, str], NDArray[np.intp]]:
@@ -71,32 +86,27 @@ def _rows_by_group(batch: pa.RecordBatch) -> dict[tuple[str, str], NDArray[np.in
 
 
 def _merge_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    groups: dict[tuple[str, str], list[Moments]] = defaultdict(list)
-    for group, part in _read(batches):
-        groups[group].append(part)
-    for (ingest_date, embedder_id), parts in groups.items():
-        yield _to_batch(ingest_date, embedder_id, merge_all(parts, tables.N_FEATURES))
+    """`batches` are sorted by date and embedder. One part after another: a date has as many as tasks that read it, at most hundreds."""
+    for group, rows in groupby(_read(batches), key=lambda row: row[0]):
+        yield _to_batch(group, reduce(_Part.joined, (part for _, part in rows)))
 
 
-def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[tuple[str, str], Moments]]:
+def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[tuple[str, str], _Part]]:
     for batch in batches:
         for index in range(batch.num_rows):
-            ingest_date, embedder_id, n_samples = (batch.column(column)[index].as_py() for column in range(3))
-            mean, scatter = (doubles_of(batch.column(column), index) for column in (3, 4))
-            yield (ingest_date, embedder_id), Moments(n_samples, mean, _unpack(scatter))
+            ingest_date, embedder_id, n_samples, digest = (batch.column(column)[index].as_py() for column in range(4))
+            mean, scatter = (doubles_of(batch.column(column), index) for column in (4, 5))
+            yield (ingest_date, embedder_id), _Part(Moments(n_samples, mean, unpack_upper_triangle(scatter, tables.N_FEATURES)), digest)
 
 
-def _unpack(packed: NDArray[np.float64]) -> NDArray[np.float64]:
-    return unpack_upper_triangle(packed, tables.N_FEATURES)
-
-
-def _to_batch(ingest_date: str, embedder_id: str, total: Moments) -> pa.RecordBatch:
+def _to_batch(group: tuple[str, str], part: _Part) -> pa.RecordBatch:
     arrays = [
-        pa.array([ingest_date]),
-        pa.array([embedder_id]),
-        pa.array([total.n_samples], pa.int64()),
-        _one_list(total.mean),
-        _one_list(pack_upper_triangle(total.scatter)),
+        pa.array([group[0]]),
+        pa.array([group[1]]),
+        pa.array([part.moments.n_samples], pa.int64()),
+        pa.array([part.digest], pa.int64()),
+        _one_list(part.moments.mean),
+        _one_list(pack_upper_triangle(part.moments.scatter)),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=_ARROW_SCHEMA)
 

@@ -1,33 +1,29 @@
-"""The moments of dates and of blocks of dates, as they lie in the lake: read through Spark, a handful at a time."""
+"""The moments of dates and of blocks of dates, as they lie in the lake: a few large rows, read and written without a Spark job."""
 
 from __future__ import annotations
 
 import io
-import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 
 from fruit_contract import lake, tables
 from fruit_features import hadoop_files, object_store
 from fruit_features.history_tree import Block, HistoryTree, LostBlockError, Read, Source
-from fruit_features.lake_tables import schema_of
-from fruit_features.moments import Moments, merge, pack_upper_triangle, unpack_upper_triangle
-from fruit_features.moments_frames import doubles_of
+from fruit_features.moments import Moments, merge_all, pack_upper_triangle, unpack_upper_triangle
 from fruit_features.moments_states import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pyspark.sql import SparkSession
 
 _INDEX: Final = "index.json"
-_DAY_FOLDER: Final = re.compile(rf"{tables.INGEST_DATE}=(\d{{4}}-\d{{2}}-\d{{2}})/[^/]+$")
 _COLUMNS: Final = (tables.EMBEDDER_ID, tables.N_SAMPLES, tables.CONTENT_DIGEST, tables.MEAN, tables.SCATTER)
-_BINARY: Final = "path string, n_samples long, content_digest long, mean binary, scatter binary"
+_READS_AT_ONCE: Final = 8
 
 
 class LakeMoments:
@@ -41,26 +37,9 @@ class LakeMoments:
         self.index: dict[str, str] = object_store.read_json_if_there(bucket, f"{self._prefix}{_INDEX}") or {}
 
     def read(self, sources: Sequence[Source]) -> dict[Source, Read]:
-        by_path = {self._path(source): source for source in sources}
-        present = [path for path in by_path if hadoop_files.exists(self._spark, path)]
-        if not present:
-            return {}
-        # Days lie in partitions and blocks do not: each file is asked for by itself, and its path says what it is.
-        frame = (
-            self._spark.read.schema(schema_of(_COLUMNS)).option("recursiveFileLookup", "true").parquet(*present)
-            .where(F.col(tables.EMBEDDER_ID) == self._embedder_id)
-            .select(F.col("_metadata.file_path").alias("path"), tables.N_SAMPLES, tables.CONTENT_DIGEST, tables.MEAN, tables.SCATTER)
-        )  # fmt: skip
-        found: dict[Source, Read] = {}
-        for path, n_samples, digest, mean, scatter in frame.mapInArrow(_to_binary, _BINARY).collect():
-            source = self._source_of(path, by_path.values())
-            moments = Moments(n_samples, np.frombuffer(mean), unpack_upper_triangle(np.frombuffer(scatter), tables.N_FEATURES))
-            state = fingerprint(n_samples, digest)
-            if source in found:
-                # Two files of one day: it is being written.
-                state, moments = f"{found[source].state}+{state}", merge(found[source].moments, moments)
-            found[source] = Read(state, moments)
-        return found
+        with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+            found = zip(sources, pool.map(self._read_rows, sources), strict=True)
+            return {source: _together(rows) for source, rows in found if rows}
 
     def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
         """The file first: `save_index` makes it count."""
@@ -86,16 +65,17 @@ class LakeMoments:
             if self.index.get(name) != fingerprint_before:
                 object_store.delete_object(self._bucket, f"{self._prefix}{_file_name(name, fingerprint_before)}")
 
-    def _path(self, source: Source) -> str:
-        if source.block is None:
-            return lake.uri(self._bucket, lake.date_prefix(lake.MOMENTS, str(source.day)))
-        return lake.uri(self._bucket, f"{self._prefix}{_file_name(source.block.name, source.fingerprint)}")
+    def _read_rows(self, source: Source) -> list[Read]:
+        """The rows of the source's file; a date that is being written may have two, one that has none is not there."""
+        return [row for key in self._keys(source) for row in _rows_of(_read_file(self._bucket, key), self._embedder_id)]
 
-    def _source_of(self, path: str, sources: Iterable[Source]) -> Source:
-        match = _DAY_FOLDER.search(path)
-        if match:
-            return Source(day=match.group(1))
-        return next(source for source in sources if source.block and path.endswith(_file_name(source.block.name, source.fingerprint)))
+    def _keys(self, source: Source) -> list[str]:
+        if source.block is not None:
+            return [f"{self._prefix}{_file_name(source.block.name, source.fingerprint)}"]
+        prefix = lake.date_prefix(lake.MOMENTS, str(source.day))
+        return [
+            f"{prefix}{name}" for name in hadoop_files.list_files(self._spark, lake.uri(self._bucket, prefix)) if name.endswith(".parquet")
+        ]
 
 
 def merge_history(spark: SparkSession, bucket: str, embedder_id: str, states: Mapping[str, str]) -> tuple[Moments, int]:
@@ -123,11 +103,31 @@ def _file_name(block_name: str, fingerprint: str) -> str:
     return f"{block_name}-{fingerprint}.parquet"
 
 
-def _to_binary(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    names = ["path", "n_samples", "content_digest", "mean", "scatter"]
-    for batch in batches:
-        plain = [batch.column(index) for index in range(3)]
-        vectors = [
-            pa.array([doubles_of(batch.column(index), row).tobytes() for row in range(batch.num_rows)], pa.binary()) for index in (3, 4)
-        ]
-        yield pa.RecordBatch.from_arrays([*plain, *vectors], names=names)
+def _read_file(bucket: str, key: str) -> bytes | None:
+    """None if it is gone. A store in front of a folder (the local cloud's) may take a second to see a new file."""
+    for wait_seconds in (0.0, 0.6, 0.6):
+        time.sleep(wait_seconds)
+        content = object_store.read_object_if_there(bucket, key)
+        if content is not None:
+            return content
+    return None
+
+
+def _rows_of(content: bytes | None, embedder_id: str) -> list[Read]:
+    if content is None:
+        return []
+    table = pq.read_table(io.BytesIO(content), columns=list(_COLUMNS))
+    rows = []
+    for index, row_embedder in enumerate(table.column(tables.EMBEDDER_ID).to_pylist()):
+        if row_embedder != embedder_id:
+            continue
+        n_samples, digest = (table.column(name)[index].as_py() for name in (tables.N_SAMPLES, tables.CONTENT_DIGEST))
+        mean, scatter = (table.column(name)[index].values.to_numpy() for name in (tables.MEAN, tables.SCATTER))
+        moments = Moments(n_samples, mean, unpack_upper_triangle(scatter, tables.N_FEATURES))
+        rows.append(Read(fingerprint(n_samples, digest), moments))
+    return rows
+
+
+def _together(rows: Sequence[Read]) -> Read:
+    state = "+".join(sorted(row.state for row in rows))
+    return Read(state, merge_all((row.moments for row in rows), tables.N_FEATURES))

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fruit_contract.lake import success_marker_key
+from fruit_contract.lake import image_key, success_marker_key
 from fruit_pipeline.batch_events import BatchEvents, ingest_dates_of_events
 from fruit_pipeline.settings import Settings
-from tests.plugins.test_batch_events import s3_notification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,8 +116,8 @@ def test_the_trigger_stays_the_same_one_at_every_parse() -> None:
 
 
 @pytest.fixture
-def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of an SQS server of the test's own, which Airflow's connection leads to as well."""
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Clients of an S3 and an SQS of the test's own, which tell each other and which Airflow's connection leads to as well."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -132,11 +131,24 @@ def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         extra = {"service_config": {"sqs": {"endpoint_url": address}}}
         connection = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-        client = boto3.Session("testing", "testing", region_name="eu-west-1").client("sqs", endpoint_url=address)
-        yield client
-        client.close()
+        session = boto3.Session("testing", "testing", region_name="eu-west-1")
+        clients = {name: session.client(name, endpoint_url=address) for name in ("s3", "sqs")}
+        yield clients
+        for client in clients.values():
+            client.close()
     finally:
         server.stop()
+
+
+def tell_of_new_markers(aws: dict[str, Any]) -> str:
+    """As bootstrap/README.md sets it up. Returns the queue's address."""
+    queue_url = str(aws["sqs"].create_queue(QueueName="fruit-image-batches")["QueueUrl"])
+    queue = aws["sqs"].get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    rules = [{"Name": "prefix", "Value": "raw/"}, {"Name": "suffix", "Value": "_SUCCESS"}]
+    told = {"QueueArn": queue, "Events": ["s3:ObjectCreated:*"], "Filter": {"Key": {"FilterRules": rules}}}
+    aws["s3"].create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    aws["s3"].put_bucket_notification_configuration(Bucket=BUCKET, NotificationConfiguration={"QueueConfigurations": [told]})
+    return queue_url
 
 
 async def first_event(trigger: Any) -> Any:
@@ -145,14 +157,14 @@ async def first_event(trigger: Any) -> Any:
     return None
 
 
-def test_the_real_trigger_receives_a_message_that_names_its_day_and_deletes_it(sqs: Any) -> None:
+def test_a_marker_in_s3_reaches_the_real_trigger_names_its_day_and_leaves_the_queue_empty(aws: dict[str, Any]) -> None:
     from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
 
-    queue_url = sqs.create_queue(QueueName="batches")["QueueUrl"]
-    sqs.send_message(QueueUrl=queue_url, MessageBody=json.dumps(s3_notification(success_marker_key(DAY))))
+    queue_url = tell_of_new_markers(aws)
+    for key in (image_key(DAY, "Kiwi", "1.jpg"), success_marker_key(DAY)):
+        aws["s3"].put_object(Bucket=BUCKET, Key=key, Body=b"")
     (watcher,) = watchers(queue_url)
-    classpath, arguments = watcher.trigger.serialize()
-    assert classpath == f"{SqsSensorTrigger.__module__}.{SqsSensorTrigger.__qualname__}"
+    _, arguments = watcher.trigger.serialize()
 
     event = asyncio.run(asyncio.wait_for(first_event(SqsSensorTrigger(**arguments)), timeout=60))
 
@@ -160,5 +172,5 @@ def test_the_real_trigger_receives_a_message_that_names_its_day_and_deletes_it(s
     extra = json.loads(json.dumps({"from_trigger": True, "payload": event.payload}))
     assert ingest_dates_of_events([extra], BUCKET) == BatchEvents((DAY,), ())
     count = "ApproximateNumberOfMessages"
-    left = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=[count, f"{count}NotVisible"])["Attributes"]
+    left = aws["sqs"].get_queue_attributes(QueueUrl=queue_url, AttributeNames=[count, f"{count}NotVisible"])["Attributes"]
     assert set(left.values()) == {"0"}

@@ -95,7 +95,9 @@ def spark_session(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory)
         cores="2",
         driver_memory="2g",
     )
-    (temporary / "spark-defaults.conf").write_text(spark_defaults(node, buckets=[], temporary=temporary), encoding="utf-8")
+    # One session runs what a product's hundreds of steps would: each joined table keeps a page until its session ends.
+    defaults = spark_defaults(node, buckets=[], temporary=temporary) + "spark.buffer.pageSize 2m\n"
+    (temporary / "spark-defaults.conf").write_text(defaults, encoding="utf-8")
     environment = {
         "SPARK_CONF_DIR": str(temporary),
         "SPARK_LOCAL_IP": "127.0.0.1",

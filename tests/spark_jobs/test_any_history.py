@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from fruit_contract import lake
+from fruit_contract import lake, tables
 from fruit_contract.tables import Status
 from fruit_features import date_tables, hadoop_files, object_store, projecting
 from fruit_features.engines import load_engine
@@ -271,7 +273,10 @@ def crash_between_writes(patch: pytest.MonkeyPatch, spark: Any, writes: Writes) 
 
 
 def read(folder: Any) -> pd.DataFrame:
-    """A table as a user reads it; no rows if it has no files."""
+    """A table with its partition values as text, as they are meant (`007`); no rows if it has no files."""
     names = [name for columns in TABLE_COLUMNS.values() for name in (*columns[0], *columns[1])]
     files = [path for path in folder.rglob("*.parquet") if not any(part.startswith("_") for part in path.relative_to(folder).parts)]
-    return pd.read_parquet(folder).astype({}) if files else pd.DataFrame({name: [] for name in dict.fromkeys(names)})
+    names_in_paths = (tables.PCA_VERSION, tables.INGEST_DATE, tables.CATEGORY)
+    partitions = [name for name in names_in_paths if files and f"{name}=" in str(files[0].relative_to(folder))]
+    partitioning = ds.partitioning(pa.schema([(name, pa.string()) for name in partitions]), flavor="hive")
+    return pd.read_parquet(folder, partitioning=partitioning) if files else pd.DataFrame({name: [] for name in dict.fromkeys(names)})
