@@ -44,7 +44,11 @@ def has_cluster(run_id: str, active_clusters: Iterable[Mapping[str, Any]]) -> bo
     for cluster in active_clusters:
         words = cluster["Name"].split(" ", 2)
         # EMR's names are bounded, so a long run id may be cut.
-        if words[0] == CLUSTER_PREFIX and len(words) == 3 and (words[2] == name or (len(cluster["Name"]) == MAX_NAME and name.startswith(words[2]))):
+        if (
+            words[0] == CLUSTER_PREFIX
+            and len(words) == 3
+            and (words[2] == name or (len(cluster["Name"]) == MAX_NAME and name.startswith(words[2])))
+        ):
             return True
     return False
 

@@ -69,9 +69,7 @@ def plan_date(
             n_strays += 1
             if len(strays) < STRAYS_NAMED:
                 strays.append(stored.key)
-    increment = plan_increment(
-        ingest_date, images, ledger, embedder_id, categories, retry_rejected=retry_rejected, interrupted=interrupted
-    )
+    increment = plan_increment(ingest_date, images, ledger, embedder_id, categories, retry_rejected=retry_rejected, interrupted=interrupted)
     counts = increment.counts()
     return DatePlan(
         ingest_date=ingest_date,

@@ -21,8 +21,8 @@ from fruit_pipeline.checks import (
     rejected_problems,
     schema_problems,
 )
-from fruit_pipeline.pca_checks import PcaFacts, pca_problems
 from fruit_pipeline.date_plan import image_category
+from fruit_pipeline.pca_checks import PcaFacts, pca_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,11 @@ def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: 
         partitions=sum(result.partitions for result in results),
         pca_version=results[-1].pca_version if results else None,
         problems=[
-            *(f"{day}: {problem}" if several else problem for day, result in zip(ingest_dates, results, strict=True) for problem in result.problems),
+            *(
+                f"{day}: {problem}" if several else problem
+                for day, result in zip(ingest_dates, results, strict=True)
+                for problem in result.problems
+            ),
             *books_problems(books),
         ],
     )

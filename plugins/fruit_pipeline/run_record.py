@@ -66,7 +66,13 @@ def run_record(
 
 def record_of_nothing(run_id: str, planned: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a run that found nothing to do and asked for no cluster."""
-    return {"run_id": run_id, "ingest_dates": [], "categories": planned["categories"], "release": planned["release"], "plan": planned["plan"]}
+    return {
+        "run_id": run_id,
+        "ingest_dates": [],
+        "categories": planned["categories"],
+        "release": planned["release"],
+        "plan": planned["plan"],
+    }
 
 
 def totals(by_category: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, int]:

@@ -38,7 +38,9 @@ def extract_features_step(
     return _step(settings, release, run_id, release_layout.EXTRACT_FEATURES_STEP, release_layout.EXTRACT_FEATURES_JOB, arguments)
 
 
-def refresh_pca_step(settings: Settings, release: str, run_id: str, ingest_dates: Sequence[str], policy: str | None = None) -> dict[str, Any]:
+def refresh_pca_step(
+    settings: Settings, release: str, run_id: str, ingest_dates: Sequence[str], policy: str | None = None
+) -> dict[str, Any]:
     """The step that fits the PCA if the policy (default: the settings') says so, and projects what is not projected yet."""
     arguments = [
         "--target-variance", repr(settings.target_variance), "--policy", policy or settings.pca_policy,

@@ -1,4 +1,4 @@
-"""Fails a run whose tables do not agree with each other."""
+"""Fails a run whose tables do not agree with each other; tells other DAGs of those that do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_pipeline.lake_reader import lake_of
-from fruit_pipeline.output_check import check_date
+from fruit_pipeline.output_check import check_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,33 +22,52 @@ _PROBLEMS_IN_MESSAGE: Final = 20
 
 
 class CheckOutputOperator(BaseOperator):
-    """Checks one ingest date's ledger, features, rejects, moments and projections; repairs nothing.
+    """Checks the ledgers, features, rejects, moments and projections of a run's ingest dates; repairs nothing.
+
+    Its outlets (assets) get what was found sound as their events' extra.
 
     Problems fail the task at once: trying again would find them again. What S3 refuses is retried.
 
     :param settings: bucket, region and connection
-    :param ingest_date: the date to check (templated)
+    :param ingest_dates: the dates to check (templated)
     :param categories: limits the check to these, empty for all (templated)
     :param listed_before: ISO time of the run's listing; what arrived later need not be in the ledger (templated)
     """
 
-    template_fields: Sequence[str] = ("ingest_date", "categories", "listed_before")
+    template_fields: Sequence[str] = ("ingest_dates", "categories", "listed_before")
     ui_color = "#d5f5e3"
 
-    def __init__(self, *, settings: Settings, ingest_date: Any, categories: Any, listed_before: Any, **kwargs: Any) -> None:
+    def __init__(self, *, settings: Settings, ingest_dates: Any, categories: Any, listed_before: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.ingest_date = ingest_date
+        self.ingest_dates = ingest_dates
         self.categories = categories
         self.listed_before = listed_before
         self._settings = settings
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002  # Airflow's signature
-        result = check_date(lake_of(self._settings), self.ingest_date, self.categories, datetime.fromisoformat(self.listed_before))
+    def execute(self, context: Context) -> dict[str, Any]:
+        run_id = context["dag_run"].run_id
+        listed_before = datetime.fromisoformat(self.listed_before)
+        result = check_run(lake_of(self._settings), run_id, self.ingest_dates, self.categories, listed_before)
         for problem in result.problems:
             self.log.error("%s", problem)
         if result.problems:
             shown = "\n".join(f"- {problem}" for problem in result.problems[:_PROBLEMS_IN_MESSAGE])
             rest = "" if len(result.problems) <= _PROBLEMS_IN_MESSAGE else "\n- ... and more, in the log above."
-            raise AirflowFailException(f"{len(result.problems):,} problems in the tables of {self.ingest_date}:\n{shown}{rest}")
-        self.log.info("%s ledger lines and %s partitions of %s are sound.", result.images_in_ledger, result.partitions, self.ingest_date)
+            raise AirflowFailException(f"{len(result.problems):,} problems in the tables of {_dates(self.ingest_dates)}:\n{shown}{rest}")
+        dates = _dates(self.ingest_dates)
+        self.log.info("%s ledger lines and %s partitions of %s are sound.", result.images_in_ledger, result.partitions, dates)
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = {
+                "run_id": run_id,
+                "ingest_dates": [*result.ingest_dates],
+                "categories": [*self.categories],
+                "images": result.images_in_ledger,
+                "featurised": result.featurised,
+                "rejected": result.rejected,
+                "pca_version": result.pca_version,
+            }
         return result.as_dict()
+
+
+def _dates(ingest_dates: Sequence[str]) -> str:
+    return ingest_dates[0] if len(ingest_dates) == 1 else f"{len(ingest_dates)} dates from {ingest_dates[0]} to {ingest_dates[-1]}"

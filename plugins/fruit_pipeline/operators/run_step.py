@@ -12,6 +12,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import ClientError
 
 from fruit_contract.lake import step_logs_prefix, uri
+from fruit_pipeline.claims import require_claim
+from fruit_pipeline.concurrent_runs import ClaimLostError
 from fruit_pipeline.lake_reader import BOTOCORE_CONFIG, MissingObjectError, lake_of
 from fruit_pipeline.step_failure import step_failure_message
 
@@ -30,13 +32,14 @@ class RunStepOperator(EmrAddStepsOperator):
     the task also clears the cluster's setup and teardown, which is the safe way to do it again.
 
     :param settings: region, connection, waiting times and bucket
+    :param needs_claim: whether the run must still hold its ingest dates (see concurrent_runs)
     :param steps: a list of one step for AddJobFlowSteps (templated)
     :param job_flow_id: the cluster (templated)
     :param deferrable: True waits in the triggerer and takes no worker slot meanwhile; False takes one, and is what
         `max_active_tis_per_dag` counts (deferred tasks are not counted)
     """
 
-    def __init__(self, *, settings: Settings, **kwargs: Any) -> None:
+    def __init__(self, *, settings: Settings, needs_claim: bool = False, **kwargs: Any) -> None:
         super().__init__(
             aws_conn_id=settings.aws_conn_id,
             region_name=settings.region,
@@ -47,9 +50,15 @@ class RunStepOperator(EmrAddStepsOperator):
             **kwargs,
         )
         self._settings = settings
+        self._needs_claim = needs_claim
         self._step_ids: list[str] = []
 
     def execute(self, context: Context) -> list[str]:
+        if self._needs_claim:
+            try:
+                require_claim(lake_of(self._settings), context["dag_run"].run_id)
+            except ClaimLostError as error:
+                raise AirflowFailException(str(error)) from error
         self._step_ids = super().execute(context)  # a deferrable operator leaves here, and comes back in execute_complete
         try:
             wait(

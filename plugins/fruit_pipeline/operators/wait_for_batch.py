@@ -29,7 +29,8 @@ class WaitForBatchSensor(S3KeySensor):
     skips when S3 refuses to answer.
 
     :param settings: bucket, connection, region and waiting times
-    :param bucket_key: the marker's full address (templated); wildcards and check functions do not survive deferral
+    :param bucket_key: the marker's full address (templated), empty for a run that works on what is there; wildcards and check
+        functions do not survive deferral
     """
 
     def __init__(self, *, settings: Settings, bucket_key: str, **kwargs: Any) -> None:
@@ -51,6 +52,9 @@ class WaitForBatchSensor(S3KeySensor):
             require_eu_region(self._region)
         except RegionNotAllowedError as error:
             raise AirflowFailException(str(error)) from error
+        if not self.bucket_key:
+            self.log.info("This run works on the batches that are there: nothing to wait for.")
+            return
         if _run_type(context) == _BACKFILL and not self.poke(context):
             raise AirflowSkipException(f"Nothing to do for this date: {self.bucket_key} is not there.")
         super().execute(context)

@@ -1,0 +1,63 @@
+"""What Airflow's context of a run says: what was asked for, and which other runs may still write."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_pipeline.batch_events import ingest_dates_of_events
+from fruit_pipeline.cluster_reader import active_clusters
+from fruit_pipeline.concurrent_runs import has_cluster
+from fruit_pipeline.ingest_dates import categories_of_run, dates_of_run
+from fruit_pipeline.planning import RunRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fruit_pipeline.settings import Settings
+
+LOG: Final = logging.getLogger(__name__)
+_UNDER_WAY: Final = frozenset({"queued", "running"})
+
+
+def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest:
+    """The run's params, its schedule's day or the events that started it. Raises LakeNameError for params that make no sense."""
+    dag_run, params = context["dag_run"], context["params"]
+    events = context.get("triggering_asset_events") or {}
+    told = ingest_dates_of_events((event.extra for of_asset in events.values() for event in of_asset), settings.lake_bucket)
+    for reason in told.ignored:
+        LOG.warning("An event was ignored: %s", reason)
+    dates = dates_of_run(
+        params,
+        str(getattr(dag_run.run_type, "value", dag_run.run_type)),
+        dag_run.logical_date,
+        dag_run.run_after,
+        lookback_days=settings.lookback_days,
+        event_dates=told.ingest_dates,
+    )
+    return RunRequest(dag_run.run_id, dates, categories_of_run(params["categories"]), params["pca_policy"], params["retry_rejected"])
+
+
+def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], bool]:
+    """Tells of another run of this DAG whether it may still write: it has not ended, or a cluster of its own has not."""
+    clusters: list[dict[str, Any]] | None = None
+
+    def is_active(run_id: str) -> bool:
+        nonlocal clusters
+        if _state_of_run(task_instance, run_id) in _UNDER_WAY:
+            return True
+        if clusters is None:
+            clusters = active_clusters(settings)
+        return has_cluster(run_id, clusters)
+
+    return is_active
+
+
+def _state_of_run(task_instance: Any, run_id: str) -> str | None:
+    """None for a run that Airflow does not know (any more)."""
+    from airflow.sdk.exceptions import AirflowRuntimeError
+
+    try:
+        return str(task_instance.get_dagrun_state(dag_id=task_instance.dag_id, run_id=run_id))
+    except AirflowRuntimeError:
+        return None
