@@ -52,8 +52,9 @@ down: ## Stops what `make up` started
 deliver: setup ## Uploads DIR=folder of categories as the image batch of DATE=yyyy-mm-dd
 	@$(BIN)/python -m fruit_cli deliver --directory "$(DIR)" --date "$(DATE)"
 
-run: setup ## Runs the DAG for DATE=yyyy-mm-dd on whatever is up, and follows it
-	@$(BIN)/python -m fruit_cli run --date "$(DATE)" $(if $(CATEGORIES),--categories "$(CATEGORIES)")
+run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) on whatever is up, and follows it [CATEGORIES=a,b] [POLICY=always] [RETRY_REJECTED=1]
+	@$(BIN)/python -m fruit_cli run --date "$(DATE)" --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)") \
+	  $(if $(POLICY),--pca-policy "$(POLICY)") $(if $(RETRY_REJECTED),--retry-rejected)
 
 backfill: setup ## Runs the DAG for FROM= TO= [CATEGORIES=a,b] on whatever is up, and follows it
 	@$(BIN)/python -m fruit_cli backfill --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)")

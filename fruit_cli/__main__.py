@@ -14,7 +14,7 @@ from fruit_contract.regions import RegionNotAllowedError
 COMMANDS: Final = {
     "deliver": "uploads a folder of categories as one image batch, marker last",
     "publish": "puts jobs, library, bootstrap action and embedder under code/<release>/ of the lake",
-    "run": "runs the DAG for one ingest date on whatever is up, and follows it",
+    "run": "runs the DAG for one ingest date, or a range on one cluster, and follows it",
     "backfill": "runs the DAG for a range of ingest dates on whatever is up, and follows it",
     "demo": "the main job, end to end, on drawn or given images",
     "up": "starts the local cloud and Airflow in the background",

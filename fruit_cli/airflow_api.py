@@ -132,6 +132,15 @@ class AirflowApi:
             value = json.loads(value)
         return value
 
+    def asset_events(self, asset_name: str) -> list[dict[str, Any]]:
+        """The latest events of an asset, oldest first; `extra` is what the task that made them told."""
+        assets = self._http.send("GET", "/assets", params={"name_pattern": asset_name})["assets"]
+        ids = [str(asset["id"]) for asset in assets if asset["name"] == asset_name]
+        if not ids:
+            return []
+        found = self._http.send("GET", "/assets/events", params={"asset_id": ids[0], "order_by": "-timestamp", "limit": str(_PAGE)})
+        return list(reversed(found["asset_events"]))
+
     def backfill_dates(self, request: Mapping[str, object]) -> list[str]:
         """The logical dates that `create_backfill` would run for the same request."""
         planned = self._http.send("POST", "/backfills/dry_run", json={"dag_id": self.dag_id, **request})["backfills"]

@@ -1,13 +1,13 @@
 """`backfill`: runs the DAG for every ingest date of a range on whatever Airflow is up, and follows the runs to their end.
 
-Dates that have been run before are run again. One date after another: two runs at once would fit the PCA at the same time.
+Dates that have been run before are run again, and cost what is new in them. One date after another, a cluster each; `run` takes a range
+on one cluster.
 The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https) and AIRFLOW_API_TOKEN.
 """
 
 from __future__ import annotations
 
 import time
-from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,8 +17,7 @@ from fruit_cli.airflow_api import AirflowApi
 from fruit_cli.airflow_http import AirflowHttp, current_airflow
 from fruit_cli.errors import CommandError
 from fruit_cli.follow_run import POLL_SECONDS, RunFailedError, duration, failure_message, make_ready, print_log_tail
-from fruit_cli.run import parse_categories, say_what_is_not_delivered
-from fruit_contract import lake
+from fruit_cli.run import dates_between, parse_categories, say_what_is_not_delivered
 
 if TYPE_CHECKING:
     import argparse
@@ -44,14 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
     with AirflowHttp(address) as http:
         backfill(AirflowApi(http), ingest_dates, categories, console)
     return 0
-
-
-def dates_between(first: str, last: str) -> list[str]:
-    """Every ingest date from `first` to `last`, both included."""
-    begin, end = (date.fromisoformat(lake.parse_ingest_date(text)) for text in (first, last))
-    if begin > end:
-        raise CommandError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
-    return [(begin + timedelta(days=number)).isoformat() for number in range((end - begin).days + 1)]
 
 
 def backfill(

@@ -1,11 +1,12 @@
-"""`run`: triggers the DAG for one ingest date on whatever Airflow is up, and follows it to its end.
+"""`run`: triggers the DAG for one ingest date, or for a range of them on one cluster, on whatever Airflow is up, and follows it to its end.
 
 The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https) and AIRFLOW_API_TOKEN.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
@@ -19,29 +20,42 @@ from fruit_contract import lake
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fruit_cli.airflow_api import DagRun
+
+PCA_POLICIES: Final = ("auto", "always", "never")
+_DATES_SHOWN: Final = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
-    parser.add_argument("--date", required=True, help="the ingest date, yyyy-mm-dd")
+    parser.add_argument("--date", default="", help="the ingest date, yyyy-mm-dd")
+    parser.add_argument("--from-date", default="", help="the first ingest date of a range, instead of --date")
+    parser.add_argument("--to-date", default="", help="the last ingest date of a range")
     parser.add_argument("--categories", default="", help="only these categories, as a,b (default: all)")
+    parser.add_argument("--pca-policy", choices=PCA_POLICIES, help="whether the PCA is fitted anew (default: as the deployment is set)")
+    parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    ingest_date = lake.parse_ingest_date(arguments.date)
-    categories = parse_categories(arguments.categories)
+    ingest_dates = dates_asked_for(arguments.date, arguments.from_date, arguments.to_date)
+    request = run_request(
+        ingest_dates,
+        parse_categories(arguments.categories),
+        pca_policy=arguments.pca_policy,
+        retry_rejected=arguments.retry_rejected,
+    )
     console = Console(highlight=False)
     address = current_airflow()
     if address.is_local:
-        say_what_is_not_delivered([ingest_date], console)
+        what_happens = "the run waits for it" if len(ingest_dates) == 1 else "the run leaves them out"
+        say_what_is_not_delivered(ingest_dates, console, what_happens)
     with AirflowHttp(address) as http:
         api = AirflowApi(http)
         make_ready(api, console)
         try:
-            finished = run_date(api, ingest_date, categories, console)
+            finished = trigger_and_follow(api, request, console)
         except KeyboardInterrupt:
             console.print("No longer followed: what was triggered goes on.")
             raise
@@ -49,11 +63,49 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_date(api: AirflowApi, ingest_date: str, categories: Sequence[str], console: Console) -> DagRun:
+def dates_asked_for(day: str, first: str, last: str) -> list[str]:
+    """The one date, or every date of the range. Raises CommandError unless exactly one of both is given."""
+    if day and not (first or last):
+        return [lake.parse_ingest_date(day)]
+    if first and last and not day:
+        return dates_between(first, last)
+    raise CommandError("Give an ingest date (DATE=yyyy-mm-dd), or a range of them (FROM=yyyy-mm-dd TO=yyyy-mm-dd).")
+
+
+def dates_between(first: str, last: str) -> list[str]:
+    """Every ingest date from `first` to `last`, both included."""
+    begin, end = (date.fromisoformat(lake.parse_ingest_date(text)) for text in (first, last))
+    if begin > end:
+        raise CommandError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
+    return [(begin + timedelta(days=number)).isoformat() for number in range((end - begin).days + 1)]
+
+
+def run_request(
+    ingest_dates: Sequence[str], categories: Sequence[str] = (), *, pca_policy: str | None = None, retry_rejected: bool = False
+) -> dict[str, object]:
+    """The DAG's params for a run of consecutive dates."""
+    last = ingest_dates[-1] if len(ingest_dates) > 1 else None
+    return {
+        "ingest_date": ingest_dates[0],
+        "last_ingest_date": last,
+        "categories": list(categories),
+        "pca_policy": pca_policy,
+        "retry_rejected": retry_rejected,
+    }
+
+
+def run_date(api: AirflowApi, ingest_date: str, categories: Sequence[str], console: Console, *, pca_policy: str | None = None) -> DagRun:
+    """Triggers a run of one date and follows it. Raises RunFailedError if it fails."""
+    return trigger_and_follow(api, run_request([ingest_date], categories, pca_policy=pca_policy), console)
+
+
+def trigger_and_follow(api: AirflowApi, request: Mapping[str, Any], console: Console) -> DagRun:
     """Triggers one run and follows it. Raises RunFailedError if it fails."""
-    run_id = api.trigger({"ingest_date": ingest_date, "categories": list(categories)})
+    run_id = api.trigger(request)
+    last, categories = request["last_ingest_date"], request["categories"]
+    until = f" to {last}" if last else ""
     only = f", only {', '.join(categories)}" if categories else ""
-    console.print(f"Running {api.dag_id} for {ingest_date}{only}: {api.run_link(run_id)}", markup=False, soft_wrap=True)
+    console.print(f"Running {api.dag_id} for {request['ingest_date']}{until}{only}: {api.run_link(run_id)}", markup=False, soft_wrap=True)
     return follow_run(api, run_id, console)
 
 
@@ -71,8 +123,9 @@ def say_what_is_not_delivered(ingest_dates: Sequence[str], console: Console, wha
     markers = {lake.success_marker_key(ingest_date): ingest_date for ingest_date in ingest_dates}
     waiting = [markers[key] for key in missing_keys(current_connection(), markers)]
     if waiting:
+        shown = ", ".join(waiting[:_DATES_SHOWN]) + (f" and {len(waiting) - _DATES_SHOWN} more" if len(waiting) > _DATES_SHOWN else "")
         console.print(
-            f"No complete image batch is there for {', '.join(waiting)}: {what_happens}. "
+            f"No complete image batch is there for {shown}: {what_happens}. "
             f"Deliver one with `make deliver DIR=<folder> DATE={waiting[0]}`.",
             style="yellow",
             soft_wrap=True,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
-_UNDER_WAY: Final = frozenset({"queued", "running"})
+_UNDER_WAY: Final = ["queued", "running"]
 
 
 def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest:
@@ -44,7 +44,7 @@ def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], boo
 
     def is_active(run_id: str) -> bool:
         nonlocal clusters
-        if _state_of_run(task_instance, run_id) in _UNDER_WAY:
+        if _is_under_way(task_instance, run_id):
             return True
         if clusters is None:
             clusters = active_clusters(settings)
@@ -53,11 +53,6 @@ def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], boo
     return is_active
 
 
-def _state_of_run(task_instance: Any, run_id: str) -> str | None:
-    """None for a run that Airflow does not know (any more)."""
-    from airflow.sdk.exceptions import AirflowRuntimeError
-
-    try:
-        return str(task_instance.get_dagrun_state(dag_id=task_instance.dag_id, run_id=run_id))
-    except AirflowRuntimeError:
-        return None
+def _is_under_way(task_instance: Any, run_id: str) -> bool:
+    """False also for a run that Airflow does not know (any more)."""
+    return bool(task_instance.get_dr_count(dag_id=task_instance.dag_id, run_ids=[run_id], states=_UNDER_WAY))

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import boto3
+
 from fruit_contract.lake import safe_run_id, step_logs_prefix
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
-from tests.plugins.sample_lake import DAY, RUN_ID, SampleLake, build_sample_lake
+from tests.plugins.sample_lake import DAY, EMBEDDER, RUN_ID, SampleLake, build_sample_lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,12 +49,31 @@ def put_forgotten_image(s3: Any) -> None:
     time.sleep(1.1)
 
 
+def put_claim_of_an_ended_run(s3: Any) -> None:
+    claim = {"run_id": "manual__ended", "ingest_dates": [DAY]}
+    s3.put_object(Bucket=BUCKET, Key="runs/_claims/manual__ended.json", Body=json.dumps(claim).encode())
+
+
+def put_claim_of_a_run_with_a_cluster(s3: Any) -> None:
+    """A run that somebody marked as failed; its cluster has not heard of it yet."""
+    put_claim_of_an_ended_run(s3)
+    emr = boto3.client("emr", "eu-west-1", endpoint_url=s3.meta.endpoint_url, aws_access_key_id="testing", aws_secret_access_key="testing")
+    emr.run_job_flow(
+        Name=f"fruits {DAY} manual__ended",
+        Instances={"InstanceCount": 1, "MasterInstanceType": "m5.xlarge", "KeepJobFlowAliveWhenNoSteps": True},
+    )
+
+
 SCENARIOS = {
     "all_well": Scenario(conf={}, logical_date=datetime(2026, 11, 22, tzinfo=UTC)),
     "features_step_fails": Scenario(failing_step=EXTRACT_FEATURES_STEP),
     "pca_step_fails": Scenario(failing_step=REFRESH_PCA_STEP),
     "image_forgotten": Scenario(after_delivery=put_forgotten_image),
     "empty_batch": Scenario(delivered=lambda key: key.endswith("_SUCCESS")),
+    "nothing_new": Scenario(delivered=lambda _: True),
+    "range": Scenario(conf={"ingest_date": "2026-11-20", "last_ingest_date": DAY}),
+    "date_is_busy": Scenario(after_delivery=put_claim_of_a_run_with_a_cluster),
+    "abandoned_claim": Scenario(after_delivery=put_claim_of_an_ended_run),
     "outside_the_eu": Scenario(environment={"FRUITS_AWS_REGION": "eu-west-2"}),
     "nothing_published": Scenario(environment={"FRUITS_RELEASE": "r9"}),
 }
@@ -60,7 +81,6 @@ SCENARIOS = {
 
 def main(names: list[str], results: Path) -> None:
     """Writes {scenario: {run, tasks, clusters, objects}} as JSON."""
-    import boto3
     import httpx
     from moto.server import ThreadedMotoServer
 
@@ -94,7 +114,8 @@ def run_scenario(scenario: Scenario, clients: dict[str, Any], sample: SampleLake
     copy_objects(sample, s3, scenario.delivered)
     scenario.after_delivery(s3)
     s3.put_object(Bucket=BUCKET, Key="code/current.json", Body=b'{"release": "r1"}')
-    s3.put_object(Bucket=BUCKET, Key="code/r1/release.json", Body=b'{"release": "r1", "files": {}}')
+    manifest = {"release": "r1", "embedder_id": EMBEDDER, "files": {}}
+    s3.put_object(Bucket=BUCKET, Key="code/r1/release.json", Body=json.dumps(manifest).encode())
     add_steps = Cluster.add_steps
 
     def add_and_end_steps(cluster: Any, steps: list[dict[str, Any]]) -> Any:
@@ -110,6 +131,8 @@ def run_scenario(scenario: Scenario, clients: dict[str, Any], sample: SampleLake
         dag = DagBag(DAGS / "fruit_image_pipeline.py").dags["fruit_image_pipeline"]
         for task in dag.tasks:
             task.retry_delay = timedelta(0)
+        # Hours of asking again would be hours of this test.
+        dag.get_task("plan_run").retries = 0
         run = dag.test(run_conf=scenario.conf, logical_date=scenario.logical_date)
     clusters = [clients["emr"].describe_cluster(ClusterId=entry["Id"])["Cluster"] for entry in clients["emr"].list_clusters()["Clusters"]]
     return {

@@ -92,6 +92,19 @@ def test_a_run_started_by_hand_waits_for_the_batch_of_the_day_asked_for_or_of_to
     assert marker_uri(main_dag, {"ingest_date": None}, None) == "s3://fruits-lake/raw/ingest_date=2026-11-25/_SUCCESS"
 
 
+def test_a_range_waits_for_nothing(main_dag: Any) -> None:
+    assert marker_uri(main_dag, {"ingest_date": "2026-11-01", "last_ingest_date": "2026-11-22"}, None) == ""
+
+
+def test_other_dags_can_be_scheduled_on_what_was_found_sound(main_dag: Any) -> None:
+    outlets = {asset.name: asset.uri for asset in main_dag.get_task("check_output").outlets}
+    assert outlets == {"fruit_features": "s3://fruits-lake/features", "fruit_projections": "s3://fruits-lake/projections"}
+
+
+def test_the_dates_of_a_step_are_held_until_it_is_added(main_dag: Any) -> None:
+    assert main_dag.get_task("extract_features")._needs_claim
+
+
 def test_a_backfill_from_day_to_day_has_a_run_for_each_day_of_it(main_dag: Any) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
@@ -109,6 +122,9 @@ def test_a_backfill_from_day_to_day_has_a_run_for_each_day_of_it(main_dag: Any) 
         {"ingest_date": None, "categories": []},
         {"categories": ["Äpfel 50%", "007"]},
         {"categories": None},
+        {"ingest_date": "2026-11-01", "last_ingest_date": "2026-11-22"},
+        {"pca_policy": "always"},
+        {"pca_policy": None, "retry_rejected": True},
     ],
 )
 def test_takes_a_day_and_categories(main_dag: Any, conf: dict[str, Any]) -> None:
@@ -127,6 +143,9 @@ def test_takes_a_day_and_categories(main_dag: Any, conf: dict[str, Any]) -> None
         {"categories": ["_SUCCESS"]},
         {"categories": [""]},
         {"categories": [7]},
+        {"last_ingest_date": "soon"},
+        {"pca_policy": "sometimes"},
+        {"retry_rejected": "yes"},
     ],
 )
 def test_refuses_other_params_before_the_run_starts(main_dag: Any, conf: dict[str, Any]) -> None:
@@ -137,7 +156,7 @@ def test_refuses_other_params_before_the_run_starts(main_dag: Any, conf: dict[st
 
 
 def test_the_form_explains_itself(main_dag: Any) -> None:
-    for name in ("ingest_date", "categories"):
+    for name in ("ingest_date", "last_ingest_date", "categories", "pca_policy", "retry_rejected"):
         param = main_dag.params.get_param(name)
         assert param.schema["title"]
         assert param.description
@@ -145,9 +164,13 @@ def test_the_form_explains_itself(main_dag: Any) -> None:
 
 def marker_uri(dag: Any, params: dict[str, Any], logical_date: datetime | None) -> str:
     """What the sensor waits for, rendered as Airflow does, in a run that starts on 25 November."""
-    run = SimpleNamespace(logical_date=logical_date, run_after=datetime(2026, 11, 25, 9, 0, tzinfo=UTC))
+    run = SimpleNamespace(
+        run_type="manual" if logical_date is None else "scheduled",
+        logical_date=logical_date,
+        run_after=datetime(2026, 11, 25, 9, 0, tzinfo=UTC),
+    )
     template = dag.get_template_env().from_string(dag.get_task("wait_for_batch").bucket_key)
-    return str(template.render(params=params, dag_run=run))
+    return str(template.render(params={"last_ingest_date": None} | params, dag_run=run))
 
 
 def validate(dag: Any, conf: dict[str, Any]) -> None:

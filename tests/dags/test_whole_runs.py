@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fruit_contract.lake import safe_run_id
 from tests.dags.airflow_home import PROJECT
 from tests.plugins.sample_lake import DAY
 
@@ -46,7 +47,7 @@ def test_a_good_batch_goes_all_the_way_and_leaves_no_cluster(outcome: Any) -> No
     assert result["cluster_tags"][0]["ingest_date"] == DAY
     assert f"reports/ingest_date={DAY}/index.html" in result["objects"]
     assert any(key.startswith("runs/") and key.count("/") == 1 for key in result["objects"])
-    assert "43 images in 7 categories" in outcome[1]["all_well"]
+    assert "43 images in 7 categories, 43 of them new" in outcome[1]["all_well"]
 
 
 @pytest.mark.parametrize(("scenario", "step"), [("features_step_fails", "extract_features"), ("pca_step_fails", "refresh_pca")])
@@ -76,6 +77,35 @@ def test_a_batch_without_images_ends_green_without_a_cluster(outcome: Any) -> No
     assert result["tasks"].pop("wait_for_batch") == "success"
     assert set(result["tasks"].values()) == {"skipped"}
     assert result["clusters"] == []
+
+
+def test_a_run_with_nothing_new_computes_nothing_starts_no_cluster_and_says_so(outcome: Any) -> None:
+    result = outcome[0]["nothing_new"]
+    assert result["run"] == "success"
+    assert result["tasks"]["create_cluster"] == result["tasks"]["extract_features"] == "skipped"
+    assert result["clusters"] == []
+    assert f"Nothing new, everything is known: {DAY}." in outcome[1]["nothing_new"]
+    assert f"runs/{safe_run_id(result['run_id'])}.json" in result["objects"]
+
+
+def test_a_range_works_on_the_dates_that_are_there_and_names_the_others(outcome: Any) -> None:
+    result = outcome[0]["range"]
+    assert result["run"] == "success"
+    assert result["clusters"] == ["TERMINATED"]
+    assert "No complete batch (no marker): 2026-11-20, 2026-11-21." in outcome[1]["range"]
+
+
+def test_a_date_that_another_runs_cluster_may_still_write_is_waited_for(outcome: Any) -> None:
+    result = outcome[0]["date_is_busy"]
+    assert result["tasks"]["plan_run"] == "failed"
+    assert f"Other runs are working on 1 of the ingest dates asked for: {DAY} (manual__ended)" in outcome[1]["date_is_busy"]
+
+
+def test_the_claim_of_a_run_that_ended_holds_nobody_up(outcome: Any) -> None:
+    result = outcome[0]["abandoned_claim"]
+    assert result["run"] == "success"
+    assert "runs/_claims/manual__ended.json" not in result["objects"]
+    assert f"runs/_claims/{safe_run_id(result['run_id'])}.json" in result["objects"]
 
 
 @pytest.mark.parametrize(

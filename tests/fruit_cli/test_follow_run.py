@@ -8,10 +8,10 @@ import pytest
 
 from fruit_cli.airflow_api import TaskState
 from fruit_cli.airflow_http import AirflowError
-from fruit_cli.backfill import backfill, dates_between
+from fruit_cli.backfill import backfill
 from fruit_cli.errors import CommandError
 from fruit_cli.follow_run import RunFailedError, duration, follow_run, make_ready, set_runs_aside, task_changes
-from fruit_cli.run import parse_categories, run_date
+from fruit_cli.run import dates_asked_for, dates_between, parse_categories, run_date, run_request
 from fruit_contract.lake import LakeNameError
 
 if TYPE_CHECKING:
@@ -122,7 +122,9 @@ def test_a_failed_run_names_its_task_shows_its_log_and_fails_the_command(
     assert "[red]exit code 1[/red]" in text
     assert "line 49" in text
     assert "line 30" not in text
-    assert fake_airflow.bodies("POST", RUNS) == [{"logical_date": None, "conf": {"ingest_date": "2026-11-22", "categories": ["Kiwi"]}}]
+    (sent,) = fake_airflow.bodies("POST", RUNS)
+    assert sent["logical_date"] is None
+    assert {name: value for name, value in sent["conf"].items() if value} == {"ingest_date": "2026-11-22", "categories": ["Kiwi"]}
 
 
 def test_a_task_that_stops_the_run_says_why(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
@@ -259,6 +261,26 @@ def test_a_backfill_of_days_to_come_is_refused(api_of: ApiOf, fake_airflow: Fake
 def test_lists_the_dates_of_a_range() -> None:
     assert dates_between("2026-11-29", "2026-12-02") == ["2026-11-29", "2026-11-30", "2026-12-01", "2026-12-02"]
     assert dates_between("2026-11-29", "2026-11-29") == ["2026-11-29"]
+
+
+def test_a_run_is_for_a_date_or_for_a_range() -> None:
+    assert dates_asked_for("2026-11-22", "", "") == ["2026-11-22"]
+    assert dates_asked_for("", "2026-11-21", "2026-11-22") == ["2026-11-21", "2026-11-22"]
+    for given in [("", "", ""), ("2026-11-22", "2026-11-21", "2026-11-22"), ("", "2026-11-21", ""), ("", "", "2026-11-22")]:
+        with pytest.raises(CommandError, match="Give an ingest date"):
+            dates_asked_for(*given)
+
+
+def test_a_range_goes_to_the_dag_by_its_ends() -> None:
+    request = run_request(["2026-11-20", "2026-11-21", "2026-11-22"], ["Kiwi"], pca_policy="always", retry_rejected=True)
+    assert request == {
+        "ingest_date": "2026-11-20",
+        "last_ingest_date": "2026-11-22",
+        "categories": ["Kiwi"],
+        "pca_policy": "always",
+        "retry_rejected": True,
+    }
+    assert run_request(["2026-11-22"])["last_ingest_date"] is None
 
 
 def test_refuses_a_range_that_is_upside_down() -> None:

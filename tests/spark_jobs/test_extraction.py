@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from fruit_contract import lake
 from fruit_features import object_store
 from fruit_features.embedder_artefact import find_embedder
 from fruit_features.engines import load_engine
-from fruit_features.extraction import ExtractionRequest, compute_images, extract_features
+from fruit_features.extraction import BooksError, ExtractionRequest, check_books, compute_images, extract_features
 from fruit_features.preprocessing import decode_image, network_input
 from fruit_features.task_planning import plan_tasks
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
@@ -229,6 +231,91 @@ def test_an_emptied_date_leaves_nothing_behind(spark, published: LakeFolder) -> 
 
     for table in ("features", "rejected", "moments", "ledger"):
         assert read(published, table).empty, table
+
+
+def test_content_that_is_known_under_another_key_is_copied_and_not_computed(spark, published: LakeFolder) -> None:
+    published.deliver("2026-11-20", {"Kiwi/1.jpg": jpeg(1), "Kiwi/2.jpg": jpeg(2)})
+    extract_features(spark, extraction(published, "2026-11-20"))
+    published.deliver(DAY, {"Lemon/again.jpg": jpeg(1), "Lemon/new.jpg": jpeg(3)})
+
+    summary = extract_features(spark, extraction(published))
+
+    books = summary["by_category"][DAY]["Lemon"]
+    assert (books["listed"], books["new"], books["reused"], books["featurised"]) == (2, 1, 1, 2)
+    assert summary["images_computed"] == 1
+    features = read(published, "features").set_index("image_key")
+    copied, source = features.loc[f"raw/ingest_date={DAY}/Lemon/again.jpg"], features.loc["raw/ingest_date=2026-11-20/Kiwi/1.jpg"]
+    np.testing.assert_array_equal(copied["features"], source["features"])
+    assert (copied["category"], copied["width"], copied["height"], copied["content_sha256"]) == ("Lemon", 60, 40, source["content_sha256"])
+    assert int(read(published, "moments").set_index("ingest_date").loc[DAY, "n_samples"]) == 2
+
+
+def test_a_renamed_image_keeps_its_features(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, {"Kiwi/1.jpg": jpeg(1), "Kiwi/2.jpg": jpeg(2)})
+    extract_features(spark, extraction(published))
+    before = read(published, "features").set_index("image_key")
+    published.delete(f"raw/ingest_date={DAY}/Kiwi/1.jpg")
+    published.deliver(DAY, {"Lemon/moved.jpg": jpeg(1)})
+
+    summary = extract_features(spark, extraction(published))
+
+    assert summary["images_computed"] == 0
+    after = read(published, "features").set_index("image_key")
+    assert sorted(after.index) == [f"raw/ingest_date={DAY}/Kiwi/2.jpg", f"raw/ingest_date={DAY}/Lemon/moved.jpg"]
+    np.testing.assert_array_equal(
+        after.loc[f"raw/ingest_date={DAY}/Lemon/moved.jpg", "features"], before.loc[f"raw/ingest_date={DAY}/Kiwi/1.jpg", "features"]
+    )
+
+
+def test_content_that_only_looks_known_is_computed(spark, published: LakeFolder) -> None:
+    """Same ETag and size, other bytes: the hash of the content decides."""
+    published.deliver("2026-11-20", {"Kiwi/1.jpg": jpeg(1)})
+    extract_features(spark, extraction(published, "2026-11-20"))
+    published.deliver(DAY, {"Kiwi/other.jpg": jpeg(2)})
+    embedder = find_embedder(published.bucket, RELEASE, "onnxruntime")
+    listed = list(object_store.list_objects(published.bucket, f"{lake.raw_prefix(DAY)}Kiwi/"))
+
+    rows = compute_images(spark, embedder, listed, {listed[0].key: hashlib.sha256(jpeg(1)).hexdigest()}).collect()
+
+    assert [(row["reused"], len(row["features"])) for row in rows] == [(False, 1280)]
+
+
+def test_rejected_images_are_looked_at_again_on_request(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, {"Kiwi/1.jpg": jpeg(1), "Kiwi/empty.jpg": b""})
+    extract_features(spark, extraction(published))
+
+    again = extract_features(spark, extraction(published))
+    retried = extract_features(spark, replace(extraction(published), retry_rejected=True))
+
+    assert (again["images_computed"], retried["images_computed"]) == (0, 1)
+    assert retried["by_category"][DAY]["Kiwi"]["unchanged"] == 1
+    assert len(read(published, "rejected")) == 1
+
+
+def test_what_an_interrupted_run_left_half_written_is_mended_though_nothing_is_new(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, files_of("Kiwi", "Lemon"))
+    extract_features(spark, extraction(published))
+    before = read(published, "features").sort_values("image_key").reset_index(drop=True)
+    shutil.rmtree(published.folder / f"features/ingest_date={DAY}/category=Kiwi")
+    shutil.rmtree(published.folder / f"rejected/ingest_date={DAY}", ignore_errors=True)
+    marker = {"run_id": "cut off", "categories": ["Kiwi"], "started_at": "2026-11-22T00:00:00+00:00"}
+    object_store.write_json(published.bucket, lake.in_progress_key(DAY), marker)
+
+    # A run that was asked for another category mends the date all the same.
+    summary = extract_features(spark, extraction(published, categories=("Lemon",)))
+
+    assert summary["images_computed"] == 3
+    after = read(published, "features").sort_values("image_key").reset_index(drop=True)
+    pd.testing.assert_frame_equal(after, before)
+    assert not object_store.read_json_if_there(published.bucket, lake.in_progress_key(DAY))
+
+
+def test_books_that_do_not_balance_stop_the_step() -> None:
+    sound = {"listed": 3, "new": 1, "unchanged": 1, "reused": 1, "removed": 9, "featurised": 2, "rejected": 1}
+    check_books({DAY: {"Kiwi": sound}})
+    for name in ("listed", "new", "featurised"):
+        with pytest.raises(BooksError, match=f"'Kiwi' of {DAY} do not balance"):
+            check_books({DAY: {"Kiwi": sound | {name: 7}}})
 
 
 def test_several_dates_go_in_one_step(spark, published: LakeFolder) -> None:

@@ -121,6 +121,83 @@ def test_a_kept_version_projects_only_what_changed(spark, published: LakeFolder)
     }  # fmt: skip
 
 
+def test_auto_keeps_the_version_and_shows_how_well_it_fits_the_new_day(spark, published: LakeFolder) -> None:
+    deliver(published, "2026-11-20", 20, "Kiwi", "Lemon")
+    extract(spark, published, "2026-11-20")
+    first = refresh(spark, published, RefreshPolicy.AUTO)
+    deliver(published, "2026-11-21", 1, "Kiwi")
+    extract(spark, published, "2026-11-21")
+    kept = PolicySettings(RefreshPolicy.AUTO, margin=0.5, always_below=0)
+
+    second = refresh_pca(spark, RefreshRequest(published.bucket, RELEASE, "run-2", kept, ("2026-11-20", "2026-11-21")))
+
+    assert first["action"] == "fitted"
+    assert (second["action"], second["pca_version"]) == ("kept", first["pca_version"])
+    assert (second["n_samples"], second["n_samples_fitted"]) == (41, 40)
+    assert second["projected_ingest_dates"] == ["2026-11-21"]
+    assert second["retained_variance_by_date"]["2026-11-20"] == pytest.approx(first["variance_kept"])
+    # A day of one image has no variance to lose.
+    assert second["retained_variance_by_date"]["2026-11-21"] == 1.0
+    assert second["retained_variance"] < first["variance_kept"]
+
+
+def test_a_set_number_of_versions_stays(spark, published: LakeFolder) -> None:
+    summaries = []
+    for number in range(4):
+        day = f"2026-11-{number + 1:02}"
+        deliver(published, day, 6, "Kiwi")
+        extract(spark, published, day)
+        summaries.append(refresh(spark, published, keep_versions=2))
+
+    assert [summary["removed_versions"] for summary in summaries[2:]] == [[summaries[0]["pca_version"]], [summaries[1]["pca_version"]]]
+    there = {summary["pca_version"] for summary in summaries[2:]}
+    assert {folder.name.partition("=")[2] for folder in (published.folder / "pca").glob("version=*") if any(folder.iterdir())} == there
+    assert {folder.name.partition("=")[2] for folder in (published.folder / "projections").iterdir()} == there
+
+
+def test_the_same_images_give_the_same_version_and_nothing_is_projected_twice(spark, published: LakeFolder) -> None:
+    deliver(published, "2026-11-21", 12, "Kiwi")
+    extract(spark, published, "2026-11-21")
+    first = refresh(spark, published)
+
+    second = refresh(spark, published)
+
+    assert (second["action"], second["pca_version"]) == ("fitted", first["pca_version"])
+    assert second["projected_ingest_dates"] == []
+
+
+def test_reads_few_moments_of_a_long_history_and_none_of_the_images(spark, published: LakeFolder) -> None:
+    days = [f"2026-10-{number:02}" for number in range(1, 17)]
+    for day in days:
+        deliver(published, day, 1, "Kiwi")
+    extract_features(spark, ExtractionRequest(published.bucket, RELEASE, "run-1", tuple(days), (), "onnxruntime"))
+    first = refresh(spark, published)
+    deliver(published, "2026-10-17", 1, "Kiwi")
+    extract(spark, published, "2026-10-17")
+
+    second = refresh(spark, published, RefreshPolicy.NEVER)
+
+    assert first["moments_read"] == 16
+    assert second["moments_read"] <= 7
+    assert second["n_samples"] == 17
+
+
+def test_a_date_that_a_run_was_interrupted_at_is_projected_and_due_again(spark, published: LakeFolder) -> None:
+    day = "2026-11-22"
+    deliver(published, day, 12, "Kiwi")
+    extract(spark, published, day)
+    marker = {"run_id": "other", "categories": ["Kiwi"], "started_at": "2026-11-22T00:00:00+00:00"}
+    object_store.write_json(published.bucket, lake.in_progress_key(day), marker)
+
+    first = refresh(spark, published)
+    extract(spark, published, day)
+    second = refresh(spark, published)
+
+    assert (first["projected_ingest_dates"], first["unsettled_ingest_dates"]) == ([day], [day])
+    assert len(pd.read_parquet(published.folder / lake.projections_prefix(second["pca_version"]))) == 12
+    assert (second["projected_ingest_dates"], second["unsettled_ingest_dates"]) == ([day], [])
+
+
 def test_one_image_is_too_few_and_is_said(spark, published: LakeFolder) -> None:
     deliver(published, "2026-11-22", 1, "Kiwi")
     extract(spark, published, "2026-11-22")

@@ -29,8 +29,8 @@ class WaitForBatchSensor(S3KeySensor):
     skips when S3 refuses to answer.
 
     :param settings: bucket, connection, region and waiting times
-    :param bucket_key: the marker's full address (templated), empty for a run that works on what is there; wildcards and check
-        functions do not survive deferral
+    :param bucket_key: the marker's full address (templated), empty for a run that works on what is there; wildcards and
+        check functions do not survive deferral
     """
 
     def __init__(self, *, settings: Settings, bucket_key: str, **kwargs: Any) -> None:

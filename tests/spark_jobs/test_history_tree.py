@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fruit_features.history_tree import READ_AT_ONCE, Block, HistoryTree, LostBlockError, Read, Source, states_digest
+from fruit_features.moments import Moments, merge_all, moments_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+N_FEATURES = 3
+FIRST_DAY = date(2024, 1, 1)
+
+
+def day(number: int) -> str:
+    return (FIRST_DAY + timedelta(days=number)).isoformat()
+
+
+class Memory:
+    """Keeps moments in dictionaries; `days` is what lies in the lake, which may be newer than what was listed."""
+
+    def __init__(self) -> None:
+        self.days: dict[str, Read] = {}
+        self.blocks: dict[tuple[str, str], Moments] = {}
+        self.reads: list[list[Source]] = []
+
+    def put(self, name: str, state: str, seed: int, n_samples: int = 4) -> None:
+        self.days[name] = Read(state, moments_of(np.random.default_rng(seed).normal(size=(n_samples, N_FEATURES))))
+
+    def read(self, sources: Sequence[Source]) -> dict[Source, Read]:
+        self.reads.append(list(sources))
+        found = {}
+        for source in sources:
+            if source.block is None:
+                if source.day in self.days:
+                    found[source] = self.days[source.day]
+            elif (source.block.name, source.fingerprint) in self.blocks:
+                found[source] = Read("", self.blocks[source.block.name, source.fingerprint])
+        return found
+
+    def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
+        self.blocks[block.name, fingerprint] = moments
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {name: read.state for name, read in self.days.items()}
+
+
+def tree_of(memory: Memory, kept: dict[str, str], states: dict[str, str] | None = None) -> HistoryTree:
+    return HistoryTree(memory.states if states is None else states, dict(kept), memory, N_FEATURES)
+
+
+def assert_merged(moments: Moments, memory: Memory) -> None:
+    whole = merge_all((memory.days[name].moments for name in sorted(memory.days)), N_FEATURES)
+    assert moments.n_samples == whole.n_samples
+    np.testing.assert_allclose(moments.mean, whole.mean, atol=1e-12)
+    np.testing.assert_allclose(moments.scatter, whole.scatter, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(
+    steps=st.lists(
+        st.lists(st.tuples(st.integers(0, 90), st.sampled_from(["put", "remove"]), st.integers(0, 99)), min_size=1, max_size=8),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pass(steps: list) -> None:
+    memory, kept = Memory(), {}
+    for changes in steps:
+        for number, action, seed in changes:
+            if action == "put":
+                memory.put(day(number), f"s{seed}", seed)
+            else:
+                memory.days.pop(day(number), None)
+        tree = tree_of(memory, kept)
+        assert_merged(tree.merge_all(), memory)
+        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
+        again = tree_of(memory, kept)
+        assert_merged(again.merge_all(), memory)
+        assert again.n_read <= 2
+
+
+def test_a_new_day_reads_a_few_moments_however_long_the_history_is() -> None:
+    most_read = {}
+    for n_days in (1, 30, 365, 1000):
+        memory, kept = Memory(), {}
+        for number in range(n_days):
+            memory.put(day(number), "s", number)
+        tree = tree_of(memory, kept)
+        tree.merge_all()
+        kept = tree.kept
+        memory.put(day(n_days), "s", n_days)
+        new = tree_of(memory, kept)
+        assert_merged(new.merge_all(), memory)
+        most_read[n_days] = new.n_read
+    assert max(most_read.values()) <= 18, most_read
+
+
+def test_never_reads_more_at_once_than_the_driver_can_hold() -> None:
+    memory = Memory()
+    for number in range(300):
+        memory.put(day(number), "s", number)
+    tree_of(memory, {}).merge_all()
+    assert max(len(sources) for sources in memory.reads) <= READ_AT_ONCE
+
+
+def test_a_day_that_is_written_while_it_is_read_is_not_kept() -> None:
+    memory = Memory()
+    memory.put(day(0), "old", 0)
+    memory.put(day(1), "s", 1)
+    listed = memory.states
+    memory.put(day(0), "new", 7)
+    tree = tree_of(memory, {}, listed)
+
+    assert_merged(tree.merge_all(), memory)
+
+    assert memory.blocks == {}
+    assert tree.used_blocks() == set()
+
+
+def test_a_block_that_is_gone_is_told() -> None:
+    memory = Memory()
+    for number in range(8):
+        memory.put(day(number), "s", number)
+    tree = tree_of(memory, {})
+    tree.merge_all()
+    memory.blocks.clear()
+
+    with pytest.raises(LostBlockError, match="gone or damaged"):
+        tree_of(memory, tree.kept).merge_all()
+
+
+def test_no_days_have_no_moments() -> None:
+    assert tree_of(Memory(), {}).merge_all().n_samples == 0
+
+
+def test_the_digest_of_all_states_does_not_depend_on_their_order() -> None:
+    assert states_digest({"a": "1", "b": "2"}) == states_digest({"b": "2", "a": "1"}) != states_digest({"a": "2", "b": "1"})
