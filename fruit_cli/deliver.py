@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fruit_cli.connection import LakeConnection
 
 UPLOADS_AT_ONCE: Final = 32
+_FOLDERS_NAMED: Final = 8
 # Above this a file is sent in parts and never held in memory whole.
 _SENT_IN_PARTS_FROM_BYTES: Final = 16 * 1024 * 1024
 
@@ -62,6 +63,7 @@ class DeliveryReceipt:
     kept_images: int
     batch_images: int
     ignored_files: int
+    empty_folders: tuple[str, ...]
     seconds: float
 
 
@@ -118,6 +120,7 @@ def deliver_plan(connection: LakeConnection, plan: DeliveryPlan, *, console: Con
         kept_images=len(kept),
         batch_images=totals["images"],
         ignored_files=plan.ignored_files,
+        empty_folders=plan.empty_folders,
         seconds=time.monotonic() - started,
     )
     _say(console, closing_line(receipt))
@@ -133,6 +136,9 @@ def closing_line(receipt: DeliveryReceipt) -> str:
         parts.append(f"{receipt.kept_images:,} other images of that date were left as they are.")
     if receipt.ignored_files:
         parts.append(f"{receipt.ignored_files:,} files that are no images were left out (hidden, system or outside the categories).")
+    if receipt.empty_folders:
+        n_folders, named = len(receipt.empty_folders), ", ".join(receipt.empty_folders[:_FOLDERS_NAMED])
+        parts.append(f"Without a single image: {n_folders:,} folder{'s' if n_folders > 1 else ''} ({named}).")
     return "\n".join(parts)
 
 

@@ -40,12 +40,16 @@ class PlannedImage:
 
 @dataclass(frozen=True)
 class DeliveryPlan:
-    """One image batch to be. `ignored_files` counts what is left out: hidden files, system litter, other files beside the categories."""
+    """One image batch to be. `ignored_files` counts what is left out: hidden files, system litter, other files beside the categories.
+
+    `empty_folders` are folders in which no image was found.
+    """
 
     ingest_date: str
     images: tuple[PlannedImage, ...]
     manifest: Path | None = None
     ignored_files: int = 0
+    empty_folders: tuple[str, ...] = ()
 
     @property
     def total_bytes(self) -> int:
@@ -73,6 +77,7 @@ def plan_delivery(directory: Path, ingest_date: str) -> DeliveryPlan:
     ignored_files = 0
     manifest: Path | None = None
     loose_images: list[str] = []
+    empty_folders: list[str] = []
     for entry in _sorted_entries(str(directory)):
         if entry.name == lake.MANIFEST:
             manifest = Path(entry.path)
@@ -81,6 +86,8 @@ def plan_delivery(directory: Path, ingest_date: str) -> DeliveryPlan:
         elif _is_directory(entry):
             found, left_out = _scan_category(entry, ingest_date)
             images += found
+            if not found:
+                empty_folders.append(entry.name)
             ignored_files += left_out
         elif Path(entry.name).suffix.lower() in _IMAGE_SUFFIXES:
             loose_images.append(entry.name)
@@ -94,7 +101,13 @@ def plan_delivery(directory: Path, ingest_date: str) -> DeliveryPlan:
         )
     if manifest:
         check_manifest(manifest)
-    return DeliveryPlan(ingest_date=ingest_date, images=tuple(images), manifest=manifest, ignored_files=ignored_files)
+    return DeliveryPlan(
+        ingest_date=ingest_date,
+        images=tuple(images),
+        manifest=manifest,
+        ignored_files=ignored_files,
+        empty_folders=tuple(empty_folders),
+    )
 
 
 def check_manifest(path: Path) -> None:

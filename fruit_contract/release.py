@@ -26,6 +26,9 @@ TENSORFLOW_GRAPH: Final = "frozen_graph.pb"
 EXTRACT_FEATURES_STEP: Final = "extract_features"
 REFRESH_PCA_STEP: Final = "refresh_pca"
 
+# What the PCA step says it did when there is nothing to fit.
+NO_PCA: Final = "nothing"
+
 ENGINES: Final = ("onnxruntime", "tensorflow")
 DEFAULT_ENGINE: Final = "onnxruntime"
 

@@ -118,7 +118,7 @@ class ClusterNode:
         ended = f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
         return StepFailure(
             reason="Unknown Error.",
-            message=f"The step's process {ended}: {words.line or 'it wrote nothing.'}",
+            message=f"The step's process {ended}: {words.line or 'its logs name no error.'}",
             log_file=cluster_logs.log_address(self._request.log_uri, path, words.log),
         )
 

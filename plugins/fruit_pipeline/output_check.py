@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import tables
-from fruit_contract.release import EXTRACT_FEATURES_STEP
+from fruit_contract.release import EXTRACT_FEATURES_STEP, NO_PCA, REFRESH_PCA_STEP
 from fruit_contract.tables import Status
 from fruit_pipeline.checks import (
     LedgerRow,
@@ -52,8 +52,13 @@ class CheckResult:
 
 
 def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: Sequence[str], listed_before: datetime) -> CheckResult:
-    """Checks every date of a run, and the books that its features step kept of them."""
-    results = [check_date(lake, day, categories, listed_before) for day in ingest_dates]
+    """Checks every date of a run, and the books that its features step kept of them.
+
+    Where the PCA step said that there is nothing to fit (all images alike, say), no projections are asked for.
+    """
+    refresh = lake.read_json(lake_layout.step_summary_key(run_id, REFRESH_PCA_STEP))
+    with_pca = refresh["action"] != NO_PCA
+    results = [check_date(lake, day, categories, listed_before, with_pca=with_pca) for day in ingest_dates]
     books = lake.read_json(lake_layout.step_summary_key(run_id, EXTRACT_FEATURES_STEP))["by_category"]
     several = len(results) > 1
     return CheckResult(
@@ -74,7 +79,7 @@ def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: 
     )
 
 
-def check_date(lake: Lake, ingest_date: str, categories: Sequence[str], listed_before: datetime) -> CheckResult:
+def check_date(lake: Lake, ingest_date: str, categories: Sequence[str], listed_before: datetime, *, with_pca: bool = True) -> CheckResult:
     """Checks the tables of one ingest date against each other and against the listing; `categories` limits it to those of the run."""
     from fruit_pipeline import parquet_facts  # numpy and pyarrow load with the task, not with the DAG file
 
@@ -85,7 +90,7 @@ def check_date(lake: Lake, ingest_date: str, categories: Sequence[str], listed_b
     ]
     ledger_facts, whole_ledger = parquet_facts.read_ledger(lake, lake_layout.date_prefix(lake_layout.LEDGER, ingest_date))
     ledger = [row for row in whole_ledger if _chosen(row.category, categories)]
-    pca = parquet_facts.read_pca(lake)
+    pca = parquet_facts.read_pca(lake) if with_pca else None
     partitions = _rows_by_category(lake, ingest_date, ledger, categories)
     rejected_facts, reasons, n_rejected_rows = parquet_facts.read_rejected(
         lake, lake_layout.date_prefix(lake_layout.REJECTED, ingest_date), categories
@@ -95,7 +100,7 @@ def check_date(lake: Lake, ingest_date: str, categories: Sequence[str], listed_b
         *ledger_problems(listing, ledger, listed_before),
         *rejected_problems(ledger, rejected_facts, reasons, n_rejected_rows),
         *moments_problems(whole_ledger, parquet_facts.read_moments(lake, lake_layout.date_prefix(lake_layout.MOMENTS, ingest_date))),
-        *_pca_problems(pca, whole_ledger),
+        *(_pca_problems(pca, whole_ledger) if with_pca else []),
     ]
     with ThreadPoolExecutor(_PARTITIONS_AT_ONCE) as pool:
         for found in pool.map(lambda item: _partition_problems(lake, ingest_date, item[0], item[1], pca), partitions.items()):

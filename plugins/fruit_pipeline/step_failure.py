@@ -43,5 +43,7 @@ def step_failure_message(
 
 
 def last_lines(text: str) -> list[str]:
-    """The last lines of a log that say something."""
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-_LINES_SHOWN:]
+    """The last lines of a log that say something; Spark's chatter only where there is nothing else."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if " INFO " not in line]
+    return (telling or lines)[-_LINES_SHOWN:]

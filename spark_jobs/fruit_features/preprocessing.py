@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fruit_contract.tables import RejectReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 PREPROCESSING_VERSION: Final = 1
@@ -26,8 +28,11 @@ IMAGE_SIDE: Final = 224
 # Phone photos are decoded at the smallest DCT scale that keeps twice the network's side (and never when that could not halve them).
 _DRAFT_FROM_SIDE: Final = 4 * IMAGE_SIDE
 _DRAFT_TO_SIDE: Final = 2 * IMAGE_SIDE
-# Bounds a worker's memory: 64 million decoded pixels are 192 MB of RGB.
+# Bounds a worker's memory: Pillow holds 64 million decoded pixels in up to 256 MB, and as much again while it converts them to RGB.
 MAX_DECODED_PIXELS: Final = 64_000_000
+_STRIP_PIXELS: Final = 1_000_000
+# EXIF orientations that swap width and height.
+_QUARTER_TURNS: Final = frozenset({5, 6, 7, 8})
 # Pillow's own guard looks at a photo's size before it is decoded at reduced scale; ours looks after that.
 Image.MAX_IMAGE_PIXELS = None
 # Decoders that need no outside program and that a camera or an export may have written. Multi-picture JPEG comes with JPEG.
@@ -85,6 +90,8 @@ def decode_image(content: bytes) -> DecodedImage:
             return _decode(content)
     except UnidentifiedImageError:
         raise UnreadableImageError(RejectReason.NOT_AN_IMAGE, _name_unknown_format(content)) from None
+    except MemoryError:
+        raise UnreadableImageError(RejectReason.TOO_LARGE, "decoding it takes more memory than a worker has") from None
     except _DECODER_ERRORS as error:
         detail = _first_line(error)
         damaged = any(word in detail.lower() for word in _TRUNCATED_WORDS)
@@ -107,12 +114,10 @@ def _decode(content: bytes) -> DecodedImage:
         if opened.width * opened.height > MAX_DECODED_PIXELS:
             detail = f"{width} x {height} pixels are more than the {MAX_DECODED_PIXELS:,} a worker decodes"
             raise UnreadableImageError(RejectReason.TOO_LARGE, detail)
-        decoded_size = opened.size
         opened.load()
-        upright = ImageOps.exif_transpose(opened)
-        turned = upright.size != decoded_size
-        rgb = _to_rgb(upright)
-        small = rgb.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC)
+        turned = opened.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS
+        ImageOps.exif_transpose(opened, in_place=True)
+        small = _to_rgb(opened).resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC)
     if turned:
         width, height = height, width
     return DecodedImage(np.asarray(small, dtype=np.uint8), width, height)
@@ -123,17 +128,39 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
-        levels = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
         # 32-bit files hold 16-bit levels as a rule, and 8-bit ones at times.
-        eight_bit = image.mode == "I" and levels.max() <= 255
-        return Image.fromarray((levels if eight_bit else levels >> 8).astype(np.uint8)).convert("RGB")
+        eight_bit = image.mode == "I" and image.getextrema()[1] <= 255
+        transparent = image.info.get("transparency") if image.mode.startswith("I;16") else None
+        return _by_strips(image, lambda strip: _grey(strip, 0 if eight_bit else 8, transparent))
     if image.mode == "F":
-        return Image.fromarray(np.clip(np.nan_to_num(np.asarray(image)), 0, 255).astype(np.uint8)).convert("RGB")
+        return _by_strips(image, lambda strip: Image.fromarray(np.clip(np.nan_to_num(np.asarray(strip)), 0, 255).astype(np.uint8)))
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        background = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(background, layer).convert("RGB")
+        return _by_strips(image, _over_white)
     return image.convert("RGB")
+
+
+def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Converts an image to RGB a few rows at a time: what a conversion needs beside the image then stays small."""
+    result = Image.new("RGB", image.size)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        strip.info = image.info
+        result.paste(convert(strip).convert("RGB"), (0, top))
+    return result
+
+
+def _grey(strip: Image.Image, shift: int, transparent: object) -> Image.Image:
+    levels = np.asarray(strip)
+    grey = (np.clip(levels, 0, 65535).astype(np.uint16) >> shift).astype(np.uint8)
+    if isinstance(transparent, int):
+        grey[levels == transparent] = 255
+    return Image.fromarray(grey)
+
+
+def _over_white(strip: Image.Image) -> Image.Image:
+    layer = strip.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
 
 
 def _name_unknown_format(content: bytes) -> str:

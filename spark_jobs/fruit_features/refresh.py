@@ -118,7 +118,7 @@ def refresh_pca(spark: SparkSession, request: RefreshRequest) -> dict[str, Any]:
 def _nothing(reason: str, merged: Moments, watch: Stopwatch) -> dict[str, Any]:
     print(f"No PCA: {reason}", flush=True)
     return {
-        "action": "nothing",
+        "action": release.NO_PCA,
         "reason": reason,
         "pca_version": None,
         "k": None,

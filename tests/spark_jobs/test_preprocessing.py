@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -200,3 +203,49 @@ def test_the_network_sees_minus_one_to_one() -> None:
 
     assert values.dtype == np.float32
     np.testing.assert_allclose(values, [-1.0, -0.6, 1.0], atol=1e-7)
+
+
+def test_transparent_16_bit_grey_lies_over_white_too() -> None:
+    levels = np.full((40, 60), 20_000, dtype=np.uint16)
+    levels[:, 30:] = 7
+    stream = io.BytesIO()
+    Image.fromarray(levels).save(stream, "PNG")
+    content = with_chunk(stream.getvalue(), b"tRNS", struct.pack(">H", 7))
+
+    pixels = decode_image(content).pixels
+
+    assert pixels[112, 20].tolist() == [20_000 >> 8] * 3
+    assert pixels[112, 200].tolist() == [255] * 3
+
+
+def test_a_quarter_turn_swaps_width_and_height_though_the_decoded_photo_is_square() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+
+    decoded = decode_image(encode(picture(3001, 3004), "JPEG", exif=exif))
+
+    assert (decoded.width, decoded.height) == (3004, 3001)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "I;16", "P"])
+def test_a_large_image_of_any_mode_fits_a_workers_memory(mode: str, tmp_path) -> None:
+    """In a process of its own, whose peak is only the decoding's."""
+    path = tmp_path / "large.png"
+    image = Image.new("RGBA", (8000, 7900), (200, 30, 30, 128)) if mode == "RGBA" else Image.new(mode, (8000, 7900), 9)
+    image.save(path, "PNG", compress_level=1, **({"transparency": 9} if mode == "P" else {}))
+    program = (
+        "import sys; from pathlib import Path; from fruit_features.preprocessing import decode_image; "
+        "content = Path(sys.argv[1]).read_bytes(); decode_image(content); "
+        "print(next(line.split()[1] for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM')))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, capture_output=True, text=True, check=True)
+
+    assert int(done.stdout) / 1024 < 700
+
+
+def with_chunk(png: bytes, name: bytes, data: bytes) -> bytes:
+    """The PNG with one more chunk, before its pixels."""
+    chunk = struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    place = png.index(b"IDAT") - 4
+    return png[:place] + chunk + png[place:]

@@ -52,6 +52,11 @@ class WaitForBatchSensor(S3KeySensor):
             require_eu_region(self._region)
         except RegionNotAllowedError as error:
             raise AirflowFailException(str(error)) from error
+        unknown = sorted(set(context["dag_run"].conf or {}) - set(context["params"]))
+        if unknown:
+            # A misspelt date would quietly mean another day.
+            known = ", ".join(sorted(context["params"]))
+            raise AirflowFailException(f"The run was given params that do not exist: {', '.join(unknown)}. There are: {known}.")
         if not self.bucket_key:
             self.log.info("This run works on the batches that are there: nothing to wait for.")
             return
