@@ -37,7 +37,7 @@ Each day's batch lands in `raw/ingest_date=<day>/<category>/<file>`; its marker 
 | task | what it does |
 | --- | --- |
 | `wait_for_batch` | waits for the marker, without a worker slot. No delivery in time: a scheduled run is skipped, not failed |
-| `plan_run` | checks the region, finds the release, lists the batches against what is known, estimates minutes and euros. **Nothing new: the run stops here, and no cluster is started** |
+| `plan_run` | lists the batches against what is known, estimates minutes and euros. **Nothing new: the run stops here, no cluster** |
 | `create_cluster` | asks EMR for a transient cluster (setup) |
 | `extract_features` | MobileNetV2 features of every new image, rejects with a reason, moments, ledger |
 | `refresh_pca` | PCA from all moments if the policy calls for a new one, projections of what changed; one run at a time |

@@ -85,9 +85,9 @@ def as_scikit_learn(model: PcaModel, n_samples: int) -> tuple[StandardScaler, PC
     try:
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ScikitLearnNotFoundError(
-            "scikit-learn is not installed here (the jobs don't need it): `pip install scikit-learn`, or use the environment of `make setup`."
+            "scikit-learn is not installed here, for no step needs it: `pip install scikit-learn`, or use the environment of `make setup`."
         ) from error
     k, n_features = model.components.shape
     varies = model.scale > 0

@@ -46,6 +46,7 @@ def test_every_action_exists(path):
     operations = {
         "elasticmapreduce": set(session.get_service_model("emr").operation_names),
         "s3": set(session.get_service_model("s3").operation_names),
+        "sqs": set(session.get_service_model("sqs").operation_names),
         "sts": set(session.get_service_model("sts").operation_names),
     }
     for statement in statements(path):
@@ -88,7 +89,7 @@ def test_clusters_may_run_in_the_eu_only():
 
 
 def test_airflow_drives_only_clusters_that_bear_the_tag_of_the_cluster_request():
-    tags = {tag["Key"]: tag["Value"] for tag in cluster_request(Settings(), "abc", "run", "2026-11-22")["Tags"]}
+    tags = {tag["Key"]: tag["Value"] for tag in cluster_request(Settings(), "abc", "run", ["2026-11-22"])["Tags"]}
     asked = next(s for s in of_policy("airflow-policy.json") if "elasticmapreduce:RunJobFlow" in s["Action"])
     driven = next(s for s in of_policy("airflow-policy.json") if "elasticmapreduce:TerminateJobFlows" in s["Action"])
     assert asked["Condition"]["StringEquals"]["elasticmapreduce:RequestTag/product"] == tags["product"]
@@ -113,6 +114,17 @@ def test_airflow_may_do_what_its_operators_call():
         == actions_on("airflow-policy.json", f"{BUCKET}/runs/*")
         == {"s3:PutObject"}
     )
+
+
+def test_airflow_removes_nothing_but_claims():
+    removing = [s for s in of_policy("airflow-policy.json") if any("Delete" in action and action.startswith("s3:") for action in s["Action"])]
+    assert [s["Resource"] for s in removing] == [[f"{BUCKET}/{lake.claims_prefix()}*"]]
+
+
+def test_airflow_hears_of_new_batches_in_the_eu_only():
+    (heard,) = [s for s in of_policy("airflow-policy.json") if any(action.startswith("sqs:") for action in s["Action"])]
+    assert set(heard["Action"]) == {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
+    assert set(heard["Condition"]["StringEquals"]["aws:RequestedRegion"]) == EU_REGIONS
 
 
 def test_nodes_write_the_tables_and_never_images_or_code():

@@ -122,7 +122,7 @@ def test_scikit_learn_has_the_attributes_of_its_own_fit(n_images: int, target_va
 
 def test_scikit_learn_fits_the_same_again_with_the_same_signs() -> None:
     model = fitted()
-    scaler, pca = as_scikit_learn(model, N_IMAGES)
+    _, pca = as_scikit_learn(model, N_IMAGES)
 
     again = clone(pca).fit(standardised(model, relu_features()))
 
@@ -146,7 +146,7 @@ def test_scikit_learn_is_pickled_and_shares_nothing_with_the_model() -> None:
     pair = as_scikit_learn(model, N_IMAGES)
     before = project(model, unseen())
 
-    scaler, pca = pickle.loads(pickle.dumps(pair))
+    scaler, pca = pickle.loads(pickle.dumps(pair))  # noqa: S301 - written on this line
     pair[0].mean_ += 1
     pair[1].explained_variance_ += 1
     pair[1].components_ += 1

@@ -1,0 +1,67 @@
+"""A day's run as a cluster does it, both steps in one Spark session (see way_worker.py)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.synthetic_history import TARGET_VARIANCE
+from fruit_contract import lake, release
+from fruit_features import hadoop_files, object_store
+from fruit_features.extraction import ExtractionRequest, extract_features
+from fruit_features.refresh import RefreshRequest, refresh_pca
+from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
+from fruit_features.spark_session import start_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# `auto` decides on the merged moments as always, and keeps the version whatever they say: histories of any length do the same work.
+_AUTO: Final = PolicySettings(RefreshPolicy.AUTO, TARGET_VARIANCE, margin=1.0, growth=1e9, always_below=0)
+_ALWAYS: Final = PolicySettings(RefreshPolicy.ALWAYS, TARGET_VARIANCE)
+
+
+def start() -> dict[str, Any]:
+    start_session(release.EXTRACT_FEATURES_STEP)
+    return {}
+
+
+def prepare(bucket: str) -> dict[str, Any]:
+    """Makes Hadoop know the bucket, and both clients: a lake of its own for each run is the benchmark's doing."""
+    spark = start_session(release.EXTRACT_FEATURES_STEP)
+    hadoop_files.exists(spark, lake.uri(bucket, lake.CURRENT_PCA_KEY))
+    object_store.read_json(bucket, lake.CURRENT_PCA_KEY)
+    return {}
+
+
+def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
+    """Both steps of one ingest date."""
+    spark = start_session(release.EXTRACT_FEATURES_STEP)
+    request = ExtractionRequest(bucket, release_id, "benchmark", (ingest_date,), (), release.DEFAULT_ENGINE)
+    started = time.monotonic()
+    extracted = extract_features(spark, request)
+    between = time.monotonic()
+    refreshed = refresh_pca(spark, RefreshRequest(bucket, release_id, "benchmark", _AUTO, (ingest_date,)))
+    return {
+        "features_seconds": between - started,
+        "pca_seconds": time.monotonic() - between,
+        "n_images": extracted["images_computed"] - sum(extracted["rejected_by_reason"].values()),
+        "features_stages": extracted["timings_seconds"],
+        "pca_stages": refreshed["timings_seconds"],
+        **_said(refreshed),
+    }
+
+
+def refresh(bucket: str, release_id: str, *, refit: bool) -> dict[str, Any]:
+    """The PCA step alone: without a refit it only keeps the blocks of merged moments."""
+    spark = start_session(release.REFRESH_PCA_STEP)
+    started = time.monotonic()
+    refreshed = refresh_pca(spark, RefreshRequest(bucket, release_id, "benchmark", _ALWAYS if refit else _AUTO))
+    return {"seconds": time.monotonic() - started, "stages": refreshed["timings_seconds"], **_said(refreshed)}
+
+
+def _said(summary: dict[str, Any]) -> dict[str, Any]:
+    return {name: summary[name] for name in ("action", "k", "moments_read", "n_samples", "projected_ingest_dates")}
+
+
+HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "prepare": prepare, "run": run, "refresh": refresh}
