@@ -22,7 +22,7 @@ from local_cloud.spark_environment import Node, spark_defaults, step_environment
 from local_cloud.stack_state import local_home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import psutil
 
@@ -52,12 +52,12 @@ class BenchLake:
         times = self.s3_server.cpu_times()
         return float(times.user + times.system)
 
-    def way_environment(self, way: str) -> dict[str, str]:
-        """What a step of the local EMR sees, with this project on the path of its Python."""
+    def way_environment(self, way: str, more_buckets: Sequence[str] = ()) -> dict[str, str]:
+        """What a step of the local EMR sees, with this project on the path of its Python. `more_buckets` need not be there yet."""
         temporary = self.node.home / "ways" / way
         temporary.mkdir(parents=True)
         (temporary / "spark-defaults.conf").write_text(
-            spark_defaults(self.node, buckets=[self.bucket], temporary=temporary), encoding="utf-8"
+            spark_defaults(self.node, buckets=[self.bucket, *more_buckets], temporary=temporary), encoding="utf-8"
         )
         environment = step_environment(self.node, mark=way, temporary=temporary, configuration_folder=temporary)
         python_path = os.pathsep.join([str(PROJECT), str(PROJECT / "spark_jobs")])

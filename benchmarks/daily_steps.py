@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.synthetic_history import TARGET_VARIANCE
-from fruit_contract import lake, release
-from fruit_features import hadoop_files, object_store
+from fruit_contract import release
 from fruit_features.extraction import ExtractionRequest, extract_features
 from fruit_features.refresh import RefreshRequest, refresh_pca
 from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
@@ -23,14 +22,6 @@ _ALWAYS: Final = PolicySettings(RefreshPolicy.ALWAYS, TARGET_VARIANCE)
 
 def start() -> dict[str, Any]:
     start_session(release.EXTRACT_FEATURES_STEP)
-    return {}
-
-
-def prepare(bucket: str) -> dict[str, Any]:
-    """Makes Hadoop know the bucket, and both clients: a lake of its own for each run is the benchmark's doing."""
-    spark = start_session(release.EXTRACT_FEATURES_STEP)
-    hadoop_files.exists(spark, lake.uri(bucket, lake.CURRENT_PCA_KEY))
-    object_store.read_json(bucket, lake.CURRENT_PCA_KEY)
     return {}
 
 
@@ -64,4 +55,4 @@ def _said(summary: dict[str, Any]) -> dict[str, Any]:
     return {name: summary[name] for name in ("action", "k", "moments_read", "n_samples", "projected_ingest_dates")}
 
 
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "prepare": prepare, "run": run, "refresh": refresh}
+HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "refresh": refresh}

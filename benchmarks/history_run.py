@@ -1,11 +1,12 @@
 """The history benchmark: the same new day after 1 to 1,000 days of history, and a refit with its re-projection.
 
-Every timed run has a lake of its own, cloned from that of its history, so that it meets exactly so many days; a round runs the same day
-on every history, one right after the other.
+Every timed run has a lake to itself, cloned from that of its history, so that it meets exactly so many days. A round runs the day on every
+history, one right after the other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from dataclasses import dataclass
@@ -13,27 +14,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.history_measurements import DayRun, HistoryBenchmark, RefitRun
 from benchmarks.images import lay_batch
-from benchmarks.synthetic_history import History, clone_lake, days_before, read_embedder_id, write_history
+from benchmarks.synthetic_history import CATEGORIES, History, clone_lake, days_before, read_embedder_id, write_history
 from benchmarks.way_process import WayProcess
 from fruit_cli.errors import CommandError
 from local_cloud.s3_server import DIRECTORY_CACHE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from benchmarks.bench_lake import BenchLake
     from fruit_cli.delivery_plan import PlannedImage
 
-# The last of 1,024 days that are one block of the compacted moments: on no other day does a refresh have more beside its path to read.
-NEW_DAY: Final = "2026-05-31"
-_IMAGES_PER_PARTITION: Final = 6  # 24 a day: what a history's images cost is measured apart, by the refits
+# The last of 1,024 days that are one block of merged moments: no day has more beside its path for a refresh to read.
+NEW_DAY: Final = "2025-03-17"
+_IMAGES_PER_PARTITION: Final = 6  # 24 a day; what images cost a refit is measured on the histories of `refit_images`
 _REFIT_DAYS: Final = 16
+_WARM_UP_ROUNDS: Final = 2
 _WAY: Final = "daily_steps"
 
 
 @dataclass(frozen=True)
 class HistoryScale:
-    """How much is measured. `refit_images` are those of two histories in as few partitions as each other."""
+    """How much is measured. `refit_images`: two histories of as many dates and categories, which differ in their images alone."""
 
     days: tuple[int, ...]
     n_images: int
@@ -49,24 +52,133 @@ HISTORY_SCALES: Final = {
 
 
 @dataclass(frozen=True)
-class _Base:
-    """A lake with a history, from which the timed ones are cloned."""
+class Lake:
+    """A lake with a history. Each is a bucket; the timed runs have clones of it, of which one is there at a time."""
 
-    name: str
     history: History
 
-
-class _Lakes:
-    """The lakes beside the benchmark's own. Each is a bucket; Spark knows buckets by their names in its settings, so all are named first."""
-
-    def __init__(self, bench: BenchLake, scale: HistoryScale) -> None:
-        embedder_id = read_embedder_id(bench.folder, bench.release_id)
-        self.days = [self._base(bench, embedder_id, n_days, _IMAGES_PER_PARTITION) for n_days in scale.days]
-        partition_images = [n // (_REFIT_DAYS * 4) for n in scale.refit_images]
-        self.refits = [self._base(bench, embedder_id, _REFIT_DAYS, n) for n in partition_images]
-        self._bench = bench
+    @property
+    def name(self) -> str:
+        return f"history-{len(self.history.days)}-{self.history.images_per_partition}"
 
     @property
-    def names(self) -> list[str]:
-        """Of all lakes there will be: a history's, and the one clone of it that is there at a time."""
-        return [name for base in (*self.days, *self.refits) for name in (base.name, _clone_name(base))]
+    def clone_name(self) -> str:
+        # One name for all clones: Spark has to know all buckets from the start, and workers keep the embedder by bucket.
+        return f"{self.name}-run"
+
+
+def measure_history(
+    bench: BenchLake, images: Sequence[PlannedImage], scale: HistoryScale, n_cores: int, say: Callable[[str], None]
+) -> HistoryBenchmark:
+    """Times everything. Raises CommandError if a run breaks, skips an image or does other work than it should."""
+    embedder_id = read_embedder_id(bench.folder, bench.release_id)
+
+    def lake_of(n_days: int, images_per_partition: int) -> Lake:
+        return Lake(History(days_before(NEW_DAY, n_days), images_per_partition, bench.release_id, embedder_id))
+
+    lakes = [lake_of(n_days, _IMAGES_PER_PARTITION) for n_days in scale.days]
+    refit_lakes = [lake_of(_REFIT_DAYS, n // (_REFIT_DAYS * len(CATEGORIES))) for n in scale.refit_images]
+    every_lake = [*lakes, *refit_lakes]
+    environment = bench.way_environment(_WAY, [name for lake in every_lake for name in (lake.name, lake.clone_name)])
+    with WayProcess(f"benchmarks.{_WAY}", environment, bench.log(_WAY)) as process:
+        process.send("start")
+        for lake in every_lake:
+            clone_lake(bench.folder, _folder(bench, lake.name))
+            write_history(_folder(bench, lake.name), lake.history, n_cores)
+            say(f"a history of {len(lake.history.days):,} days and {lake.history.n_images:,} images is written")
+        process.receive()
+        runner = _Runner(bench, process, say)
+        for lake in every_lake:
+            runner.merge(lake)
+        say("warming up")
+        # Java goes on compiling for some runs.
+        for lake in lakes * _WARM_UP_ROUNDS:
+            runner.run_day(lake, images)
+        days = [runner.run_day(lake, images, number) for number in range(scale.rounds) for lake in _turned(lakes, number)]
+        # One untimed refit warms up; the longest history follows the two that show what an image costs.
+        runner.refit(refit_lakes[0])
+        refits = [runner.refit(lake) for _ in range(scale.refit_rounds) for lake in (*refit_lakes, lakes[-1])]
+    return HistoryBenchmark(len(images), {len(lake.history.days): lake.history.n_images for lake in lakes}, days, refits)
+
+
+class _Runner:
+    """Runs steps on lakes, one after the other, and checks that they did what is to be timed."""
+
+    def __init__(self, bench: BenchLake, process: WayProcess, say: Callable[[str], None]) -> None:
+        self._bench = bench
+        self._process = process
+        self._say = say
+
+    def merge(self, lake: Lake) -> None:
+        """Leaves the blocks of merged moments that daily runs leave."""
+        time.sleep(DIRECTORY_CACHE_SECONDS)
+        self._say(f"{lake.name}: keeping blocks of merged moments")
+        self._ask("refresh", lake.name, "kept", 0, refit=False)
+
+    def run_day(self, lake: Lake, images: Sequence[PlannedImage], number: int = 0) -> DayRun:
+        with self._clone(lake) as folder:
+            lay_batch(images, folder, NEW_DAY)
+            time.sleep(DIRECTORY_CACHE_SECONDS)
+            cpu_before = self._cpu_seconds()
+            answer = self._ask("run", lake.clone_name, "kept", 1, ingest_date=NEW_DAY)
+            cpu_seconds = self._cpu_seconds() - cpu_before
+        if answer["n_images"] != len(images):
+            raise CommandError(
+                f"{lake.name}: {answer['n_images']:,} of {len(images):,} images were computed, the others must not be skipped."
+            )
+        run = DayRun(
+            n_days=len(lake.history.days),
+            round=number,
+            features_seconds=answer["features_seconds"],
+            pca_seconds=answer["pca_seconds"],
+            cpu_seconds=cpu_seconds,
+            moments_read=answer["moments_read"],
+            stages={name: value for name, value in (answer["features_stages"] | answer["pca_stages"]).items() if name != "total"},
+        )
+        self._say(f"a day after {run.n_days:,} days: {run.seconds:.1f} s, {run.cpu_seconds:.1f} s of CPU")
+        return run
+
+    def refit(self, lake: Lake) -> RefitRun:
+        history = lake.history
+        with self._clone(lake):
+            time.sleep(DIRECTORY_CACHE_SECONDS)
+            answer = self._ask("refresh", lake.clone_name, "fitted", len(history.days), refit=True)
+        self._say(f"a refit on {history.n_images:,} images of {len(history.days):,} days: {answer['seconds']:.1f} s")
+        return RefitRun(
+            n_days=len(history.days),
+            n_partitions=history.n_partitions,
+            n_images=history.n_images,
+            moments_read=answer["moments_read"],
+            k=answer["k"],
+            seconds=answer["seconds"],
+            stages=answer["stages"],
+        )
+
+    def _ask(self, do: str, bucket: str, action: str, n_projected: int, **arguments: Any) -> dict[str, Any]:
+        answer = self._process.ask(do, bucket=bucket, release_id=self._bench.release_id, **arguments)
+        found = (answer["action"], len(answer["projected_ingest_dates"]))
+        if found != (action, n_projected):
+            raise CommandError(f"{bucket}: the PCA was {found[0]} and {found[1]:,} dates projected, not {action} and {n_projected:,}.")
+        return answer
+
+    @contextlib.contextmanager
+    def _clone(self, lake: Lake) -> Iterator[Path]:
+        clone = _folder(self._bench, lake.clone_name)
+        clone_lake(_folder(self._bench, lake.name), clone)
+        try:
+            yield clone
+        finally:
+            shutil.rmtree(clone)
+
+    def _cpu_seconds(self) -> float:
+        return self._process.cpu_seconds() + self._bench.s3_cpu_seconds()
+
+
+def _turned(lakes: Sequence[Lake], number: int) -> list[Lake]:
+    """Each round begins with another history: none is always the first, or always after the longest."""
+    start = number % len(lakes)
+    return [*lakes[start:], *lakes[:start]]
+
+
+def _folder(bench: BenchLake, bucket: str) -> Path:
+    return bench.node.buckets_folder / bucket

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, reduce
 from operator import xor
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -34,6 +33,7 @@ from fruit_features.pca import PcaModel, fit_pca, project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -100,7 +100,7 @@ def write_history(bucket_folder: Path, history: History, n_processes: int) -> No
     version = version_name(model, _PCA_TIME)
     with ProcessPoolExecutor(n_processes) as pool:
         parts = [history.days[number::n_processes] for number in range(n_processes)]
-        written = list(pool.map(_write_days, *zip(*((bucket_folder, history, part, version) for part in parts), strict=True)))
+        written = list(pool.map(_write_days, *zip(*((bucket_folder, history, part, model, version) for part in parts), strict=True)))
     projected = reduce(lambda left, right: left | right, written)
     _write_version(bucket_folder, model, _provenance(history, model, version), projected)
 
@@ -186,7 +186,8 @@ def partitions_of(history: History, ingest_date: str) -> list[Partition]:
 def synthetic_vectors(n: int, seed: int) -> NDArray[np.float32]:
     """float32[n, 1280]."""
     drawn = np.random.default_rng(seed).standard_normal((n, N_FEATURES), dtype=np.float32)
-    return drawn @ _loadings() + np.float32(0.5)
+    vectors: NDArray[np.float32] = drawn @ _loadings() + np.float32(0.5)
+    return vectors
 
 
 @cache
@@ -208,10 +209,9 @@ def _loadings() -> NDArray[np.float32]:
     return (scales[:, None] * rotation).astype(np.float32)
 
 
-def _write_days(bucket_folder: Path, history: History, days: Sequence[str], version: str) -> dict[str, str]:
+def _write_days(bucket_folder: Path, history: History, days: Sequence[str], model: PcaModel, version: str) -> dict[str, str]:
     """Writes some dates; returns the states of their moments."""
-    model = synthetic_model()
-    states = {}
+    states: dict[str, str] = {}
     for day in days:
         partitions = partitions_of(history, day)
         for partition in partitions:

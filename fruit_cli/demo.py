@@ -219,16 +219,17 @@ def _show(home: Path, state: StackState, results: Sequence[DateResult], broken: 
 
 @contextmanager
 def _terminated_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does, so that it stops what it has started."""
+    """SIGTERM, and SIGHUP of a terminal that is closed, end the demo as Ctrl-C does, so that it stops what it has started."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _progress(console: Console) -> Progress:

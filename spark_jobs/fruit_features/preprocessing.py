@@ -10,7 +10,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -129,7 +129,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I"):
         # 32-bit files hold 16-bit levels as a rule, and 8-bit ones at times.
-        eight_bit = image.mode == "I" and image.getextrema()[1] <= 255
+        eight_bit = image.mode == "I" and cast("tuple[int, int]", image.getextrema())[1] <= 255
         transparent = image.info.get("transparency") if image.mode.startswith("I;16") else None
         return _by_strips(image, lambda strip: _grey(strip, 0 if eight_bit else 8, transparent))
     if image.mode == "F":

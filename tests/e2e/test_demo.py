@@ -1,0 +1,50 @@
+"""The demo from its first line to its last, as a person runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from fruit_cli.fruit_renderer import CATEGORIES
+from local_cloud.process_sweep import STACK_MARK, marked_processes
+from local_cloud.stack_state import HOME_VARIABLE
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Product
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+IMAGES_PER_CATEGORY = 2
+
+
+def test_the_demo_runs_the_main_job_shows_what_it_did_and_leaves_nothing_running(product: Product, tmp_path: Path) -> None:
+    for kept in ("embedder", "cache"):  # exporting the same embedder once more would cost half a minute
+        if (product.home / kept).exists():
+            shutil.copytree(product.home / kept, tmp_path / kept)
+    environment = os.environ | {HOME_VARIABLE: str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= {f"FRUITS_LOCAL_{name}_PORT": "0" for name in ("UI", "S3", "EMR")}
+    demo = subprocess.run(
+        [sys.executable, "-m", "fruit_cli", "demo", "--images-per-category", str(IMAGES_PER_CATEGORY), "--days", "1"],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=500,
+    )  # fmt: skip
+
+    assert demo.returncode == 0, demo.stdout
+    n_images = len(CATEGORIES) * IMAGES_PER_CATEGORY
+    row = next(line for line in demo.stdout.splitlines() if re.match(r"│ \d{4}-\d{2}-\d{2} ", line))
+    listed, featurised, rejected = (cell.strip() for cell in row.split("│")[2:5])
+    assert (listed, featurised) == (str(n_images + 2), str(n_images))
+    assert rejected.startswith("2 (1 not_an_image")
+    assert "The books balance" in demo.stdout
+    files = [Path(line.strip()) for line in demo.stdout.splitlines() if line.strip().startswith(str(tmp_path)) and "reports" in line]
+    assert sorted(path.name for path in files) == ["explained_variance.png", "first_two_components.png", "index.html"]
+    assert all(path.stat().st_size > 1000 for path in files)
+    lake = next(Path(line.rpartition(" ")[2]) for line in demo.stdout.splitlines() if "for any Parquet reader" in line)
+    assert len(pd.read_parquet(lake / "features")) == n_images
+    assert marked_processes(STACK_MARK, str(tmp_path)) == []
