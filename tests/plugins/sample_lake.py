@@ -30,6 +30,7 @@ RUN_ID = "manual__2026-11-22T08:00:00+00:00"
 CATEGORIES = ("Äpfel 50%", "<script>alert(1)</script>", "Kiwi", "007", "柿", "Cost $5 or $6", "Banana")
 IMAGES_A_CATEGORY = 6
 TARGET = 0.95
+STATE = "42-0000000000000007"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class SampleLake:
             "content_sha256": pa.array(["00"] * len(images), pa.string()),
             "status": [image.status for image in images],
             "reason": pa.array([image.reason for image in images], pa.string()),
-            "embedder_id": pa.array([EMBEDDER if image.status == "featurised" else None for image in images], pa.string()),
+            "embedder_id": [EMBEDDER] * len(images),
         }
         self.write_table(lake_layout.date_prefix("ledger", DAY), columns | changed)
 
@@ -199,6 +200,8 @@ def _write_moments(sample: SampleLake, features: np.ndarray, mean: np.ndarray) -
         "content_digest": pa.array([7], pa.int64()),
     }
     sample.write_table(lake_layout.date_prefix("moments", DAY), columns)
+    sample.put_image(lake_layout.moments_state_key(DAY, EMBEDDER, STATE), b"")
+    sample.lake.write_json(lake_layout.projected_record_key(VERSION), {DAY: STATE})
 
 
 def _write_pca(sample: SampleLake, mean: np.ndarray, scale: np.ndarray, components: np.ndarray, spectrum: np.ndarray) -> None:
@@ -238,11 +241,13 @@ def _write_summaries(sample: SampleLake, spectrum: np.ndarray) -> None:
         "embedder_id": EMBEDDER,
         "engine": "onnxruntime",
         "ingest_dates": [DAY],
+        "touched_ingest_dates": [DAY],
         "by_category": {DAY: {category: {name: found[name] for name in names} for category, found in counts.items()}},
         "rejects": [
             {"image_key": image.key, "reason": image.reason, "detail": "<i>cut</i> off"} for image in sample.images if image.reason
         ],
         "rejected_by_reason": {"truncated": 1},
+        "rejected_by_reason_by_date": {DAY: {"truncated": 1}},
         "images_computed": 43,
         "images_per_second": 71.5,
         "timings_seconds": {"session": 4.2, "list": 0.3, "compute": 12.9, "total": 18.1},
@@ -260,7 +265,12 @@ def _write_summaries(sample: SampleLake, spectrum: np.ndarray) -> None:
         "target_variance": TARGET,
         "variance_kept": float(spectrum[: sample.k].sum()),
         "target_reached": True,
+        "n_samples_fitted": len(CATEGORIES) * IMAGES_A_CATEGORY,
+        "retained_variance": float(spectrum[: sample.k].sum()),
+        "retained_variance_by_date": {DAY: 0.9512},
         "projected_ingest_dates": [DAY],
+        "unsettled_ingest_dates": [],
+        "removed_versions": [],
         "timings_seconds": {"session": 4.0, "fit": 1.5, "total": 9.0},
     }
     for summary in (extract, refresh):

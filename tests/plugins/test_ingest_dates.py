@@ -2,38 +2,85 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from fruit_contract.lake import LakeNameError
-from fruit_pipeline.ingest_dates import categories_of_run, ingest_date_of_run, marker_uri_of_run
+from fruit_pipeline.ingest_dates import RunDates, categories_of_run, dates_of_run, marker_uri_of_run
 
 LOGICAL = datetime(2026, 11, 22, tzinfo=UTC)
 STARTED = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
 
 
+def dates(
+    run_type: str = "manual",
+    logical_date: datetime | None = LOGICAL,
+    run_after: datetime = STARTED,
+    *,
+    lookback_days: int = 3,
+    event_dates: tuple[str, ...] = (),
+    **params: Any,
+) -> RunDates:
+    return dates_of_run(params, run_type, logical_date, run_after, lookback_days=lookback_days, event_dates=event_dates)
+
+
 def test_the_day_a_person_names_comes_first() -> None:
-    assert ingest_date_of_run("2026-01-31", LOGICAL, STARTED) == "2026-01-31"
+    assert dates(ingest_date="2026-01-31") == RunDates(("2026-01-31",))
 
 
 def test_then_the_schedules_day() -> None:
-    assert ingest_date_of_run(None, LOGICAL, STARTED) == "2026-11-22"
-    assert ingest_date_of_run("", LOGICAL, STARTED) == "2026-11-22"
+    assert dates(ingest_date=None).asked == dates(ingest_date="").asked == ("2026-11-22",)
 
 
 def test_then_the_day_the_run_was_started() -> None:
-    assert ingest_date_of_run(None, None, STARTED) == "2026-11-25"
+    assert dates(logical_date=None).asked == ("2026-11-25",)
 
 
 def test_days_are_those_of_utc() -> None:
     late_in_new_york = datetime(2026, 11, 24, 23, 0, tzinfo=timezone(timedelta(hours=-5)))
-    assert ingest_date_of_run(None, None, late_in_new_york) == "2026-11-25"
+    assert dates(logical_date=None, run_after=late_in_new_york).asked == ("2026-11-25",)
+
+
+def test_a_scheduled_run_also_looks_at_the_days_before_it() -> None:
+    assert dates("scheduled") == RunDates(("2026-11-22",), ("2026-11-19", "2026-11-20", "2026-11-21"))
+    assert dates("scheduled", lookback_days=0).looked_back == ()
+    assert dates("manual").looked_back == dates("backfill").looked_back == ()
+
+
+def test_a_range_is_every_day_of_it_and_waits_for_none() -> None:
+    assert dates(ingest_date="2026-11-29", last_ingest_date="2026-12-01") == RunDates(
+        ("2026-11-29", "2026-11-30", "2026-12-01"), waits=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "message"),
+    [
+        (None, "2026-11-22", "needs its first ingest date"),
+        ("2026-11-23", "2026-11-22", "upside down"),
+        ("1026-11-23", "2026-11-22", "at most 3,660"),
+        ("2026-11-01", "2026-11-31", "yyyy-mm-dd"),
+    ],
+)
+def test_refuses_ranges_that_make_no_sense(first: str | None, last: str, message: str) -> None:
+    with pytest.raises(LakeNameError, match=message):
+        dates(ingest_date=first, last_ingest_date=last)
+
+
+def test_events_tell_the_dates_and_the_days_before_the_last_are_looked_at() -> None:
+    told = dates("asset_triggered", None, event_dates=("2026-11-22", "2026-11-20"))
+    assert told == RunDates(("2026-11-20", "2026-11-22"), ("2026-11-19", "2026-11-21"), waits=False)
+
+
+def test_events_that_tell_nothing_mean_go_and_look() -> None:
+    assert dates("asset_triggered", None, lookback_days=1) == RunDates(("2026-11-25",), ("2026-11-24",), waits=False)
 
 
 @pytest.mark.parametrize("text", ["2026-02-30", "22.11.2026", "2026-11-22T00:00:00", "2026-11-22/../x", "tomorrow"])
 def test_refuses_what_is_no_calendar_day(text: str) -> None:
     with pytest.raises(LakeNameError, match="yyyy-mm-dd"):
-        ingest_date_of_run(text, LOGICAL, STARTED)
+        dates(ingest_date=text)
 
 
 def test_categories_are_sorted_and_named_once() -> None:
@@ -48,6 +95,13 @@ def test_refuses_what_is_no_category(category: str) -> None:
 
 
 def test_waits_for_the_marker_of_the_runs_own_day() -> None:
-    run = SimpleNamespace(logical_date=LOGICAL, run_after=STARTED)
+    run = SimpleNamespace(run_type="scheduled", logical_date=LOGICAL, run_after=STARTED)
     assert marker_uri_of_run("lake", {"ingest_date": None}, run) == "s3://lake/raw/ingest_date=2026-11-22/_SUCCESS"
     assert marker_uri_of_run("lake", {"ingest_date": "2026-11-20"}, run) == "s3://lake/raw/ingest_date=2026-11-20/_SUCCESS"
+
+
+def test_waits_for_nothing_in_a_range_or_after_an_event() -> None:
+    run = SimpleNamespace(run_type="manual", logical_date=None, run_after=STARTED)
+    assert marker_uri_of_run("lake", {"ingest_date": "2026-11-20", "last_ingest_date": "2026-11-21"}, run) == ""
+    run.run_type = SimpleNamespace(value="asset_triggered")
+    assert marker_uri_of_run("lake", {}, run) == ""

@@ -2,66 +2,95 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.lake import image_key
-from fruit_pipeline.run_plan import STRAYS_NAMED, UnknownInstanceTypeError, estimate, plan_of_listing, summary_lines, vcpus
+from fruit_pipeline.date_plan import DatePlan
+from fruit_pipeline.run_plan import UnknownInstanceTypeError, estimate, plan_of_dates, summary_lines, vcpus
 from fruit_pipeline.settings import Settings
-from fruit_pipeline.stored_object import StoredObject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fruit_pipeline.run_plan import RunPlan
 
 DAY = "2026-11-22"
-NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SETTINGS = Settings()
 
 
-def stored(key: str, size_bytes: int = 1000) -> StoredObject:
-    return StoredObject(key, size_bytes, "etag", NOW)
+def date_plan(ingest_date: str = DAY, **changed: Any) -> DatePlan:
+    """Three images of which one is new, unless told otherwise."""
+    counts = {"images": 3, "new": 1, "unchanged": 2, "removed": 0, "size_bytes": 1000} | changed
+    by_category = {"images_by_category": {"Kiwi": 3}, "new_by_category": {"Kiwi": 1}, "n_strays": 0, "strays": []}
+    return DatePlan(ingest_date=ingest_date, **(by_category | counts))
 
 
-def test_counts_images_and_bytes_by_category() -> None:
-    objects = [stored(image_key(DAY, "Kiwi", f"{n}.jpg")) for n in range(3)] + [stored(image_key(DAY, "Äpfel 50%", "a/b.jpg"), 500)]
-    plan = plan_of_listing(DAY, objects, [], SETTINGS)
-    assert (plan.images, plan.size_bytes) == (4, 3500)
-    assert plan.images_by_category == {"Kiwi": 3, "Äpfel 50%": 1}
-    assert plan.n_strays == 0
+def known(ingest_date: str = DAY) -> DatePlan:
+    return date_plan(ingest_date, new=0, unchanged=3, size_bytes=0, new_by_category={})
 
 
-def test_counts_and_names_what_is_no_image() -> None:
-    prefix = f"raw/ingest_date={DAY}/"
-    strays = ["loose.jpg", "Kiwi/.DS_Store", "_old/1.jpg", "a\nb/1.jpg"]
-    own = ["_SUCCESS", "_manifest.csv", "Kiwi/"]
-    plan = plan_of_listing(DAY, [stored(prefix + name) for name in strays + own], [], SETTINGS)
-    assert plan.images == 0
-    assert plan.n_strays == 4
-    assert sorted(plan.strays) == sorted(prefix + name for name in strays)
+def run_plan(asked: Sequence[DatePlan], looked_back: Sequence[DatePlan] = (), settings: Settings = SETTINGS, **options: Any) -> RunPlan:
+    options = {"not_delivered": [], "categories": []} | options
+    return plan_of_dates(asked, looked_back, settings=settings, **options)
 
 
-def test_names_only_the_first_strays_so_that_the_plan_stays_small() -> None:
-    plan = plan_of_listing(DAY, [stored(f"raw/ingest_date={DAY}/{n}.jpg") for n in range(5000)], [], SETTINGS)
-    assert plan.n_strays == 5000
-    assert len(plan.strays) == STRAYS_NAMED
+def text_of(plan: RunPlan) -> str:
+    return "\n".join(summary_lines(plan))
+
+
+def test_shows_new_and_known_images_and_estimates_by_the_new_ones() -> None:
+    plan = run_plan([date_plan(images=100_000, new=48_000, unchanged=52_000)])
+    assert (plan.images, plan.new, plan.unchanged) == (100_000, 48_000, 52_000)
+    assert plan.estimate == estimate(48_000, SETTINGS)
+    assert "100,000 images in 1 categories, 48,000 of them new" in text_of(plan)
+    assert "52,000 known" in text_of(plan)
+
+
+def test_nothing_new_means_no_cluster_and_is_said() -> None:
+    plan = run_plan([known()])
+    assert not plan.has_work
+    assert (plan.estimate.core_instances, plan.estimate.minutes, plan.estimate.euros) == (0, 0.0, 0.0)
+    assert summary_lines(plan) == [f"Nothing new, everything is known: {DAY}."]
+
+
+def test_a_new_fit_that_was_asked_for_is_work_though_nothing_is_new() -> None:
+    plan = run_plan([known()], refit_asked=True)
+    assert plan.ingest_dates == [DAY]
+    assert plan.estimate.minutes > 0
+
+
+def test_late_images_of_earlier_dates_are_worked_on_with_the_day_itself() -> None:
+    plan = run_plan([date_plan()], [date_plan("2026-11-20"), known("2026-11-21")])
+    assert plan.ingest_dates == ["2026-11-20", DAY]
+    assert plan.late == ["2026-11-20"]
+    assert (plan.images, plan.new) == (6, 2)
+    assert "Late, replaced or vanished images of earlier dates: 2026-11-20." in text_of(plan)
+
+
+def test_names_what_was_not_delivered_what_is_busy_and_what_is_mended() -> None:
+    plan = run_plan([date_plan(interrupted=True)], not_delivered=["2026-11-19"], busy=["2026-11-20"])
+    assert "No complete batch (no marker): 2026-11-19." in text_of(plan)
+    assert "Left to the runs that are working on them: 2026-11-20." in text_of(plan)
+    assert f"To be mended after an interrupted run: {DAY}." in text_of(plan)
+
+
+def test_a_long_range_is_shown_by_its_ends() -> None:
+    plan = run_plan([date_plan(f"2026-10-{day:02}") for day in range(1, 32)])
+    assert "31 dates from 2026-10-01 to 2026-10-31: 93 images" in text_of(plan)
+
+
+def test_names_categories_that_nobody_delivered_and_strays() -> None:
+    plan = run_plan([date_plan(n_strays=5000, strays=["raw/x.jpg"] * 20)], categories=["Fig", "Kiwi"])
+    assert plan.missing_categories == ["Fig"]
+    assert "Asked for, but nothing was delivered: Fig." in text_of(plan)
     assert any("5,000 objects" in line and line.endswith(" and more.") for line in summary_lines(plan))
 
 
-def test_a_choice_of_categories_leaves_the_others_alone_and_names_what_is_missing() -> None:
-    objects = [stored(image_key(DAY, category, "1.jpg")) for category in ("Kiwi", "Plum", "007")]
-    plan = plan_of_listing(DAY, objects, ["007", "Fig"], SETTINGS)
-    assert plan.images_by_category == {"007": 1}
-    assert plan.missing_categories == ["Fig"]
-    assert plan.n_strays == 0
-    assert "Asked for, but nothing was delivered: Fig." in summary_lines(plan)
-
-
-def test_images_of_another_date_are_not_counted() -> None:
-    assert plan_of_listing(DAY, [stored(image_key("2026-11-21", "Kiwi", "1.jpg"))], [], SETTINGS).images == 0
-
-
 def test_the_plan_fits_into_xcom() -> None:
-    plan = plan_of_listing(DAY, [stored(image_key(DAY, "Kiwi", "1.jpg"))], [], SETTINGS)
+    plan = run_plan([date_plan()])
     assert json.loads(json.dumps(plan.as_dict())) == plan.as_dict()
 
 
@@ -80,14 +109,14 @@ def test_the_estimate_is_start_plus_fixed_plus_images_over_speed() -> None:
     assert result.core_instances == 2
 
 
-def test_no_images_cost_nothing() -> None:
-    result = estimate(0, SETTINGS)
+def test_no_work_costs_nothing() -> None:
+    result = estimate(0, SETTINGS, needs_cluster=False)
     assert (result.core_instances, result.minutes, result.euros) == (0, 0.0, 0.0)
 
 
 def test_an_unknown_price_is_said_and_not_guessed() -> None:
     settings = replace(SETTINGS, core_instance_type="m7g.4xlarge")
-    plan = plan_of_listing(DAY, [stored(image_key(DAY, "Kiwi", "1.jpg"))], [], settings)
+    plan = run_plan([date_plan()], settings=settings)
     assert plan.estimate.euros is None
     assert "cost unknown" in summary_lines(plan)[-1]
 
@@ -97,17 +126,6 @@ def test_more_images_never_take_less_time_and_more_nodes_never_more(images: int,
     few, many = replace(SETTINGS, core_instance_count=nodes), replace(SETTINGS, core_instance_count=nodes + 1)
     assert estimate(images, few).minutes <= estimate(images + more, few).minutes
     assert estimate(images, many).minutes <= estimate(images, few).minutes
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(["Kiwi", "Plum", "_x", "007"]), st.integers(0, 9)), unique=True),
-    st.sets(st.sampled_from(["Kiwi", "Plum", "007"])),
-)
-def test_every_object_is_an_image_a_stray_or_in_another_category(names: list[tuple[str, int]], chosen: set[str]) -> None:
-    plan = plan_of_listing(DAY, [stored(f"raw/ingest_date={DAY}/{category}/{n}.jpg") for category, n in names], sorted(chosen), SETTINGS)
-    elsewhere = sum(category != "_x" and bool(chosen) and category not in chosen for category, _ in names)
-    assert plan.images + plan.n_strays + elsewhere == len(names)
-    assert plan.images == sum(plan.images_by_category.values())
 
 
 @pytest.mark.parametrize(("instance_type", "expected"), [("m5.large", 2), ("m5.xlarge", 4), ("m5.2xlarge", 8), ("c5.24xlarge", 96)])

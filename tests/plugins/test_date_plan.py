@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fruit_contract.increments import LedgerLine
+from fruit_contract.lake import image_key
+from fruit_pipeline.date_plan import STRAYS_NAMED, plan_date
+from fruit_pipeline.stored_object import StoredObject
+
+if TYPE_CHECKING:
+    from fruit_pipeline.date_plan import DatePlan
+
+DAY = "2026-11-22"
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def stored(key: str, size_bytes: int = 1000) -> StoredObject:
+    return StoredObject(key, size_bytes, "etag", NOW)
+
+
+def image(category: str, name: object) -> StoredObject:
+    return stored(image_key(DAY, category, f"{name}.jpg"))
+
+
+def line(image: StoredObject, category: str = "Kiwi", status: str = "featurised", embedder_id: str = "m") -> LedgerLine:
+    return LedgerLine(image.key, image.etag, category, status, embedder_id)
+
+
+def plan(objects: list[StoredObject], ledger: tuple[LedgerLine, ...] = (), categories: tuple[str, ...] = (), **options: Any) -> DatePlan:
+    return plan_date(DAY, objects, ledger, "m", categories, **options)
+
+
+def test_counts_images_and_bytes_by_category() -> None:
+    objects = [image("Kiwi", n) for n in range(3)] + [stored(image_key(DAY, "Äpfel 50%", "a/b.jpg"), 500)]
+    found = plan(objects)
+    assert (found.images, found.new, found.size_bytes) == (4, 4, 3500)
+    assert found.images_by_category == found.new_by_category == {"Kiwi": 3, "Äpfel 50%": 1}
+    assert found.n_strays == 0
+    assert found.has_work
+
+
+def test_what_the_ledger_knows_is_not_new() -> None:
+    images = [image("Kiwi", n) for n in range(3)]
+    found = plan(images, (line(images[0]), line(images[1])))
+    assert (found.images, found.new, found.unchanged, found.size_bytes) == (3, 1, 2, 1000)
+    assert found.new_by_category == {"Kiwi": 1}
+    everything = plan(images, tuple(line(one) for one in images))
+    assert not everything.has_work
+    assert everything.images_by_category == {"Kiwi": 3}
+
+
+def test_replaced_vanished_and_otherwise_embedded_images_are_work() -> None:
+    kept, gone = image("Kiwi", 1), image("Kiwi", 2)
+    assert plan([replace(kept, etag="other")], (line(kept),)).new == 1
+    assert plan([kept], (line(kept, embedder_id="old"),)).new == 1
+    found = plan([kept], (line(kept), line(gone)))
+    assert (found.new, found.removed, found.has_work) == (0, 1, True)
+
+
+def test_rejected_images_are_new_only_on_request() -> None:
+    broken = image("Kiwi", 1)
+    assert not plan([broken], (line(broken, status="rejected"),)).has_work
+    assert plan([broken], (line(broken, status="rejected"),), retry_rejected=True).new == 1
+
+
+def test_what_an_interrupted_run_left_is_work_for_the_whole_date() -> None:
+    images = [image("Kiwi", 1), image("Lemon", 1)]
+    found = plan(images, (line(images[0]), line(images[1], "Lemon")), ("Kiwi",), interrupted=["Lemon"])
+    assert (found.interrupted, found.images, found.new, found.has_work) == (True, 2, 0, True)
+    assert plan(images, (line(images[0]), line(images[1], "Lemon")), unprojected=True).has_work
+
+
+def test_counts_and_names_what_is_no_image() -> None:
+    prefix = f"raw/ingest_date={DAY}/"
+    strays = ["loose.jpg", "Kiwi/.DS_Store", "_old/1.jpg", "a\nb/1.jpg"]
+    own = ["_SUCCESS", "_manifest.csv", "Kiwi/"]
+    found = plan([stored(prefix + name) for name in strays + own])
+    assert (found.images, found.n_strays) == (0, 4)
+    assert sorted(found.strays) == sorted(prefix + name for name in strays)
+
+
+def test_names_only_the_first_strays_so_that_the_plan_stays_small() -> None:
+    found = plan([stored(f"raw/ingest_date={DAY}/{n}.jpg") for n in range(5000)])
+    assert found.n_strays == 5000
+    assert len(found.strays) == STRAYS_NAMED
+
+
+def test_a_choice_of_categories_leaves_the_others_alone() -> None:
+    found = plan([image(category, 1) for category in ("Kiwi", "Plum", "007")], categories=("007", "Fig"))
+    assert found.images_by_category == {"007": 1}
+    assert found.n_strays == 0
+
+
+def test_images_of_another_date_are_not_counted() -> None:
+    assert plan([stored(image_key("2026-11-21", "Kiwi", "1.jpg"))]).images == 0
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["Kiwi", "Plum", "_x", "007"]), st.integers(0, 9)), unique=True),
+    st.sets(st.sampled_from(["Kiwi", "Plum", "007"])),
+)
+def test_every_object_is_an_image_a_stray_or_in_another_category(names: list[tuple[str, int]], chosen: set[str]) -> None:
+    found = plan([stored(f"raw/ingest_date={DAY}/{category}/{n}.jpg") for category, n in names], categories=tuple(sorted(chosen)))
+    elsewhere = sum(category != "_x" and bool(chosen) and category not in chosen for category, _ in names)
+    assert found.images + found.n_strays + elsewhere == len(names)
+    assert found.images == sum(found.images_by_category.values()) == found.new + found.unchanged
