@@ -68,6 +68,6 @@ def _step(settings: Settings, release: str, run_id: str, name: str, job: str, ar
     if sum(len(word) for word in words) > MAX_ARGUMENT_CHARACTERS:
         raise StepTooLongError(
             f"The arguments of step '{name}' are longer than EMR allows ({MAX_ARGUMENT_CHARACTERS:,} characters). "
-            "Name fewer categories, or none for all of them."
+            "Name fewer categories, or none for all of them; or take a shorter range of dates."
         )
     return {"Name": name, "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": words}}

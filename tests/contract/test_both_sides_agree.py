@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql.types import ArrayType
 
+from fruit_cli import run
 from fruit_contract import tables
 from fruit_contract.lake import LakeNameError, check_category
 from fruit_features import lake_tables
-from fruit_features.refresh_policy import RefreshPolicy
+from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
 from fruit_pipeline.steps import extract_features_step, refresh_pca_step
 
@@ -37,12 +38,18 @@ def is_category(text: str) -> bool:
 @given(categories=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30).filter(is_category), max_size=4, unique=True))
 def test_the_features_job_takes_the_step_that_is_planned(categories: list[str]) -> None:
     step = extract_features_step(
-        load_settings({}), "release", "manual__2026-11-22T00:00:00+00:00", ["2026-11-21", "2026-11-22"], categories
+        load_settings({}),
+        "release",
+        "manual__2026-11-22T00:00:00+00:00",
+        ["2026-11-19", "2026-11-21", "2026-11-22"],
+        categories,
+        retry_rejected=bool(categories),
     )
 
     request = importlib.import_module("extract_features").parse_request(job_arguments(step))
 
-    assert request.ingest_dates == ("2026-11-21", "2026-11-22")
+    assert request.ingest_dates == ("2026-11-19", "2026-11-21", "2026-11-22")
+    assert request.retry_rejected is bool(categories)
     assert request.categories == tuple(categories)
     assert (request.bucket, request.release_id, request.engine) == ("fruits-lake", "release", "onnxruntime")
     assert request.run_id == "manual__2026-11-22T00:00:00+00:00"
@@ -50,11 +57,26 @@ def test_the_features_job_takes_the_step_that_is_planned(categories: list[str]) 
 
 @pytest.mark.parametrize("policy", PCA_POLICIES)
 def test_the_pca_job_takes_the_step_that_is_planned(policy: str) -> None:
-    settings = load_settings({"FRUITS_PCA_POLICY": policy, "FRUITS_TARGET_VARIANCE": "0.9"})
+    chosen = {"POLICY": policy, "MARGIN": "0.01", "GROWTH": "2", "ALWAYS_BELOW": "7", "KEEP_VERSIONS": "5"}
+    settings = load_settings({"FRUITS_TARGET_VARIANCE": "0.9"} | {f"FRUITS_PCA_{name}": value for name, value in chosen.items()})
 
-    request = importlib.import_module("refresh_pca").parse_request(job_arguments(refresh_pca_step(settings, "release", "run")))
+    step = refresh_pca_step(settings, "release", "run", ["2026-11-20", "2026-11-22"])
+    request = importlib.import_module("refresh_pca").parse_request(job_arguments(step))
 
-    assert (request.policy, request.target_variance) == (RefreshPolicy(policy), 0.9)
+    assert request.policy == PolicySettings(RefreshPolicy(policy), 0.9, margin=0.01, growth=2.0, always_below=7)
+    assert (request.ingest_dates, request.keep_versions) == (("2026-11-20", "2026-11-22"), 5)
+
+
+def test_both_sides_have_the_same_defaults_and_policies() -> None:
+    defaults, job = (
+        load_settings({}),
+        importlib.import_module("refresh_pca").parse_request(["--lake-bucket", "b", "--release", "r", "--run-id", "x"]),
+    )
+    policy = PolicySettings(
+        RefreshPolicy(defaults.pca_policy), defaults.target_variance, defaults.pca_margin, defaults.pca_growth, defaults.pca_always_below
+    )
+    assert (job.policy, job.keep_versions) == (policy, defaults.pca_keep_versions)
+    assert set(PCA_POLICIES) == set(RefreshPolicy) == set(run.PCA_POLICIES)
 
 
 @pytest.mark.parametrize(

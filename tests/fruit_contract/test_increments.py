@@ -71,3 +71,24 @@ def test_markers_manifests_and_folders_are_no_images() -> None:
 
     assert not increment.new
     assert increment.is_empty
+
+
+def test_rejected_images_are_new_again_on_request() -> None:
+    line = LedgerLine(key("Kiwi", 1), "e1", "Kiwi", "rejected", "m", "truncated")
+    images = listing({("Kiwi", 1): "e1"})
+
+    assert plan_increment(DAY, images, [line], "m").is_empty
+    assert [entry.key for entry in plan_increment(DAY, images, [line], "m", retry_rejected=True).new] == [key("Kiwi", 1)]
+
+
+def test_an_interrupted_write_puts_the_whole_date_in_scope_and_its_categories_are_written_again() -> None:
+    images = {("Kiwi", 1): "e", ("Lemon", 1): "e"}
+
+    increment = plan_increment(DAY, listing(images), ledger(images), "m", ["Kiwi"], interrupted=["Lemon"])
+
+    assert (increment.touched, increment.carried, increment.is_empty) == ({"Lemon"}, (), False)
+    assert len(increment.unchanged) == 2
+
+
+def test_images_of_another_date_are_not_this_dates() -> None:
+    assert plan_increment("2026-11-21", listing({("Kiwi", 1): "e"}), [], "m").is_empty

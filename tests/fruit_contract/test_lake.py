@@ -81,3 +81,26 @@ def test_an_address_is_split_into_bucket_and_key() -> None:
     for address in ("https://bucket/key", "s3:///key", "bucket/key"):
         with pytest.raises(LakeNameError, match="not an S3 address"):
             lake.split_uri(address)
+
+
+def test_the_state_of_moments_is_read_from_its_key() -> None:
+    key = lake.moments_state_key("2026-11-22", "mobilenetv2-0123456789ab-p1", "42-00ff")
+
+    assert key.startswith(lake.moments_state_prefix("2026-11-22"))
+    assert key.startswith(lake.moments_state_prefix())
+    assert lake.parse_moments_state_key(key) == ("2026-11-22", "mobilenetv2-0123456789ab-p1", "42-00ff")
+    assert lake.parse_moments_state_key("moments/ingest_date=2026-11-22/part-0.parquet") is None
+    assert lake.parse_moments_state_key("moments/_states/what") is None
+
+
+def test_what_is_kept_beside_a_tables_partitions_is_hidden_from_its_readers() -> None:
+    """Readers pass over names that begin with '_'."""
+    keys = (
+        lake.in_progress_key("2026-11-22"),
+        lake.content_index_key("m", "2026-11-22"),
+        lake.moments_state_key("2026-11-22", "m", "1-a"),
+        lake.compacted_moments_prefix("m") + "index.json",
+        lake.projected_record_key("v").removeprefix(lake.projections_prefix("v")),
+        lake.claim_key("run"),
+    )
+    assert all(any(part.startswith("_") for part in key.split("/")) for key in keys)

@@ -25,7 +25,7 @@ def aws_problems(operation: str, request: dict[str, Any]) -> str:
 
 
 def request(settings: Settings = SETTINGS) -> dict[str, Any]:
-    return cluster_request(settings, "r1", RUN_ID, "2026-11-22")
+    return cluster_request(settings, "r1", RUN_ID, ["2026-11-22"])
 
 
 def properties(of: dict[str, Any], classification: str) -> dict[str, str]:
@@ -100,7 +100,9 @@ def test_tags_and_name_find_the_cluster_of_a_run() -> None:
     assert tags["run_id"] == "manual__2026-11-22T08_00_00_00_00"
     assert (tags["ingest_date"], tags["release"]) == ("2026-11-22", "r1")
     assert request()["Name"] == "fruits 2026-11-22 manual__2026-11-22T08_00_00_00_00"
-    assert len(cluster_request(SETTINGS, "r1", "x" * 1000, "2026-11-22")["Name"]) <= 256
+    several = cluster_request(SETTINGS, "r1", "x" * 1000, ["2026-11-20", "2026-11-22"])
+    assert several["Name"].startswith("fruits 2026-11-20..2026-11-22 xxx")
+    assert len(several["Name"]) <= 256
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-2", "eu-central-2", "", "EU-WEST-1"])
@@ -123,22 +125,27 @@ def test_the_features_step_is_what_a_laptop_runs_too() -> None:
         "spark-submit", "--deploy-mode", "client", "--name", "extract_features",
         "--py-files", f"{code}fruit_library.zip", f"{code}jobs/extract_features.py",
         "--lake-bucket", "fruits-lake", "--release", "r1", "--run-id", RUN_ID, "--engine", "onnxruntime",
-        "--ingest-date", "2026-11-22", "--ingest-date", "2026-11-21", "--category=Äpfel 50%", "--category=-odd",
+        "--ingest-date", "2026-11-21..2026-11-22", "--category=Äpfel 50%", "--category=-odd",
     ]  # fmt: skip
 
 
 def test_the_pca_step_has_target_and_policy() -> None:
-    arguments = refresh_pca_step(SETTINGS, "r1", RUN_ID)["HadoopJarStep"]["Args"]
-    assert arguments[-4:] == ["--target-variance", "0.95", "--policy", "always"]
+    arguments = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"])["HadoopJarStep"]["Args"]
+    assert arguments[-14:] == [
+        "--target-variance", "0.95", "--policy", "auto", "--margin", "0.005", "--growth", "1.5",
+        "--always-below", "5000", "--keep-versions", "3", "--ingest-date", "2026-11-22",
+    ]  # fmt: skip
+    asked = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], "always")["HadoopJarStep"]["Args"]
+    assert asked[asked.index("--policy") + 1] == "always"
     assert "s3://fruits-lake/code/r1/jobs/refresh_pca.py" in arguments
 
 
 def test_aws_knows_every_field_of_the_steps() -> None:
-    steps = [extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], []), refresh_pca_step(SETTINGS, "r1", RUN_ID)]
+    steps = [extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], []), refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"])]
     assert aws_problems("AddJobFlowSteps", {"JobFlowId": "j-1", "Steps": steps}) == ""
 
 
 def test_refuses_more_categories_than_emr_takes_as_arguments() -> None:
     categories = [f"category number {n}" for n in range(MAX_ARGUMENT_CHARACTERS // 20)]
-    with pytest.raises(StepTooLongError, match="Name fewer categories, or none for all of them"):
+    with pytest.raises(StepTooLongError, match="Name fewer categories, or none for all of them; or take a shorter range"):
         extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], categories)

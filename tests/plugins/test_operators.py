@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gzip
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
 
+from fruit_pipeline.claims import claim
 from fruit_pipeline.lake_reader import Lake
 from fruit_pipeline.settings import Settings
-from tests.plugins.sample_lake import BUCKET, DAY, MemoryS3
+from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID, VERSION, MemoryS3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +31,13 @@ SETTINGS = Settings(lake_bucket=BUCKET, poll_seconds=1)
 TIMED_OUT = ("__fail__", {"error": "Trigger timeout"})
 
 
-def context(run_type: str = "manual") -> Any:
-    return {"dag_run": SimpleNamespace(run_type=run_type), "ti": mock.Mock()}
+def context(run_type: str = "manual", conf: dict[str, Any] | None = None) -> Any:
+    return {
+        "dag_run": SimpleNamespace(run_type=run_type, run_id=RUN_ID, conf=conf),
+        "ti": mock.Mock(),
+        "params": {"ingest_date": None, "categories": []},
+        "outlet_events": defaultdict(SimpleNamespace),
+    }
 
 
 @pytest.fixture
@@ -80,6 +87,22 @@ def test_other_runs_wait_in_the_triggerer_for_the_whole_address(sensor: Any) -> 
     assert caught.value.trigger.bucket_key == MARKER
     assert caught.value.trigger.wildcard_match is False
     assert caught.value.timeout.total_seconds() == 23 * 3600
+
+
+def test_a_run_that_works_on_what_is_there_waits_for_nothing() -> None:
+    from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
+
+    sensor = WaitForBatchSensor(task_id="wait_for_batch", settings=SETTINGS, bucket_key="")
+    with mock.patch.object(sensor, "poke") as poke:
+        sensor.execute(context("manual"))
+    assert poke.call_count == 0
+
+
+def test_a_misspelt_param_does_not_quietly_mean_another_day(sensor: Any) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match=r"do not exist: ingest_dat\. There are: categories, ingest_date"):
+        sensor.execute(context("manual", {"ingest_dat": "2026-11-20", "categories": []}))
 
 
 class Emr:
@@ -147,6 +170,17 @@ def test_submits_once_and_returns_the_step(lake: Lake) -> None:
     assert operator.retries == 0
 
 
+def test_a_step_is_not_added_for_a_run_that_lost_its_dates(lake: Lake) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    emr = Emr("COMPLETED")
+    with pytest.raises(AirflowFailException, match="taken over by another run"):
+        step_operator(emr, deferrable=False, needs_claim=True).execute(context())
+    assert emr.submitted == []
+    claim(lake, RUN_ID, [DAY])
+    assert step_operator(emr, deferrable=False, needs_claim=True).execute(context()) == ["s-1"]
+
+
 def test_a_step_that_fails_while_its_slot_is_held_is_explained(lake: Lake) -> None:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
@@ -210,11 +244,39 @@ def test_check_output_returns_what_it_looked_at(sample_lake: SampleLake, after_l
     from fruit_pipeline.operators.check_output import CheckOutputOperator
 
     operator = CheckOutputOperator(
-        task_id="check_output", settings=SETTINGS, ingest_date=DAY, categories=[], listed_before=after_listing.isoformat()
+        task_id="check_output", settings=SETTINGS, ingest_dates=[DAY], categories=[], listed_before=after_listing.isoformat()
     )
     with mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake):
         result = operator.execute(context())
     assert (result["featurised"], result["problems"]) == (42, [])
+
+
+def test_other_dags_are_told_what_was_found_sound(sample_lake: SampleLake, after_listing: datetime) -> None:
+    from airflow.sdk import Asset
+
+    from fruit_pipeline.operators.check_output import CheckOutputOperator
+
+    asset = Asset(name="fruit_features", uri="s3://fruits-test/features")
+    operator = CheckOutputOperator(
+        task_id="check_output",
+        settings=SETTINGS,
+        ingest_dates=[DAY],
+        categories=[],
+        listed_before=after_listing.isoformat(),
+        outlets=[asset],
+    )
+    events = context()
+    with mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake):
+        operator.execute(events)
+    assert events["outlet_events"][asset].extra == {
+        "run_id": RUN_ID,
+        "ingest_dates": [DAY],
+        "categories": [],
+        "images": 43,
+        "featurised": 42,
+        "rejected": 1,
+        "pca_version": VERSION,
+    }
 
 
 def test_check_output_fails_at_once_and_names_the_problems(sample_lake: SampleLake, after_listing: datetime) -> None:
@@ -224,7 +286,7 @@ def test_check_output_fails_at_once_and_names_the_problems(sample_lake: SampleLa
 
     sample_lake.delete_below("features/")
     operator = CheckOutputOperator(
-        task_id="check_output", settings=SETTINGS, ingest_date=DAY, categories=[], listed_before=after_listing.isoformat()
+        task_id="check_output", settings=SETTINGS, ingest_dates=[DAY], categories=[], listed_before=after_listing.isoformat()
     )
     with (
         mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake),

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from fruit_contract import lake as lake_layout
-from fruit_pipeline.output_check import check_date
-from tests.plugins.sample_lake import DAY, EMBEDDER, VERSION
+from fruit_contract.lake import step_summary_key
+from fruit_pipeline.output_check import check_date, check_run
+from tests.plugins.sample_lake import DAY, EMBEDDER, RUN_ID, VERSION
 
 if TYPE_CHECKING:
     from tests.plugins.sample_lake import SampleLake
@@ -142,6 +143,30 @@ def test_names_moments_that_count_other_images(sample_lake: SampleLake, after_li
 def test_says_so_when_there_is_no_pca_though_there_are_features(sample_lake: SampleLake, after_listing: datetime) -> None:
     sample_lake.client.delete_object(Bucket=sample_lake.lake.bucket, Key=lake_layout.CURRENT_PCA_KEY)
     assert problems(sample_lake, after_listing) == ["There is no PCA version although 42 images have features."]
+
+
+def test_a_run_is_checked_date_by_date_and_by_its_own_books(sample_lake: SampleLake, after_listing: datetime) -> None:
+    sound = check_run(sample_lake.lake, RUN_ID, [DAY], [], after_listing)
+    assert (sound.problems, sound.featurised, sound.pca_version) == ([], 42, VERSION)
+    key = step_summary_key(RUN_ID, "extract_features")
+    summary = sample_lake.lake.read_json(key)
+    summary["by_category"][DAY]["Kiwi"]["new"] += 1
+    sample_lake.lake.write_json(key, summary)
+    sample_lake.put_image("raw/ingest_date=2026-11-23/Kiwi/forgotten.jpg")
+    assert check_run(sample_lake.lake, RUN_ID, [DAY, "2026-11-23"], [], after_listing).problems == [
+        "2026-11-23: listed but not in the ledger: 1 (raw/ingest_date=2026-11-23/Kiwi/forgotten.jpg)",
+        f"books of 'Kiwi' of {DAY}: 7 listed, 8 new, unchanged or reused, 7 featurised or rejected",
+    ]
+
+
+def test_where_there_is_nothing_to_fit_no_projections_are_asked_for(sample_lake: SampleLake, after_listing: datetime) -> None:
+    """All images alike, say: the PCA step said so, and the batch is sound."""
+    sample_lake.delete_below("pca/")
+    sample_lake.delete_below("projections/")
+    key = step_summary_key(RUN_ID, "refresh_pca")
+    sample_lake.lake.write_json(key, sample_lake.lake.read_json(key) | {"action": "nothing", "pca_version": None})
+    result = check_run(sample_lake.lake, RUN_ID, [DAY], [], after_listing)
+    assert (result.problems, result.pca_version) == ([], None)
 
 
 def test_a_run_of_some_categories_is_checked_for_these(sample_lake: SampleLake, after_listing: datetime) -> None:

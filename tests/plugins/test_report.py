@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.lake import run_key
+from fruit_contract.lake import run_key, step_summary_key
+from fruit_pipeline.date_plan import plan_date
 from fruit_pipeline.lake_reader import MissingObjectError
 from fruit_pipeline.output_check import check_date
 from fruit_pipeline.parquet_facts import Projections
 from fruit_pipeline.plots import explained_variance_png, two_components_png
 from fruit_pipeline.report import chosen_categories, publish_report
 from fruit_pipeline.report_page import report_page
-from fruit_pipeline.run_plan import plan_of_listing
-from fruit_pipeline.run_record import cluster_facts, run_record, totals
+from fruit_pipeline.run_plan import plan_of_dates
+from fruit_pipeline.run_record import cluster_facts, record_of_nothing, run_record, totals
 from fruit_pipeline.settings import Settings
-from tests.plugins.sample_lake import CATEGORIES, DAY, RUN_ID, VERSION
+from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,8 +50,13 @@ class Page(HTMLParser):
 
 
 def planned(sample: SampleLake, categories: list[str] | None = None) -> dict[str, Any]:
-    plan = plan_of_listing(DAY, sample.lake.list_objects(f"raw/ingest_date={DAY}/"), categories or [], Settings())
-    return {"ingest_date": DAY, "categories": categories or [], "release": "r1", "plan": plan.as_dict()}
+    return {"ingest_dates": [DAY], "categories": categories or [], "release": "r1", "plan": plan_of_a_day(sample)}
+
+
+def plan_of_a_day(sample: SampleLake | None = None) -> dict[str, Any]:
+    objects = sample.lake.list_objects(f"raw/ingest_date={DAY}/") if sample else []
+    dates = [plan_date(DAY, objects, [], EMBEDDER, [])]
+    return plan_of_dates(dates, [], [], [], Settings()).as_dict()
 
 
 @pytest.fixture
@@ -65,11 +71,11 @@ def test_writes_page_plots_and_record(sample_lake: SampleLake, published: dict[s
     assert names == ["explained_variance.png", "first_two_components.png", "index.html"]
     assert sample_lake.lake.read_bytes(f"{prefix}explained_variance.png").startswith(PNG)
     record = sample_lake.lake.read_json(run_key(RUN_ID))
-    assert record["report_uri"] == published["report_uri"] == f"s3://fruits-test/{prefix}index.html"
+    assert record["report_uri"] == published["report_uris"][-1] == f"s3://fruits-test/{prefix}index.html"
     assert record["totals"] == {"listed": 43, "new": 43, "unchanged": 0, "reused": 0, "removed": 0, "featurised": 42, "rejected": 1}
     assert record["pca"]["pca_version"] == VERSION
     assert record["pca"]["k"] == sample_lake.k
-    assert record["plan"]["images"] == 43
+    assert (record["plan"]["images"], record["plan"]["new"]) == (43, 43)
     assert record["cluster"]["id"] == "j-1"
     assert record["timings_seconds"]["refresh_pca"]["fit"] == 1.5
 
@@ -109,21 +115,58 @@ def test_no_text_from_outside_becomes_markup(category: str, detail: str, run_id:
         "by_category": {DAY: {category: counts}},
         "rejects": [{"image_key": category, "reason": detail, "detail": detail}],
         "rejected_by_reason": {detail: 1},
+        "rejected_by_reason_by_date": {DAY: {detail: 1}},
         "embedder_id": run_id,
         "engine": category,
         "timings_seconds": {detail: 1.0},
     }
-    plan = plan_of_listing(DAY, [], [], Settings()).as_dict()
-    planned_run = {"ingest_date": DAY, "categories": [category], "release": run_id, "plan": plan}
+    planned_run = {"ingest_dates": [DAY], "categories": [category], "release": run_id, "plan": plan_of_a_day()}
+    uris = {DAY: ""}
     record = run_record(
-        run_id, planned_run, {"extract_features": extract, "refresh_pca": {"reason": detail}}, {"problems": []}, CLUSTER, ""
+        run_id, planned_run, {"extract_features": extract, "refresh_pca": {"reason": detail}}, {"problems": []}, CLUSTER, uris
     )
-    tags = Page(report_page(record, [(category, detail, PNG)])).tags
+    tags = Page(report_page(record, DAY, [(category, detail, PNG)])).tags
     plain = run_record(
-        "run", planned_run | {"categories": ["x"]}, {"extract_features": extract, "refresh_pca": {}}, {"problems": []}, CLUSTER, ""
+        "run", planned_run | {"categories": ["x"]}, {"extract_features": extract, "refresh_pca": {}}, {"problems": []}, CLUSTER, uris
     )
     plain = plain | {"by_category": {DAY: {"x": counts}}, "rejects": [{"image_key": "x", "reason": "x", "detail": "x"}]}
-    assert tags == Page(report_page(plain, [("x", "x", PNG)])).tags
+    assert tags == Page(report_page(plain, DAY, [("x", "x", PNG)])).tags
+
+
+def test_every_date_of_a_run_has_a_page_with_what_is_its_own(sample_lake: SampleLake) -> None:
+    other = "2026-11-23"
+    key = step_summary_key(RUN_ID, "extract_features")
+    summary = sample_lake.lake.read_json(key)
+    counts = {"listed": 2, "new": 1, "unchanged": 0, "reused": 1, "removed": 3, "featurised": 1, "rejected": 1}
+    summary["by_category"][other] = {"Only on the second day": counts}
+    summary["rejects"].append({"image_key": f"raw/ingest_date={other}/Kiwi/late.jpg", "reason": "empty", "detail": "no bytes"})
+    summary["rejected_by_reason_by_date"][other] = {"empty": 1}
+    sample_lake.lake.write_json(key, summary)
+
+    run = planned(sample_lake) | {"ingest_dates": [DAY, other]}
+    published = publish_report(sample_lake.lake, RUN_ID, run, {"problems": []}, CLUSTER)
+
+    first, second = (Page(sample_lake.lake.read_bytes(f"reports/ingest_date={day}/index.html").decode()) for day in (DAY, other))
+    assert "Only on the second day" in second.texts
+    assert "Only on the second day" not in first.texts
+    assert f"raw/ingest_date={other}/Kiwi/late.jpg" in second.texts
+    assert f"raw/ingest_date={DAY}/Kiwi/<b>broken</b>.jpg" not in second.texts
+    assert "Reused" in second.texts
+    assert any("One of 2 dates" in text for text in first.texts)
+    record = sample_lake.lake.read_json(run_key(RUN_ID))
+    assert (record["ingest_dates"], record["totals"]["listed"]) == ([DAY, other], 45)
+    assert published["report_uris"] == [record["report_uris"][day] for day in (DAY, other)]
+
+
+def test_the_drift_of_the_new_day_is_on_its_page(sample_lake: SampleLake, published: dict[str, Any]) -> None:
+    page = Page(sample_lake.lake.read_bytes(f"reports/ingest_date={DAY}/index.html").decode())
+    assert f"Kept of {DAY} alone" in page.texts
+    assert "95.120%" in page.texts
+
+
+def test_a_run_that_found_nothing_has_its_record_too(sample_lake: SampleLake) -> None:
+    record = record_of_nothing(RUN_ID, planned(sample_lake))
+    assert (record["run_id"], record["ingest_dates"], record["release"]) == (RUN_ID, [], "r1")
 
 
 def test_the_same_six_categories_are_chosen_for_every_run_of_a_date() -> None:
