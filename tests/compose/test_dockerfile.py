@@ -22,7 +22,7 @@ ENTRIES = {
     "publisher": ["fruit_cli/publish.py", "fruit_cli/deliver.py", "fruit_cli/embedder_export.py", "fruit_cli/__main__.py"],
 }
 # Only `--engine tensorflow` needs it, and the image's engine is ONNX Runtime.
-NOT_NEEDED = {"local-cloud": {"tensorflow"}}
+NOT_NEEDED = {"local-cloud": {"tensorflow", "sklearn"}}
 
 
 def stages():
