@@ -1,7 +1,7 @@
 """Two runs must not write the same ingest date at the same time. Pure.
 
 A run claims its dates in the lake before it asks for a cluster. Claims are taken one run at a time (`plan_run` runs in one run at a
-time), and end with the run that made them: nothing has to be given back, so nothing can be forgotten.
+time), and count as long as the run that made them, or a cluster of it, lives: one that nobody gives back holds nobody up.
 """
 
 from __future__ import annotations

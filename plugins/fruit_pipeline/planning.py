@@ -84,7 +84,7 @@ def plan_run(
     require_eu_region(settings.region)
     lake = connect(settings)
     release = published_release(lake, settings.release)
-    claims = living_claims(lake, request.run_id, is_active)
+    claims = living_claims(lake, request.run_id, {*request.dates.asked, *request.dates.looked_back}, is_active)
     refuse_busy_dates(busy_dates(claims, request.run_id, request.dates.asked))
     busy = busy_dates(claims, request.run_id, request.dates.looked_back)
     delivered = _with_marker(lake, request.dates.asked)

@@ -16,6 +16,7 @@ from fruit_contract.lake import (
     uri,
 )
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
+from fruit_pipeline.claims import give_up_claim
 from fruit_pipeline.report_page import report_page
 from fruit_pipeline.run_record import run_record
 
@@ -38,7 +39,7 @@ _REPORTS_NAMED: Final = 32
 def publish_report(
     lake: Lake, run_id: str, planned: Mapping[str, Any], checks: Mapping[str, Any], cluster: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Writes plots and a page for every date of the run, then the run's record, and returns where they are."""
+    """Writes plots and a page for every date of the run, then the run's record, and returns where they are. The run is then done."""
     from fruit_pipeline.parquet_facts import read_pca
 
     dates = planned["ingest_dates"]
@@ -49,6 +50,7 @@ def publish_report(
     for day in dates:
         _publish_date(lake, day, record, planned["categories"], pca)
     record_uri = lake.write_json(run_key(run_id), record)
+    give_up_claim(lake, run_id)
     return {"report_uris": [report_uris[day] for day in dates[-_REPORTS_NAMED:]], "record_uri": record_uri}
 
 

@@ -21,7 +21,7 @@ ENTRIES = {
     "local-cloud": ["local_cloud/s3_server.py", "local_cloud/emr_server.py", "local_cloud/node_aws.py", "spark_jobs/**/*.py"],
     "publisher": ["fruit_cli/publish.py", "fruit_cli/deliver.py", "fruit_cli/embedder_export.py", "fruit_cli/__main__.py"],
 }
-# Only `--engine tensorflow` needs it, and the image's engine is ONNX Runtime.
+# Only `--engine tensorflow` needs the first, and the image's engine is ONNX Runtime; only people who load a version elsewhere the other.
 NOT_NEEDED = {"local-cloud": {"tensorflow", "sklearn"}}
 
 

@@ -31,6 +31,8 @@ CATEGORIES = ("Äpfel 50%", "<script>alert(1)</script>", "Kiwi", "007", "柿", "
 IMAGES_A_CATEGORY = 6
 TARGET = 0.95
 STATE = "42-0000000000000007"
+RELEASE = "r1"
+JOB = "jobs/extract_features.py"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,25 @@ class SampleLake:
 
     def featurised(self, category: str) -> list[Image]:
         return [image for image in self.images if image.category == category and image.status == "featurised"]
+
+    def publish(self, release: str, embedder_id: str = EMBEDDER) -> None:
+        """A release of one job, as `make publish` leaves it; it is the current one then."""
+        self.lake.write(f"{lake_layout.release_prefix(release)}{JOB}", b"print()", "text/x-python")
+        manifest = {"release": release, "embedder_id": embedder_id, "files": {JOB: "0123"}}
+        self.lake.write_json(f"{lake_layout.release_prefix(release)}release.json", manifest)
+        self.lake.write_json(lake_layout.CURRENT_RELEASE_KEY, {"release": release})
+
+    def add_date(self, ingest_date: str) -> None:
+        """Another date with the same images, as if the run had done both."""
+        for key in [key for key in self.client.objects if f"ingest_date={DAY}/" in key]:
+            content = self.client.objects[key][0]
+            moved = _moved(content, ingest_date) if key.endswith(".parquet") else content
+            self.client.put_object(Bucket=BUCKET, Key=_of_date(key, ingest_date), Body=moved)
+        self.put_image(lake_layout.moments_state_key(ingest_date, EMBEDDER, STATE), b"")
+        record = lake_layout.projected_record_key(VERSION)
+        self.lake.write_json(record, self.lake.read_json(record) | {ingest_date: STATE})
+        extract = lake_layout.step_summary_key(RUN_ID, "extract_features")
+        self.lake.write_json(extract, _summary_with_date(self.lake.read_json(extract), ingest_date))
 
     def write_ledger(self, images: list[Image], **changed: list[Any]) -> None:
         columns: dict[str, Any] = {
@@ -155,7 +176,7 @@ def etag_of(content: bytes) -> str:
 
 
 def build_sample_lake() -> SampleLake:
-    """One ingest date of seven categories, six images each and one broken image, as a run leaves it."""
+    """One ingest date of seven categories, six images each and one broken image, as a run of a published release leaves it."""
     features, mean, scale, components, spectrum = fitted()
     k = int(np.argmax(np.cumsum(spectrum) >= TARGET)) + 1
     images = [
@@ -187,7 +208,35 @@ def build_sample_lake() -> SampleLake:
     _write_moments(sample, features, mean)
     _write_pca(sample, mean, scale, components, spectrum)
     _write_summaries(sample, spectrum)
+    sample.publish(RELEASE)
     return sample
+
+
+def _of_date(key: str, ingest_date: str) -> str:
+    return key.replace(f"ingest_date={DAY}/", f"ingest_date={ingest_date}/")
+
+
+def _moved(content: bytes, ingest_date: str) -> bytes:
+    """A table with the image keys of another date."""
+    table = pq.read_table(io.BytesIO(content))
+    if "image_key" in table.column_names:
+        keys = [_of_date(key, ingest_date) for key in table.column("image_key").to_pylist()]
+        table = table.set_column(table.column_names.index("image_key"), "image_key", pa.array(keys, pa.string()))
+    stream = io.BytesIO()
+    pq.write_table(table, stream)
+    return stream.getvalue()
+
+
+def _summary_with_date(summary: dict[str, Any], ingest_date: str) -> dict[str, Any]:
+    rejects = [reject | {"image_key": _of_date(reject["image_key"], ingest_date)} for reject in summary["rejects"]]
+    return summary | {
+        "ingest_dates": [*summary["ingest_dates"], ingest_date],
+        "touched_ingest_dates": [*summary["touched_ingest_dates"], ingest_date],
+        "by_category": summary["by_category"] | {ingest_date: summary["by_category"][DAY]},
+        "rejects": summary["rejects"] + rejects,
+        "rejected_by_reason": {reason: 2 * count for reason, count in summary["rejected_by_reason"].items()},
+        "rejected_by_reason_by_date": summary["rejected_by_reason_by_date"] | {ingest_date: summary["rejected_by_reason_by_date"][DAY]},
+    }
 
 
 def _write_moments(sample: SampleLake, features: np.ndarray, mean: np.ndarray) -> None:
@@ -223,7 +272,7 @@ def _write_pca(sample: SampleLake, mean: np.ndarray, scale: np.ndarray, componen
         "k": sample.k,
         "variance_kept": float(spectrum[: sample.k].sum()),
         "target_reached": True,
-        "release": "r1",
+        "release": RELEASE,
     }
     sample.lake.write_json(lake_layout.pca_provenance_key(VERSION), provenance)
     sample.lake.write_json(lake_layout.CURRENT_PCA_KEY, {"version": VERSION, "k": sample.k, "embedder_id": EMBEDDER})
@@ -237,7 +286,7 @@ def _write_summaries(sample: SampleLake, spectrum: np.ndarray) -> None:
     extract = {
         "step": "extract_features",
         "run_id": RUN_ID,
-        "release": "r1",
+        "release": RELEASE,
         "embedder_id": EMBEDDER,
         "engine": "onnxruntime",
         "ingest_dates": [DAY],
@@ -250,15 +299,17 @@ def _write_summaries(sample: SampleLake, spectrum: np.ndarray) -> None:
         "rejected_by_reason_by_date": {DAY: {"truncated": 1}},
         "images_computed": 43,
         "images_per_second": 71.5,
-        "timings_seconds": {"session": 4.2, "list": 0.3, "compute": 12.9, "total": 18.1},
+        "timings_seconds": {"list": 0.3, "find_known_contents": 0.1, "compute": 12.9, "write_features": 1.4, "total": 18.1},
     }
     refresh = {
         "step": "refresh_pca",
         "run_id": RUN_ID,
-        "release": "r1",
+        "release": RELEASE,
         "embedder_id": EMBEDDER,
+        "policy": "always",
+        "moments_read": 1,
         "action": "fitted",
-        "reason": "policy always",
+        "reason": "the policy is 'always'",
         "pca_version": VERSION,
         "k": sample.k,
         "n_samples": len(CATEGORIES) * IMAGES_A_CATEGORY,
@@ -271,7 +322,7 @@ def _write_summaries(sample: SampleLake, spectrum: np.ndarray) -> None:
         "projected_ingest_dates": [DAY],
         "unsettled_ingest_dates": [],
         "removed_versions": [],
-        "timings_seconds": {"session": 4.0, "fit": 1.5, "total": 9.0},
+        "timings_seconds": {"merge_moments": 4.0, "fit": 1.5, "project": 2.0, "total": 9.0},
     }
     for summary in (extract, refresh):
         sample.lake.write_json(lake_layout.step_summary_key(RUN_ID, str(summary["step"])), summary)

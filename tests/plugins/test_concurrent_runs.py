@@ -3,10 +3,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fruit_contract.lake import claim_key
 from fruit_pipeline.claims import claim, living_claims, require_claim
-from fruit_pipeline.cluster_request import cluster_name
+from fruit_pipeline.cluster_request import MAX_NAME, cluster_name
 from fruit_pipeline.concurrent_runs import Claim, ClaimLostError, DateIsBusyError, busy_dates, has_cluster, refuse_busy_dates
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ def test_busy_dates_are_named_with_the_run_that_works_on_them() -> None:
         refuse_busy_dates({"2026-11-21": "a"})
 
 
+def test_of_many_busy_dates_a_few_are_named() -> None:
+    busy = {f"2026-11-{day:02}": "a" for day in range(1, 31)}
+    with pytest.raises(DateIsBusyError, match="working on 30 of the ingest dates") as caught:
+        refuse_busy_dates(busy)
+    assert "2026-11-08" in str(caught.value)
+    assert "2026-11-09" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -51,22 +61,53 @@ def test_a_name_that_emr_made_us_cut_is_known_again() -> None:
     assert len(name) == 256
     assert has_cluster(run_id, [cluster(name)])
     assert not has_cluster("manual__" + "y" * 250, [cluster(name)])
+    assert not has_cluster("manual__" + "x" * 100, [cluster(name)])  # the beginning of another run's id
+
+
+@given(st.text(st.characters(codec="ascii"), min_size=1, max_size=300), st.text(st.characters(codec="ascii"), min_size=1, max_size=20))
+def test_every_run_finds_its_own_cluster_and_no_run_finds_one_of_a_longer_or_shorter_name(run_id: str, more: str) -> None:
+    name = cluster_name(["2026-11-22"], run_id)
+    assert has_cluster(run_id, [cluster(name)])
+    longer = cluster_name(["2026-11-22"], run_id + more)
+    if len(longer) < MAX_NAME:
+        assert not has_cluster(run_id, [cluster(longer)])
+        assert not has_cluster(run_id + more, [cluster(name)])
 
 
 def test_claims_end_with_their_runs(empty_lake: SampleLake) -> None:
     lake = empty_lake.lake
     for run_id in ("over", "running", RUN):
         claim(lake, run_id, ["2026-11-22"])
+    claim(lake, "failed on another date", ["2026-11-20"])
 
-    living = living_claims(lake, RUN, lambda run_id: run_id == "running")
+    living = living_claims(lake, RUN, ["2026-11-21", "2026-11-22"], lambda run_id: run_id == "running")
 
     assert living == [Claim("running", ("2026-11-22",))]
-    assert sorted(empty_lake.client.objects) == sorted([claim_key("running"), claim_key(RUN)])
+    left = ["running", RUN, "failed on another date"]
+    assert sorted(empty_lake.client.objects) == sorted(claim_key(run_id) for run_id in left)
+
+
+def test_a_run_that_claims_again_has_one_claim(empty_lake: SampleLake) -> None:
+    claim(empty_lake.lake, RUN, ["2026-11-21", "2026-11-22"])
+    claim(empty_lake.lake, RUN, ["2026-11-22"])
+    assert living_claims(empty_lake.lake, "another", ["2026-11-22"], lambda _: True) == [Claim(RUN, ("2026-11-22",))]
+
+
+def test_a_claim_that_goes_away_while_it_is_looked_at_is_none(empty_lake: SampleLake) -> None:
+    lake = empty_lake.lake
+    for run_id in ("a", "b"):
+        claim(lake, run_id, ["2026-11-22"])
+
+    def is_active(_: str) -> bool:
+        lake.delete(claim_key("b"))
+        return True
+
+    assert [living.run_id for living in living_claims(lake, RUN, ["2026-11-22"], is_active)] == ["a"]
 
 
 def test_a_run_whose_claim_was_taken_away_can_not_go_on(empty_lake: SampleLake) -> None:
     claim(empty_lake.lake, RUN, ["2026-11-22"])
     require_claim(empty_lake.lake, RUN)
-    living_claims(empty_lake.lake, "another", lambda _: False)
+    living_claims(empty_lake.lake, "another", ["2026-11-22"], lambda _: False)
     with pytest.raises(ClaimLostError, match="Trigger a new run"):
         require_claim(empty_lake.lake, RUN)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,18 @@ def test_replaced_vanished_and_otherwise_embedded_images_are_work() -> None:
     assert (found.new, found.removed, found.has_work) == (0, 1, True)
 
 
+def test_an_image_that_vanished_while_it_was_fetched_and_is_back_is_new() -> None:
+    back = image("Kiwi", 1)
+    gone_then = replace(line(back, status="rejected"), reason="vanished")
+    assert plan([back], (gone_then,)).new == 1
+
+
+def test_what_has_vanished_from_a_category_that_was_not_asked_for_is_no_work() -> None:
+    plum = image("Plum", 1)
+    assert not plan([], (line(plum, "Plum"),), ("Kiwi",)).has_work
+    assert plan([], (line(plum, "Plum"),), ("Plum",)).removed == 1
+
+
 def test_rejected_images_are_new_only_on_request() -> None:
     broken = image("Kiwi", 1)
     assert not plan([broken], (line(broken, status="rejected"),)).has_work
@@ -109,3 +122,24 @@ def test_every_object_is_an_image_a_stray_or_in_another_category(names: list[tup
     elsewhere = sum(category != "_x" and bool(chosen) and category not in chosen for category, _ in names)
     assert found.images + found.n_strays + elsewhere == len(names)
     assert found.images == sum(found.images_by_category.values()) == found.new + found.unchanged
+
+
+@given(
+    st.dictionaries(st.tuples(st.sampled_from(["Kiwi", "Plum"]), st.integers(0, 5)), st.sampled_from(["e1", "e2"])),
+    st.dictionaries(st.tuples(st.sampled_from(["Kiwi", "Plum"]), st.integers(0, 5)), st.sampled_from(["e1", "e2"])),
+    st.sets(st.sampled_from(["Kiwi", "Plum"])),
+)
+def test_the_plan_is_the_difference_of_listing_and_ledger(listed: dict, known: dict, chosen: set[str]) -> None:
+    def keep(images: dict) -> dict:
+        return {name: etag for name, etag in images.items() if not chosen or name[0] in chosen}
+
+    objects = [replace(image(*name), etag=etag) for name, etag in listed.items()]
+    ledger = tuple(line(replace(image(*name), etag=etag), name[0]) for name, etag in known.items())
+    found = plan(objects, ledger, tuple(sorted(chosen)))
+
+    there, before = keep(listed), keep(known)
+    new = [name for name, etag in there.items() if before.get(name) != etag]
+    assert (found.images, found.new, found.removed) == (len(there), len(new), len(before.keys() - there.keys()))
+    assert found.new_by_category == dict(sorted(Counter(category for category, _ in new).items()))
+    assert found.size_bytes == 1000 * len(new)
+    assert found.has_work == (there != before)

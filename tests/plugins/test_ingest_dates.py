@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fruit_contract.lake import LakeNameError
 from fruit_pipeline.ingest_dates import RunDates, categories_of_run, dates_of_run, marker_uri_of_run
@@ -60,6 +62,7 @@ def test_a_range_is_every_day_of_it_and_waits_for_none() -> None:
         (None, "2026-11-22", "needs its first ingest date"),
         ("2026-11-23", "2026-11-22", "upside down"),
         ("1026-11-23", "2026-11-22", "at most 3,660"),
+        ("2016-11-14", "2026-11-22", "3,661 days"),
         ("2026-11-01", "2026-11-31", "yyyy-mm-dd"),
     ],
 )
@@ -71,6 +74,33 @@ def test_refuses_ranges_that_make_no_sense(first: str | None, last: str, message
 def test_events_tell_the_dates_and_the_days_before_the_last_are_looked_at() -> None:
     told = dates("asset_triggered", None, event_dates=("2026-11-22", "2026-11-20"))
     assert told == RunDates(("2026-11-20", "2026-11-22"), ("2026-11-19", "2026-11-21"), waits=False)
+
+
+@given(st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.integers(0, 400))
+def test_a_range_has_every_day_once_from_the_first_to_the_last(first: date, n_more: int) -> None:
+    last = first + timedelta(days=n_more)
+    asked = dates(ingest_date=first.isoformat(), last_ingest_date=last.isoformat()).asked
+    assert (asked[0], asked[-1], len(set(asked)), len(asked)) == (first.isoformat(), last.isoformat(), n_more + 1, n_more + 1)
+    assert list(asked) == sorted(asked)
+
+
+@given(st.sets(st.integers(1, 28).map(lambda day: f"2026-11-{day:02}"), min_size=1), st.integers(0, 30))
+def test_events_look_back_from_their_last_date_at_what_they_did_not_tell(told: set[str], lookback_days: int) -> None:
+    found = dates("asset_triggered", None, lookback_days=lookback_days, event_dates=tuple(told))
+    first = (date.fromisoformat(max(told)) - timedelta(days=lookback_days)).isoformat()
+    assert found.asked == tuple(sorted(told))
+    assert not set(found.looked_back) & told
+    assert all(first <= day < max(told) for day in found.looked_back)
+    assert len(found.looked_back) + len([day for day in told if first <= day < max(told)]) == lookback_days
+
+
+def test_the_day_a_person_names_is_the_only_one_whatever_started_the_run() -> None:
+    for run_type in ("manual", "scheduled", "backfill", "asset_triggered"):
+        assert dates(run_type, event_dates=("2026-11-22",), ingest_date="2026-01-31") == RunDates(("2026-01-31",))
+
+
+def test_a_backfill_is_about_the_day_of_each_run_and_waits_for_it() -> None:
+    assert dates("backfill") == RunDates(("2026-11-22",))
 
 
 def test_events_that_tell_nothing_mean_go_and_look() -> None:
@@ -98,6 +128,13 @@ def test_waits_for_the_marker_of_the_runs_own_day() -> None:
     run = SimpleNamespace(run_type="scheduled", logical_date=LOGICAL, run_after=STARTED)
     assert marker_uri_of_run("lake", {"ingest_date": None}, run) == "s3://lake/raw/ingest_date=2026-11-22/_SUCCESS"
     assert marker_uri_of_run("lake", {"ingest_date": "2026-11-20"}, run) == "s3://lake/raw/ingest_date=2026-11-20/_SUCCESS"
+
+
+def test_a_run_started_by_hand_without_a_logical_date_waits_for_the_marker_of_the_day_it_was_started() -> None:
+    run = SimpleNamespace(run_type="manual", logical_date=None, run_after=STARTED)
+    assert (
+        marker_uri_of_run("lake", {"ingest_date": None, "last_ingest_date": None}, run) == "s3://lake/raw/ingest_date=2026-11-25/_SUCCESS"
+    )
 
 
 def test_waits_for_nothing_in_a_range_or_after_an_event() -> None:

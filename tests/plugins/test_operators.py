@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections import defaultdict
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -98,6 +99,20 @@ def test_a_run_that_works_on_what_is_there_waits_for_nothing() -> None:
     assert poke.call_count == 0
 
 
+@pytest.mark.parametrize("run_type", ["asset_triggered", "backfill"])
+def test_a_run_that_waits_for_nothing_is_still_refused_outside_the_eu(run_type: str) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
+
+    def sensor(settings: Settings) -> Any:
+        return WaitForBatchSensor(task_id="wait_for_batch", settings=settings, bucket_key="")
+
+    sensor(SETTINGS).execute(context(run_type))
+    with pytest.raises(AirflowFailException, match="eu-west-2"):
+        sensor(replace(SETTINGS, region="eu-west-2")).execute(context(run_type))
+
+
 def test_a_misspelt_param_does_not_quietly_mean_another_day(sensor: Any) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
@@ -174,11 +189,22 @@ def test_a_step_is_not_added_for_a_run_that_lost_its_dates(lake: Lake) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     emr = Emr("COMPLETED")
-    with pytest.raises(AirflowFailException, match="taken over by another run"):
+    with pytest.raises(AirflowFailException, match="taken over its ingest dates"):
         step_operator(emr, deferrable=False, needs_claim=True).execute(context())
     assert emr.submitted == []
     claim(lake, RUN_ID, [DAY])
     assert step_operator(emr, deferrable=False, needs_claim=True).execute(context()) == ["s-1"]
+
+
+def test_the_claim_is_looked_at_before_the_task_is_deferred_and_must_be_the_runs_own(lake: Lake) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    claim(lake, "another run", [DAY])
+    emr = Emr("RUNNING")
+    with pytest.raises(AirflowFailException, match=r"The run manual__.* can't be gone on with\. Trigger a new run") as caught:
+        step_operator(emr, deferrable=True, needs_claim=True).execute(context())
+    assert RUN_ID in str(caught.value)
+    assert emr.submitted == []
 
 
 def test_a_step_that_fails_while_its_slot_is_held_is_explained(lake: Lake) -> None:
@@ -240,12 +266,15 @@ def test_a_cluster_that_does_not_end_fails_the_teardown() -> None:
         terminate_operator(Emr("TERMINATING")).execute_complete(context(), {"status": "error", "message": "max attempts reached"})
 
 
-def test_check_output_returns_what_it_looked_at(sample_lake: SampleLake, after_listing: datetime) -> None:
+def check_output(ingest_dates: list[str], listed_before: datetime, **options: Any) -> Any:
     from fruit_pipeline.operators.check_output import CheckOutputOperator
 
-    operator = CheckOutputOperator(
-        task_id="check_output", settings=SETTINGS, ingest_dates=[DAY], categories=[], listed_before=after_listing.isoformat()
-    )
+    fixed: dict[str, Any] = {"task_id": "check_output", "settings": SETTINGS, "categories": []}
+    return CheckOutputOperator(**fixed, ingest_dates=ingest_dates, listed_before=listed_before.isoformat(), **options)
+
+
+def test_check_output_returns_what_it_looked_at(sample_lake: SampleLake, after_listing: datetime) -> None:
+    operator = check_output([DAY], after_listing)
     with mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake):
         result = operator.execute(context())
     assert (result["featurised"], result["problems"]) == (42, [])
@@ -254,17 +283,8 @@ def test_check_output_returns_what_it_looked_at(sample_lake: SampleLake, after_l
 def test_other_dags_are_told_what_was_found_sound(sample_lake: SampleLake, after_listing: datetime) -> None:
     from airflow.sdk import Asset
 
-    from fruit_pipeline.operators.check_output import CheckOutputOperator
-
     asset = Asset(name="fruit_features", uri="s3://fruits-test/features")
-    operator = CheckOutputOperator(
-        task_id="check_output",
-        settings=SETTINGS,
-        ingest_dates=[DAY],
-        categories=[],
-        listed_before=after_listing.isoformat(),
-        outlets=[asset],
-    )
+    operator = check_output([DAY], after_listing, outlets=[asset])
     events = context()
     with mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake):
         operator.execute(events)
@@ -279,15 +299,34 @@ def test_other_dags_are_told_what_was_found_sound(sample_lake: SampleLake, after
     }
 
 
+def test_several_dates_are_checked_and_told_together(sample_lake: SampleLake, after_listing: datetime) -> None:
+    from airflow.sdk import Asset
+    from airflow.sdk.exceptions import AirflowFailException
+
+    asset = Asset(name="fruit_features", uri="s3://fruits-test/features")
+    sample_lake.add_date("2026-11-23")
+    operator = check_output([DAY, "2026-11-23"], after_listing, outlets=[asset])
+    sound = context()
+    with mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake):
+        operator.execute(sound)
+    extra = sound["outlet_events"][asset].extra
+    assert (extra["ingest_dates"], extra["images"], extra["pca_version"]) == ([DAY, "2026-11-23"], 86, VERSION)
+
+    sample_lake.delete_below("rejected/ingest_date=2026-11-23/")
+    spoilt = context()
+    with (
+        mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake),
+        pytest.raises(AirflowFailException, match=f"1 problems in the tables of 2 dates from {DAY} to 2026-11-23:\n- 2026-11-23: rejected"),
+    ):
+        operator.execute(spoilt)
+    assert not spoilt["outlet_events"]  # nobody is told of tables that are not sound
+
+
 def test_check_output_fails_at_once_and_names_the_problems(sample_lake: SampleLake, after_listing: datetime) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from fruit_pipeline.operators.check_output import CheckOutputOperator
-
     sample_lake.delete_below("features/")
-    operator = CheckOutputOperator(
-        task_id="check_output", settings=SETTINGS, ingest_dates=[DAY], categories=[], listed_before=after_listing.isoformat()
-    )
+    operator = check_output([DAY], after_listing)
     with (
         mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake),
         pytest.raises(AirflowFailException, match=f"7 problems in the tables of {DAY}") as caught,

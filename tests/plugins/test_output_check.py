@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fruit_contract import lake as lake_layout
 from fruit_contract.lake import step_summary_key
+from fruit_pipeline.checks import books_problems
 from fruit_pipeline.output_check import check_date, check_run
 from tests.plugins.sample_lake import DAY, EMBEDDER, RUN_ID, VERSION
 
 if TYPE_CHECKING:
     from tests.plugins.sample_lake import SampleLake
+
+NEXT_DAY = "2026-11-23"
 
 
 def problems(sample_lake: SampleLake, after_listing: datetime, categories: list[str] | None = None) -> list[str]:
@@ -157,6 +162,45 @@ def test_a_run_is_checked_date_by_date_and_by_its_own_books(sample_lake: SampleL
         "2026-11-23: listed but not in the ledger: 1 (raw/ingest_date=2026-11-23/Kiwi/forgotten.jpg)",
         f"books of 'Kiwi' of {DAY}: 7 listed, 8 new, unchanged or reused, 7 featurised or rejected",
     ]
+
+
+def test_a_run_of_several_dates_is_sound_if_each_of_them_is(sample_lake: SampleLake, after_listing: datetime) -> None:
+    sample_lake.add_date(NEXT_DAY)
+    result = check_run(sample_lake.lake, RUN_ID, [DAY, NEXT_DAY], [], after_listing)
+    assert result.problems == []
+    assert (result.ingest_dates, result.pca_version) == ([DAY, NEXT_DAY], VERSION)
+    assert (result.images_in_ledger, result.featurised, result.rejected, result.partitions) == (86, 84, 2, 14)
+
+
+def test_a_problem_of_one_of_several_dates_bears_its_date(sample_lake: SampleLake, after_listing: datetime) -> None:
+    sample_lake.add_date(NEXT_DAY)
+    sample_lake.delete_below(lake_layout.partition_prefix("features", NEXT_DAY, "Kiwi"))
+    assert check_run(sample_lake.lake, RUN_ID, [DAY, NEXT_DAY], [], after_listing).problems == [
+        f"{NEXT_DAY}: features of 'Kiwi': the partition is missing; the ledger has 6 featurised images"
+    ]
+
+
+def test_a_run_is_checked_for_its_own_dates_only(sample_lake: SampleLake, after_listing: datetime) -> None:
+    sample_lake.add_date(NEXT_DAY)
+    sample_lake.delete_below(f"features/ingest_date={NEXT_DAY}/")
+    assert check_run(sample_lake.lake, RUN_ID, [DAY], [], after_listing).problems == []
+
+
+COUNT = st.integers(0, 50)
+
+
+@given(new=COUNT, unchanged=COUNT, reused=COUNT, removed=COUNT, data=st.data())
+def test_books_balance_unless_an_image_came_from_nowhere_or_ended_nowhere(
+    new: int, unchanged: int, reused: int, removed: int, data: st.DataObject
+) -> None:
+    listed = new + unchanged + reused
+    rejected = data.draw(st.integers(0, listed))
+    counts = {"listed": listed, "new": new, "unchanged": unchanged, "reused": reused, "removed": removed}
+    counts |= {"featurised": listed - rejected, "rejected": rejected}
+    assert books_problems({DAY: {"Kiwi": counts}, NEXT_DAY: {}}) == []
+    wrong = data.draw(st.sampled_from(sorted(counts.keys() - {"removed"})))
+    (problem,) = books_problems({DAY: {"Kiwi": counts}, NEXT_DAY: {"Kiwi": counts | {wrong: counts[wrong] + 1}}})
+    assert problem.startswith(f"books of 'Kiwi' of {NEXT_DAY}: ")
 
 
 def test_where_there_is_nothing_to_fit_no_projections_are_asked_for(sample_lake: SampleLake, after_listing: datetime) -> None:

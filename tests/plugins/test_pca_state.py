@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fruit_contract.lake import moments_state_key
 from fruit_pipeline.pca_state import PcaState, is_unprojected
@@ -33,3 +35,16 @@ def state(name: str, embedder_id: str = "m", day: str = DAY) -> str:
 )
 def test_tells_whether_the_pca_step_has_something_to_do_for_a_date(keys: list[str], pca: PcaState, policy: str, expected: bool) -> None:
     assert is_unprojected(DAY, keys, pca, "m", policy) is expected
+
+
+STATES = st.sets(st.sampled_from(["5-a", "6-b", "7-c"]))
+
+
+@given(STATES, st.sampled_from([None, "5-a", "6-b"]), st.sampled_from(["auto", "always", "never"]))
+def test_a_date_of_the_current_embedder_has_work_unless_its_one_state_is_the_projected_one(
+    states: set[str], projected: str | None, policy: str
+) -> None:
+    """As the PCA step sees it: a date with two states is in none that was ever projected."""
+    now = "+".join(sorted(states)) or None
+    pca = PcaState("m", {} if projected is None else {DAY: projected})
+    assert is_unprojected(DAY, [state(name) for name in sorted(states)], pca, "m", policy) is (projected != now)

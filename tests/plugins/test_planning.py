@@ -2,18 +2,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fruit_contract.lake import claim_key, in_progress_key, projected_record_key
+from fruit_contract.lake import claim_key, claims_prefix, in_progress_key, projected_record_key, success_marker_key
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.claims import claim
 from fruit_pipeline.concurrent_runs import DateIsBusyError
 from fruit_pipeline.ingest_dates import RunDates
 from fruit_pipeline.planning import NoReleaseError, PublishedRelease, RunRequest, plan_run, published_release
 from fruit_pipeline.settings import Settings
-from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, RUN_ID, STATE, VERSION
+from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, JOB, RUN_ID, STATE, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,16 +23,9 @@ if TYPE_CHECKING:
     from fruit_pipeline.planning import PlannedRun
     from tests.plugins.sample_lake import SampleLake
 
+DAY_BEFORE, NEXT_DAY = "2026-11-21", "2026-11-23"
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 SETTINGS = Settings(lake_bucket=BUCKET)
-JOB = "jobs/extract_features.py"
-
-
-def publish(sample: SampleLake, release: str = "r1", *, current: bool = True) -> None:
-    sample.lake.write(f"code/{release}/{JOB}", b"print()", "text/x-python")
-    sample.lake.write_json(f"code/{release}/release.json", {"release": release, "embedder_id": EMBEDDER, "files": {JOB: "0123"}})
-    if current:
-        sample.lake.write_json("code/current.json", {"release": release})
 
 
 def plan(
@@ -48,8 +42,17 @@ def arguments(step: dict[str, Any]) -> list[str]:
     return list(step["HadoopJarStep"]["Args"])
 
 
+def option(step: dict[str, Any], name: str) -> list[str]:
+    """All values of an option of a step."""
+    words = arguments(step)
+    return [value for word, value in pairwise(words) if word == name]
+
+
+def claims(lake: Lake) -> list[str]:
+    return [stored.key for stored in lake.list_objects(claims_prefix())]
+
+
 def test_plans_with_the_published_release(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
     sample_lake.delete_below("ledger/")
     planned = plan(sample_lake.lake).as_xcoms()
     assert planned["release"] == "r1"
@@ -64,7 +67,6 @@ def test_plans_with_the_published_release(sample_lake: SampleLake) -> None:
 
 
 def test_where_everything_is_known_there_is_nothing_to_do_and_nothing_is_written(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
     before = dict(sample_lake.client.objects)
     planned = plan(sample_lake.lake)
     assert not planned.plan.has_work
@@ -73,7 +75,6 @@ def test_where_everything_is_known_there_is_nothing_to_do_and_nothing_is_written
 
 
 def test_a_late_image_is_work_and_its_date_is_claimed(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
     sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
     planned = plan(sample_lake.lake, categories=["Kiwi"], pca_policy="never", retry_rejected=True)
     assert (planned.plan.new, planned.plan.unchanged) == (2, 6)  # the rejected one is looked at again
@@ -84,52 +85,137 @@ def test_a_late_image_is_work_and_its_date_is_claimed(sample_lake: SampleLake) -
     assert {tag["Key"]: tag["Value"] for tag in planned.cluster_request["Tags"]}["ingest_date"] == DAY
 
 
+def test_the_steps_take_consecutive_dates_in_few_words(sample_lake: SampleLake) -> None:
+    for day in (DAY_BEFORE, NEXT_DAY, "2026-11-30"):
+        sample_lake.add_date(day)
+    sample_lake.delete_below("ledger/")
+    planned = plan(sample_lake.lake, dates=RunDates((DAY_BEFORE, DAY, NEXT_DAY, "2026-11-30"), waits=False))
+    assert (planned.plan.images, planned.plan.images_by_category["Kiwi"]) == (4 * 43, 4 * 7)
+    for step in planned.extract_features_steps + planned.refresh_pca_steps:
+        assert option(step, "--ingest-date") == [f"{DAY_BEFORE}..{NEXT_DAY}", "2026-11-30"]
+    assert planned.cluster_request["Name"].startswith(f"fruits {DAY_BEFORE}..2026-11-30 ")
+    assert sample_lake.lake.read_json(claim_key(RUN_ID)) == {"run_id": RUN_ID, "ingest_dates": planned.plan.ingest_dates}
+
+
+def test_only_the_dates_that_need_something_are_claimed_and_worked_on(sample_lake: SampleLake) -> None:
+    for day in (DAY_BEFORE, NEXT_DAY):
+        sample_lake.add_date(day)
+    sample_lake.put_image(f"raw/ingest_date={NEXT_DAY}/Kiwi/more.jpg")
+    planned = plan(sample_lake.lake, dates=RunDates((DAY_BEFORE, DAY, NEXT_DAY), waits=False))
+    assert (planned.plan.ingest_dates, planned.plan.nothing_new) == ([NEXT_DAY], [DAY_BEFORE, DAY])
+    assert (planned.plan.images, planned.plan.new) == (44, 1)
+    assert sample_lake.lake.read_json(claim_key(RUN_ID))["ingest_dates"] == [NEXT_DAY]
+    assert option(planned.extract_features_steps[0], "--ingest-date") == [NEXT_DAY]
+
+
+def test_without_wishes_the_steps_are_as_the_settings_say(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    planned = plan(sample_lake.lake, replace(SETTINGS, pca_policy="never"))
+    (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
+    assert option(refresh, "--policy") == ["never"]
+    assert not [word for word in arguments(extract) if word.startswith(("--retry-rejected", "--category"))]
+
+
+def test_a_late_image_in_a_category_that_was_not_asked_for_is_left_for_another_run(sample_lake: SampleLake) -> None:
+    sample_lake.put_image(f"raw/ingest_date={DAY}/Banana/late.jpg")
+    assert not plan(sample_lake.lake, categories=["Kiwi"]).plan.has_work
+    assert plan(sample_lake.lake, categories=["Banana"]).plan.new == 1
+
+
+def test_a_new_embedder_makes_every_image_new(sample_lake: SampleLake) -> None:
+    sample_lake.publish("r2", embedder_id="mobilenetv2-ba9876543210-p1")
+    planned = plan(sample_lake.lake)
+    assert (planned.release, planned.plan.new, planned.plan.unchanged) == ("r2", 43, 0)
+
+
 def test_a_scheduled_run_finds_what_is_late_in_the_days_before(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
     sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
-    sample_lake.put_image("raw/ingest_date=2026-11-23/_SUCCESS", b"")
-    planned = plan(sample_lake.lake, dates=RunDates(("2026-11-23",), ("2026-11-21", DAY)))
-    assert (planned.plan.ingest_dates, planned.plan.late, planned.plan.nothing_new) == ([DAY], [DAY], ["2026-11-23"])
+    sample_lake.put_image(success_marker_key(NEXT_DAY), b"")
+    planned = plan(sample_lake.lake, dates=RunDates((NEXT_DAY,), (DAY_BEFORE, DAY)))
+    assert (planned.plan.ingest_dates, planned.plan.late, planned.plan.nothing_new) == ([DAY], [DAY], [NEXT_DAY])
+
+
+@pytest.mark.parametrize(
+    ("change", "new", "removed"),
+    [
+        (lambda sample: sample.put_image(sample.images[0].key, b"another picture"), 1, 0),
+        (lambda sample: sample.client.delete_object(Bucket=BUCKET, Key=sample.images[0].key), 0, 1),
+    ],
+)
+def test_a_scheduled_run_also_finds_what_was_replaced_or_has_vanished(sample_lake: SampleLake, change: Any, new: int, removed: int) -> None:
+    sample_lake.put_image(success_marker_key(NEXT_DAY), b"")
+    change(sample_lake)
+    planned = plan(sample_lake.lake, dates=RunDates((NEXT_DAY,), (DAY,)))
+    assert (planned.plan.late, planned.plan.new, planned.plan.removed) == ([DAY], new, removed)
+
+
+def test_an_earlier_date_whose_delivery_is_not_complete_is_left_alone(sample_lake: SampleLake) -> None:
+    """A re-delivery rewrites the marker: until then, the date's images are those of no batch."""
+    sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
+    sample_lake.client.delete_object(Bucket=BUCKET, Key=success_marker_key(DAY))
+    sample_lake.put_image(success_marker_key(NEXT_DAY), b"")
+    planned = plan(sample_lake.lake, dates=RunDates((NEXT_DAY,), (DAY,)))
+    assert (planned.plan.has_work, planned.plan.not_delivered) == (False, [])
 
 
 def test_a_range_names_the_dates_that_nobody_delivered(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
     sample_lake.delete_below("ledger/")
-    planned = plan(sample_lake.lake, dates=RunDates(("2026-11-21", DAY, "2026-11-23"), waits=False))
-    assert (planned.plan.ingest_dates, planned.plan.not_delivered) == ([DAY], ["2026-11-21", "2026-11-23"])
+    planned = plan(sample_lake.lake, dates=RunDates((DAY_BEFORE, DAY, NEXT_DAY), waits=False))
+    assert (planned.plan.ingest_dates, planned.plan.not_delivered) == ([DAY], [DAY_BEFORE, NEXT_DAY])
 
 
 def test_a_date_that_another_run_works_on_is_waited_for_if_asked_for_and_left_if_not(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
     sample_lake.delete_below("ledger/")
     claim(sample_lake.lake, "another", [DAY])
     with pytest.raises(DateIsBusyError, match=f"{DAY} .another"):
         plan(sample_lake.lake)
-    sample_lake.put_image("raw/ingest_date=2026-11-23/_SUCCESS", b"")
-    left = plan(sample_lake.lake, dates=RunDates(("2026-11-23",), (DAY,)))
+    sample_lake.put_image(success_marker_key(NEXT_DAY), b"")
+    left = plan(sample_lake.lake, dates=RunDates((NEXT_DAY,), (DAY,)))
     assert (left.plan.busy, left.plan.has_work) == ([DAY], False)
     assert plan(sample_lake.lake, is_active=lambda _: False).plan.new == 43
 
 
+def test_a_run_that_must_wait_claims_nothing(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    claim(sample_lake.lake, "another", [DAY])
+    with pytest.raises(DateIsBusyError):
+        plan(sample_lake.lake)
+    assert claims(sample_lake.lake) == [claim_key("another")]
+
+
+def test_the_claims_of_runs_that_ended_are_cleared_away_and_those_on_other_dates_hold_nobody_up(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    claim(sample_lake.lake, "ended", [DAY])
+    claim(sample_lake.lake, "elsewhere", [NEXT_DAY])
+    assert plan(sample_lake.lake, is_active=lambda run_id: run_id == "elsewhere").plan.ingest_dates == [DAY]
+    assert claims(sample_lake.lake) == sorted([claim_key("elsewhere"), claim_key(RUN_ID)])
+
+
+def test_a_run_that_is_planned_again_is_not_in_its_own_way(sample_lake: SampleLake) -> None:
+    claim(sample_lake.lake, RUN_ID, [DAY_BEFORE, DAY])
+    sample_lake.delete_below("ledger/")
+    assert plan(sample_lake.lake, is_active=lambda _: pytest.fail("a run need not ask about itself")).plan.new == 43
+    assert sample_lake.lake.read_json(claim_key(RUN_ID))["ingest_dates"] == [DAY]
+
+
 def test_what_an_earlier_run_did_not_finish_is_work(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
     sample_lake.lake.write_json(projected_record_key(VERSION), {})
     assert plan(sample_lake.lake).plan.has_work
     sample_lake.lake.write_json(projected_record_key(VERSION), {DAY: STATE})
     assert not plan(sample_lake.lake).plan.has_work
     sample_lake.lake.write_json(in_progress_key(DAY), {"run_id": "cut off", "categories": ["Kiwi"], "started_at": NOW.isoformat()})
-    assert plan(sample_lake.lake).plan.interrupted == [DAY]
+    mended = plan(sample_lake.lake, categories=["Banana"]).plan
+    assert (mended.interrupted, mended.images, mended.new) == ([DAY], 43, 0)  # the whole date, whatever was asked for
 
 
 def test_a_new_fit_can_be_asked_for_though_nothing_is_new(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
     assert plan(sample_lake.lake, pca_policy="always").plan.has_work
     assert not plan(sample_lake.lake, settings=replace(SETTINGS, pca_policy="always")).plan.has_work
 
 
 def test_a_pinned_release_wins_over_the_published_one(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
-    publish(sample_lake, "r0", current=False)
+    sample_lake.publish("r0")
+    sample_lake.publish("r1")
     assert published_release(sample_lake.lake, "r0").release_id == "r0"
     assert published_release(sample_lake.lake, "") == PublishedRelease("r1", EMBEDDER)
 
@@ -140,13 +226,11 @@ def test_says_to_publish_when_there_is_no_release(empty_lake: SampleLake) -> Non
 
 
 def test_says_which_pinned_release_is_missing(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
     with pytest.raises(NoReleaseError, match=r"Release 'r7' is not complete: .*code/r7/release.json.*FRUITS_RELEASE"):
         plan(sample_lake.lake, replace(SETTINGS, release="r7"))
 
 
 def test_says_which_file_of_a_release_is_missing(sample_lake: SampleLake) -> None:
-    publish(sample_lake)
     sample_lake.client.delete_object(Bucket=BUCKET, Key=f"code/r1/{JOB}")
     with pytest.raises(NoReleaseError, match=rf"lacks {JOB}"):
         plan(sample_lake.lake)

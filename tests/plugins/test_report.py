@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tests.plugins.sample_lake import SampleLake
 
+NEXT_DAY = "2026-11-23"
 CLUSTER = {"id": "j-1", "release_label": "emr-7.14.0", "created_at": None, "ready_at": None, "minutes": 11.4, "steps": []}
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -59,6 +60,10 @@ def plan_of_a_day(sample: SampleLake | None = None) -> dict[str, Any]:
     return plan_of_dates(dates, [], [], [], Settings()).as_dict()
 
 
+def page_of(sample: SampleLake, ingest_date: str = DAY) -> str:
+    return sample.lake.read_bytes(f"reports/ingest_date={ingest_date}/index.html").decode()
+
+
 @pytest.fixture
 def published(sample_lake: SampleLake, after_listing: datetime) -> dict[str, Any]:
     checks = check_date(sample_lake.lake, DAY, [], after_listing).as_dict()
@@ -81,7 +86,7 @@ def test_writes_page_plots_and_record(sample_lake: SampleLake, published: dict[s
 
 
 def test_the_page_needs_nothing_beside_it_and_runs_no_script(sample_lake: SampleLake, published: dict[str, Any]) -> None:
-    html = sample_lake.lake.read_bytes(f"reports/ingest_date={DAY}/index.html").decode()
+    html = page_of(sample_lake)
     page = Page(html)
     assert not {"script", "link", "iframe", "i"} & set(page.tags)
     assert page.tags.count("img") == 2
@@ -92,7 +97,7 @@ def test_the_page_needs_nothing_beside_it_and_runs_no_script(sample_lake: Sample
 
 
 def test_every_name_is_on_the_page_as_it_was_delivered(sample_lake: SampleLake, published: dict[str, Any]) -> None:
-    page = Page(sample_lake.lake.read_bytes(f"reports/ingest_date={DAY}/index.html").decode())
+    page = Page(page_of(sample_lake))
     for name in (*CATEGORIES, f"raw/ingest_date={DAY}/Kiwi/<b>broken</b>.jpg", "<i>cut</i> off", "truncated", "11.4", "71.5", VERSION):
         assert name in page.texts
 
@@ -105,7 +110,7 @@ def test_a_step_without_its_summary_fails_the_report(sample_lake: SampleLake) ->
 def test_a_date_without_a_pca_still_gets_its_report(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("pca/")
     publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
-    assert "img" not in Page(sample_lake.lake.read_bytes(f"reports/ingest_date={DAY}/index.html").decode()).tags
+    assert "img" not in Page(page_of(sample_lake)).tags
 
 
 @given(st.text(min_size=1), st.text(), st.text())
@@ -134,7 +139,7 @@ def test_no_text_from_outside_becomes_markup(category: str, detail: str, run_id:
 
 
 def test_every_date_of_a_run_has_a_page_with_what_is_its_own(sample_lake: SampleLake) -> None:
-    other = "2026-11-23"
+    other = NEXT_DAY
     key = step_summary_key(RUN_ID, "extract_features")
     summary = sample_lake.lake.read_json(key)
     counts = {"listed": 2, "new": 1, "unchanged": 0, "reused": 1, "removed": 3, "featurised": 1, "rejected": 1}
@@ -146,7 +151,7 @@ def test_every_date_of_a_run_has_a_page_with_what_is_its_own(sample_lake: Sample
     run = planned(sample_lake) | {"ingest_dates": [DAY, other]}
     published = publish_report(sample_lake.lake, RUN_ID, run, {"problems": []}, CLUSTER)
 
-    first, second = (Page(sample_lake.lake.read_bytes(f"reports/ingest_date={day}/index.html").decode()) for day in (DAY, other))
+    first, second = (Page(page_of(sample_lake, day)) for day in (DAY, other))
     assert "Only on the second day" in second.texts
     assert "Only on the second day" not in first.texts
     assert f"raw/ingest_date={other}/Kiwi/late.jpg" in second.texts
@@ -158,15 +163,52 @@ def test_every_date_of_a_run_has_a_page_with_what_is_its_own(sample_lake: Sample
     assert published["report_uris"] == [record["report_uris"][day] for day in (DAY, other)]
 
 
+def test_every_date_of_a_run_has_its_own_plots(sample_lake: SampleLake) -> None:
+    sample_lake.add_date(NEXT_DAY)
+    run = planned(sample_lake) | {"ingest_dates": [DAY, NEXT_DAY]}
+    publish_report(sample_lake.lake, RUN_ID, run, {"problems": []}, CLUSTER)
+    for day in (DAY, NEXT_DAY):
+        names = [stored.key.rpartition("/")[2] for stored in sample_lake.lake.list_objects(f"reports/ingest_date={day}/")]
+        assert names == ["explained_variance.png", "first_two_components.png", "index.html"]
+        html = page_of(sample_lake, day)
+        assert f"Images of {day} under PCA version {VERSION}" in html
+        assert f"raw/ingest_date={day}/Kiwi/&lt;b&gt;broken" in html
+    record = sample_lake.lake.read_json(run_key(RUN_ID))
+    assert (record["totals"]["listed"], record["rejected_by_reason"]) == (86, {"truncated": 2})
+
+
+def test_a_date_of_the_run_without_rejects_says_none(sample_lake: SampleLake) -> None:
+    key = step_summary_key(RUN_ID, "extract_features")
+    summary = sample_lake.lake.read_json(key)
+    summary["by_category"][NEXT_DAY] = {"Kiwi": {"listed": 2, "new": 2, "featurised": 2, "rejected": 0}}
+    sample_lake.lake.write_json(key, summary)
+    run = planned(sample_lake) | {"ingest_dates": [DAY, NEXT_DAY]}
+    publish_report(sample_lake.lake, RUN_ID, run, {"problems": []}, CLUSTER)
+    assert "None." in Page(page_of(sample_lake, NEXT_DAY)).texts
+    assert "truncated" not in page_of(sample_lake, NEXT_DAY)
+
+
+def test_a_long_run_names_its_last_reports_and_its_record_all_of_them(sample_lake: SampleLake) -> None:
+    days = [f"2026-{month}-{day:02}" for month in ("09", "10") for day in range(1, 21)]
+    sample_lake.delete_below("pca/")
+    published = publish_report(sample_lake.lake, RUN_ID, planned(sample_lake) | {"ingest_dates": days}, {"problems": []}, CLUSTER)
+    record = sample_lake.lake.read_json(run_key(RUN_ID))
+    assert list(record["report_uris"]) == days
+    assert record["ingest_date"] == days[-1]
+    assert published["report_uris"] == list(record["report_uris"].values())[-32:]
+    assert published["record_uri"] == f"s3://fruits-test/{run_key(RUN_ID)}"
+
+
 def test_the_drift_of_the_new_day_is_on_its_page(sample_lake: SampleLake, published: dict[str, Any]) -> None:
-    page = Page(sample_lake.lake.read_bytes(f"reports/ingest_date={DAY}/index.html").decode())
+    page = Page(page_of(sample_lake))
     assert f"Kept of {DAY} alone" in page.texts
     assert "95.120%" in page.texts
 
 
 def test_a_run_that_found_nothing_has_its_record_too(sample_lake: SampleLake) -> None:
-    record = record_of_nothing(RUN_ID, planned(sample_lake))
-    assert (record["run_id"], record["ingest_dates"], record["release"]) == (RUN_ID, [], "r1")
+    run = planned(sample_lake, ["Kiwi"])
+    record = record_of_nothing(RUN_ID, run)
+    assert record == {"run_id": RUN_ID, "ingest_dates": [], "categories": ["Kiwi"], "release": "r1", "plan": run["plan"]}
 
 
 def test_the_same_six_categories_are_chosen_for_every_run_of_a_date() -> None:

@@ -62,6 +62,25 @@ def test_a_new_fit_that_was_asked_for_is_work_though_nothing_is_new() -> None:
     assert plan.estimate.minutes > 0
 
 
+def test_a_new_fit_does_not_drag_in_earlier_dates_that_are_as_they_were() -> None:
+    plan = run_plan([known()], [known("2026-11-20"), known("2026-11-21")], refit_asked=True)
+    assert (plan.ingest_dates, plan.late) == ([DAY], [])
+
+
+def test_a_batch_that_nobody_delivered_is_no_work_even_for_a_new_fit() -> None:
+    plan = run_plan([], not_delivered=[DAY], refit_asked=True)
+    assert not plan.has_work
+    assert summary_lines(plan) == [f"No complete batch (no marker): {DAY}."]
+
+
+@pytest.mark.parametrize("trace", ["removed", "interrupted", "unprojected"])
+def test_a_date_without_a_new_image_may_need_a_cluster_all_the_same(trace: str) -> None:
+    plan = run_plan([replace(known(), **{trace: 1 if trace == "removed" else True})])
+    assert (plan.ingest_dates, plan.new, plan.nothing_new) == ([DAY], 0, [])
+    assert plan.estimate == estimate(0, SETTINGS)
+    assert plan.estimate.minutes > 0
+
+
 def test_late_images_of_earlier_dates_are_worked_on_with_the_day_itself() -> None:
     plan = run_plan([date_plan()], [date_plan("2026-11-20"), known("2026-11-21")])
     assert plan.ingest_dates == ["2026-11-20", DAY]
@@ -78,8 +97,44 @@ def test_names_what_was_not_delivered_what_is_busy_and_what_is_mended() -> None:
 
 
 def test_a_long_range_is_shown_by_its_ends() -> None:
-    plan = run_plan([date_plan(f"2026-10-{day:02}") for day in range(1, 32)])
-    assert "31 dates from 2026-10-01 to 2026-10-31: 93 images" in text_of(plan)
+    october, september = ([f"2026-{month}-{day:02}" for day in range(1, 31)] for month in ("10", "09"))
+    plan = run_plan([date_plan(day) for day in october], not_delivered=september, busy=september[:9])
+    assert "30 dates from 2026-10-01 to 2026-10-30: 90 images" in text_of(plan)
+    assert "(no marker): 30 dates from 2026-09-01 to 2026-09-30." in text_of(plan)
+    assert "working on them: 9 dates from 2026-09-01 to 2026-09-09." in text_of(plan)
+    assert max(len(line) for line in summary_lines(plan)) < 200
+
+
+def test_few_dates_are_shown_by_name() -> None:
+    days = [f"2026-11-{day:02}" for day in range(1, 9)]
+    assert f"(no marker): {', '.join(days)}." in text_of(run_plan([], not_delivered=days))
+
+
+DATES = st.integers(1, 28).map(lambda day: f"2026-11-{day:02}")
+COUNTS = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 2))
+
+
+@given(st.dictionaries(DATES, COUNTS, max_size=8), st.sets(DATES), st.booleans())
+def test_every_date_is_worked_on_or_has_nothing_new_and_the_sums_are_those_of_the_work(
+    counts: dict[str, tuple[int, int, int]], earlier: set[str], refit_asked: bool
+) -> None:
+    plans = {
+        day: date_plan(day, images=new + old, new=new, unchanged=old, removed=removed, size_bytes=new * 10)
+        for day, (new, old, removed) in counts.items()
+    }
+    asked = [plan for day, plan in plans.items() if day not in earlier]
+    looked_back = [plan for day, plan in plans.items() if day in earlier]
+    plan = run_plan(asked, looked_back, refit_asked=refit_asked)
+
+    asked_days = {one.ingest_date for one in asked}
+    assert set(plan.ingest_dates) | set(plan.nothing_new) == asked_days | set(plan.late)
+    assert set(plan.late) == {one.ingest_date for one in looked_back if one.has_work}
+    assert plan.ingest_dates == sorted(set(plan.ingest_dates))
+    assert refit_asked or not set(plan.ingest_dates) & set(plan.nothing_new)
+    worked = [plans[day] for day in plan.ingest_dates]
+    for name in ("images", "new", "unchanged", "removed", "size_bytes"):
+        assert getattr(plan, name) == sum(getattr(one, name) for one in worked)
+    assert plan.estimate == estimate(plan.new, SETTINGS, needs_cluster=plan.has_work)
 
 
 def test_names_categories_that_nobody_delivered_and_strays() -> None:

@@ -80,6 +80,12 @@ def test_waits_for_batches_as_often_as_for_clusters_when_only_that_is_set() -> N
         ("FRUITS_PCA_POLICY", "sometimes", "auto, always, never"),
         ("FRUITS_PCA_GROWTH", "1", "above 1"),
         ("FRUITS_LOOKBACK_DAYS", "400", "from 0 to 366"),
+        ("FRUITS_LOOKBACK_DAYS", "-1", "from 0 to 366"),
+        ("FRUITS_PCA_MARGIN", "0", "above 0, at most 1"),
+        ("FRUITS_PCA_GROWTH", "nan", "above 1"),
+        ("FRUITS_PCA_ALWAYS_BELOW", "-1", "from 0 to 999999999"),
+        ("FRUITS_PCA_KEEP_VERSIONS", "0", "from 1 to 1000"),
+        ("FRUITS_BATCH_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/123456789012/batches.fifo", "standard SQS queue"),
         ("FRUITS_BATCH_QUEUE_URL", "arn:aws:sqs:eu-west-1:123456789012:q", "SQS queue"),
         ("FRUITS_SCHEDULE", "daily", "five fields"),
         ("FRUITS_POLL_SECONDS", "0", "from 1 to 3600"),
@@ -101,6 +107,16 @@ def test_refuses_a_bad_value_by_name_and_says_what_is_allowed(variable: str, val
     assert variable in str(caught.value)
     assert f"'{value}'" in str(caught.value)
     assert allowed in str(caught.value)
+
+
+def test_looking_back_and_always_fitting_can_be_switched_off() -> None:
+    settings = load_settings({"FRUITS_LOOKBACK_DAYS": "0", "FRUITS_PCA_ALWAYS_BELOW": "0"})
+    assert (settings.lookback_days, settings.pca_always_below) == (0, 0)
+
+
+def test_a_queue_may_be_one_of_this_machine() -> None:
+    address = "http://127.0.0.1:5000/123456789012/fruit-image-batches"
+    assert load_settings({"FRUITS_BATCH_QUEUE_URL": address}).batch_queue_url == address
 
 
 def test_names_all_bad_values_at_once() -> None:
