@@ -26,6 +26,7 @@ _COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 _INK, _MUTED, _GRID, _ACCENT = "#1f2933", "#5f6c7b", "#e3e8ee", "#D55E00"
 _BARS_SHOWN: Final = 30
+_AS_GOOD_AS_ALL: Final = 0.999
 _MAX_LABEL: Final = 34
 _PIXELS_AN_INCH: Final = 160
 
@@ -95,12 +96,14 @@ def two_components_png(groups: Sequence[Projections], ratios: Sequence[float]) -
 def _cumulative_curve(axes: Axes, cumulative: NDArray[np.float64], k: int, target: float) -> None:
     numbers = np.arange(1, len(cumulative) + 1)
     kept = float(cumulative[k - 1])
+    # Of few images, most of the components hold nothing: the curve ends where there is nothing more to see.
+    last = min(len(cumulative), max(2 * k, int(np.searchsorted(cumulative, _AS_GOOD_AS_ALL)) + 1))
     axes.plot(numbers, cumulative, color=_COLOURS[0], linewidth=2)
     axes.fill_between(numbers[:k], cumulative[:k], color=_COLOURS[0], alpha=0.12, linewidth=0)
     axes.axhline(target, color=_ACCENT, linewidth=1.2, linestyle=(0, (5, 3)))
     axes.axvline(k, color=_MUTED, linewidth=1, linestyle=":")
     axes.plot([k], [kept], marker="o", color=_ACCENT, markersize=7, zorder=3)
-    beyond_middle = k > len(cumulative) / 2
+    beyond_middle = k > last / 2
     axes.annotate(
         f"k = {k:,} keeps {kept:.2%}",
         (k, kept),
@@ -122,7 +125,7 @@ def _cumulative_curve(axes: Axes, cumulative: NDArray[np.float64], k: int, targe
     axes.set_title("Cumulative")
     axes.set_xlabel("number of components")
     axes.set_ylabel("variance explained")
-    axes.set_xlim(0, len(cumulative) + 1)
+    axes.set_xlim(0, last + 1)
     axes.set_ylim(0, 1.06)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 

@@ -108,7 +108,8 @@ def _figure(title: str, caption: str, png: bytes) -> str:
 
 
 def _categories(categories: Mapping[str, Mapping[str, int]], totals_of_date: Mapping[str, int]) -> list[str]:
-    rows = sorted(categories.items())
+    # Rejects first: they are what somebody may have to look at.
+    rows = sorted(categories.items(), key=lambda row: (-row[1].get("rejected", 0), row[0]))
     shown = [name for name in _COUNT_TITLES if name in _ALWAYS_SHOWN or any(counts.get(name) for _, counts in rows)]
     body = [_row([category], [_number(counts.get(name, 0)) for name in shown]) for category, counts in rows]
     foot = "".join(f'<td class="number">{_number(totals_of_date[name])}</td>' for name in shown)
@@ -179,7 +180,7 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
             ],
         ),
         *(
-            _fact_table(f"Seconds of {step}", [(part, _number(value, 1)) for part, value in parts.items()])
+            _fact_table(f"Seconds of {step}", [(part, _number(value, 1)) for part, value in sorted(parts.items(), key=_total_last)])
             for step, parts in record["timings_seconds"].items()
         ),
         "</div>",
@@ -189,6 +190,11 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
 def _fact_table(title: str, facts: Iterable[tuple[str, object]]) -> str:
     rows = "".join(_row([name], [str(value if value is not None else "none")]) for name, value in facts)
     return f'<section><h3>{escape(title)}</h3><div class="scroll"><table><tbody>{rows}</tbody></table></div></section>'
+
+
+def _total_last(part: tuple[str, float]) -> tuple[bool, float]:
+    """The longest first."""
+    return part[0] == "total", -part[1]
 
 
 def _row(names: Sequence[str], values: Sequence[str]) -> str:
