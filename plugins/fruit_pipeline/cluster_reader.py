@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 # Of a cluster that may still write to the lake.
-_ACTIVE: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
+_ACTIVE: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
 
 
 def active_clusters(settings: Settings) -> list[dict[str, Any]]:

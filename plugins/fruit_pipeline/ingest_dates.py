@@ -67,9 +67,15 @@ def categories_of_run(param: Sequence[str] | None) -> list[str]:
 
 
 def marker_uri_of_run(bucket: str, params: Mapping[str, Any], dag_run: Any) -> str:
-    """The address of the marker a run waits for, empty if it waits for none. `dag_run` is Airflow's."""
+    """The address of the marker a run waits for, empty if it waits for none. `dag_run` is Airflow's.
+
+    Params that make no sense are not waited for: `plan_run` refuses them at once, with a message.
+    """
     run_type = str(getattr(dag_run.run_type, "value", dag_run.run_type))
-    dates = dates_of_run(params, run_type, dag_run.logical_date, dag_run.run_after, lookback_days=0)
+    try:
+        dates = dates_of_run(params, run_type, dag_run.logical_date, dag_run.run_after, lookback_days=0)
+    except LakeNameError:
+        return ""
     return uri(bucket, success_marker_key(dates.asked[0])) if dates.waits else ""
 
 
@@ -88,5 +94,6 @@ def _range(first: str | None, last: str) -> tuple[str, ...]:
 def _days_before(asked: Sequence[str], n_days: int) -> tuple[str, ...]:
     """The `n_days` days before the latest of `asked`, without those asked for."""
     latest = date.fromisoformat(max(asked))
+    n_days = min(n_days, (latest - date.min).days)
     days = {(latest - timedelta(days=number)).isoformat() for number in range(1, n_days + 1)}
     return tuple(sorted(days - set(asked)))

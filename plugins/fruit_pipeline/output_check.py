@@ -57,18 +57,20 @@ def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: 
     Where the PCA step said that there is nothing to fit (all images alike, say), no projections are asked for.
     """
     refresh = lake.read_json(lake_layout.step_summary_key(run_id, REFRESH_PCA_STEP))
-    with_pca = refresh["action"] != NO_PCA
-    results = [check_date(lake, day, categories, listed_before, with_pca=with_pca) for day in ingest_dates]
+    pca = None if refresh["action"] == NO_PCA else _read_pca(lake)
+    results = [check_date(lake, day, categories, listed_before, pca) for day in ingest_dates]
+    featurised = sum(result.featurised for result in results)
     books = lake.read_json(lake_layout.step_summary_key(run_id, EXTRACT_FEATURES_STEP))["by_category"]
     several = len(results) > 1
     return CheckResult(
         ingest_dates=list(ingest_dates),
         images_in_ledger=sum(result.images_in_ledger for result in results),
-        featurised=sum(result.featurised for result in results),
+        featurised=featurised,
         rejected=sum(result.rejected for result in results),
         partitions=sum(result.partitions for result in results),
-        pca_version=results[-1].pca_version if results else None,
+        pca_version=pca.version if pca else None,
         problems=[
+            *(_pca_problems(pca, featurised) if refresh["action"] != NO_PCA else []),
             *(
                 f"{day}: {problem}" if several else problem
                 for day, result in zip(ingest_dates, results, strict=True)
@@ -79,8 +81,11 @@ def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: 
     )
 
 
-def check_date(lake: Lake, ingest_date: str, categories: Sequence[str], listed_before: datetime, *, with_pca: bool = True) -> CheckResult:
-    """Checks the tables of one ingest date against each other and against the listing; `categories` limits it to those of the run."""
+def check_date(lake: Lake, ingest_date: str, categories: Sequence[str], listed_before: datetime, pca: PcaFacts | None) -> CheckResult:
+    """Checks the tables of one ingest date against each other and against the listing; `categories` limits it to those of the run.
+
+    Without `pca` no projections are asked for.
+    """
     from fruit_pipeline import parquet_facts  # numpy and pyarrow load with the task, not with the DAG file
 
     listing = [
@@ -90,7 +95,6 @@ def check_date(lake: Lake, ingest_date: str, categories: Sequence[str], listed_b
     ]
     ledger_facts, whole_ledger = parquet_facts.read_ledger(lake, lake_layout.date_prefix(lake_layout.LEDGER, ingest_date))
     ledger = [row for row in whole_ledger if _chosen(row.category, categories)]
-    pca = parquet_facts.read_pca(lake) if with_pca else None
     partitions = _rows_by_category(lake, ingest_date, ledger, categories)
     rejected_facts, reasons, n_rejected_rows = parquet_facts.read_rejected(
         lake, lake_layout.date_prefix(lake_layout.REJECTED, ingest_date), categories
@@ -100,7 +104,6 @@ def check_date(lake: Lake, ingest_date: str, categories: Sequence[str], listed_b
         *ledger_problems(listing, ledger, listed_before),
         *rejected_problems(ledger, rejected_facts, reasons, n_rejected_rows),
         *moments_problems(whole_ledger, parquet_facts.read_moments(lake, lake_layout.date_prefix(lake_layout.MOMENTS, ingest_date))),
-        *(_pca_problems(pca, whole_ledger) if with_pca else []),
     ]
     with ThreadPoolExecutor(_PARTITIONS_AT_ONCE) as pool:
         for found in pool.map(lambda item: _partition_problems(lake, ingest_date, item[0], item[1], pca), partitions.items()):
@@ -143,10 +146,15 @@ def _partition_problems(lake: Lake, ingest_date: str, category: str, rows: Seque
     return problems
 
 
-def _pca_problems(pca: PcaFacts | None, ledger: Sequence[LedgerRow]) -> list[str]:
+def _read_pca(lake: Lake) -> PcaFacts | None:
+    from fruit_pipeline.parquet_facts import read_pca  # numpy and pyarrow load with the task, not with the DAG file
+
+    return read_pca(lake)
+
+
+def _pca_problems(pca: PcaFacts | None, featurised: int) -> list[str]:
     if pca:
         return pca_problems(pca)
-    featurised = sum(row.status == Status.FEATURISED for row in ledger)
     return [f"There is no PCA version although {featurised:,} images have features."] if featurised >= _FEWEST_FOR_PCA else []
 
 

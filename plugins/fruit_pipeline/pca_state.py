@@ -30,7 +30,8 @@ def is_unprojected(ingest_date: str, state_keys: Iterable[str], pca: PcaState, e
         if policy == "never" or (pca.embedder_id is None and not any(_n_samples(state) >= _FEWEST_FOR_PCA for state in states)):
             return False
         return bool(states)
-    return pca.projected.get(ingest_date) != (states[0] if len(states) == 1 else None)
+    # Two states: the date was being written, or its run was cut off there.
+    return len(states) > 1 or pca.projected.get(ingest_date) != (states[0] if states else None)
 
 
 def _n_samples(state: str) -> int:

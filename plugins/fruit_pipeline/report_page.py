@@ -129,6 +129,8 @@ def _rejects(record: Mapping[str, Any], ingest_date: str, total: int) -> list[st
         return ["<h2>Rejected images</h2>", "<p>None.</p>"]
     reasons = _join(f"{reason}: {count:,}" for reason, count in sorted(record["rejected_by_reason_by_date"].get(ingest_date, {}).items()))
     rejects = [reject for reject in record["rejects"] if str(reject["image_key"]).startswith(raw_prefix(ingest_date))]
+    if not rejects:
+        return ["<h2>Rejected images</h2>", f"<p>{total:,} rejected ({reasons}): see rejected/.</p>"]
     first = f" The first {len(rejects):,} of them:" if len(rejects) < total else ""
     rows = (
         f'<tr><td class="key">{escape(str(reject["image_key"]))}</td>'

@@ -15,7 +15,7 @@ from fruit_features.moments_states import read_moments_states
 from fruit_features.moments_store import merge_history, read_days
 from fruit_features.pca import TooFewImagesError, fit_pca, retained_variance
 from fruit_features.projecting import project_dates
-from fruit_features.refresh_policy import CurrentVersion, PolicySettings, decide_refresh
+from fruit_features.refresh_policy import CurrentVersion, Decision, PolicySettings, decide_refresh
 from fruit_features.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -65,11 +65,14 @@ def refresh_pca(spark: SparkSession, request: RefreshRequest) -> dict[str, Any]:
         "target_variance": target,
         "moments_read": n_read,
     }
+    model = None
     if decision.fit:
         try:
             model = fit_pca(merged, target)
         except TooFewImagesError as error:
-            return summary | _nothing(str(error), merged, watch)
+            # What has vanished must leave the projections all the same: the version that there is stays.
+            decision = Decision(fit=False, reason=str(error))
+    if model is not None:
         version = _save(request, model, merged, embedder_id, states)
         watch.mark("fit")
     elif current is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,11 @@ from pyspark.sql.types import ArrayType
 
 from fruit_cli import run
 from fruit_contract import tables
-from fruit_contract.lake import LakeNameError, check_category
+from fruit_contract.lake import LakeNameError, check_category, moments_state_key, parse_moments_state_key
 from fruit_features import lake_tables
+from fruit_features.moments_states import fingerprint
 from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
+from fruit_pipeline.pca_state import PcaState, is_unprojected
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
 from fruit_pipeline.steps import extract_features_step, refresh_pca_step
 
@@ -53,6 +56,32 @@ def test_the_features_job_takes_the_step_that_is_planned(categories: list[str]) 
     assert request.categories == tuple(categories)
     assert (request.bucket, request.release_id, request.engine) == ("fruits-lake", "release", "onnxruntime")
     assert request.run_id == "manual__2026-11-22T00:00:00+00:00"
+
+
+@given(days=st.sets(st.integers(0, 60), min_size=1, max_size=20))
+def test_both_jobs_take_exactly_the_dates_that_are_planned(days: set[int]) -> None:
+    dates = [(date(2026, 1, 20) + timedelta(days=number)).isoformat() for number in days]
+    steps = {
+        "extract_features": extract_features_step(load_settings({}), "release", "run", dates, []),
+        "refresh_pca": refresh_pca_step(load_settings({}), "release", "run", dates),
+    }
+
+    for job, step in steps.items():
+        assert importlib.import_module(job).parse_request(job_arguments(step)).ingest_dates == tuple(sorted(dates))
+
+
+def test_a_policy_that_was_asked_for_reaches_the_pca_job() -> None:
+    step = refresh_pca_step(load_settings({}), "release", "run", ["2026-11-22"], "never")
+
+    assert importlib.import_module("refresh_pca").parse_request(job_arguments(step)).policy == PolicySettings(RefreshPolicy.NEVER)
+
+
+def test_the_state_that_the_features_step_writes_is_the_one_that_is_planned_by() -> None:
+    """A date of one image has a state, and no PCA yet; one of two has work for the PCA step."""
+    for n_samples, has_work in ((1, False), (2, True)):
+        key = moments_state_key("2026-11-22", "m", fingerprint(n_samples, -1))
+        assert is_unprojected("2026-11-22", [key], PcaState(), "m", "auto") is has_work
+        assert parse_moments_state_key(key) == ("2026-11-22", "m", f"{n_samples}-ffffffffffffffff")
 
 
 @pytest.mark.parametrize("policy", PCA_POLICIES)

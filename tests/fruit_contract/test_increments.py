@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.increments import LedgerLine, plan_increment
+from fruit_contract.increments import LedgerLine, category_of, plan_increment
 from fruit_features.object_store import ListedObject
 
 DAY = "2026-11-22"
@@ -88,6 +88,42 @@ def test_an_interrupted_write_puts_the_whole_date_in_scope_and_its_categories_ar
 
     assert (increment.touched, increment.carried, increment.is_empty) == ({"Lemon"}, (), False)
     assert len(increment.unchanged) == 2
+
+
+@given(listed=IMAGES, known=IMAGES, scope=st.sets(CATEGORIES), interrupted=st.none() | st.sets(CATEGORIES, min_size=1), retry=st.booleans())
+def test_when_it_is_done_nothing_is_left_to_do(
+    listed: dict, known: dict, scope: set[str], interrupted: set[str] | None, retry: bool
+) -> None:
+    increment = plan_increment(DAY, listing(listed), ledger(known), "m", scope, retry_rejected=retry, interrupted=interrupted)
+    done = [LedgerLine(entry.key, entry.etag, category_of(entry), "featurised", "m") for entry in increment.new]
+
+    after = plan_increment(DAY, listing(listed), [*increment.kept, *done], "m", scope, retry_rejected=retry)
+
+    assert after.is_empty
+
+
+@given(listed=IMAGES, known=IMAGES, scope=st.sets(CATEGORIES), interrupted=st.sets(CATEGORIES, min_size=1))
+def test_an_interrupted_write_makes_the_scope_the_whole_date(listed: dict, known: dict, scope: set[str], interrupted: set[str]) -> None:
+    chosen = plan_increment(DAY, listing(listed), ledger(known), "m", scope, interrupted=interrupted)
+    everything = plan_increment(DAY, listing(listed), ledger(known), "m")
+
+    assert (chosen.new, chosen.unchanged, chosen.removed) == (everything.new, everything.unchanged, everything.removed)
+    assert chosen.touched == everything.touched | interrupted
+    assert not chosen.is_empty
+
+
+def test_a_featurised_image_is_not_done_again_when_rejected_ones_are() -> None:
+    images = {("Kiwi", 1): "e"}
+
+    assert plan_increment(DAY, listing(images), ledger(images), "m", retry_rejected=True).is_empty
+
+
+def test_rejected_images_out_of_scope_are_carried_and_not_looked_at_again() -> None:
+    line = LedgerLine(key("Kiwi", 1), "e1", "Kiwi", "rejected", "m", "truncated")
+
+    increment = plan_increment(DAY, listing({("Kiwi", 1): "e1"}), [line], "m", ["Lemon"], retry_rejected=True)
+
+    assert (increment.carried, increment.is_empty) == ((line,), True)
 
 
 def test_images_of_another_date_are_not_this_dates() -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from fruit_contract import lake
 from fruit_contract.lake import ImageKey, LakeNameError
+from fruit_contract.release import embedder_id
 
 CATEGORY = st.text(st.characters(exclude_characters="/\x00\n\r", exclude_categories=["Cs"]), min_size=1).filter(
     lambda text: text[0] not in "._"
@@ -81,6 +82,33 @@ def test_an_address_is_split_into_bucket_and_key() -> None:
     for address in ("https://bucket/key", "s3:///key", "bucket/key"):
         with pytest.raises(LakeNameError, match="not an S3 address"):
             lake.split_uri(address)
+
+
+@given(
+    day=st.dates().map(lambda day: day.isoformat()),
+    tensors=st.text("0123456789abcdef", min_size=12, max_size=64),
+    preprocessing=st.integers(1, 99),
+    n_samples=st.integers(1, 10**12),
+    digest=st.integers(0, 2**64 - 1),
+)
+def test_a_state_of_moments_is_taken_apart_into_what_it_was_made_of(
+    day: str, tensors: str, preprocessing: int, n_samples: int, digest: int
+) -> None:
+    embedder, fingerprint = embedder_id(tensors, preprocessing), f"{n_samples}-{digest:016x}"
+    key = lake.moments_state_key(day, embedder, fingerprint)
+
+    assert lake.parse_moments_state_key(key) == (day, embedder, fingerprint)
+    assert key.startswith(lake.moments_state_prefix(day))
+    assert not key.startswith(lake.moments_state_prefix("2026-11-2"))
+
+
+def test_each_run_has_a_claim_and_each_date_a_marker_of_its_own() -> None:
+    assert lake.claim_key("manual__2026-11-22T08:00:00+00:00") == "runs/_claims/manual__2026-11-22T08_00_00_00_00.json"
+    assert lake.claim_key("a").startswith(lake.claims_prefix())
+    assert lake.in_progress_key("2026-11-22") == f"{lake.in_progress_prefix()}2026-11-22.json"
+    assert lake.content_index_key("m", "2026-11-22").startswith(lake.content_index_prefix("m"))
+    assert lake.content_index_prefix("m").startswith(lake.content_indexes_prefix())
+    assert lake.projected_record_key("v").startswith(lake.projections_prefix("v"))
 
 
 def test_the_state_of_moments_is_read_from_its_key() -> None:

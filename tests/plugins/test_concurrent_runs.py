@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.lake import claim_key
-from fruit_pipeline.claims import claim, living_claims, require_claim
+from fruit_pipeline.claims import claim, give_up_claim, living_claims, require_claim
 from fruit_pipeline.cluster_request import MAX_NAME, cluster_name
 from fruit_pipeline.concurrent_runs import Claim, ClaimLostError, DateIsBusyError, busy_dates, has_cluster, refuse_busy_dates
 
@@ -85,6 +85,21 @@ def test_claims_end_with_their_runs(empty_lake: SampleLake) -> None:
     assert living == [Claim("running", ("2026-11-22",))]
     left = ["running", RUN, "failed on another date"]
     assert sorted(empty_lake.client.objects) == sorted(claim_key(run_id) for run_id in left)
+
+
+def test_nobody_is_asked_about_a_run_whose_dates_are_not_wanted(empty_lake: SampleLake) -> None:
+    """A run that failed keeps its claim, so that it can be gone on with."""
+    claim(empty_lake.lake, "failed", ["2026-11-20"])
+    assert living_claims(empty_lake.lake, RUN, ["2026-11-21"], lambda _: pytest.fail("asked")) == []
+    require_claim(empty_lake.lake, "failed")
+
+
+def test_a_claim_can_be_given_up_once_and_again(empty_lake: SampleLake) -> None:
+    claim(empty_lake.lake, RUN, ["2026-11-22"])
+    claim(empty_lake.lake, "another", ["2026-11-22"])
+    give_up_claim(empty_lake.lake, RUN)
+    give_up_claim(empty_lake.lake, RUN)
+    assert list(empty_lake.client.objects) == [claim_key("another")]
 
 
 def test_a_run_that_claims_again_has_one_claim(empty_lake: SampleLake) -> None:

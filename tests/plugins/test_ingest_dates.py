@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.lake import LakeNameError
-from fruit_pipeline.ingest_dates import RunDates, categories_of_run, dates_of_run, marker_uri_of_run
+from fruit_pipeline.ingest_dates import MAX_RANGE_DAYS, RunDates, categories_of_run, dates_of_run, marker_uri_of_run
 
 LOGICAL = datetime(2026, 11, 22, tzinfo=UTC)
 STARTED = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
@@ -69,6 +69,10 @@ def test_a_range_is_every_day_of_it_and_waits_for_none() -> None:
 def test_refuses_ranges_that_make_no_sense(first: str | None, last: str, message: str) -> None:
     with pytest.raises(LakeNameError, match=message):
         dates(ingest_date=first, last_ingest_date=last)
+
+
+def test_ten_years_are_not_too_long_a_range() -> None:
+    assert len(dates(ingest_date="2016-11-15", last_ingest_date="2026-11-22").asked) == MAX_RANGE_DAYS
 
 
 def test_events_tell_the_dates_and_the_days_before_the_last_are_looked_at() -> None:

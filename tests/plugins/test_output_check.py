@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fruit_contract import lake as lake_layout
 from fruit_contract.lake import step_summary_key
 from fruit_pipeline.checks import books_problems
-from fruit_pipeline.output_check import check_date, check_run
+from fruit_pipeline.output_check import check_run
 from tests.plugins.sample_lake import DAY, EMBEDDER, RUN_ID, VERSION
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ NEXT_DAY = "2026-11-23"
 
 
 def problems(sample_lake: SampleLake, after_listing: datetime, categories: list[str] | None = None) -> list[str]:
-    return check_date(sample_lake.lake, DAY, categories or [], after_listing).problems
+    return check_run(sample_lake.lake, RUN_ID, [DAY], categories or [], after_listing).problems
 
 
 def test_passes_tables_that_agree(sample_lake: SampleLake, after_listing: datetime) -> None:
-    result = check_date(sample_lake.lake, DAY, [], after_listing)
+    result = check_run(sample_lake.lake, RUN_ID, [DAY], [], after_listing)
     assert result.problems == []
     assert (result.images_in_ledger, result.featurised, result.rejected, result.partitions) == (43, 42, 1, 7)
     assert result.pca_version == VERSION
@@ -39,7 +39,7 @@ def test_names_an_image_that_the_ledger_forgot(sample_lake: SampleLake, after_li
 
 def test_forgives_an_image_that_arrived_after_the_plan(sample_lake: SampleLake) -> None:
     sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
-    assert check_date(sample_lake.lake, DAY, [], datetime(2020, 1, 1, tzinfo=UTC)).problems == []
+    assert check_run(sample_lake.lake, RUN_ID, [DAY], [], datetime(2020, 1, 1, tzinfo=UTC)).problems == []
 
 
 def test_names_an_image_that_is_gone_unless_it_vanished_while_it_was_fetched(sample_lake: SampleLake, after_listing: datetime) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fruit_contract.lake import claim_key, claims_prefix, in_progress_key, projected_record_key, success_marker_key
+from fruit_contract.lake import CURRENT_PCA_KEY, claim_key, claims_prefix, in_progress_key, projected_record_key, success_marker_key
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.claims import claim
 from fruit_pipeline.concurrent_runs import DateIsBusyError
@@ -206,6 +206,21 @@ def test_what_an_earlier_run_did_not_finish_is_work(sample_lake: SampleLake) -> 
     sample_lake.lake.write_json(in_progress_key(DAY), {"run_id": "cut off", "categories": ["Kiwi"], "started_at": NOW.isoformat()})
     mended = plan(sample_lake.lake, categories=["Banana"]).plan
     assert (mended.interrupted, mended.images, mended.new) == ([DAY], 43, 0)  # the whole date, whatever was asked for
+
+
+def test_an_image_that_vanished_while_it_was_fetched_and_is_back_is_work(sample_lake: SampleLake) -> None:
+    back = replace(sample_lake.images[0], status="rejected", reason="vanished")
+    sample_lake.write_ledger([back, *sample_lake.images[1:]])
+    assert plan(sample_lake.lake).plan.new == 1
+
+
+def test_whether_a_date_waits_for_its_first_pca_is_decided_by_the_policy_of_the_run(sample_lake: SampleLake) -> None:
+    sample_lake.client.delete_object(Bucket=BUCKET, Key=CURRENT_PCA_KEY)
+    never = replace(SETTINGS, pca_policy="never")
+    assert plan(sample_lake.lake).plan.has_work
+    assert not plan(sample_lake.lake, pca_policy="never").plan.has_work
+    assert not plan(sample_lake.lake, never).plan.has_work
+    assert plan(sample_lake.lake, never, pca_policy="auto").plan.has_work
 
 
 def test_a_new_fit_can_be_asked_for_though_nothing_is_new(sample_lake: SampleLake) -> None:

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.lake import run_key, step_summary_key
+from fruit_contract.lake import claim_key, claims_prefix, run_key, step_summary_key
+from fruit_pipeline.claims import claim
 from fruit_pipeline.date_plan import plan_date
 from fruit_pipeline.lake_reader import MissingObjectError
-from fruit_pipeline.output_check import check_date
+from fruit_pipeline.output_check import check_run
 from fruit_pipeline.parquet_facts import Projections
 from fruit_pipeline.plots import explained_variance_png, two_components_png
 from fruit_pipeline.report import chosen_categories, publish_report
@@ -66,7 +67,7 @@ def page_of(sample: SampleLake, ingest_date: str = DAY) -> str:
 
 @pytest.fixture
 def published(sample_lake: SampleLake, after_listing: datetime) -> dict[str, Any]:
-    checks = check_date(sample_lake.lake, DAY, [], after_listing).as_dict()
+    checks = check_run(sample_lake.lake, RUN_ID, [DAY], [], after_listing).as_dict()
     return publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), checks, CLUSTER)
 
 
@@ -100,6 +101,15 @@ def test_every_name_is_on_the_page_as_it_was_delivered(sample_lake: SampleLake, 
     page = Page(page_of(sample_lake))
     for name in (*CATEGORIES, f"raw/ingest_date={DAY}/Kiwi/<b>broken</b>.jpg", "<i>cut</i> off", "truncated", "11.4", "71.5", VERSION):
         assert name in page.texts
+
+
+def test_a_run_is_done_with_its_dates_when_all_is_published_and_not_before(sample_lake: SampleLake) -> None:
+    claim(sample_lake.lake, RUN_ID, [DAY])
+    claim(sample_lake.lake, "other run", [DAY])
+    with pytest.raises(MissingObjectError):
+        publish_report(sample_lake.lake, "other run", planned(sample_lake), {}, CLUSTER)
+    publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
+    assert [stored.key for stored in sample_lake.lake.list_objects(claims_prefix())] == [claim_key("other run")]
 
 
 def test_a_step_without_its_summary_fails_the_report(sample_lake: SampleLake) -> None:

@@ -144,6 +144,12 @@ def test_names_categories_that_nobody_delivered_and_strays() -> None:
     assert any("5,000 objects" in line and line.endswith(" and more.") for line in summary_lines(plan))
 
 
+def test_a_category_that_was_delivered_and_is_known_is_not_missing() -> None:
+    assert run_plan([known()], [date_plan("2026-11-20")], categories=["Kiwi"]).missing_categories == []
+    late = date_plan("2026-11-20", images_by_category={"Fig": 3})
+    assert run_plan([known()], [late], categories=["Fig"]).missing_categories == ["Fig"]  # of the dates asked for
+
+
 def test_the_plan_fits_into_xcom() -> None:
     plan = run_plan([date_plan()])
     assert json.loads(json.dumps(plan.as_dict())) == plan.as_dict()

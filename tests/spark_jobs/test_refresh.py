@@ -198,6 +198,26 @@ def test_a_date_that_a_run_was_interrupted_at_is_projected_and_due_again(spark, 
     assert (second["projected_ingest_dates"], second["unsettled_ingest_dates"]) == ([day], [])
 
 
+@pytest.mark.parametrize("left", [0, 1])
+def test_what_vanished_leaves_the_projections_though_too_few_images_are_left_to_fit(spark, published: LakeFolder, left: int) -> None:
+    day = "2026-11-22"
+    deliver(published, day, 3, "Kiwi", "Lemon")
+    extract(spark, published, day)
+    first = refresh(spark, published, RefreshPolicy.AUTO)
+    keys = [f"{lake.raw_prefix(day)}{category}/{index}.jpg" for category in ("Kiwi", "Lemon") for index in range(3)]
+    for key in keys[left:]:
+        published.delete(key)
+    extract(spark, published, day)
+
+    second = refresh(spark, published, RefreshPolicy.AUTO)
+
+    assert (second["action"], second["pca_version"]) == ("kept", first["pca_version"])
+    assert "at least 2 images" in second["reason"]
+    files = list((published.folder / "projections").rglob("*.parquet"))
+    assert len(files) == left
+    assert all(pd.read_parquet(file)["image_key"].to_list() == keys[:1] for file in files)
+
+
 def test_one_image_is_too_few_and_is_said(spark, published: LakeFolder) -> None:
     deliver(published, "2026-11-22", 1, "Kiwi")
     extract(spark, published, "2026-11-22")
