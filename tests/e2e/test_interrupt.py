@@ -43,6 +43,7 @@ def test_ctrl_c_leaves_no_process_of_the_demo(tmp_path: Path) -> None:
     said, _ = demo.communicate(timeout=60)
 
     assert demo.returncode == 130, said
-    assert "Everything has stopped." in said
+    # The first where the stack was up; the second where it was just coming up, and ended itself.
+    assert "Everything has stopped." in said or "Nothing was up." in said
     assert marked_processes(STACK_MARK, str(tmp_path)) == []
     assert read_state(tmp_path) is None

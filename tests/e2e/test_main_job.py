@@ -181,7 +181,8 @@ def test_a_second_run_of_a_date_waits_until_the_first_is_over(product: Product, 
 
     assert [product.api.dag_run(run_id).state for run_id in (first, second)] == ["success", "success"]
     assert task_of(product, second, "plan_run").try_number > 1
-    assert json.loads((product.lake / lake.run_key(second)).read_text())["images_computed"] == 0
+    assert json.loads((product.lake / lake.run_key(second)).read_text())["plan"]["nothing_new"] == [BUSY_DAY]
+    assert task_of(product, second, "create_cluster").state == "skipped"
     features = pd.read_parquet(product.lake / lake.date_prefix(lake.FEATURES, BUSY_DAY))
     assert len(features) == features["image_key"].nunique() == len(DRAWN) * IMAGES_PER_CATEGORY
 
