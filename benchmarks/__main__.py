@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--size small|full] [--data folder]`: measures, prints the tables, and saves them in benchmarks/results/."""
+"""`python -m benchmarks [--size small|full] [--data folder] [--only part]`: measures, prints tables, saves them in results/."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,30 +16,67 @@ from rich.console import Console
 
 from benchmarks.bench_lake import bench_lake
 from benchmarks.features_run import SCALES, measure_features
+from benchmarks.history_run import HISTORY_SCALES, measure_history
+from benchmarks.history_table import history_grids, history_notes
 from benchmarks.images import drawn_images, given_images
 from benchmarks.machine import describe_machine, load, usable_cores
-from benchmarks.table import features_grids, markdown_page
+from benchmarks.table import features_grids, features_notes, markdown_page
 from fruit_cli.errors import CommandError
 from fruit_contract.lake import safe_run_id
 from local_cloud.java import JavaNotFoundError
 
 if TYPE_CHECKING:
-    from benchmarks.measurements import Agreement
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.table import Grid
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
 
+@dataclass(frozen=True)
+class Bench:
+    """How the benchmarks were asked for."""
+
+    size: str
+    data: Path | None
+    only: str | None
+    console: Console
+    started: float = field(default_factory=time.monotonic)
+
+    def say(self, text: str) -> None:
+        self.console.print(f"{time.monotonic() - self.started:5.0f} s  {text}", markup=False, soft_wrap=True)
+
+    @property
+    def command(self) -> str:
+        if self.only:
+            return f"python -m benchmarks --only {self.only} --size {self.size}"
+        return f"make bench SIZE={self.size}" + (f" DATA={self.data.name}" if self.data else "")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A part's result for people: what it was measured on, tables and notes."""
+
+    name: str
+    images: str
+    grids: Sequence[Grid]
+    notes: Sequence[str]
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--size", choices=sorted(SCALES), default="full", help="how many images (default: %(default)s)")
-    parser.add_argument("--data", type=Path, help="a folder with one folder a category, instead of drawn fruit")
+    parser.add_argument("--size", choices=sorted(SCALES), default="full", help="how much is measured (default: %(default)s)")
+    parser.add_argument("--data", type=Path, help="a folder with one folder a category, instead of drawn fruit (for the features)")
+    parser.add_argument("--only", choices=sorted(PARTS), help="one part alone (default: all)")
     arguments = parser.parse_args(argv)
+    data = arguments.data.expanduser().resolve() if arguments.data else None
     # A log file has room for the whole table.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    bench = Bench(arguments.size, data, arguments.only, Console(highlight=False, width=None if sys.stdout.isatty() else 160))
     # Asked to end, it ends what it has started, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _features(arguments.size, arguments.data.expanduser().resolve() if arguments.data else None, console)
+        for part in [arguments.only] if arguments.only else PARTS:
+            _measure(part, bench)
     except (CommandError, JavaNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -48,57 +86,53 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _features(size: str, data: Path | None, console: Console) -> None:
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"{time.monotonic() - started:5.0f} s  {text}", markup=False, soft_wrap=True)
-
+def _measure(part: str, bench: Bench) -> None:
+    """Measures one part in a temporary folder, prints it and saves it."""
     load_before = load()
-    scale, n_cores = SCALES[size], usable_cores()
     with tempfile.TemporaryDirectory(prefix="fruits-benchmark-", ignore_cleanup_errors=True) as temporary:
-        folder = Path(temporary) / "images"
-        folder.mkdir()
-        say(f"Preparing {scale.n_images:,} images")
-        images = given_images(scale.n_images, data, folder, say) if data else drawn_images(scale.n_images, folder, n_cores)
-        with bench_lake(Path(temporary) / "home", n_cores, say) as bench:
-            result = measure_features(bench, images, scale, n_cores, say)
-    grids = features_grids(result)
-    for grid in grids:
-        console.print(grid.to_rich())
-    sizes = f"{len(images):,} {'images of ' + data.name if data else 'drawn fruit, 100x100 JPEG'}"
-    command = f"make bench SIZE={size}" + (f" DATA={data.name}" if data else "")
+        outcome = PARTS[part](bench, Path(temporary))
     facts = {
-        "command": f"`{command}`",
+        "command": f"`{bench.command}`",
         "day": f"{datetime.now(UTC):%Y-%m-%d}",
-        "images": sizes,
+        "images": outcome.images,
         **describe_machine(),
         "load": f"{load_before:.1f} before, {load():.1f} after (the last minute's average)",
     }
-    name = safe_run_id("-".join(["features", size, *([data.name] if data else [])]))
-    notes = _notes(result.agreement)
-    for note in notes:
-        console.print(note, markup=False)
+    for grid in outcome.grids:
+        bench.console.print(grid.to_rich())
+    for note in outcome.notes:
+        bench.console.print(note, markup=False)
     RESULTS.mkdir(exist_ok=True)
-    page = markdown_page(f"Features, {size}", facts, grids, notes)
-    (RESULTS / f"{name}.md").write_text(page, encoding="utf-8")
-    say(f"Saved as benchmarks/results/{name}.md")
+    page = markdown_page(f"{part.capitalize()}, {bench.size}", facts, outcome.grids, outcome.notes)
+    (RESULTS / f"{outcome.name}.md").write_text(page, encoding="utf-8")
+    bench.say(f"Saved as benchmarks/results/{outcome.name}.md")
 
 
-def _notes(agreement: Agreement) -> list[str]:
-    same = (
-        f"Features of ours and of the notebook way, {agreement.n_images:,} images: mean cosine {agreement.mean_cosine:.6f}, "
-        f"largest difference {agreement.largest_difference:.1e}."
-    )
-    counted = (
-        "Ours counts from the listing to the committed ledger. Of the notebook way, TensorFlow's import and the building of its network "
-        "are not counted, nothing is computed twice, and it reads the files from the disk, not through the S3 server."
-    )
-    columns = (
-        "'of ceiling' compares a run with the ceiling right before and after it; "
-        "'worker MB' is the peak of the largest Spark Python worker."
-    )
-    return [same, counted, columns, "benchmarks/README.md says how it is measured."]
+def _features(bench: Bench, temporary: Path) -> Outcome:
+    scale, n_cores, data = SCALES[bench.size], usable_cores(), bench.data
+    folder = temporary / "images"
+    folder.mkdir()
+    bench.say(f"Preparing {scale.n_images:,} images")
+    images = given_images(scale.n_images, data, folder, bench.say) if data else drawn_images(scale.n_images, folder, n_cores)
+    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
+        result = measure_features(lake, images, scale, n_cores, bench.say)
+    kind = f"images of {data.name}" if data else "drawn fruit, 100x100 JPEG"
+    name = safe_run_id("-".join(["features", bench.size, *([data.name] if data else [])]))
+    return Outcome(name, f"{len(images):,} {kind}", features_grids(result), features_notes(result))
+
+
+def _history(bench: Bench, temporary: Path) -> Outcome:
+    scale, n_cores = HISTORY_SCALES[bench.size], usable_cores()
+    folder = temporary / "images"
+    folder.mkdir()
+    images = drawn_images(scale.n_images, folder, n_cores)
+    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
+        result = measure_history(lake, images, scale, bench.say)
+    described = f"{len(images):,} drawn fruit, 100x100 JPEG, on the new day; synthetic features on the days before it"
+    return Outcome(f"history-{bench.size}", described, history_grids(result), history_notes(result))
+
+
+PARTS: Final[dict[str, Callable[[Bench, Path], Outcome]]] = {"features": _features, "history": _history}
 
 
 if __name__ == "__main__":

@@ -67,9 +67,7 @@ class Lake:
         return f"{self.name}-run"
 
 
-def measure_history(
-    bench: BenchLake, images: Sequence[PlannedImage], scale: HistoryScale, n_cores: int, say: Callable[[str], None]
-) -> HistoryBenchmark:
+def measure_history(bench: BenchLake, images: Sequence[PlannedImage], scale: HistoryScale, say: Callable[[str], None]) -> HistoryBenchmark:
     """Times everything. Raises CommandError if a run breaks, skips an image or does other work than it should."""
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
 
@@ -84,7 +82,7 @@ def measure_history(
         process.send("start")
         for lake in every_lake:
             clone_lake(bench.folder, _folder(bench, lake.name))
-            write_history(_folder(bench, lake.name), lake.history, n_cores)
+            write_history(_folder(bench, lake.name), lake.history)
             say(f"a history of {len(lake.history.days):,} days and {lake.history.n_images:,} images is written")
         process.receive()
         runner = _Runner(bench, process, say)
@@ -95,9 +93,9 @@ def measure_history(
         for lake in lakes * _WARM_UP_ROUNDS:
             runner.run_day(lake, images)
         days = [runner.run_day(lake, images, number) for number in range(scale.rounds) for lake in _turned(lakes, number)]
-        # One untimed refit warms up; the longest history follows the two that show what an image costs.
+        # An untimed refit warms up. That of the longest history takes minutes and is run once.
         runner.refit(refit_lakes[0])
-        refits = [runner.refit(lake) for _ in range(scale.refit_rounds) for lake in (*refit_lakes, lakes[-1])]
+        refits = [runner.refit(lake) for lake in (*refit_lakes * scale.refit_rounds, lakes[-1])]
     return HistoryBenchmark(len(images), {len(lake.history.days): lake.history.n_images for lake in lakes}, days, refits)
 
 

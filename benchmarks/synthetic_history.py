@@ -11,7 +11,6 @@ import io
 import json
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, reduce
@@ -94,14 +93,11 @@ def read_embedder_id(bucket_folder: Path, release_id: str) -> str:
     return str(json.loads(manifest.read_text(encoding="utf-8"))["embedder_id"])
 
 
-def write_history(bucket_folder: Path, history: History, n_processes: int) -> None:
+def write_history(bucket_folder: Path, history: History) -> None:
     """Writes the dates' tables, states and content indexes, and a PCA version that has projected them all."""
     model = synthetic_model()
     version = version_name(model, _PCA_TIME)
-    with ProcessPoolExecutor(n_processes) as pool:
-        parts = [history.days[number::n_processes] for number in range(n_processes)]
-        written = list(pool.map(_write_days, *zip(*((bucket_folder, history, part, model, version) for part in parts), strict=True)))
-    projected = reduce(lambda left, right: left | right, written)
+    projected = {day: _write_day(bucket_folder, partitions_of(history, day), model, version) for day in history.days}
     _write_version(bucket_folder, model, _provenance(history, model, version), projected)
 
 
@@ -186,7 +182,8 @@ def partitions_of(history: History, ingest_date: str) -> list[Partition]:
 def synthetic_vectors(n: int, seed: int) -> NDArray[np.float32]:
     """float32[n, 1280]."""
     drawn = np.random.default_rng(seed).standard_normal((n, N_FEATURES), dtype=np.float32)
-    vectors: NDArray[np.float32] = drawn @ _loadings() + np.float32(0.5)
+    vectors: NDArray[np.float32] = drawn @ _loadings()
+    vectors += np.float32(0.5)
     return vectors
 
 
@@ -206,27 +203,25 @@ def _loadings() -> NDArray[np.float32]:
     """float32[1280, 1280]: scales independent numbers by the spectrum, then turns them by a random rotation."""
     rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((N_FEATURES, N_FEATURES)))
     scales = np.arange(1, N_FEATURES + 1) ** (-_DECAY / 2)
-    return (scales[:, None] * rotation).astype(np.float32)
+    loadings: NDArray[np.float32] = (scales[:, None] * rotation).astype(np.float32)
+    return loadings
 
 
-def _write_days(bucket_folder: Path, history: History, days: Sequence[str], model: PcaModel, version: str) -> dict[str, str]:
-    """Writes some dates; returns the states of their moments."""
-    states: dict[str, str] = {}
-    for day in days:
-        partitions = partitions_of(history, day)
-        for partition in partitions:
-            category = partition.category
-            _write_parquet(bucket_folder / lake.partition_prefix(lake.FEATURES, day, category), features_table(partition))
-            place = bucket_folder / lake.projections_partition_prefix(version, day, category)
-            _write_parquet(place, projections_table(partition, model))
-        moments = moments_table(partitions)
-        states[day] = fingerprint(moments[tables.N_SAMPLES][0].as_py(), moments[tables.CONTENT_DIGEST][0].as_py())
-        _write_parquet(bucket_folder / lake.date_prefix(lake.MOMENTS, day), moments)
-        _write_bytes(bucket_folder / lake.moments_state_key(day, history.embedder_id, states[day]), b"")
-        contents = (content for partition in partitions for content in partition.contents)
-        _write_bytes(bucket_folder / lake.content_index_key(history.embedder_id, day), to_bytes(hash_contents(contents)))
-        _write_parquet(bucket_folder / lake.date_prefix(lake.LEDGER, day), ledger_table(partitions))
-    return states
+def _write_day(bucket_folder: Path, partitions: Sequence[Partition], model: PcaModel, version: str) -> str:
+    """Writes what the steps leave of one date; returns the state of its moments."""
+    day, embedder_id = partitions[0].ingest_date, partitions[0].embedder_id
+    for partition in partitions:
+        _write_parquet(bucket_folder / lake.partition_prefix(lake.FEATURES, day, partition.category), features_table(partition))
+        place = bucket_folder / lake.projections_partition_prefix(version, day, partition.category)
+        _write_parquet(place, projections_table(partition, model))
+    moments = moments_table(partitions)
+    state = fingerprint(moments[tables.N_SAMPLES][0].as_py(), moments[tables.CONTENT_DIGEST][0].as_py())
+    _write_parquet(bucket_folder / lake.date_prefix(lake.MOMENTS, day), moments)
+    _write_bytes(bucket_folder / lake.moments_state_key(day, embedder_id, state), b"")
+    contents = (content for partition in partitions for content in partition.contents)
+    _write_bytes(bucket_folder / lake.content_index_key(embedder_id, day), to_bytes(hash_contents(contents)))
+    _write_parquet(bucket_folder / lake.date_prefix(lake.LEDGER, day), ledger_table(partitions))
+    return state
 
 
 def _provenance(history: History, model: PcaModel, version: str) -> Provenance:
