@@ -77,13 +77,13 @@ class _Place:
 
 def _dates_by_hash(bucket: str, embedder_id: str, wanted: NDArray[np.uint64]) -> dict[int, str]:
     """The latest date that has each hash; most have none."""
-    keys = sorted(entry.key for entry in object_store.list_objects(bucket, lake.content_index_prefix(embedder_id)))
+    keys = object_store.list_plain_keys(bucket, lake.content_index_prefix(embedder_id)) if len(wanted) else []
 
     def look(key: str) -> tuple[str, NDArray[np.uint64]]:
-        return key, common_hashes(object_store.read_object_if_there(bucket, key) or b"", wanted)
+        return key, common_hashes(object_store.read_plain_object(bucket, key) or b"", wanted)
 
     dates: dict[int, str] = {}
-    if len(wanted) and keys:
+    if keys:
         with ThreadPoolExecutor(_INDEXES_AT_ONCE) as pool:
             for key, hashes in pool.map(look, keys):
                 ingest_date = key.rpartition("/")[2].partition(".")[0]

@@ -80,7 +80,7 @@ def merge_all(parts: Iterable[Moments], n_features: int) -> Moments:
 
 def pack_upper_triangle(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """A symmetric float64[d, d] as its upper triangle, row by row: float64[d (d + 1) / 2]."""
-    return matrix[_upper_triangle(len(matrix))]
+    return matrix[_upper_triangle(len(matrix))]  # a mask reads row by row
 
 
 def unpack_upper_triangle(packed: NDArray[np.float64], n_features: int) -> NDArray[np.float64]:
@@ -90,11 +90,13 @@ def unpack_upper_triangle(packed: NDArray[np.float64], n_features: int) -> NDArr
         raise ValueError(
             f"A scatter of {n_features} features has {expected} numbers, this one has {len(packed)}: its moments file is damaged."
         )
-    matrix = np.zeros((n_features, n_features))
-    matrix[_upper_triangle(n_features)] = packed
-    return matrix + np.triu(matrix, 1).T
+    matrix = np.empty((n_features, n_features))
+    mask = _upper_triangle(n_features)
+    matrix[mask] = packed
+    matrix.T[mask] = packed
+    return matrix
 
 
 @lru_cache(maxsize=4)
-def _upper_triangle(n_features: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    return np.triu_indices(n_features)
+def _upper_triangle(n_features: int) -> NDArray[np.bool_]:
+    return np.triu(np.ones((n_features, n_features), dtype=bool))

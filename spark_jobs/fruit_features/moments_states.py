@@ -9,7 +9,7 @@ from fruit_features import object_store
 from fruit_features.lake_tables import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pyspark.sql import SparkSession
 
@@ -34,8 +34,21 @@ def write_moments_states(spark: SparkSession, bucket: str, ingest_dates: Sequenc
 def read_moments_states(bucket: str, embedder_id: str) -> dict[str, str]:
     """The fingerprint of every date's moments of one embedder. A date with two was being written when it was listed: both, joined."""
     states: dict[str, str] = {}
-    for entry in object_store.list_objects(bucket, lake.moments_state_prefix()):
-        parts = lake.parse_moments_state_key(entry.key)
-        if parts is not None and parts[1] == embedder_id:
-            states[parts[0]] = f"{states[parts[0]]}+{parts[2]}" if parts[0] in states else parts[2]
+    for key in object_store.list_plain_keys(bucket, lake.moments_state_prefix()):
+        _add_state(states, key, embedder_id)
     return states
+
+
+def read_states_of(bucket: str, embedder_id: str, ingest_dates: Iterable[str]) -> dict[str, str]:
+    """The same for a few dates, whatever the length of history."""
+    states: dict[str, str] = {}
+    for day in ingest_dates:
+        for entry in object_store.list_objects(bucket, lake.moments_state_prefix(day)):
+            _add_state(states, entry.key, embedder_id)
+    return states
+
+
+def _add_state(states: dict[str, str], key: str, embedder_id: str) -> None:
+    parts = lake.parse_moments_state_key(key)
+    if parts is not None and parts[1] == embedder_id:
+        states[parts[0]] = f"{states[parts[0]]}+{parts[2]}" if parts[0] in states else parts[2]

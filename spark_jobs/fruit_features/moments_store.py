@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _INDEX: Final = "index.json"
 _COLUMNS: Final = (tables.EMBEDDER_ID, tables.N_SAMPLES, tables.CONTENT_DIGEST, tables.MEAN, tables.SCATTER)
 _READS_AT_ONCE: Final = 8
+_WRITES_AT_ONCE: Final = 2
 
 
 class LakeMoments:
@@ -34,6 +35,8 @@ class LakeMoments:
         self._bucket = bucket
         self._embedder_id = embedder_id
         self._prefix = lake.compacted_moments_prefix(embedder_id)
+        self._writers = ThreadPoolExecutor(_WRITES_AT_ONCE)
+        self._writes: list[Future[None]] = []
         self.index: dict[str, str] = object_store.read_json_if_there(bucket, f"{self._prefix}{_INDEX}") or {}
 
     def read(self, sources: Sequence[Source]) -> dict[Source, Read]:
@@ -42,7 +45,10 @@ class LakeMoments:
             return {source: _together(rows) for source, rows in found if rows}
 
     def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
-        """The file first: `save_index` makes it count."""
+        """Written while the merging goes on; `save_index` waits for it and makes it count."""
+        self._writes.append(self._writers.submit(self._write, block, fingerprint, moments))
+
+    def _write(self, block: Block, fingerprint: str, moments: Moments) -> None:
         columns = {
             tables.EMBEDDER_ID: pa.array([self._embedder_id]),
             tables.N_SAMPLES: pa.array([moments.n_samples], pa.int64()),
@@ -57,6 +63,9 @@ class LakeMoments:
 
     def save_index(self, kept: Mapping[str, str]) -> None:
         """Makes `kept` the blocks that count, and removes the files of those that no longer do."""
+        for write in self._writes:
+            write.result()
+        self._writes.clear()
         before, self.index = self.index, dict(kept)
         if before == self.index:
             return
@@ -107,7 +116,7 @@ def _read_file(bucket: str, key: str) -> bytes | None:
     """None if it is gone. A store in front of a folder (the local cloud's) may take a second to see a new file."""
     for wait_seconds in (0.0, 0.6, 0.6):
         time.sleep(wait_seconds)
-        content = object_store.read_object_if_there(bucket, key)
+        content = object_store.read_plain_object(bucket, key)
         if content is not None:
             return content
     return None

@@ -66,6 +66,25 @@ def list_objects(bucket: str, prefix: str) -> Iterator[ListedObject]:
             yield ListedObject(entry["Key"], entry["ETag"].strip('"'), entry["Size"])
 
 
+def list_plain_keys(bucket: str, prefix: str) -> list[str]:
+    """The keys below `prefix` (a folder's, with its slash), sorted. Much faster than `list_objects`; for keys we made ourselves."""
+    return sorted(entry["path"] for page in image_store(bucket).list(prefix) for entry in page)
+
+
+def list_plain_folders(bucket: str, prefix: str) -> list[str]:
+    """The names of the folders directly below `prefix`, sorted; as fast."""
+    found = image_store(bucket).list_with_delimiter(prefix)["common_prefixes"]
+    return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
+
+
+def read_plain_object(bucket: str, key: str) -> bytes | None:
+    """An object of a key we made ourselves, or None if it is not there; as fast."""
+    try:
+        return bytes(image_store(bucket).get(key).bytes())
+    except FileNotFoundError:
+        return None
+
+
 def read_object(bucket: str, key: str) -> bytes:
     """Raises ObjectNotFoundError if there is no such object."""
     client = s3_client()

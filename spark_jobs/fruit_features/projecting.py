@@ -19,7 +19,7 @@ from fruit_contract import lake, tables
 from fruit_features import hadoop_files, object_store
 from fruit_features.arrow_vectors import to_list_array, to_matrix
 from fruit_features.lake_tables import read_table, replace_partitions, schema_of
-from fruit_features.moments_states import read_moments_states
+from fruit_features.moments_states import read_states_of
 from fruit_features.pca import project
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def project_dates(
     record_key = lake.projected_record_key(version.version)
     record: dict[str, str] = object_store.read_json_if_there(bucket, record_key) or {}
     stale = sorted(day for day, state in states.items() if record.get(day) != state)
-    vanished = _projected_folders(spark, bucket, version.version) - states.keys()
+    vanished = _projected_dates(bucket, version.version) - states.keys()
     for day in sorted(vanished):
         hadoop_files.remove(spark, _date_uri(bucket, version.version, day))
     if vanished or record.keys() - states.keys():
@@ -88,7 +88,7 @@ def _project_chunk(
     """Projects `days`; returns the states of those that nobody wrote meanwhile."""
     for attempt in range(1, _TRIES + 1):
         _wait_for_writers(bucket, days, grace_seconds)
-        before = read_moments_states(bucket, version.embedder_id)
+        before = read_states_of(bucket, version.embedder_id, days)
         written_before = _being_written(bucket).keys()
         try:
             features = read_table(spark, bucket, lake.FEATURES, days).where(F.col(tables.EMBEDDER_ID) == version.embedder_id)
@@ -100,7 +100,7 @@ def _project_chunk(
             if attempt == _TRIES or not _files_went_away(error):
                 raise
             print(f"A run replaced features while they were projected: trying again ({attempt} of {_TRIES}).", flush=True)
-    after = read_moments_states(bucket, version.embedder_id)
+    after = read_states_of(bucket, version.embedder_id, days)
     written = written_before | _being_written(bucket).keys()
     return {day: after[day] for day in days if day in after and before.get(day) == after[day] and day not in written}
 
@@ -135,8 +135,8 @@ def _files_went_away(error: Exception) -> bool:
     return any(word in text for word in ("FileNotFoundException", "does not exist", "PATH_NOT_FOUND", "NoSuchFile"))
 
 
-def _projected_folders(spark: SparkSession, bucket: str, version: str) -> set[str]:
-    folders = hadoop_files.list_folders(spark, lake.uri(bucket, lake.projections_prefix(version)))
+def _projected_dates(bucket: str, version: str) -> set[str]:
+    folders = object_store.list_plain_folders(bucket, lake.projections_prefix(version))
     return {name.partition("=")[2] for name in folders if name.startswith(f"{tables.INGEST_DATE}=")}
 
 
