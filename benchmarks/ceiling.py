@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fruit_features.engines import load_engine
-from fruit_features.featurise import INFERENCE_BATCH
 from fruit_features.preprocessing import decode_image, network_input
 
 if TYPE_CHECKING:
@@ -23,11 +22,12 @@ _prepared: dict[str, tuple[Engine, list[NDArray[np.float32]]]] = {}
 
 
 def prepare(engine: str, model: str, images: Sequence[str]) -> dict[str, Any]:
-    """Loads the engine from the file `model` and decodes `images` to whole inference batches, float32[32, 224, 224, 3] each."""
-    pixels = np.stack([decode_image(Path(path).read_bytes()).pixels for path in images])
-    whole = np.resize(pixels, (-(-len(pixels) // INFERENCE_BATCH) * INFERENCE_BATCH, *pixels.shape[1:]))
-    batches = [network_input(whole[start : start + INFERENCE_BATCH]) for start in range(0, len(whole), INFERENCE_BATCH)]
+    """Loads the engine from the file `model` and decodes `images` to whole inference batches, float32[n, 224, 224, 3] each."""
     loaded = load_engine(engine, Path(model).read_bytes())
+    n_at_once = loaded.inference_batch
+    pixels = np.stack([decode_image(Path(path).read_bytes()).pixels for path in images])
+    whole = np.resize(pixels, (-(-len(pixels) // n_at_once) * n_at_once, *pixels.shape[1:]))
+    batches = [network_input(whole[start : start + n_at_once]) for start in range(0, len(whole), n_at_once)]
     loaded.embed(batches[0])
     _prepared["all"] = (loaded, batches)
     return {}
@@ -41,7 +41,7 @@ def measure(window_seconds: float) -> dict[str, Any]:
     while (elapsed := time.monotonic() - started) < window_seconds:
         engine.embed(batches[n_batches % len(batches)])
         n_batches += 1
-    n_images = n_batches * INFERENCE_BATCH
+    n_images = n_batches * engine.inference_batch
     return {"images_per_second": n_images / elapsed, "cpu_seconds_per_image": (time.process_time() - cpu_before) / n_images}
 
 

@@ -165,5 +165,5 @@ def _measure_notebook(runner: _Runner, n_images: int, n_cores: int) -> None:
     with runner.process("notebook_way") as notebook:
         notebook.ask("start", tensors=str(tensors))
         # Not timed: TensorFlow's import, the building and tracing of the network in every worker, and Java's warm-up.
-        notebook.ask("run", bucket=runner.bench.bucket, ingest_date=_NOTEBOOK_WARM_UP_DATE, n_partitions=n_cores)
-        runner.run(NOTEBOOK, n_images, notebook, ingest_date=_NOTEBOOK_DATE, n_partitions=n_partitions)
+        notebook.ask("run", bucket=runner.bench.bucket, ingest_date=_NOTEBOOK_WARM_UP_DATE, n_partitions=n_cores, keep_network=True)
+        runner.run(NOTEBOOK, n_images, notebook, ingest_date=_NOTEBOOK_DATE, n_partitions=n_partitions, keep_network=False)

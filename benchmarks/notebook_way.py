@@ -52,10 +52,10 @@ def start(tensors: str) -> dict[str, Any]:
     return {"seconds": seconds_since_process_start()}
 
 
-def run(bucket: str, ingest_date: str, n_partitions: int) -> dict[str, Any]:
-    """Reads, featurises and writes the date's images."""
+def run(bucket: str, ingest_date: str, n_partitions: int, *, keep_network: bool) -> dict[str, Any]:
+    """Reads, featurises and writes the date's images. The notebook itself does not `keep_network` from task to task."""
     spark = SparkSession.builder.getOrCreate()
-    featurise = pandas_udf(_featuriser(_kept["weights"]), "array<float>", PandasUDFType.SCALAR_ITER)
+    featurise = pandas_udf(_featuriser(_kept["weights"], keep_network=keep_network), "array<float>", PandasUDFType.SCALAR_ITER)
     started = time.monotonic()
     images = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(lake.uri(bucket, lake.raw_prefix(ingest_date)))
     label = F.element_at(F.split("path", "/"), -2).alias("label")
@@ -66,9 +66,9 @@ def run(bucket: str, ingest_date: str, n_partitions: int) -> dict[str, Any]:
     return {"seconds": seconds, "n_images": spark.read.parquet(output).count(), "worker_megabytes": peak_spark_worker_megabytes()}
 
 
-def _featuriser(weights: Broadcast[Weights]) -> Callable[[Iterable[Any]], Iterator[pd.Series[Any]]]:
+def _featuriser(weights: Broadcast[Weights], *, keep_network: bool) -> Callable[[Iterable[Any]], Iterator[pd.Series[Any]]]:
     def featurise(contents: Iterable[Any]) -> Iterator[pd.Series[Any]]:
-        network = _network(weights)
+        network = _kept_network(weights) if keep_network else _network(weights)
         for series in contents:
             images = np.stack(series.map(_preprocess).tolist())
             yield pd.Series(list(network.predict(images, batch_size=PREDICT_BATCH, verbose=0)))
@@ -77,12 +77,16 @@ def _featuriser(weights: Broadcast[Weights]) -> Callable[[Iterable[Any]], Iterat
 
 
 def _network(weights: Broadcast[Weights]) -> Any:
-    if "network" not in _kept:
-        from keras.applications import MobileNetV2
+    from keras.applications import MobileNetV2
 
-        network = MobileNetV2(include_top=False, weights=None, pooling="avg", input_shape=(NETWORK_SIDE, NETWORK_SIDE, 3))
-        network.set_weights(weights.value)
-        _kept["network"] = network
+    network = MobileNetV2(include_top=False, weights=None, pooling="avg", input_shape=(NETWORK_SIDE, NETWORK_SIDE, 3))
+    network.set_weights(weights.value)
+    return network
+
+
+def _kept_network(weights: Broadcast[Weights]) -> Any:
+    if "network" not in _kept:
+        _kept["network"] = _network(weights)
     return _kept["network"]
 
 

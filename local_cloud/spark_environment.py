@@ -113,7 +113,8 @@ def spark_defaults(node: Node, *, buckets: Iterable[str], temporary: Path, confi
         "spark.driver.memory": node.driver_memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": f'"-Djava.io.tmpdir={temporary}" -XX:-UsePerfData',
+        # A step lives for seconds here: Java's optimising compiler would take more time from the two cores than it gives back.
+        "spark.driver.extraJavaOptions": f'"-Djava.io.tmpdir={temporary}" -XX:-UsePerfData -XX:TieredStopAtLevel=1',
         "spark.local.dir": str(temporary),
         "spark.sql.warehouse.dir": (temporary / "warehouse").as_uri(),
         "spark.ui.enabled": "false",

@@ -26,7 +26,7 @@ def plan_date(
     spark: SparkSession, bucket: str, ingest_date: str, embedder_id: str, scope: Sequence[str], *, retry_rejected: bool
 ) -> Increment:
     """The date's increment. Where a run was interrupted, a ledger line counts only if its row is still there."""
-    listed = object_store.list_objects(bucket, lake.raw_prefix(ingest_date))
+    listed = object_store.list_folder(bucket, lake.raw_prefix(ingest_date))
     ledger = [LedgerLine(*row) for row in read_table(spark, bucket, lake.LEDGER, [ingest_date]).select(*_LINE_COLUMNS).collect()]
     marker = object_store.read_json_if_there(bucket, lake.in_progress_key(ingest_date))
     interrupted = None

@@ -19,7 +19,7 @@ from fruit_features.date_tables import DateTables, Outcome
 from fruit_features.embedder_artefact import EmbedderArtefact, find_embedder, load_embedder
 from fruit_features.featurise import NOTHING_KNOWN, RESULT_SCHEMA, featurise
 from fruit_features.image_fetch import fetch_images
-from fruit_features.lake_tables import read_table, schema_of
+from fruit_features.lake_tables import no_rows, read_table, schema_of
 from fruit_features.spark_session import task_slots
 from fruit_features.stopwatch import Stopwatch
 from fruit_features.task_planning import plan_tasks
@@ -115,7 +115,7 @@ def compute_images(
     result_schema = schema_of(RESULT_SCHEMA.names)
     tasks = plan_tasks([image.size_bytes for image in images], task_slots(spark))
     if not tasks:
-        return spark.createDataFrame([], result_schema)
+        return no_rows(spark, result_schema)
     entries = [(image.key, image.etag, image.size_bytes, known_sha256.get(image.key)) for image in images]
     rows = [([entries[index] for index in task],) for task in tasks]
 

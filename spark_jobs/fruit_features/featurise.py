@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from fruit_features.engines import Engine
     from fruit_features.image_fetch import FetchedImage
 
-INFERENCE_BATCH: Final = 32
 # Rows of one Arrow batch: bounds what a worker holds, 512 x 5 KB of features.
 ROWS_PER_RECORD_BATCH: Final = 512
 
@@ -82,7 +81,7 @@ def featurise(
     """
     rows = _Rows()
     waiting: list[dict[str, object]] = []
-    pixels = np.empty((INFERENCE_BATCH, IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
+    pixels = np.empty((engine.inference_batch, IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
 
     def embed_waiting() -> None:
         vectors = engine.embed(network_input(pixels[: len(waiting)]))
@@ -97,7 +96,7 @@ def featurise(
         else:
             pixels[len(waiting)] = decoded
             waiting.append(row)
-        if len(waiting) == INFERENCE_BATCH:
+        if len(waiting) == engine.inference_batch:
             embed_waiting()
         if len(rows) >= ROWS_PER_RECORD_BATCH:
             yield rows.to_record_batch()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import queue
-import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,10 +13,11 @@ from fruit_features import object_store
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CONCURRENT_GETS: Final = 32
-# Of images in flight or waiting for the decoder, in one worker.
-AHEAD_BYTES: Final = 64 * 1024 * 1024
-AHEAD_IMAGES: Final = 256
+CONCURRENT_GETS: Final = 16
+# Images are fetched in bursts: one burst is fetched while the one before it is decoded. A get after each decoded image would wake this
+# process, the network and the engine's neighbours all the time, and costs three times the CPU.
+BURST_IMAGES: Final = 128
+BURST_BYTES: Final = 32 * 1024 * 1024
 # No photo is this large; a video or an archive under an image's name must not fill a worker's memory.
 MAX_FILE_BYTES: Final = 128 * 1024 * 1024
 
@@ -33,78 +33,52 @@ class FetchedImage:
     missing: RejectReason | None = None
 
 
-# The bytes reserved for an image travel with it, so that what is released is what was taken.
-_Results = queue.Queue[tuple[FetchedImage, int] | BaseException | None]
-
-
 def fetch_images(bucket: str, images: Sequence[tuple[str, str, int]]) -> Iterator[FetchedImage]:
-    """Yields every image of `images` (key, listed ETag, size in bytes), in the order in which they arrive.
+    """Yields every image of `images` (key, listed ETag, size in bytes), in their order.
 
     Raises what the store raises when it gives up (no permission, no network): that is a failed task, never a reject.
     """
-    results: _Results = queue.Queue()
-    budget = _Budget()
-
-    def fetch_all() -> None:
-        try:
-            asyncio.run(_fetch_into(results, budget, bucket, images))
-            results.put(None)
-        except BaseExceptionGroup as errors:
-            # Gets that fail together fail alike: the first one's words are what a person needs to read.
-            results.put(errors.exceptions[0])
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
-            results.put(error)
-
-    thread = threading.Thread(target=fetch_all, name="fetch-images", daemon=True)
-    thread.start()
+    threads = ThreadPoolExecutor(CONCURRENT_GETS, thread_name_prefix="fetch-images")
+    upcoming: deque[Future[FetchedImage]] = deque()
     try:
-        while (item := results.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            image, reserved_bytes = item
-            yield image
-            budget.give_back(reserved_bytes)
+        for burst in _bursts(images):
+            arriving = upcoming
+            upcoming = deque(threads.submit(_get, bucket, *image) for image in burst)
+            yield from _taken(arriving)
+        yield from _taken(upcoming)
     finally:
-        budget.close()
-        thread.join()
+        threads.shutdown(cancel_futures=True)
 
 
-async def _fetch_into(results: _Results, budget: _Budget, bucket: str, images: Sequence[tuple[str, str, int]]) -> None:
-    gets = asyncio.Semaphore(CONCURRENT_GETS)
-
-    async def fetch_one(image_key: str, etag: str, size_bytes: int) -> None:
-        try:
-            results.put((await _get(bucket, image_key, etag, size_bytes), size_bytes))
-        except BaseException:
-            # Bytes of images that will never arrive are not given back: whoever waits for room must stop waiting.
-            budget.close()
-            raise
-        finally:
-            gets.release()
-
-    async with asyncio.TaskGroup() as group:
-        for image_key, etag, size_bytes in images:
-            if size_bytes > MAX_FILE_BYTES:
-                # It holds no content, so it reserves no bytes.
-                await asyncio.to_thread(budget.take, 0)
-                results.put((FetchedImage(image_key, etag, size_bytes, missing=RejectReason.TOO_LARGE), 0))
-                continue
-            await gets.acquire()
-            if not budget.take_now(size_bytes) and not await asyncio.to_thread(budget.take, size_bytes):
-                return
-            group.create_task(fetch_one(image_key, etag, size_bytes))
+def _taken(arriving: deque[Future[FetchedImage]]) -> Iterator[FetchedImage]:
+    """Lets go of each image when it is taken."""
+    while arriving:
+        yield arriving.popleft().result()
 
 
-async def _get(bucket: str, image_key: str, listed_etag: str, listed_bytes: int) -> FetchedImage:
-    store = object_store.image_store(bucket)
+def _bursts(images: Sequence[tuple[str, str, int]]) -> Iterator[Sequence[tuple[str, str, int]]]:
+    """Cuts `images` where a burst is full; one image always fits, however large."""
+    start, burst_bytes = 0, 0
+    for index, (_, _, size_bytes) in enumerate(images):
+        if index > start and (index - start >= BURST_IMAGES or burst_bytes + size_bytes > BURST_BYTES):
+            yield images[start:index]
+            start, burst_bytes = index, 0
+        burst_bytes += size_bytes
+    if images:
+        yield images[start:]
+
+
+def _get(bucket: str, image_key: str, listed_etag: str, listed_bytes: int) -> FetchedImage:
+    if listed_bytes > MAX_FILE_BYTES:
+        return FetchedImage(image_key, listed_etag, listed_bytes, missing=RejectReason.TOO_LARGE)
     try:
-        result = await store.get_async(image_key)
-        content = bytes(await result.bytes_async())
+        result = object_store.image_store(bucket).get(image_key)
+        content = bytes(result.bytes())
     except FileNotFoundError:
         return FetchedImage(image_key, listed_etag, listed_bytes, missing=RejectReason.VANISHED)
     except ValueError:
         # S3 holds keys that the fast store cannot name (control characters, empty path segments).
-        return await asyncio.to_thread(_get_with_boto3, bucket, image_key, listed_etag, listed_bytes)
+        return _get_with_boto3(bucket, image_key, listed_etag, listed_bytes)
     return FetchedImage(image_key, (result.meta["e_tag"] or listed_etag).strip('"'), len(content), content)
 
 
@@ -114,42 +88,3 @@ def _get_with_boto3(bucket: str, image_key: str, listed_etag: str, listed_bytes:
     except object_store.ObjectNotFoundError:
         return FetchedImage(image_key, listed_etag, listed_bytes, missing=RejectReason.VANISHED)
     return FetchedImage(image_key, listed_etag, len(content), content)
-
-
-class _Budget:
-    """Images and bytes between the fetcher and the decoder. One image always fits, however large."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._held_bytes = 0
-        self._held_images = 0
-        self._closed = False
-
-    def take_now(self, size_bytes: int) -> bool:
-        """Reserves without waiting; False if there is no room (or nobody waits for images any more)."""
-        with self._changed:
-            return not self._closed and self._reserve(size_bytes)
-
-    def take(self, size_bytes: int) -> bool:
-        """Waits for room and reserves it; False when nobody waits for images any more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._reserve(size_bytes))
-            return not self._closed
-
-    def give_back(self, size_bytes: int) -> None:
-        with self._changed:
-            self._held_images -= 1
-            self._held_bytes -= size_bytes
-            self._changed.notify()
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-    def _reserve(self, size_bytes: int) -> bool:
-        if self._held_images and (self._held_images >= AHEAD_IMAGES or self._held_bytes + size_bytes > AHEAD_BYTES):
-            return False
-        self._held_images += 1
-        self._held_bytes += size_bytes
-        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 from pyspark.sql.types import ArrayType, BooleanType, DoubleType, FloatType, IntegerType, LongType, StringType, StructField, StructType
 
 from fruit_contract import lake, tables
@@ -49,6 +50,12 @@ def schema_of(columns: Iterable[str]) -> StructType:
     return StructType([StructField(name, _TYPES[name]) for name in columns])
 
 
+def no_rows(spark: SparkSession, schema: StructType) -> DataFrame:
+    """An empty table that Spark plans away. (`createDataFrame([])` would start Python workers to find out that it is empty.)"""
+    columns = [F.lit(None).cast(field.dataType).alias(field.name) for field in schema]
+    return spark.range(0).where(F.lit(False)).select(*columns)
+
+
 def ingest_dates(spark: SparkSession, bucket: str, table: str) -> list[str]:
     """The dates a table has, sorted; for tables whose first partition column is the date."""
     folders = hadoop_files.list_folders(spark, lake.uri(bucket, f"{table}/"))
@@ -62,7 +69,7 @@ def read_table(spark: SparkSession, bucket: str, table: str, dates: Sequence[str
     paths = [lake.uri(bucket, lake.date_prefix(table, day)) for day in dates]
     present = [path for path in paths if hadoop_files.exists(spark, path)]
     if not present:
-        return spark.createDataFrame([], schema)
+        return no_rows(spark, schema)
     return spark.read.schema(schema).option("basePath", lake.uri(bucket, f"{table}/")).parquet(*present)
 
 

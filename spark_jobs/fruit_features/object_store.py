@@ -9,12 +9,14 @@ import json
 import os
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from obstore.store import S3Store
+
+_LISTED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,23 @@ def list_objects(bucket: str, prefix: str) -> Iterator[ListedObject]:
     for page in s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for entry in page.get("Contents", ()):
             yield ListedObject(entry["Key"], entry["ETag"].strip('"'), entry["Size"])
+
+
+def list_folder(bucket: str, prefix: str) -> list[ListedObject]:
+    """What `list_objects` gives below `prefix` (a folder's, with its slash), sorted by key, several times faster.
+
+    One thing differs: an object that holds bytes although its key ends in a slash loses that slash.
+    """
+    try:
+        pages = image_store(bucket).list(prefix, chunk_size=_LISTED_AT_ONCE)
+        found = [ListedObject(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for page in pages for entry in page]
+    except ValueError:
+        # S3 holds keys that the fast store cannot name (control characters, empty path segments).
+        return list(list_objects(bucket, prefix))
+    # It takes the slash from a folder's placeholder, too, so that what is empty may be one.
+    if any(not entry.size_bytes and not entry.key.rpartition("/")[2].startswith(("_", ".")) for entry in found):
+        return list(list_objects(bucket, prefix))
+    return sorted(found, key=lambda entry: entry.key)
 
 
 def list_plain_keys(bucket: str, prefix: str) -> list[str]:

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A small image costs the network (about 10 ms of a core); a large one also its decoding (about 10 ms a megabyte of JPEG at reduced scale).
-_FIXED_COST_BYTES: Final = 1_000_000
-# A task should be long enough to forget its start (tens of ms), and short enough for an even end.
+# A small image costs the network (about 5 ms of a core); a large one also its decoding (about 10 ms a megabyte of JPEG at reduced scale).
+_FIXED_COST_BYTES: Final = 500_000
+# Bounds what a task holds and what its loss costs.
 _MOST_IMAGES_A_TASK: Final = 512
-_TASKS_A_SLOT: Final = 4
-_FEWEST_IMAGES_A_TASK: Final = 32
+# A task should be long enough to forget its start (tens of ms).
+_LEAST_COST_A_TASK: Final = 32 * _FIXED_COST_BYTES
 
 
 def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[list[int]]:
-    """Indices into `sizes_bytes`, dealt into tasks of like cost, every index once; the costliest task first.
+    """Indices into `sizes_bytes`, dealt into tasks, every index once; the costliest task first.
 
-    `n_slots` is how many tasks run at once. O(n).
+    `n_slots` is how many tasks run at once. Each task is half a slot's share of what remains (guided self-scheduling, Polychronopoulos and
+    Kuck, 1987): large ones first, small ones to fill the end, when slots would wait for each other. O(n).
     """
     if not sizes_bytes:
         return []
     costs = [_FIXED_COST_BYTES + size for size in sizes_bytes]
-    by_images = math.ceil(len(costs) / _FEWEST_IMAGES_A_TASK)
-    at_least = math.ceil(len(costs) / _MOST_IMAGES_A_TASK)
-    n_tasks = max(at_least, min(by_images, n_slots * _TASKS_A_SLOT), 1)
-    share = sum(costs) / n_tasks
+    remaining = sum(costs)
+
+    def share() -> float:
+        return max(remaining / (2 * n_slots), _LEAST_COST_A_TASK)
+
     tasks: list[list[int]] = [[]]
-    filled = 0.0
+    task_cost, most = 0, share()
     for index, cost in enumerate(costs):
-        # A task ends where its share of the running total ends, so rounding never piles up in the last one.
-        if tasks[-1] and (filled + cost / 2 > share * len(tasks) or len(tasks[-1]) >= _MOST_IMAGES_A_TASK):
+        if tasks[-1] and (task_cost + cost / 2 > most or len(tasks[-1]) >= _MOST_IMAGES_A_TASK):
+            remaining -= task_cost
             tasks.append([])
+            task_cost, most = 0, share()
         tasks[-1].append(index)
-        filled += cost
+        task_cost += cost
     return sorted(tasks, key=lambda task: -sum(costs[index] for index in task))

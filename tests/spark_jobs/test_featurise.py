@@ -6,7 +6,7 @@ import pytest
 
 from fruit_contract.tables import RejectReason
 from fruit_features.arrow_vectors import to_list_array, to_matrix
-from fruit_features.featurise import INFERENCE_BATCH, RESULT_SCHEMA, featurise
+from fruit_features.featurise import RESULT_SCHEMA, featurise
 from fruit_features.image_fetch import FetchedImage
 from tests.spark_jobs.lake_folder import jpeg
 
@@ -15,6 +15,8 @@ PREFIX = "raw/ingest_date=2026-11-22/Kiwi/"
 
 class MeanEngine:
     """Every feature is the image's mean; remembers how many images came at once."""
+
+    inference_batch = 8
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -29,12 +31,12 @@ def fetched(name: str, content: bytes) -> FetchedImage:
 
 
 def test_an_image_has_the_same_features_in_any_batch() -> None:
-    images = [fetched(f"{index}.jpg", jpeg(index)) for index in range(INFERENCE_BATCH * 2 + 5)]
+    images = [fetched(f"{index}.jpg", jpeg(index)) for index in range(21)]
     engine = MeanEngine()
 
     together = pa.Table.from_batches(featurise(images, engine, "m"))
 
-    assert engine.batches == [INFERENCE_BATCH, INFERENCE_BATCH, 5]
+    assert engine.batches == [8, 8, 5]
     rows = {row["image_key"]: row for row in together.to_pylist()}
     for image in images:
         (alone,) = pa.Table.from_batches(featurise([image], MeanEngine(), "m")).to_pylist()

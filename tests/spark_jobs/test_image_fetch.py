@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import TYPE_CHECKING
 
@@ -60,59 +59,66 @@ def test_what_is_far_too_large_is_not_fetched(test_lake: LakeFolder, monkeypatch
     assert found == {"Kiwi/big.jpg": "too_large", "Kiwi/small.jpg": None}
 
 
-def test_no_more_waits_for_the_decoder_than_the_bounds_allow(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_fetch, "AHEAD_IMAGES", 5)
-    listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" for index in range(40)})
+def test_a_burst_is_fetched_while_the_one_before_it_is_decoded_and_no_more(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_fetch, "BURST_IMAGES", 5)
+    listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" for index in range(42)})
     gets: list[str] = []
     get = image_fetch._get
 
-    async def counted(bucket: str, key: str, etag: str, size: int) -> image_fetch.FetchedImage:
+    def counted(bucket: str, key: str, etag: str, size: int) -> image_fetch.FetchedImage:
         gets.append(key)
-        return await get(bucket, key, etag, size)
+        return get(bucket, key, etag, size)
 
     monkeypatch.setattr(image_fetch, "_get", counted)
     taken = 0
     for _ in fetch_images(test_lake.bucket, listed):
-        assert len(gets) <= taken + 5
+        assert len(gets) <= (taken // 5 + 2) * 5
         taken += 1
 
-    assert taken == 40
+    assert taken == len(gets) == 42
 
 
-def test_one_image_larger_than_the_byte_bound_still_passes(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_fetch, "AHEAD_BYTES", 4)
-    listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" * 9 for index in range(6)})
+def test_bursts_are_cut_by_bytes_and_one_image_larger_than_that_still_passes(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_fetch, "BURST_BYTES", 10)
+    listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" * size for index, size in enumerate([4, 4, 4, 99, 1, 9, 9])})
 
-    assert len(list(fetch_images(test_lake.bucket, listed))) == 6
+    bursts = [[size for _, _, size in burst] for burst in image_fetch._bursts(listed)]
+
+    assert bursts == [[4, 4], [4], [99], [1, 9], [9]]
+    assert [image.size_bytes for image in fetch_images(test_lake.bucket, listed)] == [4, 4, 4, 99, 1, 9, 9]
+
+
+def test_nothing_to_fetch_gives_nothing(test_lake: LakeFolder) -> None:
+    assert list(fetch_images(test_lake.bucket, [])) == []
 
 
 @pytest.mark.timeout(30)
-def test_a_get_that_fails_while_others_wait_for_room_ends_the_fetch(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_fetch, "AHEAD_BYTES", 20)
+def test_a_get_that_fails_ends_the_fetch(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_fetch, "BURST_IMAGES", 4)
     listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" * 9 for index in range(40)})
-    get = image_fetch._get
+    gets: list[str] = []
 
-    async def failing(bucket: str, key: str, etag: str, size: int) -> image_fetch.FetchedImage:
-        await asyncio.sleep(0.2)
-        if key.endswith("/0.jpg"):
-            raise PermissionError("403 Forbidden")
-        return await get(bucket, key, etag, size)
+    def failing(bucket: str, key: str, etag: str, size: int) -> image_fetch.FetchedImage:
+        gets.append(key)
+        raise PermissionError("403 Forbidden")
 
     monkeypatch.setattr(image_fetch, "_get", failing)
 
     with pytest.raises(PermissionError, match="403"):
         list(fetch_images(test_lake.bucket, listed))
 
+    assert len(gets) <= 8
+
 
 def test_a_consumer_that_stops_early_leaves_no_thread(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_fetch, "AHEAD_IMAGES", 3)
+    monkeypatch.setattr(image_fetch, "BURST_IMAGES", 3)
     listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" for index in range(30)})
 
     images = fetch_images(test_lake.bucket, listed)
     next(images)
     images.close()
 
-    assert not [thread for thread in threading.enumerate() if thread.name == "fetch-images"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-images")]
 
 
 def test_wrong_credentials_fail_the_task_and_reject_nothing(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
