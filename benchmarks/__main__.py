@@ -49,7 +49,7 @@ class Bench:
     @property
     def command(self) -> str:
         if self.only:
-            return f"python -m benchmarks --only {self.only} --size {self.size}"
+            return f"python -m benchmarks --only {self.only} --size {self.size}" + (f" --data {self.data.name}" if self.data else "")
         return f"make bench SIZE={self.size}" + (f" DATA={self.data.name}" if self.data else "")
 
 
@@ -65,9 +65,11 @@ class Outcome:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--size", choices=sorted(SCALES), default="full", help="how much is measured (default: %(default)s)")
-    parser.add_argument("--data", type=Path, help="a folder with one folder a category, instead of drawn fruit (for the features)")
-    parser.add_argument("--only", choices=sorted(PARTS), help="one part alone (default: all)")
+    parser.add_argument("--size", choices=("full", "small"), default="full", help="how much is measured (default: %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, help="a folder with one folder a category, instead of drawn fruit; only what looks at images runs"
+    )
+    parser.add_argument("--only", choices=sorted(PARTS), help="one part alone (default: all; of `small`, those that take seconds)")
     arguments = parser.parse_args(argv)
     data = arguments.data.expanduser().resolve() if arguments.data else None
     # A log file has room for the whole table.
@@ -75,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     # Asked to end, it ends what it has started, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        for part in [arguments.only] if arguments.only else PARTS:
+        for part in chosen_parts(bench.size, bench.only, with_data=data is not None):
             _measure(part, bench)
     except (CommandError, JavaNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -86,11 +88,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def chosen_parts(size: str, only: str | None, *, with_data: bool) -> list[str]:
+    """The parts to run, in their order."""
+    if only:
+        return [only]
+    return [name for name, part in PARTS.items() if (part.in_small or size == "full") and (part.on_data or not with_data)]
+
+
 def _measure(part: str, bench: Bench) -> None:
     """Measures one part in a temporary folder, prints it and saves it."""
     load_before = load()
     with tempfile.TemporaryDirectory(prefix="fruits-benchmark-", ignore_cleanup_errors=True) as temporary:
-        outcome = PARTS[part](bench, Path(temporary))
+        outcome = PARTS[part].measure(part, bench, Path(temporary))
     facts = {
         "command": f"`{bench.command}`",
         "day": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -108,20 +117,22 @@ def _measure(part: str, bench: Bench) -> None:
     bench.say(f"Saved as benchmarks/results/{outcome.name}.md")
 
 
-def _features(bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores, data = SCALES[bench.size], usable_cores(), bench.data
+def _features(part: str, bench: Bench, temporary: Path) -> Outcome:
+    scale, n_cores, data = SCALES[part][bench.size], usable_cores(), bench.data
     folder = temporary / "images"
     folder.mkdir()
     bench.say(f"Preparing {scale.n_images:,} images")
-    images = given_images(scale.n_images, data, folder, bench.say) if data else drawn_images(scale.n_images, folder, n_cores)
+    if data:
+        images, described = given_images(scale.n_images, data, folder, bench.say), f"images of {data.name}"
+    else:
+        images, described = drawn_images(scale.n_images, folder, n_cores, scale.kind), scale.kind.described
     with bench_lake(temporary / "home", n_cores, bench.say) as lake:
         result = measure_features(lake, images, scale, n_cores, bench.say)
-    kind = f"images of {data.name}" if data else "drawn fruit, 100x100 JPEG"
-    name = safe_run_id("-".join(["features", bench.size, *([data.name] if data else [])]))
-    return Outcome(name, f"{len(images):,} {kind}", features_grids(result), features_notes(result))
+    name = safe_run_id("-".join([part, bench.size, *([data.name] if data else [])]))
+    return Outcome(name, f"{len(images):,} {described}", features_grids(result), features_notes(result))
 
 
-def _history(bench: Bench, temporary: Path) -> Outcome:
+def _history(part: str, bench: Bench, temporary: Path) -> Outcome:
     scale, n_cores = HISTORY_SCALES[bench.size], usable_cores()
     folder = temporary / "images"
     folder.mkdir()
@@ -129,10 +140,24 @@ def _history(bench: Bench, temporary: Path) -> Outcome:
     with bench_lake(temporary / "home", n_cores, bench.say) as lake:
         result = measure_history(lake, images, scale, bench.say)
     described = f"{len(images):,} drawn fruit, 100x100 JPEG, on the new day; synthetic features on the days before it"
-    return Outcome(f"history-{bench.size}", described, history_grids(result), history_notes(result))
+    return Outcome(f"{part}-{bench.size}", described, history_grids(result), history_notes(result))
 
 
-PARTS: Final[dict[str, Callable[[Bench, Path], Outcome]]] = {"features": _features, "history": _history}
+@dataclass(frozen=True)
+class Part:
+    """One benchmark. `in_small`: a run without `--only` has it in `small`, too; `on_data`: it looks at images, so at a person's folder."""
+
+    measure: Callable[[str, Bench, Path], Outcome]
+    in_small: bool = False
+    on_data: bool = False
+
+
+PARTS: Final = {
+    "features": Part(_features, in_small=True, on_data=True),
+    "features-348": Part(_features),
+    "features-phone": Part(_features),
+    "history": Part(_history),
+}
 
 
 if __name__ == "__main__":

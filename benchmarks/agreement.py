@@ -43,4 +43,4 @@ def compare(some: Features, others: Features) -> Agreement:
     left = np.stack([some[key] for key in common]).astype(np.float64)
     right = np.stack([others[key] for key in common]).astype(np.float64)
     cosines = (left * right).sum(axis=1) / (np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1))
-    return Agreement(len(common), float(cosines.mean()), float(np.abs(left - right).max()))
+    return Agreement(len(common), float(cosines.mean()), float(cosines.min()), float(np.abs(left - right).max()))

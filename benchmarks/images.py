@@ -1,13 +1,19 @@
-"""The images of a benchmark: drawn fruit, or a folder in Fruits-360 layout; and laying them into a lake as image batches."""
+"""The images of a benchmark: drawn fruit of several sizes, or a folder in Fruits-360 layout; and laying them into a lake as batches."""
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import numpy as np
+from PIL import Image
 
 from fruit_cli.delivery_plan import PlannedImage, plan_delivery
 from fruit_cli.fruit_renderer import CATEGORIES, draw_jpeg
@@ -19,18 +25,36 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
+@dataclass(frozen=True)
+class ImageKind:
+    """Drawn fruit as a camera gives it: enlarged to `size` (width, height), with the sensor's noise (standard deviation in grey levels)."""
+
+    described: str
+    size: tuple[int, int]
+    noise: float
+    jpeg_quality: int
+
+
+SMALL_PICTURES: Final = ImageKind("drawn fruit, 100x100 JPEG", (100, 100), 0, 90)
+PICTURES: Final = ImageKind("drawn fruit, 348x348 JPEG", (348, 348), 2, 90)
+# 2 to 4 MB each, as phones write them.
+PHONE_PHOTOS: Final = ImageKind("drawn fruit as phone photos, 4000x3000 JPEG", (4000, 3000), 7, 92)
+
+_NOISE_TILE: Final = 512
+
+
 def spread(items: Sequence[Item], n: int) -> list[Item]:
     """`n` of the items (all of them if there are fewer), evenly spaced, in their order: every category has its share."""
     n = min(n, len(items))
     return [items[number * len(items) // n] for number in range(n)]
 
 
-def drawn_images(n: int, folder: Path, n_processes: int) -> list[PlannedImage]:
-    """`n` different pictures of the demo's fruit, 100x100 JPEG, drawn into `folder`."""
+def drawn_images(n: int, folder: Path, n_processes: int, kind: ImageKind = SMALL_PICTURES) -> list[PlannedImage]:
+    """`n` different pictures of the demo's fruit, drawn into `folder`."""
     frames = math.ceil(n / len(CATEGORIES))
     with ProcessPoolExecutor(n_processes) as pool:
         # By category: a category's texture is baked once for all its frames.
-        list(pool.map(_draw_category, CATEGORIES, [frames] * len(CATEGORIES), [folder] * len(CATEGORIES)))
+        list(pool.map(_draw_category, CATEGORIES, repeat(frames), repeat(folder), repeat(kind)))
     return spread(plan_delivery(folder, "2026-01-01").images, n)
 
 
@@ -58,10 +82,24 @@ def lay_batch(images: Sequence[PlannedImage], bucket_folder: Path, ingest_date: 
     (bucket_folder / lake.success_marker_key(ingest_date)).touch()
 
 
-def _draw_category(category: str, frames: int, folder: Path) -> None:
+def _draw_category(category: str, frames: int, folder: Path, kind: ImageKind) -> None:
     (folder / category).mkdir(parents=True)
     for frame in range(frames):
-        (folder / category / f"{frame}_100.jpg").write_bytes(draw_jpeg(category, frame, frames))
+        drawn = draw_jpeg(category, frame, frames)
+        content = drawn if kind == SMALL_PICTURES else enlarged(drawn, kind, seed=frame)
+        (folder / category / f"{frame}_{kind.size[0]}.jpg").write_bytes(content)
+
+
+def enlarged(drawn: bytes, kind: ImageKind, seed: int) -> bytes:
+    """A drawn picture as a JPEG of `kind`."""
+    with Image.open(io.BytesIO(drawn)) as small:
+        picture = np.asarray(small.resize(kind.size, Image.Resampling.BICUBIC), dtype=np.int16)
+    height, width = picture.shape[:2]
+    tile = np.random.default_rng(seed).normal(0, kind.noise, (_NOISE_TILE, _NOISE_TILE, 3)).astype(np.int16)
+    noise = np.tile(tile, (math.ceil(height / _NOISE_TILE), math.ceil(width / _NOISE_TILE), 1))[:height, :width]
+    stream = io.BytesIO()
+    Image.fromarray(np.clip(picture + noise, 0, 255).astype(np.uint8)).save(stream, "JPEG", quality=kind.jpeg_quality)
+    return stream.getvalue()
 
 
 def _is_readable(image: PlannedImage) -> bool:

@@ -36,6 +36,10 @@ class WayRun:
     def images_per_second(self) -> float:
         return self.n_images / self.seconds
 
+    def cores_busy(self, n_cores: int) -> float:
+        """The share of the cores' time that the way and the S3 server used."""
+        return (self.cpu_seconds + self.s3_cpu_seconds) / (self.seconds * n_cores)
+
     @property
     def share_of_ceiling(self) -> float:
         """Of the ceiling around this run: the speed of a shared machine changes from minute to minute."""
@@ -65,6 +69,8 @@ class FixedCosts:
     small_day_images: int
     small_day: float
     nothing_new: float
+    planned_images: int
+    planning: float
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Agreement:
 
     n_images: int
     mean_cosine: float
+    smallest_cosine: float
     largest_difference: float
 
 

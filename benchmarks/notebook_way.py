@@ -1,6 +1,6 @@
 """The notebook way: binaryFile, repartition(24), Keras `predict` in a pandas UDF with the weights broadcast, Parquet (see way_worker.py).
 
-Stated fairly: no action is computed twice, and a Python worker keeps its network from task to task (the notebook builds it anew in each).
+Stated fairly: no action is computed twice, and `predict` gets its best inference batch.
 """
 
 from __future__ import annotations
@@ -31,20 +31,15 @@ OUTPUT: Final = "notebook"
 NETWORK_SIDE: Final = 224
 # The best of 16, 32, 64 and 128 (README.md); Keras takes 32 by itself.
 PREDICT_BATCH: Final = 64
-# As the notebook sets it.
-_ROWS_PER_SERIES: Final = 1024
-
 _kept: dict[str, Any] = {}
 
 
-def start(tensors: str) -> dict[str, Any]:
-    """Starts the session and broadcasts the weights of the file `tensors`."""
+def start(tensors: str, rows_at_once: int) -> dict[str, Any]:
+    """Starts the session and broadcasts the weights of the file `tensors`. A pandas series holds `rows_at_once` images."""
     from fruit_cli.embedder_export import keras_network
 
     spark = (
-        SparkSession.builder.appName("notebook_way")
-        .config("spark.sql.execution.arrow.maxRecordsPerBatch", str(_ROWS_PER_SERIES))
-        .getOrCreate()
+        SparkSession.builder.appName("notebook_way").config("spark.sql.execution.arrow.maxRecordsPerBatch", str(rows_at_once)).getOrCreate()
     )
     with np.load(tensors) as stored:
         weights = keras_network(dict(stored)).get_weights()

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.way_worker import peak_spark_worker_megabytes, seconds_since_process_start
 from fruit_contract import lake, release
+from fruit_contract.increments import plan_increment
 from fruit_features import object_store
-from fruit_features.extraction import ExtractionRequest, extract_features
-from fruit_features.spark_session import start_session
+from fruit_features.extraction import ExtractionRequest, extract_features, task_rows
+from fruit_features.spark_session import start_session, task_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,4 +39,17 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     }
 
 
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run}
+def plan(n_images: int) -> dict[str, Any]:
+    """What the driver does with the listing of a large new day: compares it with the ledger and deals the images into tasks."""
+    day = "2026-01-01"
+    listed = [object_store.ListedObject(lake.image_key(day, "Kiwi", f"{number}.jpg"), "etag", 5_000) for number in range(n_images)]
+    started = time.monotonic()
+    increment = plan_increment(day, listed, [], "embedder")
+    tasks = task_rows(increment.new, {}, task_slots(start_session(release.EXTRACT_FEATURES_STEP)))
+    seconds = time.monotonic() - started
+    if sum(len(images) for (images,) in tasks) != n_images:
+        raise ValueError(f"The tasks do not hold the {n_images:,} images once each.")
+    return {"seconds": seconds}
+
+
+HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "plan": plan}

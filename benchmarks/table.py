@@ -47,14 +47,15 @@ def features_notes(result: FeaturesBenchmark) -> list[str]:
     agreement = result.agreement
     same = (
         f"Features of ours and of the notebook way, {agreement.n_images:,} images: mean cosine {agreement.mean_cosine:.6f}, "
-        f"largest difference {agreement.largest_difference:.1e}."
+        f"smallest {agreement.smallest_cosine:.6f}, largest difference {agreement.largest_difference:.1e}."
     )
     counted = (
-        "Ours counts from the listing to the committed ledger. Of the notebook way, TensorFlow's import and the building of its network "
-        "are not counted, nothing is computed twice, and it reads the files from the disk, not through the S3 server."
+        "Ours counts from the listing to the committed ledger. The notebook way builds its network in every task, as the notebook does; "
+        "'network kept' spares it that. Of both, TensorFlow's import and the first building of the network in each worker are not counted, "
+        "nothing is computed twice, and they read the files from the disk, not through the S3 server."
     )
     columns = (
-        "'of ceiling' compares a run with the ceiling right before and after it; "
+        "'of ceiling' compares a run with the ceiling right before and after it: the engine at its best inference batch; "
         "'worker MB' is the peak of the largest Spark Python worker."
     )
     return [same, counted, columns, "benchmarks/README.md says how it is measured."]
@@ -105,12 +106,13 @@ def _runs(result: FeaturesBenchmark) -> Grid:
             run.way,
             f"{run.seconds:.1f}",
             f"{run.images_per_second:.1f}",
+            f"{100 * run.cores_busy(result.n_cores):.0f} %",
             f"{run.ceiling_before.images_per_second:.0f}, {run.ceiling_after.images_per_second:.0f}",
             *(_number(run.stages.get(stage), 2) for stage in stages),
         )
         for run in result.runs
     ]
-    header = ("run", "seconds", "images/s", "ceilings", *(stage.removeprefix("write_") for stage in stages))
+    header = ("run", "seconds", "images/s", "cores busy", "ceilings", *(stage.removeprefix("write_") for stage in stages))
     return Grid("Runs in their order: the ceiling before and after, and the step's stages in seconds", header, rows)
 
 
@@ -120,6 +122,7 @@ def _fixed_costs(result: FeaturesBenchmark) -> Grid:
         ("from the start of the process to a Spark session", f"{costs.session_start:.1f}"),
         (f"a day of {costs.small_day_images} images, warm", f"{costs.small_day:.1f}"),
         ("a day in which nothing is new, warm", f"{costs.nothing_new:.1f}"),
+        (f"planning {costs.planned_images:,} new images on the driver, without their listing", f"{costs.planning:.1f}"),
     ]
     return Grid("Fixed costs of a features step", ("what", "s"), rows)
 

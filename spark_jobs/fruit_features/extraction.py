@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from fruit_contract.increments import Increment, ListedImage
 
+    # Key, listed ETag, size in bytes, and the SHA-256 of a content that is known, for each image.
+    _TaskImage = tuple[str, str, int, str | None]
+
 _REJECTS_IN_SUMMARY: Final = 100
 _TASK_SCHEMA: Final = "images array<struct<image_key: string, etag: string, size_bytes: bigint, known_sha256: string>>"
 
@@ -113,11 +116,9 @@ def compute_images(
 ) -> DataFrame:
     """One row of RESULT_SCHEMA for every image, computed where the task runs; `known_sha256` by key spares what proves to be that."""
     result_schema = schema_of(RESULT_SCHEMA.names)
-    tasks = plan_tasks([image.size_bytes for image in images], task_slots(spark))
-    if not tasks:
+    rows = task_rows(images, known_sha256, task_slots(spark))
+    if not rows:
         return no_rows(spark, result_schema)
-    entries = [(image.key, image.etag, image.size_bytes, known_sha256.get(image.key)) for image in images]
-    rows = [([entries[index] for index in task],) for task in tasks]
 
     def compute(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -129,6 +130,13 @@ def compute_images(
     # As many slices as rows: every task gets exactly one. (Repartitioning rows leaves some tasks two and others none.)
     slices = spark.sparkContext.parallelize(rows, len(rows))
     return spark.createDataFrame(slices, _TASK_SCHEMA, verifySchema=False).mapInArrow(compute, result_schema)
+
+
+def task_rows(images: Sequence[ListedImage], known_sha256: Mapping[str, str], n_slots: int) -> list[tuple[list[_TaskImage]]]:
+    """A row of _TASK_SCHEMA for each task: the images it computes, as the driver sends them."""
+    entries = [(image.key, image.etag, image.size_bytes, known_sha256.get(image.key)) for image in images]
+    tasks = plan_tasks([image.size_bytes for image in images], n_slots)
+    return [([entries[index] for index in task],) for task in tasks]
 
 
 def check_books(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:

@@ -73,10 +73,12 @@ def list_folder(bucket: str, prefix: str) -> list[ListedObject]:
 
     One thing differs: an object that holds bytes although its key ends in a slash loses that slash.
     """
+    from obstore.exceptions import InvalidPathError
+
     try:
         pages = image_store(bucket).list(prefix, chunk_size=_LISTED_AT_ONCE)
         found = [ListedObject(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for page in pages for entry in page]
-    except ValueError:
+    except InvalidPathError:
         # S3 holds keys that the fast store cannot name (control characters, empty path segments).
         return list(list_objects(bucket, prefix))
     # It takes the slash from a folder's placeholder, too, so that what is empty may be one.

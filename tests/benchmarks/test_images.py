@@ -6,7 +6,7 @@ import io
 
 from PIL import Image
 
-from benchmarks.images import given_images, lay_batch, spread
+from benchmarks.images import PHONE_PHOTOS, PICTURES, enlarged, given_images, lay_batch, spread
 
 
 def put_jpeg(path, shade):
@@ -41,3 +41,13 @@ def test_a_batch_lies_in_the_lake_with_its_marker(tmp_path):
     day = tmp_path / "lake" / "raw" / "ingest_date=2026-01-01"
     assert sorted(path.relative_to(day).as_posix() for path in day.rglob("*") if path.is_file()) == ["Kiwi/1.jpg", "_SUCCESS"]
     assert (day / "Kiwi" / "1.jpg").read_bytes() == (tmp_path / "data" / "Kiwi" / "1.jpg").read_bytes()
+
+
+def test_a_drawn_picture_is_enlarged_to_its_kind_and_each_seed_is_another_photo():
+    stream = io.BytesIO()
+    Image.new("RGB", (100, 100), (200, 40, 40)).save(stream, "JPEG")
+    one, other = (enlarged(stream.getvalue(), PICTURES, seed) for seed in (1, 2))
+    assert one != other
+    for kind in (PICTURES, PHONE_PHOTOS):
+        with Image.open(io.BytesIO(enlarged(stream.getvalue(), kind, 1))) as photo:
+            assert (photo.size, photo.format) == (kind.size, "JPEG")

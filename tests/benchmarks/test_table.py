@@ -17,7 +17,9 @@ def benchmark():
         WayRun("ours, warm", 400, 2.5, 4.8, 0.12, fast, slow, 512.4, stages),
         WayRun("notebook way", 200, 10.0, 16.0, 0.0, slow, fast, 1300.0),
     ]
-    return FeaturesBenchmark(2, [fast, slow, fast], runs, "notebook way", FixedCosts(6.14, 60, 1.26, 0.2), Agreement(200, 1.0, 2.4e-05))
+    return FeaturesBenchmark(
+        2, [fast, slow, fast], runs, "notebook way", FixedCosts(6.14, 60, 1.26, 0.2, 100_000, 0.71), Agreement(200, 1.0, 0.999, 2.4e-05)
+    )
 
 
 def test_ways_stand_side_by_side_with_the_ceiling_first():
@@ -34,6 +36,7 @@ def test_stages_of_a_way_without_stages_stay_empty():
     runs = features_grids(benchmark())[1]
     ours, notebook = (dict(zip(runs.header, row, strict=True)) for row in runs.rows)
     assert (ours["compute"], ours["ledger"], ours["ceilings"]) == ("2.25", "0.30", "240, 200")
+    assert ours["cores busy"] == "98 %"  # (4.8 + 0.12) CPU seconds in 2.5 s on two cores
     assert (notebook["compute"], notebook["seconds"]) == ("", "10.0")
     assert "total" not in runs.header
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
+PROJECT = Path(__file__).resolve().parents[2]
+
 
 @dataclass(frozen=True)
 class S3Server:
@@ -125,6 +127,18 @@ def spark(spark_session: SparkSession, test_lake: LakeFolder) -> SparkSession:
     hadoop = spark_session.sparkContext._jsc.hadoopConfiguration()
     hadoop.set(f"fs.viewfs.mounttable.{test_lake.bucket}.linkFallback", test_lake.folder.as_uri())
     return spark_session
+
+
+@pytest.fixture(scope="session")
+def node_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment of `requirements/spark.txt` (on a cluster: EMR's own) and `requirements/cluster.txt` alone."""
+    folder = tmp_path_factory.mktemp("node") / "venv"
+    requirements = [str(PROJECT / "requirements" / name) for name in ("spark.txt", "cluster.txt")]
+    # The package index is where the Makefile finds it.
+    script = '. bootstrap/package_index.sh; uv=.venv/bin/uv; "$uv" venv --quiet --python .venv/bin/python "$1"; '
+    script += '"$uv" pip sync --quiet --python "$1/bin/python" --require-hashes "$2" "$3"'
+    subprocess.run(["bash", "-euc", script, "bash", str(folder), *requirements], cwd=PROJECT, check=True, timeout=300)
+    return folder / "bin/python"
 
 
 @pytest.fixture(scope="session")

@@ -24,18 +24,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 DAY = "2026-11-22"
 
 
-@pytest.fixture(scope="module")
-def node_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment of `requirements/spark.txt` (on a cluster: EMR's own) and `requirements/cluster.txt` alone."""
-    folder = tmp_path_factory.mktemp("node") / "venv"
-    requirements = [str(PROJECT / "requirements" / name) for name in ("spark.txt", "cluster.txt")]
-    # The package index is where the Makefile finds it.
-    script = '. bootstrap/package_index.sh; uv=.venv/bin/uv; "$uv" venv --quiet --python .venv/bin/python "$1"; '
-    script += '"$uv" pip sync --quiet --python "$1/bin/python" --require-hashes "$2" "$3"'
-    subprocess.run(["bash", "-euc", script, "bash", str(folder), *requirements], cwd=PROJECT, check=True, timeout=300)
-    return folder / "bin/python"
-
-
 def test_the_steps_need_nothing_but_the_clusters_packages(
     node_python: Path, s3_server: S3Server, published: LakeFolder, tmp_path: Path
 ) -> None:

@@ -78,7 +78,9 @@ def test_a_burst_is_fetched_while_the_one_before_it_is_decoded_and_no_more(test_
     assert taken == len(gets) == 42
 
 
-def test_bursts_are_cut_by_bytes_and_one_image_larger_than_that_still_passes(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bursts_are_cut_by_bytes_and_one_image_larger_than_that_still_passes(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(image_fetch, "BURST_BYTES", 10)
     listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" * size for index, size in enumerate([4, 4, 4, 99, 1, 9, 9])})
 
