@@ -24,8 +24,9 @@ from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
 from fruit_pipeline.planning import NoReleaseError
 from fruit_pipeline.planning import plan_run as plan
 from fruit_pipeline.run_context import is_active_run, request_of_run
-from fruit_pipeline.run_plan import UnknownInstanceTypeError, summary_lines
+from fruit_pipeline.run_plan import summary_lines
 from fruit_pipeline.run_record import record_of_nothing
+from fruit_pipeline.scaling import UnknownInstanceTypeError
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
 from fruit_pipeline.steps import StepTooLongError
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_pipeline.date_plan import STRAYS_NAMED
+from fruit_pipeline.scaling import Estimate, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,23 +16,6 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 DATES_NAMED: Final = 8
-_VCPUS_PER_XLARGE: Final = 4
-_VCPUS_OF_LARGE: Final = 2
-_XLARGE: Final = re.compile(r"(\d*)xlarge")
-
-
-class UnknownInstanceTypeError(ValueError):
-    """An instance type whose number of vCPUs its name does not tell."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """The estimate's result, with the assumptions it stands on. `euros` is None when a price is not known."""
-
-    core_instances: int
-    minutes: float
-    euros: float | None
-    assumptions: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -110,52 +93,6 @@ def plan_of_dates(
         strays=[key for plan in asked for key in plan.strays][:STRAYS_NAMED],
         estimate=estimate(n_new, settings, needs_cluster=bool(worked)),
     )
-
-
-def estimate(images: int, settings: Settings, *, needs_cluster: bool = True) -> Estimate:
-    """Minutes from the request to the end of the last step, and what the instances cost meanwhile.
-
-    minutes = start of the cluster + fixed work + images / (images per second of all core vCPUs);
-    euros = minutes x the hourly price of all instances. No work needs no cluster: zero of both.
-    """
-    n_core = settings.core_instance_count
-    images_per_second = settings.images_per_second_per_vcpu * vcpus(settings.core_instance_type) * n_core
-    minutes = settings.cluster_start_minutes + settings.fixed_work_minutes + images / images_per_second / 60 if needs_cluster else 0.0
-    primary_price = settings.prices.get(settings.primary_instance_type)
-    core_price = settings.prices.get(settings.core_instance_type)
-    euros = None
-    if primary_price is not None and core_price is not None:
-        euros = round(minutes / 60 * (primary_price + core_price * n_core), 2)
-    return Estimate(
-        core_instances=n_core if needs_cluster else 0,
-        minutes=round(minutes, 1),
-        euros=euros,
-        assumptions={
-            "primary_instance_type": settings.primary_instance_type,
-            "core_instance_type": settings.core_instance_type,
-            "images_per_second_per_vcpu": settings.images_per_second_per_vcpu,
-            "cluster_start_minutes": settings.cluster_start_minutes,
-            "fixed_work_minutes": settings.fixed_work_minutes,
-            "eur_per_hour": {settings.primary_instance_type: primary_price, settings.core_instance_type: core_price},
-        },
-    )
-
-
-def vcpus(instance_type: str) -> int:
-    """The vCPUs of an EC2 instance type, from its size: large 2, xlarge 4, <n>xlarge 4n.
-
-    Raises UnknownInstanceTypeError for sizes that do not follow the rule (metal, small).
-    """
-    size = instance_type.rpartition(".")[2]
-    if size == "large":
-        return _VCPUS_OF_LARGE
-    match = _XLARGE.fullmatch(size)
-    if not match:
-        raise UnknownInstanceTypeError(
-            f"How many vCPUs '{instance_type}' has is not known. "
-            "Set FRUITS_CORE_INSTANCE_TYPE to a size of large, xlarge or <n>xlarge, for example m5.2xlarge."
-        )
-    return _VCPUS_PER_XLARGE * int(match.group(1) or 1)
 
 
 def summary_lines(plan: RunPlan) -> list[str]:

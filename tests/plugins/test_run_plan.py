@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_pipeline.date_plan import DatePlan
-from fruit_pipeline.run_plan import UnknownInstanceTypeError, estimate, plan_of_dates, summary_lines, vcpus
+from fruit_pipeline.run_plan import plan_of_dates, summary_lines
+from fruit_pipeline.scaling import estimate
 from fruit_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -155,45 +156,8 @@ def test_the_plan_fits_into_xcom() -> None:
     assert json.loads(json.dumps(plan.as_dict())) == plan.as_dict()
 
 
-def test_the_estimate_is_start_plus_fixed_plus_images_over_speed() -> None:
-    settings = replace(
-        SETTINGS,
-        images_per_second_per_vcpu=10.0,
-        core_instance_count=2,
-        cluster_start_minutes=5.0,
-        fixed_work_minutes=1.0,
-        prices_eur_per_hour=(("m5.xlarge", 0.5),),
-    )
-    result = estimate(48_000, settings)
-    assert result.minutes == pytest.approx(5 + 1 + 48_000 / (10 * 4 * 2) / 60)
-    assert result.euros == pytest.approx(16 / 60 * 0.5 * 3)
-    assert result.core_instances == 2
-
-
-def test_no_work_costs_nothing() -> None:
-    result = estimate(0, SETTINGS, needs_cluster=False)
-    assert (result.core_instances, result.minutes, result.euros) == (0, 0.0, 0.0)
-
-
 def test_an_unknown_price_is_said_and_not_guessed() -> None:
     settings = replace(SETTINGS, core_instance_type="m7g.4xlarge")
     plan = run_plan([date_plan()], settings=settings)
     assert plan.estimate.euros is None
     assert "cost unknown" in summary_lines(plan)[-1]
-
-
-@given(images=st.integers(1, 10**9), more=st.integers(1, 10**6), nodes=st.integers(1, 500))
-def test_more_images_never_take_less_time_and_more_nodes_never_more(images: int, more: int, nodes: int) -> None:
-    few, many = replace(SETTINGS, core_instance_count=nodes), replace(SETTINGS, core_instance_count=nodes + 1)
-    assert estimate(images, few).minutes <= estimate(images + more, few).minutes
-    assert estimate(images, many).minutes <= estimate(images, few).minutes
-
-
-@pytest.mark.parametrize(("instance_type", "expected"), [("m5.large", 2), ("m5.xlarge", 4), ("m5.2xlarge", 8), ("c5.24xlarge", 96)])
-def test_knows_the_vcpus_of_a_size(instance_type: str, expected: int) -> None:
-    assert vcpus(instance_type) == expected
-
-
-def test_says_what_to_do_about_a_size_without_a_number() -> None:
-    with pytest.raises(UnknownInstanceTypeError, match="FRUITS_CORE_INSTANCE_TYPE"):
-        vcpus("m5.metal")

@@ -1,0 +1,67 @@
+"""`make estimate`: minutes and euros of some images, by the settings and the model that `plan_run` uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from fruit_cli.errors import CommandError
+from fruit_pipeline.scaling import UnknownInstanceTypeError, core_instances_for, estimate
+from fruit_pipeline.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+DEFAULT_IMAGES: Final = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--images", type=_positive, action="append", help="how many new images; may be given more than once (default: 10^4 to 10^9)"
+    )
+    parser.add_argument("--within-minutes", type=float, default=1440, help="in which they shall be done (default: a day)")
+    parser.add_argument("--most-nodes", type=_positive, default=100, help="core nodes at most (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the table. Raises CommandError if a setting is wrong."""
+    try:
+        settings = load_settings()
+        table = estimates_table(settings, arguments.images or DEFAULT_IMAGES, arguments.within_minutes, arguments.most_nodes)
+        assumptions = estimate(1, settings).assumptions
+    except (SettingsError, UnknownInstanceTypeError) as error:
+        raise CommandError(str(error)) from error
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("It assumes: " + ", ".join(f"{name} {value}" for name, value in assumptions.items()) + ".", markup=False)
+    return 0
+
+
+def estimates_table(settings: Settings, images: Sequence[int], within_minutes: float, most_nodes: int) -> Table:
+    """A line for each number of images: the fewest core nodes that finish in time, and what they cost."""
+    title = f"On the fewest core nodes ({settings.core_instance_type}, {most_nodes} at most) that finish within {within_minutes:g} minutes"
+    table = Table(title=title, title_justify="left")
+    for name in ("new images", "core nodes", "minutes", "EUR", "EUR per 1,000 images"):
+        table.add_column(name, justify="right")
+    for n in images:
+        nodes = core_instances_for(n, settings, within_minutes, most=most_nodes)
+        result = estimate(n, settings, core_instances=nodes)
+        per_thousand = result.euros_per_thousand(n)
+        table.add_row(
+            f"{n:,}",
+            f"{nodes:,}",
+            f"{result.minutes:,.0f}",
+            "not known" if result.euros is None else f"{result.euros:,.2f}",
+            "not known" if per_thousand is None else f"{per_thousand:.4f}",
+        )
+    return table
+
+
+def _positive(text: str) -> int:
+    number = int(text.replace(",", "").replace("_", ""))
+    if number < 1:
+        raise ValueError(text)
+    return number
