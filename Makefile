@@ -8,14 +8,15 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 ENV_STAMP := $(VENV)/.requirements-installed
+BENCH_STAMP := $(VENV)/.bench-installed
 PYTEST := $(BIN)/python -m pytest
-LOCK_GROUPS := airflow postgres spark cluster cluster-tensorflow embedder local-cloud cli dev
+LOCK_GROUPS := airflow postgres spark cluster cluster-tensorflow embedder local-cloud cli dev bench
 UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-header
 
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins:$(CURDIR)/spark_jobs
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test test-fast lint up down deliver run backfill publish lock bench clean
+.PHONY: help setup demo test test-fast lint up down deliver run backfill estimate publish lock bench clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +60,9 @@ run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) on whatever i
 backfill: setup ## Runs the DAG for FROM= TO= [CATEGORIES=a,b] on whatever is up, and follows it
 	@$(BIN)/python -m fruit_cli backfill --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)")
 
+estimate: setup ## Minutes and euros of IMAGES=n new images, or of 10^4 to 10^9
+	@$(BIN)/python -m fruit_cli estimate $(if $(IMAGES),--images "$(IMAGES)")
+
 publish: setup ## Jobs, library zip, bootstrap action and embedder to code/<release>/ of the lake
 	@$(BIN)/python -m fruit_cli publish $(if $(WHEELHOUSE),--with-wheelhouse) $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
@@ -72,7 +76,14 @@ lock: setup ## Compiles requirements/*.txt from pyproject.toml [UPGRADE=1]
 	echo uv | $(UV_COMPILE) --constraint requirements/all.txt - -o requirements/uv.txt
 	echo "==> requirements/ is compiled"
 
-bench: setup ## The benchmarks, side by side in one run [SIZE=small] [DATA=folder]
+# The environment's own stamp comes first: bringing it up to date takes away what requirements/all.txt does not name.
+$(BENCH_STAMP): $(ENV_STAMP) requirements/bench.txt
+	@echo "==> Engines to compare with, and a profiler: requirements/bench.txt into $(VENV)"
+	. bootstrap/package_index.sh
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r requirements/bench.txt
+	touch $@
+
+bench: setup $(BENCH_STAMP) ## The benchmarks, side by side in one run [SIZE=small] [DATA=folder]
 	@$(BIN)/python -m benchmarks $(if $(SIZE),--size "$(SIZE)") $(if $(DATA),--data "$(DATA)")
 
 clean: ## Removes .local/ and the environments

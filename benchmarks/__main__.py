@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from benchmarks.bench_lake import bench_lake
+from benchmarks.engines_run import ENGINE_SCALES, measure_engines
+from benchmarks.engines_table import engines_grids, engines_notes
 from benchmarks.features_run import SCALES, measure_features
 from benchmarks.history_run import HISTORY_SCALES, measure_history
 from benchmarks.history_table import history_grids, history_notes
-from benchmarks.images import drawn_images, given_images
+from benchmarks.images import SMALL_PICTURES, drawn_images, given_images
 from benchmarks.machine import describe_machine, load, usable_cores
+from benchmarks.pca_run import PCA_SCALES, measure_pca
+from benchmarks.pca_table import pca_grids, pca_notes
+from benchmarks.profile_measurements import profile_grids, profile_notes
+from benchmarks.profile_run import PROFILE_IMAGES, measure_profile
 from benchmarks.table import features_grids, features_notes, markdown_page
 from fruit_cli.errors import CommandError
 from fruit_contract.lake import safe_run_id
@@ -28,7 +34,9 @@ from local_cloud.java import JavaNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from benchmarks.images import ImageKind
     from benchmarks.table import Grid
+    from fruit_cli.delivery_plan import PlannedImage
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
@@ -117,19 +125,28 @@ def _measure(part: str, bench: Bench) -> None:
     bench.say(f"Saved as benchmarks/results/{outcome.name}.md")
 
 
-def _features(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores, data = SCALES[part][bench.size], usable_cores(), bench.data
+def _images(bench: Bench, n: int, temporary: Path, kind: ImageKind) -> tuple[list[PlannedImage], str]:
+    """`n` images, drawn or of the folder that was asked for, and what they are."""
     folder = temporary / "images"
     folder.mkdir()
-    bench.say(f"Preparing {scale.n_images:,} images")
-    if data:
-        images, described = given_images(scale.n_images, data, folder, bench.say), f"images of {data.name}"
+    bench.say(f"Preparing {n:,} images")
+    if bench.data:
+        images, described = given_images(n, bench.data, folder, bench.say), f"images of {bench.data.name}"
     else:
-        images, described = drawn_images(scale.n_images, folder, n_cores, scale.kind), scale.kind.described
+        images, described = drawn_images(n, folder, usable_cores(), kind), kind.described
+    return images, f"{len(images):,} {described}"
+
+
+def _name(part: str, bench: Bench) -> str:
+    return safe_run_id("-".join([part, bench.size, *([bench.data.name] if bench.data else [])]))
+
+
+def _features(part: str, bench: Bench, temporary: Path) -> Outcome:
+    scale, n_cores = SCALES[part][bench.size], usable_cores()
+    images, described = _images(bench, scale.n_images, temporary, scale.kind)
     with bench_lake(temporary / "home", n_cores, bench.say) as lake:
         result = measure_features(lake, images, scale, n_cores, bench.say)
-    name = safe_run_id("-".join([part, bench.size, *([data.name] if data else [])]))
-    return Outcome(name, f"{len(images):,} {described}", features_grids(result), features_notes(result))
+    return Outcome(_name(part, bench), described, features_grids(result), features_notes(result))
 
 
 def _history(part: str, bench: Bench, temporary: Path) -> Outcome:
@@ -141,6 +158,29 @@ def _history(part: str, bench: Bench, temporary: Path) -> Outcome:
         result = measure_history(lake, images, scale, bench.say)
     described = f"{len(images):,} drawn fruit, 100x100 JPEG, on the new day; synthetic features on the days before it"
     return Outcome(f"{part}-{bench.size}", described, history_grids(result), history_notes(result))
+
+
+def _engines(part: str, bench: Bench, temporary: Path) -> Outcome:
+    scale, n_cores = ENGINE_SCALES[bench.size], usable_cores()
+    images, described = _images(bench, scale.n_images, temporary, SMALL_PICTURES)
+    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
+        result = measure_engines(lake, images, scale, n_cores, bench.say)
+    return Outcome(_name(part, bench), described, engines_grids(result), engines_notes(result))
+
+
+def _profile(part: str, bench: Bench, temporary: Path) -> Outcome:
+    images, described = _images(bench, PROFILE_IMAGES[bench.size], temporary, SMALL_PICTURES)
+    with bench_lake(temporary / "home", usable_cores(), bench.say) as lake:
+        result = measure_profile(lake, images, bench.say)
+    return Outcome(_name(part, bench), described, profile_grids(result), profile_notes(result))
+
+
+def _pca(part: str, bench: Bench, temporary: Path) -> Outcome:
+    scale = PCA_SCALES[bench.size]
+    with bench_lake(temporary / "home", usable_cores(), bench.say) as lake:
+        result = measure_pca(lake, scale, bench.say)
+    described = f"none: {scale.n_images:,} synthetic feature vectors, float32[1280]"
+    return Outcome(_name(part, bench), described, pca_grids(result), pca_notes(result))
 
 
 @dataclass(frozen=True)
@@ -156,6 +196,9 @@ PARTS: Final = {
     "features": Part(_features, in_small=True, on_data=True),
     "features-348": Part(_features),
     "features-phone": Part(_features),
+    "pca": Part(_pca, in_small=True),
+    "engines": Part(_engines, in_small=True, on_data=True),
+    "profile": Part(_profile, on_data=True),
     "history": Part(_history),
 }
 

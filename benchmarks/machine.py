@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-_PACKAGES: Final = ("onnxruntime", "tensorflow-cpu", "pyspark", "numpy", "pillow", "pyarrow", "obstore")
+_PACKAGES: Final = ("onnxruntime", "tensorflow-cpu", "openvino", "pyspark", "numpy", "pillow", "pyarrow", "obstore")
 
 
 def usable_cores() -> int:
@@ -26,8 +26,15 @@ def describe_machine() -> dict[str, str]:
         "cores": str(usable_cores()),
         "CPU": _cpu_model(),
         "system": f"{platform.system()}, {platform.machine()}",
-        "versions": ", ".join(["Python " + platform.python_version(), *(f"{name} {version(name)}" for name in _PACKAGES)]),
+        "versions": ", ".join(["Python " + platform.python_version(), *(f"{name} {_version(name)}" for name in _PACKAGES)]),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _cpu_model() -> str:

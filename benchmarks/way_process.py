@@ -20,6 +20,13 @@ _END_SECONDS: Final = 20.0
 _LOG_TAIL_LINES: Final = 15
 
 
+def _is_spark_worker(process: psutil.Process) -> bool:
+    try:
+        return "pyspark.daemon" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
 class WayProcess:
     """Answers one request after the other; between them it waits and costs no CPU."""
 
@@ -69,6 +76,23 @@ class WayProcess:
             with contextlib.suppress(psutil.NoSuchProcess):
                 seconds += sum(member.cpu_times()[:4])
         return seconds
+
+    def cpu_seconds_by_kind(self) -> dict[str, float]:
+        """The same, for Java, Spark's Python workers and this process's own Python apart."""
+        process = psutil.Process(self._process.pid)
+        seconds = {"Python workers": 0.0, "Java": 0.0, "driver's Python": 0.0}
+        for member in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                java = "java" in member.name()
+                kind = "Java" if java else "Python workers" if _is_spark_worker(member) else "driver's Python"
+                seconds[kind] += sum(member.cpu_times()[:4])
+        return seconds
+
+    def spark_workers(self) -> list[psutil.Process]:
+        """The Python workers of its Spark that are alive, without the daemon that forks them."""
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        found = [child for child in children if _is_spark_worker(child)]
+        return [worker for worker in found if not worker.children()]
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,110 @@
+"""What a release does not offer, to compare with: OpenVINO, and the network in int8. OpenVINO may not be installed."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from fruit_contract.tables import N_FEATURES
+from fruit_features.preprocessing import IMAGE_SIDE, decode_image, network_input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+F32: Final = "f32"
+BF16: Final = "bf16"
+
+# Instructions that add products of 8-bit numbers without overflowing 16 bits.
+_VNNI: Final = frozenset({"avx512_vnni", "avx_vnni"})
+# The pooling and what follows stay f32: features in 256 levels would be all that is left of them.
+_QUANTISED: Final = ("Conv", "Clip", "Add")
+
+
+def has_openvino() -> bool:
+    return find_spec("openvino") is not None
+
+
+def cpu_has_bf16() -> bool:
+    """Whether OpenVINO would compute in bf16 here; elsewhere it takes the hint and computes in f32."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def cpu_has_vnni() -> bool:
+    """Whether 8-bit weights may use all their bits (Linux on x86 only; False elsewhere)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(not _VNNI.isdisjoint(line.split()) for line in text.splitlines() if line.startswith("flags"))
+
+
+class OpenVinoEngine:
+    """The ONNX model in OpenVINO, compiled for one batch size: it is faster than with a size left open."""
+
+    def __init__(self, model: bytes, inference_batch: int, *, precision: str = F32, n_threads: int = 1) -> None:
+        import openvino
+
+        self.inference_batch = inference_batch
+        core = openvino.Core()
+        network = core.read_model(model=model)
+        network.reshape([inference_batch, IMAGE_SIDE, IMAGE_SIDE, 3])
+        settings = {
+            "INFERENCE_NUM_THREADS": n_threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": precision,
+            # Every process would pin its thread to the same first core.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._request = core.compile_model(network, "CPU", settings).create_infer_request()
+
+    def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32[inference_batch, 224, 224, 3] in [-1, 1] to float32[inference_batch, 1280], which the next call overwrites."""
+        features = self._request.infer([images], share_inputs=True, share_outputs=True)[0]
+        return np.asarray(features, dtype=np.float32).reshape(self.inference_batch, N_FEATURES)
+
+
+def make_int8(model: Path, images: Sequence[str], place: Path) -> None:
+    """Writes the ONNX file `model` to `place` with int8 weights (a scale a channel) and uint8 activations, calibrated on the images.
+
+    The ranges of activations are the smallest and largest values seen (static QDQ quantisation). Without VNNI the weights get
+    7 bits: sums of products of 8-bit numbers would overflow.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Calibration(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._batches = _decoded(images)
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {"images": batch}
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(place),
+            Calibration(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTISED),
+            per_channel=True,
+            reduce_range=not cpu_has_vnni(),
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+def _decoded(paths: Sequence[str]) -> Iterator[NDArray[np.float32]]:
+    """One image at a time, float32[1, 224, 224, 3]."""
+    for path in paths:
+        yield network_input(decode_image(Path(path).read_bytes()).pixels[None])
