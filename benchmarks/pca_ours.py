@@ -12,9 +12,8 @@ from benchmarks.synthetic_history import TARGET_VARIANCE
 from benchmarks.way_worker import seconds_since_process_start
 from fruit_contract import lake, release, tables
 from fruit_features.arrow_vectors import to_matrix
-from fruit_features.lake_tables import read_table, replace_partitions
 from fruit_features.moments import merge_all, moments_of
-from fruit_features.moments_frames import moments_by_date
+from fruit_features.moments_frames import write_moments
 from fruit_features.moments_states import write_moments_states
 from fruit_features.pca import fit_pca, project
 from fruit_features.refresh import RefreshRequest, refresh_pca
@@ -41,9 +40,7 @@ def run(bucket: str, release_id: str, ingest_dates: list[str]) -> dict[str, Any]
     spark = start_session(release.REFRESH_PCA_STEP)
     watch = Stopwatch()
     # As date_tables.DateTables writes them when features are new.
-    features = read_table(spark, bucket, lake.FEATURES, ingest_dates)
-    replace_partitions(moments_by_date(features, len(ingest_dates)), bucket, lake.MOMENTS)
-    write_moments_states(spark, bucket, ingest_dates)
+    write_moments_states(bucket, ingest_dates, write_moments(spark, bucket, ingest_dates))
     watch.mark("moments")
     refreshed = refresh_pca(spark, RefreshRequest(bucket, release_id, "benchmark", _ALWAYS))
     total = watch.finish()["total"]

@@ -37,13 +37,21 @@ def pca_notes(result: PcaBenchmark) -> list[str]:
         "pyspark.ml: the same table, StandardScaler(withMean, withStd) and PCA(k), each fitted and applied, the same projections written "
         "alike. In its favour: it is told k (to find it, it would fit twice) and its vectors are cached, so nothing is read twice."
     )
+    alone = sum(result.arithmetic.values())
     arithmetic = (
-        f"'without Spark' is ours in numpy alone, in one process that reads the files itself and writes nothing: "
-        f"{sum(result.arithmetic.values()):.2f} s. The rest of ours is Spark reading, exchanging and writing rows, and its jobs."
+        f"'without Spark' is ours in numpy alone, in one process that reads the same files itself and writes nothing: {alone:.2f} s. "
+        "The rest of ours is Spark reading, exchanging and writing rows, and its jobs. "
+        + " ".join(
+            f"Java {summary.java}: pyspark.ml takes {spark_ml.seconds / alone:.0f} times as long. At least {FASTER_BY:g} times: "
+            f"{_yes_or_no(spark_ml.seconds >= FASTER_BY * alone)}."
+            for summary in summarise_pca(result.runs)
+            for way, spark_ml in _ways_of(summary)
+            if way == SPARK_ML
+        )
     )
     java = (
         "The local node lets Java compile quickly and optimise little; a cluster's Java optimises fully. Spark ML computes in Java, "
-        "without a native BLAS unless one is installed: here none is, as on a node of the product."
+        "without a native BLAS unless one is installed: here none is."
     )
     return [*speeds, agreement, ours, theirs, arithmetic, java]
 

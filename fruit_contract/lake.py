@@ -141,6 +141,17 @@ def partition_prefix(table: str, ingest_date: str, category: str) -> str:
     return f"{date_prefix(table, ingest_date)}category={escape_partition_value(category)}/"
 
 
+def parse_features_file(key: str) -> tuple[str, str, str] | None:
+    """Ingest date, category and name of a file of `features/`, or None for any other key."""
+    parts = key.split("/")
+    if len(parts) != 4 or parts[0] != FEATURES:
+        return None
+    day, category = (part.partition("=") for part in parts[1:3])
+    if day[0] != "ingest_date" or category[0] != "category" or not _ISO_DATE.fullmatch(day[2]):
+        return None
+    return day[2], unescape_partition_value(category[2]), parts[3]
+
+
 def in_progress_prefix() -> str:
     return f"{LEDGER}/_in_progress/"
 

@@ -18,7 +18,7 @@ from fruit_contract.tables import Status
 from fruit_features import hadoop_files, object_store
 from fruit_features.content_reuse import SOURCE_COLUMNS, KnownContents, write_content_index
 from fruit_features.lake_tables import read_table, replace_partitions, schema_of
-from fruit_features.moments_frames import moments_by_date
+from fruit_features.moments_frames import write_moments
 from fruit_features.moments_states import write_moments_states
 
 if TYPE_CHECKING:
@@ -119,11 +119,9 @@ class DateTables:
         self._replace_dates(lake.REJECTED, rejected, kept, dates)
 
     def _write_moments(self, with_features: Collection[str]) -> None:
-        if with_features:
-            features = read_table(self._spark, self._bucket, lake.FEATURES, self._dates)
-            replace_partitions(moments_by_date(features, len(self._dates)), self._bucket, lake.MOMENTS)
+        written = write_moments(self._spark, self._bucket, self._dates) if with_features else []
         self._remove_dates(lake.MOMENTS, with_features)
-        write_moments_states(self._spark, self._bucket, self._dates)
+        write_moments_states(self._bucket, self._dates, written)
 
     def _write_ledger(self) -> None:
         dates = {day_of(line) for line in self._kept} | {outcome.ingest_date for outcome in self._outcomes}

@@ -1,40 +1,34 @@
-"""Moments inside Spark: one pass over features, merged where the data is; the driver sees matrices, never images."""
+"""Moments inside Spark: one pass over features, merged and written where the data is; the driver sees counts, never a vector."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
+import io
 from dataclasses import dataclass
 from functools import reduce
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
+import pyarrow.parquet as pq
 
-from fruit_contract import tables
+from fruit_contract import lake, tables
+from fruit_features import hadoop_files, object_store
 from fruit_features.arrow_vectors import to_matrix
-from fruit_features.lake_tables import schema_of
+from fruit_features.features_files import features_files, one_file_at_a_time, read_files
 from fruit_features.moments import Moments, merge, moments_of, pack_upper_triangle, unpack_upper_triangle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-    from pyspark.sql import DataFrame
+    from pyspark.sql import SparkSession
 
-_GROUP = (tables.INGEST_DATE, tables.EMBEDDER_ID)
-_COLUMNS = (tables.INGEST_DATE, tables.EMBEDDER_ID, tables.N_SAMPLES, tables.CONTENT_DIGEST, tables.MEAN, tables.SCATTER)
-_ARROW_SCHEMA = pa.schema(
-    [
-        pa.field(tables.INGEST_DATE, pa.string()),
-        pa.field(tables.EMBEDDER_ID, pa.string()),
-        pa.field(tables.N_SAMPLES, pa.int64()),
-        pa.field(tables.CONTENT_DIGEST, pa.int64()),
-        pa.field(tables.MEAN, pa.list_(pa.float64())),
-        pa.field(tables.SCATTER, pa.list_(pa.float64())),
-    ]
-)
+# A part of a date's moments on its way from one worker to another: numbers as bytes, which nobody on the way looks into.
+_PART_SCHEMA: Final = "ingest_date string, embedder_id string, n_samples bigint, content_digest bigint, mean binary, scatter binary"
+_WRITTEN_SCHEMA: Final = "ingest_date string, embedder_id string, n_samples bigint, content_digest bigint"
+_GROUP: Final = (tables.INGEST_DATE, tables.EMBEDDER_ID)
+_FILE: Final = "moments.parquet"
 
 
 @dataclass(frozen=True)
@@ -48,71 +42,94 @@ class _Part:
         return _Part(merge(self.moments, other.moments), self.digest ^ other.digest)
 
 
-def moments_by_date(features: DataFrame, n_dates: int) -> DataFrame:
-    """One row of moments an ingest date and embedder, from one pass over rows of `features/` of `n_dates` dates."""
-    schema = schema_of(_COLUMNS)
-    digest = F.xxhash64(tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.CATEGORY)
-    partial = features.select(tables.INGEST_DATE, tables.EMBEDDER_ID, digest, tables.VECTOR).mapInArrow(_accumulate, schema)
-    # A row is 6.6 MB: about one date a task, and of those of one task only one is held at a time.
-    together = partial.repartition(n_dates, tables.INGEST_DATE).sortWithinPartitions(*_GROUP)
-    return together.mapInArrow(_merge_rows, schema)
+@dataclass(frozen=True)
+class WrittenMoments:
+    """What the moments of one date and embedder, as they lie in the lake now, are about."""
+
+    ingest_date: str
+    embedder_id: str
+    n_samples: int
+    content_digest: int
 
 
-def doubles_of(column: pa.ListArray, index: int) -> NDArray[np.float64]:
-    """One list of a list<double> column as float64[n], over Arrow's own buffer."""
-    values = column[index].values
-    return np.frombuffer(values.buffers()[1], dtype=np.float64, count=len(values), offset=values.offset * 8)
+def write_moments(spark: SparkSession, bucket: str, ingest_dates: Sequence[str]) -> list[WrittenMoments]:
+    """Replaces the moments of `ingest_dates`, from one pass over their features. Dates without features get none.
+
+    A date's file is written by the worker that merged it. It has a name of its own, so that it is replaced in one go; other files of the
+    date (of another code release) are removed before.
+    """
+    files = features_files(spark, bucket, ingest_dates)
+    if files is None:
+        return []
+    for day in ingest_dates:
+        address = lake.uri(bucket, lake.date_prefix(lake.MOMENTS, day))
+        for name in hadoop_files.list_files(spark, address):
+            if name != _FILE:
+                hadoop_files.remove(spark, f"{address}{name}")
+
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return _write_dates(bucket, _merged(_read_parts(batches)))
+
+    with one_file_at_a_time(spark):
+        parts = files.mapInArrow(_accumulate, _PART_SCHEMA)
+        # A row is 6.6 MB: about one date a task, and of those of one task only one is held at a time.
+        together = parts.repartition(len(ingest_dates), tables.INGEST_DATE).sortWithinPartitions(*_GROUP)
+        return [WrittenMoments(*row) for row in together.mapInArrow(write, _WRITTEN_SCHEMA).collect()]
 
 
 def _accumulate(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     totals: dict[tuple[str, str], _Part] = {}
-    for batch in batches:
-        if batch.num_rows == 0:
-            continue
-        vectors = to_matrix(batch.column(3), tables.N_FEATURES)
-        digests = batch.column(2).to_numpy()
-        for group, rows in _rows_by_group(batch).items():
-            part = _Part(moments_of(vectors[rows]), int(np.bitwise_xor.reduce(digests[rows])))
+    for file in read_files(batches):
+        for embedder_id, rows in file.batches((tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.VECTOR)):
+            part = _Part(moments_of(to_matrix(rows.column(2), tables.N_FEATURES)), _digest(file.category, rows))
+            group = file.ingest_date, embedder_id
             totals[group] = totals[group].joined(part) if group in totals else part
-    for group, total in totals.items():
-        yield _to_batch(group, total)
+    for (ingest_date, embedder_id), total in totals.items():
+        numbers = (total.moments.mean, pack_upper_triangle(total.moments.scatter))
+        columns = [[ingest_date], [embedder_id], [total.moments.n_samples], [total.digest], *([array.tobytes()] for array in numbers)]
+        types = (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.binary(), pa.binary())
+        arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, names=[*_GROUP, tables.N_SAMPLES, tables.CONTENT_DIGEST, tables.MEAN, tables.SCATTER])
 
 
-def _rows_by_group(batch: pa.RecordBatch) -> dict[tuple[str, str], NDArray[np.intp]]:
-    rows: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, group in enumerate(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)):
-        rows[group].append(index)
-    return {group: np.array(indices) for group, indices in rows.items()}
+def _digest(category: str, rows: pa.RecordBatch) -> int:
+    """64 bits, signed, of each image's key, content and category; all of them by exclusive or."""
+    digest = 0
+    for image_key, content_sha256 in zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True):
+        line = f"{image_key}\0{content_sha256}\0{category}".encode()
+        digest ^= int.from_bytes(hashlib.blake2b(line, digest_size=8).digest(), "little", signed=True)
+    return digest
 
 
-def _merge_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """`batches` are sorted by date and embedder. One part after another: a date has as many as tasks that read it, at most hundreds."""
-    for group, rows in groupby(_read(batches), key=lambda row: row[0]):
-        yield _to_batch(group, reduce(_Part.joined, (part for _, part in rows)))
-
-
-def _read(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[tuple[str, str], _Part]]:
+def _read_parts(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[tuple[str, str], _Part]]:
     for batch in batches:
         for index in range(batch.num_rows):
-            ingest_date, embedder_id, n_samples, digest = (batch.column(column)[index].as_py() for column in range(4))
-            mean, scatter = (doubles_of(batch.column(column), index) for column in (4, 5))
-            yield (ingest_date, embedder_id), _Part(Moments(n_samples, mean, unpack_upper_triangle(scatter, tables.N_FEATURES)), digest)
+            ingest_date, embedder_id, n_samples, digest, mean, scatter = (batch.column(column)[index].as_py() for column in range(6))
+            square = unpack_upper_triangle(np.frombuffer(scatter), tables.N_FEATURES)
+            yield (ingest_date, embedder_id), _Part(Moments(n_samples, np.frombuffer(mean), square), digest)
 
 
-def _to_batch(group: tuple[str, str], part: _Part) -> pa.RecordBatch:
-    arrays = [
-        pa.array([group[0]]),
-        pa.array([group[1]]),
-        pa.array([part.moments.n_samples], pa.int64()),
-        pa.array([part.digest], pa.int64()),
-        _one_list(part.moments.mean),
-        _one_list(pack_upper_triangle(part.moments.scatter)),
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=_ARROW_SCHEMA)
+def _merged(parts: Iterable[tuple[tuple[str, str], _Part]]) -> Iterator[tuple[tuple[str, str], _Part]]:
+    """`parts` are sorted by date and embedder. One part after another: a date has as many as tasks that read it, at most hundreds."""
+    for group, members in groupby(parts, key=lambda member: member[0]):
+        yield group, reduce(_Part.joined, (part for _, part in members))
 
 
-def _one_list(values: NDArray[np.float64]) -> pa.ListArray:
-    flat = np.ascontiguousarray(values, dtype=np.float64)
-    doubles = pa.Array.from_buffers(pa.float64(), len(flat), [None, pa.py_buffer(flat)])
-    offsets = np.array([0, len(flat)], dtype=np.int32)
-    return pa.Array.from_buffers(pa.list_(pa.float64()), 1, [None, pa.py_buffer(offsets)], children=[doubles])
+def _write_dates(bucket: str, merged: Iterable[tuple[tuple[str, str], _Part]]) -> Iterator[pa.RecordBatch]:
+    """One file a date, with a row an embedder."""
+    for ingest_date, members in groupby(merged, key=lambda member: member[0][0]):
+        embedders, parts = zip(*((embedder_id, part) for (_, embedder_id), part in members), strict=True)
+        columns = {
+            tables.EMBEDDER_ID: pa.array(embedders),
+            tables.N_SAMPLES: pa.array([part.moments.n_samples for part in parts], pa.int64()),
+            tables.MEAN: pa.array([part.moments.mean for part in parts], pa.list_(pa.float64())),
+            tables.SCATTER: pa.array([pack_upper_triangle(part.moments.scatter) for part in parts], pa.list_(pa.float64())),
+            tables.CONTENT_DIGEST: pa.array([part.digest for part in parts], pa.int64()),
+        }
+        stream = io.BytesIO()
+        # Without dictionary or compression: no two of these numbers are alike.
+        pq.write_table(pa.table({name: columns[name] for name in tables.MOMENTS_COLUMNS}), stream, compression="none", use_dictionary=False)
+        object_store.write_plain_object(bucket, f"{lake.date_prefix(lake.MOMENTS, ingest_date)}{_FILE}", stream.getvalue())
+        summary = (tables.EMBEDDER_ID, tables.N_SAMPLES, tables.CONTENT_DIGEST)
+        days = pa.array([ingest_date] * len(parts))
+        yield pa.RecordBatch.from_arrays([days, *(columns[name] for name in summary)], names=[tables.INGEST_DATE, *summary])

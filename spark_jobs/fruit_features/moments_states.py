@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fruit_contract import lake, tables
+from fruit_contract import lake
 from fruit_features import object_store
-from fruit_features.lake_tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pyspark.sql import SparkSession
+    from fruit_features.moments_frames import WrittenMoments
 
 
 def fingerprint(n_samples: int, content_digest: int) -> str:
@@ -19,11 +18,9 @@ def fingerprint(n_samples: int, content_digest: int) -> str:
     return f"{n_samples}-{content_digest & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
-def write_moments_states(spark: SparkSession, bucket: str, ingest_dates: Sequence[str]) -> None:
-    """Makes the states of `ingest_dates` those of the moments that lie in the lake: the new ones first, so that no date is lost between."""
-    columns = (tables.INGEST_DATE, tables.EMBEDDER_ID, tables.N_SAMPLES, tables.CONTENT_DIGEST)
-    rows = read_table(spark, bucket, lake.MOMENTS, ingest_dates).select(*columns).collect()
-    present = {lake.moments_state_key(day, embedder_id, fingerprint(n, digest)) for day, embedder_id, n, digest in rows}
+def write_moments_states(bucket: str, ingest_dates: Sequence[str], written: Iterable[WrittenMoments]) -> None:
+    """Makes the states of `ingest_dates` those of the moments just `written`: the new ones first, so that no date is lost between."""
+    present = {lake.moments_state_key(row.ingest_date, row.embedder_id, fingerprint(row.n_samples, row.content_digest)) for row in written}
     before = {entry.key for day in ingest_dates for entry in object_store.list_objects(bucket, lake.moments_state_prefix(day))}
     for key in sorted(present - before):
         object_store.write_object(bucket, key, b"")

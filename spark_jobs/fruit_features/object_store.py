@@ -106,6 +106,11 @@ def read_plain_object(bucket: str, key: str) -> bytes | None:
         return None
 
 
+def write_plain_object(bucket: str, key: str, content: bytes) -> None:
+    """Puts an object under a key we made ourselves, whole or not at all; for workers, which need no boto3 for it."""
+    image_store(bucket).put(key, content)
+
+
 def read_object(bucket: str, key: str) -> bytes:
     """Raises ObjectNotFoundError if there is no such object."""
     client = s3_client()

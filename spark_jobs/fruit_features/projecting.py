@@ -5,33 +5,36 @@ No lock is held: a date counts as projected only if its moments were in the same
 
 from __future__ import annotations
 
+import io
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 
 from fruit_contract import lake, tables
 from fruit_features import hadoop_files, object_store
 from fruit_features.arrow_vectors import to_list_array, to_matrix
-from fruit_features.lake_tables import read_table, replace_partitions, schema_of
+from fruit_features.features_files import features_files, file_place, one_file_at_a_time, read_files
 from fruit_features.moments_states import read_states_of
 from fruit_features.pca import project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
+    from fruit_features.features_files import FeaturesFile
     from fruit_features.model_store import Provenance
     from fruit_features.pca import PcaModel
 
 # Of one Spark job: what was projected before a failure need not be projected again.
 _DATES_AT_ONCE: Final = 64
+_PROJECTIONS_SCHEMA: Final = pa.schema([(tables.IMAGE_KEY, pa.string()), (tables.COMPONENTS, pa.list_(pa.float32()))])
 _TRIES: Final = 3
 _POLL_SECONDS: Final = 5.0
 
@@ -68,18 +71,47 @@ def project_dates(
     return projected
 
 
-def project_features(features: DataFrame, model: PcaModel, version: str) -> DataFrame:
-    """Rows of `features/` as rows of `projections/` under one PCA version."""
-    keys = (tables.IMAGE_KEY, tables.INGEST_DATE, tables.CATEGORY)
+def project_files(spark: SparkSession, bucket: str, model: PcaModel, version: Provenance, days: Sequence[str]) -> None:
+    """Projects each file of the days' features to a file of the same name, written by the worker that read it.
+
+    A name stands for one content (Spark never writes a file again), so what is done twice is the same. Projections whose features are gone
+    are removed before: a row is never there twice.
+    """
+    files = features_files(spark, bucket, days)
+    expected = {file_place(address) for address in files.inputFiles()} if files is not None else set()
+    _remove_stale(bucket, version.version, days, expected)
+    if files is None:
+        return
 
     def compute(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            components = project(model, to_matrix(batch.column(len(keys)), tables.N_FEATURES))
-            columns = [batch.column(index) for index in range(len(keys))]
-            yield pa.RecordBatch.from_arrays([*columns, to_list_array(list(components))], names=[*keys, tables.COMPONENTS])
+        for file in read_files(batches):
+            content = _projected_file(file, model, version.embedder_id)
+            if content is not None:
+                prefix = lake.projections_partition_prefix(version.version, file.ingest_date, file.category)
+                object_store.write_plain_object(bucket, f"{prefix}{file.name}", content)
+            yield pa.RecordBatch.from_arrays([pa.array([file.name])], names=["name"])
 
-    projected = features.select(*keys, tables.VECTOR).mapInArrow(compute, schema_of((*keys, tables.COMPONENTS)))
-    return projected.withColumn(tables.PCA_VERSION, F.lit(version))
+    with one_file_at_a_time(spark):
+        files.mapInArrow(compute, "name string").count()
+
+
+def _projected_file(file: FeaturesFile, model: PcaModel, embedder_id: str) -> bytes | None:
+    """A file of `projections/`, or None if the file has no features of this embedder."""
+    stream = io.BytesIO()
+    with pq.ParquetWriter(stream, _PROJECTIONS_SCHEMA, compression="snappy", use_dictionary=False) as writer:
+        for its_embedder, rows in file.batches((tables.IMAGE_KEY, tables.VECTOR)):
+            if its_embedder == embedder_id:
+                components = project(model, to_matrix(rows.column(1), tables.N_FEATURES))
+                writer.write_batch(pa.record_batch([rows.column(0), to_list_array(list(components))], schema=_PROJECTIONS_SCHEMA))
+    return stream.getvalue() if pq.read_metadata(io.BytesIO(stream.getvalue())).num_rows else None
+
+
+def _remove_stale(bucket: str, version: str, days: Sequence[str], expected: Collection[tuple[str, str, str]]) -> None:
+    kept = {f"{lake.projections_partition_prefix(version, day, category)}{name}" for day, category, name in expected}
+    for day in days:
+        for entry in object_store.list_objects(bucket, f"{lake.projections_prefix(version)}{tables.INGEST_DATE}={day}/"):
+            if entry.key not in kept:
+                object_store.delete_object(bucket, entry.key)
 
 
 def _project_chunk(
@@ -91,9 +123,7 @@ def _project_chunk(
         before = read_states_of(bucket, version.embedder_id, days)
         written_before = _being_written(bucket).keys()
         try:
-            features = read_table(spark, bucket, lake.FEATURES, days).where(F.col(tables.EMBEDDER_ID) == version.embedder_id)
-            replace_partitions(project_features(features, model, version.version), bucket, lake.PROJECTIONS)
-            _remove_emptied(spark, bucket, version.version, days)
+            project_files(spark, bucket, model, version, days)
             break
         except (Py4JJavaError, PySparkException) as error:
             # A partition that is replaced while it is read takes its files away.
@@ -138,16 +168,6 @@ def _files_went_away(error: Exception) -> bool:
 def _projected_dates(bucket: str, version: str) -> set[str]:
     folders = object_store.list_plain_folders(bucket, lake.projections_prefix(version))
     return {name.partition("=")[2] for name in folders if name.startswith(f"{tables.INGEST_DATE}=")}
-
-
-def _remove_emptied(spark: SparkSession, bucket: str, version: str, days: Sequence[str]) -> None:
-    """A category that lost its features loses its projections."""
-    for day in days:
-        projections = _date_uri(bucket, version, day)
-        kept = set(hadoop_files.list_folders(spark, lake.uri(bucket, lake.date_prefix(lake.FEATURES, day))))
-        for folder in hadoop_files.list_folders(spark, projections):
-            if folder not in kept:
-                hadoop_files.remove(spark, f"{projections}{folder}/")
 
 
 def _date_uri(bucket: str, version: str, ingest_date: str) -> str:

@@ -132,3 +132,23 @@ def test_what_is_kept_beside_a_tables_partitions_is_hidden_from_its_readers() ->
         lake.claim_key("run"),
     )
     assert all(any(part.startswith("_") for part in key.split("/")) for key in keys)
+
+
+@given(category=st.text(min_size=1).filter(lambda text: "/" not in text and "\n" not in text))
+def test_a_file_of_features_is_taken_apart_into_date_category_and_name(category: str) -> None:
+    key = f"{lake.partition_prefix(lake.FEATURES, '2026-11-22', category)}part-0.parquet"
+    assert lake.parse_features_file(key) == ("2026-11-22", category, "part-0.parquet")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "moments/ingest_date=2026-11-22/moments.parquet",
+        "features/ingest_date=2026-11-22/part-0.parquet",
+        "features/ingest_date=22/category=Kiwi/part-0.parquet",
+        "projections/ingest_date=2026-11-22/category=Kiwi/part-0.parquet",
+        "features/category=Kiwi/ingest_date=2026-11-22/part-0.parquet",
+    ],
+)
+def test_other_files_are_no_files_of_features(key: str) -> None:
+    assert lake.parse_features_file(key) is None

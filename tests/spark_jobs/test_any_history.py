@@ -247,6 +247,7 @@ def crash_between_writes(patch: pytest.MonkeyPatch, spark: Any, writes: Writes) 
     """Every write of a step goes through one of these."""
     replace_partitions, remove = date_tables.replace_partitions, hadoop_files.remove
     write_object, delete_object = object_store.write_object, object_store.delete_object
+    write_moments, project_files = date_tables.write_moments, projecting.project_files
 
     def replacing(rows: Any, bucket: str, table: str) -> None:
         def tear() -> None:
@@ -258,6 +259,21 @@ def crash_between_writes(patch: pytest.MonkeyPatch, spark: Any, writes: Writes) 
         writes.count(tear)
         replace_partitions(rows, bucket, table)
 
+    # What workers write, file by file: a crash leaves some of the files.
+    def writing_moments(spark: Any, bucket: str, days: Any) -> Any:
+        writes.count(lambda: write_moments(spark, bucket, days[:1]))
+        return write_moments(spark, bucket, days)
+
+    def projecting_files(spark: Any, bucket: str, model: Any, version: Any, days: Any) -> None:
+        def tear() -> None:
+            project_files(spark, bucket, model, version, days)
+            left = sorted(object_store.list_plain_keys(bucket, lake.projections_prefix(version.version)))
+            for key in left[::2]:
+                delete_object(bucket, key)
+
+        writes.count(tear)
+        project_files(spark, bucket, model, version, days)
+
     def counted(write: Callable[..., None]) -> Callable[..., None]:
         def run(*arguments: Any) -> None:
             writes.count(lambda: None)
@@ -266,7 +282,8 @@ def crash_between_writes(patch: pytest.MonkeyPatch, spark: Any, writes: Writes) 
         return run
 
     patch.setattr(date_tables, "replace_partitions", replacing)
-    patch.setattr(projecting, "replace_partitions", replacing)
+    patch.setattr(date_tables, "write_moments", writing_moments)
+    patch.setattr(projecting, "project_files", projecting_files)
     patch.setattr(hadoop_files, "remove", counted(remove))
     patch.setattr(object_store, "write_object", counted(write_object))
     patch.setattr(object_store, "delete_object", counted(delete_object))

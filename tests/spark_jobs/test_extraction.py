@@ -131,6 +131,16 @@ def test_category_names_survive_as_partitions_byte_for_byte(spark, published: La
         assert (published.folder / lake.partition_prefix("features", DAY, category)).is_dir()
 
 
+def test_a_day_of_many_categories_is_one_file_for_each(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, files_of(*(f"Fruit {number}" for number in range(131)), images=2))
+
+    extract_features(spark, extraction(published))
+
+    assert len(list((published.folder / "features").rglob("*.parquet"))) == 131
+    for table in ("ledger", "moments"):
+        assert len(list((published.folder / table).rglob("*.parquet"))) == 1
+
+
 def test_every_task_gets_its_own_images(spark, published: LakeFolder) -> None:
     published.deliver(DAY, files_of("Kiwi", images=300))
     listed = list(object_store.list_objects(published.bucket, lake.raw_prefix(DAY)))

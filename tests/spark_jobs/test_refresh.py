@@ -67,6 +67,39 @@ def test_standardises_and_projects_as_scikit_learn_does(spark, published: LakeFo
     np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=2e-5)
 
 
+def test_projections_lie_in_the_partitions_of_their_features_whatever_the_category_is_called(spark, published: LakeFolder) -> None:
+    categories = ("Äpfel 50%", "007", "a=b", "C:'[x]*?", "Kiwi#1", "tab\there", "~ \\ ^")
+    deliver(published, "2026-11-22", 2, *categories)
+    extract(spark, published, "2026-11-22")
+
+    summary = refresh(spark, published)
+
+    folder = published.folder / f"projections/pca_version={summary['pca_version']}"
+    features, projections = (pd.read_parquet(place) for place in (published.folder / "features", folder))
+    columns = ["image_key", "ingest_date", "category"]
+    assert sorted(projections[columns].astype(str).to_numpy().tolist()) == sorted(features[columns].astype(str).to_numpy().tolist())
+    assert set(projections["category"].astype(str)) == set(categories)
+
+
+def test_a_date_that_is_featurised_anew_is_projected_anew_without_a_row_twice(spark, published: LakeFolder) -> None:
+    deliver(published, "2026-11-22", 10, "Kiwi", "Lemon")
+    extract(spark, published, "2026-11-22")
+    first = refresh(spark, published)
+    folder = published.folder / f"projections/pca_version={first['pca_version']}"
+    # As another code release might have named it.
+    (kiwi,) = (folder / "ingest_date=2026-11-22/category=Kiwi").glob("*.parquet")
+    kiwi.rename(kiwi.with_name("part-00000-other.snappy.parquet"))
+    published.put("raw/ingest_date=2026-11-22/Kiwi/late.jpg", jpeg(99))
+    published.delete("raw/ingest_date=2026-11-22/Lemon/0.jpg")
+    extract(spark, published, "2026-11-22")
+
+    refresh(spark, published, RefreshPolicy.NEVER)
+
+    keys = pd.read_parquet(folder)["image_key"].to_list()
+    assert len(keys) == len(set(keys)) == 20
+    assert "raw/ingest_date=2026-11-22/Kiwi/late.jpg" in keys
+
+
 def test_the_pointer_names_a_version_that_readers_can_load(spark, published: LakeFolder) -> None:
     deliver(published, "2026-11-22", 12, "Kiwi", "Lemon")
     extract(spark, published, "2026-11-22")
