@@ -17,6 +17,9 @@ CONCURRENT_GETS: Final = 16
 # Images are fetched in bursts: one burst is fetched while the one before it is decoded. A get after each decoded image would wake this
 # process, the network and the engine's neighbours all the time, and costs three times the CPU.
 BURST_IMAGES: Final = 128
+# The first burst is one that nobody decodes beside: it is small, and each one after it is larger, up to the full size.
+FIRST_BURST_IMAGES: Final = 8
+_BURST_GROWTH: Final = 4
 BURST_BYTES: Final = 32 * 1024 * 1024
 # No photo is this large; a video or an archive under an image's name must not fill a worker's memory.
 MAX_FILE_BYTES: Final = 128 * 1024 * 1024
@@ -58,11 +61,11 @@ def _taken(arriving: deque[Future[FetchedImage]]) -> Iterator[FetchedImage]:
 
 def _bursts(images: Sequence[tuple[str, str, int]]) -> Iterator[Sequence[tuple[str, str, int]]]:
     """Cuts `images` where a burst is full; one image always fits, however large."""
-    start, burst_bytes = 0, 0
+    start, burst_bytes, most = 0, 0, FIRST_BURST_IMAGES
     for index, (_, _, size_bytes) in enumerate(images):
-        if index > start and (index - start >= BURST_IMAGES or burst_bytes + size_bytes > BURST_BYTES):
+        if index > start and (index - start >= most or burst_bytes + size_bytes > BURST_BYTES):
             yield images[start:index]
-            start, burst_bytes = index, 0
+            start, burst_bytes, most = index, 0, min(most * _BURST_GROWTH, BURST_IMAGES)
         burst_bytes += size_bytes
     if images:
         yield images[start:]

@@ -61,6 +61,7 @@ def test_what_is_far_too_large_is_not_fetched(test_lake: LakeFolder, monkeypatch
 
 def test_a_burst_is_fetched_while_the_one_before_it_is_decoded_and_no_more(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_fetch, "BURST_IMAGES", 5)
+    monkeypatch.setattr(image_fetch, "FIRST_BURST_IMAGES", 5)
     listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" for index in range(42)})
     gets: list[str] = []
     get = image_fetch._get
@@ -88,6 +89,12 @@ def test_bursts_are_cut_by_bytes_and_one_image_larger_than_that_still_passes(
 
     assert bursts == [[4, 4], [4], [99], [1, 9], [9]]
     assert [image.size_bytes for image in fetch_images(test_lake.bucket, listed)] == [4, 4, 4, 99, 1, 9, 9]
+
+
+def test_the_first_burst_is_small_for_nothing_is_decoded_beside_it() -> None:
+    sizes = [len(burst) for burst in image_fetch._bursts([("k", "e", 1)] * 500)]
+
+    assert sizes == [8, 32, 128, 128, 128, 76]
 
 
 def test_nothing_to_fetch_gives_nothing(test_lake: LakeFolder) -> None:
