@@ -60,7 +60,7 @@ run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) on whatever i
 backfill: setup ## Runs the DAG for FROM= TO= [CATEGORIES=a,b] on whatever is up, and follows it
 	@$(BIN)/python -m fruit_cli backfill --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)")
 
-estimate: setup ## Minutes and euros of IMAGES=n new images, or of 10^4 to 10^9
+estimate: setup ## Minutes and euros of IMAGES=n new images, or of 10^3 to 10^9
 	@$(BIN)/python -m fruit_cli estimate $(if $(IMAGES),--images "$(IMAGES)")
 
 publish: setup ## Jobs, library zip, bootstrap action and embedder to code/<release>/ of the lake

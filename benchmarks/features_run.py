@@ -65,7 +65,7 @@ SCALES: Final = {
     },
     "features-348": {
         "small": Scale(PICTURES, n_images=400, n_notebook_images=200, ceiling_window_seconds=1.5),
-        "full": Scale(PICTURES, n_images=5000, n_notebook_images=2500, ceiling_window_seconds=8.0),
+        "full": Scale(PICTURES, n_images=2500, n_notebook_images=1250, ceiling_window_seconds=8.0),
     },
     "features-phone": {
         "small": Scale(PHONE_PHOTOS, n_images=48, n_notebook_images=24, ceiling_window_seconds=1.5, notebook_rows_at_once=16),

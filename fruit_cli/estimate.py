@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-DEFAULT_IMAGES: Final = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
+DEFAULT_IMAGES: Final = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--images", type=_positive, action="append", help="how many new images; may be given more than once (default: 10^4 to 10^9)"
+        "--images", type=_positive, action="append", help="how many new images; may be given more than once (default: 10^3 to 10^9)"
     )
     parser.add_argument("--within-minutes", type=float, default=1440, help="in which they shall be done (default: a day)")
     parser.add_argument("--most-nodes", type=_positive, default=100, help="core nodes at most (default: %(default)s)")

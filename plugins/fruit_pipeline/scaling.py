@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # A LIST request gives 1,000 keys and takes up to a tenth of a second; comparing and dealing them takes 3 s a million (`make bench`).
 DRIVER_SECONDS_PER_MILLION: Final = 100.0
-# Reading, projecting and writing: 93 s on two cores (benchmarks/results/history-full.md), and a vCPU is half a core.
-PROJECTION_VCPU_SECONDS_PER_MILLION: Final = 400.0
+# Reading, projecting and writing 20,000 images takes 1 s of two cores (benchmarks/results/pca-full.md), and a vCPU is half a core.
+PROJECTION_VCPU_SECONDS_PER_MILLION: Final = 200.0
 # A million keys take half a gigabyte of the driver.
 IMAGES_PER_RUN: Final = 5_000_000
 

@@ -23,6 +23,7 @@ from fruit_features.lake_tables import no_rows, read_table, schema_of
 from fruit_features.spark_session import task_slots
 from fruit_features.stopwatch import Stopwatch
 from fruit_features.task_planning import plan_tasks
+from fruit_features.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -121,6 +122,7 @@ def compute_images(
         return no_rows(spark, result_schema)
 
     def compute(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        forget_zip_importers()
         for batch in batches:
             for task in batch.column(0).to_pylist():
                 keys = [(image["image_key"], image["etag"], image["size_bytes"]) for image in task]

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from fruit_contract import lake, tables
 from fruit_features import hadoop_files
+from fruit_features.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -72,6 +73,7 @@ def one_file_at_a_time(spark: SparkSession) -> Iterator[None]:
 
 def read_files(batches: Iterable[pa.RecordBatch]) -> Iterator[FeaturesFile]:
     """What a worker gets of `features_files`."""
+    forget_zip_importers()
     for batch in batches:
         for index in range(batch.num_rows):
             place = file_place(batch.column(0)[index].as_py())

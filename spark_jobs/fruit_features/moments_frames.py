@@ -18,6 +18,7 @@ from fruit_features import hadoop_files, object_store
 from fruit_features.arrow_vectors import to_matrix
 from fruit_features.features_files import features_files, one_file_at_a_time, read_files
 from fruit_features.moments import Moments, merge, moments_of, pack_upper_triangle, unpack_upper_triangle
+from fruit_features.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -68,6 +69,7 @@ def write_moments(spark: SparkSession, bucket: str, ingest_dates: Sequence[str])
                 hadoop_files.remove(spark, f"{address}{name}")
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        forget_zip_importers()
         return _write_dates(bucket, _merged(_read_parts(batches)))
 
     with one_file_at_a_time(spark):

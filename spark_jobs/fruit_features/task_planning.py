@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 _FIXED_COST_BYTES: Final = 500_000
 # Bounds what a task holds and what its loss costs.
 _MOST_IMAGES_A_TASK: Final = 512
-# A task should be long enough to forget its start (tens of ms).
-_LEAST_COST_A_TASK: Final = 32 * _FIXED_COST_BYTES
+# A task should be long enough to forget its start (some 100 ms), unless that would leave slots without one.
+_USUAL_LEAST_COST: Final = 64 * _FIXED_COST_BYTES
+_LEAST_COST: Final = 16 * _FIXED_COST_BYTES
 
 
 def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[list[int]]:
@@ -25,9 +26,10 @@ def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[list[int]]:
         return []
     costs = [_FIXED_COST_BYTES + size for size in sizes_bytes]
     remaining = sum(costs)
+    least = min(max(remaining / n_slots, _LEAST_COST), _USUAL_LEAST_COST)
 
     def share() -> float:
-        return max(remaining / (2 * n_slots), _LEAST_COST_A_TASK)
+        return max(remaining / (2 * n_slots), least)
 
     tasks: list[list[int]] = [[]]
     task_cost, most = 0, share()

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.scaling import IMAGES_PER_RUN, UnknownInstanceTypeError, core_instances_for, estimate, vcpus
+from fruit_pipeline.scaling import (
+    DRIVER_SECONDS_PER_MILLION,
+    IMAGES_PER_RUN,
+    PROJECTION_VCPU_SECONDS_PER_MILLION,
+    UnknownInstanceTypeError,
+    core_instances_for,
+    estimate,
+    vcpus,
+)
 from fruit_pipeline.settings import Settings
 
 SETTINGS = Settings()
@@ -24,7 +32,8 @@ def test_the_estimate_is_start_plus_fixed_plus_images_over_speed() -> None:
         prices_eur_per_hour=(("m5.xlarge", 0.5),),
     )
     result = estimate(48_000, settings)
-    driver, projection = 48_000 * 100e-6, 48_000 * 400e-6 / (4 * 2)
+    driver = 0.048 * DRIVER_SECONDS_PER_MILLION
+    projection = 0.048 * PROJECTION_VCPU_SECONDS_PER_MILLION / (4 * 2)
     assert result.minutes == pytest.approx(5 + 1 + (48_000 / (10 * 4 * 2) + driver + projection) / 60, abs=0.05)
     assert result.euros == pytest.approx(result.minutes / 60 * 0.5 * 3, abs=0.01)
     assert result.euros_per_thousand(48_000) == pytest.approx(result.euros / 48)

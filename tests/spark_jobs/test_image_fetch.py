@@ -104,6 +104,7 @@ def test_nothing_to_fetch_gives_nothing(test_lake: LakeFolder) -> None:
 @pytest.mark.timeout(30)
 def test_a_get_that_fails_ends_the_fetch(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_fetch, "BURST_IMAGES", 4)
+    monkeypatch.setattr(image_fetch, "FIRST_BURST_IMAGES", 4)
     listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" * 9 for index in range(40)})
     gets: list[str] = []
 

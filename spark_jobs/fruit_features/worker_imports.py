@@ -1,0 +1,17 @@
+"""Spares Spark's Python workers what importing costs them again and again."""
+
+from __future__ import annotations
+
+import sys
+import zipimport
+
+
+def forget_zip_importers() -> None:
+    """Lets go of the importers of zips; importing from them goes on as before.
+
+    Spark invalidates import caches at the start of every task, and CPython 3.11 then reads a zip's directory again for every package that
+    came from it, as Spark's own do. An importer that is asked for again is made anew from a directory that is kept.
+    """
+    for path, finder in list(sys.path_importer_cache.items()):
+        if isinstance(finder, zipimport.zipimporter):
+            sys.path_importer_cache.pop(path, None)
