@@ -65,7 +65,7 @@ class _OnnxRuntimeEngine:
 
 
 class _TensorFlowEngine:
-    inference_batch = 8
+    inference_batch = 4
 
     def __init__(self, graph: bytes, n_threads: int) -> None:
         import tensorflow as tf
