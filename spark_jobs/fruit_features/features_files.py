@@ -41,8 +41,8 @@ class FeaturesFile:
         """Its rows, some at a time, by embedder: each batch has rows of one only."""
         file = pq.ParquetFile(io.BytesIO(self.content))
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[tables.EMBEDDER_ID, *columns]):
-            for embedder_id in pc.unique(batch.column(0)).to_pylist():
-                its_own = pc.equal(batch.column(0), embedder_id)
+            for embedder_id in pc.unique(batch.column(tables.EMBEDDER_ID)).to_pylist():
+                its_own = pc.equal(batch.column(tables.EMBEDDER_ID), embedder_id)
                 rows = batch if pc.all(its_own).as_py() else batch.filter(its_own)
                 yield embedder_id, rows.select(list(columns))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CONCURRENT_GETS: Final = 16
 # Images are fetched in bursts: one burst is fetched while the one before it is decoded. A get after each decoded image would wake this
-# process, the network and the engine's neighbours all the time, and costs three times the CPU.
+# process, the network and the engine's neighbours all the time, and costs more CPU.
 BURST_IMAGES: Final = 128
 # The first burst is one that nobody decodes beside: it is small, and each one after it is larger, up to the full size.
 FIRST_BURST_IMAGES: Final = 8
