@@ -57,7 +57,7 @@ class BenchLake:
         temporary = self.node.home / "ways" / way
         temporary.mkdir(parents=True)
         (temporary / "spark-defaults.conf").write_text(
-            spark_defaults(self.node, buckets=[self.bucket, *more_buckets], temporary=temporary), encoding="utf-8"
+            spark_defaults(self.node, buckets=[self.bucket, *more_buckets], temporary=temporary, event_logs=temporary), encoding="utf-8"
         )
         environment = step_environment(self.node, mark=way, temporary=temporary, configuration_folder=temporary)
         python_path = os.pathsep.join([str(PROJECT), str(PROJECT / "spark_jobs")])

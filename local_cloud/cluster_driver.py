@@ -5,21 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from local_cloud.cluster_life import StepFailure
-from local_cloud.cluster_node import FETCH_ERRORS, refuse_step
+from local_cloud.cluster_node import FETCH_ERRORS, BootstrapAction, refuse_step, start_timer
+from local_cloud.faults import FaultKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from local_cloud.cluster_life import CancelAnswer, ClusterLife, StepLife
-    from local_cloud.cluster_node import BootstrapAction, ClusterNode, StepCommand
+    from local_cloud.cluster_node import ClusterNode, StepCommand
+    from local_cloud.faults import ClusterFaults
     from local_cloud.step_process import NodeProcess
 
 STARTING_SECONDS: Final = 0.3  # EMR takes minutes; long enough here for a poll to see the state
 LOOK_AGAIN_SECONDS: Final = 1.0
+FAILING_BOOTSTRAP: Final = "sleep {seconds}\necho 'error: No matching distribution found for onnxruntime==9.9.9 (injected)' >&2\nexit 1\n"
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +36,11 @@ def utc_now() -> datetime:
 class ClusterDriver:
     """Everything that changes the life goes through here, under one lock."""
 
-    def __init__(self, life: ClusterLife, node: ClusterNode, bootstrap_actions: Sequence[BootstrapAction]) -> None:
+    def __init__(self, life: ClusterLife, node: ClusterNode, bootstrap_actions: Sequence[BootstrapAction], faults: ClusterFaults) -> None:
         self.life = life
         self._node = node
         self._bootstrap_actions = bootstrap_actions
+        self._faults = faults
         self._commands: dict[str, StepCommand] = {}
         self._processes: dict[str, NodeProcess] = {}
         self._changed = threading.Condition()
@@ -101,7 +107,7 @@ class ClusterDriver:
         time.sleep(STARTING_SECONDS)
         with self._changed:
             self.life.start_bootstrapping()
-        for number, action in enumerate(self._bootstrap_actions, start=1):
+        for number, action in enumerate(self._actions_to_run(), start=1):
             failure = self._bootstrap(number, action)
             if failure:
                 with self._changed:
@@ -109,6 +115,13 @@ class ClusterDriver:
                 return
         with self._changed:
             self.life.bootstrap_done(utc_now())
+
+    def _actions_to_run(self) -> Sequence[BootstrapAction]:
+        fault = self._faults.of_bootstrap()
+        if fault is None:
+            return self._bootstrap_actions
+        first, *rest = self._bootstrap_actions or [BootstrapAction(script="", arguments=())]
+        return [replace(first, content=FAILING_BOOTSTRAP.format(seconds=fault.seconds).encode()), *rest]
 
     def _bootstrap(self, number: int, action: BootstrapAction) -> str | None:
         try:
@@ -159,7 +172,17 @@ class ClusterDriver:
             self.life.step_ended(step, StepFailure("Unknown Error.", f"The step's folder could not be prepared: {error}"), utc_now())
             return
         self._processes[step.id] = process
+        self._let_faults_strike(command, process)
         threading.Thread(target=self._run_step, args=(step, command, process), name=step.id, daemon=True).start()
+
+    def _let_faults_strike(self, command: StepCommand, process: NodeProcess) -> None:
+        fault = self._faults.of_step(command.name)
+        if fault is None:
+            return
+        if fault.kind is FaultKind.SPOT_LOSS:
+            start_timer(fault.seconds, self._lose_instances)
+        else:
+            start_timer(fault.seconds, partial(process.stop, force=True))
 
     def _run_step(self, step: StepLife, command: StepCommand, process: NodeProcess) -> None:
         failure: StepFailure | None = StepFailure("Unknown Error.", "The local EMR broke while it ran the step. Its log has the details.")
@@ -170,8 +193,16 @@ class ClusterDriver:
         finally:
             with self._changed:
                 self._processes.pop(step.id, None)
-                self.life.step_ended(step, failure, utc_now())
+                # As on EMR, its logs were copied after its end.
+                self.life.step_ended(step, failure, process.ended_at or utc_now())
                 self._changed.notify_all()
+
+    def _lose_instances(self) -> None:
+        with self._changed:
+            self.life.lose_instances(utc_now())
+            for process in self._processes.values():
+                process.stop(force=True)
+            self._changed.notify_all()
 
     def _stop_processes(self) -> None:
         for process in self._processes.values():

@@ -10,7 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INSTANCES_LOST: Final = "All slaves in the job flow were terminated"
 
 
 class ClusterState(StrEnum):
@@ -46,6 +51,7 @@ class ReasonCode(StrEnum):
     ALL_STEPS_COMPLETED = "ALL_STEPS_COMPLETED"
     STEP_FAILURE = "STEP_FAILURE"
     BOOTSTRAP_FAILURE = "BOOTSTRAP_FAILURE"
+    INSTANCE_FAILURE = "INSTANCE_FAILURE"
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
@@ -194,6 +200,11 @@ class ClusterLife:
         """Ends a cluster whose own machinery broke."""
         self._end(Ending(ClusterState.TERMINATED_WITH_ERRORS, ReasonCode.INTERNAL_ERROR, message), now)
 
+    def lose_instances(self, now: datetime) -> None:
+        """The machines are gone. A running step was not told to stop: it fails when its process is seen to be gone."""
+        running = [step for step in self.steps if step.state is StepState.RUNNING]
+        self._end(Ending(ClusterState.TERMINATED_WITH_ERRORS, ReasonCode.INSTANCE_FAILURE, INSTANCES_LOST), now, spare=running)
+
     def idle_deadline(self) -> datetime | None:
         """When a waiting cluster ends itself, or None if it never will."""
         if self.idle_since is None or self.idle_timeout_seconds is None:
@@ -242,7 +253,8 @@ class ClusterLife:
         step.message = message
         step.ended_at = now
 
-    def _end(self, ending: Ending, now: datetime) -> None:
+    def _end(self, ending: Ending, now: datetime, *, spare: Sequence[StepLife] = ()) -> None:
+        """Pending steps are cancelled, active ones are to be stopped; those in `spare` keep their state."""
         if self.is_ending:
             return
         self.state = ClusterState.TERMINATING
@@ -251,7 +263,7 @@ class ClusterLife:
         for step in self.steps:
             if step.state is StepState.PENDING:
                 self._cancel_pending(step, "Cancelled because the cluster is terminating", now)
-            elif step.is_active:
+            elif step.is_active and step not in spare:
                 step.state = StepState.CANCEL_PENDING
                 step.message = "Job terminated"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,14 +15,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local_cloud import cluster_logs
 from local_cloud.cluster_life import StepFailure
+from local_cloud.faults import FaultKind
 from local_cloud.s3_server import DIRECTORY_CACHE_SECONDS
-from local_cloud.spark_environment import local_command, node_environment, spark_defaults, step_environment
+from local_cloud.spark_environment import event_log_folder, local_command, node_environment, spark_defaults, step_environment
 from local_cloud.step_process import NodeCommand, NodeProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from local_cloud.faults import ClusterFaults, Fault
     from local_cloud.spark_environment import Node
 
 COMMAND_RUNNER: Final = "command-runner.jar"
@@ -44,21 +47,26 @@ class ClusterRequest:
 
 @dataclass(frozen=True)
 class BootstrapAction:
+    """`content` is run in place of what is at `script`, if there is any."""
+
     script: str
     arguments: Sequence[str]
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)
 class StepCommand:
     id: str
+    name: str
     jar: str
     arguments: Sequence[str]
 
 
 class ClusterNode:
-    def __init__(self, node: Node, request: ClusterRequest) -> None:
+    def __init__(self, node: Node, request: ClusterRequest, faults: ClusterFaults) -> None:
         self._node = node
         self._request = request
+        self._faults = faults
         self._folder = node.clusters_folder / request.cluster_id
         self._s3 = s3_client(node)
 
@@ -67,7 +75,7 @@ class ClusterNode:
         folder = self._bootstrap_folder(number)
         folder.mkdir(parents=True, exist_ok=True)
         script = folder / "script"
-        script.write_bytes(self._fetch(action.script))
+        script.write_bytes(self._fetch(action.script) if action.content is None else action.content)
         environment = node_environment(self._node, mark=f"{self._request.cluster_id}/bootstrap-{number}", temporary=self._temporary(folder))
         command = NodeCommand(["bash", str(script), *action.arguments], environment, folder)
         return NodeProcess(command, stop_grace_seconds=STOP_GRACE_SECONDS)
@@ -76,7 +84,8 @@ class ClusterNode:
         """Runs one bootstrap action to its end and writes its logs. Returns EMR's message if it failed, else None."""
         exit_code = process.run()
         folder = self._bootstrap_folder(number)
-        self._keep_logs(cluster_logs.bootstrap_log_path(self._request.cluster_id, self._request.instance_id, number), folder)
+        path = cluster_logs.bootstrap_log_path(self._request.cluster_id, self._request.instance_id, number)
+        self._keep_logs(path, folder, self._faults.of_logs())
         if exit_code == 0:
             return None
         words = cluster_logs.last_words(folder).line
@@ -92,9 +101,10 @@ class ClusterNode:
         settings.mkdir(parents=True, exist_ok=True)
         buckets = [bucket.name for bucket in self._node.buckets_folder.iterdir() if bucket.is_dir()]
         configurations = self._request.configurations
-        (settings / "spark-defaults.conf").write_text(
-            spark_defaults(self._node, buckets=buckets, temporary=temporary, configurations=configurations), encoding="utf-8"
-        )
+        event_logs = event_log_folder(self._node.clusters_folder, self._request.cluster_id)
+        event_logs.mkdir(parents=True, exist_ok=True)
+        defaults = spark_defaults(self._node, buckets=buckets, temporary=temporary, event_logs=event_logs, configurations=configurations)
+        (settings / "spark-defaults.conf").write_text(defaults, encoding="utf-8")
         environment = step_environment(
             self._node,
             mark=f"{self._request.cluster_id}/{step.id}",
@@ -111,7 +121,7 @@ class ClusterNode:
         time.sleep(SETTLE_SECONDS)
         folder = self._step_folder(step.id)
         path = cluster_logs.step_log_path(self._request.cluster_id, step.id)
-        self._keep_logs(path, folder)
+        self._keep_logs(path, folder, self._faults.of_logs(step.name))
         if exit_code == 0:
             return None
         words = cluster_logs.last_words(folder)
@@ -122,9 +132,13 @@ class ClusterNode:
             log_file=cluster_logs.log_address(self._request.log_uri, path, words.log),
         )
 
-    def _keep_logs(self, path: str, folder: Path) -> None:
+    def _keep_logs(self, path: str, folder: Path, fault: Fault | None) -> None:
         shutil.rmtree(folder / "tmp", ignore_errors=True)
-        cluster_logs.upload_logs(self._s3, self._request.log_uri, path, folder)
+        upload = (self._s3, self._request.log_uri, path, folder)
+        if fault is None:
+            cluster_logs.upload_logs(*upload)
+        elif fault.kind is FaultKind.LATE_LOGS:
+            start_timer(fault.seconds, cluster_logs.upload_logs, *upload)
 
     def _step_folder(self, step_id: str) -> Path:
         return self._folder / "steps" / step_id
@@ -142,6 +156,13 @@ class ClusterNode:
         bucket, _, key = address.partition("://")[2].partition("/")
         content: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         return content
+
+
+def start_timer(seconds: float, call: Callable[..., None], *arguments: Any) -> None:
+    """Calls it later, in a thread that nobody waits for."""
+    timer = threading.Timer(seconds, call, arguments)
+    timer.daemon = True
+    timer.start()
 
 
 def refuse_step(step: StepCommand) -> StepFailure | None:

@@ -6,6 +6,7 @@ moto parses requests, keeps what was asked for and shapes the answers; what happ
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from moto.core.base_backend import BackendDict
@@ -14,13 +15,16 @@ from moto.emr.models import Cluster, ElasticMapReduceBackend
 from moto.emr.utils import random_instance_group_id
 
 from local_cloud.cluster_driver import ClusterDriver, utc_now
+from local_cloud.cluster_instances import LOCAL_HOST_NAME, LocalInstance, fleet_sets, group_sets, instances
 from local_cloud.cluster_life import ClusterLife
 from local_cloud.cluster_node import ClusterNode, ClusterRequest
-from local_cloud.emr_resources import LOCAL_HOST_NAME, LocalInstance, LocalStep, bootstrap_action, local_step, plain, timeline
+from local_cloud.emr_resources import LocalStep, bootstrap_action, local_step, plain, timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
+    from local_cloud.faults import FaultBook
     from local_cloud.spark_environment import Node
 
 MINIMUM_IDLE_SECONDS: Final = 60
@@ -28,6 +32,7 @@ MAXIMUM_IDLE_SECONDS: Final = 604_800
 DEFAULT_IDLE_SECONDS: Final = 3600
 MAXIMUM_STEP_CONCURRENCY: Final = 256
 MAXIMUM_ACTIVE_STEPS: Final = 256
+_GROUP_EXTRAS: Final = ("configurations", "custom_ami_id")
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class EmrSettings:
     """What the server gives every backend. `second_lasts` shortens idle times in tests: how long a second of the policy lasts."""
 
     node: Node
+    faults: FaultBook
     second_lasts: float = 1.0
 
 
@@ -49,11 +55,11 @@ class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
     """A cluster whose state, status and steps are those of its life. Born asleep: `start` wakes it when the request is read whole."""
 
     def __init__(self, backend: LocalEmrBackend, steps: Sequence[Mapping[str, Any]], **attributes: Any) -> None:
-        instances = attributes["instance_attrs"]
+        requested = attributes["instance_attrs"]
         self.life = ClusterLife(
             created_at=utc_now(),
-            keep_alive=bool(instances.get("keep_job_flow_alive_when_no_steps")),
-            termination_protected=bool(instances.get("termination_protected")),
+            keep_alive=bool(requested.get("keep_job_flow_alive_when_no_steps")),
+            termination_protected=bool(requested.get("termination_protected")),
             step_concurrency_level=int(attributes.get("step_concurrency_level") or 1),
         )
         super().__init__(backend, steps=[], **attributes)
@@ -62,6 +68,7 @@ class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
         self.managed_scaling_policy: dict[str, Any] | None = None
         self.auto_termination_policy: dict[str, Any] | None = None
         self.scale_down_behavior: str | None = None
+        self.requested_subnet_ids: list[str] = []
         request = ClusterRequest(
             cluster_id=self.id,
             instance_id=self.instance_id,
@@ -69,7 +76,8 @@ class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
             configurations=[plain(configuration) for configuration in self.configurations],
         )
         actions = [bootstrap_action(action) for action in attributes.get("bootstrap_actions") or []]
-        self.driver = ClusterDriver(self.life, ClusterNode(backend.settings.node, request), actions)
+        faults = backend.settings.faults.of_cluster(str(self.name))
+        self.driver = ClusterDriver(self.life, ClusterNode(backend.settings.node, request, faults), actions, faults)
         self.local_steps: list[LocalStep] = []
         self.add_steps(steps)
 
@@ -113,17 +121,15 @@ class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
         return LOCAL_HOST_NAME
 
     @property
-    def instance(self) -> LocalInstance:
-        primary_fleet = next((fleet for fleet in self.instance_fleets if fleet["InstanceFleetType"] == "MASTER"), None)
-        specifications = (primary_fleet or {}).get("InstanceTypeSpecifications") or [{}]
-        return LocalInstance(
-            id=self.instance_id,
-            ec2_instance_id=self.instance_id,
-            life=self.life,
-            instance_group_id=None if primary_fleet else self.master_instance_group_id,
-            instance_fleet_id=primary_fleet["Id"] if primary_fleet else None,
-            instance_type=specifications[0].get("InstanceType") if primary_fleet else self._master_type(),
-        )
+    def instances(self) -> list[LocalInstance]:
+        sets = fleet_sets(self.instance_fleets) if self.instance_fleets else group_sets(self.instance_groups)
+        return instances(sets, self.life, self.instance_id)
+
+    @property
+    def ec2_instance_attributes(self) -> Any:
+        attributes = super().ec2_instance_attributes
+        attributes.requested_ec2_subnet_ids = self.requested_subnet_ids
+        return attributes
 
     def add_steps(self, steps: Sequence[Mapping[str, Any]]) -> list[LocalStep]:
         if not hasattr(self, "driver"):
@@ -147,9 +153,6 @@ class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
         super().set_termination_protection(value)
         self.driver.set_termination_protected(protected=value)
 
-    def _master_type(self) -> str | None:
-        return self.master_instance_type if self.master_instance_group_id else None
-
 
 class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto ships no types
     """One region of the local EMR."""
@@ -162,6 +165,15 @@ class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto sh
 
     def run_job_flow(self, **request: Any) -> LocalCluster:
         return LocalCluster(self, **request)
+
+    def add_instance_groups(self, cluster_id: str, instance_groups: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Takes and tells what moto's groups have no place for, too."""
+        requests = [dict(group) for group in instance_groups]
+        extras = [{name: plain(request.pop(name)) for name in _GROUP_EXTRAS if name in request} for request in requests]
+        groups: list[Any] = super().add_instance_groups(cluster_id, requests)
+        for group, extra in zip(groups, extras, strict=True):
+            vars(group).update(extra)
+        return groups
 
     def add_job_flow_steps(self, job_flow_id: str, steps: list[dict[str, Any]]) -> list[LocalStep]:
         return self._job_flow(job_flow_id).add_steps(steps)
@@ -215,8 +227,14 @@ class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto sh
     def run_instances(self, cluster_id: str, instances: dict[str, Any], instance_group: Any) -> None:
         """The machine is here already."""
 
-    def list_instances(self, cluster_id: str, *_: object, **__: object) -> list[LocalInstance]:
-        return [self.clusters[cluster_id].instance]
+    def newest_clusters(self, created_after: datetime | None, created_before: datetime | None) -> list[LocalCluster]:
+        """Newest first. The times are in UTC, as moto reads them from a request: without a zone."""
+        after, before = (moment.replace(tzinfo=UTC) if moment else None for moment in (created_after, created_before))
+        return [
+            cluster
+            for cluster in reversed(list(self.clusters.values()))
+            if (after is None or cluster.life.created_at >= after) and (before is None or cluster.life.created_at <= before)
+        ]
 
     def end_all(self, timeout_seconds: float) -> None:
         """Ends every cluster and waits until their processes are gone."""
@@ -233,3 +251,10 @@ class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto sh
 
 
 local_emr_backends: Final = BackendDict(LocalEmrBackend, "emr")
+
+
+def cluster_names(cluster_ids: Iterable[str]) -> list[str]:
+    """The names of those that are there, in whichever region."""
+    wanted = set(cluster_ids)
+    backends = [backend for account in list(local_emr_backends.values()) for backend in list(account.values())]
+    return [str(cluster.name) for backend in backends for cluster in list(backend.clusters.values()) if cluster.id in wanted]

@@ -1,9 +1,9 @@
-"""What EMR's API tells about steps and instances, shaped for moto's serialiser; and requests read into the local cloud's own terms."""
+"""What EMR's API tells about steps, shaped for moto's serialiser; and requests read into the local cloud's own terms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from moto.emr.exceptions import ValidationException
 from moto.emr.utils import random_step_id
@@ -16,17 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from local_cloud.cluster_life import ClusterLife
-
-LOCAL_HOST_NAME: Final = "localhost"
-
 
 @dataclass
 class LocalStep:
     """One step, with the attributes moto's serialiser looks for."""
 
     life: StepLife
-    name: str
     command: StepCommand
     properties: Mapping[str, str] = field(default_factory=dict)
     main_class: str | None = None
@@ -34,6 +29,10 @@ class LocalStep:
     @property
     def id(self) -> str:
         return self.life.id
+
+    @property
+    def name(self) -> str:
+        return self.command.name
 
     @property
     def state(self) -> str:
@@ -69,31 +68,6 @@ class LocalStep:
         return status
 
 
-@dataclass(frozen=True)
-class LocalInstance:
-    """The one instance of a cluster: this machine."""
-
-    id: str
-    ec2_instance_id: str
-    life: ClusterLife
-    instance_group_id: str | None
-    instance_fleet_id: str | None
-    instance_type: str | None
-    market: str = "ON_DEMAND"
-    public_dns_name: str = LOCAL_HOST_NAME
-    public_ip_address: str = "127.0.0.1"
-    private_dns_name: str = LOCAL_HOST_NAME
-    private_ip_address: str = "127.0.0.1"
-
-    @property
-    def status(self) -> dict[str, Any]:
-        life = self.life
-        return {
-            "State": "TERMINATED" if life.is_over else "RUNNING" if life.ready_at else "PROVISIONING",
-            "Timeline": timeline(life.created_at, ReadyDateTime=life.ready_at, EndDateTime=life.ended_at),
-        }
-
-
 def local_step(step: Mapping[str, Any]) -> LocalStep:
     """`step` is a StepConfig as moto parses it: its keys are found in either spelling."""
     jar_step = step["HadoopJarStep"]
@@ -104,8 +78,7 @@ def local_step(step: Mapping[str, Any]) -> LocalStep:
             created_at=utc_now(),
             action_on_failure=_action_on_failure(step.get("ActionOnFailure") or ActionOnFailure.TERMINATE_CLUSTER),
         ),
-        name=step["Name"],
-        command=StepCommand(id=step_id, jar=jar_step["Jar"], arguments=list(jar_step.get("Args") or [])),
+        command=StepCommand(id=step_id, name=step["Name"], jar=jar_step["Jar"], arguments=list(jar_step.get("Args") or [])),
         properties={pair["Key"]: pair["Value"] for pair in jar_step.get("Properties") or []},
         main_class=jar_step.get("MainClass"),
     )

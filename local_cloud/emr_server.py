@@ -4,13 +4,12 @@
         python -m local_cloud.emr_server --home FOLDER --port PORT
 
 `GET /health` answers without a signature; everything else must be signed with the credentials of the environment.
-State is kept in memory: clusters end with the server.
+State is kept in memory: clusters end with the server. Faults that FOLDER/faults.json asks for are committed (see `faults`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import signal
@@ -26,8 +25,11 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from fruit_contract.regions import DEFAULT_REGION
+from local_cloud.api_faults import answer_with_faults
 from local_cloud.emr_api import REGION_HEADER, LocalEmrResponse
-from local_cloud.emr_backend import EmrSettings, LocalEmrBackend, local_emr_backends
+from local_cloud.emr_backend import EmrSettings, LocalEmrBackend, cluster_names, local_emr_backends
+from local_cloud.emr_errors import error_response
+from local_cloud.faults import FaultBook
 from local_cloud.java import JavaNotFoundError, find_java
 from local_cloud.request_signature import Credentials, SignatureError, SignedRequest, verified_region
 from local_cloud.spark_environment import Node
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 END_SECONDS: Final = 20.0
-JSON_TYPE: Final = "application/x-amz-json-1.1"
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ logger = logging.getLogger(__name__)
 class EmrApplication:
     """The WSGI application: checks who asks, then lets the API answer."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, faults: FaultBook) -> None:
         self._credentials = credentials
+        self._faults = faults
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         response = self.answer(Request(environ))
@@ -66,15 +68,15 @@ class EmrApplication:
         except SignatureError as error:
             return error_response(error.code, str(error), status=403)
         request.environ["HTTP_" + REGION_HEADER.upper().replace("-", "_")] = region
-        return _dispatch(request)
+        return answer_with_faults(self._faults, request, self.action_of(request), answer=lambda: _dispatch(request), names_of=cluster_names)
 
     @staticmethod
-    def log_name(request: Request) -> str:
+    def action_of(request: Request) -> str:
         return str(request.headers.get("X-Amz-Target", request.path)).rpartition(".")[2]
 
 
 def _dispatch(request: Request) -> Response:
-    action = EmrApplication.log_name(request)
+    action = EmrApplication.action_of(request)
     try:
         status, headers, body = LocalEmrResponse.dispatch(request, request.url, request.headers)
     except NotImplementedError:
@@ -96,10 +98,6 @@ class _QuietHandler(WSGIRequestHandler):
     """`_dispatch` logs what matters: a waiting DAG asks every few seconds."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None: ...
-
-
-def error_response(code: str, message: str, status: int = 400) -> Response:
-    return Response(json.dumps({"__type": code, "message": message, "Message": message}), status=status, content_type=JSON_TYPE)
 
 
 def node_from(environment: Mapping[str, str], home: Path) -> Node:
@@ -144,8 +142,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     node.buckets_folder.mkdir(parents=True, exist_ok=True)
-    LocalEmrBackend.settings = EmrSettings(node=node, second_lasts=arguments.second_lasts)
-    application = EmrApplication(Credentials(node.access_key_id, node.secret_access_key))
+    faults = FaultBook(node.home)
+    LocalEmrBackend.settings = EmrSettings(node=node, faults=faults, second_lasts=arguments.second_lasts)
+    application = EmrApplication(Credentials(node.access_key_id, node.secret_access_key), faults)
     server = make_server(arguments.host, arguments.port, application, threaded=True, request_handler=_QuietHandler)
 
     def stop(*_: object) -> None:

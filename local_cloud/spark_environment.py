@@ -102,8 +102,17 @@ def step_environment(
     }
 
 
-def spark_defaults(node: Node, *, buckets: Iterable[str], temporary: Path, configurations: Sequence[Mapping[str, Any]] = ()) -> str:
+def event_log_folder(clusters_folder: Path, cluster_id: str) -> Path:
+    """What Spark's history server reads: the events of all steps of a cluster."""
+    return clusters_folder / cluster_id / "spark-events"
+
+
+def spark_defaults(
+    node: Node, *, buckets: Iterable[str], temporary: Path, event_logs: Path, configurations: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """The content of spark-defaults.conf: the whole machine as one Spark, and `s3://<bucket>` mapped to the bucket's folder.
+
+    `event_logs` must be there.
 
     The mapping is Hadoop's ViewFileSystemOverloadScheme, so a job names its files as it does on EMR.
     """
@@ -118,6 +127,8 @@ def spark_defaults(node: Node, *, buckets: Iterable[str], temporary: Path, confi
         "spark.local.dir": str(temporary),
         "spark.sql.warehouse.dir": (temporary / "warehouse").as_uri(),
         "spark.ui.enabled": "false",
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": event_logs.as_uri(),
         "spark.ui.showConsoleProgress": "false",
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
         # The raw local file system under a name of its own: `file:` is the one with checksums, which puts .crc files between the objects.

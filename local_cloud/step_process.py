@@ -44,6 +44,7 @@ class NodeProcess:
         self._stop_grace_seconds = stop_grace_seconds
         self._asked_to_stop = threading.Event()
         self._kill_now = threading.Event()
+        self.ended_at: datetime | None = None
 
     def stop(self, *, force: bool = False) -> None:
         """SIGTERM, and SIGKILL after the grace; SIGKILL at once if `force`. `run` then returns."""
@@ -76,6 +77,7 @@ class NodeProcess:
                 exit_code = self._wait(process)
             finally:
                 self._end_leftovers()
+        self.ended_at = datetime.now(UTC)
         self._log(f"ended with exit code {exit_code}")
         return exit_code
 
@@ -89,9 +91,10 @@ class NodeProcess:
             if not self._asked_to_stop.is_set():
                 continue
             if deadline is None:
-                self._log("asked to stop")
                 deadline = time.monotonic() + self._stop_grace_seconds
-                _signal_group(process, signal.SIGTERM)
+                if not self._kill_now.is_set():
+                    self._log("asked to stop")
+                    _signal_group(process, signal.SIGTERM)
             if self._kill_now.is_set() or time.monotonic() >= deadline:
                 self._log("killed")
                 _signal_group(process, signal.SIGKILL)

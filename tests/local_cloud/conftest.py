@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from local_cloud.faults import write_faults
 from local_cloud.ports import choose_ports
 from local_cloud.process_sweep import STACK_MARK, end_marked_processes
 from tests.local_cloud.running_cloud import BUCKET, KEYS, SECOND_LASTS, LocalCloud
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from local_cloud.faults import Fault
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +65,17 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
             for server in servers:
                 server.wait(30)
             end_marked_processes(STACK_MARK, str(home), grace_seconds=1)
+
+
+@pytest.fixture
+def commit(cloud: LocalCloud) -> Iterator[Callable[..., None]]:
+    """Has the cloud commit the given faults until the test ends. An id strikes its number of times in all tests together."""
+
+    def write(*faults: Fault) -> None:
+        write_faults(cloud.home, faults)
+
+    yield write
+    write_faults(cloud.home, ())
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

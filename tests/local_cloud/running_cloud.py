@@ -29,14 +29,14 @@ class LocalCloud:
     emr_url: str
     emr_server: subprocess.Popen[bytes]
 
-    def client(self, service: str, region: str = "eu-west-1") -> Any:
+    def client(self, service: str, region: str = "eu-west-1", *, attempts: int = 2) -> Any:
         return boto3.client(
             service,
             endpoint_url=self.s3_url if service == "s3" else self.emr_url,
             region_name=region,
             aws_access_key_id=KEYS[0],
             aws_secret_access_key=KEYS[1],
-            config=Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}),
+            config=Config(retries={"total_max_attempts": attempts}, s3={"addressing_style": "path"}),
         )
 
     @property
@@ -50,7 +50,9 @@ class LocalCloud:
             "KeepJobFlowAliveWhenNoSteps": keep_alive,
         } | request.pop("Instances", {})
         answer = self.client("emr").run_job_flow(
-            Name="test", LogUri=f"s3://{BUCKET}/logs/", ReleaseLabel="emr-7.14.0", Instances=instances, Steps=list(steps), **request
+            **{"Name": "test", "LogUri": f"s3://{BUCKET}/logs/", "ReleaseLabel": "emr-7.14.0"} | request,
+            Instances=instances,
+            Steps=list(steps),
         )
         return str(answer["JobFlowId"])
 

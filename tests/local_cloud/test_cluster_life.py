@@ -192,3 +192,28 @@ def test_never_idles_out_without_a_policy() -> None:
     life = a_cluster(keep_alive=True)
     life.check_idle(NOW + timedelta(days=30))
     assert life.state is ClusterState.WAITING
+
+
+def test_losing_its_instances_ends_it_with_errors_and_fails_what_ran() -> None:
+    running, pending = a_step("a"), a_step("b")
+    life = a_cluster(running, pending, keep_alive=True)
+    life.step_started(running, NOW)
+    life.lose_instances(NOW)
+    assert (running.state, pending.state) == (StepState.RUNNING, StepState.CANCELLED)
+    life.step_ended(running, FAILURE, NOW)
+    life.finish(NOW)
+    assert running.state is StepState.FAILED
+    assert life.state is ClusterState.TERMINATED_WITH_ERRORS
+    assert life.ending is not None
+    assert (life.ending.code, life.ending.message) == (ReasonCode.INSTANCE_FAILURE, "All slaves in the job flow were terminated")
+
+
+def test_a_cluster_that_ends_already_loses_nothing_by_its_instances() -> None:
+    running = a_step("a")
+    life = a_cluster(running)
+    life.step_started(running, NOW)
+    life.request_termination(NOW)
+    life.lose_instances(NOW)
+    assert running.state is StepState.CANCEL_PENDING
+    assert life.ending is not None
+    assert life.ending.code is ReasonCode.USER_REQUEST

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
 import httpx
 import pytest
 
-from tests.local_cloud.running_cloud import LocalCloud, error_of, shell
+from tests.local_cloud.running_cloud import LocalCloud, error_of, shell, wait_until
+
+if TYPE_CHECKING:
+    from typing import Any
 
 FLEETS = [
     {"InstanceFleetType": "MASTER", "TargetOnDemandCapacity": 1, "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}]},
@@ -17,6 +23,7 @@ def test_an_unknown_cluster_is_named_in_emrs_words(cloud: LocalCloud) -> None:
     for call in (
         emr.describe_cluster,
         emr.list_steps,
+        emr.list_instances,
         emr.list_instance_fleets,
         emr.get_auto_termination_policy,
         emr.get_managed_scaling_policy,
@@ -69,6 +76,7 @@ def test_what_was_asked_for_is_told_again(cloud: LocalCloud) -> None:
     scaling = {"ComputeLimits": {"UnitType": "InstanceFleetUnits", "MinimumCapacityUnits": 2, "MaximumCapacityUnits": 8}}
     cluster = emr.run_job_flow(
         Name="fleets",
+        LogUri="s3://fruits-lake/logs/",
         ReleaseLabel="emr-7.14.0",
         Instances={"InstanceFleets": FLEETS, "KeepJobFlowAliveWhenNoSteps": True},
         ManagedScalingPolicy=scaling,
@@ -78,7 +86,7 @@ def test_what_was_asked_for_is_told_again(cloud: LocalCloud) -> None:
     described = emr.describe_cluster(ClusterId=cluster)["Cluster"]
     assert described["InstanceCollectionType"] == "INSTANCE_FLEET"
     assert described["Tags"] == [{"Key": "run_id", "Value": "manual__1"}]
-    assert described["ReleaseLabel"] == "emr-7.14.0"
+    assert (described["Name"], described["LogUri"], described["ReleaseLabel"]) == ("fleets", "s3://fruits-lake/logs/", "emr-7.14.0")
     assert described["Configurations"][0]["Properties"] == {"spark.sql.shuffle.partitions": "8"}
     assert emr.get_managed_scaling_policy(ClusterId=cluster)["ManagedScalingPolicy"] == scaling
     primary, core = emr.list_instance_fleets(ClusterId=cluster)["InstanceFleets"]
@@ -97,6 +105,34 @@ def test_steps_are_listed_newest_first_and_by_state_and_id(cloud: LocalCloud) ->
     assert [step["Id"] for step in emr.list_steps(ClusterId=cluster, StepStates=["FAILED"])["Steps"]] == [failed]
     assert [step["Id"] for step in emr.list_steps(ClusterId=cluster, StepIds=[good])["Steps"]] == [good]
     emr.terminate_job_flows(JobFlowIds=[cluster])
+
+
+def test_clusters_are_listed_newest_first_by_state_and_age_over_many_pages(cloud: LocalCloud) -> None:
+    emr = cloud.client("emr", region="eu-central-1")
+
+    def listed(**filters: Any) -> list[str]:
+        pages = emr.get_paginator("list_clusters").paginate(**filters)
+        return [cluster["Id"] for page in pages for cluster in page["Clusters"]]
+
+    def run(*, keep_alive: bool) -> str:
+        groups = [{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}]
+        instances = {"InstanceGroups": groups, "KeepJobFlowAliveWhenNoSteps": keep_alive}
+        return str(emr.run_job_flow(Name="one of many", Instances=instances)["JobFlowId"])
+
+    def ended() -> dict[str, Any]:
+        return {"number": len(listed(ClusterStates=["TERMINATED"]))}
+
+    clusters = [run(keep_alive=False) for _ in range(55)]
+    between = datetime.now(UTC)
+    waiting = run(keep_alive=True)
+    assert listed() == [waiting, *reversed(clusters)]
+    assert listed(CreatedAfter=between) == [waiting]
+    assert listed(CreatedBefore=between) == list(reversed(clusters))
+    wait_until(ended, lambda seen: seen["number"] == len(clusters), 30)
+    assert listed(ClusterStates=["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]) == [waiting]
+    assert listed(ClusterStates=["TERMINATED"]) == list(reversed(clusters))
+    emr.terminate_job_flows(JobFlowIds=[waiting])
+    assert error_of(emr.list_clusters, Marker="j-NONE") == ("InvalidRequestException", "Marker is not valid.")
 
 
 @pytest.mark.parametrize("path", ["/", "/moto-api/reset"])

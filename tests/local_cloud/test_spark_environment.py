@@ -65,7 +65,7 @@ def test_a_step_can_name_any_letter_and_listens_on_the_loopback_only(node: Node,
     environment = step_environment(node, mark="j-1/s-1", temporary=tmp_path, configuration_folder=tmp_path)
     assert environment["LC_ALL"] == "C.UTF-8"
     assert environment["SPARK_LOCAL_IP"] == "127.0.0.1"
-    assert "spark.driver.bindAddress 127.0.0.1\n" in spark_defaults(node, buckets=(), temporary=tmp_path)
+    assert "spark.driver.bindAddress 127.0.0.1\n" in spark_defaults(node, buckets=(), temporary=tmp_path, event_logs=tmp_path)
 
 
 def test_the_clusters_python_is_replaced_and_its_other_exports_are_kept(node: Node, tmp_path: Path) -> None:
@@ -78,14 +78,14 @@ def test_the_clusters_python_is_replaced_and_its_other_exports_are_kept(node: No
 
 def test_sizes_and_file_systems_of_the_cluster_are_not_taken_over(node: Node, tmp_path: Path) -> None:
     assert honoured_spark_settings(CONFIGURATIONS) == {"spark.sql.sources.partitionOverwriteMode": "dynamic"}
-    text = spark_defaults(node, buckets=(), temporary=tmp_path, configurations=CONFIGURATIONS)
+    text = spark_defaults(node, buckets=(), temporary=tmp_path, event_logs=tmp_path, configurations=CONFIGURATIONS)
     assert "spark.master local[2]\n" in text
     assert "yarn" not in text
     assert "Emrfs" not in text
 
 
 def test_every_bucket_is_mapped_to_its_folder(node: Node, tmp_path: Path) -> None:
-    text = spark_defaults(node, buckets=["fruits-lake", "other"], temporary=tmp_path)
+    text = spark_defaults(node, buckets=["fruits-lake", "other"], temporary=tmp_path, event_logs=tmp_path)
     folder = (node.buckets_folder / "fruits-lake").as_uri().removeprefix("file")
     assert f"spark.hadoop.fs.viewfs.mounttable.fruits-lake.linkFallback rawfile{folder}\n" in text
     assert "mounttable.other.linkFallback" in text

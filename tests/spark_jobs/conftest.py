@@ -98,7 +98,7 @@ def spark_session(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory)
         driver_memory="2g",
     )
     # One session runs what a product's hundreds of steps would: each joined table keeps a page until its session ends.
-    defaults = spark_defaults(node, buckets=[], temporary=temporary) + "spark.buffer.pageSize 2m\n"
+    defaults = spark_defaults(node, buckets=[], temporary=temporary, event_logs=temporary) + "spark.buffer.pageSize 2m\n"
     (temporary / "spark-defaults.conf").write_text(defaults, encoding="utf-8")
     environment = {
         "SPARK_CONF_DIR": str(temporary),

@@ -41,7 +41,9 @@ def test_the_steps_need_nothing_but_the_clusters_packages(
         driver_memory="1g",
     )
     mount = f"spark.hadoop.fs.viewfs.mounttable.{published.bucket}.linkFallback {published.folder.as_uri()}\n"
-    (tmp_path / "spark-defaults.conf").write_text(spark_defaults(node, buckets=[], temporary=tmp_path) + mount, encoding="utf-8")
+    (tmp_path / "spark-defaults.conf").write_text(
+        spark_defaults(node, buckets=[], temporary=tmp_path, event_logs=tmp_path) + mount, encoding="utf-8"
+    )
     environment = s3_server.environment | {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),

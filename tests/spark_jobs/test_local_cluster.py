@@ -110,7 +110,9 @@ def test_several_executors_give_the_rows_of_one_process(
         "spark.eventLog.dir": (tmp_path / "events").as_uri(),
     }
     lines = "".join(f"{name} {value}\n" for name, value in settings.items())
-    (tmp_path / "spark-defaults.conf").write_text(spark_defaults(node, buckets=[], temporary=tmp_path) + lines, encoding="utf-8")
+    (tmp_path / "spark-defaults.conf").write_text(
+        spark_defaults(node, buckets=[], temporary=tmp_path, event_logs=tmp_path) + lines, encoding="utf-8"
+    )
     library = tmp_path / "library.zip"
     library.write_bytes(library_zip([PROJECT / package for package in LIBRARY_PACKAGES]))
     environment = s3_server.environment | {

@@ -1,0 +1,190 @@
+"""Faults that the local cloud commits on purpose, so that what uses it can be tried against them.
+
+They are read from `<home>/faults.json`, a list of objects; without the file there are none:
+
+    [{"id": "lost answer", "kind": "accept_then_drop", "cluster": "2026-11-22", "action": "RunJobFlow", "times": 1}]
+
+Pure, but for reading the file: it says what strikes, and leaves the striking to others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+class FaultKind(StrEnum):
+    THROTTLE = "throttle"
+    REFUSE = "refuse"
+    ACCEPT_THEN_ERROR = "accept_then_error"
+    ACCEPT_THEN_DROP = "accept_then_drop"
+    SLOW = "slow"
+    BOOTSTRAP_FAILURE = "bootstrap_failure"
+    LATE_LOGS = "late_logs"
+    NO_LOGS = "no_logs"
+    KILL_STEP = "kill_step"
+    SPOT_LOSS = "spot_loss"
+
+
+API_KINDS: Final = frozenset(
+    {FaultKind.THROTTLE, FaultKind.REFUSE, FaultKind.ACCEPT_THEN_ERROR, FaultKind.ACCEPT_THEN_DROP, FaultKind.SLOW}
+)
+BOOTSTRAP_KINDS: Final = frozenset({FaultKind.BOOTSTRAP_FAILURE})
+LOG_KINDS: Final = frozenset({FaultKind.LATE_LOGS, FaultKind.NO_LOGS})
+STEP_KINDS: Final = frozenset({FaultKind.KILL_STEP, FaultKind.SPOT_LOSS})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens, to whom, and how often. An empty `cluster`, `action` or `step` stands for any.
+
+    `cluster` is a part of the cluster's name; `action` counts for API_KINDS only, `step` (a whole name) for LOG_KINDS and STEP_KINDS only.
+    Bootstrap actions have no step's name: a fault of their logs leaves `step` empty.
+    """
+
+    id: str
+    kind: FaultKind
+    cluster: str = ""
+    action: str = ""
+    step: str = ""
+    times: int = 1
+    seconds: float = 0.0
+
+    def is_about(self, clusters: Collection[str], *, action: str, step: str) -> bool:
+        return (
+            (not self.cluster or any(self.cluster in cluster for cluster in clusters))
+            and (self.kind not in API_KINDS or self.action in {"", action})
+            and (self.kind not in LOG_KINDS | STEP_KINDS or self.step in {"", step})
+        )
+
+
+class FaultBook:
+    """The faults of one home, and how often each has struck. May be used from many threads.
+
+    Strikes are counted by id, for as long as the book lives: a fault that is written again strikes anew under a new id only.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._path = faults_path(home)
+        self._lock = threading.Lock()
+        self._seen: tuple[int, ...] | None = None
+        self._faults: Sequence[Fault] = ()
+        self._strikes: Counter[str] = Counter()
+
+    def has_any(self) -> bool:
+        """Whether there are faults at all, those included that have struck for the last time."""
+        with self._lock:
+            return bool(self._current())
+
+    def strike(self, kinds: Collection[FaultKind], clusters: Collection[str], *, action: str = "", step: str = "") -> Fault | None:
+        """The first fault of these kinds that is about this and has a strike left. It counts as having struck."""
+        with self._lock:
+            for fault in self._current():
+                if fault.kind in kinds and self._strikes[fault.id] < fault.times and fault.is_about(clusters, action=action, step=step):
+                    self._strikes[fault.id] += 1
+                    logger.warning(
+                        "fault '%s' (%s) strikes for the %d. time of %d: %s",
+                        fault.id,
+                        fault.kind,
+                        self._strikes[fault.id],
+                        fault.times,
+                        ", ".join(filter(None, (*clusters, action, step))),
+                    )
+                    return fault
+        return None
+
+    def of_cluster(self, name: str) -> ClusterFaults:
+        return ClusterFaults(self, name)
+
+    def _current(self) -> Sequence[Fault]:
+        try:
+            status = self._path.stat()
+            seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if seen != self._seen:
+                self._seen, self._faults = seen, ()
+                self._faults = faults_from_json(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            self._seen, self._faults = None, ()
+        except (OSError, ValueError) as error:
+            # Said once for each version of the file: a waiting DAG asks every few seconds.
+            logger.error("%s is no list of faults, so there are none: %s", self._path, error)  # noqa: TRY400  # its cause is in the file
+        return self._faults
+
+
+@dataclass(frozen=True)
+class ClusterFaults:
+    """What of a book concerns one cluster. Every question that is answered with a fault counts as its strike."""
+
+    book: FaultBook
+    cluster: str
+
+    def of_bootstrap(self) -> Fault | None:
+        return self.book.strike(BOOTSTRAP_KINDS, [self.cluster])
+
+    def of_logs(self, step: str = "") -> Fault | None:
+        """`step` is the name of the step that wrote the logs, or empty for a bootstrap action."""
+        return self.book.strike(LOG_KINDS, [self.cluster], step=step)
+
+    def of_step(self, step: str) -> Fault | None:
+        return self.book.strike(STEP_KINDS, [self.cluster], step=step)
+
+
+def faults_path(home: Path) -> Path:
+    return home / "faults.json"
+
+
+def write_faults(home: Path, faults: Sequence[Fault]) -> None:
+    """Replaces the faults at once, so that nobody reads half of them. None at all removes the file."""
+    path = faults_path(home)
+    if not faults:
+        path.unlink(missing_ok=True)
+        return
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps([asdict(fault) for fault in faults], indent=2), encoding="utf-8")
+    temporary.replace(path)
+
+
+def faults_from_json(text: str) -> list[Fault]:
+    """Raises ValueError, which says what is wrong."""
+    entries = json.loads(text)
+    if not isinstance(entries, list):
+        raise ValueError("a list of faults is expected")  # noqa: TRY004  # a wrong file is one kind of error to its reader
+    faults = [_fault(entry) for entry in entries]
+    repeated = [fault_id for fault_id, count in Counter(fault.id for fault in faults).items() if count > 1]
+    if repeated:
+        raise ValueError(f"strikes are counted by id, and these are not alone: {', '.join(repeated)}")
+    return faults
+
+
+def _fault(entry: Any) -> Fault:
+    if not isinstance(entry, dict) or not {"id", "kind"} <= entry.keys():
+        raise ValueError(f"a fault needs an id and a kind: {entry}")
+    unknown = entry.keys() - {field.name for field in fields(Fault)}
+    if unknown:
+        raise ValueError(f"a fault has no {', '.join(sorted(unknown))}: {entry}")
+    _check_types(entry)
+    return Fault(**entry | {"kind": FaultKind(entry["kind"])})
+
+
+def _check_types(entry: Mapping[str, Any]) -> None:
+    for name, value in entry.items():
+        if name == "times":
+            fits = type(value) is int and value > 0
+        elif name == "seconds":
+            fits = type(value) in {int, float} and value >= 0
+        else:
+            fits = isinstance(value, str)
+        if not fits:
+            raise ValueError(f"{name} can't be {value!r}: {entry}")
