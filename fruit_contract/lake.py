@@ -238,6 +238,16 @@ def step_summary_key(run_id: str, step: str) -> str:
     return f"{RUNS}/_steps/{safe_run_id(run_id)}/{step}.json"
 
 
+def progress_key(run_id: str, step: str) -> str:
+    """How far a step that is running has come; its driver replaces it every few seconds."""
+    return f"{RUNS}/_progress/{safe_run_id(run_id)}/{step}.json"
+
+
+def measured_speed_key() -> str:
+    """How fast the last run was that computed enough images to tell; what the next run's plan stands on."""
+    return f"{RUNS}/_measured_speed.json"
+
+
 def claims_prefix() -> str:
     return f"{RUNS}/_claims/"
 
@@ -249,7 +259,12 @@ def claim_key(run_id: str) -> str:
 
 def step_logs_prefix(cluster_id: str, step_id: str) -> str:
     """Where EMR puts a step's stdout.gz, stderr.gz and controller.gz."""
-    return f"{LOGS}/{cluster_id}/steps/{step_id}/"
+    return f"{cluster_logs_prefix(cluster_id)}steps/{step_id}/"
+
+
+def cluster_logs_prefix(cluster_id: str) -> str:
+    """Where EMR puts a cluster's logs: below it `steps/<step>/`, and `node/<instance>/bootstrap-actions/<n>/`."""
+    return f"{LOGS}/{cluster_id}/"
 
 
 def report_prefix(ingest_date: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from py4j.protocol import Py4JJavaError
@@ -13,6 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark read
 
 from fruit_contract import lake, release, tables
 from fruit_contract.tables import Status
+from fruit_features import object_store
 from fruit_features.content_reuse import KnownContents, find_known_contents
 from fruit_features.date_planning import plan_date
 from fruit_features.date_tables import DateTables, Outcome
@@ -20,6 +22,7 @@ from fruit_features.embedder_artefact import EmbedderArtefact, find_embedder, lo
 from fruit_features.featurise import NOTHING_KNOWN, RESULT_SCHEMA, featurise
 from fruit_features.image_fetch import fetch_images
 from fruit_features.lake_tables import no_rows, read_table, schema_of
+from fruit_features.progress import ImageCounters, ProgressReporter
 from fruit_features.spark_session import task_slots
 from fruit_features.stopwatch import Stopwatch
 from fruit_features.task_planning import plan_tasks
@@ -64,6 +67,63 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[st
     """
     watch = Stopwatch()
     embedder = find_embedder(request.bucket, request.release_id, request.engine)
+    with _progress_reporter(spark, request) as progress:
+        return _extract(spark, request, embedder, watch, progress)
+
+
+def compute_images(
+    spark: SparkSession,
+    embedder: EmbedderArtefact,
+    images: Sequence[ListedImage],
+    known_sha256: Mapping[str, str] = NOTHING_KNOWN,
+    counters: ImageCounters | None = None,
+) -> DataFrame:
+    """One row of RESULT_SCHEMA for every image, computed where the task runs; `known_sha256` by key spares what proves to be that."""
+    result_schema = schema_of(RESULT_SCHEMA.names)
+    rows = task_rows(images, known_sha256, task_slots(spark))
+    if not rows:
+        return no_rows(spark, result_schema)
+
+    def compute(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        forget_zip_importers()
+        for batch in batches:
+            for task in batch.column(0).to_pylist():
+                keys = [(image["image_key"], image["etag"], image["size_bytes"]) for image in task]
+                known = {image["image_key"]: image["known_sha256"] for image in task if image["known_sha256"]}
+                for results in featurise(fetch_images(embedder.bucket, keys), load_embedder(embedder), embedder.embedder_id, known):
+                    if counters is not None:
+                        counters.count(results)
+                    yield results
+
+    # As many slices as rows: every task gets exactly one. (Repartitioning rows leaves some tasks two and others none.)
+    slices = spark.sparkContext.parallelize(rows, len(rows))
+    return spark.createDataFrame(slices, _TASK_SCHEMA, verifySchema=False).mapInArrow(compute, result_schema)
+
+
+def task_rows(images: Sequence[ListedImage], known_sha256: Mapping[str, str], n_slots: int) -> list[tuple[list[_TaskImage]]]:
+    """A row of _TASK_SCHEMA for each task: the images it computes, as the driver sends them."""
+    entries = [(image.key, image.etag, image.size_bytes, known_sha256.get(image.key)) for image in images]
+    tasks = plan_tasks([image.size_bytes for image in images], n_slots)
+    return [([entries[index] for index in task],) for task in tasks]
+
+
+def check_books(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
+    """Of each date and category: listed = new + unchanged + reused = featurised + rejected. Raises BooksError otherwise."""
+    for ingest_date, categories in books.items():
+        for category, count in categories.items():
+            origins = count["new"] + count["unchanged"] + count["reused"]
+            ends = count[Status.FEATURISED] + count[Status.REJECTED]
+            if not count["listed"] == origins == ends:
+                raise BooksError(
+                    f"The books of '{category}' of {ingest_date} do not balance: {count['listed']:,} listed, {count['new']:,} new + "
+                    f"{count['unchanged']:,} unchanged + {count['reused']:,} reused, {count[Status.FEATURISED]:,} featurised + "
+                    f"{count[Status.REJECTED]:,} rejected. Nothing was written: this is a defect of the step, please report it."
+                )
+
+
+def _extract(
+    spark: SparkSession, request: ExtractionRequest, embedder: EmbedderArtefact, watch: Stopwatch, progress: ProgressReporter
+) -> dict[str, Any]:
     increments = [
         plan_date(spark, request.bucket, day, embedder.embedder_id, request.categories, retry_rejected=request.retry_rejected)
         for day in request.ingest_dates
@@ -80,10 +140,12 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[st
         flush=True,
     )
 
-    results = compute_images(spark, embedder, new, known_contents.sha256_by_key).persist(StorageLevel.MEMORY_AND_DISK)
+    progress.computing(len(new))
+    results = compute_images(spark, embedder, new, known_contents.sha256_by_key, progress.counters).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         outcomes = _count_outcomes(results) if new else []
         compute_seconds = watch.mark("compute")
+        progress.writing(sum(outcome.n_images for outcome in outcomes if outcome.reason is not None))
         books = {increment.ingest_date: _books(increment, outcomes) for increment in increments}
         check_books(books)
         if touched:
@@ -112,47 +174,10 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[st
     }
 
 
-def compute_images(
-    spark: SparkSession, embedder: EmbedderArtefact, images: Sequence[ListedImage], known_sha256: Mapping[str, str] = NOTHING_KNOWN
-) -> DataFrame:
-    """One row of RESULT_SCHEMA for every image, computed where the task runs; `known_sha256` by key spares what proves to be that."""
-    result_schema = schema_of(RESULT_SCHEMA.names)
-    rows = task_rows(images, known_sha256, task_slots(spark))
-    if not rows:
-        return no_rows(spark, result_schema)
-
-    def compute(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        forget_zip_importers()
-        for batch in batches:
-            for task in batch.column(0).to_pylist():
-                keys = [(image["image_key"], image["etag"], image["size_bytes"]) for image in task]
-                known = {image["image_key"]: image["known_sha256"] for image in task if image["known_sha256"]}
-                yield from featurise(fetch_images(embedder.bucket, keys), load_embedder(embedder), embedder.embedder_id, known)
-
-    # As many slices as rows: every task gets exactly one. (Repartitioning rows leaves some tasks two and others none.)
-    slices = spark.sparkContext.parallelize(rows, len(rows))
-    return spark.createDataFrame(slices, _TASK_SCHEMA, verifySchema=False).mapInArrow(compute, result_schema)
-
-
-def task_rows(images: Sequence[ListedImage], known_sha256: Mapping[str, str], n_slots: int) -> list[tuple[list[_TaskImage]]]:
-    """A row of _TASK_SCHEMA for each task: the images it computes, as the driver sends them."""
-    entries = [(image.key, image.etag, image.size_bytes, known_sha256.get(image.key)) for image in images]
-    tasks = plan_tasks([image.size_bytes for image in images], n_slots)
-    return [([entries[index] for index in task],) for task in tasks]
-
-
-def check_books(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
-    """Of each date and category: listed = new + unchanged + reused = featurised + rejected. Raises BooksError otherwise."""
-    for ingest_date, categories in books.items():
-        for category, count in categories.items():
-            origins = count["new"] + count["unchanged"] + count["reused"]
-            ends = count[Status.FEATURISED] + count[Status.REJECTED]
-            if not count["listed"] == origins == ends:
-                raise BooksError(
-                    f"The books of '{category}' of {ingest_date} do not balance: {count['listed']:,} listed, {count['new']:,} new + "
-                    f"{count['unchanged']:,} unchanged + {count['reused']:,} reused, {count[Status.FEATURISED]:,} featurised + "
-                    f"{count[Status.REJECTED]:,} rejected. Nothing was written: this is a defect of the step, please report it."
-                )
+def _progress_reporter(spark: SparkSession, request: ExtractionRequest) -> ProgressReporter:
+    step = release.EXTRACT_FEATURES_STEP
+    write = partial(object_store.write_json, request.bucket, lake.progress_key(request.run_id, step))
+    return ProgressReporter(ImageCounters.of(spark.sparkContext), request.run_id, step, write)
 
 
 def _known_contents(spark: SparkSession, bucket: str, embedder_id: str, new: Sequence[ListedImage]) -> KnownContents:

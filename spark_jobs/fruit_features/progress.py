@@ -1,0 +1,164 @@
+"""How far the features step has come, written to the lake every few seconds by a thread of the driver.
+
+Workers count what they finish in Spark accumulators, which reach the driver with each task's end: that costs nothing. Whatever goes
+wrong here is said once and never fails the step.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    import pyarrow as pa
+    from pyspark import Accumulator, SparkContext
+
+# The states, by which Airflow's side knows them, too.
+LISTING: Final = "listing"
+COMPUTING: Final = "computing"
+WRITING: Final = "writing"
+DONE: Final = "done"
+
+EVERY_SECONDS: Final = 5.0
+# A rate over less would jump with every task's end.
+_RATE_WINDOW_SECONDS: Final = 60.0
+# A store that does not answer must not hold up a step that is done.
+_PATIENCE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class ImageCounters:
+    """What workers count, as Spark brings it together. Images of a task that is done again count again."""
+
+    done: Accumulator[int]
+    rejected: Accumulator[int]
+
+    @classmethod
+    def of(cls, context: SparkContext) -> ImageCounters:
+        return cls(context.accumulator(0), context.accumulator(0))
+
+    def count(self, results: pa.RecordBatch) -> None:
+        """Called where the task runs, for each record batch of `featurise`'s results. Only rejects have a reason."""
+        self.done.add(results.num_rows)
+        self.rejected.add(results.num_rows - results.column(tables.REASON).null_count)
+
+
+class RecentRate:
+    """Images a second over the last minute before the last news, or since the beginning if that is nearer.
+
+    Images come a task at a time: up to the last news, time is counted that has brought images, and no waiting for the next.
+    """
+
+    def __init__(self, began: float) -> None:
+        self._news = deque([(began, 0)])
+
+    def look(self, now: float, done: int) -> float | None:
+        """None while no image is done. `now` and `done` never go back."""
+        if done > self._news[-1][1]:
+            self._news.append((now, done))
+            # What remains is the last minute's news and one from before it.
+            while now - self._news[1][0] >= _RATE_WINDOW_SECONDS:
+                self._news.popleft()
+        (first, first_done), (last, last_done) = self._news[0], self._news[-1]
+        return (last_done - first_done) / (last - first) if last > first else None
+
+
+class ProgressReporter:
+    """A context: `write` gets the step's progress every few seconds, when its state changes, and at its end, however it ends.
+
+    `write` is called by one thread that nobody waits for, but for a moment at the end.
+    """
+
+    def __init__(
+        self, counters: ImageCounters, run_id: str, step: str, write: Callable[[dict[str, Any]], None], every_seconds: float = EVERY_SECONDS
+    ) -> None:
+        self.counters = counters
+        self._names = {"run_id": run_id, "step": step}
+        self._write = write
+        self._every_seconds = every_seconds
+        self._lock = threading.Lock()
+        self._state = LISTING
+        self._total = 0
+        self._began = time.monotonic()
+        self._rate = RecentRate(self._began)
+        # When all images were computed, and how many of them were rejected, known exactly then.
+        self._computed: tuple[float, int] | None = None
+        self._complained = False
+        self._is_over = False
+        self._news = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        with self._lock:
+            self._state = DONE if kind is None else self._state
+            self._is_over = True
+        self._news.set()
+        self._thread.join(_PATIENCE_SECONDS)
+
+    def computing(self, total: int) -> None:
+        """The images are known, and their computation begins."""
+        with self._lock:
+            self._state, self._total, self._began = COMPUTING, total, time.monotonic()
+            self._rate = RecentRate(self._began)
+        self._news.set()
+
+    def writing(self, rejected: int) -> None:
+        """All images are computed, `rejected` of them to a reason."""
+        with self._lock:
+            self._state, self._computed = WRITING, (time.monotonic(), rejected)
+        self._news.set()
+
+    def _run(self) -> None:
+        is_over = False
+        while not is_over:
+            with self._lock:
+                is_over, progress = self._is_over, self._progress()
+            try:
+                self._write(progress)
+            except Exception as error:  # noqa: BLE001 - a step is worth more than the news of it
+                self._complain(error)
+            if not is_over:
+                self._news.wait(self._every_seconds)
+                self._news.clear()
+
+    def _complain(self, error: Exception) -> None:
+        if not self._complained:
+            print(f"Progress can't be written, the step goes on without it: {error}", flush=True)
+        self._complained = True
+
+    def _progress(self) -> dict[str, Any]:
+        now = time.monotonic()
+        if self._computed is None:
+            done = min(self.counters.done.value, self._total)
+            rejected = min(self.counters.rejected.value, done)
+            seconds = now - self._began
+            rate = self._rate.look(now, done)
+        else:
+            done = self._total
+            computed_at, rejected = self._computed
+            seconds = computed_at - self._began
+            rate = done / seconds if done else None
+        return {
+            **self._names,
+            "state": self._state,
+            "total": self._total,
+            "done": done,
+            "rejected": rejected,
+            "images_per_second": None if rate is None else round(rate, 1),
+            "seconds": round(seconds, 1),
+            "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
