@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.table import Table
 
 from fruit_cli.errors import CommandError
-from fruit_pipeline.scaling import UnknownInstanceTypeError, core_instances_for, estimate
+from fruit_pipeline.scaling import UnknownInstanceTypeError, estimate
 from fruit_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=_positive, action="append", help="how many new images; may be given more than once (default: 10^3 to 10^9)"
     )
     parser.add_argument("--within-minutes", type=float, default=1440, help="in which they shall be done (default: a day)")
-    parser.add_argument("--most-nodes", type=_positive, default=100, help="core nodes at most (default: %(default)s)")
+    parser.add_argument("--most-nodes", type=_positive, default=100, help="core and task nodes at most (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,22 +38,30 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     console.print(table)
     console.print("It assumes: " + ", ".join(f"{name} {value}" for name, value in assumptions.items()) + ".", markup=False)
+    console.print(
+        f"A run takes the fewest task nodes that finish within FRUITS_TARGET_MINUTES ({settings.target_minutes:g}), "
+        f"{settings.task_instance_max} at most (FRUITS_TASK_INSTANCE_MAX); its speed is what the last large run measured, if there is one.",
+        markup=False,
+    )
     return 0
 
 
 def estimates_table(settings: Settings, images: Sequence[int], within_minutes: float, most_nodes: int) -> Table:
-    """A line for each number of images: the fewest core nodes that finish in time, and what they cost."""
-    title = f"On the fewest core nodes ({settings.core_instance_type}, {most_nodes} at most) that finish within {within_minutes:g} minutes"
-    table = Table(title=title, title_justify="left")
-    for name in ("new images", "core nodes", "minutes", "EUR", "EUR per 1,000 images"):
+    """A line for each number of images: the fewest task nodes beside the core nodes that finish in time, and what they cost."""
+    kind, market = settings.core_instance_type, settings.task_market
+    table = Table(
+        title=f"On the fewest nodes ({kind}, {most_nodes} at most) that finish within {within_minutes:g} minutes", title_justify="left"
+    )
+    for name in ("new images", "core nodes", f"{market} task nodes", "minutes", "EUR", "EUR per 1,000 images"):
         table.add_column(name, justify="right")
+    sized = replace(settings, target_minutes=within_minutes, task_instance_max=max(0, most_nodes - settings.core_instance_count))
     for n in images:
-        nodes = core_instances_for(n, settings, within_minutes, most=most_nodes)
-        result = estimate(n, settings, core_instances=nodes)
+        result = estimate(n, sized)
         per_thousand = result.euros_per_thousand(n)
         table.add_row(
             f"{n:,}",
-            f"{nodes:,}",
+            f"{result.core_instances:,}",
+            f"{result.task_instances:,}",
             f"{result.minutes:,.0f}",
             "not known" if result.euros is None else f"{result.euros:,.2f}",
             "not known" if per_thousand is None else f"{per_thousand:.4f}",

@@ -16,7 +16,8 @@ from fruit_pipeline.concurrent_runs import busy_dates, refuse_busy_dates
 from fruit_pipeline.date_plan import plan_date
 from fruit_pipeline.lake_reader import MissingObjectError
 from fruit_pipeline.pca_state import PcaState, is_unprojected
-from fruit_pipeline.run_plan import RunPlan, plan_of_dates
+from fruit_pipeline.run_plan import RunPlan, over_budget, plan_of_dates
+from fruit_pipeline.scaling import MeasuredSpeed
 from fruit_pipeline.steps import extract_features_step, refresh_pca_step
 
 if TYPE_CHECKING:
@@ -26,11 +27,16 @@ if TYPE_CHECKING:
     from fruit_pipeline.date_plan import DatePlan
     from fruit_pipeline.ingest_dates import RunDates
     from fruit_pipeline.lake_reader import Lake
+    from fruit_pipeline.scaling import Estimate
     from fruit_pipeline.settings import Settings
 
 
 class NoReleaseError(RuntimeError):
     """There is no published code to run."""
+
+
+class OverBudgetError(RuntimeError):
+    """A run would cost more than it may, or nobody knows what. The message says how to allow it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class RunRequest:
     categories: Sequence[str] = ()
     pca_policy: str | None = None
     retry_rejected: bool = False
+    over_budget_allowed: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ def plan_run(
     """Plans one run, and claims its dates if there is something to do. `is_active` tells whether another run may still write.
 
     Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
-    DateIsBusyError if another run works on a date that was asked for. Earlier dates on which one works are left to it.
+    DateIsBusyError if another run works on a date that was asked for, OverBudgetError if the run would cost more than it may. Earlier
+    dates on which another run works are left to it.
     """
     require_eu_region(settings.region)
     lake = connect(settings)
@@ -97,10 +105,22 @@ def plan_run(
         categories=request.categories,
         settings=settings,
         refit_asked=request.pca_policy == "always",
+        speed=MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key())),
     )
     if plan.has_work:
+        if not request.over_budget_allowed:
+            _refuse_over_budget(plan.estimate, settings)
         claim(lake, request.run_id, plan.ingest_dates)
     return _with_requests(settings, release.release_id, request, plan, listed_at)
+
+
+def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:
+    message = over_budget(estimate, settings)
+    if message:
+        raise OverBudgetError(
+            f"{message} Nothing was started. To go on all the same, trigger the run with 'Go on above the budget' (`over_budget`); "
+            "else ask for a shorter range of dates, or raise FRUITS_BUDGET_EUR."
+        )
 
 
 def _with_requests(settings: Settings, release_id: str, request: RunRequest, plan: RunPlan, listed_at: datetime) -> PlannedRun:
@@ -110,7 +130,7 @@ def _with_requests(settings: Settings, release_id: str, request: RunRequest, pla
         plan=plan,
         release=release_id,
         listed_at=listed_at,
-        cluster_request=cluster_request(settings, release_id, run_id, days),
+        cluster_request=cluster_request(settings, release_id, run_id, days, plan.estimate.task_instances),
         extract_features_steps=[extract],
         refresh_pca_steps=[refresh_pca_step(settings, release_id, run_id, days, request.pca_policy)],
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import tables
 from fruit_contract.lake import (
+    measured_speed_key,
     partition_values,
     projections_partition_prefix,
     projections_prefix,
@@ -37,19 +38,29 @@ _REPORTS_NAMED: Final = 32
 
 
 def publish_report(
-    lake: Lake, run_id: str, planned: Mapping[str, Any], checks: Mapping[str, Any], cluster: Mapping[str, Any]
+    lake: Lake,
+    run_id: str,
+    planned: Mapping[str, Any],
+    checks: Mapping[str, Any],
+    cluster: Mapping[str, Any],
+    receipt: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes plots and a page for every date of the run, then the run's record, and returns where they are. The run is then done."""
+    """Writes plots and a page for every date of the run, then the run's record, and returns where they are. The run is then done.
+
+    A speed that the receipt tells is kept for the next plan.
+    """
     from fruit_pipeline.parquet_facts import read_pca
 
     dates = planned["ingest_dates"]
     summaries = {step: lake.read_json(step_summary_key(run_id, step)) for step in (EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP)}
     report_uris = {day: uri(lake.bucket, f"{report_prefix(day)}{PAGE}") for day in dates}
-    record = run_record(run_id, planned, summaries, checks, cluster, report_uris)
+    record = run_record(run_id, planned, summaries, checks, cluster, report_uris, receipt)
     pca = read_pca(lake)
     for day in dates:
         _publish_date(lake, day, record, planned["categories"], pca)
     record_uri = lake.write_json(run_key(run_id), record)
+    if receipt and receipt["measured_speed"]:
+        lake.write_json(measured_speed_key(), receipt["measured_speed"])
     give_up_claim(lake, run_id)
     return {"report_uris": [report_uris[day] for day in dates[-_REPORTS_NAMED:]], "record_uri": record_uri}
 

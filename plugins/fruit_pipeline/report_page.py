@@ -150,7 +150,6 @@ def _rejects(record: Mapping[str, Any], ingest_date: str, total: int) -> list[st
 def _facts(record: Mapping[str, Any]) -> list[str]:
     pca, plan, cluster = record["pca"], record["plan"], record["cluster"]
     estimate = plan["estimate"]
-    euros = f"{estimate['euros']:.2f} EUR" if estimate["euros"] is not None else "price not known"
     return [
         "<h2>Facts of the run</h2>",
         '<div class="facts">',
@@ -174,19 +173,42 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
         _fact_table(
             "Plan and outcome",
             [
-                ("Planned", f"{plan['new']:,} new of {plan['images']:,} images, {estimate['minutes']:.0f} min, {euros}"),
+                (
+                    "Planned",
+                    f"{plan['new']:,} new of {plan['images']:,} images, {estimate['minutes']:.0f} min, {_euros(estimate['euros'])}",
+                ),
                 ("Cluster", cluster.get("id")),
                 ("Cluster minutes", _number(cluster.get("minutes"), 1)),
                 ("Engine", record.get("engine")),
                 ("Objects left alone", _number(plan["n_strays"])),
             ],
         ),
+        *([_receipt(record["receipt"])] if record.get("receipt") else []),
         *(
             _fact_table(f"Seconds of {step}", [(part, _number(value, 1)) for part, value in sorted(parts.items(), key=_total_last)])
             for step, parts in record["timings_seconds"].items()
         ),
         "</div>",
     ]
+
+
+def _receipt(receipt: Mapping[str, Any]) -> str:
+    planned, measured = receipt["planned"], receipt["measured_speed"]
+    per_thousand, planned_per_thousand = receipt["euros_per_thousand_images"], planned["euros_per_thousand_images"]
+    hours = ((f"Hours of {row['market']} {row['instance_type']}", _number(row["hours"], 2)) for row in receipt["instance_hours"])
+    return _fact_table(
+        "Receipt",
+        [
+            ("Clusters", ", ".join(receipt["clusters"]) or None),
+            ("Minutes", f"{_number(receipt['cluster_minutes'], 1)}, planned {_number(planned['minutes'], 1)}"),
+            ("Euros", f"{_euros(receipt['euros'])}, planned {_euros(planned['euros'])}"),
+            ("Euros for 1,000 images", f"{_number(per_thousand, 4)}, planned {_number(planned_per_thousand, 4)}"),
+            *hours,
+            ("Images a second a vCPU", _number(measured["images_per_second_per_vcpu"], 1) if measured else "not measured"),
+            ("Planned with", f"{_number(planned['images_per_second_per_vcpu'], 1)}, {planned['speed']}"),
+            *([("Not ended when read", ", ".join(receipt["still_running"]))] if receipt["still_running"] else []),
+        ],
+    )
 
 
 def _fact_table(title: str, facts: Iterable[tuple[str, object]]) -> str:
@@ -207,6 +229,10 @@ def _row(names: Sequence[str], values: Sequence[str]) -> str:
 
 def _number(value: float | None, decimals: int = 0) -> str:
     return "none" if value is None else f"{value:,.{decimals}f}"
+
+
+def _euros(value: float | None) -> str:
+    return "price not known" if value is None else f"{value:.2f} EUR"
 
 
 def _percent(share: float | None, decimals: int = 2) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fruit_pipeline.date_plan import DatePlan
+    from fruit_pipeline.scaling import MeasuredSpeed
     from fruit_pipeline.settings import Settings
 
 DATES_NAMED: Final = 8
@@ -63,8 +64,12 @@ def plan_of_dates(
     *,
     busy: Sequence[str] = (),
     refit_asked: bool = False,
+    speed: MeasuredSpeed | None = None,
 ) -> RunPlan:
-    """The plan of a run over its dates' plans. Dates without work are left out, unless a new fit was asked for."""
+    """The plan of a run over its dates' plans. Dates without work are left out, unless a new fit was asked for.
+
+    `speed` is the last one that was measured.
+    """
     late = [plan for plan in looked_back if plan.has_work]
     worked = sorted([plan for plan in asked if plan.has_work or refit_asked] + late, key=lambda plan: plan.ingest_date)
     listed, new = Counter[str](), Counter[str]()
@@ -91,7 +96,7 @@ def plan_of_dates(
         missing_categories=[category for category in categories if category not in seen],
         n_strays=sum(plan.n_strays for plan in asked),
         strays=[key for plan in asked for key in plan.strays][:STRAYS_NAMED],
-        estimate=estimate(n_new, settings, needs_cluster=bool(worked)),
+        estimate=estimate(n_new, settings, speed=speed, needs_cluster=bool(worked)),
     )
 
 
@@ -118,12 +123,31 @@ def summary_lines(plan: RunPlan) -> list[str]:
             f"{_dates(plan.ingest_dates)}: {plan.images:,} images in {len(plan.images_by_category)} categories, {plan.new:,} of them new "
             f"({plan.size_bytes / 1e6:,.1f} MB), {plan.unchanged:,} known; {plan.removed:,} have vanished."
         )
-        kind, price = plan.estimate.assumptions["core_instance_type"], plan.estimate.euros
-        cost = f"about {price:.2f} EUR" if price is not None else "cost unknown (set FRUITS_PRICES_EUR_PER_HOUR for these instance types)"
-        lines.append(
-            f"Plan: 1 primary and {plan.estimate.core_instances} core nodes ({kind}), about {plan.estimate.minutes:.0f} minutes, {cost}."
-        )
+        lines.append(_estimate_line(plan.estimate))
     return lines
+
+
+def over_budget(estimate: Estimate, settings: Settings) -> str | None:
+    """Why the estimate is more than a run may cost; None if it is not. A price that is not known may be any."""
+    budget = f"the budget of a run is {settings.budget_eur:.2f} EUR"
+    if estimate.euros is None:
+        unknown = ", ".join(kind for kind, price in sorted(estimate.assumptions["eur_per_hour"].items()) if price is None)
+        return f"What the run would cost is not known (FRUITS_PRICES_EUR_PER_HOUR has no price of {unknown}), and {budget}."
+    if estimate.euros > settings.budget_eur:
+        return f"The run would cost about {estimate.euros:.2f} EUR, and {budget}."
+    return None
+
+
+def _estimate_line(estimate: Estimate) -> str:
+    kind, price = estimate.assumptions["core_instance_type"], estimate.euros
+    cost = f"about {price:.2f} EUR" if price is not None else "cost unknown (set FRUITS_PRICES_EUR_PER_HOUR for these instance types)"
+    return f"Plan: {_nodes(estimate)} ({kind}), about {estimate.minutes:.0f} minutes, {cost}; speed {estimate.assumptions['speed']}."
+
+
+def _nodes(estimate: Estimate) -> str:
+    if not estimate.task_instances:
+        return f"1 primary and {estimate.core_instances} core nodes"
+    return f"1 primary, {estimate.core_instances} core and {estimate.task_instances} {estimate.task_market} task nodes"
 
 
 def _dates(ingest_dates: Sequence[str]) -> str:

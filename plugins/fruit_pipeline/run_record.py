@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
+from fruit_pipeline.settings import ON_DEMAND, SPOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,8 +37,12 @@ def run_record(
     checks: Mapping[str, Any],
     cluster: Mapping[str, Any],
     report_uris: Mapping[str, str],
+    receipt: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """`planned` holds plan_run's XComs, `summaries` each step's summary by step name, `checks` check_output's result."""
+    """`planned` holds plan_run's XComs, `summaries` each step's summary by step name, `checks` check_output's result.
+
+    `receipt` (receipt.receipt) is None if nobody knows what the run's clusters cost.
+    """
     extract, refresh = summaries[EXTRACT_FEATURES_STEP], summaries[REFRESH_PCA_STEP]
     return {
         "run_id": run_id,
@@ -57,7 +62,9 @@ def run_record(
         "images_per_second": extract.get("images_per_second"),
         "pca": {name: refresh.get(name) for name in _PCA_FACTS},
         "checks": dict(checks),
-        "cluster": dict(cluster),
+        # The receipt has the sum of its instances.
+        "cluster": {name: fact for name, fact in cluster.items() if name != "instances"},
+        "receipt": dict(receipt) if receipt else None,
         "timings_seconds": {name: dict(summary.get("timings_seconds", {})) for name, summary in summaries.items()},
         "report_uri": report_uris[max(report_uris)],
         "report_uris": dict(report_uris),
@@ -75,28 +82,67 @@ def record_of_nothing(run_id: str, planned: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
+def record_of_unfinished(run_id: str, planned: Mapping[str, Any], receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a run that had a cluster and did not come to its report."""
+    return {
+        "run_id": run_id,
+        "state": "unfinished",
+        "ingest_dates": list(planned["ingest_dates"]),
+        "categories": planned["categories"],
+        "release": planned["release"],
+        "plan": planned["plan"],
+        "receipt": dict(receipt),
+    }
+
+
 def totals(by_category: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, int]:
     """The counts of all dates and categories together; `by_category` is {date: {category: {count: n}}}."""
     every = [counts for categories in by_category.values() for counts in categories.values()]
     return {name: sum(counts.get(name, 0) for counts in every) for name in _COUNTED}
 
 
-def cluster_facts(cluster: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """From EMR's DescribeCluster and ListSteps answers.
+def cluster_facts(
+    cluster: Mapping[str, Any],
+    steps: Sequence[Mapping[str, Any]],
+    instances: Sequence[Mapping[str, Any]] = (),
+    fleets: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """From EMR's DescribeCluster, ListSteps, ListInstances and ListInstanceFleets answers.
 
-    `minutes` runs from the request to the end of the last step: the cluster may still be there when it is read.
+    `minutes` runs from the request to the end of the last step: the cluster may still be there when it is read. Which role an instance has
+    (MASTER, CORE or TASK) is known from its fleet alone.
     """
     timeline = cluster["Status"].get("Timeline", {})
     rows = [_step_facts(step) for step in steps]
     ends = [step["ended_at"] for step in rows if step["ended_at"]]
     created_at = _text(timeline.get("CreationDateTime"))
+    roles = {fleet["Id"]: fleet["InstanceFleetType"] for fleet in fleets}
     return {
         "id": cluster["Id"],
         "release_label": cluster.get("ReleaseLabel"),
         "created_at": created_at,
         "ready_at": _text(timeline.get("ReadyDateTime")),
+        "ended_at": _text(timeline.get("EndDateTime")),
         "minutes": _minutes(created_at, max(ends)) if created_at and ends else None,
         "steps": sorted(rows, key=lambda step: step["started_at"] or ""),
+        "instances": [_instance_facts(instance, roles) for instance in instances if _was_there(instance)],
+    }
+
+
+def _was_there(instance: Mapping[str, Any]) -> bool:
+    """A spot node that is still asked for costs nothing."""
+    return bool(instance["Status"].get("State") != "AWAITING_FULFILLMENT")
+
+
+def _instance_facts(instance: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Any]:
+    timeline = instance["Status"].get("Timeline", {})
+    return {
+        "role": roles.get(instance.get("InstanceFleetId", "")),
+        "instance_type": instance.get("InstanceType"),
+        "market": SPOT if instance.get("Market") == "SPOT" else ON_DEMAND,
+        "created_at": _text(timeline.get("CreationDateTime")),
+        "ready_at": _text(timeline.get("ReadyDateTime")),
+        "ended_at": _text(timeline.get("EndDateTime")),
     }
 
 

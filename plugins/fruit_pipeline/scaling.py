@@ -1,6 +1,6 @@
 """How long some images take on a cluster, what it costs, and how many nodes finish in a given time: from 10^4 images to 10^9.
 
-minutes of a run = start of the cluster + fixed work + images x (driver's seconds + vCPU seconds / vCPUs of all core nodes)
+minutes of a run = start of the cluster + fixed work + images x (driver's seconds + vCPU seconds / vCPUs of all core and task nodes)
 
 Assumptions, each a setting or a constant below: the features step scales with the vCPUs (tasks share nothing, their tail is under a tenth);
 the driver lists, compares and deals one key after another; a run holds so many keys on its driver and no more, so that more images are
@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from fruit_pipeline.settings import SPOT
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fruit_pipeline.settings import Settings
 
 # A LIST request gives 1,000 keys and takes up to a tenth of a second; comparing and dealing them takes 3 s a million (`make bench`).
@@ -34,10 +38,53 @@ class UnknownInstanceTypeError(ValueError):
 
 
 @dataclass(frozen=True)
+class Nodes:
+    """How many nodes work on the images. The primary node comes on top."""
+
+    core: int
+    task: int = 0
+
+    @property
+    def working(self) -> int:
+        return self.core + self.task
+
+
+@dataclass(frozen=True)
+class MeasuredSpeed:
+    """How fast a run's features step was. It tells of later runs with the same engine and the same instance type (as set)."""
+
+    images_per_second_per_vcpu: float
+    engine: str
+    core_instance_type: str
+    run_id: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any] | None) -> MeasuredSpeed | None:
+        """What `as_dict` made; None for what is not there, or no such record."""
+        try:
+            speed = cls(**record) if record else None
+            makes_sense = speed is not None and 0 < speed.images_per_second_per_vcpu < math.inf
+        except TypeError:
+            return None
+        return speed if makes_sense else None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def tells_of(self, settings: Settings) -> bool:
+        return (self.engine, self.core_instance_type) == (settings.engine, settings.core_instance_type)
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """Minutes from the request to the end of the last step, and their assumptions. `euros` is None when a price is not known."""
+    """Minutes from the request to the end of the last step, and their assumptions. `euros` is None when a price is not known.
+
+    `task_market` is that of the task nodes: "spot" or "on-demand".
+    """
 
     core_instances: int
+    task_instances: int
+    task_market: str
     minutes: float
     euros: float | None
     assumptions: dict[str, Any]
@@ -46,41 +93,59 @@ class Estimate:
         return None if self.euros is None or not images else 1000 * self.euros / images
 
 
-def estimate(images: int, settings: Settings, *, core_instances: int | None = None, needs_cluster: bool = True) -> Estimate:
-    """What `images` new images take on `core_instances` core nodes (default: the settings'). No work needs no cluster: zero of all.
+def estimate(
+    images: int,
+    settings: Settings,
+    *,
+    nodes: Nodes | None = None,
+    speed: MeasuredSpeed | None = None,
+    needs_cluster: bool = True,
+) -> Estimate:
+    """What `images` new images take on `nodes` (default: what `nodes_for` says). No work needs no cluster: zero of all.
 
-    Raises UnknownInstanceTypeError if the instance type's name does not tell its vCPUs.
+    `speed` counts if it tells of these settings, else the settings' own. Raises UnknownInstanceTypeError if the instance type's name does
+    not tell its vCPUs.
     """
-    n_core = settings.core_instance_count if core_instances is None else core_instances
-    minutes = _minutes(images, settings, n_core) if needs_cluster else 0.0
+    per_vcpu, origin = _speed(settings, speed)
+    if not needs_cluster:
+        nodes = Nodes(0)
+    elif nodes is None:
+        nodes = nodes_for(images, settings, speed)
+    minutes = _minutes(images, settings, nodes, per_vcpu) if needs_cluster else 0.0
     primary_price = settings.prices.get(settings.primary_instance_type)
     core_price = settings.prices.get(settings.core_instance_type)
     euros = None
     if primary_price is not None and core_price is not None:
-        euros = round(minutes / 60 * (primary_price + core_price * n_core), 2)
+        task_price = core_price * (settings.spot_price_share if settings.task_market == SPOT else 1)
+        euros = round(minutes / 60 * (primary_price + core_price * nodes.core + task_price * nodes.task), 2)
     return Estimate(
-        core_instances=n_core if needs_cluster else 0,
+        core_instances=nodes.core,
+        task_instances=nodes.task,
+        task_market=settings.task_market,
         minutes=round(minutes, 1),
         euros=euros,
         assumptions={
             "primary_instance_type": settings.primary_instance_type,
             "core_instance_type": settings.core_instance_type,
-            "images_per_second_per_vcpu": settings.images_per_second_per_vcpu,
+            "images_per_second_per_vcpu": per_vcpu,
+            "speed": origin,
             "cluster_start_minutes": settings.cluster_start_minutes,
             "fixed_work_minutes": settings.fixed_work_minutes,
             "driver_seconds_per_million": DRIVER_SECONDS_PER_MILLION,
             "projection_vcpu_seconds_per_million": PROJECTION_VCPU_SECONDS_PER_MILLION,
             "images_per_run": IMAGES_PER_RUN,
             "eur_per_hour": {settings.primary_instance_type: primary_price, settings.core_instance_type: core_price},
+            "spot_price_share": settings.spot_price_share,
         },
     )
 
 
-def core_instances_for(images: int, settings: Settings, minutes: float, *, most: int) -> int:
-    """The fewest core nodes, at least the settings' and at most `most`, that do `images` within `minutes`; `most` if none can."""
-    fewest = settings.core_instance_count
-    within = (n for n in range(fewest, max(fewest, most)) if _minutes(images, settings, n) <= minutes)
-    return next(within, max(fewest, most))
+def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = None) -> Nodes:
+    """The settings' core nodes and the fewest task nodes that do `images` within the target minutes; all task nodes if none can."""
+    core, most = settings.core_instance_count, settings.task_instance_max
+    per_vcpu = _speed(settings, speed)[0]
+    within = (n for n in range(most) if _minutes(images, settings, Nodes(core, n), per_vcpu) <= settings.target_minutes)
+    return Nodes(core, next(within, most))
 
 
 def vcpus(instance_type: str) -> int:
@@ -100,8 +165,15 @@ def vcpus(instance_type: str) -> int:
     return _VCPUS_PER_XLARGE * int(match.group(1) or 1)
 
 
-def _minutes(images: int, settings: Settings, n_core: int) -> float:
+def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, str]:
+    """Images a second a vCPU, and where that comes from."""
+    if measured and measured.tells_of(settings):
+        return measured.images_per_second_per_vcpu, f"measured by run {measured.run_id}"
+    return settings.images_per_second_per_vcpu, "assumed"
+
+
+def _minutes(images: int, settings: Settings, nodes: Nodes, images_per_second_per_vcpu: float) -> float:
     runs = max(1, math.ceil(images / IMAGES_PER_RUN))
-    vcpu_seconds = images / settings.images_per_second_per_vcpu + images / 1e6 * PROJECTION_VCPU_SECONDS_PER_MILLION
-    work_seconds = vcpu_seconds / (vcpus(settings.core_instance_type) * n_core) + images / 1e6 * DRIVER_SECONDS_PER_MILLION
+    vcpu_seconds = images / images_per_second_per_vcpu + images / 1e6 * PROJECTION_VCPU_SECONDS_PER_MILLION
+    work_seconds = vcpu_seconds / (vcpus(settings.core_instance_type) * nodes.working) + images / 1e6 * DRIVER_SECONDS_PER_MILLION
     return runs * (settings.cluster_start_minutes + settings.fixed_work_minutes) + work_seconds / 60

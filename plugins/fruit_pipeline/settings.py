@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PCA_POLICIES: Final = ("auto", "always", "never")
+SPOT: Final = "spot"
+ON_DEMAND: Final = "on-demand"
 
 # One hour on demand in eu-west-1 with EMR's own charge, in euros, rounded up. A guide for the plan, not a bill.
 DEFAULT_PRICES_EUR_PER_HOUR: Final = {"m5.xlarge": 0.25, "m5.2xlarge": 0.5, "m5.4xlarge": 1.0, "c5.4xlarge": 0.89, "r5.xlarge": 0.32}
@@ -57,11 +59,22 @@ class Settings:
     batch_queue_url: str = ""
     poll_seconds: int = 30
     step_timeout_hours: float = 6.0
+    log_wait_minutes: float = 10.0
+    retry_delay_seconds: int = 60
+    late_after_hours: float = 26.0
+    sweep_schedule: str = "*/30 * * * *"
+    sweep_grace_minutes: int = 20
+    sns_topic_arn: str = ""
+    notification_file: str = ""
 
     emr_release_label: str = "emr-7.14.0"
     primary_instance_type: str = "m5.xlarge"
     core_instance_type: str = "m5.xlarge"
     core_instance_count: int = 2
+    task_instance_max: int = 8
+    task_market: str = "spot"
+    spot_timeout_minutes: int = 10
+    target_minutes: float = 60.0
     subnet_id: str = ""
     service_role: str = "EMR_DefaultRole"
     instance_profile: str = "EMR_EC2_DefaultRole"
@@ -75,6 +88,8 @@ class Settings:
     images_per_second_per_vcpu: float = 30.0
     cluster_start_minutes: float = 7.0
     fixed_work_minutes: float = 3.0
+    budget_eur: float = 25.0
+    spot_price_share: float = 0.5
     prices_eur_per_hour: tuple[tuple[str, float], ...] = tuple(sorted(DEFAULT_PRICES_EUR_PER_HOUR.items()))
 
     @property
@@ -154,6 +169,12 @@ def _cron(text: str) -> str:
     return text
 
 
+def _absolute_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError("it must be the absolute path of a file.")
+    return text
+
+
 def _prices(text: str) -> tuple[tuple[str, float], ...]:
     message = 'it must be JSON of euros an hour by instance type, for example {"m5.xlarge": 0.25}.'
     try:
@@ -194,11 +215,26 @@ _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "batch_queue_url": _matching(re.compile(r"https?://[^\s/]+/\d{12}/[A-Za-z0-9_-]{1,80}"), "the URL of a standard SQS queue"),
     "poll_seconds": _whole_number(1, 3600),
     "step_timeout_hours": _number(0, 24 * 7),
+    "log_wait_minutes": _number(0, 60),
+    "retry_delay_seconds": _whole_number(1, 3600),
+    "late_after_hours": _number(0, 24 * 31),
+    "sweep_schedule": _cron,
+    "sweep_grace_minutes": _whole_number(0, 24 * 60),
+    "sns_topic_arn": _matching(
+        re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}"), "the ARN of an SNS topic (a standard one)"
+    ),
+    "notification_file": _absolute_path,
     "emr_release_label": _matching(re.compile(r"emr-\d+\.\d+\.\d+"), "an EMR release, for example emr-7.14.0"),
     "primary_instance_type": _INSTANCE,
     "core_instance_type": _INSTANCE,
     "core_instance_count": _whole_number(1, 1000),
-    "subnet_id": _matching(re.compile(r"subnet-[0-9a-f]+"), "a subnet's id, for example subnet-0abc1234"),
+    "task_instance_max": _whole_number(0, 1000),
+    "task_market": _one_of(SPOT, ON_DEMAND),
+    "spot_timeout_minutes": _whole_number(5, 1440),
+    "target_minutes": _number(0, 24 * 60 * 7),
+    "subnet_id": _matching(
+        re.compile(r"subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*"), "a subnet's id, for example subnet-0abc1234, or several with commas in between"
+    ),
     "service_role": _NAME,
     "instance_profile": _NAME,
     "security_configuration": _NAME,
@@ -210,6 +246,8 @@ _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "images_per_second_per_vcpu": _number(0, 1_000_000),
     "cluster_start_minutes": _number(0, 240),
     "fixed_work_minutes": _number(0, 240),
+    "budget_eur": _number(0, 1_000_000),
+    "spot_price_share": _number(0, 1),
     "prices_eur_per_hour": _prices,
 }
 

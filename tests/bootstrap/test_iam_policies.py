@@ -46,6 +46,7 @@ def test_every_action_exists(path):
     operations = {
         "elasticmapreduce": set(session.get_service_model("emr").operation_names),
         "s3": set(session.get_service_model("s3").operation_names),
+        "sns": set(session.get_service_model("sns").operation_names),
         "sqs": set(session.get_service_model("sqs").operation_names),
         "sts": set(session.get_service_model("sts").operation_names),
     }
@@ -100,9 +101,14 @@ def test_airflow_may_do_what_its_operators_call():
     called = {
         "AddJobFlowSteps",
         "CancelSteps",
+        "CreatePersistentAppUI",
         "DescribeCluster",
+        "DescribePersistentAppUI",
         "DescribeStep",
+        "GetPersistentAppUIPresignedURL",
         "ListClusters",
+        "ListInstanceFleets",
+        "ListInstances",
         "ListSteps",
         "RunJobFlow",
         "TerminateJobFlows",
@@ -125,6 +131,20 @@ def test_airflow_hears_of_new_batches_in_the_eu_only():
     (heard,) = [s for s in of_policy("airflow-policy.json") if any(action.startswith("sqs:") for action in s["Action"])]
     assert set(heard["Action"]) == {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
     assert set(heard["Condition"]["StringEquals"]["aws:RequestedRegion"]) == EU_REGIONS
+
+
+def test_airflow_tells_topics_of_its_own_in_the_eu_only():
+    (told,) = [s for s in of_policy("airflow-policy.json") if any(action.startswith("sns:") for action in s["Action"])]
+    assert told["Action"] == ["sns:Publish"]
+    assert told["Resource"] == ["arn:aws:sns:*:*:fruits-*"]
+    assert set(told["Condition"]["StringEquals"]["aws:RequestedRegion"]) == EU_REGIONS
+
+
+def test_airflow_may_ask_for_a_cluster_with_every_policy_of_the_cluster_request():
+    """RunJobFlow asks for each policy's own permission, on a cluster that bears no tag yet."""
+    asked = {name for name in cluster_request(Settings(), "abc", "run", ["2026-11-22"]) if name.endswith("Policy")}
+    (allowed,) = [s for s in of_policy("airflow-policy.json") if s["Sid"] == "LetClustersScaleAndEndThemselves"]
+    assert set(allowed["Action"]) == {f"elasticmapreduce:Put{name}" for name in asked}
 
 
 def test_nodes_write_the_tables_and_never_images_or_code():

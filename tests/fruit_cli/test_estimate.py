@@ -28,3 +28,25 @@ def test_a_wrong_setting_is_named(capsys, monkeypatch):
     monkeypatch.setenv("FRUITS_CORE_INSTANCE_TYPE", "m5.metal")
     assert main(["estimate", "--images", "1"]) == 1
     assert "FRUITS_CORE_INSTANCE_TYPE" in capsys.readouterr().err
+
+
+def test_takes_task_nodes_where_the_core_nodes_do_not_finish_in_time(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["estimate", "--images", "1000000", "--within-minutes", "60"]) == 0
+    output = capsys.readouterr().out
+    assert "spot task nodes" in output
+    (row,) = [line for line in output.splitlines() if "1,000,000" in line]
+    assert [cell.strip() for cell in row.split("│")[2:5]] == ["2", "1", "58"]
+
+
+def test_never_takes_more_nodes_than_asked_for(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("FRUITS_TASK_MARKET", "on-demand")
+    assert main(["estimate", "--images", "1_000_000_000", "--most-nodes", "10"]) == 0
+    output = capsys.readouterr().out
+    assert "on-demand task nodes" in output
+    (row,) = [line for line in output.splitlines() if "1,000,000,000" in line]
+    assert [cell.strip() for cell in row.split("│")[2:4]] == ["2", "8"]
+    assert main(["estimate", "--images", "1_000_000_000", "--most-nodes", "1"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "1,000,000,000" in line]
+    assert [cell.strip() for cell in row.split("│")[2:4]] == ["2", "0"]

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import json
+import re
+from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fruit_contract.regions import EU_REGIONS, RegionNotAllowedError
-from fruit_pipeline.cluster_request import cluster_request
-from fruit_pipeline.settings import Settings
+from fruit_pipeline.cluster_request import cluster_request, quoted_run_id, sibling_types, unquoted_run_id, validate_request
+from fruit_pipeline.scaling import vcpus
+from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
 from fruit_pipeline.steps import MAX_ARGUMENT_CHARACTERS, StepTooLongError, extract_features_step, refresh_pca_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SETTINGS = Settings()
 RUN_ID = "manual__2026-11-22T08:00:00+00:00"
@@ -20,12 +29,50 @@ def aws_problems(operation: str, request: dict[str, Any]) -> str:
     import botocore.session
     from botocore.validate import ParamValidator
 
-    model = botocore.session.get_session().get_service_model("emr").operation_model(operation)
-    return str(ParamValidator().validate(request, model.input_shape).generate_report())
+    shape = botocore.session.get_session().get_service_model("emr").operation_model(operation).input_shape
+    report = str(ParamValidator().validate(request, shape).generate_report())
+    return report or "\n".join(value_problems(shape, request, operation))
 
 
-def request(settings: Settings = SETTINGS) -> dict[str, Any]:
-    return cluster_request(settings, "r1", RUN_ID, ["2026-11-22"])
+def value_problems(shape: Any, value: Any, where: str) -> Iterator[str]:
+    """botocore checks names, types and least values: this checks enums, greatest values and patterns of the model too."""
+    if shape.type_name == "structure":
+        for name, one in value.items():
+            yield from value_problems(shape.members[name], one, f"{where}.{name}")
+        return
+    if shape.type_name == "list":
+        for index, one in enumerate(value):
+            yield from value_problems(shape.member, one, f"{where}[{index}]")
+    elif shape.type_name == "map":
+        for key, one in value.items():
+            yield from value_problems(shape.key, key, f"{where} key")
+            yield from value_problems(shape.value, one, f"{where}.{key}")
+    constraints = shape.metadata
+    if "enum" in constraints and value not in constraints["enum"]:
+        yield f"{where}: {value} is none of {constraints['enum']}"
+    size = value if isinstance(value, (int, float)) else len(value)
+    if not constraints.get("min", size) <= size <= constraints.get("max", size):
+        yield f"{where}: {value} is not within {constraints}"
+    # The model writes characters beyond 16 bits as surrogate pairs, which Python's patterns do not know.
+    pattern = constraints.get("pattern", "").replace("\\uD800\\uDC00-\\uDBFF\\uDFFF", "\\U00010000-\\U0010FFFF")
+    if pattern and not re.fullmatch(pattern, value):
+        yield f"{where}: '{value}' does not match {pattern}"
+
+
+def request(settings: Settings = SETTINGS, task_instances: int = 0, run_id: str = RUN_ID) -> dict[str, Any]:
+    return cluster_request(settings, "r1", run_id, ["2026-11-22"], task_instances)
+
+
+def fleets(of: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {fleet["InstanceFleetType"]: fleet for fleet in of["Instances"]["InstanceFleets"]}
+
+
+def types(fleet: dict[str, Any]) -> list[str]:
+    return [config["InstanceType"] for config in fleet["InstanceTypeConfigs"]]
+
+
+def tags(of: dict[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in of["Tags"]}
 
 
 def properties(of: dict[str, Any], classification: str) -> dict[str, str]:
@@ -33,27 +80,118 @@ def properties(of: dict[str, Any], classification: str) -> dict[str, str]:
     return dict(found.get("Properties") or found["Configurations"][0]["Properties"])
 
 
+VARIANTS = [
+    replace(
+        SETTINGS, task_market=market, subnet_id=subnets, security_configuration=security, core_instance_type=core, core_instance_count=n
+    )
+    for market, subnets, security, (core, n) in product(
+        (SPOT, ON_DEMAND), ("", "subnet-1", "subnet-1,subnet-2"), ("", "sec"), (("m5.xlarge", 1), ("r6i.4xlarge", 1000), ("g4dn.xlarge", 2))
+    )
+]
+
+
+@pytest.mark.parametrize("task_instances", [0, 1, 1000])
+def test_aws_knows_every_field_and_every_value_of_the_cluster_request(task_instances: int) -> None:
+    for settings in VARIANTS:
+        asked = request(settings, task_instances)
+        assert aws_problems("RunJobFlow", asked) == ""
+        assert json.loads(json.dumps(asked)) == asked
+
+
 @pytest.mark.parametrize(
-    "settings", [SETTINGS, replace(SETTINGS, subnet_id="subnet-1", security_configuration="sec", core_instance_count=20)]
+    ("change", "found"),
+    [
+        ({"AutoTermination": 1}, "Unknown parameter"),
+        ({"ScaleDownBehavior": "AT_ONCE"}, "AT_ONCE is none of"),
+        ({"Name": "x" * 257}, "is not within"),
+        ({"Name": "a\x00b"}, "does not match"),
+        ({"Applications": [{"Name": 7}]}, "Invalid type"),
+        ({"ManagedScalingPolicy": {"ScalingStrategy": "ADVANCED", "UtilizationPerformanceIndex": 101}}, "101 is not within"),
+        ({"Instances": {"InstanceFleets": [{"InstanceFleetType": "Worker"}]}}, "Worker is none of"),
+    ],
 )
-def test_aws_knows_every_field_of_the_cluster_request(settings: Settings) -> None:
-    assert aws_problems("RunJobFlow", request(settings)) == ""
-    assert json.loads(json.dumps(request(settings))) == request(settings)
+def test_the_check_against_aws_would_find_what_is_wrong(change: dict[str, Any], found: str) -> None:
+    assert found in aws_problems("RunJobFlow", request() | change)
 
 
-def test_the_check_against_aws_would_find_a_wrong_field() -> None:
-    assert "Unknown parameter" in aws_problems("RunJobFlow", request() | {"AutoTermination": 1})
-
-
-def test_asks_for_one_primary_and_two_core_nodes_that_only_the_dag_ends() -> None:
+def test_asks_for_one_primary_and_two_core_nodes_on_demand_that_only_the_dag_ends() -> None:
     instances = request()["Instances"]
-    groups = [
-        (group["InstanceRole"], group["InstanceType"], group["InstanceCount"], group["Market"]) for group in instances["InstanceGroups"]
+    nodes = [
+        (fleet["InstanceFleetType"], types(fleet)[0], fleet["TargetOnDemandCapacity"], fleet.get("TargetSpotCapacity"))
+        for fleet in instances["InstanceFleets"]
     ]
-    assert groups == [("MASTER", "m5.xlarge", 1, "ON_DEMAND"), ("CORE", "m5.xlarge", 2, "ON_DEMAND")]
+    assert nodes == [("MASTER", "m5.xlarge", 1, None), ("CORE", "m5.xlarge", 2, None)]
     assert instances["KeepJobFlowAliveWhenNoSteps"] is True
     assert instances["TerminationProtected"] is False
     assert request()["AutoTerminationPolicy"] == {"IdleTimeout": 1800}
+    assert "InstanceGroups" not in instances
+
+
+def test_task_nodes_are_spot_nodes_and_on_demand_when_none_can_be_had_in_time() -> None:
+    asked = request(replace(SETTINGS, spot_timeout_minutes=15), 3)
+    task = fleets(asked)["TASK"]
+    assert (task["TargetSpotCapacity"], task["TargetOnDemandCapacity"]) == (3, 0)
+    assert task["LaunchSpecifications"] == {
+        "SpotSpecification": {
+            "TimeoutDurationMinutes": 15,
+            "TimeoutAction": "SWITCH_TO_ON_DEMAND",
+            "AllocationStrategy": "price-capacity-optimized",
+        },
+        "OnDemandSpecification": {"AllocationStrategy": "lowest-price"},
+    }
+    assert all("SpotSpecification" not in fleets(asked)[role]["LaunchSpecifications"] for role in ("MASTER", "CORE"))
+
+
+def test_task_nodes_may_be_had_on_demand() -> None:
+    asked = request(replace(SETTINGS, task_market=ON_DEMAND), 3)
+    task = fleets(asked)["TASK"]
+    assert task["TargetOnDemandCapacity"] == 3
+    assert "TargetSpotCapacity" not in task
+    assert "SpotSpecification" not in task["LaunchSpecifications"]
+    assert asked["ManagedScalingPolicy"]["ComputeLimits"]["MaximumOnDemandCapacityUnits"] == 5
+
+
+@pytest.mark.parametrize("task_instances", [0, 3])
+def test_scaling_leaves_the_core_nodes_alone_and_adds_spot_nodes_only(task_instances: int) -> None:
+    asked = request(task_instances=task_instances)
+    assert asked["ManagedScalingPolicy"]["ComputeLimits"] == {
+        "UnitType": "InstanceFleetUnits",
+        "MinimumCapacityUnits": 2,
+        "MaximumCapacityUnits": 2 + task_instances,
+        "MaximumOnDemandCapacityUnits": 2,
+        "MaximumCoreCapacityUnits": 2,
+    }
+    assert asked["ScaleDownBehavior"] == "TERMINATE_AT_TASK_COMPLETION"
+
+
+def test_application_masters_stay_off_spot_nodes() -> None:
+    label = {"yarn.node-labels.enabled": "true", "yarn.node-labels.am.default-node-label-expression": "CORE"}
+    assert properties(request(task_instances=1), "yarn-site") == label
+    for without in (request(), request(replace(SETTINGS, task_market=ON_DEMAND), 1)):
+        assert "yarn-site" not in [entry["Classification"] for entry in without["Configurations"]]
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "expected"),
+    [
+        ("m5.xlarge", ["m5.xlarge", "m5a.xlarge", "m5d.xlarge", "m6i.xlarge", "m6a.xlarge"]),
+        ("m6i.4xlarge", ["m6i.4xlarge", "m5.4xlarge", "m5a.4xlarge", "m5d.4xlarge", "m6a.4xlarge"]),
+        ("c5.2xlarge", ["c5.2xlarge", "c5a.2xlarge", "c6i.2xlarge", "c6a.2xlarge"]),
+        ("r6a.xlarge", ["r6a.xlarge", "r5.xlarge", "r5a.xlarge", "r6i.xlarge"]),
+        ("c5.9xlarge", ["c5.9xlarge"]),  # a size of its own
+        ("m6g.xlarge", ["m6g.xlarge"]),  # another processor: the packages are x86's
+    ],
+)
+def test_a_fleet_takes_the_set_type_or_one_of_the_same_size(instance_type: str, expected: list[str]) -> None:
+    asked = fleets(request(replace(SETTINGS, core_instance_type=instance_type), 1))
+    assert types(asked["CORE"]) == types(asked["TASK"]) == expected
+    assert {config["WeightedCapacity"] for fleet in asked.values() for config in fleet["InstanceTypeConfigs"]} == {1}
+    assert {vcpus(name) for name in types(asked["CORE"])} == {vcpus(instance_type)}
+
+
+def test_siblings_are_each_others() -> None:
+    for one in ("m5.xlarge", "c6a.4xlarge", "r5a.24xlarge"):
+        assert all(one in sibling_types(other) and other != one for other in sibling_types(one))
 
 
 def test_nothing_is_reachable_from_outside() -> None:
@@ -64,11 +202,13 @@ def test_nothing_is_reachable_from_outside() -> None:
 
 
 def test_subnet_and_security_configuration_are_there_only_when_set() -> None:
-    assert "Ec2SubnetId" not in request()["Instances"]
+    assert not {"Ec2SubnetId", "Ec2SubnetIds"} & set(request()["Instances"])
     assert "SecurityConfiguration" not in request()
     set_both = request(replace(SETTINGS, subnet_id="subnet-1", security_configuration="sec"))
-    assert set_both["Instances"]["Ec2SubnetId"] == "subnet-1"
+    assert set_both["Instances"]["Ec2SubnetIds"] == ["subnet-1"]
     assert set_both["SecurityConfiguration"] == "sec"
+    several = request(replace(SETTINGS, subnet_id="subnet-1,subnet-2"))
+    assert several["Instances"]["Ec2SubnetIds"] == ["subnet-1", "subnet-2"]
 
 
 def test_the_bootstrap_action_is_the_releases_own() -> None:
@@ -95,14 +235,109 @@ def test_an_executor_and_its_python_workers_fit_into_what_yarn_gives_on_m5_xlarg
 
 
 def test_tags_and_name_find_the_cluster_of_a_run() -> None:
-    tags = {tag["Key"]: tag["Value"] for tag in request()["Tags"]}
-    assert tags["product"] == "fruits"
-    assert tags["run_id"] == "manual__2026-11-22T08_00_00_00_00"
-    assert (tags["ingest_date"], tags["release"]) == ("2026-11-22", "r1")
+    assert tags(request()) == {
+        "product": "fruits",
+        "lake": "fruits-lake",
+        "dag_id": "fruit_image_pipeline",
+        "run_id": "manual__2026-11-22T08_00_00_00_00",
+        "airflow_run_id": RUN_ID,
+        "ingest_date": "2026-11-22",
+        "release": "r1",
+        "for-use-with-amazon-emr-managed-policies": "true",
+    }
+    assert tags(cluster_request(SETTINGS, "r1", RUN_ID, [], dag_id="other"))["dag_id"] == "other"
     assert request()["Name"] == "fruits 2026-11-22 manual__2026-11-22T08_00_00_00_00"
     several = cluster_request(SETTINGS, "r1", "x" * 1000, ["2026-11-20", "2026-11-22"])
     assert several["Name"].startswith("fruits 2026-11-20..2026-11-22 xxx")
     assert len(several["Name"]) <= 256
+
+
+@pytest.mark.parametrize(
+    ("run_id", "tag"),
+    [
+        ("scheduled__2026-11-22T00:00:00+00:00", "scheduled__2026-11-22T00:00:00+00:00"),
+        ("a=b, 柿", "a=3Db=2C =E6=9F=BF"),
+        ("=41", "=3D41"),
+        ("", ""),
+    ],
+)
+def test_a_run_id_is_quoted_into_what_a_tag_may_hold(run_id: str, tag: str) -> None:
+    assert quoted_run_id(run_id) == tag
+    assert unquoted_run_id(tag) == run_id
+
+
+@given(st.text(max_size=300))
+def test_a_quoted_run_id_is_read_back_as_it_was(run_id: str) -> None:
+    quoted = quoted_run_id(run_id)
+    if quoted is None:
+        assert len(run_id) * 12 > 256
+    else:
+        assert unquoted_run_id(quoted) == run_id
+        assert re.fullmatch(r"[A-Za-z0-9 +=._:/@-]{0,256}", quoted)
+    asked = request(run_id=run_id, task_instances=1)
+    assert aws_problems("RunJobFlow", asked) == ""
+    assert tags(asked).get("airflow_run_id") == (quoted or None)
+
+
+@given(st.text(max_size=300))
+def test_any_tag_can_be_read(tag: str) -> None:
+    assert isinstance(unquoted_run_id(tag), str)
+
+
+def test_a_run_id_that_is_too_long_for_a_tag_has_none() -> None:
+    assert quoted_run_id("é" * 43) is None
+    assert "airflow_run_id" not in tags(request(run_id="é" * 43))
+
+
+def changed(path: list[Any], value: Any) -> dict[str, Any]:
+    """A request of three task nodes with one value replaced."""
+    asked = deepcopy(request(task_instances=3))
+    at: Any = asked
+    for step in path[:-1]:
+        at = at[step]
+    at[path[-1]] = value
+    return asked
+
+
+FLEETS = ["Instances", "InstanceFleets"]
+LIMITS = ["ManagedScalingPolicy", "ComputeLimits"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        (["Name"], "x" * 257, "name must have 1 to 256"),
+        (["Name"], "", "name must have 1 to 256"),
+        (["Name"], "line\nbreak", "name must have 1 to 256"),
+        (["Tags", 0, "Value"], "x" * 257, "'product' is too long"),
+        (["Tags", 0, "Key"], "x" * 129, "is too long"),
+        (["Tags", 0, "Key"], "", "is too long"),
+        (["Tags", 0, "Value"], "a,b", "'product' may hold letters"),
+        (["Tags", 0, "Key"], "lake", "'lake' is there 2 times"),
+        (["AutoTerminationPolicy", "IdleTimeout"], 59, "idle timeout in seconds must be from 60 to 604800, not 59"),
+        (["AutoTerminationPolicy", "IdleTimeout"], 604_801, "not 604801"),
+        ([*FLEETS, 0, "TargetOnDemandCapacity"], 2, "1 primary node, not 2"),
+        ([*FLEETS, 0, "TargetSpotCapacity"], 1, "1 primary node, not 2"),
+        ([*FLEETS, 0, "InstanceFleetType"], "CORE", "There are 2 CORE fleets. There must be 1 primary node, not 0"),
+        ([*FLEETS, 1, "TargetOnDemandCapacity"], 0, "at least 1 core node"),
+        ([*FLEETS, 2, "InstanceTypeConfigs"], [], "TASK fleet must have 1 to 30 instance types"),
+        ([*FLEETS, 2, "LaunchSpecifications", "SpotSpecification", "TimeoutDurationMinutes"], 4, "spot nodes in minutes must be from 5"),
+        ([*LIMITS, "MinimumCapacityUnits"], 6, "can't scale between 6 and 5"),
+        ([*LIMITS, "MinimumCapacityUnits"], 0, "can't scale between 0 and 5"),
+        ([*LIMITS, "MaximumOnDemandCapacityUnits"], 6, "MaximumOnDemandCapacityUnits must be from 0 to 5, not 6"),
+        ([*LIMITS, "MaximumCoreCapacityUnits"], 6, "MaximumCoreCapacityUnits must be from 0 to 5, not 6"),
+    ],
+)
+def test_names_what_emr_would_refuse(path: list[Any], value: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        validate_request(changed(path, value))
+
+
+def test_names_everything_that_is_wrong_at_once_before_emr_is_asked() -> None:
+    with pytest.raises(ValueError, match=r"idle timeout.* not 1\."):
+        request(replace(SETTINGS, idle_timeout_seconds=1))
+    with pytest.raises(ValueError, match=r"at least 1 core node\..*can't scale between 0 and 0.*not 1\."):
+        request(replace(SETTINGS, idle_timeout_seconds=1, core_instance_count=0))
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-2", "eu-central-2", "", "EU-WEST-1"])

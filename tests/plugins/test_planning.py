@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fruit_contract.lake import CURRENT_PCA_KEY, claim_key, claims_prefix, in_progress_key, projected_record_key, success_marker_key
+from fruit_contract.lake import (
+    CURRENT_PCA_KEY,
+    claim_key,
+    claims_prefix,
+    in_progress_key,
+    measured_speed_key,
+    projected_record_key,
+    success_marker_key,
+)
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.claims import claim
 from fruit_pipeline.concurrent_runs import DateIsBusyError
 from fruit_pipeline.ingest_dates import RunDates
-from fruit_pipeline.planning import NoReleaseError, PublishedRelease, RunRequest, plan_run, published_release
+from fruit_pipeline.planning import NoReleaseError, OverBudgetError, PublishedRelease, RunRequest, plan_run, published_release
+from fruit_pipeline.scaling import MeasuredSpeed
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, JOB, RUN_ID, STATE, VERSION
 
@@ -226,6 +235,52 @@ def test_whether_a_date_waits_for_its_first_pca_is_decided_by_the_policy_of_the_
 def test_a_new_fit_can_be_asked_for_though_nothing_is_new(sample_lake: SampleLake) -> None:
     assert plan(sample_lake.lake, pca_policy="always").plan.has_work
     assert not plan(sample_lake.lake, settings=replace(SETTINGS, pca_policy="always")).plan.has_work
+
+
+def test_the_cluster_has_the_nodes_of_the_plan(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    planned = plan(sample_lake.lake, replace(SETTINGS, target_minutes=1, task_instance_max=3))
+    assert (planned.plan.estimate.core_instances, planned.plan.estimate.task_instances) == (2, 3)
+    (task,) = [fleet for fleet in planned.cluster_request["Instances"]["InstanceFleets"] if fleet["InstanceFleetType"] == "TASK"]
+    assert task["TargetSpotCapacity"] == 3
+
+
+def test_the_plan_stands_on_the_last_speed_that_was_measured(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    assert plan(sample_lake.lake).plan.estimate.assumptions["speed"] == "assumed"
+    speed = MeasuredSpeed(12.5, SETTINGS.engine, SETTINGS.core_instance_type, "earlier")
+    sample_lake.lake.write_json(measured_speed_key(), speed.as_dict())
+    assumptions = plan(sample_lake.lake).as_xcoms()["plan"]["estimate"]["assumptions"]
+    assert (assumptions["images_per_second_per_vcpu"], assumptions["speed"]) == (12.5, "measured by run earlier")
+
+
+CHEAP = replace(SETTINGS, budget_eur=0.01)
+
+
+def test_a_run_above_its_budget_is_refused_before_it_claims_anything(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    before = dict(sample_lake.client.objects)
+    with pytest.raises(OverBudgetError, match=r"about 0\.13 EUR.*budget of a run is 0\.01 EUR.*`over_budget`.*FRUITS_BUDGET_EUR"):
+        plan(sample_lake.lake, CHEAP)
+    assert sample_lake.client.objects == before
+
+
+def test_a_run_may_be_allowed_to_go_above_its_budget(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    assert plan(sample_lake.lake, CHEAP, over_budget_allowed=True).plan.new == 43
+    assert claims(sample_lake.lake) == [claim_key(RUN_ID)]
+
+
+def test_a_run_whose_price_nobody_knows_is_refused_too(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    unknown = replace(SETTINGS, core_instance_type="m7g.xlarge")
+    with pytest.raises(OverBudgetError, match=r"no price of m7g\.xlarge"):
+        plan(sample_lake.lake, unknown)
+    assert plan(sample_lake.lake, unknown, over_budget_allowed=True).plan.new == 43
+
+
+def test_where_there_is_nothing_to_do_no_budget_is_asked(sample_lake: SampleLake) -> None:
+    assert not plan(sample_lake.lake, replace(CHEAP, core_instance_type="m7g.xlarge")).plan.has_work
 
 
 def test_a_pinned_release_wins_over_the_published_one(sample_lake: SampleLake) -> None:

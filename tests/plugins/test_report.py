@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 import re
 import warnings
+from dataclasses import asdict
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -11,28 +13,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.lake import claim_key, claims_prefix, run_key, step_summary_key
+from fruit_contract.lake import claim_key, claims_prefix, measured_speed_key, run_key, step_summary_key
 from fruit_pipeline.claims import claim
 from fruit_pipeline.date_plan import plan_date
 from fruit_pipeline.lake_reader import MissingObjectError
 from fruit_pipeline.output_check import check_run
 from fruit_pipeline.parquet_facts import Projections
 from fruit_pipeline.plots import explained_variance_png, two_components_png
+from fruit_pipeline.receipt import receipt
 from fruit_pipeline.report import chosen_categories, publish_report
 from fruit_pipeline.report_page import report_page
 from fruit_pipeline.run_plan import plan_of_dates
-from fruit_pipeline.run_record import cluster_facts, record_of_nothing, run_record, totals
+from fruit_pipeline.run_record import cluster_facts, record_of_nothing, record_of_unfinished, run_record, totals
+from fruit_pipeline.scaling import MeasuredSpeed, Nodes, estimate
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from tests.plugins.sample_lake import SampleLake
 
 NEXT_DAY = "2026-11-23"
 CLUSTER = {"id": "j-1", "release_label": "emr-7.14.0", "created_at": None, "ready_at": None, "minutes": 11.4, "steps": []}
 PNG = b"\x89PNG\r\n\x1a\n"
+SPEED = MeasuredSpeed(28.5, "onnxruntime", "m5.xlarge", RUN_ID)
+
+
+def receipt_of(cluster_id: str = "j-1", kind: str = "m5.xlarge", measured: MeasuredSpeed | None = SPEED) -> dict[str, Any]:
+    """Of a cluster that had one spot node for an hour and has not ended."""
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    cluster = {"Id": cluster_id, "Status": {"Timeline": {"CreationDateTime": noon}}}
+    instance = {"InstanceType": kind, "Market": "SPOT", "Status": {"Timeline": {"CreationDateTime": noon}}}
+    planned = asdict(estimate(43, Settings(), nodes=Nodes(2, 1)))
+    return receipt(planned, [cluster_facts(cluster, [], [instance])], 43, Settings(), read_at=noon.replace(hour=13), measured=measured)
 
 
 class Page(HTMLParser):
@@ -112,6 +124,51 @@ def test_a_run_is_done_with_its_dates_when_all_is_published_and_not_before(sampl
     assert [stored.key for stored in sample_lake.lake.list_objects(claims_prefix())] == [claim_key("other run")]
 
 
+def test_the_receipt_is_in_the_record_and_on_the_page(sample_lake: SampleLake) -> None:
+    publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER | {"instances": [{}]}, receipt_of())
+    record = sample_lake.lake.read_json(run_key(RUN_ID))
+    assert record["receipt"] == receipt_of()
+    assert "instances" not in record["cluster"]
+    texts = Page(page_of(sample_lake)).texts
+    for name, value in {
+        "Minutes": "60.0, planned 10.0",
+        "Euros": "0.12 EUR, planned 0.15 EUR",
+        "Euros for 1,000 images": "2.9070, planned 3.4884",
+        "Hours of spot m5.xlarge": "1.00",
+        "Images a second a vCPU": "28.5",
+        "Planned with": "30.0, assumed",
+        "Not ended when read": "j-1",
+    }.items():
+        assert texts[texts.index(name) + 1] == value
+
+
+def test_a_measured_speed_is_kept_for_the_next_plan(sample_lake: SampleLake) -> None:
+    publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER, receipt_of())
+    assert MeasuredSpeed.from_record(sample_lake.lake.read_json(measured_speed_key())) == SPEED
+    publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER, receipt_of(measured=None))
+    assert MeasuredSpeed.from_record(sample_lake.lake.read_json(measured_speed_key())) == SPEED
+    assert "not measured" in Page(page_of(sample_lake)).texts
+
+
+def test_a_report_without_a_receipt_says_nothing_of_it(sample_lake: SampleLake, published: dict[str, Any]) -> None:
+    assert "Receipt" not in Page(page_of(sample_lake)).texts
+    assert sample_lake.lake.read_json(run_key(RUN_ID))["receipt"] is None
+    assert sample_lake.lake.read_json_if_there(measured_speed_key()) is None
+
+
+def test_a_run_that_did_not_come_to_its_report_has_a_record_of_what_it_cost(sample_lake: SampleLake) -> None:
+    run = planned(sample_lake, ["Kiwi"])
+    assert record_of_unfinished(RUN_ID, run, receipt_of()) == {
+        "run_id": RUN_ID,
+        "state": "unfinished",
+        "ingest_dates": [DAY],
+        "categories": ["Kiwi"],
+        "release": "r1",
+        "plan": run["plan"],
+        "receipt": receipt_of(),
+    }
+
+
 def test_a_step_without_its_summary_fails_the_report(sample_lake: SampleLake) -> None:
     with pytest.raises(MissingObjectError, match=r"runs/_steps/other_run/extract_features\.json"):
         publish_report(sample_lake.lake, "other run", planned(sample_lake), {}, CLUSTER)
@@ -137,12 +194,20 @@ def test_no_text_from_outside_becomes_markup(category: str, detail: str, run_id:
     }
     planned_run = {"ingest_dates": [DAY], "categories": [category], "release": run_id, "plan": plan_of_a_day()}
     uris = {DAY: ""}
+    odd = receipt_of(run_id, detail, MeasuredSpeed(1.0, category, detail, run_id))
+    odd["planned"]["speed"] = detail
     record = run_record(
-        run_id, planned_run, {"extract_features": extract, "refresh_pca": {"reason": detail}}, {"problems": []}, CLUSTER, uris
+        run_id, planned_run, {"extract_features": extract, "refresh_pca": {"reason": detail}}, {"problems": []}, CLUSTER, uris, odd
     )
     tags = Page(report_page(record, DAY, [(category, detail, PNG)])).tags
     plain = run_record(
-        "run", planned_run | {"categories": ["x"]}, {"extract_features": extract, "refresh_pca": {}}, {"problems": []}, CLUSTER, uris
+        "run",
+        planned_run | {"categories": ["x"]},
+        {"extract_features": extract, "refresh_pca": {}},
+        {"problems": []},
+        CLUSTER,
+        uris,
+        receipt_of(),
     )
     plain = plain | {"by_category": {DAY: {"x": counts}}, "rejects": [{"image_key": "x", "reason": "x", "detail": "x"}]}
     assert tags == Page(report_page(plain, DAY, [("x", "x", PNG)])).tags
@@ -248,8 +313,6 @@ def test_totals_add_all_dates_and_categories() -> None:
 
 
 def test_cluster_minutes_run_from_the_request_to_the_last_steps_end() -> None:
-    from datetime import UTC, datetime
-
     def at(minute: int) -> datetime:
         return datetime(2026, 11, 22, 8, minute, tzinfo=UTC)
 

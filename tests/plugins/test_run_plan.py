@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_pipeline.date_plan import DatePlan
-from fruit_pipeline.run_plan import plan_of_dates, summary_lines
-from fruit_pipeline.scaling import estimate
-from fruit_pipeline.settings import Settings
+from fruit_pipeline.run_plan import over_budget, plan_of_dates, summary_lines
+from fruit_pipeline.scaling import MeasuredSpeed, Nodes, estimate
+from fruit_pipeline.settings import ON_DEMAND, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,3 +161,36 @@ def test_an_unknown_price_is_said_and_not_guessed() -> None:
     plan = run_plan([date_plan()], settings=settings)
     assert plan.estimate.euros is None
     assert "cost unknown" in summary_lines(plan)[-1]
+
+
+def test_names_the_nodes_and_whether_the_speed_was_measured() -> None:
+    small, large = run_plan([date_plan()]), run_plan([date_plan(images=10**6, new=10**6, unchanged=0)])
+    assert summary_lines(small)[-1] == "Plan: 1 primary and 2 core nodes (m5.xlarge), about 10 minutes, about 0.13 EUR; speed assumed."
+    assert summary_lines(large)[-1].startswith("Plan: 1 primary, 2 core and 1 spot task nodes (m5.xlarge), about 58 minutes, ")
+    speed = MeasuredSpeed(15.0, SETTINGS.engine, SETTINGS.core_instance_type, "manual__1")
+    settings = replace(SETTINGS, task_market=ON_DEMAND)
+    slow = run_plan([date_plan(images=10**6, new=10**6, unchanged=0)], settings=settings, speed=speed)
+    assert "2 core and 4 on-demand task nodes" in summary_lines(slow)[-1]
+    assert summary_lines(slow)[-1].endswith(" EUR; speed measured by run manual__1.")
+
+
+def test_a_run_may_cost_its_budget_and_no_more() -> None:
+    planned = estimate(10**6, SETTINGS)
+    assert planned.euros
+    assert over_budget(planned, replace(SETTINGS, budget_eur=planned.euros)) is None
+    message = over_budget(planned, replace(SETTINGS, budget_eur=planned.euros - 0.01))
+    assert message == f"The run would cost about {planned.euros:.2f} EUR, and the budget of a run is {planned.euros - 0.01:.2f} EUR."
+
+
+def test_a_price_that_is_not_known_may_be_over_any_budget() -> None:
+    settings = replace(SETTINGS, core_instance_type="m7g.4xlarge", budget_eur=10**6)
+    message = over_budget(estimate(1, settings), settings)
+    assert message
+    assert "FRUITS_PRICES_EUR_PER_HOUR has no price of m7g.4xlarge" in message
+
+
+@given(st.integers(0, 10**9), st.floats(0.01, 10**5))
+def test_either_a_run_is_within_its_budget_or_it_is_said(images: int, budget: float) -> None:
+    planned = estimate(images, SETTINGS, nodes=Nodes(2, 8))
+    assert planned.euros is not None
+    assert (over_budget(planned, replace(SETTINGS, budget_eur=budget)) is None) == (planned.euros <= budget)
