@@ -16,7 +16,7 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platfo
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins:$(CURDIR)/spark_jobs
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test test-fast lint up down deliver run backfill estimate publish lock bench clean
+.PHONY: help setup demo test test-fast lint up down deliver run backfill estimate spark-history publish lock bench clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,15 +53,18 @@ down: ## Stops what `make up` started
 deliver: setup ## Uploads DIR=folder of categories as the image batch of DATE=yyyy-mm-dd
 	@$(BIN)/python -m fruit_cli deliver --directory "$(DIR)" --date "$(DATE)"
 
-run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) on whatever is up, and follows it [CATEGORIES=a,b] [POLICY=always] [RETRY_REJECTED=1]
+run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) on whatever is up, and follows it [CATEGORIES=a,b] [POLICY=always] [RETRY_REJECTED=1] [OVER_BUDGET=1]
 	@$(BIN)/python -m fruit_cli run --date "$(DATE)" --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)") \
-	  $(if $(POLICY),--pca-policy "$(POLICY)") $(if $(RETRY_REJECTED),--retry-rejected)
+	  $(if $(POLICY),--pca-policy "$(POLICY)") $(if $(RETRY_REJECTED),--retry-rejected) $(if $(OVER_BUDGET),--over-budget)
 
 backfill: setup ## Runs the DAG for FROM= TO= [CATEGORIES=a,b] on whatever is up, and follows it
 	@$(BIN)/python -m fruit_cli backfill --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)")
 
 estimate: setup ## Minutes and euros of IMAGES=n new images, or of 10^3 to 10^9
 	@$(BIN)/python -m fruit_cli estimate $(if $(IMAGES),--images "$(IMAGES)")
+
+spark-history: setup ## Spark's own history of the steps of CLUSTER=j-...
+	@$(BIN)/python -m fruit_cli spark_history --cluster "$(CLUSTER)"
 
 publish: setup ## Jobs, library zip, bootstrap action and embedder to code/<release>/ of the lake
 	@$(BIN)/python -m fruit_cli publish $(if $(WHEELHOUSE),--with-wheelhouse) $(if $(WEIGHTS),--weights "$(WEIGHTS)")

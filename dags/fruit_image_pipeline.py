@@ -7,8 +7,17 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from airflow.providers.amazon.aws.operators.emr import EmrCreateJobFlowOperator
-from airflow.sdk import DAG, Asset, ExceptionRetryPolicy, Param, RetryAction, RetryRule, task
+from airflow.sdk import (
+    DAG,
+    Asset,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    task,
+)
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from fruit_contract.lake import FEATURES, PROJECTIONS, LakeNameError, run_key, uri
@@ -16,14 +25,17 @@ from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.batch_schedule import batch_schedule
 from fruit_pipeline.concurrent_runs import DateIsBusyError
 from fruit_pipeline.ingest_dates import marker_uri_of_run
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG, lake_of
+from fruit_pipeline.lake_reader import lake_of
+from fruit_pipeline.notifiers import OVER_BUDGET, RUN_FAILED, RUN_LATE, FruitsNotifier, tell, where_to
 from fruit_pipeline.operators.check_output import CheckOutputOperator
+from fruit_pipeline.operators.create_cluster import CreateClusterOperator
 from fruit_pipeline.operators.run_step import RunStepOperator
 from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
-from fruit_pipeline.planning import NoReleaseError
+from fruit_pipeline.planning import NoReleaseError, OverBudgetError
 from fruit_pipeline.planning import plan_run as plan
 from fruit_pipeline.run_context import is_active_run, request_of_run
+from fruit_pipeline.run_deadline import RunFirstQueued
 from fruit_pipeline.run_plan import summary_lines
 from fruit_pipeline.run_record import record_of_nothing
 from fruit_pipeline.scaling import UnknownInstanceTypeError
@@ -38,20 +50,23 @@ Each day's batch lands in `raw/ingest_date=<day>/<category>/<file>`; its marker 
 | task | what it does |
 | --- | --- |
 | `wait_for_batch` | waits for the marker, without a worker slot. No delivery in time: a scheduled run is skipped, not failed |
-| `plan_run` | lists the batches against what is known, estimates minutes and euros. **Nothing new: the run stops here, no cluster** |
-| `create_cluster` | asks EMR for a transient cluster (setup) |
+| `plan_run` | lists the batches against what is known, sizes the cluster, estimates minutes and euros. \
+**Nothing new, or above the budget: the run stops here, no cluster** |
+| `create_cluster` | asks EMR for a transient cluster, or finds the run's own (setup) |
 | `extract_features` | MobileNetV2 features of every new image, rejects with a reason, moments, ledger |
 | `refresh_pca` | PCA from all moments if the policy calls for a new one, projections of what changed; one run at a time |
 | `check_output` | ledger against listing, partitions, schemas, vectors, variance. Changes nothing |
+| `terminate_cluster` | ends the run's clusters, whatever happened (teardown) |
+| `write_receipt` | what the clusters took and cost, beside the estimate; of failed runs, too |
 | `publish_report` | plots, page and the run's record |
-| `terminate_cluster` | ends the cluster, whatever happened (teardown) |
 
 A scheduled run also looks at the days before it for late, replaced and vanished images (`FRUITS_LOOKBACK_DAYS`).
 
 **Run it for another day:** *Trigger*, and give the day. **For a range, on one cluster:** give its last day, too; days without a
 complete batch are named and left out. Leave *categories* empty for all of them: new fruit in old dates touches only their own partitions.
 **A run a day over a range:** *Trigger*, *Backfill*.
-**A step failed?** Its task's log names the step, the cluster and the logs' address, with their last lines if they have arrived.
+**How far is it?** The log of `extract_features` says how many images are done, and when it will be; its link *Progress* has a page.
+**A step failed?** Its task's log has the first error of the step's own logs, what usually causes it and what to do.
 To do it again, clear the failed task: a new cluster is made for it. What an interrupted run left half written is mended by the next one.
 
 **What did a run do?** See `runs/<run id>.json` and `reports/ingest_date=<day>/index.html` in the lake.
@@ -95,6 +110,12 @@ params = {
         title="Retry rejected images",
         description="Looks again at images that were rejected before.",
     ),
+    "over_budget": Param(
+        False,
+        type="boolean",
+        title="Go on above the budget",
+        description=f"A run whose estimate is above {settings.budget_eur:g} EUR stops before anything is started, unless this is set.",
+    ),
 }
 
 # Other DAGs can be scheduled on these: an event's extra has ingest dates, images and PCA version of what was found sound.
@@ -118,7 +139,27 @@ with DAG(
     max_active_runs=4,
     params=params,
     user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket)},
-    default_args={"owner": "fruits", "retries": 2, "retry_delay": timedelta(minutes=1)},
+    default_args={"owner": "fruits", "retries": 2, "retry_delay": timedelta(seconds=settings.retry_delay_seconds)},
+    on_failure_callback=FruitsNotifier(
+        event=RUN_FAILED,
+        subject="Fruits! run failed",
+        message="The log of the task that failed says why and what to do.",
+        **where_to(settings),
+    ),
+    deadline=DeadlineAlert(
+        name="late",
+        reference=RunFirstQueued(),
+        interval=timedelta(hours=settings.late_after_hours),
+        callback=AsyncCallback(
+            FruitsNotifier,
+            {
+                "event": RUN_LATE,
+                "subject": "Fruits! run is late",
+                "message": f"It has not ended {settings.late_after_hours:g} hours after it was queued.",
+                **where_to(settings),
+            },
+        ),
+    ),
     tags=["fruits", "emr", "daily"],
 ) as dag:
     wait_for_batch = WaitForBatchSensor(
@@ -135,6 +176,9 @@ with DAG(
         try:
             request = request_of_run(context, settings)
             planned = plan(settings, lake_of, request, listed_at, is_active_run(context["ti"], settings))
+        except OverBudgetError as error:
+            tell(context, settings, OVER_BUDGET, "Fruits! run is above the budget", str(error))
+            raise AirflowFailException(str(error)) from error
         except (LakeNameError, NoReleaseError, RegionNotAllowedError, StepTooLongError, UnknownInstanceTypeError) as error:
             raise AirflowFailException(str(error)) from error
         for line in summary_lines(planned.plan):
@@ -148,36 +192,25 @@ with DAG(
     # What tasks will have returned, typed as such: the operators' signatures ask for the values.
     planned: Any = plan_run()
 
-    # Not waiting: a setup that fails would keep its teardown from running. The steps are accepted while the cluster starts.
-    create_cluster = EmrCreateJobFlowOperator(
-        task_id="create_cluster",
-        job_flow_overrides=planned["cluster_request"],
-        aws_conn_id=settings.aws_conn_id,
-        region_name=settings.region,
-        emr_conn_id=None,
-        botocore_config=BOTOCORE_CONFIG,
-        deferrable=False,
-        retries=0,  # a second request would be a second cluster
-    )
+    create_cluster = CreateClusterOperator(task_id="create_cluster", settings=settings, job_flow_overrides=planned["cluster_request"])
     cluster_id: Any = create_cluster.output
 
+    # The steps are accepted while the cluster starts.
     extract_features = RunStepOperator(
         task_id="extract_features",
         settings=settings,
         job_flow_id=cluster_id,
         steps=planned["extract_features_steps"],
         needs_claim=True,
-        deferrable=True,
     )
 
-    # The history has one PCA: two runs must not fit it and flip its pointer at once. Deferred tasks are not counted for
-    # max_active_tis_per_dag, so this one waits in its worker slot.
+    # The history has one PCA: two runs must not fit it and flip its pointer at once.
     refresh_pca = RunStepOperator(
         task_id="refresh_pca",
         settings=settings,
         job_flow_id=cluster_id,
         steps=planned["refresh_pca_steps"],
-        deferrable=False,
+        one_at_a_time=True,
         max_active_tis_per_dag=1,
     )
 
@@ -191,26 +224,45 @@ with DAG(
     )
     checks: Any = check_output.output
 
+    # plan_run is a setup, too: the teardown then runs although create_cluster failed, which may have got a cluster all the same. A cluster
+    # that could not be ended must be seen: it costs money.
+    terminate_cluster = TerminateClusterOperator(
+        task_id="terminate_cluster", settings=settings, deciding_task_id="publish_report", retries=4
+    ).as_teardown(setups=[planned.operator, create_cluster], on_failure_fail_dagrun=True)
+
     @task
-    def publish_report(planned: dict[str, Any], checks: dict[str, Any], cluster_id: str, **context: Any) -> dict[str, Any]:
+    def write_receipt(**context: Any) -> dict[str, Any]:
+        """Compares what the run's clusters took and cost with the estimate. A run that failed has spent money, too."""
+        from fruit_pipeline.cluster_reader import read_cluster_costs
+        from fruit_pipeline.receipts import write_receipt as write
+
+        run_id = context["dag_run"].run_id
+        # Not as an argument: what directly follows a setup may not run whatever happened.
+        planned = context["ti"].xcom_pull(task_ids="plan_run")
+        costs = read_cluster_costs(settings, context["dag"].dag_id, run_id, planned["listed_at"]) if planned else []
+        if not costs:
+            raise AirflowSkipException("The run has had no cluster: there is nothing to account for.")
+        return write(lake_of(settings), run_id, planned, costs, settings)
+
+    # A teardown, too, so that a run which somebody marks has one; its failure fails no run.
+    receipt: Any = write_receipt().as_teardown(setups=planned.operator)
+
+    @task
+    def publish_report(
+        planned: dict[str, Any], checks: dict[str, Any], receipt: dict[str, Any], cluster_id: str, **context: Any
+    ) -> dict[str, Any]:
         """Writes the report's plots and page, and the run's record."""
         from fruit_pipeline.cluster_reader import read_cluster_facts
         from fruit_pipeline.report import publish_report as publish
 
-        published = publish(lake_of(settings), context["dag_run"].run_id, planned, checks, read_cluster_facts(settings, cluster_id))
+        cluster = read_cluster_facts(settings, cluster_id)
+        published = publish(lake_of(settings), context["dag_run"].run_id, planned, checks, cluster, receipt)
         LOG.info("Reports: %s", ", ".join(published["report_uris"]))
         return published
 
-    report = publish_report(planned, checks, cluster_id)
-
-    # A cluster that could not be ended must be seen: it costs money. The report beside it stays a leaf of its own, so
-    # that a failed step fails the run.
-    terminate_cluster = TerminateClusterOperator(
-        task_id="terminate_cluster",
-        settings=settings,
-        job_flow_id=cluster_id,
-        retries=4,
-    ).as_teardown(setups=create_cluster, on_failure_fail_dagrun=True)
+    # The leaf that decides the run: a step that failed keeps check_output from running, and so this one.
+    report = publish_report(planned, checks, receipt, cluster_id)
 
     wait_for_batch >> planned >> create_cluster >> extract_features >> refresh_pca >> [check_output, terminate_cluster]
+    terminate_cluster >> receipt
     check_output >> report

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "run": "runs the DAG for one ingest date, or a range on one cluster, and follows it",
     "backfill": "runs the DAG for a range of ingest dates on whatever is up, and follows it",
     "estimate": "minutes and euros of some numbers of images",
+    "spark_history": "Spark's own history of a cluster's steps",
     "demo": "the main job, end to end, on drawn or given images",
     "up": "starts the local cloud and Airflow in the background",
     "down": "stops what `up` started",

@@ -80,6 +80,9 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
         "FRUITS_AWS_CONN_ID": AWS_CONNECTION_ID,
         # A step here takes seconds, and asking costs nothing.
         "FRUITS_POLL_SECONDS": "2",
+        "FRUITS_RETRY_DELAY_SECONDS": kept.get("FRUITS_RETRY_DELAY_SECONDS", "5"),
+        "FRUITS_LOG_WAIT_MINUTES": kept.get("FRUITS_LOG_WAIT_MINUTES", "1"),
+        "FRUITS_NOTIFICATION_FILE": str(place.home / "notifications.jsonl"),
         "AWS_ACCESS_KEY_ID": secrets.access_key_id,
         "AWS_SECRET_ACCESS_KEY": secrets.secret_access_key,
         "AWS_REGION": place.region,
@@ -123,6 +126,8 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("core", "auth_manager"): "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
         ("core", "simple_auth_manager_all_admins"): "True",
         ("database", "sql_alchemy_conn"): f"sqlite:///{place.home / 'airflow.db'}",
+        ("database", "sql_alchemy_connect_args"): "fruit_cli.airflow_sqlite.CONNECT_ARGUMENTS",
+        ("database", "sql_alchemy_connect_args_async"): "fruit_cli.airflow_sqlite.CONNECT_ARGUMENTS",
         ("logging", "base_log_folder"): str(place.home / "logs"),
         ("logging", "colored_console_log"): "False",
         ("api", "base_url"): place.url,
@@ -137,6 +142,8 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("dag_processor", "min_file_process_interval"): "30",
         ("dag_processor", "parsing_processes"): "1",
         ("scheduler", "enable_health_check"): "False",
+        # A worker that died is noticed within half a minute: on one machine no network delays a heartbeat.
+        ("scheduler", "task_instance_heartbeat_timeout"): "30",
         ("usage_data_collection", "enabled"): "False",
     }
     return {f"AIRFLOW__{section.upper()}__{name.upper()}": value for (section, name), value in settings.items()}

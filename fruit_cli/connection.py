@@ -85,6 +85,16 @@ def local_emr_client(state: StackState) -> Any:
     )
 
 
+def current_emr_client() -> Any:
+    """A boto3 EMR client for the local cloud if it is up, else for AWS as the environment says."""
+    import boto3
+
+    state = read_state(local_home())
+    if state:
+        return local_emr_client(state)
+    return boto3.client("emr", region_name=require_eu_region(os.environ.get("FRUITS_AWS_REGION", DEFAULT_REGION)))
+
+
 def s3_client(connection: LakeConnection) -> Any:
     """A boto3 S3 client for the connection."""
     import boto3  # a second of import that `--help` need not wait for

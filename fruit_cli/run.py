@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--categories", default="", help="only these categories, as a,b (default: all)")
     parser.add_argument("--pca-policy", choices=PCA_POLICIES, help="whether the PCA is fitted anew (default: as the deployment is set)")
     parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
+    parser.add_argument("--over-budget", action="store_true", help="goes on although the estimate is above the budget")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         parse_categories(arguments.categories),
         pca_policy=arguments.pca_policy,
         retry_rejected=arguments.retry_rejected,
+        over_budget=arguments.over_budget,
     )
     console = Console(highlight=False)
     address = current_airflow()
@@ -81,7 +83,12 @@ def dates_between(first: str, last: str) -> list[str]:
 
 
 def run_request(
-    ingest_dates: Sequence[str], categories: Sequence[str] = (), *, pca_policy: str | None = None, retry_rejected: bool = False
+    ingest_dates: Sequence[str],
+    categories: Sequence[str] = (),
+    *,
+    pca_policy: str | None = None,
+    retry_rejected: bool = False,
+    over_budget: bool = False,
 ) -> dict[str, object]:
     """The DAG's params for a run of consecutive dates."""
     last = ingest_dates[-1] if len(ingest_dates) > 1 else None
@@ -91,6 +98,7 @@ def run_request(
         "categories": list(categories),
         "pca_policy": pca_policy,
         "retry_rejected": retry_rejected,
+        "over_budget": over_budget,
     }
 
 

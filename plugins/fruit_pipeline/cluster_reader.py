@@ -2,34 +2,79 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+from fruit_pipeline.attaching import ACTIVE, is_of_run, is_ours, may_be_ours
+from fruit_pipeline.emr_requests import emr_client
 from fruit_pipeline.run_record import cluster_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fruit_pipeline.settings import Settings
 
-
-# Of a cluster that may still write to the lake.
-_ACTIVE: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
+# Between this machine's clock and EMR's. A task that is cleared plans anew, so its earlier clusters are looked for further back.
+_CLOCK_SLACK: Final = timedelta(days=7)
 
 
 def active_clusters(settings: Settings) -> list[dict[str, Any]]:
     """The account's clusters that have not ended, as ListClusters tells them (ours and others')."""
-    pages = _client(settings).get_paginator("list_clusters").paginate(ClusterStates=list(_ACTIVE))
-    return [cluster for page in pages for cluster in page["Clusters"]]
+    return _list_clusters(emr_client(settings), states=ACTIVE)
+
+
+def our_active_clusters(client: Any, lake_bucket: str) -> list[dict[str, Any]]:
+    """The clusters of this lake's pipeline that have not ended, as DescribeCluster tells them."""
+    return [cluster for cluster in _described(client, _list_clusters(client, states=ACTIVE)) if is_ours(cluster, lake_bucket)]
+
+
+def clusters_of_run(
+    client: Any, lake_bucket: str, dag_id: str, run_id: str, *, states: Sequence[str] = ACTIVE, created_after: datetime | None = None
+) -> list[dict[str, Any]]:
+    """A run's clusters in any of `states` (none: all), as DescribeCluster tells them. EMR forgets ended ones after two months."""
+    listed = _list_clusters(client, states=states, created_after=created_after)
+    return [cluster for cluster in _described(client, listed) if is_of_run(cluster, lake_bucket, dag_id, run_id)]
+
+
+def steps_of_cluster(client: Any, cluster_id: str, states: Sequence[str] = ()) -> list[dict[str, Any]]:
+    filters = {"StepStates": list(states)} if states else {}
+    pages = client.get_paginator("list_steps").paginate(ClusterId=cluster_id, **filters)
+    return [step for page in pages for step in page["Steps"]]
 
 
 def read_cluster_facts(settings: Settings, cluster_id: str) -> dict[str, Any]:
     """The cluster's times and its steps', as `run_record.cluster_facts` tells them."""
-    client = _client(settings)
-    cluster = client.describe_cluster(ClusterId=cluster_id)["Cluster"]
-    steps = [step for page in client.get_paginator("list_steps").paginate(ClusterId=cluster_id) for step in page["Steps"]]
-    return cluster_facts(cluster, steps)
+    client = emr_client(settings)
+    return cluster_facts(client.describe_cluster(ClusterId=cluster_id)["Cluster"], steps_of_cluster(client, cluster_id))
 
 
-def _client(settings: Settings) -> Any:
-    from airflow.providers.amazon.aws.hooks.emr import EmrHook
+def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at: str) -> list[dict[str, Any]]:
+    """The facts of every cluster the run has had since it was first planned (ISO time), with its instances; the oldest first."""
+    client = emr_client(settings)
+    since = datetime.fromisoformat(planned_at) - _CLOCK_SLACK
+    clusters = clusters_of_run(client, settings.lake_bucket, dag_id, run_id, states=(), created_after=since)
+    facts = [
+        cluster_facts(
+            cluster,
+            steps_of_cluster(client, cluster["Id"]),
+            _pages(client, "list_instances", "Instances", cluster["Id"]),
+            _pages(client, "list_instance_fleets", "InstanceFleets", cluster["Id"]),
+        )
+        for cluster in clusters
+    ]
+    return sorted(facts, key=lambda fact: str(fact["created_at"]))
 
-    return EmrHook(aws_conn_id=settings.aws_conn_id, region_name=settings.region, emr_conn_id=None, config=BOTOCORE_CONFIG).get_conn()
+
+def _list_clusters(client: Any, *, states: Sequence[str] = (), created_after: datetime | None = None) -> list[dict[str, Any]]:
+    filters: dict[str, Any] = {"ClusterStates": list(states)} if states else {}
+    if created_after:
+        filters["CreatedAfter"] = created_after
+    return [cluster for page in client.get_paginator("list_clusters").paginate(**filters) for cluster in page["Clusters"]]
+
+
+def _pages(client: Any, operation: str, field: str, cluster_id: str) -> list[dict[str, Any]]:
+    return [entry for page in client.get_paginator(operation).paginate(ClusterId=cluster_id) for entry in page[field]]
+
+
+def _described(client: Any, listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [client.describe_cluster(ClusterId=entry["Id"])["Cluster"] for entry in listed if may_be_ours(entry)]

@@ -35,7 +35,14 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
         lookback_days=settings.lookback_days,
         event_dates=told.ingest_dates,
     )
-    return RunRequest(dag_run.run_id, dates, categories_of_run(params["categories"]), params["pca_policy"], params["retry_rejected"])
+    return RunRequest(
+        dag_run.run_id,
+        dates,
+        categories_of_run(params["categories"]),
+        params["pca_policy"],
+        params["retry_rejected"],
+        over_budget_allowed=params["over_budget"],
+    )
 
 
 def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], bool]:

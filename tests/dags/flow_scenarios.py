@@ -39,6 +39,7 @@ class Scenario:
     logical_date: datetime | None = None
     environment: dict[str, str] = field(default_factory=dict)
     failing_step: str | None = None
+    endless_step: str | None = None
     delivered: Callable[[str], bool] = lambda key: key.startswith("raw/")
     after_delivery: Callable[[Any], Any] = lambda _: None
 
@@ -60,6 +61,7 @@ def put_claim_of_a_run_with_a_cluster(s3: Any) -> None:
     emr = boto3.client("emr", "eu-west-1", endpoint_url=s3.meta.endpoint_url, aws_access_key_id="testing", aws_secret_access_key="testing")
     emr.run_job_flow(
         Name=f"fruits {DAY} manual__ended",
+        Tags=[{"Key": "product", "Value": "fruits"}, {"Key": "lake", "Value": BUCKET}],
         Instances={"InstanceCount": 1, "MasterInstanceType": "m5.xlarge", "KeepJobFlowAliveWhenNoSteps": True},
     )
 
@@ -68,6 +70,9 @@ SCENARIOS = {
     "all_well": Scenario(conf={}, logical_date=datetime(2026, 11, 22, tzinfo=UTC)),
     "features_step_fails": Scenario(failing_step=EXTRACT_FEATURES_STEP),
     "pca_step_fails": Scenario(failing_step=REFRESH_PCA_STEP),
+    "step_never_ends": Scenario(endless_step=EXTRACT_FEATURES_STEP, environment={"FRUITS_STEP_TIMEOUT_HOURS": "0.0005"}),
+    "above_the_budget": Scenario(environment={"FRUITS_BUDGET_EUR": "0.01"}),
+    "above_the_budget_on_purpose": Scenario(conf={"ingest_date": DAY, "over_budget": True}, environment={"FRUITS_BUDGET_EUR": "0.01"}),
     "image_forgotten": Scenario(after_delivery=put_forgotten_image),
     "empty_batch": Scenario(delivered=lambda key: key.endswith("_SUCCESS")),
     "nothing_new": Scenario(delivered=lambda _: True),
@@ -107,7 +112,9 @@ def main(names: list[str], results: Path) -> None:
 
 def run_scenario(scenario: Scenario, clients: dict[str, Any], sample: SampleLake) -> dict[str, Any]:
     from airflow.dag_processing.dagbag import DagBag
+    from moto.core.responses import ActionResult
     from moto.emr.models import Cluster
+    from moto.emr.responses import ElasticMapReduceResponse
 
     s3 = clients["s3"]
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -124,13 +131,28 @@ def run_scenario(scenario: Scenario, clients: dict[str, Any], sample: SampleLake
             end_step(step, cluster.id, scenario, s3, sample)
         return added
 
+    cancelled: list[str] = []
+
+    def cancel_steps(response: Any) -> ActionResult:
+        cancelled.extend(response._get_param("StepIds"))
+        return ActionResult({"CancelStepsInfoList": []})
+
+    def list_no_fleets(_: Any) -> ActionResult:
+        return ActionResult({"InstanceFleets": []})
+
+    settings = {"FRUITS_POLL_SECONDS": "1", "FRUITS_RETRY_DELAY_SECONDS": "1", "FRUITS_LOG_WAIT_MINUTES": "0.05"}
     with (
-        mock.patch.dict(os.environ, {"FRUITS_POLL_SECONDS": "1"} | scenario.environment),
+        mock.patch.dict(os.environ, settings | scenario.environment),
         mock.patch.object(Cluster, "add_steps", add_and_end_steps),
+        # moto has neither.
+        mock.patch.object(ElasticMapReduceResponse, "cancel_steps", cancel_steps, create=True),
+        mock.patch.object(ElasticMapReduceResponse, "list_instance_fleets", list_no_fleets, create=True),
     ):
         dag = DagBag(DAGS / "fruit_image_pipeline.py").dags["fruit_image_pipeline"]
         for task in dag.tasks:
             task.retry_delay = timedelta(0)
+        # DAG.test() can't look up deadlines.
+        dag.deadline = None
         # Hours of asking again would be hours of this test.
         dag.get_task("plan_run").retries = 0
         run = dag.test(run_conf=scenario.conf, logical_date=scenario.logical_date)
@@ -141,12 +163,19 @@ def run_scenario(scenario: Scenario, clients: dict[str, Any], sample: SampleLake
         "tasks": {instance.task_id: str(instance.state) for instance in run.get_task_instances()},
         "clusters": [cluster["Status"]["State"] for cluster in clusters],
         "cluster_tags": [{tag["Key"]: tag["Value"] for tag in cluster["Tags"]} for cluster in clusters],
+        "cancelled_steps": len(cancelled),
+        "records": [
+            json.loads(s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read())
+            for entry in s3.list_objects_v2(Bucket=BUCKET, Prefix="runs/", Delimiter="/").get("Contents", ())
+        ],
         "objects": [entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET).get("Contents", ())],
     }
 
 
 def end_step(step: Any, cluster_id: str, scenario: Scenario, s3: Any, sample: SampleLake) -> None:
     step.start()
+    if step.name == scenario.endless_step:
+        return
     step.end_date_time = step.start_date_time
     if step.name == scenario.failing_step:
         step.state = "FAILED"

@@ -62,6 +62,38 @@ def test_a_step_that_fails_fails_the_run_and_the_cluster_ends_all_the_same(outco
     assert "ValueError: the step broke on purpose" in outcome[1][scenario]
 
 
+def test_a_step_that_never_ends_is_given_up_cancelled_and_its_cluster_ended(outcome: Any) -> None:
+    result = outcome[0]["step_never_ends"]
+    assert result["run"] == "failed"
+    assert result["tasks"]["extract_features"] == "failed"
+    assert result["cancelled_steps"] == 1
+    assert result["clusters"] == ["TERMINATED"]
+    assert "is still RUNNING after" in outcome[1]["step_never_ends"]
+
+
+def test_a_run_above_the_budget_stops_before_anything_is_started(outcome: Any) -> None:
+    result = outcome[0]["above_the_budget"]
+    assert result["run"] == "failed"
+    assert result["tasks"]["plan_run"] == "failed"
+    assert result["clusters"] == []
+    assert not any(key.startswith("runs/_claims/") for key in result["objects"])
+    assert "over_budget: Fruits! run is above the budget" in outcome[1]["above_the_budget"]
+
+
+def test_a_run_above_the_budget_goes_on_when_it_is_asked_to(outcome: Any) -> None:
+    assert outcome[0]["above_the_budget_on_purpose"]["run"] == "success"
+
+
+@pytest.mark.parametrize(("scenario", "state"), [("all_well", None), ("pca_step_fails", "unfinished")])
+def test_every_run_with_a_cluster_leaves_a_receipt(outcome: Any, scenario: str, state: str | None) -> None:
+    result = outcome[0][scenario]
+    assert result["tasks"]["write_receipt"] == "success"
+    (record,) = result["records"]
+    assert record.get("state") == state
+    assert record["receipt"]["still_running"] == []
+    assert record["receipt"]["planned"]["euros"] == record["plan"]["estimate"]["euros"]
+
+
 def test_tables_that_do_not_balance_fail_the_run_after_the_cluster_ended(outcome: Any) -> None:
     result = outcome[0]["image_forgotten"]
     assert result["run"] == "failed"

@@ -279,6 +279,7 @@ def test_a_range_goes_to_the_dag_by_its_ends() -> None:
         "categories": ["Kiwi"],
         "pca_policy": "always",
         "retry_rejected": True,
+        "over_budget": False,
     }
     assert run_request(["2026-11-22"])["last_ingest_date"] is None
 

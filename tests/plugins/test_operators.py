@@ -1,8 +1,5 @@
-# ruff: noqa: ARG002, N803  # boto3 names its arguments so
-
 from __future__ import annotations
 
-import gzip
 from collections import defaultdict
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,13 +8,10 @@ from unittest import mock
 
 import pytest
 
-from fruit_pipeline.claims import claim
-from fruit_pipeline.lake_reader import Lake
 from fruit_pipeline.settings import Settings
-from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID, VERSION, MemoryS3
+from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
     from tests.plugins.sample_lake import SampleLake
@@ -118,152 +112,6 @@ def test_a_misspelt_param_does_not_quietly_mean_another_day(sensor: Any) -> None
 
     with pytest.raises(AirflowFailException, match=r"do not exist: ingest_dat\. There are: categories, ingest_date"):
         sensor.execute(context("manual", {"ingest_dat": "2026-11-20", "categories": []}))
-
-
-class Emr:
-    """The few calls of boto3's EMR client that running a step needs."""
-
-    def __init__(self, state: str) -> None:
-        self.state = state
-        self.submitted: list[Any] = []
-        self.cancelled: list[str] = []
-
-    def add_job_flow_steps(self, *, JobFlowId: str, Steps: list[Any]) -> Any:
-        self.submitted += Steps
-        return {"StepIds": ["s-1"], "ResponseMetadata": {"HTTPStatusCode": 200}}
-
-    def describe_cluster(self, *, ClusterId: str) -> Any:
-        return {"Cluster": {"Id": ClusterId, "LogUri": f"s3://{BUCKET}/logs/", "Status": {"State": self.state}}}
-
-    def describe_step(self, *, ClusterId: str, StepId: str) -> Any:
-        return {"Step": {"Id": StepId, "Name": "refresh_pca", "Status": {"State": self.state}}}
-
-    def cancel_steps(self, *, ClusterId: str, StepIds: list[str], StepCancellationOption: str) -> None:
-        self.cancelled += StepIds
-
-
-@pytest.fixture
-def lake() -> Iterator[Lake]:
-    lake = Lake(MemoryS3(), BUCKET)
-    with mock.patch("fruit_pipeline.operators.run_step.lake_of", return_value=lake):
-        yield lake
-
-
-def step_operator(emr: Emr, *, deferrable: bool, **options: Any) -> Any:
-    from fruit_pipeline.operators.run_step import RunStepOperator
-
-    operator = RunStepOperator(
-        task_id="refresh_pca", settings=SETTINGS, job_flow_id="j-1", steps=[{"Name": "refresh_pca"}], deferrable=deferrable, **options
-    )
-    # A cached property of the provider's base class.
-    operator.__dict__["hook"] = SimpleNamespace(
-        conn=emr, conn_region_name="eu-west-1", conn_partition="aws", add_job_flow_steps=add_through(emr), get_waiter=mock.Mock()
-    )
-    return operator
-
-
-def terminate_operator(emr: Emr) -> Any:
-    from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
-
-    operator = TerminateClusterOperator(task_id="terminate_cluster", settings=SETTINGS, job_flow_id="j-1")
-    operator.__dict__["hook"] = SimpleNamespace(conn=emr)
-    return operator
-
-
-def add_through(emr: Emr) -> Any:
-    def add(*, job_flow_id: str, steps: list[Any], **_: Any) -> list[str]:
-        return list(emr.add_job_flow_steps(JobFlowId=job_flow_id, Steps=steps)["StepIds"])
-
-    return add
-
-
-def test_submits_once_and_returns_the_step(lake: Lake) -> None:
-    emr = Emr("COMPLETED")
-    operator = step_operator(emr, deferrable=False)
-    assert operator.execute(context()) == ["s-1"]
-    assert emr.submitted == [{"Name": "refresh_pca"}]
-    assert operator.retries == 0
-
-
-def test_a_step_is_not_added_for_a_run_that_lost_its_dates(lake: Lake) -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-
-    emr = Emr("COMPLETED")
-    with pytest.raises(AirflowFailException, match="taken over its ingest dates"):
-        step_operator(emr, deferrable=False, needs_claim=True).execute(context())
-    assert emr.submitted == []
-    claim(lake, RUN_ID, [DAY])
-    assert step_operator(emr, deferrable=False, needs_claim=True).execute(context()) == ["s-1"]
-
-
-def test_the_claim_is_looked_at_before_the_task_is_deferred_and_must_be_the_runs_own(lake: Lake) -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-
-    claim(lake, "another run", [DAY])
-    emr = Emr("RUNNING")
-    with pytest.raises(AirflowFailException, match=r"The run manual__.* can't be gone on with\. Trigger a new run") as caught:
-        step_operator(emr, deferrable=True, needs_claim=True).execute(context())
-    assert RUN_ID in str(caught.value)
-    assert emr.submitted == []
-
-
-def test_a_step_that_fails_while_its_slot_is_held_is_explained(lake: Lake) -> None:
-    from airflow.sdk.exceptions import AirflowException, AirflowFailException
-
-    lake.write("logs/j-1/steps/s-1/stderr.gz", gzip.compress("ValueError: Äpfel\n".encode()), "application/gzip")
-    operator = step_operator(Emr("FAILED"), deferrable=False)
-    with (
-        mock.patch("fruit_pipeline.operators.run_step.wait", side_effect=AirflowException("Waiter error")),
-        pytest.raises(AirflowFailException, match=r"Step 'refresh_pca' \(s-1\) on cluster j-1 ended as FAILED") as caught,
-    ):
-        operator.execute(context())
-    assert f"s3://{BUCKET}/logs/j-1/steps/s-1/" in str(caught.value)
-    assert "ValueError: Äpfel" in str(caught.value)
-
-
-def test_a_step_that_fails_while_the_task_is_deferred_is_explained(lake: Lake) -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-
-    operator = step_operator(Emr("CANCELLED"), deferrable=True)
-    event = {"status": "error", "message": "['CANCELLED'] - []", "value": ["s-1"]}
-    with pytest.raises(AirflowFailException, match="ended as CANCELLED"):
-        operator.execute_complete(context(), event)
-
-
-def test_a_completed_step_is_returned_after_deferral(lake: Lake) -> None:
-    operator = step_operator(Emr("COMPLETED"), deferrable=True)
-    assert operator.execute_complete(context(), {"status": "success", "value": ["s-1"]}) == ["s-1"]
-
-
-def test_a_lost_trigger_is_an_error_and_not_a_success(lake: Lake) -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-
-    with pytest.raises(AirflowFailException, match="the trigger sent no event"):
-        step_operator(Emr("RUNNING"), deferrable=True).execute_complete(context(), None)
-
-
-def test_a_task_that_is_killed_cancels_its_step(lake: Lake) -> None:
-    emr = Emr("RUNNING")
-    operator = step_operator(emr, deferrable=False)
-    operator.on_kill()
-    assert emr.cancelled == []
-    operator.execute(context())
-    operator.on_kill()
-    assert emr.cancelled == ["s-1"]
-
-
-@pytest.mark.parametrize("state", ["TERMINATED", "TERMINATED_WITH_ERRORS"])
-def test_a_cluster_that_is_gone_is_ended_whatever_it_died_of(state: str) -> None:
-    terminate_operator(Emr(state)).execute_complete(
-        context(), {"status": "error", "message": "Waiter encountered a terminal failure state"}
-    )
-
-
-def test_a_cluster_that_does_not_end_fails_the_teardown() -> None:
-    from airflow.sdk.exceptions import AirflowException
-
-    with pytest.raises(AirflowException, match="max attempts"):
-        terminate_operator(Emr("TERMINATING")).execute_complete(context(), {"status": "error", "message": "max attempts reached"})
 
 
 def check_output(ingest_dates: list[str], listed_before: datetime, **options: Any) -> Any:

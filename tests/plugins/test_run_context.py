@@ -20,7 +20,8 @@ BUCKET = "fruits-test"
 DAY = "2026-11-22"
 RUN_ID = "run 1"
 SETTINGS = Settings(lake_bucket=BUCKET, lookback_days=1)
-NO_PARAMS = {"ingest_date": None, "last_ingest_date": None, "categories": None, "pca_policy": None, "retry_rejected": False}
+NO_PARAMS = {"ingest_date": None, "last_ingest_date": None, "categories": None, "pca_policy": None}
+NO_PARAMS |= {"retry_rejected": False, "over_budget": False}
 
 
 def context(run_type: str, events: dict[Any, list[Any]] | None = None, **params: Any) -> dict[str, Any]:

@@ -1,113 +1,212 @@
-"""Runs one step on a cluster and, when it fails, says why."""
+"""Runs one step on a cluster, once, and when it fails says why."""
 
 from __future__ import annotations
 
-import gzip
-import math
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow.providers.amazon.aws.links.emr import EmrClusterLink, EmrLogsLink, get_log_uri
 from airflow.providers.amazon.aws.operators.emr import EmrAddStepsOperator
-from airflow.providers.amazon.aws.utils.waiter_with_logging import wait
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from botocore.exceptions import ClientError
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralTimeout
+from botocore.exceptions import BotoCoreError, ClientError
 
-from fruit_contract.lake import step_logs_prefix, uri
+from fruit_contract.lake import uri
+from fruit_pipeline.attaching import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, state_of, step_to_attach
 from fruit_pipeline.claims import require_claim
+from fruit_pipeline.cluster_reader import our_active_clusters, steps_of_cluster
 from fruit_pipeline.concurrent_runs import ClaimLostError
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG, MissingObjectError, lake_of
-from fruit_pipeline.step_failure import step_failure_message
+from fruit_pipeline.diagnosis import diagnose
+from fruit_pipeline.emr_requests import ONE_ATTEMPT_CONFIG, ask_once, emr_client, may_pass
+from fruit_pipeline.lake_reader import BOTOCORE_CONFIG, lake_of
+from fruit_pipeline.progress_link import ProgressLink
+from fruit_pipeline.step_failure import bootstrap_failure_message, emr_words, step_failure_message
+from fruit_pipeline.step_logs import logs_prefix, read_bootstrap_logs, read_step_logs
+from fruit_pipeline.triggers.emr_wait import Waiting
+from fruit_pipeline.triggers.step_end import StepEndTrigger, StepTurnTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from fruit_pipeline.settings import Settings
 
-_LOG_FILES: Final = ("stdout", "stderr")
+# Beyond the trigger's own end: for a triggerer that is gone.
+_GRACE: Final = timedelta(minutes=15)
 
 
 class RunStepOperator(EmrAddStepsOperator):
-    """Adds one step to a cluster, waits until it ends, and names step, cluster and logs when it failed.
+    """Adds one step to a cluster, waits without a worker slot until it ends, and explains its failure.
 
-    Never submits twice: a retry would run the step again beside the first one, so it has none (`retries=0`). Clearing
-    the task also clears the cluster's setup and teardown, which is the safe way to do it again.
+    The step is added once: a task that is tried again attaches to the one it added (it is found by its name: a cluster is of one run) and
+    adds it anew only if that one ended badly. A failure that may pass (a lost node, throttling) is tried again; any other fails at once.
+    Killing, marking or clearing the task cancels the step.
 
     :param settings: region, connection, waiting times and bucket
-    :param needs_claim: whether the run must still hold its ingest dates (see concurrent_runs)
     :param steps: a list of one step for AddJobFlowSteps (templated)
     :param job_flow_id: the cluster (templated)
-    :param deferrable: True waits in the triggerer and takes no worker slot meanwhile; False takes one, and is what
-        `max_active_tis_per_dag` counts (deferred tasks are not counted)
+    :param needs_claim: whether the run must still hold its ingest dates (see concurrent_runs)
+    :param one_at_a_time: whether to wait for steps of this name of other runs. Airflow must run this task in one run at a time
+        (`max_active_tis_per_dag=1`), which does not count deferred tasks but keeps two from looking at the same moment
     """
 
-    def __init__(self, *, settings: Settings, needs_claim: bool = False, **kwargs: Any) -> None:
+    operator_extra_links = (EmrClusterLink(), EmrLogsLink(), ProgressLink())  # type: ignore[assignment]  # one more than the base has
+
+    def __init__(self, *, settings: Settings, needs_claim: bool = False, one_at_a_time: bool = False, **kwargs: Any) -> None:
         super().__init__(
             aws_conn_id=settings.aws_conn_id,
             region_name=settings.region,
             botocore_config=BOTOCORE_CONFIG,
-            waiter_delay=settings.poll_seconds,
-            waiter_max_attempts=math.ceil(settings.step_timeout_hours * 3600 / settings.poll_seconds),
-            retries=0,
+            deferrable=True,
             **kwargs,
         )
         self._settings = settings
         self._needs_claim = needs_claim
-        self._step_ids: list[str] = []
+        self._one_at_a_time = one_at_a_time
+        self._step_id: str | None = None
 
-    def execute(self, context: Context) -> list[str]:
+    def execute(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Also comes back here when the step's turn has come (`event`)."""
+        if event is not None and event["status"] != "ended":
+            raise AirflowException(f"Waiting for other runs' steps failed ({event['status']}): {event.get('message')}")
+        run_id = context["dag_run"].run_id
         if self._needs_claim:
             try:
-                require_claim(lake_of(self._settings), context["dag_run"].run_id)
+                require_claim(lake_of(self._settings), run_id)
             except ClaimLostError as error:
                 raise AirflowFailException(str(error)) from error
-        self._step_ids = super().execute(context)  # a deferrable operator leaves here, and comes back in execute_complete
-        try:
-            wait(
-                waiter=self.hook.get_waiter("steps_wait_for_terminal"),
-                waiter_delay=self.waiter_delay,
-                waiter_max_attempts=self.waiter_max_attempts,
-                args={"ClusterId": self.job_flow_id, "StepIds": self._step_ids},
-                failure_message="The step did not complete",
-                status_message="The step is",
-                status_args=["Steps[].Status.State"],
-            )
-        except AirflowException as error:
-            raise AirflowFailException(self._failure_message(self._step_ids, str(error))) from error
-        return self._step_ids
+        client = emr_client(self._settings)
+        attached = self._find(client)
+        if attached is None and self._one_at_a_time and self._is_others_turn(client):
+            turn = StepTurnTrigger(self._waiting(), self._cluster_id, self._step_name)
+            self.defer(trigger=turn, method_name="execute", timeout=self._patience)
+        self._step_id = self._add_step_once(client)
+        self._keep_links(context)
+        self.log.info("Step '%s' (%s) on cluster %s", self._step_name, self._step_id, self._cluster_id)
+        trigger = StepEndTrigger(self._waiting(), self._cluster_id, self._step_id, self._step_name, run_id, self._settings.log_wait_minutes)
+        remembered = {"step_id": self._step_id, "was_there": attached == self._step_id}
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=self._patience, kwargs=remembered)
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        if event is None or event.get("status") != "success":
-            event = event or {}
-            raise AirflowFailException(
-                self._failure_message(event.get("value") or [], str(event.get("message", "the trigger sent no event")))
-            )
-        return super().execute_complete(context, event)
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, step_id: str = "", *, was_there: bool = False) -> Any:
+        event = event or {"status": "error", "message": "the trigger sent no event"}
+        client = emr_client(self._settings)
+        step_id = step_id or event["step_id"]
+        step = client.describe_step(ClusterId=self._cluster_id, StepId=step_id)["Step"]
+        state = state_of(step)
+        if state == "COMPLETED":
+            return [step_id]
+        if state == "CANCELLED" and was_there and self._cluster_lives(client):
+            self.log.info("Step %s was cancelled when the try before this one was ended. It is added again.", step_id)
+            return self.execute(context)
+        if state in STEP_ENDED_BADLY:
+            self._fail(client, step)
+        if event["status"] == "error":
+            # The step lives: the next try attaches to it.
+            raise AirflowException(f"Waiting for step {step_id} of cluster {self._cluster_id} failed: {event.get('message')}")
+        self._give_up(client, step)
+        raise AssertionError  # both above raise
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            step_id = (next_kwargs or {}).get("step_id") or self._find(emr_client(self._settings))
+            if not step_id:
+                raise
+            return self.execute_complete(context, {"status": "time_out"}, step_id)
 
     def on_kill(self) -> None:
-        """Ends the step's process: the teardown would end it too, but later."""
-        if self._step_ids:
-            self.hook.conn.cancel_steps(ClusterId=self.job_flow_id, StepIds=self._step_ids, StepCancellationOption="TERMINATE_PROCESS")
+        """Ends the step's process: the teardown would end it too, but later. (While the task is deferred, its trigger does this.)"""
+        if self._step_id:
+            self._cancel(emr_client(self._settings), self._step_id)
 
-    def _failure_message(self, step_ids: list[str], error: str) -> str:
-        cluster_id = str(self.job_flow_id)
-        steps = [self.hook.conn.describe_step(ClusterId=cluster_id, StepId=step_id)["Step"] for step_id in step_ids]
-        failed = next((step for step in steps if step["Status"]["State"] != "COMPLETED"), None)
-        if failed is None:
-            return f"Waiting for the steps of cluster {cluster_id} failed: {error}"
-        prefix = step_logs_prefix(cluster_id, failed["Id"])
-        logs_uri = uri(self._settings.lake_bucket, prefix)
-        cluster = self.hook.conn.describe_cluster(ClusterId=cluster_id)["Cluster"]
-        return step_failure_message(failed, cluster, logs_uri, self._logs(prefix), self._settings.step_timeout_hours)
+    @property
+    def _cluster_id(self) -> str:
+        return str(self.job_flow_id)
 
-    def _logs(self, prefix: str) -> dict[str, str]:
-        """The step's log files that have reached the lake already."""
-        lake = lake_of(self._settings)
-        logs = {}
-        for name in _LOG_FILES:
-            try:
-                logs[name] = gzip.decompress(lake.read_bytes(f"{prefix}{name}.gz")).decode(errors="replace")
-            except MissingObjectError:
-                continue
-            except ClientError as error:
-                # The step's own failure is the news; why its log can't be read comes with it.
-                logs[name] = f"(this log can't be read: {error})"
-        return logs
+    @property
+    def _step(self) -> dict[str, Any]:
+        steps: Any = self.steps  # a template, rendered by now
+        (step,) = steps
+        return dict(step)
+
+    @property
+    def _step_name(self) -> str:
+        return str(self._step["Name"])
+
+    @property
+    def _patience(self) -> timedelta:
+        return timedelta(hours=self._settings.step_timeout_hours, minutes=self._settings.log_wait_minutes) + _GRACE
+
+    def _waiting(self) -> dict[str, Any]:
+        return asdict(Waiting.of(self._settings, datetime.now(UTC) + timedelta(hours=self._settings.step_timeout_hours)))
+
+    def _find(self, client: Any) -> str | None:
+        return step_to_attach(steps_of_cluster(client, self._cluster_id), self._step_name)
+
+    def _cluster_lives(self, client: Any) -> bool:
+        return state_of(client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]) in ALIVE
+
+    def _is_others_turn(self, client: Any) -> bool:
+        """Whether another cluster of ours runs a step of this name."""
+        others = [cluster["Id"] for cluster in our_active_clusters(client, self._settings.lake_bucket) if cluster["Id"] != self._cluster_id]
+        return any(step["Name"] == self._step_name for other in others for step in steps_of_cluster(client, other, STEP_ACTIVE))
+
+    def _add_step_once(self, client: Any) -> str:
+        once = emr_client(self._settings, config=ONE_ATTEMPT_CONFIG)
+
+        def add() -> str:
+            return str(once.add_job_flow_steps(JobFlowId=self._cluster_id, Steps=[self._step])["StepIds"][0])
+
+        try:
+            return ask_once(add, lambda: self._find(client), f"step '{self._step_name}'")
+        except ClientError as error:
+            if may_pass(error):
+                raise
+            cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
+            if state_of(cluster) not in ALIVE:
+                raise AirflowFailException(self._why_the_cluster_ended(cluster)) from error
+            raise AirflowFailException(f"EMR refused step '{self._step_name}' on cluster {self._cluster_id}: {error}") from error
+
+    def _fail(self, client: Any, step: dict[str, Any]) -> None:
+        """Raises AirflowException if another try may help, else AirflowFailException."""
+        cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
+        if "StartDateTime" not in step["Status"].get("Timeline", {}) and state_of(cluster) not in ALIVE:
+            raise AirflowFailException(self._why_the_cluster_ended(cluster))
+        logs = read_step_logs(lake_of(self._settings), self._cluster_id, step["Id"])
+        logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, step["Id"]))
+        message = step_failure_message(step, cluster, logs_uri, logs, self._settings.step_timeout_hours)
+        if state_of(cluster) not in ALIVE:
+            raise AirflowFailException(
+                f"{message}\nIts cluster is gone, so this task can't try again: clear it (a new cluster is made), or leave the "
+                "work to the next run for these dates."
+            )
+        if state_of(step) == "FAILED" and diagnose(logs, emr_words(step, cluster)).cause.passes:
+            raise AirflowException(f"{message}\nThis may pass, so the step is added again if tries are left.")
+        raise AirflowFailException(message)
+
+    def _give_up(self, client: Any, step: dict[str, Any]) -> None:
+        self._cancel(client, step["Id"])
+        cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
+        logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, step["Id"]))
+        raise AirflowFailException(step_failure_message(step, cluster, logs_uri, {}, self._settings.step_timeout_hours))
+
+    def _why_the_cluster_ended(self, cluster: dict[str, Any]) -> str:
+        logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, None))
+        return bootstrap_failure_message(cluster, logs_uri, read_bootstrap_logs(lake_of(self._settings), self._cluster_id))
+
+    def _cancel(self, client: Any, step_id: str) -> None:
+        client.cancel_steps(ClusterId=self._cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS")
+
+    def _keep_links(self, context: Context) -> None:
+        common: dict[str, Any] = {
+            "context": context,
+            "operator": self,
+            "region_name": self.hook.conn_region_name,
+            "aws_partition": self.hook.conn_partition,
+            "job_flow_id": self._cluster_id,
+        }
+        EmrClusterLink.persist(**common)
+        try:
+            EmrLogsLink.persist(**common, log_uri=get_log_uri(emr_client=self.hook.conn, job_flow_id=self._cluster_id))
+        except (BotoCoreError, ClientError) as error:
+            self.log.warning("The link to the logs can't be made: %s", error)

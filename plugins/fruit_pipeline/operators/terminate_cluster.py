@@ -1,47 +1,92 @@
-"""Ends a cluster, and is content when it has ended by itself."""
+"""Ends whatever clusters a run has, and is content with those that have ended by themselves."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.amazon.aws.operators.emr import EmrTerminateJobFlowOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from fruit_pipeline.attaching import ENDED, state_of
+from fruit_pipeline.cluster_reader import clusters_of_run
+from fruit_pipeline.emr_requests import emr_client, terminate_clusters
 from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+from fruit_pipeline.triggers.clusters_end import ClustersEndTrigger
+from fruit_pipeline.triggers.emr_wait import Waiting
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from fruit_pipeline.settings import Settings
 
-_WAIT_SECONDS: Final = 30 * 60
-_ENDED: Final = frozenset({"TERMINATED", "TERMINATED_WITH_ERRORS"})
+_WAIT_MINUTES: Final = 30
 
 
 class TerminateClusterOperator(EmrTerminateJobFlowOperator):
-    """Asks EMR to end a cluster and waits, without a worker slot, until it has.
+    """Asks EMR to end the run's clusters and waits, without a worker slot, until they have.
 
-    A cluster that ended with errors (its bootstrap failed, say) is gone and costs nothing: the provider's operator
-    would fail here and try again, and hide which task really failed.
+    It finds them by their tags: a run may have a cluster that no task knows the id of (the one that asked for it was killed). A cluster
+    that ended with errors (its bootstrap failed, say) is gone and costs nothing: it is no reason to fail here.
 
-    :param settings: region, connection and waiting times
-    :param job_flow_id: the cluster (templated)
+    Fails when a person marked the *run* as failed: Airflow skips what has not run yet, so without a failed task among those that decide a
+    run it would end as successful.
+
+    :param settings: region, connection, bucket and waiting times
+    :param deciding_task_id: the task whose success is the run's
     """
 
-    def __init__(self, *, settings: Settings, job_flow_id: str, **kwargs: Any) -> None:
+    template_fields = ()
+
+    def __init__(self, *, settings: Settings, deciding_task_id: str, **kwargs: Any) -> None:
         super().__init__(
-            job_flow_id=job_flow_id,
+            job_flow_id="",
             aws_conn_id=settings.aws_conn_id,
             region_name=settings.region,
             botocore_config=BOTOCORE_CONFIG,
-            waiter_delay=settings.poll_seconds,
-            waiter_max_attempts=max(1, _WAIT_SECONDS // settings.poll_seconds),
             deferrable=True,
             **kwargs,
         )
+        self._settings = settings
+        self._deciding_task_id = deciding_task_id
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:
-        state = self.hook.conn.describe_cluster(ClusterId=self.job_flow_id)["Cluster"]["Status"]["State"]
-        if state in _ENDED:
-            self.log.info("Cluster %s is %s.", self.job_flow_id, state)
-        else:
-            super().execute_complete(context, event)
+    def execute(self, context: Context) -> None:
+        client = emr_client(self._settings)
+        ours = clusters_of_run(client, self._settings.lake_bucket, self.dag_id, context["dag_run"].run_id)
+        ids = [str(cluster["Id"]) for cluster in ours]
+        if not ids:
+            self.log.info("The run has no cluster that is still there.")
+            self._fail_with_a_run_marked_as_failed(context)
+            return
+        living = [str(cluster["Id"]) for cluster in ours if state_of(cluster) != "TERMINATING"]
+        if living:
+            terminate_clusters(client, living)
+            self.log.info("Told to end: %s", ", ".join(living))
+        until = datetime.now(UTC) + timedelta(minutes=_WAIT_MINUTES)
+        self.defer(
+            trigger=ClustersEndTrigger(asdict(Waiting.of(self._settings, until)), ids),
+            method_name="execute_complete",
+            timeout=timedelta(minutes=2 * _WAIT_MINUTES),
+            kwargs={"cluster_ids": ids},
+        )
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, cluster_ids: Any = ()) -> None:
+        client = emr_client(self._settings)
+        cluster_ids = cluster_ids or (event or {})["cluster_ids"]
+        states = {cluster_id: state_of(client.describe_cluster(ClusterId=cluster_id)["Cluster"]) for cluster_id in cluster_ids}
+        self.log.info("%s", ", ".join(f"Cluster {cluster_id} is {state}" for cluster_id, state in states.items()))
+        left = [f"{cluster_id} ({state})" for cluster_id, state in states.items() if state not in ENDED]
+        if left:
+            raise AirflowException(
+                f"Not ended within {_WAIT_MINUTES} minutes: {', '.join(left)}. They cost money: this task tries again, "
+                "and `aws emr terminate-clusters` ends them by hand."
+            )
+        self._fail_with_a_run_marked_as_failed(context)
+
+    def _fail_with_a_run_marked_as_failed(self, context: Context) -> None:
+        run_id = context["dag_run"].run_id
+        states = context["ti"].get_task_states(dag_id=self.dag_id, run_ids=[run_id]).get(run_id, {})
+        failed = sorted(task_id for task_id, state in states.items() if state == "failed" and task_id != self.task_id)
+        if failed and states.get(self._deciding_task_id) == "skipped":
+            raise AirflowFailException(f"The clusters have ended. The run was marked as failed while {', '.join(failed)} was under way.")

@@ -1,0 +1,71 @@
+"""The third net against clusters that nobody ends: terminates those of this lake's pipeline whose run is over."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, CronTriggerTimetable, task
+
+from fruit_contract.regions import require_eu_region
+from fruit_pipeline.cluster_reader import our_active_clusters
+from fruit_pipeline.emr_requests import emr_client, terminate_clusters
+from fruit_pipeline.notifiers import ORPHANS_SWEPT, tell
+from fruit_pipeline.orphans import judge_clusters
+from fruit_pipeline.settings import load_settings
+
+DOC = """
+### Ends clusters that nobody else will
+
+A run's teardown ends its clusters, and EMR ends idle ones by itself. What slips through both (a run that was deleted, a task that was
+killed between two calls, a step that runs on after its run was given up) is found here by its tags: product, lake, DAG and run.
+
+Ended is a cluster that bears **this lake's** tags, whose run Airflow does not have under way, and that is older than
+`FRUITS_SWEEP_GRACE_MINUTES`. Nothing else is touched. The task's log has a line for each cluster it looked at, its return value the list.
+"""
+
+LOG = logging.getLogger(__name__)
+UNDER_WAY = ["queued", "running"]
+settings = load_settings()
+
+with DAG(
+    dag_id="sweep_orphan_clusters",
+    description="Terminates clusters of this pipeline whose run is over",
+    doc_md=DOC,
+    schedule=CronTriggerTimetable(settings.sweep_schedule, timezone="UTC"),
+    catchup=False,
+    # A net that must be switched on first is none.
+    is_paused_upon_creation=False,
+    max_active_runs=1,
+    default_args={"owner": "fruits", "retries": 2, "retry_delay": timedelta(seconds=settings.retry_delay_seconds)},
+    tags=["fruits", "emr", "safety net"],
+) as dag:
+
+    @task
+    def sweep(**context: Any) -> list[dict[str, str]]:
+        """Looks at every living cluster of this lake's pipeline; ends orphans; returns what it ended."""
+        require_eu_region(settings.region)
+        client = emr_client(settings)
+
+        def is_under_way(dag_id: str, run_id: str) -> bool:
+            return bool(context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id], states=UNDER_WAY))
+
+        judged = judge_clusters(
+            our_active_clusters(client, settings.lake_bucket),
+            settings.lake_bucket,
+            datetime.now(UTC),
+            timedelta(minutes=settings.sweep_grace_minutes),
+            is_under_way,
+        )
+        for cluster in judged:
+            LOG.info("%s %s: %s.", "Ending" if cluster.is_orphan else "Leaving", cluster.cluster_id, cluster.reason)
+        orphans = [cluster for cluster in judged if cluster.is_orphan]
+        if orphans:
+            terminate_clusters(client, [cluster.cluster_id for cluster in orphans])
+            lines = "\n".join(f"{cluster.cluster_id} '{cluster.name}': {cluster.reason}" for cluster in orphans)
+            tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters ended", lines)
+        LOG.info("%s clusters of ours, %s of them ended.", len(judged), len(orphans))
+        return [{"cluster_id": cluster.cluster_id, "name": cluster.name, "reason": cluster.reason} for cluster in orphans]
+
+    sweep()

@@ -1,0 +1,83 @@
+"""Asks for a run's cluster, once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.links.emr import EmrClusterLink, EmrLogsLink, get_log_uri
+from airflow.providers.amazon.aws.operators.emr import EmrCreateJobFlowOperator
+from airflow.sdk.exceptions import AirflowFailException
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fruit_pipeline.attaching import cluster_to_use
+from fruit_pipeline.cluster_reader import clusters_of_run
+from fruit_pipeline.emr_requests import ONE_ATTEMPT_CONFIG, ask_once, emr_client, may_pass, terminate_clusters
+from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from fruit_pipeline.settings import Settings
+
+
+class CreateClusterOperator(EmrCreateJobFlowOperator):
+    """Asks EMR for the run's cluster and returns its id, without waiting for it; finds it by its tags if it is there already.
+
+    So a try whose answer was lost (a time-out, a worker that died) leaves no second cluster, and a task that is tried again uses the
+    cluster it has. A setup that fails would keep its teardown from running, so nothing is waited for here.
+
+    :param settings: region, connection and bucket
+    :param job_flow_overrides: the body of RunJobFlow (templated)
+    """
+
+    def __init__(self, *, settings: Settings, job_flow_overrides: Any, **kwargs: Any) -> None:
+        super().__init__(
+            job_flow_overrides=job_flow_overrides,
+            aws_conn_id=settings.aws_conn_id,
+            region_name=settings.region,
+            emr_conn_id=None,
+            botocore_config=BOTOCORE_CONFIG,
+            deferrable=False,
+            **kwargs,
+        )
+        self._settings = settings
+
+    def execute(self, context: Context) -> str:
+        request: Any = self.job_flow_overrides  # a template, rendered by now
+        patient, once = emr_client(self._settings), emr_client(self._settings, config=ONE_ATTEMPT_CONFIG)
+
+        def find() -> str | None:
+            ours = clusters_of_run(patient, self._settings.lake_bucket, self.dag_id, context["dag_run"].run_id)
+            cluster_id, surplus = cluster_to_use(ours)
+            if surplus:
+                self.log.warning("The run has more clusters than it needs, these are ended: %s", ", ".join(surplus))
+                terminate_clusters(patient, surplus)
+            return cluster_id
+
+        try:
+            cluster_id = ask_once(lambda: str(once.run_job_flow(**request)["JobFlowId"]), find, "a cluster")
+        except ClientError as error:
+            if may_pass(error):
+                raise
+            raise AirflowFailException(f"EMR refused the request for cluster '{request['Name']}': {error}") from error
+        self.log.info("Cluster %s: %s", cluster_id, request["Name"])
+        self._keep_links(context, cluster_id)
+        return cluster_id
+
+    def on_kill(self) -> None:
+        """The teardown finds the cluster by its tags, whatever this task knew of it."""
+
+    def _keep_links(self, context: Context, cluster_id: str) -> None:
+        common: dict[str, Any] = {
+            "context": context,
+            "operator": self,
+            "region_name": self.hook.conn_region_name,
+            "aws_partition": self.hook.conn_partition,
+            "job_flow_id": cluster_id,
+        }
+        EmrClusterLink.persist(**common)
+        try:
+            EmrLogsLink.persist(**common, log_uri=get_log_uri(emr_client=self.hook.conn, job_flow_id=cluster_id))
+        except (BotoCoreError, ClientError) as error:
+            # A link is no reason to lose the cluster's id.
+            self.log.warning("The link to the logs can't be made: %s", error)

@@ -1,0 +1,141 @@
+"""How far a running step has come, as its driver says in the lake. Pure: what `lake.progress_key` holds in, a line for people out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+# The states a step writes.
+LISTING: Final = "listing"
+COMPUTING: Final = "computing"
+WRITING: Final = "writing"
+DONE: Final = "done"
+STATES: Final = (LISTING, COMPUTING, WRITING, DONE)
+
+# A step writes every few seconds.
+_STALE_AFTER: Final = timedelta(seconds=60)
+_MINUTE: Final = 60
+_MINUTES_SHOWN_ALONE: Final = 90
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a step said last. `images_per_second` is the recent rate, None while no image is done; `seconds` is how long it computes."""
+
+    run_id: str
+    step: str
+    state: str
+    total: int
+    done: int
+    rejected: int
+    images_per_second: float | None
+    seconds: float
+    updated_at: datetime
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1; 1 if there is nothing to do."""
+        return min(1.0, self.done / self.total) if self.total else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of computing images; None if that can't be told."""
+        if self.state != COMPUTING or not self.images_per_second:
+            return None
+        return max(0, self.total - self.done) / self.images_per_second
+
+    def silence(self, now: datetime) -> timedelta | None:
+        """How long a step that is not done has said nothing; None as long as that is usual."""
+        silent = now - self.updated_at
+        return None if self.state == DONE or silent < _STALE_AFTER else silent
+
+
+def parse_progress(content: bytes | Mapping[str, Any]) -> Progress | None:
+    """None for what can't be understood: a step's progress is never worth failing for."""
+    try:
+        fields = content if isinstance(content, Mapping) else json.loads(content)
+        total = _count(fields["total"])
+        done = min(_count(fields["done"]), total)
+        speed = fields["images_per_second"]
+        updated_at = datetime.fromisoformat(fields["updated_at"])
+        if fields["state"] not in STATES or updated_at.tzinfo is None:
+            return None
+        return Progress(
+            run_id=str(fields["run_id"]),
+            step=str(fields["step"]),
+            state=str(fields["state"]),
+            total=total,
+            done=done,
+            rejected=min(_count(fields["rejected"]), done),
+            images_per_second=None if speed is None else _amount(speed),
+            seconds=_amount(fields["seconds"]),
+            updated_at=updated_at.astimezone(UTC),
+        )
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
+        return None
+
+
+def progress_line(progress: Progress, now: datetime) -> str:
+    """For example `1,024 of 22,688 images (4.5 %), 118 images/s, 2 rejected so far, about 3 min left`."""
+    silence = progress.silence(now)
+    parts = _line_parts(progress, show_time_left=silence is None)
+    if silence is not None:
+        parts.append(f"no news for {duration(silence.total_seconds())}")
+    return ", ".join(parts)
+
+
+def percent(share: float) -> str:
+    """Never 100 before the end."""
+    return f"{math.floor(share * 1000) / 10:g} %"
+
+
+def rate(images_per_second: float) -> str:
+    return f"{images_per_second:,.0f}" if images_per_second >= 10 else f"{images_per_second:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """In the unit a person would say it in, rounded up."""
+    if seconds < _MINUTE:
+        return "less than a minute"
+    minutes = math.ceil(seconds / _MINUTE)
+    if minutes < _MINUTES_SHOWN_ALONE:
+        return f"{minutes} min"
+    return f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def time_left(seconds: float) -> str:
+    return f"{'' if seconds < _MINUTE else 'about '}{duration(seconds)} left"
+
+
+def _line_parts(progress: Progress, *, show_time_left: bool) -> list[str]:
+    if progress.state == LISTING:
+        return ["listing the images and what is known of them"]
+    rejected = f"{progress.rejected:,} rejected"
+    if progress.state == DONE:
+        return [f"done: {progress.total:,} images", rejected] if progress.total else ["done: no new images"]
+    if progress.state == WRITING:
+        return [f"{progress.done:,} images computed", rejected, "writing the tables"] if progress.total else ["writing the tables"]
+    if not progress.done:
+        return [f"none of {progress.total:,} images done yet"]
+    parts = [f"{progress.done:,} of {progress.total:,} images ({percent(progress.share)})"]
+    parts += [f"{rate(progress.images_per_second)} images/s"] if progress.images_per_second else []
+    parts.append(f"{rejected} so far")
+    seconds_left = progress.seconds_left
+    parts += [time_left(seconds_left)] if show_time_left and seconds_left is not None else []
+    return parts
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"'{value}' is not a number of images.")
+    return value
+
+
+def _amount(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise ValueError(f"'{value}' is neither zero nor a positive number.")
+    return float(value)

@@ -1,0 +1,72 @@
+"""The log files that EMR copies to the lake: when they are all there, and what they say."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import ClientError
+
+from fruit_contract.lake import cluster_logs_prefix, step_logs_prefix
+from fruit_pipeline.lake_reader import MissingObjectError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from fruit_pipeline.lake_reader import Lake
+
+LOG_FILES: Final = ("stdout", "stderr")
+_BOOTSTRAP_LOG: Final = re.compile(r"/node/(?P<instance>[^/]+)/bootstrap-actions/(?P<number>\d+)/(?P<name>stdout|stderr)\.gz$")
+_MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+def logs_prefix(cluster_id: str, step_id: str | None) -> str:
+    """Where a step's logs arrive, or (None) those of a cluster's bootstrap actions."""
+    return step_logs_prefix(cluster_id, step_id) if step_id else f"{cluster_logs_prefix(cluster_id)}node/"
+
+
+def have_arrived(modified: Mapping[str, datetime], step_id: str | None, ended_at: datetime | None) -> bool:
+    """Whether the logs below `logs_prefix` are whole. `modified` tells when each key was written.
+
+    While a step runs, EMR copies what there is every few minutes: only a copy made after the end holds the end.
+    """
+    fresh = {key for key, moment in modified.items() if ended_at is None or moment >= ended_at.replace(microsecond=0)}
+    if step_id is None:
+        return any(_BOOTSTRAP_LOG.search(key) for key in fresh)
+    return all(any(key.endswith(f"/{name}.gz") for key in fresh) for name in LOG_FILES)
+
+
+def read_step_logs(lake: Lake, cluster_id: str, step_id: str) -> dict[str, str]:
+    """The step's log files that have reached the lake, by name."""
+    prefix = step_logs_prefix(cluster_id, step_id)
+    found = {name: _read(lake, f"{prefix}{name}.gz") for name in LOG_FILES}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def read_bootstrap_logs(lake: Lake, cluster_id: str) -> dict[str, str]:
+    """The logs of one node's last bootstrap action, by name: all nodes do the same, and stop at the first that fails."""
+    matches = [_BOOTSTRAP_LOG.search(stored.key) for stored in lake.list_objects(logs_prefix(cluster_id, None))]
+    there = sorted((int(match["number"]), match["instance"], match["name"], match.string) for match in matches if match)
+    if not there:
+        return {}
+    last = there[-1][:2]
+    found = {name: _read(lake, key) for number, instance, name, key in there if (number, instance) == last}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def _read(lake: Lake, key: str) -> str | None:
+    try:
+        packed = lake.read_bytes(key)
+    except MissingObjectError:
+        return None
+    except ClientError as error:
+        # The step's own failure is the news; why its log can't be read comes with it.
+        return f"(this log can't be read: {error})"
+    try:
+        return gzip.GzipFile(fileobj=io.BytesIO(packed)).read(_MOST_BYTES).decode(errors="replace")
+    except (OSError, EOFError, zlib.error) as error:
+        return f"(this log can't be unpacked: {error})"

@@ -1,0 +1,1 @@
+"""Airflow triggers of the pipeline: what waits for hours without a worker slot."""

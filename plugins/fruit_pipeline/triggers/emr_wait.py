@@ -1,0 +1,115 @@
+"""What the pipeline's triggers have in common: clients, patience with EMR, and an end to the waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.amazon.aws.hooks.emr import EmrHook
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fruit_pipeline.emr_requests import may_pass
+from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fruit_pipeline.settings import Settings
+
+# Each of them after botocore's own retries: EMR has been out of reach for long when they are used up.
+LOOKS_THAT_MAY_FAIL: Final = 20
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How a trigger reaches AWS, how often it looks, and until when (ISO time: a restarted triggerer does not begin anew)."""
+
+    region: str
+    aws_conn_id: str
+    lake_bucket: str
+    poll_seconds: float
+    until: str
+
+    @classmethod
+    def of(cls, settings: Settings, until: datetime) -> Waiting:
+        return cls(settings.region, settings.aws_conn_id, settings.lake_bucket, settings.poll_seconds, until.isoformat())
+
+    @property
+    def is_over(self) -> bool:
+        return datetime.now(UTC) >= datetime.fromisoformat(self.until)
+
+
+class EmrWaitTrigger(BaseTrigger):
+    """Looks every `poll_seconds` until `look` has an answer; the event is that answer.
+
+    Its `status` is `ended` (what was waited for has happened), `time_out` or `error`; the other fields are of the subclass, and `about`,
+    which says what was waited for.
+    """
+
+    def __init__(self, waiting: dict[str, Any], **fields: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.waiting = Waiting(**waiting)
+        self._fields = fields
+        self._said = ""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {}
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{type(self).__module__}.{type(self).__qualname__}", {"waiting": asdict(self.waiting), **self._fields}
+
+    @abstractmethod
+    async def look(self, emr: Any, s3: Any) -> dict[str, Any] | None:
+        """The event's fields if what was waited for has happened."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        failed = 0
+        async with await connection_of(self._emr_hook()) as emr, await connection_of(self._s3_hook()) as s3:
+            while True:
+                try:
+                    event = await self.look(emr, s3)
+                    failed = 0
+                except (BotoCoreError, ClientError) as error:
+                    failed += 1
+                    if not may_pass(error) or failed >= LOOKS_THAT_MAY_FAIL:
+                        yield event_of({"status": "error", "message": str(error), **self.about})
+                        return
+                    self.log.warning("AWS does not answer, it is asked again: %s", error)
+                    event = None
+                if event is not None:
+                    yield event_of({"status": "ended", **event, **self.about})
+                    return
+                if self.waiting.is_over:
+                    yield event_of({"status": "time_out", "message": self._said, **self.about})
+                    return
+                await asyncio.sleep(self.waiting.poll_seconds)
+
+    def say(self, line: str) -> None:
+        """To the task's log, when it is news."""
+        if line != self._said:
+            self._said = line
+            self.log.info("%s", line)
+
+    def _emr_hook(self) -> EmrHook:
+        waiting = self.waiting
+        return EmrHook(aws_conn_id=waiting.aws_conn_id, region_name=waiting.region, emr_conn_id=None, config=BOTOCORE_CONFIG)
+
+    def _s3_hook(self) -> S3Hook:
+        return S3Hook(aws_conn_id=self.waiting.aws_conn_id, region_name=self.waiting.region, config=BOTOCORE_CONFIG)
+
+
+async def connection_of(hook: Any) -> Any:
+    """The asynchronous client of a hook, as a context."""
+    return await hook.get_async_conn()
+
+
+def event_of(fields: dict[str, Any]) -> TriggerEvent:
+    make: Any = TriggerEvent  # Airflow has not typed it
+    event: TriggerEvent = make(fields)
+    return event

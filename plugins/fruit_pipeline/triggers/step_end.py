@@ -1,0 +1,121 @@
+"""Waits for a step's end, says how far it has come, and when it ended badly waits for its logs, too."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from fruit_contract.lake import progress_key
+from fruit_pipeline.attaching import ACTIVE, STEP_ACTIVE, STEP_ENDED_BADLY, is_ours, may_be_ours, state_of
+from fruit_pipeline.progress import parse_progress, progress_line
+from fruit_pipeline.step_logs import have_arrived, logs_prefix
+from fruit_pipeline.triggers.emr_wait import EmrWaitTrigger, connection_of
+
+_BOOTSTRAP_FAILURE: Final = "BOOTSTRAP_FAILURE"
+
+
+class StepEndTrigger(EmrWaitTrigger):
+    """The event has the step's `state`.
+
+    :param waiting: fields of Waiting
+    :param cluster_id: the step's cluster
+    :param step_id: the step
+    :param step_name: its name, by which its progress is found
+    :param run_id: the run's
+    :param log_wait_minutes: how long to wait for the logs of a step that ended badly: EMR copies them minutes later
+    """
+
+    def __init__(
+        self, waiting: dict[str, Any], cluster_id: str, step_id: str, step_name: str, run_id: str, log_wait_minutes: float
+    ) -> None:
+        super().__init__(
+            waiting, cluster_id=cluster_id, step_id=step_id, step_name=step_name, run_id=run_id, log_wait_minutes=log_wait_minutes
+        )
+        self.cluster_id, self.step_id, self.step_name, self.run_id = cluster_id, step_id, step_name, run_id
+        self.log_wait = timedelta(minutes=log_wait_minutes)
+        self._ended_seen_at: datetime | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"step_id": self.step_id}
+
+    async def look(self, emr: Any, s3: Any) -> dict[str, Any] | None:
+        step = (await emr.describe_step(ClusterId=self.cluster_id, StepId=self.step_id))["Step"]
+        state = state_of(step)
+        if state in STEP_ACTIVE:
+            self.say(await self._news(emr, s3, step))
+            return None
+        if state in STEP_ENDED_BADLY and not await self._logs_are_there(emr, s3, step):
+            self.say(f"The step ended as {state}. Waiting for its logs, which EMR copies to the lake within about five minutes.")
+            return None
+        return {"state": state}
+
+    async def on_kill(self) -> None:
+        """Airflow calls this when a person marks or clears the task, and not when a triggerer restarts."""
+        self.log.info("The task was ended by hand: step %s is cancelled.", self.step_id)
+        async with await connection_of(self._emr_hook()) as emr:
+            await emr.cancel_steps(ClusterId=self.cluster_id, StepIds=[self.step_id], StepCancellationOption="TERMINATE_PROCESS")
+
+    async def _news(self, emr: Any, s3: Any, step: dict[str, Any]) -> str:
+        if state_of(step) == "PENDING":
+            cluster = (await emr.describe_cluster(ClusterId=self.cluster_id))["Cluster"]
+            return f"The cluster is {state_of(cluster)}, the step waits for it."
+        progress = await self._progress(s3, step["Status"].get("Timeline", {}).get("StartDateTime"))
+        return f"{self.step_name}: {progress}" if progress else f"The step is {state_of(step)}."
+
+    async def _progress(self, s3: Any, started_at: datetime | None) -> str | None:
+        """None as long as there is nothing but what an earlier step of the run has left."""
+        try:
+            answer = await s3.get_object(Bucket=self.waiting.lake_bucket, Key=progress_key(self.run_id, self.step_name))
+            async with answer["Body"] as body:
+                progress = parse_progress(await body.read())
+        except Exception as error:  # noqa: BLE001  # the step goes on whether or not it can be told how far it is
+            self.log.debug("The progress can't be read this time: %r", error)
+            return None
+        if progress is None or (started_at and progress.updated_at < started_at):
+            return None
+        return progress_line(progress, datetime.now(UTC))
+
+    async def _logs_are_there(self, emr: Any, s3: Any, step: dict[str, Any]) -> bool:
+        timeline = step["Status"].get("Timeline", {})
+        never_started = "StartDateTime" not in timeline
+        if never_started and not await self._bootstrap_failed(emr):
+            return True  # there will be none
+        self._ended_seen_at = self._ended_seen_at or datetime.now(UTC)
+        if datetime.now(UTC) - self._ended_seen_at >= self.log_wait:
+            return True  # given up
+        step_id = None if never_started else self.step_id
+        answer = await s3.list_objects_v2(Bucket=self.waiting.lake_bucket, Prefix=logs_prefix(self.cluster_id, step_id))
+        modified = {entry["Key"]: entry["LastModified"] for entry in answer.get("Contents", ())}
+        return have_arrived(modified, step_id, None if never_started else timeline.get("EndDateTime"))
+
+    async def _bootstrap_failed(self, emr: Any) -> bool:
+        cluster = (await emr.describe_cluster(ClusterId=self.cluster_id))["Cluster"]
+        return bool(cluster["Status"].get("StateChangeReason", {}).get("Code") == _BOOTSTRAP_FAILURE)
+
+
+class StepTurnTrigger(EmrWaitTrigger):
+    """Waits until no other cluster of this lake's pipeline runs a step of this name. The event has no further fields.
+
+    :param waiting: fields of Waiting
+    :param cluster_id: the cluster of the step that waits for its turn
+    :param step_name: the step's name
+    """
+
+    def __init__(self, waiting: dict[str, Any], cluster_id: str, step_name: str) -> None:
+        super().__init__(waiting, cluster_id=cluster_id, step_name=step_name)
+        self.cluster_id, self.step_name = cluster_id, step_name
+
+    async def look(self, emr: Any, s3: Any) -> dict[str, Any] | None:  # noqa: ARG002  # the base's signature
+        async for page in emr.get_paginator("list_clusters").paginate(ClusterStates=list(ACTIVE)):
+            for listed in page["Clusters"]:
+                if listed["Id"] != self.cluster_id and may_be_ours(listed) and await self._runs_it(emr, listed["Id"]):
+                    self.say(f"Another run's {self.step_name} is under way on cluster {listed['Id']}: this one waits for its turn.")
+                    return None
+        return {}
+
+    async def _runs_it(self, emr: Any, cluster_id: str) -> bool:
+        steps = await emr.list_steps(ClusterId=cluster_id, StepStates=list(STEP_ACTIVE))
+        if not any(step["Name"] == self.step_name for step in steps["Steps"]):
+            return False
+        return is_ours((await emr.describe_cluster(ClusterId=cluster_id))["Cluster"], self.waiting.lake_bucket)

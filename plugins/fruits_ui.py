@@ -1,0 +1,23 @@
+"""Registers the pipeline's pages with Airflow, which loads this file as a plugin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+from fruit_pipeline.run_deadline import RunFirstQueued
+
+
+class FruitsUi(AirflowPlugin):
+    """The pages below `/fruits`. Every Airflow process loads this, each task too; only the API server asks for the pages."""
+
+    name = "fruits_ui"
+    deadline_references = [RunFirstQueued]  # noqa: RUF012  # the base class has no ClassVar, so mypy wants none here
+
+    @property
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # a property, so that no other process imports them
+        from fruit_pipeline.progress_page import URL_PREFIX
+        from fruit_pipeline.ui_app import app
+
+        return [{"app": app, "url_prefix": URL_PREFIX, "name": "Fruits!"}]

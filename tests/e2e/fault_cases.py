@@ -1,0 +1,286 @@
+"""What can go wrong with a run's cluster, how it is made to happen here, and what must become of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from fruit_pipeline.cluster_reader import clusters_of_run, steps_of_cluster
+from local_cloud.faults import FaultKind
+from local_cloud.process_sweep import STACK_MARK, marked_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fruit_cli.airflow_api import DagRun, TaskState
+    from tests.e2e.conftest import Product
+
+DAG_ID = "fruit_image_pipeline"
+WITHIN_SECONDS = 240
+EXTRACT, REFRESH = "extract_features", "refresh_pca"
+
+
+@dataclass
+class FaultyRun:
+    """A run of one ingest date, and words to act on it."""
+
+    product: Product
+    run_id: str
+
+    def clusters(self) -> list[dict[str, Any]]:
+        return clusters_of_run(self.product.emr, self.product.connection.bucket, DAG_ID, self.run_id, states=())
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Of all its clusters, the oldest first."""
+        found = [step for cluster in self.clusters() for step in steps_of_cluster(self.product.emr, cluster["Id"])]
+        return sorted(found, key=lambda step: step["Status"]["Timeline"]["CreationDateTime"])
+
+    def task(self, task_id: str) -> TaskState:
+        return next(task for task in self.product.api.tasks(self.run_id) if task.task_id == task_id)
+
+    def log(self, task_id: str) -> str:
+        """Of all tries."""
+        lines = []
+        for number in range(1, self.task(task_id).try_number + 1):
+            lines += self.product.api.log_lines(self.run_id, task_id, number)
+        return "\n".join(lines)
+
+    def finish(self) -> DagRun:
+        return wait_for(lambda: self.product.api.dag_run(self.run_id), lambda run: run.is_finished, f"{self.run_id} to end")
+
+    def wait_for_running_step(self, name: str = EXTRACT) -> None:
+        """And for its task's trigger to look after it."""
+        wait_for(
+            lambda: [step for step in self.steps() if step["Name"] == name and step["Status"]["State"] == "RUNNING"],
+            bool,
+            f"{name} to run",
+        )
+        wait_for(lambda: self.log(name), lambda text: " starting" in text, f"the trigger of {name}")
+
+    def mark_task(self, task_id: str, state: str) -> None:
+        path = f"{self.product.api._task_path(self.run_id, task_id)}"
+        self.product.api._http.send("PATCH", path, json={"new_state": state})
+
+    def mark_run(self, state: str) -> None:
+        self.product.api.set_run_state(self.run_id, state, "by hand")
+
+    def clear(self, task_id: str) -> None:
+        request = {"dry_run": False, "task_ids": [task_id], "dag_run_id": self.run_id, "include_downstream": True}
+        request |= {"only_failed": False, "reset_dag_runs": True}
+        self.product.api._http.send("POST", f"/dags/{DAG_ID}/clearTaskInstances", json=request)
+
+    def kill_worker_of(self, task_id: str) -> None:
+        """As a machine that is gone would: no signal that a process can handle."""
+        wait_for(lambda: self.task(task_id).state, lambda state: state == "running", f"{task_id} to run")
+        instance = self.product.api._http.send("GET", self.product.api._task_path(self.run_id, task_id))["id"]
+        marked = marked_processes(STACK_MARK, str(self.product.home))
+        (worker,) = (process for process in marked if f"LocalExecutor: {instance}" in command_of(process))
+        for process in [worker, *worker.children(recursive=True)]:
+            process.kill()
+
+    def restart_scheduler(self) -> None:
+        """Killed as a whole and started anew; its supervisor looks away meanwhile (it would end everything)."""
+        schedulers = [
+            process for process in marked_processes(STACK_MARK, str(self.product.home)) if "airflow scheduler" in command_of(process)
+        ]
+        first = min(schedulers, key=lambda process: process.create_time())
+        supervisor = first.parent()
+        assert supervisor is not None
+        supervisor.send_signal(signal.SIGSTOP)
+        environment, command = first.environ(), first.cmdline()
+        everything = [first, *first.children(recursive=True)]
+        for process in everything:
+            process.kill()
+        psutil.wait_procs(everything, 10)
+        log = str(self.product.home / "logs" / "airflow-scheduler-again.log")
+        to_log = [(os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
+        os.posix_spawn(command[0], command, environment, file_actions=to_log, setsid=True)
+
+
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def wait_for(look: Callable[[], Any], is_it: Callable[[Any], object], what: str, seconds: float = WITHIN_SECONDS) -> Any:
+    deadline = time.monotonic() + seconds
+    while not is_it(seen := look()):
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}, there is {seen}"
+        time.sleep(0.5)
+    return seen
+
+
+@dataclass(frozen=True)
+class FaultCase:
+    """`faults` are fields of local_cloud.faults.Fault; `act` is what a person or the machine does meanwhile.
+
+    `steps` are the states of each step that must have been, by name; `says` stands in the log of `where`.
+    """
+
+    name: str
+    made_by: str
+    ends: str
+    steps: dict[str, list[str]]
+    where: str
+    says: tuple[str, ...]
+    faults: tuple[dict[str, Any], ...] = ()
+    act: Callable[[FaultyRun], None] = field(default=lambda _: None)
+
+
+WHOLE = {EXTRACT: ["COMPLETED"], REFRESH: ["COMPLETED"]}
+
+
+def lose_worker(run: FaultyRun) -> None:
+    wait_for(run.clusters, bool, "the cluster")
+    run.kill_worker_of("create_cluster")
+
+
+def fail_task(run: FaultyRun) -> None:
+    run.wait_for_running_step()
+    run.mark_task(EXTRACT, "failed")
+
+
+def fail_run(run: FaultyRun) -> None:
+    run.wait_for_running_step()
+    run.mark_run("failed")
+
+
+def succeed_run(run: FaultyRun) -> None:
+    run.wait_for_running_step()
+    run.mark_run("success")
+
+
+def clear_step(run: FaultyRun) -> None:
+    run.wait_for_running_step()
+    run.clear(EXTRACT)
+    wait_for(lambda: run.task(EXTRACT).try_number, lambda number: number >= 2, "the second try")
+
+
+CASES = (
+    FaultCase(
+        name="RunJobFlow is throttled, then accepted with its answer lost; AddJobFlowSteps answers 500 though it was carried out",
+        made_by="ThrottlingException twice; the connection is dropped; InternalServerException",
+        faults=(
+            {"kind": FaultKind.THROTTLE, "action": "RunJobFlow", "times": 2},
+            {"kind": FaultKind.ACCEPT_THEN_DROP, "action": "RunJobFlow"},
+            {"kind": FaultKind.ACCEPT_THEN_ERROR, "action": "AddJobFlowSteps"},
+        ),
+        ends="success",
+        steps=WHOLE,
+        where="create_cluster",
+        says=("Whether it was carried out is looked up before it is sent again", "There is a cluster j-"),
+    ),
+    FaultCase(
+        name="EMR answers 500 and throttles while a step is waited for",
+        made_by="InternalServerException and ThrottlingException on DescribeStep",
+        faults=(
+            {"kind": FaultKind.REFUSE, "action": "DescribeStep", "times": 4},
+            {"kind": FaultKind.THROTTLE, "action": "DescribeStep", "times": 2},
+        ),
+        ends="success",
+        steps=WHOLE,
+        where=EXTRACT,
+        says=("Trigger fired event",),
+    ),
+    FaultCase(
+        name="the worker is lost while it asks for the cluster",
+        made_by="RunJobFlow is carried out, its answer held back; the task's process is killed",
+        faults=({"kind": FaultKind.SLOW, "action": "RunJobFlow", "seconds": 15},),
+        act=lose_worker,
+        ends="success",
+        steps=WHOLE,
+        where="create_cluster",
+        says=("There is a cluster j-",),
+    ),
+    FaultCase(
+        name="a bootstrap action fails",
+        made_by="after a while it prints an error and ends with 1",
+        faults=({"kind": FaultKind.BOOTSTRAP_FAILURE, "seconds": 6},),
+        ends="failed",
+        steps={EXTRACT: ["CANCELLED"]},
+        where=EXTRACT,
+        says=("bootstrap action 1 returned a non-zero return code", "No matching distribution found", "What to do:"),
+    ),
+    FaultCase(
+        name="a step is killed, and its logs come late",
+        made_by="SIGKILL to the step's process; logs arrive 8 s after its end",
+        faults=(
+            {"kind": FaultKind.KILL_STEP, "step": EXTRACT, "seconds": 3},
+            {"kind": FaultKind.LATE_LOGS, "step": EXTRACT, "seconds": 8},
+        ),
+        ends="failed",
+        steps={EXTRACT: ["FAILED"]},
+        where=EXTRACT,
+        says=("ended as FAILED", "was ended by signal 9", "Waiting for its logs", "What to do:", "logs/j-"),
+    ),
+    FaultCase(
+        name="a step is killed, and its logs never come",
+        made_by="SIGKILL to the step's process; no logs",
+        faults=({"kind": FaultKind.KILL_STEP, "step": EXTRACT, "seconds": 3}, {"kind": FaultKind.NO_LOGS, "step": EXTRACT}),
+        ends="failed",
+        steps={EXTRACT: ["FAILED"]},
+        where=EXTRACT,
+        says=("was ended by signal 9", "What to do:"),
+    ),
+    FaultCase(
+        name="the cluster loses its nodes (spot)",
+        made_by="instances are taken away while the step runs",
+        faults=({"kind": FaultKind.SPOT_LOSS, "step": EXTRACT, "seconds": 3},),
+        ends="failed",
+        steps={EXTRACT: ["FAILED"]},
+        where=EXTRACT,
+        says=("All slaves in the job flow were terminated", "Its cluster is gone"),
+    ),
+    FaultCase(
+        name="a person marks the task as failed while its step runs",
+        made_by="the API, as the UI does",
+        act=fail_task,
+        ends="failed",
+        steps={EXTRACT: ["CANCELLED"]},
+        where=EXTRACT,
+        says=("ended by hand: step s-",),
+    ),
+    FaultCase(
+        name="a person marks the run as failed while its step runs",
+        made_by="the API, as the UI does",
+        act=fail_run,
+        ends="failed",
+        steps={EXTRACT: ["CANCELLED"]},
+        where=EXTRACT,
+        says=("ended by hand: step s-",),
+    ),
+    FaultCase(
+        name="a person marks the run as successful while its step runs",
+        made_by="the API, as the UI does",
+        act=succeed_run,
+        ends="success",
+        steps={EXTRACT: ["CANCELLED"]},
+        where=EXTRACT,
+        says=("ended by hand: step s-",),
+    ),
+    FaultCase(
+        name="a person clears the task while its step runs",
+        made_by="the API, as the UI does",
+        act=clear_step,
+        ends="success",
+        steps={EXTRACT: ["CANCELLED", "COMPLETED"], REFRESH: ["COMPLETED"]},
+        where="create_cluster",
+        says=("There is a cluster j-",),
+    ),
+    FaultCase(
+        name="the scheduler is restarted while a step runs",
+        made_by="SIGKILL to the scheduler and its workers; a new one is started",
+        act=lambda run: (run.wait_for_running_step(), run.restart_scheduler())[1],
+        ends="success",
+        steps=WHOLE,
+        where=EXTRACT,
+        says=("images",),
+    ),
+)
