@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -42,17 +43,21 @@ def serve(folder: Path) -> int:
     import pyspark
 
     (port,) = choose_ports([_PORT])
-    options = f"-Dspark.history.fs.logDirectory={folder.as_uri()} -Dspark.history.ui.port={port}"
+    # Not as an address: here Spark takes %20 for a part of the folder's name.
+    settings = {"spark.history.fs.logDirectory": str(folder), "spark.history.ui.port": str(port)}
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
         "JAVA_HOME": str(find_java()),
         "SPARK_LOCAL_IP": LOOPBACK,  # it listens on every address otherwise
-        "SPARK_HISTORY_OPTS": options,
         "LC_ALL": "C.UTF-8",
     }
     print(f"Spark's history, until Ctrl-C: http://{LOOPBACK}:{port}", flush=True)
     program = Path(pyspark.__file__).parent / "bin" / "spark-class"
-    return subprocess.run([str(program), _HISTORY_SERVER], env=environment, stderr=subprocess.DEVNULL, check=False).returncode
+    with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as file:
+        file.writelines(f"{name} {value}\n" for name, value in settings.items())
+        file.flush()
+        command = [str(program), _HISTORY_SERVER, "--properties-file", file.name]
+        return subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False).returncode
 
 
 def persistent_page(client: Any, cluster_id: str, *, sleep: Any = time.sleep) -> str:
