@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.measurements import median_stages
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -131,12 +133,6 @@ def refit_cost(runs: Sequence[RefitRun]) -> RefitCost:
         seconds_per_million_images=per_image * 1e6,
         seconds_per_thousand_partitions=1e3 * beyond / (longest[0].n_partitions - many[0].n_partitions),
     )
-
-
-def median_stages(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median of each stage, in their order."""
-    names = dict.fromkeys(name for run in stages for name in run)
-    return {name: median(run[name] for run in stages if name in run) for name in names}
 
 
 def _stage(runs: Sequence[RefitRun], name: str) -> float:

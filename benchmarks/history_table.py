@@ -5,7 +5,8 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.history_measurements import FLAT_WITHIN, is_flat, median_stages, refit_cost, refits_by_history, summarise_days
+from benchmarks.history_measurements import FLAT_WITHIN, is_flat, refit_cost, refits_by_history, summarise_days
+from benchmarks.measurements import median_stages
 from benchmarks.table import Grid
 
 if TYPE_CHECKING:

@@ -106,6 +106,12 @@ def summarise(runs: Sequence[WayRun], reference_way: str) -> list[WaySummary]:
     return [_summary(way, its_runs, reference) for way, its_runs in by_way.items()]
 
 
+def median_stages(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each stage, in their order."""
+    names = dict.fromkeys(name for run in stages for name in run)
+    return {name: median(run[name] for run in stages if name in run) for name in names}
+
+
 def _summary(way: str, runs: Sequence[WayRun], reference: float) -> WaySummary:
     images_per_second = median(run.images_per_second for run in runs)
     return WaySummary(

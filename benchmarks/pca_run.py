@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.history_measurements import median_stages
+from benchmarks.measurements import median_stages
 from benchmarks.pca_measurements import OURS, SPARK_ML, SPARK_ML_VERSION, WAYS, Fitted, PcaAgreement, PcaBenchmark, PcaRun, compare_pca
 from benchmarks.synthetic_history import CATEGORIES, History, clone_lake, days_before, features_table, partitions_of, read_embedder_id
 from benchmarks.way_process import WayProcess
