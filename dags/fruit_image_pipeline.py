@@ -32,9 +32,9 @@ from fruit_pipeline.operators.create_cluster import CreateClusterOperator
 from fruit_pipeline.operators.run_step import RunStepOperator
 from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
-from fruit_pipeline.planning import NoReleaseError, OverBudgetError
+from fruit_pipeline.planning import NoReleaseError, OverBudgetError, RunTooLongError
 from fruit_pipeline.planning import plan_run as plan
-from fruit_pipeline.run_context import is_active_run, request_of_run
+from fruit_pipeline.run_context import is_active_run, request_of_run, require_no_cluster_from_before
 from fruit_pipeline.run_deadline import RunFirstQueued
 from fruit_pipeline.run_plan import summary_lines
 from fruit_pipeline.run_record import record_of_nothing
@@ -125,7 +125,14 @@ projections_asset = Asset(name="fruit_projections", uri=uri(settings.lake_bucket
 # Two runs of one date would replace the same partitions at once: the later one asks again, for hours. Other failures end the
 # task at once (its requests to AWS are retried by themselves).
 wait_for_the_date = ExceptionRetryPolicy(
-    rules=[RetryRule(exception=DateIsBusyError, action=RetryAction.RETRY, retry_delay=timedelta(minutes=1), reason="the date is busy")],
+    rules=[
+        RetryRule(
+            exception=DateIsBusyError,
+            action=RetryAction.RETRY,
+            retry_delay=timedelta(seconds=settings.retry_delay_seconds),
+            reason="the date is busy",
+        )
+    ],
     default=RetryAction.FAIL,
 )
 
@@ -174,12 +181,15 @@ with DAG(
         # S3 tells times in whole seconds.
         listed_at = datetime.now(UTC).replace(microsecond=0)
         try:
+            # A task was cleared: the plan is made anew, and what it needs is a new cluster. Were the plan to fail or to find nothing,
+            # no teardown would end the one from before.
+            require_no_cluster_from_before(settings, context["dag"].dag_id, context["dag_run"].run_id)
             request = request_of_run(context, settings)
             planned = plan(settings, lake_of, request, listed_at, is_active_run(context["ti"], settings))
         except OverBudgetError as error:
             tell(context, settings, OVER_BUDGET, "Fruits! run is above the budget", str(error))
             raise AirflowFailException(str(error)) from error
-        except (LakeNameError, NoReleaseError, RegionNotAllowedError, StepTooLongError, UnknownInstanceTypeError) as error:
+        except (LakeNameError, NoReleaseError, RegionNotAllowedError, RunTooLongError, StepTooLongError, UnknownInstanceTypeError) as error:
             raise AirflowFailException(str(error)) from error
         for line in summary_lines(planned.plan):
             LOG.info("%s", line)
@@ -227,29 +237,38 @@ with DAG(
     # plan_run is a setup, too: the teardown then runs although create_cluster failed, which may have got a cluster all the same. A cluster
     # that could not be ended must be seen: it costs money.
     terminate_cluster = TerminateClusterOperator(
-        task_id="terminate_cluster", settings=settings, deciding_task_id="publish_report", retries=4
+        task_id="terminate_cluster",
+        settings=settings,
+        asking_task_id="create_cluster",
+        deciding_task_id="publish_report",
+        retries=6,
     ).as_teardown(setups=[planned.operator, create_cluster], on_failure_fail_dagrun=True)
 
     @task
-    def write_receipt(**context: Any) -> dict[str, Any]:
-        """Compares what the run's clusters took and cost with the estimate. A run that failed has spent money, too."""
+    def write_receipt(**context: Any) -> dict[str, Any] | None:
+        """Compares what the run's clusters took and cost with the estimate. A run that failed has spent money, too.
+
+        A receipt that can't be written is logged: it does not keep the report from being published.
+        """
         from fruit_pipeline.cluster_reader import read_cluster_costs
         from fruit_pipeline.receipts import write_receipt as write
 
         run_id = context["dag_run"].run_id
         # Not as an argument: what directly follows a setup may not run whatever happened.
         planned = context["ti"].xcom_pull(task_ids="plan_run")
-        costs = read_cluster_costs(settings, context["dag"].dag_id, run_id, planned["listed_at"]) if planned else []
-        if not costs:
-            raise AirflowSkipException("The run has had no cluster: there is nothing to account for.")
-        return write(lake_of(settings), run_id, planned, costs, settings)
+        try:
+            costs = read_cluster_costs(settings, context["dag"].dag_id, run_id, planned["listed_at"])
+            return write(lake_of(settings), run_id, planned, costs, settings) if costs else None
+        except Exception:
+            LOG.exception("There is no receipt of this run.")
+            return None
 
-    # A teardown, too, so that a run which somebody marks has one; its failure fails no run.
+    # A teardown, too, so that a run which somebody marks has one.
     receipt: Any = write_receipt().as_teardown(setups=planned.operator)
 
     @task
     def publish_report(
-        planned: dict[str, Any], checks: dict[str, Any], receipt: dict[str, Any], cluster_id: str, **context: Any
+        planned: dict[str, Any], checks: dict[str, Any], receipt: dict[str, Any] | None, cluster_id: str, **context: Any
     ) -> dict[str, Any]:
         """Writes the report's plots and page, and the run's record."""
         from fruit_pipeline.cluster_reader import read_cluster_facts

@@ -11,7 +11,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, task
 from fruit_contract.regions import require_eu_region
 from fruit_pipeline.cluster_reader import our_active_clusters
 from fruit_pipeline.emr_requests import emr_client, terminate_clusters
-from fruit_pipeline.notifiers import ORPHANS_SWEPT, tell
+from fruit_pipeline.notifiers import ORPHANS_SWEPT, RUN_FAILED, FruitsNotifier, tell, where_to
 from fruit_pipeline.orphans import judge_clusters
 from fruit_pipeline.settings import load_settings
 
@@ -38,6 +38,12 @@ with DAG(
     # A net that must be switched on first is none.
     is_paused_upon_creation=False,
     max_active_runs=1,
+    on_failure_callback=FruitsNotifier(
+        event=RUN_FAILED,
+        subject="Fruits! the sweep of orphan clusters failed",
+        message="Clusters that nobody ends may be up: the log of its task says why.",
+        **where_to(settings),
+    ),
     default_args={"owner": "fruits", "retries": 2, "retry_delay": timedelta(seconds=settings.retry_delay_seconds)},
     tags=["fruits", "emr", "safety net"],
 ) as dag:
@@ -62,9 +68,9 @@ with DAG(
             LOG.info("%s %s: %s.", "Ending" if cluster.is_orphan else "Leaving", cluster.cluster_id, cluster.reason)
         orphans = [cluster for cluster in judged if cluster.is_orphan]
         if orphans:
-            terminate_clusters(client, [cluster.cluster_id for cluster in orphans])
             lines = "\n".join(f"{cluster.cluster_id} '{cluster.name}': {cluster.reason}" for cluster in orphans)
-            tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters ended", lines)
+            tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters are ended", lines)
+            terminate_clusters(client, [cluster.cluster_id for cluster in orphans])
         LOG.info("%s clusters of ours, %s of them ended.", len(judged), len(orphans))
         return [{"cluster_id": cluster.cluster_id, "name": cluster.name, "reason": cluster.reason} for cluster in orphans]
 

@@ -68,6 +68,7 @@ def persistent_page(client: Any, cluster_id: str, *, sleep: Any = time.sleep) ->
         status = client.describe_persistent_app_ui(PersistentAppUIId=page_id)["PersistentAppUI"]["PersistentAppUIStatus"]
         if status == "ATTACHED":
             answer = client.get_persistent_app_ui_presigned_url(PersistentAppUIId=page_id, PersistentAppUIType="SHS")
-            return str(answer["PresignedURL"])
+            if answer.get("PresignedURLReady"):
+                return str(answer["PresignedURL"])
         sleep(_POLL_SECONDS)
     raise CommandError(f"EMR did not open the history of {cluster_id} within {_ATTACHES_WITHIN_SECONDS} seconds. Try again in a minute.")

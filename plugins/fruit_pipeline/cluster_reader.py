@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import ClientError
+
 from fruit_pipeline.attaching import ACTIVE, is_of_run, is_ours, may_be_ours
-from fruit_pipeline.emr_requests import emr_client
+from fruit_pipeline.emr_requests import emr_client, is_denied
 from fruit_pipeline.run_record import cluster_facts
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
     from fruit_pipeline.settings import Settings
 
+LOG: Final = logging.getLogger(__name__)
 # Between this machine's clock and EMR's. A task that is cleared plans anew, so its earlier clusters are looked for further back.
 _CLOCK_SLACK: Final = timedelta(days=7)
 
@@ -77,4 +81,17 @@ def _pages(client: Any, operation: str, field: str, cluster_id: str) -> list[dic
 
 
 def _described(client: Any, listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [client.describe_cluster(ClusterId=entry["Id"])["Cluster"] for entry in listed if may_be_ours(entry)]
+    described = (_describe(client, entry["Id"]) for entry in listed if may_be_ours(entry))
+    return [cluster for cluster in described if cluster is not None]
+
+
+def _describe(client: Any, cluster_id: str) -> dict[str, Any] | None:
+    """None for a cluster that this role may not even look at: it bears our name and not our tags."""
+    try:
+        cluster: dict[str, Any] = client.describe_cluster(ClusterId=cluster_id)["Cluster"]
+    except ClientError as error:
+        if not is_denied(error):
+            raise
+        LOG.info("Cluster %s is not ours: %s", cluster_id, error)
+        return None
+    return cluster

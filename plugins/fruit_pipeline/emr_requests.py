@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_fixed, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
 
@@ -26,12 +26,14 @@ LOG: Final = logging.getLogger(__name__)
 # botocore must not repeat such a request by itself.
 ONE_ATTEMPT_CONFIG: Final = BOTOCORE_CONFIG | {"retries": {"mode": "standard", "total_max_attempts": 1}}
 ATTEMPTS: Final = 8
-# What was carried out is listed within a moment.
-SETTLE_SECONDS: Final = 2
+# Until what was carried out is surely listed; EMR promises no time.
+SETTLE_SECONDS: Final = 10
 # EMR's own limit.
 MOST_TERMINATED_AT_ONCE: Final = 10
 _LONGEST_WAIT_SECONDS: Final = 60
 _SERVER_ERROR: Final = 500
+_DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
+_back_off: Final = wait_random_exponential(multiplier=1, max=_LONGEST_WAIT_SECONDS)
 _THROTTLED: Final = frozenset(
     {"ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException", "RequestThrottledException", "SlowDown"}
 )
@@ -61,7 +63,7 @@ def ask_once(ask: Callable[[], str], find: Callable[[], str | None], what: str, 
 
     retrying = Retrying(
         retry=retry_if_exception(may_pass),
-        wait=wait_fixed(SETTLE_SECONDS) + wait_random_exponential(multiplier=1, max=_LONGEST_WAIT_SECONDS),
+        wait=_pause,
         stop=stop_after_attempt(ATTEMPTS),
         before_sleep=say,
         sleep=sleep,
@@ -77,10 +79,21 @@ def ask_once(ask: Callable[[], str], find: Callable[[], str | None], what: str, 
     raise AssertionError("tenacity ended without a result")
 
 
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    refused = isinstance(error, ClientError) and error.response["Error"]["Code"] in _THROTTLED
+    return _back_off(state) + (0 if refused else SETTLE_SECONDS)
+
+
 def terminate_clusters(client: Any, cluster_ids: Sequence[str]) -> None:
     """Tells them to end; asking again for one that ends already changes nothing."""
     for first in range(0, len(cluster_ids), MOST_TERMINATED_AT_ONCE):
         client.terminate_job_flows(JobFlowIds=list(cluster_ids[first : first + MOST_TERMINATED_AT_ONCE]))
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether the caller's policy does not allow the request: of somebody else's cluster it does not."""
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in _DENIED
 
 
 def may_pass(error: BaseException) -> bool:

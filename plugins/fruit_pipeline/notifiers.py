@@ -39,7 +39,6 @@ class FruitsNotifier(BaseNotifier):
     :param sns_topic_arn: where to publish, or empty
     :param notification_file: a file that gets a line of JSON, or empty
     :param aws_conn_id: Airflow's connection for SNS
-    :param region: of the topic
     """
 
     def __init__(
@@ -51,7 +50,6 @@ class FruitsNotifier(BaseNotifier):
         sns_topic_arn: str = "",
         notification_file: str = "",
         aws_conn_id: str = "aws_default",
-        region: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -61,7 +59,6 @@ class FruitsNotifier(BaseNotifier):
         self.sns_topic_arn = sns_topic_arn
         self.notification_file = notification_file
         self.aws_conn_id = aws_conn_id
-        self.region = region
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """Nothing is templated, and the DAG that a failed run's callback gets could not render anything."""
@@ -69,17 +66,21 @@ class FruitsNotifier(BaseNotifier):
     def notify(self, context: Context) -> None:
         subject = self._subject(context)
         self._log_it(subject)
-        self._write_line(subject)
-        if self.sns_topic_arn:
-            self._sns_hook().publish_to_target(**self._sns_message(subject))
+        try:
+            if self.sns_topic_arn:
+                self._sns_hook().publish_to_target(**self._sns_message(subject))
+        finally:
+            self._write_line(subject)
 
     async def async_notify(self, context: Context) -> None:
         """For the triggerer, where deadlines are told."""
         subject = self._subject(context)
         self._log_it(subject)
-        await asyncio.to_thread(self._write_line, subject)
-        if self.sns_topic_arn:
-            await self._sns_hook().apublish_to_target(**self._sns_message(subject))
+        try:
+            if self.sns_topic_arn:
+                await self._sns_hook().apublish_to_target(**self._sns_message(subject))
+        finally:
+            await asyncio.to_thread(self._write_line, subject)
 
     def _subject(self, context: Context) -> str:
         # Of what Airflow hands over this is all that callbacks, deadlines and tasks have in common.
@@ -111,7 +112,7 @@ class FruitsNotifier(BaseNotifier):
     def _sns_hook(self) -> Any:
         from airflow.providers.amazon.aws.hooks.sns import SnsHook
 
-        return SnsHook(aws_conn_id=self.aws_conn_id, region_name=self.region or None)  # type: ignore[no-untyped-call]
+        return SnsHook(aws_conn_id=self.aws_conn_id, region_name=self.sns_topic_arn.split(":")[3])  # type: ignore[no-untyped-call]
 
 
 def where_to(settings: Settings) -> dict[str, Any]:
@@ -120,7 +121,6 @@ def where_to(settings: Settings) -> dict[str, Any]:
         "sns_topic_arn": settings.sns_topic_arn,
         "notification_file": settings.notification_file,
         "aws_conn_id": settings.aws_conn_id,
-        "region": settings.region,
     }
 
 

@@ -35,6 +35,10 @@ class NoReleaseError(RuntimeError):
     """There is no published code to run."""
 
 
+class RunTooLongError(RuntimeError):
+    """The run would not be done before its step is given up."""
+
+
 class OverBudgetError(RuntimeError):
     """A run would cost more than it may, or nobody knows what. The message says how to allow it."""
 
@@ -86,8 +90,8 @@ def plan_run(
     """Plans one run, and claims its dates if there is something to do. `is_active` tells whether another run may still write.
 
     Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
-    DateIsBusyError if another run works on a date that was asked for, OverBudgetError if the run would cost more than it may. Earlier
-    dates on which another run works are left to it.
+    DateIsBusyError if another run works on a date that was asked for, OverBudgetError if the run would cost more than it may,
+    RunTooLongError if it would take longer than a step may. Earlier dates on which another run works are left to it.
     """
     require_eu_region(settings.region)
     lake = connect(settings)
@@ -108,6 +112,7 @@ def plan_run(
         speed=MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key())),
     )
     if plan.has_work:
+        _refuse_too_long(plan.estimate, settings)
         if not request.over_budget_allowed:
             _refuse_over_budget(plan.estimate, settings)
         claim(lake, request.run_id, plan.ingest_dates)
@@ -120,6 +125,16 @@ def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:
         raise OverBudgetError(
             f"{message} Nothing was started. To go on all the same, trigger the run with 'Go on above the budget' (`over_budget`); "
             "else ask for a shorter range of dates, or raise FRUITS_BUDGET_EUR."
+        )
+
+
+def _refuse_too_long(estimate: Estimate, settings: Settings) -> None:
+    """Before money is spent on a step that would be given up."""
+    if estimate.minutes > settings.step_timeout_hours * 60:
+        raise RunTooLongError(
+            f"The run would take about {estimate.minutes / 60:.1f} hours, and a step is given up after {settings.step_timeout_hours:g}. "
+            "Nothing was started. Ask for fewer dates or categories at a time, allow more nodes (FRUITS_TASK_INSTANCE_MAX), or more time "
+            "(FRUITS_STEP_TIMEOUT_HOURS)."
         )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake
-from fruit_contract.regions import DEFAULT_REGION
+from fruit_contract.regions import DEFAULT_REGION, EU_REGIONS
 from fruit_contract.release import DEFAULT_ENGINE, ENGINES
 
 if TYPE_CHECKING:
@@ -221,7 +221,8 @@ _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "sweep_schedule": _cron,
     "sweep_grace_minutes": _whole_number(0, 24 * 60),
     "sns_topic_arn": _matching(
-        re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}"), "the ARN of an SNS topic (a standard one)"
+        re.compile(rf"arn:aws:sns:({'|'.join(sorted(EU_REGIONS))}):\d{{12}}:[A-Za-z0-9_-]{{1,256}}"),
+        "the ARN of an SNS topic (a standard one) in a region inside the EU",
     ),
     "notification_file": _absolute_path,
     "emr_release_label": _matching(re.compile(r"emr-\d+\.\d+\.\d+"), "an EMR release, for example emr-7.14.0"),

@@ -32,12 +32,14 @@ def logs_prefix(cluster_id: str, step_id: str | None) -> str:
 def have_arrived(modified: Mapping[str, datetime], step_id: str | None, ended_at: datetime | None) -> bool:
     """Whether the logs below `logs_prefix` are whole. `modified` tells when each key was written.
 
-    While a step runs, EMR copies what there is every few minutes: only a copy made after the end holds the end.
+    While a step runs, EMR copies what has grown every few minutes: only a copy made after the end holds the end. A log that did not grow
+    any more is not copied again, so one new copy of either is enough where both are there.
     """
-    fresh = {key for key, moment in modified.items() if ended_at is None or moment >= ended_at.replace(microsecond=0)}
     if step_id is None:
-        return any(_BOOTSTRAP_LOG.search(key) for key in fresh)
-    return all(any(key.endswith(f"/{name}.gz") for key in fresh) for name in LOG_FILES)
+        return any(match and match["name"] == "stderr" for match in map(_BOOTSTRAP_LOG.search, modified))
+    logs = {key: moment for key, moment in modified.items() if key.endswith(tuple(f"/{name}.gz" for name in LOG_FILES))}
+    fresh = [key for key, moment in logs.items() if ended_at is None or moment >= ended_at.replace(microsecond=0)]
+    return len(logs) == len(LOG_FILES) and bool(fresh)
 
 
 def read_step_logs(lake: Lake, cluster_id: str, step_id: str) -> dict[str, str]:
@@ -47,13 +49,14 @@ def read_step_logs(lake: Lake, cluster_id: str, step_id: str) -> dict[str, str]:
     return {name: text for name, text in found.items() if text is not None}
 
 
-def read_bootstrap_logs(lake: Lake, cluster_id: str) -> dict[str, str]:
-    """The logs of one node's last bootstrap action, by name: all nodes do the same, and stop at the first that fails."""
+def read_bootstrap_logs(lake: Lake, cluster_id: str, reason: str = "") -> dict[str, str]:
+    """The logs of one node's last bootstrap action, by name: of a node that EMR's `reason` names, else of any."""
     matches = [_BOOTSTRAP_LOG.search(stored.key) for stored in lake.list_objects(logs_prefix(cluster_id, None))]
     there = sorted((int(match["number"]), match["instance"], match["name"], match.string) for match in matches if match)
     if not there:
         return {}
-    last = there[-1][:2]
+    named = [entry for entry in there if entry[1] in reason]
+    last = (named or there)[-1][:2]
     found = {name: _read(lake, key) for number, instance, name, key in there if (number, instance) == last}
     return {name: text for name, text in found.items() if text is not None}
 

@@ -41,6 +41,8 @@ def fetch_images(bucket: str, images: Sequence[tuple[str, str, int]]) -> Iterato
 
     Raises what the store raises when it gives up (no permission, no network): that is a failed task, never a reject.
     """
+    # Loads the store's library here: threads that import it at the same moment may find it half loaded.
+    object_store.image_store(bucket)
     threads = ThreadPoolExecutor(CONCURRENT_GETS, thread_name_prefix="fetch-images")
     upcoming: deque[Future[FetchedImage]] = deque()
     try:

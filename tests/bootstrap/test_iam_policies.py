@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import botocore
 import botocore.session
 import pytest
 
@@ -181,7 +182,7 @@ def test_the_readmes_aws_commands_exist():
     assert len(commands) >= 14
     for service, command, options in commands:
         model = session.get_service_model({"s3api": "s3"}.get(service, service))
-        names = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower(): name for name in model.operation_names}
+        names = {botocore.xform_name(name, "-"): name for name in model.operation_names}
         members = model.operation_model(names[command]).input_shape.members
-        known = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", member).lower() for member in members}
+        known = {botocore.xform_name(member, "-") for member in members}
         assert set(re.findall(r"--([a-z-]+)", options)) <= known, (service, command)

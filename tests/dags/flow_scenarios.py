@@ -70,7 +70,10 @@ SCENARIOS = {
     "all_well": Scenario(conf={}, logical_date=datetime(2026, 11, 22, tzinfo=UTC)),
     "features_step_fails": Scenario(failing_step=EXTRACT_FEATURES_STEP),
     "pca_step_fails": Scenario(failing_step=REFRESH_PCA_STEP),
-    "step_never_ends": Scenario(endless_step=EXTRACT_FEATURES_STEP, environment={"FRUITS_STEP_TIMEOUT_HOURS": "0.0005"}),
+    "step_never_ends": Scenario(
+        endless_step=EXTRACT_FEATURES_STEP,
+        environment={"FRUITS_STEP_TIMEOUT_HOURS": "0.0005", "FRUITS_CLUSTER_START_MINUTES": "0.001", "FRUITS_FIXED_WORK_MINUTES": "0.001"},
+    ),
     "above_the_budget": Scenario(environment={"FRUITS_BUDGET_EUR": "0.01"}),
     "above_the_budget_on_purpose": Scenario(conf={"ingest_date": DAY, "over_budget": True}, environment={"FRUITS_BUDGET_EUR": "0.01"}),
     "image_forgotten": Scenario(after_delivery=put_forgotten_image),

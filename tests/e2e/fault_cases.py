@@ -132,6 +132,7 @@ class FaultCase:
     says: tuple[str, ...]
     faults: tuple[dict[str, Any], ...] = ()
     act: Callable[[FaultyRun], None] = field(default=lambda _: None)
+    clusters: int = 1
 
 
 WHOLE = {EXTRACT: ["COMPLETED"], REFRESH: ["COMPLETED"]}
@@ -160,7 +161,7 @@ def succeed_run(run: FaultyRun) -> None:
 def clear_step(run: FaultyRun) -> None:
     run.wait_for_running_step()
     run.clear(EXTRACT)
-    wait_for(lambda: run.task(EXTRACT).try_number, lambda number: number >= 2, "the second try")
+    wait_for(lambda: run.task(EXTRACT).state, lambda state: state != "deferred", "the task to be cleared")
 
 
 CASES = (
@@ -271,8 +272,9 @@ CASES = (
         act=clear_step,
         ends="success",
         steps={EXTRACT: ["CANCELLED", "COMPLETED"], REFRESH: ["COMPLETED"]},
-        where="create_cluster",
-        says=("There is a cluster j-",),
+        where="plan_run",
+        says=("a cluster from before it was planned anew",),
+        clusters=2,
     ),
     FaultCase(
         name="the scheduler is restarted while a step runs",

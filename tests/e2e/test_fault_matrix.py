@@ -130,7 +130,7 @@ def test_a_fault_leaves_no_cluster_no_second_step_and_its_reason(outcomes: dict[
     for words in case.says:
         assert words in outcome.log, outcome.log[-6000:]
     assert outcome.state == case.ends
-    assert len(outcome.clusters) == 1
+    assert len(outcome.clusters) == case.clusters
     assert set(outcome.clusters) <= set(ENDED)
     assert outcome.steps == case.steps
     assert not overlapping(outcome.run.steps())

@@ -17,6 +17,7 @@ class Emr:
 
     def __init__(self, looks: int) -> None:
         self.looks = looks
+        self.url_looks = 2
 
     def describe_cluster(self, *, ClusterId: str) -> Any:
         assert ClusterId == "j-1"
@@ -29,18 +30,26 @@ class Emr:
     def describe_persistent_app_ui(self, *, PersistentAppUIId: str) -> Any:
         self.looks -= 1
         return {
-            "PersistentAppUI": {"PersistentAppUIId": PersistentAppUIId, "PersistentAppUIStatus": "STARTING" if self.looks else "ATTACHED"}
+            "PersistentAppUI": {
+                "PersistentAppUIId": PersistentAppUIId,
+                "PersistentAppUIStatus": "STARTING" if self.looks > 0 else "ATTACHED",
+            }
         }
 
     def get_persistent_app_ui_presigned_url(self, *, PersistentAppUIId: str, PersistentAppUIType: str) -> Any:
         assert PersistentAppUIType == "SHS"
-        return {"PresignedURL": f"https://{PersistentAppUIId}.example/shs"}
+        self.url_looks -= 1
+        return (
+            {"PresignedURLReady": False}
+            if self.url_looks
+            else {"PresignedURLReady": True, "PresignedURL": f"https://{PersistentAppUIId}.example/shs"}
+        )
 
 
 def test_waits_for_emrs_history_server_and_says_where_it_is() -> None:
     slept: list[float] = []
     assert persistent_page(Emr(3), "j-1", sleep=slept.append) == "https://p-1.example/shs"
-    assert len(slept) == 2
+    assert len(slept) == 3
 
 
 def test_a_history_server_that_never_comes_is_an_error_that_says_what_to_do() -> None:

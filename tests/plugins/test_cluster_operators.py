@@ -48,6 +48,7 @@ class Emr:
         self.refuse: list[Exception] = []
         self.cancelled: list[str] = []
         self.terminated: list[str] = []
+        self.denied: set[str] = set()
         self.clock = 0
 
     def cluster(self, state: str = "WAITING", run_id: str = RUN_ID, settings: Settings = SETTINGS) -> str:
@@ -85,6 +86,8 @@ class Emr:
         return {"StepIds": ids}
 
     def describe_cluster(self, *, ClusterId: str) -> Any:
+        if ClusterId in self.denied:
+            raise api_error("AccessDeniedException")
         return {"Cluster": self.clusters[ClusterId]}
 
     def describe_step(self, *, ClusterId: str, StepId: str) -> Any:
@@ -166,7 +169,11 @@ def create_cluster() -> Any:
 def terminate_cluster() -> Any:
     from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 
-    return of_the_dag(lambda: TerminateClusterOperator(task_id="terminate_cluster", settings=SETTINGS, deciding_task_id="publish_report"))
+    return of_the_dag(
+        lambda: TerminateClusterOperator(
+            task_id="terminate_cluster", settings=SETTINGS, asking_task_id="create_cluster", deciding_task_id="publish_report"
+        )
+    )
 
 
 def run_step(cluster_id: str, **options: Any) -> Any:
@@ -234,6 +241,15 @@ def test_a_link_that_can_not_be_made_does_not_lose_the_cluster(emr: Emr) -> None
     assert operator.execute(context()) == "j-1"
 
 
+def test_somebody_elses_cluster_with_a_name_like_ours_is_in_nobodys_way(emr: Emr, lake: Lake) -> None:
+    theirs = emr.cluster("RUNNING", run_id="manual__other")
+    emr.step(theirs, "RUNNING")
+    emr.denied.add(theirs)
+    mine = create_cluster().execute(context())
+    assert type(deferred(run_step(mine, one_at_a_time=True)).trigger).__name__ == "StepEndTrigger"
+    assert deferred(terminate_cluster()).kwargs["cluster_ids"] == [mine]
+
+
 # --- ending clusters
 
 
@@ -251,6 +267,19 @@ def test_a_run_without_a_cluster_has_nothing_to_end(emr: Emr) -> None:
     emr.cluster("TERMINATED_WITH_ERRORS")
     terminate_cluster().execute(context())
     assert emr.terminated == []
+
+
+def test_a_cluster_that_was_asked_for_and_is_not_listed_yet_is_looked_for_again(emr: Emr) -> None:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    killed = context(create_cluster="failed")
+    for number in (1, 2):
+        killed["ti"].try_number = number
+        with pytest.raises(AirflowException, match="looked for again") as caught:
+            terminate_cluster().execute(killed)
+        assert not isinstance(caught.value, AirflowFailException)
+    killed["ti"].try_number = 3
+    terminate_cluster().execute(killed)
 
 
 @pytest.mark.parametrize("state", ["TERMINATED", "TERMINATED_WITH_ERRORS"])

@@ -57,7 +57,7 @@ def test_sns_takes_what_is_published() -> None:
         sns = boto3.client("sns", "eu-west-1")
         topic = sns.create_topic(Name="fruits-alerts")["TopicArn"]
         with mock.patch("airflow.providers.amazon.aws.hooks.sns.SnsHook.get_conn", return_value=sns):
-            notifier(sns_topic_arn=topic, region="eu-west-1").notify(CONTEXT)
+            notifier(sns_topic_arn=topic).notify(CONTEXT)
         from moto.sns.models import sns_backends
 
         (message,) = sns_backends["123456789012"]["eu-west-1"].topics[topic].sent_notifications

@@ -20,7 +20,15 @@ from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.claims import claim
 from fruit_pipeline.concurrent_runs import DateIsBusyError
 from fruit_pipeline.ingest_dates import RunDates
-from fruit_pipeline.planning import NoReleaseError, OverBudgetError, PublishedRelease, RunRequest, plan_run, published_release
+from fruit_pipeline.planning import (
+    NoReleaseError,
+    OverBudgetError,
+    PublishedRelease,
+    RunRequest,
+    RunTooLongError,
+    plan_run,
+    published_release,
+)
 from fruit_pipeline.scaling import MeasuredSpeed
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, JOB, RUN_ID, STATE, VERSION
@@ -277,6 +285,13 @@ def test_a_run_whose_price_nobody_knows_is_refused_too(sample_lake: SampleLake) 
     with pytest.raises(OverBudgetError, match=r"no price of m7g\.xlarge"):
         plan(sample_lake.lake, unknown)
     assert plan(sample_lake.lake, unknown, over_budget_allowed=True).plan.new == 43
+
+
+def test_a_run_that_would_not_be_done_before_its_step_is_given_up_is_refused(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    with pytest.raises(RunTooLongError, match=r"about 0\.2 hours.*given up after 0\.1\..*FRUITS_STEP_TIMEOUT_HOURS"):
+        plan(sample_lake.lake, replace(SETTINGS, step_timeout_hours=0.1), over_budget_allowed=True)
+    assert claims(sample_lake.lake) == []
 
 
 def test_where_there_is_nothing_to_do_no_budget_is_asked(sample_lake: SampleLake) -> None:

@@ -33,12 +33,15 @@ def test_logs_are_whole_when_both_were_copied_after_the_end(seconds: float) -> N
 
 def test_a_copy_made_while_the_step_ran_lacks_its_end() -> None:
     before = ENDED - timedelta(minutes=3)
-    assert not have_arrived({f"{STEP}stdout.gz": before, f"{STEP}stderr.gz": ENDED}, "s-1", ENDED)
+    assert not have_arrived({f"{STEP}stdout.gz": before, f"{STEP}stderr.gz": before}, "s-1", ENDED)
+    # Of a log that did not grow any more there is no later copy.
+    assert have_arrived({f"{STEP}stdout.gz": before, f"{STEP}stderr.gz": ENDED}, "s-1", ENDED)
     assert not have_arrived({}, "s-1", ENDED)
 
 
 def test_one_nodes_bootstrap_log_is_enough() -> None:
     assert have_arrived({f"{NODE}stderr.gz": ENDED}, None, None)
+    assert not have_arrived({f"{NODE}stdout.gz": ENDED}, None, None)
     assert not have_arrived({"logs/j-1/node/i-1/daemons/instance-state.gz": ENDED}, None, None)
 
 
@@ -55,6 +58,7 @@ def test_reads_the_last_bootstrap_action_of_one_node(lake: Lake) -> None:
     put(lake, "logs/j-1/node/i-1/bootstrap-actions/2/stderr.gz", "the second")
     put(lake, "logs/j-1/node/i-2/bootstrap-actions/1/stdout.gz", "another node's first")
     assert read_bootstrap_logs(lake, "j-1") == {"stderr": "the second"}
+    assert read_bootstrap_logs(lake, "j-1", "On the slave instance (i-2), bootstrap action 1") == {"stdout": "another node's first"}
 
 
 def test_a_log_that_can_not_be_read_or_unpacked_says_so_instead_of_hiding_the_failure(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

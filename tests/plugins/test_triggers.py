@@ -88,10 +88,13 @@ class Emr:
         return {"Step": {"Id": StepId, "Status": {"State": state, "Timeline": timeline}}}
 
     async def describe_cluster(self, *, ClusterId: str) -> Any:
+        if ClusterId == "j-denied":
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not yours"}}, "DescribeCluster")
         return {"Cluster": next((other for other in self.others if other["Id"] == ClusterId), self.cluster)}
 
-    async def cancel_steps(self, *, ClusterId: str, StepIds: list[str], StepCancellationOption: str) -> None:
+    async def cancel_steps(self, *, ClusterId: str, StepIds: list[str], StepCancellationOption: str) -> Any:
         self.cancelled += StepIds
+        return {"CancelStepsInfoList": [{"StepId": step_id, "Status": "SUBMITTED"} for step_id in StepIds]}
 
     def get_paginator(self, name: str) -> Any:
         assert name == "list_clusters"
@@ -277,7 +280,7 @@ def test_a_steps_turn_comes_when_no_other_run_has_one_of_its_name() -> None:
     assert said == ["Another run's refresh_pca is under way on cluster j-2: this one waits for its turn."]
 
 
-@pytest.mark.parametrize("stranger", [other(lake="their-lake"), other(name="somebody else's")])
+@pytest.mark.parametrize("stranger", [other(lake="their-lake"), other(name="somebody else's"), other() | {"Id": "j-denied"}])
 def test_other_lakes_clusters_hold_nobody_up(stranger: dict[str, Any]) -> None:
     emr = Emr(["refresh_pca"])
     emr.others = [stranger]

@@ -138,3 +138,19 @@ def test_wrong_credentials_fail_the_task_and_reject_nothing(test_lake: LakeFolde
 
     with pytest.raises(Exception, match=r"403|Forbidden|SignatureDoesNotMatch"):
         list(fetch_images(test_lake.bucket, listed))
+
+
+def test_the_stores_library_is_loaded_before_threads_could_do_so_at_the_same_moment(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" for index in range(20)})
+    store, asked_by = object_store.image_store, []
+
+    def ask(bucket: str) -> object:
+        asked_by.append(threading.current_thread())
+        return store(bucket)
+
+    monkeypatch.setattr(object_store, "image_store", ask)
+    assert len(list(fetch_images(test_lake.bucket, listed))) == 20
+    assert asked_by[0] is threading.current_thread()
+    assert len(set(asked_by)) > 1

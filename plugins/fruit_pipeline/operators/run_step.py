@@ -185,14 +185,19 @@ class RunStepOperator(EmrAddStepsOperator):
         raise AirflowFailException(message)
 
     def _give_up(self, client: Any, step: dict[str, Any]) -> None:
-        self._cancel(client, step["Id"])
+        try:
+            self._cancel(client, step["Id"])
+        except (BotoCoreError, ClientError) as error:
+            # Its end is the news; the teardown ends the cluster in any case.
+            self.log.warning("The step could not be told to end: %s", error)
         cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
         logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, step["Id"]))
         raise AirflowFailException(step_failure_message(step, cluster, logs_uri, {}, self._settings.step_timeout_hours))
 
     def _why_the_cluster_ended(self, cluster: dict[str, Any]) -> str:
         logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, None))
-        return bootstrap_failure_message(cluster, logs_uri, read_bootstrap_logs(lake_of(self._settings), self._cluster_id))
+        reason = str(cluster["Status"].get("StateChangeReason", {}).get("Message", ""))
+        return bootstrap_failure_message(cluster, logs_uri, read_bootstrap_logs(lake_of(self._settings), self._cluster_id, reason))
 
     def _cancel(self, client: Any, step_id: str) -> None:
         client.cancel_steps(ClusterId=self._cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 _WAIT_MINUTES: Final = 30
+# For a cluster whose request is under way: over two minutes, and a request is given up after one.
+_LOOKS: Final = 3
 
 
 class TerminateClusterOperator(EmrTerminateJobFlowOperator):
@@ -34,12 +36,13 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
     run it would end as successful.
 
     :param settings: region, connection, bucket and waiting times
+    :param asking_task_id: the task that asks for the cluster
     :param deciding_task_id: the task whose success is the run's
     """
 
     template_fields = ()
 
-    def __init__(self, *, settings: Settings, deciding_task_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, settings: Settings, asking_task_id: str, deciding_task_id: str, **kwargs: Any) -> None:
         super().__init__(
             job_flow_id="",
             aws_conn_id=settings.aws_conn_id,
@@ -49,6 +52,7 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
             **kwargs,
         )
         self._settings = settings
+        self._asking_task_id = asking_task_id
         self._deciding_task_id = deciding_task_id
 
     def execute(self, context: Context) -> None:
@@ -56,6 +60,7 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         ours = clusters_of_run(client, self._settings.lake_bucket, self.dag_id, context["dag_run"].run_id)
         ids = [str(cluster["Id"]) for cluster in ours]
         if not ids:
+            self._look_again_for_one_under_way(context)
             self.log.info("The run has no cluster that is still there.")
             self._fail_with_a_run_marked_as_failed(context)
             return
@@ -84,9 +89,20 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
             )
         self._fail_with_a_run_marked_as_failed(context)
 
-    def _fail_with_a_run_marked_as_failed(self, context: Context) -> None:
+    def _look_again_for_one_under_way(self, context: Context) -> None:
+        """A request that its task did not live to see answered may be carried out after the first look."""
+        if self._task_states(context).get(self._asking_task_id) == "failed" and context["ti"].try_number < _LOOKS:
+            raise AirflowException(
+                f"No cluster of the run is listed. {self._asking_task_id} failed, so one may yet be: it is looked for again in a minute."
+            )
+
+    def _task_states(self, context: Context) -> dict[str, str]:
         run_id = context["dag_run"].run_id
-        states = context["ti"].get_task_states(dag_id=self.dag_id, run_ids=[run_id]).get(run_id, {})
+        states: dict[str, str] = context["ti"].get_task_states(dag_id=self.dag_id, run_ids=[run_id]).get(run_id, {})
+        return states
+
+    def _fail_with_a_run_marked_as_failed(self, context: Context) -> None:
+        states = self._task_states(context)
         failed = sorted(task_id for task_id, state in states.items() if state == "failed" and task_id != self.task_id)
         if failed and states.get(self._deciding_task_id) == "skipped":
             raise AirflowFailException(f"The clusters have ended. The run was marked as failed while {', '.join(failed)} was under way.")

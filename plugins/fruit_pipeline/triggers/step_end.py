@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from botocore.exceptions import ClientError
+
 from fruit_contract.lake import progress_key
 from fruit_pipeline.attaching import ACTIVE, STEP_ACTIVE, STEP_ENDED_BADLY, is_ours, may_be_ours, state_of
+from fruit_pipeline.emr_requests import is_denied
 from fruit_pipeline.progress import parse_progress, progress_line
 from fruit_pipeline.step_logs import have_arrived, logs_prefix
 from fruit_pipeline.triggers.emr_wait import EmrWaitTrigger, connection_of
@@ -52,9 +55,11 @@ class StepEndTrigger(EmrWaitTrigger):
 
     async def on_kill(self) -> None:
         """Airflow calls this when a person marks or clears the task, and not when a triggerer restarts."""
-        self.log.info("The task was ended by hand: step %s is cancelled.", self.step_id)
+        self.log.info("The task was ended by hand: step %s is told to end, too.", self.step_id)
         async with await connection_of(self._emr_hook()) as emr:
-            await emr.cancel_steps(ClusterId=self.cluster_id, StepIds=[self.step_id], StepCancellationOption="TERMINATE_PROCESS")
+            answer = await emr.cancel_steps(ClusterId=self.cluster_id, StepIds=[self.step_id], StepCancellationOption="TERMINATE_PROCESS")
+        for told in answer.get("CancelStepsInfoList", ()):
+            self.log.info("EMR says: %s %s", told.get("Status"), told.get("Reason") or "")
 
     async def _news(self, emr: Any, s3: Any, step: dict[str, Any]) -> str:
         if state_of(step) == "PENDING":
@@ -115,7 +120,13 @@ class StepTurnTrigger(EmrWaitTrigger):
         return {}
 
     async def _runs_it(self, emr: Any, cluster_id: str) -> bool:
-        steps = await emr.list_steps(ClusterId=cluster_id, StepStates=list(STEP_ACTIVE))
-        if not any(step["Name"] == self.step_name for step in steps["Steps"]):
+        try:
+            cluster = (await emr.describe_cluster(ClusterId=cluster_id))["Cluster"]
+        except ClientError as error:
+            if is_denied(error):
+                return False  # somebody else's, with a name like ours
+            raise
+        if not is_ours(cluster, self.waiting.lake_bucket):
             return False
-        return is_ours((await emr.describe_cluster(ClusterId=cluster_id))["Cluster"], self.waiting.lake_bucket)
+        steps = await emr.list_steps(ClusterId=cluster_id, StepStates=list(STEP_ACTIVE))
+        return any(step["Name"] == self.step_name for step in steps["Steps"])
