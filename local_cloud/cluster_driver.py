@@ -179,7 +179,9 @@ class ClusterDriver:
         fault = self._faults.of_step(command.name)
         if fault is None:
             return
-        if fault.kind is FaultKind.SPOT_LOSS:
+        if fault.kind is FaultKind.SLOW_STEP:
+            process.idle_seconds = fault.seconds
+        elif fault.kind is FaultKind.SPOT_LOSS:
             start_timer(fault.seconds, self._lose_instances)
         else:
             start_timer(fault.seconds, partial(process.stop, force=True))

@@ -36,6 +36,7 @@ class FaultKind(StrEnum):
     NO_LOGS = "no_logs"
     KILL_STEP = "kill_step"
     SPOT_LOSS = "spot_loss"
+    SLOW_STEP = "slow_step"
 
 
 API_KINDS: Final = frozenset(
@@ -43,7 +44,7 @@ API_KINDS: Final = frozenset(
 )
 BOOTSTRAP_KINDS: Final = frozenset({FaultKind.BOOTSTRAP_FAILURE})
 LOG_KINDS: Final = frozenset({FaultKind.LATE_LOGS, FaultKind.NO_LOGS})
-STEP_KINDS: Final = frozenset({FaultKind.KILL_STEP, FaultKind.SPOT_LOSS})
+STEP_KINDS: Final = frozenset({FaultKind.KILL_STEP, FaultKind.SPOT_LOSS, FaultKind.SLOW_STEP})
 
 
 @dataclass(frozen=True)

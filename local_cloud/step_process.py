@@ -37,7 +37,10 @@ class NodeCommand:
 
 
 class NodeProcess:
-    """Runs one command to its end. `run` blocks; `stop` may be called from another thread, also before `run`."""
+    """Runs one command to its end. `run` blocks; `stop` may be called from another thread, also before `run`.
+
+    `idle_seconds` is how long `run` does nothing first.
+    """
 
     def __init__(self, command: NodeCommand, *, stop_grace_seconds: float) -> None:
         self._command = command
@@ -45,6 +48,7 @@ class NodeProcess:
         self._asked_to_stop = threading.Event()
         self._kill_now = threading.Event()
         self.ended_at: datetime | None = None
+        self.idle_seconds = 0.0
 
     def stop(self, *, force: bool = False) -> None:
         """SIGTERM, and SIGKILL after the grace; SIGKILL at once if `force`. `run` then returns."""
@@ -56,6 +60,7 @@ class NodeProcess:
         """The exit code; negative is the signal that ended it, as `subprocess` has it."""
         folder = self._command.folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._asked_to_stop.wait(self.idle_seconds)
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             self._log(f"startExec {shlex.join(self._command.arguments)}")
             try:

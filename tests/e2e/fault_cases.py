@@ -135,6 +135,8 @@ class FaultCase:
     clusters: int = 1
 
 
+# So that there is time to act.
+SLOW = {"kind": FaultKind.SLOW_STEP, "step": EXTRACT, "seconds": 10}
 WHOLE = {EXTRACT: ["COMPLETED"], REFRESH: ["COMPLETED"]}
 
 
@@ -242,6 +244,7 @@ CASES = (
     FaultCase(
         name="a person marks the task as failed while its step runs",
         made_by="the API, as the UI does",
+        faults=(SLOW,),
         act=fail_task,
         ends="failed",
         steps={EXTRACT: ["CANCELLED"]},
@@ -251,6 +254,7 @@ CASES = (
     FaultCase(
         name="a person marks the run as failed while its step runs",
         made_by="the API, as the UI does",
+        faults=(SLOW,),
         act=fail_run,
         ends="failed",
         steps={EXTRACT: ["CANCELLED"]},
@@ -260,6 +264,7 @@ CASES = (
     FaultCase(
         name="a person marks the run as successful while its step runs",
         made_by="the API, as the UI does",
+        faults=(SLOW,),
         act=succeed_run,
         ends="success",
         steps={EXTRACT: ["CANCELLED"]},
@@ -269,6 +274,7 @@ CASES = (
     FaultCase(
         name="a person clears the task while its step runs",
         made_by="the API, as the UI does",
+        faults=(SLOW,),
         act=clear_step,
         ends="success",
         steps={EXTRACT: ["CANCELLED", "COMPLETED"], REFRESH: ["COMPLETED"]},
@@ -279,6 +285,7 @@ CASES = (
     FaultCase(
         name="the scheduler is restarted while a step runs",
         made_by="SIGKILL to the scheduler and its workers; a new one is started",
+        faults=(SLOW,),
         act=lambda run: (run.wait_for_running_step(), run.restart_scheduler())[1],
         ends="success",
         steps=WHOLE,

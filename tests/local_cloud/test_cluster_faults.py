@@ -83,6 +83,17 @@ def test_a_killed_step_fails_and_its_second_try_does_not(cloud: LocalCloud, comm
     assert cloud.log(cluster, f"steps/{killed['Id']}/stdout") == "begun\n"
 
 
+def test_a_slow_step_runs_for_a_while_before_it_does_anything_and_can_be_cancelled_then(
+    cloud: LocalCloud, commit: Callable[..., None]
+) -> None:
+    commit(Fault("slow", FaultKind.SLOW_STEP, cluster="slow step", step="extract", seconds=30))
+    cluster = cloud.run_cluster(named("extract", "echo begun; sleep 60"), Name="slow step", keep_alive=True)
+    running = cloud.wait_for_step(cluster, 0, "RUNNING")
+    cloud.client("emr").cancel_steps(ClusterId=cluster, StepIds=[running["Id"]], StepCancellationOption="TERMINATE_PROCESS")
+    cloud.wait_for_step(cluster, 0, "CANCELLED", seconds=10)
+    cloud.client("emr").terminate_job_flows(JobFlowIds=[cluster])
+
+
 def test_the_loss_of_the_instances_ends_the_cluster_and_fails_what_runs(cloud: LocalCloud, commit: Callable[..., None]) -> None:
     commit(Fault("spot", FaultKind.SPOT_LOSS, cluster="on spot", step="extract", seconds=0.5))
     cluster = cloud.run_cluster(named("extract", "sleep 60"), named("refresh", "true"), Name="on spot", keep_alive=True)
