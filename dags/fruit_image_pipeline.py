@@ -23,6 +23,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from fruit_contract.lake import FEATURES, PROJECTIONS, LakeNameError, run_key, uri
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.batch_schedule import batch_schedule
+from fruit_pipeline.cluster_request import missing_safeguards
 from fruit_pipeline.concurrent_runs import DateIsBusyError
 from fruit_pipeline.ingest_dates import marker_uri_of_run
 from fruit_pipeline.lake_reader import lake_of
@@ -193,6 +194,8 @@ with DAG(
             raise AirflowFailException(str(error)) from error
         for line in summary_lines(planned.plan):
             LOG.info("%s", line)
+        for line in missing_safeguards(settings):
+            LOG.warning("%s", line)
         if not planned.plan.has_work:
             context["ti"].xcom_push(key="plan", value=planned.plan.as_dict())
             lake_of(settings).write_json(run_key(request.run_id), record_of_nothing(request.run_id, planned.as_xcoms()))

@@ -82,6 +82,9 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
         "FRUITS_POLL_SECONDS": "2",
         "FRUITS_RETRY_DELAY_SECONDS": kept.get("FRUITS_RETRY_DELAY_SECONDS", "5"),
         "FRUITS_LOG_WAIT_MINUTES": kept.get("FRUITS_LOG_WAIT_MINUTES", "1"),
+        # Names that the local EMR takes for what they stand for in an account.
+        "FRUITS_SECURITY_CONFIGURATION": kept.get("FRUITS_SECURITY_CONFIGURATION", "local"),
+        "FRUITS_SUBNET_ID": kept.get("FRUITS_SUBNET_ID", "subnet-0"),
         "FRUITS_NOTIFICATION_FILE": str(place.home / "notifications.jsonl"),
         "AWS_ACCESS_KEY_ID": secrets.access_key_id,
         "AWS_SECRET_ACCESS_KEY": secrets.secret_access_key,

@@ -119,6 +119,18 @@ def unquoted_run_id(tag: str) -> str:
     return _QUOTED_IN_TAG.sub(lambda found: bytes.fromhex(found.group().replace("=", "")).decode(errors="replace"), tag)
 
 
+def missing_safeguards(settings: Settings) -> list[str]:
+    """What a cluster in a real account should have and is not set: a sentence each."""
+    missing = []
+    if not settings.security_configuration:
+        missing.append(
+            "FRUITS_SECURITY_CONFIGURATION is not set: the cluster then has neither encryption at rest nor IMDSv2 (bootstrap/README.md)."
+        )
+    if not settings.subnet_id:
+        missing.append("FRUITS_SUBNET_ID is not set: EMR then takes a default subnet, which is a public one (bootstrap/README.md).")
+    return missing
+
+
 def validate_request(request: Mapping[str, Any]) -> None:
     """Raises ValueError that names all that EMR would refuse, or that would make a cluster of another shape than meant."""
     problems = [

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.regions import EU_REGIONS, RegionNotAllowedError
-from fruit_pipeline.cluster_request import cluster_request, quoted_run_id, sibling_types, unquoted_run_id, validate_request
+from fruit_pipeline.cluster_request import (
+    cluster_request,
+    missing_safeguards,
+    quoted_run_id,
+    sibling_types,
+    unquoted_run_id,
+    validate_request,
+)
 from fruit_pipeline.scaling import vcpus
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
 from fruit_pipeline.steps import MAX_ARGUMENT_CHARACTERS, StepTooLongError, extract_features_step, refresh_pca_step
@@ -338,6 +345,11 @@ def test_names_everything_that_is_wrong_at_once_before_emr_is_asked() -> None:
         request(replace(SETTINGS, idle_timeout_seconds=1))
     with pytest.raises(ValueError, match=r"at least 1 core node\..*can't scale between 0 and 0.*not 1\."):
         request(replace(SETTINGS, idle_timeout_seconds=1, core_instance_count=0))
+
+
+def test_says_which_safeguards_of_an_account_are_not_set() -> None:
+    assert [line.split(" ")[0] for line in missing_safeguards(SETTINGS)] == ["FRUITS_SECURITY_CONFIGURATION", "FRUITS_SUBNET_ID"]
+    assert missing_safeguards(replace(SETTINGS, subnet_id="subnet-1", security_configuration="sec")) == []
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-2", "eu-central-2", "", "EU-WEST-1"])
