@@ -79,7 +79,7 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
         "FRUITS_AWS_REGION": place.region,
         "FRUITS_AWS_CONN_ID": AWS_CONNECTION_ID,
         # A step here takes seconds, and asking costs nothing.
-        "FRUITS_POLL_SECONDS": "2",
+        "FRUITS_POLL_SECONDS": "1",
         "FRUITS_RETRY_DELAY_SECONDS": kept.get("FRUITS_RETRY_DELAY_SECONDS", "5"),
         "FRUITS_LOG_WAIT_MINUTES": kept.get("FRUITS_LOG_WAIT_MINUTES", "1"),
         # Names that the local EMR takes for what they stand for in an account.

@@ -168,29 +168,15 @@ def clear_step(run: FaultyRun) -> None:
 
 CASES = (
     FaultCase(
-        name="RunJobFlow is throttled, then accepted with its answer lost; AddJobFlowSteps answers 500 though it was carried out",
-        made_by="ThrottlingException twice; the connection is dropped; InternalServerException",
-        faults=(
-            {"kind": FaultKind.THROTTLE, "action": "RunJobFlow", "times": 2},
-            {"kind": FaultKind.ACCEPT_THEN_DROP, "action": "RunJobFlow"},
-            {"kind": FaultKind.ACCEPT_THEN_ERROR, "action": "AddJobFlowSteps"},
-        ),
+        name="a person clears the task while its step runs",
+        made_by="the API, as the UI does",
+        faults=(SLOW,),
+        act=clear_step,
         ends="success",
-        steps=WHOLE,
-        where="create_cluster",
-        says=("Whether it was carried out is looked up before it is sent again", "There is a cluster j-"),
-    ),
-    FaultCase(
-        name="EMR answers 500 and throttles while a step is waited for",
-        made_by="InternalServerException and ThrottlingException on DescribeStep",
-        faults=(
-            {"kind": FaultKind.REFUSE, "action": "DescribeStep", "times": 4},
-            {"kind": FaultKind.THROTTLE, "action": "DescribeStep", "times": 2},
-        ),
-        ends="success",
-        steps=WHOLE,
-        where=EXTRACT,
-        says=("Trigger fired event",),
+        steps={EXTRACT: ["CANCELLED", "COMPLETED"], REFRESH: ["COMPLETED"]},
+        where="plan_run",
+        says=("a cluster from before it was planned anew",),
+        clusters=2,
     ),
     FaultCase(
         name="the worker is lost while it asks for the cluster",
@@ -201,6 +187,21 @@ CASES = (
         steps=WHOLE,
         where="create_cluster",
         says=("There is a cluster j-",),
+    ),
+    FaultCase(
+        name="RunJobFlow is throttled, then its answer is lost, as is AddJobFlowSteps'; DescribeStep fails for a while",
+        made_by="ThrottlingException; a connection that is dropped; InternalServerException",
+        faults=(
+            {"kind": FaultKind.THROTTLE, "action": "RunJobFlow", "times": 2},
+            {"kind": FaultKind.ACCEPT_THEN_DROP, "action": "RunJobFlow"},
+            {"kind": FaultKind.ACCEPT_THEN_ERROR, "action": "AddJobFlowSteps"},
+            {"kind": FaultKind.REFUSE, "action": "DescribeStep", "times": 3},
+            {"kind": FaultKind.THROTTLE, "action": "DescribeStep", "times": 2},
+        ),
+        ends="success",
+        steps=WHOLE,
+        where="create_cluster",
+        says=("Whether it was carried out is looked up before it is sent again", "There is a cluster j-"),
     ),
     FaultCase(
         name="a bootstrap action fails",
@@ -270,17 +271,6 @@ CASES = (
         steps={EXTRACT: ["CANCELLED"]},
         where=EXTRACT,
         says=("ended by hand: step s-",),
-    ),
-    FaultCase(
-        name="a person clears the task while its step runs",
-        made_by="the API, as the UI does",
-        faults=(SLOW,),
-        act=clear_step,
-        ends="success",
-        steps={EXTRACT: ["CANCELLED", "COMPLETED"], REFRESH: ["COMPLETED"]},
-        where="plan_run",
-        says=("a cluster from before it was planned anew",),
-        clusters=2,
     ),
     FaultCase(
         name="the scheduler is restarted while a step runs",

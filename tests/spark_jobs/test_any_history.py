@@ -233,7 +233,7 @@ def test_settled_runs_leave_what_one_run_over_everything_would(  # noqa: C901 - 
     run_state_machine_as_test(
         History,
         settings=settings(
-            max_examples=int(os.environ.get("FRUITS_TEST_HISTORIES", "10")),
+            max_examples=int(os.environ.get("FRUITS_TEST_HISTORIES", "7")),
             stateful_step_count=9,
             deadline=None,
             # An example takes seconds: what was drawn is reported as it is, not made smaller first.
