@@ -1,7 +1,15 @@
 #!/usr/bin/env bash
-# Every check, the quick ones first. Stops at the first group that fails.
+# Every check. Lint first; then the whole product's tests beside all the others, for they mostly wait.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash tests/run_lint.sh
-echo "==> tests"
-exec .venv/bin/python -m pytest
+whole=$(mktemp)
+trap 'kill "${whole_tests:-}" 2>/dev/null || true; rm -f "$whole"' EXIT
+echo "==> tests (those of the whole product run beside the others; their output comes at the end)"
+.venv/bin/python -m pytest -m e2e -o cache_dir=.pytest_cache/e2e > "$whole" 2>&1 &
+whole_tests=$!
+status=0
+.venv/bin/python -m pytest -m "not e2e" || status=$?
+wait "$whole_tests" || status=$?
+cat "$whole"
+exit "$status"
