@@ -484,6 +484,19 @@ def test_a_cluster_that_ended_before_the_step_was_added_is_explained(emr: Emr, l
         run_step("j-1").execute(context())
 
 
+def test_a_try_after_one_that_was_lost_says_how_the_step_of_a_dead_cluster_ended(emr: Emr, lake: Lake) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    emr.step(emr.cluster("TERMINATED_WITH_ERRORS"), "FAILED")
+    reason = {"Code": "INSTANCE_FAILURE", "Message": "All slaves in the job flow were terminated"}
+    emr.clusters["j-1"]["Status"]["StateChangeReason"] = reason
+    emr.refuse = [api_error("ValidationException")]
+    with pytest.raises(AirflowFailException, match=r"\(s-1\) on cluster j-1 ended as FAILED") as caught:
+        run_step("j-1").execute(context())
+    assert "All slaves in the job flow were terminated" in str(caught.value)
+    assert "Its cluster is gone" in str(caught.value)
+
+
 def test_a_step_that_runs_too_long_is_cancelled_and_given_up(emr: Emr, lake: Lake) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 

@@ -164,6 +164,9 @@ class RunStepOperator(EmrAddStepsOperator):
                 raise
             cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
             if state_of(cluster) not in ALIVE:
+                before = [step for step in steps_of_cluster(client, self._cluster_id) if step["Name"] == self._step_name]
+                if before:  # by a try that did not live to say how it ended
+                    self._fail(client, max(before, key=lambda step: step["Status"]["Timeline"]["CreationDateTime"]))
                 raise AirflowFailException(self._why_the_cluster_ended(cluster)) from error
             raise AirflowFailException(f"EMR refused step '{self._step_name}' on cluster {self._cluster_id}: {error}") from error
 
