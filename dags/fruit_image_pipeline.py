@@ -25,6 +25,7 @@ from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.batch_schedule import batch_schedule
 from fruit_pipeline.cluster_request import missing_safeguards
 from fruit_pipeline.concurrent_runs import DateIsBusyError
+from fruit_pipeline.earlier_clusters import require_no_cluster_from_before
 from fruit_pipeline.ingest_dates import marker_uri_of_run
 from fruit_pipeline.lake_reader import lake_of
 from fruit_pipeline.notifiers import OVER_BUDGET, RUN_FAILED, RUN_LATE, FruitsNotifier, tell, where_to
@@ -35,7 +36,7 @@ from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
 from fruit_pipeline.planning import NoReleaseError, OverBudgetError, RunTooLongError
 from fruit_pipeline.planning import plan_run as plan
-from fruit_pipeline.run_context import is_active_run, request_of_run, require_no_cluster_from_before
+from fruit_pipeline.run_context import is_active_run, request_of_run
 from fruit_pipeline.run_deadline import RunFirstQueued
 from fruit_pipeline.run_plan import summary_lines
 from fruit_pipeline.run_record import record_of_nothing

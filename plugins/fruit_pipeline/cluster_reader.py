@@ -22,11 +22,6 @@ LOG: Final = logging.getLogger(__name__)
 _CLOCK_SLACK: Final = timedelta(days=7)
 
 
-def active_clusters(settings: Settings) -> list[dict[str, Any]]:
-    """The account's clusters that have not ended, as ListClusters tells them (ours and others')."""
-    return _list_clusters(emr_client(settings), states=ACTIVE)
-
-
 def our_active_clusters(client: Any, lake_bucket: str) -> list[dict[str, Any]]:
     """The clusters of this lake's pipeline that have not ended, as DescribeCluster tells them."""
     return [cluster for cluster in _described(client, _list_clusters(client, states=ACTIVE)) if is_ours(cluster, lake_bucket)]

@@ -7,10 +7,7 @@ time), and count as long as the run that made them, or a cluster of it, lives: o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from fruit_contract.lake import safe_run_id
-from fruit_pipeline.cluster_request import CLUSTER_PREFIX, MAX_NAME
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -36,21 +33,6 @@ def busy_dates(claims: Iterable[Claim], run_id: str, ingest_dates: Collection[st
     """Of `ingest_dates`, those that the living `claims` of other runs hold, with the run that holds each."""
     wanted = frozenset(ingest_dates)
     return {day: claim.run_id for claim in claims if claim.run_id != run_id for day in claim.ingest_dates if day in wanted}
-
-
-def has_cluster(run_id: str, active_clusters: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a cluster of EMR's ListClusters answer that has not ended was asked for by the run: it may still write."""
-    name = safe_run_id(run_id)
-    for cluster in active_clusters:
-        words = cluster["Name"].split(" ", 2)
-        # EMR's names are bounded, so a long run id may be cut.
-        if (
-            words[0] == CLUSTER_PREFIX
-            and len(words) == 3
-            and (words[2] == name or (len(cluster["Name"]) == MAX_NAME and name.startswith(words[2])))
-        ):
-            return True
-    return False
 
 
 def refuse_busy_dates(busy: Mapping[str, str]) -> None:

@@ -5,13 +5,12 @@ Whatever came from outside (run ids) is escaped, the page forbids scripts and re
 
 from __future__ import annotations
 
-from functools import cache
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from fruit_pipeline.cluster_request import MAIN_DAG_ID
+from fruit_pipeline.html_page import html_page, tiles
 from fruit_pipeline.progress import COMPUTING, DONE, LISTING, WRITING, Progress, duration, percent, rate
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def progress_page(run_id: str, progress: Progress | None, now: datetime, airflow
             run,
             _bar(progress),
             f'<p class="news {"muted" if silence is None else "bad"}">{escape(_news(progress, silence))}</p>',
-            _tiles(_facts(progress, show_time_left=silence is None)),
+            tiles(_facts(progress, show_time_left=silence is None)),
             f'<p class="muted">Last news: <time datetime="{progress.updated_at.isoformat()}">{said_at}</time></p>',
             foot,
         ],
@@ -86,33 +85,8 @@ def message_page(title: str, text: str, airflow_path: str = "", *, renew: bool =
 
 
 def _page(title: str, body: Iterable[str], renew_seconds: int | None) -> str:
-    renew = [f'<meta http-equiv="refresh" content="{renew_seconds}">'] if renew_seconds else []
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">',
-            *renew,
-            f"<title>Fruits! {escape(title)}</title>",
-            f"<style>{_style()}</style>",
-            "</head>",
-            "<body><main>",
-            '<p class="brand">Fruits!</p>',
-            f"<h1>{escape(title)}</h1>",
-            *body,
-            "</main></body>",
-            "</html>",
-            "",
-        ]
-    )
-
-
-@cache
-def _style() -> str:
-    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8") + _STYLE
+    heading = f"<h1>{escape(title)}</h1>"
+    return html_page(title, [heading, *body], CONTENT_SECURITY_POLICY, style=_STYLE, renew_seconds=renew_seconds)
 
 
 def _bar(progress: Progress) -> str:
@@ -148,8 +122,3 @@ def _clock(seconds: float) -> str:
     """Minutes and seconds, as on a stopwatch."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes:,}:{rest:02}"
-
-
-def _tiles(facts: Iterable[tuple[str, str]]) -> str:
-    items = "".join(f"<li><b>{escape(value)}</b><span>{escape(label)}</span></li>" for value, label in facts)
-    return f'<ul class="tiles">{items}</ul>' if items else ""

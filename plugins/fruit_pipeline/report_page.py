@@ -6,12 +6,11 @@ Whatever came from outside (categories, keys, decoder messages, run ids) is esca
 from __future__ import annotations
 
 import base64
-from functools import cache
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import raw_prefix
+from fruit_pipeline.html_page import html_page, tiles
 from fruit_pipeline.run_record import totals
 
 if TYPE_CHECKING:
@@ -33,37 +32,17 @@ _ALWAYS_SHOWN: Final = frozenset({"listed", "featurised", "rejected"})
 
 def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tuple[str, str, bytes]]) -> str:
     """The page of one ingest date in a run's record (`run_record.run_record`). `plots` are (title, caption, PNG)."""
-    day = escape(ingest_date)
     categories = record["by_category"].get(ingest_date, {})
     counts = totals({ingest_date: categories})
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
-            f"<title>Fruits! {day}</title>",
-            f"<style>{_style()}</style>",
-            "</head>",
-            "<body><main>",
-            *_heading(record, ingest_date),
-            _tiles(record, counts),
-            *(_figure(*plot) for plot in plots),
-            *_categories(categories, counts),
-            *_rejects(record, ingest_date, counts["rejected"]),
-            *_facts(record),
-            "</main></body>",
-            "</html>",
-            "",
-        ]
-    )
-
-
-@cache
-def _style() -> str:
-    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+    body = [
+        *_heading(record, ingest_date),
+        _tiles(record, counts),
+        *(_figure(*plot) for plot in plots),
+        *_categories(categories, counts),
+        *_rejects(record, ingest_date, counts["rejected"]),
+        *_facts(record),
+    ]
+    return html_page(ingest_date, body, "default-src 'none'; img-src data:; style-src 'unsafe-inline'")
 
 
 def _heading(record: Mapping[str, Any], ingest_date: str) -> list[str]:
@@ -76,7 +55,6 @@ def _heading(record: Mapping[str, Any], ingest_date: str) -> list[str]:
     together = f" One of {n_dates:,} dates that the run worked on; the facts at the end are of all of them." if n_dates > 1 else ""
     limited = f" Limited to {', '.join(record['categories'])}." if record["categories"] else ""
     return [
-        '<p class="brand">Fruits!</p>',
         f"<h1>Image batch of {escape(ingest_date)}</h1>",
         f'<p class="muted">{escape(names + limited + together)}</p>',
         f'<p class="{"good" if passed else "bad"}">{escape(verdict)}</p>',
@@ -85,7 +63,7 @@ def _heading(record: Mapping[str, Any], ingest_date: str) -> list[str]:
 
 def _tiles(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     pca = record["pca"]
-    tiles = [
+    facts = [
         (_number(counts["listed"]), "images listed"),
         (_number(counts["featurised"]), "featurised"),
         (_number(counts["rejected"]), "rejected"),
@@ -94,8 +72,7 @@ def _tiles(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
         (_number(record.get("images_per_second"), 1), "images a second"),
         (_number(record["cluster"].get("minutes"), 1), "cluster minutes"),
     ]
-    items = "".join(f"<li><b>{escape(value)}</b><span>{escape(label)}</span></li>" for value, label in tiles)
-    return f'<ul class="tiles">{items}</ul>'
+    return tiles(facts)
 
 
 def _figure(title: str, caption: str, png: bytes) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_contract.regions import require_eu_region
-from fruit_pipeline.attaching import ALIVE, state_of
+from fruit_pipeline.attaching import is_of_run
 from fruit_pipeline.batch_events import ingest_dates_of_events
-from fruit_pipeline.cluster_reader import active_clusters, clusters_of_run
-from fruit_pipeline.concurrent_runs import DateIsBusyError, has_cluster
-from fruit_pipeline.emr_requests import emr_client, terminate_clusters
+from fruit_pipeline.cluster_reader import our_active_clusters
+from fruit_pipeline.emr_requests import emr_client
 from fruit_pipeline.ingest_dates import categories_of_run, dates_of_run
 from fruit_pipeline.planning import RunRequest
 
@@ -48,19 +46,6 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
     )
 
 
-def require_no_cluster_from_before(settings: Settings, dag_id: str, run_id: str) -> None:
-    """Ends clusters that the run has from before it was planned. Raises DateIsBusyError until they have ended: they may still write."""
-    require_eu_region(settings.region)
-    client = emr_client(settings)
-    clusters = clusters_of_run(client, settings.lake_bucket, dag_id, run_id)
-    if clusters:
-        terminate_clusters(client, [cluster["Id"] for cluster in clusters if state_of(cluster) in ALIVE])
-        shown = ", ".join(f"{cluster['Id']} ({state_of(cluster)})" for cluster in clusters)
-        raise DateIsBusyError(
-            f"The run has a cluster from before it was planned anew: {shown}. It is ended first, then this is tried again."
-        )
-
-
 def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], bool]:
     """Tells of another run of this DAG whether it may still write: it has not ended, or a cluster of its own has not."""
     clusters: list[dict[str, Any]] | None = None
@@ -70,8 +55,8 @@ def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], boo
         if _is_under_way(task_instance, run_id):
             return True
         if clusters is None:
-            clusters = active_clusters(settings)
-        return has_cluster(run_id, clusters)
+            clusters = our_active_clusters(emr_client(settings), settings.lake_bucket)
+        return any(is_of_run(cluster, settings.lake_bucket, task_instance.dag_id, run_id) for cluster in clusters)
 
     return is_active
 

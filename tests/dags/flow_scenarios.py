@@ -22,6 +22,8 @@ import boto3
 
 from fruit_contract.lake import safe_run_id, step_logs_prefix
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
+from fruit_pipeline.cluster_request import cluster_request
+from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import DAY, EMBEDDER, RUN_ID, SampleLake, build_sample_lake
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Scenario:
     environment: dict[str, str] = field(default_factory=dict)
     failing_step: str | None = None
     endless_step: str | None = None
+    tells_instances: bool = True
     delivered: Callable[[str], bool] = lambda key: key.startswith("raw/")
     after_delivery: Callable[[Any], Any] = lambda _: None
 
@@ -61,7 +64,7 @@ def put_claim_of_a_run_with_a_cluster(s3: Any) -> None:
     emr = boto3.client("emr", "eu-west-1", endpoint_url=s3.meta.endpoint_url, aws_access_key_id="testing", aws_secret_access_key="testing")
     emr.run_job_flow(
         Name=f"fruits {DAY} manual__ended",
-        Tags=[{"Key": "product", "Value": "fruits"}, {"Key": "lake", "Value": BUCKET}],
+        Tags=cluster_request(Settings(lake_bucket=BUCKET), "r1", "manual__ended", [DAY])["Tags"],
         Instances={"InstanceCount": 1, "MasterInstanceType": "m5.xlarge", "KeepJobFlowAliveWhenNoSteps": True},
     )
 
@@ -74,6 +77,7 @@ SCENARIOS = {
         endless_step=EXTRACT_FEATURES_STEP,
         environment={"FRUITS_STEP_TIMEOUT_HOURS": "0.0005", "FRUITS_CLUSTER_START_MINUTES": "0.001", "FRUITS_FIXED_WORK_MINUTES": "0.001"},
     ),
+    "receipt_fails": Scenario(tells_instances=False),
     "above_the_budget": Scenario(environment={"FRUITS_BUDGET_EUR": "0.01"}),
     "above_the_budget_on_purpose": Scenario(conf={"ingest_date": DAY, "over_budget": True}, environment={"FRUITS_BUDGET_EUR": "0.01"}),
     "image_forgotten": Scenario(after_delivery=put_forgotten_image),
@@ -116,6 +120,7 @@ def main(names: list[str], results: Path) -> None:
 def run_scenario(scenario: Scenario, clients: dict[str, Any], sample: SampleLake) -> dict[str, Any]:
     from airflow.dag_processing.dagbag import DagBag
     from moto.core.responses import ActionResult
+    from moto.emr.exceptions import ValidationException
     from moto.emr.models import Cluster
     from moto.emr.responses import ElasticMapReduceResponse
 
@@ -141,6 +146,8 @@ def run_scenario(scenario: Scenario, clients: dict[str, Any], sample: SampleLake
         return ActionResult({"CancelStepsInfoList": []})
 
     def list_no_fleets(_: Any) -> ActionResult:
+        if not scenario.tells_instances:
+            raise ValidationException("not today")
         return ActionResult({"InstanceFleets": []})
 
     settings = {"FRUITS_POLL_SECONDS": "1", "FRUITS_RETRY_DELAY_SECONDS": "1", "FRUITS_LOG_WAIT_MINUTES": "0.05"}

@@ -94,6 +94,15 @@ def test_every_run_with_a_cluster_leaves_a_receipt(outcome: Any, scenario: str, 
     assert record["receipt"]["planned"]["euros"] == record["plan"]["estimate"]["euros"]
 
 
+def test_a_receipt_that_can_not_be_written_does_not_keep_the_report_from_being_published(outcome: Any) -> None:
+    result = outcome[0]["receipt_fails"]
+    assert result["run"] == "success"
+    assert result["tasks"]["write_receipt"] == result["tasks"]["publish_report"] == "success"
+    assert result["records"][0]["receipt"] is None
+    assert "There is no receipt of this run" in outcome[1]["receipt_fails"]
+    assert "not today" in outcome[1]["receipt_fails"]
+
+
 def test_tables_that_do_not_balance_fail_the_run_after_the_cluster_ended(outcome: Any) -> None:
     result = outcome[0]["image_forgotten"]
     assert result["run"] == "failed"

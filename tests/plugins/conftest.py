@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
 import tests.dags.airflow_home  # noqa: F401  # makes Airflow's home before Airflow is imported
+from fruit_pipeline.emr_requests import ask_once
 from fruit_pipeline.lake_reader import Lake
+from tests.plugins.memory_emr import FILES, Emr
 from tests.plugins.sample_lake import BUCKET, MemoryS3, SampleLake, build_sample_lake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -33,3 +41,26 @@ def _built_once() -> SampleLake:
 def after_listing() -> datetime:
     """A moment after everything of the sample was written."""
     return datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def emr() -> Iterator[Emr]:
+    """The EMR of every operator that asks for it."""
+    emr = Emr()
+    with (
+        mock.patch(f"{FILES}.create_cluster.emr_client", return_value=emr),
+        mock.patch(f"{FILES}.run_step.emr_client", return_value=emr),
+        mock.patch(f"{FILES}.terminate_cluster.emr_client", return_value=emr),
+        mock.patch("fruit_pipeline.earlier_clusters.emr_client", return_value=emr),
+        mock.patch(f"{FILES}.create_cluster.ask_once", partial(ask_once, sleep=lambda _: None)),
+        mock.patch(f"{FILES}.run_step.ask_once", partial(ask_once, sleep=lambda _: None)),
+    ):
+        yield emr
+
+
+@pytest.fixture
+def lake() -> Iterator[Lake]:
+    """The lake of steps' claims and logs."""
+    lake = Lake(MemoryS3(), BUCKET)
+    with mock.patch(f"{FILES}.run_step.lake_of", return_value=lake):
+        yield lake

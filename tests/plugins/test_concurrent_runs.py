@@ -3,22 +3,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fruit_contract.lake import claim_key
 from fruit_pipeline.claims import claim, give_up_claim, living_claims, require_claim
-from fruit_pipeline.cluster_request import MAX_NAME, cluster_name
-from fruit_pipeline.concurrent_runs import Claim, ClaimLostError, DateIsBusyError, busy_dates, has_cluster, refuse_busy_dates
+from fruit_pipeline.concurrent_runs import Claim, ClaimLostError, DateIsBusyError, busy_dates, refuse_busy_dates
 
 if TYPE_CHECKING:
     from tests.plugins.sample_lake import SampleLake
 
 RUN = "manual__2026-11-22T09:00:00+00:00"
-
-
-def cluster(name: str) -> dict[str, str]:
-    return {"Id": "j-ABC", "Name": name}
 
 
 def test_the_dates_of_other_runs_are_busy() -> None:
@@ -38,40 +31,6 @@ def test_of_many_busy_dates_a_few_are_named() -> None:
         refuse_busy_dates(busy)
     assert "2026-11-08" in str(caught.value)
     assert "2026-11-09" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (cluster_name(["2026-11-22"], RUN), True),
-        (cluster_name(["2026-11-20", "2026-11-22"], RUN), True),
-        (cluster_name(["2026-11-22"], f"{RUN}_1"), False),
-        (cluster_name(["2026-11-22"], RUN[:-1]), False),
-        ("nightly billing manual__2026-11-22T09_00_00_00_00", False),
-        ("fruits", False),
-    ],
-)
-def test_a_cluster_bears_the_name_of_its_run(name: str, expected: bool) -> None:
-    assert has_cluster(RUN, [cluster("other"), cluster(name)]) is expected
-
-
-def test_a_name_that_emr_made_us_cut_is_known_again() -> None:
-    run_id = "manual__" + "x" * 250
-    name = cluster_name(["2026-11-20", "2026-11-22"], run_id)
-    assert len(name) == 256
-    assert has_cluster(run_id, [cluster(name)])
-    assert not has_cluster("manual__" + "y" * 250, [cluster(name)])
-    assert not has_cluster("manual__" + "x" * 100, [cluster(name)])  # the beginning of another run's id
-
-
-@given(st.text(st.characters(codec="ascii"), min_size=1, max_size=300), st.text(st.characters(codec="ascii"), min_size=1, max_size=20))
-def test_every_run_finds_its_own_cluster_and_no_run_finds_one_of_a_longer_or_shorter_name(run_id: str, more: str) -> None:
-    name = cluster_name(["2026-11-22"], run_id)
-    assert has_cluster(run_id, [cluster(name)])
-    longer = cluster_name(["2026-11-22"], run_id + more)
-    if len(longer) < MAX_NAME:
-        assert not has_cluster(run_id, [cluster(longer)])
-        assert not has_cluster(run_id + more, [cluster(name)])
 
 
 def test_claims_end_with_their_runs(empty_lake: SampleLake) -> None:

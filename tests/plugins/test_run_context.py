@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from fruit_contract.lake import LakeNameError, success_marker_key
-from fruit_pipeline.cluster_request import cluster_name
+from fruit_pipeline.cluster_request import cluster_request
 from fruit_pipeline.ingest_dates import RunDates
 from fruit_pipeline.planning import RunRequest
 from fruit_pipeline.run_context import is_active_run, request_of_run
@@ -76,8 +76,12 @@ class Runs:
 
 
 def test_a_run_may_write_while_it_is_under_way_or_has_a_cluster() -> None:
-    clusters = [{"Id": "j-1", "Name": cluster_name([DAY], "marked as failed")}, {"Id": "j-2", "Name": "somebody's"}]
-    with mock.patch("fruit_pipeline.run_context.active_clusters", return_value=clusters) as listed:
+    request = cluster_request(SETTINGS, "r1", "marked as failed", [DAY], dag_id="flow")
+    clusters = [{"Id": "j-1", "Name": request["Name"], "Tags": request["Tags"]}]
+    with (
+        mock.patch("fruit_pipeline.run_context.emr_client"),
+        mock.patch("fruit_pipeline.run_context.our_active_clusters", return_value=clusters) as listed,
+    ):
         is_active = is_active_run(Runs("running"), SETTINGS)
         assert is_active("running")
         assert listed.call_count == 0

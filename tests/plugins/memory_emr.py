@@ -1,0 +1,150 @@
+"""An EMR in memory, and what the operators that drive it need around them."""
+
+# ruff: noqa: ARG002, N803  # boto3 names its arguments so
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+from botocore.exceptions import ClientError
+
+from fruit_pipeline.cluster_request import cluster_request
+from fruit_pipeline.settings import Settings
+from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID
+
+DAG_ID = "fruit_image_pipeline"
+SETTINGS = Settings(lake_bucket=BUCKET, poll_seconds=1)
+REQUEST = cluster_request(SETTINGS, "r1", RUN_ID, [DAY])
+STEP = {"Name": "refresh_pca", "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["true"]}}
+FILES = "fruit_pipeline.operators"
+
+
+def api_error(code: str, status: int = 400) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": f"{code}!"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "x")
+
+
+class Emr:
+    """An EMR in memory. `lose` are errors that the next requests end in although they were carried out, `refuse` although they were not."""
+
+    def __init__(self) -> None:
+        self.clusters: dict[str, dict[str, Any]] = {}
+        self.steps: dict[str, list[dict[str, Any]]] = {}
+        self.lose: list[Exception] = []
+        self.refuse: list[Exception] = []
+        self.cancelled: list[str] = []
+        self.terminated: list[str] = []
+        self.denied: set[str] = set()
+        self.clock = 0
+
+    def cluster(self, state: str = "WAITING", run_id: str = RUN_ID, settings: Settings = SETTINGS) -> str:
+        request = cluster_request(settings, "r1", run_id, [DAY])
+        cluster_id = f"j-{len(self.clusters) + 1}"
+        self.clusters[cluster_id] = {
+            "Id": cluster_id,
+            "Name": request["Name"],
+            "Tags": request["Tags"],
+            "LogUri": request["LogUri"],
+            "Status": {"State": state, "Timeline": {"CreationDateTime": self._now()}},
+        }
+        self.steps[cluster_id] = []
+        return cluster_id
+
+    def step(self, cluster_id: str, state: str, name: str = "refresh_pca", *, started: bool = True) -> str:
+        step_id = f"s-{sum(map(len, self.steps.values())) + 1}"
+        timeline = {"CreationDateTime": self._now()}
+        if started:
+            timeline |= {"StartDateTime": self._now(), "EndDateTime": self._now()}
+        self.steps[cluster_id].append({"Id": step_id, "Name": name, "Status": {"State": state, "Timeline": timeline}})
+        return step_id
+
+    def run_job_flow(self, **request: Any) -> Any:
+        self._maybe(self.refuse)
+        assert request == REQUEST
+        cluster_id = self.cluster("STARTING")
+        self._maybe(self.lose)
+        return {"JobFlowId": cluster_id}
+
+    def add_job_flow_steps(self, *, JobFlowId: str, Steps: list[Any]) -> Any:
+        self._maybe(self.refuse)
+        ids = [self.step(JobFlowId, "PENDING", step["Name"], started=False) for step in Steps]
+        self._maybe(self.lose)
+        return {"StepIds": ids}
+
+    def describe_cluster(self, *, ClusterId: str) -> Any:
+        if ClusterId in self.denied:
+            raise api_error("AccessDeniedException")
+        return {"Cluster": self.clusters[ClusterId]}
+
+    def describe_step(self, *, ClusterId: str, StepId: str) -> Any:
+        return {"Step": next(step for step in self.steps[ClusterId] if step["Id"] == StepId)}
+
+    def cancel_steps(self, *, ClusterId: str, StepIds: list[str], StepCancellationOption: str) -> None:
+        self.cancelled += StepIds
+
+    def terminate_job_flows(self, *, JobFlowIds: list[str]) -> None:
+        self.terminated += JobFlowIds
+
+    def get_paginator(self, name: str) -> Any:
+        def clusters(ClusterStates: list[str] | None = None, **_: Any) -> Any:
+            found = [cluster for cluster in self.clusters.values() if not ClusterStates or cluster["Status"]["State"] in ClusterStates]
+            return [{"Clusters": [{"Id": cluster["Id"], "Name": cluster["Name"]} for cluster in found]}]
+
+        def steps(ClusterId: str, StepStates: list[str] | None = None) -> Any:
+            found = [step for step in self.steps[ClusterId] if not StepStates or step["Status"]["State"] in StepStates]
+            return [{"Steps": list(reversed(found))}]
+
+        return SimpleNamespace(paginate={"list_clusters": clusters, "list_steps": steps}[name])
+
+    def _maybe(self, errors: list[Exception]) -> None:
+        if errors:
+            raise errors.pop(0)
+
+    def _now(self) -> datetime:
+        self.clock += 1
+        return datetime(2026, 11, 22, 8, self.clock, tzinfo=UTC)
+
+
+def context(**states: str) -> Any:
+    task_instance = mock.Mock()
+    task_instance.get_task_states.return_value = {RUN_ID: states}
+    return {"dag_run": SimpleNamespace(run_id=RUN_ID), "ti": task_instance}
+
+
+def of_the_dag(make: Any) -> Any:
+    """The operator as the DAG has it: its id is part of a cluster's tags."""
+    from airflow.sdk import DAG
+
+    with DAG(DAG_ID, schedule=None):
+        operator = make()
+    hook = SimpleNamespace(conn=operator_client(), conn_region_name="eu-west-1", conn_partition="aws")
+    operator.__dict__["hook"] = hook  # a cached property of the provider's base class
+    return operator
+
+
+def operator_client() -> Any:
+    return SimpleNamespace(describe_cluster=lambda **_: {"Cluster": {"LogUri": f"s3://{BUCKET}/logs/"}})
+
+
+def deferred(operator: Any, **arguments: Any) -> Any:
+    """What the operator waits for."""
+    from airflow.sdk.exceptions import TaskDeferred
+
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(context(), **arguments)
+    return caught.value
+
+
+def run_step(cluster_id: str, **options: Any) -> Any:
+    from fruit_pipeline.operators.run_step import RunStepOperator
+
+    return of_the_dag(lambda: RunStepOperator(task_id="refresh_pca", settings=SETTINGS, job_flow_id=cluster_id, steps=[STEP], **options))
+
+
+def create_cluster() -> Any:
+    from fruit_pipeline.operators.create_cluster import CreateClusterOperator
+
+    return of_the_dag(lambda: CreateClusterOperator(task_id="create_cluster", settings=SETTINGS, job_flow_overrides=REQUEST))
