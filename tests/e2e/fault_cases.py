@@ -13,6 +13,7 @@ import psutil
 from fruit_pipeline.cluster_reader import clusters_of_run, steps_of_cluster
 from local_cloud.faults import FaultKind
 from local_cloud.process_sweep import STACK_MARK, marked_processes
+from tests.local_cloud.running_cloud import command_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,13 +101,6 @@ class FaultyRun:
         log = str(self.product.home / "logs" / "airflow-scheduler-again.log")
         to_log = [(os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
         os.posix_spawn(command[0], command, environment, file_actions=to_log, setsid=True)
-
-
-def command_of(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def wait_for(look: Callable[[], Any], is_it: Callable[[Any], object], what: str, seconds: float = WITHIN_SECONDS) -> Any:

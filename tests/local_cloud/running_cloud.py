@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import psutil
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -97,3 +98,11 @@ def error_of(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
         call(**arguments)
     error = caught.value.response["Error"]
     return error["Code"], error["Message"]
+
+
+def command_of(process: psutil.Process) -> str:
+    """Empty for one that has gone since it was listed."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

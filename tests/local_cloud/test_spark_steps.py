@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from local_cloud.process_sweep import STEP_MARK, marked_processes
-from tests.local_cloud.running_cloud import BUCKET, LocalCloud, step, wait_until
+from tests.local_cloud.running_cloud import BUCKET, LocalCloud, command_of, step, wait_until
 
 pytestmark = pytest.mark.spark
 
@@ -91,7 +91,7 @@ def test_terminating_ends_java_and_its_python_workers_and_nothing_of_them_listen
 
 
 def workers(mark: str) -> int:
-    return sum("pyspark.daemon" in process.cmdline() for process in marked_processes(STEP_MARK, mark))
+    return sum("pyspark.daemon" in command_of(process) for process in marked_processes(STEP_MARK, mark))
 
 
 def listening_addresses(process: psutil.Process) -> set[str]:
