@@ -9,7 +9,8 @@ from benchmarks.way_worker import peak_spark_worker_megabytes, seconds_since_pro
 from fruit_contract import lake, release
 from fruit_contract.increments import plan_increment
 from fruit_features import object_store
-from fruit_features.extraction import ExtractionRequest, extract_features, task_rows
+from fruit_features.extraction import ExtractionRequest, extract_features
+from fruit_features.packet_frames import task_images
 from fruit_features.spark_session import start_session, task_slots
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def plan(n_images: int) -> dict[str, Any]:
     listed = [object_store.ListedObject(lake.image_key(day, "Kiwi", f"{number}.jpg"), "etag", 5_000) for number in range(n_images)]
     started = time.monotonic()
     increment = plan_increment(day, listed, [], "embedder")
-    tasks = task_rows(increment.new, {}, task_slots(start_session(release.EXTRACT_FEATURES_STEP)))
+    tasks = task_images(increment.new, {}, task_slots(start_session(release.EXTRACT_FEATURES_STEP)))
     seconds = time.monotonic() - started
-    if sum(len(images) for (images,) in tasks) != n_images:
+    if sum(map(len, tasks)) != n_images:
         raise ValueError(f"The tasks do not hold the {n_images:,} images once each.")
     return {"seconds": seconds}
 

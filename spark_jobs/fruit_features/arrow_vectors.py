@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from fruit_contract import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,3 +40,11 @@ def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
     buffer = values.buffers()[1]
     flat = np.frombuffer(buffer, dtype=np.float32, count=len(values), offset=values.offset * 4) if buffer else np.empty(0, np.float32)
     return flat.reshape(len(column), width)
+
+
+def split_by_embedder(rows: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """The rows of each embedder; nothing is copied if there is only one."""
+    embedders = rows.column(tables.EMBEDDER_ID)
+    for embedder_id in pc.unique(embedders).to_pylist():
+        its_own = pc.equal(embedders, embedder_id)
+        yield embedder_id, rows if pc.all(its_own).as_py() else rows.filter(its_own)

@@ -10,7 +10,7 @@ from fruit_contract import lake, tables
 from fruit_contract.increments import Increment, LedgerLine, plan_increment
 from fruit_contract.tables import Status
 from fruit_features import hadoop_files, object_store
-from fruit_features.lake_tables import read_table
+from fruit_features.lake_tables import collect_columns, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def plan_date(
 ) -> Increment:
     """The date's increment. Where a run was interrupted, a ledger line counts only if its row is still there."""
     listed = object_store.list_folder(bucket, lake.raw_prefix(ingest_date))
-    ledger = [LedgerLine(*row) for row in read_table(spark, bucket, lake.LEDGER, [ingest_date]).select(*_LINE_COLUMNS).collect()]
+    ledger = [LedgerLine(*row) for row in collect_columns(spark, bucket, lake.LEDGER, [ingest_date], _LINE_COLUMNS)]
     marker = object_store.read_json_if_there(bucket, lake.in_progress_key(ingest_date))
     interrupted = None
     if marker is not None:
@@ -50,7 +50,7 @@ def _lines_with_rows(
     columns = (tables.IMAGE_KEY, tables.CONTENT_SHA256)
     features = read_table(spark, bucket, lake.FEATURES, [ingest_date]).where(F.col(tables.CATEGORY).isin(sorted(categories)))
     featurised = {tuple(row) for row in features.select(*columns, tables.EMBEDDER_ID).collect()}
-    rejects = read_table(spark, bucket, lake.REJECTED, [ingest_date]).select(*columns, tables.REASON).collect()
+    rejects = collect_columns(spark, bucket, lake.REJECTED, [ingest_date], (*columns, tables.REASON))
     rejected = {tuple(row) for row in rejects}
 
     def has_row(line: LedgerLine) -> bool:

@@ -1,4 +1,4 @@
-"""Writes the tables of touched dates: features and rejected, then moments, then the ledger.
+"""Writes the tables of touched dates: rejected and features, then moments, then the ledger.
 
 What a crash leaves without a ledger line is done again. A marker stands from before the first write until after the last one, so that
 the next run knows that a date's partitions may be half written, even if nothing about its images has changed since.
@@ -6,44 +6,46 @@ the next run knows that a date's partitions may be half written, even if nothing
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+import uuid
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from pyspark import StorageLevel
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 
 from fruit_contract import lake, tables
 from fruit_contract.tables import Status
 from fruit_features import hadoop_files, object_store
 from fruit_features.content_reuse import SOURCE_COLUMNS, KnownContents, write_content_index
-from fruit_features.lake_tables import read_table, replace_partitions, schema_of
-from fruit_features.moments_frames import write_moments
+from fruit_features.features_files import features_files, few_rows_at_once
+from fruit_features.features_writing import remove_other_files, write_features
+from fruit_features.lake_tables import no_rows, read_table, replace_partitions, schema_of
+from fruit_features.moments_frames import parts_of_files, write_parts
 from fruit_features.moments_states import write_moments_states
+from fruit_features.packet_frames import PLACED_FEATURES, packed, rows_of
+from fruit_features.spark_session import task_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
     from fruit_contract.increments import Increment, LedgerLine
+    from fruit_features.moments_frames import WrittenMoments
+    from fruit_features.packets import Outcome
     from fruit_features.stopwatch import Stopwatch
 
+# A packet has up to 0.7 MB of features, a part of the moments 6.6 MB.
+_PACKETS_AT_ONCE: Final = 8
 
-@dataclass(frozen=True)
-class Outcome:
-    """How many of the new images of a date and category ended with one status and reason, computed or reused."""
 
-    ingest_date: str
-    category: str
-    status: str
-    reason: str | None
-    reused: bool
-    n_images: int
+class IncompleteWriteError(RuntimeError):
+    """What was written is not what the ledger would say. The date stays marked, and the next run does it again."""
 
 
 class DateTables:
-    """The writing of one step: `touched` dates, the `results` of their new images, and how many of those came to what."""
+    """The writing of one step: `touched` dates, the `packets` of their new images, and how many of those came to what."""
 
     def __init__(
         self,
@@ -51,7 +53,7 @@ class DateTables:
         bucket: str,
         embedder_id: str,
         touched: Sequence[Increment],
-        results: DataFrame,
+        packets: DataFrame,
         outcomes: Sequence[Outcome],
         known_contents: KnownContents,
     ) -> None:
@@ -59,21 +61,21 @@ class DateTables:
         self._bucket = bucket
         self._embedder_id = embedder_id
         self._touched = touched
-        self._results = results
+        self._packets = packets
+        self._rows = rows_of(packets)
         self._outcomes = outcomes
         self._known_contents = known_contents
         self._dates = [increment.ingest_date for increment in touched]
+        self._partitions = {(increment.ingest_date, category) for increment in touched for category in increment.touched}
         self._kept = [line for increment in touched for line in increment.kept]
         self._mending = any(increment.damaged for increment in touched)
 
     def write(self, run_id: str, watch: Stopwatch) -> None:
         self._mark(run_id)
-        with_features = self._write_features()
-        watch.mark("write_features")
         self._write_rejected()
         watch.mark("write_rejected")
-        self._write_moments(with_features)
-        watch.mark("write_moments")
+        self._write_features_and_moments()
+        watch.mark("write_features")
         self._write_ledger()
         watch.mark("write_ledger")
         for ingest_date in self._dates:
@@ -86,66 +88,113 @@ class DateTables:
             marker = {"run_id": run_id, "categories": sorted(increment.touched), "started_at": started_at}
             object_store.write_json(self._bucket, key, marker)
 
-    def _write_features(self) -> set[str]:
-        """Reads and writes only touched partitions; returns the dates that have features afterwards."""
-        partitions = {(increment.ingest_date, category) for increment in self._touched for category in increment.touched}
-        # Of features, only those of touched partitions are read and written again.
-        unchanged = [line for increment in self._touched for line in increment.unchanged if line.status == Status.FEATURISED]
-        rewritten = [line for line in unchanged if (day_of(line), line.category) in partitions]
-        filled = {(day_of(line), line.category) for line in rewritten}
-        filled |= {(outcome.ingest_date, outcome.category) for outcome in self._outcomes if outcome.status == Status.FEATURISED}
-        if filled:
-            self._replace(lake.FEATURES, self._featurised(), rewritten)
-        for ingest_date, category in partitions - filled:
-            hadoop_files.remove(self._spark, lake.uri(self._bucket, lake.partition_prefix(lake.FEATURES, ingest_date, category)))
-        return {day_of(line) for line in self._kept if line.status == Status.FEATURISED} | {day for day, _ in filled}
+    def _write_features_and_moments(self) -> None:
+        """Touched partitions are written whole and their moments with them; of others, only the moments are read.
 
-    def _featurised(self) -> DataFrame:
-        """The new images that have features, with those of known contents filled in."""
-        featurised = self._results.where(F.col(tables.STATUS) == Status.FEATURISED)
+        A partition has its old files until the new ones are there, so that a crash loses no row; that there were two of one is seen by the
+        marker's reader.
+        """
+        expected = self._rows_expected()
+        filled = {partition: n_rows for partition, n_rows in expected.items() if partition in self._partitions}
+        write_id = uuid.uuid4().hex[:12]
+        parts = self._parts_of_untouched(expected.keys() - filled.keys())
+        written: list[WrittenMoments] = []
+        with few_rows_at_once(self._spark, _PACKETS_AT_ONCE):
+            if filled:
+                written_parts = write_features(self._packets_to_write(), self._bucket, write_id, filled, task_slots(self._spark))
+                parts = written_parts if parts is None else parts.unionByName(written_parts)
+            if parts is not None:
+                written = write_parts(self._spark, self._bucket, self._dates, parts)
+        if parts is not None:
+            parts.unpersist()
+        self._check(expected, written)
+        remove_other_files(self._bucket, write_id, self._partitions)
+        for ingest_date, category in self._partitions - filled.keys():
+            hadoop_files.remove(self._spark, lake.uri(self._bucket, lake.partition_prefix(lake.FEATURES, ingest_date, category)))
+        self._remove_dates(lake.MOMENTS, {ingest_date for ingest_date, _ in expected})
+        write_moments_states(self._bucket, self._dates, written)
+
+    def _rows_expected(self) -> Counter[tuple[str, str]]:
+        """How many rows of features each date and category will have."""
+        expected = Counter((day_of(line), line.category) for line in self._kept if line.status == Status.FEATURISED)
+        for outcome in self._outcomes:
+            if outcome.status == Status.FEATURISED:
+                expected[outcome.ingest_date, outcome.category] += outcome.n_images
+        return expected
+
+    def _check(self, expected: Mapping[tuple[str, str], int], written: Sequence[WrittenMoments]) -> None:
+        rows_expected: Counter[str] = Counter()
+        for (ingest_date, _), n_rows in expected.items():
+            rows_expected[ingest_date] += n_rows
+        rows_written: Counter[str] = Counter()
+        for moments in written:
+            rows_written[moments.ingest_date] += moments.n_samples
+        for ingest_date in self._dates:
+            if rows_written[ingest_date] != rows_expected[ingest_date]:
+                raise IncompleteWriteError(
+                    f"The features of {ingest_date} have {rows_written[ingest_date]:,} rows, and its ledger would have "
+                    f"{rows_expected[ingest_date]:,} featurised images. Something else may have changed features/: run the date again."
+                )
+
+    def _parts_of_untouched(self, partitions: Collection[tuple[str, str]]) -> DataFrame | None:
+        """The moments' parts of partitions that are not written. They are computed now, for a worker reads their files one at a time."""
+        prefixes = [lake.partition_prefix(lake.FEATURES, ingest_date, category) for ingest_date, category in sorted(partitions)]
+        files = features_files(self._spark, self._bucket, prefixes)
+        if files is None:
+            return None
+        with few_rows_at_once(self._spark, 1):
+            parts = parts_of_files(files).persist(StorageLevel.MEMORY_AND_DISK)
+            parts.count()
+        return parts
+
+    def _packets_to_write(self) -> DataFrame:
+        """Those of new images, and the rows that touched partitions keep or get from known contents."""
+        # Of features, only those of touched partitions are read and written again.
+        kept = [line for increment in self._touched for line in increment.unchanged if line.status == Status.FEATURISED]
+        kept = [line for line in kept if (day_of(line), line.category) in self._partitions]
+        packets = self._packets
+        reused = self._reused()
+        if kept or reused is not None:
+            new = no_rows(self._spark, schema_of(PLACED_FEATURES)) if reused is None else reused
+            packets = packets.unionByName(packed(self._with_known(lake.FEATURES, new, kept)))
+        return packets
+
+    def _reused(self) -> DataFrame | None:
+        """The new images of known contents, with their features."""
         sources = self._known_contents.rows
         if sources is None:
-            return featurised
-        reused = featurised.where(F.col(tables.REUSED)).drop(*(column for column in SOURCE_COLUMNS if column != tables.CONTENT_SHA256))
-        # A content that is gone by now leaves null features, which the moments refuse.
-        filled = reused.join(sources, on=tables.CONTENT_SHA256, how="left")
-        return featurised.where(~F.col(tables.REUSED)).unionByName(filled.select(featurised.columns))
+            return None
+        reused = self._rows.where(F.col(tables.REUSED)).drop(*(column for column in SOURCE_COLUMNS if column != tables.CONTENT_SHA256))
+        # A content that is gone by now leaves null features, which packing refuses.
+        return reused.join(sources, on=tables.CONTENT_SHA256, how="left")
 
     def _write_rejected(self) -> None:
-        rejected = self._results.where(F.col(tables.STATUS) == Status.REJECTED)
+        rejected = self._rows.where(F.col(tables.STATUS) == Status.REJECTED)
         kept = [line for line in self._kept if line.status == Status.REJECTED]
         dates = {day_of(line) for line in kept}
         dates |= {outcome.ingest_date for outcome in self._outcomes if outcome.status == Status.REJECTED}
         self._replace_dates(lake.REJECTED, rejected, kept, dates)
 
-    def _write_moments(self, with_features: Collection[str]) -> None:
-        written = write_moments(self._spark, self._bucket, self._dates) if with_features else []
-        self._remove_dates(lake.MOMENTS, with_features)
-        write_moments_states(self._bucket, self._dates, written)
-
     def _write_ledger(self) -> None:
         dates = {day_of(line) for line in self._kept} | {outcome.ingest_date for outcome in self._outcomes}
         self._write_content_indexes()
-        self._replace_dates(lake.LEDGER, self._results, self._kept, dates)
+        self._replace_dates(lake.LEDGER, self._rows, self._kept, dates)
 
     def _write_content_indexes(self) -> None:
         """Of what the ledger will hold. Its own line proves what an index says, so the index may come first."""
         contents: dict[str, list[tuple[str, int]]] = defaultdict(list)
         columns = (tables.INGEST_DATE, tables.ETAG, tables.SIZE_BYTES)
-        known = self._with_known(lake.LEDGER, self._results, self._kept)
+        known = self._with_known(lake.LEDGER, self._rows, self._kept)
         featurised = known.where((F.col(tables.STATUS) == Status.FEATURISED) & (F.col(tables.EMBEDDER_ID) == self._embedder_id))
         for ingest_date, etag, size_bytes in featurised.select(*columns).collect():
             contents[ingest_date].append((etag, size_bytes))
         for ingest_date in self._dates:
             write_content_index(self._bucket, self._embedder_id, ingest_date, contents[ingest_date])
 
-    def _replace(self, table: str, new: DataFrame, lines: Sequence[LedgerLine]) -> None:
-        replace_partitions(self._with_known(table, new, lines), self._bucket, table)
-
     def _replace_dates(self, table: str, new: DataFrame, lines: Sequence[LedgerLine], with_rows: Collection[str]) -> None:
         """Replaces the dates' rows of a table that is partitioned by date alone."""
         if with_rows:
-            self._replace(table, new, lines)
+            replace_partitions(self._with_known(table, new, lines), self._bucket, table)
         self._remove_dates(table, with_rows)
 
     def _remove_dates(self, table: str, with_rows: Collection[str]) -> None:

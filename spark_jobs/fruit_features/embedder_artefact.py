@@ -46,7 +46,10 @@ def find_embedder(bucket: str, release_id: str, engine: str) -> EmbedderArtefact
 @cache
 def load_embedder(artefact: EmbedderArtefact) -> Engine:
     """The engine, loaded on first use in a process and kept: a session costs as much as a hundred images."""
-    model = object_store.read_object(artefact.bucket, artefact.model_key)
+    # By the store that the images come from: boto3 would cost each worker a quarter of a second.
+    model = object_store.read_plain_object(artefact.bucket, artefact.model_key)
+    if model is None:
+        raise EmbedderArtefactError(f"s3://{artefact.bucket}/{artefact.model_key} is not there: run `make publish`.")
     found = hashlib.sha256(model).hexdigest()
     if found != artefact.model_sha256:
         raise EmbedderArtefactError(

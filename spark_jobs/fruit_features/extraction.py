@@ -17,30 +17,23 @@ from fruit_contract.tables import Status
 from fruit_features import object_store
 from fruit_features.content_reuse import KnownContents, find_known_contents
 from fruit_features.date_planning import plan_date
-from fruit_features.date_tables import DateTables, Outcome
-from fruit_features.embedder_artefact import EmbedderArtefact, find_embedder, load_embedder
-from fruit_features.featurise import NOTHING_KNOWN, RESULT_SCHEMA, featurise
-from fruit_features.image_fetch import fetch_images
-from fruit_features.lake_tables import no_rows, read_table, schema_of
+from fruit_features.date_tables import DateTables
+from fruit_features.embedder_artefact import find_embedder
+from fruit_features.lake_tables import read_table
+from fruit_features.packet_frames import compute_images, count_outcomes
 from fruit_features.progress import ImageCounters, ProgressReporter
-from fruit_features.spark_session import task_slots
 from fruit_features.stopwatch import Stopwatch
-from fruit_features.task_planning import plan_tasks
-from fruit_features.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    import pyarrow as pa
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
     from fruit_contract.increments import Increment, ListedImage
-
-    # Key, listed ETag, size in bytes, and the SHA-256 of a content that is known, for each image.
-    _TaskImage = tuple[str, str, int, str | None]
+    from fruit_features.embedder_artefact import EmbedderArtefact
+    from fruit_features.packets import Outcome
 
 _REJECTS_IN_SUMMARY: Final = 100
-_TASK_SCHEMA: Final = "images array<struct<image_key: string, etag: string, size_bytes: bigint, known_sha256: string>>"
 
 
 class BooksError(RuntimeError):
@@ -69,42 +62,6 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[st
     embedder = find_embedder(request.bucket, request.release_id, request.engine)
     with _progress_reporter(spark, request) as progress:
         return _extract(spark, request, embedder, watch, progress)
-
-
-def compute_images(
-    spark: SparkSession,
-    embedder: EmbedderArtefact,
-    images: Sequence[ListedImage],
-    known_sha256: Mapping[str, str] = NOTHING_KNOWN,
-    counters: ImageCounters | None = None,
-) -> DataFrame:
-    """One row of RESULT_SCHEMA for every image, computed where the task runs; `known_sha256` by key spares what proves to be that."""
-    result_schema = schema_of(RESULT_SCHEMA.names)
-    rows = task_rows(images, known_sha256, task_slots(spark))
-    if not rows:
-        return no_rows(spark, result_schema)
-
-    def compute(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        forget_zip_importers()
-        for batch in batches:
-            for task in batch.column(0).to_pylist():
-                keys = [(image["image_key"], image["etag"], image["size_bytes"]) for image in task]
-                known = {image["image_key"]: image["known_sha256"] for image in task if image["known_sha256"]}
-                for results in featurise(fetch_images(embedder.bucket, keys), load_embedder(embedder), embedder.embedder_id, known):
-                    if counters is not None:
-                        counters.count(results)
-                    yield results
-
-    # As many slices as rows: every task gets exactly one. (Repartitioning rows leaves some tasks two and others none.)
-    slices = spark.sparkContext.parallelize(rows, len(rows))
-    return spark.createDataFrame(slices, _TASK_SCHEMA, verifySchema=False).mapInArrow(compute, result_schema)
-
-
-def task_rows(images: Sequence[ListedImage], known_sha256: Mapping[str, str], n_slots: int) -> list[tuple[list[_TaskImage]]]:
-    """A row of _TASK_SCHEMA for each task: the images it computes, as the driver sends them."""
-    entries = [(image.key, image.etag, image.size_bytes, known_sha256.get(image.key)) for image in images]
-    tasks = plan_tasks([image.size_bytes for image in images], n_slots)
-    return [([entries[index] for index in task],) for task in tasks]
 
 
 def check_books(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
@@ -141,18 +98,18 @@ def _extract(
     )
 
     progress.computing(len(new))
-    results = compute_images(spark, embedder, new, known_contents.sha256_by_key, progress.counters).persist(StorageLevel.MEMORY_AND_DISK)
+    packets = compute_images(spark, embedder, new, known_contents.sha256_by_key, progress.counters).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        outcomes = _count_outcomes(results) if new else []
+        outcomes = count_outcomes(packets) if new else []
         compute_seconds = watch.mark("compute")
         progress.writing(sum(outcome.n_images for outcome in outcomes if outcome.reason is not None))
         books = {increment.ingest_date: _books(increment, outcomes) for increment in increments}
         check_books(books)
         if touched:
-            tables_of_dates = DateTables(spark, request.bucket, embedder.embedder_id, touched, results, outcomes, known_contents)
+            tables_of_dates = DateTables(spark, request.bucket, embedder.embedder_id, touched, packets, outcomes, known_contents)
             tables_of_dates.write(request.run_id, watch)
     finally:
-        results.unpersist()
+        packets.unpersist()
         known_contents.release()
     rejects_by_date = {increment.ingest_date: _sum_rejects(increment, outcomes) for increment in increments}
     n_computed = sum(outcome.n_images for outcome in outcomes if not outcome.reused)
@@ -187,11 +144,6 @@ def _known_contents(spark: SparkSession, bucket: str, embedder_id: str, new: Seq
         # Another run may be replacing the very partition that would be copied from. Computing gives the same features.
         print(f"Known contents can't be copied this time, they are computed again: {str(error).splitlines()[0]}", flush=True)
         return KnownContents()
-
-
-def _count_outcomes(results: DataFrame) -> list[Outcome]:
-    columns = (tables.INGEST_DATE, tables.CATEGORY, tables.STATUS, tables.REASON, tables.REUSED)
-    return [Outcome(*row) for row in results.groupBy(*columns).count().collect()]
 
 
 def _list_rejects(spark: SparkSession, request: ExtractionRequest) -> list[dict[str, str]]:

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fruit_contract import lake, tables
+from fruit_contract import lake
 from fruit_features import hadoop_files
 from fruit_features.worker_imports import forget_zip_importers
 
@@ -37,22 +36,22 @@ class FeaturesFile:
     name: str
     content: bytes
 
-    def batches(self, columns: Sequence[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """Its rows, some at a time, by embedder: each batch has rows of one only."""
-        file = pq.ParquetFile(io.BytesIO(self.content))
-        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[tables.EMBEDDER_ID, *columns]):
-            for embedder_id in pc.unique(batch.column(tables.EMBEDDER_ID)).to_pylist():
-                its_own = pc.equal(batch.column(tables.EMBEDDER_ID), embedder_id)
-                rows = batch if pc.all(its_own).as_py() else batch.filter(its_own)
-                yield embedder_id, rows.select(list(columns))
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Its rows, some at a time."""
+        yield from pq.ParquetFile(io.BytesIO(self.content)).iter_batches(_ROWS_AT_ONCE, columns=list(columns))
 
 
-def features_files(spark: SparkSession, bucket: str, ingest_dates: Iterable[str]) -> DataFrame | None:
-    """A row of `path` and `content` for each file of the dates' features, to be read with `read_files`; None if there are none.
+def files_of_dates(spark: SparkSession, bucket: str, ingest_dates: Iterable[str]) -> DataFrame | None:
+    """The files of the dates' features, as `features_files` gives them."""
+    return features_files(spark, bucket, [lake.date_prefix(lake.FEATURES, day) for day in ingest_dates])
 
-    Files are listed now. What computes on it must run inside `one_file_at_a_time`.
+
+def features_files(spark: SparkSession, bucket: str, prefixes: Iterable[str]) -> DataFrame | None:
+    """A row of `path` and `content` for each file below `prefixes`, to be read with `read_files`; None if there are none.
+
+    Files are listed now. What computes on it must run inside `few_rows_at_once`, with one.
     """
-    addresses = [lake.uri(bucket, lake.date_prefix(lake.FEATURES, day)) for day in ingest_dates]
+    addresses = [lake.uri(bucket, prefix) for prefix in prefixes]
     present = [address for address in addresses if hadoop_files.exists(spark, address)]
     if not present:
         return None
@@ -61,10 +60,10 @@ def features_files(spark: SparkSession, bucket: str, ingest_dates: Iterable[str]
 
 
 @contextmanager
-def one_file_at_a_time(spark: SparkSession) -> Iterator[None]:
-    """While it lasts, a row is a batch of its own: Spark bounds a batch by rows, and some of these are a hundred megabytes."""
+def few_rows_at_once(spark: SparkSession, n_rows: int) -> Iterator[None]:
+    """While it lasts, a worker gets `n_rows` in a batch: Spark bounds a batch by rows, and some rows are a hundred megabytes."""
     before = str(spark.conf.get(_RECORDS_SETTING))
-    spark.conf.set(_RECORDS_SETTING, "1")
+    spark.conf.set(_RECORDS_SETTING, str(n_rows))
     try:
         yield
     finally:

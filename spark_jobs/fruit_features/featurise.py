@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from fruit_contract import tables
 from fruit_contract.lake import parse_image_key
 from fruit_features.arrow_vectors import to_list_array
+from fruit_features.packets import RESULT_SCHEMA, ROW_SCHEMA, ROWS_PER_PACKET
 from fruit_features.preprocessing import IMAGE_SIDE, UnreadableImageError, decode_image, network_input
 
 if TYPE_CHECKING:
@@ -23,30 +25,6 @@ if TYPE_CHECKING:
     from fruit_features.engines import Engine
     from fruit_features.image_fetch import FetchedImage
 
-# Rows of one Arrow batch: bounds what a worker holds, 512 x 5 KB of features.
-ROWS_PER_RECORD_BATCH: Final = 512
-
-# What a task yields for every image it was given, whatever became of it.
-RESULT_SCHEMA: Final = pa.schema(
-    [
-        pa.field(tables.IMAGE_KEY, pa.string(), nullable=False),
-        pa.field(tables.INGEST_DATE, pa.string(), nullable=False),
-        pa.field(tables.CATEGORY, pa.string(), nullable=False),
-        pa.field(tables.ETAG, pa.string(), nullable=False),
-        pa.field(tables.SIZE_BYTES, pa.int64(), nullable=False),
-        pa.field(tables.CONTENT_SHA256, pa.string()),
-        pa.field(tables.WIDTH, pa.int32()),
-        pa.field(tables.HEIGHT, pa.int32()),
-        pa.field(tables.EMBEDDER_ID, pa.string(), nullable=False),
-        pa.field(tables.STATUS, pa.string(), nullable=False),
-        pa.field(tables.REASON, pa.string()),
-        pa.field(tables.DETAIL, pa.string()),
-        pa.field(tables.REUSED, pa.bool_(), nullable=False),
-        pa.field(tables.VECTOR, pa.list_(pa.float32())),
-    ]
-)
-
-
 NOTHING_KNOWN: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -54,7 +32,7 @@ NOTHING_KNOWN: Final[Mapping[str, str]] = MappingProxyType({})
 class _Rows:
     """Results gathered for one record batch."""
 
-    columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in RESULT_SCHEMA.names if name != tables.VECTOR})
+    columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in ROW_SCHEMA.names})
     vectors: list[NDArray[np.float32] | None] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -76,9 +54,16 @@ def featurise(
 ) -> Iterator[pa.RecordBatch]:
     """One row of RESULT_SCHEMA for every image; an image that can't be read becomes a reject, never an exception.
 
-    An image whose content has the SHA-256 that `known_sha256` holds for its key is neither decoded nor embedded: it gets a row without
-    features, marked as reused.
+    A record batch has images of one date and category, at most a packet of them. An image whose content has the SHA-256 that `known_sha256`
+    holds for its key is neither decoded nor embedded: it gets a row without features, marked as reused.
     """
+    for _, together in groupby(images, _place_of):
+        yield from _featurise_together(together, engine, embedder_id, known_sha256)
+
+
+def _featurise_together(
+    images: Iterable[FetchedImage], engine: Engine, embedder_id: str, known_sha256: Mapping[str, str]
+) -> Iterator[pa.RecordBatch]:
     rows = _Rows()
     waiting: list[dict[str, object]] = []
     pixels = np.empty((engine.inference_batch, IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
@@ -98,7 +83,7 @@ def featurise(
             waiting.append(row)
         if len(waiting) == engine.inference_batch:
             embed_waiting()
-        if len(rows) >= ROWS_PER_RECORD_BATCH:
+        if len(rows) >= ROWS_PER_PACKET:
             yield rows.to_record_batch()
             rows = _Rows()
     if waiting:
@@ -129,16 +114,21 @@ def _without_content(image: FetchedImage) -> UnreadableImageError:
 
 
 def _describe(image: FetchedImage, embedder_id: str) -> dict[str, object]:
-    parts = parse_image_key(image.image_key)
-    if parts is None:
-        raise ValueError(f"'{image.image_key}' is not an image's key: the listing must leave it out.")
+    ingest_date, category = _place_of(image)
     return {
         tables.IMAGE_KEY: image.image_key,
-        tables.INGEST_DATE: parts.ingest_date,
-        tables.CATEGORY: parts.category,
+        tables.INGEST_DATE: ingest_date,
+        tables.CATEGORY: category,
         tables.ETAG: image.etag,
         tables.SIZE_BYTES: image.size_bytes,
         tables.CONTENT_SHA256: None if image.content is None else hashlib.sha256(image.content).hexdigest(),
         tables.EMBEDDER_ID: embedder_id,
         tables.REUSED: False,
     }
+
+
+def _place_of(image: FetchedImage) -> tuple[str, str]:
+    parts = parse_image_key(image.image_key)
+    if parts is None:
+        raise ValueError(f"'{image.image_key}' is not an image's key: the listing must leave it out.")
+    return parts.ingest_date, parts.category

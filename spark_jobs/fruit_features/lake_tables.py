@@ -13,7 +13,7 @@ from fruit_features import hadoop_files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, Row, SparkSession
 
 _TYPES: Final = {
     tables.IMAGE_KEY: StringType(),
@@ -71,6 +71,13 @@ def read_table(spark: SparkSession, bucket: str, table: str, dates: Sequence[str
     if not present:
         return no_rows(spark, schema)
     return spark.read.schema(schema).option("basePath", lake.uri(bucket, f"{table}/")).parquet(*present)
+
+
+def collect_columns(spark: SparkSession, bucket: str, table: str, dates: Sequence[str], columns: Sequence[str]) -> list[Row]:
+    """The rows of `dates`, in the driver; of dates that aren't there, without a Spark job."""
+    if not any(hadoop_files.exists(spark, lake.uri(bucket, lake.date_prefix(table, day))) for day in dates):
+        return []
+    return read_table(spark, bucket, table, dates).select(*columns).collect()
 
 
 def replace_partitions(rows: DataFrame, bucket: str, table: str) -> None:

@@ -46,6 +46,33 @@ def moments_of(vectors: NDArray[np.float32] | NDArray[np.float64]) -> Moments:
     return Moments(len(values), mean, centred.T @ centred)
 
 
+class RunningMoments:
+    """Moments of vectors that come some at a time: few vectors wait until they are worth a pass."""
+
+    # 10 MB of float32, 21 MB of float64. A pass over few vectors costs as much as merging its moments, O(d^2).
+    _ROWS_AT_ONCE = 2048
+
+    def __init__(self, n_features: int) -> None:
+        self._merged = empty_moments(n_features)
+        self._waiting: list[NDArray[np.float32]] = []
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """float32[n, d]. They are kept for a while, so nobody may write to them."""
+        self._waiting.append(vectors)
+        if sum(map(len, self._waiting)) >= self._ROWS_AT_ONCE:
+            self._merge_waiting()
+
+    def total(self) -> Moments:
+        """The moments of all vectors so far."""
+        if self._waiting:
+            self._merge_waiting()
+        return self._merged
+
+    def _merge_waiting(self) -> None:
+        self._merged = merge(self._merged, moments_of(np.concatenate(self._waiting)))
+        self._waiting.clear()
+
+
 def merge(left: Moments, right: Moments) -> Moments:
     """The moments of both sets of vectors together. O(d^2)."""
     if left.n_samples == 0:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from obstore.store import S3Store
 
@@ -106,9 +106,15 @@ def read_plain_object(bucket: str, key: str) -> bytes | None:
         return None
 
 
-def write_plain_object(bucket: str, key: str, content: bytes) -> None:
+def write_plain_object(bucket: str, key: str, content: bytes | memoryview) -> None:
     """Puts an object under a key we made ourselves, whole or not at all; for workers, which need no boto3 for it."""
     image_store(bucket).put(key, content)
+
+
+def delete_plain_objects(bucket: str, keys: Sequence[str]) -> None:
+    """Removes objects of keys we made ourselves, up to a thousand in a request. Nothing happens if one is not there."""
+    if keys:
+        image_store(bucket).delete(keys)
 
 
 def read_object(bucket: str, key: str) -> bytes:

@@ -18,8 +18,8 @@ from pyspark.errors import PySparkException
 
 from fruit_contract import lake, tables
 from fruit_features import hadoop_files, object_store
-from fruit_features.arrow_vectors import to_list_array, to_matrix
-from fruit_features.features_files import features_files, file_place, one_file_at_a_time, read_files
+from fruit_features.arrow_vectors import split_by_embedder, to_list_array, to_matrix
+from fruit_features.features_files import few_rows_at_once, file_place, files_of_dates, read_files
 from fruit_features.moments_states import read_states_of
 from fruit_features.pca import project
 
@@ -77,7 +77,7 @@ def project_files(spark: SparkSession, bucket: str, model: PcaModel, version: Pr
     A name stands for one content (Spark never writes a file again), so what is done twice is the same. Projections whose features are gone
     are removed before: a row is never there twice.
     """
-    files = features_files(spark, bucket, days)
+    files = files_of_dates(spark, bucket, days)
     expected = {file_place(address) for address in files.inputFiles()} if files is not None else set()
     _remove_stale(bucket, version.version, days, expected)
     if files is None:
@@ -91,7 +91,7 @@ def project_files(spark: SparkSession, bucket: str, model: PcaModel, version: Pr
                 object_store.write_plain_object(bucket, f"{prefix}{file.name}", content)
             yield pa.RecordBatch.from_arrays([pa.array([file.name])], names=["name"])
 
-    with one_file_at_a_time(spark):
+    with few_rows_at_once(spark, 1):
         files.mapInArrow(compute, "name string").count()
 
 
@@ -99,10 +99,12 @@ def _projected_file(file: FeaturesFile, model: PcaModel, embedder_id: str) -> by
     """A file of `projections/`, or None if the file has no features of this embedder."""
     stream = io.BytesIO()
     with pq.ParquetWriter(stream, _PROJECTIONS_SCHEMA, compression="snappy", use_dictionary=False) as writer:
-        for its_embedder, rows in file.batches((tables.IMAGE_KEY, tables.VECTOR)):
-            if its_embedder == embedder_id:
-                components = project(model, to_matrix(rows.column(1), tables.N_FEATURES))
-                writer.write_batch(pa.record_batch([rows.column(0), to_list_array(list(components))], schema=_PROJECTIONS_SCHEMA))
+        for batch in file.batches((tables.IMAGE_KEY, tables.EMBEDDER_ID, tables.VECTOR)):
+            for its_embedder, rows in split_by_embedder(batch):
+                if its_embedder == embedder_id:
+                    components = project(model, to_matrix(rows.column(tables.VECTOR), tables.N_FEATURES))
+                    keys = rows.column(tables.IMAGE_KEY)
+                    writer.write_batch(pa.record_batch([keys, to_list_array(list(components))], schema=_PROJECTIONS_SCHEMA))
     return stream.getvalue() if pq.read_metadata(io.BytesIO(stream.getvalue())).num_rows else None
 
 

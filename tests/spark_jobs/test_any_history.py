@@ -244,10 +244,8 @@ def test_settled_runs_leave_what_one_run_over_everything_would(  # noqa: C901 - 
 
 
 def crash_between_writes(patch: pytest.MonkeyPatch, spark: Any, writes: Writes) -> None:
-    """Every write of a step goes through one of these."""
+    """Every write of a step goes through one of these, or through those of `crash_among_files`."""
     replace_partitions, remove = date_tables.replace_partitions, hadoop_files.remove
-    write_object, delete_object = object_store.write_object, object_store.delete_object
-    write_moments, project_files = date_tables.write_moments, projecting.project_files
 
     def replacing(rows: Any, bucket: str, table: str) -> None:
         def tear() -> None:
@@ -259,21 +257,6 @@ def crash_between_writes(patch: pytest.MonkeyPatch, spark: Any, writes: Writes) 
         writes.count(tear)
         replace_partitions(rows, bucket, table)
 
-    # What workers write, file by file: a crash leaves some of the files.
-    def writing_moments(spark: Any, bucket: str, days: Any) -> Any:
-        writes.count(lambda: write_moments(spark, bucket, days[:1]))
-        return write_moments(spark, bucket, days)
-
-    def projecting_files(spark: Any, bucket: str, model: Any, version: Any, days: Any) -> None:
-        def tear() -> None:
-            project_files(spark, bucket, model, version, days)
-            left = sorted(object_store.list_plain_keys(bucket, lake.projections_prefix(version.version)))
-            for key in left[::2]:
-                delete_object(bucket, key)
-
-        writes.count(tear)
-        project_files(spark, bucket, model, version, days)
-
     def counted(write: Callable[..., None]) -> Callable[..., None]:
         def run(*arguments: Any) -> None:
             writes.count(lambda: None)
@@ -281,12 +264,47 @@ def crash_between_writes(patch: pytest.MonkeyPatch, spark: Any, writes: Writes) 
 
         return run
 
+    crash_among_files(patch, writes)
     patch.setattr(date_tables, "replace_partitions", replacing)
-    patch.setattr(date_tables, "write_moments", writing_moments)
-    patch.setattr(projecting, "project_files", projecting_files)
     patch.setattr(hadoop_files, "remove", counted(remove))
-    patch.setattr(object_store, "write_object", counted(write_object))
-    patch.setattr(object_store, "delete_object", counted(delete_object))
+    patch.setattr(object_store, "write_object", counted(object_store.write_object))
+    patch.setattr(object_store, "delete_object", counted(object_store.delete_object))
+
+
+def crash_among_files(patch: pytest.MonkeyPatch, writes: Writes) -> None:
+    """What workers write, and what is removed, file by file: a crash leaves some of the files."""
+    write_parts, remove_other_files = date_tables.write_parts, date_tables.remove_other_files
+    project_files = projecting.project_files
+
+    def features_files(bucket: str) -> set[str]:
+        return set(object_store.list_plain_keys(bucket, f"{lake.FEATURES}/"))
+
+    # Computing the parts of moments writes the files of features.
+    def writing_parts(spark: Any, bucket: str, days: Any, parts: Any) -> Any:
+        def tear() -> None:
+            before = features_files(bucket)
+            write_parts(spark, bucket, days[:1], parts)
+            object_store.delete_plain_objects(bucket, sorted(features_files(bucket) - before)[::2])
+
+        writes.count(tear)
+        return write_parts(spark, bucket, days, parts)
+
+    def removing(bucket: str, write_id: str, partitions: Any) -> None:
+        writes.count(lambda: remove_other_files(bucket, write_id, set(sorted(partitions)[::2])))
+        remove_other_files(bucket, write_id, partitions)
+
+    def projecting_files(spark: Any, bucket: str, model: Any, version: Any, days: Any) -> None:
+        def tear() -> None:
+            project_files(spark, bucket, model, version, days)
+            left = sorted(object_store.list_plain_keys(bucket, lake.projections_prefix(version.version)))
+            object_store.delete_plain_objects(bucket, left[::2])
+
+        writes.count(tear)
+        project_files(spark, bucket, model, version, days)
+
+    patch.setattr(date_tables, "write_parts", writing_parts)
+    patch.setattr(date_tables, "remove_other_files", removing)
+    patch.setattr(projecting, "project_files", projecting_files)
 
 
 def read(folder: Any) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,9 @@ from fruit_contract import lake
 from fruit_features import object_store
 from fruit_features.embedder_artefact import find_embedder
 from fruit_features.engines import load_engine
-from fruit_features.extraction import BooksError, ExtractionRequest, check_books, compute_images, extract_features
+from fruit_features.extraction import BooksError, ExtractionRequest, check_books, extract_features
+from fruit_features.packet_frames import compute_images, rows_of
+from fruit_features.packets import read_stream
 from fruit_features.preprocessing import decode_image, network_input
 from fruit_features.task_planning import plan_tasks
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
@@ -147,10 +150,12 @@ def test_every_task_gets_its_own_images(spark, published: LakeFolder) -> None:
     images = [entry for entry in listed if entry.key.endswith(".jpg")]
     embedder = find_embedder(published.bucket, RELEASE, "onnxruntime")
 
-    results = compute_images(spark, embedder, images)
+    packets = compute_images(spark, embedder, images).select(F.spark_partition_id(), "rows").collect()
 
-    rows_by_task = results.select(F.spark_partition_id()).groupBy(F.col("SPARK_PARTITION_ID()")).count().collect()
-    assert sorted(row[1] for row in rows_by_task) == sorted(map(len, plan_tasks([image.size_bytes for image in images], 2)))
+    rows_by_task: Counter[int] = Counter()
+    for task, rows in packets:
+        rows_by_task[task] += len(read_stream(rows))
+    assert sorted(rows_by_task.values()) == sorted(map(len, plan_tasks([image.size_bytes for image in images], 2)))
 
 
 def test_a_partition_becomes_one_file(spark, published: LakeFolder) -> None:
@@ -188,7 +193,7 @@ def test_late_replaced_and_vanished_images_give_what_a_run_from_scratch_would(sp
     for index in range(3):
         published.delete(f"{lake.raw_prefix(DAY)}Lemon/{index}.jpg")
     summary = extract_features(spark, extraction(published))
-    incremental = {table: rows_of(published, table) for table in ("features", "rejected", "ledger")}
+    incremental = {table: lines_of(published, table) for table in ("features", "rejected", "ledger")}
     moments = read(published, "moments").iloc[0]
 
     for table in ("features", "rejected", "ledger", "moments"):
@@ -200,7 +205,7 @@ def test_late_replaced_and_vanished_images_give_what_a_run_from_scratch_would(sp
     assert summary["by_category"][DAY]["Lemon"]["removed"] == 3
     assert not (published.folder / lake.partition_prefix("features", DAY, "Lemon")).exists()
     for table, rows in incremental.items():
-        assert rows == rows_of(published, table), table
+        assert rows == lines_of(published, table), table
     from_scratch = read(published, "moments").iloc[0]
     assert moments["n_samples"] == from_scratch["n_samples"] == 8
     np.testing.assert_allclose(moments["scatter"], from_scratch["scatter"], atol=1e-9 * np.abs(from_scratch["scatter"]).max())
@@ -285,9 +290,10 @@ def test_content_that_only_looks_known_is_computed(spark, published: LakeFolder)
     embedder = find_embedder(published.bucket, RELEASE, "onnxruntime")
     listed = list(object_store.list_objects(published.bucket, f"{lake.raw_prefix(DAY)}Kiwi/"))
 
-    rows = compute_images(spark, embedder, listed, {listed[0].key: hashlib.sha256(jpeg(1)).hexdigest()}).collect()
+    packets = compute_images(spark, embedder, listed, {listed[0].key: hashlib.sha256(jpeg(1)).hexdigest()})
 
-    assert [(row["reused"], len(row["features"])) for row in rows] == [(False, 1280)]
+    assert [row["reused"] for row in rows_of(packets).collect()] == [False]
+    assert read_stream(packets.first()["features"])["image_key"].to_pylist() == [listed[0].key]
 
 
 def test_rejected_images_are_looked_at_again_on_request(spark, published: LakeFolder) -> None:
@@ -339,7 +345,7 @@ def test_several_dates_go_in_one_step(spark, published: LakeFolder) -> None:
     assert sorted(read(published, "moments")["n_samples"]) == [3, 6]
 
 
-def rows_of(test_lake: LakeFolder, table: str) -> list[str]:
+def lines_of(test_lake: LakeFolder, table: str) -> list[str]:
     rows = read(test_lake, table)
     return sorted(
         str({name: value.tolist() if isinstance(value, np.ndarray) else str(value) for name, value in row.items()})

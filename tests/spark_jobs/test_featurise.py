@@ -6,8 +6,9 @@ import pytest
 
 from fruit_contract.tables import RejectReason
 from fruit_features.arrow_vectors import to_list_array, to_matrix
-from fruit_features.featurise import RESULT_SCHEMA, featurise
+from fruit_features.featurise import featurise
 from fruit_features.image_fetch import FetchedImage
+from fruit_features.packets import RESULT_SCHEMA
 from tests.spark_jobs.lake_folder import jpeg
 
 PREFIX = "raw/ingest_date=2026-11-22/Kiwi/"
