@@ -20,6 +20,8 @@ _SETTINGS: Final = {
     # A partition up to this size is one file (about 25,000 images).
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "128m",
     "spark.sql.session.timeZone": "UTC",
+    # With it on, workers of DataFrames differ in their environment from those of RDDs, and a step would start (and fill) both kinds.
+    "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
 

@@ -111,7 +111,7 @@ def test_images_that_are_computed_again_are_not_more_than_all(
 ) -> None:
     """As when a node is lost with what it had computed."""
     published.deliver(DAY, {"Kiwi/0.jpg": jpeg(0), "Kiwi/1.jpg": b"no"})
-    count_outcomes = extraction._count_outcomes
+    count_outcomes = extraction.count_outcomes
 
     def lose_what_was_computed(results: Any) -> Any:
         count_outcomes(results)
@@ -120,7 +120,7 @@ def test_images_that_are_computed_again_are_not_more_than_all(
         time.sleep(0.1)
         return outcomes
 
-    monkeypatch.setattr(extraction, "_count_outcomes", lose_what_was_computed)
+    monkeypatch.setattr(extraction, "count_outcomes", lose_what_was_computed)
     extract_features(spark, request(published))
     assert max(snapshot["done"] for snapshot in snapshots) == 2
     assert (snapshots[-1]["done"], snapshots[-1]["rejected"]) == (2, 1)
