@@ -27,7 +27,8 @@ $(ENV_STAMP): requirements/all.txt requirements/uv.txt Makefile
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	. bootstrap/package_index.sh
-	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements/all.txt
+	# Nothing is compiled ahead: Python compiles what is imported, which is less than half of it.
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements/all.txt
 	touch $@
 
 setup: $(ENV_STAMP) ## Makes the environment every other target uses
@@ -83,7 +84,7 @@ lock: setup ## Compiles requirements/*.txt from pyproject.toml [UPGRADE=1]
 $(BENCH_STAMP): $(ENV_STAMP) requirements/bench.txt
 	@echo "==> Engines to compare with, and a profiler: requirements/bench.txt into $(VENV)"
 	. bootstrap/package_index.sh
-	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r requirements/bench.txt
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements/bench.txt
 	touch $@
 
 bench: setup $(BENCH_STAMP) ## The benchmarks, side by side in one run [SIZE=small] [DATA=folder]

@@ -26,6 +26,8 @@ from benchmarks.pca_run import PCA_SCALES, measure_pca
 from benchmarks.pca_table import pca_grids, pca_notes
 from benchmarks.profile_measurements import profile_grids, profile_notes
 from benchmarks.profile_run import PROFILE_IMAGES, measure_profile
+from benchmarks.setup_run import measure_setup
+from benchmarks.setup_table import setup_grids, setup_notes
 from benchmarks.table import features_grids, features_notes, markdown_page
 from fruit_cli.errors import CommandError
 from fruit_contract.lake import safe_run_id
@@ -183,6 +185,11 @@ def _pca(part: str, bench: Bench, temporary: Path) -> Outcome:
     return Outcome(_name(part, bench), described, pca_grids(result), pca_notes(result))
 
 
+def _setup(part: str, bench: Bench, temporary: Path) -> Outcome:
+    result = measure_setup(temporary, bench.say)
+    return Outcome(f"{part}-{bench.size}", "the demo's own", setup_grids(result), setup_notes())
+
+
 @dataclass(frozen=True)
 class Part:
     """One benchmark. `in_small`: a run without `--only` has it in `small`, too; `on_data`: it looks at images, so at a person's folder."""
@@ -200,6 +207,7 @@ PARTS: Final = {
     "engines": Part(_engines, in_small=True, on_data=True),
     "profile": Part(_profile, on_data=True),
     "history": Part(_history),
+    "setup": Part(_setup),
 }
 
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from fruit_cli.deliver import deliver_plan
 from fruit_cli.delivery_plan import plan_delivery
 from fruit_cli.demo_batches import deal, demo_dates, draw_fruit_folder, with_broken_files
 from fruit_cli.demo_home import empty_lake, is_the_demos, lake_folder, write_record
+from fruit_cli.embedder_artefact import default_artefact
 from fruit_cli.errors import CommandError
 from fruit_cli.follow_run import duration, make_ready, set_runs_aside
 from fruit_cli.fruit_renderer import CATEGORIES
@@ -81,12 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
     bucket = os.environ.get("FRUITS_LAKE_BUCKET", lake.DEFAULT_BUCKET)
     if empty_lake(home, bucket):
         narrator.step(f"Emptied the lake of an earlier demo: {lake_folder(home, bucket)}")
-    with _terminated_like_ctrl_c():
+    # Starting Airflow leaves a core free now and then; a first export of the embedder needs no cloud.
+    with _terminated_like_ctrl_c(), ThreadPoolExecutor(1) as beside:
+        embedder = beside.submit(default_artefact, home, narrator.detail)
         try:
             narrator.step("Starting the local cloud and Airflow")
             state = stack.start(say=narrator.detail)
             plans, broken = _prepare_batches(home, data, arguments.days, arguments.images_per_category, narrator)
             write_record(home, {ingest_date: len(plan.images) for ingest_date, plan in plans.items()})
+            embedder.result()
             narrator.step("Publishing the release")
             publish(current_connection(), say=narrator.detail)
             results = _run_all(home, state, plans, narrator)

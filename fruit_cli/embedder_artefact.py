@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from fruit_cli.connection import LakeConnection
     from fruit_cli.embedder_weights import Tensors
+    from fruit_cli.weights_sources import WeightsFile
 
 # Part of what is kept: raise it when the exported graphs change for the same weights.
 EXPORT_FORMAT: Final = 1
@@ -51,25 +52,39 @@ def embedder_artefact(
     Raises:
         CommandError: the weights can't be had, are not MobileNetV2's, or the export failed.
     """
+    if weights is None:
+        return default_artefact(home, say)
+    from fruit_cli.weights_sources import named_weights
+
+    return _artefact_of(named_weights(weights, connection), weights, home / "embedder", say)
+
+
+def default_artefact(home: Path, say: Callable[[str], None]) -> EmbedderArtefact:
+    """The artefact for the default weights, as `embedder_artefact` gives it: it needs no lake, so it may be made before there is one."""
     root = home / "embedder"
     default_path = root / "default.json"
-    if weights is None and (kept := _kept_default(default_path, root)):
+    if kept := _kept_default(default_path, root):
         return kept
+    from fruit_cli.weights_sources import default_weights
+
+    file = default_weights(home / "cache", say)
+    artefact = _artefact_of(file, file.source, root, say)
+    _write_json(default_path, {"embedder_id": artefact.embedder_id})
+    return artefact
+
+
+def _artefact_of(file: WeightsFile, named: str, root: Path, say: Callable[[str], None]) -> EmbedderArtefact:
+    """`named` is how an error calls the weights."""
     # numpy and h5py, which a second publish does without.
     from fruit_cli.embedder_weights import read_tensors, tensors_sha256
-    from fruit_cli.weights_sources import default_weights, named_weights
     from fruit_features.preprocessing import PREPROCESSING_VERSION
 
-    file = named_weights(weights, connection) if weights else default_weights(home / "cache", say)
-    tensors = read_tensors(file.content, weights or file.source)
+    tensors = read_tensors(file.content, named)
     digest = tensors_sha256(tensors)
     artefact = _kept(root, release.embedder_id(digest, PREPROCESSING_VERSION))
     if artefact is None:
         say("Exporting the embedder (once for these weights, about 30 s) ...")
-        manifest = _manifest(digest, PREPROCESSING_VERSION, file.source)
-        artefact = _export(tensors, manifest, root)
-    if weights is None:
-        _write_json(default_path, {"embedder_id": artefact.embedder_id})
+        artefact = _export(tensors, _manifest(digest, PREPROCESSING_VERSION, file.source), root)
     return artefact
 
 
