@@ -9,19 +9,18 @@ from __future__ import annotations
 import uuid
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from pyspark import StorageLevel
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 
 from fruit_contract import lake, tables
 from fruit_contract.tables import Status
 from fruit_features import hadoop_files, object_store
 from fruit_features.content_reuse import SOURCE_COLUMNS, KnownContents, write_content_index
-from fruit_features.features_files import features_files, few_rows_at_once
 from fruit_features.features_writing import remove_other_files, write_features
-from fruit_features.lake_tables import no_rows, read_table, replace_partitions, schema_of
+from fruit_features.lake_tables import few_rows_at_once, no_rows, read_table, replace_partitions, schema_of
 from fruit_features.moments_frames import parts_of_files, write_parts
+from fruit_features.moments_parts import PARTS_AT_ONCE
 from fruit_features.moments_states import write_moments_states
 from fruit_features.packet_frames import PLACED_FEATURES, packed, rows_of
 from fruit_features.spark_session import task_slots
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
     from fruit_features.moments_frames import WrittenMoments
     from fruit_features.packets import Outcome
     from fruit_features.stopwatch import Stopwatch
-
-# A packet has up to 0.7 MB of features, a part of the moments 6.6 MB.
-_PACKETS_AT_ONCE: Final = 8
 
 
 class IncompleteWriteError(RuntimeError):
@@ -99,14 +95,12 @@ class DateTables:
         write_id = uuid.uuid4().hex[:12]
         parts = self._parts_of_untouched(expected.keys() - filled.keys())
         written: list[WrittenMoments] = []
-        with few_rows_at_once(self._spark, _PACKETS_AT_ONCE):
+        with few_rows_at_once(self._spark, PARTS_AT_ONCE):
             if filled:
                 written_parts = write_features(self._packets_to_write(), self._bucket, write_id, filled, task_slots(self._spark))
                 parts = written_parts if parts is None else parts.unionByName(written_parts)
             if parts is not None:
                 written = write_parts(self._spark, self._bucket, self._dates, parts)
-        if parts is not None:
-            parts.unpersist()
         self._check(expected, written)
         remove_other_files(self._bucket, write_id, self._partitions)
         for ingest_date, category in self._partitions - filled.keys():
@@ -137,15 +131,9 @@ class DateTables:
                 )
 
     def _parts_of_untouched(self, partitions: Collection[tuple[str, str]]) -> DataFrame | None:
-        """The moments' parts of partitions that are not written. They are computed now, for a worker reads their files one at a time."""
+        """The moments' parts of partitions that are not written."""
         prefixes = [lake.partition_prefix(lake.FEATURES, ingest_date, category) for ingest_date, category in sorted(partitions)]
-        files = features_files(self._spark, self._bucket, prefixes)
-        if files is None:
-            return None
-        with few_rows_at_once(self._spark, 1):
-            parts = parts_of_files(files).persist(StorageLevel.MEMORY_AND_DISK)
-            parts.count()
-        return parts
+        return parts_of_files(self._spark, self._bucket, prefixes)
 
     def _packets_to_write(self) -> DataFrame:
         """Those of new images, and the rows that touched partitions keep or get from known contents."""

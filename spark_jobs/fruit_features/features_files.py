@@ -1,30 +1,38 @@
-"""The files of `features/` as workers read them: whole, through Spark's file system, and decoded by pyarrow.
+"""The files of `features/` as workers read them: whole, over the S3 API, and decoded by pyarrow.
 
-Spark's own reader hands a vector over number by number, twice; a file's bytes cost one copy.
+Spark's own reader hands a vector over number by number, twice, and what Java reads must be copied to Python.
 """
 
 from __future__ import annotations
 
 import io
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import pyarrow.parquet as pq
 
 from fruit_contract import lake
-from fruit_features import hadoop_files
+from fruit_features import object_store
+from fruit_features.spark_session import task_slots
+from fruit_features.task_planning import plan_chunks
 from fruit_features.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pyarrow as pa
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark import RDD
+    from pyspark.sql import SparkSession
+
+    from fruit_features.object_store import ListedObject
+
+Result = TypeVar("Result")
 
 # Bounds a worker: 2,048 vectors are 10 MB, 21 MB in float64.
 _ROWS_AT_ONCE: Final = 2048
-_RECORDS_SETTING: Final = "spark.sql.execution.arrow.maxRecordsPerBatch"
+# What the loss of a task costs. A file is at most about this large.
+_BYTES_PER_TASK: Final = 128 * 1024 * 1024
+_TASKS_PER_SLOT: Final = 2
 
 
 @dataclass(frozen=True)
@@ -41,48 +49,40 @@ class FeaturesFile:
         yield from pq.ParquetFile(io.BytesIO(self.content)).iter_batches(_ROWS_AT_ONCE, columns=list(columns))
 
 
-def files_of_dates(spark: SparkSession, bucket: str, ingest_dates: Iterable[str]) -> DataFrame | None:
-    """The files of the dates' features, as `features_files` gives them."""
-    return features_files(spark, bucket, [lake.date_prefix(lake.FEATURES, day) for day in ingest_dates])
+def list_features_files(bucket: str, prefixes: Iterable[str]) -> list[ListedObject]:
+    """The Parquet files of `features/` below `prefixes` (of dates or partitions), sorted by key below each."""
+    listed = [entry for prefix in prefixes for entry in object_store.list_plain_objects(bucket, prefix)]
+    return [entry for entry in listed if entry.key.endswith(".parquet") and lake.parse_features_file(entry.key)]
 
 
-def features_files(spark: SparkSession, bucket: str, prefixes: Iterable[str]) -> DataFrame | None:
-    """A row of `path` and `content` for each file below `prefixes`, to be read with `read_files`; None if there are none.
+def map_files(
+    spark: SparkSession, bucket: str, files: Sequence[ListedObject], compute: Callable[[Iterator[FeaturesFile]], Iterator[Result]]
+) -> RDD[Result]:
+    """What `compute` makes of the files; each of its calls gets some that are neighbours in the list, one at a time.
 
-    Files are listed now. What computes on it must run inside `few_rows_at_once`, with one.
+    A file that is gone by then fails the job with ObjectNotFoundError.
     """
-    addresses = [lake.uri(bucket, prefix) for prefix in prefixes]
-    present = [address for address in addresses if hadoop_files.exists(spark, address)]
-    if not present:
-        return None
-    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").option("pathGlobFilter", "*.parquet")
-    return files.load(present).select("path", "content")
+    most = max(_TASKS_PER_SLOT * task_slots(spark), sum(entry.size_bytes for entry in files) // _BYTES_PER_TASK)
+    tasks = plan_chunks([entry.size_bytes for entry in files], most)
+    keys = [[files[index].key for index in task] for task in tasks]
+
+    def work(tasks: Iterable[list[str]]) -> Iterator[Result]:
+        forget_zip_importers()
+        return compute(_read(bucket, key) for task in tasks for key in task)
+
+    return spark.sparkContext.parallelize(keys, len(keys)).mapPartitions(work)
 
 
-@contextmanager
-def few_rows_at_once(spark: SparkSession, n_rows: int) -> Iterator[None]:
-    """While it lasts, a worker gets `n_rows` in a batch: Spark bounds a batch by rows, and some rows are a hundred megabytes."""
-    before = str(spark.conf.get(_RECORDS_SETTING))
-    spark.conf.set(_RECORDS_SETTING, str(n_rows))
-    try:
-        yield
-    finally:
-        spark.conf.set(_RECORDS_SETTING, before)
-
-
-def read_files(batches: Iterable[pa.RecordBatch]) -> Iterator[FeaturesFile]:
-    """What a worker gets of `features_files`."""
-    forget_zip_importers()
-    for batch in batches:
-        for index in range(batch.num_rows):
-            place = file_place(batch.column(0)[index].as_py())
-            yield FeaturesFile(*place, batch.column(1)[index].as_py())
-
-
-def file_place(address: str) -> tuple[str, str, str]:
+def file_place(key: str) -> tuple[str, str, str]:
     """Ingest date, category and name of a file of `features/`. Raises ValueError if it is none."""
-    _, key = lake.split_uri(address)
     place = lake.parse_features_file(key)
     if place is None:
-        raise ValueError(f"'{address}' is no file of {lake.FEATURES}/.")
+        raise ValueError(f"'{key}' is no file of {lake.FEATURES}/.")
     return place
+
+
+def _read(bucket: str, key: str) -> FeaturesFile:
+    content = object_store.read_plain_object(bucket, key)
+    if content is None:
+        raise object_store.ObjectNotFoundError(f"{lake.uri(bucket, key)} does not exist.")
+    return FeaturesFile(*file_place(key), content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import Column, DataFrame
 
+    from fruit_features.moments_parts import PartRow
+
 # What a worker holds of a file before it is put into the lake: 16,384 x 5 KB are 84 MB.
 ROWS_PER_FILE: Final = 16_384
 _ROWS_PER_ROW_GROUP: Final = 4_096
@@ -36,7 +38,6 @@ def write_features(
 
     `rows_by_partition` says how many rows with features the packets have, by date and category: a partition becomes one file, a large one
     a few. A file is named by what it is of, so that a task that is tried again replaces what it wrote.
-    To be computed with few rows at once.
     """
     n_tasks = min(sum(map(_n_files, rows_by_partition.values())), _TASKS_PER_SLOT * n_slots)
     n_days = len({ingest_date for ingest_date, _ in rows_by_partition})
@@ -48,22 +49,21 @@ def write_features(
         max(n_tasks, 1), tables.INGEST_DATE, spread
     )
 
-    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def write(rows: Iterable[tuple[str, str, int, bytes]]) -> Iterator[PartRow]:
         forget_zip_importers()
         parts = PartsOfDates()
-        rows = ((*place, read_stream(stream)) for *place, stream in _read_rows(batches))
         for (ingest_date, category, file_number), its_rows in groupby(rows, key=lambda row: row[:3]):
             prefix = lake.partition_prefix(lake.FEATURES, ingest_date, category)
             writer = _PartitionWriter(bucket, f"{prefix}part-{file_number:05d}", write_id)
-            for _, _, _, table in its_rows:
-                for batch in table.to_batches():
+            for *_, stream in its_rows:
+                for batch in read_stream(stream).to_batches():
                     writer.add(batch)
                     yield from parts.add(ingest_date, category, batch)
             writer.finish()
         yield from parts.finish()
 
     in_order = together.sortWithinPartitions(tables.INGEST_DATE, tables.CATEGORY, _FILE_NUMBER, "first_image_key").drop("first_image_key")
-    return in_order.mapInArrow(write, PART_SCHEMA)
+    return packets.sparkSession.createDataFrame(in_order.rdd.mapPartitions(write), PART_SCHEMA, verifySchema=False)
 
 
 def remove_other_files(bucket: str, write_id: str, partitions: Collection[tuple[str, str]]) -> None:
@@ -93,12 +93,6 @@ def _n_files(n_rows: int) -> int:
 
 def _ending(write_id: str) -> str:
     return f"-{write_id}.parquet"
-
-
-def _read_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Any, ...]]:
-    for batch in batches:
-        for index in range(batch.num_rows):
-            yield tuple(column[index].as_py() for column in batch.columns)
 
 
 class _PartitionWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
@@ -11,7 +12,7 @@ from fruit_contract import lake, tables
 from fruit_features import hadoop_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pyspark.sql import DataFrame, Row, SparkSession
 
@@ -37,6 +38,7 @@ _TYPES: Final = {
     tables.COMPONENTS: ArrayType(FloatType()),
     tables.REUSED: BooleanType(),
 }
+_RECORDS_SETTING: Final = "spark.sql.execution.arrow.maxRecordsPerBatch"
 TABLE_COLUMNS: Final = {
     lake.FEATURES: (tables.FEATURES_COLUMNS, (tables.INGEST_DATE, tables.CATEGORY)),
     lake.REJECTED: (tables.REJECTED_COLUMNS, (tables.INGEST_DATE,)),
@@ -78,6 +80,17 @@ def collect_columns(spark: SparkSession, bucket: str, table: str, dates: Sequenc
     if not any(hadoop_files.exists(spark, lake.uri(bucket, lake.date_prefix(table, day))) for day in dates):
         return []
     return read_table(spark, bucket, table, dates).select(*columns).collect()
+
+
+@contextmanager
+def few_rows_at_once(spark: SparkSession, n_rows: int) -> Iterator[None]:
+    """While it lasts, a worker gets `n_rows` in a batch: Spark bounds a batch by rows, and a row of packets or moments is megabytes."""
+    before = str(spark.conf.get(_RECORDS_SETTING))
+    spark.conf.set(_RECORDS_SETTING, str(n_rows))
+    try:
+        yield
+    finally:
+        spark.conf.set(_RECORDS_SETTING, before)
 
 
 def replace_partitions(rows: DataFrame, bucket: str, table: str) -> None:

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from fruit_contract import lake, tables
 from fruit_features import hadoop_files, object_store
-from fruit_features.features_files import few_rows_at_once, files_of_dates, read_files
+from fruit_features.features_files import list_features_files, map_files
+from fruit_features.lake_tables import few_rows_at_once
 from fruit_features.moments import pack_upper_triangle
-from fruit_features.moments_parts import PART_SCHEMA, PartsOfDates, merge_parts, read_parts
+from fruit_features.moments_parts import PART_SCHEMA, PARTS_AT_ONCE, PartsOfDates, merge_parts, read_parts
 from fruit_features.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame, SparkSession
 
-    from fruit_features.moments_parts import Part
+    from fruit_features.features_files import FeaturesFile
+    from fruit_features.moments_parts import Part, PartRow
 
 _WRITTEN_SCHEMA: Final = "ingest_date string, embedder_id string, n_samples bigint, content_digest bigint"
 _FILE: Final = "moments.parquet"
@@ -40,16 +42,19 @@ class WrittenMoments:
 
 def write_moments(spark: SparkSession, bucket: str, ingest_dates: Sequence[str]) -> list[WrittenMoments]:
     """Replaces the moments of `ingest_dates`, from one pass over their features. Dates without features get none."""
-    files = files_of_dates(spark, bucket, ingest_dates)
-    if files is None:
+    parts = parts_of_files(spark, bucket, [lake.date_prefix(lake.FEATURES, day) for day in ingest_dates])
+    if parts is None:
         return []
-    with few_rows_at_once(spark, 1):
-        return write_parts(spark, bucket, ingest_dates, parts_of_files(files))
+    with few_rows_at_once(spark, PARTS_AT_ONCE):
+        return write_parts(spark, bucket, ingest_dates, parts)
 
 
-def parts_of_files(files: DataFrame) -> DataFrame:
-    """Parts of the moments of what `features_files` found. To be computed with one row at once."""
-    return files.mapInArrow(_accumulate, PART_SCHEMA)
+def parts_of_files(spark: SparkSession, bucket: str, prefixes: Iterable[str]) -> DataFrame | None:
+    """Parts of the moments of the features below `prefixes` (of dates or partitions); None if there are none. Files are listed now."""
+    files = list_features_files(bucket, prefixes)
+    if not files:
+        return None
+    return spark.createDataFrame(map_files(spark, bucket, files, _accumulate), PART_SCHEMA, verifySchema=False)
 
 
 def write_parts(spark: SparkSession, bucket: str, ingest_dates: Sequence[str], parts: DataFrame) -> list[WrittenMoments]:
@@ -73,9 +78,9 @@ def write_parts(spark: SparkSession, bucket: str, ingest_dates: Sequence[str], p
     return [WrittenMoments(*row) for row in together.mapInArrow(write, _WRITTEN_SCHEMA).collect()]
 
 
-def _accumulate(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _accumulate(files: Iterator[FeaturesFile]) -> Iterator[PartRow]:
     parts = PartsOfDates()
-    for file in read_files(batches):
+    for file in files:
         for rows in file.batches((tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.EMBEDDER_ID, tables.VECTOR)):
             yield from parts.add(file.ingest_date, file.category, rows)
     yield from parts.finish()

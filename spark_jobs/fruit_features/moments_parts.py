@@ -6,10 +6,9 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from fruit_contract import tables
 from fruit_features.arrow_vectors import split_by_embedder, to_matrix
@@ -18,8 +17,11 @@ from fruit_features.moments import Moments, RunningMoments, merge, pack_upper_tr
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import pyarrow as pa
+
 PART_SCHEMA: Final = "ingest_date string, embedder_id string, n_samples bigint, content_digest bigint, mean binary, scatter binary"
-_PART_COLUMNS: Final = (tables.INGEST_DATE, tables.EMBEDDER_ID, tables.N_SAMPLES, tables.CONTENT_DIGEST, tables.MEAN, tables.SCATTER)
+# A part is 6.6 MB: a worker must not get thousands of them in one batch.
+PARTS_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,17 @@ class Part:
 
     def joined(self, other: Part) -> Part:
         return Part(merge(self.moments, other.moments), self.digest ^ other.digest)
+
+
+class PartRow(NamedTuple):
+    """A row of PART_SCHEMA: float64[1280], and the upper triangle of float64[1280, 1280], as bytes."""
+
+    ingest_date: str
+    embedder_id: str
+    n_samples: int
+    content_digest: int
+    mean: bytes
+    scatter: bytes
 
 
 @dataclass
@@ -46,7 +59,7 @@ class PartsOfDates:
         self._ingest_date = ""
         self._by_embedder: dict[str, _Running] = {}
 
-    def add(self, ingest_date: str, category: str, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    def add(self, ingest_date: str, category: str, rows: pa.RecordBatch) -> Iterator[PartRow]:
         """`rows` have the key, content, embedder and features of each image. Yields the parts of the date before, if it was another."""
         if ingest_date != self._ingest_date:
             yield from self.finish()
@@ -56,10 +69,12 @@ class PartsOfDates:
             running.moments.add(to_matrix(its_own.column(tables.VECTOR), tables.N_FEATURES))
             running.digest ^= _digest(category, its_own)
 
-    def finish(self) -> Iterator[pa.RecordBatch]:
-        """The parts of the last date, an embedder a row of PART_SCHEMA."""
+    def finish(self) -> Iterator[PartRow]:
+        """The parts of the last date, one for each embedder."""
         for embedder_id, running in self._by_embedder.items():
-            yield _to_row(self._ingest_date, embedder_id, Part(running.moments.total(), running.digest))
+            moments = running.moments.total()
+            scatter = pack_upper_triangle(moments.scatter).tobytes()
+            yield PartRow(self._ingest_date, embedder_id, moments.n_samples, running.digest, moments.mean.tobytes(), scatter)
         self._by_embedder = {}
 
 
@@ -76,14 +91,6 @@ def merge_parts(parts: Iterable[tuple[tuple[str, str], Part]]) -> Iterator[tuple
     """`parts` are sorted by date and embedder. One part after another: a date has as many as tasks that read it, at most hundreds."""
     for group, members in groupby(parts, key=lambda member: member[0]):
         yield group, reduce(Part.joined, (part for _, part in members))
-
-
-def _to_row(ingest_date: str, embedder_id: str, part: Part) -> pa.RecordBatch:
-    numbers = (part.moments.mean, pack_upper_triangle(part.moments.scatter))
-    columns = [[ingest_date], [embedder_id], [part.moments.n_samples], [part.digest], *([array.tobytes()] for array in numbers)]
-    types = (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.binary(), pa.binary())
-    arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, names=list(_PART_COLUMNS))
 
 
 def _digest(category: str, rows: pa.RecordBatch) -> int:

@@ -87,9 +87,16 @@ def list_folder(bucket: str, prefix: str) -> list[ListedObject]:
     return sorted(found, key=lambda entry: entry.key)
 
 
+def list_plain_objects(bucket: str, prefix: str) -> list[ListedObject]:
+    """Every object below `prefix` (a folder's, with its slash), sorted. Much faster than `list_objects`; for keys we made ourselves."""
+    pages = image_store(bucket).list(prefix)
+    found = (ListedObject(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for page in pages for entry in page)
+    return sorted(found, key=lambda entry: entry.key)
+
+
 def list_plain_keys(bucket: str, prefix: str) -> list[str]:
-    """The keys below `prefix` (a folder's, with its slash), sorted. Much faster than `list_objects`; for keys we made ourselves."""
-    return sorted(entry["path"] for page in image_store(bucket).list(prefix) for entry in page)
+    """Their keys alone."""
+    return [entry.key for entry in list_plain_objects(bucket, prefix)]
 
 
 def list_plain_folders(bucket: str, prefix: str) -> list[str]:

@@ -19,12 +19,12 @@ from pyspark.errors import PySparkException
 from fruit_contract import lake, tables
 from fruit_features import hadoop_files, object_store
 from fruit_features.arrow_vectors import split_by_embedder, to_list_array, to_matrix
-from fruit_features.features_files import few_rows_at_once, file_place, files_of_dates, read_files
+from fruit_features.features_files import file_place, list_features_files, map_files
 from fruit_features.moments_states import read_states_of
 from fruit_features.pca import project
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from pyspark.sql import SparkSession
 
@@ -74,25 +74,23 @@ def project_dates(
 def project_files(spark: SparkSession, bucket: str, model: PcaModel, version: Provenance, days: Sequence[str]) -> None:
     """Projects each file of the days' features to a file of the same name, written by the worker that read it.
 
-    A name stands for one content (Spark never writes a file again), so what is done twice is the same. Projections whose features are gone
+    A name stands for one content (each write has names of its own), so what is done twice is the same. Projections whose features are gone
     are removed before: a row is never there twice.
     """
-    files = files_of_dates(spark, bucket, days)
-    expected = {file_place(address) for address in files.inputFiles()} if files is not None else set()
-    _remove_stale(bucket, version.version, days, expected)
-    if files is None:
+    files = list_features_files(bucket, [lake.date_prefix(lake.FEATURES, day) for day in days])
+    _remove_stale(bucket, version.version, days, {file_place(entry.key) for entry in files})
+    if not files:
         return
 
-    def compute(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for file in read_files(batches):
+    def compute(some: Iterator[FeaturesFile]) -> Iterator[str]:
+        for file in some:
             content = _projected_file(file, model, version.embedder_id)
             if content is not None:
                 prefix = lake.projections_partition_prefix(version.version, file.ingest_date, file.category)
                 object_store.write_plain_object(bucket, f"{prefix}{file.name}", content)
-            yield pa.RecordBatch.from_arrays([pa.array([file.name])], names=["name"])
+            yield file.name
 
-    with few_rows_at_once(spark, 1):
-        files.mapInArrow(compute, "name string").count()
+    map_files(spark, bucket, files, compute).count()
 
 
 def _projected_file(file: FeaturesFile, model: PcaModel, embedder_id: str) -> bytes | None:

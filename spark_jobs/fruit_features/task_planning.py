@@ -16,6 +16,19 @@ _USUAL_LEAST_COST: Final = 64 * _FIXED_COST_BYTES
 _LEAST_COST: Final = 16 * _FIXED_COST_BYTES
 
 
+def plan_chunks(sizes_bytes: Sequence[int], most: int) -> list[list[int]]:
+    """Indices into `sizes_bytes` in at most `most` runs of neighbours, none empty, of about the same number of bytes."""
+    total = sum(sizes_bytes) + len(sizes_bytes)
+    chunks: dict[int, list[int]] = {}
+    before = 0
+    for index, size in enumerate(sizes_bytes):
+        # By its middle, so that an item goes where most of it lies. An empty one counts as a byte.
+        middle = before + (size + 1) / 2
+        chunks.setdefault(min(int(middle * most / total), most - 1), []).append(index)
+        before += size + 1
+    return list(chunks.values())
+
+
 def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[list[int]]:
     """Indices into `sizes_bytes`, dealt into tasks, every index once; the costliest task first.
 
