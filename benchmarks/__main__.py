@@ -204,7 +204,7 @@ PARTS: Final = {
     "features-348": Part(_features),
     "features-phone": Part(_features),
     "pca": Part(_pca, in_small=True),
-    "engines": Part(_engines, in_small=True, on_data=True),
+    "engines": Part(_engines, on_data=True),
     "profile": Part(_profile, on_data=True),
     "history": Part(_history),
     "setup": Part(_setup),

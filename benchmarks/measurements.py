@@ -45,6 +45,10 @@ class WayRun:
         """Of the ceiling around this run: the speed of a shared machine changes from minute to minute."""
         return self.images_per_second / mean([self.ceiling_before.images_per_second, self.ceiling_after.images_per_second])
 
+    def share_with_s3_apart(self, n_cores: int) -> float:
+        """The share of the ceiling if the S3 server's CPU were another machine's, as it is on a cluster."""
+        return self.share_of_ceiling * self.seconds / (self.seconds - self.s3_cpu_seconds / n_cores)
+
 
 @dataclass(frozen=True)
 class WaySummary:
@@ -55,6 +59,7 @@ class WaySummary:
     n_images: int
     images_per_second: float
     share_of_ceiling: float
+    share_with_s3_apart: float
     times_reference: float
     cpu_seconds_per_image: float
     s3_cpu_seconds_per_image: float
@@ -95,7 +100,7 @@ class FeaturesBenchmark:
     agreement: Agreement
 
 
-def summarise(runs: Sequence[WayRun], reference_way: str) -> list[WaySummary]:
+def summarise(runs: Sequence[WayRun], reference_way: str, n_cores: int) -> list[WaySummary]:
     """A summary for each way, in the order in which they ran first. Raises ValueError if the reference did not run."""
     by_way: dict[str, list[WayRun]] = {}
     for run in runs:
@@ -103,7 +108,7 @@ def summarise(runs: Sequence[WayRun], reference_way: str) -> list[WaySummary]:
     if reference_way not in by_way:
         raise ValueError(f"'{reference_way}' is what the others are compared with, and it was not run.")
     reference = median(run.images_per_second for run in by_way[reference_way])
-    return [_summary(way, its_runs, reference) for way, its_runs in by_way.items()]
+    return [_summary(way, its_runs, reference, n_cores) for way, its_runs in by_way.items()]
 
 
 def median_stages(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -112,7 +117,7 @@ def median_stages(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: median(run[name] for run in stages if name in run) for name in names}
 
 
-def _summary(way: str, runs: Sequence[WayRun], reference: float) -> WaySummary:
+def _summary(way: str, runs: Sequence[WayRun], reference: float, n_cores: int) -> WaySummary:
     images_per_second = median(run.images_per_second for run in runs)
     return WaySummary(
         way=way,
@@ -120,6 +125,7 @@ def _summary(way: str, runs: Sequence[WayRun], reference: float) -> WaySummary:
         n_images=runs[0].n_images,
         images_per_second=images_per_second,
         share_of_ceiling=median(run.share_of_ceiling for run in runs),
+        share_with_s3_apart=median(run.share_with_s3_apart(n_cores) for run in runs),
         times_reference=images_per_second / reference,
         cpu_seconds_per_image=median(run.cpu_seconds / run.n_images for run in runs),
         s3_cpu_seconds_per_image=median(run.s3_cpu_seconds / run.n_images for run in runs),

@@ -28,9 +28,14 @@ def test_a_run_is_compared_with_the_ceiling_around_it():
     assert run("ours", 120, before=100, after=200).share_of_ceiling == pytest.approx(0.8)
 
 
+def test_what_the_s3_server_took_from_the_cores_can_be_left_out():
+    # 0.4 s of one of two cores, of 2 s.
+    assert run("ours", 200).share_with_s3_apart(n_cores=2) == pytest.approx(1 / 0.9)
+
+
 def test_a_way_is_the_median_of_its_runs_and_is_compared_with_the_reference():
     slow, usual, fast = run("ours", 50), run("ours", 100), run("ours", 300)
-    ours, notebook = summarise([slow, usual, fast, run("notebook way", 20)], "notebook way")
+    ours, notebook = summarise([slow, usual, fast, run("notebook way", 20)], "notebook way", 2)
     assert (ours.way, ours.n_runs) == ("ours", 3)
     assert ours.images_per_second == pytest.approx(100)
     assert ours.share_of_ceiling == pytest.approx(0.5)
@@ -39,16 +44,16 @@ def test_a_way_is_the_median_of_its_runs_and_is_compared_with_the_reference():
 
 
 def test_cpu_is_counted_by_image():
-    (ours,) = summarise([run("ours", 100)], "ours")
+    (ours,) = summarise([run("ours", 100)], "ours", 2)
     assert ours.cpu_seconds_per_image == pytest.approx(0.02)
     assert ours.s3_cpu_seconds_per_image == pytest.approx(0.001)
 
 
 def test_the_largest_worker_of_all_runs_counts():
-    (ours,) = summarise([run("ours", 1, worker_megabytes=300), run("ours", 1, worker_megabytes=650), run("ours", 1)], "ours")
+    (ours,) = summarise([run("ours", 1, worker_megabytes=300), run("ours", 1, worker_megabytes=650), run("ours", 1)], "ours", 2)
     assert ours.worker_megabytes == 650
 
 
 def test_refuses_a_comparison_with_a_way_that_did_not_run():
     with pytest.raises(ValueError, match="notebook way"):
-        summarise([run("ours", 100)], "notebook way")
+        summarise([run("ours", 100)], "notebook way", 2)
