@@ -89,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             narrator.step("Starting the local cloud and Airflow")
             state = stack.start(say=narrator.detail)
+            if embedder.done():
+                embedder.result()
             plans, broken = _prepare_batches(home, data, arguments.days, arguments.images_per_category, narrator)
             write_record(home, {ingest_date: len(plan.images) for ingest_date, plan in plans.items()})
             embedder.result()

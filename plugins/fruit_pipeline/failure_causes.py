@@ -55,6 +55,13 @@ RELEASE_BROKEN: Final = Cause(
     "Run `make publish` and leave FRUITS_RELEASE empty (or set it to the id that is printed), then clear the failed task and those "
     "before it: a release is never changed, the new one is another.",
 )
+FEATURES_CHANGED: Final = Cause(
+    "features_changed",
+    _names("IncompleteWriteError"),
+    "Files below features/ were removed, added or replaced by something else than a run, or the ledger was put back to another state.",
+    "Clear the failed task, or run the same dates again: that run looks through all rows of the dates that the lines above name, computes "
+    "what is missing and takes out what is too much. If it comes back, see who else writes below features/.",
+)
 LAKE_DAMAGED: Final = Cause(
     "lake_damaged",
     (
@@ -387,6 +394,7 @@ UNKNOWN: Final = Cause(
 # In order of precedence: the more precise first. An error that says why memory ran out is no lost node, though its executor was lost.
 CAUSES: Final = (
     BOOKS_DO_NOT_BALANCE,
+    FEATURES_CHANGED,
     RELEASE_BROKEN,
     LAKE_DAMAGED,
     PYTHON_MISMATCH,

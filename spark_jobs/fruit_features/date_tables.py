@@ -26,7 +26,7 @@ from fruit_features.packet_frames import PLACED_FEATURES, packed, rows_of
 from fruit_features.spark_session import task_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class IncompleteWriteError(RuntimeError):
-    """What was written is not what the ledger would say. The date stays marked, and the next run does it again."""
+    """The features of a date are not those that its ledger would say. The date stays marked: the next run looks through all of its rows."""
 
 
 class DateTables:
@@ -67,24 +67,23 @@ class DateTables:
         self._mending = any(increment.damaged for increment in touched)
 
     def write(self, run_id: str, watch: Stopwatch) -> None:
-        self._mark(run_id)
+        for increment in self._touched:
+            self._mark(run_id, increment.ingest_date, increment.touched)
         self._write_rejected()
         watch.mark("write_rejected")
-        self._write_features_and_moments()
+        self._write_features_and_moments(run_id)
         watch.mark("write_features")
         self._write_ledger()
         watch.mark("write_ledger")
         for ingest_date in self._dates:
             object_store.delete_object(self._bucket, lake.in_progress_key(ingest_date))
 
-    def _mark(self, run_id: str) -> None:
-        for increment in self._touched:
-            key = lake.in_progress_key(increment.ingest_date)
-            started_at = datetime.now(UTC).isoformat(timespec="seconds")
-            marker = {"run_id": run_id, "categories": sorted(increment.touched), "started_at": started_at}
-            object_store.write_json(self._bucket, key, marker)
+    def _mark(self, run_id: str, ingest_date: str, categories: Iterable[str]) -> None:
+        started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        marker = {"run_id": run_id, "categories": sorted(categories), "started_at": started_at}
+        object_store.write_json(self._bucket, lake.in_progress_key(ingest_date), marker)
 
-    def _write_features_and_moments(self) -> None:
+    def _write_features_and_moments(self, run_id: str) -> None:
         """Touched partitions are written whole and their moments with them; of others, only the moments are read.
 
         A partition has its old files until the new ones are there, so that a crash loses no row; that there were two of one is seen by the
@@ -92,7 +91,7 @@ class DateTables:
         """
         expected = self._rows_expected()
         filled = {partition: n_rows for partition, n_rows in expected.items() if partition in self._partitions}
-        write_id = uuid.uuid4().hex[:12]
+        write_id = new_write_id()
         parts = self._parts_of_untouched(expected.keys() - filled.keys())
         written: list[WrittenMoments] = []
         with few_rows_at_once(self._spark, PARTS_AT_ONCE):
@@ -101,7 +100,7 @@ class DateTables:
                 parts = written_parts if parts is None else parts.unionByName(written_parts)
             if parts is not None:
                 written = write_parts(self._spark, self._bucket, self._dates, parts)
-        self._check(expected, written)
+        self._check(run_id, written)
         remove_other_files(self._bucket, write_id, self._partitions)
         for ingest_date, category in self._partitions - filled.keys():
             hadoop_files.remove(self._spark, lake.uri(self._bucket, lake.partition_prefix(lake.FEATURES, ingest_date, category)))
@@ -116,19 +115,28 @@ class DateTables:
                 expected[outcome.ingest_date, outcome.category] += outcome.n_images
         return expected
 
-    def _check(self, expected: Mapping[tuple[str, str], int], written: Sequence[WrittenMoments]) -> None:
-        rows_expected: Counter[str] = Counter()
-        for (ingest_date, _), n_rows in expected.items():
-            rows_expected[ingest_date] += n_rows
-        rows_written: Counter[str] = Counter()
-        for moments in written:
-            rows_written[moments.ingest_date] += moments.n_samples
-        for ingest_date in self._dates:
-            if rows_written[ingest_date] != rows_expected[ingest_date]:
-                raise IncompleteWriteError(
-                    f"The features of {ingest_date} have {rows_written[ingest_date]:,} rows, and its ledger would have "
-                    f"{rows_expected[ingest_date]:,} featurised images. Something else may have changed features/: run the date again."
-                )
+    def _check(self, run_id: str, written: Sequence[WrittenMoments]) -> None:
+        """Every row of features went into the moments: are they, by date and embedder, as many as the ledger will say?"""
+        expected = Counter((day_of(line), line.embedder_id) for line in self._kept if line.status == Status.FEATURISED)
+        for outcome in self._outcomes:
+            if outcome.status == Status.FEATURISED:
+                expected[outcome.ingest_date, self._embedder_id] += outcome.n_images
+        found = Counter({(moments.ingest_date, moments.embedder_id): moments.n_samples for moments in written})
+        if found == expected:
+            return
+        differing = sorted({place for place in found | expected if found[place] != expected[place]})
+        for increment in self._touched:
+            if increment.ingest_date in {ingest_date for ingest_date, _ in differing}:
+                self._mark(run_id, increment.ingest_date, increment.touched | {line.category for line in increment.kept})
+        said = "; ".join(
+            f"those of {ingest_date} have {found[ingest_date, embedder_id]:,} rows of {embedder_id}, where its ledger would have "
+            f"{expected[ingest_date, embedder_id]:,} featurised images"
+            for ingest_date, embedder_id in differing
+        )
+        raise IncompleteWriteError(
+            f"Something else has changed the features: {said}. Run the same again: that run looks through all rows of these dates, and "
+            "computes what is missing."
+        )
 
     def _parts_of_untouched(self, partitions: Collection[tuple[str, str]]) -> DataFrame | None:
         """The moments' parts of partitions that are not written."""
@@ -197,12 +205,19 @@ class DateTables:
         new = new.select(known.columns)
         if not lines:
             return new
-        keys = self._spark.createDataFrame([(line.image_key,) for line in lines], schema_of([tables.IMAGE_KEY]))
+        # Of features, an interrupted write may have left rows of an image for another content or embedder beside the line's own.
+        columns = [tables.IMAGE_KEY, *((tables.CONTENT_SHA256, tables.EMBEDDER_ID) if table == lake.FEATURES else ())]
+        wanted = self._spark.createDataFrame([tuple(getattr(line, name) for name in columns) for line in lines], schema_of(columns))
         in_their_categories = known.where(F.col(tables.CATEGORY).isin(sorted({line.category for line in lines})))
-        carried = in_their_categories.join(keys, on=tables.IMAGE_KEY, how="left_semi")
+        carried = in_their_categories.join(wanted, on=columns, how="left_semi")
         if self._mending:
             carried = carried.dropDuplicates([tables.IMAGE_KEY])
         return carried.unionByName(new)
+
+
+def new_write_id() -> str:
+    """What the files of one write have in their names, and those of no other."""
+    return uuid.uuid4().hex[:12]
 
 
 def day_of(line: LedgerLine) -> str:

@@ -5,10 +5,10 @@ Spark's own reader hands a vector over number by number, twice, and what Java re
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fruit_contract import lake
@@ -20,7 +20,7 @@ from fruit_features.worker_imports import forget_zip_importers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    import pyarrow as pa
+    from obstore import Bytes
     from pyspark import RDD
     from pyspark.sql import SparkSession
 
@@ -42,11 +42,11 @@ class FeaturesFile:
     ingest_date: str
     category: str
     name: str
-    content: bytes
+    content: Bytes
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Its rows, some at a time."""
-        yield from pq.ParquetFile(io.BytesIO(self.content)).iter_batches(_ROWS_AT_ONCE, columns=list(columns))
+        yield from pq.ParquetFile(pa.BufferReader(pa.py_buffer(self.content))).iter_batches(_ROWS_AT_ONCE, columns=list(columns))
 
 
 def list_features_files(bucket: str, prefixes: Iterable[str]) -> list[ListedObject]:
@@ -82,7 +82,7 @@ def file_place(key: str) -> tuple[str, str, str]:
 
 
 def _read(bucket: str, key: str) -> FeaturesFile:
-    content = object_store.read_plain_object(bucket, key)
+    content = object_store.read_plain_buffer(bucket, key)
     if content is None:
         raise object_store.ObjectNotFoundError(f"{lake.uri(bucket, key)} does not exist.")
     return FeaturesFile(*file_place(key), content)

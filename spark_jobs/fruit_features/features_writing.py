@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -23,12 +25,17 @@ if TYPE_CHECKING:
 
     from fruit_features.moments_parts import PartRow
 
-# What a worker holds of a file before it is put into the lake: 16,384 x 5 KB are 84 MB.
-ROWS_PER_FILE: Final = 16_384
+# A file of a large partition; what a worker holds of it: 12,288 x 5 KB are 63 MB.
+ROWS_PER_FILE: Final = 12_288
+# Hashes deal unevenly: a file may get a third more before another one is begun.
+MOST_ROWS_PER_FILE: Final = 16_384
 _ROWS_PER_ROW_GROUP: Final = 4_096
 _FILE_NUMBER: Final = "file_number"
-# Few enough that their moments (6.6 MB a task and date) are no burden, and enough that no slot waits long for another.
+_COLUMNS: Final = (tables.INGEST_DATE, tables.CATEGORY, _FILE_NUMBER, "features")
+# Few enough that their moments (6.6 MB a task and date) are no burden.
 _TASKS_PER_SLOT: Final = 2
+# A date's partitions go to more groups than tasks, as groups meet in tasks by chance.
+_GROUPS_PER_TASK: Final = 4
 
 
 def write_features(
@@ -38,32 +45,35 @@ def write_features(
 
     `rows_by_partition` says how many rows with features the packets have, by date and category: a partition becomes one file, a large one
     a few. A file is named by what it is of, so that a task that is tried again replaces what it wrote.
+    To be computed with few rows at once.
     """
     n_tasks = min(sum(map(_n_files, rows_by_partition.values())), _TASKS_PER_SLOT * n_slots)
-    n_days = len({ingest_date for ingest_date, _ in rows_by_partition})
-    # A date's partitions go to about as many tasks as the date has a share in: a task has moments for each of its dates.
-    tasks_a_day = F.lit(4 * -(-n_tasks // n_days) if n_days < n_tasks else 1)
     numbered = packets.where(F.length("features") > 0).withColumn(_FILE_NUMBER, _file_number(rows_by_partition))
-    spread = F.pmod(F.xxhash64(tables.CATEGORY, _FILE_NUMBER), tasks_a_day)
-    together = numbered.select(tables.INGEST_DATE, tables.CATEGORY, _FILE_NUMBER, "first_image_key", "features").repartition(
-        max(n_tasks, 1), tables.INGEST_DATE, spread
-    )
+    # A task has moments for each of its dates, so a date goes to as many tasks as its rows are worth.
+    group = F.pmod(F.xxhash64(tables.CATEGORY, _FILE_NUMBER), _groups_of_date(rows_by_partition, n_tasks))
+    together = numbered.select(*_COLUMNS, "first_image_key").repartition(max(n_tasks, 1), tables.INGEST_DATE, group)
+    in_order = together.sortWithinPartitions(tables.INGEST_DATE, tables.CATEGORY, _FILE_NUMBER, "first_image_key").select(*_COLUMNS)
 
-    def write(rows: Iterable[tuple[str, str, int, bytes]]) -> Iterator[PartRow]:
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         forget_zip_importers()
-        parts = PartsOfDates()
-        for (ingest_date, category, file_number), its_rows in groupby(rows, key=lambda row: row[:3]):
-            prefix = lake.partition_prefix(lake.FEATURES, ingest_date, category)
-            writer = _PartitionWriter(bucket, f"{prefix}part-{file_number:05d}", write_id)
-            for *_, stream in its_rows:
-                for batch in read_stream(stream).to_batches():
-                    writer.add(batch)
-                    yield from parts.add(ingest_date, category, batch)
-            writer.finish()
-        yield from parts.finish()
+        for part in write_packets(_read_rows(batches), bucket, write_id):
+            yield pa.RecordBatch.from_pylist([part._asdict()])
 
-    in_order = together.sortWithinPartitions(tables.INGEST_DATE, tables.CATEGORY, _FILE_NUMBER, "first_image_key").drop("first_image_key")
-    return packets.sparkSession.createDataFrame(in_order.rdd.mapPartitions(write), PART_SCHEMA, verifySchema=False)
+    return in_order.mapInArrow(write, PART_SCHEMA)
+
+
+def write_packets(packets: Iterable[tuple[str, str, int, bytes]], bucket: str, write_id: str) -> Iterator[PartRow]:
+    """What a task does: writes packets (date, category, number of the file, stream of features), sorted by the first three."""
+    parts = PartsOfDates()
+    for (ingest_date, category, file_number), its_packets in groupby(packets, key=lambda packet: packet[:3]):
+        prefix = lake.partition_prefix(lake.FEATURES, ingest_date, category)
+        writer = _FileWriter(bucket, f"{prefix}part-{file_number:05d}", write_id)
+        for *_, stream in its_packets:
+            for rows in read_stream(stream).to_batches():
+                writer.add(rows)
+                yield from parts.add(ingest_date, category, rows)
+        writer.finish()
+    yield from parts.finish()
 
 
 def remove_other_files(bucket: str, write_id: str, partitions: Collection[tuple[str, str]]) -> None:
@@ -87,6 +97,22 @@ def _file_number(rows_by_partition: Mapping[tuple[str, str], int]) -> Column:
     return number.cast("int")
 
 
+def _groups_of_date(rows_by_partition: Mapping[tuple[str, str], int], n_tasks: int) -> Column:
+    rows_of_dates: Counter[str] = Counter()
+    for (ingest_date, _), n_rows in rows_by_partition.items():
+        rows_of_dates[ingest_date] += n_rows
+    share = _GROUPS_PER_TASK * n_tasks / max(rows_of_dates.total(), 1)
+    groups = {ingest_date: math.ceil(n_rows * share) for ingest_date, n_rows in rows_of_dates.items()}
+    return F.create_map(*(F.lit(value) for item in groups.items() for value in item))[F.col(tables.INGEST_DATE)]
+
+
+def _read_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str, int, bytes]]:
+    for batch in batches:
+        for index in range(batch.num_rows):
+            ingest_date, category, file_number, stream = (column[index].as_py() for column in batch.columns)
+            yield ingest_date, category, file_number, stream
+
+
 def _n_files(n_rows: int) -> int:
     return -(-n_rows // ROWS_PER_FILE)
 
@@ -95,7 +121,7 @@ def _ending(write_id: str) -> str:
     return f"-{write_id}.parquet"
 
 
-class _PartitionWriter:
+class _FileWriter:
     """Writes rows as one file of a partition; as more than one if they turn out to be many more than a file should hold."""
 
     def __init__(self, bucket: str, stem: str, write_id: str) -> None:
@@ -110,8 +136,7 @@ class _PartitionWriter:
         self._waiting.append(rows)
         if sum(batch.num_rows for batch in self._waiting) >= _ROWS_PER_ROW_GROUP:
             self._write_waiting()
-            # Hashes deal unevenly: a file may hold half as many again.
-            if self._n_rows >= ROWS_PER_FILE * 3 // 2:
+            if self._n_rows >= MOST_ROWS_PER_FILE:
                 self._put()
                 self._open()
 
@@ -135,7 +160,7 @@ class _PartitionWriter:
     def _write_waiting(self) -> None:
         if self._waiting:
             rows = pa.Table.from_batches(self._waiting, FEATURES_SCHEMA)
-            self._parquet.write_table(rows, row_group_size=_ROWS_PER_ROW_GROUP * 2)
+            self._parquet.write_table(rows, row_group_size=2 * _ROWS_PER_ROW_GROUP)
             self._n_rows += rows.num_rows
             self._waiting = []
 

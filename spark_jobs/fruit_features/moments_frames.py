@@ -83,6 +83,8 @@ def _accumulate(files: Iterator[FeaturesFile]) -> Iterator[PartRow]:
     for file in files:
         for rows in file.batches((tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.EMBEDDER_ID, tables.VECTOR)):
             yield from parts.add(file.ingest_date, file.category, rows)
+        # Not kept while the next one is fetched.
+        del file
     yield from parts.finish()
 
 

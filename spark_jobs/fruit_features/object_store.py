@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from obstore import Bytes
     from obstore.store import S3Store
 
 _LISTED_AT_ONCE: Final = 1000
@@ -107,8 +108,14 @@ def list_plain_folders(bucket: str, prefix: str) -> list[str]:
 
 def read_plain_object(bucket: str, key: str) -> bytes | None:
     """An object of a key we made ourselves, or None if it is not there; as fast."""
+    content = read_plain_buffer(bucket, key)
+    return None if content is None else bytes(content)
+
+
+def read_plain_buffer(bucket: str, key: str) -> Bytes | None:
+    """The same, for large objects: without a copy."""
     try:
-        return bytes(image_store(bucket).get(key).bytes())
+        return image_store(bucket).get(key).bytes()
     except FileNotFoundError:
         return None
 

@@ -32,6 +32,8 @@ TaskImage = tuple[str, str, int, str | None]
 
 _STREAMS: Final = ("rows", "features")
 _PACKET_SCHEMA: Final = StructType([StructField(name, BinaryType() if name in _STREAMS else StringType()) for name in Packet._fields])
+# Spark may hand rows over a few at a time. Bounds a worker: 1,024 vectors are 5 MB.
+_ROWS_PACKED_AT_ONCE: Final = 1024
 PLACED_FEATURES: Final = (*FEATURES_SCHEMA.names, tables.INGEST_DATE, tables.CATEGORY)
 
 
@@ -93,9 +95,20 @@ def packed(features: DataFrame) -> DataFrame:
 
     def pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         forget_zip_importers()
-        for batch in batches:
-            packets = list(pack_features(batch))
-            if packets:
-                yield pa.RecordBatch.from_pylist([packet._asdict() for packet in packets])
+        for rows in _joined(batches, _ROWS_PACKED_AT_ONCE):
+            for packet in pack_features(rows):
+                yield pa.RecordBatch.from_pylist([packet._asdict()])
 
     return features.select(*PLACED_FEATURES).mapInArrow(pack, _PACKET_SCHEMA)
+
+
+def _joined(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of at least `n_rows`, but for the last."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(some.num_rows for some in waiting) >= n_rows:
+            yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
+            waiting = []
+    if waiting:
+        yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()

@@ -89,6 +89,8 @@ def project_files(spark: SparkSession, bucket: str, model: PcaModel, version: Pr
                 prefix = lake.projections_partition_prefix(version.version, file.ingest_date, file.category)
                 object_store.write_plain_object(bucket, f"{prefix}{file.name}", content)
             yield file.name
+            # Not kept while the next one is fetched.
+            del file, content
 
     map_files(spark, bucket, files, compute).count()
 

@@ -10,14 +10,14 @@ from pyspark.sql import SparkSession
 _ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _SETTINGS: Final = {
-    # A (date, category) partition is replaced whole, its neighbours stay.
+    # Of the ledger and the rejects, a date is replaced whole, its neighbours stay.
     "spark.sql.sources.partitionOverwriteMode": "dynamic",
     # Partition values are strings: a category may be called `007`.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     # Bounds a Python worker: 2,048 vectors are 10 MB, 21 MB in float64.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "2048",
     "spark.sql.adaptive.enabled": "true",
-    # A partition up to this size is one file (about 25,000 images).
+    # A date of them up to this size is one file.
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "128m",
     "spark.sql.session.timeZone": "UTC",
     # With it on, workers of DataFrames differ in their environment from those of RDDs, and a step would start (and fill) both kinds.

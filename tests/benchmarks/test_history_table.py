@@ -8,8 +8,8 @@ from benchmarks.history_table import history_grids, history_notes
 
 def benchmark(slowest=3.6):
     days = [
-        DayRun(1, 0, 2.0, 1.0, 4.0, 2, {"compute": 1.2, "write_moments": 0.8, "project": 0.5}),
-        DayRun(1000, 0, slowest - 1.5, 1.5, 5.0, 16, {"compute": 1.25, "write_moments": 0.8, "project": 0.75}),
+        DayRun(1, 0, 2.0, 1.0, 4.0, 2, {"compute": 1.2, "write_features": 0.8, "project": 0.5}),
+        DayRun(1000, 0, slowest - 1.5, 1.5, 5.0, 16, {"compute": 1.25, "write_features": 0.8, "project": 0.75}),
     ]
     stages = {"merge_moments": 0.1, "fit": 0.5, "project": 2.0}
     refits = [

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from pyspark.sql import functions as F  # noqa: N812
 
 from fruit_contract import lake, tables
 from fruit_contract.tables import Status
@@ -283,7 +284,7 @@ def crash_among_files(patch: pytest.MonkeyPatch, writes: Writes) -> None:
     def writing_parts(spark: Any, bucket: str, days: Any, parts: Any) -> Any:
         def tear() -> None:
             before = features_files(bucket)
-            write_parts(spark, bucket, days[:1], parts)
+            write_parts(spark, bucket, days[:1], parts.where(F.col(tables.INGEST_DATE) == days[0]))
             object_store.delete_plain_objects(bucket, sorted(features_files(bucket) - before)[::2])
 
         writes.count(tear)

@@ -6,14 +6,18 @@ import hashlib
 import shutil
 from collections import Counter
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F  # noqa: N812
 
 from fruit_contract import lake
-from fruit_features import object_store
+from fruit_features import date_tables, features_writing, object_store
+from fruit_features import extraction as extraction_step
+from fruit_features.date_tables import IncompleteWriteError
 from fruit_features.embedder_artefact import find_embedder
 from fruit_features.engines import load_engine
 from fruit_features.extraction import BooksError, ExtractionRequest, check_books, extract_features
@@ -22,6 +26,11 @@ from fruit_features.packets import read_stream
 from fruit_features.preprocessing import decode_image, network_input
 from fruit_features.task_planning import plan_tasks
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fruit_features.embedder_artefact import EmbedderArtefact
 
 pytestmark = pytest.mark.spark
 DAY = "2026-11-22"
@@ -324,6 +333,127 @@ def test_what_an_interrupted_run_left_half_written_is_mended_though_nothing_is_n
     after = read(published, "features").sort_values("image_key").reset_index(drop=True)
     pd.testing.assert_frame_equal(after, before)
     assert not object_store.read_json_if_there(published.bucket, lake.in_progress_key(DAY))
+
+
+def test_features_that_somebody_took_away_are_noticed_and_mended_by_the_next_run(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, files_of("Kiwi", "Lemon"))
+    extract_features(spark, extraction(published))
+    before = read(published, "features").sort_values("image_key").reset_index(drop=True)
+    for file in (published.folder / lake.partition_prefix("features", DAY, "Lemon")).glob("*.parquet"):
+        object_store.delete_object(published.bucket, str(file.relative_to(published.folder)))
+    published.put(f"{lake.raw_prefix(DAY)}Kiwi/late.jpg", jpeg(99))
+
+    with pytest.raises(
+        IncompleteWriteError, match=f"those of {DAY} have 4 rows of {EMBEDDER_ID}, where its ledger would have 7 featurised images"
+    ):
+        extract_features(spark, extraction(published))
+    extract_features(spark, extraction(published))
+
+    after = read(published, "features").sort_values("image_key").reset_index(drop=True)
+    pd.testing.assert_frame_equal(after[~after["image_key"].str.endswith("late.jpg")].reset_index(drop=True), before)
+    assert len(after) == 7
+    assert read(published, "moments")["n_samples"].to_list() == [7]
+
+
+class CutOffError(Exception):
+    """The run ends here."""
+
+
+def cut_off_before_old_files_are_removed(monkeypatch: pytest.MonkeyPatch, run: Callable[[], object]) -> None:
+    def cut_off(*_: object) -> None:
+        raise CutOffError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(date_tables, "remove_other_files", cut_off)
+        with pytest.raises(CutOffError):
+            run()
+
+
+@pytest.fixture(params=["before", "interrupted"])
+def larger_write(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The write whose file is to be the larger one: Spark reads large files first, and of two rows of one image might take the first."""
+    write_ids = iter(["before", "interrupted", "after"])
+    monkeypatch.setattr(date_tables, "new_write_id", lambda: next(write_ids))
+    return request.param
+
+
+def enlarge(published: LakeFolder, write_id: str) -> None:
+    for file in (published.folder / "features").rglob(f"*-{write_id}.parquet"):
+        pq.write_table(pq.read_table(file, partitioning=None), file, compression="none", use_dictionary=False)
+
+
+def test_an_image_that_was_put_back_after_an_interruption_has_its_own_features(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch, larger_write: str
+) -> None:
+    """Its old and its new row are there; the ledger's line is of the old one."""
+    published.deliver(DAY, files_of("Kiwi"))
+    extract_features(spark, extraction(published))
+    before = read(published, "features").sort_values("image_key").reset_index(drop=True)
+    key = f"{lake.raw_prefix(DAY)}Kiwi/0.jpg"
+    published.put(key, jpeg(1))
+    cut_off_before_old_files_are_removed(monkeypatch, lambda: extract_features(spark, extraction(published)))
+    assert len(read(published, "features")) == 6
+    enlarge(published, larger_write)
+    published.put(key, files_of("Kiwi")["Kiwi/0.jpg"])
+
+    extract_features(spark, extraction(published))
+
+    pd.testing.assert_frame_equal(read(published, "features").sort_values("image_key").reset_index(drop=True), before)
+
+
+def test_an_interrupted_run_of_another_embedder_leaves_none_of_its_features(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch, larger_write: str
+) -> None:
+    published.deliver(DAY, files_of("Kiwi"))
+    extract_features(spark, extraction(published))
+    before = read(published, "features").sort_values("image_key").reset_index(drop=True)
+
+    def other_embedder(*arguments: str) -> EmbedderArtefact:
+        return replace(find_embedder(*arguments), embedder_id="another")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extraction_step, "find_embedder", other_embedder)
+        cut_off_before_old_files_are_removed(monkeypatch, lambda: extract_features(spark, extraction(published)))
+    assert sorted(read(published, "features")["embedder_id"]) == ["another"] * 3 + [EMBEDDER_ID] * 3
+    enlarge(published, larger_write)
+
+    extract_features(spark, extraction(published))
+
+    pd.testing.assert_frame_equal(read(published, "features").sort_values("image_key").reset_index(drop=True), before)
+
+
+def test_a_large_partition_becomes_a_few_files(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The driver deals the packets, of up to 128 images.
+    monkeypatch.setattr(features_writing, "ROWS_PER_FILE", 150)
+    published.deliver(DAY, files_of("Kiwi", images=700) | files_of("Lemon", images=10))
+
+    extract_features(spark, extraction(published))
+
+    n_files = {
+        category: len(list((published.folder / lake.partition_prefix("features", DAY, category)).glob("*.parquet")))
+        for category in ("Kiwi", "Lemon")
+    }
+    assert n_files["Lemon"] == 1
+    assert 2 <= n_files["Kiwi"] <= 5
+    assert sorted(read(published, "features")["image_key"]) == sorted(read(published, "ledger")["image_key"])
+    assert read(published, "moments")["n_samples"].to_list() == [710]
+
+
+def test_what_is_written_twice_is_there_once(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a task or a stage is done again."""
+    published.deliver(DAY, files_of("Kiwi", "Lemon"))
+    write_parts = date_tables.write_parts
+
+    def twice(*arguments: object) -> object:
+        write_parts(*arguments)
+        return write_parts(*arguments)
+
+    monkeypatch.setattr(date_tables, "write_parts", twice)
+    extract_features(spark, extraction(published))
+
+    assert len(list((published.folder / "features").rglob("*.parquet"))) == 2
+    assert len(read(published, "features")) == 6
+    assert read(published, "moments")["n_samples"].to_list() == [6]
 
 
 def test_books_that_do_not_balance_stop_the_step() -> None:

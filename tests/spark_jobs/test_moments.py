@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_features.moments import empty_moments, merge, merge_all, moments_of, pack_upper_triangle, unpack_upper_triangle
+from fruit_features.moments import (
+    RunningMoments,
+    empty_moments,
+    merge,
+    merge_all,
+    moments_of,
+    pack_upper_triangle,
+    unpack_upper_triangle,
+)
 
 N_FEATURES = 12
 
@@ -48,6 +56,22 @@ def test_float32_values_far_from_zero_keep_their_small_variance() -> None:
     merged = merge_all([moments_of(part) for part in np.array_split(values, 40)], 3)
 
     np.testing.assert_allclose(np.diag(merged.scatter) / 3999, values.astype(np.float64).var(axis=0, ddof=1), rtol=1e-9)
+
+
+def test_moments_of_vectors_that_come_some_at_a_time_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunningMoments, "_ROWS_AT_ONCE", 7)
+    vectors = np.random.default_rng(3).normal(5, 2, (50, 6)).astype(np.float32)
+    running = RunningMoments(6)
+    assert running.total().n_samples == 0
+
+    for start, end in ((0, 3), (3, 3), (3, 20), (20, 26), (26, 50)):
+        running.add(vectors[start:end])
+        # Asking in between changes nothing.
+        assert running.total().n_samples == end
+
+    expected = moments_of(vectors)
+    np.testing.assert_allclose(running.total().mean, expected.mean, rtol=1e-13)
+    np.testing.assert_allclose(running.total().scatter, expected.scatter, rtol=1e-12, atol=1e-12 * np.abs(expected.scatter).max())
 
 
 def test_merging_nothing_changes_nothing() -> None:

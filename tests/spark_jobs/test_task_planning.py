@@ -5,7 +5,7 @@ import heapq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_features.task_planning import plan_tasks
+from fruit_features.task_planning import plan_chunks, plan_tasks
 
 
 @given(sizes=st.lists(st.integers(0, 20_000_000), max_size=400), n_slots=st.integers(1, 16))
@@ -62,3 +62,15 @@ def test_the_costliest_task_comes_first() -> None:
 
 def test_nothing_to_do_is_no_task() -> None:
     assert plan_tasks([], 4) == []
+
+
+@given(sizes=st.lists(st.integers(0, 10**9), max_size=60), most=st.integers(1, 20))
+def test_chunks_hold_every_file_once_in_order_and_about_the_same_bytes(sizes: list[int], most: int) -> None:
+    chunks = plan_chunks(sizes, most)
+
+    assert [index for chunk in chunks for index in chunk] == list(range(len(sizes)))
+    assert len(chunks) <= most
+    assert all(chunks)
+    for chunk in chunks:
+        # A share and what hangs over its ends: less than half of the largest at each.
+        assert sum(sizes[index] for index in chunk) <= (sum(sizes) + len(sizes)) / most + max(sizes) + 1
