@@ -33,7 +33,7 @@ def test_every_history_is_compared_with_the_shortest():
 
 def test_stages_stand_by_the_days_of_history():
     one, thousand = rows(history_grids(benchmark())[1])
-    assert (one["compute"], one["moments"], one["project"]) == ("1.20", "0.80", "0.50")
+    assert (one["compute"], one["features"], one["project"]) == ("1.20", "0.80", "0.50")
     assert thousand["project"] == "0.75"
 
 
