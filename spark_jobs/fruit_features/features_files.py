@@ -5,7 +5,9 @@ Spark's own reader hands a vector over number by number, twice, and what Java re
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import pyarrow as pa
@@ -33,6 +35,7 @@ _ROWS_AT_ONCE: Final = 2048
 # What the loss of a task costs. A file is at most about this large.
 _BYTES_PER_TASK: Final = 128 * 1024 * 1024
 _TASKS_PER_SLOT: Final = 2
+_LISTINGS_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,12 @@ class FeaturesFile:
 
 def list_features_files(bucket: str, prefixes: Iterable[str]) -> list[ListedObject]:
     """The Parquet files of `features/` below `prefixes` (of dates or partitions), sorted by key below each."""
-    listed = [entry for prefix in prefixes for entry in object_store.list_plain_objects(bucket, prefix)]
-    return [entry for entry in listed if entry.key.endswith(".parquet") and lake.parse_features_file(entry.key)]
+    # Loads the store's library here: threads that import it at the same moment may find it half loaded.
+    object_store.image_store(bucket)
+    # A listing mostly waits, and there may be hundreds of partitions.
+    with ThreadPoolExecutor(_LISTINGS_AT_ONCE) as pool:
+        listings = list(pool.map(partial(object_store.list_plain_objects, bucket), prefixes))
+    return [entry for listing in listings for entry in listing if entry.key.endswith(".parquet") and lake.parse_features_file(entry.key)]
 
 
 def map_files(

@@ -23,14 +23,19 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 def test_ctrl_c_leaves_no_process_of_the_demo(tmp_path: Path) -> None:
     environment = os.environ | {HOME_VARIABLE: str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     environment |= {f"FRUITS_LOCAL_{name}_PORT": "0" for name in ("UI", "S3", "EMR")}
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "fruit_cli", "demo", "--images-per-category", "2", "--days", "1"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        text=True,
-    )
+    # Where the tests themselves do not hear Ctrl-C (started in the background by a script), the demo would not either.
+    as_before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "fruit_cli", "demo", "--images-per-category", "2", "--days", "1"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, as_before)
     deadline = time.monotonic() + 200
     while read_state(tmp_path) is None:
         assert demo.poll() is None
