@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -17,8 +19,9 @@ from fruit_features.moments import Moments, merge_all, pack_upper_triangle, unpa
 from fruit_features.moments_states import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from obstore import Bytes
     from pyspark.sql import SparkSession
 
 _INDEX: Final = "index.json"
@@ -87,8 +90,17 @@ class LakeMoments:
         ]
 
 
-def merge_history(spark: SparkSession, bucket: str, embedder_id: str, states: Mapping[str, str]) -> tuple[Moments, int]:
-    """The moments of all dates of `states`, and how many files it took to read them. Keeps what it merged."""
+@dataclass(frozen=True)
+class MergedHistory:
+    """The moments of all dates, and how many files it took to read them. `keep` waits until what was merged is written."""
+
+    moments: Moments
+    n_read: int
+    keep: Callable[[], None]
+
+
+def merge_history(spark: SparkSession, bucket: str, embedder_id: str, states: Mapping[str, str]) -> MergedHistory:
+    """Merges the moments of all dates of `states`. Blocks of dates are written meanwhile and afterwards; `keep` makes them count."""
     storage = LakeMoments(spark, bucket, embedder_id)
     tree = HistoryTree(states, dict(storage.index), storage, tables.N_FEATURES)
     try:
@@ -98,8 +110,7 @@ def merge_history(spark: SparkSession, bucket: str, embedder_id: str, states: Ma
         tree = HistoryTree(states, {}, storage, tables.N_FEATURES)
         merged = tree.merge_all()
     used = tree.used_blocks()
-    storage.save_index({name: kept for name, kept in tree.kept.items() if name in used})
-    return merged, tree.n_read
+    return MergedHistory(merged, tree.n_read, partial(storage.save_index, {name: kept for name, kept in tree.kept.items() if name in used}))
 
 
 def read_days(spark: SparkSession, bucket: str, embedder_id: str, days: Sequence[str]) -> dict[str, Moments]:
@@ -112,20 +123,20 @@ def _file_name(block_name: str, fingerprint: str) -> str:
     return f"{block_name}-{fingerprint}.parquet"
 
 
-def _read_file(bucket: str, key: str) -> bytes | None:
+def _read_file(bucket: str, key: str) -> Bytes | None:
     """None if it is gone. A store in front of a folder (the local cloud's) may take a second to see a new file."""
     for wait_seconds in (0.0, 0.6, 0.6):
         time.sleep(wait_seconds)
-        content = object_store.read_plain_object(bucket, key)
+        content = object_store.read_plain_buffer(bucket, key)
         if content is not None:
             return content
     return None
 
 
-def _rows_of(content: bytes | None, embedder_id: str) -> list[Read]:
+def _rows_of(content: Bytes | None, embedder_id: str) -> list[Read]:
     if content is None:
         return []
-    table = pq.read_table(io.BytesIO(content), columns=list(_COLUMNS))
+    table = pq.ParquetFile(pa.BufferReader(pa.py_buffer(content))).read(columns=list(_COLUMNS), use_threads=False)
     rows = []
     for index, row_embedder in enumerate(table.column(tables.EMBEDDER_ID).to_pylist()):
         if row_embedder != embedder_id:

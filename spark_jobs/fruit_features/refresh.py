@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from fruit_features.moments import Moments
+    from fruit_features.moments_store import MergedHistory
     from fruit_features.pca import PcaModel
 
 DEFAULT_KEPT_VERSIONS: Final = 3
@@ -48,12 +49,22 @@ class RefreshRequest:
 def refresh_pca(spark: SparkSession, request: RefreshRequest) -> dict[str, Any]:
     """Does the step and returns its summary, as `runs/_steps/<run_id>/refresh_pca.json` holds it."""
     watch = Stopwatch()
-    bucket, target = request.bucket, request.policy.target_variance
+    bucket = request.bucket
     embedder_id = find_embedder(bucket, request.release_id, release.DEFAULT_ENGINE).embedder_id
     states = read_moments_states(bucket, embedder_id)
-    merged, n_read = merge_history(spark, bucket, embedder_id, states)
+    history = merge_history(spark, bucket, embedder_id, states)
     watch.mark("merge_moments")
+    summary = _refresh(spark, request, embedder_id, states, history, watch)
+    # What was merged is written beside all of this; a step that fails merges it again.
+    history.keep()
+    watch.mark("keep_moments")
+    return summary | {"timings_seconds": watch.finish()}
 
+
+def _refresh(
+    spark: SparkSession, request: RefreshRequest, embedder_id: str, states: Mapping[str, str], history: MergedHistory, watch: Stopwatch
+) -> dict[str, Any]:
+    bucket, target, merged = request.bucket, request.policy.target_variance, history.moments
     current = _load_current(bucket)
     decision = decide_refresh(request.policy, current, merged, embedder_id)
     summary = {
@@ -63,7 +74,7 @@ def refresh_pca(spark: SparkSession, request: RefreshRequest) -> dict[str, Any]:
         "embedder_id": embedder_id,
         "policy": request.policy.policy.value,
         "target_variance": target,
-        "moments_read": n_read,
+        "moments_read": history.n_read,
     }
     model = None
     if decision.fit:
@@ -76,10 +87,10 @@ def refresh_pca(spark: SparkSession, request: RefreshRequest) -> dict[str, Any]:
         version = _save(request, model, merged, embedder_id, states)
         watch.mark("fit")
     elif current is None:
-        return summary | _nothing(f"{decision.reason}, and there is no PCA version yet", merged, watch)
+        return summary | _nothing(f"{decision.reason}, and there is no PCA version yet", merged)
     elif current.provenance.embedder_id != embedder_id:
         reason = f"{decision.reason}, and the current version {current.provenance.version} is of embedder {current.provenance.embedder_id}"
-        return summary | _nothing(reason, merged, watch)
+        return summary | _nothing(reason, merged)
     else:
         model, version = current.model, current.provenance
     print(f"PCA {'fitted' if decision.fit else 'kept'}: {decision.reason}. k = {model.k}, version {version.version}.", flush=True)
@@ -114,11 +125,10 @@ def refresh_pca(spark: SparkSession, request: RefreshRequest) -> dict[str, Any]:
         "projected_ingest_dates": projected.ingest_dates,
         "unsettled_ingest_dates": projected.unsettled,
         "removed_versions": removed,
-        "timings_seconds": watch.finish(),
     }
 
 
-def _nothing(reason: str, merged: Moments, watch: Stopwatch) -> dict[str, Any]:
+def _nothing(reason: str, merged: Moments) -> dict[str, Any]:
     print(f"No PCA: {reason}", flush=True)
     return {
         "action": release.NO_PCA,
@@ -129,7 +139,6 @@ def _nothing(reason: str, merged: Moments, watch: Stopwatch) -> dict[str, Any]:
         "variance_kept": None,
         "target_reached": False,
         "projected_ingest_dates": [],
-        "timings_seconds": watch.finish(),
     }
 
 
