@@ -26,7 +26,7 @@ from fruit_features.packet_frames import PLACED_FEATURES, packed, rows_of
 from fruit_features.spark_session import task_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
@@ -90,9 +90,12 @@ class DateTables:
         marker's reader.
         """
         expected = self._rows_expected()
-        filled = {partition: n_rows for partition, n_rows in expected.items() if partition in self._partitions}
+        n_rows: Counter[tuple[str, str]] = Counter()
+        for (ingest_date, category, _), n in expected.items():
+            n_rows[ingest_date, category] += n
+        filled = {partition: n for partition, n in n_rows.items() if partition in self._partitions}
         write_id = new_write_id()
-        parts = self._parts_of_untouched(expected.keys() - filled.keys())
+        parts = self._parts_of_untouched(n_rows.keys() - filled.keys())
         written: list[WrittenMoments] = []
         with few_rows_at_once(self._spark, PARTS_AT_ONCE):
             if filled:
@@ -100,27 +103,26 @@ class DateTables:
                 parts = written_parts if parts is None else parts.unionByName(written_parts)
             if parts is not None:
                 written = write_parts(self._spark, self._bucket, self._dates, parts)
-        self._check(run_id, written)
+        self._check(run_id, expected, written)
         remove_other_files(self._bucket, write_id, self._partitions)
         for ingest_date, category in self._partitions - filled.keys():
             hadoop_files.remove(self._spark, lake.uri(self._bucket, lake.partition_prefix(lake.FEATURES, ingest_date, category)))
-        self._remove_dates(lake.MOMENTS, {ingest_date for ingest_date, _ in expected})
+        self._remove_dates(lake.MOMENTS, {ingest_date for ingest_date, _ in n_rows})
         write_moments_states(self._bucket, self._dates, written)
 
-    def _rows_expected(self) -> Counter[tuple[str, str]]:
-        """How many rows of features each date and category will have."""
-        expected = Counter((day_of(line), line.category) for line in self._kept if line.status == Status.FEATURISED)
+    def _rows_expected(self) -> Counter[tuple[str, str, str]]:
+        """How many rows of features each date, category and embedder will have."""
+        expected = Counter((day_of(line), line.category, line.embedder_id) for line in self._kept if line.status == Status.FEATURISED)
         for outcome in self._outcomes:
             if outcome.status == Status.FEATURISED:
-                expected[outcome.ingest_date, outcome.category] += outcome.n_images
+                expected[outcome.ingest_date, outcome.category, self._embedder_id] += outcome.n_images
         return expected
 
-    def _check(self, run_id: str, written: Sequence[WrittenMoments]) -> None:
+    def _check(self, run_id: str, rows_expected: Mapping[tuple[str, str, str], int], written: Sequence[WrittenMoments]) -> None:
         """Every row of features went into the moments: are they, by date and embedder, as many as the ledger will say?"""
-        expected = Counter((day_of(line), line.embedder_id) for line in self._kept if line.status == Status.FEATURISED)
-        for outcome in self._outcomes:
-            if outcome.status == Status.FEATURISED:
-                expected[outcome.ingest_date, self._embedder_id] += outcome.n_images
+        expected: Counter[tuple[str, str]] = Counter()
+        for (ingest_date, _, embedder_id), n_rows in rows_expected.items():
+            expected[ingest_date, embedder_id] += n_rows
         found = Counter({(moments.ingest_date, moments.embedder_id): moments.n_samples for moments in written})
         if found == expected:
             return
