@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fruit_features.engines import load_engine
-from fruit_features.preprocessing import decode_image, network_input
+from fruit_features.embedding.engines import load_engine
+from fruit_features.embedding.preprocessing import decode_image, network_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from fruit_features.engines import Engine
+    from fruit_features.embedding.engines import Engine
 
 _prepared: dict[str, tuple[Engine, list[NDArray[np.float32]]]] = {}
 

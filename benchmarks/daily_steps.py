@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.synthetic_history import TARGET_VARIANCE
 from fruit_contract import release
-from fruit_features.extraction import ExtractionRequest, extract_features
-from fruit_features.refresh import RefreshRequest, refresh_pca
-from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
-from fruit_features.spark_session import start_session
+from fruit_features.extraction.step import ExtractionRequest, extract_features
+from fruit_features.pca.policy import PolicySettings, RefreshPolicy
+from fruit_features.pca.step import RefreshRequest, refresh_pca
+from fruit_features.spark.session import start_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from benchmarks.other_engines import BF16, F32, OpenVinoEngine, cpu_has_bf16, cpu_has_vnni, make_int8
-from fruit_features.engines import load_engine
-from fruit_features.preprocessing import decode_image, network_input
+from fruit_features.embedding.engines import load_engine
+from fruit_features.embedding.preprocessing import decode_image, network_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from fruit_features.engines import Engine
+    from fruit_features.embedding.engines import Engine
 
 # What a request calls an engine that a release does not offer.
 OPENVINO: Final = {"openvino": F32, "openvino-bf16": BF16}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from fruit_features.moments import moments_of
-from fruit_features.pca import fit_pca
+from fruit_features.moments.algebra import moments_of
+from fruit_features.pca.fit import fit_pca
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from benchmarks.other_engines import has_openvino
 from benchmarks.way_process import WayProcess
 from fruit_cli.errors import CommandError
 from fruit_contract import release
-from fruit_features.engines import load_engine
+from fruit_features.embedding.engines import load_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

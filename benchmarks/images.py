@@ -103,7 +103,7 @@ def enlarged(drawn: bytes, kind: ImageKind, seed: int) -> bytes:
 
 
 def _is_readable(image: PlannedImage) -> bool:
-    from fruit_features.preprocessing import UnreadableImageError, decode_image
+    from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image
 
     try:
         decode_image(Path(image.path).read_bytes())

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.way_worker import peak_spark_worker_megabytes, seconds_since_process_start
 from fruit_contract import lake, release
 from fruit_contract.increments import plan_increment
-from fruit_features import object_store
-from fruit_features.extraction import ExtractionRequest, extract_features
+from fruit_features.extraction.step import ExtractionRequest, extract_features
+from fruit_features.lake import store as object_store
 from fruit_features.packet_frames import task_images
-from fruit_features.spark_session import start_session, task_slots
+from fruit_features.spark.session import start_session, task_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 from benchmarks.synthetic_history import TARGET_VARIANCE
 from benchmarks.way_worker import seconds_since_process_start
 from fruit_contract import lake, release, tables
-from fruit_features.arrow_vectors import to_matrix
-from fruit_features.moments import merge_all, moments_of
+from fruit_features.lake.vectors import to_matrix
+from fruit_features.moments.algebra import merge_all, moments_of
 from fruit_features.moments_frames import write_moments
 from fruit_features.moments_states import write_moments_states
-from fruit_features.pca import fit_pca, project
-from fruit_features.refresh import RefreshRequest, refresh_pca
-from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
-from fruit_features.spark_session import start_session
-from fruit_features.stopwatch import Stopwatch
+from fruit_features.pca.fit import fit_pca, project
+from fruit_features.pca.policy import PolicySettings, RefreshPolicy
+from fruit_features.pca.step import RefreshRequest, refresh_pca
+from fruit_features.spark.session import start_session
+from fruit_features.spark.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,8 +22,8 @@ from benchmarks.synthetic_history import CATEGORIES, History, clone_lake, days_b
 from benchmarks.way_process import WayProcess
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
-from fruit_features.model_store import model_from_parquet
-from fruit_features.pca import inverse_scale
+from fruit_features.pca.fit import inverse_scale
+from fruit_features.pca.versions import model_from_parquet
 from local_cloud.s3_server import DIRECTORY_CACHE_SECONDS
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from benchmarks.pca_measurements import SPARK_ML_VERSION
 from benchmarks.way_worker import seconds_since_process_start
 from fruit_contract import lake, release, tables
 from fruit_features.lake_tables import read_table, replace_partitions
-from fruit_features.spark_session import start_session
-from fruit_features.stopwatch import Stopwatch
+from fruit_features.spark.session import start_session
+from fruit_features.spark.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

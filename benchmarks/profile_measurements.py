@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 # What a sample counts for: the first of these that is anywhere in its stack. (py-spy names the last folders of a file's path.)
 _LAYERS: Final = (
-    ("the network", "embed (fruit_features/engines.py"),
+    ("the network", "embed (fruit_features/embedding/engines.py"),
     ("resizing", "resize (PIL/Image.py"),
-    ("decoding", "decode_image (fruit_features/preprocessing.py"),
-    ("bytes to numbers", "network_input (fruit_features/preprocessing.py"),
-    ("fetching", "fruit_features/image_fetch.py"),
-    ("rows, hashes and Arrow", "featurise (fruit_features/featurise.py"),
+    ("decoding", "decode_image (fruit_features/embedding/preprocessing.py"),
+    ("bytes to numbers", "network_input (fruit_features/embedding/preprocessing.py"),
+    ("fetching", "fruit_features/embedding/fetching.py"),
+    ("rows, hashes and Arrow", "featurise (fruit_features/embedding/featurise.py"),
 )
 OTHER: Final = "Spark's own worker code"
 # Threads that wait for work, in a way py-spy does not know as idle.

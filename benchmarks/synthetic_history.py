@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 
 from fruit_contract import lake, release, tables
 from fruit_contract.tables import N_FEATURES, Status
-from fruit_features.arrow_vectors import to_list_array
-from fruit_features.content_hashes import hash_contents, to_bytes
-from fruit_features.model_store import Provenance, model_to_parquet, version_name
-from fruit_features.moments import moments_of, pack_upper_triangle
+from fruit_features.extraction.content_hashes import hash_contents, to_bytes
+from fruit_features.lake.vectors import to_list_array
+from fruit_features.moments.algebra import moments_of, pack_upper_triangle
 from fruit_features.moments_states import fingerprint
-from fruit_features.pca import PcaModel, fit_pca, project
+from fruit_features.pca.fit import PcaModel, fit_pca, project
+from fruit_features.pca.versions import Provenance, model_to_parquet, version_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -77,7 +77,7 @@ def _artefact_of(file: WeightsFile, named: str, root: Path, say: Callable[[str],
     """`named` is how an error calls the weights."""
     # numpy and h5py, which a second publish does without.
     from fruit_cli.embedder_weights import read_tensors, tensors_sha256
-    from fruit_features.preprocessing import PREPROCESSING_VERSION
+    from fruit_features.embedding.preprocessing import PREPROCESSING_VERSION
 
     tensors = read_tensors(file.content, named)
     digest = tensors_sha256(tensors)

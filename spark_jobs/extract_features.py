@@ -6,9 +6,9 @@ import argparse
 
 from fruit_contract import lake, release
 from fruit_contract.ingest_days import days_of_span
-from fruit_features import object_store
-from fruit_features.extraction import ExtractionRequest, extract_features
-from fruit_features.spark_session import start_session
+from fruit_features.extraction.step import ExtractionRequest, extract_features
+from fruit_features.lake import store as object_store
+from fruit_features.spark.session import start_session
 
 
 def parse_request(argv: list[str] | None = None) -> ExtractionRequest:

@@ -6,10 +6,10 @@ import argparse
 
 from fruit_contract import lake, release
 from fruit_contract.ingest_days import days_of_span
-from fruit_features import object_store
-from fruit_features.refresh import DEFAULT_KEPT_VERSIONS, RefreshRequest, refresh_pca
-from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
-from fruit_features.spark_session import start_session
+from fruit_features.lake import store as object_store
+from fruit_features.pca.policy import PolicySettings, RefreshPolicy
+from fruit_features.pca.step import DEFAULT_KEPT_VERSIONS, RefreshRequest, refresh_pca
+from fruit_features.spark.session import start_session
 
 
 def _share(text: str) -> float:

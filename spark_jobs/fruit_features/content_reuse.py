@@ -11,8 +11,8 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark read
 
 from fruit_contract import lake, tables
 from fruit_contract.tables import Status
-from fruit_features import object_store
-from fruit_features.content_hashes import common_hashes, hash_content, hash_contents, to_bytes
+from fruit_features.extraction.content_hashes import common_hashes, hash_content, hash_contents, to_bytes
+from fruit_features.lake import store as object_store
 from fruit_features.lake_tables import read_table
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark read
 from fruit_contract import lake, tables
 from fruit_contract.increments import Increment, LedgerLine, plan_increment
 from fruit_contract.tables import Status
-from fruit_features import hadoop_files, object_store
+from fruit_features import hadoop_files
+from fruit_features.lake import store as object_store
 from fruit_features.lake_tables import collect_columns, read_table
 
 if TYPE_CHECKING:

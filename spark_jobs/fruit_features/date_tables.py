@@ -15,15 +15,16 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark read
 
 from fruit_contract import lake, tables
 from fruit_contract.tables import Status
-from fruit_features import hadoop_files, object_store
+from fruit_features import hadoop_files
 from fruit_features.content_reuse import SOURCE_COLUMNS, KnownContents, write_content_index
 from fruit_features.features_writing import remove_other_files, write_features
+from fruit_features.lake import store as object_store
 from fruit_features.lake_tables import few_rows_at_once, no_rows, read_table, replace_partitions, schema_of
+from fruit_features.moments.parts import PARTS_AT_ONCE
 from fruit_features.moments_frames import parts_of_files, write_parts
-from fruit_features.moments_parts import PARTS_AT_ONCE
 from fruit_features.moments_states import write_moments_states
 from fruit_features.packet_frames import PLACED_FEATURES, packed, rows_of
-from fruit_features.spark_session import task_slots
+from fruit_features.spark.session import task_slots
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from fruit_contract.increments import Increment, LedgerLine
     from fruit_features.moments_frames import WrittenMoments
     from fruit_features.packets import Outcome
-    from fruit_features.stopwatch import Stopwatch
+    from fruit_features.spark.stopwatch import Stopwatch
 
 
 class IncompleteWriteError(RuntimeError):

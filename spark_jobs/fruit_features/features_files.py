@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fruit_contract import lake
-from fruit_features import object_store
-from fruit_features.spark_session import task_slots
-from fruit_features.task_planning import plan_chunks
-from fruit_features.worker_imports import forget_zip_importers
+from fruit_features.lake import store as object_store
+from fruit_features.spark.session import task_slots
+from fruit_features.spark.task_planning import plan_chunks
+from fruit_features.spark.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyspark import RDD
     from pyspark.sql import SparkSession
 
-    from fruit_features.object_store import ListedObject
+    from fruit_features.lake.store import ListedObject
 
 Result = TypeVar("Result")
 

@@ -13,17 +13,17 @@ import pyarrow.parquet as pq
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 
 from fruit_contract import lake, tables
-from fruit_features import object_store
-from fruit_features.moments_parts import PART_SCHEMA, PartsOfDates
+from fruit_features.lake import store as object_store
+from fruit_features.moments.parts import PART_SCHEMA, PartsOfDates
 from fruit_features.packets import FEATURES_SCHEMA, read_stream
-from fruit_features.worker_imports import forget_zip_importers
+from fruit_features.spark.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from pyspark.sql import Column, DataFrame
 
-    from fruit_features.moments_parts import PartRow
+    from fruit_features.moments.parts import PartRow
 
 # A file of a large partition; what a worker holds of it: 12,288 x 5 KB are 63 MB.
 ROWS_PER_FILE: Final = 12_288

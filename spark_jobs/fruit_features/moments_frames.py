@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fruit_contract import lake, tables
-from fruit_features import hadoop_files, object_store
+from fruit_features import hadoop_files
 from fruit_features.features_files import list_features_files, map_files
+from fruit_features.lake import store as object_store
 from fruit_features.lake_tables import few_rows_at_once
-from fruit_features.moments import pack_upper_triangle
-from fruit_features.moments_parts import PART_SCHEMA, PARTS_AT_ONCE, PartsOfDates, merge_parts, read_parts
-from fruit_features.worker_imports import forget_zip_importers
+from fruit_features.moments.algebra import pack_upper_triangle
+from fruit_features.moments.parts import PART_SCHEMA, PARTS_AT_ONCE, PartsOfDates, merge_parts, read_parts
+from fruit_features.spark.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from fruit_features.features_files import FeaturesFile
-    from fruit_features.moments_parts import Part, PartRow
+    from fruit_features.moments.parts import Part, PartRow
 
 _WRITTEN_SCHEMA: Final = "ingest_date string, embedder_id string, n_samples bigint, content_digest bigint"
 _FILE: Final = "moments.parquet"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fruit_contract import lake
-from fruit_features import object_store
+from fruit_features.lake import store as object_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,14 +8,14 @@ import pyarrow as pa
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from fruit_contract import tables
-from fruit_features.embedder_artefact import load_embedder
-from fruit_features.featurise import NOTHING_KNOWN, featurise
-from fruit_features.image_fetch import fetch_images
+from fruit_features.embedding.artefact import load_embedder
+from fruit_features.embedding.featurise import NOTHING_KNOWN, featurise
+from fruit_features.embedding.fetching import fetch_images
 from fruit_features.lake_tables import no_rows, schema_of
 from fruit_features.packets import FEATURES_SCHEMA, ROW_SCHEMA, Packet, outcomes_of, pack_features, pack_results, read_stream
-from fruit_features.spark_session import task_slots
-from fruit_features.task_planning import plan_tasks
-from fruit_features.worker_imports import forget_zip_importers
+from fruit_features.spark.session import task_slots
+from fruit_features.spark.task_planning import plan_tasks
+from fruit_features.spark.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from fruit_contract.increments import ListedImage
-    from fruit_features.embedder_artefact import EmbedderArtefact
+    from fruit_features.embedding.artefact import EmbedderArtefact
+    from fruit_features.extraction.progress import ImageCounters
     from fruit_features.packets import Outcome
-    from fruit_features.progress import ImageCounters
 
 # Key, listed ETag, size in bytes, and the SHA-256 of a content that is known, for each image.
 TaskImage = tuple[str, str, int, str | None]

@@ -26,11 +26,11 @@ from benchmarks.synthetic_history import (
     write_history,
 )
 from fruit_contract import lake, tables
-from fruit_features.content_hashes import common_hashes, hash_contents
-from fruit_features.history_tree import HistoryTree, Read
-from fruit_features.moments import empty_moments, moments_of, unpack_upper_triangle
+from fruit_features.extraction.content_hashes import common_hashes, hash_contents
+from fruit_features.moments.algebra import empty_moments, moments_of, unpack_upper_triangle
+from fruit_features.moments.history_tree import HistoryTree, Read
 from fruit_features.moments_states import fingerprint
-from fruit_features.pca import fit_pca
+from fruit_features.pca.fit import fit_pca
 
 
 @pytest.fixture(scope="module")

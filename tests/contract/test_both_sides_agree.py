@@ -15,7 +15,7 @@ from fruit_contract import tables
 from fruit_contract.lake import LakeNameError, check_category, moments_state_key, parse_moments_state_key
 from fruit_features import lake_tables
 from fruit_features.moments_states import fingerprint
-from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
+from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_pipeline.pca_state import PcaState, is_unprojected
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
 from fruit_pipeline.steps import extract_features_step, refresh_pca_step

@@ -104,8 +104,8 @@ def test_both_engines_give_the_same_features(product: Product, two_days: dict[st
     program = """
 import sys, numpy as np
 from pathlib import Path
-from fruit_features.engines import load_engine
-from fruit_features.preprocessing import decode_image, network_input
+from fruit_features.embedding.engines import load_engine
+from fruit_features.embedding.preprocessing import decode_image, network_input
 graph, output, *images = sys.argv[1:]
 pixels = np.stack([decode_image(Path(image).read_bytes()).pixels for image in images])
 np.save(output, load_engine("tensorflow", Path(graph).read_bytes()).embed(network_input(pixels)))

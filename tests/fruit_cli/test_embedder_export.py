@@ -18,7 +18,7 @@ from fruit_cli.embedder_weights import mobilenet_v2_shapes, read_tensors, tensor
 from fruit_cli.errors import CommandError
 from fruit_cli.wheels import file_sha256
 from fruit_contract import release
-from fruit_features.engines import engine_file, load_engine
+from fruit_features.embedding.engines import engine_file, load_engine
 
 NOWHERE = LakeConnection(bucket="fruits-lake", region="eu-west-1", endpoint_url="http://127.0.0.1:1")
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.increments import LedgerLine, category_of, plan_increment
-from fruit_features.object_store import ListedObject
+from fruit_features.lake.store import ListedObject
 
 DAY = "2026-11-22"
 PREFIX = f"raw/ingest_date={DAY}/"

@@ -169,10 +169,10 @@ def test_the_inner_line_of_a_worker_is_shown_with_the_driver_s() -> None:
 @pytest.mark.parametrize(
     ("line", "cause"),
     [
-        ("fruit_features.extraction.BooksError: The books of 'Kiwi' of 2026-11-22 do not balance: 3 listed", "books_do_not_balance"),
+        ("fruit_features.extraction.step.BooksError: The books of 'Kiwi' of 2026-11-22 do not balance: 3 listed", "books_do_not_balance"),
         ("fruit_features.date_tables.IncompleteWriteError: Something else has changed the features: those of", "features_changed"),
-        ("fruit_features.embedder_artefact.EmbedderArtefactError: Release r1 holds no model.onnx: run `make publish`.", "release_broken"),
-        ("fruit_features.object_store.ObjectNotFoundError: s3://fruits-lake/code/r1/embedder.json does not exist.", "key_not_found"),
+        ("fruit_features.embedding.artefact.EmbedderArtefactError: Release r1 holds no model.onnx: run `make publish`.", "release_broken"),
+        ("fruit_features.lake.store.ObjectNotFoundError: s3://fruits-lake/code/r1/embedder.json does not exist.", "key_not_found"),
         ("ValueError: A scatter of 1280 features has 819840 numbers, this one has 3: its moments file is damaged.", "lake_damaged"),
         (
             "botocore.exceptions.ClientError: An error occurred (AccessDenied) when calling the PutObject operation: Access Denied",
@@ -249,7 +249,7 @@ def test_a_look_up_that_leads_to_a_known_error_is_not_its_root() -> None:
 
 
 def test_an_error_that_was_raised_from_another_to_explain_it_counts() -> None:
-    explained = "fruit_features.extraction.BooksError: The books of 'Kiwi' of 2026-11-22 do not balance"
+    explained = "fruit_features.extraction.step.BooksError: The books of 'Kiwi' of 2026-11-22 do not balance"
     assert cause_and_error({"stdout": chain("AssertionError", RAISED_FROM, explained)}) == ("books_do_not_balance", explained)
 
 

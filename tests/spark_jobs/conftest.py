@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fruit_contract import lake, release
-from fruit_features import object_store
+from fruit_features.lake import store as object_store
 from local_cloud.java import find_java
 from local_cloud.s3_server import find_rclone, s3_command, s3_environment
 from local_cloud.spark_environment import Node, spark_defaults
@@ -109,7 +109,7 @@ def spark_session(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory)
         # Workers find the code where this process does, however the tests were started.
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    from fruit_features.spark_session import start_session
+    from fruit_features.spark.session import start_session
 
     # Java, and through it Python's workers, keep what is set while they start; other tests see nothing of it.
     with pytest.MonkeyPatch.context() as patch:

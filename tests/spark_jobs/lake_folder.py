@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fruit_contract import lake
-from fruit_features import object_store
+from fruit_features.lake import store as object_store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fruit_features.moments import merge_all, moments_of
-from fruit_features.pca import fit_pca, project
+from fruit_features.moments.algebra import merge_all, moments_of
+from fruit_features.pca.fit import fit_pca, project
 
 pytestmark = pytest.mark.spark
 N_IMAGES, N_FEATURES = 400, 60

@@ -24,14 +24,16 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from fruit_contract import lake, tables
 from fruit_contract.tables import Status
-from fruit_features import date_tables, hadoop_files, object_store, projecting
-from fruit_features.engines import load_engine
-from fruit_features.extraction import ExtractionRequest, extract_features
+from fruit_features import date_tables, hadoop_files
+from fruit_features.embedding.engines import load_engine
+from fruit_features.embedding.preprocessing import decode_image, network_input
+from fruit_features.extraction.step import ExtractionRequest, extract_features
+from fruit_features.lake import store as object_store
 from fruit_features.lake_tables import TABLE_COLUMNS
-from fruit_features.model_store import load_version
-from fruit_features.preprocessing import decode_image, network_input
-from fruit_features.refresh import RefreshRequest, refresh_pca
-from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
+from fruit_features.pca import projecting
+from fruit_features.pca.policy import PolicySettings, RefreshPolicy
+from fruit_features.pca.step import RefreshRequest, refresh_pca
+from fruit_features.pca.versions import load_version
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_features.content_hashes import common_hashes, hash_content, hash_contents, to_bytes
+from fruit_features.extraction.content_hashes import common_hashes, hash_content, hash_contents, to_bytes
 
 CONTENTS = st.lists(st.tuples(st.text(max_size=8), st.integers(0, 1000)), max_size=30)
 

@@ -15,22 +15,23 @@ import pytest
 from pyspark.sql import functions as F  # noqa: N812
 
 from fruit_contract import lake
-from fruit_features import date_tables, features_writing, object_store
-from fruit_features import extraction as extraction_step
+from fruit_features import date_tables, features_writing
 from fruit_features.date_tables import IncompleteWriteError
-from fruit_features.embedder_artefact import find_embedder
-from fruit_features.engines import load_engine
-from fruit_features.extraction import BooksError, ExtractionRequest, check_books, extract_features
+from fruit_features.embedding.artefact import find_embedder
+from fruit_features.embedding.engines import load_engine
+from fruit_features.embedding.preprocessing import decode_image, network_input
+from fruit_features.extraction import step as extraction_step
+from fruit_features.extraction.step import BooksError, ExtractionRequest, check_books, extract_features
+from fruit_features.lake import store as object_store
 from fruit_features.packet_frames import compute_images, rows_of
 from fruit_features.packets import read_stream
-from fruit_features.preprocessing import decode_image, network_input
-from fruit_features.task_planning import plan_tasks
+from fruit_features.spark.task_planning import plan_tasks
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fruit_features.embedder_artefact import EmbedderArtefact
+    from fruit_features.embedding.artefact import EmbedderArtefact
 
 pytestmark = pytest.mark.spark
 DAY = "2026-11-22"

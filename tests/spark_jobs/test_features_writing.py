@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fruit_contract import tables
-from fruit_features import features_writing, object_store
-from fruit_features.arrow_vectors import to_list_array, to_matrix
+from fruit_features import features_writing
 from fruit_features.features_writing import write_packets
+from fruit_features.lake import store as object_store
+from fruit_features.lake.vectors import to_list_array, to_matrix
 from fruit_features.packets import FEATURES_SCHEMA
 
 if TYPE_CHECKING:

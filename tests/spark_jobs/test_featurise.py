@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 
 from fruit_contract.tables import RejectReason
-from fruit_features.arrow_vectors import to_list_array, to_matrix
-from fruit_features.featurise import featurise
-from fruit_features.image_fetch import FetchedImage
+from fruit_features.embedding.featurise import featurise
+from fruit_features.embedding.fetching import FetchedImage
+from fruit_features.lake.vectors import to_list_array, to_matrix
 from fruit_features.packets import RESULT_SCHEMA
 from tests.spark_jobs.lake_folder import jpeg
 

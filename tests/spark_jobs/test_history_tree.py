@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fruit_features.history_tree import READ_AT_ONCE, Block, HistoryTree, LostBlockError, Read, Source, states_digest
-from fruit_features.moments import Moments, merge_all, moments_of
+from fruit_features.moments.algebra import Moments, merge_all, moments_of
+from fruit_features.moments.history_tree import READ_AT_ONCE, Block, HistoryTree, LostBlockError, Read, Source, states_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fruit_features import image_fetch, object_store
-from fruit_features.image_fetch import fetch_images
-from fruit_features.object_store import list_objects
+from fruit_features.embedding import fetching as image_fetch
+from fruit_features.embedding.fetching import fetch_images
+from fruit_features.lake import store as object_store
+from fruit_features.lake.store import list_objects
 
 if TYPE_CHECKING:
     from tests.spark_jobs.lake_folder import LakeFolder

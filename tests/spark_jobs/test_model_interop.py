@@ -12,9 +12,9 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fruit_features.model_interop import ScikitLearnNotFoundError, as_scikit_learn, as_spark_ml
-from fruit_features.moments import moments_of
-from fruit_features.pca import PcaModel, fit_pca, inverse_scale, project
+from fruit_features.moments.algebra import moments_of
+from fruit_features.pca.fit import PcaModel, fit_pca, inverse_scale, project
+from fruit_features.pca.interop import ScikitLearnNotFoundError, as_scikit_learn, as_spark_ml
 
 N_IMAGES, N_FEATURES, CONSTANT = 300, 40, [7, 31]
 

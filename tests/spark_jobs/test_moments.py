@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_features.moments import (
+from fruit_features.moments.algebra import (
     RunningMoments,
     empty_moments,
     merge,

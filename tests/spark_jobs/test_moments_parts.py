@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from fruit_contract import tables
-from fruit_features.arrow_vectors import to_list_array
-from fruit_features.moments import moments_of
-from fruit_features.moments_parts import PartRow, PartsOfDates, merge_parts, read_parts
+from fruit_features.lake.vectors import to_list_array
+from fruit_features.moments.algebra import moments_of
+from fruit_features.moments.parts import PartRow, PartsOfDates, merge_parts, read_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fruit_features.moments_parts import Part
+    from fruit_features.moments.parts import Part
 
 
 def rows(names: Sequence[str], embedders: Sequence[str] | None = None) -> pa.RecordBatch:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from moto.server import ThreadedMotoServer
 
-from fruit_features import object_store
-from fruit_features.object_store import ListedObject, list_folder, list_objects
+from fruit_features.lake import store as object_store
+from fruit_features.lake.store import ListedObject, list_folder, list_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

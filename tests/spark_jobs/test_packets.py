@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from fruit_contract import tables
-from fruit_features.arrow_vectors import to_list_array, to_matrix
+from fruit_features.lake.vectors import to_list_array, to_matrix
 from fruit_features.packets import (
     FEATURES_SCHEMA,
     RESULT_SCHEMA,

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from fruit_features.model_store import model_from_parquet, model_to_parquet
-from fruit_features.moments import merge_all, moments_of
-from fruit_features.pca import TooFewImagesError, components_for, fit_pca, project, retained_variance, standard_deviation
+from fruit_features.moments.algebra import merge_all, moments_of
+from fruit_features.pca.fit import TooFewImagesError, components_for, fit_pca, project, retained_variance, standard_deviation
+from fruit_features.pca.versions import model_from_parquet, model_to_parquet
 
 
 def correlated(seed: int, n_samples: int = 300, n_features: int = 20) -> np.ndarray:

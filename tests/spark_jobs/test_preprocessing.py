@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from fruit_contract.tables import RejectReason
-from fruit_features import preprocessing
-from fruit_features.preprocessing import UnreadableImageError, decode_image, network_input
+from fruit_features.embedding import preprocessing
+from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image, network_input
 
 
 def picture(width: int = 100, height: int = 80) -> Image.Image:
@@ -234,7 +234,7 @@ def test_a_large_image_of_any_mode_fits_a_workers_memory(mode: str, tmp_path) ->
     image = Image.new("RGBA", (8000, 7900), (200, 30, 30, 128)) if mode == "RGBA" else Image.new(mode, (8000, 7900), 9)
     image.save(path, "PNG", compress_level=1, **({"transparency": 9} if mode == "P" else {}))
     program = (
-        "import sys; from pathlib import Path; from fruit_features.preprocessing import decode_image; "
+        "import sys; from pathlib import Path; from fruit_features.embedding.preprocessing import decode_image; "
         "content = Path(sys.argv[1]).read_bytes(); decode_image(content); "
         "print(next(line.split()[1] for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM')))"
     )

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract import lake, release
-from fruit_features import extraction, object_store
-from fruit_features.extraction import BooksError, ExtractionRequest, extract_features
-from fruit_features.progress import COMPUTING, DONE, LISTING, WRITING, ImageCounters, ProgressReporter, RecentRate
+from fruit_features.extraction import step as extraction
+from fruit_features.extraction.progress import COMPUTING, DONE, LISTING, WRITING, ImageCounters, ProgressReporter, RecentRate
+from fruit_features.extraction.step import BooksError, ExtractionRequest, extract_features
+from fruit_features.lake import store as object_store
 from fruit_pipeline.progress import STATES, parse_progress
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
 

@@ -9,10 +9,11 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from fruit_contract import lake
-from fruit_features import model_store, object_store
-from fruit_features.extraction import ExtractionRequest, extract_features
-from fruit_features.refresh import RefreshRequest, refresh_pca
-from fruit_features.refresh_policy import PolicySettings, RefreshPolicy
+from fruit_features.extraction.step import ExtractionRequest, extract_features
+from fruit_features.lake import store as object_store
+from fruit_features.pca import versions as model_store
+from fruit_features.pca.policy import PolicySettings, RefreshPolicy
+from fruit_features.pca.step import RefreshRequest, refresh_pca
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
 
 pytestmark = pytest.mark.spark

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fruit_features.model_store import Provenance
-from fruit_features.moments import Moments, merge, moments_of
-from fruit_features.pca import fit_pca
-from fruit_features.refresh_policy import CurrentVersion, Decision, PolicySettings, RefreshPolicy, decide_refresh
+from fruit_features.moments.algebra import Moments, merge, moments_of
+from fruit_features.pca.fit import fit_pca
+from fruit_features.pca.policy import CurrentVersion, Decision, PolicySettings, RefreshPolicy, decide_refresh
+from fruit_features.pca.versions import Provenance
 
 TARGET = 0.9
 

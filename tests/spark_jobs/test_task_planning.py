@@ -5,7 +5,7 @@ import heapq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_features.task_planning import plan_chunks, plan_tasks
+from fruit_features.spark.task_planning import plan_chunks, plan_tasks
 
 
 @given(sizes=st.lists(st.integers(0, 20_000_000), max_size=400), n_slots=st.integers(1, 16))

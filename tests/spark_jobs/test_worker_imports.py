@@ -6,7 +6,7 @@ import zipfile
 import zipimport
 from typing import TYPE_CHECKING
 
-from fruit_features.worker_imports import forget_zip_importers
+from fruit_features.spark.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fruit_contract import lake
-from fruit_features import object_store
-from fruit_features.pca import PcaModel
+from fruit_features.lake import store as object_store
+from fruit_features.pca.fit import PcaModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler
 
-    from fruit_features.pca import PcaModel
+    from fruit_features.pca.fit import PcaModel
 
 # scikit-learn's own 1 would let a constant feature that changes through, and by infinity 0 has no way back (0 * inf is NaN). Divided by
 # this a feature vanishes, in float32 too, and 0 comes back as its mean. A power of two: no digit is lost on the way.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.tables import RejectReason
-from fruit_features import object_store
+from fruit_features.lake import store as object_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from fruit_features.pca import retained_variance
+from fruit_features.pca.fit import retained_variance
 
 if TYPE_CHECKING:
-    from fruit_features.model_store import Provenance
-    from fruit_features.moments import Moments
-    from fruit_features.pca import PcaModel
+    from fruit_features.moments.algebra import Moments
+    from fruit_features.pca.fit import PcaModel
+    from fruit_features.pca.versions import Provenance
 
 DEFAULT_MARGIN: Final = 0.005
 DEFAULT_GROWTH: Final = 1.5

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fruit_contract import lake, tables
-from fruit_features import hadoop_files, object_store
-from fruit_features.history_tree import Block, HistoryTree, LostBlockError, Read, Source
-from fruit_features.moments import Moments, merge_all, pack_upper_triangle, unpack_upper_triangle
+from fruit_features import hadoop_files
+from fruit_features.lake import store as object_store
+from fruit_features.moments.algebra import Moments, merge_all, pack_upper_triangle, unpack_upper_triangle
+from fruit_features.moments.history_tree import Block, HistoryTree, LostBlockError, Read, Source
 from fruit_features.moments_states import fingerprint
 
 if TYPE_CHECKING:

@@ -7,25 +7,27 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import lake, release
-from fruit_features import hadoop_files, model_store, object_store
-from fruit_features.embedder_artefact import find_embedder
-from fruit_features.history_tree import states_digest
-from fruit_features.model_store import Provenance
+from fruit_features import hadoop_files
+from fruit_features.embedding.artefact import find_embedder
+from fruit_features.lake import store as object_store
+from fruit_features.moments.history_tree import states_digest
+from fruit_features.moments.store import merge_history, read_days
 from fruit_features.moments_states import read_moments_states
-from fruit_features.moments_store import merge_history, read_days
-from fruit_features.pca import TooFewImagesError, fit_pca, retained_variance
-from fruit_features.projecting import project_dates
-from fruit_features.refresh_policy import CurrentVersion, Decision, PolicySettings, decide_refresh
-from fruit_features.stopwatch import Stopwatch
+from fruit_features.pca import versions as model_store
+from fruit_features.pca.fit import TooFewImagesError, fit_pca, retained_variance
+from fruit_features.pca.policy import CurrentVersion, Decision, PolicySettings, decide_refresh
+from fruit_features.pca.projecting import project_dates
+from fruit_features.pca.versions import Provenance
+from fruit_features.spark.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pyspark.sql import SparkSession
 
-    from fruit_features.moments import Moments
-    from fruit_features.moments_store import MergedHistory
-    from fruit_features.pca import PcaModel
+    from fruit_features.moments.algebra import Moments
+    from fruit_features.moments.store import MergedHistory
+    from fruit_features.pca.fit import PcaModel
 
 DEFAULT_KEPT_VERSIONS: Final = 3
 DEFAULT_WRITER_GRACE_SECONDS: Final = 300.0

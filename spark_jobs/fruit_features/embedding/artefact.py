@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from fruit_contract import lake, release
-from fruit_features import object_store
-from fruit_features.engines import Engine, engine_file, load_engine
-from fruit_features.preprocessing import PREPROCESSING_VERSION
+from fruit_features.embedding.engines import Engine, engine_file, load_engine
+from fruit_features.embedding.preprocessing import PREPROCESSING_VERSION
+from fruit_features.lake import store as object_store
 
 
 class EmbedderArtefactError(RuntimeError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Final, Protocol
 
-from fruit_features.moments import Moments, empty_moments, merge_all
+from fruit_features.moments.algebra import Moments, empty_moments, merge_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,17 +13,17 @@ import pyarrow as pa
 
 from fruit_contract import tables
 from fruit_contract.lake import parse_image_key
-from fruit_features.arrow_vectors import to_list_array
+from fruit_features.embedding.preprocessing import IMAGE_SIDE, UnreadableImageError, decode_image, network_input
+from fruit_features.lake.vectors import to_list_array
 from fruit_features.packets import RESULT_SCHEMA, ROW_SCHEMA, ROWS_PER_PACKET
-from fruit_features.preprocessing import IMAGE_SIDE, UnreadableImageError, decode_image, network_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from fruit_features.engines import Engine
-    from fruit_features.image_fetch import FetchedImage
+    from fruit_features.embedding.engines import Engine
+    from fruit_features.embedding.fetching import FetchedImage
 
 NOTHING_KNOWN: Final[Mapping[str, str]] = MappingProxyType({})
 

@@ -17,11 +17,12 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from fruit_contract import lake, tables
-from fruit_features import hadoop_files, object_store
-from fruit_features.arrow_vectors import split_by_embedder, to_list_array, to_matrix
+from fruit_features import hadoop_files
 from fruit_features.features_files import file_place, list_features_files, map_files
+from fruit_features.lake import store as object_store
+from fruit_features.lake.vectors import split_by_embedder, to_list_array, to_matrix
 from fruit_features.moments_states import read_states_of
-from fruit_features.pca import project
+from fruit_features.pca.fit import project
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from fruit_features.features_files import FeaturesFile
-    from fruit_features.model_store import Provenance
-    from fruit_features.pca import PcaModel
+    from fruit_features.pca.fit import PcaModel
+    from fruit_features.pca.versions import Provenance
 
 # Of one Spark job: what was projected before a failure need not be projected again.
 _DATES_AT_ONCE: Final = 64

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from fruit_contract import tables
-from fruit_features.arrow_vectors import split_by_embedder, to_matrix
-from fruit_features.moments import Moments, RunningMoments, merge, pack_upper_triangle, unpack_upper_triangle
+from fruit_features.lake.vectors import split_by_embedder, to_matrix
+from fruit_features.moments.algebra import Moments, RunningMoments, merge, pack_upper_triangle, unpack_upper_triangle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,15 +14,15 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark read
 
 from fruit_contract import lake, release, tables
 from fruit_contract.tables import Status
-from fruit_features import object_store
 from fruit_features.content_reuse import KnownContents, find_known_contents
 from fruit_features.date_planning import plan_date
 from fruit_features.date_tables import DateTables
-from fruit_features.embedder_artefact import find_embedder
+from fruit_features.embedding.artefact import find_embedder
+from fruit_features.extraction.progress import ImageCounters, ProgressReporter
+from fruit_features.lake import store as object_store
 from fruit_features.lake_tables import read_table
 from fruit_features.packet_frames import compute_images, count_outcomes
-from fruit_features.progress import ImageCounters, ProgressReporter
-from fruit_features.stopwatch import Stopwatch
+from fruit_features.spark.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from fruit_contract.increments import Increment, ListedImage
-    from fruit_features.embedder_artefact import EmbedderArtefact
+    from fruit_features.embedding.artefact import EmbedderArtefact
     from fruit_features.packets import Outcome
 
 _REJECTS_IN_SUMMARY: Final = 100

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fruit_features.moments import Moments
+    from fruit_features.moments.algebra import Moments
 
 # A variance below this share of its squared mean is what rounding leaves of a constant feature (float32 carries 24 bits).
 _CONSTANT_BELOW: Final = 1e-13

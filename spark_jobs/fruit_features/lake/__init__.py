@@ -1,0 +1,1 @@
+"""The lake: its store, its files, and the commit of a date."""

@@ -1,0 +1,1 @@
+"""The PCA step: when to fit, fitting, versions, projections."""

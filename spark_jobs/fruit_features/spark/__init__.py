@@ -1,0 +1,1 @@
+"""Spark: the session, and the dealing out of work."""
