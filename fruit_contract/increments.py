@@ -1,128 +1,103 @@
-"""What is new: listed minus known. Pure, and the same for the plan in Airflow and for the step on the cluster."""
+"""What is new: listed minus known. Pure, and the same for the plan in Airflow and for the step on the cluster.
+
+Both sides come sorted by key and are merged as they stream, so a date of millions of images needs no more memory than one of ten.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from fruit_contract.lake import parse_image_key
 from fruit_contract.tables import RejectReason, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 
-class ListedImage(Protocol):
-    """An object of a listing. `etag` is without quotes."""
+class ListedImage(NamedTuple):
+    """An image of a listing. `etag` is without quotes."""
 
-    @property
-    def key(self) -> str: ...
-    @property
-    def etag(self) -> str: ...
-    @property
-    def size_bytes(self) -> int: ...
+    key: str
+    etag: str
+    size_bytes: int
+    category: str
 
 
-@dataclass(frozen=True)
-class LedgerLine:
-    """What the ledger knows of one image, as far as planning needs it."""
+class KnownImage(NamedTuple):
+    """What the ledger knows of an image, as far as planning needs it. `has_features` is False if the file it should be in is gone."""
 
     image_key: str
     etag: str
     category: str
     status: str
-    embedder_id: str
-    reason: str | None = None
-    content_sha256: str | None = None
+    reason: str | None
+    embedder_id: str | None
+    has_features: bool = True
 
 
-@dataclass(frozen=True)
-class Increment:
-    """What one ingest date needs: its images as listed against its ledger, for the categories in scope.
+class Fate(Enum):
+    """What the next commit of a date has to do with an image."""
 
-    `unchanged` and `carried` (out of scope) keep their ledger lines; `removed` lose theirs; `new` get one. `damaged` are categories
-    that an interrupted run may have left half written.
-    """
-
-    ingest_date: str
-    new: tuple[ListedImage, ...]
-    unchanged: tuple[LedgerLine, ...]
-    carried: tuple[LedgerLine, ...]
-    removed: tuple[LedgerLine, ...]
-    damaged: frozenset[str] = frozenset()
-
-    @property
-    def touched(self) -> frozenset[str]:
-        """The categories whose partition must be written again."""
-        return frozenset(category_of(entry) for entry in self.new) | {line.category for line in self.removed} | self.damaged
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is new, nothing has vanished, nothing is to be mended."""
-        return not self.new and not self.removed and not self.damaged
-
-    @property
-    def kept(self) -> tuple[LedgerLine, ...]:
-        return self.unchanged + self.carried
-
-    def counts(self) -> dict[str, Counter[str]]:
-        """Images by category: listed, new, unchanged and removed."""
-        new = Counter(category_of(entry) for entry in self.new)
-        unchanged = Counter(line.category for line in self.unchanged)
-        removed = Counter(line.category for line in self.removed)
-        return {"listed": new + unchanged, "new": new, "unchanged": unchanged, "removed": removed}
+    NEW = "new"  # listed, and not known
+    CHANGED = "changed"  # listed and known, but to be computed again: other content, another embedder, or its features are gone
+    UNCHANGED = "unchanged"  # listed and known
+    REMOVED = "removed"  # known, and listed no more
+    CARRIED = "carried"  # not of the chosen categories: it keeps its line
 
 
-def plan_increment(
-    ingest_date: str,
+class UnsortedImagesError(ValueError):
+    """Images that do not come in ascending order of their keys, each once. The message names the first that does not."""
+
+
+_Item = TypeVar("_Item")
+
+
+def compare(
     listed: Iterable[ListedImage],
-    ledger: Iterable[LedgerLine],
+    known: Iterable[KnownImage],
     embedder_id: str,
     scope: Collection[str] = (),
     *,
     retry_rejected: bool = False,
-    interrupted: Collection[str] | None = None,
-) -> Increment:
-    """Compares a date's listing with its ledger, for the categories of `scope` (all of them if it is empty).
+) -> Iterator[tuple[Fate, ListedImage | None, KnownImage | None]]:
+    """Says of every image that is listed or known what becomes of it, for the categories of `scope` (all of them if it is empty).
 
-    An image is known if the ledger has its key with the same ETag and embedder. One that had vanished and is listed again is new, and
-    with `retry_rejected` every rejected one is. `interrupted` are the categories that a run was writing when it was interrupted (None: none
-    was): the whole date is then in scope, whatever was asked for, and those categories are written again.
+    Both come in ascending order of their keys. A listed image out of scope is passed over. An image is unchanged if it is known with the
+    same ETag and embedder; one that had vanished and is listed again is not, and with `retry_rejected` no rejected one is. O(n), no memory.
+
+    Raises UnsortedImagesError if an image does not come after the one before it.
     """
-    chosen = frozenset(scope) if interrupted is None else frozenset()
-    images: dict[str, ListedImage] = {}
-    for entry in listed:
-        parts = parse_image_key(entry.key)
-        if parts is not None and parts.ingest_date == ingest_date and (not chosen or parts.category in chosen):
-            images[entry.key] = entry
-    carried: list[LedgerLine] = []
-    known: dict[str, LedgerLine] = {}
-    for line in ledger:
-        if chosen and line.category not in chosen:
-            carried.append(line)
+    chosen = frozenset(scope)
+    images = (image for image in _ascending(listed, lambda image: image.key) if not chosen or image.category in chosen)
+    lines = _ascending(known, lambda line: line.image_key)
+    image, line = next(images, None), next(lines, None)
+    while image is not None or line is not None:
+        if line is not None and chosen and line.category not in chosen:
+            yield Fate.CARRIED, None, line
+            line = next(lines, None)
+        elif line is None or (image is not None and image.key < line.image_key):
+            yield Fate.NEW, image, None
+            image = next(images, None)
+        elif image is None or line.image_key < image.key:
+            yield Fate.REMOVED, None, line
+            line = next(lines, None)
         else:
-            known[line.image_key] = line
-
-    def is_unchanged(entry: ListedImage) -> bool:
-        line = known.get(entry.key)
-        if line is None or line.reason == RejectReason.VANISHED or (retry_rejected and line.status == Status.REJECTED):
-            return False
-        return line.etag == entry.etag and line.embedder_id == embedder_id
-
-    return Increment(
-        ingest_date=ingest_date,
-        new=tuple(entry for entry in images.values() if not is_unchanged(entry)),
-        unchanged=tuple(known[entry.key] for entry in images.values() if is_unchanged(entry)),
-        carried=tuple(carried),
-        removed=tuple(line for key, line in known.items() if key not in images),
-        damaged=frozenset(interrupted or ()),
-    )
+            fate = Fate.UNCHANGED if _is_unchanged(image, line, embedder_id, retry_rejected=retry_rejected) else Fate.CHANGED
+            yield fate, image, line
+            image, line = next(images, None), next(lines, None)
 
 
-def category_of(entry: ListedImage) -> str:
-    """The category of a listed image. Raises ValueError if the key is not an image's."""
-    parts = parse_image_key(entry.key)
-    if parts is None:
-        raise ValueError(f"'{entry.key}' is not an image's key: the listing must leave it out.")
-    return parts.category
+def _is_unchanged(image: ListedImage, line: KnownImage, embedder_id: str, *, retry_rejected: bool) -> bool:
+    if line.reason == RejectReason.VANISHED or (retry_rejected and line.status == Status.REJECTED):
+        return False
+    return line.etag == image.etag and line.embedder_id == embedder_id and line.has_features
+
+
+def _ascending(items: Iterable[_Item], key_of: Callable[[_Item], str]) -> Iterator[_Item]:
+    before = None
+    for item in items:
+        key = key_of(item)
+        if before is not None and key <= before:
+            raise UnsortedImagesError(f"'{key}' comes after '{before}': images must come in ascending order of their keys, each once.")
+        before = key
+        yield item

@@ -152,15 +152,6 @@ def parse_features_file(key: str) -> tuple[str, str, str] | None:
     return day[2], unescape_partition_value(category[2]), parts[3]
 
 
-def in_progress_prefix() -> str:
-    return f"{LEDGER}/_in_progress/"
-
-
-def in_progress_key(ingest_date: str) -> str:
-    """Written before a date's tables are touched and removed when its ledger is complete: found later, it tells of an interrupted run."""
-    return f"{in_progress_prefix()}{ingest_date}.json"
-
-
 def content_indexes_prefix() -> str:
     return f"{LEDGER}/_content/"
 
@@ -174,20 +165,31 @@ def content_index_key(embedder_id: str, ingest_date: str) -> str:
     return f"{content_index_prefix(embedder_id)}{ingest_date}.bin"
 
 
-def moments_state_prefix(ingest_date: str = "") -> str:
-    """Of all dates' states, or of one date's."""
-    return f"{MOMENTS}/_states/{ingest_date}{'.' if ingest_date else ''}"
+def ledger_key(ingest_date: str) -> str:
+    """The commit of a date: what is true of it. See `fruit_contract.commit`."""
+    return f"{date_prefix(LEDGER, ingest_date)}ledger.parquet"
 
 
-def moments_state_key(ingest_date: str, embedder_id: str, fingerprint: str) -> str:
-    """An empty object whose name says in which state a date's moments are: one listing tells what changed since they were last read."""
-    return f"{moments_state_prefix(ingest_date)}{embedder_id}.{fingerprint}"
+def ingest_date_of(key: str) -> str | None:
+    """The date of a key of `<table>/ingest_date=<day>/...`, or None for any other key."""
+    parts = key.split("/")
+    name, _, ingest_date = parts[1].partition("=") if len(parts) > 2 else ("", "", "")
+    return ingest_date if name == "ingest_date" and _ISO_DATE.fullmatch(ingest_date) else None
 
 
-def parse_moments_state_key(key: str) -> tuple[str, str, str] | None:
-    """(ingest date, embedder id, fingerprint) of a state's key, or None if it is no such key."""
-    parts = key.removeprefix(moments_state_prefix()).split(".")
-    return (parts[0], parts[1], parts[2]) if len(parts) == 3 and key.startswith(moments_state_prefix()) else None
+def rejected_key(ingest_date: str, write: str) -> str:
+    """The rejects of a date as the commit `write` has them."""
+    return f"{date_prefix(REJECTED, ingest_date)}{write}.parquet"
+
+
+def moments_key(ingest_date: str, write: str, embedder_id: str) -> str:
+    """The moments of a date's features of one embedder, as the commit `write` has them."""
+    return f"{date_prefix(MOMENTS, ingest_date)}{write}-{embedder_id}.parquet"
+
+
+def moments_parts_prefix(ingest_date: str) -> str:
+    """Moments of what single tasks of a features step computed, until they are merged into those of the date."""
+    return f"{MOMENTS}/_parts/ingest_date={ingest_date}/"
 
 
 def compacted_moments_prefix(embedder_id: str) -> str:
@@ -212,9 +214,18 @@ def projections_partition_prefix(version: str, ingest_date: str, category: str) 
     return f"{projections_prefix(version)}ingest_date={ingest_date}/category={escape_partition_value(category)}/"
 
 
-def projected_record_key(version: str) -> str:
-    """Which state of each date's features a PCA version has projected."""
-    return f"{projections_prefix(version)}_projected.json"
+def projections_date_prefix(version: str, ingest_date: str) -> str:
+    return f"{projections_prefix(version)}ingest_date={ingest_date}/"
+
+
+def projections_file_key(version: str, features_key: str) -> str:
+    """A file of `projections/` is called like its file of `features/`: a date is projected exactly if the two sets of names are equal."""
+    return f"{projections_prefix(version)}{features_key.removeprefix(f'{FEATURES}/')}"
+
+
+def pca_cache_key() -> str:
+    """What follows from ledgers and listings, remembered by the PCA step: losing it costs time, never truth."""
+    return f"{PCA}/_cache.json"
 
 
 def partition_values(key: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ SIZE_BYTES: Final = "size_bytes"
 STATUS: Final = "status"
 REASON: Final = "reason"
 DETAIL: Final = "detail"
+FILE: Final = "file"  # of the ledger: the key of the file of features/ that holds the image's row
 N_SAMPLES: Final = "n_samples"
 CONTENT_DIGEST: Final = "content_digest"
 MEAN: Final = "mean"
@@ -33,7 +34,9 @@ FEATURES_COLUMNS: Final = (IMAGE_KEY, CONTENT_SHA256, WIDTH, HEIGHT, EMBEDDER_ID
 REJECTED_COLUMNS: Final = (IMAGE_KEY, CATEGORY, CONTENT_SHA256, REASON, DETAIL)
 MOMENTS_COLUMNS: Final = (EMBEDDER_ID, N_SAMPLES, MEAN, SCATTER, CONTENT_DIGEST)
 PROJECTIONS_COLUMNS: Final = (IMAGE_KEY, COMPONENTS)
-LEDGER_COLUMNS: Final = (IMAGE_KEY, ETAG, SIZE_BYTES, CATEGORY, CONTENT_SHA256, STATUS, REASON, EMBEDDER_ID)
+LEDGER_COLUMNS: Final = (
+    IMAGE_KEY, ETAG, SIZE_BYTES, CATEGORY, CONTENT_SHA256, STATUS, REASON, DETAIL, EMBEDDER_ID, WIDTH, HEIGHT, FILE,
+)  # fmt: skip
 
 # What a Parquet reader must see, by column: strings, whole numbers of any width, and lists of 4- or 8-byte floats.
 COLUMN_TYPES: Final = {
@@ -49,6 +52,7 @@ COLUMN_TYPES: Final = {
     STATUS: "string",
     REASON: "string",
     DETAIL: "string",
+    FILE: "string",
     N_SAMPLES: "int",
     CONTENT_DIGEST: "int",
     MEAN: "list<double>",

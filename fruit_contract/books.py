@@ -1,0 +1,27 @@
+"""The rule that nothing is lost: every listed image ends in exactly one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fruit_contract.tables import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# What is counted, by ingest date and category.
+COLUMNS: Final = ("listed", "new", "unchanged", "reused", "removed", Status.FEATURISED.value, Status.REJECTED.value)
+
+
+def unbalanced(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Iterator[str]:
+    """Says which categories of which dates break the rule listed = new + unchanged + reused = featurised + rejected, a sentence each."""
+    for ingest_date, categories in books.items():
+        for category, count in categories.items():
+            origins = count["new"] + count["unchanged"] + count["reused"]
+            ends = count[Status.FEATURISED] + count[Status.REJECTED]
+            if not count["listed"] == origins == ends:
+                yield (
+                    f"The books of '{category}' of {ingest_date} do not balance: {count['listed']:,} listed, {count['new']:,} new + "
+                    f"{count['unchanged']:,} unchanged + {count['reused']:,} reused, {count[Status.FEATURISED]:,} featurised + "
+                    f"{count[Status.REJECTED]:,} rejected."
+                )
