@@ -91,7 +91,8 @@ def plan_run(
 
     Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
     DateIsBusyError if another run works on a date that was asked for, OverBudgetError if the run would cost more than it may,
-    RunTooLongError if it would take longer than a step may. Earlier dates on which another run works are left to it.
+    RunTooLongError if it would take longer than a step may, InstanceTypeError if the jobs can't run on the nodes that are set.
+    Earlier dates on which another run works are left to it.
     """
     require_eu_region(settings.region)
     lake = connect(settings)
@@ -111,12 +112,13 @@ def plan_run(
         refit_asked=request.pca_policy == "always",
         speed=MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key())),
     )
+    planned = _with_requests(settings, release.release_id, request, plan, listed_at)
     if plan.has_work:
         _refuse_too_long(plan.estimate, settings)
         if not request.over_budget_allowed:
             _refuse_over_budget(plan.estimate, settings)
         claim(lake, request.run_id, plan.ingest_dates)
-    return _with_requests(settings, release.release_id, request, plan, listed_at)
+    return planned
 
 
 def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:

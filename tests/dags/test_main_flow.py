@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from fruit_pipeline.instance_types import UnfitInstanceTypeError, UnknownInstanceTypeError
+from fruit_pipeline.planning import NoReleaseError, RunTooLongError
+from fruit_pipeline.steps import StepTooLongError
+
 pytestmark = [
     pytest.mark.airflow,
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # Airflow's own
@@ -190,6 +194,25 @@ def test_the_form_explains_itself(main_dag: Any) -> None:
         param = main_dag.params.get_param(name)
         assert param.schema["title"]
         assert param.description
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NoReleaseError, RunTooLongError, StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError],
+)
+def test_a_run_that_is_refused_is_not_tried_again(main_dag: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    def refuse(*_: Any) -> None:
+        raise error("what to do")
+
+    plan_run = main_dag.get_task("plan_run").python_callable
+    for name, stand_in in {"plan": refuse, "require_no_cluster_from_before": lambda *_: None, "is_active_run": lambda *_: None}.items():
+        monkeypatch.setitem(plan_run.__globals__, name, stand_in)
+    params = main_dag.params.dump()
+    run = SimpleNamespace(run_id="r", run_type="manual", logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC))
+    with pytest.raises(AirflowFailException, match="what to do"):
+        plan_run(dag=main_dag, dag_run=run, params=params, ti=None)
 
 
 def marker_uri(dag: Any, params: dict[str, Any], logical_date: datetime | None) -> str:

@@ -20,6 +20,7 @@ from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.claims import claim
 from fruit_pipeline.concurrent_runs import DateIsBusyError
 from fruit_pipeline.ingest_dates import RunDates
+from fruit_pipeline.instance_types import InstanceTypeError
 from fruit_pipeline.planning import (
     NoReleaseError,
     OverBudgetError,
@@ -281,8 +282,8 @@ def test_a_run_may_be_allowed_to_go_above_its_budget(sample_lake: SampleLake) ->
 
 def test_a_run_whose_price_nobody_knows_is_refused_too(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
-    unknown = replace(SETTINGS, core_instance_type="m7g.xlarge")
-    with pytest.raises(OverBudgetError, match=r"no price of m7g\.xlarge"):
+    unknown = replace(SETTINGS, core_instance_type="m7i.xlarge")
+    with pytest.raises(OverBudgetError, match=r"no price of m7i\.xlarge"):
         plan(sample_lake.lake, unknown)
     assert plan(sample_lake.lake, unknown, over_budget_allowed=True).plan.new == 43
 
@@ -294,8 +295,16 @@ def test_a_run_that_would_not_be_done_before_its_step_is_given_up_is_refused(sam
     assert claims(sample_lake.lake) == []
 
 
+@pytest.mark.parametrize("change", [{"core_instance_type": "m7g.xlarge"}, {"primary_instance_type": "t3.xlarge"}])
+def test_a_run_whose_nodes_can_not_run_the_jobs_is_refused_and_claims_nothing(sample_lake: SampleLake, change: dict[str, str]) -> None:
+    sample_lake.delete_below("ledger/")
+    with pytest.raises(InstanceTypeError, match=f"FRUITS_{next(iter(change)).upper()}"):
+        plan(sample_lake.lake, replace(SETTINGS, **change), over_budget_allowed=True)
+    assert claims(sample_lake.lake) == []
+
+
 def test_where_there_is_nothing_to_do_no_budget_is_asked(sample_lake: SampleLake) -> None:
-    assert not plan(sample_lake.lake, replace(CHEAP, core_instance_type="m7g.xlarge")).plan.has_work
+    assert not plan(sample_lake.lake, replace(CHEAP, core_instance_type="m7i.xlarge")).plan.has_work
 
 
 def test_a_pinned_release_wins_over_the_published_one(sample_lake: SampleLake) -> None:

@@ -15,10 +15,8 @@ from fruit_pipeline.scaling import (
     PROJECTION_VCPU_SECONDS_PER_MILLION,
     MeasuredSpeed,
     Nodes,
-    UnknownInstanceTypeError,
     estimate,
     nodes_for,
-    vcpus,
 )
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
 
@@ -64,16 +62,6 @@ def test_more_images_never_take_less_time_and_more_nodes_never_more(images: int,
     few, many = Nodes(core, task), Nodes(core, task + 1)
     assert estimate(images, SETTINGS, nodes=few).minutes <= estimate(images + more, SETTINGS, nodes=few).minutes
     assert estimate(images, SETTINGS, nodes=many).minutes <= estimate(images, SETTINGS, nodes=few).minutes
-
-
-@pytest.mark.parametrize(("instance_type", "expected"), [("m5.large", 2), ("m5.xlarge", 4), ("m5.2xlarge", 8), ("c5.24xlarge", 96)])
-def test_knows_the_vcpus_of_a_size(instance_type: str, expected: int) -> None:
-    assert vcpus(instance_type) == expected
-
-
-def test_says_what_to_do_about_a_size_without_a_number() -> None:
-    with pytest.raises(UnknownInstanceTypeError, match="FRUITS_CORE_INSTANCE_TYPE"):
-        vcpus("m5.metal")
 
 
 def test_more_images_than_a_driver_holds_are_several_runs_with_a_start_each() -> None:
