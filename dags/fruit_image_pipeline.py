@@ -39,6 +39,7 @@ from fruit_pipeline.planning import NoReleaseError, OverBudgetError, RunTooLongE
 from fruit_pipeline.planning import plan_run as plan
 from fruit_pipeline.run_context import is_active_run, request_of_run
 from fruit_pipeline.run_deadline import RunFirstQueued
+from fruit_pipeline.run_limits import RunTooLargeError
 from fruit_pipeline.run_plan import summary_lines
 from fruit_pipeline.run_record import record_of_nothing
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
@@ -196,6 +197,7 @@ with DAG(
             LakeNameError,
             NoReleaseError,
             RegionNotAllowedError,
+            RunTooLargeError,
             RunTooLongError,
             StepTooLongError,
         ) as error:

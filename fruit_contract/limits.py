@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 MOST_IMAGES_A_DATE: Final = 10_000_000
+# More than ten years. A longer range is a slip of the pen.
+MOST_DATES_A_RUN: Final = 4_000
 
 # What the driver's Python needs: something whatever it does, and more for each image of the date that it is at.
 DRIVER_BASE_BYTES: Final = 1_000_000_000

@@ -16,6 +16,7 @@ from fruit_pipeline.concurrent_runs import busy_dates, refuse_busy_dates
 from fruit_pipeline.date_plan import plan_date
 from fruit_pipeline.lake_reader import MissingObjectError
 from fruit_pipeline.pca_state import PcaState, is_unprojected
+from fruit_pipeline.run_limits import refuse_too_many_dates
 from fruit_pipeline.run_plan import RunPlan, over_budget, plan_of_dates
 from fruit_pipeline.scaling import MeasuredSpeed
 from fruit_pipeline.steps import extract_features_step, refresh_pca_step
@@ -91,10 +92,11 @@ def plan_run(
 
     Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
     DateIsBusyError if another run works on a date that was asked for, OverBudgetError if the run would cost more than it may,
-    RunTooLongError if it would take longer than a step may, InstanceTypeError if the jobs can't run on the nodes that are set.
-    Earlier dates on which another run works are left to it.
+    RunTooLongError if it would take longer than a step may, RunTooLargeError if it or one of its dates is more than a driver holds,
+    InstanceTypeError if the jobs can't run on the nodes that are set. Earlier dates on which another run works are left to it.
     """
     require_eu_region(settings.region)
+    refuse_too_many_dates(request.dates)
     lake = connect(settings)
     release = published_release(lake, settings.release)
     claims = living_claims(lake, request.run_id, {*request.dates.asked, *request.dates.looked_back}, is_active)

@@ -8,6 +8,7 @@ import pytest
 
 from fruit_pipeline.instance_types import UnfitInstanceTypeError, UnknownInstanceTypeError
 from fruit_pipeline.planning import NoReleaseError, RunTooLongError
+from fruit_pipeline.run_limits import RunTooLargeError
 from fruit_pipeline.steps import StepTooLongError
 
 pytestmark = [
@@ -198,7 +199,7 @@ def test_the_form_explains_itself(main_dag: Any) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [NoReleaseError, RunTooLongError, StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError],
+    [NoReleaseError, RunTooLargeError, RunTooLongError, StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError],
 )
 def test_a_run_that_is_refused_is_not_tried_again(main_dag: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
     from airflow.sdk.exceptions import AirflowFailException

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from fruit_contract.lake import (
     projected_record_key,
     success_marker_key,
 )
+from fruit_contract.limits import MOST_DATES_A_RUN
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.claims import claim
 from fruit_pipeline.concurrent_runs import DateIsBusyError
@@ -30,6 +31,7 @@ from fruit_pipeline.planning import (
     plan_run,
     published_release,
 )
+from fruit_pipeline.run_limits import RunTooLargeError
 from fruit_pipeline.scaling import MeasuredSpeed
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, JOB, RUN_ID, STATE, VERSION
@@ -292,6 +294,22 @@ def test_a_run_that_would_not_be_done_before_its_step_is_given_up_is_refused(sam
     sample_lake.delete_below("ledger/")
     with pytest.raises(RunTooLongError, match=r"about 0\.2 hours.*given up after 0\.1\..*FRUITS_STEP_TIMEOUT_HOURS"):
         plan(sample_lake.lake, replace(SETTINGS, step_timeout_hours=0.1), over_budget_allowed=True)
+    assert claims(sample_lake.lake) == []
+
+
+def test_a_run_of_more_dates_than_its_driver_reads_is_refused_before_the_lake_is_touched(sample_lake: SampleLake) -> None:
+    days = tuple((date(2000, 1, 1) + timedelta(days=number)).isoformat() for number in range(MOST_DATES_A_RUN + 1))
+    with pytest.raises(RunTooLargeError, match=r"4,001 dates"):
+        plan_run(SETTINGS, lambda _: pytest.fail("the lake was touched"), RunRequest(RUN_ID, RunDates(days)), NOW, lambda _: True)
+
+
+def test_a_date_of_more_images_than_the_primary_node_holds_is_refused_and_claims_nothing(
+    sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample_lake.delete_below("ledger/")
+    monkeypatch.setattr("fruit_pipeline.run_limits.most_images_a_date", lambda _: 42)
+    with pytest.raises(RunTooLargeError, match=rf"{DAY} has 43 images.*m5\.xlarge has memory for 42.*FRUITS_PRIMARY_INSTANCE_TYPE"):
+        plan(sample_lake.lake, over_budget_allowed=True)
     assert claims(sample_lake.lake) == []
 
 
