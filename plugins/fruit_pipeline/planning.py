@@ -143,15 +143,24 @@ def _refuse_too_long(estimate: Estimate, settings: Settings) -> None:
 
 
 def _with_requests(settings: Settings, release_id: str, request: RunRequest, plan: RunPlan, listed_at: datetime) -> PlannedRun:
-    run_id, days = request.run_id, plan.ingest_dates
-    extract = extract_features_step(settings, release_id, run_id, days, request.categories, retry_rejected=request.retry_rejected)
+    run_id, days, task_instances = request.run_id, plan.ingest_dates, plan.estimate.task_instances
+    extract = extract_features_step(
+        settings,
+        release_id,
+        run_id,
+        days,
+        request.categories,
+        task_instances=task_instances,
+        retry_rejected=request.retry_rejected,
+    )
+    refresh = refresh_pca_step(settings, release_id, run_id, days, request.pca_policy, task_instances=task_instances)
     return PlannedRun(
         plan=plan,
         release=release_id,
         listed_at=listed_at,
-        cluster_request=cluster_request(settings, release_id, run_id, days, plan.estimate.task_instances),
+        cluster_request=cluster_request(settings, release_id, run_id, days, task_instances),
         extract_features_steps=[extract],
-        refresh_pca_steps=[refresh_pca_step(settings, release_id, run_id, days, request.pca_policy)],
+        refresh_pca_steps=[refresh],
     )
 
 

@@ -142,6 +142,11 @@ def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = Non
     return Nodes(core, next(within, most))
 
 
+def task_slots(settings: Settings, task_instances: int) -> int:
+    """Returns how many tasks the core nodes, and `task_instances` nodes beside them, work on at once: one for each vCPU."""
+    return _all_vcpus(settings, Nodes(settings.core_instance_count, task_instances))
+
+
 def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, str]:
     """Images a second a vCPU, and where that comes from."""
     if measured and measured.tells_of(settings):
@@ -149,8 +154,12 @@ def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, s
     return settings.images_per_second_per_vcpu, "assumed"
 
 
+def _all_vcpus(settings: Settings, nodes: Nodes) -> int:
+    return vcpus(settings.core_instance_type) * nodes.working
+
+
 def _minutes(images: int, settings: Settings, nodes: Nodes, images_per_second_per_vcpu: float) -> float:
     runs = max(1, math.ceil(images / IMAGES_PER_RUN))
     vcpu_seconds = images / images_per_second_per_vcpu + images / 1e6 * PROJECTION_VCPU_SECONDS_PER_MILLION
-    work_seconds = vcpu_seconds / (vcpus(settings.core_instance_type) * nodes.working) + images / 1e6 * DRIVER_SECONDS_PER_MILLION
+    work_seconds = vcpu_seconds / _all_vcpus(settings, nodes) + images / 1e6 * DRIVER_SECONDS_PER_MILLION
     return runs * (settings.cluster_start_minutes + settings.fixed_work_minutes) + work_seconds / 60

@@ -419,7 +419,7 @@ def test_the_features_step_is_what_a_laptop_runs_too() -> None:
     assert step["HadoopJarStep"]["Args"] == [
         "spark-submit", "--deploy-mode", "client", "--name", "extract_features",
         "--py-files", f"{code}fruit_library.zip", f"{code}jobs/extract_features.py",
-        "--lake-bucket", "fruits-lake", "--release", "r1", "--run-id", RUN_ID, "--engine", "onnxruntime",
+        "--lake-bucket", "fruits-lake", "--release", "r1", "--run-id", RUN_ID, "--task-slots", "8", "--engine", "onnxruntime",
         "--ingest-date", "2026-11-21..2026-11-22", "--category=Äpfel 50%", "--category=-odd",
     ]  # fmt: skip
 
@@ -433,6 +433,17 @@ def test_the_pca_step_has_target_and_policy() -> None:
     asked = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], "always")["HadoopJarStep"]["Args"]
     assert asked[asked.index("--policy") + 1] == "always"
     assert "s3://fruits-lake/code/r1/jobs/refresh_pca.py" in arguments
+
+
+def test_both_steps_are_told_the_task_slots_of_the_nodes_that_are_planned() -> None:
+    settings = replace(SETTINGS, core_instance_type="c5.4xlarge")
+    steps = [
+        extract_features_step(settings, "r1", RUN_ID, ["2026-11-22"], [], task_instances=3),
+        refresh_pca_step(settings, "r1", RUN_ID, ["2026-11-22"], task_instances=3),
+    ]
+    for step in steps:
+        words = step["HadoopJarStep"]["Args"]
+        assert words[words.index("--run-id") :][:4] == ["--run-id", RUN_ID, "--task-slots", str((2 + 3) * 16)]
 
 
 def test_aws_knows_every_field_of_the_steps() -> None:

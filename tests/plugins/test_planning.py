@@ -254,6 +254,8 @@ def test_the_cluster_has_the_nodes_of_the_plan(sample_lake: SampleLake) -> None:
     assert (planned.plan.estimate.core_instances, planned.plan.estimate.task_instances) == (2, 3)
     (task,) = [fleet for fleet in planned.cluster_request["Instances"]["InstanceFleets"] if fleet["InstanceFleetType"] == "TASK"]
     assert task["TargetSpotCapacity"] == 3
+    for step in planned.extract_features_steps + planned.refresh_pca_steps:
+        assert option(step, "--task-slots") == [str((2 + 3) * 4)]
 
 
 def test_the_plan_stands_on_the_last_speed_that_was_measured(sample_lake: SampleLake) -> None:
