@@ -113,6 +113,20 @@ params = {
         title="Retry rejected images",
         description="Looks again at images that were rejected before.",
     ),
+    "accept_rejects": Param(
+        False,
+        type="boolean",
+        title="Accept many rejected images",
+        description="If an unusual share of the images is rejected for one reason, the features step stops before it writes anything. "
+        "With this it goes on all the same.",
+    ),
+    "switch_embedder": Param(
+        False,
+        type="boolean",
+        title="Switch to the new embedder now",
+        description="After a change of weights or preprocessing, readers stay on the current PCA until everything it covers is "
+        "featurised anew. With this they are switched at once.",
+    ),
     "over_budget": Param(
         False,
         type="boolean",

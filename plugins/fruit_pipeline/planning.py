@@ -53,6 +53,8 @@ class RunRequest:
     categories: Sequence[str] = ()
     pca_policy: str | None = None
     retry_rejected: bool = False
+    accept_rejects: bool = False
+    switch_embedder: bool = False
     over_budget_allowed: bool = False
 
 
@@ -152,8 +154,11 @@ def _with_requests(settings: Settings, release_id: str, request: RunRequest, pla
         request.categories,
         task_instances=task_instances,
         retry_rejected=request.retry_rejected,
+        accept_rejects=request.accept_rejects,
     )
-    refresh = refresh_pca_step(settings, release_id, run_id, days, request.pca_policy, task_instances=task_instances)
+    refresh = refresh_pca_step(
+        settings, release_id, run_id, days, request.pca_policy, task_instances=task_instances, switch_embedder=request.switch_embedder
+    )
     return PlannedRun(
         plan=plan,
         release=release_id,

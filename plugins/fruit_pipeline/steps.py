@@ -31,6 +31,7 @@ def extract_features_step(
     *,
     task_instances: int = 0,
     retry_rejected: bool = False,
+    accept_rejects: bool = False,
 ) -> dict[str, Any]:
     """The step that turns the images of `ingest_dates` into features. No `categories` means all of them.
 
@@ -38,7 +39,7 @@ def extract_features_step(
     """
     arguments = [
         "--engine", settings.engine,
-        *(["--retry-rejected"] if retry_rejected else []),
+        *_flags(retry_rejected=retry_rejected, accept_rejects=accept_rejects),
         *_date_arguments(ingest_dates),
         # One word an option: a category that begins with '-' would be taken for an option of its own.
         *(f"--category={category}" for category in categories),
@@ -55,6 +56,7 @@ def refresh_pca_step(
     policy: str | None = None,
     *,
     task_instances: int = 0,
+    switch_embedder: bool = False,
 ) -> dict[str, Any]:
     """The step that fits the PCA if the policy (default: the settings') says so, and projects what is not projected yet.
 
@@ -64,9 +66,15 @@ def refresh_pca_step(
         "--target-variance", repr(settings.target_variance), "--policy", policy or settings.pca_policy,
         "--margin", repr(settings.pca_margin), "--growth", repr(settings.pca_growth),
         "--always-below", str(settings.pca_always_below), "--keep-versions", str(settings.pca_keep_versions),
+        *_flags(switch_embedder=switch_embedder),
         *_date_arguments(ingest_dates),
     ]  # fmt: skip
     return _step(settings, release, run_id, task_instances, release_layout.REFRESH_PCA_STEP, release_layout.REFRESH_PCA_JOB, arguments)
+
+
+def _flags(**wanted: bool) -> list[str]:
+    """Returns the options without a value that are wanted: `retry_rejected` is `--retry-rejected`."""
+    return [f"--{name.replace('_', '-')}" for name, is_wanted in wanted.items() if is_wanted]
 
 
 def _date_arguments(ingest_dates: Sequence[str]) -> list[str]:

@@ -159,6 +159,7 @@ def test_a_backfill_from_day_to_day_has_a_run_for_each_day_of_it(main_dag: Any) 
         {"ingest_date": "2026-11-01", "last_ingest_date": "2026-11-22"},
         {"pca_policy": "always"},
         {"pca_policy": None, "retry_rejected": True, "over_budget": True},
+        {"accept_rejects": True, "switch_embedder": True},
     ],
 )
 def test_takes_a_day_and_categories(main_dag: Any, conf: dict[str, Any]) -> None:
@@ -181,6 +182,8 @@ def test_takes_a_day_and_categories(main_dag: Any, conf: dict[str, Any]) -> None
         {"pca_policy": "sometimes"},
         {"retry_rejected": "yes"},
         {"over_budget": 1},
+        {"accept_rejects": "many"},
+        {"switch_embedder": None},
     ],
 )
 def test_refuses_other_params_before_the_run_starts(main_dag: Any, conf: dict[str, Any]) -> None:
@@ -191,7 +194,8 @@ def test_refuses_other_params_before_the_run_starts(main_dag: Any, conf: dict[st
 
 
 def test_the_form_explains_itself(main_dag: Any) -> None:
-    for name in ("ingest_date", "last_ingest_date", "categories", "pca_policy", "retry_rejected", "over_budget"):
+    assert set(main_dag.params) >= {"ingest_date", "categories", "retry_rejected", "accept_rejects", "switch_embedder", "over_budget"}
+    for name in main_dag.params:
         param = main_dag.params.get_param(name)
         assert param.schema["title"]
         assert param.description

@@ -446,6 +446,18 @@ def test_both_steps_are_told_the_task_slots_of_the_nodes_that_are_planned() -> N
         assert words[words.index("--run-id") :][:4] == ["--run-id", RUN_ID, "--task-slots", str((2 + 3) * 16)]
 
 
+def test_what_a_run_is_allowed_reaches_its_steps() -> None:
+    features = extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], [], retry_rejected=True, accept_rejects=True)
+    assert {"--retry-rejected", "--accept-rejects"} <= set(features["HadoopJarStep"]["Args"])
+    pca = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], switch_embedder=True)
+    assert "--switch-embedder" in pca["HadoopJarStep"]["Args"]
+    for plain in (
+        extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], []),
+        refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"]),
+    ):
+        assert not {"--retry-rejected", "--accept-rejects", "--switch-embedder"} & set(plain["HadoopJarStep"]["Args"])
+
+
 def test_aws_knows_every_field_of_the_steps() -> None:
     steps = [extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], []), refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"])]
     assert aws_problems("AddJobFlowSteps", {"JobFlowId": "j-1", "Steps": steps}) == ""

@@ -133,7 +133,16 @@ def test_without_wishes_the_steps_are_as_the_settings_say(sample_lake: SampleLak
     planned = plan(sample_lake.lake, replace(SETTINGS, pca_policy="never"))
     (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
     assert option(refresh, "--policy") == ["never"]
-    assert not [word for word in arguments(extract) if word.startswith(("--retry-rejected", "--category"))]
+    assert not [word for word in arguments(extract) if word.startswith(("--retry-rejected", "--accept-rejects", "--category"))]
+    assert "--switch-embedder" not in arguments(refresh)
+
+
+def test_what_the_run_was_allowed_reaches_its_steps(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    planned = plan(sample_lake.lake, accept_rejects=True, switch_embedder=True)
+    (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
+    assert ("--accept-rejects" in arguments(extract), "--switch-embedder" in arguments(extract)) == (True, False)
+    assert ("--accept-rejects" in arguments(refresh), "--switch-embedder" in arguments(refresh)) == (False, True)
 
 
 def test_a_late_image_in_a_category_that_was_not_asked_for_is_left_for_another_run(sample_lake: SampleLake) -> None:
