@@ -4,9 +4,11 @@ import json
 import re
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,12 +36,18 @@ RUN_ID = "manual__2026-11-22T08:00:00+00:00"
 
 def aws_problems(operation: str, request: dict[str, Any]) -> str:
     """What botocore's own model of EMR has against a request; empty if nothing."""
-    import botocore.session
     from botocore.validate import ParamValidator
 
-    shape = botocore.session.get_session().get_service_model("emr").operation_model(operation).input_shape
+    shape = emr_model().operation_model(operation).input_shape
     report = str(ParamValidator().validate(request, shape).generate_report())
     return report or "\n".join(value_problems(shape, request, operation))
+
+
+@cache
+def emr_model() -> Any:
+    import botocore.session
+
+    return botocore.session.get_session().get_service_model("emr")
 
 
 def value_problems(shape: Any, value: Any, where: str) -> Iterator[str]:
@@ -321,6 +329,7 @@ def test_a_run_id_is_quoted_into_what_a_tag_may_hold(run_id: str, tag: str) -> N
     assert unquoted_run_id(tag) == run_id
 
 
+@hypothesis.settings(deadline=None)  # the first example loads the model
 @given(st.text(max_size=300))
 def test_a_quoted_run_id_is_read_back_as_it_was(run_id: str) -> None:
     quoted = quoted_run_id(run_id)
