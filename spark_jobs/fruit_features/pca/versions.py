@@ -109,7 +109,7 @@ def read_pointer(store: Store) -> Pointer | None:
 
 
 def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()) -> None:
-    """Makes a version the one readers use. Called when its projections are complete. Of all `versions`, the new pointer names those used before.
+    """Makes a version the one readers use. Called when its projections are complete. Those of `versions` that were used stay named.
 
     Raises LostPlaceError if somebody else has flipped the pointer since `before` was read.
     """
