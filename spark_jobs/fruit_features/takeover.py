@@ -98,14 +98,14 @@ class _Found:
 
     def add(self, key: str, features: pa.Table, store: Store, write: str) -> None:
         """Takes the rows that a line stands for. A file that has others, too, is written again without them."""
-        for embedder_id, own in _by_embedder(features):
+        for number, (embedder_id, own) in enumerate(_by_embedder(features)):
             lines, taken = self._lines_of(own, embedder_id)
             if not len(lines):
                 continue
             name = file_name(key)
             rows = own.filter(pa.array(taken))
             if len(lines) < features.num_rows:
-                name = f"{name.rpartition('/')[0]}/{write}-{len(self.file_rows):02d}.parquet"
+                name = f"{name.rpartition('/')[0]}/{write}-{number:02d}.parquet"
                 store.write(file_key(_day_of(key), name), files.features_to_parquet(rows))
             self.file_rows[embedder_id][name] = len(lines)
             self._files[lines] = file_key(_day_of(key), name)

@@ -181,7 +181,7 @@ class _Refresh:
         self._watch.mark("drift")
         projected = self._project(provenance)
         if not projected.unsettled and (self._pointer is None or self._pointer.version != provenance.version):
-            flip_pointer(self._store, self._pointer, provenance, datetime.now(UTC))
+            flip_pointer(self._store, self._pointer, provenance, datetime.now(UTC), self._provenances)
             self._pointer = read_pointer(self._store)
         removed = self._finish(provenance if projected.unsettled else None)
         return {

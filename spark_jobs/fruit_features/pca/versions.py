@@ -108,12 +108,13 @@ def read_pointer(store: Store) -> Pointer | None:
     return Pointer(str(pointer["version"]), since, former, found[1])
 
 
-def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, now: datetime) -> None:
-    """Makes a version the one readers use. Called when its projections are complete.
+def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()) -> None:
+    """Makes a version the one readers use. Called when its projections are complete. Those of `versions` that were used stay named.
 
     Raises LostPlaceError if somebody else has flipped the pointer since `before` was read.
     """
-    former = {**before.former, before.version: now} if before else {}
+    former = {version: now for version in versions if was_used(version, before)}
+    former |= {**before.former, before.version: now} if before else {}
     former.pop(provenance.version, None)
     pointer = {
         "version": provenance.version,
