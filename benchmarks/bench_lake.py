@@ -80,7 +80,9 @@ def bench_lake(home: Path, n_cores: int, say: Callable[[str], None]) -> Iterator
         node = node_from({**os.environ, **keys, "AWS_REGION": state.region, "AWS_ENDPOINT_URL_S3": state.s3_url}, home)
         (node.clusters_folder / "home").mkdir(parents=True, exist_ok=True)
         connection = LakeConnection(state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key)
-        s3_server = next(process for process in marked_processes(STACK_MARK, str(node.home)) if process.name() == "rclone")
+        s3_server = next(
+            process for process in marked_processes(STACK_MARK, str(node.home)) if "local_cloud.s3_server" in process.cmdline()
+        )
         yield BenchLake(replace(node, cores=str(n_cores)), state.bucket, publish(connection, say=say), s3_server)
     finally:
         # What is measured carries the cloud's mark, too: should it be left, it ends here.

@@ -124,7 +124,7 @@ def test_starts_again_over_what_a_killed_supervisor_left(stack: LocalStack) -> N
     kill_supervisor(first)
     second = stack.start(with_airflow=False, say=lambda _: None)
     assert second.supervisor_pid != first.supervisor_pid
-    assert len([process for process in processes_of(stack) if "rclone" in process.name()]) == 1
+    assert len([process for process in processes_of(stack) if "local_cloud.s3_server" in process.cmdline()]) == 1
 
 
 def test_when_one_process_dies_all_end_and_it_is_named(stack: LocalStack) -> None:
