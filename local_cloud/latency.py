@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import urllib.request
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -77,6 +78,13 @@ def request_kind(method: str, target: str) -> str:
     """Names what a request is: its method, and LIST for a GET of a bucket or of all buckets."""
     is_of_object = "/" in target.partition("?")[0].strip("/")
     return "LIST" if method == "GET" and not is_of_object else method
+
+
+def request_counts(url: str) -> dict[str, int]:
+    """Returns how many requests of each kind have come through the proxy at `url` so far."""
+    with urllib.request.urlopen(url + COUNTS_PATH) as answer:  # noqa: S310  # an address of our own, on the loopback
+        counts: dict[str, int] = json.load(answer)
+    return counts
 
 
 async def _stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

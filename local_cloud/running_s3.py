@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from local_cloud.latency import COUNTS_PATH
+from local_cloud.latency import request_counts
 from local_cloud.ports import LOOPBACK, choose_ports
 
 if TYPE_CHECKING:
@@ -51,9 +49,7 @@ class RunningS3:
         """Returns how many requests of each kind (GET, LIST, HEAD, PUT, POST, DELETE) there have been so far."""
         if not self.counts_requests:
             raise RuntimeError("Start S3 with count_requests=True or with a latency to have its requests counted.")
-        with urllib.request.urlopen(self.url + COUNTS_PATH) as answer:  # noqa: S310  # an address of our own, on the loopback
-            counts: dict[str, int] = json.load(answer)
-        return counts
+        return request_counts(self.url)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from fruit_cli.connection import LakeConnection, s3_client
 from fruit_cli.errors import CommandError
 from fruit_cli.local_stack import LocalStack, PreferredPorts
 from fruit_cli.up import summary
+from local_cloud.latency import request_counts
 from local_cloud.process_sweep import STACK_MARK, is_alive, marked_processes
 from local_cloud.stack_state import StackState
 
@@ -91,6 +92,21 @@ def test_starts_answers_and_leaves_nothing_behind(stack: LocalStack) -> None:
     assert stack.state() is None
     assert said[-1] == "Everything has stopped."
     assert stack.why_it_stopped() is None
+
+
+def test_s3_can_be_far_away(tmp_path: Path) -> None:
+    stack = LocalStack(tmp_path / "home", ports=ANY_PORTS, s3_latency_milliseconds=100)
+    try:
+        state = stack.start(with_airflow=False, say=lambda _: None)
+        connection = LakeConnection(state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key)
+        before = request_counts(state.s3_url)
+        begun = time.monotonic()
+        s3_client(connection).put_object(Bucket=state.bucket, Key="raw/x", Body=b"x")
+        assert time.monotonic() - begun >= 0.1
+        assert request_counts(state.s3_url) == before | {"PUT": before.get("PUT", 0) + 1}
+        check_addresses_and_commands(stack, state)
+    finally:
+        stack.stop(say=lambda _: None)
 
 
 def test_a_second_start_finds_it_up(stack: LocalStack) -> None:
