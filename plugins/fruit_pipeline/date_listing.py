@@ -42,9 +42,10 @@ def parquet_files(lake: Lake, prefix: str) -> dict[str, StoredObject]:
 def sorted_objects(lake: Lake, prefix: str) -> Iterator[StoredObject]:
     """The objects below `prefix` in ascending order of their keys, for a store that lists them in another order.
 
-    They are sorted in Arrow's memory, about a hundred bytes each.
+    They are sorted in Arrow's memory, which takes some hundred bytes each.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     schema = pa.schema(
         [("key", pa.string()), ("size_bytes", pa.int64()), ("etag", pa.string()), ("modified_at", pa.timestamp("us", "UTC"))]
@@ -53,5 +54,9 @@ def sorted_objects(lake: Lake, prefix: str) -> Iterator[StoredObject]:
     while objects := list(islice(listing, _OBJECTS_A_CHUNK)):
         columns = [pa.array([getattr(stored, field.name) for stored in objects], field.type) for field in schema]
         chunks.append(pa.record_batch(columns, schema=schema))
-    for batch in pa.Table.from_batches(chunks, schema).sort_by("key").to_batches(_OBJECTS_A_CHUNK):
-        yield from map(StoredObject, *(column.to_pylist() for column in batch.columns))
+    table = pa.Table.from_batches(chunks, schema).combine_chunks()
+    del chunks
+    order = pc.sort_indices(table.column("key"))
+    for start in range(0, len(order), _OBJECTS_A_CHUNK):
+        chunk = table.take(order.slice(start, _OBJECTS_A_CHUNK))
+        yield from map(StoredObject, *(column.to_pylist() for column in chunk.columns))
