@@ -122,6 +122,10 @@ class _RangedObject(io.RawIOBase):
         self._position = base + offset
         return self._position
 
+    def readall(self) -> bytes:
+        """Everything that is left, by one request: Python's own would ask for 8 kB at a time."""
+        return self.read(max(0, self._stored.size_bytes - self._position)) or b""
+
     def readinto(self, buffer: Any) -> int:
         end = min(self._position + len(buffer), self._stored.size_bytes)
         if self._position >= end:
