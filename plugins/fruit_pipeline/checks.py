@@ -280,6 +280,7 @@ def moments_problems(embedder_id: str, said: EmbedderFiles, digest: int | None, 
             for name, n in wanted.items()
             if facts.n_numbers.get(name) != n
         ),
+        *([] if facts.has_finite_mean else [f"{where}: the mean holds NaN or infinity, and so do features of the date"]),
         *(
             f"{where}: the file is of {n_samples:,} samples of embedder '{embedder}', the commit says {moments.n_samples:,}"
             for embedder, n_samples in facts.samples
@@ -290,11 +291,12 @@ def moments_problems(embedder_id: str, said: EmbedderFiles, digest: int | None, 
 
 @dataclass(frozen=True)
 class MomentsFacts:
-    """A file of moments/: its rows' embedders and numbers of samples, and how many numbers its vectors have."""
+    """A file of moments/: its rows' embedders and numbers of samples, how many numbers its vectors have, and whether its mean is finite."""
 
     table: TableFacts
     samples: tuple[tuple[str, int], ...]
     n_numbers: Mapping[str, int]
+    has_finite_mean: bool = True
 
 
 def projection_names_problems(version: str, wanted: Iterable[str], there: Iterable[str]) -> list[str]:
@@ -366,7 +368,7 @@ def rows_problems(where: str, n_rows: int, expected: int) -> list[str]:
 
 
 def vector_problems(where: str, facts: VectorFacts, length: int) -> list[str]:
-    """Lengths follow from the footer, which counts a column's numbers. Whether one is NaN no footer tells: workers refuse to write it."""
+    """Lengths follow from the footer, which counts a column's numbers. No footer tells whether one is NaN; the moments' mean does."""
     problems = []
     if facts.n_numbers != facts.n_rows * length:
         problems.append(f"{where}: {facts.n_numbers:,} numbers in {facts.n_rows:,} vectors, which should have {length:,} each")

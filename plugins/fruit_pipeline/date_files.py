@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ListedFiles:
-    """A date's files by their keys, and those below `projections/` by PCA version before that."""
+    """A date's files by their keys, and those below `projections/` by PCA version before that.
+
+    `others` never count once a step is done: parts of moments, and what is left of a ledger of the earlier form.
+    """
 
     features: Mapping[str, StoredObject] = field(default_factory=dict)
     moments: Mapping[str, StoredObject] = field(default_factory=dict)
     rejected: Mapping[str, StoredObject] = field(default_factory=dict)
     projections: Mapping[str, Mapping[str, StoredObject]] = field(default_factory=dict)
+    others: Mapping[str, StoredObject] = field(default_factory=dict)
 
 
 def lost_features(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
@@ -35,6 +39,14 @@ def lost_moments(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
     return frozenset(commit.moments_keys() - listed.moments.keys()) if commit else frozenset()
 
 
+def lost_rejects(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
+    """The file of rejects that the commit calls for, if it is gone: it is written after the ledger."""
+    if commit is None or not commit.n_rejected:
+        return frozenset()
+    key = lake_layout.rejected_key(commit.ingest_date, commit.write)
+    return frozenset(() if key in listed.rejected else (key,))
+
+
 def unswept_files(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
     """The files that no commit names: what an interrupted run left. Without a commit, that is all of them."""
     named = set[str]()
@@ -44,7 +56,7 @@ def unswept_files(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
         named |= {lake_layout.projections_file_key(version, key) for version in listed.projections for key in features}
         if commit.n_rejected:
             named.add(lake_layout.rejected_key(commit.ingest_date, commit.write))
-    there = (listed.features, listed.moments, listed.rejected, *listed.projections.values())
+    there = (listed.features, listed.moments, listed.rejected, listed.others, *listed.projections.values())
     return frozenset(key for files in there for key in files if key not in named)
 
 

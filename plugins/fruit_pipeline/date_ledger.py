@@ -34,10 +34,14 @@ _PLANNED_BY: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STA
 
 @dataclass(frozen=True)
 class DateLedger:
-    """What there is of a date's ledger. Without `commit`, `stored` is empty, or holds the files of the earlier form."""
+    """What there is of a date's ledger. Without `commit`, `stored` is empty, or holds the files of the earlier form.
+
+    `leftovers` are files of the earlier form beside a commit: whoever took the date over was interrupted before it removed them.
+    """
 
     stored: tuple[StoredObject, ...]
     commit: Commit | None
+    leftovers: tuple[StoredObject, ...] = ()
 
     @property
     def is_of_earlier_form(self) -> bool:
@@ -53,10 +57,10 @@ def ledger_of_listing(lake: Lake, ingest_date: str, listing: Iterable[StoredObje
     """As `find_ledger`; `listing` is that of the date's folder below `ledger/`."""
     prefix = lake_layout.date_prefix(lake_layout.LEDGER, ingest_date)
     files = {stored.key: stored for stored in listing if is_visible_parquet(stored.key, prefix)}
-    ledger = files.get(lake_layout.ledger_key(ingest_date))
+    ledger = files.pop(lake_layout.ledger_key(ingest_date), None)
     if ledger is None:
         return DateLedger(tuple(files.values()), None)
-    return DateLedger((ledger,), _read_commit(lake, ledger))
+    return DateLedger((ledger,), _read_commit(lake, ledger), tuple(files.values()))
 
 
 def ledger_batches(lake: Lake, ledger: DateLedger, columns: Sequence[str], rows_a_batch: int = ROWS_A_BATCH) -> Iterator[pa.RecordBatch]:

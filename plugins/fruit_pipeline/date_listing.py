@@ -24,14 +24,18 @@ def projected_versions(lake: Lake) -> list[str]:
     return sorted(version for folder in folders if (version := lake_layout.partition_values(folder).get("pca_version")))
 
 
-def list_date_files(lake: Lake, ingest_date: str, versions: Sequence[str]) -> ListedFiles:
-    """The files that there are of a date below features/, moments/, rejected/ and, for each of these PCA versions, projections/."""
+def list_date_files(lake: Lake, ingest_date: str, versions: Sequence[str], leftovers: Sequence[StoredObject] = ()) -> ListedFiles:
+    """The files that there are of a date below features/, moments/, rejected/ and, for each of these PCA versions, projections/.
+
+    `leftovers` are those below ledger/ that are no ledger.
+    """
     features, moments, rejected = (
         parquet_files(lake, lake_layout.date_prefix(table, ingest_date))
         for table in (lake_layout.FEATURES, lake_layout.MOMENTS, lake_layout.REJECTED)
     )
     projections = {version: parquet_files(lake, lake_layout.projections_date_prefix(version, ingest_date)) for version in versions}
-    return ListedFiles(features, moments, rejected, projections)
+    parts = parquet_files(lake, lake_layout.moments_parts_prefix(ingest_date))
+    return ListedFiles(features, moments, rejected, projections, parts | {stored.key: stored for stored in leftovers})
 
 
 def parquet_files(lake: Lake, prefix: str) -> dict[str, StoredObject]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_contract.increments import UnsortedImagesError
-from fruit_pipeline.date_files import lost_features, lost_moments, unprojected_files, unswept_files
+from fruit_pipeline.date_files import lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
 from fruit_pipeline.date_listing import list_date_files, projected_versions, sorted_objects
 from fruit_pipeline.date_plan import FileState, plan_date, waiting_for_pca
 from fruit_pipeline.lake_history import read_history, read_pca_state
@@ -56,8 +56,7 @@ class DateLooker:
         seen = {day: plan for day, plan in plans.items() if plan is not None}
         outlook = self._outlook(list(seen.values()))
         if outlook.lacks_version():
-            n_featurised = outlook.history.of(self._embedder_id).n_images
-            seen = {plan.ingest_date: plan for plan in waiting_for_pca(seen.values(), n_featurised)}
+            seen = {plan.ingest_date: plan for plan in waiting_for_pca(seen.values())}
         return DatesSeen(
             asked=[seen[day] for day in asked if day in seen],
             looked_back=[seen[day] for day in looked_back if day in seen],
@@ -86,12 +85,12 @@ class DateLooker:
         ledger = find_ledger(lake, ingest_date)
         if ledger.is_of_earlier_form:
             return self._plan(ingest_date, ledger, FileState(of_earlier_form=True), frozenset())
-        listed = list_date_files(lake, ingest_date, self._versions)
+        listed = list_date_files(lake, ingest_date, self._versions, ledger.leftovers)
         commit = ledger.commit
         lost = lost_features(commit, listed)
         own = commit.embedders.get(self._embedder_id) if commit else None
         state = FileState(
-            lost=len(lost) + len(lost_moments(commit, listed)),
+            lost=len(lost) + len(lost_moments(commit, listed)) + len(lost_rejects(commit, listed)),
             unswept=len(unswept_files(commit, listed)),
             unprojected=len(unprojected_files(commit, listed, self._pca.version, self._pca.embedder_id)) if self._pca.version else 0,
             n_featurised=own.n_images if own else 0,

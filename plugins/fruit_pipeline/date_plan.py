@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.increments import Fate, ListedImage, compare
 from fruit_contract.lake import MANIFEST, SUCCESS_MARKER, LakeNameError, check_category, parse_image_key, raw_prefix
-from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 from fruit_contract.tables import Status
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class FileState:
 class DatePlan:
     """Counts are of images in the chosen categories; `size_bytes` is that of the new ones.
 
-    `gained` is how many images more may have features of the release's embedder afterwards; it is negative if more vanish.
+    `n_leaving` counts the images whose features of an embedder leave the ledger, because they are computed anew or have vanished.
     `strays` are keys that are neither images nor the delivery's own files, so nothing will be done with them; the first few only.
     `waits_for_pca`: its features are in no PCA version although they could be.
     """
@@ -55,7 +54,7 @@ class DatePlan:
     new_by_category: dict[str, int]
     n_strays: int
     strays: list[str]
-    gained: int = 0
+    n_leaving: dict[str, int] = field(default_factory=dict)
     files: FileState = FileState()
     waits_for_pca: bool = False
 
@@ -82,12 +81,13 @@ def plan_date(
     """
     images = _Images(ingest_date, objects)
     listed, new = Counter[str](), Counter[str]()
-    unchanged = removed = size_bytes = gained = 0
+    leaving = Counter[str]()
+    unchanged = removed = size_bytes = 0
     for fate, image, line in compare(images, known, embedder_id, categories, retry_rejected=retry_rejected):
         if fate is Fate.CARRIED:
             continue
-        if fate is not Fate.UNCHANGED:
-            gained += (image is not None) - _has_features(line, embedder_id)
+        if fate is not Fate.UNCHANGED and line is not None and line.status == Status.FEATURISED:
+            leaving[line.embedder_id or ""] += 1
         if image is not None:
             listed[image.category] += 1
             if fate is Fate.UNCHANGED:
@@ -108,20 +108,14 @@ def plan_date(
         new_by_category=dict(sorted(new.items())),
         n_strays=images.n_strays,
         strays=images.strays,
-        gained=gained,
+        n_leaving=dict(leaving),
         files=files,
     )
 
 
-def waiting_for_pca(plans: Iterable[DatePlan], n_featurised: int) -> list[DatePlan]:
-    """Marks the dates that have features, where a PCA of them could be and is not; `n_featurised` counts those of all dates."""
-    enough = n_featurised >= FEWEST_IMAGES_OF_A_PCA
-    return [replace(plan, waits_for_pca=enough and plan.files.n_featurised > 0) for plan in plans]
-
-
-def _has_features(line: KnownImage | None, embedder_id: str) -> bool:
-    """Whether the ledger counts the image among those with features of this embedder."""
-    return line is not None and line.status == Status.FEATURISED and line.embedder_id == embedder_id
+def waiting_for_pca(plans: Iterable[DatePlan]) -> list[DatePlan]:
+    """Marks the dates that have features, where a PCA of them could be and is not."""
+    return [replace(plan, waits_for_pca=plan.files.n_featurised > 0) for plan in plans]
 
 
 class _Images:

@@ -57,11 +57,11 @@ RELEASE_BROKEN: Final = Cause(
 )
 FEATURES_CHANGED: Final = Cause(
     "features_changed",
-    _names("FeaturesDifferError"),
+    _names("FeaturesDifferError", "FeaturesGoneError"),
     "Files below features/ are not those that the ledger names, or do not hold the images that it says: something else than a run removed, "
     "added or replaced them, or put the ledger back to another state.",
-    "Clear the failed task, or run the same dates again: that run computes what is missing and removes what no ledger names. If it comes "
-    "back, remove ledger/ingest_date=<the date that is named>/, and run that date again. See who else writes below features/.",
+    "Remove the files that the message names, if it names some that are there, and run their dates again: that run computes what is "
+    "missing, and removes what no ledger names. If it comes back, see who else writes below features/.",
 )
 ANOTHER_WRITER: Final = Cause(
     "another_writer",
@@ -80,7 +80,7 @@ UNUSUAL_REJECTS: Final = Cause(
 )
 MOMENTS_DIFFER: Final = Cause(
     "moments_differ",
-    _names("ImagesDifferError", "MomentsLostError"),
+    _names("ImagesDifferError", "LostMomentsError", "MomentsLostError"),
     "The moments that the PCA is fitted on are not of the images that the ledgers have, or are gone: something else than a run changed "
     "moments/ or ledger/, or a step is defective. Readers stay on the PCA version that there is.",
     "Run the dates that are named again: their moments are computed from their features, where they are lost. If it comes back, remove "

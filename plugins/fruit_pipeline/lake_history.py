@@ -80,12 +80,12 @@ def _from_cache(ingest_date: str, ledger: Sequence[StoredObject], cached: Mappin
     if entry is None or len(ledger) != 1 or entry.get("etag", "").strip('"') != ledger[0].etag:
         return None
     embedders = entry["embedders"]
-    if any("n_images" not in found or "files" not in found for found in embedders.values()):
+    if any("n_images" not in found or "n_files" not in found for found in embedders.values()):
         return None
     return _DateCounts(
         ingest_date,
         {embedder_id: int(found["n_images"]) for embedder_id, found in embedders.items()},
-        {embedder_id: len(found["files"]) for embedder_id, found in embedders.items()},
+        {embedder_id: int(found["n_files"]) for embedder_id, found in embedders.items()},
     )
 
 

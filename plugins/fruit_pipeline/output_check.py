@@ -91,14 +91,15 @@ def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: 
     featurised = sum(result.featurised for result in results)
     books = lake.read_json(lake_layout.step_summary_key(run_id, EXTRACT_FEATURES_STEP))["by_category"]
     several = len(results) > 1
-    expects_pca = refresh["pca_version"] is not None
+    # A version whose projections others keep changing is not made the current one: the next run goes on with it.
+    expects_pca = refresh["pca_version"] is not None and not refresh.get("unsettled_ingest_dates")
     return CheckResult(
         ingest_dates=list(ingest_dates),
         images_in_ledger=sum(result.images_in_ledger for result in results),
         featurised=featurised,
         rejected=sum(result.rejected for result in results),
         partitions=sum(result.partitions for result in results),
-        pca_version=pca.version if pca and expects_pca else None,
+        pca_version=pca.version if pca and refresh["pca_version"] is not None else None,
         problems=[
             *_pca_problems(pca, featurised if expects_pca else 0),
             *(
@@ -135,7 +136,7 @@ def check_date(
     from fruit_pipeline.date_ledger import find_ledger  # numpy and pyarrow load with the task, not with the DAG file
 
     ledger = find_ledger(lake, ingest_date)
-    listed = list_date_files(lake, ingest_date, [version.version for version in versions])
+    listed = list_date_files(lake, ingest_date, [version.version for version in versions], ledger.leftovers)
     date = _DateCheck(lake, ingest_date, categories, listed_before, listed)
     if ledger.is_of_earlier_form:
         problems, tally = ["the ledger is still as a former release wrote it: the features step did not take the date over"], None

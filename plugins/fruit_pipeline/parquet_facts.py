@@ -123,7 +123,7 @@ def read_projections(lake: Lake, stored: StoredObject, image_keys: pa.Array | No
 
 
 def read_moments(lake: Lake, stored: StoredObject) -> MomentsFacts:
-    """A file of moments/ without its mean and scatter."""
+    """A file of moments/ without its scatter, which is nearly all of it."""
     columns = [tables.EMBEDDER_ID, tables.N_SAMPLES]
     with _opened(lake, stored) as file:
         table = _table_facts(file.schema_arrow, file.metadata.num_rows)
@@ -131,7 +131,9 @@ def read_moments(lake: Lake, stored: StoredObject) -> MomentsFacts:
         if not set(columns) <= set(file.schema_arrow.names):
             return MomentsFacts(table, (), n_numbers)
         rows = file.read(columns)
-    return MomentsFacts(table, tuple(zip(*(rows.column(name).to_pylist() for name in columns), strict=True)), n_numbers)
+        mean = _flat_numbers(file.read([tables.MEAN]).column(0)) if n_numbers[tables.MEAN] else np.empty(0)
+    samples = tuple(zip(*(rows.column(name).to_pylist() for name in columns), strict=True))
+    return MomentsFacts(table, samples, n_numbers, bool(np.isfinite(mean).all()))
 
 
 def read_rejected(lake: Lake, stored: StoredObject) -> RejectedFacts:

@@ -79,31 +79,33 @@ class PcaOutlook:
 
     def lacks_version(self) -> bool:
         """Whether the release's embedder has no version although its images call for one, before anything new is done."""
-        if self.policy == POLICY_NEVER:
+        if self.policy == POLICY_NEVER or self.history.of(self.embedder_id).n_images < FEWEST_IMAGES_OF_A_PCA:
             return False
-        n_images = self.history.of(self.embedder_id).n_images
-        return n_images >= FEWEST_IMAGES_OF_A_PCA and (not self.state.version or (self.is_migration and self._may_switch(n_images)))
+        return not self.state.version or (self.is_migration and self._may_switch({}))
 
-    def refit(self, n_more: int) -> Refit | None:
-        """The new version that is to be expected of a run after which there are `n_more` images more than now."""
+    def refit(self, n_new: int, n_leaving: Mapping[str, int]) -> Refit | None:
+        """The new version that is to be expected of a run that featurises `n_new` images.
+
+        `n_leaving` are those, by embedder, whose features leave the ledgers, as they are featurised anew or have vanished.
+        """
         own, earlier = self.history.of(self.embedder_id), self.history.of_earlier_form
-        n_images = max(0, own.n_images + earlier.n_images + n_more)
-        reason = self._reason(n_images) if n_images >= FEWEST_IMAGES_OF_A_PCA else None
+        n_images = max(0, own.n_images + earlier.n_images + n_new - n_leaving.get(self.embedder_id, 0))
+        reason = self._reason(n_images, n_leaving) if n_images >= FEWEST_IMAGES_OF_A_PCA else None
         # New images are projected in any case.
         return Refit(reason, own.n_images + earlier.n_images, own.n_files + earlier.n_files) if reason else None
 
-    def _reason(self, n_images: int) -> str | None:
+    def _reason(self, n_images: int, n_leaving: Mapping[str, int]) -> str | None:
         state, settings = self.state, self.settings
         if self.policy == POLICY_NEVER:
             return None
         if not state.version:
             return "there is no version yet"
         if self.is_migration:
-            return "the embedder changes" if self._may_switch(n_images) else None
-        if state.pending:
-            return f"version {state.pending} is not complete yet"
+            return "the embedder changes" if self._may_switch(n_leaving) else None
         if self.policy == POLICY_ALWAYS:
             return "the policy is 'always'"
+        if state.pending:
+            return f"version {state.pending} is not complete yet"
         if state.target_variance != settings.target_variance:
             return f"the target changes from {state.target_variance:g} to {settings.target_variance:g}"
         if n_images < settings.pca_always_below:
@@ -112,6 +114,8 @@ class PcaOutlook:
             return f"images grow from {state.n_samples:,} to {n_images:,}"
         return None
 
-    def _may_switch(self, n_images: int) -> bool:
-        """Readers stay on a version of another embedder until the new one covers as many images, or somebody asks for the switch."""
-        return self.switch_embedder or n_images >= self.state.n_samples
+    def _may_switch(self, n_leaving: Mapping[str, int]) -> bool:
+        """Readers stay on another embedder's version while images have features of that one alone, unless somebody asks for the switch."""
+        former = self.state.embedder_id
+        n_left = self.history.of(former).n_images + self.history.of_earlier_form.n_images
+        return self.switch_embedder or n_left <= n_leaving.get(former, 0)

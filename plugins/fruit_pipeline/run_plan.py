@@ -121,7 +121,7 @@ def plan_of_dates(
         new.update(plan.new_by_category)
     seen = {category for plan in asked for category in plan.images_by_category}
     n_new = sum(plan.new for plan in worked)
-    refit = outlook.refit(sum(plan.gained for plan in worked)) if outlook and worked else None
+    refit = outlook.refit(n_new, sum((Counter(plan.n_leaving) for plan in worked), Counter())) if outlook and worked else None
     return RunPlan(
         ingest_dates=[plan.ingest_date for plan in worked],
         nothing_new=[plan.ingest_date for plan in asked if not plan.has_work],

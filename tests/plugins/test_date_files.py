@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from fruit_contract import lake
 from fruit_contract.commit import Commit, EmbedderFiles, MomentsObject, file_key
-from fruit_pipeline.date_files import ListedFiles, lost_features, lost_moments, unprojected_files, unswept_files
+from fruit_pipeline.date_files import ListedFiles, lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
 from fruit_pipeline.parquet_files import is_visible_parquet
 from fruit_pipeline.stored_object import StoredObject
 
@@ -80,6 +81,19 @@ def test_a_file_without_its_projections_is_not_projected(version: str, embedder:
 )
 def test_a_file_that_no_commit_names_is_garbage(table: str, key: str) -> None:
     assert differences(COMMIT, listed(**{table: {key}}))[2] == {key}
+
+
+def test_rejects_that_the_commit_calls_for_may_be_lost() -> None:
+    """They are written after the ledger."""
+    key = lake.rejected_key(DAY, "b")
+    assert lost_rejects(COMMIT, listed()) == frozenset()
+    assert lost_rejects(COMMIT, without(listed(), key)) == {key}
+    assert lost_rejects(Commit(DAY, "b", 3, 0), ListedFiles()) == lost_rejects(None, ListedFiles()) == frozenset()
+
+
+def test_what_only_a_step_under_way_may_have_is_garbage() -> None:
+    others = {"ledger/ingest_date=2026-11-22/part-0.parquet", f"{lake.moments_parts_prefix(DAY)}p.parquet"}
+    assert unswept_files(COMMIT, replace(listed(), others=files(others))) == others
 
 
 def test_rejects_of_a_commit_without_any_are_garbage() -> None:

@@ -66,6 +66,7 @@ def test_what_a_step_left_of_the_earlier_form_does_not_count_beside_a_commit(sam
     sample_lake.write_earlier_ledger(sample_lake.images[:3])
     sample_lake.client.objects[ledger_key(DAY)] = content
     assert len(list(known(sample_lake))) == 43
+    assert len(find_ledger(sample_lake.lake, DAY).leftovers) == 2
 
 
 def write_large(client: MemoryS3, n: int) -> None:

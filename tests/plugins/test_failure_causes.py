@@ -63,6 +63,8 @@ def test_every_error_of_the_steps_has_a_cause() -> None:
         ("LostPlaceError", "another_writer"),
         ("UnusualRejectsError", "unusual_rejects"),
         ("ImagesDifferError", "moments_differ"),
+        ("FeaturesGoneError", "features_changed"),
+        ("LostMomentsError", "moments_differ"),
         ("MomentsLostError", "moments_differ"),
         ("TooManyImagesError", "too_many_images"),
         ("CommitFormatError", "later_format"),

@@ -245,6 +245,21 @@ class TestMoments:
             f"{where}: the file is of 41 samples of embedder '{EMBEDDER}', the commit says 42",
         ]
 
+    @pytest.mark.parametrize("number", [np.nan, np.inf])
+    def test_a_feature_that_is_no_number_shows_in_the_mean(self, sample_lake: SampleLake, after_listing: datetime, number: float) -> None:
+        mean = np.zeros(1280)
+        mean[7] = number
+        columns = {
+            "embedder_id": [EMBEDDER],
+            "n_samples": pa.array([42], pa.int64()),
+            "mean": pa.array([mean]),
+            "scatter": pa.array([np.zeros(819_840)]),
+            "content_digest": pa.array([7], pa.int64()),
+        }
+        sample_lake.write_table(moments_object_key(), columns)
+        where = f"moments of embedder '{EMBEDDER}'"
+        assert problems(sample_lake, after_listing) == [f"{where}: the mean holds NaN or infinity, and so do features of the date"]
+
     def test_names_moments_of_other_images_than_the_features(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         sample_lake.change_embedder_files(moments=MomentsObject(moments_object_key(), 41, "00000000000000ff"))
         first, second, third = problems(sample_lake, after_listing)
@@ -302,6 +317,14 @@ class TestProjections:
     def test_says_so_when_there_is_no_pca_though_there_are_features(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         sample_lake.delete_below("pca/")
         assert problems(sample_lake, after_listing) == ["There is no PCA version although 42 images have features."]
+
+    def test_a_first_version_that_others_keep_from_being_complete_is_gone_on_with(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
+        sample_lake.delete(lake_layout.CURRENT_PCA_KEY)
+        key = step_summary_key(RUN_ID, "refresh_pca")
+        sample_lake.lake.write_json(key, sample_lake.lake.read_json(key) | {"unsettled_ingest_dates": [NEXT_DAY]})
+        assert problems(sample_lake, after_listing) == []
 
     @pytest.mark.parametrize("action", ["nothing", "waiting"])
     def test_where_there_is_nothing_to_fit_no_projections_are_asked_for(

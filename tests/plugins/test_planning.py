@@ -15,6 +15,7 @@ from fruit_contract.lake import (
     claims_prefix,
     ledger_key,
     measured_speed_key,
+    moments_parts_prefix,
     pca_provenance_key,
     projections_date_prefix,
     projections_file_key,
@@ -237,8 +238,11 @@ def test_a_run_that_is_planned_again_is_not_in_its_own_way(sample_lake: SampleLa
     [
         (lambda sample: sample.delete(features_key("Kiwi")), "lost", 6),
         (lambda sample: sample.delete(moments_object_key()), "lost", 0),
+        (lambda sample: sample.delete(rejected_key(DAY, WRITE)), "lost", 0),
         (lambda sample: sample.put_image(features_key("Kiwi").replace(WRITE, "another")), "unswept", 0),
         (lambda sample: sample.put_image(rejected_key(DAY, "another")), "unswept", 0),
+        (lambda sample: sample.put_image(f"{moments_parts_prefix(DAY)}part-0.parquet"), "unswept", 0),
+        (lambda sample: sample.put_image(ledger_key(DAY).replace("ledger.parquet", "part-0.parquet")), "unswept", 0),
         (lambda sample: sample.put_image(moments_object_key().replace(WRITE, "another")), "unswept", 0),
         (lambda sample: sample.put_image(f"{projections_date_prefix('older', DAY)}category=Kiwi/gone-0.parquet"), "unswept", 0),
         (lambda sample: sample.delete(projections_file_key(VERSION, features_key("Kiwi"))), "unprojected", 0),
@@ -351,9 +355,10 @@ class TestPcaToCome:
         """The date is featurised with the release's embedder, and readers' version is of another one."""
         pointer = sample_lake.lake.read_json(CURRENT_PCA_KEY)
         sample_lake.lake.write_json(CURRENT_PCA_KEY, pointer | {"embedder_id": NEXT_EMBEDDER})
-        provenance = sample_lake.lake.read_json(pca_provenance_key(VERSION))
         assert plan(sample_lake.lake).plan.waiting_for_pca == [DAY]
-        sample_lake.lake.write_json(pca_provenance_key(VERSION), provenance | {"n_samples": 43})
+        sample_lake.add_date(NEXT_DAY)
+        commit = sample_lake.commit(NEXT_DAY)
+        sample_lake.put_commit(replace(commit, embedders={NEXT_EMBEDDER: commit.embedders[EMBEDDER]}), NEXT_DAY)
         assert not plan(sample_lake.lake).plan.has_work
         assert plan(sample_lake.lake, switch_embedder=True).plan.waiting_for_pca == [DAY]
 
