@@ -7,7 +7,7 @@ import argparse
 from fruit_contract import lake, release
 from fruit_contract.ingest_days import days_of_span
 from fruit_features.extraction.step import ExtractionRequest, extract_features
-from fruit_features.lake import store as object_store
+from fruit_features.lake.store import Store
 from fruit_features.spark.session import start_session
 
 
@@ -24,6 +24,8 @@ def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
     )
     parser.add_argument("--engine", choices=release.ENGINES, default=release.DEFAULT_ENGINE)
     parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
+    parser.add_argument("--accept-rejects", action="store_true", help="goes on although an unusual share of the images is rejected")
+    parser.add_argument("--task-slots", type=int, help="how many tasks the planned cluster runs at once")
     arguments = parser.parse_args(argv)
     return ExtractionRequest(
         bucket=arguments.lake_bucket,
@@ -33,6 +35,8 @@ def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
         categories=tuple(dict.fromkeys(arguments.category)),
         engine=arguments.engine,
         retry_rejected=arguments.retry_rejected,
+        accept_rejects=arguments.accept_rejects,
+        task_slots=arguments.task_slots,
     )
 
 
@@ -41,7 +45,7 @@ def main() -> None:
     spark = start_session(release.EXTRACT_FEATURES_STEP)
     try:
         summary = extract_features(spark, request)
-        object_store.write_json(request.bucket, lake.step_summary_key(request.run_id, release.EXTRACT_FEATURES_STEP), summary)
+        Store(request.bucket).write_json(lake.step_summary_key(request.run_id, release.EXTRACT_FEATURES_STEP), summary)
     finally:
         spark.stop()
 

@@ -6,7 +6,7 @@ import argparse
 
 from fruit_contract import lake, release
 from fruit_contract.ingest_days import days_of_span
-from fruit_features.lake import store as object_store
+from fruit_features.lake.store import Store
 from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import DEFAULT_KEPT_VERSIONS, RefreshRequest, refresh_pca
 from fruit_features.spark.session import start_session
@@ -36,6 +36,8 @@ def parse_request(argv: list[str] | None = None) -> RefreshRequest:
     parser.add_argument(
         "--keep-versions", type=int, default=DEFAULT_KEPT_VERSIONS, help="how many versions stay, the current one among them"
     )
+    parser.add_argument("--switch-embedder", action="store_true", help="makes the release's embedder the one readers use, complete or not")
+    parser.add_argument("--task-slots", type=int, help="how many tasks the planned cluster runs at once")
     arguments = parser.parse_args(argv)
     return RefreshRequest(
         bucket=arguments.lake_bucket,
@@ -50,6 +52,8 @@ def parse_request(argv: list[str] | None = None) -> RefreshRequest:
         ),
         ingest_dates=tuple(dict.fromkeys(arguments.ingest_date)),
         keep_versions=arguments.keep_versions,
+        switch_embedder=arguments.switch_embedder,
+        task_slots=arguments.task_slots,
     )
 
 
@@ -58,7 +62,7 @@ def main() -> None:
     spark = start_session(release.REFRESH_PCA_STEP)
     try:
         summary = refresh_pca(spark, request)
-        object_store.write_json(request.bucket, lake.step_summary_key(request.run_id, release.REFRESH_PCA_STEP), summary)
+        Store(request.bucket).write_json(lake.step_summary_key(request.run_id, release.REFRESH_PCA_STEP), summary)
     finally:
         spark.stop()
 

@@ -140,9 +140,9 @@ OUT_OF_MEMORY: Final = Cause(
         ),
     ),
     "A Java heap, or the Python workers beside it, took more memory than they may have; the system or YARN then kills them.",
-    "'Java heap space': raise FRUITS_EXECUTOR_MEMORY. A killed or crashed Python worker, MemoryError or YARN's limit: raise "
-    "FRUITS_EXECUTOR_MEMORY_OVERHEAD, or lower FRUITS_EXECUTOR_CORES (a worker runs on each core). If both do not fit into a node, take"
-    " a larger FRUITS_CORE_INSTANCE_TYPE. If the driver ran out of memory: a larger FRUITS_PRIMARY_INSTANCE_TYPE, or fewer dates a run.",
+    "On an executor ('Java heap space', a killed or crashed Python worker, YARN's limit): set FRUITS_CORE_INSTANCE_TYPE to a family "
+    "with more memory a vCPU (r has twice that of m, and m twice that of c), for a node's vCPUs share its memory equally. On the driver: "
+    "a larger FRUITS_PRIMARY_INSTANCE_TYPE, or fewer dates a run.",
 )
 NODE_TOO_SMALL: Final = Cause(
     "node_too_small",
@@ -150,9 +150,10 @@ NODE_TOO_SMALL: Final = Cause(
         *_names("InvalidResourceRequestException"),
         *_words(r"above the max threshold|requested resource .* (?:exceed|maximum)|(?:system|executor) memory \d+ must be at least"),
     ),
-    "An executor is asked for that no node of this type has room for.",
-    "Let FRUITS_EXECUTOR_MEMORY and FRUITS_EXECUTOR_MEMORY_OVERHEAD together stay below what YARN gives on a node (12 GiB of the 16 of "
-    "an m5.xlarge), or take a larger FRUITS_CORE_INSTANCE_TYPE.",
+    "An executor is asked for that no node has room for. Executors are sized to FRUITS_CORE_INSTANCE_TYPE, so the cluster has other "
+    "nodes, or its YARN other settings, than `plan_run` asked for.",
+    "Clear the task and those before it, so that a cluster is made as planned. If it happens on such a one, take a larger "
+    "FRUITS_CORE_INSTANCE_TYPE, and report it with this message.",
 )
 DISK_FULL: Final = Cause(
     "disk_full",

@@ -14,6 +14,7 @@ from fruit_pipeline.cluster_request import cluster_request
 from fruit_pipeline.concurrent_runs import busy_dates, refuse_busy_dates
 from fruit_pipeline.date_looker import DateLooker
 from fruit_pipeline.lake_reader import MissingObjectError
+from fruit_pipeline.run_limits import refuse_too_many_dates
 from fruit_pipeline.run_plan import RunPlan, over_budget, plan_of_dates
 from fruit_pipeline.scaling import MeasuredSpeed
 from fruit_pipeline.steps import extract_features_step, refresh_pca_step
@@ -90,9 +91,11 @@ def plan_run(
 
     Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
     DateIsBusyError if another run works on a date that was asked for, OverBudgetError if the run would cost more than it may,
-    RunTooLongError if it would take longer than a step may. Earlier dates on which another run works are left to it.
+    RunTooLongError if it would take longer than a step may, RunTooLargeError if it or one of its dates is more than a driver holds,
+    InstanceTypeError if the jobs can't run on the nodes that are set. Earlier dates on which another run works are left to it.
     """
     require_eu_region(settings.region)
+    refuse_too_many_dates(request.dates)
     lake = connect(settings)
     release = published_release(lake, settings.release)
     claims = living_claims(lake, request.run_id, {*request.dates.asked, *request.dates.looked_back}, is_active)
@@ -111,12 +114,13 @@ def plan_run(
         outlook=dates.outlook,
         speed=MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key())),
     )
+    planned = _with_requests(settings, release.release_id, request, plan, listed_at)
     if plan.has_work:
         _refuse_too_long(plan.estimate, settings)
         if not request.over_budget_allowed:
             _refuse_over_budget(plan.estimate, settings)
         claim(lake, request.run_id, plan.ingest_dates)
-    return _with_requests(settings, release.release_id, request, plan, listed_at)
+    return planned
 
 
 def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:
@@ -139,15 +143,27 @@ def _refuse_too_long(estimate: Estimate, settings: Settings) -> None:
 
 
 def _with_requests(settings: Settings, release_id: str, request: RunRequest, plan: RunPlan, listed_at: datetime) -> PlannedRun:
-    run_id, days = request.run_id, plan.ingest_dates
-    extract = extract_features_step(settings, release_id, run_id, days, request.categories, retry_rejected=request.retry_rejected)
+    run_id, days, task_instances = request.run_id, plan.ingest_dates, plan.estimate.task_instances
+    extract = extract_features_step(
+        settings,
+        release_id,
+        run_id,
+        days,
+        request.categories,
+        task_instances=task_instances,
+        retry_rejected=request.retry_rejected,
+        accept_rejects=request.accept_rejects,
+    )
+    refresh = refresh_pca_step(
+        settings, release_id, run_id, days, request.pca_policy, task_instances=task_instances, switch_embedder=request.switch_embedder
+    )
     return PlannedRun(
         plan=plan,
         release=release_id,
         listed_at=listed_at,
-        cluster_request=cluster_request(settings, release_id, run_id, days, plan.estimate.task_instances),
+        cluster_request=cluster_request(settings, release_id, run_id, days, task_instances),
         extract_features_steps=[extract],
-        refresh_pca_steps=[refresh_pca_step(settings, release_id, run_id, days, request.pca_policy)],
+        refresh_pca_steps=[refresh],
     )
 
 

@@ -10,10 +10,12 @@ several runs, one after the other; every new image is projected once, and a refi
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+# receipt.py knows both by this module.
+from fruit_pipeline.instance_types import UnknownInstanceTypeError as UnknownInstanceTypeError  # noqa: PLC0414
+from fruit_pipeline.instance_types import vcpus as vcpus  # noqa: PLC0414
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:
@@ -31,14 +33,6 @@ REFIT_VCPU_SECONDS_PER_MILLION: Final = 132.0
 REFIT_VCPU_SECONDS_PER_THOUSAND_FILES: Final = 20.0
 # A million keys take half a gigabyte of the driver.
 IMAGES_PER_RUN: Final = 5_000_000
-
-_VCPUS_PER_XLARGE: Final = 4
-_VCPUS_OF_LARGE: Final = 2
-_XLARGE: Final = re.compile(r"(\d*)xlarge")
-
-
-class UnknownInstanceTypeError(ValueError):
-    """An instance type whose number of vCPUs its name does not tell."""
 
 
 @dataclass(frozen=True)
@@ -155,21 +149,9 @@ def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = Non
     return Nodes(core, next(within, most))
 
 
-def vcpus(instance_type: str) -> int:
-    """The vCPUs of an EC2 instance type, from its size: large 2, xlarge 4, <n>xlarge 4n.
-
-    Raises UnknownInstanceTypeError for sizes that do not follow the rule (metal, small).
-    """
-    size = instance_type.rpartition(".")[2]
-    if size == "large":
-        return _VCPUS_OF_LARGE
-    match = _XLARGE.fullmatch(size)
-    if not match:
-        raise UnknownInstanceTypeError(
-            f"How many vCPUs '{instance_type}' has is not known. "
-            "Set FRUITS_CORE_INSTANCE_TYPE to a size of large, xlarge or <n>xlarge, for example m5.2xlarge."
-        )
-    return _VCPUS_PER_XLARGE * int(match.group(1) or 1)
+def task_slots(settings: Settings, task_instances: int) -> int:
+    """Returns how many tasks the core nodes, and `task_instances` nodes beside them, work on at once: one for each vCPU."""
+    return _all_vcpus(settings, Nodes(settings.core_instance_count, task_instances))
 
 
 def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, str]:
@@ -179,11 +161,15 @@ def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, s
     return settings.images_per_second_per_vcpu, "assumed"
 
 
+def _all_vcpus(settings: Settings, nodes: Nodes) -> int:
+    return vcpus(settings.core_instance_type) * nodes.working
+
+
 def _minutes(images: int, settings: Settings, nodes: Nodes, images_per_second_per_vcpu: float, refit: Refit | None = None) -> float:
     runs = max(1, math.ceil(images / IMAGES_PER_RUN))
     vcpu_seconds = images / images_per_second_per_vcpu + images / 1e6 * PROJECTION_VCPU_SECONDS_PER_MILLION
     if refit:
         vcpu_seconds += refit.n_images / 1e6 * REFIT_VCPU_SECONDS_PER_MILLION
         vcpu_seconds += refit.n_files / 1e3 * REFIT_VCPU_SECONDS_PER_THOUSAND_FILES
-    work_seconds = vcpu_seconds / (vcpus(settings.core_instance_type) * nodes.working) + images / 1e6 * DRIVER_SECONDS_PER_MILLION
+    work_seconds = vcpu_seconds / _all_vcpus(settings, nodes) + images / 1e6 * DRIVER_SECONDS_PER_MILLION
     return runs * (settings.cluster_start_minutes + settings.fixed_work_minutes) + work_seconds / 60

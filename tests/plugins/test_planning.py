@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,12 @@ from fruit_contract.lake import (
     rejected_key,
     success_marker_key,
 )
+from fruit_contract.limits import MOST_DATES_A_RUN
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.claims import claim
 from fruit_pipeline.concurrent_runs import DateIsBusyError
 from fruit_pipeline.ingest_dates import RunDates
+from fruit_pipeline.instance_types import InstanceTypeError
 from fruit_pipeline.planning import (
     NoReleaseError,
     OverBudgetError,
@@ -35,6 +37,7 @@ from fruit_pipeline.planning import (
     plan_run,
     published_release,
 )
+from fruit_pipeline.run_limits import RunTooLargeError
 from fruit_pipeline.run_plan import summary_lines
 from fruit_pipeline.scaling import MeasuredSpeed
 from fruit_pipeline.settings import Settings
@@ -148,7 +151,16 @@ def test_without_wishes_the_steps_are_as_the_settings_say(sample_lake: SampleLak
     planned = plan(sample_lake.lake, replace(SETTINGS, pca_policy="never"))
     (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
     assert option(refresh, "--policy") == ["never"]
-    assert not [word for word in arguments(extract) if word.startswith(("--retry-rejected", "--category"))]
+    assert not [word for word in arguments(extract) if word.startswith(("--retry-rejected", "--accept-rejects", "--category"))]
+    assert "--switch-embedder" not in arguments(refresh)
+
+
+def test_what_the_run_was_allowed_reaches_its_steps(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    planned = plan(sample_lake.lake, accept_rejects=True, switch_embedder=True)
+    (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
+    assert ("--accept-rejects" in arguments(extract), "--switch-embedder" in arguments(extract)) == (True, False)
+    assert ("--accept-rejects" in arguments(refresh), "--switch-embedder" in arguments(refresh)) == (False, True)
 
 
 def test_a_late_image_in_a_category_that_was_not_asked_for_is_left_for_another_run(sample_lake: SampleLake) -> None:
@@ -394,6 +406,8 @@ def test_the_cluster_has_the_nodes_of_the_plan(sample_lake: SampleLake) -> None:
     assert (planned.plan.estimate.core_instances, planned.plan.estimate.task_instances) == (2, 3)
     (task,) = [fleet for fleet in planned.cluster_request["Instances"]["InstanceFleets"] if fleet["InstanceFleetType"] == "TASK"]
     assert task["TargetSpotCapacity"] == 3
+    for step in planned.extract_features_steps + planned.refresh_pca_steps:
+        assert option(step, "--task-slots") == [str((2 + 3) * 4)]
 
 
 def test_the_plan_stands_on_the_last_speed_that_was_measured(sample_lake: SampleLake) -> None:
@@ -424,8 +438,8 @@ def test_a_run_may_be_allowed_to_go_above_its_budget(sample_lake: SampleLake) ->
 
 def test_a_run_whose_price_nobody_knows_is_refused_too(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
-    unknown = replace(SETTINGS, core_instance_type="m7g.xlarge")
-    with pytest.raises(OverBudgetError, match=r"no price of m7g\.xlarge"):
+    unknown = replace(SETTINGS, core_instance_type="m7i.xlarge")
+    with pytest.raises(OverBudgetError, match=r"no price of m7i\.xlarge"):
         plan(sample_lake.lake, unknown)
     assert plan(sample_lake.lake, unknown, over_budget_allowed=True).plan.new == 43
 
@@ -437,8 +451,32 @@ def test_a_run_that_would_not_be_done_before_its_step_is_given_up_is_refused(sam
     assert claims(sample_lake.lake) == []
 
 
+def test_a_run_of_more_dates_than_its_driver_reads_is_refused_before_the_lake_is_touched(sample_lake: SampleLake) -> None:
+    days = tuple((date(2000, 1, 1) + timedelta(days=number)).isoformat() for number in range(MOST_DATES_A_RUN + 1))
+    with pytest.raises(RunTooLargeError, match=r"4,001 dates"):
+        plan_run(SETTINGS, lambda _: pytest.fail("the lake was touched"), RunRequest(RUN_ID, RunDates(days)), NOW, lambda _: True)
+
+
+def test_a_date_of_more_images_than_the_primary_node_holds_is_refused_and_claims_nothing(
+    sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample_lake.delete_below("ledger/")
+    monkeypatch.setattr("fruit_pipeline.run_limits.most_images_a_date", lambda _: 42)
+    with pytest.raises(RunTooLargeError, match=rf"{DAY} has 43 images.*m5\.xlarge has memory for 42.*FRUITS_PRIMARY_INSTANCE_TYPE"):
+        plan(sample_lake.lake, over_budget_allowed=True)
+    assert claims(sample_lake.lake) == []
+
+
+@pytest.mark.parametrize("change", [{"core_instance_type": "m7g.xlarge"}, {"primary_instance_type": "t3.xlarge"}])
+def test_a_run_whose_nodes_can_not_run_the_jobs_is_refused_and_claims_nothing(sample_lake: SampleLake, change: dict[str, str]) -> None:
+    sample_lake.delete_below("ledger/")
+    with pytest.raises(InstanceTypeError, match=f"FRUITS_{next(iter(change)).upper()}"):
+        plan(sample_lake.lake, replace(SETTINGS, **change), over_budget_allowed=True)
+    assert claims(sample_lake.lake) == []
+
+
 def test_where_there_is_nothing_to_do_no_budget_is_asked(sample_lake: SampleLake) -> None:
-    assert not plan(sample_lake.lake, replace(CHEAP, core_instance_type="m7g.xlarge")).plan.has_work
+    assert not plan(sample_lake.lake, replace(CHEAP, core_instance_type="m7i.xlarge")).plan.has_work
 
 
 def test_a_pinned_release_wins_over_the_published_one(sample_lake: SampleLake) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fruit_pipeline.date_plan import DatePlan, FileState
 from fruit_pipeline.pca_state import EmbedderHistory, History, PcaOutlook, PcaState, Refit
+from fruit_pipeline.run_limits import RunTooLargeError
 from fruit_pipeline.run_plan import over_budget, plan_of_dates, summary_lines
 from fruit_pipeline.scaling import MeasuredSpeed, Nodes, estimate
 from fruit_pipeline.settings import ON_DEMAND, Settings
@@ -249,6 +250,28 @@ def test_names_the_nodes_and_whether_the_speed_was_measured() -> None:
     slow = run_plan([date_plan(images=10**6, new=10**6, unchanged=0)], settings=settings, speed=speed)
     assert "2 core and 4 on-demand task nodes" in summary_lines(slow)[-1]
     assert summary_lines(slow)[-1].endswith(" EUR; speed measured by run manual__1.")
+
+
+SMALL = replace(SETTINGS, primary_instance_type="c5.xlarge")
+
+
+def test_a_date_that_was_asked_for_and_is_too_large_for_the_driver_is_refused() -> None:
+    large = date_plan(images=1_000_000)
+    assert run_plan([large]).ingest_dates == [DAY]
+    with pytest.raises(RunTooLargeError, match=f"{DAY} has 1,000,000 images.*c5.xlarge has memory for"):
+        run_plan([large], settings=SMALL)
+
+
+def test_a_large_date_of_which_everything_is_known_is_in_nobodys_way() -> None:
+    large = replace(known(), images=1_000_000)
+    assert run_plan([large], settings=SMALL).nothing_new == [DAY]
+    assert run_plan([date_plan("2026-11-23")], [large], settings=SMALL).too_large == []
+
+
+def test_an_earlier_date_that_is_too_large_is_left_alone_and_named() -> None:
+    plan = run_plan([date_plan("2026-11-23")], [date_plan(images=1_000_000), date_plan("2026-11-21")], settings=SMALL)
+    assert (plan.ingest_dates, plan.late, plan.too_large) == (["2026-11-21", "2026-11-23"], ["2026-11-21"], [DAY])
+    assert f"Left alone, for they have more images than a driver on c5.xlarge holds: {DAY}." in text_of(plan)
 
 
 def test_a_run_may_cost_its_budget_and_no_more() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fruit_contract import lake, release
-from fruit_features.lake import store as object_store
+from fruit_features.lake.store import s3_client
 from local_cloud.java import find_java
 from local_cloud.s3_server import find_rclone, s3_command, s3_environment
 from local_cloud.spark_environment import Node, spark_defaults
@@ -71,7 +71,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def make_lake(s3_server: S3Server) -> LakeFolder:
     """A new bucket, for a folder removed beneath a running S3 server is not soon forgotten by it."""
     bucket = f"fruits-{secrets.token_hex(6)}"
-    object_store.s3_client().create_bucket(Bucket=bucket)
+    s3_client().create_bucket(Bucket=bucket)
     return LakeFolder(bucket, s3_server.root / bucket)
 
 
@@ -123,9 +123,7 @@ def spark_session(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def spark(spark_session: SparkSession, test_lake: LakeFolder) -> SparkSession:
-    """The session, with `s3://` mapped to this test's lake."""
-    hadoop = spark_session.sparkContext._jsc.hadoopConfiguration()
-    hadoop.set(f"fs.viewfs.mounttable.{test_lake.bucket}.linkFallback", test_lake.folder.as_uri())
+    """The session, beside this test's lake."""
     return spark_session
 
 
@@ -143,11 +141,22 @@ def node_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_network() -> bytes:
-    """An ONNX network with the embedder's input and output: block means, one fixed matrix, ReLU."""
+    """An ONNX network with the embedder's input and output."""
+    return draw_network(0)
+
+
+@pytest.fixture(scope="session")
+def other_network() -> bytes:
+    """The same with other weights."""
+    return draw_network(1)
+
+
+def draw_network(seed: int) -> bytes:
+    """Block means, one fixed matrix, ReLU."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    weights = np.random.default_rng(0).normal(size=(14 * 14 * 3, 1280)).astype(np.float32)
+    weights = np.random.default_rng(seed).normal(size=(14 * 14 * 3, 1280)).astype(np.float32)
     nodes = [
         helper.make_node("Reshape", ["images", "blocks"], ["blocked"]),
         helper.make_node("ReduceMean", ["blocked", "block_axes"], ["means"], keepdims=0),
@@ -172,15 +181,15 @@ def small_network() -> bytes:
     return model.SerializeToString()
 
 
-def publish_small_network(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
-    """Puts a release into the lake whose embedder is the small network."""
-    prefix = lake.release_prefix(RELEASE) + release.EMBEDDER
+def publish_network(test_lake: LakeFolder, network: bytes, release_id: str = RELEASE, embedder_id: str = EMBEDDER_ID) -> LakeFolder:
+    """Puts a release into the lake whose embedder is a network."""
+    prefix = lake.release_prefix(release_id) + release.EMBEDDER
     manifest = {
-        "embedder_id": EMBEDDER_ID,
+        "embedder_id": embedder_id,
         "preprocessing_version": 1,
-        "files": {release.ONNX_MODEL: hashlib.sha256(small_network).hexdigest()},
+        "files": {release.ONNX_MODEL: hashlib.sha256(network).hexdigest()},
     }
-    test_lake.put(prefix + release.ONNX_MODEL, small_network)
+    test_lake.put(prefix + release.ONNX_MODEL, network)
     test_lake.put(prefix + release.EMBEDDER_MANIFEST, json.dumps(manifest).encode())
     return test_lake
 
@@ -188,10 +197,10 @@ def publish_small_network(test_lake: LakeFolder, small_network: bytes) -> LakeFo
 @pytest.fixture
 def published(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
     """`test_lake` with a release."""
-    return publish_small_network(test_lake, small_network)
+    return publish_network(test_lake, small_network)
 
 
 @pytest.fixture
 def new_lake(s3_server: S3Server, test_lake: LakeFolder, small_network: bytes) -> Callable[[], LakeFolder]:
     """Makes published lakes, one a call, for tests that need several."""
-    return lambda: publish_small_network(make_lake(s3_server), small_network)
+    return lambda: publish_network(make_lake(s3_server), small_network)

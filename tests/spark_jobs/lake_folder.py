@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fruit_contract import lake
-from fruit_features.lake import store as object_store
+from fruit_features.lake.store import Store, s3_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,12 @@ class LakeFolder:
     bucket: str
     folder: Path
 
+    @property
+    def store(self) -> Store:
+        return Store(self.bucket)
+
     def put(self, key: str, content: bytes) -> None:
-        object_store.write_object(self.bucket, key, content)
+        s3_client().put_object(Bucket=self.bucket, Key=key, Body=content)
 
     def deliver(self, ingest_date: str, files: dict[str, bytes]) -> None:
         """`files` by `<category>/<file>`."""
@@ -36,7 +40,7 @@ class LakeFolder:
         self.put(lake.success_marker_key(ingest_date), b"")
 
     def delete(self, key: str) -> None:
-        object_store.s3_client().delete_object(Bucket=self.bucket, Key=key)
+        s3_client().delete_object(Bucket=self.bucket, Key=key)
 
 
 def jpeg(seed: int, *, width: int = 60, height: int = 40) -> bytes:

@@ -1,49 +1,60 @@
 """Whatever happens to the lake, in whatever order, settled runs leave what a run from an empty lake would have written.
 
-Random sequences of deliveries, late, replaced and vanished images, runs of some dates and categories, crashes between any two writes
-(and in the middle of one), and refits, on real Spark and a real S3 API, against a model that recomputes everything in numpy.
+Random sequences of deliveries, late, replaced and vanished images, files that somebody took away, runs of some dates and categories with
+two releases of different weights, other runs beside them, and crashes before or after any single write, on a real S3 API, against a model
+that recomputes everything in numpy. A reader looks at the snapshot all the while: no row that was there and stays may be missing, and none
+is there twice.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import random
 import shutil
-from dataclasses import dataclass
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from pyspark.sql import functions as F  # noqa: N812
 
 from fruit_contract import lake, tables
+from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json, images_digest
 from fruit_contract.tables import Status
-from fruit_features import date_tables, hadoop_files
+from fruit_features import takeover
 from fruit_features.embedding.engines import load_engine
 from fruit_features.embedding.preprocessing import decode_image, network_input
+from fruit_features.extraction import committing, rewriting
+from fruit_features.extraction import step as extraction_step
 from fruit_features.extraction.step import ExtractionRequest, extract_features
-from fruit_features.lake import store as object_store
-from fruit_features.lake_tables import TABLE_COLUMNS
+from fruit_features.lake.store import Store
+from fruit_features.moments import of_files
 from fruit_features.pca import projecting
 from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version
-from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
+from tests.spark_jobs.conftest import publish_network
+from tests.spark_jobs.lake_folder import LakeFolder, jpeg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-pytestmark = [pytest.mark.spark, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.timeout(3600)]
 
 DAYS = ("2026-03-31", "2026-04-01", "2026-11-22")
 CATEGORIES = ("Kiwi", "Äpfel 50%", "007")
 N_CONTENTS = 10
+# A release and its embedder: the weights of the two differ.
+RELEASES = {"release-a": "mobilenetv2-a-p1", "release-b": "mobilenetv2-b-p1"}
 
 
 class CrashError(Exception):
@@ -52,28 +63,43 @@ class CrashError(Exception):
 
 @dataclass
 class Writes:
-    """Counts the writes of a run and crashes at one of them; `torn` takes away what that write was about to replace."""
+    """Counts the writes of a run: crashes before or after one of them, and lets something else happen at another."""
 
     crash_at: int | None = None
-    torn: bool = False
-    done: int = 0
+    after: bool = False
+    beside_at: int | None = None
+    beside: Callable[[], None] = lambda: None
+    look: Callable[[], None] = lambda: None
+    n_done: int = 0
+    is_dead: bool = False
 
-    def count(self, tear: Callable[[], None]) -> None:
-        self.done += 1
-        if self.crash_at is not None and self.done >= self.crash_at:
-            if self.torn:
-                tear()
+    def write(self, call: Callable[[], Any], *, shows: bool) -> Any:
+        """`shows` says whether a reader may see a difference."""
+        if self.is_dead:
             raise CrashError
+        self.n_done += 1
+        if self.n_done == self.beside_at:
+            self.beside()
+        if self.n_done == self.crash_at and not self.after:
+            self.is_dead = True
+            raise CrashError
+        result = call()
+        if shows:
+            self.look()
+        if self.n_done == self.crash_at:
+            self.is_dead = True
+            raise CrashError
+        return result
 
 
 @dataclass(frozen=True)
 class Content:
-    """A file that may be delivered under any name: its bytes, and what becomes of them."""
+    """A file that may be delivered under any name: its bytes, and what becomes of them; `features` by embedder."""
 
     data: bytes
     status: str
     reason: str | None
-    features: np.ndarray | None
+    features: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -81,162 +107,42 @@ class Content:
 
 
 @pytest.fixture(scope="module")
-def contents(small_network: bytes) -> list[Content]:
-    engine = load_engine("onnxruntime", small_network)
-    found = [Content(b"no image at all", Status.REJECTED, "not_an_image", None), Content(b"", Status.REJECTED, "empty", None)]
+def contents(small_network: bytes, other_network: bytes) -> list[Content]:
+    engines = dict(zip(RELEASES.values(), (load_engine("onnxruntime", network) for network in (small_network, other_network)), strict=True))
+    found = [Content(b"no image at all", Status.REJECTED, "not_an_image"), Content(b"", Status.REJECTED, "empty")]
     for seed in range(N_CONTENTS):
         data = jpeg(seed)
-        found.append(Content(data, Status.FEATURISED, None, engine.embed(network_input(decode_image(data).pixels[None]))[0]))
+        pixels = network_input(decode_image(data).pixels[None])
+        features = {embedder_id: engine.embed(pixels)[0] for embedder_id, engine in engines.items()}
+        found.append(Content(data, Status.FEATURISED, None, features))
     return found
 
 
-def test_settled_runs_leave_what_one_run_over_everything_would(  # noqa: C901 - one state machine
-    spark, s3_server, small_network: bytes, contents: list[Content], new_lake: Callable[[], LakeFolder], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("by", ["one process", pytest.param("Spark", marks=pytest.mark.spark)])
+def test_settled_runs_leave_what_one_run_over_everything_would(
+    by: str,
+    request: pytest.FixtureRequest,
+    small_network: bytes,
+    other_network: bytes,
+    contents: list[Content],
+    new_lake: Callable[[], LakeFolder],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class History(RuleBasedStateMachine):
+    spark = request.getfixturevalue("spark") if by == "Spark" else None
+    if spark is None:
+        deal_in_this_process(monkeypatch)
+    monkeypatch.setattr(rewriting, "MOST_SMALL_FILES", 2)
+    networks = dict(zip(RELEASES, (small_network, other_network), strict=True))
+
+    class OneHistory(History):
         def __init__(self) -> None:
-            super().__init__()
-            self.lake = new_lake()
-            self.images: dict[str, Content] = {}
-            self.n_delivered = 0
+            super().__init__(spark, new_lake(), networks, contents)
 
-        @initialize(content=st.lists(st.sampled_from(range(N_CONTENTS)), min_size=2, max_size=4, unique=True))
-        def first_delivery(self, content: list[int]) -> None:
-            for index in content:
-                self.put(DAYS[0], CATEGORIES[0], contents[index + 2])
-
-        @rule(
-            day=st.sampled_from(DAYS),
-            category=st.sampled_from(CATEGORIES),
-            chosen=st.lists(st.integers(0, N_CONTENTS + 1), min_size=1, max_size=3),
-        )
-        def images_arrive(self, day: str, category: str, chosen: list[int]) -> None:
-            for index in chosen:
-                self.put(day, category, contents[index])
-
-        @precondition(lambda self: self.images)
-        @rule(which=st.integers(0, 10**6), content=st.integers(0, N_CONTENTS + 1))
-        def an_image_is_replaced(self, which: int, content: int) -> None:
-            key = sorted(self.images)[which % len(self.images)]
-            self.lake.put(key, contents[content].data)
-            self.images[key] = contents[content]
-
-        @precondition(lambda self: self.images)
-        @rule(which=st.lists(st.integers(0, 10**6), min_size=1, max_size=4))
-        def images_vanish(self, which: list[int]) -> None:
-            for number in which:
-                if self.images:
-                    key = sorted(self.images)[number % len(self.images)]
-                    self.lake.delete(key)
-                    del self.images[key]
-
-        @rule(
-            days=st.sets(st.sampled_from(DAYS), min_size=1),
-            scope=st.sets(st.sampled_from(CATEGORIES), max_size=1),
-            policy=st.sampled_from(RefreshPolicy),
-            retry_rejected=st.booleans(),
-            crash_at=st.one_of(st.none(), st.integers(1, 30)),
-            torn=st.booleans(),
-        )
-        def a_run(
-            self, days: set[str], scope: set[str], policy: RefreshPolicy, retry_rejected: bool, crash_at: int | None, torn: bool
-        ) -> None:
-            self.run(sorted(days), tuple(scope), policy, Writes(crash_at, torn), retry_rejected=retry_rejected)
-
-        def teardown(self) -> None:
-            """The runs of the days after, undisturbed."""
-            self.run(list(DAYS), (), RefreshPolicy.ALWAYS, Writes())
-            self.run(list(DAYS), (), RefreshPolicy.AUTO, Writes())
-            self.check()
-            shutil.rmtree(self.lake.folder)
-
-        def put(self, day: str, category: str, content: Content) -> None:
-            self.n_delivered += 1
-            key = lake.image_key(day, category, f"{self.n_delivered}.jpg")
-            self.lake.put(key, content.data)
-            self.images[key] = content
-
-        def run(
-            self, days: list[str], scope: tuple[str, ...], policy: RefreshPolicy, writes: Writes, *, retry_rejected: bool = False
-        ) -> None:
-            hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-            hadoop.set(f"fs.viewfs.mounttable.{self.lake.bucket}.linkFallback", self.lake.folder.as_uri())
-            with monkeypatch.context() as patch:
-                crash_between_writes(patch, spark, writes)
-                try:
-                    summary = extract_features(
-                        spark, ExtractionRequest(self.lake.bucket, RELEASE, "run", tuple(days), scope, "onnxruntime", retry_rejected)
-                    )
-                    request = RefreshRequest(
-                        self.lake.bucket, RELEASE, "run", PolicySettings(policy, always_below=0), tuple(days), writer_grace_seconds=0
-                    )
-                    refresh_pca(spark, request)
-                except CrashError:
-                    return
-            # A date that an interrupted run left half written is done in full, whatever was asked for.
-            for day, books in summary["by_category"].items():
-                for category, counts in books.items():
-                    listed = [key for key in self.images if key.startswith(lake.raw_prefix(day) + category + "/")]
-                    assert counts["listed"] == len(listed)
-
-        def check(self) -> None:
-            folder = self.lake.folder
-            featurised = {key: content for key, content in self.images.items() if content.status == Status.FEATURISED}
-            features = read(folder / lake.FEATURES)
-            assert sorted(features["image_key"]) == sorted(featurised)
-            for row in features.itertuples():
-                content = featurised[row.image_key]
-                parts = lake.parse_image_key(row.image_key)
-                assert (row.content_sha256, row.embedder_id, row.width, row.height) == (content.sha256, EMBEDDER_ID, 60, 40)
-                assert (row.ingest_date, row.category) == (parts.ingest_date, parts.category)
-                np.testing.assert_allclose(row.features, content.features, atol=1e-5)
-            ledger = read(folder / lake.LEDGER)
-            lines = {row.image_key: (row.status, row.reason, row.content_sha256, row.etag, row.size_bytes) for row in ledger.itertuples()}
-            assert len(ledger) == len(lines)
-            assert lines == {
-                key: (
-                    content.status,
-                    content.reason,
-                    content.sha256,
-                    hashlib.md5(content.data, usedforsecurity=False).hexdigest(),
-                    len(content.data),
-                )
-                for key, content in self.images.items()
-            }
-            rejected = read(folder / lake.REJECTED)
-            assert sorted(zip(rejected["image_key"], rejected["reason"], strict=True)) == sorted(
-                (key, content.reason) for key, content in self.images.items() if content.status == Status.REJECTED
-            )
-            assert not list((folder / "ledger/_in_progress").glob("*"))
-            self.check_pca(features, {key: content.features for key, content in featurised.items()})
-
-        def check_pca(self, features: pd.DataFrame, vectors: dict[str, np.ndarray]) -> None:
-            moments = read(self.lake.folder / lake.MOMENTS)
-            by_day = features.groupby("ingest_date", observed=True).size()
-            assert dict(zip(moments["ingest_date"], moments["n_samples"], strict=True)) == by_day.to_dict()
-            written = np.stack(features["features"].to_list()).astype(np.float64) if len(features) else np.zeros((0, 1280))
-            if len(np.unique(written, axis=0)) < 2:
-                return
-            pointer = object_store.read_json(self.lake.bucket, lake.CURRENT_PCA_KEY)
-            model, provenance = load_version(self.lake.bucket, pointer["version"])
-            assert provenance.n_samples == len(written)
-            scale = written.std(axis=0, ddof=1)
-            standardised = np.divide(written - written.mean(axis=0), scale, out=np.zeros_like(written), where=scale > 0)
-            eigenvalues = np.zeros(1280)
-            singular = np.linalg.svd(standardised, compute_uv=False) ** 2 / (len(written) - 1)
-            eigenvalues[: len(singular)] = singular
-            np.testing.assert_allclose(model.explained_variance, eigenvalues[: model.k], atol=1e-9 * eigenvalues[0])
-            projections = read(self.lake.folder / lake.projections_prefix(pointer["version"]))
-            assert sorted(projections["image_key"]) == sorted(vectors)
-            rows = features.set_index("image_key")["features"]
-            for row in projections.itertuples():
-                values = np.divide(rows[row.image_key] - model.mean, model.scale, out=np.zeros(1280), where=model.scale > 0)
-                np.testing.assert_allclose(row.components, values @ model.components.T, atol=1e-3)
-
+    n_histories = int(os.environ.get("FRUITS_TEST_HISTORIES", "6"))
     run_state_machine_as_test(
-        History,
+        OneHistory,
         settings=settings(
-            max_examples=int(os.environ.get("FRUITS_TEST_HISTORIES", "7")),
+            max_examples=n_histories if spark is None else max(1, n_histories // 3),
             stateful_step_count=9,
             deadline=None,
             # An example takes seconds: what was drawn is reported as it is, not made smaller first.
@@ -246,75 +152,342 @@ def test_settled_runs_leave_what_one_run_over_everything_would(  # noqa: C901 - 
     )
 
 
-def crash_between_writes(patch: pytest.MonkeyPatch, spark: Any, writes: Writes) -> None:
-    """Every write of a step goes through one of these, or through those of `crash_among_files`."""
-    replace_partitions, remove = date_tables.replace_partitions, hadoop_files.remove
+class History(RuleBasedStateMachine):
+    """A lake and what was delivered to it. `spark` is None where tasks are done in this process, whose every write may then be the last."""
 
-    def replacing(rows: Any, bucket: str, table: str) -> None:
-        def tear() -> None:
-            partition = rows.select(*TABLE_COLUMNS[table][1]).first()
-            if partition is not None:
-                folders = (f"{name}={lake.escape_partition_value(value)}" for name, value in partition.asDict().items())
-                remove(spark, lake.uri(bucket, f"{table}/{'/'.join(folders)}/"))
+    def __init__(self, spark: Any, test_lake: LakeFolder, networks: dict[str, bytes], contents: list[Content]) -> None:
+        super().__init__()
+        self.spark = spark
+        self.lake = test_lake
+        self.contents = contents
+        self.images: dict[str, Content] = {}
+        self.n_delivered = 0
+        for release, network in networks.items():
+            publish_network(self.lake, network, release, RELEASES[release])
 
-        writes.count(tear)
-        replace_partitions(rows, bucket, table)
+    @initialize(content=st.lists(st.sampled_from(range(N_CONTENTS)), min_size=2, max_size=4, unique=True))
+    def first_delivery(self, content: list[int]) -> None:
+        for index in content:
+            self.put(DAYS[0], CATEGORIES[0], self.contents[index + 2])
 
-    def counted(write: Callable[..., None]) -> Callable[..., None]:
-        def run(*arguments: Any) -> None:
-            writes.count(lambda: None)
-            write(*arguments)
+    @rule(
+        day=st.sampled_from(DAYS),
+        category=st.sampled_from(CATEGORIES),
+        chosen=st.lists(st.integers(0, N_CONTENTS + 1), min_size=1, max_size=3),
+    )
+    def images_arrive(self, day: str, category: str, chosen: list[int]) -> None:
+        for index in chosen:
+            self.put(day, category, self.contents[index])
 
-        return run
+    @precondition(lambda self: self.images)
+    @rule(which=st.integers(0, 10**6), content=st.integers(0, N_CONTENTS + 1))
+    def an_image_is_replaced(self, which: int, content: int) -> None:
+        key = sorted(self.images)[which % len(self.images)]
+        self.lake.put(key, self.contents[content].data)
+        self.images[key] = self.contents[content]
 
-    crash_among_files(patch, writes)
-    patch.setattr(date_tables, "replace_partitions", replacing)
-    patch.setattr(hadoop_files, "remove", counted(remove))
-    patch.setattr(object_store, "write_object", counted(object_store.write_object))
-    patch.setattr(object_store, "delete_object", counted(object_store.delete_object))
+    @precondition(lambda self: self.images)
+    @rule(which=st.lists(st.integers(0, 10**6), min_size=1, max_size=4))
+    def images_vanish(self, which: list[int]) -> None:
+        for number in which:
+            if self.images:
+                key = sorted(self.images)[number % len(self.images)]
+                self.lake.delete(key)
+                del self.images[key]
+
+    @rule(which=st.integers(0, 10**6))
+    def somebody_takes_a_file_away(self, which: int) -> None:
+        tables_with_files = (lake.FEATURES, lake.MOMENTS, lake.REJECTED, lake.PROJECTIONS)
+        keys = [key for table in tables_with_files for key in self.lake.store.list_keys(f"{table}/")]
+        keys += self.lake.store.list_keys(f"{lake.LEDGER}/_content/")
+        if keys:
+            self.lake.store.delete([keys[which % len(keys)]])
+
+    @rule(
+        days=st.sets(st.sampled_from(DAYS), min_size=1),
+        scope=st.sets(st.sampled_from(CATEGORIES), max_size=1),
+        policy=st.sampled_from(RefreshPolicy),
+        retry_rejected=st.booleans(),
+        crash_at=st.one_of(st.none(), st.integers(1, 40)),
+        after=st.booleans(),
+        beside_at=st.one_of(st.none(), st.integers(1, 25)),
+        release=st.sampled_from(sorted(RELEASES)),
+        switch=st.booleans(),
+    )
+    def a_run(
+        self,
+        days: set[str],
+        scope: set[str],
+        policy: RefreshPolicy,
+        retry_rejected: bool,
+        crash_at: int | None,
+        after: bool,
+        beside_at: int | None,
+        release: str,
+        switch: bool,
+    ) -> None:
+        others = sorted(set(DAYS) - days)
+        beside = (lambda: self.extract(release, others, ())) if others else (lambda: None)
+        writes = Writes(crash_at, after, beside_at, beside, self.reader())
+        try:
+            with self.hooked(writes):
+                books = self.extract(release, sorted(days), tuple(scope), retry_rejected=retry_rejected)["by_category"]
+                self.refresh(release, sorted(days), policy, switch=switch)
+        except CrashError:
+            return
+        for day, categories in books.items():
+            for category, counts in categories.items():
+                listed = [key for key in self.images if key.startswith(lake.raw_prefix(day) + category + "/")]
+                assert counts["listed"] == len(listed)
+
+    def teardown(self) -> None:
+        release = random.Random(self.n_delivered).choice(sorted(RELEASES))
+        # What a file that was taken away has left of other dates is mended by the next run of these.
+        self.extract(release, list(DAYS), ())
+        self.refresh(release, list(DAYS), RefreshPolicy.ALWAYS)
+        again = self.extract(release, list(DAYS), ())
+        assert again["images_computed"] == 0
+        assert again["touched_ingest_dates"] == []
+        self.check(RELEASES[release])
+        shutil.rmtree(self.lake.folder)
+
+    def put(self, day: str, category: str, content: Content) -> None:
+        self.n_delivered += 1
+        key = lake.image_key(day, category, f"{self.n_delivered}.jpg")
+        self.lake.put(key, content.data)
+        self.images[key] = content
+
+    def extract(self, release: str, days: Sequence[str], scope: tuple[str, ...], *, retry_rejected: bool = False) -> dict[str, Any]:
+        request = ExtractionRequest(
+            self.lake.bucket, release, "run", tuple(days), scope, "onnxruntime", retry_rejected, accept_rejects=True, task_slots=2
+        )
+        return extract_features(self.spark or NoSpark(), request)
+
+    def refresh(self, release: str, days: Sequence[str], policy: RefreshPolicy, *, switch: bool = False) -> None:
+        settings_ = PolicySettings(policy, always_below=0)
+        request = RefreshRequest(self.lake.bucket, release, "run", settings_, tuple(days), 2, 0.0, switch, task_slots=2)
+        refresh_pca(self.spark or NoSpark(), request)
+
+    @contextmanager
+    def hooked(self, writes: Writes) -> Iterator[None]:
+        """Every write of this process goes through one of these methods; with Spark, those of workers are not seen."""
+        write, replace_, delete = Store.write, Store.replace, Store.delete
+
+        def writing(store: Store, key: str, content: Any) -> None:
+            if key.startswith((lake.RUNS, lake.RAW, lake.CODE)):
+                write(store, key, content)
+            else:
+                writes.write(lambda: write(store, key, content), shows=False)
+
+        def replacing(store: Store, key: str, content: Any, etag: str | None) -> str:
+            return str(writes.write(lambda: replace_(store, key, content, etag), shows=True))
+
+        def deleting(store: Store, keys: Sequence[str]) -> None:
+            if keys:
+                writes.write(lambda: delete(store, keys), shows=True)
+
+        def beside(call: Callable[[], None]) -> Callable[[], None]:
+            def run() -> None:
+                with pytest.MonkeyPatch.context() as patch:
+                    for name, method in (("write", write), ("replace", replace_), ("delete", delete)):
+                        patch.setattr(Store, name, method)
+                    call()
+
+            return run
+
+        writes.beside = beside(writes.beside)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, method in (("write", writing), ("replace", replacing), ("delete", deleting)):
+                patch.setattr(Store, name, method)
+            yield
+
+    def reader(self) -> Callable[[], None]:
+        """Reads the snapshot as it is now, and gives what looks at it again later: rows of images that stay must stay."""
+        features, projections = self.read_features(), self.read_projections()
+        staying = {key for key, content_sha256 in features.items() if key in self.images and self.images[key].sha256 == content_sha256}
+
+        def look() -> None:
+            now = self.read_features()
+            assert not {key for key in staying if now.get(key) != features[key]}
+            assert not (projections & staying) - self.read_projections()
+
+        return look
+
+    def read_features(self) -> dict[str, str]:
+        """Content by key of the rows whose file the ledger names. Files that were taken away have no rows."""
+        found: dict[str, str] = {}
+        for day in DAYS:
+            ledger = read_ledger(self.lake.folder, day)
+            if ledger is None:
+                continue
+            rows = ledger[0]
+            for file, own in rows[rows["file"].notna()].groupby("file"):
+                path = self.lake.folder / file
+                if path.exists():
+                    there = pq.read_table(path, columns=["image_key", "content_sha256"], partitioning=None).to_pandas()
+                    assert there["image_key"].is_unique
+                    contents = dict(zip(there["image_key"], there["content_sha256"], strict=True))
+                    for key, content_sha256 in zip(own["image_key"], own["content_sha256"], strict=True):
+                        assert contents[key] == content_sha256
+                        assert key not in found
+                        found[key] = content_sha256
+        return found
+
+    def read_projections(self) -> set[str]:
+        """The keys of the rows of the current version whose file the ledger names."""
+        pointer = self.lake.folder / lake.CURRENT_PCA_KEY
+        if not pointer.exists():
+            return set()
+        values = json.loads(pointer.read_text())
+        found: set[str] = set()
+        for day in DAYS:
+            ledger = read_ledger(self.lake.folder, day)
+            files = ledger[1].embedders.get(values["embedder_id"]) if ledger else None
+            for name in files.files if files else ():
+                path = self.lake.folder / f"{lake.projections_date_prefix(values['version'], day)}{name}"
+                if path.exists():
+                    keys = pq.read_table(path, columns=["image_key"], partitioning=None).column(0).to_pylist()
+                    assert not found.intersection(keys)
+                    found.update(keys)
+        return found
+
+    def check(self, embedder_id: str) -> None:
+        featurised = {key: content for key, content in self.images.items() if content.status == Status.FEATURISED}
+        features = self.check_features(embedder_id, featurised)
+        n_by_embedder = self.check_ledgers(features)
+        rejected = read_all(self.lake.folder / lake.REJECTED, ["image_key", "reason"])
+        assert sorted(zip(rejected["image_key"], rejected["reason"], strict=True)) == sorted(
+            (key, content.reason) for key, content in self.images.items() if content.status == Status.REJECTED
+        )
+        assert not self.lake.store.list_keys(f"{lake.MOMENTS}/_parts/")
+        self.check_pca(embedder_id, features, n_by_embedder)
+
+    def check_features(self, embedder_id: str, featurised: dict[str, Content]) -> pd.DataFrame:
+        """All rows there are: of the embedder, those of every image; of the other one, of some, with the content they have now."""
+        features = read_all(self.lake.folder / lake.FEATURES, list(tables.FEATURES_COLUMNS))
+        assert not features.duplicated(["image_key", "embedder_id"]).any()
+        own = features[features["embedder_id"] == embedder_id]
+        assert sorted(own["image_key"]) == sorted(featurised)
+        for row in features.itertuples():
+            content = featurised[row.image_key]
+            assert (row.content_sha256, row.width, row.height) == (content.sha256, 60, 40)
+            parts = lake.parse_image_key(row.image_key)
+            assert row.path.startswith(lake.partition_prefix(lake.FEATURES, parts.ingest_date, parts.category))
+            np.testing.assert_allclose(row.features, content.features[row.embedder_id], atol=1e-5)
+        return features
+
+    def check_ledgers(self, features: pd.DataFrame) -> dict[str, int]:
+        """Each date's rows, and that its commit names exactly the files and moments that are there. Images by embedder."""
+        lines: dict[str, tuple[Any, ...]] = {}
+        n_by_embedder: dict[str, int] = defaultdict(int)
+        named: set[str] = set()
+        moments: set[str] = set()
+        for day in DAYS:
+            ledger = read_ledger(self.lake.folder, day)
+            if ledger is None:
+                continue
+            rows, commit = ledger
+            assert list(rows["image_key"]) == sorted(rows["image_key"])
+            lines |= {row.image_key: (row.status, row.reason, row.content_sha256, row.etag, row.size_bytes) for row in rows.itertuples()}
+            named |= commit.features_keys()
+            moments |= commit.moments_keys()
+            for other, found in commit.embedders.items():
+                own = features[(features["embedder_id"] == other) & features["image_key"].str.startswith(lake.raw_prefix(day))]
+                assert found.n_rows == len(own) == found.moments.n_samples
+                assert int(found.moments.images_digest, 16) == images_digest(zip(own["image_key"], own["content_sha256"], strict=True))
+                n_by_embedder[other] += len(own)
+                stored = pq.read_table(self.lake.folder / found.moments.key, partitioning=None).to_pylist()[0]
+                vectors = np.stack(own["features"].to_list()).astype(np.float64)
+                np.testing.assert_allclose(stored["mean"], vectors.mean(axis=0), atol=1e-9)
+                assert stored["n_samples"] == len(own)
+        assert lines == {
+            key: (
+                content.status,
+                content.reason,
+                content.sha256,
+                hashlib.md5(content.data, usedforsecurity=False).hexdigest(),
+                len(content.data),
+            )
+            for key, content in self.images.items()
+        }
+        assert named == set(features["path"])
+        assert moments == set(self.lake.store.list_keys(f"{lake.MOMENTS}/")) - set(self.lake.store.list_keys(f"{lake.MOMENTS}/_compacted/"))
+        return n_by_embedder
+
+    def check_pca(self, embedder_id: str, features: pd.DataFrame, n_by_embedder: dict[str, int]) -> None:
+        for version in [name.partition("=")[2] for name in self.lake.store.list_folders(f"{lake.PCA}/")]:
+            model, provenance = load_version(self.lake.store, version)
+            own = features[features["embedder_id"] == provenance.embedder_id].set_index("image_key")["features"]
+            projections = read_all(self.lake.folder / lake.projections_prefix(version), list(tables.PROJECTIONS_COLUMNS))
+            assert sorted(projections["image_key"]) == sorted(own.index)
+            for row in projections.itertuples():
+                values = np.divide(own[row.image_key] - model.mean, model.scale, out=np.zeros(1280), where=model.scale > 0)
+                np.testing.assert_allclose(row.components, values @ model.components.T, rtol=1e-4, atol=1e-2)
+        written = (
+            np.stack(features[features["embedder_id"] == embedder_id]["features"].to_list())
+            if n_by_embedder[embedder_id]
+            else np.zeros((0, 1280))
+        )
+        written = written.astype(np.float64)
+        if len(np.unique(written, axis=0)) < 2:
+            return
+        pointer = json.loads((self.lake.folder / lake.CURRENT_PCA_KEY).read_text())
+        model, provenance = load_version(self.lake.store, pointer["version"])
+        assert (provenance.n_samples, provenance.embedder_id) == (len(written), embedder_id)
+        scale = written.std(axis=0, ddof=1)
+        standardised = np.divide(written - written.mean(axis=0), scale, out=np.zeros_like(written), where=scale > 0)
+        eigenvalues = np.zeros(1280)
+        singular = np.linalg.svd(standardised, compute_uv=False) ** 2 / (len(written) - 1)
+        eigenvalues[: len(singular)] = singular
+        np.testing.assert_allclose(model.explained_variance, eigenvalues[: model.k], atol=1e-9 * eigenvalues[0])
 
 
-def crash_among_files(patch: pytest.MonkeyPatch, writes: Writes) -> None:
-    """What workers write, and what is removed, file by file: a crash leaves some of the files."""
-    write_parts, remove_other_files = date_tables.write_parts, date_tables.remove_other_files
-    project_files = projecting.project_files
+class NoSpark:
+    """Stands where a session would, for steps whose tasks are done in this process."""
 
-    def features_files(bucket: str) -> set[str]:
-        return set(object_store.list_plain_keys(bucket, f"{lake.FEATURES}/"))
+    class sparkContext:  # noqa: N801 - PySpark's name
+        @staticmethod
+        def accumulator(value: int) -> Any:
+            class Accumulator:
+                def __init__(self) -> None:
+                    self.value = value
 
-    # Computing the parts of moments writes the files of features.
-    def writing_parts(spark: Any, bucket: str, days: Any, parts: Any) -> Any:
-        def tear() -> None:
-            before = features_files(bucket)
-            write_parts(spark, bucket, days[:1], parts.where(F.col(tables.INGEST_DATE) == days[0]))
-            object_store.delete_plain_objects(bucket, sorted(features_files(bucket) - before)[::2])
+                def add(self, more: int) -> None:
+                    self.value += more
 
-        writes.count(tear)
-        return write_parts(spark, bucket, days, parts)
-
-    def removing(bucket: str, write_id: str, partitions: Any) -> None:
-        writes.count(lambda: remove_other_files(bucket, write_id, set(sorted(partitions)[::2])))
-        remove_other_files(bucket, write_id, partitions)
-
-    def projecting_files(spark: Any, bucket: str, model: Any, version: Any, days: Any) -> None:
-        def tear() -> None:
-            project_files(spark, bucket, model, version, days)
-            left = sorted(object_store.list_plain_keys(bucket, lake.projections_prefix(version.version)))
-            object_store.delete_plain_objects(bucket, left[::2])
-
-        writes.count(tear)
-        project_files(spark, bucket, model, version, days)
-
-    patch.setattr(date_tables, "write_parts", writing_parts)
-    patch.setattr(date_tables, "remove_other_files", removing)
-    patch.setattr(projecting, "project_files", projecting_files)
+            return Accumulator()
 
 
-def read(folder: Any) -> pd.DataFrame:
-    """A table with its partition values as text, as they are meant (`007`); no rows if it has no files."""
-    names = [name for columns in TABLE_COLUMNS.values() for name in (*columns[0], *columns[1])]
-    files = [path for path in folder.rglob("*.parquet") if not any(part.startswith("_") for part in path.relative_to(folder).parts)]
-    names_in_paths = (tables.PCA_VERSION, tables.INGEST_DATE, tables.CATEGORY)
-    partitions = [name for name in names_in_paths if files and f"{name}=" in str(files[0].relative_to(folder))]
-    partitioning = ds.partitioning(pa.schema([(name, pa.string()) for name in partitions]), flavor="hive")
-    return pd.read_parquet(folder, partitioning=partitioning) if files else pd.DataFrame({name: [] for name in dict.fromkeys(names)})
+def deal_in_this_process(patch: pytest.MonkeyPatch) -> None:
+    """Does tasks one after another where the step runs, each with an attempt's number of its own."""
+    attempts = iter(range(10**9))
+
+    def run(spark: Any, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
+        return [work(item) for item in items]
+
+    def stream(spark: Any, items: Sequence[Any], work: Callable[[Any, int], Any]) -> Iterator[list[Any]]:
+        for item in items:
+            yield [work(item, next(attempts))]
+
+    for module in (committing, of_files, projecting, takeover):
+        patch.setattr(module, "run_tasks", run)
+    patch.setattr(extraction_step, "stream_tasks", stream)
+    # Commits one after another, so that a history is the same when it is run again.
+    patch.setattr(extraction_step, "_COMMITS_AT_ONCE", 1)
+
+
+def read_ledger(folder: Path, day: str) -> tuple[pd.DataFrame, Commit] | None:
+    path = folder / lake.ledger_key(day)
+    if not path.exists():
+        return None
+    table = pq.read_table(path, partitioning=None)
+    return table.to_pandas(), commit_from_json(pq.read_metadata(path).metadata[METADATA_KEY.encode()].decode())
+
+
+def read_all(folder: Path, columns: list[str]) -> pd.DataFrame:
+    """The rows of every Parquet file below a folder, with its path below the lake's."""
+    found = [pd.DataFrame({name: [] for name in (*columns, "path")})]
+    for path in sorted(folder.rglob("*.parquet")):
+        rows = pq.read_table(path, columns=columns, partitioning=None).to_pandas()
+        found.append(rows.assign(path=str(path.relative_to(next(p for p in path.parents if p.name.startswith("fruits-"))))))
+    return pd.concat(found, ignore_index=True)

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections import Counter
+import json
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import functions as F  # noqa: N812
 
-from fruit_contract import lake
-from fruit_features import date_tables, features_writing
-from fruit_features.date_tables import IncompleteWriteError
+from fruit_contract import lake, tables
+from fruit_contract.commit import METADATA_KEY, commit_from_json, images_digest
 from fruit_features.embedding.artefact import find_embedder
 from fruit_features.embedding.engines import load_engine
-from fruit_features.embedding.preprocessing import decode_image, network_input
+from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image, network_input
+from fruit_features.extraction import committing, known_contents, rewriting
 from fruit_features.extraction import step as extraction_step
+from fruit_features.extraction.committing import FeaturesDifferError
+from fruit_features.extraction.rejects import UnusualRejectsError
 from fruit_features.extraction.step import BooksError, ExtractionRequest, check_books, extract_features
-from fruit_features.lake import store as object_store
-from fruit_features.packet_frames import compute_images, rows_of
-from fruit_features.packets import read_stream
-from fruit_features.spark.task_planning import plan_tasks
+from fruit_features.extraction.task import FeaturesTask
+from fruit_features.lake.commit import list_ledgers, read_commits, read_ledger
+from fruit_features.lake.store import LostPlaceError, Store
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from fruit_features.embedding.artefact import EmbedderArtefact
 
@@ -149,32 +150,10 @@ def test_a_day_of_many_categories_is_one_file_for_each(spark, published: LakeFol
 
     extract_features(spark, extraction(published))
 
-    assert len(list((published.folder / "features").rglob("*.parquet"))) == 131
+    # A category that two tasks had images of has two.
+    assert 131 <= len(list((published.folder / "features").rglob("*.parquet"))) <= 131 + 8
     for table in ("ledger", "moments"):
         assert len(list((published.folder / table).rglob("*.parquet"))) == 1
-
-
-def test_every_task_gets_its_own_images(spark, published: LakeFolder) -> None:
-    published.deliver(DAY, files_of("Kiwi", images=300))
-    listed = list(object_store.list_objects(published.bucket, lake.raw_prefix(DAY)))
-    images = [entry for entry in listed if entry.key.endswith(".jpg")]
-    embedder = find_embedder(published.bucket, RELEASE, "onnxruntime")
-
-    packets = compute_images(spark, embedder, images).select(F.spark_partition_id(), "rows").collect()
-
-    rows_by_task: Counter[int] = Counter()
-    for task, rows in packets:
-        rows_by_task[task] += len(read_stream(rows))
-    assert sorted(rows_by_task.values()) == sorted(map(len, plan_tasks([image.size_bytes for image in images], 2)))
-
-
-def test_a_partition_becomes_one_file(spark, published: LakeFolder) -> None:
-    published.deliver(DAY, files_of("Kiwi", "Lemon", "Plum", images=60))
-
-    extract_features(spark, extraction(published))
-
-    for category in ("Kiwi", "Lemon", "Plum"):
-        assert len(list((published.folder / lake.partition_prefix("features", DAY, category)).glob("*.parquet"))) == 1
 
 
 def test_computes_nothing_again_that_the_ledger_knows(spark, published: LakeFolder) -> None:
@@ -207,13 +186,12 @@ def test_late_replaced_and_vanished_images_give_what_a_run_from_scratch_would(sp
     moments = read(published, "moments").iloc[0]
 
     for table in ("features", "rejected", "ledger", "moments"):
-        for file in (published.folder / table).rglob("*.parquet"):
-            file.unlink()
+        published.store.delete_below(f"{table}/")
     extract_features(spark, extraction(published))
 
     assert summary["images_computed"] == 3
     assert summary["by_category"][DAY]["Lemon"]["removed"] == 3
-    assert not (published.folder / lake.partition_prefix("features", DAY, "Lemon")).exists()
+    assert not list((published.folder / lake.partition_prefix("features", DAY, "Lemon")).glob("*"))
     for table, rows in incremental.items():
         assert rows == lines_of(published, table), table
     from_scratch = read(published, "moments").iloc[0]
@@ -292,18 +270,43 @@ def test_a_renamed_image_keeps_its_features(spark, published: LakeFolder) -> Non
     )
 
 
-def test_content_that_only_looks_known_is_computed(spark, published: LakeFolder) -> None:
+def test_content_that_only_looks_known_is_computed(
+    spark, published: LakeFolder, small_network: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Same ETag and size, other bytes: the hash of the content decides."""
     published.deliver("2026-11-20", {"Kiwi/1.jpg": jpeg(1)})
     extract_features(spark, extraction(published, "2026-11-20"))
     published.deliver(DAY, {"Kiwi/other.jpg": jpeg(2)})
-    embedder = find_embedder(published.bucket, RELEASE, "onnxruntime")
-    listed = list(object_store.list_objects(published.bucket, f"{lake.raw_prefix(DAY)}Kiwi/"))
+    source = read(published, "ledger")["file"][0]
+    monkeypatch.setattr(extraction_step, "find_sources", lambda _store, _embedder_id, images: [source] * images.num_rows)
 
-    packets = compute_images(spark, embedder, listed, {listed[0].key: hashlib.sha256(jpeg(1)).hexdigest()})
+    summary = extract_features(spark, extraction(published))
 
-    assert [row["reused"] for row in rows_of(packets).collect()] == [False]
-    assert read_stream(packets.first()["features"])["image_key"].to_pylist() == [listed[0].key]
+    assert summary["images_computed"] == 1
+    vector = read(published, "features").set_index("image_key").loc[f"{lake.raw_prefix(DAY)}Kiwi/other.jpg", "features"]
+    expected = load_engine("onnxruntime", small_network).embed(network_input(decode_image(jpeg(2)).pixels[None]))[0]
+    np.testing.assert_allclose(vector, expected, atol=1e-5)
+
+
+def test_known_content_whose_file_is_gone_is_computed(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    published.deliver(DAY, {"Kiwi/1.jpg": jpeg(1)})
+    gone = f"{lake.partition_prefix('features', '2026-11-20', 'Kiwi')}gone.parquet"
+    monkeypatch.setattr(extraction_step, "find_sources", lambda _store, _embedder_id, images: [gone] * images.num_rows)
+
+    assert extract_features(spark, extraction(published))["images_computed"] == 1
+
+
+def test_of_very_many_known_contents_some_are_computed(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = files_of("Kiwi", images=5)
+    published.deliver("2026-11-20", files)
+    extract_features(spark, extraction(published, "2026-11-20"))
+    published.deliver(DAY, files)
+    monkeypatch.setattr(known_contents, "MOST_LOOKED_UP", 2)
+
+    summary = extract_features(spark, extraction(published))
+
+    books = summary["by_category"][DAY]["Kiwi"]
+    assert (books["reused"], books["new"], books["featurised"]) == (2, 3, 5)
 
 
 def test_rejected_images_are_looked_at_again_on_request(spark, published: LakeFolder) -> None:
@@ -318,143 +321,318 @@ def test_rejected_images_are_looked_at_again_on_request(spark, published: LakeFo
     assert len(read(published, "rejected")) == 1
 
 
-def test_what_an_interrupted_run_left_half_written_is_mended_though_nothing_is_new(spark, published: LakeFolder) -> None:
+def test_a_date_is_one_commit_that_names_its_files(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, files_of("Kiwi", "Lemon") | {"Lemon/empty.jpg": b""})
+
+    extract_features(spark, extraction(published))
+
+    table = pq.read_table(published.folder / lake.ledger_key(DAY), partitioning=None)
+    assert table.column_names == list(tables.LEDGER_COLUMNS)
+    keys = table.column("image_key").to_pylist()
+    assert keys == sorted(keys)
+    commit = commit_from_json(pq.read_metadata(published.folder / lake.ledger_key(DAY)).metadata[METADATA_KEY.encode()].decode())
+    assert (commit.ingest_date, commit.n_images, commit.n_rejected) == (DAY, 7, 1)
+    there = {str(path.relative_to(published.folder)) for path in (published.folder / "features").rglob("*.parquet")}
+    assert commit.features_keys() == there == set(table.column("file").drop_null().to_pylist())
+    assert [path.name for path in (published.folder / f"rejected/ingest_date={DAY}").iterdir()] == [f"{commit.write}.parquet"]
+    found = commit.embedders[EMBEDDER_ID]
+    assert found.n_images == found.n_rows == found.moments.n_samples == 6
+    contents = [(row["image_key"], row["content_sha256"]) for row in table.to_pylist() if row["status"] == "featurised"]
+    assert int(found.moments.images_digest, 16) == images_digest(contents)
+    assert read_commits(Store(published.bucket), list_ledgers(Store(published.bucket)).committed)[DAY][0] == commit
+
+
+def test_an_image_added_to_a_date_is_one_more_file_and_touches_no_other(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, files_of("Kiwi", "Lemon", images=20))
+    extract_features(spark, extraction(published))
+    before = {path: path.stat().st_mtime_ns for path in (published.folder / "features").rglob("*.parquet")}
+    published.put(f"{lake.raw_prefix(DAY)}Kiwi/late.jpg", jpeg(99))
+
+    extract_features(spark, extraction(published))
+
+    after = {path: path.stat().st_mtime_ns for path in (published.folder / "features").rglob("*.parquet")}
+    new = after.keys() - before.keys()
+    assert len(new) == 1
+    assert pq.read_metadata(next(iter(new))).num_rows == 1
+    assert before == {path: after[path] for path in before}
+    assert read(published, "moments")["n_samples"].to_list() == [41]
+
+
+def test_an_image_that_leaves_takes_only_its_own_file_with_it(spark, published: LakeFolder) -> None:
     published.deliver(DAY, files_of("Kiwi", "Lemon"))
     extract_features(spark, extraction(published))
-    before = read(published, "features").sort_values("image_key").reset_index(drop=True)
-    shutil.rmtree(published.folder / f"features/ingest_date={DAY}/category=Kiwi")
-    shutil.rmtree(published.folder / f"rejected/ingest_date={DAY}", ignore_errors=True)
-    marker = {"run_id": "cut off", "categories": ["Kiwi"], "started_at": "2026-11-22T00:00:00+00:00"}
-    object_store.write_json(published.bucket, lake.in_progress_key(DAY), marker)
+    lemon = set((published.folder / lake.partition_prefix("features", DAY, "Lemon")).iterdir())
+    published.delete(f"{lake.raw_prefix(DAY)}Kiwi/0.jpg")
 
-    # A run that was asked for another category mends the date all the same.
-    summary = extract_features(spark, extraction(published, categories=("Lemon",)))
+    extract_features(spark, extraction(published))
 
-    assert summary["images_computed"] == 3
-    after = read(published, "features").sort_values("image_key").reset_index(drop=True)
-    pd.testing.assert_frame_equal(after, before)
-    assert not object_store.read_json_if_there(published.bucket, lake.in_progress_key(DAY))
+    assert set((published.folder / lake.partition_prefix("features", DAY, "Lemon")).iterdir()) == lemon
+    assert sorted(read(published, "features")["image_key"]) == sorted(read(published, "ledger")["image_key"])
+    assert len(read(published, "features")) == 5
 
 
-def test_features_that_somebody_took_away_are_noticed_and_mended_by_the_next_run(spark, published: LakeFolder) -> None:
+def test_small_files_of_a_partition_become_one_when_there_are_too_many(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rewriting, "MOST_SMALL_FILES", 3)
+    for number in range(4):
+        published.put(f"{lake.raw_prefix(DAY)}Kiwi/{number}.jpg", jpeg(number))
+        extract_features(spark, extraction(published))
+    # The last of them is merged before it is committed, while another image is replaced.
+    assert len(list((published.folder / "features").rglob("*.parquet"))) == 1
+    published.put(f"{lake.raw_prefix(DAY)}Kiwi/0.jpg", jpeg(100))
+
+    extract_features(spark, extraction(published))
+
+    features = read(published, "features")
+    assert sorted(features["image_key"]) == sorted(read(published, "ledger")["image_key"])
+    assert hashlib.sha256(jpeg(100)).hexdigest() in set(features["content_sha256"])
+    assert len(features) == 4
+
+
+def test_features_that_somebody_took_away_are_computed_again(spark, published: LakeFolder) -> None:
     published.deliver(DAY, files_of("Kiwi", "Lemon"))
     extract_features(spark, extraction(published))
     before = read(published, "features").sort_values("image_key").reset_index(drop=True)
     for file in (published.folder / lake.partition_prefix("features", DAY, "Lemon")).glob("*.parquet"):
-        object_store.delete_object(published.bucket, str(file.relative_to(published.folder)))
-    published.put(f"{lake.raw_prefix(DAY)}Kiwi/late.jpg", jpeg(99))
+        published.delete(str(file.relative_to(published.folder)))
 
-    with pytest.raises(
-        IncompleteWriteError, match=f"those of {DAY} have 4 rows of {EMBEDDER_ID}, where its ledger would have 7 featurised images"
-    ):
-        extract_features(spark, extraction(published))
-    extract_features(spark, extraction(published))
-
-    after = read(published, "features").sort_values("image_key").reset_index(drop=True)
-    pd.testing.assert_frame_equal(after[~after["image_key"].str.endswith("late.jpg")].reset_index(drop=True), before)
-    assert len(after) == 7
-    assert read(published, "moments")["n_samples"].to_list() == [7]
-
-
-class CutOffError(Exception):
-    """The run ends here."""
-
-
-def cut_off_before_old_files_are_removed(monkeypatch: pytest.MonkeyPatch, run: Callable[[], object]) -> None:
-    def cut_off(*_: object) -> None:
-        raise CutOffError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(date_tables, "remove_other_files", cut_off)
-        with pytest.raises(CutOffError):
-            run()
-
-
-@pytest.fixture(params=["before", "interrupted"])
-def larger_write(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The write whose file is to be the larger one: Spark reads large files first, and of two rows of one image might take the first."""
-    write_ids = iter(["before", "interrupted", "after"])
-    monkeypatch.setattr(date_tables, "new_write_id", lambda: next(write_ids))
-    return request.param
-
-
-def enlarge(published: LakeFolder, write_id: str) -> None:
-    for file in (published.folder / "features").rglob(f"*-{write_id}.parquet"):
-        pq.write_table(pq.read_table(file, partitioning=None), file, compression="none", use_dictionary=False)
-
-
-def test_an_image_that_was_put_back_after_an_interruption_has_its_own_features(
-    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch, larger_write: str
-) -> None:
-    """Its old and its new row are there; the ledger's line is of the old one."""
-    published.deliver(DAY, files_of("Kiwi"))
-    extract_features(spark, extraction(published))
-    before = read(published, "features").sort_values("image_key").reset_index(drop=True)
-    key = f"{lake.raw_prefix(DAY)}Kiwi/0.jpg"
-    published.put(key, jpeg(1))
-    cut_off_before_old_files_are_removed(monkeypatch, lambda: extract_features(spark, extraction(published)))
-    assert len(read(published, "features")) == 6
-    enlarge(published, larger_write)
-    published.put(key, files_of("Kiwi")["Kiwi/0.jpg"])
-
-    extract_features(spark, extraction(published))
-
-    pd.testing.assert_frame_equal(read(published, "features").sort_values("image_key").reset_index(drop=True), before)
-
-
-def test_an_interrupted_run_of_another_embedder_leaves_none_of_its_features(
-    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch, larger_write: str
-) -> None:
-    published.deliver(DAY, files_of("Kiwi"))
-    extract_features(spark, extraction(published))
-    before = read(published, "features").sort_values("image_key").reset_index(drop=True)
-
-    def other_embedder(*arguments: str) -> EmbedderArtefact:
-        return replace(find_embedder(*arguments), embedder_id="another")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(extraction_step, "find_embedder", other_embedder)
-        cut_off_before_old_files_are_removed(monkeypatch, lambda: extract_features(spark, extraction(published)))
-    assert sorted(read(published, "features")["embedder_id"]) == ["another"] * 3 + [EMBEDDER_ID] * 3
-    enlarge(published, larger_write)
-
-    extract_features(spark, extraction(published))
-
-    pd.testing.assert_frame_equal(read(published, "features").sort_values("image_key").reset_index(drop=True), before)
-
-
-def test_a_large_partition_becomes_a_few_files(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The driver deals the packets, of up to 128 images.
-    monkeypatch.setattr(features_writing, "ROWS_PER_FILE", 150)
-    published.deliver(DAY, files_of("Kiwi", images=700) | files_of("Lemon", images=10))
-
-    extract_features(spark, extraction(published))
-
-    n_files = {
-        category: len(list((published.folder / lake.partition_prefix("features", DAY, category)).glob("*.parquet")))
-        for category in ("Kiwi", "Lemon")
-    }
-    assert n_files["Lemon"] == 1
-    assert 2 <= n_files["Kiwi"] <= 5
+    # Of the chosen category alone, the others are then not in the ledger; a run of all of them computes them.
+    extract_features(spark, extraction(published, categories=("Kiwi",)))
     assert sorted(read(published, "features")["image_key"]) == sorted(read(published, "ledger")["image_key"])
-    assert read(published, "moments")["n_samples"].to_list() == [710]
+    summary = extract_features(spark, extraction(published))
+
+    assert summary["images_computed"] == 3
+    pd.testing.assert_frame_equal(read(published, "features").sort_values("image_key").reset_index(drop=True), before)
+    assert read(published, "moments")["n_samples"].to_list() == [6]
 
 
-def test_what_is_written_twice_is_there_once(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when a task or a stage is done again."""
-    published.deliver(DAY, files_of("Kiwi", "Lemon"))
-    write_parts = date_tables.write_parts
+@pytest.mark.parametrize("what", ["moments", "rejected"])
+def test_what_follows_from_the_ledger_comes_back_when_it_is_lost(spark, published: LakeFolder, what: str) -> None:
+    published.deliver(DAY, files_of("Kiwi") | {"Kiwi/empty.jpg": b""})
+    extract_features(spark, extraction(published))
+    before = read(published, what)
+    for file in list((published.folder / what).rglob("*.parquet")):
+        published.delete(str(file.relative_to(published.folder)))
 
-    def twice(*arguments: object) -> object:
-        write_parts(*arguments)
-        return write_parts(*arguments)
+    summary = extract_features(spark, extraction(published))
 
-    monkeypatch.setattr(date_tables, "write_parts", twice)
+    assert summary["images_computed"] == 0
+    assert str(read(published, what).to_dict()) == str(before.to_dict())
+
+
+def test_features_that_somebody_changed_are_not_committed_and_named(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, files_of("Kiwi"))
+    extract_features(spark, extraction(published))
+    (file,) = (published.folder / "features").rglob("*.parquet")
+    rows = pq.read_table(file, partitioning=None)
+    changed = rows.set_column(1, "content_sha256", pa.array(["0" * 64] * 3))
+    pq.write_table(changed, file)
+    published.delete(f"{lake.raw_prefix(DAY)}Kiwi/0.jpg")
+
+    with pytest.raises(FeaturesDifferError, match=f"1 files differ: features/ingest_date={DAY}/category=Kiwi/"):
+        extract_features(spark, extraction(published))
+    assert len(read(published, "ledger")) == 3
+    published.delete(str(file.relative_to(published.folder)))
     extract_features(spark, extraction(published))
 
-    assert len(list((published.folder / "features").rglob("*.parquet"))) == 2
+    assert sorted(read(published, "features")["content_sha256"]) == sorted(read(published, "ledger")["content_sha256"])
+
+
+def test_garbage_of_a_run_that_died_is_swept_by_the_next_one(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, files_of("Kiwi"))
+    extract_features(spark, extraction(published))
+    rows = read(published, "features")
+    (file,) = (published.folder / "features").rglob("*.parquet")
+    before = read_ledger(Store(published.bucket), DAY)
+    garbage = (
+        f"{lake.partition_prefix('features', DAY, 'Kiwi')}dead-000001.parquet",
+        lake.moments_key(DAY, "dead", EMBEDDER_ID),
+        f"{lake.moments_parts_prefix(DAY)}dead-000001.bin",
+        lake.rejected_key(DAY, "dead"),
+        f"{lake.projections_date_prefix('v1', DAY)}category=Kiwi/dead-000001.parquet",
+    )
+    for key in garbage:
+        published.put(key, file.read_bytes())
+
+    summary = extract_features(spark, extraction(published))
+
+    assert not [key for key in garbage if (published.folder / key).exists()]
+    assert summary["images_computed"] == 0
+    pd.testing.assert_frame_equal(read(published, "features"), rows)
+    # What a writer that only seemed dead may still commit on the old one would name files that are gone: it finds another.
+    assert read_ledger(Store(published.bucket), DAY).etag != before.etag
+
+
+def test_a_writer_that_lost_its_place_overwrites_nothing(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    published.deliver(DAY, files_of("Kiwi"))
+    put_ledger = committing.put_ledger
+
+    def late(store: Any, before: Any, rows: Any, commit: Any) -> Any:
+        # Another run commits the date first.
+        monkeypatch.setattr(committing, "put_ledger", put_ledger)
+        published.put(f"{lake.raw_prefix(DAY)}Kiwi/late.jpg", jpeg(5))
+        extract_features(spark, extraction(published))
+        return put_ledger(store, before, rows, commit)
+
+    monkeypatch.setattr(committing, "put_ledger", late)
+    with pytest.raises(LostPlaceError, match="another writer"):
+        extract_features(spark, extraction(published))
+
+    assert len(read(published, "ledger")) == 4
+    assert set(read(published, "ledger")["file"]) <= {
+        str(path.relative_to(published.folder)) for path in (published.folder / "features").rglob("*.parquet")
+    }
+
+
+class TwiceTask(FeaturesTask):
+    def __call__(self, images: bytes, attempt: int) -> Any:
+        super().__call__(images, 10**6 + attempt)
+        return super().__call__(images, attempt)
+
+
+def test_a_failed_attempt_leaves_no_row(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a task is done again, or twice at once: each attempt has files of its own."""
+    published.deliver(DAY, files_of("Kiwi", "Lemon"))
+    monkeypatch.setattr(extraction_step, "FeaturesTask", TwiceTask)
+    extract_features(spark, extraction(published))
+
     assert len(read(published, "features")) == 6
     assert read(published, "moments")["n_samples"].to_list() == [6]
+    assert not list((published.folder / "moments/_parts").rglob("*.bin"))
+
+
+class FailingTask(FeaturesTask):
+    """As when the store refuses an object again and again."""
+
+    def __call__(self, images: bytes, attempt: int) -> Any:
+        account = super().__call__(images, attempt)
+        if any("Lemon" in key for key in account.table().column("image_key").to_pylist()):
+            raise PermissionError("the store refuses Lemon/1.jpg")
+        return account
+
+
+def test_what_was_done_before_a_step_failed_is_not_done_again(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    published.deliver(DAY, files_of("Kiwi", images=300))
+    published.deliver("2026-11-23", files_of("Lemon", images=3))
+    with monkeypatch.context() as patch:
+        patch.setattr(extraction_step, "FeaturesTask", FailingTask)
+        with pytest.raises(Exception, match="the store refuses Lemon"):
+            extract_features(spark, extraction(published, DAY, "2026-11-23"))
+
+    summary = extract_features(spark, extraction(published, DAY, "2026-11-23"))
+
+    assert summary["images_computed"] < 303
+    assert len(read(published, "ledger")) == 303
+
+
+def test_a_long_step_commits_as_it_goes(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    published.deliver(DAY, files_of("Kiwi", images=600))
+    extract_features(spark, replace(extraction(published), categories=("Nothing",)))
+    commits = []
+    put_ledger = committing.put_ledger
+
+    def putting(store: Any, before: Any, rows: Any, commit: Any) -> Any:
+        commits.append(rows.num_rows)
+        return put_ledger(store, before, rows, commit)
+
+    monkeypatch.setattr(committing, "put_ledger", putting)
+    extract_features(spark, replace(extraction(published), commit_every_seconds=0.0))
+
+    assert len(commits) > 1
+    assert commits == sorted(commits)
+    assert commits[-1] == 600
+    ledger = read_ledger(Store(published.bucket), DAY)
+    assert ledger.commit.embedders[EMBEDDER_ID].moments.n_samples == 600
+    assert sorted(read(published, "features")["image_key"]) == ledger.rows.column("image_key").to_pylist()
+    assert len(list((published.folder / "moments").rglob("*"))) == 2
+
+
+def test_another_embedder_keeps_the_features_that_a_pca_version_needs(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, files_of("Kiwi", "Lemon"))
+    extract_features(spark, extraction(published))
+    published.put(f"{lake.projections_prefix('v1')}ingest_date=2026-01-01/category=x/x.parquet", b"x")
+    published.put(lake.pca_provenance_key("v1"), json.dumps({"embedder_id": EMBEDDER_ID}).encode())
+    published.put(f"{lake.raw_prefix(DAY)}Kiwi/0.jpg", jpeg(77))
+    published.delete(f"{lake.raw_prefix(DAY)}Lemon/0.jpg")
+
+    with another_embedder():
+        summary = extract_features(spark, extraction(published))
+
+    assert summary["images_computed"] == 5
+    ledger = read(published, "ledger")
+    assert set(ledger["embedder_id"]) == {"another"}
+    features = read(published, "features")
+    # Neither what was replaced nor what is gone has its old features left.
+    assert sorted(features[features["embedder_id"] == EMBEDDER_ID]["image_key"]) == sorted(
+        f"{lake.raw_prefix(DAY)}{name}" for name in ("Kiwi/1.jpg", "Kiwi/2.jpg", "Lemon/1.jpg", "Lemon/2.jpg")
+    )
+    assert sorted(features[features["embedder_id"] == "another"]["image_key"]) == sorted(ledger["image_key"])
+    moments = read(published, "moments").set_index("embedder_id")["n_samples"].to_dict()
+    assert moments == {EMBEDDER_ID: 4, "another": 5}
+    # An image that vanishes later leaves both.
+    published.delete(f"{lake.raw_prefix(DAY)}Lemon/1.jpg")
+    with another_embedder():
+        extract_features(spark, extraction(published))
+    assert not [key for key in read(published, "features")["image_key"] if key.endswith("Lemon/1.jpg")]
+    assert read(published, "moments").set_index("embedder_id")["n_samples"].to_dict() == {EMBEDDER_ID: 3, "another": 4}
+
+
+def test_without_a_pca_version_the_features_of_an_embedder_that_is_gone_go_too(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, files_of("Kiwi"))
+    extract_features(spark, extraction(published))
+
+    with another_embedder():
+        extract_features(spark, extraction(published))
+
+    assert set(read(published, "features")["embedder_id"]) == {"another"}
+    assert len(read(published, "features")) == 3
+
+
+@contextmanager
+def another_embedder() -> Iterator[None]:
+    """As a release of other weights: it computes the same, under another name."""
+
+    def find(*arguments: Any) -> EmbedderArtefact:
+        return replace(find_embedder(*arguments), embedder_id="another")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extraction_step, "find_embedder", find)
+        yield
+
+
+class BrokenDecoderTask(FeaturesTask):
+    """Runs in a worker, where nothing can be patched from here."""
+
+    def __call__(self, images: bytes, attempt: int) -> Any:
+        from fruit_features.embedding import featurise
+
+        def refuse(content: bytes) -> Any:
+            raise UnreadableImageError(tables.RejectReason.UNREADABLE, "the decoder's library does not fit")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(featurise, "decode_image", refuse)
+            return super().__call__(images, attempt)
+
+
+def test_a_decoder_that_rejects_what_it_decoded_before_is_stopped_before_anything_is_committed(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published.deliver(DAY, files_of("Kiwi", "Lemon"))
+    extract_features(spark, extraction(published))
+    before = read(published, "ledger")
+    monkeypatch.setattr(extraction_step, "FeaturesTask", BrokenDecoderTask)
+
+    with (
+        another_embedder(),
+        pytest.raises(UnusualRejectsError, match=r"6 of 6 images whose content had features before were rejected as 'unreadable'"),
+    ):
+        extract_features(spark, extraction(published))
+    pd.testing.assert_frame_equal(read(published, "ledger"), before)
+    with another_embedder():
+        extract_features(spark, replace(extraction(published), accept_rejects=True))
+
+    assert set(read(published, "ledger")["status"]) == {"rejected"}
 
 
 def test_books_that_do_not_balance_stop_the_step() -> None:
@@ -477,7 +655,8 @@ def test_several_dates_go_in_one_step(spark, published: LakeFolder) -> None:
 
 
 def lines_of(test_lake: LakeFolder, table: str) -> list[str]:
-    rows = read(test_lake, table)
+    """The rows of a table, but for the names of files, which no two writes have in common."""
+    rows = read(test_lake, table).drop(columns=tables.FILE, errors="ignore")
     return sorted(
         str({name: value.tolist() if isinstance(value, np.ndarray) else str(value) for name, value in row.items()})
         for row in rows.to_dict("records")

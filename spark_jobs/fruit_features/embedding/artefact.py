@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from fruit_contract import lake, release
 from fruit_features.embedding.engines import Engine, engine_file, load_engine
 from fruit_features.embedding.preprocessing import PREPROCESSING_VERSION
-from fruit_features.lake import store as object_store
+
+if TYPE_CHECKING:
+    from fruit_features.lake.store import Store
 
 
 class EmbedderArtefactError(RuntimeError):
@@ -20,7 +23,7 @@ class EmbedderArtefactError(RuntimeError):
 class EmbedderArtefact:
     """Where one engine's model lies, and the identity of the features it gives."""
 
-    bucket: str
+    store: Store
     release_id: str
     embedder_id: str
     engine: str
@@ -28,10 +31,10 @@ class EmbedderArtefact:
     model_sha256: str
 
 
-def find_embedder(bucket: str, release_id: str, engine: str) -> EmbedderArtefact:
+def find_embedder(store: Store, release_id: str, engine: str) -> EmbedderArtefact:
     """Reads the release's embedder manifest. Raises EmbedderArtefactError if it does not fit this code."""
     prefix = lake.release_prefix(release_id) + release.EMBEDDER
-    manifest = object_store.read_json(bucket, prefix + release.EMBEDDER_MANIFEST)
+    manifest = store.read_json(prefix + release.EMBEDDER_MANIFEST)
     if manifest["preprocessing_version"] != PREPROCESSING_VERSION:
         raise EmbedderArtefactError(
             f"Release {release_id} holds an embedder for preprocessing version {manifest['preprocessing_version']}, "
@@ -40,20 +43,20 @@ def find_embedder(bucket: str, release_id: str, engine: str) -> EmbedderArtefact
     file = engine_file(engine)
     if file not in manifest["files"]:
         raise EmbedderArtefactError(f"Release {release_id} holds no {file}, which engine '{engine}' needs: run `make publish`.")
-    return EmbedderArtefact(bucket, release_id, manifest["embedder_id"], engine, prefix + file, manifest["files"][file])
+    return EmbedderArtefact(store, release_id, manifest["embedder_id"], engine, prefix + file, manifest["files"][file])
 
 
 @cache
 def load_embedder(artefact: EmbedderArtefact) -> Engine:
     """The engine, loaded on first use in a process and kept: a session costs as much as a hundred images."""
-    # By the store that the images come from: boto3 would cost each worker a quarter of a second.
-    model = object_store.read_plain_object(artefact.bucket, artefact.model_key)
-    if model is None:
-        raise EmbedderArtefactError(f"s3://{artefact.bucket}/{artefact.model_key} is not there: run `make publish`.")
+    content = artefact.store.find(artefact.model_key)
+    if content is None:
+        raise EmbedderArtefactError(f"{artefact.store.uri(artefact.model_key)} is not there: run `make publish`.")
+    model = bytes(content)
     found = hashlib.sha256(model).hexdigest()
     if found != artefact.model_sha256:
         raise EmbedderArtefactError(
-            f"s3://{artefact.bucket}/{artefact.model_key} has SHA-256 {found}, its manifest says {artefact.model_sha256}: "
+            f"{artefact.store.uri(artefact.model_key)} has SHA-256 {found}, its manifest says {artefact.model_sha256}: "
             "the artefact was changed after it was published. Run `make publish` again."
         )
     return load_engine(artefact.engine, model)

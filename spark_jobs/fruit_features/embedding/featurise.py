@@ -5,34 +5,55 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from itertools import groupby
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from fruit_contract import tables
-from fruit_contract.lake import parse_image_key
-from fruit_features.embedding.preprocessing import IMAGE_SIDE, UnreadableImageError, decode_image, network_input
+from fruit_contract.lake import ImageKey, parse_image_key
+from fruit_features.embedding.preprocessing import IMAGE_SIDE, DecodedImage, UnreadableImageError, decode_image, network_input
+from fruit_features.lake import files
 from fruit_features.lake.vectors import to_list_array
-from fruit_features.packets import RESULT_SCHEMA, ROW_SCHEMA, ROWS_PER_PACKET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from fruit_features.embedding.engines import Engine
     from fruit_features.embedding.fetching import FetchedImage
 
-NOTHING_KNOWN: Final[Mapping[str, str]] = MappingProxyType({})
+# Rows of one record batch: what is held before it is handed on.
+_ROWS_AT_ONCE: Final = 128
+# What becomes of every image, whatever that is: its line of the ledger, whether its features are copied, and the features.
+RESULTS: Final = pa.schema(
+    [
+        *(field for field in files.LEDGER if field.name != tables.FILE),
+        pa.field(tables.REUSED, pa.bool_()),
+        pa.field(tables.VECTOR, files.FEATURES.field(tables.VECTOR).type),
+    ]
+)
+
+
+class KnownFeatures(NamedTuple):
+    """The features of a content that was computed before, float32[1280], and the picture's width and height."""
+
+    vector: NDArray[np.float32]
+    width: int
+    height: int
+
+
+def nothing_known(image_key: str, content_sha256: str) -> KnownFeatures | None:  # noqa: ARG001 - one of many ways to know
+    """Knows no features."""
+    return None
 
 
 @dataclass
 class _Rows:
     """Results gathered for one record batch."""
 
-    columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in ROW_SCHEMA.names})
+    columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in RESULTS.names if name != tables.VECTOR})
     vectors: list[NDArray[np.float32] | None] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -44,26 +65,26 @@ class _Rows:
         self.vectors.append(vector)
 
     def to_record_batch(self) -> pa.RecordBatch:
-        arrays = {name: pa.array(values, RESULT_SCHEMA.field(name).type) for name, values in self.columns.items()}
+        arrays = {name: pa.array(values, RESULTS.field(name).type) for name, values in self.columns.items()}
         arrays[tables.VECTOR] = to_list_array(self.vectors)
-        return pa.RecordBatch.from_arrays([arrays[name] for name in RESULT_SCHEMA.names], schema=RESULT_SCHEMA)
+        return pa.RecordBatch.from_arrays([arrays[name] for name in RESULTS.names], schema=RESULTS)
 
 
 def featurise(
-    images: Iterable[FetchedImage], engine: Engine, embedder_id: str, known_sha256: Mapping[str, str] = NOTHING_KNOWN
-) -> Iterator[pa.RecordBatch]:
-    """One row of RESULT_SCHEMA for every image; an image that can't be read becomes a reject, never an exception.
+    images: Iterable[FetchedImage], engine: Engine, embedder_id: str, known: Callable[[str, str], KnownFeatures | None] = nothing_known
+) -> Iterator[tuple[ImageKey, pa.RecordBatch]]:
+    """One row of RESULTS for every image, in their order; an image that can't be read becomes a reject, never an exception.
 
-    A record batch has images of one date and category, at most a packet of them. An image whose content has the SHA-256 that `known_sha256`
-    holds for its key is neither decoded nor embedded: it gets a row without features, marked as reused.
+    A record batch has at most 128 images of one date and category, and comes with the place of its first. An image whose features `known`
+    has, by key and SHA-256 of its content, is neither decoded nor embedded: it gets these, and is marked as reused.
     """
-    for _, together in groupby(images, _place_of):
-        yield from _featurise_together(together, engine, embedder_id, known_sha256)
+    for _, together in groupby(images, _partition_of):
+        yield from _featurise_together(together, engine, embedder_id, known)
 
 
 def _featurise_together(
-    images: Iterable[FetchedImage], engine: Engine, embedder_id: str, known_sha256: Mapping[str, str]
-) -> Iterator[pa.RecordBatch]:
+    images: Iterable[FetchedImage], engine: Engine, embedder_id: str, known: Callable[[str, str], KnownFeatures | None]
+) -> Iterator[tuple[ImageKey, pa.RecordBatch]]:
     rows = _Rows()
     waiting: list[dict[str, object]] = []
     pixels = np.empty((engine.inference_batch, IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
@@ -75,36 +96,42 @@ def _featurise_together(
         waiting.clear()
 
     for image in images:
-        row, decoded = _read(image, embedder_id, known_sha256.get(image.image_key))
-        if decoded is None:
-            rows.add(row, None)
-        else:
-            pixels[len(waiting)] = decoded
+        place = _place_of(image)
+        row, found = _read(image, place, embedder_id, known)
+        if isinstance(found, DecodedImage):
+            pixels[len(waiting)] = found.pixels
             waiting.append(row)
+        else:
+            rows.add(row, None if found is None else found.vector)
         if len(waiting) == engine.inference_batch:
             embed_waiting()
-        if len(rows) >= ROWS_PER_PACKET:
-            yield rows.to_record_batch()
+        if len(rows) >= _ROWS_AT_ONCE:
+            yield place, rows.to_record_batch()
             rows = _Rows()
     if waiting:
         embed_waiting()
     if len(rows):
-        yield rows.to_record_batch()
+        yield place, rows.to_record_batch()
 
 
-def _read(image: FetchedImage, embedder_id: str, known_sha256: str | None) -> tuple[dict[str, object], NDArray[np.uint8] | None]:
-    """The image's row without its features, and its pixels; no pixels for a reject or for a known content."""
-    row = _describe(image, embedder_id)
-    if known_sha256 is not None and row[tables.CONTENT_SHA256] == known_sha256:
-        return row | {tables.STATUS: tables.Status.FEATURISED, tables.REUSED: True}, None
+def _read(
+    image: FetchedImage, place: ImageKey, embedder_id: str, known: Callable[[str, str], KnownFeatures | None]
+) -> tuple[dict[str, object], DecodedImage | KnownFeatures | None]:
+    """The image's row without its features, and what these come from: nothing for a reject."""
+    content_sha256 = None if image.content is None else hashlib.sha256(image.content).hexdigest()
+    row = _describe(image, place.category, content_sha256, embedder_id)
     try:
-        if image.content is None:
+        if image.content is None or content_sha256 is None:
             raise _without_content(image)
+        features = known(image.image_key, content_sha256)
+        if features is not None:
+            size = {tables.WIDTH: features.width, tables.HEIGHT: features.height}
+            return row | {tables.STATUS: tables.Status.FEATURISED, tables.REUSED: True} | size, features
         decoded = decode_image(image.content)
     except UnreadableImageError as error:
         return row | {tables.STATUS: tables.Status.REJECTED, tables.REASON: error.reason, tables.DETAIL: error.detail}, None
     size = {tables.WIDTH: decoded.width, tables.HEIGHT: decoded.height}
-    return row | {tables.STATUS: tables.Status.FEATURISED} | size, decoded.pixels
+    return row | {tables.STATUS: tables.Status.FEATURISED} | size, decoded
 
 
 def _without_content(image: FetchedImage) -> UnreadableImageError:
@@ -113,22 +140,25 @@ def _without_content(image: FetchedImage) -> UnreadableImageError:
     return UnreadableImageError(tables.RejectReason.VANISHED, "it was listed, and gone when it was fetched")
 
 
-def _describe(image: FetchedImage, embedder_id: str) -> dict[str, object]:
-    ingest_date, category = _place_of(image)
+def _describe(image: FetchedImage, category: str, content_sha256: str | None, embedder_id: str) -> dict[str, object]:
     return {
         tables.IMAGE_KEY: image.image_key,
-        tables.INGEST_DATE: ingest_date,
         tables.CATEGORY: category,
         tables.ETAG: image.etag,
         tables.SIZE_BYTES: image.size_bytes,
-        tables.CONTENT_SHA256: None if image.content is None else hashlib.sha256(image.content).hexdigest(),
+        tables.CONTENT_SHA256: content_sha256,
         tables.EMBEDDER_ID: embedder_id,
         tables.REUSED: False,
     }
 
 
-def _place_of(image: FetchedImage) -> tuple[str, str]:
+def _partition_of(image: FetchedImage) -> tuple[str, str]:
+    place = _place_of(image)
+    return place.ingest_date, place.category
+
+
+def _place_of(image: FetchedImage) -> ImageKey:
     parts = parse_image_key(image.image_key)
     if parts is None:
         raise ValueError(f"'{image.image_key}' is not an image's key: the listing must leave it out.")
-    return parts.ingest_date, parts.category
+    return parts

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.tables import RejectReason
-from fruit_features.lake import store as object_store
+from fruit_features.lake.store import load_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from fruit_features.lake.store import Store
 
 CONCURRENT_GETS: Final = 16
 # Images are fetched in bursts: one burst is fetched while the one before it is decoded. A get after each decoded image would wake this
@@ -36,19 +38,18 @@ class FetchedImage:
     missing: RejectReason | None = None
 
 
-def fetch_images(bucket: str, images: Sequence[tuple[str, str, int]]) -> Iterator[FetchedImage]:
+def fetch_images(store: Store, images: Sequence[tuple[str, str, int]]) -> Iterator[FetchedImage]:
     """Yields every image of `images` (key, listed ETag, size in bytes), in their order.
 
     Raises what the store raises when it gives up (no permission, no network): that is a failed task, never a reject.
     """
-    # Loads the store's library here: threads that import it at the same moment may find it half loaded.
-    object_store.image_store(bucket)
+    load_library()
     threads = ThreadPoolExecutor(CONCURRENT_GETS, thread_name_prefix="fetch-images")
     upcoming: deque[Future[FetchedImage]] = deque()
     try:
         for burst in _bursts(images):
             arriving = upcoming
-            upcoming = deque(threads.submit(_get, bucket, *image) for image in burst)
+            upcoming = deque(threads.submit(_get, store, *image) for image in burst)
             yield from _taken(arriving)
         yield from _taken(upcoming)
     finally:
@@ -73,23 +74,11 @@ def _bursts(images: Sequence[tuple[str, str, int]]) -> Iterator[Sequence[tuple[s
         yield images[start:]
 
 
-def _get(bucket: str, image_key: str, listed_etag: str, listed_bytes: int) -> FetchedImage:
+def _get(store: Store, image_key: str, listed_etag: str, listed_bytes: int) -> FetchedImage:
     if listed_bytes > MAX_FILE_BYTES:
         return FetchedImage(image_key, listed_etag, listed_bytes, missing=RejectReason.TOO_LARGE)
-    try:
-        result = object_store.image_store(bucket).get(image_key)
-        content = bytes(result.bytes())
-    except FileNotFoundError:
+    found = store.find_any(image_key)
+    if found is None:
         return FetchedImage(image_key, listed_etag, listed_bytes, missing=RejectReason.VANISHED)
-    except ValueError:
-        # S3 holds keys that the fast store cannot name (control characters, empty path segments).
-        return _get_with_boto3(bucket, image_key, listed_etag, listed_bytes)
-    return FetchedImage(image_key, (result.meta["e_tag"] or listed_etag).strip('"'), len(content), content)
-
-
-def _get_with_boto3(bucket: str, image_key: str, listed_etag: str, listed_bytes: int) -> FetchedImage:
-    try:
-        content = object_store.read_object(bucket, image_key)
-    except object_store.ObjectNotFoundError:
-        return FetchedImage(image_key, listed_etag, listed_bytes, missing=RejectReason.VANISHED)
-    return FetchedImage(image_key, listed_etag, len(content), content)
+    content, etag = found
+    return FetchedImage(image_key, etag or listed_etag, len(content), content)

@@ -33,7 +33,12 @@ def to_bytes(hashes: NDArray[np.uint64]) -> bytes:
     return hashes.astype(_LITTLE_ENDIAN).tobytes()
 
 
-def common_hashes(stored: bytes, wanted: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def union(stored: bytes, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The `stored` ones (as `to_bytes` wrote them) and `hashes`, sorted, each once."""
+    return np.union1d(np.frombuffer(stored, dtype=_LITTLE_ENDIAN), hashes)
+
+
+def common_hashes(stored: bytes | memoryview, wanted: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Those of `wanted` that are among the `stored` ones (sorted, as `to_bytes` wrote them). O(m log n)."""
     hashes = np.frombuffer(stored, dtype=_LITTLE_ENDIAN)
     if not len(hashes):

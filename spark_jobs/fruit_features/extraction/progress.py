@@ -116,10 +116,10 @@ class ProgressReporter:
             self._rate = RecentRate(self._began)
         self._news.set()
 
-    def writing(self, rejected: int) -> None:
-        """All images are computed, `rejected` of them to a reason."""
+    def writing(self) -> None:
+        """All images are computed."""
         with self._lock:
-            self._state, self._computed = WRITING, (time.monotonic(), rejected)
+            self._state, self._computed = WRITING, (time.monotonic(), min(self.counters.rejected.value, self._total))
         self._news.set()
 
     def _run(self) -> None:

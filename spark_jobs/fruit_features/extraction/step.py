@@ -1,43 +1,59 @@
-"""The features step: list, subtract what is known, fetch + decode + embed, and write the touched partitions, ledger last."""
+"""The features step: list, subtract what is known, fetch + decode + embed and write files as it goes, and commit each date: its ledger."""
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections import Counter, defaultdict
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from py4j.protocol import Py4JJavaError
-from pyspark import StorageLevel
 from pyspark.errors import PySparkException
-from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 
 from fruit_contract import lake, release, tables
+from fruit_contract.books import COLUMNS, unbalanced
+from fruit_contract.increments import Fate
 from fruit_contract.tables import Status
-from fruit_features.content_reuse import KnownContents, find_known_contents
-from fruit_features.date_planning import plan_date
-from fruit_features.date_tables import DateTables
 from fruit_features.embedding.artefact import find_embedder
+from fruit_features.extraction.committing import DateCommits
+from fruit_features.extraction.date_plan import plan_dates
+from fruit_features.extraction.known_contents import find_sources
 from fruit_features.extraction.progress import ImageCounters, ProgressReporter
-from fruit_features.lake import store as object_store
-from fruit_features.lake_tables import read_table
-from fruit_features.packet_frames import compute_images, count_outcomes
+from fruit_features.extraction.rejects import FEWEST_IMAGES, RejectWatch, UnusualRejectsError
+from fruit_features.extraction.task import IMAGES, SOURCE, FeaturesTask, to_stream
+from fruit_features.lake.commit import projected_versions
+from fruit_features.lake.store import Store
+from fruit_features.spark.dealing import stream_tasks
+from fruit_features.spark.session import task_slots
 from fruit_features.spark.stopwatch import Stopwatch
+from fruit_features.spark.task_planning import plan_tasks, spread
+from fruit_features.takeover import take_over
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
 
     from pyspark.sql import SparkSession
 
-    from fruit_contract.increments import Increment, ListedImage
     from fruit_features.embedding.artefact import EmbedderArtefact
-    from fruit_features.packets import Outcome
+    from fruit_features.extraction.date_plan import DatePlan
+    from fruit_features.extraction.task import Account
 
+# What a time-out or a lost cluster takes away is at most this much work.
+COMMIT_EVERY_SECONDS: Final = 180.0
+# Commits mostly wait for the store. Each holds some 30 MB of moments.
+_COMMITS_AT_ONCE: Final = 8
 _REJECTS_IN_SUMMARY: Final = 100
 
 
 class BooksError(RuntimeError):
-    """Listed images that did not end in exactly one place. Nothing was written."""
+    """Listed images that did not end in exactly one place."""
 
 
 @dataclass(frozen=True)
@@ -51,132 +67,245 @@ class ExtractionRequest:
     categories: tuple[str, ...]
     engine: str
     retry_rejected: bool = False
+    accept_rejects: bool = False
+    task_slots: int | None = None
+    commit_every_seconds: float = COMMIT_EVERY_SECONDS
 
 
 def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[str, Any]:
     """Does the step and returns its summary, as `runs/_steps/<run_id>/extract_features.json` holds it.
 
-    Raises BooksError, before anything is written, if an image would end in no place or in two.
+    Raises BooksError if an image would end in no place or in two, UnusualRejectsError if so many are rejected that nothing should be
+    committed, and what a task or the store raises. What was committed before stays.
     """
     watch = Stopwatch()
-    embedder = find_embedder(request.bucket, request.release_id, request.engine)
-    with _progress_reporter(spark, request) as progress:
-        return _extract(spark, request, embedder, watch, progress)
+    store = Store(request.bucket)
+    embedder = find_embedder(store, request.release_id, request.engine)
+    with _progress_reporter(spark, store, request) as progress:
+        return _Extraction(spark, store, embedder, request, progress, watch).run()
 
 
 def check_books(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
     """Of each date and category: listed = new + unchanged + reused = featurised + rejected. Raises BooksError otherwise."""
-    for ingest_date, categories in books.items():
-        for category, count in categories.items():
-            origins = count["new"] + count["unchanged"] + count["reused"]
-            ends = count[Status.FEATURISED] + count[Status.REJECTED]
-            if not count["listed"] == origins == ends:
-                raise BooksError(
-                    f"The books of '{category}' of {ingest_date} do not balance: {count['listed']:,} listed, {count['new']:,} new + "
-                    f"{count['unchanged']:,} unchanged + {count['reused']:,} reused, {count[Status.FEATURISED]:,} featurised + "
-                    f"{count[Status.REJECTED]:,} rejected. Nothing was written: this is a defect of the step, please report it."
-                )
+    for complaint in unbalanced(books):
+        raise BooksError(
+            f"{complaint} What is not in the ledger counts as new in the next run. This is a defect of the step, please report it."
+        )
 
 
-def _extract(
-    spark: SparkSession, request: ExtractionRequest, embedder: EmbedderArtefact, watch: Stopwatch, progress: ProgressReporter
-) -> dict[str, Any]:
-    increments = [
-        plan_date(spark, request.bucket, day, embedder.embedder_id, request.categories, retry_rejected=request.retry_rejected)
-        for day in request.ingest_dates
-    ]
-    touched = [increment for increment in increments if not increment.is_empty]
-    new = [entry for increment in touched for entry in increment.new]
-    watch.mark("list")
-    known_contents = _known_contents(spark, request.bucket, embedder.embedder_id, new)
-    watch.mark("find_known_contents")
-    n_known = len(known_contents.sha256_by_key)
-    print(
-        f"{len(new):,} new images in {len(touched)} of {len(increments)} ingest dates: {n_known:,} look like content that is featurised "
-        f"already, {len(new) - n_known:,} to compute with {request.engine}.",
-        flush=True,
-    )
+class _Extraction:
+    def __init__(
+        self,
+        spark: SparkSession,
+        store: Store,
+        embedder: EmbedderArtefact,
+        request: ExtractionRequest,
+        progress: ProgressReporter,
+        watch: Stopwatch,
+    ) -> None:
+        self._spark = spark
+        self._store = store
+        self._embedder = embedder
+        self._request = request
+        self._progress = progress
+        self._watch = watch
+        self._write = uuid.uuid4().hex[:12]
+        self._rejects = RejectWatch()
+        self._n_waited_for = 0
 
-    progress.computing(len(new))
-    packets = compute_images(spark, embedder, new, known_contents.sha256_by_key, progress.counters).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        outcomes = count_outcomes(packets) if new else []
-        compute_seconds = watch.mark("compute")
-        progress.writing(sum(outcome.n_images for outcome in outcomes if outcome.reason is not None))
-        books = {increment.ingest_date: _books(increment, outcomes) for increment in increments}
+    def run(self) -> dict[str, Any]:
+        request = self._request
+        plans = self._plan(request.ingest_dates)
+        earlier = [plan.ingest_date for plan in plans if plan.is_earlier_form]
+        if earlier:
+            take_over(self._spark, self._store, earlier)
+            planned = {plan.ingest_date: plan for plan in self._plan(earlier)}
+            plans = [planned.get(plan.ingest_date, plan) for plan in plans]
+        touched = [plan for plan in plans if plan.is_touched]
+        images = pa.concat_tables([plan.images for plan in touched]) if touched else IMAGES.empty_table().drop_columns([SOURCE])
+        self._watch.mark("list")
+        images = images.append_column(SOURCE, pa.array(find_sources(self._store, self._embedder.embedder_id, images), pa.string()))
+        self._watch.mark("find_known_contents")
+        n_known = images.num_rows - images.column(SOURCE).null_count
+        print(
+            f"{images.num_rows:,} new images in {len(touched)} of {len(plans)} ingest dates: {n_known:,} look like content that is "
+            f"featurised already, {images.num_rows - n_known:,} to compute with {request.engine}.",
+            flush=True,
+        )
+        commits = {
+            plan.ingest_date: DateCommits(self._spark, self._store, self._embedder.embedder_id, self._write, plan) for plan in touched
+        }
+        self._progress.computing(images.num_rows)
+        compute_seconds = self._compute(images, commits)
+        books = {plan.ingest_date: _books(plan, commits.get(plan.ingest_date), request.categories) for plan in plans}
         check_books(books)
-        if touched:
-            tables_of_dates = DateTables(spark, request.bucket, embedder.embedder_id, touched, packets, outcomes, known_contents)
-            tables_of_dates.write(request.run_id, watch)
-    finally:
-        packets.unpersist()
-        known_contents.release()
-    rejects_by_date = {increment.ingest_date: _sum_rejects(increment, outcomes) for increment in increments}
-    n_computed = sum(outcome.n_images for outcome in outcomes if not outcome.reused)
-    return {
-        "step": release.EXTRACT_FEATURES_STEP,
-        "run_id": request.run_id,
-        "release": request.release_id,
-        "embedder_id": embedder.embedder_id,
-        "engine": request.engine,
-        "ingest_dates": list(request.ingest_dates),
-        "touched_ingest_dates": [increment.ingest_date for increment in touched],
-        "by_category": books,
-        "rejects": _list_rejects(spark, request) if any(rejects_by_date.values()) else [],
-        "rejected_by_reason": dict(sum(rejects_by_date.values(), Counter())),
-        "rejected_by_reason_by_date": {day: dict(counts) for day, counts in rejects_by_date.items()},
-        "images_computed": n_computed,
-        "images_per_second": round(n_computed / compute_seconds, 1) if n_computed else None,
-        "timings_seconds": watch.finish(),
-    }
+        return self._summary(plans, commits, books, compute_seconds)
+
+    def _plan(self, ingest_dates: Sequence[str]) -> list[DatePlan]:
+        request = self._request
+        versions = projected_versions(self._store)
+        embedder_id = self._embedder.embedder_id
+        return plan_dates(self._store, ingest_dates, embedder_id, request.categories, versions, retry_rejected=request.retry_rejected)
+
+    def _compute(self, images: pa.Table, commits: Mapping[str, DateCommits]) -> float:
+        """Computes the images and commits the dates meanwhile: each when it is done, and all that has come every few minutes."""
+        self._n_waited_for = images.num_rows
+        tasks = list(_tasks(images, self._request.task_slots or task_slots(self._spark)))
+        work = FeaturesTask(self._embedder, self._write, self._progress.counters)
+        committed_at = time.monotonic()
+        with _Commits() as under_way:
+            # A date without images to compute is committed for what has left it.
+            ready = [date for date in commits.values() if date.is_complete]
+            try:
+                # Closed at once if something fails here: the job must not go on.
+                with closing(stream_tasks(self._spark, tasks, work)) as arriving:
+                    for accounts in arriving:
+                        ready += self._take(accounts, commits)
+                        if self._may_commit():
+                            if time.monotonic() - committed_at > self._request.commit_every_seconds:
+                                ready += [date for date in commits.values() if date.has_pending and not date.is_complete]
+                                committed_at = time.monotonic()
+                            under_way.begin(ready)
+                            ready = []
+            except (Py4JJavaError, PySparkException):
+                # A task has failed for good. What others did need not be done again.
+                if self._may_commit():
+                    under_way.begin([date for date in commits.values() if date.has_pending])
+                raise
+            seconds = self._watch.mark("compute")
+            self._progress.writing()
+            self._may_commit()
+            under_way.begin(ready)
+        self._watch.mark("commit")
+        return seconds
+
+    def _take(self, accounts: Sequence[Account], commits: Mapping[str, DateCommits]) -> list[DateCommits]:
+        """Gives each date what tasks did of it; returns those that are complete by it."""
+        complete = []
+        for account in accounts:
+            rows = account.table()
+            self._n_waited_for -= rows.num_rows
+            for ingest_date, own in _by_date(rows):
+                date = commits[ingest_date]
+                self._rejects.add(own, date.plan.changed)
+                date.add(own, [part for part in account.parts if part.ingest_date == ingest_date])
+                if date.is_complete:
+                    complete.append(date)
+        return complete
+
+    def _may_commit(self) -> bool:
+        """Whether enough is known to commit. Raises UnusualRejectsError if what is known is unusual."""
+        if self._n_waited_for and self._rejects.n_seen < FEWEST_IMAGES:
+            return False
+        complaint = None if self._request.accept_rejects else self._rejects.complaint()
+        if complaint:
+            raise UnusualRejectsError(
+                f"{complaint} That is unusual, so they were not committed. Look at some of these images, and at what has changed in the "
+                "release; if they are to be rejected all the same, run again with 'Accept many rejected images' (`accept_rejects`)."
+            )
+        return True
+
+    def _summary(
+        self, plans: Sequence[DatePlan], commits: Mapping[str, DateCommits], books: dict[str, Any], compute_seconds: float
+    ) -> dict[str, Any]:
+        request = self._request
+        rejects = {plan.ingest_date: _rejected(plan, commits.get(plan.ingest_date), request.categories) for plan in plans}
+        by_date = {day: Counter(rows.column(tables.REASON).to_pylist()) for day, rows in rejects.items()}
+        listed = pa.concat_tables([rows.slice(0, _REJECTS_IN_SUMMARY) for rows in rejects.values()])
+        n_reused = sum(date.n_reused.total() for date in commits.values())
+        n_computed = sum(plan.images.num_rows for plan in plans if plan.is_touched) - n_reused
+        return {
+            "step": release.EXTRACT_FEATURES_STEP,
+            "run_id": request.run_id,
+            "release": request.release_id,
+            "embedder_id": self._embedder.embedder_id,
+            "engine": request.engine,
+            "ingest_dates": list(request.ingest_dates),
+            "touched_ingest_dates": list(commits),
+            "by_category": books,
+            "rejects": listed.select([tables.IMAGE_KEY, tables.REASON, tables.DETAIL]).slice(0, _REJECTS_IN_SUMMARY).to_pylist(),
+            "rejected_by_reason": dict(sum(by_date.values(), Counter())),
+            "rejected_by_reason_by_date": {day: dict(counts) for day, counts in by_date.items()},
+            "images_computed": n_computed,
+            "images_per_second": round(n_computed / compute_seconds, 1) if n_computed else None,
+            "timings_seconds": self._watch.finish(),
+        }
 
 
-def _progress_reporter(spark: SparkSession, request: ExtractionRequest) -> ProgressReporter:
+class _Commits:
+    """A context in which dates are committed side by side, one commit of a date at a time. At its end all are, or it raises."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_COMMITS_AT_ONCE, thread_name_prefix="commit")
+        self._under_way: dict[str, Future[None]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        # What was computed before something failed is worth keeping.
+        self._threads.shutdown()
+        if kind is None:
+            self._raise_what_failed()
+
+    def begin(self, dates: Sequence[DateCommits]) -> None:
+        self._raise_what_failed()
+        for date in dates:
+            before = self._under_way.get(date.plan.ingest_date)
+            if before is not None:
+                before.result()
+            self._under_way[date.plan.ingest_date] = self._threads.submit(date.next_commit())
+
+    def _raise_what_failed(self) -> None:
+        for commit in self._under_way.values():
+            if commit.done():
+                commit.result()
+
+
+def _progress_reporter(spark: SparkSession, store: Store, request: ExtractionRequest) -> ProgressReporter:
     step = release.EXTRACT_FEATURES_STEP
-    write = partial(object_store.write_json, request.bucket, lake.progress_key(request.run_id, step))
+    write = partial(store.write_json, lake.progress_key(request.run_id, step))
     return ProgressReporter(ImageCounters.of(spark.sparkContext), request.run_id, step, write)
 
 
-def _known_contents(spark: SparkSession, bucket: str, embedder_id: str, new: Sequence[ListedImage]) -> KnownContents:
-    try:
-        return find_known_contents(spark, bucket, embedder_id, new)
-    except (Py4JJavaError, PySparkException) as error:
-        # Another run may be replacing the very partition that would be copied from. Computing gives the same features.
-        print(f"Known contents can't be copied this time, they are computed again: {str(error).splitlines()[0]}", flush=True)
-        return KnownContents()
+def _tasks(images: pa.Table, n_slots: int) -> Iterator[bytes]:
+    """What each task is sent: its images as a stream of IMAGES."""
+    for task in spread(plan_tasks(images.column(tables.SIZE_BYTES).to_pylist(), n_slots), n_slots):
+        yield to_stream(images.slice(task.start, len(task)))
 
 
-def _list_rejects(spark: SparkSession, request: ExtractionRequest) -> list[dict[str, str]]:
-    """The first rejects among the listed images, in key order: what the dates' `rejected/` holds now."""
-    rejected = read_table(spark, request.bucket, lake.REJECTED, request.ingest_dates)
-    if request.categories:
-        rejected = rejected.where(F.col(tables.CATEGORY).isin(list(request.categories)))
-    rejects = rejected.select(tables.IMAGE_KEY, tables.REASON, tables.DETAIL).orderBy(tables.IMAGE_KEY)
-    return [row.asDict() for row in rejects.limit(_REJECTS_IN_SUMMARY).collect()]
+def _by_date(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each date; a task has those of one date together."""
+    dates = pa.array([lake.ingest_date_of(key) for key in rows.column(tables.IMAGE_KEY).to_pylist()], pa.string())
+    for ingest_date in pc.unique(dates).to_pylist():
+        yield ingest_date, rows.filter(pc.equal(dates, ingest_date))
 
 
-def _sum_rejects(increment: Increment, outcomes: Sequence[Outcome]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for outcome in outcomes:
-        if outcome.reason is not None and outcome.ingest_date == increment.ingest_date:
-            counts[outcome.reason] += outcome.n_images
-    counts.update(line.reason for line in increment.unchanged if line.reason is not None)
-    return counts
+def _in_scope(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
+    """The date's rows as the ledger has them now, of the chosen categories."""
+    rows = (date or plan).ledger.rows
+    return rows.filter(pc.is_in(rows.column(tables.CATEGORY), pa.array(categories, pa.string()))) if categories else rows
 
 
-def _books(increment: Increment, outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:
-    """The books of each category of a date: listed = new + unchanged + reused, and listed = featurised + rejected."""
-    columns = ("listed", "new", "unchanged", "reused", "removed", Status.FEATURISED.value, Status.REJECTED.value)
-    books: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(columns, 0))
-    for name, counts in increment.counts().items():
+def _rejected(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
+    rows = _in_scope(plan, date, categories)
+    return rows.filter(pc.equal(rows.column(tables.STATUS), Status.REJECTED.value))
+
+
+def _books(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> dict[str, dict[str, int]]:
+    """The books of each category of a date: what was listed, from the plan; where it ended, from the ledger as it is now."""
+    books: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
+    for fate, counts in plan.counts.items():
         for category, count in counts.items():
-            books[category][name] = count
-    for line in increment.unchanged:
-        books[line.category][line.status] += 1
-    for outcome in outcomes:
-        if outcome.ingest_date == increment.ingest_date:
-            books[outcome.category][outcome.status] += outcome.n_images
-            if outcome.reused:
-                books[outcome.category]["reused"] += outcome.n_images
-                books[outcome.category]["new"] -= outcome.n_images
+            if fate in (Fate.NEW, Fate.CHANGED, Fate.UNCHANGED):
+                books[category]["listed"] += count
+                books[category]["unchanged" if fate is Fate.UNCHANGED else "new"] += count
+            elif fate is Fate.REMOVED:
+                books[category]["removed"] += count
+    for category, count in (date.n_reused if date else Counter()).items():
+        books[category]["reused"] += count
+        books[category]["new"] -= count
+    ends = _in_scope(plan, date, categories).group_by([tables.CATEGORY, tables.STATUS]).aggregate([([], "count_all")])
+    for found in ends.to_pylist():
+        books[found[tables.CATEGORY]][found[tables.STATUS]] += found["count_all"]
     return dict(sorted(books.items()))

@@ -1,23 +1,33 @@
-"""The lake's bucket over the S3 API: listing, small objects, and the fast store that fetches images.
-
-Endpoint, region and credentials come from the environment (on EMR: the instance profile), never from arguments.
-"""
+"""The lake's bucket over the S3 API. Endpoint, region and credentials come from the environment (on EMR: the instance profile)."""
 
 from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from obstore import Bytes
-    from obstore.store import S3Store
+    from obstore.store import RetryConfig, S3Store
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _LISTED_AT_ONCE: Final = 1000
+# Requests to a distant store mostly wait: this many of them at once take about as long as one.
+REQUESTS_AT_ONCE: Final = 32
+# S3 says SlowDown to a prefix that has become busy until it has split it, which takes minutes. Waits are drawn at random up to the longest.
+_RETRIES: Final[RetryConfig] = {
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=15), "base": 2.0},
+    "max_retries": 40,
+    "retry_timeout": timedelta(minutes=8),
+}
 
 
 @dataclass(frozen=True)
@@ -33,145 +43,204 @@ class ObjectNotFoundError(FileNotFoundError):
     """An object that a step needs is not in the lake. The message names it."""
 
 
+class LostPlaceError(RuntimeError):
+    """An object is not what it was when it was read: somebody else has replaced it meanwhile. Nothing was overwritten."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """One bucket. Small enough to be sent to workers, and safe to share between threads; connections are kept by the process."""
+
+    bucket: str
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self.bucket}/{key}"
+
+    def list_images(self, prefix: str) -> list[ListedObject]:
+        """Every object below `prefix` (a folder's, with its slash), whatever S3 lets a key hold, sorted by key.
+
+        One thing differs from what S3 says: an object that holds bytes although its key ends in a slash loses that slash.
+        """
+        from obstore.exceptions import InvalidPathError
+
+        try:
+            found = self.list_objects(prefix)
+        except InvalidPathError:
+            # S3 holds keys that the fast store cannot name (control characters, empty path segments).
+            return sorted(_list_any(self.bucket, prefix), key=lambda entry: entry.key)
+        # It takes the slash from a folder's placeholder, too, so that what is empty may be one.
+        if any(not entry.size_bytes and not entry.key.rpartition("/")[2].startswith(("_", ".")) for entry in found):
+            return sorted(_list_any(self.bucket, prefix), key=lambda entry: entry.key)
+        return found
+
+    def list_objects(self, prefix: str) -> list[ListedObject]:
+        """Every object below `prefix` (a folder's, with its slash), sorted by key; several times faster, for keys we made ourselves."""
+        pages = _connect(self.bucket).list(prefix, chunk_size=_LISTED_AT_ONCE)
+        found = [ListedObject(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for page in pages for entry in page]
+        return sorted(found, key=lambda entry: entry.key)
+
+    def list_keys(self, prefix: str) -> list[str]:
+        return [entry.key for entry in self.list_objects(prefix)]
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """The names of the folders directly below `prefix`, sorted."""
+        found = _connect(self.bucket).list_with_delimiter(prefix)["common_prefixes"]
+        return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
+
+    def find(self, key: str) -> Bytes | None:
+        """An object's content, without a copy; None if it is not there."""
+        found = self.find_with_etag(key)
+        return None if found is None else found[0]
+
+    def find_with_etag(self, key: str) -> tuple[Bytes, str] | None:
+        try:
+            result = _connect(self.bucket).get(key)
+            return result.bytes(), (result.meta["e_tag"] or "").strip('"')
+        except FileNotFoundError:
+            return None
+
+    def find_any(self, key: str) -> tuple[bytes, str | None] | None:
+        """Content and ETag of an object whatever S3 lets its key hold; None if it is not there, and no ETag if the store names none."""
+        try:
+            result = _connect(self.bucket).get(key)
+            return bytes(result.bytes()), (result.meta["e_tag"] or "").strip('"') or None
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            # A key that the fast store cannot name.
+            from botocore.exceptions import ClientError
+
+            try:
+                answer = s3_client().get_object(Bucket=self.bucket, Key=key)
+            except ClientError as error:
+                # No XML can hold a control character, so that S3's answer about such a key is known by its status alone.
+                if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                    return None
+                raise
+            return answer["Body"].read(), answer["ETag"].strip('"')
+
+    def read(self, key: str) -> Bytes:
+        """Raises ObjectNotFoundError if there is no such object."""
+        content = self.find(key)
+        if content is None:
+            raise ObjectNotFoundError(f"{self.uri(key)} does not exist.")
+        return content
+
+    def find_end(self, entry: ListedObject, n_bytes: int) -> Bytes | None:
+        """The last `n_bytes` of an object (or all there are); None if it is no longer as it was listed."""
+        from obstore.exceptions import BaseError
+
+        start = max(0, entry.size_bytes - n_bytes)
+        try:
+            result = _connect(self.bucket).get(entry.key, options={"range": (start, entry.size_bytes)})
+        except (FileNotFoundError, BaseError):
+            # A shorter one has taken its place, or none.
+            return None
+        return result.bytes() if (result.meta["e_tag"] or "").strip('"') == entry.etag else None
+
+    def write(self, key: str, content: bytes | memoryview) -> None:
+        """Puts an object, whole or not at all."""
+        _connect(self.bucket).put(key, content, use_multipart=False)
+
+    def replace(self, key: str, content: bytes | memoryview, etag: str | None) -> str:
+        """Puts an object in place of the one with `etag` (None: of none), and returns its own ETag.
+
+        Raises LostPlaceError if there is another one. Where the store has conditional writes (S3 does), no moment lies between the look and
+        the write.
+        """
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        found = self._etag(key)
+        try:
+            if found != etag:
+                raise PreconditionError(f"its ETag is {found}, and was {etag}")  # noqa: TRY301 - both looks end in the same words
+            mode: Any = "create" if etag is None else {"e_tag": f'"{etag}"'}
+            result = _connect(self.bucket).put(key, content, mode=mode, use_multipart=False)
+        except (AlreadyExistsError, PreconditionError) as error:
+            raise LostPlaceError(
+                f"{self.uri(key)} was replaced by another writer meanwhile. Nothing was overwritten: run the same again."
+            ) from error
+        return (result["e_tag"] or "").strip('"')
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Removes objects, up to a thousand in a request. Nothing happens if one is not there."""
+        if keys:
+            _connect(self.bucket).delete(list(keys))
+
+    def delete_below(self, prefix: str) -> None:
+        """Removes every object below `prefix` (a folder's, with its slash)."""
+        self.delete(self.list_keys(prefix))
+
+    def find_json(self, key: str) -> Any | None:
+        """The parsed object, or None if it does not exist."""
+        content = self.find(key)
+        return None if content is None else json.loads(bytes(content))
+
+    def read_json(self, key: str) -> Any:
+        """Raises ObjectNotFoundError if there is no such object."""
+        return json.loads(bytes(self.read(key)))
+
+    def write_json(self, key: str, value: Any) -> None:
+        self.write(key, to_json(value))
+
+    def _etag(self, key: str) -> str | None:
+        try:
+            return (_connect(self.bucket).head(key)["e_tag"] or "").strip('"')
+        except FileNotFoundError:
+            return None
+
+
+def to_json(value: Any) -> bytes:
+    """As every JSON object of the lake is written."""
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode()
+
+
+def at_once(work: Callable[[Item], Result], items: Iterable[Item], n_threads: int = REQUESTS_AT_ONCE) -> list[Result]:
+    """What `work` makes of each item, in their order; for requests, which mostly wait."""
+    found = list(items)
+    if len(found) <= 1:
+        return [work(item) for item in found]
+    load_library()
+    with ThreadPoolExecutor(min(n_threads, len(found))) as pool:
+        return list(pool.map(work, found))
+
+
+def load_library() -> None:
+    """Loads the store's library: threads that import it at the same moment may find it half loaded."""
+    import obstore.store  # noqa: F401
+
+
 @cache
 def s3_client() -> Any:
-    """boto3's client: lists any key S3 can hold, and reads and writes small objects. One a process."""
+    """boto3's client, for keys that the fast store cannot name. One a process."""
     import boto3
     from botocore.config import Config
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")
-    config = Config(retries={"mode": "standard", "max_attempts": 10}, s3={"addressing_style": "path"} if endpoint else {})
+    config = Config(retries={"mode": "adaptive", "max_attempts": 20}, s3={"addressing_style": "path"} if endpoint else {})
     return boto3.client("s3", region_name=os.environ.get("AWS_REGION"), endpoint_url=endpoint, config=config)
 
 
 @cache
-def image_store(bucket: str) -> S3Store:
-    """The store that fetches images concurrently. One a process: it pools connections and credentials."""
+def _connect(bucket: str) -> S3Store:
+    """One a process: it pools connections and credentials."""
     from obstore.store import S3Store
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")
     region = os.environ.get("AWS_REGION")
     if endpoint is None:
-        return S3Store(bucket, region=region)
+        return S3Store(bucket, region=region, retry_config=_RETRIES)
     return S3Store(
         bucket,
         region=region,
         aws_endpoint_url_s3=endpoint,
         virtual_hosted_style_request=False,
         client_options={"allow_http": endpoint.startswith("http://")},
+        retry_config=_RETRIES,
     )
 
 
-def list_objects(bucket: str, prefix: str) -> Iterator[ListedObject]:
-    """Every object below `prefix`, in key order."""
+def _list_any(bucket: str, prefix: str) -> Iterator[ListedObject]:
     for page in s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for entry in page.get("Contents", ()):
             yield ListedObject(entry["Key"], entry["ETag"].strip('"'), entry["Size"])
-
-
-def list_folder(bucket: str, prefix: str) -> list[ListedObject]:
-    """What `list_objects` gives below `prefix` (a folder's, with its slash), sorted by key, several times faster.
-
-    One thing differs: an object that holds bytes although its key ends in a slash loses that slash.
-    """
-    from obstore.exceptions import InvalidPathError
-
-    try:
-        pages = image_store(bucket).list(prefix, chunk_size=_LISTED_AT_ONCE)
-        found = [ListedObject(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for page in pages for entry in page]
-    except InvalidPathError:
-        # S3 holds keys that the fast store cannot name (control characters, empty path segments).
-        return list(list_objects(bucket, prefix))
-    # It takes the slash from a folder's placeholder, too, so that what is empty may be one.
-    if any(not entry.size_bytes and not entry.key.rpartition("/")[2].startswith(("_", ".")) for entry in found):
-        return list(list_objects(bucket, prefix))
-    return sorted(found, key=lambda entry: entry.key)
-
-
-def list_plain_objects(bucket: str, prefix: str) -> list[ListedObject]:
-    """Every object below `prefix` (a folder's, with its slash), sorted. Much faster than `list_objects`; for keys we made ourselves."""
-    pages = image_store(bucket).list(prefix)
-    found = (ListedObject(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for page in pages for entry in page)
-    return sorted(found, key=lambda entry: entry.key)
-
-
-def list_plain_keys(bucket: str, prefix: str) -> list[str]:
-    """Their keys alone."""
-    return [entry.key for entry in list_plain_objects(bucket, prefix)]
-
-
-def list_plain_folders(bucket: str, prefix: str) -> list[str]:
-    """The names of the folders directly below `prefix`, sorted; as fast."""
-    found = image_store(bucket).list_with_delimiter(prefix)["common_prefixes"]
-    return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
-
-
-def read_plain_object(bucket: str, key: str) -> bytes | None:
-    """An object of a key we made ourselves, or None if it is not there; as fast."""
-    content = read_plain_buffer(bucket, key)
-    return None if content is None else bytes(content)
-
-
-def read_plain_buffer(bucket: str, key: str) -> Bytes | None:
-    """The same, for large objects: without a copy."""
-    try:
-        return image_store(bucket).get(key).bytes()
-    except FileNotFoundError:
-        return None
-
-
-def write_plain_object(bucket: str, key: str, content: bytes | memoryview) -> None:
-    """Puts an object under a key we made ourselves, whole or not at all; for workers, which need no boto3 for it."""
-    image_store(bucket).put(key, content)
-
-
-def delete_plain_objects(bucket: str, keys: Sequence[str]) -> None:
-    """Removes objects of keys we made ourselves, up to a thousand in a request. Nothing happens if one is not there."""
-    if keys:
-        image_store(bucket).delete(keys)
-
-
-def read_object(bucket: str, key: str) -> bytes:
-    """Raises ObjectNotFoundError if there is no such object."""
-    client = s3_client()
-    try:
-        content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
-    except client.exceptions.NoSuchKey:
-        raise ObjectNotFoundError(f"s3://{bucket}/{key} does not exist.") from None
-    return content
-
-
-def read_object_if_there(bucket: str, key: str) -> bytes | None:
-    try:
-        return read_object(bucket, key)
-    except ObjectNotFoundError:
-        return None
-
-
-def write_object(bucket: str, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
-    s3_client().put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
-
-
-def delete_object(bucket: str, key: str) -> None:
-    """Nothing happens if it is not there."""
-    s3_client().delete_object(Bucket=bucket, Key=key)
-
-
-def delete_below(bucket: str, prefix: str) -> None:
-    """Removes every object below `prefix`."""
-    for entry in list_objects(bucket, prefix):
-        delete_object(bucket, entry.key)
-
-
-def read_json(bucket: str, key: str) -> Any:
-    return json.loads(read_object(bucket, key))
-
-
-def read_json_if_there(bucket: str, key: str) -> Any | None:
-    """The parsed object, or None if it does not exist."""
-    content = read_object_if_there(bucket, key)
-    return None if content is None else json.loads(content)
-
-
-def write_json(bucket: str, key: str, value: Any) -> None:
-    write_object(bucket, key, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode(), "application/json")

@@ -62,6 +62,18 @@ class RunningMoments:
         if sum(map(len, self._waiting)) >= self._ROWS_AT_ONCE:
             self._merge_waiting()
 
+    def merge(self, moments: Moments) -> None:
+        """Adds the moments of other vectors."""
+        self._merged = merge(self._merged, moments)
+
+    @property
+    def n_samples(self) -> int:
+        return self._merged.n_samples + sum(map(len, self._waiting))
+
+    def all_waiting(self) -> NDArray[np.float32] | None:
+        """All vectors so far, float32[n, d], if they have been so few that none of them was merged yet."""
+        return None if self._merged.n_samples or not self._waiting else np.concatenate(self._waiting)
+
     def total(self) -> Moments:
         """The moments of all vectors so far."""
         if self._waiting:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Final, Protocol
 
-from fruit_features.moments.algebra import Moments, empty_moments, merge_all
+from fruit_features.moments.algebra import merge_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from fruit_features.moments.algebra import Moments
 
 FANOUT: Final = 4
 # Moments of 1280 features are 6.6 MB packed and 13 MB in use: this bounds what the driver holds at once.
@@ -46,19 +48,11 @@ class Source:
     fingerprint: str = ""
 
 
-@dataclass(frozen=True)
-class Read:
-    """What a source held. `state` is that of the moments themselves, which may be newer than the listed one."""
-
-    state: str
-    moments: Moments
-
-
 class MomentsStorage(Protocol):
     """Where moments lie."""
 
-    def read(self, sources: Sequence[Source]) -> dict[Source, Read]:
-        """The sources that are there."""
+    def read(self, sources: Sequence[Source]) -> dict[Source, Moments]:
+        """The sources that are there and can be read."""
         ...
 
     def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
@@ -83,10 +77,12 @@ class HistoryTree:
                 self._days.setdefault(block, []).append(day)
 
     def merge_all(self) -> Moments:
-        """The moments of all days together. Blocks that had to be merged are kept."""
+        """The moments of all days together. Blocks that had to be merged are kept.
+
+        Raises LostMomentsError if those of a day are not there, and LostBlockError if those of a kept block are not.
+        """
         tops = sorted((block for block in self._days if block.level == self._top_level()), key=lambda block: block.index)
-        parts = [self._merge(block)[0] for block in tops]
-        return merge_all(parts, self.n_features)
+        return merge_all((self._merge(block) for block in tops), self.n_features)
 
     def used_blocks(self) -> set[str]:
         """The names of the blocks that fit the states: others may be forgotten."""
@@ -97,15 +93,13 @@ class HistoryTree:
         children = [child for child in block.children() if child in self._days] if block.level else []
         return self._narrowed(children[0]) if len(children) == 1 else block
 
-    def _merge(self, block: Block) -> tuple[Moments, bool]:
-        """A block's moments, and whether they are those of the listed states."""
+    def _merge(self, block: Block) -> Moments:
         block = self._narrowed(block)
         sources = self._sources(block)
         if len(sources) <= READ_AT_ONCE:
             self.n_read += len(sources)
             return self._combine(block, self.storage.read(sources))
-        merged = [self._merge(child) for child in block.children() if child in self._days]
-        return self._joined(block, merged)
+        return self._joined(block, [self._merge(child) for child in block.children() if child in self._days])
 
     def _sources(self, block: Block) -> list[Source]:
         block = self._narrowed(block)
@@ -122,30 +116,23 @@ class HistoryTree:
         fingerprint = self._fingerprint(days)
         return Source(block=block, fingerprint=fingerprint) if self.kept.get(block.name) == fingerprint else None
 
-    def _combine(self, block: Block, read: Mapping[Source, Read]) -> tuple[Moments, bool]:
+    def _combine(self, block: Block, read: Mapping[Source, Moments]) -> Moments:
         block = self._narrowed(block)
-        days = self._days[block]
-        source = self._source(block, days)
+        source = self._source(block, self._days[block])
         if source is None:
-            merged = [self._combine(child, read) for child in block.children() if child in self._days]
-            return self._joined(block, merged)
-        found = read.get(source)
+            return self._joined(block, [self._combine(child, read) for child in block.children() if child in self._days])
+        if source in read:
+            return read[source]
         if source.day is None:
-            if found is None:
-                raise LostBlockError(f"The merged moments {block.name} are gone or damaged.")
-            return found.moments, True
-        if found is None:
-            return empty_moments(self.n_features), False
-        return found.moments, found.state == self.states[source.day]
+            raise LostBlockError(f"The merged moments {block.name} are gone or damaged.")
+        raise LostMomentsError(source.day)
 
-    def _joined(self, block: Block, merged: Sequence[tuple[Moments, bool]]) -> tuple[Moments, bool]:
-        moments = merge_all((part for part, _ in merged), self.n_features)
-        settled = all(part_settled for _, part_settled in merged)
-        if settled:
-            fingerprint = self._fingerprint(self._days[block])
-            self.storage.keep(block, fingerprint, moments)
-            self.kept[block.name] = fingerprint
-        return moments, settled
+    def _joined(self, block: Block, merged: Sequence[Moments]) -> Moments:
+        moments = merge_all(merged, self.n_features)
+        fingerprint = self._fingerprint(self._days[block])
+        self.storage.keep(block, fingerprint, moments)
+        self.kept[block.name] = fingerprint
+        return moments
 
     def _fingerprint(self, days: Sequence[str]) -> str:
         text = "\n".join(f"{day} {self.states[day]}" for day in days)
@@ -164,6 +151,14 @@ class HistoryTree:
 
 class LostBlockError(RuntimeError):
     """A kept block can't be read. Forget the kept blocks and merge again."""
+
+
+class LostMomentsError(RuntimeError):
+    """The moments of `ingest_date` are gone or can't be read."""
+
+    def __init__(self, ingest_date: str) -> None:
+        super().__init__(f"The moments of {ingest_date} are gone or can't be read.")
+        self.ingest_date = ingest_date
 
 
 def states_digest(states: Mapping[str, str]) -> str:

@@ -116,11 +116,21 @@ def retained_variance(model: PcaModel, moments: Moments) -> float:
     return float(np.einsum("ij,ij->", model.components @ standardised, model.components)) / total
 
 
+class Projector:
+    """Standardises and projects with one model. Standardising is linear, so it is part of the loadings: two passes over vectors less."""
+
+    def __init__(self, model: PcaModel) -> None:
+        self._loadings = model.components.T * inverse_scale(model.scale)[:, None]
+        self._offset = model.mean @ self._loadings
+
+    def project(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32[n, d] feature vectors as float32[n, k] PCA components; computed in float64."""
+        return (vectors.astype(np.float64) @ self._loadings - self._offset).astype(np.float32)
+
+
 def project(model: PcaModel, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32[n, d] feature vectors as float32[n, k] PCA components; computed in float64."""
-    # Standardising is linear, so it can be part of the components: two passes over the vectors less.
-    loadings = model.components.T * inverse_scale(model.scale)[:, None]
-    return (vectors.astype(np.float64) @ loadings - model.mean @ loadings).astype(np.float32)
+    """What a `Projector` of the model gives, for a single use."""
+    return Projector(model).project(vectors)
 
 
 def inverse_scale(scale: NDArray[np.float64]) -> NDArray[np.float64]:

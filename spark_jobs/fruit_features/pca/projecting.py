@@ -1,177 +1,206 @@
-"""Projects the dates whose features a PCA version has not projected as they are now, while other runs may be writing other dates.
+"""Projects files of features under PCA versions: a file of the same name, written by whoever read it.
 
-No lock is held: a date counts as projected only if its moments were in the same state before and after, and no run was writing it.
+A date is projected under a version exactly if its files of that version's embedder and its files of projections have the same names.
 """
 
 from __future__ import annotations
 
-import io
-import time
+from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from functools import cache
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
+import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
-from fruit_features import hadoop_files
-from fruit_features.features_files import file_place, list_features_files, map_files
-from fruit_features.lake import store as object_store
-from fruit_features.lake.vectors import split_by_embedder, to_list_array, to_matrix
-from fruit_features.moments_states import read_states_of
-from fruit_features.pca.fit import project
+from fruit_contract.commit import file_key
+from fruit_features.lake import files
+from fruit_features.lake.commit import list_ledgers, read_commits, read_ledger
+from fruit_features.lake.store import ListedObject, ObjectNotFoundError, at_once, load_library
+from fruit_features.lake.transfer import Uploads, read_ahead
+from fruit_features.lake.vectors import to_list_array, to_matrix
+from fruit_features.pca.fit import Projector
+from fruit_features.pca.versions import load_version
+from fruit_features.spark.dealing import run_tasks
+from fruit_features.spark.task_planning import plan_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from obstore import Bytes
     from pyspark.sql import SparkSession
 
-    from fruit_features.features_files import FeaturesFile
-    from fruit_features.pca.fit import PcaModel
-    from fruit_features.pca.versions import Provenance
+    from fruit_contract.commit import Commit
+    from fruit_features.lake.store import Store
 
-# Of one Spark job: what was projected before a failure need not be projected again.
-_DATES_AT_ONCE: Final = 64
-_PROJECTIONS_SCHEMA: Final = pa.schema([(tables.IMAGE_KEY, pa.string()), (tables.COMPONENTS, pa.list_(pa.float32()))])
-_TRIES: Final = 3
-_POLL_SECONDS: Final = 5.0
+# So few are projected where they are needed, sooner than a job would begin.
+_ROWS_BY_DRIVER: Final = 2_048
+_BYTES_A_ROW: Final = 5_200
+# What the loss of a task costs.
+_BYTES_A_TASK: Final = 128 * 1024 * 1024
+# A request takes its time whatever is asked for: a file costs as much as this many bytes.
+_BYTES_A_FILE: Final = 256 * 1024
+_TASKS_A_SLOT: Final = 4
+# Of one round: what was projected before a failure need not be projected again, and the names of a round are in memory.
+_DATES_A_ROUND: Final = 256
+# How often a date may be written by others while it is projected, before it is left to the next step.
+_TRIES: Final = 5
+
+
+class FeaturesGoneError(RuntimeError):
+    """A file of features that a ledger names is not there."""
 
 
 @dataclass
 class Projected:
-    """`ingest_dates` were projected; `unsettled` ones were being written, or half written by an interrupted run, and are due again."""
+    """`ingest_dates` got projections; `etags` are of the ledgers that were projected. Others wrote `unsettled` ones all the while."""
 
-    ingest_dates: list[str] = field(default_factory=list)
-    unsettled: list[str] = field(default_factory=list)
+    etags: dict[str, str] = field(default_factory=dict)
+    ingest_dates: set[str] = field(default_factory=set)
+    unsettled: set[str] = field(default_factory=set)
+
+
+class _Due(NamedTuple):
+    """A file of features, its size by its number of rows, and the versions under which it has no projections yet."""
+
+    key: str
+    size_bytes: int
+    versions: tuple[str, ...]
 
 
 def project_dates(
-    spark: SparkSession, bucket: str, model: PcaModel, version: Provenance, states: Mapping[str, str], *, writer_grace_seconds: float
+    spark: SparkSession, store: Store, embedders: Mapping[str, str], ingest_dates: Collection[str], n_slots: int
 ) -> Projected:
-    """Projects what is stale, removes what has vanished. Waits up to `writer_grace_seconds` for a run that is writing a stale date."""
-    record_key = lake.projected_record_key(version.version)
-    record: dict[str, str] = object_store.read_json_if_there(bucket, record_key) or {}
-    stale = sorted(day for day, state in states.items() if record.get(day) != state)
-    vanished = _projected_dates(bucket, version.version) - states.keys()
-    for day in sorted(vanished):
-        hadoop_files.remove(spark, _date_uri(bucket, version.version, day))
-    if vanished or record.keys() - states.keys():
-        record = {day: state for day, state in record.items() if day in states}
-        object_store.write_json(bucket, record_key, record)
+    """Projects `ingest_dates` under the versions of `embedders` (version: embedder), and removes the projections whose features are gone.
+
+    The new ones come first, so no reader misses a row that was there. Other runs may commit dates meanwhile: these are done again. Raises
+    FeaturesGoneError if a ledger names a file that is not there.
+    """
     projected = Projected()
-    for start in range(0, len(stale), _DATES_AT_ONCE):
-        chunk = stale[start : start + _DATES_AT_ONCE]
-        settled = _project_chunk(spark, bucket, model, version, chunk, writer_grace_seconds)
-        projected.ingest_dates += chunk
-        projected.unsettled += [day for day in chunk if settled.get(day) != states[day]]
-        record |= settled
-        object_store.write_json(bucket, record_key, record)
+    due = sorted(ingest_dates)
+    for _ in range(_TRIES):
+        if not due:
+            return projected
+        ledgers = list_ledgers(store).committed
+        for start in range(0, len(due), _DATES_A_ROUND):
+            days = due[start : start + _DATES_A_ROUND]
+            _project_round(spark, store, embedders, {day: ledgers.get(day) for day in days}, projected, n_slots)
+        now = list_ledgers(store).committed
+        due = [day for day in due if day in now and projected.etags.get(day) != now[day].etag]
+    projected.unsettled.update(due)
     return projected
 
 
-def project_files(spark: SparkSession, bucket: str, model: PcaModel, version: Provenance, days: Sequence[str]) -> None:
-    """Projects each file of the days' features to a file of the same name, written by the worker that read it.
-
-    A name stands for one content (each write has names of its own), so what is done twice is the same. Projections whose features are gone
-    are removed before: a row is never there twice.
-    """
-    files = list_features_files(bucket, [lake.date_prefix(lake.FEATURES, day) for day in days])
-    _remove_stale(bucket, version.version, days, {file_place(entry.key) for entry in files})
-    if not files:
-        return
-
-    def compute(some: Iterator[FeaturesFile]) -> Iterator[str]:
-        for file in some:
-            content = _projected_file(file, model, version.embedder_id)
-            if content is not None:
-                prefix = lake.projections_partition_prefix(version.version, file.ingest_date, file.category)
-                object_store.write_plain_object(bucket, f"{prefix}{file.name}", content)
-            yield file.name
-            # Not kept while the next one is fetched.
-            del file, content
-
-    map_files(spark, bucket, files, compute).count()
-
-
-def _projected_file(file: FeaturesFile, model: PcaModel, embedder_id: str) -> bytes | None:
-    """A file of `projections/`, or None if the file has no features of this embedder."""
-    stream = io.BytesIO()
-    with pq.ParquetWriter(stream, _PROJECTIONS_SCHEMA, compression="snappy", use_dictionary=False) as writer:
-        for batch in file.batches((tables.IMAGE_KEY, tables.EMBEDDER_ID, tables.VECTOR)):
-            for its_embedder, rows in split_by_embedder(batch):
-                if its_embedder == embedder_id:
-                    components = project(model, to_matrix(rows.column(tables.VECTOR), tables.N_FEATURES))
-                    keys = rows.column(tables.IMAGE_KEY)
-                    writer.write_batch(pa.record_batch([keys, to_list_array(list(components))], schema=_PROJECTIONS_SCHEMA))
-    return stream.getvalue() if pq.read_metadata(io.BytesIO(stream.getvalue())).num_rows else None
-
-
-def _remove_stale(bucket: str, version: str, days: Sequence[str], expected: Collection[tuple[str, str, str]]) -> None:
-    kept = {f"{lake.projections_partition_prefix(version, day, category)}{name}" for day, category, name in expected}
+def _project_round(
+    spark: SparkSession,
+    store: Store,
+    embedders: Mapping[str, str],
+    days: Mapping[str, ListedObject | None],
+    projected: Projected,
+    n_slots: int,
+) -> None:
+    """`days` have their ledgers as they were listed; one without a ledger has no features."""
+    commits = read_commits(store, {day: ledger for day, ledger in days.items() if ledger is not None})
+    places = [(version, day) for version in embedders for day in days]
+    listings = at_once(lambda place: set(store.list_keys(lake.projections_date_prefix(*place))), places)
+    there = dict(zip(places, listings, strict=True))
+    due: defaultdict[str, list[str]] = defaultdict(list)
+    rows: dict[str, int] = {}
+    stale: list[str] = []
     for day in days:
-        for entry in object_store.list_objects(bucket, f"{lake.projections_prefix(version)}{tables.INGEST_DATE}={day}/"):
-            if entry.key not in kept:
-                object_store.delete_object(bucket, entry.key)
+        commit = commits[day][0] if day in commits else None
+        for version, embedder_id in embedders.items():
+            expected = _expected(commit, version, embedder_id)
+            stale += sorted(there[version, day] - expected.keys())
+            for key, (features_key, n_rows) in expected.items():
+                if key not in there[version, day]:
+                    due[features_key].append(version)
+                    rows[features_key] = n_rows
+                    projected.ingest_dates.add(day)
+    gone = _project(
+        spark, store, embedders, [_Due(key, rows[key] * _BYTES_A_ROW, tuple(versions)) for key, versions in sorted(due.items())], n_slots
+    )
+    _raise_if_lost(store, gone, commits)
+    # Not before their successors are there.
+    store.delete(stale)
+    gone_days = {lake.ingest_date_of(key) for key in gone}
+    for day in days:
+        if day in commits and day not in gone_days:
+            projected.etags[day] = commits[day][1]
 
 
-def _project_chunk(
-    spark: SparkSession, bucket: str, model: PcaModel, version: Provenance, days: Sequence[str], grace_seconds: float
-) -> dict[str, str]:
-    """Projects `days`; returns the states of those that nobody wrote meanwhile."""
-    for attempt in range(1, _TRIES + 1):
-        _wait_for_writers(bucket, days, grace_seconds)
-        before = read_states_of(bucket, version.embedder_id, days)
-        written_before = _being_written(bucket).keys()
-        try:
-            project_files(spark, bucket, model, version, days)
-            break
-        except (Py4JJavaError, PySparkException) as error:
-            # A partition that is replaced while it is read takes its files away.
-            if attempt == _TRIES or not _files_went_away(error):
-                raise
-            print(f"A run replaced features while they were projected: trying again ({attempt} of {_TRIES}).", flush=True)
-    after = read_states_of(bucket, version.embedder_id, days)
-    written = written_before | _being_written(bucket).keys()
-    return {day: after[day] for day in days if day in after and before.get(day) == after[day] and day not in written}
+def _expected(commit: Commit | None, version: str, embedder_id: str) -> dict[str, tuple[str, int]]:
+    """The keys of projections that a date should have under a version, with those of its features and their numbers of rows."""
+    found = commit.embedders.get(embedder_id) if commit else None
+    if commit is None or found is None:
+        return {}
+    features = {file_key(commit.ingest_date, name): n_rows for name, n_rows in found.files.items()}
+    return {lake.projections_file_key(version, key): (key, n_rows) for key, n_rows in features.items()}
 
 
-def _wait_for_writers(bucket: str, days: Sequence[str], grace_seconds: float) -> None:
-    """A run writes a date for seconds to minutes. A marker older than the grace was left by a run that was interrupted."""
-    deadline = time.monotonic() + grace_seconds
-    while time.monotonic() < deadline:
-        now = datetime.now(UTC)
-        writing = [
-            day for day, started_at in _being_written(bucket).items() if day in days and (now - started_at).total_seconds() < grace_seconds
-        ]
-        if not writing:
-            return
-        print(f"Waiting for the runs that are writing {', '.join(sorted(writing))}.", flush=True)
-        time.sleep(_POLL_SECONDS)
+def _project(spark: SparkSession, store: Store, embedders: Mapping[str, str], due: Sequence[_Due], n_slots: int) -> list[str]:
+    """Projects the files; returns those that were gone."""
+    task = ProjectionTask(store, dict(embedders))
+    if sum(file.size_bytes for file in due) <= _ROWS_BY_DRIVER * _BYTES_A_ROW:
+        return task.run(due)
+    sizes = [file.size_bytes + _BYTES_A_FILE for file in due]
+    chunks = plan_chunks(sizes, max(_TASKS_A_SLOT * n_slots, sum(sizes) // _BYTES_A_TASK))
+    return [key for keys in run_tasks(spark, [[due[index] for index in chunk] for chunk in chunks], task.run) for key in keys]
 
 
-def _being_written(bucket: str) -> dict[str, datetime]:
-    """Since when each date is being written, or was when its run was interrupted."""
-    found = {}
-    for entry in object_store.list_objects(bucket, lake.in_progress_prefix()):
-        marker = object_store.read_json_if_there(bucket, entry.key)
-        if marker is not None:
-            day = entry.key.rpartition("/")[2].removesuffix(".json")
-            found[day] = datetime.fromisoformat(marker["started_at"])
-    return found
+def _raise_if_lost(store: Store, gone: Iterable[str], commits: Mapping[str, tuple[Commit, str]]) -> None:
+    """A file is gone because its date was committed anew, or for no good reason."""
+    for day in sorted({day for key in gone if (day := lake.ingest_date_of(key)) is not None}):
+        if read_ledger(store, day).etag == commits[day][1]:
+            lost = ", ".join(store.uri(key) for key in gone if lake.ingest_date_of(key) == day)
+            raise FeaturesGoneError(
+                f"The ledger of {day} names files of features that are gone: {lost}. Run {day} again: their images are computed again."
+            )
 
 
-def _files_went_away(error: Exception) -> bool:
-    text = str(error)
-    return any(word in text for word in ("FileNotFoundException", "does not exist", "PATH_NOT_FOUND", "NoSuchFile"))
+@dataclass(frozen=True)
+class ProjectionTask:
+    """Projects files of features, in a worker or where the step runs."""
+
+    store: Store
+    embedders: dict[str, str]
+
+    def run(self, due: Sequence[_Due]) -> list[str]:
+        """Returns the keys of files that were gone."""
+        load_library()
+        gone: list[str] = []
+        remaining = list(due)
+        with Uploads(self.store) as uploads:
+            while remaining:
+                n_done = 0
+                try:
+                    for file, (_, content) in zip(
+                        remaining, read_ahead(self.store, [ListedObject(file.key, "", file.size_bytes) for file in remaining]), strict=True
+                    ):
+                        for version in file.versions:
+                            projections = project_rows(self.store, content, version, self.embedders[version])
+                            uploads.put(lake.projections_file_key(version, file.key), files.projections_to_parquet(projections))
+                        n_done += 1
+                except ObjectNotFoundError:
+                    gone.append(remaining[n_done].key)
+                    n_done += 1
+                remaining = remaining[n_done:]
+        return gone
 
 
-def _projected_dates(bucket: str, version: str) -> set[str]:
-    folders = object_store.list_plain_folders(bucket, lake.projections_prefix(version))
-    return {name.partition("=")[2] for name in folders if name.startswith(f"{tables.INGEST_DATE}=")}
+def project_rows(store: Store, content: Bytes, version: str, embedder_id: str) -> pa.Table:
+    """The projections of a file's features of one embedder, in the columns of `files.PROJECTIONS`."""
+    projector = _projector(store, version)
+    batches = []
+    for batch in files.read_batches(content, (tables.IMAGE_KEY, tables.EMBEDDER_ID, tables.VECTOR)):
+        own = batch.filter(pc.equal(batch.column(tables.EMBEDDER_ID), embedder_id))
+        components = projector.project(to_matrix(own.column(tables.VECTOR), tables.N_FEATURES))
+        batches.append(pa.record_batch([own.column(tables.IMAGE_KEY), to_list_array(list(components))], schema=files.PROJECTIONS))
+    return pa.Table.from_batches(batches, files.PROJECTIONS)
 
 
-def _date_uri(bucket: str, version: str, ingest_date: str) -> str:
-    return lake.uri(bucket, f"{lake.projections_prefix(version)}{tables.INGEST_DATE}={ingest_date}/")
+@cache
+def _projector(store: Store, version: str) -> Projector:
+    """Once a process: versions never change."""
+    return Projector(load_version(store, version)[0])

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fruit_contract import lake
-from fruit_features.lake import store as object_store
+from fruit_contract import lake, tables
+from fruit_features.lake.store import at_once, to_json
 from fruit_features.pca.fit import PcaModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Mapping
 
-    from numpy.typing import NDArray
+    from typing_extensions import Buffer
+
+    from fruit_features.lake.store import Store
 
 _VECTORS = ("mean", "scale", "explained_variance", "explained_variance_ratio", "spectrum")
+_MODEL: Final = "model.parquet"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,16 @@ class Provenance:
     moments_state: str = ""
 
 
+@dataclass(frozen=True)
+class Pointer:
+    """What `pca/current.json` says. `former` are versions that readers used before, and until when; `etag` is that of the object read."""
+
+    version: str
+    since: datetime | None
+    former: Mapping[str, datetime]
+    etag: str
+
+
 def version_name(model: PcaModel, created_at: datetime) -> str:
     """`<UTC time>-<digest of the model>`."""
     return f"{created_at:%Y%m%dT%H%M%SZ}-{model.digest()}"
@@ -47,64 +61,112 @@ def version_name(model: PcaModel, created_at: datetime) -> str:
 
 def model_to_parquet(model: PcaModel) -> bytes:
     """One row: mean, scale, spectrum list<double>[d]; components list<list<double>>[k][d]; explained_variance(_ratio) list<double>[k]."""
-    columns = {name: pa.array([getattr(model, name).tolist()], pa.list_(pa.float64())) for name in _VECTORS}
-    columns["components"] = pa.array([model.components.tolist()], pa.list_(pa.list_(pa.float64())))
+    columns = {name: _one_list(pa.array(getattr(model, name))) for name in _VECTORS}
+    k, d = model.components.shape
+    rows = pa.ListArray.from_arrays(pa.array(np.arange(0, (k + 1) * d, d, dtype=np.int32)), pa.array(model.components.ravel()))
+    columns["components"] = _one_list(rows)
     stream = io.BytesIO()
     pq.write_table(pa.table(columns), stream)
     return stream.getvalue()
 
 
-def model_from_parquet(content: bytes) -> PcaModel:
+def model_from_parquet(content: Buffer) -> PcaModel:
     """The reverse of `model_to_parquet`, to the bit."""
-    row = pq.read_table(io.BytesIO(content)).to_pylist()[0]
-    vectors = {name: _doubles(row[name]) for name in _VECTORS}
-    return PcaModel(components=_doubles(row["components"]).reshape(-1, len(vectors["mean"])), **vectors)
+    row = pq.ParquetFile(pa.BufferReader(pa.py_buffer(content))).read(use_threads=False)
+    vectors = {name: row.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in _VECTORS}
+    components = row.column("components").combine_chunks().flatten().flatten().to_numpy(zero_copy_only=False)
+    return PcaModel(components=components.reshape(-1, len(vectors["mean"])), **vectors)
 
 
-def save_version(bucket: str, model: PcaModel, provenance: Provenance) -> None:
+def save_version(store: Store, model: PcaModel, provenance: Provenance) -> None:
     """Writes an immutable version, its provenance last. Nobody reads it before the pointer names it."""
-    prefix = lake.pca_prefix(provenance.version)
-    object_store.write_object(bucket, f"{prefix}model.parquet", model_to_parquet(model))
-    object_store.write_json(bucket, lake.pca_provenance_key(provenance.version), asdict(provenance))
+    store.write(f"{lake.pca_prefix(provenance.version)}{_MODEL}", model_to_parquet(model))
+    store.write_json(lake.pca_provenance_key(provenance.version), asdict(provenance))
 
 
-def load_version(bucket: str, version: str) -> tuple[PcaModel, Provenance]:
-    """The model and its provenance."""
-    prefix = lake.pca_prefix(version)
-    model = model_from_parquet(object_store.read_object(bucket, f"{prefix}model.parquet"))
-    provenance = object_store.read_json(bucket, lake.pca_provenance_key(version))
-    return model, Provenance(**provenance | {"ingest_dates": tuple(provenance["ingest_dates"])})
+def load_version(store: Store, version: str) -> tuple[PcaModel, Provenance]:
+    """The model and its provenance. Raises ObjectNotFoundError if it is not there."""
+    model = model_from_parquet(store.read(f"{lake.pca_prefix(version)}{_MODEL}"))
+    return model, _provenance(store.read_json(lake.pca_provenance_key(version)))
 
 
-def list_versions(bucket: str) -> list[str]:
+def read_provenances(store: Store) -> dict[str, Provenance]:
     """Every version that was saved whole, oldest first, whether or not readers ever used it."""
-    keys = (entry.key for entry in object_store.list_objects(bucket, f"{lake.PCA}/version="))
-    versions = (lake.partition_values(key)["version"] for key in keys)
-    return sorted(version for version in set(versions) if object_store.read_object_if_there(bucket, lake.pca_provenance_key(version)))
+    names = sorted(folder.partition("=")[2] for folder in store.list_folders(f"{lake.PCA}/") if folder.startswith("version="))
+    found = at_once(lambda version: store.find_json(lake.pca_provenance_key(version)), names)
+    return {version: _provenance(values) for version, values in zip(names, found, strict=True) if values is not None}
 
 
-def version_with_digest(bucket: str, digest: str) -> str | None:
-    """An earlier version of the same model: left by a run that was interrupted, or fitted on the same images before."""
-    return next((version for version in reversed(list_versions(bucket)) if version.endswith(f"-{digest}")), None)
+def read_pointer(store: Store) -> Pointer | None:
+    """Which version readers use; None before the first one."""
+    found = store.find_with_etag(lake.CURRENT_PCA_KEY)
+    if found is None:
+        return None
+    pointer = json.loads(bytes(found[0]))
+    former = {entry["version"]: datetime.fromisoformat(entry["until"]) for entry in pointer.get("former", ())}
+    since = datetime.fromisoformat(pointer["since"]) if "since" in pointer else None
+    return Pointer(str(pointer["version"]), since, former, found[1])
 
 
-def versions_to_remove(versions: Sequence[str], current: str, keep: int) -> list[str]:
-    """All but the current version and the `keep - 1` newest others. Names begin with their time."""
-    others = sorted((version for version in versions if version != current), reverse=True)
-    return sorted(others[max(0, keep - 1) :])
+def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()) -> None:
+    """Makes a version the one readers use. Called when its projections are complete. Those of `versions` that were used stay named.
+
+    Raises LostPlaceError if somebody else has flipped the pointer since `before` was read.
+    """
+    former = {version: now for version in versions if was_used(version, before)}
+    former |= {**before.former, before.version: now} if before else {}
+    former.pop(provenance.version, None)
+    pointer = {
+        "version": provenance.version,
+        "k": provenance.k,
+        "embedder_id": provenance.embedder_id,
+        "since": now.isoformat(timespec="seconds"),
+        "former": [{"version": version, "until": until.isoformat(timespec="seconds")} for version, until in sorted(former.items())],
+    }
+    store.replace(lake.CURRENT_PCA_KEY, to_json(pointer), before.etag if before else None)
 
 
-def current_version(bucket: str) -> str | None:
-    """The version readers use, or None before the first one."""
-    pointer = object_store.read_json_if_there(bucket, lake.CURRENT_PCA_KEY)
-    return None if pointer is None else str(pointer["version"])
+def was_used(version: str, pointer: Pointer | None) -> bool:
+    """Whether readers use a version, or did before. Of a pointer that does not say since when, all older versions were used."""
+    if pointer is None:
+        return False
+    return version == pointer.version or version in pointer.former or (pointer.since is None and version < pointer.version)
 
 
-def flip_current(bucket: str, provenance: Provenance) -> None:
-    """Makes a version the one readers use. Called last, when its projections are complete."""
-    pointer = {"version": provenance.version, "k": provenance.k, "embedder_id": provenance.embedder_id}
-    object_store.write_json(bucket, lake.CURRENT_PCA_KEY, pointer)
+def versions_to_keep(
+    provenances: Mapping[str, Provenance], pointer: Pointer | None, pending: str | None, keep: int, grace: timedelta, now: datetime
+) -> set[str]:
+    """The current version and the `keep - 1` newest that readers used before; what readers may still hold; the last one of each embedder.
+
+    A version that was never complete is kept only while it is `pending`.
+    """
+    used = [version for version in sorted(provenances, reverse=True) if was_used(version, pointer)]
+    kept = {version for version in (pointer.version if pointer else None, pending) if version is not None and version in provenances}
+    others = [version for version in used if version not in kept]
+    kept.update(others[: max(0, keep - 1)])
+    former = pointer.former if pointer else {}
+    kept.update(version for version in others if version in former and now - former[version] < grace)
+    last_by_embedder = {provenances[version].embedder_id: version for version in reversed(used)}
+    return kept | set(last_by_embedder.values())
 
 
-def _doubles(values: list[Any]) -> NDArray[np.float64]:
-    return np.array(values, dtype=np.float64)
+def remove_versions(store: Store, versions: Iterable[str]) -> None:
+    """Projections first: a version that is still there has all it had."""
+    for version in versions:
+        store.delete_below(lake.projections_prefix(version))
+        store.delete_below(lake.pca_prefix(version))
+
+
+def version_folders(store: Store) -> set[str]:
+    """The versions that have anything in the lake, whole or not."""
+    names = store.list_folders(f"{lake.PCA}/") + store.list_folders(f"{lake.PROJECTIONS}/")
+    prefixes = ("version=", f"{tables.PCA_VERSION}=")
+    return {name.partition("=")[2] for name in names if name.startswith(prefixes)}
+
+
+def _provenance(values: dict[str, Any]) -> Provenance:
+    return Provenance(**values | {"ingest_dates": tuple(values["ingest_dates"])})
+
+
+def _one_list(values: pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)

@@ -1,4 +1,4 @@
-"""Deals images into tasks by bytes and count, so that no core waits long for the last one."""
+"""Deals work into tasks by its cost, so that no core waits long for the last one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ if TYPE_CHECKING:
 
 # A small image costs the network (about 5 ms of a core); a large one also its decoding (about 10 ms a megabyte of JPEG at reduced scale).
 _FIXED_COST_BYTES: Final = 500_000
-# Bounds what a task holds and what its loss costs.
-_MOST_IMAGES_A_TASK: Final = 512
+# Bounds what a task holds (4,096 vectors are 20 MB) and what its loss costs: half a minute of a core.
+MOST_IMAGES_A_TASK: Final = 4_096
+_WAVES_SPREAD: Final = 16
 # A task should be long enough to forget its start (some 100 ms), unless that would leave slots without one.
 _USUAL_LEAST_COST: Final = 64 * _FIXED_COST_BYTES
 _LEAST_COST: Final = 16 * _FIXED_COST_BYTES
@@ -29,11 +30,11 @@ def plan_chunks(sizes_bytes: Sequence[int], most: int) -> list[list[int]]:
     return list(chunks.values())
 
 
-def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[list[int]]:
-    """Indices into `sizes_bytes`, dealt into tasks, every index once; the costliest task first.
+def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[range]:
+    """Runs of neighbours in `sizes_bytes`, every index once, in the order in which they should begin.
 
     `n_slots` is how many tasks run at once. Each task is half a slot's share of what remains (guided self-scheduling, Polychronopoulos and
-    Kuck, 1987): large ones first, small ones to fill the end, when slots would wait for each other. O(n).
+    Kuck, 1987), within bounds: large ones first, small ones to fill the end, when slots would wait for each other. O(n).
     """
     if not sizes_bytes:
         return []
@@ -44,13 +45,25 @@ def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[list[int]]:
     def share() -> float:
         return max(remaining / (2 * n_slots), least)
 
-    tasks: list[list[int]] = [[]]
-    task_cost, most = 0, share()
+    tasks: list[range] = []
+    start, task_cost, most = 0, 0, share()
     for index, cost in enumerate(costs):
-        if tasks[-1] and (task_cost + cost / 2 > most or len(tasks[-1]) >= _MOST_IMAGES_A_TASK):
+        if index > start and (task_cost + cost / 2 > most or index - start >= MOST_IMAGES_A_TASK):
+            tasks.append(range(start, index))
             remaining -= task_cost
-            tasks.append([])
-            task_cost, most = 0, share()
-        tasks[-1].append(index)
+            start, task_cost, most = index, 0, share()
         task_cost += cost
-    return sorted(tasks, key=lambda task: -sum(costs[index] for index in task))
+    return [*tasks, range(start, len(costs))]
+
+
+def spread(tasks: Sequence[range], n_slots: int) -> list[range]:
+    """The same tasks, such that those which run at once are far apart in the listing: S3 gives each busy prefix so many requests a second.
+
+    The last ones, which fill the end, stay the last.
+    """
+    full = [task for task in tasks if len(task) >= MOST_IMAGES_A_TASK]
+    rest = [task for task in tasks if len(task) < MOST_IMAGES_A_TASK]
+    # Among so many at a time, so that of many dates the first ones are done, and committed, first.
+    window = _WAVES_SPREAD * n_slots
+    windows = [full[start : start + window] for start in range(0, len(full), window)]
+    return [task for some in windows for wave in range(_WAVES_SPREAD) for task in some[wave::_WAVES_SPREAD]] + rest

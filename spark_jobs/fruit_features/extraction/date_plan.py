@@ -1,0 +1,153 @@
+"""What a date needs: its listing against its ledger, and what lies in the lake of it against what the ledger names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from fruit_contract import lake, tables
+from fruit_contract.increments import Fate, KnownImage, ListedImage, compare
+from fruit_features.extraction.task import IMAGES
+from fruit_features.lake.commit import DateFiles, Ledger, list_date, read_ledger
+from fruit_features.lake.store import at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from fruit_features.lake.store import ListedObject, Store
+
+# A date's requests wait together, and so do those of this many dates: what is listed of them is in memory.
+_DATES_AT_ONCE: Final = 8
+_KNOWN_COLUMNS: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STATUS, tables.REASON, tables.EMBEDDER_ID, tables.FILE)
+
+
+@dataclass(frozen=True)
+class DatePlan:
+    """What one features step has to do for a date.
+
+    `images` are to be computed: rows of IMAGES, sorted by key; `changed` are the ledger's rows of those it knows. `gone` are the numbers of
+    the rows that its next commit leaves out: of images that have vanished, or whose file of features has. The counts are of images in the
+    chosen categories.
+    """
+
+    ingest_date: str
+    ledger: Ledger
+    there: DateFiles
+    images: pa.Table
+    changed: pa.Table
+    gone: NDArray[np.int64]
+    lost_files: frozenset[str]
+    counts: dict[Fate, Counter[str]] = field(default_factory=dict)
+
+    @property
+    def is_earlier_form(self) -> bool:
+        """Whether an earlier release wrote the date, and nobody has committed it since."""
+        ledger = {key for key in self.there.ledger if key.endswith(".parquet")}
+        return self.ledger.commit is None and bool(ledger) and lake.ledger_key(self.ingest_date) not in ledger
+
+    @property
+    def lost_moments(self) -> frozenset[str]:
+        """The embedders whose moments are not where the commit says."""
+        embedders = self.ledger.commit.embedders if self.ledger.commit else {}
+        return frozenset(
+            embedder_id for embedder_id, found in embedders.items() if found.moments and found.moments.key not in self.there.moments
+        )
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether the date needs a commit: for its images, or for what was interrupted or has been lost."""
+        commit = self.ledger.commit
+        return bool(
+            self.images.num_rows
+            or len(self.gone)
+            or self.lost_files
+            or self.lost_moments
+            or not self.there.has_rejected(commit)
+            or self.there.garbage(commit)
+        )
+
+
+def plan_dates(
+    store: Store, ingest_dates: Sequence[str], embedder_id: str, scope: Sequence[str], versions: Sequence[str], *, retry_rejected: bool
+) -> list[DatePlan]:
+    """The plan of each date; `versions` are those whose projections are looked at. Raises what the store raises."""
+
+    def plan(ingest_date: str) -> DatePlan:
+        return plan_date(store, ingest_date, embedder_id, scope, versions, retry_rejected=retry_rejected)
+
+    return at_once(plan, ingest_dates, _DATES_AT_ONCE)
+
+
+def plan_date(
+    store: Store, ingest_date: str, embedder_id: str, scope: Sequence[str], versions: Sequence[str], *, retry_rejected: bool
+) -> DatePlan:
+    """The plan of one date. An image whose features are gone is not known."""
+    requests: list[Callable[[], Any]] = [
+        partial(store.list_images, lake.raw_prefix(ingest_date)),
+        partial(read_ledger, store, ingest_date),
+        partial(list_date, store, ingest_date, versions),
+    ]
+    listed, ledger, there = at_once(lambda request: request(), requests)
+    return _compared(ingest_date, listed, ledger, there, embedder_id, scope, retry_rejected=retry_rejected)
+
+
+def _compared(
+    ingest_date: str,
+    listed: Sequence[ListedObject],
+    ledger: Ledger,
+    there: DateFiles,
+    embedder_id: str,
+    scope: Sequence[str],
+    *,
+    retry_rejected: bool,
+) -> DatePlan:
+    named = ledger.commit.features_keys() if ledger.commit else set()
+    lost = frozenset(named - there.features)
+    asked: dict[str, list[object]] = {tables.IMAGE_KEY: [], tables.ETAG: [], tables.SIZE_BYTES: []}
+    counts: dict[Fate, Counter[str]] = {fate: Counter() for fate in Fate}
+    gone, changed = [], []
+    compared = compare(_images(ingest_date, listed), _known(ledger.rows, lost), embedder_id, scope, retry_rejected=retry_rejected)
+    for row, (fate, image, known) in _numbered(compared):
+        if image is not None and fate in (Fate.NEW, Fate.CHANGED):
+            asked[tables.IMAGE_KEY].append(image.key)
+            asked[tables.ETAG].append(image.etag)
+            asked[tables.SIZE_BYTES].append(image.size_bytes)
+        if known is not None and (fate is Fate.REMOVED or not known.has_features):
+            gone.append(row)
+        if fate is Fate.CHANGED:
+            changed.append(row)
+        counts[fate][image.category if image is not None else known.category if known is not None else ""] += 1
+    images = pa.table({name: pa.array(values, IMAGES.field(name).type) for name, values in asked.items()})
+    changed_rows = ledger.rows.take(pa.array(changed, pa.int64()))
+    return DatePlan(ingest_date, ledger, there, images, changed_rows, np.array(gone, dtype=np.int64), lost, counts)
+
+
+def _images(ingest_date: str, listed: Sequence[ListedObject]) -> Iterator[ListedImage]:
+    for entry in listed:
+        parts = lake.parse_image_key(entry.key)
+        if parts is not None and parts.ingest_date == ingest_date:
+            yield ListedImage(entry.key, entry.etag, entry.size_bytes, parts.category)
+
+
+def _known(rows: pa.Table, lost: frozenset[str]) -> Iterator[KnownImage]:
+    """The rows of a ledger, some at a time: as Python's objects they take ten times as much memory."""
+    for batch in rows.select(_KNOWN_COLUMNS).to_batches(max_chunksize=8192):
+        for *values, file in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield KnownImage._make((*values, file not in lost))
+
+
+def _numbered(
+    compared: Iterator[tuple[Fate, ListedImage | None, KnownImage | None]],
+) -> Iterator[tuple[int, tuple[Fate, ListedImage | None, KnownImage | None]]]:
+    """With the number of the ledger's row, which is meaningless for an image that has none."""
+    row = -1
+    for found in compared:
+        row += found[2] is not None
+        yield row, found

@@ -1,0 +1,136 @@
+"""Images whose content is already featurised under another key: found by a hash, proved by SHA-256, copied instead of computed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fruit_contract import lake, tables
+from fruit_contract.tables import Status
+from fruit_features.embedding.featurise import KnownFeatures
+from fruit_features.extraction.content_hashes import common_hashes, hash_content, hash_contents, to_bytes, union
+from fruit_features.lake import files
+from fruit_features.lake.commit import read_ledger
+from fruit_features.lake.store import at_once
+from fruit_features.lake.vectors import to_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from fruit_features.lake.store import Store
+
+# What is looked up for one step: the driver holds the place of each. What is above is computed, with the same result.
+MOST_LOOKED_UP: Final = 1_000_000
+# A worker keeps these files of features: images that were known together mostly come together.
+_FILES_KEPT: Final = 2
+
+
+def write_content_index(store: Store, embedder_id: str, ingest_date: str, contents: Iterable[tuple[str, int]], *, whole: bool) -> None:
+    """Remembers the contents (ETag and size) of a date's featurised images: adds them to what is remembered, or replaces it if `whole`."""
+    key = lake.content_index_key(embedder_id, ingest_date)
+    before = None if whole else store.find(key)
+    hashes = hash_contents(contents)
+    store.write(key, to_bytes(hashes if before is None else union(bytes(before), hashes)))
+
+
+def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str | None]:
+    """For each of `images` (with ETag and size), the file of features that probably has its content; None for most.
+
+    Reads 8 bytes an image of history, and the ledgers of dates that have such a content.
+    """
+    hashes = np.fromiter((hash_content(*content) for content in _contents(images)), dtype=np.uint64, count=images.num_rows)
+    dates = _dates_by_hash(store, embedder_id, np.unique(hashes))
+    sources: list[str | None] = [None] * images.num_rows
+    rows = np.flatnonzero(np.isin(hashes, np.array(list(dates), dtype=np.uint64)))[:MOST_LOOKED_UP]
+    if not len(rows):
+        return sources
+    wanted = list(_contents(images.take(pa.array(rows))))
+    places: dict[tuple[str, int], str] = {}
+    # One ledger at a time: a date's may be large.
+    for day in sorted({dates[int(hashes[row])] for row in rows}):
+        places.update(_places(store, embedder_id, day, set(wanted)))
+    for row, content in zip(rows, wanted, strict=True):
+        sources[row] = places.get(content)
+    return sources
+
+
+class SourceFiles:
+    """In a worker: the features that `sources` (a file for an image's key) have for a content. A file that is gone has none."""
+
+    def __init__(self, store: Store, embedder_id: str, sources: Mapping[str, str]) -> None:
+        self._store = store
+        self._embedder_id = embedder_id
+        self._sources = sources
+        self._files: OrderedDict[str, _SourceFile] = OrderedDict()
+
+    def find(self, image_key: str, content_sha256: str) -> KnownFeatures | None:
+        source = self._sources.get(image_key)
+        return None if source is None else self._open(source).find(content_sha256)
+
+    def _open(self, key: str) -> _SourceFile:
+        if key not in self._files:
+            self._files[key] = _SourceFile(self._store, key, self._embedder_id)
+            if len(self._files) > _FILES_KEPT:
+                self._files.popitem(last=False)
+        return self._files[key]
+
+
+class _SourceFile:
+    """The features of one file by the SHA-256 of their contents."""
+
+    def __init__(self, store: Store, key: str, embedder_id: str) -> None:
+        content = store.find(key)
+        self._rows = files.FEATURES.empty_table() if content is None else files.read_rows(content, files.FEATURES.names)
+        own = pc.equal(self._rows.column(tables.EMBEDDER_ID), embedder_id)
+        self._rows = self._rows.filter(own).combine_chunks()
+        self._matrix = to_matrix(self._rows.column(tables.VECTOR).combine_chunks(), tables.N_FEATURES) if self._rows.num_rows else None
+        contents = self._rows.column(tables.CONTENT_SHA256).to_pylist()
+        self._indexes = {sha256: index for index, sha256 in enumerate(contents)}
+
+    def find(self, content_sha256: str) -> KnownFeatures | None:
+        index = self._indexes.get(content_sha256)
+        if index is None or self._matrix is None:
+            return None
+        width, height = (self._rows.column(name)[index].as_py() for name in (tables.WIDTH, tables.HEIGHT))
+        return KnownFeatures(self._matrix[index], width, height)
+
+
+def _contents(images: pa.Table) -> Iterator[tuple[str, int]]:
+    """ETag and size of each image."""
+    for batch in images.select([tables.ETAG, tables.SIZE_BYTES]).to_batches(max_chunksize=8192):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _dates_by_hash(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -> dict[int, str]:
+    """The latest date that has each hash; most have none."""
+    keys = store.list_keys(lake.content_index_prefix(embedder_id)) if len(wanted) else []
+
+    def look(key: str) -> NDArray[np.uint64]:
+        content = store.find(key)
+        return common_hashes(b"" if content is None else memoryview(content), wanted)
+
+    dates: dict[int, str] = {}
+    for key, hashes in zip(keys, at_once(look, keys), strict=True):
+        ingest_date = key.rpartition("/")[2].partition(".")[0]
+        dates.update((int(value), ingest_date) for value in hashes)
+    return dates
+
+
+def _places(store: Store, embedder_id: str, ingest_date: str, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    """The file of each of the `wanted` contents that the date's ledger has."""
+    rows = read_ledger(store, ingest_date).rows
+    etags = pa.array(sorted({etag for etag, _ in wanted}), pa.string())
+    conditions = (
+        pc.equal(rows.column(tables.STATUS), Status.FEATURISED.value),
+        pc.equal(rows.column(tables.EMBEDDER_ID), embedder_id),
+        pc.is_in(rows.column(tables.ETAG), etags),
+    )
+    found = rows.filter(pc.and_kleene(pc.and_kleene(conditions[0], conditions[1]), conditions[2]))
+    columns = (found.column(name).to_pylist() for name in (tables.ETAG, tables.SIZE_BYTES, tables.FILE))
+    return {(etag, size_bytes): file for etag, size_bytes, file in zip(*columns, strict=True) if (etag, size_bytes) in wanted}

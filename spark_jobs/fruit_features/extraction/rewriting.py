@@ -1,0 +1,123 @@
+"""Files of features written again: without images that have left, or small ones as one. Their projections go with them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fruit_contract import lake, tables
+from fruit_contract.commit import file_key
+from fruit_features.lake import files
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from obstore import Bytes
+
+    from fruit_features.lake.store import Store
+
+# A partition has few files: when more than this many of them are small, the small ones become one.
+MOST_SMALL_FILES: Final = 16
+_SMALL_ROWS: Final = 2_048
+# 12,288 vectors are 63 MB.
+_MOST_ROWS: Final = 12_288
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """Files of one partition and embedder, by their names below the date's prefix, that become one: the target.
+
+    Of a source the images that `leaving` has for it are left out.
+    """
+
+    ingest_date: str
+    embedder_id: str
+    sources: tuple[str, ...]
+    target: str
+    leaving: Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What came of it: the target has `n_rows` (with none, it is not there). Nothing was written if no image was `n_left`."""
+
+    rewrite: Rewrite
+    n_rows: int
+    n_left: int
+
+    @property
+    def is_changed(self) -> bool:
+        return bool(self.n_left or len(self.rewrite.sources) > 1)
+
+
+def plan_merges(file_rows: Mapping[str, int]) -> list[list[str]]:
+    """Groups of small files of the same partition that should be one file, from the names and rows of an embedder's files of a date."""
+    small: defaultdict[str, list[str]] = defaultdict(list)
+    for name, n_rows in sorted(file_rows.items()):
+        if n_rows < _SMALL_ROWS:
+            small[name.rpartition("/")[0]].append(name)
+    groups: list[list[str]] = []
+    for names in small.values():
+        if len(names) <= MOST_SMALL_FILES:
+            continue
+        group: list[str] = []
+        for name in names:
+            if group and sum(file_rows[other] for other in group) + file_rows[name] > _MOST_ROWS:
+                groups.append(group)
+                group = []
+            group.append(name)
+        groups.append(group)
+    return groups
+
+
+def rewrite_files(store: Store, rewrite: Rewrite, versions: Collection[str]) -> Rewritten:
+    """Writes the target, and its projections of each of `versions` that has those of all sources.
+
+    Raises ObjectNotFoundError if a source is gone.
+    """
+    contents = [store.read(file_key(rewrite.ingest_date, name)) for name in rewrite.sources]
+    staying, n_rows = _staying(rewrite, contents, files.FEATURES.names)
+    done = Rewritten(rewrite, staying.num_rows, n_rows - staying.num_rows)
+    if done.is_changed and staying.num_rows:
+        target = file_key(rewrite.ingest_date, rewrite.target)
+        for version in versions:
+            _rewrite_projections(store, rewrite, version, target)
+        store.write(target, files.features_to_parquet(staying))
+    return done
+
+
+def _rewrite_projections(store: Store, rewrite: Rewrite, version: str, target: str) -> None:
+    """Those of a version that lacks some are left to the PCA step."""
+    keys = [lake.projections_file_key(version, file_key(rewrite.ingest_date, name)) for name in rewrite.sources]
+    contents = [content for content in map(store.find, keys) if content is not None]
+    if len(contents) == len(keys):
+        staying, _ = _staying(rewrite, contents, files.PROJECTIONS.names)
+        store.write(lake.projections_file_key(version, target), files.projections_to_parquet(staying))
+
+
+def renamed(file: pa.ChunkedArray, rewritten: Sequence[Rewritten]) -> pa.ChunkedArray:
+    """The keys of files with those that were written again under their new names."""
+    names = {
+        file_key(done.rewrite.ingest_date, source): file_key(done.rewrite.ingest_date, done.rewrite.target)
+        for done in rewritten
+        for source in done.rewrite.sources
+    }
+    if not names:
+        return file
+    index = pc.index_in(file, pa.array(list(names)))
+    return pc.coalesce(pc.take(pa.array(list(names.values())), index), file)
+
+
+def _staying(rewrite: Rewrite, contents: Sequence[Bytes], columns: Sequence[str]) -> tuple[pa.Table, int]:
+    """The rows of the sources that stay, and how many there were."""
+    staying, n_rows = [], 0
+    for source, content in zip(rewrite.sources, contents, strict=True):
+        rows = files.read_rows(content, columns)
+        n_rows += rows.num_rows
+        leaving = pa.array(sorted(rewrite.leaving.get(source, ())), pa.string())
+        staying.append(rows.filter(pc.invert(pc.is_in(rows.column(tables.IMAGE_KEY), leaving))))
+    return pa.concat_tables(staying), n_rows

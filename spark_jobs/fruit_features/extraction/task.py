@@ -1,0 +1,134 @@
+"""What one task of the features step does: fetch, decode, embed, and write files as it goes. Spark gets a short account of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fruit_contract import lake, tables
+from fruit_contract.commit import images_digest
+from fruit_features.embedding.artefact import load_embedder
+from fruit_features.embedding.featurise import RESULTS, featurise
+from fruit_features.embedding.fetching import fetch_images
+from fruit_features.extraction.known_contents import SourceFiles
+from fruit_features.lake import files
+from fruit_features.lake.transfer import Uploads
+from fruit_features.lake.vectors import to_matrix
+from fruit_features.moments.algebra import RunningMoments
+from fruit_features.moments.parts import PartPlace, part_to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fruit_features.embedding.artefact import EmbedderArtefact
+    from fruit_features.extraction.progress import ImageCounters
+
+# Of the images that a task is given: what the listing said, and the file of features that probably has their content.
+SOURCE: Final = "source"
+IMAGES: Final = pa.schema(
+    [(tables.IMAGE_KEY, pa.string()), (tables.ETAG, pa.string()), (tables.SIZE_BYTES, pa.int64()), (SOURCE, pa.string())]
+)
+# A ledger's row for each image, and whether its features were copied.
+ACCOUNT: Final = pa.schema([*files.LEDGER, pa.field(tables.REUSED, pa.bool_())])
+
+
+class Account(NamedTuple):
+    """What a task says it did: rows of ACCOUNT as a stream of Arrow, and the parts of moments that it left."""
+
+    rows: bytes
+    parts: list[PartPlace]
+
+    def table(self) -> pa.Table:
+        with pa.ipc.open_stream(self.rows) as reader:
+            return reader.read_all()
+
+
+@dataclass(frozen=True)
+class FeaturesTask:
+    """Computes some images. Its files are called by `write` and the attempt, so that no other attempt ever writes one of the same name."""
+
+    embedder: EmbedderArtefact
+    write: str
+    counters: ImageCounters | None = None
+
+    def __call__(self, images: bytes, attempt: int) -> Account:
+        """`images` is a stream of rows of IMAGES, sorted by key."""
+        name = f"{self.write}-{attempt:06d}"
+        rows: list[pa.Table] = []
+        parts: list[PartPlace] = []
+        with Uploads(self.embedder.store) as uploads:
+            for ingest_date, partitions in groupby(self._compute(images), lambda found: found[0]):
+                moments = _DateMoments(ingest_date)
+                for _, category, results in partitions:
+                    features = results.filter(results.column(tables.VECTOR).is_valid()).select(files.FEATURES.names)
+                    key = f"{lake.partition_prefix(lake.FEATURES, ingest_date, category)}{name}.parquet"
+                    rows.append(_account(results, key))
+                    if features.num_rows:
+                        uploads.put(key, files.features_to_parquet(features))
+                        moments.add(features)
+                if moments.n_samples:
+                    part = moments.place(f"{lake.moments_parts_prefix(ingest_date)}{name}.bin")
+                    uploads.put(part.key, part_to_bytes(moments.running))
+                    parts.append(part)
+        return Account(to_stream(pa.concat_tables(rows)), parts)
+
+    def _compute(self, images: bytes) -> Iterator[tuple[str, str, pa.Table]]:
+        """The results of each date and category, one partition after the other."""
+        with pa.ipc.open_stream(images) as reader:
+            asked = reader.read_all().to_pydict()
+        keys, sources = asked[tables.IMAGE_KEY], asked[SOURCE]
+        known = SourceFiles(
+            self.embedder.store, self.embedder.embedder_id, {key: source for key, source in zip(keys, sources, strict=True) if source}
+        )
+        fetched = fetch_images(self.embedder.store, list(zip(keys, asked[tables.ETAG], asked[tables.SIZE_BYTES], strict=True)))
+        batches = featurise(fetched, load_embedder(self.embedder), self.embedder.embedder_id, known.find)
+        for (ingest_date, category), together in groupby(batches, lambda found: (found[0].ingest_date, found[0].category)):
+            results = []
+            for _, batch in together:
+                if self.counters is not None:
+                    self.counters.count(batch)
+                results.append(batch)
+            yield ingest_date, category, pa.Table.from_batches(results, RESULTS)
+
+
+def to_stream(rows: pa.Table) -> bytes:
+    """Rows as a stream of Arrow, compressed: half of a ledger's row are digests, the other half is much like the row before."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(rows)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+class _DateMoments:
+    """The moments of what a task computed of one date, and the digest of these images."""
+
+    def __init__(self, ingest_date: str) -> None:
+        self._ingest_date = ingest_date
+        self._digest = 0
+        self.running = RunningMoments(tables.N_FEATURES)
+
+    @property
+    def n_samples(self) -> int:
+        return self.running.n_samples
+
+    def add(self, features: pa.Table) -> None:
+        for chunk in features.column(tables.VECTOR).chunks:
+            self.running.add(to_matrix(chunk, tables.N_FEATURES))
+        self._digest ^= images_digest(
+            zip(*(features.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True)
+        )
+
+    def place(self, key: str) -> PartPlace:
+        return PartPlace(self._ingest_date, key, self.n_samples, self._digest)
+
+
+def _account(results: pa.Table, key: str) -> pa.Table:
+    has_features: Any = results.column(tables.VECTOR).is_valid()
+    file = pc.if_else(has_features, pa.scalar(key, pa.string()), pa.scalar(None, pa.string()))
+    with_file = results.append_column(pa.field(tables.FILE, pa.string()), file)
+    return with_file.select(ACCOUNT.names)

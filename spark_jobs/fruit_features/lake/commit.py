@@ -1,0 +1,185 @@
+"""The commit of a date: its ledger, read whole or by its footer, replaced by one PUT. Everything else follows from the names in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fruit_contract import lake, tables
+from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json, commit_to_json
+from fruit_contract.tables import Status
+from fruit_features.lake import files
+from fruit_features.lake.store import at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from obstore import Bytes
+
+    from fruit_features.lake.store import ListedObject, Store
+
+# A footer with the names of a few hundred files fits; a longer one takes a second request.
+_FOOTER_BYTES: Final = 64 * 1024
+_MAGIC_BYTES: Final = 8
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the lake says of a date: `rows` sorted by key, in the columns of `files.LEDGER`. Without a commit there are none.
+
+    `etag` is that of the object that was read; it may be replaced only in place of that one.
+    """
+
+    ingest_date: str
+    rows: pa.Table
+    commit: Commit | None = None
+    etag: str | None = None
+
+
+def no_ledger(ingest_date: str) -> Ledger:
+    """That of a date which nobody has committed yet."""
+    return Ledger(ingest_date, files.LEDGER.empty_table())
+
+
+def read_ledger(store: Store, ingest_date: str) -> Ledger:
+    """The date's ledger as it is now."""
+    found = store.find_with_etag(lake.ledger_key(ingest_date))
+    if found is None:
+        return no_ledger(ingest_date)
+    content, etag = found
+    parquet = files.open_parquet(content)
+    rows = parquet.read(columns=files.LEDGER.names)
+    return Ledger(ingest_date, rows, _commit_of(parquet.metadata), etag)
+
+
+def read_commit(store: Store, ledger: ListedObject) -> tuple[Commit, str] | None:
+    """A date's commit and its ledger's ETag, from the footer alone; None if the ledger is gone. `ledger` is as it was listed."""
+    found = store.find_end(ledger, _FOOTER_BYTES)
+    if found is not None and _footer_bytes(found) > len(found):
+        found = store.find_end(ledger, _footer_bytes(found))
+    if found is not None:
+        return _commit_of(pq.read_metadata(pa.BufferReader(pa.py_buffer(found)))), ledger.etag
+    # It was replaced since it was listed.
+    now = read_ledger(store, str(lake.ingest_date_of(ledger.key)))
+    return None if now.commit is None or now.etag is None else (now.commit, now.etag)
+
+
+def put_ledger(store: Store, before: Ledger, rows: pa.Table, commit: Commit) -> Ledger:
+    """Makes `commit` true, with its `rows` sorted by key, in place of `before`.
+
+    Raises LostPlaceError if somebody else has committed the date meanwhile.
+    """
+    content = files.rows_to_parquet(rows, {METADATA_KEY: commit_to_json(commit)})
+    etag = store.replace(lake.ledger_key(commit.ingest_date), content, before.etag)
+    return Ledger(commit.ingest_date, rows, commit, etag)
+
+
+def put_rejected(store: Store, ledger: Ledger) -> None:
+    """Writes `rejected/` from the ledger: its rejected rows, under the name of its commit."""
+    if ledger.commit is None or not ledger.commit.n_rejected:
+        return
+    rejected = ledger.rows.filter(pc.equal(ledger.rows.column(tables.STATUS), Status.REJECTED.value))
+    key = lake.rejected_key(ledger.ingest_date, ledger.commit.write)
+    store.write(key, files.rows_to_parquet(rejected.select(files.REJECTED.names)))
+
+
+@dataclass(frozen=True)
+class DateFiles:
+    """What lies in the lake of a date, named by a commit or not: keys by table."""
+
+    ingest_date: str
+    features: frozenset[str]
+    rejected: frozenset[str]
+    moments: frozenset[str]
+    ledger: frozenset[str]
+    projections: frozenset[str]
+
+    def garbage(self, commit: Commit | None) -> list[str]:
+        """The keys that no commit names, and so must go, sorted."""
+        features = commit.features_keys() if commit else set()
+        kept = features | (commit.moments_keys() if commit else set())
+        if commit:
+            kept.add(lake.ledger_key(self.ingest_date))
+            kept |= {lake.rejected_key(self.ingest_date, commit.write)} if commit.n_rejected else set()
+        there = self.features | self.rejected | self.moments | self.ledger
+        stale = {key for key in self.projections if features_key_of(key) not in features}
+        return sorted((there - kept) | stale)
+
+    def has_rejected(self, commit: Commit | None) -> bool:
+        """Whether `rejected/` has what the commit says."""
+        return commit is None or not commit.n_rejected or lake.rejected_key(self.ingest_date, commit.write) in self.rejected
+
+
+def list_date(store: Store, ingest_date: str, versions: Iterable[str]) -> DateFiles:
+    """Lists what lies in the lake of a date, with the projections of `versions`."""
+    by_table = [lake.date_prefix(table, ingest_date) for table in (lake.FEATURES, lake.REJECTED, lake.MOMENTS, lake.LEDGER)]
+    projections = [lake.projections_date_prefix(version, ingest_date) for version in versions]
+    parts = lake.moments_parts_prefix(ingest_date)
+    features, rejected, moments, ledger, parts_found, *projected = at_once(store.list_keys, [*by_table, parts, *projections])
+    return DateFiles(
+        ingest_date,
+        features=frozenset(features),
+        rejected=frozenset(rejected),
+        moments=frozenset([*moments, *parts_found]),
+        ledger=frozenset(ledger),
+        projections=frozenset(key for keys in projected for key in keys),
+    )
+
+
+def sweep_date(store: Store, commit: Commit) -> int:
+    """Removes what no commit names of a date that nobody is writing. Returns how many objects that were."""
+    garbage = list_date(store, commit.ingest_date, projected_versions(store)).garbage(commit)
+    store.delete(garbage)
+    return len(garbage)
+
+
+def projected_versions(store: Store) -> list[str]:
+    """The PCA versions that have projections, complete or not."""
+    names = store.list_folders(f"{lake.PROJECTIONS}/")
+    return [name.partition("=")[2] for name in names if name.startswith(f"{tables.PCA_VERSION}=")]
+
+
+def features_key_of(projections_key: str) -> str:
+    """The file of `features/` that a file of `projections/` is called like."""
+    return f"{lake.FEATURES}/{projections_key.split('/', 2)[2]}"
+
+
+@dataclass(frozen=True)
+class LedgerListing:
+    """The ledger of every date that was committed, by date, and the dates whose ledger an earlier release wrote, from one listing."""
+
+    committed: dict[str, ListedObject]
+    earlier: list[str]
+
+
+def list_ledgers(store: Store) -> LedgerListing:
+    """The ledgers that there are now."""
+    committed: dict[str, ListedObject] = {}
+    earlier: set[str] = set()
+    for entry in store.list_objects(f"{lake.LEDGER}/"):
+        ingest_date = lake.ingest_date_of(entry.key)
+        if ingest_date is not None and entry.key == lake.ledger_key(ingest_date):
+            committed[ingest_date] = entry
+        elif ingest_date is not None and entry.key.endswith(".parquet"):
+            earlier.add(ingest_date)
+    return LedgerListing(committed, sorted(earlier - committed.keys()))
+
+
+def read_commits(store: Store, ledgers: Mapping[str, ListedObject]) -> dict[str, tuple[Commit, str]]:
+    """The commits of dates with their ledgers' ETags, as they are now; of those that have one."""
+    found = at_once(partial(read_commit, store), ledgers.values())
+    return {day: commit for day, commit in zip(ledgers, found, strict=True) if commit is not None}
+
+
+def _commit_of(metadata: pq.FileMetaData) -> Commit:
+    return commit_from_json(metadata.metadata[METADATA_KEY.encode()].decode())
+
+
+def _footer_bytes(end: Bytes) -> int:
+    """How many bytes at the end of a Parquet file its footer takes, from its last eight."""
+    return int.from_bytes(bytes(end)[-_MAGIC_BYTES:-4], "little") + _MAGIC_BYTES

@@ -1,0 +1,88 @@
+"""The lake's Parquet files as Arrow tables: their columns, and how they are written and read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fruit_contract import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from obstore import Bytes
+
+_TYPES: Final = {
+    "string": pa.string(),
+    "int": pa.int32(),
+    "list<float>": pa.list_(pa.float32()),
+    "list<double>": pa.list_(pa.float64()),
+}
+_LONG: Final = frozenset({tables.SIZE_BYTES, tables.N_SAMPLES, tables.CONTENT_DIGEST})
+# Bounds who reads a file: 2,048 vectors are 10 MB, 21 MB in float64.
+ROWS_AT_ONCE: Final = 2048
+_ROWS_PER_ROW_GROUP: Final = 8_192
+
+
+def _schema(columns: Sequence[str]) -> pa.Schema:
+    return pa.schema([(name, pa.int64() if name in _LONG else _TYPES[tables.COLUMN_TYPES[name]]) for name in columns])
+
+
+FEATURES: Final = _schema(tables.FEATURES_COLUMNS)
+REJECTED: Final = _schema(tables.REJECTED_COLUMNS)
+PROJECTIONS: Final = _schema(tables.PROJECTIONS_COLUMNS)
+MOMENTS: Final = _schema(tables.MOMENTS_COLUMNS)
+LEDGER: Final = _schema(tables.LEDGER_COLUMNS)
+
+
+def features_to_parquet(rows: pa.Table) -> memoryview:
+    """A file of `features/`. Only the embedder repeats itself, and nobody looks for a vector by its smallest number."""
+    without_vectors = [name for name in FEATURES.names if name != tables.VECTOR]
+    return _to_parquet(rows, "snappy", use_dictionary=[tables.EMBEDDER_ID], write_statistics=without_vectors)
+
+
+def projections_to_parquet(rows: pa.Table) -> memoryview:
+    """A file of `projections/`."""
+    return _to_parquet(rows, "snappy", use_dictionary=False, write_statistics=[tables.IMAGE_KEY])
+
+
+def moments_to_parquet(rows: pa.Table) -> memoryview:
+    """A file of `moments/`, without dictionary or compression: no two of its numbers are alike."""
+    return _to_parquet(rows, "none", use_dictionary=False, write_statistics=False)
+
+
+def rows_to_parquet(rows: pa.Table, metadata: Mapping[str, str] | None = None) -> memoryview:
+    """A file of `ledger/` or `rejected/`: rows without vectors, and `metadata` in its footer."""
+    return _to_parquet(rows, "zstd", row_group_size=131_072, metadata=metadata)
+
+
+def open_parquet(content: Bytes | memoryview) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(pa.py_buffer(content)))
+
+
+def read_batches(content: Bytes | memoryview, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """A file's rows, some at a time."""
+    yield from open_parquet(content).iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False)
+
+
+def read_rows(content: Bytes | memoryview, columns: Sequence[str]) -> pa.Table:
+    """A file's rows, all at once."""
+    return open_parquet(content).read(columns=list(columns), use_threads=False)
+
+
+def _to_parquet(
+    rows: pa.Table,
+    compression: str,
+    row_group_size: int = _ROWS_PER_ROW_GROUP,
+    metadata: Mapping[str, str] | None = None,
+    **options: object,
+) -> memoryview:
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, rows.schema, compression=compression, **options) as writer:
+        writer.write_table(rows, row_group_size=row_group_size)
+        if metadata:
+            writer.add_key_value_metadata(metadata)
+    # Arrow shows its bytes as signed ones, which the store takes for no bytes.
+    return memoryview(sink.getvalue()).cast("B")

@@ -1,0 +1,193 @@
+"""What all ledgers say of one embedder, and the moments of all its images: from few files, however long the history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract import tables
+from fruit_contract.commit import EmbedderFiles, MomentsObject
+from fruit_features.lake.commit import read_commits, read_ledger
+from fruit_features.moments.history_tree import HistoryTree, LostBlockError, LostMomentsError, Source
+from fruit_features.moments.of_files import moments_of_files
+from fruit_features.moments.store import LakeMoments, find_moments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pyspark.sql import SparkSession
+
+    from fruit_features.lake.store import ListedObject, Store
+    from fruit_features.moments.algebra import Moments
+
+
+_DATES_NAMED: Final = 10
+_TRIES: Final = 5
+
+
+class ImagesDifferError(RuntimeError):
+    """The moments are not of as many images as the ledgers say have features. The message says of which dates."""
+
+
+@dataclass(frozen=True)
+class EmbedderDate:
+    """What a date's commit says of an embedder, without the names of its files."""
+
+    n_images: int
+    n_rows: int
+    moments: MomentsObject | None
+
+    @classmethod
+    def of(cls, files: EmbedderFiles) -> EmbedderDate:
+        return cls(files.n_images, files.n_rows, files.moments)
+
+
+@dataclass
+class History:
+    """The dates of all ledgers: their ETags, and what they say of each embedder."""
+
+    etags: dict[str, str] = field(default_factory=dict)
+    dates: dict[str, dict[str, EmbedderDate]] = field(default_factory=dict)
+
+    def of_embedder(self, embedder_id: str) -> dict[str, EmbedderDate]:
+        """What the dates that have features of an embedder say of it."""
+        return {day: embedders[embedder_id] for day, embedders in sorted(self.dates.items()) if embedder_id in embedders}
+
+    def n_images_by_date(self, embedder_id: str) -> dict[str, int]:
+        """How many images have their features by this embedder, of the dates that have some."""
+        return {day: found.n_images for day, found in self.of_embedder(embedder_id).items() if found.n_images}
+
+    def to_json(self) -> dict[str, Any]:
+        """What the cache holds."""
+        return {
+            day: {
+                "etag": etag,
+                "embedders": {
+                    embedder_id: {
+                        "n_images": found.n_images,
+                        "n_rows": found.n_rows,
+                        "moments": None if found.moments is None else vars(found.moments),
+                    }
+                    for embedder_id, found in self.dates[day].items()
+                },
+            }
+            for day, etag in sorted(self.etags.items())
+        }
+
+
+def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, Any]) -> History:
+    """What all ledgers say, as they were listed: the footers of those that are not `cached` are read."""
+    history = History(etags={day: entry.etag for day, entry in ledgers.items()})
+    for day, etag in history.etags.items():
+        if cached.get(day, {}).get("etag") == etag:
+            history.dates[day] = {
+                embedder_id: EmbedderDate(
+                    found["n_images"], found["n_rows"], MomentsObject(**found["moments"]) if found["moments"] else None
+                )
+                for embedder_id, found in cached[day]["embedders"].items()
+            }
+    _read_dates(store, history, {day: entry for day, entry in ledgers.items() if day not in history.dates})
+    return history
+
+
+@dataclass(frozen=True)
+class MergedHistory:
+    """The moments of all dates, and how many files it took to read them. `keep` waits until what was merged is written."""
+
+    moments: Moments
+    n_read: int
+    keep: Callable[[], None]
+
+
+def merge_history(spark: SparkSession, store: Store, embedder_id: str, history: History) -> MergedHistory:
+    """Merges the moments of all dates of an embedder. A date whose moments are lost is added up from its features.
+
+    Raises ImagesDifferError if they are not of as many images as the ledgers say.
+    """
+    recomputed: dict[str, Moments] = {}
+    use_blocks = True
+    for _ in range(_TRIES + len(history.etags)):
+        dates = history.of_embedder(embedder_id)
+        storage = _Storage(store, embedder_id, {day: found.moments.key for day, found in dates.items() if found.moments}, recomputed)
+        states = {day: found.moments.state if found.moments else "" for day, found in dates.items()}
+        tree = HistoryTree(states, dict(storage.index) if use_blocks else {}, storage, tables.N_FEATURES)
+        try:
+            merged = tree.merge_all()
+        except LostBlockError as error:
+            print(f"{error} All dates are merged again.", flush=True)
+            use_blocks = False
+            continue
+        except LostMomentsError as error:
+            if not _date_has_changed(store, history, error.ingest_date):
+                print(f"{error} They are added up again from the features.", flush=True)
+                recomputed[error.ingest_date] = _add_up(spark, store, embedder_id, error.ingest_date)
+            continue
+        expected = sum(found.n_rows for found in dates.values())
+        if merged.n_samples == expected:
+            used = tree.used_blocks()
+            kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in used}
+            return MergedHistory(merged, tree.n_read, partial(storage.save_index, kept))
+        if not use_blocks:
+            raise ImagesDifferError(_difference(store, dates, recomputed, merged.n_samples, expected))
+        use_blocks = False
+    raise ImagesDifferError(
+        "The ledgers change faster than their moments can be merged. Run this step again when fewer runs are under way."
+    )
+
+
+def read_days(store: Store, history: History, embedder_id: str, days: Sequence[str]) -> dict[str, Moments]:
+    """The moments of some dates; those that have none, or whose moments are lost, are left out."""
+    dates = history.of_embedder(embedder_id)
+    keys = {day: dates[day].moments.key for day in days if day in dates and dates[day].moments}  # type: ignore[union-attr]
+    found = _Storage(store, embedder_id, keys, {}).read([Source(day=day) for day in keys])
+    return {str(source.day): moments for source, moments in found.items()}
+
+
+class _Storage(LakeMoments):
+    """The lake's moments, and in place of lost ones those that were added up again."""
+
+    def __init__(self, store: Store, embedder_id: str, keys: Mapping[str, str], recomputed: Mapping[str, Moments]) -> None:
+        super().__init__(store, embedder_id, keys)
+        self._recomputed = recomputed
+
+    def read(self, sources: Sequence[Source]) -> dict[Source, Moments]:
+        here = {source: self._recomputed[source.day] for source in sources if source.day is not None and source.day in self._recomputed}
+        return here | super().read([source for source in sources if source not in here and (source.block or str(source.day) in self.keys)])
+
+
+def _read_dates(store: Store, history: History, ledgers: Mapping[str, ListedObject]) -> None:
+    for day, (commit, etag) in read_commits(store, ledgers).items():
+        history.etags[day] = etag
+        history.dates[day] = {embedder_id: EmbedderDate.of(files) for embedder_id, files in commit.embedders.items()}
+
+
+def _date_has_changed(store: Store, history: History, day: str) -> bool:
+    """Reads a date's commit again. One that was made meanwhile has taken the moments of the one before away."""
+    ledger = read_ledger(store, day)
+    if ledger.etag == history.etags.get(day) or ledger.commit is None or ledger.etag is None:
+        return False
+    history.etags[day] = ledger.etag
+    history.dates[day] = {embedder_id: EmbedderDate.of(files) for embedder_id, files in ledger.commit.embedders.items()}
+    return True
+
+
+def _add_up(spark: SparkSession, store: Store, embedder_id: str, day: str) -> Moments:
+    commit = read_ledger(store, day).commit
+    file_rows = commit.embedders[embedder_id].files if commit else {}
+    return moments_of_files(spark, store, day, f"lost-{commit.write if commit else day}", embedder_id, file_rows)[0]
+
+
+def _difference(store: Store, dates: Mapping[str, EmbedderDate], recomputed: Mapping[str, Moments], n_merged: int, n_expected: int) -> str:
+    differing = []
+    for day, found in dates.items():
+        moments = recomputed.get(day) or (find_moments(store, found.moments.key) if found.moments else None)
+        n_samples = moments.n_samples if moments else 0
+        if n_samples != found.n_rows:
+            differing.append(f"{day} ({n_samples:,} instead of {found.n_rows:,})")
+    more = ", ..." if len(differing) > _DATES_NAMED else ""
+    return (
+        f"The moments are of {n_merged:,} images, the ledgers say that {n_expected:,} have features. Dates that differ: "
+        f"{', '.join(differing[:_DATES_NAMED])}{more}. Nothing was fitted. Remove the moments of these dates (moments/ingest_date=...) and "
+        "run them again."
+    )

@@ -1,0 +1,101 @@
+"""Spark deals out work and brings back short accounts of it: no vector and no file goes through it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pyspark import AccumulatorParam, InheritableThread, TaskContext
+
+from fruit_features.spark.worker_imports import forget_zip_importers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from pyspark.sql import SparkSession
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_POLL_SECONDS: Final = 0.02
+# What a step does beside its long job must not wait for that one's end: each pool of jobs gets its share.
+_POOL: Final = "spark.scheduler.pool"
+_BESIDE: Final = "beside"
+
+
+def run_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
+    """What `work` returns for each item, in their order. One item is one task; it gets its share of the slots beside a long job."""
+    if not items:
+        return []
+    context = spark.sparkContext
+    context.setLocalProperty(_POOL, _BESIDE)
+
+    def call(item: Item) -> Result:
+        forget_zip_importers()
+        return work(item)
+
+    return context.parallelize(items, len(items)).map(call).collect()
+
+
+def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item, int], Result]) -> Generator[list[Result]]:
+    """What `work` returns for each item, as tasks end: each list has what came since the one before; it may be empty.
+
+    `work` also gets a number that no other attempt at a task of this session has. A task that is tried again counts once. Raises what the
+    job raised, after all that came before.
+    """
+    if not items:
+        return
+    context = spark.sparkContext
+    arrived = context.accumulator([], _ListParam())
+
+    def call(item: Item) -> None:
+        forget_zip_importers()
+        arrived.add([work(item, attempt_number())])
+
+    group = f"stream-{uuid.uuid4().hex}"
+    ended: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            context.setJobGroup(group, "the step's own tasks")
+            context.parallelize(items, len(items)).foreach(call)
+            ended.append(None)
+        except BaseException as error:  # noqa: BLE001 - raised again where the results are awaited
+            ended.append(error)
+
+    thread = InheritableThread(target=run, name=group, daemon=True)
+    thread.start()
+    try:
+        while not ended:
+            yield _take(arrived.value)
+            time.sleep(_POLL_SECONDS)
+        yield _take(arrived.value)
+    finally:
+        if not ended:
+            context.cancelJobGroup(group)
+        thread.join()
+    if ended[0] is not None:
+        raise ended[0]
+
+
+def attempt_number() -> int:
+    """A number that no other attempt at a task of this session has; zero outside of tasks."""
+    task = TaskContext.get()
+    return 0 if task is None else task.taskAttemptId()
+
+
+class _ListParam(AccumulatorParam[list[Any]]):
+    def zero(self, value: list[Any]) -> list[Any]:  # noqa: ARG002 - the interface's
+        return []
+
+    def addInPlace(self, value1: list[Any], value2: list[Any]) -> list[Any]:  # noqa: N802 - the interface's
+        value1.extend(value2)
+        return value1
+
+
+def _take(arrived: list[Result]) -> list[Result]:
+    """Takes what is there. More may be added at its end meanwhile."""
+    taken = arrived[: len(arrived)]
+    del arrived[: len(taken)]
+    return taken

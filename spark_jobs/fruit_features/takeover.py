@@ -1,0 +1,179 @@
+"""Dates that the release before the commit wrote: what their tables agree on becomes their first commit.
+
+In that form a ledger is a folder of Spark's files and names no files of features, so a line counts if there is a row of features with its
+content. Whatever else lies there, also of a run that was interrupted, is garbage afterwards.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fruit_contract import lake, tables
+from fruit_contract.commit import Commit, EmbedderFiles, file_key, file_name, images_digest
+from fruit_contract.tables import Status
+from fruit_features.lake import files
+from fruit_features.lake.commit import list_date, no_ledger, projected_versions, put_ledger, put_rejected
+from fruit_features.lake.store import LostPlaceError, at_once
+from fruit_features.lake.vectors import to_matrix
+from fruit_features.moments.algebra import RunningMoments
+from fruit_features.moments.store import write_moments
+from fruit_features.spark.dealing import run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from pyspark.sql import SparkSession
+
+    from fruit_features.lake.store import Store
+
+_IN_PROGRESS: Final = f"{lake.LEDGER}/_in_progress/"
+_STATES: Final = f"{lake.MOMENTS}/_states/"
+_PROJECTED: Final = "_projected.json"
+
+
+def take_over(spark: SparkSession, store: Store, ingest_dates: Sequence[str]) -> None:
+    """Gives each of these dates its first commit. Each is read once by a worker, vectors and all."""
+    if not ingest_dates:
+        return
+    print(f"{len(ingest_dates):,} dates were written by an earlier release and are taken over.", flush=True)
+    for said in run_tasks(spark, list(ingest_dates), partial(take_over_date, store)):
+        print(said, flush=True)
+    records = [f"{lake.projections_prefix(version)}{_PROJECTED}" for version in projected_versions(store)]
+    stale = set(ingest_dates)
+    states = [key for key in store.list_keys(_STATES) if key.removeprefix(_STATES).partition(".")[0] in stale]
+    store.delete([*records, *states, *(f"{_IN_PROGRESS}{day}.json" for day in ingest_dates)])
+
+
+def take_over_date(store: Store, ingest_date: str) -> str:
+    """Commits what the date's earlier tables agree on, and returns what it did, in words."""
+    there = list_date(store, ingest_date, projected_versions(store))
+    write = uuid.uuid4().hex[:12]
+    rows = _read_rows(store, sorted(there.ledger), files.LEDGER.names).sort_by(tables.IMAGE_KEY)
+    details = _read_rows(store, sorted(there.rejected), (tables.IMAGE_KEY, tables.DETAIL))
+    found = _Found(rows)
+    for number, key in enumerate(sorted(key for key in there.features if lake.parse_features_file(key) and key.endswith(".parquet"))):
+        found.add(key, files.read_rows(store.read(key), files.FEATURES.names), store, f"{write}-t{number:05d}")
+    committed = found.rows(details)
+    embedders = {
+        embedder_id: EmbedderFiles(
+            sum(file_rows.values()),
+            dict(sorted(file_rows.items())),
+            write_moments(store, ingest_date, write, embedder_id, found.moments[embedder_id].total(), found.digests[embedder_id]),
+        )
+        for embedder_id, file_rows in found.file_rows.items()
+    }
+    n_rejected = pc.sum(pc.equal(committed.column(tables.STATUS), Status.REJECTED.value)).as_py() or 0
+    commit = Commit(ingest_date, write, committed.num_rows, n_rejected, embedders)
+    try:
+        ledger = put_ledger(store, no_ledger(ingest_date), committed, commit)
+    except LostPlaceError:
+        return f"{ingest_date}: another run has taken it over meanwhile."
+    put_rejected(store, ledger)
+    store.delete(list_date(store, ingest_date, projected_versions(store)).garbage(commit))
+    return f"{ingest_date}: {committed.num_rows:,} of {rows.num_rows:,} images are taken over; the others count as new."
+
+
+@dataclass
+class _Found:
+    """The lines of an earlier ledger, and which of them have a row of features."""
+
+    lines: pa.Table
+    file_rows: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    moments: dict[str, RunningMoments] = field(default_factory=lambda: defaultdict(lambda: RunningMoments(tables.N_FEATURES)))
+    digests: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def __post_init__(self) -> None:
+        n_lines = self.lines.num_rows
+        self._files = np.full(n_lines, None, dtype=object)
+        self._sizes = np.zeros((n_lines, 2), dtype=np.int32)
+
+    def add(self, key: str, features: pa.Table, store: Store, write: str) -> None:
+        """Takes the rows that a line stands for. A file that has others, too, is written again without them."""
+        for number, (embedder_id, own) in enumerate(_by_embedder(features)):
+            lines, taken = self._lines_of(own, embedder_id)
+            if not len(lines):
+                continue
+            name = file_name(key)
+            rows = own.filter(pa.array(taken))
+            if len(lines) < features.num_rows:
+                name = f"{name.rpartition('/')[0]}/{write}-{number:02d}.parquet"
+                store.write(file_key(_day_of(key), name), files.features_to_parquet(rows))
+            self.file_rows[embedder_id][name] = len(lines)
+            self._files[lines] = file_key(_day_of(key), name)
+            self._sizes[lines] = np.column_stack([rows.column(side).to_numpy() for side in (tables.WIDTH, tables.HEIGHT)])
+            for chunk in rows.column(tables.VECTOR).chunks:
+                self.moments[embedder_id].add(to_matrix(chunk, tables.N_FEATURES))
+            self.digests[embedder_id] ^= images_digest(
+                zip(*(rows.column(column).to_pylist() for column in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True)
+            )
+
+    def rows(self, details: pa.Table) -> pa.Table:
+        """The rows of the first commit: lines with features, with the place of these, and rejects, with what the decoder said."""
+        has_file = np.array([file is not None for file in self._files], dtype=bool)
+        found = pc.index_in(self.lines.column(tables.IMAGE_KEY), details.column(tables.IMAGE_KEY).combine_chunks())
+        columns = {
+            tables.FILE: pa.array(list(self._files), pa.string()),
+            tables.WIDTH: pa.array(self._sizes[:, 0], mask=~has_file),
+            tables.HEIGHT: pa.array(self._sizes[:, 1], mask=~has_file),
+            tables.DETAIL: pc.take(details.column(tables.DETAIL), found),
+        }
+        rows = self.lines
+        for name, values in columns.items():
+            rows = rows.set_column(rows.schema.get_field_index(name), files.LEDGER.field(name), values)
+        is_rejected = pc.equal(rows.column(tables.STATUS), Status.REJECTED.value)
+        return rows.filter(pc.or_(is_rejected, pa.array(has_file)))
+
+    def _lines_of(self, features: pa.Table, embedder_id: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The numbers of the lines that rows of features are of and that have none yet, and which rows these are."""
+        index = pc.index_in(features.column(tables.IMAGE_KEY), self.lines.column(tables.IMAGE_KEY).combine_chunks())
+        line = self.lines.take(index)
+        conditions = [
+            pc.equal(line.column(tables.CONTENT_SHA256), features.column(tables.CONTENT_SHA256)),
+            pc.equal(line.column(tables.EMBEDDER_ID), embedder_id),
+            pc.equal(line.column(tables.STATUS), Status.FEATURISED.value),
+        ]
+        is_of_line = np.logical_and.reduce([pc.fill_null(condition, False).to_numpy() for condition in conditions])
+        numbers = pc.fill_null(index, 0).to_numpy()
+        taken = np.zeros(len(numbers), dtype=bool)
+        seen: set[int] = set()
+        for row in np.flatnonzero(is_of_line):
+            number = int(numbers[row])
+            if self._files[number] is None and number not in seen:
+                taken[row] = True
+                seen.add(number)
+        return numbers[taken], taken
+
+
+def _by_embedder(features: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    for embedder_id in pc.unique(features.column(tables.EMBEDDER_ID)).to_pylist():
+        yield embedder_id, features.filter(pc.equal(features.column(tables.EMBEDDER_ID), embedder_id))
+
+
+def _read_rows(store: Store, keys: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    """The rows of some files; a column that a file lacks is empty."""
+    schema = pa.schema([files.LEDGER.field(name) for name in columns])
+    rows = [schema.empty_table()]
+    for content in at_once(store.read, [key for key in keys if key.endswith(".parquet")]):
+        table = files.open_parquet(content).read(use_threads=False)
+        arrays = [
+            table.column(field.name).cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+            for field in schema
+        ]
+        rows.append(pa.Table.from_arrays(arrays, schema=schema))
+    return pa.concat_tables(rows)
+
+
+def _day_of(key: str) -> str:
+    day = lake.ingest_date_of(key)
+    if day is None:
+        raise ValueError(f"'{key}' is of no date.")
+    return day
