@@ -58,7 +58,7 @@ Each day's batch lands in `raw/ingest_date=<day>/<category>/<file>`; its marker 
 | `create_cluster` | asks EMR for a transient cluster, or finds the run's own (setup) |
 | `extract_features` | MobileNetV2 features of every new image, rejects with a reason, moments, ledger |
 | `refresh_pca` | PCA from all moments if the policy calls for a new one, projections of what changed; one run at a time |
-| `check_output` | ledger against listing, partitions, schemas, vectors, variance. Changes nothing |
+| `check_output` | ledger against listing, every file that it names: schemas, contents, counts; variance. Changes nothing |
 | `terminate_cluster` | ends the run's clusters, whatever happened (teardown) |
 | `write_receipt` | what the clusters took and cost, beside the estimate; of failed runs, too |
 | `publish_report` | plots, page and the run's record |

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_pipeline.pca_state import Refit
 from fruit_pipeline.scaling import (
     DRIVER_SECONDS_PER_MILLION,
     IMAGES_PER_RUN,
@@ -41,6 +42,15 @@ def test_the_estimate_is_start_plus_fixed_plus_images_over_speed() -> None:
     assert result.euros == pytest.approx(result.minutes / 60 * 0.5 * 3, abs=0.01)
     assert result.euros_per_thousand(48_000) == pytest.approx(result.euros / 48)
     assert (result.core_instances, result.task_instances) == (2, 0)
+
+
+def test_a_refit_projects_the_history_by_images_and_files() -> None:
+    """Measured on two cores, which are four vCPUs: 33 s a million images, 5 s a thousand partitions."""
+    settings, nodes = replace(SETTINGS, core_instance_count=1), Nodes(1)
+    plain = estimate(0, settings, nodes=nodes).minutes
+    assert estimate(0, settings, nodes=nodes, refit=Refit("", 60_000_000, 0)).minutes - plain == pytest.approx(33, abs=0.1)
+    assert estimate(0, settings, nodes=nodes, refit=Refit("", 0, 120_000)).minutes - plain == pytest.approx(10, abs=0.1)
+    assert nodes_for(0, SETTINGS, refit=Refit("", 10**9, 10**6)).task > nodes_for(0, SETTINGS).task
 
 
 def test_task_nodes_work_like_core_nodes_and_spot_nodes_cost_less() -> None:
