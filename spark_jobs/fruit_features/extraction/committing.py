@@ -26,7 +26,7 @@ from fruit_features.moments.store import find_moments, write_moments
 from fruit_features.spark.dealing import run_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from pyspark.sql import SparkSession
@@ -75,7 +75,7 @@ class DateCommits:
     @property
     def is_complete(self) -> bool:
         """Whether every image of the plan has come to something."""
-        return self.n_waited_for <= 0
+        return bool(self.n_waited_for <= 0)
 
     @property
     def has_pending(self) -> bool:
@@ -183,10 +183,9 @@ class DateCommits:
 
     def _is_used(self, embedder_id: str) -> bool:
         """Whether a PCA version is of this embedder."""
-        return any(
-            (self._store.find_json(lake.pca_provenance_key(version)) or {}).get("embedder_id") == embedder_id
-            for version in projected_versions(self._store)
-        )
+        versions = [name.partition("=")[2] for name in self._store.list_folders(f"{lake.PCA}/") if name.startswith("version=")]
+        provenances = (self._store.find_json(lake.pca_provenance_key(version)) or {} for version in versions)
+        return any(provenance.get("embedder_id") == embedder_id for provenance in provenances)
 
     def _merged(self, name: str, moments: MomentsObject | None, parts: Sequence[PartPlace]) -> MomentsObject:
         """The moments as they were, and those of what was done since."""
@@ -332,8 +331,10 @@ def _of_embedder(rows: pa.Table, embedder_id: str) -> pa.Table:
     return rows.filter(pc.and_(pc.equal(rows.column(tables.EMBEDDER_ID), embedder_id), pc.is_valid(rows.column(tables.FILE))))
 
 
-def _contents(rows: pa.Table) -> list[tuple[str, str | None]]:
-    return list(zip(*(rows.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True))
+def _contents(rows: pa.Table) -> Iterator[tuple[str, str | None]]:
+    """Key and SHA-256 of each image, some at a time."""
+    for batch in rows.select([tables.IMAGE_KEY, tables.CONTENT_SHA256]).to_batches(max_chunksize=8192):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _category(name: str) -> str:
