@@ -93,6 +93,8 @@ def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapp
                 for embedder_id, found in cached[day]["embedders"].items()
             }
     _read_dates(store, history, {day: entry for day, entry in ledgers.items() if day not in history.dates})
+    # A ledger may be gone since it was listed.
+    history.etags = {day: etag for day, etag in history.etags.items() if day in history.dates}
     return history
 
 
@@ -170,8 +172,11 @@ def _read_dates(store: Store, history: History, ledgers: Mapping[str, ListedObje
 def _date_has_changed(store: Store, history: History, day: str) -> bool:
     """Reads a date's commit again. One that was made meanwhile has taken the moments of the one before away."""
     ledger = read_ledger(store, day)
-    if ledger.etag == history.etags.get(day) or ledger.commit is None or ledger.etag is None:
+    if ledger.etag == history.etags.get(day):
         return False
+    if ledger.commit is None or ledger.etag is None:
+        del history.etags[day], history.dates[day]
+        return True
     history.etags[day] = ledger.etag
     history.dates[day] = {embedder_id: EmbedderDate.of(files) for embedder_id, files in ledger.commit.embedders.items()}
     return True

@@ -196,6 +196,28 @@ def test_a_date_that_has_been_emptied_meanwhile_counts_no_more(store: Store, led
     assert_of(merge_history(None, store, "m", history).moments, keys_of([DAYS[0], *DAYS[2:]]))
 
 
+def test_a_date_whose_ledger_is_gone_since_it_was_listed_counts_no_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = commit_module.committed_dates(store)
+    monkeypatch.setattr(history_module, "committed_dates", lambda _: listed)
+    store.delete([lake.ledger_key(DAYS[1])])
+
+    history = read_history(store, {})
+
+    staying = [DAYS[0], *DAYS[2:]]
+    assert sorted(history.etags) == sorted(history.dates) == sorted(history.to_json()) == staying
+    assert_of(merge_history(None, store, "m", history).moments, keys_of(staying))
+
+
+def test_a_date_that_is_gone_while_the_moments_are_merged_counts_no_more(store: Store, ledgers) -> None:
+    history = read_history(store, {})
+    store.delete([lake.ledger_key(DAYS[1]), *ledgers[DAYS[1]].commit.moments_keys()])
+
+    merged = merge_history(None, store, "m", history)
+
+    assert_of(merged.moments, keys_of([DAYS[0], *DAYS[2:]]))
+    assert DAYS[1] not in history.to_json()
+
+
 def test_the_moments_of_single_days_leave_out_what_is_not_there(store: Store, ledgers) -> None:
     store.delete(list(ledgers[DAYS[1]].commit.moments_keys()))
 
