@@ -17,6 +17,7 @@ from fruit_cli.publish import publish
 from fruit_cli.weights_sources import default_weights
 from fruit_contract import lake, release
 from local_cloud.emr_server import node_from
+from local_cloud.latency import request_counts
 from local_cloud.process_sweep import STACK_MARK, marked_processes
 from local_cloud.spark_environment import Node, spark_defaults, step_environment
 from local_cloud.stack_state import local_home
@@ -52,6 +53,10 @@ class BenchLake:
         times = self.s3_server.cpu_times()
         return float(times.user + times.system)
 
+    def request_counts(self) -> dict[str, int]:
+        """Returns how many requests of each kind S3 has had so far, if they are counted."""
+        return request_counts(self.node.s3_url)
+
     def way_environment(self, way: str, more_buckets: Sequence[str] = ()) -> dict[str, str]:
         """What a step of the local EMR sees, with this project on the path of its Python. `more_buckets` need not be there yet."""
         temporary = self.node.home / "ways" / way
@@ -68,19 +73,24 @@ class BenchLake:
 
 
 @contextlib.contextmanager
-def bench_lake(home: Path, n_cores: int, say: Callable[[str], None]) -> Iterator[BenchLake]:
+def bench_lake(
+    home: Path, n_cores: int, say: Callable[[str], None], *, s3_latency_milliseconds: float | None = None
+) -> Iterator[BenchLake]:
     """Starts the local cloud in `home` and publishes; at the end no process that belongs to `home` is left.
 
+    With a latency, S3 is as far away as that (0: it is near), and its requests are counted.
     The exported embedder is kept where `make demo` keeps it, not in `home`: exporting it costs half a minute.
     """
-    stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
+    stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0), s3_latency_milliseconds=s3_latency_milliseconds)
     try:
         state = stack.start(with_airflow=False, say=say)
         keys = {"AWS_ACCESS_KEY_ID": state.access_key_id, "AWS_SECRET_ACCESS_KEY": state.secret_access_key}
         node = node_from({**os.environ, **keys, "AWS_REGION": state.region, "AWS_ENDPOINT_URL_S3": state.s3_url}, home)
         (node.clusters_folder / "home").mkdir(parents=True, exist_ok=True)
         connection = LakeConnection(state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key)
-        s3_server = next(process for process in marked_processes(STACK_MARK, str(node.home)) if process.name() == "rclone")
+        s3_server = next(
+            process for process in marked_processes(STACK_MARK, str(node.home)) if "local_cloud.s3_server" in process.cmdline()
+        )
         yield BenchLake(replace(node, cores=str(n_cores)), state.bucket, publish(connection, say=say), s3_server)
     finally:
         # What is measured carries the cloud's mark, too: should it be left, it ends here.

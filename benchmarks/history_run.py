@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +17,6 @@ from benchmarks.made_up_stores import FolderStore
 from benchmarks.synthetic_history import CATEGORIES, History, clone_lake, days_before, read_embedder_id, write_history
 from benchmarks.way_process import WayProcess
 from fruit_cli.errors import CommandError
-from local_cloud.s3_server import DIRECTORY_CACHE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -110,14 +108,12 @@ class _Runner:
 
     def merge(self, lake: Lake) -> None:
         """Leaves the blocks of merged moments that daily runs leave."""
-        time.sleep(DIRECTORY_CACHE_SECONDS)
         self._say(f"{lake.name}: keeping blocks of merged moments")
         self._ask("refresh", lake.name, "kept", 0, refit=False)
 
     def run_day(self, lake: Lake, images: Sequence[PlannedImage], number: int = 0) -> DayRun:
         with self._clone(lake) as folder:
             lay_batch(images, folder, NEW_DAY)
-            time.sleep(DIRECTORY_CACHE_SECONDS)
             cpu_before = self._cpu_seconds()
             answer = self._ask("run", lake.clone_name, "kept", 1, ingest_date=NEW_DAY)
             cpu_seconds = self._cpu_seconds() - cpu_before
@@ -140,7 +136,6 @@ class _Runner:
     def refit(self, lake: Lake) -> RefitRun:
         history = lake.history
         with self._clone(lake):
-            time.sleep(DIRECTORY_CACHE_SECONDS)
             answer = self._ask("refresh", lake.clone_name, "fitted", len(history.days), refit=True)
         self._say(f"a refit on {history.n_images:,} images of {len(history.days):,} days: {answer['seconds']:.1f} s")
         return RefitRun(

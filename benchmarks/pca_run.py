@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +24,6 @@ from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
 from fruit_features.pca.fit import inverse_scale
 from fruit_features.pca.versions import model_from_parquet
-from local_cloud.s3_server import DIRECTORY_CACHE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,7 +96,6 @@ class _Runner:
             for number, name in enumerate(names):
                 bucket = self._bench.node.buckets_folder / name
                 clone_lake(self._source, bucket)
-                time.sleep(DIRECTORY_CACHE_SECONDS)
                 # Ours is the first of all: it finds the k that pyspark.ml is told.
                 for way in WAYS if number % 2 == 0 else reversed(WAYS):
                     self._run(java, way, number, processes[way], name)

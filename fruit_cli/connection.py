@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from local_cloud.stack_state import StackState
 
 
-# The local S3 knows buckets by path alone, and returns the checksum of a whole object with a part of it.
+# The local S3 knows buckets by path alone, and leaves checksums alone.
 _LOCAL_OPTIONS: Final = {
     "s3": {"addressing_style": "path"},
     "request_checksum_calculation": "when_required",

@@ -19,6 +19,7 @@ from fruit_cli.errors import CommandError
 from fruit_contract.lake import DEFAULT_BUCKET
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
 from local_cloud.java import JavaNotFoundError, find_java
+from local_cloud.latency import COUNTS_PATH
 from local_cloud.local_secrets import LocalSecrets, load_or_draw
 from local_cloud.ports import LOOPBACK, choose_ports
 from local_cloud.process_sweep import STACK_MARK, end_marked_processes, is_alive, marked_processes
@@ -64,12 +65,20 @@ class LocalStack:
     """S3, EMR and, if asked for, Airflow on this machine, kept in the folder `home`."""
 
     def __init__(
-        self, home: Path, *, ports: PreferredPorts | None = None, dags: Path = PROJECT / "dags", plugins: Path = PROJECT / "plugins"
+        self,
+        home: Path,
+        *,
+        ports: PreferredPorts | None = None,
+        dags: Path = PROJECT / "dags",
+        plugins: Path = PROJECT / "plugins",
+        s3_latency_milliseconds: float | None = None,
     ) -> None:
+        """With a latency, all reach S3 through a proxy that keeps every request waiting that long (0: not at all), and counts them."""
         self.home = home.resolve()
         self._ports = ports or PreferredPorts.of(os.environ)
         self._dags = dags
         self._plugins = plugins
+        self._s3_latency_milliseconds = s3_latency_milliseconds
 
     def state(self) -> StackState | None:
         return read_state(self.home)
@@ -109,7 +118,7 @@ class LocalStack:
         secrets = load_or_draw(self.home)
         region = require_eu_region(os.environ.get("FRUITS_AWS_REGION", DEFAULT_REGION))
         bucket = os.environ.get("FRUITS_LAKE_BUCKET", DEFAULT_BUCKET)
-        airflow_port, s3_port, emr_port = choose_ports([self._ports.airflow, self._ports.s3, self._ports.emr])
+        airflow_port, s3_port, emr_port, near_port = choose_ports([self._ports.airflow, self._ports.s3, self._ports.emr, 0])
         state = StackState(
             supervisor_pid=0,
             s3_url=f"http://{LOOPBACK}:{s3_port}",
@@ -120,12 +129,26 @@ class LocalStack:
             region=region,
             bucket=bucket,
         )
-        processes = [self._s3_process(state, s3_port), self._emr_process(state, emr_port)]
+        processes = [*self._s3_processes(state, s3_port, near_port), self._emr_process(state, emr_port)]
         if with_airflow:
             processes += self._airflow(state, airflow_port, secrets, say)
         return self._supervise(Plan(home=str(self.home), state=state, processes=tuple(processes)), say)
 
-    def _s3_process(self, state: StackState, port: int) -> ManagedProcess:
+    def _s3_processes(self, state: StackState, port: int, near_port: int) -> list[ManagedProcess]:
+        if self._s3_latency_milliseconds is None:
+            return [self._s3_process(state, port, state.s3_url)]
+        proxy = ManagedProcess(
+            name="s3-latency",
+            arguments=(
+                *(sys.executable, "-m", "local_cloud.latency", "--listen", f"{LOOPBACK}:{port}", "--to", f"{LOOPBACK}:{near_port}"),
+                *("--milliseconds", str(self._s3_latency_milliseconds)),
+            ),
+            environment=_cloud_environment(state),
+            ready=ReadyCheck(url=state.s3_url + COUNTS_PATH),
+        )
+        return [self._s3_process(state, near_port, f"http://{LOOPBACK}:{near_port}"), proxy]
+
+    def _s3_process(self, state: StackState, port: int, url: str) -> ManagedProcess:
         return ManagedProcess(
             name="s3",
             arguments=(
@@ -133,7 +156,7 @@ class LocalStack:
                 *("--port", str(port), "--bucket", state.bucket),
             ),
             environment=_cloud_environment(state),
-            ready=ReadyCheck(url=state.s3_url, statuses=(400, 403)),  # refusing who does not sign is an answer
+            ready=ReadyCheck(url=url, statuses=(403,)),  # refusing who does not sign is an answer
         )
 
     def _emr_process(self, state: StackState, port: int) -> ManagedProcess:

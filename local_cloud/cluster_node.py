@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local_cloud import cluster_logs
 from local_cloud.cluster_life import StepFailure
 from local_cloud.faults import FaultKind
-from local_cloud.s3_server import DIRECTORY_CACHE_SECONDS
+from local_cloud.s3.objects import is_bucket
 from local_cloud.spark_environment import event_log_folder, local_command, node_environment, spark_defaults, step_environment
 from local_cloud.step_process import NodeCommand, NodeProcess
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 COMMAND_RUNNER: Final = "command-runner.jar"
 STOP_GRACE_SECONDS: Final = 5.0
-# What Spark wrote into the bucket's folder is seen through S3 when rclone's cached listings have aged out, and a step is over only then.
-SETTLE_SECONDS: Final = DIRECTORY_CACHE_SECONDS + 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +96,7 @@ class ClusterNode:
         temporary = self._temporary(folder)
         settings = folder / "spark-conf"
         settings.mkdir(parents=True, exist_ok=True)
-        buckets = [bucket.name for bucket in self._node.buckets_folder.iterdir() if bucket.is_dir()]
+        buckets = [bucket.name for bucket in self._node.buckets_folder.iterdir() if is_bucket(bucket)]
         configurations = self._request.configurations
         event_logs = event_log_folder(self._node.clusters_folder, self._request.cluster_id)
         event_logs.mkdir(parents=True, exist_ok=True)
@@ -118,7 +115,6 @@ class ClusterNode:
     def run_step(self, step: StepCommand, process: NodeProcess) -> StepFailure | None:
         """Runs one step to its end and writes its logs. Returns None when it ended well."""
         exit_code = process.run()
-        time.sleep(SETTLE_SECONDS)
         folder = self._step_folder(step.id)
         path = cluster_logs.step_log_path(self._request.cluster_id, step.id)
         self._keep_logs(path, folder, self._faults.of_logs(step.name))

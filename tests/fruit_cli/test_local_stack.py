@@ -13,6 +13,7 @@ from fruit_cli.connection import LakeConnection, s3_client
 from fruit_cli.errors import CommandError
 from fruit_cli.local_stack import LocalStack, PreferredPorts
 from fruit_cli.up import summary
+from local_cloud.latency import request_counts
 from local_cloud.process_sweep import STACK_MARK, is_alive, marked_processes
 from local_cloud.stack_state import StackState
 
@@ -93,6 +94,21 @@ def test_starts_answers_and_leaves_nothing_behind(stack: LocalStack) -> None:
     assert stack.why_it_stopped() is None
 
 
+def test_s3_can_be_far_away(tmp_path: Path) -> None:
+    stack = LocalStack(tmp_path / "home", ports=ANY_PORTS, s3_latency_milliseconds=100)
+    try:
+        state = stack.start(with_airflow=False, say=lambda _: None)
+        connection = LakeConnection(state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key)
+        before = request_counts(state.s3_url)
+        begun = time.monotonic()
+        s3_client(connection).put_object(Bucket=state.bucket, Key="raw/x", Body=b"x")
+        assert time.monotonic() - begun >= 0.1
+        assert request_counts(state.s3_url) == before | {"PUT": before.get("PUT", 0) + 1}
+        check_addresses_and_commands(stack, state)
+    finally:
+        stack.stop(say=lambda _: None)
+
+
 def test_a_second_start_finds_it_up(stack: LocalStack) -> None:
     first = stack.start(with_airflow=False, say=lambda _: None)
     assert stack.start(with_airflow=False, say=lambda _: None) == first
@@ -124,7 +140,7 @@ def test_starts_again_over_what_a_killed_supervisor_left(stack: LocalStack) -> N
     kill_supervisor(first)
     second = stack.start(with_airflow=False, say=lambda _: None)
     assert second.supervisor_pid != first.supervisor_pid
-    assert len([process for process in processes_of(stack) if "rclone" in process.name()]) == 1
+    assert len([process for process in processes_of(stack) if "local_cloud.s3_server" in process.cmdline()]) == 1
 
 
 def test_when_one_process_dies_all_end_and_it_is_named(stack: LocalStack) -> None:

@@ -1,4 +1,4 @@
-"""A real local cloud for the tests: rclone and the EMR server as processes, on free ports."""
+"""A real local cloud for the tests: the S3 and the EMR server as processes, on free ports."""
 
 from __future__ import annotations
 
