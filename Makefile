@@ -54,9 +54,10 @@ down: ## Stops what `make up` started
 deliver: setup ## Uploads DIR=folder of categories as the image batch of DATE=yyyy-mm-dd
 	@$(BIN)/python -m fruit_cli deliver --directory "$(DIR)" --date "$(DATE)"
 
-run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) on whatever is up, and follows it [CATEGORIES=a,b] [POLICY=always] [RETRY_REJECTED=1] [OVER_BUDGET=1]
+run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) on whatever is up, and follows it [CATEGORIES=a,b] [POLICY=always] [RETRY_REJECTED=1] [ACCEPT_REJECTS=1] [SWITCH_EMBEDDER=1] [OVER_BUDGET=1]
 	@$(BIN)/python -m fruit_cli run --date "$(DATE)" --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)") \
-	  $(if $(POLICY),--pca-policy "$(POLICY)") $(if $(RETRY_REJECTED),--retry-rejected) $(if $(OVER_BUDGET),--over-budget)
+	  $(if $(POLICY),--pca-policy "$(POLICY)") $(if $(RETRY_REJECTED),--retry-rejected) \
+	  $(if $(ACCEPT_REJECTS),--accept-rejects) $(if $(SWITCH_EMBEDDER),--switch-embedder) $(if $(OVER_BUDGET),--over-budget)
 
 backfill: setup ## Runs the DAG for FROM= TO= [CATEGORIES=a,b] on whatever is up, and follows it
 	@$(BIN)/python -m fruit_cli backfill --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)")

@@ -27,6 +27,7 @@ from fruit_pipeline.cluster_request import missing_safeguards
 from fruit_pipeline.concurrent_runs import DateIsBusyError
 from fruit_pipeline.earlier_clusters import require_no_cluster_from_before
 from fruit_pipeline.ingest_dates import marker_uri_of_run
+from fruit_pipeline.instance_types import InstanceTypeError
 from fruit_pipeline.lake_reader import lake_of
 from fruit_pipeline.notifiers import OVER_BUDGET, RUN_FAILED, RUN_LATE, FruitsNotifier, tell, where_to
 from fruit_pipeline.operators.check_output import CheckOutputOperator
@@ -38,9 +39,9 @@ from fruit_pipeline.planning import NoReleaseError, OverBudgetError, RunTooLongE
 from fruit_pipeline.planning import plan_run as plan
 from fruit_pipeline.run_context import is_active_run, request_of_run
 from fruit_pipeline.run_deadline import RunFirstQueued
+from fruit_pipeline.run_limits import RunTooLargeError
 from fruit_pipeline.run_plan import summary_lines
 from fruit_pipeline.run_record import record_of_nothing
-from fruit_pipeline.scaling import UnknownInstanceTypeError
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
 from fruit_pipeline.steps import StepTooLongError
 
@@ -57,7 +58,7 @@ Each day's batch lands in `raw/ingest_date=<day>/<category>/<file>`; its marker 
 | `create_cluster` | asks EMR for a transient cluster, or finds the run's own (setup) |
 | `extract_features` | MobileNetV2 features of every new image, rejects with a reason, moments, ledger |
 | `refresh_pca` | PCA from all moments if the policy calls for a new one, projections of what changed; one run at a time |
-| `check_output` | ledger against listing, partitions, schemas, vectors, variance. Changes nothing |
+| `check_output` | ledger against listing, every file that it names: schemas, contents, counts; variance. Changes nothing |
 | `terminate_cluster` | ends the run's clusters, whatever happened (teardown) |
 | `write_receipt` | what the clusters took and cost, beside the estimate; of failed runs, too |
 | `publish_report` | plots, page and the run's record |
@@ -111,6 +112,20 @@ params = {
         type="boolean",
         title="Retry rejected images",
         description="Looks again at images that were rejected before.",
+    ),
+    "accept_rejects": Param(
+        False,
+        type="boolean",
+        title="Accept many rejected images",
+        description="If an unusual share of the images is rejected for one reason, the features step stops before it writes anything. "
+        "With this it goes on all the same.",
+    ),
+    "switch_embedder": Param(
+        False,
+        type="boolean",
+        title="Switch to the new embedder now",
+        description="After a change of weights or preprocessing, readers stay on the current PCA until everything it covers is "
+        "featurised anew. With this they are switched at once.",
     ),
     "over_budget": Param(
         False,
@@ -191,7 +206,15 @@ with DAG(
         except OverBudgetError as error:
             tell(context, settings, OVER_BUDGET, "Fruits! run is above the budget", str(error))
             raise AirflowFailException(str(error)) from error
-        except (LakeNameError, NoReleaseError, RegionNotAllowedError, RunTooLongError, StepTooLongError, UnknownInstanceTypeError) as error:
+        except (
+            InstanceTypeError,
+            LakeNameError,
+            NoReleaseError,
+            RegionNotAllowedError,
+            RunTooLargeError,
+            RunTooLongError,
+            StepTooLongError,
+        ) as error:
             raise AirflowFailException(str(error)) from error
         for line in summary_lines(planned.plan):
             LOG.info("%s", line)

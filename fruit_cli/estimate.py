@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fruit_cli.errors import CommandError
-from fruit_pipeline.scaling import UnknownInstanceTypeError, estimate
+from fruit_pipeline.instance_types import UnknownInstanceTypeError
+from fruit_pipeline.scaling import estimate
 from fruit_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:

@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--categories", default="", help="only these categories, as a,b (default: all)")
     parser.add_argument("--pca-policy", choices=PCA_POLICIES, help="whether the PCA is fitted anew (default: as the deployment is set)")
     parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
+    parser.add_argument(
+        "--accept-rejects", action="store_true", help="goes on although an unusual share of the images is rejected for one reason"
+    )
+    parser.add_argument(
+        "--switch-embedder", action="store_true", help="switches readers to the PCA of a new embedder before everything is featurised anew"
+    )
     parser.add_argument("--over-budget", action="store_true", help="goes on although the estimate is above the budget")
 
 
@@ -46,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         parse_categories(arguments.categories),
         pca_policy=arguments.pca_policy,
         retry_rejected=arguments.retry_rejected,
+        accept_rejects=arguments.accept_rejects,
+        switch_embedder=arguments.switch_embedder,
         over_budget=arguments.over_budget,
     )
     console = Console(highlight=False)
@@ -88,6 +96,8 @@ def run_request(
     *,
     pca_policy: str | None = None,
     retry_rejected: bool = False,
+    accept_rejects: bool = False,
+    switch_embedder: bool = False,
     over_budget: bool = False,
 ) -> dict[str, object]:
     """The DAG's params for a run of consecutive dates."""
@@ -98,6 +108,8 @@ def run_request(
         "categories": list(categories),
         "pca_policy": pca_policy,
         "retry_rejected": retry_rejected,
+        "accept_rejects": accept_rejects,
+        "switch_embedder": switch_embedder,
         "over_budget": over_budget,
     }
 

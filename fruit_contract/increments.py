@@ -62,8 +62,9 @@ def compare(
 ) -> Iterator[tuple[Fate, ListedImage | None, KnownImage | None]]:
     """Says of every image that is listed or known what becomes of it, for the categories of `scope` (all of them if it is empty).
 
-    Both come in ascending order of their keys. A listed image out of scope is passed over. An image is unchanged if it is known with the
-    same ETag and embedder; one that had vanished and is listed again is not, and with `retry_rejected` no rejected one is. O(n), no memory.
+    Both come in ascending order of their keys, and so do their fates. A listed image out of scope is passed over. An image is unchanged if
+    it is known with the same ETag and embedder; one that had vanished and is listed again is not, and with `retry_rejected` no rejected one
+    is. O(n), no memory.
 
     Raises UnsortedImagesError if an image does not come after the one before it.
     """
@@ -72,14 +73,11 @@ def compare(
     lines = _ascending(known, lambda line: line.image_key)
     image, line = next(images, None), next(lines, None)
     while image is not None or line is not None:
-        if line is not None and chosen and line.category not in chosen:
-            yield Fate.CARRIED, None, line
-            line = next(lines, None)
-        elif line is None or (image is not None and image.key < line.image_key):
+        if line is None or (image is not None and image.key < line.image_key):
             yield Fate.NEW, image, None
             image = next(images, None)
         elif image is None or line.image_key < image.key:
-            yield Fate.REMOVED, None, line
+            yield Fate.CARRIED if chosen and line.category not in chosen else Fate.REMOVED, None, line
             line = next(lines, None)
         else:
             fate = Fate.UNCHANGED if _is_unchanged(image, line, embedder_id, retry_rejected=retry_rejected) else Fate.CHANGED

@@ -1,24 +1,38 @@
 """From facts about a date's tables to a list of problems. An empty list is a pass; nothing is repaired here.
 
-Every function takes small facts (`parquet_facts` gathers them from the lake) and returns sentences a person can act on.
+Nothing here keeps a row: what passes by is counted, and sets of images are compared by their digests (`fruit_contract.commit`), which takes
+as little memory for millions of images as for ten. `parquet_facts` gathers what is counted from the lake; problems are sentences a person
+can act on.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from array import array
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fruit_contract import tables
+from fruit_contract.commit import digest_text, file_key, image_digest
+from fruit_contract.increments import Fate, ListedImage
 from fruit_contract.tables import N_FEATURES, RejectReason, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from fruit_pipeline.stored_object import StoredObject
+    from fruit_contract.commit import Commit, EmbedderFiles
+    from fruit_contract.increments import KnownImage
 
 EXAMPLES_NAMED: Final = 5
+N_SCATTER: Final = N_FEATURES * (N_FEATURES + 1) // 2
+_STATUSES: Final = frozenset(Status)
+
+
+class LateImage(ListedImage):
+    """An image that arrived, or changed, after the run's own listing: it need not be in the ledger as it is now."""
+
+    __slots__ = ()
 
 
 class LedgerRow(NamedTuple):
@@ -27,182 +41,339 @@ class LedgerRow(NamedTuple):
     image_key: str
     etag: str
     category: str
+    content_sha256: str | None
     status: str
     reason: str | None
+    detail: str | None
     embedder_id: str | None
+    file: str | None
+
+
+@dataclass
+class Images:
+    """How many images share a problem, and the first few by name."""
+
+    n: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def add(self, image_key: str) -> None:
+        self.n += 1
+        if len(self.named) < EXAMPLES_NAMED:
+            self.named.append(image_key)
+
+    def problem(self, sentence: str) -> list[str]:
+        """No sentence if there are none."""
+        if not self.n:
+            return []
+        return [f"{sentence}: {self.n:,} ({', '.join(self.named)}{', ...' if self.n > len(self.named) else ''})"]
+
+    @classmethod
+    def of(cls, image_keys: Iterable[str]) -> Images:
+        found = cls()
+        for image_key in sorted(image_keys):
+            found.add(image_key)
+        return found
+
+
+@dataclass
+class RowsOfFile:
+    """What the ledger's rows say of one file of features/: how many name it, and the digest of these images."""
+
+    n: int = 0
+    digest: int = 0
+    embedder_ids: set[str | None] = field(default_factory=set)
+
+
+class LedgerTally:
+    """Counts a ledger's rows while they pass by.
+
+    Where a file holds rows that the ledger does not name (its images were featurised by another embedder since), sums can't be compared, so
+    8 bytes an image are kept: `digests` of all images, and in `named` those whose rows name such a file.
+    """
+
+    def __init__(self, commit: Commit, categories: Sequence[str] = ()) -> None:
+        self._commit = commit
+        self._chosen = frozenset(categories)
+        self._files_with_more = {
+            file_key(commit.ingest_date, name)
+            for embedder in commit.embedders.values()
+            if embedder.n_rows > embedder.n_images
+            for name in embedder.files
+        }
+        self._before: str | None = None
+        self._problems: defaultdict[str, Images] = defaultdict(Images)
+        self.n_rows = 0
+        self.n_rejected = 0
+        self.rejected_digest = 0
+        self.is_sorted = True
+        self.featurised: Counter[str | None] = Counter()
+        self.by_category: Counter[tuple[str, str]] = Counter()  # of the chosen categories, with the status
+        self.files: defaultdict[str, RowsOfFile] = defaultdict(RowsOfFile)
+        self.digests = array("Q")
+        self.named: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
+
+    def add(self, row: LedgerRow) -> None:
+        self.n_rows += 1
+        if self._before is not None and row.image_key <= self._before:
+            self.is_sorted = False
+            twice = row.image_key == self._before
+            self._found("in the ledger more than once" if twice else "in the ledger after a key that is greater", row)
+        self._before = row.image_key
+        if not self._chosen or row.category in self._chosen:
+            self.by_category[row.category, row.status] += 1
+        if self._files_with_more:
+            self.digests.append(image_digest(row.image_key, row.content_sha256))
+        if row.status == Status.FEATURISED:
+            self._add_featurised(row)
+        elif row.status == Status.REJECTED:
+            self._add_rejected(row)
+        else:
+            self._found("in the ledger with a status that does not exist", row)
+
+    def _add_featurised(self, row: LedgerRow) -> None:
+        self.featurised[row.embedder_id] += 1
+        if not row.embedder_id:
+            self._found("featurised without an embedder", row)
+        if not row.file:
+            self._found("featurised without a file of features", row)
+            return
+        digest = image_digest(row.image_key, row.content_sha256)
+        rows = self.files[row.file]
+        rows.n += 1
+        rows.digest ^= digest
+        rows.embedder_ids.add(row.embedder_id)
+        if row.file in self._files_with_more:
+            self.named[row.file].append(digest)
+
+    def _add_rejected(self, row: LedgerRow) -> None:
+        self.n_rejected += 1
+        self.rejected_digest ^= reject_digest(row.image_key, row.category, row.content_sha256, row.reason, row.detail)
+        if not row.reason:
+            self._found("rejected without a reason", row)
+        if row.file:
+            self._found("rejected, but with a file of features", row)
+
+    def _found(self, problem: str, row: LedgerRow) -> None:
+        self._problems[problem].add(row.image_key)
+
+    def problems(self) -> list[str]:
+        """Of the rows themselves, and of what the commit says of them."""
+        commit = self._commit
+        files = {file_key(commit.ingest_date, name): embedder_id for embedder_id, of in commit.embedders.items() for name in of.files}
+        counted = {
+            "images": (commit.n_images, self.n_rows),
+            "rejected images": (commit.n_rejected, self.n_rejected),
+            **{
+                f"images of embedder '{embedder_id}'": (found.n_images, self.featurised[embedder_id])
+                for embedder_id, found in commit.embedders.items()
+            },
+        }
+        others = {file: rows for file, rows in self.files.items() if rows.embedder_ids != {files.get(file)}}
+        return [
+            *(problem for sentence, images in self._problems.items() for problem in images.problem(sentence)),
+            *(f"ledger: its commit has {said:,} {what}, its rows are {n:,}" for what, (said, n) in counted.items() if said != n),
+            *Images.of(file for file in others if file not in files).problem("ledger: rows name files that its commit does not name"),
+            *Images.of(file for file in others if file in files).problem("ledger: rows name a file of another embedder than their own"),
+        ]
 
 
 @dataclass(frozen=True)
 class TableFacts:
-    """What was seen in all files of one table folder. `columns` of each distinct schema, name to type."""
+    """One file: its columns with their types, and how many rows it has."""
 
-    schemas: tuple[tuple[tuple[str, str], ...], ...]
+    columns: tuple[tuple[str, str], ...]
     n_rows: int
 
 
 @dataclass(frozen=True)
 class VectorFacts(TableFacts):
-    """Also what was seen in a column of vectors: counts of rows whose vector is not as it must be."""
+    """A file with a column of vectors, of which only the footer was read.
 
-    image_keys: Sequence[str] = ()
-    embedder_ids: Collection[str] = frozenset()
-    n_wrong_length: int = 0
-    n_not_finite: int = 0
-    n_all_zero: int = 0
+    `n_numbers` are those of all vectors together. The statistics, if the file has them, tell of infinite numbers, and of a row group
+    in which all are zero.
+    """
+
+    n_numbers: int
+    has_infinite: bool = False
+    has_zeros_only: bool = False
 
 
 @dataclass(frozen=True)
-class MomentsFacts(TableFacts):
-    """One entry a row of `moments/`."""
+class FeaturesFacts:
+    """A file of features/. `digest` is that of its images; `strangers` are images, or contents, that the ledger does not have."""
 
-    n_samples_by_embedder: Mapping[str, int] = field(default_factory=dict)
-    n_wrong_length: int = 0
-    n_not_finite: int = 0
+    vectors: VectorFacts
+    digest: int
+    embedder_ids: frozenset[str | None]
+    strangers: Images = field(default_factory=Images)
+    n_lacking: int = 0
 
 
-def ledger_problems(listing: Iterable[StoredObject], ledger: Sequence[LedgerRow], listed_before: datetime) -> list[str]:
-    """The ledger must hold every listed image exactly once, and nothing else.
+def listing_problems(fates: Iterable[tuple[Fate, ListedImage | None, KnownImage | None]]) -> list[str]:
+    """The ledger must hold every listed image, and nothing else. `fates` are what `increments.compare` says of them.
 
-    `listing` holds the date's images only. Images that arrived (or changed) after `listed_before` were not yet there when
-    the run was planned: they may be missing, or be known by their former ETag. An image that vanished after it was
-    listed keeps its line, with the reason `vanished`.
+    An image that vanished after it was listed keeps its line, with the reason `vanished`.
     """
-    listed = {stored.key: stored for stored in listing}
-    counts = Counter(row.image_key for row in ledger)
-    by_key = {row.image_key: row for row in ledger}
-    settled = {key for key, stored in listed.items() if stored.modified_at < listed_before}
+    unknown, gone, replaced = Images(), Images(), Images()
+    for fate, image, line in fates:
+        is_late = isinstance(image, LateImage)
+        if line is None and image is not None:
+            if not is_late:
+                unknown.add(image.key)
+        elif image is None and line is not None:
+            if fate is Fate.REMOVED and line.reason != RejectReason.VANISHED:
+                gone.add(line.image_key)
+        elif image is not None and line is not None and not is_late and line.etag != image.etag:
+            replaced.add(image.key)
     return [
-        *_named("listed but not in the ledger", (key for key in settled if key not in counts)),
-        *_named("in the ledger more than once", (key for key, count in counts.items() if count > 1)),
-        *_named(
-            "in the ledger but no longer listed",
-            (key for key, row in by_key.items() if key not in listed and row.reason != RejectReason.VANISHED),
+        *unknown.problem("listed but not in the ledger"),
+        *gone.problem("in the ledger but no longer listed"),
+        *replaced.problem("in the ledger with another ETag than the image has"),
+    ]
+
+
+def garbage_problems(keys: Iterable[str]) -> list[str]:
+    return Images.of(keys).problem("files that no ledger names")
+
+
+def features_problems(name: str, n_rows: int, embedder_id: str, named: RowsOfFile, facts: FeaturesFacts) -> list[str]:
+    """One file of features/, of which the commit says `n_rows` and `embedder_id`, against the ledger's rows that name it."""
+    where = f"features/{name}"
+    others = sorted(str(other) for other in facts.embedder_ids - {embedder_id})
+    agrees = named.n != n_rows or named.digest == facts.digest
+    return [
+        *schema_problems(where, facts.vectors, tables.FEATURES_COLUMNS),
+        *rows_problems(where, facts.vectors.n_rows, n_rows),
+        *vector_problems(where, facts.vectors, N_FEATURES),
+        *(f"{where}: it has rows of embedder '{other}', and is one of '{embedder_id}'" for other in others),
+        *([] if agrees else [f"{where}: its images, or their contents, are not those of the ledger's rows that name it"]),
+        *([f"{where}: {named.n:,} of the ledger's rows name it, and it has {n_rows:,}"] if named.n > n_rows else []),
+        *([f"{where}: {facts.n_lacking:,} images whose rows in the ledger name it are not in it"] if facts.n_lacking else []),
+        *facts.strangers.problem(f"{where}: images, or contents, that the ledger does not have"),
+    ]
+
+
+def moments_problems(embedder_id: str, said: EmbedderFiles, digest: int | None, facts: MomentsFacts | None) -> list[str]:
+    """An embedder's moments against the rows of its files. `digest` is that of these, None if not all could be read.
+
+    `facts` None: the object is not there.
+    """
+    moments, where = said.moments, f"moments of embedder '{embedder_id}'"
+    if moments is None:
+        return [f"{where}: the commit names none, and {said.n_rows:,} rows of features"] if said.n_rows else []
+    problems = (
+        [] if moments.n_samples == said.n_rows else [f"{where}: the commit says {moments.n_samples:,} samples of {said.n_rows:,} rows"]
+    )
+    if digest is not None and moments.images_digest != digest_text(digest):
+        problems.append(
+            f"{where}: they are of other images than the features are (digest {moments.images_digest}, not {digest_text(digest)})"
+        )
+    if facts is None:
+        return [*problems, f"{where}: {moments.key} is not there"]
+    wanted = {tables.MEAN: N_FEATURES, tables.SCATTER: N_SCATTER}
+    return [
+        *problems,
+        *schema_problems(where, facts.table, tables.MOMENTS_COLUMNS),
+        *rows_problems(where, facts.table.n_rows, 1),
+        *(
+            f"{where}: '{name}' has {facts.n_numbers.get(name, 0):,} numbers, not {n:,}"
+            for name, n in wanted.items()
+            if facts.n_numbers.get(name) != n
         ),
-        *_named(
-            "in the ledger with another ETag than the image has",
-            (key for key in settled if key in by_key and by_key[key].etag.strip('"') != listed[key].etag),
-        ),
-        *_named("in the ledger with a status that does not exist", (row.image_key for row in ledger if row.status not in set(Status))),
-        *_named("rejected without a reason", (row.image_key for row in ledger if row.status == Status.REJECTED and not row.reason)),
-        *_named(
-            "featurised without an embedder", (row.image_key for row in ledger if row.status == Status.FEATURISED and not row.embedder_id)
+        *([] if facts.has_finite_mean else [f"{where}: the mean holds NaN or infinity, and so do features of the date"]),
+        *(
+            f"{where}: the file is of {n_samples:,} samples of embedder '{embedder}', the commit says {moments.n_samples:,}"
+            for embedder, n_samples in facts.samples
+            if (embedder, n_samples) != (embedder_id, moments.n_samples)
         ),
     ]
 
 
-def books_problems(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:
-    """Of each date and category of the step's own books: listed = new + unchanged + reused = featurised + rejected."""
-    problems = []
-    for ingest_date, categories in books.items():
-        for category, count in categories.items():
-            origins = count["new"] + count["unchanged"] + count["reused"]
-            ends = count[Status.FEATURISED] + count[Status.REJECTED]
-            if not count["listed"] == origins == ends:
-                problems.append(
-                    f"books of '{category}' of {ingest_date}: {count['listed']:,} listed, {origins:,} new, unchanged or reused, "
-                    f"{ends:,} featurised or rejected"
-                )
+@dataclass(frozen=True)
+class MomentsFacts:
+    """A file of moments/: its rows' embedders and numbers of samples, how many numbers its vectors have, and whether its mean is finite."""
+
+    table: TableFacts
+    samples: tuple[tuple[str, int], ...]
+    n_numbers: Mapping[str, int]
+    has_finite_mean: bool = True
+
+
+def projection_names_problems(version: str, wanted: Iterable[str], there: Iterable[str]) -> list[str]:
+    """A date is projected under a version exactly if its files are called like those of features/."""
+    wanted, there = set(wanted), set(there)
+    where = f"projections under PCA version {version}"
+    return [
+        *Images.of(wanted - there).problem(f"{where}: features that have none"),
+        *Images.of(there - wanted).problem(f"{where}: files without features of its embedder"),
+    ]
+
+
+def projections_problems(version: str, name: str, n_rows: int, k: int, facts: VectorFacts, differing: Images | None) -> list[str]:
+    """One file of projections/: a row of k components for every row of its features. `differing` are images in one of the two only."""
+    where = f"projections/pca_version={version}/{name}"
+    return [
+        *schema_problems(where, facts, tables.PROJECTIONS_COLUMNS),
+        *rows_problems(where, facts.n_rows, n_rows),
+        *vector_problems(where, facts, k),
+        *(differing.problem(f"{where}: images that are not those of its features") if differing else []),
+    ]
+
+
+@dataclass(frozen=True)
+class RejectedFacts:
+    """The file of rejects that the commit names, and the digest of its rows."""
+
+    table: TableFacts
+    digest: int
+
+
+def rejected_problems(tally: LedgerTally, key: str, facts: RejectedFacts | None) -> list[str]:
+    """`rejected/` must be the ledger's rejected rows. `facts` None: the file is not there."""
+    if not tally.n_rejected:
+        return []
+    if facts is None:
+        return [f"rejected: {key} is not there; the ledger has {tally.n_rejected:,} rejected images"]
+    problems = [
+        *schema_problems("rejected", facts.table, tables.REJECTED_COLUMNS),
+        *rows_problems("rejected", facts.table.n_rows, tally.n_rejected),
+    ]
+    if not problems and facts.digest != tally.rejected_digest:
+        problems.append(f"rejected: the rows of {key} are not the ledger's rejected rows")
     return problems
 
 
-def features_problems(category: str, ledger: Sequence[LedgerRow], facts: VectorFacts) -> list[str]:
-    """One category's partition of `features/` against the ledger's featurised rows of that category."""
-    expected = {row.image_key for row in ledger if row.status == Status.FEATURISED}
-    where = f"features of '{category}'"
-    strangers = set(facts.embedder_ids) - {row.embedder_id for row in ledger if row.embedder_id}
-    return [
-        *schema_problems(where, facts, tables.FEATURES_COLUMNS),
-        *_key_problems(where, expected, facts.image_keys),
-        *vector_problems(where, facts, N_FEATURES),
-        *_counted(f"{where}: {{}} vectors are all zero", facts.n_all_zero),
-        *(f"{where}: rows of embedder '{stranger}', which the ledger does not know" for stranger in sorted(strangers)),
-    ]
-
-
-def projections_problems(category: str, ledger: Sequence[LedgerRow], facts: VectorFacts, version: str, k: int) -> list[str]:
-    """One category's partition of `projections/` under the current PCA version: a row of k components for every featurised image."""
-    expected = {row.image_key for row in ledger if row.status == Status.FEATURISED}
-    where = f"projections of '{category}' under PCA version {version}"
-    return [
-        *schema_problems(where, facts, tables.PROJECTIONS_COLUMNS),
-        *_key_problems(where, expected, facts.image_keys),
-        *vector_problems(where, facts, k),
-    ]
-
-
-def rejected_problems(ledger: Sequence[LedgerRow], facts: TableFacts, rejected: Mapping[str, str | None], n_rows: int) -> list[str]:
-    """`rejected/` (image key to reason) against the ledger's rejected rows; `n_rows` counts those before keys were made unique."""
-    expected = {row.image_key: row.reason for row in ledger if row.status == Status.REJECTED}
-    return [
-        *schema_problems("rejected", facts, tables.REJECTED_COLUMNS),
-        *_counted("rejected: {} images are there more than once", n_rows - len(rejected)),
-        *_named("rejected in the ledger but not in rejected/", expected.keys() - rejected.keys()),
-        *_named("in rejected/ but not rejected in the ledger", rejected.keys() - expected.keys()),
-        *_named(
-            "rejected with one reason in the ledger and another in rejected/",
-            (key for key in expected.keys() & rejected.keys() if expected[key] != rejected[key]),
-        ),
-    ]
-
-
-def moments_problems(ledger: Sequence[LedgerRow], facts: MomentsFacts) -> list[str]:
-    """The moments of a date must count exactly its featurised images, embedder by embedder. `ledger` is the date's whole ledger."""
-    featurised = Counter(str(row.embedder_id) for row in ledger if row.status == Status.FEATURISED)
-    counted = Counter(dict(facts.n_samples_by_embedder))
-    return [
-        *schema_problems("moments", facts, tables.MOMENTS_COLUMNS),
-        *_counted("moments: {} rows have a mean or scatter of the wrong length", facts.n_wrong_length),
-        *_counted("moments: {} rows hold NaN or infinity", facts.n_not_finite),
-        *(
-            f"moments: {counted[embedder]:,} samples of embedder '{embedder}', but the ledger has {featurised[embedder]:,} images of it"
-            for embedder in sorted(featurised.keys() | counted.keys())
-            if featurised[embedder] != counted[embedder]
-        ),
-    ]
+def reject_digest(*words: str | None) -> int:
+    """64 bits that name a row of `rejected/`."""
+    return int.from_bytes(blake2b("\0".join(map(str, words)).encode(), digest_size=8).digest(), "little")
 
 
 def schema_problems(where: str, facts: TableFacts, columns: Sequence[str]) -> list[str]:
-    """Exactly the contract's columns and types, in every file. A folder without files has no schema to be wrong."""
+    """Exactly the contract's columns and types."""
     expected = {name: tables.COLUMN_TYPES[name] for name in columns}
-    problems = []
-    for schema in facts.schemas:
-        found = dict(schema)
-        problems += [f"{where}: column '{name}' is missing" for name in expected if name not in found]
-        problems += [f"{where}: column '{name}' is not in the contract" for name in found if name not in expected]
-        problems += [
+    found = dict(facts.columns)
+    return [
+        *(f"{where}: column '{name}' is missing" for name in expected if name not in found),
+        *(f"{where}: column '{name}' is not in the contract" for name in found if name not in expected),
+        *(
             f"{where}: column '{name}' is {found[name]}, not {kind}"
             for name, kind in expected.items()
             if name in found and found[name] != kind
-        ]
-    return problems
+        ),
+    ]
+
+
+def rows_problems(where: str, n_rows: int, expected: int) -> list[str]:
+    return [] if n_rows == expected else [f"{where}: it has {n_rows:,} rows, and should have {expected:,}"]
 
 
 def vector_problems(where: str, facts: VectorFacts, length: int) -> list[str]:
-    return [
-        *_counted(f"{where}: {{}} vectors do not have {length} numbers", facts.n_wrong_length),
-        *_counted(f"{where}: {{}} vectors hold NaN or infinity", facts.n_not_finite),
-    ]
-
-
-def _key_problems(where: str, expected: Collection[str], found: Sequence[str]) -> list[str]:
-    counts = Counter(found)
-    if expected and not counts:
-        return [f"{where}: the partition is missing; the ledger has {len(expected):,} featurised images"]
-    return [
-        *_named(f"{where}: there more than once", (key for key, count in counts.items() if count > 1)),
-        *_named(f"{where}: featurised in the ledger but missing here", (key for key in expected if key not in counts)),
-        *_named(f"{where}: here but not featurised in the ledger", (key for key in counts if key not in expected)),
-    ]
-
-
-def _named(problem: str, keys: Iterable[str]) -> list[str]:
-    """One sentence for all keys that share a problem, with a few of them by name."""
-    found = sorted(keys)
-    if not found:
-        return []
-    examples = ", ".join(found[:EXAMPLES_NAMED]) + (", ..." if len(found) > EXAMPLES_NAMED else "")
-    return [f"{problem}: {len(found):,} ({examples})"]
-
-
-def _counted(sentence: str, count: int) -> list[str]:
-    return [sentence.format(f"{count:,}")] if count else []
+    """Lengths follow from the footer, which counts a column's numbers. No footer tells whether one is NaN; the moments' mean does."""
+    problems = []
+    if facts.n_numbers != facts.n_rows * length:
+        problems.append(f"{where}: {facts.n_numbers:,} numbers in {facts.n_rows:,} vectors, which should have {length:,} each")
+    if facts.has_infinite:
+        problems.append(f"{where}: vectors hold infinite numbers")
+    if facts.has_zeros_only:
+        problems.append(f"{where}: all numbers of a part of it are zero")
+    return problems

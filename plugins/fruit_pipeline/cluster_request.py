@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from fruit_contract import release as release_layout
 from fruit_contract.lake import LOGS, release_prefix, safe_run_id, uri
 from fruit_contract.regions import require_eu_region
+from fruit_pipeline.instance_types import core_type, primary_type, require_x86
 from fruit_pipeline.settings import SPOT
+from fruit_pipeline.spark_sizes import MASTER_HEAP_MIB, MASTER_OVERHEAD_MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +57,8 @@ def cluster_request(
 ) -> dict[str, Any]:
     """The body of RunJobFlow: the settings' core nodes, and `task_instances` nodes beside them.
 
-    Raises RegionNotAllowedError for a region outside the EU, so no cluster is asked for there, and ValueError for what EMR would refuse.
+    Raises RegionNotAllowedError for a region outside the EU, so no cluster is asked for there, InstanceTypeError for nodes on which
+    the jobs can't run, and ValueError for what EMR would refuse.
     """
     require_eu_region(settings.region)
     code = uri(settings.lake_bucket, release_prefix(release)).rstrip("/")
@@ -73,7 +76,7 @@ def cluster_request(
                 "ScriptBootstrapAction": {"Path": f"{code}/{release_layout.BOOTSTRAP_ACTION}", "Args": [code]},
             }
         ],
-        "Configurations": _configurations(settings, has_spot_nodes=_has_spot_nodes(settings, task_instances)),
+        "Configurations": _configurations(settings, task_instances),
         # The second net: a cluster that nobody terminates ends itself.
         "AutoTerminationPolicy": {"IdleTimeout": settings.idle_timeout_seconds},
         "StepConcurrencyLevel": 1,
@@ -225,11 +228,10 @@ def _compute_limits(settings: Settings, task_instances: int) -> dict[str, Any]:
     }
 
 
-def _configurations(settings: Settings, *, has_spot_nodes: bool) -> list[dict[str, Any]]:
-    """Python, region and text encoding for the driver (`spark-env`) and the executors (`spark-defaults`).
+def _configurations(settings: Settings, task_instances: int) -> list[dict[str, Any]]:
+    """Python, region and text encoding for the driver (`spark-env`) and the executors (`spark-defaults`), and the sizes of both.
 
-    Without a UTF-8 locale Java can't open a path such as `category=Äpfel`. On m5.xlarge YARN gives 12 GiB of the 16;
-    one executor with four Python workers beside its JVM takes 10, and the application master 1.
+    Without a UTF-8 locale Java can't open a path such as `category=Äpfel`.
     """
     environment = {
         "PYSPARK_PYTHON": CLUSTER_PYTHON,
@@ -237,7 +239,7 @@ def _configurations(settings: Settings, *, has_spot_nodes: bool) -> list[dict[st
         "AWS_DEFAULT_REGION": settings.region,
         "LC_ALL": "C.UTF-8",
     }
-    configurations: list[dict[str, Any]] = [
+    return [
         {
             "Classification": "spark-env",
             "Configurations": [{"Classification": "export", "Properties": environment | {"PYSPARK_DRIVER_PYTHON": CLUSTER_PYTHON}}],
@@ -245,18 +247,54 @@ def _configurations(settings: Settings, *, has_spot_nodes: bool) -> list[dict[st
         {
             "Classification": "spark-defaults",
             "Properties": {f"spark.executorEnv.{name}": value for name, value in environment.items()}
-            | {
-                "spark.pyspark.python": CLUSTER_PYTHON,
-                "spark.dynamicAllocation.enabled": "true",
-                "spark.executor.cores": str(settings.executor_cores),
-                "spark.executor.memory": settings.executor_memory,
-                "spark.executor.memoryOverhead": settings.executor_memory_overhead,
-            },
+            | {"spark.pyspark.python": CLUSTER_PYTHON}
+            | _spark_sizes(settings, task_instances),
         },
+        {"Classification": "yarn-site", "Properties": _yarn_site(settings, task_instances)},
     ]
-    if has_spot_nodes:
-        configurations.append({"Classification": "yarn-site", "Properties": dict(_MASTERS_ON_CORE_NODES)})
-    return configurations
+
+
+def _spark_sizes(settings: Settings, task_instances: int) -> dict[str, str]:
+    """Returns the sizes of driver, executors and application master, and how many executors there shall be.
+
+    All planned executors are asked for at once, so Spark need not feel its way up from one; those of the core nodes, which are there
+    anyway, are kept when they are idle. The driver does not wait for any of them, for it has to list first.
+    """
+    core, primary = core_type(settings), primary_type(settings)
+    for kind in (primary, core):
+        require_x86(kind)
+    driver, executor = driver_sizes(primary), executor_sizes(core)
+    return {
+        "spark.driver.memory": f"{driver.heap_mib}m",
+        "spark.driver.maxResultSize": f"{driver.max_result_mib}m",
+        "spark.executor.cores": str(executor.cores),
+        "spark.executor.memory": f"{executor.heap_mib}m",
+        "spark.executor.memoryOverhead": f"{executor.overhead_mib}m",
+        "spark.yarn.am.memory": f"{MASTER_HEAP_MIB}m",
+        "spark.yarn.am.memoryOverhead": f"{MASTER_OVERHEAD_MIB}m",
+        "spark.dynamicAllocation.enabled": "true",
+        "spark.dynamicAllocation.minExecutors": str(executor.a_node * settings.core_instance_count),
+        "spark.dynamicAllocation.initialExecutors": str(executor.a_node * (settings.core_instance_count + task_instances)),
+        "spark.scheduler.minRegisteredResourcesRatio": "0",
+    }
+
+
+def _yarn_site(settings: Settings, task_instances: int) -> dict[str, str]:
+    """Returns what YARN may give away on a node.
+
+    EMR's own defaults differ between types of one size, of which a fleet may have several; and by default the largest container is
+    what would fit on the primary node, on which none runs.
+    """
+    core = core_type(settings)
+    yarn_mib = str(executor_sizes(core).yarn_mib)
+    properties = {
+        "yarn.nodemanager.resource.memory-mb": yarn_mib,
+        # The application master counts as one more, where YARN counts them.
+        "yarn.nodemanager.resource.cpu-vcores": str(core.vcpus + 1),
+        "yarn.scheduler.minimum-allocation-mb": str(YARN_GRAIN_MIB),
+        "yarn.scheduler.maximum-allocation-mb": yarn_mib,
+    }
+    return properties | (_MASTERS_ON_CORE_NODES if _has_spot_nodes(settings, task_instances) else {})
 
 
 def _name_problems(name: str, tags: Sequence[Mapping[str, str]]) -> list[str]:

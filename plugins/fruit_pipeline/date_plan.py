@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from fruit_contract.increments import category_of, plan_increment
+from fruit_contract.increments import Fate, ListedImage, compare
 from fruit_contract.lake import MANIFEST, SUCCESS_MARKER, LakeNameError, check_category, parse_image_key, raw_prefix
+from fruit_contract.tables import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from fruit_contract.increments import LedgerLine
+    from fruit_contract.increments import KnownImage
     from fruit_pipeline.stored_object import StoredObject
 
 STRAYS_NAMED: Final = 20
 
 
 @dataclass(frozen=True)
+class FileState:
+    """How a date's files differ from what its commit names, in numbers of files.
+
+    `lost` are named and gone, `unswept` are there and not named, `unprojected` have no counterpart under the current PCA version.
+    A date `of_earlier_form` has a ledger that a former release wrote, and is not looked at more closely: the run takes it over.
+    `n_featurised` is the number of its images with features of the release's embedder.
+    """
+
+    lost: int = 0
+    unswept: int = 0
+    unprojected: int = 0
+    of_earlier_form: bool = False
+    n_featurised: int = 0
+
+
+@dataclass(frozen=True)
 class DatePlan:
     """Counts are of images in the chosen categories; `size_bytes` is that of the new ones.
 
+    `n_leaving` counts the images whose features of an embedder leave the ledger, because they are computed anew or have vanished.
     `strays` are keys that are neither images nor the delivery's own files, so nothing will be done with them; the first few only.
-    `interrupted`: a run was cut off while it wrote this date. `unprojected`: its projections are not those of its features.
+    `waits_for_pca`: its features are in no PCA version although they could be.
     """
 
     ingest_date: str
@@ -36,55 +54,88 @@ class DatePlan:
     new_by_category: dict[str, int]
     n_strays: int
     strays: list[str]
-    interrupted: bool = False
-    unprojected: bool = False
+    n_leaving: dict[str, int] = field(default_factory=dict)
+    files: FileState = FileState()
+    waits_for_pca: bool = False
 
     @property
     def has_work(self) -> bool:
-        return bool(self.new or self.removed or self.interrupted or self.unprojected)
+        files = self.files
+        of_files = files.lost or files.unswept or files.unprojected or files.of_earlier_form
+        return bool(self.new or self.removed or of_files or self.waits_for_pca)
 
 
 def plan_date(
     ingest_date: str,
     objects: Iterable[StoredObject],
-    ledger: Iterable[LedgerLine],
+    known: Iterable[KnownImage],
     embedder_id: str,
     categories: Sequence[str],
     *,
     retry_rejected: bool = False,
-    interrupted: Collection[str] | None = None,
-    unprojected: bool = False,
+    files: FileState = FileState(),  # frozen
 ) -> DatePlan:
     """The plan for the objects listed under `raw/ingest_date=<ingest_date>/`; no `categories` means all of them.
 
-    `interrupted` are the categories an interrupted run was writing, None if none was.
+    Both `objects` and `known` ascend by their keys, and are looked at one after the other. Raises UnsortedImagesError if they don't.
     """
-    images: list[StoredObject] = []
-    n_strays = 0
-    strays: list[str] = []
-    for stored in objects:
-        if image_category(stored.key, ingest_date) is not None:
-            images.append(stored)
-        elif _is_stray(stored.key, ingest_date):
-            n_strays += 1
-            if len(strays) < STRAYS_NAMED:
-                strays.append(stored.key)
-    increment = plan_increment(ingest_date, images, ledger, embedder_id, categories, retry_rejected=retry_rejected, interrupted=interrupted)
-    counts = increment.counts()
+    images = _Images(ingest_date, objects)
+    listed, new = Counter[str](), Counter[str]()
+    leaving = Counter[str]()
+    unchanged = removed = size_bytes = 0
+    for fate, image, line in compare(images, known, embedder_id, categories, retry_rejected=retry_rejected):
+        if fate is Fate.CARRIED:
+            continue
+        if fate is not Fate.UNCHANGED and line is not None and line.status == Status.FEATURISED:
+            leaving[line.embedder_id or ""] += 1
+        if image is not None:
+            listed[image.category] += 1
+            if fate is Fate.UNCHANGED:
+                unchanged += 1
+            else:
+                new[image.category] += 1
+                size_bytes += image.size_bytes
+        else:
+            removed += 1
     return DatePlan(
         ingest_date=ingest_date,
-        images=counts["listed"].total(),
-        new=len(increment.new),
-        unchanged=len(increment.unchanged),
-        removed=len(increment.removed),
-        size_bytes=sum(image.size_bytes for image in increment.new),
-        images_by_category=dict(sorted(counts["listed"].items())),
-        new_by_category=dict(sorted(Counter(category_of(image) for image in increment.new).items())),
-        n_strays=n_strays,
-        strays=strays,
-        interrupted=interrupted is not None,
-        unprojected=unprojected,
+        images=listed.total(),
+        new=new.total(),
+        unchanged=unchanged,
+        removed=removed,
+        size_bytes=size_bytes,
+        images_by_category=dict(sorted(listed.items())),
+        new_by_category=dict(sorted(new.items())),
+        n_strays=images.n_strays,
+        strays=images.strays,
+        n_leaving=dict(leaving),
+        files=files,
     )
+
+
+def waiting_for_pca(plans: Iterable[DatePlan]) -> list[DatePlan]:
+    """Marks the dates that have features, where a PCA of them could be and is not."""
+    return [replace(plan, waits_for_pca=plan.files.n_featurised > 0) for plan in plans]
+
+
+class _Images:
+    """The images among a date's objects, one after the other; what is neither image nor marker is counted on the way."""
+
+    def __init__(self, ingest_date: str, objects: Iterable[StoredObject]) -> None:
+        self._ingest_date = ingest_date
+        self._objects = objects
+        self.n_strays = 0
+        self.strays: list[str] = []
+
+    def __iter__(self) -> Iterator[ListedImage]:
+        for stored in self._objects:
+            category = image_category(stored.key, self._ingest_date)
+            if category is not None:
+                yield ListedImage(stored.key, stored.etag, stored.size_bytes, category)
+            elif _is_stray(stored.key, self._ingest_date):
+                self.n_strays += 1
+                if len(self.strays) < STRAYS_NAMED:
+                    self.strays.append(stored.key)
 
 
 def image_category(key: str, ingest_date: str) -> str | None:

@@ -42,8 +42,8 @@ def _names(*patterns: str) -> tuple[re.Pattern[str], ...]:
 BOOKS_DO_NOT_BALANCE: Final = Cause(
     "books_do_not_balance",
     _names("BooksError"),
-    "The step counted other images at its end than at its beginning: a defect of the step. It wrote nothing.",
-    "Clear the task: nothing of it was written, so it starts from the same state. If it happens again, report it with this message.",
+    "The step counted other images at its end than at its beginning: a defect of the step. It did not commit the dates that it names.",
+    "Clear the task: what was committed stays, and the rest starts from the same state. If it happens again, report it with this message.",
 )
 RELEASE_BROKEN: Final = Cause(
     "release_broken",
@@ -57,15 +57,53 @@ RELEASE_BROKEN: Final = Cause(
 )
 FEATURES_CHANGED: Final = Cause(
     "features_changed",
-    _names("IncompleteWriteError"),
-    "Files below features/ were removed, added or replaced by something else than a run, or the ledger was put back to another state.",
-    "Clear the failed task, or run the same dates again: that run looks through all rows of the dates that the lines above name, computes "
-    "what is missing and takes out what is too much. If it comes back, see who else writes below features/.",
+    _names("FeaturesDifferError", "FeaturesGoneError"),
+    "Files below features/ are not those that the ledger names, or do not hold the images that it says: something else than a run removed, "
+    "added or replaced them, or put the ledger back to another state.",
+    "Remove the files that the message names, if it names some that are there, and run their dates again: that run computes what is "
+    "missing, and removes what no ledger names. If it comes back, see who else writes below features/.",
+)
+ANOTHER_WRITER: Final = Cause(
+    "another_writer",
+    _names("LostPlaceError"),
+    "While the step worked, another writer committed this date, or flipped pca/current.json. The step left what that one wrote as it is.",
+    "Try again: what the other one committed is known then. If it comes back, see which other run, or which process outside Airflow, "
+    "writes these dates: claims (runs/_claims/) keep the runs of one Airflow apart, not those of two.",
+    passes=True,
+)
+UNUSUAL_REJECTS: Final = Cause(
+    "unusual_rejects",
+    _names("UnusualRejectsError"),
+    "So many images were rejected for one reason that the batch, or the release, is likely at fault. The step did not commit the date.",
+    "Look at the images that are named: was the batch cut off, or is its format new? Then deliver it again. Did the release before read "
+    "them? Then publish that one. If they are really no images, trigger the run with 'Accept many rejected images' (`accept_rejects`).",
+)
+MOMENTS_DIFFER: Final = Cause(
+    "moments_differ",
+    _names("ImagesDifferError", "LostMomentsError", "MomentsLostError"),
+    "The moments that the PCA is fitted on are not of the images that the ledgers have, or are gone: something else than a run changed "
+    "moments/ or ledger/, or a step is defective. Readers stay on the PCA version that there is.",
+    "Run the dates that are named again: their moments are computed from their features, where they are lost. If it comes back, remove "
+    "moments/_compacted/ (a cache), and report it with this message.",
+)
+TOO_MANY_IMAGES: Final = Cause(
+    "too_many_images",
+    _names("TooManyImagesError"),
+    "The run, or one of its dates, has more images than a step is made for; the message says which, and how many it takes.",
+    "Run fewer dates at a time; of a date that is too large by itself, some categories at a time, or deliver it as several dates. A larger "
+    "FRUITS_PRIMARY_INSTANCE_TYPE holds more.",
+)
+LATER_FORMAT: Final = Cause(
+    "later_format",
+    _names("CommitFormatError"),
+    "A ledger was written by a later release than this one, or is no ledger: its metadata hold no commit that this release can read.",
+    "Written by a later release: run that one, or a later one (FRUITS_RELEASE, empty for the last that was published). Not a ledger: "
+    "remove the object that is named, and run its date again.",
 )
 LAKE_DAMAGED: Final = Cause(
     "lake_damaged",
     (
-        *_names("LostBlockError"),
+        *_names("LostBlockError", "UnsortedImagesError"),
         *_words(
             r"its moments file is damaged",
             r"the ledger has a line for '.*which is not an image's key",
@@ -74,8 +112,9 @@ LAKE_DAMAGED: Final = Cause(
         ),
     ),
     "A file of the lake is not as the steps write it: something else wrote below these prefixes, or the file was cut off.",
-    "See which file the lines above name. Below features/, rejected/, moments/ or ledger/: remove ledger/ingest_date=<its date>/, and "
-    "run that date again, for what has no ledger line is done anew. Below pca/: run a date with the PCA policy 'always'.",
+    "See which file the lines above name. Below features/, rejected/, moments/ or projections/: remove it, and run its date again, which "
+    "makes what is missing. Below ledger/: remove it, and run its date again, for what has no ledger is done anew. Below pca/: run a date "
+    "with the PCA policy 'always'.",
 )
 PYTHON_MISMATCH: Final = Cause(
     "python_mismatch",
@@ -101,9 +140,9 @@ OUT_OF_MEMORY: Final = Cause(
         ),
     ),
     "A Java heap, or the Python workers beside it, took more memory than they may have; the system or YARN then kills them.",
-    "'Java heap space': raise FRUITS_EXECUTOR_MEMORY. A killed or crashed Python worker, MemoryError or YARN's limit: raise "
-    "FRUITS_EXECUTOR_MEMORY_OVERHEAD, or lower FRUITS_EXECUTOR_CORES (a worker runs on each core). If both do not fit into a node, take"
-    " a larger FRUITS_CORE_INSTANCE_TYPE. If the driver ran out of memory: a larger FRUITS_PRIMARY_INSTANCE_TYPE, or fewer dates a run.",
+    "On an executor ('Java heap space', a killed or crashed Python worker, YARN's limit): set FRUITS_CORE_INSTANCE_TYPE to a family "
+    "with more memory a vCPU (r has twice that of m, and m twice that of c), for a node's vCPUs share its memory equally. On the driver: "
+    "a larger FRUITS_PRIMARY_INSTANCE_TYPE, or fewer dates a run.",
 )
 NODE_TOO_SMALL: Final = Cause(
     "node_too_small",
@@ -111,9 +150,10 @@ NODE_TOO_SMALL: Final = Cause(
         *_names("InvalidResourceRequestException"),
         *_words(r"above the max threshold|requested resource .* (?:exceed|maximum)|(?:system|executor) memory \d+ must be at least"),
     ),
-    "An executor is asked for that no node of this type has room for.",
-    "Let FRUITS_EXECUTOR_MEMORY and FRUITS_EXECUTOR_MEMORY_OVERHEAD together stay below what YARN gives on a node (12 GiB of the 16 of "
-    "an m5.xlarge), or take a larger FRUITS_CORE_INSTANCE_TYPE.",
+    "An executor is asked for that no node has room for. Executors are sized to FRUITS_CORE_INSTANCE_TYPE, so the cluster has other "
+    "nodes, or its YARN other settings, than `plan_run` asked for.",
+    "Clear the task and those before it, so that a cluster is made as planned. If it happens on such a one, take a larger "
+    "FRUITS_CORE_INSTANCE_TYPE, and report it with this message.",
 )
 DISK_FULL: Final = Cause(
     "disk_full",
@@ -276,8 +316,8 @@ KEY_NOT_FOUND: Final = Cause(
     ),
     "An object, table or release that the step reads is not in the lake: not published, removed meanwhile, or of another bucket or name.",
     "See which key the error names. Is FRUITS_LAKE_BUCKET the right bucket? Below code/: run `make publish`, and leave FRUITS_RELEASE "
-    "empty. Below raw/: is the batch delivered whole? Below features/ or moments/: if it was removed by hand, remove that date's folder"
-    " below ledger/, too, and run the date again.",
+    "empty. Below raw/: is the batch delivered whole? Below features/ or moments/: run the date again,"
+    " which makes what is missing.",
 )
 NETWORK: Final = Cause(
     "network",
@@ -395,6 +435,11 @@ UNKNOWN: Final = Cause(
 CAUSES: Final = (
     BOOKS_DO_NOT_BALANCE,
     FEATURES_CHANGED,
+    ANOTHER_WRITER,
+    UNUSUAL_REJECTS,
+    MOMENTS_DIFFER,
+    TOO_MANY_IMAGES,
+    LATER_FORMAT,
     RELEASE_BROKEN,
     LAKE_DAMAGED,
     PYTHON_MISMATCH,

@@ -7,13 +7,12 @@ from datetime import UTC, date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import LakeNameError, check_category, parse_ingest_date, success_marker_key, uri
+from fruit_contract.limits import MOST_DATES_A_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-# Ten years: a longer range is a slip of the pen.
-MAX_RANGE_DAYS: Final = 3660
 SCHEDULED: Final = "scheduled"
 ASSET_TRIGGERED: Final = "asset_triggered"
 
@@ -42,7 +41,7 @@ def dates_of_run(
     """What the person asked for, else what events announced, else the schedule's day, else the day the run was started (UTC).
 
     Only scheduled runs and those that events started look back. A run started by hand may have no logical date.
-    Raises LakeNameError if a param is not a calendar day, or the range is upside down or longer than ten years.
+    Raises LakeNameError if a param is not a calendar day, or the range is upside down or too long.
     """
     first, last = params.get("ingest_date"), params.get("last_ingest_date")
     if last:
@@ -86,8 +85,8 @@ def _range(first: str | None, last: str) -> tuple[str, ...]:
     n_days = (end - begin).days + 1
     if n_days < 1:
         raise LakeNameError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
-    if n_days > MAX_RANGE_DAYS:
-        raise LakeNameError(f"The range from {first} to {last} has {n_days:,} days: at most {MAX_RANGE_DAYS:,} are run at once.")
+    if n_days > MOST_DATES_A_RUN:
+        raise LakeNameError(f"The range from {first} to {last} has {n_days:,} days: at most {MOST_DATES_A_RUN:,} are run at once.")
     return tuple((begin + timedelta(days=number)).isoformat() for number in range(n_days))
 
 

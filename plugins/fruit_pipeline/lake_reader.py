@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 # boto3's retry mode that slows down when S3 or EMR throttle.
-BOTOCORE_CONFIG: Final = {"retries": {"mode": "adaptive", "max_attempts": 10}, "max_pool_connections": 16}
-_READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
+BOTOCORE_CONFIG: Final = {"retries": {"mode": "adaptive", "max_attempts": 10}, "max_pool_connections": 32}
+READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
 
 
 class MissingObjectError(FileNotFoundError):
@@ -39,6 +39,12 @@ class Lake:
         for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
             for entry in page.get("Contents", ()):
                 yield StoredObject(entry["Key"], entry["Size"], entry["ETag"].strip('"'), entry["LastModified"])
+
+    def list_folders(self, prefix: str) -> Iterator[str]:
+        """The folders right below `prefix`, each with the slash at its end."""
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
+            for entry in page.get("CommonPrefixes", ()):
+                yield entry["Prefix"]
 
     def read_bytes(self, key: str) -> bytes:
         """The object's content. Raises MissingObjectError if it is not there."""
@@ -75,8 +81,12 @@ class Lake:
         return self.write(key, content, "application/json")
 
     def open(self, stored: StoredObject) -> BinaryIO:
-        """A seekable stream over an object, for readers that want only parts of it."""
-        return io.BufferedReader(_RangedObject(self._client, self.bucket, stored), buffer_size=_READ_AHEAD_BYTES)
+        """A seekable stream over an object, which reads 4 MB ahead: a small object is read at once."""
+        return io.BufferedReader(self.open_ranges(stored), buffer_size=READ_AHEAD_BYTES)
+
+    def open_ranges(self, stored: StoredObject) -> io.RawIOBase:
+        """A seekable stream over an object that reads exactly what it is asked for: each read is a request of its own."""
+        return _RangedObject(self._client, self.bucket, stored)
 
 
 def lake_of(settings: Settings) -> Lake:
@@ -111,6 +121,10 @@ class _RangedObject(io.RawIOBase):
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._stored.size_bytes}[whence]
         self._position = base + offset
         return self._position
+
+    def readall(self) -> bytes:
+        """Everything that is left, by one request: Python's own would ask for 8 kB at a time."""
+        return self.read(max(0, self._stored.size_bytes - self._position)) or b""
 
     def readinto(self, buffer: Any) -> int:
         end = min(self._position + len(buffer), self._stored.size_bytes)

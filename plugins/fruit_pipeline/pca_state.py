@@ -1,39 +1,121 @@
-"""Whether the current PCA version has projected a date's features as they are now. Pure."""
+"""Which PCA version readers use, and what a run will have to do about it. Pure.
+
+What the cluster's own policy decides from moments (how much of the variance a version keeps) can't be foreseen here; everything else can.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fruit_contract.lake import parse_moments_state_key
+from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-# Fewer images give no PCA: there is nothing to wait for.
-_FEWEST_FOR_PCA = 2
+    from fruit_pipeline.settings import Settings
+
+POLICY_ALWAYS, POLICY_NEVER = "always", "never"
 
 
 @dataclass(frozen=True)
 class PcaState:
-    """The current version's embedder (None: there is no version yet), and the state of each date's moments that it has projected."""
+    """The current version (empty: there is none yet), the number of images and the target that it was fitted with.
 
-    embedder_id: str | None = None
-    projected: Mapping[str, str] = field(default_factory=dict)
+    `pending` is a newer version of the same embedder that readers do not use yet: its projections are not complete.
+    """
+
+    version: str = ""
+    embedder_id: str = ""
+    n_samples: int = 0
+    target_variance: float = 0.0
+    pending: str = ""
 
 
-def is_unprojected(ingest_date: str, state_keys: Iterable[str], pca: PcaState, embedder_id: str, policy: str) -> bool:
-    """`state_keys` are the keys below `moments_state_prefix(ingest_date)`. True if a PCA step would have something to do for the date."""
-    parsed = (parse_moments_state_key(key) for key in state_keys)
-    states = [parts[2] for parts in parsed if parts is not None and parts[:2] == (ingest_date, embedder_id)]
-    if pca.embedder_id != embedder_id:
-        if policy == "never" or (pca.embedder_id is None and not any(_n_samples(state) >= _FEWEST_FOR_PCA for state in states)):
+@dataclass(frozen=True)
+class EmbedderHistory:
+    """What there is of one embedder in all dates: images that ledgers name, files of features/, and in which dates there are images."""
+
+    n_images: int = 0
+    n_files: int = 0
+    ingest_dates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class History:
+    """What all ledgers say together. Dates of the earlier form are counted by themselves: their ledgers do not tell embedders apart."""
+
+    embedders: Mapping[str, EmbedderHistory] = field(default_factory=dict)
+    of_earlier_form: EmbedderHistory = EmbedderHistory()
+
+    def of(self, embedder_id: str) -> EmbedderHistory:
+        return self.embedders.get(embedder_id, EmbedderHistory())
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A new PCA that is foreseen: why, and what is projected under it."""
+
+    reason: str
+    n_images: int
+    n_files: int
+
+
+@dataclass(frozen=True)
+class PcaOutlook:
+    """What a run finds: the current version, the history, and what the run and the settings ask for."""
+
+    state: PcaState
+    history: History
+    embedder_id: str
+    policy: str
+    settings: Settings
+    switch_embedder: bool = False
+
+    @property
+    def is_migration(self) -> bool:
+        """Whether readers' version is of another embedder than the release."""
+        return bool(self.state.version) and self.state.embedder_id != self.embedder_id
+
+    def lacks_version(self) -> bool:
+        """Whether the release's embedder has no version although its images call for one, before anything new is done."""
+        if self.policy == POLICY_NEVER or self.history.of(self.embedder_id).n_images < FEWEST_IMAGES_OF_A_PCA:
             return False
-        return bool(states)
-    # Two states: the date was being written, or its run was cut off there.
-    return len(states) > 1 or pca.projected.get(ingest_date) != (states[0] if states else None)
+        return not self.state.version or (self.is_migration and self._may_switch({}))
 
+    def refit(self, n_new: int, n_leaving: Mapping[str, int]) -> Refit | None:
+        """The new version that is to be expected of a run that featurises `n_new` images.
 
-def _n_samples(state: str) -> int:
-    """A state begins with the number of images."""
-    return int(state.partition("-")[0])
+        `n_leaving` are those, by embedder, whose features leave the ledgers, as they are featurised anew or have vanished.
+        """
+        own, earlier = self.history.of(self.embedder_id), self.history.of_earlier_form
+        n_images = max(0, own.n_images + earlier.n_images + n_new - n_leaving.get(self.embedder_id, 0))
+        reason = self._reason(n_images, n_leaving) if n_images >= FEWEST_IMAGES_OF_A_PCA else None
+        # New images are projected in any case.
+        return Refit(reason, own.n_images + earlier.n_images, own.n_files + earlier.n_files) if reason else None
+
+    def _reason(self, n_images: int, n_leaving: Mapping[str, int]) -> str | None:
+        state, settings = self.state, self.settings
+        if self.policy == POLICY_NEVER:
+            return None
+        if not state.version:
+            return "there is no version yet"
+        if self.is_migration:
+            return "the embedder changes" if self._may_switch(n_leaving) else None
+        if self.policy == POLICY_ALWAYS:
+            return "the policy is 'always'"
+        if state.pending:
+            return f"version {state.pending} is not complete yet"
+        if state.target_variance != settings.target_variance:
+            return f"the target changes from {state.target_variance:g} to {settings.target_variance:g}"
+        if n_images < settings.pca_always_below:
+            return f"{n_images:,} images are few enough to fit anew every time"
+        if n_images >= settings.pca_growth * state.n_samples:
+            return f"images grow from {state.n_samples:,} to {n_images:,}"
+        return None
+
+    def _may_switch(self, n_leaving: Mapping[str, int]) -> bool:
+        """Readers stay on another embedder's version while images have features of that one alone, unless somebody asks for the switch."""
+        former = self.state.embedder_id
+        n_left = self.history.of(former).n_images + self.history.of_earlier_form.n_images
+        return self.switch_embedder or n_left <= n_leaving.get(former, 0)

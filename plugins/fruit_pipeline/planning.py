@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import release as release_layout
-from fruit_contract.increments import LedgerLine
 from fruit_contract.lake import CURRENT_RELEASE_KEY, release_prefix, uri
 from fruit_contract.regions import require_eu_region
 from fruit_pipeline.claims import claim, living_claims
 from fruit_pipeline.cluster_request import cluster_request
 from fruit_pipeline.concurrent_runs import busy_dates, refuse_busy_dates
-from fruit_pipeline.date_plan import plan_date
+from fruit_pipeline.date_looker import DateLooker
 from fruit_pipeline.lake_reader import MissingObjectError
-from fruit_pipeline.pca_state import PcaState, is_unprojected
+from fruit_pipeline.run_limits import refuse_too_many_dates
 from fruit_pipeline.run_plan import RunPlan, over_budget, plan_of_dates
 from fruit_pipeline.scaling import MeasuredSpeed
 from fruit_pipeline.steps import extract_features_step, refresh_pca_step
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from fruit_pipeline.date_plan import DatePlan
     from fruit_pipeline.ingest_dates import RunDates
     from fruit_pipeline.lake_reader import Lake
     from fruit_pipeline.scaling import Estimate
@@ -52,6 +50,8 @@ class RunRequest:
     categories: Sequence[str] = ()
     pca_policy: str | None = None
     retry_rejected: bool = False
+    accept_rejects: bool = False
+    switch_embedder: bool = False
     over_budget_allowed: bool = False
 
 
@@ -91,32 +91,36 @@ def plan_run(
 
     Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
     DateIsBusyError if another run works on a date that was asked for, OverBudgetError if the run would cost more than it may,
-    RunTooLongError if it would take longer than a step may. Earlier dates on which another run works are left to it.
+    RunTooLongError if it would take longer than a step may, RunTooLargeError if it or one of its dates is more than a driver holds,
+    InstanceTypeError if the jobs can't run on the nodes that are set. Earlier dates on which another run works are left to it.
     """
     require_eu_region(settings.region)
+    refuse_too_many_dates(request.dates)
     lake = connect(settings)
     release = published_release(lake, settings.release)
     claims = living_claims(lake, request.run_id, {*request.dates.asked, *request.dates.looked_back}, is_active)
     refuse_busy_dates(busy_dates(claims, request.run_id, request.dates.asked))
     busy = busy_dates(claims, request.run_id, request.dates.looked_back)
-    delivered = _with_marker(lake, request.dates.asked)
-    look = _DateLooker(lake, request, release.embedder_id, request.pca_policy or settings.pca_policy)
+    look = DateLooker(lake, request, release.embedder_id, settings)
+    dates = look.at(request.dates.asked, [day for day in request.dates.looked_back if day not in busy])
     plan = plan_of_dates(
-        asked=[look.plan(day) for day in delivered],
-        looked_back=[look.plan(day) for day in _with_marker(lake, request.dates.looked_back) if day not in busy],
-        not_delivered=[day for day in request.dates.asked if day not in set(delivered)],
+        asked=dates.asked,
+        looked_back=dates.looked_back,
+        not_delivered=dates.not_delivered,
         busy=sorted(busy),
         categories=request.categories,
         settings=settings,
         refit_asked=request.pca_policy == "always",
+        outlook=dates.outlook,
         speed=MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key())),
     )
+    planned = _with_requests(settings, release.release_id, request, plan, listed_at)
     if plan.has_work:
         _refuse_too_long(plan.estimate, settings)
         if not request.over_budget_allowed:
             _refuse_over_budget(plan.estimate, settings)
         claim(lake, request.run_id, plan.ingest_dates)
-    return _with_requests(settings, release.release_id, request, plan, listed_at)
+    return planned
 
 
 def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:
@@ -139,57 +143,28 @@ def _refuse_too_long(estimate: Estimate, settings: Settings) -> None:
 
 
 def _with_requests(settings: Settings, release_id: str, request: RunRequest, plan: RunPlan, listed_at: datetime) -> PlannedRun:
-    run_id, days = request.run_id, plan.ingest_dates
-    extract = extract_features_step(settings, release_id, run_id, days, request.categories, retry_rejected=request.retry_rejected)
+    run_id, days, task_instances = request.run_id, plan.ingest_dates, plan.estimate.task_instances
+    extract = extract_features_step(
+        settings,
+        release_id,
+        run_id,
+        days,
+        request.categories,
+        task_instances=task_instances,
+        retry_rejected=request.retry_rejected,
+        accept_rejects=request.accept_rejects,
+    )
+    refresh = refresh_pca_step(
+        settings, release_id, run_id, days, request.pca_policy, task_instances=task_instances, switch_embedder=request.switch_embedder
+    )
     return PlannedRun(
         plan=plan,
         release=release_id,
         listed_at=listed_at,
-        cluster_request=cluster_request(settings, release_id, run_id, days, plan.estimate.task_instances),
+        cluster_request=cluster_request(settings, release_id, run_id, days, task_instances),
         extract_features_steps=[extract],
-        refresh_pca_steps=[refresh_pca_step(settings, release_id, run_id, days, request.pca_policy)],
+        refresh_pca_steps=[refresh],
     )
-
-
-def _with_marker(lake: Lake, ingest_dates: Sequence[str]) -> list[str]:
-    return [day for day in ingest_dates if lake.is_there(lake_layout.success_marker_key(day))]
-
-
-class _DateLooker:
-    """Looks at one date after another: its listing, its ledger, what an interrupted run left, and what is projected."""
-
-    def __init__(self, lake: Lake, request: RunRequest, embedder_id: str, policy: str) -> None:
-        self._lake = lake
-        self._request = request
-        self._embedder_id = embedder_id
-        self._policy = policy
-        self._pca = _read_pca_state(lake)
-
-    def plan(self, ingest_date: str) -> DatePlan:
-        from fruit_pipeline.parquet_facts import read_ledger  # pyarrow loads with the task, not with the DAG file
-
-        lake = self._lake
-        rows = read_ledger(lake, lake_layout.date_prefix(lake_layout.LEDGER, ingest_date))[1]
-        marker = lake.read_json_if_there(lake_layout.in_progress_key(ingest_date))
-        states = [stored.key for stored in lake.list_objects(lake_layout.moments_state_prefix(ingest_date))]
-        return plan_date(
-            ingest_date,
-            lake.list_objects(lake_layout.raw_prefix(ingest_date)),
-            (LedgerLine(row.image_key, row.etag.strip('"'), row.category, row.status, row.embedder_id or "", row.reason) for row in rows),
-            self._embedder_id,
-            self._request.categories,
-            retry_rejected=self._request.retry_rejected,
-            interrupted=None if marker is None else marker["categories"],
-            unprojected=is_unprojected(ingest_date, states, self._pca, self._embedder_id, self._policy),
-        )
-
-
-def _read_pca_state(lake: Lake) -> PcaState:
-    pointer = lake.read_json_if_there(lake_layout.CURRENT_PCA_KEY)
-    if pointer is None:
-        return PcaState()
-    record = lake.read_json_if_there(lake_layout.projected_record_key(pointer["version"]))
-    return PcaState(pointer["embedder_id"], record or {})
 
 
 @dataclass(frozen=True)

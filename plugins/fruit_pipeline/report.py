@@ -6,11 +6,12 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import tables
+from fruit_contract.commit import file_key
 from fruit_contract.lake import (
     measured_speed_key,
     partition_values,
-    projections_partition_prefix,
-    projections_prefix,
+    projections_date_prefix,
+    projections_file_key,
     report_prefix,
     run_key,
     step_summary_key,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fruit_pipeline.lake_reader import Lake
     from fruit_pipeline.parquet_facts import Projections
     from fruit_pipeline.pca_checks import PcaFacts
+    from fruit_pipeline.stored_object import StoredObject
 
 CATEGORIES_PLOTTED: Final = 6
 _POINTS_A_CATEGORY: Final = 2_000
@@ -91,7 +93,7 @@ def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFact
     if not pca.provenance["target_reached"]:
         caption += f" The target of {target:.4g} can't be reached with so few images."
     plots = [(EXPLAINED_VARIANCE_PLOT, "Explained variance", caption, variance)]
-    groups = _projections(lake, ingest_date, categories, pca.version)
+    groups = _projections(lake, ingest_date, categories, pca)
     if groups:
         points = two_components_png(groups, pca.explained_variance_ratio)
         caption = f"Images of {ingest_date} under PCA version {pca.version}. The categories are drawn at random, once for a date."
@@ -106,13 +108,21 @@ def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFact
     return plots
 
 
-def _projections(lake: Lake, ingest_date: str, categories: Sequence[str], version: str) -> list[Projections]:
-    from fruit_pipeline.parquet_facts import parquet_files, read_first_two_components
+def _projections(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts) -> list[Projections]:
+    """The points of a few categories, from the files that the date's commit names."""
+    from fruit_pipeline.date_ledger import find_ledger
+    from fruit_pipeline.date_listing import parquet_files
+    from fruit_pipeline.parquet_facts import read_first_two_components
 
-    date_prefix = f"{projections_prefix(version)}{tables.INGEST_DATE}={ingest_date}/"
-    there = {partition_values(stored.key)[tables.CATEGORY] for stored in parquet_files(lake, date_prefix)}
-    chosen = chosen_categories([category for category in there if not categories or category in categories], ingest_date)
-    return [
-        read_first_two_components(lake, projections_partition_prefix(version, ingest_date, category), category, _POINTS_A_CATEGORY)
-        for category in chosen
-    ]
+    commit = find_ledger(lake, ingest_date).commit
+    features = commit.embedders.get(pca.provenance["embedder_id"]) if commit else None
+    if features is None:
+        return []
+    there = parquet_files(lake, projections_date_prefix(pca.version, ingest_date))
+    keys = (projections_file_key(pca.version, file_key(ingest_date, name)) for name in sorted(features.files))
+    files = [there[key] for key in keys if key in there]
+    by_category: dict[str, list[StoredObject]] = {}
+    for stored in files:
+        by_category.setdefault(partition_values(stored.key)[tables.CATEGORY], []).append(stored)
+    chosen = chosen_categories([category for category in by_category if not categories or category in categories], ingest_date)
+    return [read_first_two_components(lake, by_category[category], category, _POINTS_A_CATEGORY) for category in chosen]

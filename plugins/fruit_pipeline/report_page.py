@@ -154,6 +154,7 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
                     "Planned",
                     f"{plan['new']:,} new of {plan['images']:,} images, {estimate['minutes']:.0f} min, {_euros(estimate['euros'])}",
                 ),
+                *_foreseen(plan),
                 ("Cluster", cluster.get("id")),
                 ("Cluster minutes", _number(cluster.get("minutes"), 1)),
                 ("Engine", record.get("engine")),
@@ -167,6 +168,16 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
         ),
         "</div>",
     ]
+
+
+def _foreseen(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Only where there is something to tell: a new PCA, or a change of the embedder that is under way."""
+    refit, migration = plan.get("refit"), plan.get("migration")
+    facts = [("New PCA foreseen", str(refit["reason"]))] if refit else []
+    if migration:
+        left = f"{migration['images']:,} images of {migration['n_ingest_dates']:,} dates, when this was planned"
+        facts.append(("Features of the former embedder alone", left))
+    return facts
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:

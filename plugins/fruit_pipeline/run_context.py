@@ -42,6 +42,8 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
         categories_of_run(params["categories"]),
         params["pca_policy"],
         params["retry_rejected"],
+        accept_rejects=params["accept_rejects"],
+        switch_embedder=params["switch_embedder"],
         over_budget_allowed=params["over_budget"],
     )
 

@@ -7,16 +7,49 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_pipeline.date_plan import STRAYS_NAMED
+from fruit_pipeline.instance_types import primary_type
+from fruit_pipeline.run_limits import refuse_too_large_dates, too_large
 from fruit_pipeline.scaling import Estimate, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fruit_pipeline.date_plan import DatePlan
+    from fruit_pipeline.pca_state import PcaOutlook, Refit
     from fruit_pipeline.scaling import MeasuredSpeed
     from fruit_pipeline.settings import Settings
 
 DATES_NAMED: Final = 8
+# What is said of a plan's dates, by the plan's own names of them.
+_SAID_OF_DATES: Final = {
+    "not_delivered": "No complete batch (no marker)",
+    "nothing_new": "Nothing new, everything is known",
+    "late": "Late, replaced or vanished images of earlier dates",
+    "busy": "Left to the runs that are working on them",
+    "lost": "Files that the ledger names are gone, what they held is computed again",
+    "unswept": "Files that no ledger names, as an interrupted run leaves them, are removed",
+    "unprojected": "Not projected under the current PCA version yet",
+    "waiting_for_pca": "Featurised, and in no PCA version yet",
+    "earlier_form": "Written by a former release, to be taken over",
+}
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What is left to do until readers can go over to the release's embedder: images that have features of the old one alone.
+
+    `minutes` and `euros` (None if a price is not known) are of one run over all of them.
+    """
+
+    pca_version: str
+    from_embedder_id: str
+    to_embedder_id: str
+    images: int
+    n_ingest_dates: int
+    first_ingest_date: str | None
+    last_ingest_date: str | None
+    minutes: float
+    euros: float | None
 
 
 @dataclass(frozen=True)
@@ -25,15 +58,26 @@ class RunPlan:
 
     `ingest_dates` are the dates it will work on: those asked for that need something, and earlier ones in which something is late.
     `not_delivered` were asked for and have no complete batch; `nothing_new` were asked for and are as they were; `busy` are earlier
-    dates left to another run that works on them. Counts are sums over `ingest_dates`.
+    dates left to another run that works on them, `too_large` earlier ones that the driver would not hold. Counts are sums over
+    `ingest_dates`.
+
+    Of `ingest_dates`, `lost` miss files that their ledgers name, `unswept` have files that none names, `unprojected` have features that the
+    current PCA version has not projected, `waiting_for_pca` have features of which there could be a PCA and is none, `earlier_form` are as
+    a former release wrote them; `interrupted` are `lost` and `unswept` together.
     """
 
     ingest_dates: list[str]
     nothing_new: list[str]
     not_delivered: list[str]
     busy: list[str]
+    too_large: list[str]
     late: list[str]
     interrupted: list[str]
+    lost: list[str]
+    unswept: list[str]
+    unprojected: list[str]
+    waiting_for_pca: list[str]
+    earlier_form: list[str]
     categories: list[str]
     images: int
     new: int
@@ -45,6 +89,8 @@ class RunPlan:
     missing_categories: list[str]
     n_strays: int
     strays: list[str]
+    refit: Refit | None
+    migration: Migration | None
     estimate: Estimate
 
     @property
@@ -65,26 +111,40 @@ def plan_of_dates(
     busy: Sequence[str] = (),
     refit_asked: bool = False,
     speed: MeasuredSpeed | None = None,
+    outlook: PcaOutlook | None = None,
 ) -> RunPlan:
     """The plan of a run over its dates' plans. Dates without work are left out, unless a new fit was asked for.
 
-    `speed` is the last one that was measured.
+    `speed` is the last one that was measured, and `outlook` tells whether a new PCA is to be expected. Raises RunTooLargeError if a date
+    that was asked for, and needs something, has more images than a driver on the primary node holds. Earlier dates that have are left
+    alone, or they would be in the way of every later day.
     """
-    late = [plan for plan in looked_back if plan.has_work]
-    worked = sorted([plan for plan in asked if plan.has_work or refit_asked] + late, key=lambda plan: plan.ingest_date)
+    primary = primary_type(settings)
+    asked_and_due = [plan for plan in asked if plan.has_work or refit_asked]
+    refuse_too_large_dates({plan.ingest_date: plan.images for plan in asked_and_due}, primary)
+    left = {plan.ingest_date for plan in looked_back if plan.has_work and too_large(plan.ingest_date, plan.images, primary)}
+    late = [plan for plan in looked_back if plan.has_work and plan.ingest_date not in left]
+    worked = sorted(asked_and_due + late, key=lambda plan: plan.ingest_date)
     listed, new = Counter[str](), Counter[str]()
     for plan in worked:
         listed.update(plan.images_by_category)
         new.update(plan.new_by_category)
     seen = {category for plan in asked for category in plan.images_by_category}
     n_new = sum(plan.new for plan in worked)
+    refit = outlook.refit(n_new, sum((Counter(plan.n_leaving) for plan in worked), Counter())) if outlook and worked else None
     return RunPlan(
         ingest_dates=[plan.ingest_date for plan in worked],
         nothing_new=[plan.ingest_date for plan in asked if not plan.has_work],
         not_delivered=list(not_delivered),
         busy=list(busy),
+        too_large=sorted(left),
         late=[plan.ingest_date for plan in late],
-        interrupted=[plan.ingest_date for plan in worked if plan.interrupted],
+        interrupted=[plan.ingest_date for plan in worked if plan.files.lost or plan.files.unswept],
+        lost=[plan.ingest_date for plan in worked if plan.files.lost],
+        unswept=[plan.ingest_date for plan in worked if plan.files.unswept],
+        unprojected=[plan.ingest_date for plan in worked if plan.files.unprojected],
+        waiting_for_pca=[plan.ingest_date for plan in worked if plan.waits_for_pca],
+        earlier_form=[plan.ingest_date for plan in worked if plan.files.of_earlier_form],
         categories=list(categories),
         images=sum(plan.images for plan in worked),
         new=n_new,
@@ -96,23 +156,20 @@ def plan_of_dates(
         missing_categories=[category for category in categories if category not in seen],
         n_strays=sum(plan.n_strays for plan in asked),
         strays=[key for plan in asked for key in plan.strays][:STRAYS_NAMED],
-        estimate=estimate(n_new, settings, speed=speed, needs_cluster=bool(worked)),
+        refit=refit,
+        migration=_migration(outlook, settings, speed) if outlook and outlook.is_migration else None,
+        estimate=estimate(n_new, settings, speed=speed, needs_cluster=bool(worked), refit=refit),
     )
 
 
 def summary_lines(plan: RunPlan) -> list[str]:
     """The plan in words, for the task's log."""
-    lines = []
-    if plan.not_delivered:
-        lines.append(f"No complete batch (no marker): {_dates(plan.not_delivered)}.")
-    if plan.nothing_new:
-        lines.append(f"Nothing new, everything is known: {_dates(plan.nothing_new)}.")
-    if plan.late:
-        lines.append(f"Late, replaced or vanished images of earlier dates: {_dates(plan.late)}.")
-    if plan.busy:
-        lines.append(f"Left to the runs that are working on them: {_dates(plan.busy)}.")
-    if plan.interrupted:
-        lines.append(f"To be mended after an interrupted run: {_dates(plan.interrupted)}.")
+    lines = [f"{said}: {_dates(dates)}." for name, said in _SAID_OF_DATES.items() if (dates := getattr(plan, name))]
+    if plan.too_large:
+        lines.append(
+            f"Left alone, for they have more images than a driver on {plan.estimate.assumptions['primary_instance_type']} holds: "
+            f"{_dates(plan.too_large)}."
+        )
     if plan.missing_categories:
         lines.append(f"Asked for, but nothing was delivered: {', '.join(plan.missing_categories)}.")
     if plan.n_strays:
@@ -123,8 +180,50 @@ def summary_lines(plan: RunPlan) -> list[str]:
             f"{_dates(plan.ingest_dates)}: {plan.images:,} images in {len(plan.images_by_category)} categories, {plan.new:,} of them new "
             f"({plan.size_bytes / 1e6:,.1f} MB), {plan.unchanged:,} known; {plan.removed:,} have vanished."
         )
+        if plan.refit:
+            lines.append(
+                f"A new PCA version is foreseen ({plan.refit.reason}): {plan.refit.n_images:,} images in {plan.refit.n_files:,} files are "
+                "projected again."
+            )
         lines.append(_estimate_line(plan.estimate))
+    if plan.migration:
+        lines.append(_migration_line(plan.migration))
     return lines
+
+
+def _migration(outlook: PcaOutlook, settings: Settings, speed: MeasuredSpeed | None) -> Migration:
+    state = outlook.state
+    left = outlook.history.of(state.embedder_id)
+    n_images = left.n_images + outlook.history.of_earlier_form.n_images
+    days = sorted({*left.ingest_dates, *outlook.history.of_earlier_form.ingest_dates})
+    cost = estimate(n_images, settings, speed=speed, needs_cluster=n_images > 0)
+    return Migration(
+        pca_version=state.version,
+        from_embedder_id=state.embedder_id,
+        to_embedder_id=outlook.embedder_id,
+        images=n_images,
+        n_ingest_dates=len(days),
+        first_ingest_date=days[0] if days else None,
+        last_ingest_date=days[-1] if days else None,
+        minutes=cost.minutes,
+        euros=cost.euros,
+    )
+
+
+def _migration_line(migration: Migration) -> str:
+    begin = (
+        f"The release's embedder is {migration.to_embedder_id}, and the PCA version that readers use ({migration.pca_version}) is of "
+        f"{migration.from_embedder_id}."
+    )
+    if not migration.images:
+        return f"{begin} Every image has features of the release's embedder: readers are switched when the next PCA version is complete."
+    cost = "cost unknown" if migration.euros is None else f"about {migration.euros:.2f} EUR"
+    command = f"make run FROM={migration.first_ingest_date} TO={migration.last_ingest_date}"
+    return (
+        f"{begin} {migration.images:,} images of {migration.n_ingest_dates:,} dates have features of that one alone: to featurise them "
+        f"anew takes about {migration.minutes:.0f} minutes, {cost} (`{command}`). Readers stay on the current version until then, "
+        "or until a run with SWITCH_EMBEDDER=1 (`--switch-embedder`)."
+    )
 
 
 def over_budget(estimate: Estimate, settings: Settings) -> str | None:

@@ -4,37 +4,35 @@ minutes of a run = start of the cluster + fixed work + images x (driver's second
 
 Assumptions, each a setting or a constant below: the features step scales with the vCPUs (tasks share nothing, their tail is under a tenth);
 the driver lists, compares and deals one key after another; a run holds so many keys on its driver and no more, so that more images are
-several runs, one after the other; every new image is projected once, and a refit projects the history besides.
+several runs, one after the other; every new image is projected once, and a refit that is foreseen projects the history besides.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+# receipt.py knows both by this module.
+from fruit_pipeline.instance_types import UnknownInstanceTypeError as UnknownInstanceTypeError  # noqa: PLC0414
+from fruit_pipeline.instance_types import vcpus as vcpus  # noqa: PLC0414
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fruit_pipeline.pca_state import Refit
     from fruit_pipeline.settings import Settings
 
 # A LIST request gives 1,000 keys and takes up to a tenth of a second; comparing and dealing them takes 3 s a million (`make bench`).
 DRIVER_SECONDS_PER_MILLION: Final = 100.0
 # Reading, projecting and writing 20,000 images takes 1 s of two cores (benchmarks/results/pca-full.md), and a vCPU is half a core.
 PROJECTION_VCPU_SECONDS_PER_MILLION: Final = 200.0
+# A refit takes 33 s per million images and 5 s per 1,000 partitions of two cores (benchmarks/results/history-full.md): four vCPUs.
+REFIT_VCPU_SECONDS_PER_MILLION: Final = 132.0
+REFIT_VCPU_SECONDS_PER_THOUSAND_FILES: Final = 20.0
 # A million keys take half a gigabyte of the driver.
 IMAGES_PER_RUN: Final = 5_000_000
-
-_VCPUS_PER_XLARGE: Final = 4
-_VCPUS_OF_LARGE: Final = 2
-_XLARGE: Final = re.compile(r"(\d*)xlarge")
-
-
-class UnknownInstanceTypeError(ValueError):
-    """An instance type whose number of vCPUs its name does not tell."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +98,19 @@ def estimate(
     nodes: Nodes | None = None,
     speed: MeasuredSpeed | None = None,
     needs_cluster: bool = True,
+    refit: Refit | None = None,
 ) -> Estimate:
     """What `images` new images take on `nodes` (default: what `nodes_for` says). No work needs no cluster: zero of all.
 
-    `speed` counts if it tells of these settings, else the settings' own. Raises UnknownInstanceTypeError if the instance type's name does
-    not tell its vCPUs.
+    `refit` is the new PCA that is foreseen, under which the history is projected. `speed` counts if it tells of these settings, else the
+    settings' own. Raises UnknownInstanceTypeError if the instance type's name does not tell its vCPUs.
     """
     per_vcpu, origin = _speed(settings, speed)
     if not needs_cluster:
         nodes = Nodes(0)
     elif nodes is None:
-        nodes = nodes_for(images, settings, speed)
-    minutes = _minutes(images, settings, nodes, per_vcpu) if needs_cluster else 0.0
+        nodes = nodes_for(images, settings, speed, refit)
+    minutes = _minutes(images, settings, nodes, per_vcpu, refit) if needs_cluster else 0.0
     primary_price = settings.prices.get(settings.primary_instance_type)
     core_price = settings.prices.get(settings.core_instance_type)
     euros = None
@@ -133,6 +132,8 @@ def estimate(
             "fixed_work_minutes": settings.fixed_work_minutes,
             "driver_seconds_per_million": DRIVER_SECONDS_PER_MILLION,
             "projection_vcpu_seconds_per_million": PROJECTION_VCPU_SECONDS_PER_MILLION,
+            "refit_vcpu_seconds_per_million": REFIT_VCPU_SECONDS_PER_MILLION,
+            "refit_vcpu_seconds_per_thousand_files": REFIT_VCPU_SECONDS_PER_THOUSAND_FILES,
             "images_per_run": IMAGES_PER_RUN,
             "eur_per_hour": {settings.primary_instance_type: primary_price, settings.core_instance_type: core_price},
             "spot_price_share": settings.spot_price_share,
@@ -140,29 +141,17 @@ def estimate(
     )
 
 
-def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = None) -> Nodes:
+def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = None, refit: Refit | None = None) -> Nodes:
     """The settings' core nodes and the fewest task nodes that do `images` within the target minutes; all task nodes if none can."""
     core, most = settings.core_instance_count, settings.task_instance_max
     per_vcpu = _speed(settings, speed)[0]
-    within = (n for n in range(most) if _minutes(images, settings, Nodes(core, n), per_vcpu) <= settings.target_minutes)
+    within = (n for n in range(most) if _minutes(images, settings, Nodes(core, n), per_vcpu, refit) <= settings.target_minutes)
     return Nodes(core, next(within, most))
 
 
-def vcpus(instance_type: str) -> int:
-    """The vCPUs of an EC2 instance type, from its size: large 2, xlarge 4, <n>xlarge 4n.
-
-    Raises UnknownInstanceTypeError for sizes that do not follow the rule (metal, small).
-    """
-    size = instance_type.rpartition(".")[2]
-    if size == "large":
-        return _VCPUS_OF_LARGE
-    match = _XLARGE.fullmatch(size)
-    if not match:
-        raise UnknownInstanceTypeError(
-            f"How many vCPUs '{instance_type}' has is not known. "
-            "Set FRUITS_CORE_INSTANCE_TYPE to a size of large, xlarge or <n>xlarge, for example m5.2xlarge."
-        )
-    return _VCPUS_PER_XLARGE * int(match.group(1) or 1)
+def task_slots(settings: Settings, task_instances: int) -> int:
+    """Returns how many tasks the core nodes, and `task_instances` nodes beside them, work on at once: one for each vCPU."""
+    return _all_vcpus(settings, Nodes(settings.core_instance_count, task_instances))
 
 
 def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, str]:
@@ -172,8 +161,15 @@ def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, s
     return settings.images_per_second_per_vcpu, "assumed"
 
 
-def _minutes(images: int, settings: Settings, nodes: Nodes, images_per_second_per_vcpu: float) -> float:
+def _all_vcpus(settings: Settings, nodes: Nodes) -> int:
+    return vcpus(settings.core_instance_type) * nodes.working
+
+
+def _minutes(images: int, settings: Settings, nodes: Nodes, images_per_second_per_vcpu: float, refit: Refit | None = None) -> float:
     runs = max(1, math.ceil(images / IMAGES_PER_RUN))
     vcpu_seconds = images / images_per_second_per_vcpu + images / 1e6 * PROJECTION_VCPU_SECONDS_PER_MILLION
-    work_seconds = vcpu_seconds / (vcpus(settings.core_instance_type) * nodes.working) + images / 1e6 * DRIVER_SECONDS_PER_MILLION
+    if refit:
+        vcpu_seconds += refit.n_images / 1e6 * REFIT_VCPU_SECONDS_PER_MILLION
+        vcpu_seconds += refit.n_files / 1e3 * REFIT_VCPU_SECONDS_PER_THOUSAND_FILES
+    work_seconds = vcpu_seconds / _all_vcpus(settings, nodes) + images / 1e6 * DRIVER_SECONDS_PER_MILLION
     return runs * (settings.cluster_start_minutes + settings.fixed_work_minutes) + work_seconds / 60

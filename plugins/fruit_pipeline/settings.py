@@ -28,7 +28,6 @@ DEFAULT_PRICES_EUR_PER_HOUR: Final = {"m5.xlarge": 0.25, "m5.2xlarge": 0.5, "m5.
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _INSTANCE_TYPE: Final = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
-_MEMORY: Final = re.compile(r"[1-9][0-9]*[mg]")
 _CRON_FIELDS: Final = 5
 
 
@@ -81,9 +80,6 @@ class Settings:
     security_configuration: str = ""
     idle_timeout_seconds: int = 1800
     root_volume_gib: int = 30
-    executor_cores: int = 4
-    executor_memory: str = "4g"
-    executor_memory_overhead: str = "6g"
 
     images_per_second_per_vcpu: float = 30.0
     cluster_start_minutes: float = 7.0
@@ -192,7 +188,6 @@ def _is_price(value: object) -> bool:
 
 _NAME: Final = _matching(re.compile(r"[A-Za-z0-9_.:/+=,@-]{1,256}"), "a name of letters, digits and _.:/+=,@-")
 _INSTANCE: Final = _matching(_INSTANCE_TYPE, "an EC2 instance type, for example m5.xlarge")
-_SPARK_MEMORY: Final = _matching(_MEMORY, "an amount of memory in m or g, for example 4g")
 
 _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "lake_bucket": _matching(_BUCKET, "a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens"),
@@ -241,9 +236,6 @@ _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "security_configuration": _NAME,
     "idle_timeout_seconds": _whole_number(60, 604800),
     "root_volume_gib": _whole_number(15, 100),
-    "executor_cores": _whole_number(1, 256),
-    "executor_memory": _SPARK_MEMORY,
-    "executor_memory_overhead": _SPARK_MEMORY,
     "images_per_second_per_vcpu": _number(0, 1_000_000),
     "cluster_start_minutes": _number(0, 240),
     "fixed_work_minutes": _number(0, 240),

@@ -40,14 +40,6 @@ _STATES: Final = f"{lake.MOMENTS}/_states/"
 _PROJECTED: Final = "_projected.json"
 
 
-def earlier_dates(store: Store) -> list[str]:
-    """The dates whose ledger is in the earlier form, sorted; from one listing."""
-    keys = store.list_keys(f"{lake.LEDGER}/")
-    present = set(keys)
-    found = {day for key in keys if key.endswith(".parquet") and (day := lake.ingest_date_of(key)) is not None}
-    return sorted(day for day in found if lake.ledger_key(day) not in present)
-
-
 def take_over(spark: SparkSession, store: Store, ingest_dates: Sequence[str]) -> None:
     """Gives each of these dates its first commit. Each is read once by a worker, vectors and all."""
     if not ingest_dates:
@@ -106,22 +98,22 @@ class _Found:
 
     def add(self, key: str, features: pa.Table, store: Store, write: str) -> None:
         """Takes the rows that a line stands for. A file that has others, too, is written again without them."""
-        for embedder_id, own in _by_embedder(features):
+        for number, (embedder_id, own) in enumerate(_by_embedder(features)):
             lines, taken = self._lines_of(own, embedder_id)
             if not len(lines):
                 continue
             name = file_name(key)
+            rows = own.filter(pa.array(taken))
             if len(lines) < features.num_rows:
-                name = f"{name.rpartition('/')[0]}/{write}-{len(self.file_rows):02d}.parquet"
-                own = own.filter(pa.array(taken))
-                store.write(file_key(_day_of(key), name), files.features_to_parquet(own))
+                name = f"{name.rpartition('/')[0]}/{write}-{number:02d}.parquet"
+                store.write(file_key(_day_of(key), name), files.features_to_parquet(rows))
             self.file_rows[embedder_id][name] = len(lines)
             self._files[lines] = file_key(_day_of(key), name)
-            self._sizes[lines] = np.column_stack([own.column(side).to_numpy() for side in (tables.WIDTH, tables.HEIGHT)])
-            for chunk in own.column(tables.VECTOR).chunks:
+            self._sizes[lines] = np.column_stack([rows.column(side).to_numpy() for side in (tables.WIDTH, tables.HEIGHT)])
+            for chunk in rows.column(tables.VECTOR).chunks:
                 self.moments[embedder_id].add(to_matrix(chunk, tables.N_FEATURES))
             self.digests[embedder_id] ^= images_digest(
-                zip(*(own.column(column).to_pylist() for column in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True)
+                zip(*(rows.column(column).to_pylist() for column in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True)
             )
 
     def rows(self, details: pa.Table) -> pa.Table:

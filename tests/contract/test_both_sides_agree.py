@@ -8,19 +8,12 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyspark.sql.types import ArrayType
 
 from fruit_cli import run
-from fruit_contract import tables
-from fruit_contract.lake import LakeNameError, check_category, moments_state_key, parse_moments_state_key
-from fruit_features import lake_tables
-from fruit_features.moments_states import fingerprint
+from fruit_contract.lake import LakeNameError, check_category
 from fruit_features.pca.policy import PolicySettings, RefreshPolicy
-from fruit_pipeline.pca_state import PcaState, is_unprojected
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
 from fruit_pipeline.steps import extract_features_step, refresh_pca_step
-
-TYPE_NAMES = {"string": "string", "integer": "int", "long": "int", "float": "float", "double": "double"}
 
 
 def job_arguments(step: dict) -> list[str]:
@@ -76,14 +69,6 @@ def test_a_policy_that_was_asked_for_reaches_the_pca_job() -> None:
     assert importlib.import_module("refresh_pca").parse_request(job_arguments(step)).policy == PolicySettings(RefreshPolicy.NEVER)
 
 
-def test_the_state_that_the_features_step_writes_is_the_one_that_is_planned_by() -> None:
-    """A date of one image has a state, and no PCA yet; one of two has work for the PCA step."""
-    for n_samples, has_work in ((1, False), (2, True)):
-        key = moments_state_key("2026-11-22", "m", fingerprint(n_samples, -1))
-        assert is_unprojected("2026-11-22", [key], PcaState(), "m", "auto") is has_work
-        assert parse_moments_state_key(key) == ("2026-11-22", "m", f"{n_samples}-ffffffffffffffff")
-
-
 @pytest.mark.parametrize("policy", PCA_POLICIES)
 def test_the_pca_job_takes_the_step_that_is_planned(policy: str) -> None:
     chosen = {"POLICY": policy, "MARGIN": "0.01", "GROWTH": "2", "ALWAYS_BELOW": "7", "KEEP_VERSIONS": "5"}
@@ -117,11 +102,3 @@ def test_a_bad_argument_ends_the_job_before_spark_starts(bad: list[str], capsys:
 
     assert caught.value.code == 2
     assert "error: argument" in capsys.readouterr().err
-
-
-def test_the_columns_written_have_the_types_that_are_checked() -> None:
-    for columns, _ in lake_tables.TABLE_COLUMNS.values():
-        for field in lake_tables.schema_of(columns).fields:
-            kind = field.dataType
-            name = f"list<{TYPE_NAMES[kind.elementType.typeName()]}>" if isinstance(kind, ArrayType) else TYPE_NAMES[kind.typeName()]
-            assert tables.COLUMN_TYPES[field.name] == name, field.name

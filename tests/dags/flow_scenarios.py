@@ -88,6 +88,7 @@ SCENARIOS = {
     "abandoned_claim": Scenario(after_delivery=put_claim_of_an_ended_run),
     "outside_the_eu": Scenario(environment={"FRUITS_AWS_REGION": "eu-west-2"}),
     "nothing_published": Scenario(environment={"FRUITS_RELEASE": "r9"}),
+    "nodes_of_another_processor": Scenario(environment={"FRUITS_CORE_INSTANCE_TYPE": "m6g.xlarge", "FRUITS_BUDGET_EUR": "1000"}),
 }
 
 

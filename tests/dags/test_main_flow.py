@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 
+from fruit_pipeline.instance_types import UnfitInstanceTypeError, UnknownInstanceTypeError
+from fruit_pipeline.planning import NoReleaseError, RunTooLongError
+from fruit_pipeline.run_limits import RunTooLargeError
+from fruit_pipeline.steps import StepTooLongError
+
 pytestmark = [
     pytest.mark.airflow,
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # Airflow's own
@@ -154,6 +159,7 @@ def test_a_backfill_from_day_to_day_has_a_run_for_each_day_of_it(main_dag: Any) 
         {"ingest_date": "2026-11-01", "last_ingest_date": "2026-11-22"},
         {"pca_policy": "always"},
         {"pca_policy": None, "retry_rejected": True, "over_budget": True},
+        {"accept_rejects": True, "switch_embedder": True},
     ],
 )
 def test_takes_a_day_and_categories(main_dag: Any, conf: dict[str, Any]) -> None:
@@ -176,6 +182,8 @@ def test_takes_a_day_and_categories(main_dag: Any, conf: dict[str, Any]) -> None
         {"pca_policy": "sometimes"},
         {"retry_rejected": "yes"},
         {"over_budget": 1},
+        {"accept_rejects": "many"},
+        {"switch_embedder": None},
     ],
 )
 def test_refuses_other_params_before_the_run_starts(main_dag: Any, conf: dict[str, Any]) -> None:
@@ -186,10 +194,30 @@ def test_refuses_other_params_before_the_run_starts(main_dag: Any, conf: dict[st
 
 
 def test_the_form_explains_itself(main_dag: Any) -> None:
-    for name in ("ingest_date", "last_ingest_date", "categories", "pca_policy", "retry_rejected", "over_budget"):
+    assert set(main_dag.params) >= {"ingest_date", "categories", "retry_rejected", "accept_rejects", "switch_embedder", "over_budget"}
+    for name in main_dag.params:
         param = main_dag.params.get_param(name)
         assert param.schema["title"]
         assert param.description
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NoReleaseError, RunTooLargeError, RunTooLongError, StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError],
+)
+def test_a_run_that_is_refused_is_not_tried_again(main_dag: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    def refuse(*_: Any) -> None:
+        raise error("what to do")
+
+    plan_run = main_dag.get_task("plan_run").python_callable
+    for name, stand_in in {"plan": refuse, "require_no_cluster_from_before": lambda *_: None, "is_active_run": lambda *_: None}.items():
+        monkeypatch.setitem(plan_run.__globals__, name, stand_in)
+    params = main_dag.params.dump()
+    run = SimpleNamespace(run_id="r", run_type="manual", logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC))
+    with pytest.raises(AirflowFailException, match="what to do"):
+        plan_run(dag=main_dag, dag_run=run, params=params, ti=None)
 
 
 def marker_uri(dag: Any, params: dict[str, Any], logical_date: datetime | None) -> str:

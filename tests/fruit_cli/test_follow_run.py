@@ -272,16 +272,21 @@ def test_a_run_is_for_a_date_or_for_a_range() -> None:
 
 
 def test_a_range_goes_to_the_dag_by_its_ends() -> None:
-    request = run_request(["2026-11-20", "2026-11-21", "2026-11-22"], ["Kiwi"], pca_policy="always", retry_rejected=True)
+    request = run_request(
+        ["2026-11-20", "2026-11-21", "2026-11-22"], ["Kiwi"], pca_policy="always", retry_rejected=True, accept_rejects=True
+    )
     assert request == {
         "ingest_date": "2026-11-20",
         "last_ingest_date": "2026-11-22",
         "categories": ["Kiwi"],
         "pca_policy": "always",
         "retry_rejected": True,
+        "accept_rejects": True,
+        "switch_embedder": False,
         "over_budget": False,
     }
     assert run_request(["2026-11-22"])["last_ingest_date"] is None
+    assert run_request(["2026-11-22"], switch_embedder=True)["switch_embedder"] is True
 
 
 def test_refuses_a_range_that_is_upside_down() -> None:

@@ -1,130 +1,175 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.increments import LedgerLine, category_of, plan_increment
-from fruit_features.lake.store import ListedObject
+from fruit_contract.increments import Fate, KnownImage, ListedImage, UnsortedImagesError, compare
 
-DAY = "2026-11-22"
-PREFIX = f"raw/ingest_date={DAY}/"
+PREFIX = "raw/ingest_date=2026-11-22/"
 CATEGORIES = st.sampled_from(["Kiwi", "Lemon", "Äpfel 50%"])
-IMAGES = st.dictionaries(st.tuples(CATEGORIES, st.integers(0, 8)), st.sampled_from(["e1", "e2"]))
+NAMES = st.tuples(CATEGORIES, st.integers(0, 8))
+LISTED = st.dictionaries(NAMES, st.sampled_from(["e1", "e2"]))
+LINE = st.fixed_dictionaries(
+    {
+        "etag": st.sampled_from(["e1", "e2"]),
+        "status_and_reason": st.sampled_from([("featurised", None), ("rejected", "truncated"), ("rejected", "vanished")]),
+        "embedder_id": st.sampled_from(["m", "old", None]),
+        "has_features": st.booleans(),
+    }
+)
+KNOWN = st.dictionaries(NAMES, LINE)
 
 
-def key(category: str, index: int) -> str:
-    return f"{PREFIX}{category}/{index}.jpg"
+def key(name: tuple[str, int]) -> str:
+    return f"{PREFIX}{name[0]}/{name[1]}.jpg"
 
 
-def listing(images: dict[tuple[str, int], str]) -> list[ListedObject]:
-    return [ListedObject(key(*name), etag, 10) for name, etag in images.items()]
+def listing(images: dict[tuple[str, int], str]) -> list[ListedImage]:
+    return sorted(ListedImage(key(name), etag, 10, name[0]) for name, etag in images.items())
 
 
-def ledger(images: dict[tuple[str, int], str], embedder_id: str = "m") -> list[LedgerLine]:
-    return [LedgerLine(key(*name), etag, name[0], "featurised", embedder_id) for name, etag in images.items()]
+def known_image(name: tuple[str, int], line: dict[str, Any]) -> KnownImage:
+    status, reason = line["status_and_reason"]
+    return KnownImage(key(name), line["etag"], name[0], status, reason, line["embedder_id"], line["has_features"])
 
 
-@given(listed=IMAGES, known=IMAGES, scope=st.sets(CATEGORIES))
-def test_the_books_balance(listed: dict, known: dict, scope: set[str]) -> None:
-    increment = plan_increment(DAY, listing(listed), ledger(known), "m", scope)
-
-    in_scope = {name for name in listed if not scope or name[0] in scope}
-    counts = increment.counts()
-    assert counts["listed"].total() == len(in_scope) == len(increment.new) + len(increment.unchanged)
-    for category in {name[0] for name in in_scope}:
-        assert counts["listed"][category] == counts["new"][category] + counts["unchanged"][category]
-    after = {entry.key for entry in increment.new} | {line.image_key for line in increment.kept}
-    out_of_scope = {key(*name) for name in known if scope and name[0] not in scope}
-    assert after == {key(*name) for name in in_scope} | out_of_scope
-    assert {line.image_key for line in increment.removed} == {key(*name) for name in known} - after
+def ledger(images: dict[tuple[str, int], dict[str, Any]]) -> list[KnownImage]:
+    return sorted(known_image(name, line) for name, line in images.items())
 
 
-@given(listed=IMAGES, known=IMAGES)
-def test_only_categories_with_a_difference_are_touched(listed: dict, known: dict) -> None:
-    increment = plan_increment(DAY, listing(listed), ledger(known), "m")
-
-    different = {name[0] for name in listed.keys() | known.keys() if listed.get(name) != known.get(name)}
-    assert increment.touched == different
-    assert increment.is_empty == (listed == known)
-
-
-def test_an_image_that_had_vanished_and_is_back_is_new() -> None:
-    line = LedgerLine(key("Kiwi", 1), "e1", "Kiwi", "rejected", "m", "vanished")
-
-    increment = plan_increment(DAY, listing({("Kiwi", 1): "e1"}), [line], "m")
-
-    assert [entry.key for entry in increment.new] == [key("Kiwi", 1)]
+def fates(*arguments: Any, **options: Any) -> dict[str, Fate]:
+    """Of each image by its key, and once."""
+    found: dict[str, Fate] = {}
+    for fate, image, line in compare(*arguments, **options):
+        image_key = image.key if image else line.image_key if line else ""
+        assert image_key not in found
+        found[image_key] = fate
+    return found
 
 
-def test_another_embedder_makes_every_image_new() -> None:
-    images = {("Kiwi", 1): "e", ("Kiwi", 2): "e"}
-
-    increment = plan_increment(DAY, listing(images), ledger(images, "old"), "new")
-
-    assert len(increment.new) == 2
-
-
-def test_markers_manifests_and_folders_are_no_images() -> None:
-    names = ["_SUCCESS", "_manifest.csv", "Kiwi/", "Kiwi/.DS_Store", "Kiwi/_tmp/1.jpg", "stray.jpg", ".git/x"]
-
-    increment = plan_increment(DAY, [ListedObject(PREFIX + name, "e", 1) for name in names], [], "m")
-
-    assert not increment.new
-    assert increment.is_empty
+def is_as_it_was(etag: str, line: KnownImage, *, retry_rejected: bool) -> bool:
+    """The rule in other words than the code's."""
+    if line.status == "rejected" and (retry_rejected or line.reason == "vanished"):
+        return False
+    return (line.etag, line.embedder_id, line.has_features) == (etag, "m", True)
 
 
-def test_rejected_images_are_new_again_on_request() -> None:
-    line = LedgerLine(key("Kiwi", 1), "e1", "Kiwi", "rejected", "m", "truncated")
-    images = listing({("Kiwi", 1): "e1"})
+@given(listed=LISTED, known=KNOWN, scope=st.sets(CATEGORIES), retry_rejected=st.booleans())
+def test_every_image_has_exactly_one_fate(listed: dict, known: dict, scope: set[str], *, retry_rejected: bool) -> None:
+    found = fates(listing(listed), ledger(known), "m", scope, retry_rejected=retry_rejected)
 
-    assert plan_increment(DAY, images, [line], "m").is_empty
-    assert [entry.key for entry in plan_increment(DAY, images, [line], "m", retry_rejected=True).new] == [key("Kiwi", 1)]
+    def expected(name: tuple[str, int]) -> Fate | None:
+        if scope and name[0] not in scope:
+            return Fate.CARRIED if name in known else None
+        if name not in known:
+            return Fate.NEW
+        if name not in listed:
+            return Fate.REMOVED
+        same = is_as_it_was(listed[name], known_image(name, known[name]), retry_rejected=retry_rejected)
+        return Fate.UNCHANGED if same else Fate.CHANGED
 
-
-def test_an_interrupted_write_puts_the_whole_date_in_scope_and_its_categories_are_written_again() -> None:
-    images = {("Kiwi", 1): "e", ("Lemon", 1): "e"}
-
-    increment = plan_increment(DAY, listing(images), ledger(images), "m", ["Kiwi"], interrupted=["Lemon"])
-
-    assert (increment.touched, increment.carried, increment.is_empty) == ({"Lemon"}, (), False)
-    assert len(increment.unchanged) == 2
-
-
-@given(listed=IMAGES, known=IMAGES, scope=st.sets(CATEGORIES), interrupted=st.none() | st.sets(CATEGORIES, min_size=1), retry=st.booleans())
-def test_when_it_is_done_nothing_is_left_to_do(
-    listed: dict, known: dict, scope: set[str], interrupted: set[str] | None, retry: bool
-) -> None:
-    increment = plan_increment(DAY, listing(listed), ledger(known), "m", scope, retry_rejected=retry, interrupted=interrupted)
-    done = [LedgerLine(entry.key, entry.etag, category_of(entry), "featurised", "m") for entry in increment.new]
-
-    after = plan_increment(DAY, listing(listed), [*increment.kept, *done], "m", scope, retry_rejected=retry)
-
-    assert after.is_empty
+    wanted = {key(name): expected(name) for name in listed.keys() | known.keys()}
+    assert found == {image_key: fate for image_key, fate in wanted.items() if fate is not None}
 
 
-@given(listed=IMAGES, known=IMAGES, scope=st.sets(CATEGORIES), interrupted=st.sets(CATEGORIES, min_size=1))
-def test_an_interrupted_write_makes_the_scope_the_whole_date(listed: dict, known: dict, scope: set[str], interrupted: set[str]) -> None:
-    chosen = plan_increment(DAY, listing(listed), ledger(known), "m", scope, interrupted=interrupted)
-    everything = plan_increment(DAY, listing(listed), ledger(known), "m")
+@given(listed=LISTED, known=KNOWN, scope=st.sets(CATEGORIES))
+def test_fates_come_in_the_order_of_keys(listed: dict, known: dict, scope: set[str]) -> None:
+    """So that the rows of the next ledger do."""
+    found = compare(listing(listed), ledger(known), "m", scope)
+    keys = [image.key if image else line.image_key if line else "" for _, image, line in found]
+    assert keys == sorted(keys)
 
-    assert (chosen.new, chosen.unchanged, chosen.removed) == (everything.new, everything.unchanged, everything.removed)
-    assert chosen.touched == everything.touched | interrupted
-    assert not chosen.is_empty
+
+@given(listed=LISTED, known=KNOWN)
+def test_fates_come_with_what_they_are_of(listed: dict, known: dict) -> None:
+    images, lines = {image.key: image for image in listing(listed)}, {line.image_key: line for line in ledger(known)}
+    found = list(compare(images.values(), lines.values(), "m"))
+
+    keys = [image.key if image else line.image_key if line else "" for _, image, line in found]
+    assert keys == sorted(images.keys() | lines.keys())
+    for image_key, (fate, image, line) in zip(keys, found, strict=True):
+        assert line == lines.get(image_key)
+        assert image == images.get(image_key)
+        assert (image is None) == (fate is Fate.REMOVED)
+        assert (line is None) == (fate is Fate.NEW)
+
+
+@given(listed=LISTED, known=KNOWN, scope=st.sets(CATEGORIES), retry_rejected=st.booleans())
+def test_when_it_is_done_nothing_is_left_to_do(listed: dict, known: dict, scope: set[str], *, retry_rejected: bool) -> None:
+    """Everything that is new is featurised, and what has vanished leaves the ledger."""
+    after = []
+    for fate, image, line in compare(listing(listed), ledger(known), "m", scope, retry_rejected=retry_rejected):
+        if image is not None and fate is not Fate.UNCHANGED:
+            after.append(KnownImage(image.key, image.etag, image.category, "featurised", None, "m"))
+        elif line is not None and fate is not Fate.REMOVED:
+            after.append(line)
+
+    # A reject that has been looked at again may be one again: what is asked for once is not asked for for ever.
+    again = fates(listing(listed), after, "m", scope, retry_rejected=False)
+    assert set(again.values()) <= {Fate.UNCHANGED, Fate.CARRIED}
+
+
+@given(listed=LISTED, known=KNOWN, scope=st.sets(CATEGORIES, min_size=1))
+def test_a_scope_says_of_its_categories_what_the_whole_would(listed: dict, known: dict, scope: set[str]) -> None:
+    chosen, everything = (fates(listing(listed), ledger(known), "m", of) for of in (scope, ()))
+    inside = {key(name) for name in listed.keys() | known.keys() if name[0] in scope}
+    assert {image_key: fate for image_key, fate in chosen.items() if fate is not Fate.CARRIED} == {
+        image_key: everything[image_key] for image_key in inside
+    }
 
 
 def test_a_featurised_image_is_not_done_again_when_rejected_ones_are() -> None:
-    images = {("Kiwi", 1): "e"}
-
-    assert plan_increment(DAY, listing(images), ledger(images), "m", retry_rejected=True).is_empty
-
-
-def test_rejected_images_out_of_scope_are_carried_and_not_looked_at_again() -> None:
-    line = LedgerLine(key("Kiwi", 1), "e1", "Kiwi", "rejected", "m", "truncated")
-
-    increment = plan_increment(DAY, listing({("Kiwi", 1): "e1"}), [line], "m", ["Lemon"], retry_rejected=True)
-
-    assert (increment.carried, increment.is_empty) == ((line,), True)
+    name = ("Kiwi", 1)
+    line = {"etag": "e1", "status_and_reason": ("featurised", None), "embedder_id": "m", "has_features": True}
+    broken = line | {"status_and_reason": ("rejected", "truncated")}
+    for retry_rejected, of_line, expected in (
+        (True, line, Fate.UNCHANGED),
+        (False, broken, Fate.UNCHANGED),
+        (True, broken, Fate.CHANGED),
+    ):
+        assert fates(listing({name: "e1"}), ledger({name: of_line}), "m", retry_rejected=retry_rejected) == {key(name): expected}
 
 
-def test_images_of_another_date_are_not_this_dates() -> None:
-    assert plan_increment("2026-11-21", listing({("Kiwi", 1): "e"}), [], "m").is_empty
+@given(names=st.lists(NAMES, min_size=2, max_size=6), of_ledger=st.booleans())
+def test_what_does_not_ascend_is_refused(names: list[tuple[str, int]], *, of_ledger: bool) -> None:
+    images = [ListedImage(key(name), "e", 1, name[0]) for name in names]
+    lines = [KnownImage(image.key, "e", image.category, "featurised", None, "m") for image in images]
+    keys = [image.key for image in images]
+
+    def run() -> Counter[Fate]:
+        return Counter(fate for fate, _, _ in (compare([], lines, "m") if of_ledger else compare(images, [], "m")))
+
+    if keys == sorted(set(keys)):
+        assert run() == {Fate.REMOVED if of_ledger else Fate.NEW: len(names)}
+        return
+    before, after = next(pair for pair in pairwise(keys) if pair[1] <= pair[0])
+    with pytest.raises(UnsortedImagesError) as caught:
+        run()
+    assert str(caught.value).startswith(f"'{after}' comes after '{before}'")
+
+
+def test_order_is_that_of_code_points() -> None:
+    """As S3 lists: UTF-8 sorts as code points do, UTF-16 (Java's order) does not."""
+    names = ["Z", "a", "é", "\uffff", "\U0001f34e"]
+    assert [image.key for _, image, _ in compare([ListedImage(name, "e", 1, "Kiwi") for name in names], [], "m") if image] == names
+    assert sorted(names, key=str.encode) == names
+
+
+def test_millions_of_images_take_no_memory() -> None:
+    def peak(n: int) -> int:
+        images = (ListedImage(f"raw/{number:07}", "e", 1, "Kiwi") for number in range(n))
+        lines = (KnownImage(f"raw/{number:07}", "e", "Kiwi", "featurised", None, "m") for number in range(0, n, 3))
+        tracemalloc.start()
+        assert sum(1 for _ in compare(images, lines, "m")) == n
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(10)
+    assert peak(30_000) < peak(300) + 10_000

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from fruit_contract import lake
 from fruit_contract.lake import ImageKey, LakeNameError
-from fruit_contract.release import embedder_id
 
 CATEGORY = st.text(st.characters(exclude_characters="/\x00\n\r", exclude_categories=["Cs"]), min_size=1).filter(
     lambda text: text[0] not in "._"
@@ -84,51 +83,44 @@ def test_an_address_is_split_into_bucket_and_key() -> None:
             lake.split_uri(address)
 
 
-@given(
-    day=st.dates().map(lambda day: day.isoformat()),
-    tensors=st.text("0123456789abcdef", min_size=12, max_size=64),
-    preprocessing=st.integers(1, 99),
-    n_samples=st.integers(1, 10**12),
-    digest=st.integers(0, 2**64 - 1),
-)
-def test_a_state_of_moments_is_taken_apart_into_what_it_was_made_of(
-    day: str, tensors: str, preprocessing: int, n_samples: int, digest: int
-) -> None:
-    embedder, fingerprint = embedder_id(tensors, preprocessing), f"{n_samples}-{digest:016x}"
-    key = lake.moments_state_key(day, embedder, fingerprint)
-
-    assert lake.parse_moments_state_key(key) == (day, embedder, fingerprint)
-    assert key.startswith(lake.moments_state_prefix(day))
-    assert not key.startswith(lake.moments_state_prefix("2026-11-2"))
-
-
-def test_each_run_has_a_claim_and_each_date_a_marker_of_its_own() -> None:
+def test_each_run_has_a_claim_of_its_own() -> None:
     assert lake.claim_key("manual__2026-11-22T08:00:00+00:00") == "runs/_claims/manual__2026-11-22T08_00_00_00_00.json"
     assert lake.claim_key("a").startswith(lake.claims_prefix())
-    assert lake.in_progress_key("2026-11-22") == f"{lake.in_progress_prefix()}2026-11-22.json"
     assert lake.content_index_key("m", "2026-11-22").startswith(lake.content_index_prefix("m"))
     assert lake.content_index_prefix("m").startswith(lake.content_indexes_prefix())
-    assert lake.projected_record_key("v").startswith(lake.projections_prefix("v"))
 
 
-def test_the_state_of_moments_is_read_from_its_key() -> None:
-    key = lake.moments_state_key("2026-11-22", "mobilenetv2-0123456789ab-p1", "42-00ff")
+def test_a_dates_objects_lie_below_its_date() -> None:
+    day = "2026-11-22"
+    assert lake.ledger_key(day) == "ledger/ingest_date=2026-11-22/ledger.parquet"
+    assert lake.rejected_key(day, "w") == "rejected/ingest_date=2026-11-22/w.parquet"
+    assert lake.moments_key(day, "w", "m") == "moments/ingest_date=2026-11-22/w-m.parquet"
+    assert lake.projections_date_prefix("v", day) == "projections/pca_version=v/ingest_date=2026-11-22/"
+    for key in (lake.ledger_key(day), lake.rejected_key(day, "w"), lake.moments_key(day, "w", "m")):
+        assert lake.ingest_date_of(key) == day
 
-    assert key.startswith(lake.moments_state_prefix("2026-11-22"))
-    assert key.startswith(lake.moments_state_prefix())
-    assert lake.parse_moments_state_key(key) == ("2026-11-22", "mobilenetv2-0123456789ab-p1", "42-00ff")
-    assert lake.parse_moments_state_key("moments/ingest_date=2026-11-22/part-0.parquet") is None
-    assert lake.parse_moments_state_key("moments/_states/what") is None
+
+@pytest.mark.parametrize("key", ["ledger/_content/m/2026-11-22.bin", "ledger/ingest_date=22/ledger.parquet", "ingest_date=2026-11-22", ""])
+def test_other_keys_are_of_no_date(key: str) -> None:
+    assert lake.ingest_date_of(key) is None
+
+
+@given(category=CATEGORY, version=st.text("0123456789abcdefTZ-", min_size=1))
+def test_a_file_of_projections_is_called_like_its_file_of_features(category: str, version: str) -> None:
+    features = f"{lake.partition_prefix(lake.FEATURES, '2026-11-22', category)}w-0.parquet"
+    projections = lake.projections_file_key(version, features)
+    assert projections == f"{lake.projections_partition_prefix(version, '2026-11-22', category)}w-0.parquet"
+    assert projections.startswith(lake.projections_date_prefix(version, "2026-11-22"))
+    assert lake.partition_values(projections) == {"pca_version": version, "ingest_date": "2026-11-22", "category": category}
 
 
 def test_what_is_kept_beside_a_tables_partitions_is_hidden_from_its_readers() -> None:
     """Readers pass over names that begin with '_'."""
     keys = (
-        lake.in_progress_key("2026-11-22"),
         lake.content_index_key("m", "2026-11-22"),
-        lake.moments_state_key("2026-11-22", "m", "1-a"),
+        lake.moments_parts_prefix("2026-11-22"),
         lake.compacted_moments_prefix("m") + "index.json",
-        lake.projected_record_key("v").removeprefix(lake.projections_prefix("v")),
+        lake.pca_cache_key(),
         lake.claim_key("run"),
     )
     assert all(any(part.startswith("_") for part in key.split("/")) for key in keys)

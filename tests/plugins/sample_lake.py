@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,20 +17,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fruit_contract import lake as lake_layout
+from fruit_contract.commit import (
+    METADATA_KEY,
+    Commit,
+    EmbedderFiles,
+    MomentsObject,
+    commit_from_json,
+    commit_to_json,
+    digest_text,
+    file_key,
+    images_digest,
+)
 from fruit_pipeline.lake_reader import Lake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 BUCKET = "fruits-test"
 DAY = "2026-11-22"
 VERSION = "20261122T080000Z-0123456789ab"
 EMBEDDER = "mobilenetv2-0123456789ab-p1"
+NEXT_EMBEDDER = "mobilenetv2-ba9876543210-p1"
 RUN_ID = "manual__2026-11-22T08:00:00+00:00"
+WRITE = "0a1b2c3d4e5f"
 CATEGORIES = ("Äpfel 50%", "<script>alert(1)</script>", "Kiwi", "007", "柿", "Cost $5 or $6", "Banana")
 IMAGES_A_CATEGORY = 6
 TARGET = 0.95
-STATE = "42-0000000000000007"
 RELEASE = "r1"
 JOB = "jobs/extract_features.py"
 
@@ -41,6 +53,10 @@ class Image:
     category: str
     status: str = "featurised"
     reason: str | None = None
+
+    @property
+    def content_sha256(self) -> str:
+        return hashlib.sha256(self.key.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -58,14 +74,17 @@ class SampleLake:
     def put_image(self, key: str, content: bytes = b"jpeg") -> None:
         self.client.put_object(Bucket=BUCKET, Key=key, Body=content)
 
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=BUCKET, Key=key)
+
     def delete_below(self, prefix: str) -> None:
         for stored in list(self.lake.list_objects(prefix)):
-            self.client.delete_object(Bucket=BUCKET, Key=stored.key)
+            self.delete(stored.key)
 
-    def write_table(self, prefix: str, columns: dict[str, Any], name: str = "part-00000.parquet") -> None:
+    def write_table(self, key: str, columns: dict[str, Any], metadata: dict[str, str] | None = None) -> None:
         stream = io.BytesIO()
-        pq.write_table(pa.table(columns), stream)
-        self.client.put_object(Bucket=BUCKET, Key=f"{prefix}{name}", Body=stream.getvalue())
+        pq.write_table(pa.table(columns, metadata=metadata), stream)
+        self.client.put_object(Bucket=BUCKET, Key=key, Body=stream.getvalue())
 
     def featurised(self, category: str) -> list[Image]:
         return [image for image in self.images if image.category == category and image.status == "featurised"]
@@ -79,44 +98,114 @@ class SampleLake:
 
     def add_date(self, ingest_date: str) -> None:
         """Another date with the same images, as if the run had done both."""
-        for key in [key for key in self.client.objects if f"ingest_date={DAY}/" in key]:
-            content = self.client.objects[key][0]
-            moved = _moved(content, ingest_date) if key.endswith(".parquet") else content
-            self.client.put_object(Bucket=BUCKET, Key=_of_date(key, ingest_date), Body=moved)
-        self.put_image(lake_layout.moments_state_key(ingest_date, EMBEDDER, STATE), b"")
-        record = lake_layout.projected_record_key(VERSION)
-        self.lake.write_json(record, self.lake.read_json(record) | {ingest_date: STATE})
+        write_date(self, ingest_date, [_of_date(image, ingest_date) for image in self.images])
         extract = lake_layout.step_summary_key(RUN_ID, "extract_features")
         self.lake.write_json(extract, _summary_with_date(self.lake.read_json(extract), ingest_date))
 
-    def write_ledger(self, images: list[Image], **changed: list[Any]) -> None:
+    def commit(self, ingest_date: str = DAY) -> Commit:
+        content = self.client.objects[lake_layout.ledger_key(ingest_date)][0]
+        return commit_from_json(pq.read_schema(io.BytesIO(content)).metadata[METADATA_KEY.encode()].decode())
+
+    def put_commit(self, commit: Commit, ingest_date: str = DAY) -> None:
+        """Another commit over the same rows."""
+        key = lake_layout.ledger_key(ingest_date)
+        table = pq.read_table(io.BytesIO(self.client.objects[key][0]))
+        self.write_table(key, dict(zip(table.column_names, table.columns, strict=True)), {METADATA_KEY: commit_to_json(commit)})
+
+    def change_embedder_files(self, ingest_date: str = DAY, **changed: Any) -> None:
+        """Another commit, in which this is said of the embedder's files."""
+        commit = self.commit(ingest_date)
+        self.put_commit(replace(commit, embedders={EMBEDDER: replace(commit.embedders[EMBEDDER], **changed)}), ingest_date)
+
+    def write_ledger(self, images: Sequence[Image], ingest_date: str = DAY, commit: Commit | None = None, **changed: list[Any]) -> None:
+        """The ledger of these images, with the commit that goes with them, unless another one is given."""
+        images = sorted(images, key=lambda image: image.key)
+        featurised = [image.status == "featurised" for image in images]
         columns: dict[str, Any] = {
             "image_key": [image.key for image in images],
-            "etag": [f'"{self.etag(image.key)}"' for image in images],
+            "etag": [self.etag(image.key) for image in images],
             "size_bytes": pa.array([4] * len(images), pa.int64()),
             "category": [image.category for image in images],
-            "content_sha256": pa.array(["00"] * len(images), pa.string()),
+            "content_sha256": pa.array([image.content_sha256 for image in images], pa.string()),
             "status": [image.status for image in images],
             "reason": pa.array([image.reason for image in images], pa.string()),
+            "detail": pa.array(["<i>cut</i> off" if image.reason else None for image in images], pa.string()),
             "embedder_id": [EMBEDDER] * len(images),
+            "width": pa.array([100 if has else None for has in featurised], pa.int32()),
+            "height": pa.array([100 if has else None for has in featurised], pa.int32()),
+            "file": pa.array(
+                [features_key(image.category, ingest_date) if has else None for image, has in zip(images, featurised, strict=True)],
+                pa.string(),
+            ),
         }
-        self.write_table(lake_layout.date_prefix("ledger", DAY), columns | changed)
+        text = commit_to_json(commit or commit_of(images, ingest_date))
+        self.write_table(lake_layout.ledger_key(ingest_date), columns | changed, {METADATA_KEY: text})
 
-    def write_features(self, category: str, keys: list[str], vectors: np.ndarray, **changed: Any) -> None:
-        n = len(keys)
+    def write_earlier_ledger(self, images: Sequence[Image], ingest_date: str = DAY) -> None:
+        """The ledger as the release before wrote it: Spark's files, in no order, without a commit."""
+        self.delete(lake_layout.ledger_key(ingest_date))
+        for number, part in enumerate((images[1::2], images[::2])):
+            columns: dict[str, Any] = {
+                "image_key": [image.key for image in part],
+                "etag": [f'"{self.etag(image.key)}"' for image in part],
+                "size_bytes": pa.array([4] * len(part), pa.int64()),
+                "category": [image.category for image in part],
+                "content_sha256": [image.content_sha256 for image in part],
+                "status": [image.status for image in part],
+                "reason": pa.array([image.reason for image in part], pa.string()),
+                "embedder_id": [EMBEDDER] * len(part),
+            }
+            self.write_table(f"{lake_layout.date_prefix('ledger', ingest_date)}part-{number:05}-ab.c000.zstd.parquet", columns)
+
+    def write_features(
+        self, category: str, images: Sequence[Image], vectors: np.ndarray, ingest_date: str = DAY, key: str = "", **changed: Any
+    ) -> None:
+        n = len(images)
         columns: dict[str, Any] = {
-            "image_key": keys,
-            "content_sha256": ["00"] * n,
+            "image_key": pa.array([image.key for image in images], pa.string()),
+            "content_sha256": pa.array([image.content_sha256 for image in images], pa.string()),
             "width": pa.array([100] * n, pa.int32()),
             "height": pa.array([100] * n, pa.int32()),
-            "embedder_id": [EMBEDDER] * n,
+            "embedder_id": pa.array([EMBEDDER] * n, pa.string()),
             "features": pa.array(list(vectors.astype(np.float32)), pa.list_(pa.float32())),
         }
-        self.write_table(lake_layout.partition_prefix("features", DAY, category), columns | changed)
+        self.write_table(key or features_key(category, ingest_date), columns | changed)
 
-    def write_projections(self, category: str, keys: list[str], vectors: np.ndarray) -> None:
+    def write_projections(
+        self, category: str, images: Sequence[Image], vectors: np.ndarray, ingest_date: str = DAY, version: str = VERSION
+    ) -> None:
+        keys = pa.array([image.key for image in images], pa.string())
         columns = {"image_key": keys, "components": pa.array(list(vectors.astype(np.float32)), pa.list_(pa.float32()))}
-        self.write_table(lake_layout.projections_partition_prefix(VERSION, DAY, category), columns)
+        self.write_table(lake_layout.projections_file_key(version, features_key(category, ingest_date)), columns)
+
+    def write_rejected(self, images: Sequence[Image], ingest_date: str = DAY, write: str = WRITE, **changed: Any) -> None:
+        columns = {
+            "image_key": [image.key for image in images],
+            "category": [image.category for image in images],
+            "content_sha256": [image.content_sha256 for image in images],
+            "reason": [image.reason for image in images],
+            "detail": ["<i>cut</i> off"] * len(images),
+        }
+        self.write_table(lake_layout.rejected_key(ingest_date, write), columns | changed)
+
+
+def features_key(category: str, ingest_date: str = DAY) -> str:
+    return f"{lake_layout.partition_prefix('features', ingest_date, category)}{WRITE}-0.parquet"
+
+
+def moments_object_key(ingest_date: str = DAY) -> str:
+    return lake_layout.moments_key(ingest_date, WRITE, EMBEDDER)
+
+
+def commit_of(images: Iterable[Image], ingest_date: str = DAY) -> Commit:
+    """The commit of a date of these images, whose featurised ones lie in one file a category."""
+    images = list(images)
+    featurised = [image for image in images if image.status == "featurised"]
+    files = Counter(features_key(image.category, ingest_date).removeprefix(file_key(ingest_date, "")) for image in featurised)
+    digest = images_digest((image.key, image.content_sha256) for image in featurised)
+    moments = MomentsObject(moments_object_key(ingest_date), len(featurised), digest_text(digest))
+    embedders = {EMBEDDER: EmbedderFiles(len(featurised), dict(files), moments)} if featurised else {}
+    return Commit(ingest_date, WRITE, len(images), len(images) - len(featurised), embedders)
 
 
 @cache
@@ -139,6 +228,8 @@ class MemoryS3:
     class exceptions:  # noqa: N801  # boto3's name
         class NoSuchKey(Exception):  # noqa: N818  # boto3's name
             pass
+
+    lists_in_order = True
 
     def __init__(self, objects: dict[str, tuple[bytes, datetime]] | None = None) -> None:
         self.objects = dict(objects or {})
@@ -163,8 +254,15 @@ class MemoryS3:
         assert operation == "list_objects_v2"
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:
-        found = [(key, *self.objects[key]) for key in sorted(self.objects) if key.startswith(Prefix)]
+    def paginate(self, *, Bucket: str, Prefix: str, Delimiter: str = "") -> Iterator[dict[str, Any]]:
+        keys = [key for key in (sorted(self.objects) if self.lists_in_order else [*self.objects]) if key.startswith(Prefix)]
+        if Delimiter:
+            below = (key.removeprefix(Prefix).partition(Delimiter) for key in keys)
+            yield {
+                "CommonPrefixes": [{"Prefix": f"{Prefix}{name}{slash}"} for name, slash in dict.fromkeys((n, s) for n, s, _ in below if s)]
+            }
+            return
+        found = [(key, *self.objects[key]) for key in keys]
         for start in range(0, max(len(found), 1), 10):
             page = found[start : start + 10]
             entries = [{"Key": key, "Size": len(body), "ETag": etag_of(body), "LastModified": moment} for key, body, moment in page]
@@ -177,8 +275,7 @@ def etag_of(content: bytes) -> str:
 
 def build_sample_lake() -> SampleLake:
     """One ingest date of seven categories, six images each and one broken image, as a run of a published release leaves it."""
-    features, mean, scale, components, spectrum = fitted()
-    k = int(np.argmax(np.cumsum(spectrum) >= TARGET)) + 1
+    _, mean, scale, components, spectrum = fitted()
     images = [
         Image(lake_layout.image_key(DAY, category, f"{number}.jpg"), category)
         for category in CATEGORIES
@@ -186,49 +283,40 @@ def build_sample_lake() -> SampleLake:
     ]
     broken = Image(lake_layout.image_key(DAY, "Kiwi", "<b>broken</b>.jpg"), "Kiwi", "rejected", "truncated")
     client = MemoryS3()
-    sample = SampleLake(Lake(client, BUCKET), client, images=[*images, broken], k=k)
-    for image in sample.images:
-        sample.put_image(image.key)
-    sample.put_image(lake_layout.success_marker_key(DAY), b"")
-    sample.write_ledger(sample.images)
-    projected = ((features - mean) / scale) @ components[:k].T
-    for index, category in enumerate(CATEGORIES):
-        rows = slice(index * IMAGES_A_CATEGORY, (index + 1) * IMAGES_A_CATEGORY)
-        keys = [image.key for image in sample.featurised(category)]
-        sample.write_features(category, keys, features[rows])
-        sample.write_projections(category, keys, projected[rows])
-    rejected = {
-        "image_key": [broken.key],
-        "category": ["Kiwi"],
-        "content_sha256": ["00"],
-        "reason": ["truncated"],
-        "detail": ["<i>cut</i> off"],
-    }
-    sample.write_table(lake_layout.date_prefix("rejected", DAY), rejected)
-    _write_moments(sample, features, mean)
+    sample = SampleLake(Lake(client, BUCKET), client, images=[*images, broken], k=int(np.argmax(np.cumsum(spectrum) >= TARGET)) + 1)
+    write_date(sample, DAY, sample.images)
     _write_pca(sample, mean, scale, components, spectrum)
     _write_summaries(sample, spectrum)
     sample.publish(RELEASE)
     return sample
 
 
-def _of_date(key: str, ingest_date: str) -> str:
-    return key.replace(f"ingest_date={DAY}/", f"ingest_date={ingest_date}/")
+def write_date(sample: SampleLake, ingest_date: str, images: Sequence[Image]) -> None:
+    """All of a date, its commit last."""
+    features, mean, scale, components, _ = fitted()
+    projected = ((features - mean) / scale) @ components[: sample.k].T
+    for image in images:
+        sample.put_image(image.key)
+    sample.put_image(lake_layout.success_marker_key(ingest_date), b"")
+    for index, category in enumerate(CATEGORIES):
+        rows = slice(index * IMAGES_A_CATEGORY, (index + 1) * IMAGES_A_CATEGORY)
+        featurised = [image for image in images if image.category == category and image.status == "featurised"]
+        sample.write_features(category, featurised, features[rows], ingest_date)
+        sample.write_projections(category, featurised, projected[rows], ingest_date)
+    sample.write_rejected([image for image in images if image.status == "rejected"], ingest_date)
+    _write_moments(sample, features, mean, ingest_date)
+    sample.write_ledger(images, ingest_date)
 
 
-def _moved(content: bytes, ingest_date: str) -> bytes:
-    """A table with the image keys of another date."""
-    table = pq.read_table(io.BytesIO(content))
-    if "image_key" in table.column_names:
-        keys = [_of_date(key, ingest_date) for key in table.column("image_key").to_pylist()]
-        table = table.set_column(table.column_names.index("image_key"), "image_key", pa.array(keys, pa.string()))
-    stream = io.BytesIO()
-    pq.write_table(table, stream)
-    return stream.getvalue()
+def _of_date(image: Image, ingest_date: str) -> Image:
+    return replace(image, key=image.key.replace(f"ingest_date={DAY}/", f"ingest_date={ingest_date}/"))
 
 
 def _summary_with_date(summary: dict[str, Any], ingest_date: str) -> dict[str, Any]:
-    rejects = [reject | {"image_key": _of_date(reject["image_key"], ingest_date)} for reject in summary["rejects"]]
+    rejects = [
+        reject | {"image_key": reject["image_key"].replace(f"ingest_date={DAY}/", f"ingest_date={ingest_date}/")}
+        for reject in summary["rejects"]
+    ]
     return summary | {
         "ingest_dates": [*summary["ingest_dates"], ingest_date],
         "touched_ingest_dates": [*summary["touched_ingest_dates"], ingest_date],
@@ -239,7 +327,7 @@ def _summary_with_date(summary: dict[str, Any], ingest_date: str) -> dict[str, A
     }
 
 
-def _write_moments(sample: SampleLake, features: np.ndarray, mean: np.ndarray) -> None:
+def _write_moments(sample: SampleLake, features: np.ndarray, mean: np.ndarray, ingest_date: str) -> None:
     scatter = (features - mean).T @ (features - mean)
     columns = {
         "embedder_id": [EMBEDDER],
@@ -248,9 +336,7 @@ def _write_moments(sample: SampleLake, features: np.ndarray, mean: np.ndarray) -
         "scatter": pa.array([scatter[np.triu_indices(1280)]]),
         "content_digest": pa.array([7], pa.int64()),
     }
-    sample.write_table(lake_layout.date_prefix("moments", DAY), columns)
-    sample.put_image(lake_layout.moments_state_key(DAY, EMBEDDER, STATE), b"")
-    sample.lake.write_json(lake_layout.projected_record_key(VERSION), {DAY: STATE})
+    sample.write_table(moments_object_key(ingest_date), columns)
 
 
 def _write_pca(sample: SampleLake, mean: np.ndarray, scale: np.ndarray, components: np.ndarray, spectrum: np.ndarray) -> None:
@@ -262,7 +348,7 @@ def _write_pca(sample: SampleLake, mean: np.ndarray, scale: np.ndarray, componen
         "explained_variance_ratio": pa.array([spectrum[: sample.k]]),
         "spectrum": pa.array([spectrum]),
     }
-    sample.write_table(lake_layout.pca_prefix(VERSION), model, "model.parquet")
+    sample.write_table(f"{lake_layout.pca_prefix(VERSION)}model.parquet", model)
     provenance = {
         "version": VERSION,
         "embedder_id": EMBEDDER,
@@ -275,7 +361,8 @@ def _write_pca(sample: SampleLake, mean: np.ndarray, scale: np.ndarray, componen
         "release": RELEASE,
     }
     sample.lake.write_json(lake_layout.pca_provenance_key(VERSION), provenance)
-    sample.lake.write_json(lake_layout.CURRENT_PCA_KEY, {"version": VERSION, "k": sample.k, "embedder_id": EMBEDDER})
+    pointer = {"version": VERSION, "k": sample.k, "embedder_id": EMBEDDER, "since": "2026-11-22T08:10:00+00:00", "former": []}
+    sample.lake.write_json(lake_layout.CURRENT_PCA_KEY, pointer)
 
 
 def _write_summaries(sample: SampleLake, spectrum: np.ndarray) -> None:

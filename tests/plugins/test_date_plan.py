@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.increments import LedgerLine
+from fruit_contract.increments import KnownImage, UnsortedImagesError
 from fruit_contract.lake import image_key
-from fruit_pipeline.date_plan import STRAYS_NAMED, plan_date
+from fruit_pipeline.date_plan import STRAYS_NAMED, FileState, plan_date, waiting_for_pca
 from fruit_pipeline.stored_object import StoredObject
 
 if TYPE_CHECKING:
@@ -28,12 +30,16 @@ def image(category: str, name: object) -> StoredObject:
     return stored(image_key(DAY, category, f"{name}.jpg"))
 
 
-def line(image: StoredObject, category: str = "Kiwi", status: str = "featurised", embedder_id: str = "m") -> LedgerLine:
-    return LedgerLine(image.key, image.etag, category, status, embedder_id)
+def line(
+    image: StoredObject, category: str = "Kiwi", status: str = "featurised", embedder_id: str = "m", reason: str | None = None
+) -> KnownImage:
+    return KnownImage(image.key, image.etag, category, status, reason, embedder_id)
 
 
-def plan(objects: list[StoredObject], ledger: tuple[LedgerLine, ...] = (), categories: tuple[str, ...] = (), **options: Any) -> DatePlan:
-    return plan_date(DAY, objects, ledger, "m", categories, **options)
+def plan(objects: list[StoredObject], ledger: tuple[KnownImage, ...] = (), categories: tuple[str, ...] = (), **options: Any) -> DatePlan:
+    """Both as a store and a ledger give them: ascending."""
+    listed = sorted(objects, key=lambda stored: stored.key)
+    return plan_date(DAY, listed, sorted(ledger), "m", categories, **options)
 
 
 def test_counts_images_and_bytes_by_category() -> None:
@@ -65,7 +71,7 @@ def test_replaced_vanished_and_otherwise_embedded_images_are_work() -> None:
 
 def test_an_image_that_vanished_while_it_was_fetched_and_is_back_is_new() -> None:
     back = image("Kiwi", 1)
-    gone_then = replace(line(back, status="rejected"), reason="vanished")
+    gone_then = line(back, status="rejected", reason="vanished")
     assert plan([back], (gone_then,)).new == 1
 
 
@@ -81,11 +87,56 @@ def test_rejected_images_are_new_only_on_request() -> None:
     assert plan([broken], (line(broken, status="rejected"),), retry_rejected=True).new == 1
 
 
-def test_what_an_interrupted_run_left_is_work_for_the_whole_date() -> None:
-    images = [image("Kiwi", 1), image("Lemon", 1)]
-    found = plan(images, (line(images[0]), line(images[1], "Lemon")), ("Kiwi",), interrupted=["Lemon"])
-    assert (found.interrupted, found.images, found.new, found.has_work) == (True, 2, 0, True)
-    assert plan(images, (line(images[0]), line(images[1], "Lemon")), unprojected=True).has_work
+@pytest.mark.parametrize("state", [{"lost": 1}, {"unswept": 1}, {"unprojected": 1}, {"of_earlier_form": True}])
+def test_files_that_are_not_as_the_ledger_says_are_work(state: dict[str, Any]) -> None:
+    known = image("Kiwi", 1)
+    found = plan([known], (line(known),), files=FileState(**state))
+    assert (found.images, found.new, found.has_work) == (1, 0, True)
+    assert not plan([known], (line(known),), files=FileState(n_featurised=1)).has_work
+
+
+def test_an_image_whose_features_are_lost_is_new() -> None:
+    images = [image("Kiwi", 1), image("Kiwi", 2)]
+    lost = line(images[0])._replace(has_features=False)
+    found = plan(images, (lost, line(images[1])))
+    assert (found.new, found.unchanged) == (1, 1)
+
+
+def test_tells_how_many_images_lose_the_features_that_the_ledger_names() -> None:
+    kiwis = [image("Kiwi", n) for n in range(5)]
+    known = [line(kiwis[0]), line(kiwis[1], embedder_id="old"), line(kiwis[2], status="rejected"), line(kiwis[3])._replace(etag="before")]
+    gone = [line(image("Kiwi", 8)), line(image("Kiwi", 9), embedder_id="old")]
+    found = plan(kiwis, (*known, *gone), retry_rejected=True)
+    assert (found.new, found.removed, found.n_leaving) == (4, 2, {"m": 2, "old": 2})
+
+
+def test_dates_with_features_wait_for_a_pca() -> None:
+    featurised, empty = plan([], files=FileState(n_featurised=1)), plan([])
+    assert [one.has_work for one in waiting_for_pca([featurised, empty])] == [True, False]
+
+
+def test_what_does_not_come_in_order_is_refused() -> None:
+    images = [image("Kiwi", 2), image("Kiwi", 1)]
+    with pytest.raises(UnsortedImagesError, match=r"Kiwi/1\.jpg' comes after '.*Kiwi/2\.jpg'"):
+        plan_date(DAY, images, [], "m", ())
+
+
+def test_a_date_of_many_images_takes_no_more_memory_than_one_of_few() -> None:
+    """Neither the listing nor the ledger is kept."""
+
+    def peak(n: int) -> int:
+        keys = (f"{n:06}" for n in range(n))
+        objects = (image("Kiwi", key) for key in keys)
+        ledger = (line(image("Kiwi", f"{n:06}")) for n in range(0, n, 2))
+        tracemalloc.start()
+        found = plan_date(DAY, objects, ledger, "m", ())
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (found.images, found.new) == (n, n // 2)
+        return size
+
+    peak(10)
+    assert peak(20_000) < peak(200) + 20_000
 
 
 def test_counts_and_names_what_is_no_image() -> None:

@@ -43,7 +43,7 @@ def test_advice_names_only_settings_files_and_targets_that_there_are() -> None:
 
 
 def test_only_what_may_pass_by_itself_is_tried_again() -> None:
-    assert {cause.name for cause in (*CAUSES, UNKNOWN) if cause.passes} == {"node_lost", "throttled", "network"}
+    assert {cause.name for cause in (*CAUSES, UNKNOWN) if cause.passes} == {"another_writer", "node_lost", "throttled", "network"}
 
 
 def test_every_error_of_the_steps_has_a_cause() -> None:
@@ -53,6 +53,28 @@ def test_every_error_of_the_steps_has_a_cause() -> None:
     assert "BooksError" in own
     for name in own - NOT_ENDING_A_STEP:
         assert cause_of(f"fruit_features.module.{name}: words", CAUSES) not in (UNKNOWN, CODE_ERROR), name
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        ("BooksError", "books_do_not_balance"),
+        ("FeaturesDifferError", "features_changed"),
+        ("LostPlaceError", "another_writer"),
+        ("UnusualRejectsError", "unusual_rejects"),
+        ("ImagesDifferError", "moments_differ"),
+        ("FeaturesGoneError", "features_changed"),
+        ("LostMomentsError", "moments_differ"),
+        ("MomentsLostError", "moments_differ"),
+        ("TooManyImagesError", "too_many_images"),
+        ("CommitFormatError", "later_format"),
+    ],
+)
+def test_an_error_of_the_steps_has_its_cause(error: str, name: str) -> None:
+    assert (
+        cause_of(f"fruit_features.lake.ledger.{error}: The ledger of 2026-11-22 says 404 images, of 500 that are there", CAUSES).name
+        == name
+    )
 
 
 @pytest.mark.parametrize(

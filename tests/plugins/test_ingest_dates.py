@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.lake import LakeNameError
-from fruit_pipeline.ingest_dates import MAX_RANGE_DAYS, RunDates, categories_of_run, dates_of_run, marker_uri_of_run
+from fruit_contract.limits import MOST_DATES_A_RUN
+from fruit_pipeline.ingest_dates import RunDates, categories_of_run, dates_of_run, marker_uri_of_run
 
 LOGICAL = datetime(2026, 11, 22, tzinfo=UTC)
 STARTED = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
@@ -61,8 +62,8 @@ def test_a_range_is_every_day_of_it_and_waits_for_none() -> None:
     [
         (None, "2026-11-22", "needs its first ingest date"),
         ("2026-11-23", "2026-11-22", "upside down"),
-        ("1026-11-23", "2026-11-22", "at most 3,660"),
-        ("2016-11-14", "2026-11-22", "3,661 days"),
+        ("1026-11-23", "2026-11-22", "at most 4,000"),
+        ("2015-12-10", "2026-11-22", "4,001 days"),
         ("2026-11-01", "2026-11-31", "yyyy-mm-dd"),
     ],
 )
@@ -72,7 +73,7 @@ def test_refuses_ranges_that_make_no_sense(first: str | None, last: str, message
 
 
 def test_ten_years_are_not_too_long_a_range() -> None:
-    assert len(dates(ingest_date="2016-11-15", last_ingest_date="2026-11-22").asked) == MAX_RANGE_DAYS
+    assert len(dates(ingest_date="2015-12-11", last_ingest_date="2026-11-22").asked) == MOST_DATES_A_RUN
 
 
 def test_events_tell_the_dates_and_the_days_before_the_last_are_looked_at() -> None:

@@ -44,6 +44,13 @@ def test_lists_beyond_the_thousand_keys_of_one_page(lake: Lake) -> None:
     assert len(list(lake.list_objects("raw/"))) == 1001
 
 
+def test_lists_the_folders_right_below_a_prefix(lake: Lake) -> None:
+    for key in ("p/v=1/a/1", "p/v=1/b/1", "p/v=2/1", "p/loose"):
+        lake.write(key, b"", "text/plain")
+    assert list(lake.list_folders("p/")) == ["p/v=1/", "p/v=2/"]
+    assert list(lake.list_folders("q/")) == []
+
+
 def test_a_missing_object_is_named(lake: Lake) -> None:
     with pytest.raises(MissingObjectError, match=r"s3://fruits-test/runs/x\.json is not there"):
         lake.read_json("runs/x.json")
@@ -68,6 +75,17 @@ def test_a_stream_reads_any_part_of_an_object(lake: Lake) -> None:
         assert stream.read(5_000_000) == content[4_000_000:9_000_000]
         stream.seek(0)
         assert stream.read() == content
+
+
+def test_a_stream_of_ranges_reads_what_it_is_asked_for(lake: Lake) -> None:
+    lake.write(KEY, bytes(range(200)), "application/octet-stream")
+    (stored,) = lake.list_objects("raw/")
+    with lake.open_ranges(stored) as stream:
+        stream.seek(100)
+        assert stream.read(3) == bytes([100, 101, 102])
+        assert stream.tell() == 103
+        stream.seek(-2, io.SEEK_END)
+        assert stream.read(10) == bytes([198, 199])
 
 
 def test_a_stream_notices_that_its_object_was_replaced(lake: Lake) -> None:

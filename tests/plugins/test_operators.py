@@ -180,4 +180,4 @@ def test_check_output_fails_at_once_and_names_the_problems(sample_lake: SampleLa
         pytest.raises(AirflowFailException, match=f"7 problems in the tables of {DAY}") as caught,
     ):
         operator.execute(context())
-    assert "- features of 'Kiwi': the partition is missing" in str(caught.value)
+    assert "- features/category=Kiwi/0a1b2c3d4e5f-0.parquet is not there; the ledger names it" in str(caught.value)

@@ -1,50 +1,82 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.lake import moments_state_key
-from fruit_pipeline.pca_state import PcaState, is_unprojected
+from fruit_pipeline.pca_state import EmbedderHistory, History, PcaOutlook, PcaState, Refit
+from fruit_pipeline.settings import Settings
 
-DAY = "2026-11-22"
+SETTINGS = Settings()
+CURRENT = PcaState("v1", "m", n_samples=100_000, target_variance=0.95)
 
 
-def state(name: str, embedder_id: str = "m", day: str = DAY) -> str:
-    return moments_state_key(day, embedder_id, name)
+OLD = replace(CURRENT, embedder_id="old")
+
+
+def outlook(n_images: int, state: PcaState = CURRENT, policy: str = "auto", earlier: int = 0, old: int = 0, **changed: Any) -> PcaOutlook:
+    embedders = {"m": EmbedderHistory(n_images, 7), "old": EmbedderHistory(old, 5)}
+    history = History(embedders, EmbedderHistory(earlier, 1 if earlier else 0))
+    return PcaOutlook(state, history, "m", policy, SETTINGS, **changed)
 
 
 @pytest.mark.parametrize(
-    ("keys", "pca", "policy", "expected"),
+    ("seen", "n_new", "leaving", "reason"),
     [
-        ([state("5-a")], PcaState("m", {DAY: "5-a"}), "auto", False),
-        ([state("6-b")], PcaState("m", {DAY: "5-a"}), "auto", True),
-        ([state("6-b")], PcaState("m"), "never", True),  # the version stays, its projections grow
-        ([state("5-a"), state("6-b")], PcaState("m", {DAY: "5-a"}), "auto", True),  # cut off between the two
-        ([], PcaState("m", {DAY: "5-a"}), "auto", True),  # everything vanished
-        ([], PcaState("m"), "auto", False),
-        ([], PcaState(), "auto", False),
-        ([state("2-a")], PcaState(), "auto", True),
-        ([state("1-a")], PcaState(), "auto", False),  # too few for a PCA
-        ([state("5-a")], PcaState(), "never", False),
-        ([state("5-a")], PcaState("old"), "auto", True),
-        ([state("5-a")], PcaState("old"), "never", False),
-        ([state("5-a", "old")], PcaState("m"), "auto", False),  # of another embedder
-        (["moments/_states/what", state("5-a", day="2026-11-21")], PcaState("m"), "auto", False),
+        (outlook(100_000), 0, {}, None),
+        (outlook(100_000), 49_999, {}, None),
+        (outlook(100_000), 50_000, {}, "images grow from 100,000 to 150,000"),
+        (outlook(100_000), 50_001, {"m": 2}, None),
+        (outlook(90_000, earlier=60_000), 0, {}, "images grow from 100,000 to 150,000"),
+        (outlook(5_000), 0, {}, None),
+        (outlook(5_000), 0, {"m": 1}, "4,999 images are few enough to fit anew every time"),
+        (outlook(100_000, policy="always"), 0, {}, "the policy is 'always'"),
+        (outlook(100_000, policy="never"), 50_000, {}, None),
+        (outlook(100_000, replace(CURRENT, target_variance=0.9)), 0, {}, "the target changes from 0.9 to 0.95"),
+        (outlook(100_000, replace(CURRENT, pending="v2")), 0, {}, "version v2 is not complete yet"),
+        (outlook(100_000, replace(CURRENT, pending="v2"), policy="never"), 0, {}, None),
+        (outlook(0, PcaState()), 2, {}, "there is no version yet"),
+        (outlook(0, PcaState()), 1, {}, None),
+        (outlook(0, PcaState(), policy="never"), 9, {}, None),
+        (outlook(50_000, OLD, old=10), 10, {"old": 9}, None),  # one image has features of the old one alone
+        (outlook(50_000, OLD, old=10), 10, {"old": 10}, "the embedder changes"),
+        (outlook(50_000, OLD, earlier=10), 0, {}, None),
+        (outlook(50_000, OLD, old=10, switch_embedder=True), 0, {}, "the embedder changes"),
+        (outlook(50_000, OLD, policy="never"), 0, {}, None),
     ],
 )
-def test_tells_whether_the_pca_step_has_something_to_do_for_a_date(keys: list[str], pca: PcaState, policy: str, expected: bool) -> None:
-    assert is_unprojected(DAY, keys, pca, "m", policy) is expected
+def test_foresees_a_refit(seen: PcaOutlook, n_new: int, leaving: dict[str, int], reason: str | None) -> None:
+    found = seen.refit(n_new, leaving)
+    assert (found.reason if found else None) == reason
 
 
-STATES = st.sets(st.sampled_from(["5-a", "6-b", "7-c"]))
+def test_a_refit_projects_what_there_is_already() -> None:
+    assert outlook(3_000, earlier=500).refit(10, {}) == Refit("3,510 images are few enough to fit anew every time", 3_500, 8)
 
 
-@given(STATES, st.sampled_from([None, "5-a", "6-b"]), st.sampled_from(["auto", "always", "never"]))
-def test_a_date_of_the_current_embedder_has_work_unless_its_one_state_is_the_projected_one(
-    states: set[str], projected: str | None, policy: str
-) -> None:
-    """As the PCA step sees it: a date with two states is in none that was ever projected."""
-    now = "+".join(sorted(states)) or None
-    pca = PcaState("m", {} if projected is None else {DAY: projected})
-    assert is_unprojected(DAY, [state(name) for name in sorted(states)], pca, "m", policy) is (projected != now)
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (outlook(2, PcaState()), True),
+        (outlook(1, PcaState()), False),
+        (outlook(2, PcaState(), policy="never"), False),
+        (outlook(100_000), False),
+        (outlook(100_000, OLD, old=1), False),  # readers stay on the version that there is
+        (outlook(100_000, OLD), True),
+        (outlook(100_000, OLD, policy="never"), False),
+        (outlook(2, OLD, old=1, switch_embedder=True), True),
+        (outlook(1, OLD, switch_embedder=True), False),
+    ],
+)
+def test_tells_whether_a_version_is_wanting(seen: PcaOutlook, *, expected: bool) -> None:
+    assert seen.lacks_version() is expected
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_more_images_never_make_a_refit_by_growth_less_likely(n_images: int, n_new: int, yet_more: int) -> None:
+    settings = replace(SETTINGS, pca_always_below=0)
+    seen = replace(outlook(n_images), settings=settings)
+    assert not seen.refit(n_new, {}) or seen.refit(n_new + yet_more, {})

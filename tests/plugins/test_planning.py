@@ -1,25 +1,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fruit_contract.commit import CommitFormatError
+from fruit_contract.increments import UnsortedImagesError
 from fruit_contract.lake import (
     CURRENT_PCA_KEY,
     claim_key,
     claims_prefix,
-    in_progress_key,
+    ledger_key,
     measured_speed_key,
-    projected_record_key,
+    moments_parts_prefix,
+    pca_provenance_key,
+    projections_date_prefix,
+    projections_file_key,
+    rejected_key,
     success_marker_key,
 )
+from fruit_contract.limits import MOST_DATES_A_RUN
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.claims import claim
 from fruit_pipeline.concurrent_runs import DateIsBusyError
 from fruit_pipeline.ingest_dates import RunDates
+from fruit_pipeline.instance_types import InstanceTypeError
 from fruit_pipeline.planning import (
     NoReleaseError,
     OverBudgetError,
@@ -29,9 +37,22 @@ from fruit_pipeline.planning import (
     plan_run,
     published_release,
 )
+from fruit_pipeline.run_limits import RunTooLargeError
+from fruit_pipeline.run_plan import summary_lines
 from fruit_pipeline.scaling import MeasuredSpeed
 from fruit_pipeline.settings import Settings
-from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, JOB, RUN_ID, STATE, VERSION
+from tests.plugins.sample_lake import (
+    BUCKET,
+    DAY,
+    EMBEDDER,
+    JOB,
+    NEXT_EMBEDDER,
+    RUN_ID,
+    VERSION,
+    WRITE,
+    features_key,
+    moments_object_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +151,16 @@ def test_without_wishes_the_steps_are_as_the_settings_say(sample_lake: SampleLak
     planned = plan(sample_lake.lake, replace(SETTINGS, pca_policy="never"))
     (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
     assert option(refresh, "--policy") == ["never"]
-    assert not [word for word in arguments(extract) if word.startswith(("--retry-rejected", "--category"))]
+    assert not [word for word in arguments(extract) if word.startswith(("--retry-rejected", "--accept-rejects", "--category"))]
+    assert "--switch-embedder" not in arguments(refresh)
+
+
+def test_what_the_run_was_allowed_reaches_its_steps(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    planned = plan(sample_lake.lake, accept_rejects=True, switch_embedder=True)
+    (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
+    assert ("--accept-rejects" in arguments(extract), "--switch-embedder" in arguments(extract)) == (True, False)
+    assert ("--accept-rejects" in arguments(refresh), "--switch-embedder" in arguments(refresh)) == (False, True)
 
 
 def test_a_late_image_in_a_category_that_was_not_asked_for_is_left_for_another_run(sample_lake: SampleLake) -> None:
@@ -140,7 +170,7 @@ def test_a_late_image_in_a_category_that_was_not_asked_for_is_left_for_another_r
 
 
 def test_a_new_embedder_makes_every_image_new(sample_lake: SampleLake) -> None:
-    sample_lake.publish("r2", embedder_id="mobilenetv2-ba9876543210-p1")
+    sample_lake.publish("r2", embedder_id=NEXT_EMBEDDER)
     planned = plan(sample_lake.lake)
     assert (planned.release, planned.plan.new, planned.plan.unchanged) == ("r2", 43, 0)
 
@@ -215,14 +245,138 @@ def test_a_run_that_is_planned_again_is_not_in_its_own_way(sample_lake: SampleLa
     assert sample_lake.lake.read_json(claim_key(RUN_ID))["ingest_dates"] == [DAY]
 
 
-def test_what_an_earlier_run_did_not_finish_is_work(sample_lake: SampleLake) -> None:
-    sample_lake.lake.write_json(projected_record_key(VERSION), {})
-    assert plan(sample_lake.lake).plan.has_work
-    sample_lake.lake.write_json(projected_record_key(VERSION), {DAY: STATE})
+@pytest.mark.parametrize(
+    ("spoil", "trace", "new"),
+    [
+        (lambda sample: sample.delete(features_key("Kiwi")), "lost", 6),
+        (lambda sample: sample.delete(moments_object_key()), "lost", 0),
+        (lambda sample: sample.delete(rejected_key(DAY, WRITE)), "lost", 0),
+        (lambda sample: sample.put_image(features_key("Kiwi").replace(WRITE, "another")), "unswept", 0),
+        (lambda sample: sample.put_image(rejected_key(DAY, "another")), "unswept", 0),
+        (lambda sample: sample.put_image(f"{moments_parts_prefix(DAY)}part-0.parquet"), "unswept", 0),
+        (lambda sample: sample.put_image(ledger_key(DAY).replace("ledger.parquet", "part-0.parquet")), "unswept", 0),
+        (lambda sample: sample.put_image(moments_object_key().replace(WRITE, "another")), "unswept", 0),
+        (lambda sample: sample.put_image(f"{projections_date_prefix('older', DAY)}category=Kiwi/gone-0.parquet"), "unswept", 0),
+        (lambda sample: sample.delete(projections_file_key(VERSION, features_key("Kiwi"))), "unprojected", 0),
+        (lambda sample: sample.write_earlier_ledger(sample.images), "earlier_form", 0),
+    ],
+)
+def test_a_date_whose_files_are_not_as_its_ledger_says_is_work(sample_lake: SampleLake, spoil: Any, trace: str, new: int) -> None:
+    spoil(sample_lake)
+    planned = plan(sample_lake.lake).plan
+    assert (planned.ingest_dates, planned.new, planned.unchanged) == ([DAY], new, 43 - new)
+    assert getattr(planned, trace) == [DAY]
+    others = {"lost", "unswept", "unprojected", "earlier_form", "waiting_for_pca"} - {trace}
+    assert not any(getattr(planned, other) for other in others)
+
+
+def test_a_date_without_a_ledger_has_nothing_but_garbage(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    planned = plan(sample_lake.lake).plan
+    assert (planned.new, planned.unswept, planned.lost) == (43, [DAY], [])
+
+
+def test_what_no_reader_sees_is_no_garbage(sample_lake: SampleLake) -> None:
+    for name in ("_SUCCESS", "category=Kiwi/_temporary/0.parquet", "category=Kiwi/.crc", "category=Kiwi/notes.txt"):
+        sample_lake.put_image(f"features/ingest_date={DAY}/{name}")
     assert not plan(sample_lake.lake).plan.has_work
-    sample_lake.lake.write_json(in_progress_key(DAY), {"run_id": "cut off", "categories": ["Kiwi"], "started_at": NOW.isoformat()})
-    mended = plan(sample_lake.lake, categories=["Banana"]).plan
-    assert (mended.interrupted, mended.images, mended.new) == ([DAY], 43, 0)  # the whole date, whatever was asked for
+
+
+def test_projections_under_a_kept_version_that_is_not_the_current_one_may_lack(sample_lake: SampleLake) -> None:
+    """The PCA step of any run completes them; the readers of today do not miss them."""
+    key = projections_file_key("20251122T080000Z-aa", features_key("Kiwi"))
+    sample_lake.put_image(key)
+    assert not plan(sample_lake.lake).plan.has_work
+
+
+def test_a_store_may_list_in_another_order(sample_lake: SampleLake) -> None:
+    objects = dict(reversed(sample_lake.client.objects.items()))
+    sample_lake.client.objects.clear()
+    sample_lake.client.objects.update(objects)
+    sample_lake.client.lists_in_order = False
+    sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
+    sample_lake.put_image(f"raw/ingest_date={DAY}/stray.jpg")
+    planned = plan(sample_lake.lake).plan
+    assert (planned.new, planned.unchanged, planned.n_strays) == (1, 43, 1)
+
+
+def test_a_ledger_that_is_not_in_order_is_refused(sample_lake: SampleLake) -> None:
+    keys = sorted(image.key for image in sample_lake.images)
+    sample_lake.write_ledger(sample_lake.images, image_key=[*keys[1:], keys[0]])
+    with pytest.raises(UnsortedImagesError):
+        plan(sample_lake.lake)
+
+
+def test_a_ledger_without_a_commit_is_refused_and_it_is_said_what_to_do(sample_lake: SampleLake) -> None:
+    sample_lake.write_table(ledger_key(DAY), {"image_key": ["x"]})
+    with pytest.raises(CommitFormatError, match=rf"s3://{BUCKET}/ledger/.* holds no commit.*Remove it, and run its date again"):
+        plan(sample_lake.lake)
+
+
+def test_many_dates_are_looked_at(sample_lake: SampleLake) -> None:
+    days = [f"2026-10-{day:02}" for day in range(1, 21)]
+    for day in days:
+        sample_lake.add_date(day)
+    sample_lake.put_image(f"raw/ingest_date={days[3]}/Kiwi/late.jpg")
+    planned = plan(sample_lake.lake, dates=RunDates(("2026-09-30", *days), waits=False)).plan
+    assert (planned.ingest_dates, planned.new, planned.not_delivered) == ([days[3]], 1, ["2026-09-30"])
+    assert planned.nothing_new == [day for day in days if day != days[3]]
+
+
+class TestPcaToCome:
+    def test_a_small_lake_is_fitted_anew_every_time(self, sample_lake: SampleLake) -> None:
+        sample_lake.add_date(NEXT_DAY)
+        sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
+        planned = plan(sample_lake.lake)
+        assert planned.plan.refit is not None
+        assert planned.plan.refit.reason == "85 images are few enough to fit anew every time"
+        assert (planned.plan.refit.n_images, planned.plan.refit.n_files) == (84, 14)  # of all dates, also those not asked for
+        assert planned.as_xcoms()["plan"]["refit"]["n_images"] == 84
+
+    def test_dates_of_the_earlier_form_count_too(self, sample_lake: SampleLake) -> None:
+        sample_lake.add_date(NEXT_DAY)
+        sample_lake.write_earlier_ledger(sample_lake.images, NEXT_DAY)
+        sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
+        planned = plan(sample_lake.lake).plan
+        assert planned.refit is not None
+        assert planned.refit.n_images == 42 + 43
+
+    def test_a_version_that_is_not_complete_is_gone_on_with(self, sample_lake: SampleLake) -> None:
+        large = replace(SETTINGS, pca_always_below=0)
+        sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
+        assert plan(sample_lake.lake, large).plan.refit is None
+        newer = {"20251122T080000Z-aa": EMBEDDER, "20271122T080000Z-bb": EMBEDDER, "20281122T080000Z-cc": NEXT_EMBEDDER}
+        for version, embedder_id in newer.items():
+            sample_lake.lake.write_json(pca_provenance_key(version), {"version": version, "embedder_id": embedder_id})
+        sample_lake.put_image("pca/version=20291122T080000Z-dd/model.parquet")  # not saved whole
+        planned = plan(sample_lake.lake, large).plan
+        assert planned.refit is not None
+        assert planned.refit.reason == "version 20271122T080000Z-bb is not complete yet"
+
+    def test_a_change_of_the_embedder_says_what_it_costs(self, sample_lake: SampleLake) -> None:
+        sample_lake.add_date(NEXT_DAY)
+        sample_lake.publish("r2", embedder_id=NEXT_EMBEDDER)
+        planned = plan(sample_lake.lake)
+        migration = planned.plan.migration
+        assert migration is not None
+        assert (migration.images, migration.n_ingest_dates, migration.from_embedder_id) == (84, 2, EMBEDDER)
+        assert planned.as_xcoms()["plan"]["migration"]["last_ingest_date"] == NEXT_DAY
+        assert f"`make run FROM={DAY} TO={NEXT_DAY}`" in summary_lines(planned.plan)[-1]
+
+    def test_who_has_caught_up_or_was_asked_to_switch_waits_for_the_new_pca(self, sample_lake: SampleLake) -> None:
+        """The date is featurised with the release's embedder, and readers' version is of another one."""
+        pointer = sample_lake.lake.read_json(CURRENT_PCA_KEY)
+        sample_lake.lake.write_json(CURRENT_PCA_KEY, pointer | {"embedder_id": NEXT_EMBEDDER})
+        assert plan(sample_lake.lake).plan.waiting_for_pca == [DAY]
+        sample_lake.add_date(NEXT_DAY)
+        commit = sample_lake.commit(NEXT_DAY)
+        sample_lake.put_commit(replace(commit, embedders={NEXT_EMBEDDER: commit.embedders[EMBEDDER]}), NEXT_DAY)
+        assert not plan(sample_lake.lake).plan.has_work
+        assert plan(sample_lake.lake, switch_embedder=True).plan.waiting_for_pca == [DAY]
+
+    def test_the_history_is_not_read_where_nothing_is_to_be_done(self, sample_lake: SampleLake) -> None:
+        sample_lake.put_image(ledger_key(NEXT_DAY), b"no Parquet")
+        assert not plan(sample_lake.lake).plan.has_work
 
 
 def test_an_image_that_vanished_while_it_was_fetched_and_is_back_is_work(sample_lake: SampleLake) -> None:
@@ -233,6 +387,7 @@ def test_an_image_that_vanished_while_it_was_fetched_and_is_back_is_work(sample_
 
 def test_whether_a_date_waits_for_its_first_pca_is_decided_by_the_policy_of_the_run(sample_lake: SampleLake) -> None:
     sample_lake.client.delete_object(Bucket=BUCKET, Key=CURRENT_PCA_KEY)
+    assert plan(sample_lake.lake).plan.waiting_for_pca == [DAY]
     never = replace(SETTINGS, pca_policy="never")
     assert plan(sample_lake.lake).plan.has_work
     assert not plan(sample_lake.lake, pca_policy="never").plan.has_work
@@ -251,6 +406,8 @@ def test_the_cluster_has_the_nodes_of_the_plan(sample_lake: SampleLake) -> None:
     assert (planned.plan.estimate.core_instances, planned.plan.estimate.task_instances) == (2, 3)
     (task,) = [fleet for fleet in planned.cluster_request["Instances"]["InstanceFleets"] if fleet["InstanceFleetType"] == "TASK"]
     assert task["TargetSpotCapacity"] == 3
+    for step in planned.extract_features_steps + planned.refresh_pca_steps:
+        assert option(step, "--task-slots") == [str((2 + 3) * 4)]
 
 
 def test_the_plan_stands_on_the_last_speed_that_was_measured(sample_lake: SampleLake) -> None:
@@ -281,8 +438,8 @@ def test_a_run_may_be_allowed_to_go_above_its_budget(sample_lake: SampleLake) ->
 
 def test_a_run_whose_price_nobody_knows_is_refused_too(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
-    unknown = replace(SETTINGS, core_instance_type="m7g.xlarge")
-    with pytest.raises(OverBudgetError, match=r"no price of m7g\.xlarge"):
+    unknown = replace(SETTINGS, core_instance_type="m7i.xlarge")
+    with pytest.raises(OverBudgetError, match=r"no price of m7i\.xlarge"):
         plan(sample_lake.lake, unknown)
     assert plan(sample_lake.lake, unknown, over_budget_allowed=True).plan.new == 43
 
@@ -294,8 +451,32 @@ def test_a_run_that_would_not_be_done_before_its_step_is_given_up_is_refused(sam
     assert claims(sample_lake.lake) == []
 
 
+def test_a_run_of_more_dates_than_its_driver_reads_is_refused_before_the_lake_is_touched(sample_lake: SampleLake) -> None:
+    days = tuple((date(2000, 1, 1) + timedelta(days=number)).isoformat() for number in range(MOST_DATES_A_RUN + 1))
+    with pytest.raises(RunTooLargeError, match=r"4,001 dates"):
+        plan_run(SETTINGS, lambda _: pytest.fail("the lake was touched"), RunRequest(RUN_ID, RunDates(days)), NOW, lambda _: True)
+
+
+def test_a_date_of_more_images_than_the_primary_node_holds_is_refused_and_claims_nothing(
+    sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample_lake.delete_below("ledger/")
+    monkeypatch.setattr("fruit_pipeline.run_limits.most_images_a_date", lambda _: 42)
+    with pytest.raises(RunTooLargeError, match=rf"{DAY} has 43 images.*m5\.xlarge has memory for 42.*FRUITS_PRIMARY_INSTANCE_TYPE"):
+        plan(sample_lake.lake, over_budget_allowed=True)
+    assert claims(sample_lake.lake) == []
+
+
+@pytest.mark.parametrize("change", [{"core_instance_type": "m7g.xlarge"}, {"primary_instance_type": "t3.xlarge"}])
+def test_a_run_whose_nodes_can_not_run_the_jobs_is_refused_and_claims_nothing(sample_lake: SampleLake, change: dict[str, str]) -> None:
+    sample_lake.delete_below("ledger/")
+    with pytest.raises(InstanceTypeError, match=f"FRUITS_{next(iter(change)).upper()}"):
+        plan(sample_lake.lake, replace(SETTINGS, **change), over_budget_allowed=True)
+    assert claims(sample_lake.lake) == []
+
+
 def test_where_there_is_nothing_to_do_no_budget_is_asked(sample_lake: SampleLake) -> None:
-    assert not plan(sample_lake.lake, replace(CHEAP, core_instance_type="m7g.xlarge")).plan.has_work
+    assert not plan(sample_lake.lake, replace(CHEAP, core_instance_type="m7i.xlarge")).plan.has_work
 
 
 def test_a_pinned_release_wins_over_the_published_one(sample_lake: SampleLake) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.lake import claim_key, claims_prefix, measured_speed_key, run_key, step_summary_key
+from fruit_contract.lake import claim_key, claims_prefix, measured_speed_key, projections_file_key, run_key, step_summary_key
 from fruit_pipeline.claims import claim
 from fruit_pipeline.date_plan import plan_date
 from fruit_pipeline.lake_reader import MissingObjectError
@@ -27,7 +27,7 @@ from fruit_pipeline.run_plan import plan_of_dates
 from fruit_pipeline.run_record import cluster_facts, record_of_nothing, record_of_unfinished, run_record, totals
 from fruit_pipeline.scaling import MeasuredSpeed, Nodes, estimate
 from fruit_pipeline.settings import Settings
-from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION
+from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION, features_key
 
 if TYPE_CHECKING:
     from tests.plugins.sample_lake import SampleLake
@@ -178,6 +178,36 @@ def test_a_date_without_a_pca_still_gets_its_report(sample_lake: SampleLake) -> 
     sample_lake.delete_below("pca/")
     publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
     assert "img" not in Page(page_of(sample_lake)).tags
+
+
+def test_a_run_that_waits_for_the_switch_to_its_embedder_gets_its_report(sample_lake: SampleLake, after_listing: datetime) -> None:
+    """Readers' version is of another embedder: the plots are of that one, and it is said how much is left to do."""
+    key = step_summary_key(RUN_ID, "refresh_pca")
+    waiting = {"action": "waiting", "reason": "90 images of 1,000", "pca_version": None, "k": None, "variance_kept": None}
+    sample_lake.lake.write_json(key, sample_lake.lake.read_json(key) | waiting)
+    checks = check_run(sample_lake.lake, RUN_ID, [DAY], [], after_listing).as_dict()
+    assert (checks["problems"], checks["pca_version"]) == ([], None)
+    run = planned(sample_lake)
+    run["plan"] |= {"migration": {"images": 1_234, "n_ingest_dates": 2}, "refit": {"reason": "the embedder changes"}}
+    publish_report(sample_lake.lake, RUN_ID, run, checks, CLUSTER)
+    texts = Page(page_of(sample_lake)).texts
+    assert texts[texts.index("This run") + 1] == "waiting: 90 images of 1,000"
+    assert texts[texts.index("Features of the former embedder alone") + 1] == "1,234 images of 2 dates, when this was planned"
+    assert texts[texts.index("New PCA foreseen") + 1] == "the embedder changes"
+    assert sample_lake.lake.read_json(run_key(RUN_ID))["pca"]["pca_version"] is None
+
+
+def test_only_files_that_the_commit_names_are_drawn(sample_lake: SampleLake) -> None:
+    sample_lake.put_image(projections_file_key(VERSION, features_key("Kiwi").replace("-0.", "-1.")), b"half a file")
+    sample_lake.put_image(projections_file_key(VERSION, features_key("Ghost")), b"half a file")
+    publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
+    assert Page(page_of(sample_lake)).tags.count("img") == 2
+
+
+def test_a_date_without_a_commit_has_no_points(sample_lake: SampleLake) -> None:
+    sample_lake.delete_below("ledger/")
+    publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
+    assert Page(page_of(sample_lake)).tags.count("img") == 1
 
 
 @given(st.text(min_size=1), st.text(), st.text())

@@ -21,7 +21,7 @@ DAY = "2026-11-22"
 RUN_ID = "run 1"
 SETTINGS = Settings(lake_bucket=BUCKET, lookback_days=1)
 NO_PARAMS = {"ingest_date": None, "last_ingest_date": None, "categories": None, "pca_policy": None}
-NO_PARAMS |= {"retry_rejected": False, "over_budget": False}
+NO_PARAMS |= dict.fromkeys(("retry_rejected", "accept_rejects", "switch_embedder", "over_budget"), False)
 
 
 def context(run_type: str, events: dict[Any, list[Any]] | None = None, **params: Any) -> dict[str, Any]:
@@ -41,6 +41,20 @@ def test_a_run_by_hand_is_asked_for_by_its_params() -> None:
     assert request == RunRequest(
         RUN_ID, RunDates(("2026-11-20", "2026-11-21"), waits=False), ["007", "Kiwi"], "always", retry_rejected=True
     )
+
+
+@pytest.mark.parametrize(
+    ("param", "expected"),
+    [
+        ("retry_rejected", {"retry_rejected": True}),
+        ("accept_rejects", {"accept_rejects": True}),
+        ("switch_embedder", {"switch_embedder": True}),
+        ("over_budget", {"over_budget_allowed": True}),
+    ],
+)
+def test_what_a_run_is_allowed_is_what_was_ticked(param: str, expected: dict[str, bool]) -> None:
+    request = request_of_run(context("manual", **{param: True}), SETTINGS)
+    assert request == RunRequest(RUN_ID, RunDates(("2026-11-25",)), [], **expected)
 
 
 def test_a_run_that_events_started_is_about_the_dates_they_tell(caplog: pytest.LogCaptureFixture) -> None:

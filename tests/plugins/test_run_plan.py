@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.date_plan import DatePlan
+from fruit_pipeline.date_plan import DatePlan, FileState
+from fruit_pipeline.pca_state import EmbedderHistory, History, PcaOutlook, PcaState, Refit
+from fruit_pipeline.run_limits import RunTooLargeError
 from fruit_pipeline.run_plan import over_budget, plan_of_dates, summary_lines
 from fruit_pipeline.scaling import MeasuredSpeed, Nodes, estimate
 from fruit_pipeline.settings import ON_DEMAND, Settings
@@ -74,9 +76,19 @@ def test_a_batch_that_nobody_delivered_is_no_work_even_for_a_new_fit() -> None:
     assert summary_lines(plan) == [f"No complete batch (no marker): {DAY}."]
 
 
-@pytest.mark.parametrize("trace", ["removed", "interrupted", "unprojected"])
-def test_a_date_without_a_new_image_may_need_a_cluster_all_the_same(trace: str) -> None:
-    plan = run_plan([replace(known(), **{trace: 1 if trace == "removed" else True})])
+@pytest.mark.parametrize(
+    "trace",
+    [
+        {"removed": 1},
+        {"files": FileState(lost=1)},
+        {"files": FileState(unswept=1)},
+        {"files": FileState(unprojected=1)},
+        {"files": FileState(of_earlier_form=True)},
+        {"waits_for_pca": True},
+    ],
+)
+def test_a_date_without_a_new_image_may_need_a_cluster_all_the_same(trace: dict[str, Any]) -> None:
+    plan = run_plan([replace(known(), **trace)])
     assert (plan.ingest_dates, plan.new, plan.nothing_new) == ([DAY], 0, [])
     assert plan.estimate == estimate(0, SETTINGS)
     assert plan.estimate.minutes > 0
@@ -90,11 +102,77 @@ def test_late_images_of_earlier_dates_are_worked_on_with_the_day_itself() -> Non
     assert "Late, replaced or vanished images of earlier dates: 2026-11-20." in text_of(plan)
 
 
-def test_names_what_was_not_delivered_what_is_busy_and_what_is_mended() -> None:
-    plan = run_plan([date_plan(interrupted=True)], not_delivered=["2026-11-19"], busy=["2026-11-20"])
+def test_names_what_was_not_delivered_and_what_is_busy() -> None:
+    plan = run_plan([date_plan()], not_delivered=["2026-11-19"], busy=["2026-11-20"])
     assert "No complete batch (no marker): 2026-11-19." in text_of(plan)
     assert "Left to the runs that are working on them: 2026-11-20." in text_of(plan)
-    assert f"To be mended after an interrupted run: {DAY}." in text_of(plan)
+
+
+def test_names_the_dates_by_what_is_not_as_it_should_be() -> None:
+    days = [f"2026-11-{day:02}" for day in range(1, 6)]
+    states = [FileState(lost=2), FileState(unswept=1), FileState(unprojected=1), FileState(of_earlier_form=True), FileState()]
+    plans = [date_plan(day, files=state) for day, state in zip(days, states, strict=True)]
+    plan = run_plan([*plans[:4], replace(plans[4], waits_for_pca=True)])
+    assert (plan.lost, plan.unswept, plan.unprojected, plan.earlier_form, plan.waiting_for_pca) == tuple([day] for day in days)
+    assert plan.interrupted == days[:2]
+    assert summary_lines(plan)[:5] == [
+        f"Files that the ledger names are gone, what they held is computed again: {days[0]}.",
+        f"Files that no ledger names, as an interrupted run leaves them, are removed: {days[1]}.",
+        f"Not projected under the current PCA version yet: {days[2]}.",
+        f"Featurised, and in no PCA version yet: {days[4]}.",
+        f"Written by a former release, to be taken over: {days[3]}.",
+    ]
+
+
+def outlook(state: PcaState, history: History, **changed: Any) -> PcaOutlook:
+    return replace(PcaOutlook(state, history, "m", "auto", SETTINGS), **changed)
+
+
+CURRENT = PcaState("20261101T000000Z-ab", "m", 100_000, 0.95)
+
+
+def test_a_refit_that_is_foreseen_is_in_the_estimate() -> None:
+    history = History({"m": EmbedderHistory(10**7, 50_000)})
+    kept = run_plan([date_plan()], outlook=outlook(replace(CURRENT, n_samples=10**7), history))
+    assert (kept.refit, kept.estimate) == (None, estimate(1, SETTINGS))
+    refitted = run_plan([date_plan()], outlook=outlook(CURRENT, history))
+    assert refitted.refit == Refit("images grow from 100,000 to 10,000,001", 10**7, 50_000)
+    assert refitted.estimate == estimate(1, SETTINGS, refit=refitted.refit)
+    assert refitted.estimate.minutes > kept.estimate.minutes + 3
+    assert (
+        "A new PCA version is foreseen (images grow from 100,000 to 10,000,001): 10,000,000 images in 50,000 files are projected again."
+        in text_of(refitted)
+    )
+    assert run_plan([known()], outlook=outlook(CURRENT, history)).refit is None  # nothing is done
+
+
+def test_says_what_a_change_of_the_embedder_costs_and_how_to_go_on() -> None:
+    state = replace(CURRENT, embedder_id="old")
+    left = EmbedderHistory(40_000, 10, ("2025-01-01", "2026-11-20"))
+    plan = run_plan([date_plan()], outlook=outlook(state, History({"old": left, "m": EmbedderHistory(70)})))
+    assert plan.migration is not None
+    assert (plan.migration.images, plan.migration.n_ingest_dates) == (40_000, 2)
+    cost = estimate(40_000, SETTINGS)
+    assert (plan.migration.minutes, plan.migration.euros) == (cost.minutes, cost.euros)
+    line = summary_lines(plan)[-1]
+    assert "embedder is m, and the PCA version that readers use (20261101T000000Z-ab) is of old. 40,000 images of 2 dates" in line
+    assert f"about {cost.minutes:.0f} minutes, about {cost.euros:.2f} EUR (`make run FROM=2025-01-01 TO=2026-11-20`)" in line
+    assert line.endswith("Readers stay on the current version until then, or until a run with SWITCH_EMBEDDER=1 (`--switch-embedder`).")
+    assert json.loads(json.dumps(plan.as_dict()))["migration"]["from_embedder_id"] == "old"
+
+
+def test_says_so_when_nothing_is_left_to_featurise_anew() -> None:
+    state = replace(CURRENT, embedder_id="old")
+    plan = run_plan([known()], outlook=outlook(state, History({"old": EmbedderHistory(0, 10), "m": EmbedderHistory(100_000)})))
+    assert plan.migration is not None
+    assert (plan.migration.images, plan.migration.minutes, plan.migration.first_ingest_date) == (0, 0.0, None)
+    assert summary_lines(plan)[-1].endswith("readers are switched when the next PCA version is complete.")
+
+
+def test_without_a_change_of_the_embedder_there_is_no_migration() -> None:
+    for state in (CURRENT, PcaState()):
+        plan = run_plan([date_plan()], outlook=outlook(state, History()))
+        assert plan.migration is None
 
 
 def test_a_long_range_is_shown_by_its_ends() -> None:
@@ -172,6 +250,28 @@ def test_names_the_nodes_and_whether_the_speed_was_measured() -> None:
     slow = run_plan([date_plan(images=10**6, new=10**6, unchanged=0)], settings=settings, speed=speed)
     assert "2 core and 4 on-demand task nodes" in summary_lines(slow)[-1]
     assert summary_lines(slow)[-1].endswith(" EUR; speed measured by run manual__1.")
+
+
+SMALL = replace(SETTINGS, primary_instance_type="c5.xlarge")
+
+
+def test_a_date_that_was_asked_for_and_is_too_large_for_the_driver_is_refused() -> None:
+    large = date_plan(images=1_000_000)
+    assert run_plan([large]).ingest_dates == [DAY]
+    with pytest.raises(RunTooLargeError, match=f"{DAY} has 1,000,000 images.*c5.xlarge has memory for"):
+        run_plan([large], settings=SMALL)
+
+
+def test_a_large_date_of_which_everything_is_known_is_in_nobodys_way() -> None:
+    large = replace(known(), images=1_000_000)
+    assert run_plan([large], settings=SMALL).nothing_new == [DAY]
+    assert run_plan([date_plan("2026-11-23")], [large], settings=SMALL).too_large == []
+
+
+def test_an_earlier_date_that_is_too_large_is_left_alone_and_named() -> None:
+    plan = run_plan([date_plan("2026-11-23")], [date_plan(images=1_000_000), date_plan("2026-11-21")], settings=SMALL)
+    assert (plan.ingest_dates, plan.late, plan.too_large) == (["2026-11-21", "2026-11-23"], ["2026-11-21"], [DAY])
+    assert f"Left alone, for they have more images than a driver on c5.xlarge holds: {DAY}." in text_of(plan)
 
 
 def test_a_run_may_cost_its_budget_and_no_more() -> None:

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_pipeline.pca_state import Refit
 from fruit_pipeline.scaling import (
     DRIVER_SECONDS_PER_MILLION,
     IMAGES_PER_RUN,
     PROJECTION_VCPU_SECONDS_PER_MILLION,
     MeasuredSpeed,
     Nodes,
-    UnknownInstanceTypeError,
     estimate,
     nodes_for,
-    vcpus,
+    task_slots,
 )
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
 
@@ -44,6 +44,15 @@ def test_the_estimate_is_start_plus_fixed_plus_images_over_speed() -> None:
     assert (result.core_instances, result.task_instances) == (2, 0)
 
 
+def test_a_refit_projects_the_history_by_images_and_files() -> None:
+    """Measured on two cores, which are four vCPUs: 33 s a million images, 5 s a thousand partitions."""
+    settings, nodes = replace(SETTINGS, core_instance_count=1), Nodes(1)
+    plain = estimate(0, settings, nodes=nodes).minutes
+    assert estimate(0, settings, nodes=nodes, refit=Refit("", 60_000_000, 0)).minutes - plain == pytest.approx(33, abs=0.1)
+    assert estimate(0, settings, nodes=nodes, refit=Refit("", 0, 120_000)).minutes - plain == pytest.approx(10, abs=0.1)
+    assert nodes_for(0, SETTINGS, refit=Refit("", 10**9, 10**6)).task > nodes_for(0, SETTINGS).task
+
+
 def test_task_nodes_work_like_core_nodes_and_spot_nodes_cost_less() -> None:
     settings = replace(SETTINGS, prices_eur_per_hour=(("m5.xlarge", 0.5),), spot_price_share=0.4)
     spot = estimate(10**6, settings, nodes=Nodes(2, 3))
@@ -66,14 +75,11 @@ def test_more_images_never_take_less_time_and_more_nodes_never_more(images: int,
     assert estimate(images, SETTINGS, nodes=many).minutes <= estimate(images, SETTINGS, nodes=few).minutes
 
 
-@pytest.mark.parametrize(("instance_type", "expected"), [("m5.large", 2), ("m5.xlarge", 4), ("m5.2xlarge", 8), ("c5.24xlarge", 96)])
-def test_knows_the_vcpus_of_a_size(instance_type: str, expected: int) -> None:
-    assert vcpus(instance_type) == expected
-
-
-def test_says_what_to_do_about_a_size_without_a_number() -> None:
-    with pytest.raises(UnknownInstanceTypeError, match="FRUITS_CORE_INSTANCE_TYPE"):
-        vcpus("m5.metal")
+@pytest.mark.parametrize(
+    ("core_type", "n_core", "n_task", "slots"), [("m5.xlarge", 2, 0, 8), ("m5.xlarge", 2, 3, 20), ("c5.9xlarge", 1, 1, 72)]
+)
+def test_there_is_a_task_slot_for_each_vcpu_of_core_and_task_nodes(core_type: str, n_core: int, n_task: int, slots: int) -> None:
+    assert task_slots(replace(SETTINGS, core_instance_type=core_type, core_instance_count=n_core), n_task) == slots
 
 
 def test_more_images_than_a_driver_holds_are_several_runs_with_a_start_each() -> None:

@@ -41,7 +41,7 @@ def test_logs_that_are_not_there_yet_are_named_and_emr_s_reason_is_explained() -
     message = step_failure_message(failed, CLUSTER, LOGS, {}, 6)
     assert "Cause: out_of_memory\nEMR names it: Unknown Error. The step's process ended with exit code 137\n" in message
     assert "The logs have not arrived within the time waited (FRUITS_LOG_WAIT_MINUTES)" in message
-    assert "FRUITS_EXECUTOR_MEMORY_OVERHEAD" in message
+    assert "FRUITS_CORE_INSTANCE_TYPE" in message
 
 
 def test_logs_that_name_no_error_are_shown_by_their_end() -> None:

@@ -1,9 +1,9 @@
 """Whatever happens to the lake, in whatever order, settled runs leave what a run from an empty lake would have written.
 
-Random sequences of deliveries, late, replaced and vanished images, files that somebody took away, runs of some dates and categories with two
-releases of different weights, other runs beside them, and crashes before or after any single write, on a real S3 API, against a model that
-recomputes everything in numpy. A reader looks at the snapshot all the while: no row that was there and stays may be missing, and none is there
-twice.
+Random sequences of deliveries, late, replaced and vanished images, files that somebody took away, runs of some dates and categories with
+two releases of different weights, other runs beside them, and crashes before or after any single write, on a real S3 API, against a model
+that recomputes everything in numpy. A reader looks at the snapshot all the while: no row that was there and stays may be missing, and none
+is there twice.
 """
 
 from __future__ import annotations
@@ -354,7 +354,7 @@ class History(RuleBasedStateMachine):
     def check(self, embedder_id: str) -> None:
         featurised = {key: content for key, content in self.images.items() if content.status == Status.FEATURISED}
         features = self.check_features(embedder_id, featurised)
-        n_by_embedder = self.check_ledgers(embedder_id, features)
+        n_by_embedder = self.check_ledgers(features)
         rejected = read_all(self.lake.folder / lake.REJECTED, ["image_key", "reason"])
         assert sorted(zip(rejected["image_key"], rejected["reason"], strict=True)) == sorted(
             (key, content.reason) for key, content in self.images.items() if content.status == Status.REJECTED
@@ -376,7 +376,7 @@ class History(RuleBasedStateMachine):
             np.testing.assert_allclose(row.features, content.features[row.embedder_id], atol=1e-5)
         return features
 
-    def check_ledgers(self, embedder_id: str, features: pd.DataFrame) -> dict[str, int]:
+    def check_ledgers(self, features: pd.DataFrame) -> dict[str, int]:
         """Each date's rows, and that its commit names exactly the files and moments that are there. Images by embedder."""
         lines: dict[str, tuple[Any, ...]] = {}
         n_by_embedder: dict[str, int] = defaultdict(int)

@@ -25,7 +25,7 @@ from fruit_features.extraction.committing import FeaturesDifferError
 from fruit_features.extraction.rejects import UnusualRejectsError
 from fruit_features.extraction.step import BooksError, ExtractionRequest, check_books, extract_features
 from fruit_features.extraction.task import FeaturesTask
-from fruit_features.lake.commit import committed_dates, read_commits, read_ledger
+from fruit_features.lake.commit import list_ledgers, read_commits, read_ledger
 from fruit_features.lake.store import LostPlaceError, Store
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 
@@ -339,7 +339,7 @@ def test_a_date_is_one_commit_that_names_its_files(spark, published: LakeFolder)
     assert found.n_images == found.n_rows == found.moments.n_samples == 6
     contents = [(row["image_key"], row["content_sha256"]) for row in table.to_pylist() if row["status"] == "featurised"]
     assert int(found.moments.images_digest, 16) == images_digest(contents)
-    assert read_commits(Store(published.bucket), committed_dates(Store(published.bucket)))[DAY][0] == commit
+    assert read_commits(Store(published.bucket), list_ledgers(Store(published.bucket)).committed)[DAY][0] == commit
 
 
 def test_an_image_added_to_a_date_is_one_more_file_and_touches_no_other(spark, published: LakeFolder) -> None:

@@ -26,7 +26,7 @@ from fruit_features.moments.store import find_moments, write_moments
 from fruit_features.spark.dealing import run_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from pyspark.sql import SparkSession
@@ -75,7 +75,7 @@ class DateCommits:
     @property
     def is_complete(self) -> bool:
         """Whether every image of the plan has come to something."""
-        return self.n_waited_for <= 0
+        return bool(self.n_waited_for <= 0)
 
     @property
     def has_pending(self) -> bool:
@@ -332,8 +332,10 @@ def _of_embedder(rows: pa.Table, embedder_id: str) -> pa.Table:
     return rows.filter(pc.and_(pc.equal(rows.column(tables.EMBEDDER_ID), embedder_id), pc.is_valid(rows.column(tables.FILE))))
 
 
-def _contents(rows: pa.Table) -> list[tuple[str, str | None]]:
-    return list(zip(*(rows.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True))
+def _contents(rows: pa.Table) -> Iterator[tuple[str, str | None]]:
+    """Key and SHA-256 of each image, some at a time."""
+    for batch in rows.select([tables.IMAGE_KEY, tables.CONTENT_SHA256]).to_batches(max_chunksize=8192):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _category(name: str) -> str:

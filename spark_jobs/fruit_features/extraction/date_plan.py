@@ -140,7 +140,7 @@ def _known(rows: pa.Table, lost: frozenset[str]) -> Iterator[KnownImage]:
     """The rows of a ledger, some at a time: as Python's objects they take ten times as much memory."""
     for batch in rows.select(_KNOWN_COLUMNS).to_batches(max_chunksize=8192):
         for *values, file in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield KnownImage(*values, file not in lost)
+            yield KnownImage._make((*values, file not in lost))
 
 
 def _numbered(

@@ -19,7 +19,7 @@ from fruit_features.lake.store import at_once
 from fruit_features.lake.vectors import to_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -44,19 +44,20 @@ def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str |
 
     Reads 8 bytes an image of history, and the ledgers of dates that have such a content.
     """
-    contents = list(zip(images.column(tables.ETAG).to_pylist(), images.column(tables.SIZE_BYTES).to_pylist(), strict=True))
-    hashes = [hash_content(*content) for content in contents]
-    dates = _dates_by_hash(store, embedder_id, np.unique(np.array(hashes, dtype=np.uint64)))
-    wanted = {content for content, value in zip(contents, hashes, strict=True) if value in dates}
-    if not wanted:
-        return [None] * len(contents)
-    looked_up = set(sorted(wanted)[:MOST_LOOKED_UP])
-    days = sorted({dates[hash_content(*content)] for content in looked_up})
+    hashes = np.fromiter((hash_content(*content) for content in _contents(images)), dtype=np.uint64, count=images.num_rows)
+    dates = _dates_by_hash(store, embedder_id, np.unique(hashes))
+    sources: list[str | None] = [None] * images.num_rows
+    rows = np.flatnonzero(np.isin(hashes, np.array(list(dates), dtype=np.uint64)))[:MOST_LOOKED_UP]
+    if not len(rows):
+        return sources
+    wanted = list(_contents(images.take(pa.array(rows))))
     places: dict[tuple[str, int], str] = {}
     # One ledger at a time: a date's may be large.
-    for day in days:
-        places.update(_places(store, embedder_id, day, looked_up))
-    return [places.get(content) for content in contents]
+    for day in sorted({dates[int(hashes[row])] for row in rows}):
+        places.update(_places(store, embedder_id, day, set(wanted)))
+    for row, content in zip(rows, wanted, strict=True):
+        sources[row] = places.get(content)
+    return sources
 
 
 class SourceFiles:
@@ -98,6 +99,12 @@ class _SourceFile:
             return None
         width, height = (self._rows.column(name)[index].as_py() for name in (tables.WIDTH, tables.HEIGHT))
         return KnownFeatures(self._matrix[index], width, height)
+
+
+def _contents(images: pa.Table) -> Iterator[tuple[str, int]]:
+    """ETag and size of each image."""
+    for batch in images.select([tables.ETAG, tables.SIZE_BYTES]).to_batches(max_chunksize=8192):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _dates_by_hash(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -> dict[int, str]:

@@ -6,9 +6,10 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -127,8 +128,8 @@ class _Extraction:
         self._watch.mark("find_known_contents")
         n_known = images.num_rows - images.column(SOURCE).null_count
         print(
-            f"{images.num_rows:,} new images in {len(touched)} of {len(plans)} ingest dates: {n_known:,} look like content that is featurised "
-            f"already, {images.num_rows - n_known:,} to compute with {request.engine}.",
+            f"{images.num_rows:,} new images in {len(touched)} of {len(plans)} ingest dates: {n_known:,} look like content that is "
+            f"featurised already, {images.num_rows - n_known:,} to compute with {request.engine}.",
             flush=True,
         )
         commits = {
@@ -156,14 +157,16 @@ class _Extraction:
             # A date without images to compute is committed for what has left it.
             ready = [date for date in commits.values() if date.is_complete]
             try:
-                for accounts in stream_tasks(self._spark, tasks, work):
-                    ready += self._take(accounts, commits)
-                    if self._may_commit():
-                        if time.monotonic() - committed_at > self._request.commit_every_seconds:
-                            ready += [date for date in commits.values() if date.has_pending and not date.is_complete]
-                            committed_at = time.monotonic()
-                        under_way.begin(ready)
-                        ready = []
+                # Closed at once if something fails here: the job must not go on.
+                with closing(stream_tasks(self._spark, tasks, work)) as arriving:
+                    for accounts in arriving:
+                        ready += self._take(accounts, commits)
+                        if self._may_commit():
+                            if time.monotonic() - committed_at > self._request.commit_every_seconds:
+                                ready += [date for date in commits.values() if date.has_pending and not date.is_complete]
+                                committed_at = time.monotonic()
+                            under_way.begin(ready)
+                            ready = []
             except (Py4JJavaError, PySparkException):
                 # A task has failed for good. What others did need not be done again.
                 if self._may_commit():
@@ -197,8 +200,8 @@ class _Extraction:
         complaint = None if self._request.accept_rejects else self._rejects.complaint()
         if complaint:
             raise UnusualRejectsError(
-                f"{complaint} That is unusual, so they were not committed. Look at some of these images, and at what has changed in the release; "
-                "if they are to be rejected all the same, run again with 'Accept many rejected images' (`accept_rejects`)."
+                f"{complaint} That is unusual, so they were not committed. Look at some of these images, and at what has changed in the "
+                "release; if they are to be rejected all the same, run again with 'Accept many rejected images' (`accept_rejects`)."
             )
         return True
 
@@ -230,13 +233,13 @@ class _Extraction:
 
 
 class _Commits:
-    """A context in which dates are committed side by side, one commit of a date at a time; it ends when all are, or raises what one raised."""
+    """A context in which dates are committed side by side, one commit of a date at a time. At its end all are, or it raises."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_COMMITS_AT_ONCE, thread_name_prefix="commit")
         self._under_way: dict[str, Future[None]] = {}
 
-    def __enter__(self) -> _Commits:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""The commit of a date: its ledger, read whole or by its footer and replaced by one PUT. Everything else follows from the names in it."""
+"""The commit of a date: its ledger, read whole or by its footer, replaced by one PUT. Everything else follows from the names in it."""
 
 from __future__ import annotations
 
@@ -149,14 +149,25 @@ def features_key_of(projections_key: str) -> str:
     return f"{lake.FEATURES}/{projections_key.split('/', 2)[2]}"
 
 
-def committed_dates(store: Store) -> dict[str, ListedObject]:
-    """The ledger of every date that was committed, by date, from one listing."""
-    found = {}
+@dataclass(frozen=True)
+class LedgerListing:
+    """The ledger of every date that was committed, by date, and the dates whose ledger an earlier release wrote, from one listing."""
+
+    committed: dict[str, ListedObject]
+    earlier: list[str]
+
+
+def list_ledgers(store: Store) -> LedgerListing:
+    """The ledgers that there are now."""
+    committed: dict[str, ListedObject] = {}
+    earlier: set[str] = set()
     for entry in store.list_objects(f"{lake.LEDGER}/"):
         ingest_date = lake.ingest_date_of(entry.key)
         if ingest_date is not None and entry.key == lake.ledger_key(ingest_date):
-            found[ingest_date] = entry
-    return found
+            committed[ingest_date] = entry
+        elif ingest_date is not None and entry.key.endswith(".parquet"):
+            earlier.add(ingest_date)
+    return LedgerListing(committed, sorted(earlier - committed.keys()))
 
 
 def read_commits(store: Store, ledgers: Mapping[str, ListedObject]) -> dict[str, tuple[Commit, str]]:

@@ -108,11 +108,15 @@ class Store:
             return None
         except ValueError:
             # A key that the fast store cannot name.
-            client = s3_client()
+            from botocore.exceptions import ClientError
+
             try:
-                answer = client.get_object(Bucket=self.bucket, Key=key)
-            except client.exceptions.NoSuchKey:
-                return None
+                answer = s3_client().get_object(Bucket=self.bucket, Key=key)
+            except ClientError as error:
+                # No XML can hold a control character, so that S3's answer about such a key is known by its status alone.
+                if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                    return None
+                raise
             return answer["Body"].read(), answer["ETag"].strip('"')
 
     def read(self, key: str) -> Bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import tables
 from fruit_contract.commit import EmbedderFiles, MomentsObject
-from fruit_features.lake.commit import committed_dates, read_commits, read_ledger
+from fruit_features.lake.commit import read_commits, read_ledger
 from fruit_features.moments.history_tree import HistoryTree, LostBlockError, LostMomentsError, Source
 from fruit_features.moments.of_files import moments_of_files
 from fruit_features.moments.store import LakeMoments, find_moments
@@ -76,9 +76,8 @@ class History:
         }
 
 
-def read_history(store: Store, cached: Mapping[str, Any]) -> History:
-    """What all ledgers say now: one listing, and the footers of those that are not `cached` as they are."""
-    ledgers = committed_dates(store)
+def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, Any]) -> History:
+    """What all ledgers say, as they were listed: the footers of those that are not `cached` are read."""
     history = History(etags={day: entry.etag for day, entry in ledgers.items()})
     for day, etag in history.etags.items():
         if cached.get(day, {}).get("etag") == etag:
@@ -189,5 +188,6 @@ def _difference(store: Store, dates: Mapping[str, EmbedderDate], recomputed: Map
     more = ", ..." if len(differing) > _DATES_NAMED else ""
     return (
         f"The moments are of {n_merged:,} images, the ledgers say that {n_expected:,} have features. Dates that differ: "
-        f"{', '.join(differing[:_DATES_NAMED])}{more}. Nothing was fitted. Remove the moments of these dates (moments/ingest_date=...) and run them again."
+        f"{', '.join(differing[:_DATES_NAMED])}{more}. Nothing was fitted. Remove the moments of these dates (moments/ingest_date=...) and "
+        "run them again."
     )

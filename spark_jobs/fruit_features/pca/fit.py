@@ -117,7 +117,7 @@ def retained_variance(model: PcaModel, moments: Moments) -> float:
 
 
 class Projector:
-    """Standardises and projects with one model. Standardising is linear, so it is part of the loadings: two passes over the vectors less."""
+    """Standardises and projects with one model. Standardising is linear, so it is part of the loadings: two passes over vectors less."""
 
     def __init__(self, model: PcaModel) -> None:
         self._loadings = model.components.T * inverse_scale(model.scale)[:, None]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import lake, release
 from fruit_features.embedding.artefact import find_embedder
+from fruit_features.lake.commit import list_ledgers
 from fruit_features.lake.store import Store
 from fruit_features.moments.history import merge_history, read_days, read_history
 from fruit_features.moments.history_tree import states_digest
@@ -30,7 +31,7 @@ from fruit_features.pca.versions import (
 )
 from fruit_features.spark.session import task_slots
 from fruit_features.spark.stopwatch import Stopwatch
-from fruit_features.takeover import earlier_dates, take_over
+from fruit_features.takeover import take_over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,16 +89,19 @@ class _Choice:
 def refresh_pca(spark: SparkSession, request: RefreshRequest) -> dict[str, Any]:
     """Does the step and returns its summary, as `runs/_steps/<run_id>/refresh_pca.json` holds it.
 
-    Raises ImagesDifferError if the moments are not of as many images as the ledgers say, and LostPlaceError if somebody else flips the pointer
-    meanwhile.
+    Raises ImagesDifferError if the moments are not of as many images as the ledgers say, and LostPlaceError if somebody else flips the
+    pointer meanwhile.
     """
     watch = Stopwatch()
     store = Store(request.bucket)
     embedder_id = find_embedder(store, request.release_id, release.DEFAULT_ENGINE).embedder_id
-    take_over(spark, store, earlier_dates(store))
+    ledgers = list_ledgers(store)
+    if ledgers.earlier:
+        take_over(spark, store, ledgers.earlier)
+        ledgers = list_ledgers(store)
     cache = _Cache.read(store)
     pointer = read_pointer(store)
-    history = read_history(store, cache.commits)
+    history = read_history(store, ledgers.committed, cache.commits)
     watch.mark("read_ledgers")
     merged = merge_history(spark, store, embedder_id, history)
     watch.mark("merge_moments")
@@ -167,8 +171,8 @@ class _Refresh:
         print(f"PCA {'fitted' if decision.fit else 'kept'}: {decision.reason}. k = {model.k}, version {provenance.version}.", flush=True)
         if not provenance.target_reached:
             print(
-                f"The target of {provenance.target_variance:.2%} can't be reached with {provenance.n_samples:,} images: all {model.k} components "
-                f"that there are keep {provenance.variance_kept:.2%}. The run carries on with these.",
+                f"The target of {provenance.target_variance:.2%} can't be reached with {provenance.n_samples:,} images: all {model.k} "
+                f"components that there are keep {provenance.variance_kept:.2%}. The run carries on with these.",
                 flush=True,
             )
         drift = self._drift(model)
@@ -177,7 +181,7 @@ class _Refresh:
         self._watch.mark("drift")
         projected = self._project(provenance)
         if not projected.unsettled and (self._pointer is None or self._pointer.version != provenance.version):
-            flip_pointer(self._store, self._pointer, provenance, datetime.now(UTC))
+            flip_pointer(self._store, self._pointer, provenance, datetime.now(UTC), self._provenances)
             self._pointer = read_pointer(self._store)
         removed = self._finish(provenance if projected.unsettled else None)
         return {
@@ -243,8 +247,8 @@ class _Refresh:
             return None
         return (
             f"{sum(left.values()):,} images of {len(left):,} dates ({min(left)} to {max(left)}) have features of embedder "
-            f"{current.provenance.embedder_id} only. Until they have some of {self._embedder_id}, version {current.provenance.version} stays the "
-            "current one. Run these dates, or switch at once with 'Switch to the new embedder now' (`switch_embedder`)"
+            f"{current.provenance.embedder_id} only. Until they have some of {self._embedder_id}, version {current.provenance.version} "
+            "stays the current one. Run these dates, or switch at once with 'Switch to the new embedder now' (`switch_embedder`)"
         )
 
     def _current(self) -> CurrentVersion | None:

@@ -108,12 +108,13 @@ def read_pointer(store: Store) -> Pointer | None:
     return Pointer(str(pointer["version"]), since, former, found[1])
 
 
-def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, now: datetime) -> None:
-    """Makes a version the one readers use. Called when its projections are complete.
+def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()) -> None:
+    """Makes a version the one readers use. Called when its projections are complete. Those of `versions` that were used stay named.
 
     Raises LostPlaceError if somebody else has flipped the pointer since `before` was read.
     """
-    former = {**before.former, before.version: now} if before else {}
+    former = {version: now for version in versions if was_used(version, before)}
+    former |= {**before.former, before.version: now} if before else {}
     former.pop(provenance.version, None)
     pointer = {
         "version": provenance.version,
@@ -140,7 +141,7 @@ def versions_to_keep(
     A version that was never complete is kept only while it is `pending`.
     """
     used = [version for version in sorted(provenances, reverse=True) if was_used(version, pointer)]
-    kept = {version for version in (pointer.version if pointer else None, pending) if version in provenances}
+    kept = {version for version in (pointer.version if pointer else None, pending) if version is not None and version in provenances}
     others = [version for version in used if version not in kept]
     kept.update(others[: max(0, keep - 1)])
     former = pointer.former if pointer else {}

@@ -11,7 +11,7 @@ from pyspark import AccumulatorParam, InheritableThread, TaskContext
 from fruit_features.spark.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from pyspark.sql import SparkSession
 
@@ -38,11 +38,11 @@ def run_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item],
     return context.parallelize(items, len(items)).map(call).collect()
 
 
-def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item, int], Result]) -> Iterator[list[Result]]:
+def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item, int], Result]) -> Generator[list[Result]]:
     """What `work` returns for each item, as tasks end: each list has what came since the one before; it may be empty.
 
-    `work` also gets a number that no other attempt at a task of this session has. A task that is tried again counts once. Raises what the job
-    raised, after all that came before.
+    `work` also gets a number that no other attempt at a task of this session has. A task that is tried again counts once. Raises what the
+    job raised, after all that came before.
     """
     if not items:
         return

@@ -1,0 +1,236 @@
+"""The lake's bucket through the fast store, and through boto3 where that can't name a key, from an S3 API that holds any key."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from functools import cache
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from fruit_features.lake import store as store_module
+from fruit_features.lake.store import ListedObject, LostPlaceError, ObjectNotFoundError, Store, at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.spark_jobs.lake_folder import LakeFolder
+
+PREFIX = "raw/ingest_date=2026-11-22/"
+PLAIN = ("Kiwi/1.jpg", "Kiwi/a b%41+é.jpg", "Äpfel 50%/~^\\.jpg", "Kiwi/e\u0301.jpg", "Kiwi/deep/er/2.jpg", "_SUCCESS")
+# Not nameable for the fast store: empty path segments, control characters, dots.
+ODD = ("Kiwi//x.jpg", "Kiwi/\x01.jpg", "Kiwi/./x.jpg")
+KEY = "ledger/ingest_date=2026-11-22/ledger.parquet"
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    # Not the process's own clients, which know another server.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(store_module, "s3_client", cache(store_module.s3_client.__wrapped__))
+    monkeypatch.setattr(store_module, "_connect", cache(store_module._connect.__wrapped__))
+    location = {"LocationConstraint": "eu-west-1"}
+    # All of moto's servers in a process hold the same buckets.
+    name = f"fruits-{secrets.token_hex(6)}"
+    store_module.s3_client().create_bucket(Bucket=name, CreateBucketConfiguration=location)
+    yield Store(name)
+    server.stop()
+
+
+def put(store: Store, names: tuple[str, ...], content: bytes = b"x") -> None:
+    for name in names:
+        store_module.s3_client().put_object(Bucket=store.bucket, Key=PREFIX + name, Body=content)
+
+
+def names_of(listed: list[ListedObject]) -> set[str]:
+    return {entry.key.removeprefix(PREFIX) for entry in listed}
+
+
+def test_the_fast_listing_is_the_exact_one(store: Store) -> None:
+    put(store, PLAIN)
+
+    listed = store.list_images(PREFIX)
+
+    assert listed == sorted(store_module._list_any(store.bucket, PREFIX), key=lambda entry: entry.key)
+    assert names_of(listed) == set(PLAIN)
+
+
+def test_a_folder_of_several_pages_is_listed_and_removed_whole(store: Store) -> None:
+    at_once(lambda number: store.write(f"{PREFIX}Kiwi/{number}.jpg", b"x"), range(1_050))
+    store.write("raw/ingest_date=2026-11-23/Kiwi/1.jpg", b"x")
+
+    listed = store.list_images(PREFIX)
+    assert len(listed) == 1_050
+    assert listed == sorted(listed, key=lambda entry: entry.key)
+    store.delete_below(PREFIX)
+
+    assert store.list_keys("raw/") == ["raw/ingest_date=2026-11-23/Kiwi/1.jpg"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_keys_that_the_fast_store_cannot_name_are_listed_and_read_all_the_same(store: Store, odd: str) -> None:
+    put(store, (*PLAIN, odd))
+
+    assert names_of(store.list_images(PREFIX)) == {*PLAIN, odd}
+    content, etag = store.find_any(PREFIX + odd)
+    assert (content, etag) == (b"x", next(entry.etag for entry in store.list_images(PREFIX) if entry.key == PREFIX + odd))
+    assert store.find_any(f"{PREFIX}{odd}.gone") is None
+
+
+def test_a_folders_placeholder_is_not_taken_for_an_image(store: Store) -> None:
+    put(store, PLAIN)
+    put(store, ("Kiwi/empty/",), b"")
+
+    assert "Kiwi/empty/" in names_of(store.list_images(PREFIX))
+    assert "Kiwi/empty" not in names_of(store.list_images(PREFIX))
+
+
+def test_an_empty_image_is_listed(store: Store) -> None:
+    put(store, ("Kiwi/empty.jpg",), b"")
+
+    (entry,) = store.list_images(PREFIX)
+
+    assert (entry.key, entry.size_bytes) == (PREFIX + "Kiwi/empty.jpg", 0)
+
+
+def test_a_folder_that_is_not_there_is_empty(store: Store) -> None:
+    assert store.list_images(PREFIX) == []
+    assert store.list_folders(PREFIX) == []
+
+
+def test_folders_are_those_directly_below_by_their_names(store: Store) -> None:
+    put(store, PLAIN)
+    assert store.list_folders("raw/") == ["ingest_date=2026-11-22"]
+    assert store.list_folders(PREFIX) == ["Kiwi", "Äpfel 50%"]
+
+
+def test_what_is_not_there_is_none_or_said_by_its_address(store: Store) -> None:
+    assert (store.find(KEY), store.find_with_etag(KEY), store.find_any(KEY), store.find_json(KEY)) == (None,) * 4
+    assert store.find_end(ListedObject(KEY, "e", 10), 4) is None
+    with pytest.raises(ObjectNotFoundError, match=f"s3://{store.bucket}/{KEY} does not exist"):
+        store.read(KEY)
+
+
+def test_the_end_of_an_object_is_read_without_the_rest_while_it_is_as_it_was_listed(store: Store) -> None:
+    store.write(KEY, b"0123456789")
+    (entry,) = store.list_objects("ledger/")
+
+    assert bytes(store.find_end(entry, 4)) == b"6789"
+    assert bytes(store.find_end(entry, 99)) == b"0123456789"
+    for other in (b"9876543210", b"short", b"longer than it was"):
+        store.write(KEY, other)
+        assert store.find_end(entry, 4) is None
+
+
+def test_an_object_is_made_where_there_is_none(store: Store) -> None:
+    etag = store.replace(KEY, b"one", None)
+
+    content, found = store.find_with_etag(KEY)
+    assert (bytes(content), found) == (b"one", etag)
+
+
+def test_an_object_is_replaced_while_it_is_what_was_read(store: Store) -> None:
+    first = store.replace(KEY, b"one", None)
+    second = store.replace(KEY, memoryview(b"two"), first)
+
+    assert store.find_with_etag(KEY)[1] == second != first
+    for lost in (None, first, "another"):
+        with pytest.raises(LostPlaceError, match=f"{KEY} was replaced by another writer meanwhile. Nothing was overwritten"):
+            store.replace(KEY, b"three", lost)
+    assert bytes(store.read(KEY)) == b"two"
+
+
+def test_an_object_that_is_gone_meanwhile_is_not_made_again(store: Store) -> None:
+    etag = store.replace(KEY, b"one", None)
+    store.delete([KEY])
+
+    with pytest.raises(LostPlaceError):
+        store.replace(KEY, b"two", etag)
+
+    assert store.find(KEY) is None
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_no_moment_lies_between_the_look_and_the_write(store: Store, monkeypatch: pytest.MonkeyPatch, was_there: bool) -> None:
+    """Somebody else writes after the look: the store itself refuses."""
+    etag = store.replace(KEY, b"one", None) if was_there else None
+    look = Store._etag
+
+    def look_and_lose(self: Store, key: str) -> str | None:
+        found = look(self, key)
+        self.write(key, b"another's")
+        return found
+
+    monkeypatch.setattr(Store, "_etag", look_and_lose)
+    with pytest.raises(LostPlaceError):
+        store.replace(KEY, b"two", etag)
+
+    assert bytes(store.read(KEY)) == b"another's"
+
+
+def test_of_many_writers_one_has_its_way(store: Store) -> None:
+    start = threading.Barrier(8)
+
+    def write(number: int) -> bool:
+        start.wait()
+        try:
+            store.replace(KEY, str(number).encode(), None)
+        except LostPlaceError:
+            return False
+        return True
+
+    won = at_once(write, range(8), 8)
+
+    assert won.count(True) == 1
+    assert bytes(store.read(KEY)) == str(won.index(True)).encode()
+
+
+def test_a_store_without_conditional_writes_still_tells_a_lost_place(test_lake: LakeFolder) -> None:
+    """As the local cloud's."""
+    store = test_lake.store
+    first = store.replace(KEY, b"one", None)
+    second = store.replace(KEY, b"two", first)
+    for lost in (None, first):
+        with pytest.raises(LostPlaceError):
+            store.replace(KEY, b"three", lost)
+    assert store.find_with_etag(KEY)[1] == second
+
+
+def test_nothing_happens_if_what_is_removed_is_not_there(store: Store) -> None:
+    store.write(KEY, b"x")
+    store.delete([f"{KEY}.gone", KEY])
+    store.delete([])
+    assert store.list_keys("ledger/") == []
+
+
+def test_nothing_happens_if_what_is_removed_is_not_there_in_a_folder(test_lake: LakeFolder) -> None:
+    test_lake.put(KEY, b"x")
+    test_lake.store.delete([f"{KEY}.gone", "no/such/folder/x", KEY])
+    assert test_lake.store.list_keys("ledger/") == []
+
+
+def test_requests_that_wait_together_give_their_answers_in_order() -> None:
+    assert at_once(lambda number: number * 2, range(100)) == [number * 2 for number in range(100)]
+    assert at_once(str, []) == []
+
+
+def test_of_requests_that_wait_together_the_first_that_fails_is_raised() -> None:
+    def work(number: int) -> int:
+        if number in (3, 7):
+            raise ValueError(f"number {number}")
+        return number
+
+    with pytest.raises(ValueError, match="number 3"):
+        at_once(work, range(10))

@@ -1,0 +1,238 @@
+"""Which versions stay, what the pointer says, and that a model is read as it was written, by others too."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fruit_contract import lake
+from fruit_features.lake.store import LostPlaceError, ObjectNotFoundError
+from fruit_features.moments.algebra import moments_of
+from fruit_features.pca.fit import PcaModel, fit_pca
+from fruit_features.pca.versions import (
+    Pointer,
+    Provenance,
+    flip_pointer,
+    load_version,
+    model_from_parquet,
+    model_to_parquet,
+    read_pointer,
+    read_provenances,
+    remove_versions,
+    save_version,
+    version_folders,
+    version_name,
+    versions_to_keep,
+    was_used,
+)
+
+if TYPE_CHECKING:
+    from tests.spark_jobs.lake_folder import LakeFolder
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+GRACE = timedelta(hours=1)
+NAMES = [f"202611{day:02}T000000Z-0" for day in range(1, 9)]
+
+
+def provenance(version: str, embedder_id: str = "m") -> Provenance:
+    return Provenance(version, embedder_id, 9, ("2026-11-21",), 0.95, 3, 0.96, True, "r", "2026-11-22T00:00:00+00:00")
+
+
+def model(seed: int = 0, n_features: int = 12) -> PcaModel:
+    return fit_pca(moments_of(np.random.default_rng(seed).normal(3, 2, (40, n_features)).astype(np.float32)), 0.9)
+
+
+def pointer(version: str, former: dict[str, datetime] | None = None, since: datetime | None = NOW) -> Pointer:
+    return Pointer(version, since, former or {}, "etag")
+
+
+def kept(versions: dict[str, str], current: Pointer | None, pending: str | None = None, keep: int = 3) -> set[str]:
+    provenances = {version: provenance(version, embedder_id) for version, embedder_id in versions.items()}
+    return versions_to_keep(provenances, current, pending, keep, GRACE, NOW)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[dict[str, str], Pointer | None, str | None, int]:
+    """Versions by embedder, what the pointer says of them (also of some that are gone), a version under way, and how many shall stay."""
+    there = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=8).map(sorted))
+    versions = {version: draw(st.sampled_from("mn")) for version in there}
+    current = None
+    if there and draw(st.booleans()):
+        ages = st.integers(0, 120).map(lambda minutes: NOW - timedelta(minutes=minutes))
+        former = draw(st.dictionaries(st.sampled_from(NAMES), ages, max_size=6))
+        version = draw(st.sampled_from(there))
+        former.pop(version, None)
+        # An earlier release's pointer says neither since when nor what came before.
+        current = pointer(version, former) if draw(st.booleans()) else pointer(version, since=None)
+    return versions, current, draw(st.sampled_from([None, *there])), draw(st.integers(1, 4))
+
+
+@given(history=histories())
+def test_what_stays_is_what_readers_may_need_and_nothing_else(history: tuple[dict[str, str], Pointer | None, str | None, int]) -> None:
+    versions, current, pending, keep = history
+
+    found = kept(versions, current, pending, keep)
+
+    used = [version for version in sorted(versions, reverse=True) if was_used(version, current)]
+    expected = {version for version in (current.version if current else None, pending) if version is not None}
+    expected |= set([version for version in used if version not in expected][: keep - 1])
+    expected |= {version for version in used if current.former.get(version, NOW - GRACE) > NOW - GRACE}
+    expected |= {max(version for version in used if versions[version] == embedder) for embedder in {versions[version] for version in used}}
+    assert found == expected
+    assert found <= versions.keys()
+    # A version that readers never used is there for the one who is making it.
+    assert all(version in used or version == pending for version in found)
+
+
+@given(history=histories())
+def test_keeping_more_versions_removes_none_that_fewer_would_keep(
+    history: tuple[dict[str, str], Pointer | None, str | None, int],
+) -> None:
+    versions, current, pending, keep = history
+    assert kept(versions, current, pending, keep) <= kept(versions, current, pending, keep + 1)
+
+
+def test_the_newest_used_ones_stay_beside_the_current_one() -> None:
+    former = dict.fromkeys(NAMES[:4], NOW - timedelta(days=1))
+    assert kept(dict.fromkeys(NAMES[:5], "m"), pointer(NAMES[4], former)) == set(NAMES[2:5])
+
+
+def test_what_a_reader_may_still_hold_stays_though_there_are_newer_ones() -> None:
+    former = dict.fromkeys(NAMES[1:4], NOW - timedelta(days=1)) | {NAMES[0]: NOW - timedelta(minutes=59)}
+    assert kept(dict.fromkeys(NAMES[:5], "m"), pointer(NAMES[4], former), keep=1) == {NAMES[0], NAMES[4]}
+
+
+def test_the_last_version_of_an_embedder_stays_however_old_it_is() -> None:
+    versions = {NAMES[0]: "former", NAMES[1]: "former", NAMES[2]: "m", NAMES[3]: "m"}
+    former = dict.fromkeys(NAMES[:3], NOW - timedelta(days=99))
+    assert kept(versions, pointer(NAMES[3], former), keep=1) == {NAMES[1], NAMES[3]}
+
+
+def test_a_fit_that_was_interrupted_goes_unless_it_is_gone_on_with() -> None:
+    versions = dict.fromkeys(NAMES[:3], "m")
+    current = pointer(NAMES[0])
+    assert kept(versions, current) == {NAMES[0]}
+    assert kept(versions, current, pending=NAMES[2]) == {NAMES[0], NAMES[2]}
+
+
+def test_of_a_pointer_that_does_not_say_since_when_all_older_versions_were_used() -> None:
+    current = pointer(NAMES[2], since=None)
+    assert [was_used(version, current) for version in NAMES[:4]] == [True, True, True, False]
+    assert kept(dict.fromkeys(NAMES[:4], "m"), current) == set(NAMES[:3])
+
+
+def test_before_the_first_pointer_nothing_was_used() -> None:
+    assert kept(dict.fromkeys(NAMES[:3], "m"), None) == set()
+    assert not was_used(NAMES[0], None)
+
+
+def test_the_pointer_names_the_versions_that_came_before_and_until_when(test_lake: LakeFolder) -> None:
+    store = test_lake.store
+    flip_pointer(store, None, provenance(NAMES[0]), NOW - 3 * GRACE)
+    flip_pointer(store, read_pointer(store), provenance(NAMES[1]), NOW - 2 * GRACE)
+    flip_pointer(store, read_pointer(store), provenance(NAMES[2]), NOW - GRACE)
+
+    found = read_pointer(store)
+
+    assert (found.version, found.since) == (NAMES[2], NOW - GRACE)
+    assert dict(found.former) == {NAMES[0]: NOW - 2 * GRACE, NAMES[1]: NOW - GRACE}
+    values = store.read_json(lake.CURRENT_PCA_KEY)
+    assert (values["version"], values["k"], values["embedder_id"]) == (NAMES[2], 3, "m")
+
+
+def test_a_version_that_readers_come_back_to_is_former_no_more(test_lake: LakeFolder) -> None:
+    store = test_lake.store
+    for version in (NAMES[0], NAMES[1], NAMES[0]):
+        flip_pointer(store, read_pointer(store), provenance(version), NOW)
+
+    found = read_pointer(store)
+
+    assert (found.version, dict(found.former)) == (NAMES[0], {NAMES[1]: NOW})
+
+
+def test_versions_that_an_earlier_pointer_does_not_name_stay_used(test_lake: LakeFolder) -> None:
+    store = test_lake.store
+    store.write_json(lake.CURRENT_PCA_KEY, {"version": NAMES[2], "k": 3, "embedder_id": "m"})
+    assert read_pointer(store).since is None
+
+    flip_pointer(store, read_pointer(store), provenance(NAMES[3]), NOW, NAMES[:5])
+
+    assert dict(read_pointer(store).former) == dict.fromkeys(NAMES[:3], NOW)
+    assert not was_used(NAMES[4], read_pointer(store))
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_who_read_the_pointer_before_somebody_else_flipped_it_does_not_flip_it_back(test_lake: LakeFolder, is_first: bool) -> None:
+    store = test_lake.store
+    if not is_first:
+        flip_pointer(store, None, provenance(NAMES[0]), NOW)
+    before = read_pointer(store)
+    flip_pointer(store, before, provenance(NAMES[2]), NOW)
+
+    with pytest.raises(LostPlaceError, match=r"pca/current\.json was replaced by another writer"):
+        flip_pointer(store, before, provenance(NAMES[1]), NOW)
+
+    assert read_pointer(store).version == NAMES[2]
+
+
+@given(seed=st.integers(0, 1000), n_features=st.integers(2, 30))
+def test_a_model_is_read_as_it_was_written_to_the_bit(seed: int, n_features: int) -> None:
+    written = model(seed, n_features)
+
+    found = model_from_parquet(model_to_parquet(written))
+
+    for name in ("mean", "scale", "components", "explained_variance", "explained_variance_ratio", "spectrum"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(written, name), strict=True)
+    assert found.digest() == written.digest()
+
+
+def test_pandas_reads_a_model_as_one_row_of_lists() -> None:
+    written = model()
+
+    (row,) = pd.read_parquet(io.BytesIO(model_to_parquet(written))).to_dict("records")
+
+    np.testing.assert_array_equal(np.stack(row["components"]), written.components)
+    for name in ("mean", "scale", "explained_variance", "explained_variance_ratio", "spectrum"):
+        np.testing.assert_array_equal(row[name], getattr(written, name))
+
+
+def test_a_version_comes_back_from_the_lake_and_is_called_by_its_time_and_content(test_lake: LakeFolder) -> None:
+    written = model()
+    said = provenance(version_name(written, NOW))
+    assert said.version == f"20261122T120000Z-{written.digest()}"
+
+    save_version(test_lake.store, written, said)
+
+    found, again = load_version(test_lake.store, said.version)
+    assert again == said
+    np.testing.assert_array_equal(found.components, written.components)
+    assert read_provenances(test_lake.store) == {said.version: said}
+
+
+def test_a_version_without_its_provenance_is_none_and_its_folder_is_found_all_the_same(test_lake: LakeFolder) -> None:
+    save_version(test_lake.store, model(), provenance(NAMES[1]))
+    test_lake.put(f"{lake.pca_prefix(NAMES[2])}model.parquet", b"half of it")
+    test_lake.put(f"{lake.projections_prefix(NAMES[0])}ingest_date=2026-11-21/category=Kiwi/1.parquet", b"x")
+
+    assert list(read_provenances(test_lake.store)) == [NAMES[1]]
+    assert version_folders(test_lake.store) == set(NAMES[:3])
+    with pytest.raises(ObjectNotFoundError):
+        load_version(test_lake.store, NAMES[0])
+
+
+def test_a_version_goes_with_its_projections_and_the_others_stay(test_lake: LakeFolder) -> None:
+    for version in NAMES[:2]:
+        save_version(test_lake.store, model(), provenance(version))
+        test_lake.put(f"{lake.projections_prefix(version)}ingest_date=2026-11-21/category=Äpfel 50%25/1.parquet", b"x")
+
+    remove_versions(test_lake.store, [NAMES[0]])
+
+    assert version_folders(test_lake.store) == {NAMES[1]}
+    assert len(test_lake.store.list_keys(f"{lake.PROJECTIONS}/")) == 1
