@@ -9,18 +9,14 @@ import argparse
 import asyncio
 import logging
 import os
-import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from local_cloud.request_signature import Credentials
 from local_cloud.s3.api import S3Api
 from local_cloud.s3.connection import CHUNK_BYTES, Connection
 from local_cloud.s3.objects import BucketFolders
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # Connections that may wait to be accepted: a step opens hundreds at once.
 BACKLOG: Final = 1024
@@ -57,32 +53,6 @@ async def _serve(root: Path, host: str, port: int, credentials: Credentials) -> 
     )
     async with server:
         await server.serve_forever()
-
-
-# What follows goes when the tests of spark_jobs start `running_s3` in place of rclone.
-
-
-def s3_command(rclone: str, root: Path, host: str, port: int) -> list[str]:
-    options = ["--vfs-cache-mode", "off", "--dir-cache-time", "1s", "--poll-interval", "0", "--log-level", "NOTICE"]
-    return [rclone, "serve", "s3", "--addr", f"{host}:{port}", *options, str(root)]
-
-
-def s3_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What rclone sees: the credentials, and nothing of the user's own rclone settings. Raises KeyError without credentials."""
-    return {
-        "PATH": environment.get("PATH", ""),
-        "HOME": environment.get("HOME", ""),
-        "TMPDIR": environment.get("TMPDIR", "/tmp"),  # noqa: S108  # the system's own default
-        "LC_ALL": "C.UTF-8",
-        "RCLONE_CONFIG": os.devnull,
-        "RCLONE_AUTH_KEY": f'"{environment["AWS_ACCESS_KEY_ID"]},{environment["AWS_SECRET_ACCESS_KEY"]}"',
-        **{name: value for name, value in environment.items() if name.startswith("FRUITS_LOCAL_")},
-    }
-
-
-def find_rclone() -> str | None:
-    """The rclone of this environment, else one on the PATH."""
-    return shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
 
 if __name__ == "__main__":

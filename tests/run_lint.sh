@@ -13,6 +13,6 @@ ruff check --quiet .
 echo "==> import-linter"
 lint-imports --cache-dir .import_linter_cache
 echo "==> mypy"
-mypy --no-error-summary fruit_contract fruit_cli local_cloud plugins/fruit_pipeline plugins/fruits_ui.py spark_jobs dags benchmarks
+mypy --no-error-summary fruit_contract fruit_lake fruit_cli local_cloud plugins/fruit_pipeline plugins/fruits_ui.py spark_jobs dags benchmarks
 echo "==> shellcheck"
 shellcheck "${shell_scripts[@]}"

@@ -1,4 +1,4 @@
-"""What a step says of itself, understood and put into words. `tests/spark_jobs/extraction/test_progress.py` holds it against what is written."""
+"""What a step says of itself, understood and put into words. `spark_jobs/extraction/test_progress.py` holds it against what is written."""
 
 from __future__ import annotations
 

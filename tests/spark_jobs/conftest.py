@@ -6,11 +6,8 @@ import hashlib
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +17,7 @@ import pytest
 from fruit_contract import lake, release
 from fruit_features.lake.store import s3_client
 from local_cloud.java import find_java
-from local_cloud.s3_server import find_rclone, s3_command, s3_environment
+from local_cloud.running_s3 import RunningS3, running_s3
 from local_cloud.spark_environment import Node, spark_defaults
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder
 
@@ -32,58 +29,28 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-@dataclass(frozen=True)
-class S3Server:
-    """A running S3 server: its folder of buckets, and the environment of those who talk to it."""
-
-    root: Path
-    environment: dict[str, str]
-
-
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    root = tmp_path_factory.mktemp("s3")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
-        "AWS_REGION": "eu-west-1",
-        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
-    }
-    rclone = find_rclone()
-    assert rclone, "rclone is missing: run `make setup`"
-    command = s3_command(rclone, root, "127.0.0.1", port)
-    server = subprocess.Popen(command, env=s3_environment({**os.environ, **environment}), stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield S3Server(root, environment)
-    finally:
-        server.terminate()
-        server.wait(10)
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS3]:
+    with running_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
-def make_lake(s3_server: S3Server) -> LakeFolder:
-    """A new bucket, for a folder removed beneath a running S3 server is not soon forgotten by it."""
+def make_lake(s3_server: RunningS3) -> LakeFolder:
+    """A new bucket."""
     bucket = f"fruits-{secrets.token_hex(6)}"
     s3_client().create_bucket(Bucket=bucket)
     return LakeFolder(bucket, s3_server.root / bucket)
 
 
 @pytest.fixture
-def test_lake(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> LakeFolder:
+def test_lake(s3_server: RunningS3, monkeypatch: pytest.MonkeyPatch) -> LakeFolder:
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return make_lake(s3_server)
 
 
 @pytest.fixture(scope="session")
-def spark_session(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+def spark_session(s3_server: RunningS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     temporary = tmp_path_factory.mktemp("spark")
     node = Node(
         home=temporary,
@@ -201,6 +168,6 @@ def published(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
 
 
 @pytest.fixture
-def new_lake(s3_server: S3Server, test_lake: LakeFolder, small_network: bytes) -> Callable[[], LakeFolder]:
+def new_lake(s3_server: RunningS3, test_lake: LakeFolder, small_network: bytes) -> Callable[[], LakeFolder]:
     """Makes published lakes, one a call, for tests that need several."""
     return lambda: publish_network(make_lake(s3_server), small_network)

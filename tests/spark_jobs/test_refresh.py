@@ -173,7 +173,8 @@ def test_a_kept_version_projects_only_what_changed(spark, published: LakeFolder)
     assert (second["action"], second["pca_version"]) == ("kept", first["pca_version"])
     assert second["projected_ingest_dates"] == ["2026-11-22"]
     assert third["projected_ingest_dates"] == []
-    assert fourth["projected_ingest_dates"] == ["2026-11-21"]
+    # What has vanished left the projections with its features.
+    assert fourth["projected_ingest_dates"] == []
     projections = pd.read_parquet(published.folder / "projections")
     assert projections.groupby(["ingest_date", "category"], observed=True).size().to_dict() == {
         ("2026-11-21", "Lemon"): 12, ("2026-11-22", "Lemon"): 2,

@@ -183,10 +183,9 @@ class DateCommits:
 
     def _is_used(self, embedder_id: str) -> bool:
         """Whether a PCA version is of this embedder."""
-        return any(
-            (self._store.find_json(lake.pca_provenance_key(version)) or {}).get("embedder_id") == embedder_id
-            for version in projected_versions(self._store)
-        )
+        versions = [name.partition("=")[2] for name in self._store.list_folders(f"{lake.PCA}/") if name.startswith("version=")]
+        provenances = (self._store.find_json(lake.pca_provenance_key(version)) or {} for version in versions)
+        return any(provenance.get("embedder_id") == embedder_id for provenance in provenances)
 
     def _merged(self, name: str, moments: MomentsObject | None, parts: Sequence[PartPlace]) -> MomentsObject:
         """The moments as they were, and those of what was done since."""

@@ -78,6 +78,7 @@ class SourceFiles:
             self._files[key] = _SourceFile(self._store, key, self._embedder_id)
             if len(self._files) > _FILES_KEPT:
                 self._files.popitem(last=False)
+        self._files.move_to_end(key)
         return self._files[key]
 
 

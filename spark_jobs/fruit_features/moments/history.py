@@ -36,11 +36,12 @@ class EmbedderDate:
 
     n_images: int
     n_rows: int
+    n_files: int
     moments: MomentsObject | None
 
     @classmethod
     def of(cls, files: EmbedderFiles) -> EmbedderDate:
-        return cls(files.n_images, files.n_rows, files.moments)
+        return cls(files.n_images, files.n_rows, len(files.files), files.moments)
 
 
 @dataclass
@@ -67,6 +68,7 @@ class History:
                     embedder_id: {
                         "n_images": found.n_images,
                         "n_rows": found.n_rows,
+                        "n_files": found.n_files,
                         "moments": None if found.moments is None else vars(found.moments),
                     }
                     for embedder_id, found in self.dates[day].items()
@@ -83,7 +85,10 @@ def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapp
         if cached.get(day, {}).get("etag") == etag:
             history.dates[day] = {
                 embedder_id: EmbedderDate(
-                    found["n_images"], found["n_rows"], MomentsObject(**found["moments"]) if found["moments"] else None
+                    found["n_images"],
+                    found["n_rows"],
+                    found["n_files"],
+                    MomentsObject(**found["moments"]) if found["moments"] else None,
                 )
                 for embedder_id, found in cached[day]["embedders"].items()
             }

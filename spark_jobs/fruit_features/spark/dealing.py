@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 _POLL_SECONDS: Final = 0.02
 # What a step does beside its long job must not wait for that one's end: each pool of jobs gets its share.
 _POOL: Final = "spark.scheduler.pool"
+_LONG: Final = "long"
 _BESIDE: Final = "beside"
 
 
@@ -58,6 +59,7 @@ def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Ite
 
     def run() -> None:
         try:
+            context.setLocalProperty(_POOL, _LONG)
             context.setJobGroup(group, "the step's own tasks")
             context.parallelize(items, len(items)).foreach(call)
             ended.append(None)

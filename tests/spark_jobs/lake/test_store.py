@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
 import threading
-from functools import cache
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from fruit_features.lake import store as store_module
 from fruit_features.lake.store import ListedObject, LostPlaceError, ObjectNotFoundError, Store, at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.spark_jobs.lake_folder import LakeFolder
 
 PREFIX = "raw/ingest_date=2026-11-22/"
@@ -25,28 +18,6 @@ PLAIN = ("Kiwi/1.jpg", "Kiwi/a b%41+é.jpg", "Äpfel 50%/~^\\.jpg", "Kiwi/e\u030
 # Not nameable for the fast store: empty path segments, control characters, dots.
 ODD = ("Kiwi//x.jpg", "Kiwi/\x01.jpg", "Kiwi/./x.jpg")
 KEY = "ledger/ingest_date=2026-11-22/ledger.parquet"
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    # Not the process's own clients, which know another server.
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    monkeypatch.setattr(store_module, "s3_client", cache(store_module.s3_client.__wrapped__))
-    monkeypatch.setattr(store_module, "_connect", cache(store_module._connect.__wrapped__))
-    location = {"LocationConstraint": "eu-west-1"}
-    # All of moto's servers in a process hold the same buckets.
-    name = f"fruits-{secrets.token_hex(6)}"
-    store_module.s3_client().create_bucket(Bucket=name, CreateBucketConfiguration=location)
-    yield Store(name)
-    server.stop()
 
 
 def put(store: Store, names: tuple[str, ...], content: bytes = b"x") -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fruit_features.moments.algebra import Moments, merge_all, moments_of
-from fruit_features.moments.history_tree import READ_AT_ONCE, Block, HistoryTree, LostBlockError, Read, Source, states_digest
+from fruit_features.moments.history_tree import READ_AT_ONCE, Block, HistoryTree, LostBlockError, LostMomentsError, Source, states_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,17 +23,23 @@ def day(number: int) -> str:
 
 
 class Memory:
-    """Keeps moments in dictionaries; `days` is what lies in the lake, which may be newer than what was listed."""
+    """Keeps moments in dictionaries; `states` are what the ledgers say of them."""
 
     def __init__(self) -> None:
-        self.days: dict[str, Read] = {}
+        self.days: dict[str, Moments] = {}
+        self.states: dict[str, str] = {}
         self.blocks: dict[tuple[str, str], Moments] = {}
         self.reads: list[list[Source]] = []
 
     def put(self, name: str, state: str, seed: int, n_samples: int = 4) -> None:
-        self.days[name] = Read(state, moments_of(np.random.default_rng(seed).normal(size=(n_samples, N_FEATURES))))
+        self.states[name] = state
+        self.days[name] = moments_of(np.random.default_rng(seed).normal(size=(n_samples, N_FEATURES)))
 
-    def read(self, sources: Sequence[Source]) -> dict[Source, Read]:
+    def remove(self, name: str) -> None:
+        self.states.pop(name, None)
+        self.days.pop(name, None)
+
+    def read(self, sources: Sequence[Source]) -> dict[Source, Moments]:
         self.reads.append(list(sources))
         found = {}
         for source in sources:
@@ -41,23 +47,19 @@ class Memory:
                 if source.day in self.days:
                     found[source] = self.days[source.day]
             elif (source.block.name, source.fingerprint) in self.blocks:
-                found[source] = Read("", self.blocks[source.block.name, source.fingerprint])
+                found[source] = self.blocks[source.block.name, source.fingerprint]
         return found
 
     def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
         self.blocks[block.name, fingerprint] = moments
 
-    @property
-    def states(self) -> dict[str, str]:
-        return {name: read.state for name, read in self.days.items()}
 
-
-def tree_of(memory: Memory, kept: dict[str, str], states: dict[str, str] | None = None) -> HistoryTree:
-    return HistoryTree(memory.states if states is None else states, dict(kept), memory, N_FEATURES)
+def tree_of(memory: Memory, kept: dict[str, str]) -> HistoryTree:
+    return HistoryTree(memory.states, dict(kept), memory, N_FEATURES)
 
 
 def assert_merged(moments: Moments, memory: Memory) -> None:
-    whole = merge_all((memory.days[name].moments for name in sorted(memory.days)), N_FEATURES)
+    whole = merge_all((memory.days[name] for name in sorted(memory.days)), N_FEATURES)
     assert moments.n_samples == whole.n_samples
     np.testing.assert_allclose(moments.mean, whole.mean, atol=1e-12)
     np.testing.assert_allclose(moments.scatter, whole.scatter, atol=1e-9)
@@ -78,7 +80,7 @@ def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pa
             if action == "put":
                 memory.put(day(number), f"s{seed}", seed)
             else:
-                memory.days.pop(day(number), None)
+                memory.remove(day(number))
         tree = tree_of(memory, kept)
         assert_merged(tree.merge_all(), memory)
         kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
@@ -111,18 +113,33 @@ def test_never_reads_more_at_once_than_the_driver_can_hold() -> None:
     assert max(len(sources) for sources in memory.reads) <= READ_AT_ONCE
 
 
-def test_a_day_that_is_written_while_it_is_read_is_not_kept() -> None:
+def test_a_day_whose_moments_are_gone_is_told_and_no_block_of_it_is_kept() -> None:
     memory = Memory()
-    memory.put(day(0), "old", 0)
-    memory.put(day(1), "s", 1)
-    listed = memory.states
-    memory.put(day(0), "new", 7)
-    tree = tree_of(memory, {}, listed)
+    for number in range(8):
+        memory.put(day(number), "s", number)
+    lost = day(5)
+    moments = memory.days.pop(lost)
 
-    assert_merged(tree.merge_all(), memory)
+    with pytest.raises(LostMomentsError, match=f"moments of {lost} are gone") as raised:
+        tree_of(memory, {}).merge_all()
 
-    assert memory.blocks == {}
-    assert tree.used_blocks() == set()
+    assert raised.value.ingest_date == lost
+    memory.days[lost] = moments
+    assert_merged(tree_of(memory, {}).merge_all(), memory)
+
+
+def test_a_block_of_another_state_of_its_days_is_not_used() -> None:
+    memory = Memory()
+    for number in range(8):
+        memory.put(day(number), "s", number)
+    tree = tree_of(memory, {})
+    tree.merge_all()
+    memory.put(day(5), "t", 99)
+
+    again = tree_of(memory, tree.kept)
+
+    assert_merged(again.merge_all(), memory)
+    assert 1 < again.n_read < 8
 
 
 def test_a_block_that_is_gone_is_told() -> None:

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_features.spark.task_planning import plan_chunks, plan_tasks
+from fruit_features.spark.task_planning import MOST_IMAGES_A_TASK, plan_chunks, plan_tasks, spread
 
 
 @given(sizes=st.lists(st.integers(0, 20_000_000), max_size=400), n_slots=st.integers(1, 16))
 def test_every_image_is_in_exactly_one_task(sizes: list[int], n_slots: int) -> None:
     tasks = plan_tasks(sizes, n_slots)
 
-    assert sorted(index for task in tasks for index in task) == list(range(len(sizes)))
+    # Runs of neighbours, so that a task's images are of few partitions.
+    assert [index for task in tasks for index in task] == list(range(len(sizes)))
     assert all(tasks)
 
 
@@ -47,17 +49,40 @@ def test_a_few_images_are_shared_by_the_slots() -> None:
 
 
 def test_a_task_never_holds_more_than_its_bound() -> None:
-    assert max(map(len, plan_tasks([5_000] * 100_000, 2))) <= 512
+    assert max(map(len, plan_tasks([5_000] * 100_000, 2))) == MOST_IMAGES_A_TASK
 
 
 def test_a_handful_of_images_is_one_task() -> None:
-    assert plan_tasks([5_000] * 5, 4) == [[0, 1, 2, 3, 4]]
+    assert plan_tasks([5_000] * 5, 4) == [range(5)]
 
 
-def test_the_costliest_task_comes_first() -> None:
-    tasks = plan_tasks([5_000] * 64 + [40_000_000], 2)
+def test_tasks_grow_smaller_towards_the_end() -> None:
+    lengths = [len(task) for task in plan_tasks([5_000] * 20_000, 4)]
+    assert lengths[:-1] == sorted(lengths[:-1], reverse=True)
+    assert lengths[0] > 10 * lengths[-1]
 
-    assert 64 in tasks[0]
+
+@given(n_full=st.integers(0, 200), n_small=st.integers(0, 40), n_slots=st.integers(1, 9))
+def test_spread_tasks_are_the_same_and_the_small_ones_stay_last(n_full: int, n_small: int, n_slots: int) -> None:
+    ends = [MOST_IMAGES_A_TASK * (number + 1) for number in range(n_full)]
+    tasks = [range(end - MOST_IMAGES_A_TASK, end) for end in ends]
+    small = [range(10**7 + number, 10**7 + number + 1) for number in range(n_small)]
+
+    found = spread([*tasks, *small], n_slots)
+
+    assert sorted(found, key=lambda task: task.start) == [*tasks, *small]
+    assert found[n_full:] == small
+
+
+def test_tasks_that_run_at_once_are_far_apart() -> None:
+    tasks = [range(MOST_IMAGES_A_TASK * number, MOST_IMAGES_A_TASK * (number + 1)) for number in range(320)]
+
+    found = spread(tasks, 4)
+
+    numbers = [task.start // MOST_IMAGES_A_TASK for task in found]
+    assert all(abs(one - other) >= 16 for one, other in itertools.pairwise(numbers[:4]))
+    # What is early in the listing is done early: the first 64 are among the first 64.
+    assert sorted(numbers[:64]) == list(range(64))
 
 
 def test_nothing_to_do_is_no_task() -> None:

@@ -1,0 +1,95 @@
+"""What a data scientist imports: which files of a lake count at this moment.
+
+Who reads `features/` or `projections/` as folders sees, while a date is written, files that do not count yet or no longer. What counts is
+what the ledgers name; these functions list it, for any reader of Parquet. `lake` is a folder, or an address such as `s3://fruits-lake`.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from fruit_contract import lake as layout
+from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_LEDGERS_AT_ONCE: Final = 16
+
+
+class NoPcaVersionError(LookupError):
+    """The lake has no PCA version yet."""
+
+
+def features_files(lake: str, ingest_dates: Collection[str] | None = None, embedder_id: str | None = None) -> list[str]:
+    """Returns the files of features that count, sorted: of all dates or of some, of all embedders or of one.
+
+    While a lake goes from one embedder to another, an image may have features of both: name the embedder then.
+    """
+    filesystem, root = _open(lake)
+    keys = sorted(
+        layout.date_prefix(layout.FEATURES, commit.ingest_date) + name
+        for commit in _commits(filesystem, root, ingest_dates)
+        for of_embedder, files in commit.embedders.items()
+        if embedder_id in (None, of_embedder)
+        for name in files.files
+    )
+    return [f"{lake.rstrip('/')}/{key}" for key in keys]
+
+
+def projections_files(lake: str, ingest_dates: Collection[str] | None = None, version: str | None = None) -> list[str]:
+    """Returns the files of projections that count, sorted: of a PCA version, or of the current one.
+
+    Raises NoPcaVersionError if there is none.
+    """
+    filesystem, root = _open(lake)
+    chosen = version or current_version(lake)
+    with filesystem.open_input_stream(f"{root}/{layout.pca_provenance_key(chosen)}") as stream:
+        embedder_id = json.loads(stream.read())["embedder_id"]
+    prefix = f"{lake.rstrip('/')}/"
+    named = [layout.projections_file_key(chosen, file.removeprefix(prefix)) for file in features_files(lake, ingest_dates, embedder_id)]
+    selector = fs.FileSelector(f"{root}/{layout.projections_prefix(chosen)}", allow_not_found=True, recursive=True)
+    there = {info.path.removeprefix(f"{root}/") for info in filesystem.get_file_info(selector)}
+    # What a run has committed a moment ago is projected by its next step.
+    return [f"{prefix}{key}" for key in named if key in there]
+
+
+def current_version(lake: str) -> str:
+    """Returns the PCA version that readers should use. Raises NoPcaVersionError if there is none."""
+    filesystem, root = _open(lake)
+    try:
+        with filesystem.open_input_stream(f"{root}/{layout.CURRENT_PCA_KEY}") as stream:
+            return str(json.loads(stream.read())["version"])
+    except FileNotFoundError:
+        raise NoPcaVersionError(f"{lake} has no {layout.CURRENT_PCA_KEY}: no run has fitted a PCA yet.") from None
+
+
+def _open(lake: str) -> tuple[fs.FileSystem, str]:
+    """Where the lake is, and its path there."""
+    if "://" not in lake:
+        return fs.LocalFileSystem(), lake.rstrip("/")
+    filesystem, root = fs.FileSystem.from_uri(lake)
+    return filesystem, root.rstrip("/")
+
+
+def _commits(filesystem: fs.FileSystem, root: str, ingest_dates: Collection[str] | None) -> list[Commit]:
+    if ingest_dates is None:
+        selector = fs.FileSelector(f"{root}/{layout.LEDGER}", allow_not_found=True)
+        names = (info.base_name for info in filesystem.get_file_info(selector))
+        ingest_dates = sorted(name.partition("=")[2] for name in names if name.startswith("ingest_date="))
+
+    def read(ingest_date: str) -> Commit | None:
+        try:
+            with filesystem.open_input_file(f"{root}/{layout.ledger_key(ingest_date)}") as stream:
+                metadata = pq.read_metadata(stream).metadata or {}
+        except FileNotFoundError:
+            return None
+        return commit_from_json(metadata[METADATA_KEY.encode()].decode())
+
+    with ThreadPoolExecutor(_LEDGERS_AT_ONCE) as pool:
+        return [commit for commit in pool.map(read, ingest_dates) if commit is not None]
