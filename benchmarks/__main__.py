@@ -21,6 +21,8 @@ from benchmarks.features_run import SCALES, measure_features
 from benchmarks.history_run import HISTORY_SCALES, measure_history
 from benchmarks.history_table import history_grids, history_notes
 from benchmarks.images import SMALL_PICTURES, drawn_images, given_images
+from benchmarks.latency_run import LATENCY_SCALES, measure_latency
+from benchmarks.latency_table import latency_grids, latency_notes
 from benchmarks.machine import describe_machine, load, usable_cores
 from benchmarks.pca_run import PCA_SCALES, measure_pca
 from benchmarks.pca_table import pca_grids, pca_notes
@@ -185,6 +187,15 @@ def _pca(part: str, bench: Bench, temporary: Path) -> Outcome:
     return Outcome(_name(part, bench), described, pca_grids(result), pca_notes(result))
 
 
+def _latency(part: str, bench: Bench, temporary: Path) -> Outcome:
+    scale, n_cores = LATENCY_SCALES[bench.size], usable_cores()
+    images, described = _images(bench, scale.n_images, temporary, SMALL_PICTURES)
+    result = measure_latency(temporary / "home", images, scale, n_cores, bench.say)
+    return Outcome(
+        _name(part, bench), f"{described}, on the new day; synthetic features before it", latency_grids(result), latency_notes(result)
+    )
+
+
 def _setup(part: str, bench: Bench, temporary: Path) -> Outcome:
     result = measure_setup(temporary, bench.say)
     return Outcome(f"{part}-{bench.size}", "the demo's own", setup_grids(result), setup_notes())
@@ -207,6 +218,7 @@ PARTS: Final = {
     "engines": Part(_engines, on_data=True),
     "profile": Part(_profile, on_data=True),
     "history": Part(_history),
+    "latency": Part(_latency),
     "setup": Part(_setup),
 }
 

@@ -1,4 +1,4 @@
-"""A day's run as a cluster does it, both steps in one Spark session (see way_worker.py)."""
+"""A day's run as a cluster does it, both steps or one of them in one Spark session (see way_worker.py)."""
 
 from __future__ import annotations
 
@@ -28,18 +28,29 @@ def start() -> dict[str, Any]:
 def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     """Both steps of one ingest date."""
     spark = start_session(release.EXTRACT_FEATURES_STEP)
-    request = ExtractionRequest(bucket, release_id, "benchmark", (ingest_date,), (), release.DEFAULT_ENGINE)
-    started = time.monotonic()
-    extracted = extract_features(spark, request)
+    extracted = extract(bucket, release_id, ingest_date)
     between = time.monotonic()
     refreshed = refresh_pca(spark, RefreshRequest(bucket, release_id, "benchmark", _AUTO, (ingest_date,)))
     return {
-        "features_seconds": between - started,
+        "features_seconds": extracted["seconds"],
         "pca_seconds": time.monotonic() - between,
-        "n_images": extracted["images_computed"] - sum(extracted["rejected_by_reason"].values()),
-        "features_stages": extracted["timings_seconds"],
+        "n_images": extracted["n_images"],
+        "features_stages": extracted["stages"],
         "pca_stages": refreshed["timings_seconds"],
         **_said(refreshed),
+    }
+
+
+def extract(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
+    """The features step alone."""
+    spark = start_session(release.EXTRACT_FEATURES_STEP)
+    request = ExtractionRequest(bucket, release_id, "benchmark", (ingest_date,), (), release.DEFAULT_ENGINE)
+    started = time.monotonic()
+    extracted = extract_features(spark, request)
+    return {
+        "seconds": time.monotonic() - started,
+        "n_images": extracted["images_computed"] - sum(extracted["rejected_by_reason"].values()),
+        "stages": extracted["timings_seconds"],
     }
 
 
@@ -55,4 +66,4 @@ def _said(summary: dict[str, Any]) -> dict[str, Any]:
     return {name: summary[name] for name in ("action", "k", "moments_read", "n_samples", "projected_ingest_dates")}
 
 
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "refresh": refresh}
+HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "extract": extract, "refresh": refresh}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.history_measurements import DayRun, HistoryBenchmark, RefitRun
 from benchmarks.images import lay_batch
+from benchmarks.made_up_stores import FolderStore
 from benchmarks.synthetic_history import CATEGORIES, History, clone_lake, days_before, read_embedder_id, write_history
 from benchmarks.way_process import WayProcess
 from fruit_cli.errors import CommandError
@@ -80,7 +81,7 @@ def measure_history(bench: BenchLake, images: Sequence[PlannedImage], scale: His
         process.send("start")
         for lake in every_lake:
             clone_lake(bench.folder, _folder(bench, lake.name))
-            write_history(_folder(bench, lake.name), lake.history)
+            write_history(FolderStore(lake.name, _folder(bench, lake.name)), lake.history)
             say(f"a history of {len(lake.history.days):,} days and {lake.history.n_images:,} images is written")
         process.receive()
         runner = _Runner(bench, process, say)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
+
+from benchmarks.made_up_stores import MadeUpDate
 from benchmarks.way_worker import peak_spark_worker_megabytes, seconds_since_process_start
-from fruit_contract import lake, release
-from fruit_contract.increments import plan_increment
+from fruit_contract import lake, release, tables
+from fruit_features.extraction.date_plan import plan_date
 from fruit_features.extraction.step import ExtractionRequest, extract_features
-from fruit_features.lake import store as object_store
-from fruit_features.packet_frames import task_images
+from fruit_features.extraction.task import IMAGES, SOURCE, to_stream
+from fruit_features.lake.store import ListedObject, Store
 from fruit_features.spark.session import start_session, task_slots
+from fruit_features.spark.task_planning import plan_tasks, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +32,7 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     spark = start_session(release.EXTRACT_FEATURES_STEP)
     request = ExtractionRequest(bucket, release_id, f"benchmark_{ingest_date}", (ingest_date,), (), release.DEFAULT_ENGINE)
     # Every run computes: the contents that the runs before it left would be copied.
-    object_store.delete_below(bucket, lake.content_indexes_prefix())
+    Store(bucket).delete_below(lake.content_indexes_prefix())
     started = time.monotonic()
     summary = extract_features(spark, request)
     return {
@@ -43,12 +47,15 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
 def plan(n_images: int) -> dict[str, Any]:
     """What the driver does with the listing of a large new day: compares it with the ledger and deals the images into tasks."""
     day = "2026-01-01"
-    listed = [object_store.ListedObject(lake.image_key(day, "Kiwi", f"{number}.jpg"), "etag", 5_000) for number in range(n_images)]
+    listed = tuple(ListedObject(lake.image_key(day, "Kiwi", f"{number:09}.jpg"), "etag", 5_000) for number in range(n_images))
+    n_slots = task_slots(start_session(release.EXTRACT_FEATURES_STEP))
     started = time.monotonic()
-    increment = plan_increment(day, listed, [], "embedder")
-    tasks = task_images(increment.new, {}, task_slots(start_session(release.EXTRACT_FEATURES_STEP)))
+    planned = plan_date(MadeUpDate("benchmark", listed), day, "embedder", (), (), retry_rejected=False)
+    images = planned.images.append_column(IMAGES.field(SOURCE), pa.nulls(planned.images.num_rows, pa.string()))
+    tasks = spread(plan_tasks(images.column(tables.SIZE_BYTES).to_pylist(), n_slots), n_slots)
+    streams = [to_stream(images.slice(task.start, len(task))) for task in tasks]
     seconds = time.monotonic() - started
-    if sum(map(len, tasks)) != n_images:
+    if sum(map(len, tasks)) != n_images or not all(streams):
         raise ValueError(f"The tasks do not hold the {n_images:,} images once each.")
     return {"seconds": seconds}
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 OURS: Final = "ours"
 SPARK_ML: Final = "pyspark.ml"
 WAYS: Final = (OURS, SPARK_ML)
-# Its projections stand beside ours, as those of a version of this name.
-SPARK_ML_VERSION: Final = "spark_ml"
+# Where it writes its projections in the bucket.
+SPARK_ML_OUTPUT: Final = "spark_ml"
 
 # What the project asks for.
 FASTER_BY: Final = 10.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,10 +12,12 @@ import pyarrow.parquet as pq
 from benchmarks.synthetic_history import TARGET_VARIANCE
 from benchmarks.way_worker import seconds_since_process_start
 from fruit_contract import lake, release, tables
+from fruit_features.lake.commit import put_ledger, read_ledger
+from fruit_features.lake.store import Store, at_once
 from fruit_features.lake.vectors import to_matrix
 from fruit_features.moments.algebra import merge_all, moments_of
-from fruit_features.moments_frames import write_moments
-from fruit_features.moments_states import write_moments_states
+from fruit_features.moments.of_files import moments_of_files
+from fruit_features.moments.store import write_moments
 from fruit_features.pca.fit import fit_pca, project
 from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+    from pyspark.sql import SparkSession
 
+_WRITE: Final = "benchmark-c001"
 _ALWAYS: Final = PolicySettings(RefreshPolicy.ALWAYS, TARGET_VARIANCE)
 
 
@@ -39,8 +44,8 @@ def run(bucket: str, release_id: str, ingest_dates: list[str]) -> dict[str, Any]
     """From `features/` to the pointer at a new version that has projected everything."""
     spark = start_session(release.REFRESH_PCA_STEP)
     watch = Stopwatch()
-    # As date_tables.DateTables writes them when features are new.
-    write_moments_states(bucket, ingest_dates, write_moments(spark, bucket, ingest_dates))
+    store = Store(bucket)
+    at_once(lambda day: _commit_moments(spark, store, day), ingest_dates)
     watch.mark("moments")
     refreshed = refresh_pca(spark, RefreshRequest(bucket, release_id, "benchmark", _ALWAYS))
     total = watch.finish()["total"]
@@ -75,6 +80,19 @@ def compute(folder: str, ingest_dates: list[str]) -> dict[str, Any]:
     stages = watch.finish()
     del stages["total"]
     return {"stages": stages, "n_samples": merged.n_samples, "k": model.k}
+
+
+def _commit_moments(spark: SparkSession, store: Store, ingest_date: str) -> None:
+    """Adds up a date's features and commits their moments, as a features step does when images have left the date."""
+    ledger = read_ledger(store, ingest_date)
+    if ledger.commit is None:
+        raise ValueError(f"{ingest_date} has no ledger: the benchmark writes one.")
+    embedders = {}
+    for embedder_id, found in ledger.commit.embedders.items():
+        moments, digest = moments_of_files(spark, store, ingest_date, _WRITE, embedder_id, found.files)
+        place = write_moments(store, ingest_date, _WRITE, embedder_id, moments, digest)
+        embedders[embedder_id] = replace(found, moments=place)
+    put_ledger(store, ledger, ledger.rows, replace(ledger.commit, write=_WRITE, embedders=embedders))
 
 
 def _read_vectors(folder: Path) -> NDArray[np.float32]:

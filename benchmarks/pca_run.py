@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.made_up_stores import FolderStore
 from benchmarks.measurements import median_stages
-from benchmarks.pca_measurements import OURS, SPARK_ML, SPARK_ML_VERSION, WAYS, Fitted, PcaAgreement, PcaBenchmark, PcaRun, compare_pca
-from benchmarks.synthetic_history import CATEGORIES, History, clone_lake, days_before, features_table, partitions_of, read_embedder_id
+from benchmarks.pca_measurements import OURS, SPARK_ML, SPARK_ML_OUTPUT, WAYS, Fitted, PcaAgreement, PcaBenchmark, PcaRun, compare_pca
+from benchmarks.synthetic_history import CATEGORIES, History, clone_lake, days_before, partitions_of, read_embedder_id, write_features
 from benchmarks.way_process import WayProcess
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
@@ -64,7 +65,7 @@ def measure_pca(bench: BenchLake, scale: PcaScale, say: Callable[[str], None]) -
     history = History(days_before(_DAY_AFTER, scale.n_dates), per_partition, bench.release_id, embedder_id)
     source = bench.node.buckets_folder / "pca"
     clone_lake(bench.folder, source)
-    _write_features(source, history)
+    write_features(FolderStore(source.name, source), history)
     say(f"{history.n_images:,} features of {scale.n_dates} dates are written")
     runner = _Runner(bench, source, history, say)
     agreement = runner.measure(_LOCAL_NODE, scale.rounds)
@@ -149,12 +150,12 @@ class _Runner:
             exported = dict(stored)
         if exported["image_keys"].tolist() != [sample.image_keys[index] for index in order]:
             raise CommandError(f"pyspark.ml's projections are not of the images of {sample.ingest_date}, {sample.category}.")
-        keys, written = _read_projections(bucket, SPARK_ML_VERSION)
+        keys, written = _read_projections(bucket / SPARK_ML_OUTPUT)
         theirs = Fitted(exported["components"], exported["explained_variance_ratio"], exported["projections"], written)
 
         version = json.loads((bucket / lake.CURRENT_PCA_KEY).read_text(encoding="utf-8"))["version"]
         model = model_from_parquet((bucket / lake.pca_prefix(version) / "model.parquet").read_bytes())
-        our_keys, our_written = _read_projections(bucket, version)
+        our_keys, our_written = _read_projections(bucket / lake.projections_prefix(version))
         if our_keys != keys:
             raise CommandError("The two ways did not write projections of the same images.")
         # As fruit_features.pca.project computes them before it rounds to float32.
@@ -163,19 +164,11 @@ class _Runner:
         return compare_pca(ours, theirs)
 
 
-def _write_features(bucket: Path, history: History) -> None:
-    for day in history.days:
-        for partition in partitions_of(history, day):
-            folder = bucket / lake.partition_prefix(lake.FEATURES, day, partition.category)
-            folder.mkdir(parents=True)
-            pq.write_table(features_table(partition), folder / "part-00000-synthetic.c000.snappy.parquet", use_dictionary=False)
-
-
-def _read_projections(bucket: Path, version: str) -> tuple[list[str], NDArray[np.float32]]:
-    """The image keys, sorted, and float32[n, k] projections of a version."""
+def _read_projections(folder: Path) -> tuple[list[str], NDArray[np.float32]]:
+    """The image keys, sorted, and float32[n, k] projections below a folder."""
     keys: list[str] = []
     parts: list[NDArray[np.float32]] = []
-    for file in sorted((bucket / lake.projections_prefix(version)).rglob("*.parquet")):
+    for file in sorted(folder.rglob("*.parquet")):
         table = pq.read_table(file, columns=[tables.IMAGE_KEY, tables.COMPONENTS], partitioning=None).combine_chunks()
         keys += table[tables.IMAGE_KEY].to_pylist()
         parts.append(table[tables.COMPONENTS].combine_chunks().flatten().to_numpy().reshape(len(table), -1))

@@ -12,10 +12,9 @@ from pyspark.ml.feature import PCA, StandardScaler
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 
-from benchmarks.pca_measurements import SPARK_ML_VERSION
+from benchmarks.pca_measurements import SPARK_ML_OUTPUT
 from benchmarks.way_worker import seconds_since_process_start
 from fruit_contract import lake, release, tables
-from fruit_features.lake_tables import read_table, replace_partitions
 from fruit_features.spark.session import start_session
 from fruit_features.spark.stopwatch import Stopwatch
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 _FEATURES: Final = "features"
 _STANDARDISED: Final = "standardised"
 _PROJECTED: Final = "projected"
+
+_PARTITIONED_BY: Final = (tables.INGEST_DATE, tables.CATEGORY)
 
 _kept: dict[str, Any] = {}
 
@@ -55,9 +56,8 @@ def run(bucket: str, ingest_dates: list[str], k: int) -> dict[str, Any]:
         tables.INGEST_DATE,
         tables.CATEGORY,
         vector_to_array(F.col(_PROJECTED), "float32").alias(tables.COMPONENTS),
-        F.lit(SPARK_ML_VERSION).alias(tables.PCA_VERSION),
     )
-    replace_partitions(projected, bucket, lake.PROJECTIONS)
+    _write(projected, bucket)
     watch.mark("transform")
     stages = watch.finish()
     vectors.unpersist(blocking=True)
@@ -87,9 +87,21 @@ def export(bucket: str, ingest_date: str, category: str, path: str) -> dict[str,
 
 
 def _vectors(spark: SparkSession, bucket: str, ingest_dates: list[str]) -> DataFrame:
-    features = read_table(spark, bucket, lake.FEATURES, ingest_dates)
+    """Image key, partition columns and the features as Spark ML's vectors."""
+    # A category may be called 007.
+    spark.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
+    paths = [lake.uri(bucket, lake.date_prefix(lake.FEATURES, day)) for day in ingest_dates]
+    features = spark.read.option("basePath", lake.uri(bucket, f"{lake.FEATURES}/")).parquet(*paths)
     keys = (tables.IMAGE_KEY, tables.INGEST_DATE, tables.CATEGORY)
     return features.select(*keys, array_to_vector(F.col(tables.VECTOR)).alias(_FEATURES))
+
+
+def _write(projected: DataFrame, bucket: str) -> None:
+    """A partition becomes one file, a large one a few."""
+    # The hint (which DataFrame.hint can't take columns for) brings a partition's rows together, splits a large one, and joins small ones.
+    hint = f"/*+ REBALANCE({', '.join(_PARTITIONED_BY)}) */"
+    gathered = projected.sparkSession.sql(f"SELECT {hint} * FROM {{projected}}", projected=projected)  # noqa: S608 - built of our own constants
+    gathered.write.mode("overwrite").partitionBy(*_PARTITIONED_BY).parquet(lake.uri(bucket, f"{SPARK_ML_OUTPUT}/"))
 
 
 HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "export": export}

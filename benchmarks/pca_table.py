@@ -30,7 +30,7 @@ def pca_notes(result: PcaBenchmark) -> list[str]:
         f"Agreeing to {AGREE_WITHIN:.0e}: {_yes_or_no(result.agreement.agrees)}."
     )
     ours = (
-        "Ours: one pass over features/ for the moments by date, written with their states; then the PCA step, policy always: merge, "
+        "Ours: one pass over features/ for the moments by date, committed with the ledger; then the PCA step, policy always: merge, "
         "eigen-decomposition, k found, version saved, all projections written, pointer."
     )
     theirs = (

@@ -1,4 +1,4 @@
-"""A lake as many daily runs leave it, without computing an image: the tables, states, indexes and PCA version of past ingest dates.
+"""A lake as many daily runs leave it, without computing an image: the files, ledgers, indexes and PCA version of past ingest dates.
 
 The features are drawn from one normal distribution, whose standardised PCA needs about as many components (530) as real fruit does;
 moments, projections and hashes are really those of these features. The images themselves are not there: no step reads a past date's.
@@ -7,28 +7,28 @@ moments, projections and hashes are really those of these features. The images t
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache, reduce
-from operator import xor
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fruit_contract import lake, release, tables
+from fruit_contract.commit import Commit, EmbedderFiles, file_name, images_digest
 from fruit_contract.tables import N_FEATURES, Status
-from fruit_features.extraction.content_hashes import hash_contents, to_bytes
+from fruit_features.extraction.known_contents import write_content_index
+from fruit_features.lake import files
+from fruit_features.lake.commit import no_ledger, put_ledger
 from fruit_features.lake.vectors import to_list_array
-from fruit_features.moments.algebra import moments_of, pack_upper_triangle
-from fruit_features.moments_states import fingerprint
-from fruit_features.pca.fit import PcaModel, fit_pca, project
-from fruit_features.pca.versions import Provenance, model_to_parquet, version_name
+from fruit_features.moments.algebra import moments_of
+from fruit_features.moments.store import write_moments
+from fruit_features.pca.fit import PcaModel, Projector, fit_pca
+from fruit_features.pca.versions import Provenance, flip_pointer, save_version, version_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,12 +36,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fruit_contract.commit import MomentsObject
+    from fruit_features.lake.store import Store
+
 CATEGORIES: Final = ("Apple Red 1", "Banana", "Cherry 1", "Kiwi")
 TARGET_VARIANCE: Final = 0.95
 # Eigenvalue i is i to the power of minus this: 530 or so components keep 95 %.
 _DECAY: Final = 1.2
 _FITTED_ON: Final = 12_000
 _PCA_TIME: Final = datetime(2020, 1, 1, tzinfo=UTC)
+_WRITE: Final = "synthetic"
+_COMMIT: Final = f"{_WRITE}-c001"
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,12 @@ class History:
     images_per_partition: int
     release_id: str
     embedder_id: str
+    categories: tuple[str, ...] = CATEGORIES
 
     @property
     def n_partitions(self) -> int:
         """Of `features/`: a date and category each."""
-        return len(self.days) * len(CATEGORIES)
+        return len(self.days) * len(self.categories)
 
     @property
     def n_images(self) -> int:
@@ -65,7 +71,7 @@ class History:
 
 @dataclass(frozen=True)
 class Partition:
-    """The images of one date and category: who they are, and float32[n, 1280] features."""
+    """The images of one date and category, whose features are one file: who they are, and float32[n, 1280] features."""
 
     ingest_date: str
     category: str
@@ -74,7 +80,11 @@ class Partition:
 
     @property
     def image_keys(self) -> list[str]:
-        return [lake.image_key(self.ingest_date, self.category, f"synthetic_{number}.jpg") for number in range(len(self.vectors))]
+        return [lake.image_key(self.ingest_date, self.category, f"synthetic_{number:06}.jpg") for number in range(len(self.vectors))]
+
+    @property
+    def features_key(self) -> str:
+        return f"{lake.partition_prefix(lake.FEATURES, self.ingest_date, self.category)}{_WRITE}-000000.parquet"
 
     @property
     def contents(self) -> list[tuple[str, int]]:
@@ -93,19 +103,33 @@ def read_embedder_id(bucket_folder: Path, release_id: str) -> str:
     return str(json.loads(manifest.read_text(encoding="utf-8"))["embedder_id"])
 
 
-def write_history(bucket_folder: Path, history: History) -> None:
-    """Writes the dates' tables, states and content indexes, and a PCA version that has projected them all."""
+def write_history(store: Store, history: History) -> None:
+    """Writes the dates with their commits and content indexes, and a PCA version that has projected them all."""
     model = synthetic_model()
     version = version_name(model, _PCA_TIME)
-    projected = {day: _write_day(bucket_folder, partitions_of(history, day), model, version) for day in history.days}
-    _write_version(bucket_folder, model, _provenance(history, model, version), projected)
+    projector = Projector(model)
+    for day in history.days:
+        partitions = partitions_of(history, day)
+        for partition in partitions:
+            projections = projections_table(partition, projector)
+            store.write(lake.projections_file_key(version, partition.features_key), files.projections_to_parquet(projections))
+        _write_day(store, partitions, with_moments=True)
+    provenance = _provenance(history, model, version)
+    save_version(store, model, provenance)
+    flip_pointer(store, None, provenance, _PCA_TIME)
+
+
+def write_features(store: Store, history: History) -> None:
+    """Writes the dates without their moments, and no PCA."""
+    for day in history.days:
+        _write_day(store, partitions_of(history, day), with_moments=False)
 
 
 def clone_lake(source: Path, target: Path) -> None:
-    """A lake of the same content that costs no disk: files are links, but for the JSON, which steps write over in place."""
+    """A lake of the same content that costs no disk: files are links, but for what steps replace under the same name."""
 
     def copy(file: str, place: str) -> None:
-        if file.endswith(".json"):
+        if file.endswith((".json", ".bin", "/ledger.parquet")):
             shutil.copyfile(file, place)
         else:
             os.link(file, place)
@@ -115,68 +139,57 @@ def clone_lake(source: Path, target: Path) -> None:
 
 def features_table(partition: Partition) -> pa.Table:
     n = len(partition.vectors)
-    return _table(
-        tables.FEATURES_COLUMNS,
-        {
-            tables.IMAGE_KEY: pa.array(partition.image_keys),
-            tables.CONTENT_SHA256: pa.array([_digest(key) for key in partition.image_keys]),
-            tables.WIDTH: pa.array([100] * n, pa.int32()),
-            tables.HEIGHT: pa.array([100] * n, pa.int32()),
-            tables.EMBEDDER_ID: pa.array([partition.embedder_id] * n),
-            tables.VECTOR: to_list_array(list(partition.vectors)),
-        },
-    )
-
-
-def projections_table(partition: Partition, model: PcaModel) -> pa.Table:
     columns = {
-        tables.IMAGE_KEY: pa.array(partition.image_keys),
-        tables.COMPONENTS: to_list_array(list(project(model, partition.vectors))),
+        tables.IMAGE_KEY: partition.image_keys,
+        tables.CONTENT_SHA256: [_digest(key) for key in partition.image_keys],
+        tables.WIDTH: [100] * n,
+        tables.HEIGHT: [100] * n,
+        tables.EMBEDDER_ID: [partition.embedder_id] * n,
+        tables.VECTOR: to_list_array(list(partition.vectors)),
     }
-    return _table(tables.PROJECTIONS_COLUMNS, columns)
+    return pa.table(columns, schema=files.FEATURES)
+
+
+def projections_table(partition: Partition, projector: Projector) -> pa.Table:
+    columns = {tables.IMAGE_KEY: partition.image_keys, tables.COMPONENTS: to_list_array(list(projector.project(partition.vectors)))}
+    return pa.table(columns, schema=files.PROJECTIONS)
 
 
 def ledger_table(partitions: Sequence[Partition]) -> pa.Table:
-    """Every image of a date, all of them featurised."""
+    """Every image of a date, all of them featurised, sorted by key."""
     keys = [key for partition in partitions for key in partition.image_keys]
     contents = [content for partition in partitions for content in partition.contents]
-    categories = [partition.category for partition in partitions for _ in partition.vectors]
-    return _table(
-        tables.LEDGER_COLUMNS,
-        {
-            tables.IMAGE_KEY: pa.array(keys),
-            tables.ETAG: pa.array([etag for etag, _ in contents]),
-            tables.SIZE_BYTES: pa.array([size for _, size in contents], pa.int64()),
-            tables.CATEGORY: pa.array(categories),
-            tables.CONTENT_SHA256: pa.array([_digest(key) for key in keys]),
-            tables.STATUS: pa.array([Status.FEATURISED.value] * len(keys)),
-            tables.REASON: pa.nulls(len(keys), pa.string()),
-            tables.EMBEDDER_ID: pa.array([partitions[0].embedder_id] * len(keys)),
-        },
-    )
+    columns = {
+        tables.IMAGE_KEY: keys,
+        tables.ETAG: [etag for etag, _ in contents],
+        tables.SIZE_BYTES: [size for _, size in contents],
+        tables.CATEGORY: [partition.category for partition in partitions for _ in partition.vectors],
+        tables.CONTENT_SHA256: [_digest(key) for key in keys],
+        tables.STATUS: [Status.FEATURISED.value] * len(keys),
+        tables.REASON: [None] * len(keys),
+        tables.DETAIL: [None] * len(keys),
+        tables.EMBEDDER_ID: [partition.embedder_id for partition in partitions for _ in partition.vectors],
+        tables.WIDTH: [100] * len(keys),
+        tables.HEIGHT: [100] * len(keys),
+        tables.FILE: [partition.features_key for partition in partitions for _ in partition.vectors],
+    }
+    return pa.table(columns, schema=files.LEDGER).sort_by(tables.IMAGE_KEY)
 
 
-def moments_table(partitions: Sequence[Partition]) -> pa.Table:
-    """One row: the moments of a date's features, and a digest that is one of its images' (not Spark's: only equality counts)."""
-    moments = moments_of(np.concatenate([partition.vectors for partition in partitions]))
-    digest = reduce(xor, (hash_of(key) for partition in partitions for key in partition.image_keys))
-    return _table(
-        tables.MOMENTS_COLUMNS,
-        {
-            tables.EMBEDDER_ID: pa.array([partitions[0].embedder_id]),
-            tables.N_SAMPLES: pa.array([moments.n_samples], pa.int64()),
-            tables.MEAN: pa.array([moments.mean]),
-            tables.SCATTER: pa.array([pack_upper_triangle(moments.scatter)]),
-            tables.CONTENT_DIGEST: pa.array([digest], pa.int64()),
-        },
-    )
+def commit_of(partitions: Sequence[Partition], moments: MomentsObject | None) -> Commit:
+    """What a date's ledger says of these files and moments."""
+    first = partitions[0]
+    file_rows = {file_name(partition.features_key): len(partition.vectors) for partition in partitions}
+    n_images = sum(file_rows.values())
+    return Commit(first.ingest_date, _COMMIT, n_images, 0, {first.embedder_id: EmbedderFiles(n_images, file_rows, moments)})
 
 
 def partitions_of(history: History, ingest_date: str) -> list[Partition]:
     """A date's images; the same date and number give the same features."""
-    vectors = synthetic_vectors(len(CATEGORIES) * history.images_per_partition, date.fromisoformat(ingest_date).toordinal())
-    parts = np.split(vectors, len(CATEGORIES))
-    return [Partition(ingest_date, category, history.embedder_id, part) for category, part in zip(CATEGORIES, parts, strict=True)]
+    categories = history.categories
+    vectors = synthetic_vectors(len(categories) * history.images_per_partition, date.fromisoformat(ingest_date).toordinal())
+    parts = np.split(vectors, len(categories))
+    return [Partition(ingest_date, category, history.embedder_id, part) for category, part in zip(categories, parts, strict=True)]
 
 
 def synthetic_vectors(n: int, seed: int) -> NDArray[np.float32]:
@@ -193,11 +206,6 @@ def synthetic_model() -> PcaModel:
     return fit_pca(moments_of(synthetic_vectors(_FITTED_ON, seed=0)), TARGET_VARIANCE)
 
 
-def hash_of(text: str) -> int:
-    """64 bits, signed."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
-
-
 @cache
 def _loadings() -> NDArray[np.float32]:
     """float32[1280, 1280]: scales independent numbers by the spectrum, then turns them by a random rotation."""
@@ -207,21 +215,22 @@ def _loadings() -> NDArray[np.float32]:
     return loadings
 
 
-def _write_day(bucket_folder: Path, partitions: Sequence[Partition], model: PcaModel, version: str) -> str:
-    """Writes what the steps leave of one date; returns the state of its moments."""
+def _write_day(store: Store, partitions: Sequence[Partition], *, with_moments: bool) -> None:
+    """Writes what a features step leaves of one date."""
     day, embedder_id = partitions[0].ingest_date, partitions[0].embedder_id
     for partition in partitions:
-        _write_parquet(bucket_folder / lake.partition_prefix(lake.FEATURES, day, partition.category), features_table(partition))
-        place = bucket_folder / lake.projections_partition_prefix(version, day, partition.category)
-        _write_parquet(place, projections_table(partition, model))
-    moments = moments_table(partitions)
-    state = fingerprint(moments[tables.N_SAMPLES][0].as_py(), moments[tables.CONTENT_DIGEST][0].as_py())
-    _write_parquet(bucket_folder / lake.date_prefix(lake.MOMENTS, day), moments)
-    _write_bytes(bucket_folder / lake.moments_state_key(day, embedder_id, state), b"")
+        store.write(partition.features_key, files.features_to_parquet(features_table(partition)))
     contents = (content for partition in partitions for content in partition.contents)
-    _write_bytes(bucket_folder / lake.content_index_key(embedder_id, day), to_bytes(hash_contents(contents)))
-    _write_parquet(bucket_folder / lake.date_prefix(lake.LEDGER, day), ledger_table(partitions))
-    return state
+    write_content_index(store, embedder_id, day, contents, whole=True)
+    moments = _write_moments(store, partitions) if with_moments else None
+    put_ledger(store, no_ledger(day), ledger_table(partitions), commit_of(partitions, moments))
+
+
+def _write_moments(store: Store, partitions: Sequence[Partition]) -> MomentsObject:
+    first = partitions[0]
+    moments = moments_of(np.concatenate([partition.vectors for partition in partitions]))
+    digest = images_digest((key, _digest(key)) for partition in partitions for key in partition.image_keys)
+    return write_moments(store, first.ingest_date, _COMMIT, first.embedder_id, moments, digest)
 
 
 def _provenance(history: History, model: PcaModel, version: str) -> Provenance:
@@ -237,34 +246,6 @@ def _provenance(history: History, model: PcaModel, version: str) -> Provenance:
         release=history.release_id,
         created_at=_PCA_TIME.isoformat(timespec="seconds"),
     )
-
-
-def _write_version(bucket_folder: Path, model: PcaModel, provenance: Provenance, projected: dict[str, str]) -> None:
-    version = provenance.version
-    pointer = {"version": version, "k": provenance.k, "embedder_id": provenance.embedder_id}
-    _write_bytes(bucket_folder / lake.pca_prefix(version) / "model.parquet", model_to_parquet(model))
-    _write_json(bucket_folder / lake.pca_provenance_key(version), asdict(provenance))
-    _write_json(bucket_folder / lake.projected_record_key(version), projected)
-    _write_json(bucket_folder / lake.CURRENT_PCA_KEY, pointer)
-
-
-def _table(names: Sequence[str], columns: dict[str, pa.Array]) -> pa.Table:
-    return pa.table({name: columns[name] for name in names})
-
-
-def _write_parquet(folder: Path, table: pa.Table) -> None:
-    stream = io.BytesIO()
-    pq.write_table(table, stream, use_dictionary=False)
-    _write_bytes(folder / "part-00000-synthetic.c000.snappy.parquet", stream.getvalue())
-
-
-def _write_json(place: Path, value: object) -> None:
-    _write_bytes(place, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode())
-
-
-def _write_bytes(place: Path, content: bytes) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(content)
 
 
 def _digest(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import psutil
 
+from benchmarks.memory import JAVA, OWN, WORKER, MemoryWatch, kind_of
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _LOG_TAIL_LINES: Final = 15
 
 def _is_spark_worker(process: psutil.Process) -> bool:
     try:
-        return "pyspark.daemon" in process.cmdline()
+        return kind_of(process) == WORKER
     except psutil.NoSuchProcess:
         return False
 
@@ -80,13 +81,15 @@ class WayProcess:
     def cpu_seconds_by_kind(self) -> dict[str, float]:
         """The same, for Java, Spark's Python workers and this process's own Python apart."""
         process = psutil.Process(self._process.pid)
-        seconds = {"Python workers": 0.0, "Java": 0.0, "driver's Python": 0.0}
+        seconds = {WORKER: 0.0, JAVA: 0.0, OWN: 0.0}
         for member in [process, *process.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                java = "java" in member.name()
-                kind = "Java" if java else "Python workers" if _is_spark_worker(member) else "driver's Python"
-                seconds[kind] += sum(member.cpu_times()[:4])
+                seconds[kind_of(member)] += sum(member.cpu_times()[:4])
         return seconds
+
+    def memory(self) -> MemoryWatch:
+        """Watches the memory of the process and all it has started."""
+        return MemoryWatch(self._process.pid)
 
     def spark_workers(self) -> list[psutil.Process]:
         """The Python workers of its Spark that are alive, without the daemon that forks them."""

@@ -11,9 +11,10 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 
 import psutil
+
+from benchmarks.memory import WORKER, kind_of, peak_megabytes
 
 
 def seconds_since_process_start() -> float:
@@ -26,15 +27,11 @@ def peak_spark_worker_megabytes() -> float | None:
     peaks = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if "pyspark.daemon" in process.cmdline():
-                peaks.append(_peak_kilobytes(Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")))
+            if kind_of(process) == WORKER:
+                peaks.append(peak_megabytes(process.pid))
         except (psutil.Error, OSError):
             continue
-    return max(peaks) / 1024 if peaks else None
-
-
-def _peak_kilobytes(status: str) -> int:
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return max(peaks) if peaks else None
 
 
 def main() -> None:

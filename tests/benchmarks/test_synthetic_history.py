@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import synthetic_history
 from benchmarks.history_run import NEW_DAY
+from benchmarks.made_up_stores import FolderStore
 from benchmarks.synthetic_history import (
     CATEGORIES,
     History,
@@ -19,23 +20,33 @@ from benchmarks.synthetic_history import (
     days_before,
     features_table,
     ledger_table,
-    moments_table,
     partitions_of,
     projections_table,
     synthetic_vectors,
+    write_features,
     write_history,
 )
 from fruit_contract import lake, tables
+from fruit_contract.commit import METADATA_KEY, commit_from_json, images_digest
 from fruit_features.extraction.content_hashes import common_hashes, hash_contents
 from fruit_features.moments.algebra import empty_moments, moments_of, unpack_upper_triangle
-from fruit_features.moments.history_tree import HistoryTree, Read
-from fruit_features.moments_states import fingerprint
-from fruit_features.pca.fit import fit_pca
+from fruit_features.moments.history_tree import HistoryTree
+from fruit_features.pca.fit import Projector, fit_pca
+
+HISTORY = History(("2026-01-01", "2026-01-02"), 2, "release", "embedder")
 
 
 @pytest.fixture(scope="module")
 def model():
     return fit_pca(moments_of(synthetic_vectors(50, seed=1)), 0.95)
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch, model):
+    """The folder of a lake with HISTORY."""
+    monkeypatch.setattr(synthetic_history, "synthetic_model", lambda: model)
+    write_history(FolderStore("lake", tmp_path), HISTORY)
+    return tmp_path
 
 
 def partition(category="Kiwi", n=3, seed=2):
@@ -48,39 +59,38 @@ def kind(arrow_type):
     return "int" if pa.types.is_integer(arrow_type) else str(arrow_type)
 
 
+def commit_of_date(folder, day):
+    """The commit in the ledger's footer, and the ledger's rows."""
+    ledger = pq.ParquetFile(folder / lake.ledger_key(day))
+    return commit_from_json(ledger.metadata.metadata[METADATA_KEY.encode()].decode()), ledger.read().to_pylist()
+
+
+def keys_below(folder, prefix):
+    return {str(file.relative_to(folder)) for file in (folder / prefix).rglob("*.parquet")}
+
+
 def test_every_table_has_the_columns_of_the_contract(model):
     expected = {
         tables.FEATURES_COLUMNS: features_table(partition()),
-        tables.PROJECTIONS_COLUMNS: projections_table(partition(), model),
+        tables.PROJECTIONS_COLUMNS: projections_table(partition(), Projector(model)),
         tables.LEDGER_COLUMNS: ledger_table([partition()]),
-        tables.MOMENTS_COLUMNS: moments_table([partition()]),
     }
     for columns, table in expected.items():
         assert tuple(table.column_names) == columns
         assert {name: kind(table.schema.field(name).type) for name in columns} == {name: tables.COLUMN_TYPES[name] for name in columns}
 
 
-def test_moments_are_those_of_the_date_s_features():
-    parts = [partition("Banana", seed=3), partition("Kiwi", seed=4)]
-    row = moments_table(parts).to_pylist()[0]
-    expected = moments_of(np.concatenate([part.vectors for part in parts]))
-    assert row[tables.N_SAMPLES] == 6
-    np.testing.assert_allclose(row[tables.MEAN], expected.mean)
-    scatter = unpack_upper_triangle(np.array(row[tables.SCATTER]), tables.N_FEATURES)
-    np.testing.assert_allclose(scatter, expected.scatter, atol=1e-12)
-
-
 def test_every_image_of_a_date_has_a_ledger_line_and_a_content_of_its_own():
     parts = [partition("Banana"), partition("Kiwi")]
     lines = ledger_table(parts).to_pylist()
+    assert [line[tables.IMAGE_KEY] for line in lines] == sorted(line[tables.IMAGE_KEY] for line in lines)
     assert {line[tables.IMAGE_KEY] for line in lines} == {key for part in parts for key in part.image_keys}
     assert len({line[tables.CONTENT_SHA256] for line in lines}) == len({line[tables.ETAG] for line in lines}) == 6
     assert {lake.parse_image_key(line[tables.IMAGE_KEY]).category for line in lines} == {"Banana", "Kiwi"}
 
 
 def test_a_date_has_the_same_features_whenever_it_is_drawn_and_no_other_date_s():
-    history = History(("2026-01-01", "2026-01-02"), 2, "release", "embedder")
-    first, again, other = (partitions_of(history, day) for day in ("2026-01-01", "2026-01-01", "2026-01-02"))
+    first, again, other = (partitions_of(HISTORY, day) for day in ("2026-01-01", "2026-01-01", "2026-01-02"))
     assert [part.category for part in first] == list(CATEGORIES)
     np.testing.assert_array_equal(first[0].vectors, again[0].vectors)
     assert not np.array_equal(first[0].vectors, other[0].vectors)
@@ -91,23 +101,44 @@ def test_the_days_end_the_day_before():
     assert days_before("2026-03-02", 3) == ("2026-02-27", "2026-02-28", "2026-03-01")
 
 
-def test_a_written_history_has_a_state_an_index_and_a_projection_for_every_date(tmp_path, monkeypatch, model):
-    monkeypatch.setattr(synthetic_history, "synthetic_model", lambda: model)
-    history = History(("2026-01-01", "2026-01-02"), 1, "release", "embedder")
-    write_history(tmp_path, history)
-    version = json.loads((tmp_path / lake.CURRENT_PCA_KEY).read_text())["version"]
-    states = json.loads((tmp_path / lake.projected_record_key(version)).read_text())
-    assert sorted(states) == list(history.days)
-    for day, state in states.items():
-        assert (tmp_path / lake.moments_state_key(day, "embedder", state)).read_bytes() == b""
-        (file,) = (tmp_path / lake.date_prefix(lake.MOMENTS, day)).glob("*.parquet")
-        row = pq.read_table(file, columns=[tables.N_SAMPLES, tables.CONTENT_DIGEST], partitioning=None).to_pylist()[0]
-        assert fingerprint(row[tables.N_SAMPLES], row[tables.CONTENT_DIGEST]) == state
-        wanted = hash_contents(partitions_of(history, day)[0].contents)
-        assert len(common_hashes((tmp_path / lake.content_index_key("embedder", day)).read_bytes(), wanted)) == 1
-        for category in CATEGORIES:
-            assert list((tmp_path / lake.partition_prefix(lake.FEATURES, day, category)).glob("*.parquet"))
-            assert list((tmp_path / lake.projections_partition_prefix(version, day, category)).glob("*.parquet"))
+@pytest.mark.parametrize("day", HISTORY.days)
+def test_a_date_s_commit_names_the_files_that_are_there(written, day):
+    commit, rows = commit_of_date(written, day)
+    assert commit.features_keys() == keys_below(written, lake.date_prefix(lake.FEATURES, day)) == {row[tables.FILE] for row in rows}
+    assert commit.moments_keys() == keys_below(written, lake.date_prefix(lake.MOMENTS, day))
+    found = commit.embedders["embedder"]
+    assert (commit.n_images, found.n_images, found.n_rows, len(rows)) == (8, 8, 8, 8)
+    wanted = hash_contents([(row[tables.ETAG], row[tables.SIZE_BYTES]) for row in rows])
+    assert len(common_hashes((written / lake.content_index_key("embedder", day)).read_bytes(), wanted)) == 8
+
+
+def test_moments_are_those_of_the_date_s_features(written):
+    commit, rows = commit_of_date(written, HISTORY.days[0])
+    moments = commit.embedders["embedder"].moments
+    row = pq.read_table(written / moments.key, partitioning=None).to_pylist()[0]
+    expected = moments_of(np.concatenate([part.vectors for part in partitions_of(HISTORY, HISTORY.days[0])]))
+    assert moments.n_samples == row[tables.N_SAMPLES] == 8
+    assert int(moments.images_digest, 16) == images_digest((row[tables.IMAGE_KEY], row[tables.CONTENT_SHA256]) for row in rows)
+    np.testing.assert_allclose(row[tables.MEAN], expected.mean)
+    scatter = unpack_upper_triangle(np.array(row[tables.SCATTER]), tables.N_FEATURES)
+    np.testing.assert_allclose(scatter, expected.scatter, atol=1e-12)
+
+
+def test_every_file_of_features_is_projected_under_the_current_version(written):
+    version = json.loads((written / lake.CURRENT_PCA_KEY).read_text())["version"]
+    features = keys_below(written, lake.FEATURES)
+    assert len(features) == HISTORY.n_partitions
+    projections = keys_below(written, lake.projections_prefix(version))
+    assert projections == {lake.projections_file_key(version, key) for key in features}
+    assert (written / lake.pca_provenance_key(version)).exists()
+
+
+def test_features_alone_are_committed_without_moments(tmp_path):
+    write_features(FolderStore("lake", tmp_path), HISTORY)
+    commit, _ = commit_of_date(tmp_path, HISTORY.days[0])
+    assert commit.embedders["embedder"].moments is None
+    assert commit.features_keys() <= keys_below(tmp_path, lake.FEATURES)
+    assert not (tmp_path / lake.MOMENTS).exists()
 
 
 def test_a_clone_keeps_what_is_written_over_apart(tmp_path):
@@ -115,18 +146,20 @@ def test_a_clone_keeps_what_is_written_over_apart(tmp_path):
     (source / "a").mkdir(parents=True)
     (source / "a" / "record.json").write_text("{}")
     (source / "a" / "rows.parquet").write_bytes(b"rows")
+    (source / "a" / "ledger.parquet").write_bytes(b"ledger")
     clone_lake(source, clone)
     assert (clone / "a" / "rows.parquet").samefile(source / "a" / "rows.parquet")
     with (clone / "a" / "record.json").open("r+") as file:
         file.write("[]")
     assert (source / "a" / "record.json").read_text() == "{}"
+    assert not (clone / "a" / "ledger.parquet").samefile(source / "a" / "ledger.parquet")
 
 
 class _Storage:
     """Has moments of no numbers for everything, and counts what a merge reads."""
 
     def read(self, sources):
-        return {source: Read("state", empty_moments(1)) for source in sources}
+        return {source: empty_moments(1) for source in sources}
 
     def keep(self, block, fingerprint, moments):
         pass

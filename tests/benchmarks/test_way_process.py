@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.way_process import WayProcess
-from benchmarks.way_worker import _peak_kilobytes
 from fruit_cli.errors import CommandError
 
 WAY = """
@@ -41,8 +40,3 @@ def test_answers_one_request_after_the_other_whatever_is_printed(start):
 def test_a_broken_way_says_its_last_words(start):
     with start() as way, pytest.raises(CommandError, match=r"(?s)trial_way ended with exit code 1.*the kiwi is a potato"):
         way.ask("fail")
-
-
-def test_reads_the_peak_of_a_process_from_what_the_kernel_says():
-    assert _peak_kilobytes("VmPeak:\t  900 kB\nVmHWM:\t  512 kB\nVmRSS:\t  100 kB\n") == 512
-    assert _peak_kilobytes("Name:\tkernel thread\n") == 0

@@ -1,0 +1,48 @@
+"""Stores of the benchmarks: one writes straight into the folder beneath a bucket, one has a date that nobody delivered."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fruit_features.lake.store import ListedObject, Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obstore import Bytes
+
+
+@dataclass(frozen=True)
+class FolderStore(Store):
+    """Writes what a step would write, without a server between: a history of a thousand dates is some hundred thousand objects."""
+
+    folder: Path
+
+    def write(self, key: str, content: bytes | memoryview) -> None:
+        place = self.folder / key
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+
+    def replace(self, key: str, content: bytes | memoryview, etag: str | None) -> str:  # noqa: ARG002 - nobody else writes here
+        self.write(key, content)
+        return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class MadeUpDate(Store):
+    """What a step sees of one date that is nowhere: its images as they would be listed, what else lies in the lake, and the ledger."""
+
+    images: tuple[ListedObject, ...]
+    objects: tuple[ListedObject, ...] = ()
+    ledger: Bytes | None = None
+
+    def list_images(self, prefix: str) -> list[ListedObject]:
+        return [entry for entry in self.images if entry.key.startswith(prefix)]
+
+    def list_objects(self, prefix: str) -> list[ListedObject]:
+        return [entry for entry in self.objects if entry.key.startswith(prefix)]
+
+    def find_with_etag(self, key: str) -> tuple[Bytes, str] | None:  # noqa: ARG002 - there is one such object
+        return None if self.ledger is None else (self.ledger, "ledger")
