@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +16,12 @@ from fruit_contract.commit import images_digest
 from fruit_features.embedding.preprocessing import decode_image, network_input
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake import files
-from fruit_features.lake.commit import read_ledger
+from fruit_features.lake.commit import list_ledgers, read_ledger
 from fruit_features.lake.vectors import to_list_array
 from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version, read_pointer
-from fruit_features.takeover import earlier_dates, take_over_date
-from local_cloud.s3_server import DIRECTORY_CACHE_SECONDS
+from fruit_features.takeover import take_over_date
 from tests.fixtures.earlier_lake import DATES, EMBEDDER_ID, INTERRUPTED_DATE, RELEASE, history, unpack_earlier_lake
 from tests.fixtures.earlier_lake.network import features_of
 
@@ -46,8 +44,6 @@ NEW = {
 @pytest.fixture
 def earlier(test_lake: LakeFolder) -> LakeFolder:
     unpack_earlier_lake(test_lake.folder)
-    # The S3 server sees what was put beneath it when what it has listed is old enough.
-    time.sleep(DIRECTORY_CACHE_SECONDS + 0.2)
     return test_lake
 
 
@@ -165,7 +161,7 @@ def test_a_second_run_finds_nothing_to_do(spark, earlier: LakeFolder) -> None:
     again = extract(spark, earlier)
 
     assert (again["images_computed"], again["touched_ingest_dates"]) == (0, [])
-    assert earlier_dates(earlier.store) == []
+    assert list_ledgers(earlier.store).earlier == []
 
 
 @pytest.mark.spark
@@ -233,7 +229,7 @@ def test_the_pca_step_takes_over_what_no_features_step_has_yet(spark, earlier: L
 def test_a_run_of_one_date_leaves_the_other_dates_to_those_who_come_to_them(spark, earlier: LakeFolder) -> None:
     extract(spark, earlier, INTERRUPTED_DATE)
 
-    assert earlier_dates(earlier.store) == list(DATES)
+    assert list_ledgers(earlier.store).earlier == list(DATES)
     assert read_ledger(earlier.store, INTERRUPTED_DATE).commit is not None
     assert [key for key in earlier.store.list_keys(f"{lake.MOMENTS}/_states/") if INTERRUPTED_DATE in key] == []
     refresh(spark, earlier)
@@ -248,7 +244,7 @@ def test_a_run_that_ended_right_after_the_first_commit_has_done_no_harm(earlier:
         with pytest.raises(CutOffError):
             take_over_date(earlier.store, INTERRUPTED_DATE)
 
-    assert earlier_dates(earlier.store) == list(DATES)
+    assert list_ledgers(earlier.store).earlier == list(DATES)
     assert "has taken it over meanwhile" in take_over_date(earlier.store, INTERRUPTED_DATE)
 
 

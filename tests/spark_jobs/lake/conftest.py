@@ -1,4 +1,4 @@
-"""An S3 API in this process that holds any key, has conditional writes, and gives parts of objects: the local cloud's has none of these."""
+"""An S3 API in this process that holds any key, which no folder does: the local cloud's is over a folder."""
 
 from __future__ import annotations
 

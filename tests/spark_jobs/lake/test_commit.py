@@ -19,9 +19,9 @@ from fruit_features.lake import files
 from fruit_features.lake.commit import (
     DateFiles,
     Ledger,
-    committed_dates,
     features_key_of,
     list_date,
+    list_ledgers,
     no_ledger,
     projected_versions,
     put_ledger,
@@ -59,7 +59,7 @@ def date_files(
 
 
 def listed(store: Store) -> ListedObject:
-    return committed_dates(store)[DAY]
+    return list_ledgers(store).committed[DAY]
 
 
 def test_a_ledger_comes_back_with_its_rows_and_its_commit(test_lake: LakeFolder) -> None:
@@ -144,20 +144,24 @@ def test_any_reader_of_parquet_reads_the_ledger(test_lake: LakeFolder) -> None:
     assert table.num_rows == 3
 
 
-def test_only_ledgers_are_committed_dates(test_lake: LakeFolder) -> None:
+def test_dates_that_were_committed_and_those_of_an_earlier_release_are_told_apart(test_lake: LakeFolder) -> None:
     etag = put_ledger(test_lake.store, no_ledger(DAY), ROWS, commit_of({KIWI: 2})).etag
     for key in (
+        f"ledger/ingest_date={DAY}/part-00000.snappy.parquet",
+        "ledger/ingest_date=2026-11-25/part-00000.snappy.parquet",
         f"ledger/ingest_date={LATER}/part-00000.snappy.parquet",
-        f"ledger/ingest_date={LATER}/deep/ledger.parquet",
+        f"ledger/ingest_date={LATER}/part-00001.snappy.parquet",
+        "ledger/ingest_date=2026-11-24/_SUCCESS",
         f"ledger/ingest_date={LATER}x/ledger.parquet",
         "ledger/_content/m/2026-11-22.bin",
         "ledger/ledger.parquet",
     ):
         test_lake.put(key, b"x")
 
-    found = committed_dates(test_lake.store)
+    found = list_ledgers(test_lake.store)
 
-    assert {day: entry.etag for day, entry in found.items()} == {DAY: etag}
+    assert {day: entry.etag for day, entry in found.committed.items()} == {DAY: etag}
+    assert found.earlier == [LATER, "2026-11-25"]
 
 
 def test_rejected_is_written_from_the_ledger(test_lake: LakeFolder) -> None:

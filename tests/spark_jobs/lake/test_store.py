@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -168,8 +169,7 @@ def test_of_many_writers_one_has_its_way(store: Store) -> None:
     assert bytes(store.read(KEY)) == str(won.index(True)).encode()
 
 
-def test_a_store_without_conditional_writes_still_tells_a_lost_place(test_lake: LakeFolder) -> None:
-    """As the local cloud's."""
+def test_the_local_cloud_tells_a_lost_place_too(test_lake: LakeFolder) -> None:
     store = test_lake.store
     first = store.replace(KEY, b"one", None)
     second = store.replace(KEY, b"two", first)
@@ -177,6 +177,19 @@ def test_a_store_without_conditional_writes_still_tells_a_lost_place(test_lake: 
         with pytest.raises(LostPlaceError):
             store.replace(KEY, b"three", lost)
     assert store.find_with_etag(KEY)[1] == second
+    (entry,) = store.list_objects("ledger/")
+    assert bytes(store.find_end(entry, 2)) == b"wo"
+
+
+def test_a_store_without_conditional_writes_still_tells_who_came_too_late(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not every S3 has them: then the look before the write decides."""
+    written: list[bytes] = []
+    monkeypatch.setattr(Store, "_etag", lambda *_: "another")
+    monkeypatch.setattr(store_module, "_connect", lambda _: SimpleNamespace(put=lambda _key, content, **_rest: written.append(content)))
+    for lost in (None, "mine"):
+        with pytest.raises(LostPlaceError):
+            store.replace(KEY, b"one", lost)
+    assert written == []
 
 
 def test_nothing_happens_if_what_is_removed_is_not_there(store: Store) -> None:

@@ -11,10 +11,10 @@ import pytest
 from fruit_contract import lake
 from fruit_contract.commit import file_key
 from fruit_features.lake import commit as commit_module
-from fruit_features.lake.commit import Ledger, put_ledger
+from fruit_features.lake.commit import Ledger, list_ledgers, put_ledger
 from fruit_features.moments import history as history_module
 from fruit_features.moments.algebra import Moments, moments_of
-from fruit_features.moments.history import ImagesDifferError, merge_history, read_days, read_history
+from fruit_features.moments.history import History, ImagesDifferError, merge_history, read_days
 from tests.spark_jobs.written_dates import keys_in, put_features, vectors, write_date
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ def ledgers(test_lake: LakeFolder) -> dict[str, Ledger]:
 @pytest.fixture
 def store(test_lake: LakeFolder, ledgers: dict[str, Ledger]) -> Store:
     return test_lake.store
+
+
+def read_history(store: Store, cached: dict) -> History:
+    return history_module.read_history(store, list_ledgers(store).committed, cached)
 
 
 def merge(store: Store, embedder_id: str = "m") -> history_module.MergedHistory:
@@ -196,12 +200,11 @@ def test_a_date_that_has_been_emptied_meanwhile_counts_no_more(store: Store, led
     assert_of(merge_history(None, store, "m", history).moments, keys_of([DAYS[0], *DAYS[2:]]))
 
 
-def test_a_date_whose_ledger_is_gone_since_it_was_listed_counts_no_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = commit_module.committed_dates(store)
-    monkeypatch.setattr(history_module, "committed_dates", lambda _: listed)
+def test_a_date_whose_ledger_is_gone_since_it_was_listed_counts_no_more(store: Store) -> None:
+    listed = list_ledgers(store).committed
     store.delete([lake.ledger_key(DAYS[1])])
 
-    history = read_history(store, {})
+    history = history_module.read_history(store, listed, {})
 
     staying = [DAYS[0], *DAYS[2:]]
     assert sorted(history.etags) == sorted(history.dates) == sorted(history.to_json()) == staying
