@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ from fruit_pipeline.lake_reader import Lake
 from fruit_pipeline.output_check import check_run
 from fruit_pipeline.planning import RunRequest, plan_run
 from fruit_pipeline.settings import Settings
-from local_cloud.s3_server import DIRECTORY_CACHE_SECONDS
 from tests.fixtures import earlier_lake
 from tests.fixtures.earlier_lake import history
 from tests.spark_jobs.conftest import publish_network
@@ -123,8 +121,6 @@ def test_a_change_of_the_embedder_is_sound_while_it_is_under_way_and_when_it_is_
 
 def test_what_a_former_release_left_is_taken_over_and_is_sound(spark: SparkSession, test_lake: LakeFolder) -> None:
     earlier_lake.unpack_earlier_lake(test_lake.folder)
-    # The S3 server sees what was put beneath it when what it has listed is old enough.
-    time.sleep(DIRECTORY_CACHE_SECONDS + 0.2)
     run = Run(spark, test_lake, earlier_lake.RELEASE, earlier_lake.EMBEDDER_ID)
     days = history.ALL_DATES
     for day in days:

@@ -578,6 +578,31 @@ def test_another_embedder_keeps_the_features_that_a_pca_version_needs(spark, pub
     assert read(published, "moments").set_index("embedder_id")["n_samples"].to_dict() == {EMBEDDER_ID: 3, "another": 4}
 
 
+def test_a_release_that_is_rolled_back_finds_its_features_again(spark, published: LakeFolder) -> None:
+    published.deliver(DAY, files_of("Kiwi", "Lemon") | {"Lemon/empty.jpg": b""})
+    extract_features(spark, extraction(published))
+    before = read(published, "features").sort_values("image_key").reset_index(drop=True)
+    published.put(f"{lake.projections_prefix('v1')}ingest_date=2026-01-01/category=x/x.parquet", b"x")
+    published.put(lake.pca_provenance_key("v1"), json.dumps({"embedder_id": EMBEDDER_ID}).encode())
+    with another_embedder():
+        extract_features(spark, extraction(published))
+    published.put(f"{lake.raw_prefix(DAY)}Kiwi/0.jpg", jpeg(77))
+    published.put(f"{lake.raw_prefix(DAY)}Kiwi/late.jpg", jpeg(78))
+
+    summary = extract_features(spark, extraction(published))
+
+    # What was replaced meanwhile, what is new, and what has no features are looked at; the rest has its own again.
+    assert summary["images_computed"] == 3
+    after = read(published, "features")
+    assert set(after["embedder_id"]) == {EMBEDDER_ID}
+    after = after[~after["image_key"].str.endswith(("Kiwi/0.jpg", "late.jpg"))].sort_values("image_key").reset_index(drop=True)
+    pd.testing.assert_frame_equal(after, before[~before["image_key"].str.endswith("Kiwi/0.jpg")].reset_index(drop=True))
+    assert sorted(read(published, "features")["image_key"]) == sorted(
+        read(published, "ledger").query("status == 'featurised'")["image_key"]
+    )
+    assert read(published, "moments")["n_samples"].to_list() == [7]
+
+
 def test_without_a_pca_version_the_features_of_an_embedder_that_is_gone_go_too(spark, published: LakeFolder) -> None:
     published.deliver(DAY, files_of("Kiwi"))
     extract_features(spark, extraction(published))

@@ -66,6 +66,7 @@ class DateCommits:
         self._write = write
         self._n_commits = 0
         self._gone = plan.gone
+        self._restored = plan.restored
         self._lost_files = plan.lost_files
         self._lost_moments = plan.lost_moments
         self._pending = _Pending()
@@ -104,10 +105,10 @@ class DateCommits:
         name = f"{self._write}-c{self._n_commits:03d}"
         done = pa.concat_tables(pending.rows) if pending.rows else ACCOUNT.empty_table()
         before = self.ledger
-        change = _Change.of(before, done, self._gone, self._embedder_id)
+        change = _Change.of(before, done, self._restored, self._gone, self._embedder_id)
         live = self._live_files(before.commit)
         rewritten = self._rewrite(name, before, change, live, merging=is_last)
-        live.setdefault(self._embedder_id, {}).update(_rows_by_file(change.added))
+        live.setdefault(self._embedder_id, {}).update(change.new_files)
         for result in rewritten:
             _apply(live[result.rewrite.embedder_id], result)
         rows = change.rows(rewritten)
@@ -118,6 +119,7 @@ class DateCommits:
         self.ledger = put_ledger(self._store, before, rows, commit)
         put_rejected(self._store, self.ledger)
         self._gone, self._lost_files, self._lost_moments = np.array([], dtype=np.int64), frozenset(), frozenset()
+        self._restored = files.LEDGER.empty_table()
         if is_last:
             sweep_date(self._store, commit)
         else:
@@ -250,21 +252,28 @@ class DateCommits:
 
 @dataclass(frozen=True)
 class _Change:
-    """A ledger's rows that stay, those that leave it, and those that are added: every image that leaves is gone, or added anew."""
+    """A ledger's rows that stay, those that leave it, and those that are added: every image that leaves is gone, or added anew.
+
+    `new_files` are those that tasks have written; restored images have theirs already.
+    """
 
     embedder_id: str
     staying: pa.Table
     leaving: pa.Table
     added: pa.Table
+    restored: frozenset[str]
+    new_files: dict[str, int]
 
     @classmethod
-    def of(cls, before: Ledger, done: pa.Table, gone: NDArray[np.int64], embedder_id: str) -> _Change:
-        added = done.select(files.LEDGER.names)
+    def of(cls, before: Ledger, done: pa.Table, restored: pa.Table, gone: NDArray[np.int64], embedder_id: str) -> _Change:
+        computed = done.select(files.LEDGER.names)
+        added = pa.concat_tables([computed, restored])
         is_replaced = pc.is_in(before.rows.column(tables.IMAGE_KEY), added.column(tables.IMAGE_KEY).combine_chunks())
         leaves = is_replaced.combine_chunks().to_numpy(zero_copy_only=False).copy()
         leaves[gone] = True
         mask = pa.array(leaves)
-        return cls(embedder_id, before.rows.filter(pc.invert(mask)), before.rows.filter(mask), added)
+        keys = frozenset(restored.column(tables.IMAGE_KEY).to_pylist())
+        return cls(embedder_id, before.rows.filter(pc.invert(mask)), before.rows.filter(mask), added, keys, _rows_by_file(computed))
 
     def rows(self, rewritten: Sequence[Rewritten]) -> pa.Table:
         """The rows of the next ledger, sorted by key, with the names of files that were written again."""
@@ -277,14 +286,15 @@ class _Change:
     def leaving_of(self, embedder_id: str) -> dict[str, set[str]]:
         """The keys of images whose features of this embedder must go, by category.
 
-        Of the embedder that computes, these are all that leave. Of another one, an image that was only computed again keeps its features,
-        as readers of that embedder's PCA versions use them.
+        Of the embedder that computes, these are all that leave and are not restored. Of another one, an image that was only computed again
+        keeps its features, as readers of that embedder's PCA versions use them.
         """
         contents = dict(_contents(self.added)) if embedder_id != self.embedder_id else {}
+        kept = self.restored if embedder_id == self.embedder_id else frozenset()
         keys: defaultdict[str, set[str]] = defaultdict(set)
         columns = (self.leaving.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CATEGORY, tables.CONTENT_SHA256))
         for image_key, category, content_sha256 in zip(*columns, strict=True):
-            if image_key not in contents or contents[image_key] != content_sha256:
+            if image_key not in kept and (image_key not in contents or contents[image_key] != content_sha256):
                 keys[category].add(image_key)
         return keys
 
@@ -294,7 +304,7 @@ class _Change:
         """The groups of files of an embedder that become one each, and the images that leave each file."""
         leaving = self.leaving_of(embedder_id)
         affected = {name: frozenset(leaving[_category(name)]) for name in self._affected(embedder_id, file_rows, before, leaving)}
-        new = _rows_by_file(self.added) if embedder_id == self.embedder_id else {}
+        new = self.new_files if embedder_id == self.embedder_id else {}
         groups = plan_merges({**file_rows, **new}) if merging else []
         grouped = {name for group in groups for name in group}
         groups += [[name] for name in sorted(affected) if name not in grouped]

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
+from fruit_contract.commit import file_key
 from fruit_contract.increments import Fate, KnownImage, ListedImage, compare
+from fruit_contract.tables import Status
 from fruit_features.extraction.task import IMAGES
+from fruit_features.lake import files
 from fruit_features.lake.commit import DateFiles, Ledger, list_date, read_ledger
 from fruit_features.lake.store import at_once
 
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
 # A date's requests wait together, and so do those of this many dates: what is listed of them is in memory.
 _DATES_AT_ONCE: Final = 8
+FORMER: Final = pa.schema(
+    [files.FEATURES.field(name) for name in (tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.WIDTH, tables.HEIGHT)]
+).append(files.LEDGER.field(tables.FILE))
 _KNOWN_COLUMNS: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STATUS, tables.REASON, tables.EMBEDDER_ID, tables.FILE)
 
 
@@ -33,8 +40,9 @@ class DatePlan:
     """What one features step has to do for a date.
 
     `images` are to be computed: rows of IMAGES, sorted by key; `changed` are the ledger's rows of those it knows. `gone` are the numbers of
-    the rows that its next commit leaves out: of images that have vanished, or whose file of features has. The counts are of images in the
-    chosen categories.
+    the rows that its next commit leaves out: of images that have vanished, or whose file of features has. `restored` are rows to take the
+    place of what the ledger says: of images that this embedder featurised before another one did. The counts are of images in the chosen
+    categories.
     """
 
     ingest_date: str
@@ -42,6 +50,7 @@ class DatePlan:
     there: DateFiles
     images: pa.Table
     changed: pa.Table
+    restored: pa.Table
     gone: NDArray[np.int64]
     lost_files: frozenset[str]
     counts: dict[Fate, Counter[str]] = field(default_factory=dict)
@@ -66,6 +75,7 @@ class DatePlan:
         commit = self.ledger.commit
         return bool(
             self.images.num_rows
+            or self.restored.num_rows
             or len(self.gone)
             or self.lost_files
             or self.lost_moments
@@ -95,7 +105,26 @@ def plan_date(
         partial(list_date, store, ingest_date, versions),
     ]
     listed, ledger, there = at_once(lambda request: request(), requests)
-    return _compared(ingest_date, listed, ledger, there, embedder_id, scope, retry_rejected=retry_rejected)
+    former = read_former(store, ledger, there, embedder_id)
+    return _compared(ingest_date, listed, ledger, there, former, embedder_id, scope, retry_rejected=retry_rejected)
+
+
+def read_former(store: Store, ledger: Ledger, there: DateFiles, embedder_id: str) -> pa.Table:
+    """The images that an embedder featurised before another one did, and whose features are still there: in the columns of FORMER.
+
+    There are some when a release is rolled back. Then every file of that embedder is looked into, but for the vectors.
+    """
+    found = ledger.commit.embedders.get(embedder_id) if ledger.commit else None
+    if found is None or found.n_images == found.n_rows:
+        return FORMER.empty_table()
+
+    def read(key: str) -> pa.Table:
+        content = store.find(key)
+        rows = files.FEATURES.empty_table() if content is None else files.read_rows(content, FORMER.names[:-1])
+        return rows.select(FORMER.names[:-1]).append_column(tables.FILE, pa.array([key] * rows.num_rows, pa.string()))
+
+    keys = sorted({file_key(ledger.ingest_date, name) for name in found.files} & there.features)
+    return pa.concat_tables([FORMER.empty_table(), *at_once(read, keys)])
 
 
 def _compared(
@@ -103,6 +132,7 @@ def _compared(
     listed: Sequence[ListedObject],
     ledger: Ledger,
     there: DateFiles,
+    former: pa.Table,
     embedder_id: str,
     scope: Sequence[str],
     *,
@@ -112,8 +142,9 @@ def _compared(
     lost = frozenset(named - there.features)
     asked: dict[str, list[object]] = {tables.IMAGE_KEY: [], tables.ETAG: [], tables.SIZE_BYTES: []}
     counts: dict[Fate, Counter[str]] = {fate: Counter() for fate in Fate}
-    gone, changed = [], []
-    compared = compare(_images(ingest_date, listed), _known(ledger.rows, lost), embedder_id, scope, retry_rejected=retry_rejected)
+    gone, changed, restored = [], [], []
+    rows, is_former = _with_former(ledger.rows, former, embedder_id)
+    compared = compare(_images(ingest_date, listed), _known(rows, lost), embedder_id, scope, retry_rejected=retry_rejected)
     for row, (fate, image, known) in _numbered(compared):
         if image is not None and fate in (Fate.NEW, Fate.CHANGED):
             asked[tables.IMAGE_KEY].append(image.key)
@@ -123,10 +154,33 @@ def _compared(
             gone.append(row)
         if fate is Fate.CHANGED:
             changed.append(row)
+        if fate is Fate.UNCHANGED and is_former[row]:
+            restored.append(row)
         counts[fate][image.category if image is not None else known.category if known is not None else ""] += 1
     images = pa.table({name: pa.array(values, IMAGES.field(name).type) for name, values in asked.items()})
-    changed_rows = ledger.rows.take(pa.array(changed, pa.int64()))
-    return DatePlan(ingest_date, ledger, there, images, changed_rows, np.array(gone, dtype=np.int64), lost, counts)
+    changed_rows, restored_rows = ledger.rows.take(pa.array(changed, pa.int64())), rows.take(pa.array(restored, pa.int64()))
+    return DatePlan(ingest_date, ledger, there, images, changed_rows, restored_rows, np.array(gone, dtype=np.int64), lost, counts)
+
+
+def _with_former(rows: pa.Table, former: pa.Table, embedder_id: str) -> tuple[pa.Table, NDArray[np.bool_]]:
+    """A ledger's rows as they would be if its images had their `former` features again, and which of them those are."""
+    if not former.num_rows:
+        return rows, np.zeros(rows.num_rows, dtype=bool)
+    index = pc.index_in(rows.column(tables.IMAGE_KEY), former.column(tables.IMAGE_KEY).combine_chunks())
+    found = former.take(index)
+    is_same = pc.equal(found.column(tables.CONTENT_SHA256), rows.column(tables.CONTENT_SHA256))
+    is_former = pc.fill_null(pc.and_(is_same, pc.not_equal(rows.column(tables.EMBEDDER_ID), embedder_id)), False)
+    values: dict[str, Any] = {
+        tables.EMBEDDER_ID: pa.scalar(embedder_id),
+        tables.STATUS: pa.scalar(Status.FEATURISED.value),
+        tables.REASON: pa.scalar(None, pa.string()),
+        tables.DETAIL: pa.scalar(None, pa.string()),
+        **{name: found.column(name) for name in (tables.WIDTH, tables.HEIGHT, tables.FILE)},
+    }
+    for name, value in values.items():
+        column = pc.if_else(is_former, value, rows.column(name))
+        rows = rows.set_column(rows.schema.get_field_index(name), files.LEDGER.field(name), column)
+    return rows, is_former.to_numpy()
 
 
 def _images(ingest_date: str, listed: Sequence[ListedObject]) -> Iterator[ListedImage]:

@@ -10,7 +10,7 @@ import pytest
 from fruit_contract import lake
 from fruit_contract.commit import Commit, EmbedderFiles, MomentsObject, file_key
 from fruit_contract.increments import Fate
-from fruit_features.extraction.date_plan import DatePlan, _compared, plan_date, plan_dates
+from fruit_features.extraction.date_plan import FORMER, DatePlan, _compared, plan_date, plan_dates
 from fruit_features.extraction.task import IMAGES, SOURCE
 from fruit_features.lake.commit import DateFiles, Ledger, no_ledger
 from fruit_features.lake.store import ListedObject
@@ -69,7 +69,9 @@ def plan_of(
     scope: Sequence[str] = (),
     retry_rejected: bool = False,
 ) -> DatePlan:
-    return _compared(DAY, listed, ledger, there or there_of(ledger), embedder_id, scope, retry_rejected=retry_rejected)
+    return _compared(
+        DAY, listed, ledger, there or there_of(ledger), FORMER.empty_table(), embedder_id, scope, retry_rejected=retry_rejected
+    )
 
 
 def asked(plan: DatePlan) -> list[str]:
