@@ -28,6 +28,9 @@ from benchmarks.pca_run import PCA_SCALES, measure_pca
 from benchmarks.pca_table import pca_grids, pca_notes
 from benchmarks.profile_measurements import profile_grids, profile_notes
 from benchmarks.profile_run import PROFILE_IMAGES, measure_profile
+from benchmarks.scale_measurements import sizes_with
+from benchmarks.scale_run import SCALE_SIZES, measure_scale
+from benchmarks.scale_table import scale_grids, scale_notes
 from benchmarks.setup_run import measure_setup
 from benchmarks.setup_table import setup_grids, setup_notes
 from benchmarks.table import features_grids, features_notes, markdown_page
@@ -52,6 +55,7 @@ class Bench:
     size: str
     data: Path | None
     only: str | None
+    scale: str
     console: Console
     started: float = field(default_factory=time.monotonic)
 
@@ -61,7 +65,9 @@ class Bench:
     @property
     def command(self) -> str:
         if self.only:
-            return f"python -m benchmarks --only {self.only} --size {self.size}" + (f" --data {self.data.name}" if self.data else "")
+            others = [f" --data {self.data.name}"] if self.data else []
+            others += [f" --scale {self.scale}"] if self.scale else []
+            return f"python -m benchmarks --only {self.only} --size {self.size}" + "".join(others)
         return f"make bench SIZE={self.size}" + (f" DATA={self.data.name}" if self.data else "")
 
 
@@ -82,10 +88,19 @@ def main(argv: list[str] | None = None) -> int:
         "--data", type=Path, help="a folder with one folder a category, instead of drawn fruit; only what looks at images runs"
     )
     parser.add_argument("--only", choices=sorted(PARTS), help="one part alone (default: all; of `small`, those that take seconds)")
+    parser.add_argument(
+        "--scale", default="", metavar="NAME=NUMBER,...", help="with --only scale: other sizes than those of --size (0 leaves a part out)"
+    )
     arguments = parser.parse_args(argv)
+    try:
+        sizes_with(SCALE_SIZES[arguments.size], arguments.scale)
+    except ValueError as error:
+        parser.error(str(error))
     data = arguments.data.expanduser().resolve() if arguments.data else None
     # A log file has room for the whole table.
-    bench = Bench(arguments.size, data, arguments.only, Console(highlight=False, width=None if sys.stdout.isatty() else 160))
+    bench = Bench(
+        arguments.size, data, arguments.only, arguments.scale, Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    )
     # Asked to end, it ends what it has started, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -196,6 +211,13 @@ def _latency(part: str, bench: Bench, temporary: Path) -> Outcome:
     )
 
 
+def _scale(part: str, bench: Bench, temporary: Path) -> Outcome:
+    sizes = sizes_with(SCALE_SIZES[bench.size], bench.scale)
+    result = measure_scale(temporary / "home", sizes, usable_cores(), bench.say)
+    name = safe_run_id("-".join([part, bench.size, *([bench.scale] if bench.scale else [])]))
+    return Outcome(name, "drawn pictures, 24x24 JPEG; the engine is a digest, not a network", scale_grids(result), scale_notes(result))
+
+
 def _setup(part: str, bench: Bench, temporary: Path) -> Outcome:
     result = measure_setup(temporary, bench.say)
     return Outcome(f"{part}-{bench.size}", "the demo's own", setup_grids(result), setup_notes())
@@ -219,6 +241,7 @@ PARTS: Final = {
     "profile": Part(_profile, on_data=True),
     "history": Part(_history),
     "latency": Part(_latency),
+    "scale": Part(_scale),
     "setup": Part(_setup),
 }
 

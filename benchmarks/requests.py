@@ -16,7 +16,7 @@ def requests_since(before: Mapping[str, int], now: Mapping[str, int]) -> dict[st
     return {kind: count - before.get(kind, 0) for kind, count in now.items() if count > before.get(kind, 0)}
 
 
-def kinds_of(counts: Iterable[Mapping[str, int]]) -> list[str]:
+def kinds_of(counts: Iterable[Mapping[str, float]]) -> list[str]:
     """The kinds that occur, in a table's order."""
     found = {kind for count in counts for kind in count}
     return [*(kind for kind in KINDS if kind in found), *sorted(found.difference(KINDS))]

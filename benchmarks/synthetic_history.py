@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 CATEGORIES: Final = ("Apple Red 1", "Banana", "Cherry 1", "Kiwi")
 TARGET_VARIANCE: Final = 0.95
 # Eigenvalue i is i to the power of minus this: 530 or so components keep 95 %.
-_DECAY: Final = 1.2
+DECAY: Final = 1.2
 _FITTED_ON: Final = 12_000
 _PCA_TIME: Final = datetime(2020, 1, 1, tzinfo=UTC)
 _WRITE: Final = "synthetic"
@@ -105,6 +105,12 @@ def read_embedder_id(bucket_folder: Path, release_id: str) -> str:
 
 def write_history(store: Store, history: History) -> None:
     """Writes the dates with their commits and content indexes, and a PCA version that has projected them all."""
+    write_days(store, history)
+    write_version(store, history)
+
+
+def write_days(store: Store, history: History) -> None:
+    """Writes the dates, with their projections under the version of `write_version`."""
     model = synthetic_model()
     version = version_name(model, _PCA_TIME)
     projector = Projector(model)
@@ -114,7 +120,12 @@ def write_history(store: Store, history: History) -> None:
             projections = projections_table(partition, projector)
             store.write(lake.projections_file_key(version, partition.features_key), files.projections_to_parquet(projections))
         _write_day(store, partitions, with_moments=True)
-    provenance = _provenance(history, model, version)
+
+
+def write_version(store: Store, history: History) -> None:
+    """Writes the PCA version, and makes it the current one."""
+    model = synthetic_model()
+    provenance = _provenance(history, model, version_name(model, _PCA_TIME))
     save_version(store, model, provenance)
     flip_pointer(store, None, provenance, _PCA_TIME)
 
@@ -210,7 +221,7 @@ def synthetic_model() -> PcaModel:
 def _loadings() -> NDArray[np.float32]:
     """float32[1280, 1280]: scales independent numbers by the spectrum, then turns them by a random rotation."""
     rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((N_FEATURES, N_FEATURES)))
-    scales = np.arange(1, N_FEATURES + 1) ** (-_DECAY / 2)
+    scales = np.arange(1, N_FEATURES + 1) ** (-DECAY / 2)
     loadings: NDArray[np.float32] = (scales[:, None] * rotation).astype(np.float32)
     return loadings
 
