@@ -147,6 +147,11 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("scheduler", "enable_health_check"): "False",
         # A worker that died is noticed within half a minute: on one machine no network delays a heartbeat.
         ("scheduler", "task_instance_heartbeat_timeout"): "30",
+        # How long it may take until a task's process is seen to have ended. A task that is resumed before that (its step ended within
+        # seconds) is taken by Airflow 3.3 for one that was lost, and tried again (its issues 71580 and 72716).
+        ("workers", "min_heartbeat_interval"): "1",
+        # As long as by default: three of five seconds.
+        ("workers", "max_failed_heartbeats"): "15",
         ("usage_data_collection", "enabled"): "False",
     }
     return {f"AIRFLOW__{section.upper()}__{name.upper()}": value for (section, name), value in settings.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from local_cloud.emr_errors import error_response
@@ -48,7 +47,7 @@ def answer_with_faults(
     if fault.kind is FaultKind.ACCEPT_THEN_DROP:
         request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         raise ConnectionAbortedError(f"fault '{fault.id}' keeps the answer back")
-    time.sleep(fault.seconds)
+    faults.outlast(fault)
     return given
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from local_cloud.cluster_life import StepFailure
-from local_cloud.cluster_node import FETCH_ERRORS, BootstrapAction, refuse_step, start_timer
+from local_cloud.cluster_node import FETCH_ERRORS, BootstrapAction, refuse_step
 from local_cloud.faults import FaultKind
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from local_cloud.cluster_life import CancelAnswer, ClusterLife, StepLife
     from local_cloud.cluster_node import ClusterNode, StepCommand
-    from local_cloud.faults import ClusterFaults
+    from local_cloud.faults import ClusterFaults, Fault
     from local_cloud.step_process import NodeProcess
 
 STARTING_SECONDS: Final = 0.3  # EMR takes minutes; long enough here for a poll to see the state
 LOOK_AGAIN_SECONDS: Final = 1.0
-FAILING_BOOTSTRAP: Final = "sleep {seconds}\necho 'error: No matching distribution found for onnxruntime==9.9.9 (injected)' >&2\nexit 1\n"
+FAILING_BOOTSTRAP: Final = b"echo 'error: No matching distribution found for onnxruntime==9.9.9 (injected)' >&2\nexit 1\n"
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class ClusterDriver:
         self._commands: dict[str, StepCommand] = {}
         self._processes: dict[str, NodeProcess] = {}
         self._changed = threading.Condition()
+        self._is_to_end = threading.Event()
         self._thread = threading.Thread(target=self._drive, name="cluster", daemon=True)
 
     def start(self) -> None:
@@ -73,6 +74,7 @@ class ClusterDriver:
         """Returns at once, as the API does; `join` waits for the end."""
         with self._changed:
             self.life.request_termination(utc_now())
+            self._is_to_end.set()
             self._stop_processes()
             self._changed.notify_all()
 
@@ -105,10 +107,14 @@ class ClusterDriver:
 
     def _bring_up(self) -> None:
         time.sleep(STARTING_SECONDS)
+        slowness = self._faults.of_start()
+        if slowness:
+            self._faults.outlast(slowness, self._is_to_end)
         with self._changed:
             self.life.start_bootstrapping()
-        for number, action in enumerate(self._actions_to_run(), start=1):
-            failure = self._bootstrap(number, action)
+        fault = self._faults.of_bootstrap()
+        for number, action in enumerate(self._actions_to_run(fault), start=1):
+            failure = self._bootstrap(number, action, fault if number == 1 else None)
             if failure:
                 with self._changed:
                     self.life.bootstrap_failed(failure, utc_now())
@@ -116,18 +122,19 @@ class ClusterDriver:
         with self._changed:
             self.life.bootstrap_done(utc_now())
 
-    def _actions_to_run(self) -> Sequence[BootstrapAction]:
-        fault = self._faults.of_bootstrap()
+    def _actions_to_run(self, fault: Fault | None) -> Sequence[BootstrapAction]:
         if fault is None:
             return self._bootstrap_actions
         first, *rest = self._bootstrap_actions or [BootstrapAction(script="", arguments=())]
-        return [replace(first, content=FAILING_BOOTSTRAP.format(seconds=fault.seconds).encode()), *rest]
+        return [replace(first, content=FAILING_BOOTSTRAP), *rest]
 
-    def _bootstrap(self, number: int, action: BootstrapAction) -> str | None:
+    def _bootstrap(self, number: int, action: BootstrapAction, fault: Fault | None) -> str | None:
         try:
             process = self._node.bootstrap_process(number, action)
         except FETCH_ERRORS as error:
             return f"Bootstrap action {number} could not be fetched from {action.script}: {error}"
+        if fault:
+            process.idle = partial(self._faults.outlast, fault)
         name = f"bootstrap-{number}"
         with self._changed:
             if self.life.is_ending:
@@ -161,30 +168,35 @@ class ClusterDriver:
 
     def _start_step(self, step: StepLife) -> None:
         command = self._commands[step.id]
-        self.life.step_started(step, utc_now())
         failure = refuse_step(command)
         if failure:
-            self.life.step_ended(step, failure, utc_now())
+            self._refuse(step, failure)
             return
         try:
             process = self._node.step_process(command)
         except OSError as error:
-            self.life.step_ended(step, StepFailure("Unknown Error.", f"The step's folder could not be prepared: {error}"), utc_now())
+            self._refuse(step, StepFailure("Unknown Error.", f"The step's folder could not be prepared: {error}"))
             return
         self._processes[step.id] = process
+        # Before it is seen as running: who sees it may rely on its fault.
         self._let_faults_strike(command, process)
+        self.life.step_started(step, utc_now())
         threading.Thread(target=self._run_step, args=(step, command, process), name=step.id, daemon=True).start()
+
+    def _refuse(self, step: StepLife, failure: StepFailure) -> None:
+        self.life.step_started(step, utc_now())
+        self.life.step_ended(step, failure, utc_now())
 
     def _let_faults_strike(self, command: StepCommand, process: NodeProcess) -> None:
         fault = self._faults.of_step(command.name)
         if fault is None:
             return
         if fault.kind is FaultKind.SLOW_STEP:
-            process.idle_seconds = fault.seconds
+            process.idle = partial(self._faults.outlast, fault)
         elif fault.kind is FaultKind.SPOT_LOSS:
-            start_timer(fault.seconds, self._lose_instances)
+            self._faults.after(fault, self._lose_instances)
         else:
-            start_timer(fault.seconds, partial(process.stop, force=True))
+            self._faults.after(fault, partial(process.stop, force=True))
 
     def _run_step(self, step: StepLife, command: StepCommand, process: NodeProcess) -> None:
         failure: StepFailure | None = StepFailure("Unknown Error.", "The local EMR broke while it ran the step. Its log has the details.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +19,7 @@ from local_cloud.spark_environment import event_log_folder, local_command, node_
 from local_cloud.step_process import NodeCommand, NodeProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from local_cloud.faults import ClusterFaults, Fault
@@ -134,7 +133,7 @@ class ClusterNode:
         if fault is None:
             cluster_logs.upload_logs(*upload)
         elif fault.kind is FaultKind.LATE_LOGS:
-            start_timer(fault.seconds, cluster_logs.upload_logs, *upload)
+            self._faults.after(fault, cluster_logs.upload_logs, *upload)
 
     def _step_folder(self, step_id: str) -> Path:
         return self._folder / "steps" / step_id
@@ -152,13 +151,6 @@ class ClusterNode:
         bucket, _, key = address.partition("://")[2].partition("/")
         content: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         return content
-
-
-def start_timer(seconds: float, call: Callable[..., None], *arguments: Any) -> None:
-    """Calls it later, in a thread that nobody waits for."""
-    timer = threading.Timer(seconds, call, arguments)
-    timer.daemon = True
-    timer.start()
 
 
 def refuse_step(step: StepCommand) -> StepFailure | None:

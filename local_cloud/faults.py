@@ -4,7 +4,10 @@ They are read from `<home>/faults.json`, a list of objects; without the file the
 
     [{"id": "lost answer", "kind": "accept_then_drop", "cluster": "2026-11-22", "action": "RunJobFlow", "times": 1}]
 
-Pure, but for reading the file: it says what strikes, and leaves the striking to others.
+A fault that lasts ends when its seconds are over or when it is taken out of the list, whichever is first; one that comes late then comes.
+So who needs a step that is surely running gives it a fault of many seconds, does what is to be done meanwhile, and takes the fault out.
+
+Pure, but for reading the file and the clock: it says what strikes, and leaves the striking to others.
 """
 
 from __future__ import annotations
@@ -13,14 +16,17 @@ import json
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
+
+LOOK_AGAIN_SECONDS: Final = 0.05
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +37,7 @@ class FaultKind(StrEnum):
     ACCEPT_THEN_ERROR = "accept_then_error"
     ACCEPT_THEN_DROP = "accept_then_drop"
     SLOW = "slow"
+    SLOW_START = "slow_start"
     BOOTSTRAP_FAILURE = "bootstrap_failure"
     LATE_LOGS = "late_logs"
     NO_LOGS = "no_logs"
@@ -42,6 +49,7 @@ class FaultKind(StrEnum):
 API_KINDS: Final = frozenset(
     {FaultKind.THROTTLE, FaultKind.REFUSE, FaultKind.ACCEPT_THEN_ERROR, FaultKind.ACCEPT_THEN_DROP, FaultKind.SLOW}
 )
+START_KINDS: Final = frozenset({FaultKind.SLOW_START})
 BOOTSTRAP_KINDS: Final = frozenset({FaultKind.BOOTSTRAP_FAILURE})
 LOG_KINDS: Final = frozenset({FaultKind.LATE_LOGS, FaultKind.NO_LOGS})
 STEP_KINDS: Final = frozenset({FaultKind.KILL_STEP, FaultKind.SPOT_LOSS, FaultKind.SLOW_STEP})
@@ -52,7 +60,7 @@ class Fault:
     """What happens, to whom, and how often. An empty `cluster`, `action` or `step` stands for any.
 
     `cluster` is a part of the cluster's name; `action` counts for API_KINDS only, `step` (a whole name) for LOG_KINDS and STEP_KINDS only.
-    Bootstrap actions have no step's name: a fault of their logs leaves `step` empty.
+    Bootstrap actions have no step's name: a fault of their logs leaves `step` empty. `seconds` is how long it lasts, or how late it comes.
     """
 
     id: str
@@ -106,6 +114,18 @@ class FaultBook:
                     return fault
         return None
 
+    def lists(self, fault: Fault) -> bool:
+        """Whether it is still in the list."""
+        with self._lock:
+            return any(listed.id == fault.id for listed in self._current())
+
+    def outlast(self, fault: Fault, given_up: threading.Event | None = None) -> None:
+        """Returns when the fault's seconds are over, when it is taken out of the list, or when `given_up` is set."""
+        given_up = given_up or threading.Event()
+        deadline = time.monotonic() + fault.seconds
+        while (left := deadline - time.monotonic()) > 0 and self.lists(fault) and not given_up.wait(min(left, LOOK_AGAIN_SECONDS)):
+            pass
+
     def of_cluster(self, name: str) -> ClusterFaults:
         return ClusterFaults(self, name)
 
@@ -131,6 +151,9 @@ class ClusterFaults:
     book: FaultBook
     cluster: str
 
+    def of_start(self) -> Fault | None:
+        return self.book.strike(START_KINDS, [self.cluster])
+
     def of_bootstrap(self) -> Fault | None:
         return self.book.strike(BOOTSTRAP_KINDS, [self.cluster])
 
@@ -140,6 +163,18 @@ class ClusterFaults:
 
     def of_step(self, step: str) -> Fault | None:
         return self.book.strike(STEP_KINDS, [self.cluster], step=step)
+
+    def outlast(self, fault: Fault, given_up: threading.Event | None = None) -> None:
+        self.book.outlast(fault, given_up)
+
+    def after(self, fault: Fault, call: Callable[..., None], *arguments: Any) -> None:
+        """Calls it when the fault is over, in a thread that nobody waits for."""
+
+        def wait_and_call() -> None:
+            self.outlast(fault)
+            call(*arguments)
+
+        threading.Thread(target=wait_and_call, name=fault.id, daemon=True).start()
 
 
 def faults_path(home: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from local_cloud.process_sweep import STEP_MARK, end_marked_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 POLL_SECONDS: Final = 0.1
@@ -39,7 +39,7 @@ class NodeCommand:
 class NodeProcess:
     """Runs one command to its end. `run` blocks; `stop` may be called from another thread, also before `run`.
 
-    `idle_seconds` is how long `run` does nothing first.
+    `idle` is what `run` does first; it is given an event that `stop` sets.
     """
 
     def __init__(self, command: NodeCommand, *, stop_grace_seconds: float) -> None:
@@ -48,7 +48,7 @@ class NodeProcess:
         self._asked_to_stop = threading.Event()
         self._kill_now = threading.Event()
         self.ended_at: datetime | None = None
-        self.idle_seconds = 0.0
+        self.idle: Callable[[threading.Event], None] = lambda _: None
 
     def stop(self, *, force: bool = False) -> None:
         """SIGTERM, and SIGKILL after the grace; SIGKILL at once if `force`. `run` then returns."""
@@ -60,7 +60,7 @@ class NodeProcess:
         """The exit code; negative is the signal that ended it, as `subprocess` has it."""
         folder = self._command.folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._asked_to_stop.wait(self.idle_seconds)
+        self.idle(self._asked_to_stop)
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             self._log(f"startExec {shlex.join(self._command.arguments)}")
             try:

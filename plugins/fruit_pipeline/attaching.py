@@ -52,12 +52,15 @@ def cluster_to_use(clusters: Iterable[Mapping[str, Any]]) -> tuple[str | None, l
     return (ids[0], ids[1:]) if ids else (None, [])
 
 
+def last_step(steps: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    """Of a cluster's steps, the last of this name."""
+    return max((step for step in steps if step["Name"] == name), key=_created_at, default=None)
+
+
 def step_to_attach(steps: Iterable[Mapping[str, Any]], name: str) -> str | None:
-    """Of a cluster's steps, the last of this name, unless it ended badly: a try that follows such an end adds the step again."""
-    named = sorted((step for step in steps if step["Name"] == name), key=_created_at)
-    if not named or state_of(named[-1]) in STEP_ENDED_BADLY:
-        return None
-    return str(named[-1]["Id"])
+    """Of a cluster's steps, the last of this name, unless it ended badly: such a one is not gone on with."""
+    last = last_step(steps, name)
+    return None if last is None or state_of(last) in STEP_ENDED_BADLY else str(last["Id"])
 
 
 def _created_at(thing: Mapping[str, Any]) -> Any:

@@ -67,11 +67,21 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
             end_marked_processes(STACK_MARK, str(home), grace_seconds=1)
 
 
+@pytest.fixture(scope="session")
+def committed() -> set[str]:
+    """The ids of all faults so far."""
+    return set()
+
+
 @pytest.fixture
-def commit(cloud: LocalCloud) -> Iterator[Callable[..., None]]:
-    """Has the cloud commit the given faults until the test ends. An id strikes its number of times in all tests together."""
+def commit(cloud: LocalCloud, committed: set[str]) -> Iterator[Callable[..., None]]:
+    """Has the cloud commit the given faults, and no others, until the test ends or calls it again: what is left out is over then."""
 
     def write(*faults: Fault) -> None:
+        ids = {fault.id for fault in faults}
+        # Strikes are counted by id for as long as the cloud is up.
+        assert not ids & committed, "another test has used up a fault of this id"
+        committed.update(ids)
         write_faults(cloud.home, faults)
 
     yield write

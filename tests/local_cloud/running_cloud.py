@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BUCKET = "fruits-lake"
 KEYS = ("LOCALTESTKEY00000000", "a-secret-of-the-tests")
 SECOND_LASTS = 0.05
+PATIENCE_SECONDS = 60.0  # with a machine that has other things to do; what is waited for takes a second or two
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,18 @@ class LocalCloud:
         """Oldest first."""
         return list(reversed(self.client("emr").list_steps(ClusterId=cluster_id)["Steps"]))
 
-    def wait_for_cluster(self, cluster_id: str, *states: str, seconds: float = 20) -> dict[str, Any]:
+    def wait_for_cluster(self, cluster_id: str, *states: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         return wait_until(lambda: self.cluster_status(cluster_id), lambda status: status["State"] in states, seconds)
 
-    def wait_for_step(self, cluster_id: str, number: int, *states: str, seconds: float = 20) -> dict[str, Any]:
+    def wait_for_step(self, cluster_id: str, number: int, *states: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         return wait_until(lambda: self.steps(cluster_id)[number], lambda step: step["Status"]["State"] in states, seconds)
+
+    def wait_for_output(self, cluster_id: str, number: int, words: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        """The step, when its process has come as far as to say these words. (Its logs reach the bucket only when it has ended.)"""
+        step = self.wait_for_step(cluster_id, number, "RUNNING", seconds=seconds)
+        stdout = self.home / "emr" / cluster_id / "steps" / step["Id"] / "stdout"
+        wait_until(lambda: {"said": stdout.read_text() if stdout.exists() else ""}, lambda seen: words in seen["said"], seconds)
+        return step
 
     def log(self, cluster_id: str, path: str) -> str:
         body = self.client("s3").get_object(Bucket=BUCKET, Key=f"logs/{cluster_id}/{path}.gz")["Body"].read()

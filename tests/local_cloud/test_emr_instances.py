@@ -82,7 +82,8 @@ def test_a_group_has_as_many_instances_as_it_was_asked_for(cloud: LocalCloud) ->
         {"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1},
         {"InstanceRole": "CORE", "InstanceType": "m5.2xlarge", "InstanceCount": 2, "Market": "SPOT", "Configurations": labels},
     ]
-    cluster = cloud.run_cluster(Instances={"InstanceGroups": groups})
+    cluster = cloud.run_cluster(Instances={"InstanceGroups": groups}, keep_alive=True)
+    cloud.wait_for_cluster(cluster, "WAITING")  # so that its instances stay as they are
     told = {group["InstanceGroupType"]: group for group in cloud.client("emr").list_instance_groups(ClusterId=cluster)["InstanceGroups"]}
     assert told["CORE"]["Configurations"] == labels
     primary, *core = listed(cloud, cluster)
@@ -90,6 +91,7 @@ def test_a_group_has_as_many_instances_as_it_was_asked_for(cloud: LocalCloud) ->
     assert [(entry["InstanceGroupId"], entry["Market"]) for entry in core] == [(told["CORE"]["Id"], "SPOT")] * 2
     assert listed(cloud, cluster, InstanceGroupTypes=["CORE"]) == core
     assert listed(cloud, cluster, InstanceGroupId=told["MASTER"]["Id"]) == [primary]
+    cloud.client("emr").terminate_job_flows(JobFlowIds=[cluster])
 
 
 def test_fleets_are_not_asked_about_groups_nor_the_other_way_round(cloud: LocalCloud) -> None:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from local_cloud.faults import Fault, FaultKind
 from local_cloud.process_sweep import STEP_MARK, is_alive, marked_processes
-from tests.local_cloud.running_cloud import SECOND_LASTS, LocalCloud, error_of, shell, step, wait_until
+from tests.local_cloud.running_cloud import SECOND_LASTS, LocalCloud, error_of, shell, step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -64,10 +66,9 @@ def test_a_program_or_jar_that_is_not_there_fails_the_step_not_the_request(cloud
 
 def test_terminating_kills_the_running_step_and_all_it_started(cloud: LocalCloud) -> None:
     # setsid: a worker that has left the step's process group, as Spark's Python workers do.
-    cluster = cloud.run_cluster(shell("setsid sleep 300 & trap '' TERM; sleep 300"), shell("true"), keep_alive=True)
-    running = cloud.wait_for_step(cluster, 0, "RUNNING")
-    mark = f"{cluster}/{running['Id']}"
-    wait_until(lambda: {"alive": process_exists(mark)}, lambda seen: seen["alive"], 5)
+    cluster = cloud.run_cluster(shell("setsid sleep 300 & trap '' TERM; echo ready; sleep 300"), shell("true"), keep_alive=True)
+    mark = f"{cluster}/{cloud.wait_for_output(cluster, 0, 'ready')['Id']}"
+    assert process_exists(mark)
     cloud.client("emr").terminate_job_flows(JobFlowIds=[cluster])
     assert cloud.cluster_status(cluster)["State"] == "TERMINATING"
     status = cloud.wait_for_cluster(cluster, "TERMINATED", seconds=30)
@@ -102,12 +103,11 @@ def test_pending_and_running_steps_can_be_cancelled(cloud: LocalCloud) -> None:
 
 
 def test_an_interrupted_step_may_tidy_up(cloud: LocalCloud) -> None:
-    cluster = cloud.run_cluster(shell("trap 'echo tidied; exit 1' TERM; while true; do sleep 0.1; done"), keep_alive=True)
-    running = cloud.wait_for_step(cluster, 0, "RUNNING")
-    time.sleep(0.5)  # until the trap is set
+    cluster = cloud.run_cluster(shell("trap 'echo tidied; exit 1' TERM; echo ready; while true; do sleep 0.1; done"), keep_alive=True)
+    running = cloud.wait_for_output(cluster, 0, "ready")
     cloud.client("emr").cancel_steps(ClusterId=cluster, StepIds=[running["Id"]], StepCancellationOption="SEND_INTERRUPT")
     cancelled = cloud.wait_for_step(cluster, 0, "CANCELLED")
-    assert cloud.log(cluster, f"steps/{cancelled['Id']}/stdout") == "tidied\n"
+    assert cloud.log(cluster, f"steps/{cancelled['Id']}/stdout") == "ready\ntidied\n"
     cloud.client("emr").terminate_job_flows(JobFlowIds=[cluster])
 
 
@@ -121,11 +121,13 @@ def test_a_waiting_cluster_ends_itself_when_its_idle_time_is_over(cloud: LocalCl
     assert (status["Timeline"]["EndDateTime"] - ready_at).total_seconds() >= 60 * SECOND_LASTS - 0.01
 
 
-def test_the_idle_time_can_be_taken_back(cloud: LocalCloud) -> None:
+def test_the_idle_time_can_be_taken_back(cloud: LocalCloud, commit: Callable[..., None]) -> None:
     emr = cloud.client("emr")
-    cluster = cloud.run_cluster(keep_alive=True, AutoTerminationPolicy={"IdleTimeout": 60})
+    commit(Fault("not idle yet", FaultKind.SLOW_START, cluster="idle", seconds=600))
+    cluster = cloud.run_cluster(keep_alive=True, Name="idle", AutoTerminationPolicy={"IdleTimeout": 60})
     emr.remove_auto_termination_policy(ClusterId=cluster)
     assert "AutoTerminationPolicy" not in emr.get_auto_termination_policy(ClusterId=cluster)
+    commit()
     cloud.wait_for_cluster(cluster, "WAITING")
     time.sleep(60 * SECOND_LASTS + 0.5)
     assert cloud.cluster_status(cluster)["State"] == "WAITING"
@@ -133,12 +135,14 @@ def test_the_idle_time_can_be_taken_back(cloud: LocalCloud) -> None:
     cloud.wait_for_cluster(cluster, "TERMINATED")
 
 
-def test_steps_added_while_the_cluster_starts_wait_for_it(cloud: LocalCloud) -> None:
+def test_steps_added_while_the_cluster_starts_wait_for_it(cloud: LocalCloud, commit: Callable[..., None]) -> None:
     emr = cloud.client("emr")
-    cluster = cloud.run_cluster(keep_alive=True)
+    commit(Fault("starts for long", FaultKind.SLOW_START, cluster="takes steps early", seconds=600))
+    cluster = cloud.run_cluster(keep_alive=True, Name="takes steps early")
     assert cloud.cluster_status(cluster)["State"] == "STARTING"
     (step_id,) = emr.add_job_flow_steps(JobFlowId=cluster, Steps=[shell("true")])["StepIds"]
     assert emr.describe_step(ClusterId=cluster, StepId=step_id)["Step"]["Status"]["State"] == "PENDING"
+    commit()
     cloud.wait_for_step(cluster, 0, "COMPLETED")
     emr.terminate_job_flows(JobFlowIds=[cluster])
 

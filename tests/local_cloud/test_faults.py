@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,24 @@ def test_many_threads_share_the_strikes(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert Counter(answers) == {"a": 25, None: 55}
+
+
+def test_a_fault_is_over_after_its_seconds_or_when_it_is_taken_out_or_given_up(tmp_path: Path) -> None:
+    short, long = Fault("short", FaultKind.SLOW, seconds=0.2), Fault("long", FaultKind.SLOW, seconds=600)
+    write_faults(tmp_path, [short, long])
+    book = FaultBook(tmp_path)
+    started = time.monotonic()
+    book.outlast(short)
+    assert time.monotonic() - started >= 0.2
+    given_up = threading.Event()
+    given_up.set()
+    book.outlast(long, given_up)
+    done = threading.Event()
+    book.of_cluster("any").after(long, done.set)
+    assert not done.wait(0.3)
+    write_faults(tmp_path, [short])
+    assert done.wait(60)
+    assert time.monotonic() - started < 600
 
 
 def test_writing_leaves_nothing_but_the_file(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,8 @@ from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID
 if TYPE_CHECKING:
     from fruit_pipeline.lake_reader import Lake
     from tests.plugins.memory_emr import Emr
+
+THROTTLED = "botocore.exceptions.ClientError: An error occurred (SlowDown) when calling the GetObject operation: slow down\n"
 
 pytestmark = [
     pytest.mark.airflow,
@@ -35,17 +38,55 @@ def test_a_step_whose_id_was_lost_on_the_way_is_found(emr: Emr, lake: Lake, erro
     assert len(emr.steps["j-1"]) == 1
 
 
-@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "COMPLETED"])
+def failed_step(emr: Emr, ended_ago: timedelta = timedelta(hours=1), cluster: str = "WAITING", state: str = "FAILED") -> str:
+    """A step that ended badly, which a try of its task finds; by default so long ago that no logs will come any more."""
+    step_id = emr.step(emr.cluster(cluster), state)
+    emr.steps["j-1"][-1]["Status"]["Timeline"]["EndDateTime"] = datetime.now(UTC) - ended_ago
+    return step_id
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_a_task_that_is_tried_again_attaches_to_its_step(emr: Emr, lake: Lake, state: str) -> None:
     step_id = emr.step(emr.cluster(), state)
     assert deferred(run_step("j-1")).trigger.step_id == step_id
     assert len(emr.steps["j-1"]) == 1
 
 
-@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
-def test_a_task_that_is_tried_again_adds_a_step_that_ended_badly_anew(emr: Emr, lake: Lake, state: str) -> None:
-    emr.step(emr.cluster(), state)
+def test_a_task_that_is_tried_again_does_not_wait_for_a_step_that_has_completed(emr: Emr, lake: Lake) -> None:
+    step_id = emr.step(emr.cluster(), "COMPLETED")
+    assert run_step("j-1", one_at_a_time=True).execute(context()) == [step_id]
+    assert len(emr.steps["j-1"]) == 1
+
+
+def test_a_task_that_is_tried_again_adds_a_step_that_was_cancelled_anew(emr: Emr, lake: Lake) -> None:
+    emr.step(emr.cluster(), "CANCELLED")
     assert deferred(run_step("j-1")).trigger.step_id == "s-2"
+
+
+def test_a_task_that_is_tried_again_adds_a_step_anew_whose_failure_may_pass(emr: Emr, lake: Lake) -> None:
+    put_log(lake, failed_step(emr), THROTTLED)
+    assert deferred(run_step("j-1")).trigger.step_id == "s-2"
+
+
+def test_a_failure_that_is_final_stays_so_for_a_try_that_airflow_makes_by_itself(emr: Emr, lake: Lake) -> None:
+    """The worker that waited for the step was lost, or Airflow took it for lost, whatever it had to say of the step."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    put_log(lake, failed_step(emr), "java.lang.OutOfMemoryError: Java heap space\n")
+    with pytest.raises(AirflowFailException, match=r"(?s)\(s-1\) on cluster j-1 ended as FAILED.*Cause: out_of_memory"):
+        run_step("j-1").execute(context())
+    assert len(emr.steps["j-1"]) == 1
+
+
+def test_a_try_that_finds_a_failed_step_waits_for_its_logs_before_it_judges(emr: Emr, lake: Lake) -> None:
+    step_id = failed_step(emr, ended_ago=timedelta(seconds=1))
+    operator = run_step("j-1")
+    waits = deferred(operator)
+    assert (waits.trigger.step_id, waits.method_name) == (step_id, "execute")
+    assert len(emr.steps["j-1"]) == 1
+    put_log(lake, step_id, THROTTLED)
+    put_log(lake, step_id, "", "stdout")
+    assert deferred(operator, event={"status": "ended", "state": "FAILED"}).trigger.step_id == "s-2"
 
 
 def test_a_step_waits_for_its_turn_while_another_run_has_one_under_way(emr: Emr, lake: Lake) -> None:
@@ -94,12 +135,16 @@ def test_a_completed_step_is_returned(emr: Emr, lake: Lake) -> None:
     assert run_step("j-1").execute_complete(context(), {"status": "ended"}, step_id) == [step_id]
 
 
+def put_log(lake: Lake, step_id: str, text: str, name: str = "stderr") -> None:
+    lake.write(f"logs/j-1/steps/{step_id}/{name}.gz", gzip.compress(text.encode()), "application/gzip")
+
+
 def failure_of(emr: Emr, lake: Lake, state: str = "FAILED", stderr: str = "", cluster: str = "WAITING") -> Exception:
     from airflow.sdk.exceptions import AirflowException
 
     step_id = emr.step(emr.cluster(cluster), state)
     if stderr:
-        lake.write(f"logs/j-1/steps/{step_id}/stderr.gz", gzip.compress(stderr.encode()), "application/gzip")
+        put_log(lake, step_id, stderr)
     with pytest.raises(AirflowException) as caught:
         run_step("j-1").execute_complete(context(), {"status": "ended"}, step_id)
     return caught.value
@@ -120,9 +165,7 @@ def test_a_step_that_fails_is_explained_from_its_own_log(emr: Emr, lake: Lake) -
 
 
 def test_a_failure_that_may_pass_is_tried_again(emr: Emr, lake: Lake) -> None:
-    error = failure_of(
-        emr, lake, stderr="botocore.exceptions.ClientError: An error occurred (SlowDown) when calling the GetObject operation: slow down\n"
-    )
+    error = failure_of(emr, lake, stderr=THROTTLED)
     assert "added again" in str(error)
     assert is_tried_again(error)
 
@@ -183,14 +226,15 @@ def test_a_cluster_that_ended_before_the_step_was_added_is_explained(emr: Emr, l
         run_step("j-1").execute(context())
 
 
-def test_a_try_after_one_that_was_lost_says_how_the_step_of_a_dead_cluster_ended(emr: Emr, lake: Lake) -> None:
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
+def test_a_try_after_one_that_was_lost_says_how_the_step_of_a_dead_cluster_ended(emr: Emr, lake: Lake, state: str) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    emr.step(emr.cluster("TERMINATED_WITH_ERRORS"), "FAILED")
+    failed_step(emr, cluster="TERMINATED_WITH_ERRORS", state=state)
     reason = {"Code": "INSTANCE_FAILURE", "Message": "All slaves in the job flow were terminated"}
     emr.clusters["j-1"]["Status"]["StateChangeReason"] = reason
     emr.refuse = [api_error("ValidationException")]
-    with pytest.raises(AirflowFailException, match=r"\(s-1\) on cluster j-1 ended as FAILED") as caught:
+    with pytest.raises(AirflowFailException, match=rf"\(s-1\) on cluster j-1 ended as {state}") as caught:
         run_step("j-1").execute(context())
     assert "All slaves in the job flow were terminated" in str(caught.value)
     assert "Its cluster is gone" in str(caught.value)

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.lake import uri
-from fruit_pipeline.attaching import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, state_of, step_to_attach
+from fruit_pipeline.attaching import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, last_step, state_of, step_to_attach
 from fruit_pipeline.claims import require_claim
 from fruit_pipeline.cluster_reader import our_active_clusters, steps_of_cluster
 from fruit_pipeline.concurrent_runs import ClaimLostError
@@ -21,11 +21,13 @@ from fruit_pipeline.emr_requests import ONE_ATTEMPT_CONFIG, ask_once, emr_client
 from fruit_pipeline.lake_reader import BOTOCORE_CONFIG, lake_of
 from fruit_pipeline.progress_link import ProgressLink
 from fruit_pipeline.step_failure import bootstrap_failure_message, emr_words, step_failure_message
-from fruit_pipeline.step_logs import logs_prefix, read_bootstrap_logs, read_step_logs
+from fruit_pipeline.step_logs import have_arrived, logs_prefix, read_bootstrap_logs, read_step_logs
 from fruit_pipeline.triggers.emr_wait import Waiting
 from fruit_pipeline.triggers.step_end import StepEndTrigger, StepTurnTrigger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.sdk import Context
 
     from fruit_pipeline.settings import Settings
@@ -37,8 +39,9 @@ _GRACE: Final = timedelta(minutes=15)
 class RunStepOperator(EmrAddStepsOperator):
     """Adds one step to a cluster, waits without a worker slot until it ends, and explains its failure.
 
-    The step is added once: a task that is tried again attaches to the one it added (it is found by its name: a cluster is of one run) and
-    adds it anew only if that one ended badly. A failure that may pass (a lost node, throttling) is tried again; any other fails at once.
+    The step is added once: a task that is tried again goes on with the one it added (it is found by its name: a cluster is of one run), and
+    adds it anew only if that one was cancelled, or failed in a way that may pass (a lost node, throttling). Any other failure is final,
+    also for a try that finds it: Airflow tries again for reasons of its own, too (a worker that is gone, a heartbeat that came late).
     Killing, marking or clearing the task cancels the step.
 
     :param settings: region, connection, waiting times and bucket
@@ -65,9 +68,9 @@ class RunStepOperator(EmrAddStepsOperator):
         self._step_id: str | None = None
 
     def execute(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Also comes back here when the step's turn has come (`event`)."""
+        """Also comes back here (`event`) when the step's turn has come, or the logs of the one that failed before it."""
         if event is not None and event["status"] != "ended":
-            raise AirflowException(f"Waiting for other runs' steps failed ({event['status']}): {event.get('message')}")
+            raise AirflowException(f"Waiting before the step is added failed ({event['status']}): {event.get('message')}")
         run_id = context["dag_run"].run_id
         if self._needs_claim:
             try:
@@ -75,15 +78,24 @@ class RunStepOperator(EmrAddStepsOperator):
             except ClaimLostError as error:
                 raise AirflowFailException(str(error)) from error
         client = emr_client(self._settings)
-        attached = self._find(client)
+        last = last_step(steps_of_cluster(client, self._cluster_id), self._step_name)
+        if last and state_of(last) == "COMPLETED":
+            self.log.info("Step %s has completed while no try of this task was there to see it.", last["Id"])
+            return [str(last["Id"])]
+        if last and state_of(last) == "FAILED":
+            self._require_that_it_may_pass(client, last, run_id)
+        return self._add_and_wait(context, client, str(last["Id"]) if last and state_of(last) in STEP_ACTIVE else None)
+
+    def _add_and_wait(self, context: Context, client: Any, attached: str | None) -> Any:
+        """Waits for the step that is there (`attached`), or for one that it adds."""
         if attached is None and self._one_at_a_time and self._is_others_turn(client):
             turn = StepTurnTrigger(self._waiting(), self._cluster_id, self._step_name)
             self.defer(trigger=turn, method_name="execute", timeout=self._patience)
-        self._step_id = self._add_step_once(client)
+        self._step_id = attached or self._add_step_once(client)
         self._keep_links(context)
         self.log.info("Step '%s' (%s) on cluster %s", self._step_name, self._step_id, self._cluster_id)
-        trigger = StepEndTrigger(self._waiting(), self._cluster_id, self._step_id, self._step_name, run_id, self._settings.log_wait_minutes)
-        remembered = {"step_id": self._step_id, "was_there": attached == self._step_id}
+        trigger = self._until_it_ends(self._step_id, context["dag_run"].run_id)
+        remembered = {"step_id": self._step_id, "was_there": attached is not None}
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self._patience, kwargs=remembered)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, step_id: str = "", *, was_there: bool = False) -> Any:
@@ -98,7 +110,7 @@ class RunStepOperator(EmrAddStepsOperator):
             self.log.info("Step %s was cancelled when the try before this one was ended. It is added again.", step_id)
             return self.execute(context)
         if state in STEP_ENDED_BADLY:
-            self._fail(client, step)
+            raise self._failure(client, step)
         if event["status"] == "error":
             # The step lives: the next try attaches to it.
             raise AirflowException(f"Waiting for step {step_id} of cluster {self._cluster_id} failed: {event.get('message')}")
@@ -140,6 +152,9 @@ class RunStepOperator(EmrAddStepsOperator):
     def _waiting(self) -> dict[str, Any]:
         return asdict(Waiting.of(self._settings, datetime.now(UTC) + timedelta(hours=self._settings.step_timeout_hours)))
 
+    def _until_it_ends(self, step_id: str, run_id: str) -> StepEndTrigger:
+        return StepEndTrigger(self._waiting(), self._cluster_id, step_id, self._step_name, run_id, self._settings.log_wait_minutes)
+
     def _find(self, client: Any) -> str | None:
         return step_to_attach(steps_of_cluster(client, self._cluster_id), self._step_name)
 
@@ -164,28 +179,44 @@ class RunStepOperator(EmrAddStepsOperator):
                 raise
             cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
             if state_of(cluster) not in ALIVE:
-                before = [step for step in steps_of_cluster(client, self._cluster_id) if step["Name"] == self._step_name]
+                before = last_step(steps_of_cluster(client, self._cluster_id), self._step_name)
                 if before:  # by a try that did not live to say how it ended
-                    self._fail(client, max(before, key=lambda step: step["Status"]["Timeline"]["CreationDateTime"]))
+                    raise self._failure(client, before) from error
                 raise AirflowFailException(self._why_the_cluster_ended(cluster)) from error
             raise AirflowFailException(f"EMR refused step '{self._step_name}' on cluster {self._cluster_id}: {error}") from error
 
-    def _fail(self, client: Any, step: dict[str, Any]) -> None:
-        """Raises AirflowException if another try may help, else AirflowFailException."""
+    def _require_that_it_may_pass(self, client: Any, failed: Mapping[str, Any], run_id: str) -> None:
+        """Returns if a step that failed may be added again; else fails as the try should have that waited for it. Waits for its logs."""
+        if self._logs_may_come(failed):
+            self.defer(trigger=self._until_it_ends(str(failed["Id"]), run_id), method_name="execute", timeout=self._patience)
+        failure = self._failure(client, failed)
+        if isinstance(failure, AirflowFailException):
+            raise failure
+        self.log.info("Step %s failed in a way that may pass: it is added again.", failed["Id"])
+
+    def _logs_may_come(self, failed: Mapping[str, Any]) -> bool:
+        ended_at = failed["Status"].get("Timeline", {}).get("EndDateTime")
+        if ended_at is None or datetime.now(UTC) - ended_at >= timedelta(minutes=self._settings.log_wait_minutes):
+            return False
+        stored = lake_of(self._settings).list_objects(logs_prefix(self._cluster_id, failed["Id"]))
+        return not have_arrived({log.key: log.modified_at for log in stored}, failed["Id"], ended_at)
+
+    def _failure(self, client: Any, step: Mapping[str, Any]) -> AirflowException:
+        """Why it ended badly: an AirflowFailException, unless another try may help."""
         cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
         if "StartDateTime" not in step["Status"].get("Timeline", {}) and state_of(cluster) not in ALIVE:
-            raise AirflowFailException(self._why_the_cluster_ended(cluster))
+            return AirflowFailException(self._why_the_cluster_ended(cluster))
         logs = read_step_logs(lake_of(self._settings), self._cluster_id, step["Id"])
         logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, step["Id"]))
         message = step_failure_message(step, cluster, logs_uri, logs, self._settings.step_timeout_hours)
         if state_of(cluster) not in ALIVE:
-            raise AirflowFailException(
+            return AirflowFailException(
                 f"{message}\nIts cluster is gone, so this task can't try again: clear it (a new cluster is made), or leave the "
                 "work to the next run for these dates."
             )
         if state_of(step) == "FAILED" and diagnose(logs, emr_words(step, cluster)).cause.passes:
-            raise AirflowException(f"{message}\nThis may pass, so the step is added again if tries are left.")
-        raise AirflowFailException(message)
+            return AirflowException(f"{message}\nThis may pass, so the step is added again if tries are left.")
+        return AirflowFailException(message)
 
     def _give_up(self, client: Any, step: dict[str, Any]) -> None:
         try:
