@@ -20,7 +20,7 @@ from fruit_contract import lake, tables
 from fruit_contract.commit import Commit, EmbedderFiles, file_key, file_name, images_digest
 from fruit_contract.tables import Status
 from fruit_features.lake import files
-from fruit_features.lake.commit import list_date, no_ledger, projected_versions, put_ledger, put_rejected
+from fruit_features.lake.commit import list_date, list_ledgers, no_ledger, projected_versions, put_ledger, put_rejected
 from fruit_features.lake.store import LostPlaceError, at_once
 from fruit_features.lake.vectors import to_matrix
 from fruit_features.moments.algebra import RunningMoments
@@ -47,10 +47,11 @@ def take_over(spark: SparkSession, store: Store, ingest_dates: Sequence[str]) ->
     print(f"{len(ingest_dates):,} dates were written by an earlier release and are taken over.", flush=True)
     for said in run_tasks(spark, list(ingest_dates), partial(take_over_date, store)):
         print(said, flush=True)
-    records = [f"{lake.projections_prefix(version)}{_PROJECTED}" for version in projected_versions(store)]
-    stale = set(ingest_dates)
-    states = [key for key in store.list_keys(_STATES) if key.removeprefix(_STATES).partition(".")[0] in stale]
-    store.delete([*records, *states, *(f"{_IN_PROGRESS}{day}.json" for day in ingest_dates)])
+    if not list_ledgers(store).earlier:
+        # What that release wrote beside its tables, of dates that never had a ledger, too.
+        for prefix in (_IN_PROGRESS, _STATES):
+            store.delete_below(prefix)
+        store.delete([f"{lake.projections_prefix(version)}{_PROJECTED}" for version in projected_versions(store)])
 
 
 def take_over_date(store: Store, ingest_date: str) -> str:

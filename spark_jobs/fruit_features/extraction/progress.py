@@ -38,7 +38,7 @@ _PATIENCE_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class ImageCounters:
-    """What workers count, as Spark brings it together. Images of a task that is done again count again."""
+    """What workers count, as Spark brings it together when their tasks end."""
 
     done: Accumulator[int]
     rejected: Accumulator[int]

@@ -54,7 +54,7 @@ def moments_of_files(
     """The moments of a date's features of one embedder and the digest of their images, from one pass over the files.
 
     `file_rows` has the files' numbers of rows by their names below the date's prefix. Few rows are read here, many by Spark's workers,
-    whose parts are named by `write`. Raises ObjectNotFoundError if a file is gone.
+    whose parts are named by `write`. A file that is gone fails it.
     """
     entries = [ListedObject(file_key(ingest_date, name), "", n_rows * _BYTES_A_ROW) for name, n_rows in sorted(file_rows.items())]
     n_rows = sum(file_rows.values())

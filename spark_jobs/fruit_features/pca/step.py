@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 DEFAULT_KEPT_VERSIONS: Final = 3
 # Whoever reads by a version that is no longer the current one may go on for so long.
 DEFAULT_GRACE_SECONDS: Final = 3600.0
+_CACHE_VERSION: Final = 1
 # Each costs reading 6.6 MB: a long range shows its last dates.
 _DRIFT_DATES_SHOWN: Final = 16
 
@@ -73,8 +74,16 @@ class _Cache:
 
     @classmethod
     def read(cls, store: Store) -> _Cache:
-        found = store.find_json(lake.pca_cache_key()) or {}
-        return cls(found.get("commits", {}), found.get("projected", {}))
+        """Empty if there is none that this release can read."""
+        try:
+            found = store.find_json(lake.pca_cache_key()) or {}
+        except ValueError:
+            found = {}
+        return cls(found["commits"], found["projected"]) if found.get("schema_version") == _CACHE_VERSION else cls()
+
+    def write(self, store: Store) -> None:
+        content = {"schema_version": _CACHE_VERSION, "commits": self.commits, "projected": self.projected}
+        store.write_json(lake.pca_cache_key(), content)
 
 
 @dataclass(frozen=True)
@@ -338,6 +347,6 @@ class _Refresh:
         removed = sorted(self._found_versions - self._kept(pending))
         remove_versions(self._store, removed)
         self._cache.commits = self._history.to_json()
-        self._store.write_json(lake.pca_cache_key(), {"commits": self._cache.commits, "projected": self._cache.projected})
+        self._cache.write(self._store)
         self._watch.mark("remove_old_versions")
         return removed
