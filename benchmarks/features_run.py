@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from statistics import mean
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.agreement import compare, read_features
 from benchmarks.bench_lake import save_tensors
+from benchmarks.ceiling_run import start_ceiling
 from benchmarks.images import PHONE_PHOTOS, PICTURES, SMALL_PICTURES, lay_batch, spread
-from benchmarks.measurements import CeilingRun, FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
+from benchmarks.measurements import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
 from benchmarks.notebook_way import OUTPUT as NOTEBOOK_OUTPUT
 from benchmarks.way_process import WayProcess
 from fruit_cli.errors import CommandError
-from fruit_contract import lake, release, tables
+from fruit_contract import lake, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from benchmarks.bench_lake import BenchLake
+    from benchmarks.ceiling_run import Ceiling
     from benchmarks.images import ImageKind
     from fruit_cli.delivery_plan import PlannedImage
 
@@ -39,7 +40,6 @@ _PLANNED_IMAGES: Final = 100_000
 # The first one is what the other ways are compared with. The second one is that of 5,000 images in as many partitions.
 NOTEBOOK_DENSITIES: Final = (945, 208)
 _NOTEBOOK_WARM_UP_IMAGES: Final = 96  # a core: a whole inference batch and a part of one, for each shape is traced once
-_CEILING_IMAGES: Final = 128  # a process: 77 MB of tensors
 
 
 @dataclass(frozen=True)
@@ -83,31 +83,6 @@ def notebook_name(load: NotebookLoad) -> str:
     return f"notebook way, {load.per_partition} a partition"
 
 
-class Ceiling:
-    """One engine process a core; they measure together and wait between."""
-
-    def __init__(self, processes: Sequence[WayProcess], window_seconds: float) -> None:
-        self._processes = processes
-        self._window_seconds = window_seconds
-        self.measured: list[CeilingRun] = []
-
-    def prepare(self, model: str, images: Sequence[PlannedImage]) -> None:
-        paths = [image.path for image in spread(images, _CEILING_IMAGES)]
-        for process in self._processes:
-            process.send("prepare", engine=release.DEFAULT_ENGINE, model=model, images=paths)
-        for process in self._processes:
-            process.receive()
-
-    def measure(self) -> CeilingRun:
-        """All processes together."""
-        for process in self._processes:
-            process.send("measure", window_seconds=self._window_seconds)
-        answers = [process.receive() for process in self._processes]
-        images_per_second = sum(answer["images_per_second"] for answer in answers)
-        self.measured.append(CeilingRun(images_per_second, mean(answer["cpu_seconds_per_image"] for answer in answers)))
-        return self.measured[-1]
-
-
 def measure_features(
     bench: BenchLake, images: Sequence[PlannedImage], scale: Scale, n_cores: int, say: Callable[[str], None]
 ) -> FeaturesBenchmark:
@@ -121,7 +96,7 @@ def measure_features(
     lay_batch(spread(images, _NOTEBOOK_WARM_UP_IMAGES * n_cores), bench.folder, _NOTEBOOK_WARM_UP_DATE)
 
     with contextlib.ExitStack() as stack:
-        ceiling = _start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
+        ceiling = start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
         ceiling.prepare(str(bench.onnx_model), images)
         say(f"ceiling: {ceiling.measure().images_per_second:.0f} images/s")
         runner = _Runner(bench, ceiling, say)
@@ -164,16 +139,6 @@ class _Runner:
         )
         self.runs.append(run)
         self._say(f"{way}: {run.images_per_second:.0f} images/s; ceiling: {run.ceiling_after.images_per_second:.0f}")
-
-
-def _start_ceiling(stack: contextlib.ExitStack, bench: BenchLake, n_cores: int, window_seconds: float) -> Ceiling:
-    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    processes = []
-    for number in range(n_cores):
-        name = f"ceiling-{number}"
-        process = WayProcess("benchmarks.ceiling", bench.way_environment(name) | one_thread, bench.log(name))
-        processes.append(stack.enter_context(process))
-    return Ceiling(processes, window_seconds)
 
 
 def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
