@@ -83,7 +83,7 @@ lock: setup ## Compiles requirements/*.txt from pyproject.toml [UPGRADE=1]
 
 # The environment's own stamp comes first: bringing it up to date takes away what requirements/all.txt does not name.
 $(BENCH_STAMP): $(ENV_STAMP) requirements/bench.txt
-	@echo "==> Engines to compare with, and a profiler: requirements/bench.txt into $(VENV)"
+	@echo "==> What to compare with, and a profiler: requirements/bench.txt into $(VENV)"
 	. bootstrap/package_index.sh
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements/bench.txt
 	touch $@

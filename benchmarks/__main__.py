@@ -20,12 +20,14 @@ from benchmarks.engines_table import engines_grids, engines_notes
 from benchmarks.features_run import SCALES, measure_features
 from benchmarks.history_run import HISTORY_SCALES, measure_history
 from benchmarks.history_table import history_grids, history_notes
-from benchmarks.images import SMALL_PICTURES, drawn_images, given_images
+from benchmarks.images import SMALL_PICTURES, commented_copies, drawn_images, given_images
 from benchmarks.latency_run import LATENCY_SCALES, measure_latency
 from benchmarks.latency_table import latency_grids, latency_notes
 from benchmarks.machine import describe_machine, load, usable_cores
 from benchmarks.pca_run import PCA_SCALES, measure_pca
 from benchmarks.pca_table import pca_grids, pca_notes
+from benchmarks.peers.run import DRAWN_ONE_IN, PEERS_SCALES, measure_peers
+from benchmarks.peers.table import peers_grids, peers_notes
 from benchmarks.profile_measurements import profile_grids, profile_notes
 from benchmarks.profile_run import PROFILE_IMAGES, measure_profile
 from benchmarks.scale_measurements import sizes_with
@@ -168,6 +170,21 @@ def _features(part: str, bench: Bench, temporary: Path) -> Outcome:
     return Outcome(_name(part, bench), described, features_grids(result), features_notes(result))
 
 
+def _peers(part: str, bench: Bench, temporary: Path) -> Outcome:
+    scale, n_cores = PEERS_SCALES[bench.size], usable_cores()
+    folder = temporary / "images"
+    folder.mkdir()
+    n_drawn = scale.n_cold // DRAWN_ONE_IN
+    bench.say(f"Preparing {scale.n_cold:,} images")
+    images = commented_copies(drawn_images(n_drawn, folder, n_cores), DRAWN_ONE_IN, temporary / "copies")
+    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
+        result = measure_peers(lake, images, scale, n_cores, bench.say)
+    described = (
+        f"{len(images):,} drawn fruit, 100x100 JPEG: {n_drawn:,} pictures, each in {DRAWN_ONE_IN} files that differ in their comment"
+    )
+    return Outcome(f"{part}-{bench.size}", described, peers_grids(result), peers_notes(result))
+
+
 def _history(part: str, bench: Bench, temporary: Path) -> Outcome:
     scale, n_cores = HISTORY_SCALES[bench.size], usable_cores()
     folder = temporary / "images"
@@ -236,6 +253,7 @@ PARTS: Final = {
     "features": Part(_features, in_small=True, on_data=True),
     "features-348": Part(_features),
     "features-phone": Part(_features),
+    "peers": Part(_peers),
     "pca": Part(_pca, in_small=True),
     "engines": Part(_engines, on_data=True),
     "profile": Part(_profile, on_data=True),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from benchmarks.ceiling_run import ONE_THREAD
 from benchmarks.engines_measurements import EngineRun, EnginesBenchmark, known_images, quality
 from benchmarks.images import spread
 from benchmarks.other_engines import has_openvino
@@ -37,7 +38,6 @@ OPENVINO_BF16: Final = "OpenVINO bf16"
 _F32: Final = (ONNX_RUNTIME, TENSORFLOW, OPENVINO)
 # A process: 39 MB of tensors, more than a core's cache, and whole batches of every size.
 _MEASURED_IMAGES: Final = 64
-_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class _Field:
 
 
 def _start(stack: contextlib.ExitStack, bench: BenchLake, name: str) -> WayProcess:
-    return stack.enter_context(WayProcess("benchmarks.engine_ways", bench.way_environment(name) | _ONE_THREAD, bench.log(name)))
+    return stack.enter_context(WayProcess("benchmarks.engine_ways", bench.way_environment(name) | ONE_THREAD, bench.log(name)))
 
 
 def _contenders(bench: BenchLake, calibration: Sequence[PlannedImage], say: Callable[[str], None]) -> tuple[list[_Contender], list[str]]:

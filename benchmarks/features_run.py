@@ -4,49 +4,49 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from statistics import mean
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.agreement import compare, read_features
 from benchmarks.bench_lake import save_tensors
+from benchmarks.ceiling_run import start_ceiling
 from benchmarks.images import PHONE_PHOTOS, PICTURES, SMALL_PICTURES, lay_batch, spread
-from benchmarks.measurements import CeilingRun, FeaturesBenchmark, FixedCosts, WayRun
+from benchmarks.measurements import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
 from benchmarks.notebook_way import OUTPUT as NOTEBOOK_OUTPUT
 from benchmarks.way_process import WayProcess
 from fruit_cli.errors import CommandError
-from fruit_contract import lake, release, tables
+from fruit_contract import lake, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from benchmarks.bench_lake import BenchLake
+    from benchmarks.ceiling_run import Ceiling
     from benchmarks.images import ImageKind
     from fruit_cli.delivery_plan import PlannedImage
 
 OURS_COLD: Final = "ours, cold"
 OURS_WARM: Final = "ours, warm"
-# As the notebook does it, and with a kindness that it does not have.
-NOTEBOOK: Final = "notebook way"
+# The notebook way with a kindness that it does not have.
 NOTEBOOK_KEPT: Final = "notebook way, network kept"
 
 _COLD_DATE: Final = "2026-01-01"
 _WARM_DATES: Final = ("2026-01-02", "2026-01-03", "2026-01-04")
 _SMALL_DATE: Final = "2026-01-05"
 _SMALL_DAY_IMAGES: Final = 60
-_NOTEBOOK_DATE: Final = "2026-01-06"
-_NOTEBOOK_WARM_UP_DATE: Final = "2026-01-07"
+_NOTEBOOK_WARM_UP_DATE: Final = "2026-01-06"
+_NOTEBOOK_DATES: Final = ("2026-01-07", "2026-01-08")
 _PLANNED_IMAGES: Final = 100_000
-_NOTEBOOK_PARTITIONS: Final = 24
-# What a partition of the notebook holds on 5,000 images: fewer images must not make its inference batches smaller.
-_NOTEBOOK_IMAGES_PER_PARTITION: Final = 5000 // _NOTEBOOK_PARTITIONS
+# Images a partition of the notebook way, which builds its network anew in each: the notebook itself had 22,688 images in 24 partitions.
+# The first one is what the other ways are compared with. The second one is that of 5,000 images in as many partitions.
+NOTEBOOK_DENSITIES: Final = (945, 208)
 _NOTEBOOK_WARM_UP_IMAGES: Final = 96  # a core: a whole inference batch and a part of one, for each shape is traced once
-_CEILING_IMAGES: Final = 128  # a process: 77 MB of tensors
 
 
 @dataclass(frozen=True)
 class Scale:
     """What is measured, and how much of it. The ways see the same images; the notebook way, being slow, may see a part of them.
 
+    `n_notebook_images`: at most so many, for it gets full partitions, as many on each core.
     `notebook_rows_at_once`: images of one Arrow batch of the notebook way; its 1,024 would be gigabytes of phone photos.
     """
 
@@ -65,7 +65,7 @@ SCALES: Final = {
     },
     "features-348": {
         "small": Scale(PICTURES, n_images=400, n_notebook_images=200, ceiling_window_seconds=1.5),
-        "full": Scale(PICTURES, n_images=2500, n_notebook_images=1250, ceiling_window_seconds=8.0),
+        "full": Scale(PICTURES, n_images=2500, n_notebook_images=1890, ceiling_window_seconds=8.0),
     },
     "features-phone": {
         "small": Scale(PHONE_PHOTOS, n_images=48, n_notebook_images=24, ceiling_window_seconds=1.5, notebook_rows_at_once=16),
@@ -74,29 +74,13 @@ SCALES: Final = {
 }
 
 
-class Ceiling:
-    """One engine process a core; they measure together and wait between."""
+def notebook_loads(n_images: int, n_cores: int) -> list[NotebookLoad]:
+    """What the notebook way gets for each density, of up to `n_images`. Where there are too few images, two densities may be one."""
+    return list(dict.fromkeys(notebook_load(density, n_images, n_cores) for density in NOTEBOOK_DENSITIES))
 
-    def __init__(self, processes: Sequence[WayProcess], window_seconds: float) -> None:
-        self._processes = processes
-        self._window_seconds = window_seconds
-        self.measured: list[CeilingRun] = []
 
-    def prepare(self, model: str, images: Sequence[PlannedImage]) -> None:
-        paths = [image.path for image in spread(images, _CEILING_IMAGES)]
-        for process in self._processes:
-            process.send("prepare", engine=release.DEFAULT_ENGINE, model=model, images=paths)
-        for process in self._processes:
-            process.receive()
-
-    def measure(self) -> CeilingRun:
-        """All processes together."""
-        for process in self._processes:
-            process.send("measure", window_seconds=self._window_seconds)
-        answers = [process.receive() for process in self._processes]
-        images_per_second = sum(answer["images_per_second"] for answer in answers)
-        self.measured.append(CeilingRun(images_per_second, mean(answer["cpu_seconds_per_image"] for answer in answers)))
-        return self.measured[-1]
+def notebook_name(load: NotebookLoad) -> str:
+    return f"notebook way, {load.per_partition} a partition"
 
 
 def measure_features(
@@ -106,21 +90,22 @@ def measure_features(
     for ingest_date in (_COLD_DATE, *_WARM_DATES):
         lay_batch(images, bench.folder, ingest_date)
     lay_batch(spread(images, _SMALL_DAY_IMAGES), bench.folder, _SMALL_DATE)
-    notebook_images = spread(images, scale.n_notebook_images)
-    lay_batch(notebook_images, bench.folder, _NOTEBOOK_DATE)
+    loads = notebook_loads(min(scale.n_notebook_images, len(images)), n_cores)
+    for load, ingest_date in zip(loads, _NOTEBOOK_DATES, strict=False):
+        lay_batch(spread(images, load.n_images), bench.folder, ingest_date)
     lay_batch(spread(images, _NOTEBOOK_WARM_UP_IMAGES * n_cores), bench.folder, _NOTEBOOK_WARM_UP_DATE)
 
     with contextlib.ExitStack() as stack:
-        ceiling = _start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
+        ceiling = start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
         ceiling.prepare(str(bench.onnx_model), images)
         say(f"ceiling: {ceiling.measure().images_per_second:.0f} images/s")
         runner = _Runner(bench, ceiling, say)
         fixed_costs = _measure_ours(runner, len(images))
-        _measure_notebook(runner, len(notebook_images), n_cores, scale.notebook_rows_at_once)
+        _measure_notebook(runner, loads, n_cores, scale.notebook_rows_at_once)
 
     ours = read_features(bench.folder / lake.date_prefix(lake.FEATURES, _COLD_DATE), tables.IMAGE_KEY)
-    notebook = read_features(bench.folder / lake.date_prefix(NOTEBOOK_OUTPUT, _NOTEBOOK_DATE), "path")
-    return FeaturesBenchmark(n_cores, ceiling.measured, runner.runs, NOTEBOOK, fixed_costs, compare(ours, notebook))
+    notebook = read_features(bench.folder / lake.date_prefix(NOTEBOOK_OUTPUT, _NOTEBOOK_DATES[0]), "path")
+    return FeaturesBenchmark(n_cores, ceiling.measured, runner.runs, notebook_name(loads[0]), fixed_costs, compare(ours, notebook))
 
 
 class _Runner:
@@ -156,16 +141,6 @@ class _Runner:
         self._say(f"{way}: {run.images_per_second:.0f} images/s; ceiling: {run.ceiling_after.images_per_second:.0f}")
 
 
-def _start_ceiling(stack: contextlib.ExitStack, bench: BenchLake, n_cores: int, window_seconds: float) -> Ceiling:
-    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    processes = []
-    for number in range(n_cores):
-        name = f"ceiling-{number}"
-        process = WayProcess("benchmarks.ceiling", bench.way_environment(name) | one_thread, bench.log(name))
-        processes.append(stack.enter_context(process))
-    return Ceiling(processes, window_seconds)
-
-
 def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
     of_release = {"release_id": runner.bench.release_id}
     with runner.process("ours") as ours:
@@ -181,15 +156,18 @@ def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
     )
 
 
-def _measure_notebook(runner: _Runner, n_images: int, n_cores: int, rows_at_once: int) -> None:
+def _measure_notebook(runner: _Runner, loads: Sequence[NotebookLoad], n_cores: int, rows_at_once: int) -> None:
     tensors = runner.bench.node.home / "tensors.npz"
     save_tensors(tensors)
-    n_partitions = min(_NOTEBOOK_PARTITIONS, max(n_cores, n_images // _NOTEBOOK_IMAGES_PER_PARTITION))
     with runner.process("notebook_way") as notebook:
         notebook.ask("start", tensors=str(tensors), rows_at_once=rows_at_once)
         # Not timed: TensorFlow's import, the first building and tracing of the network in every worker, and Java's warm-up.
         warm_up = {"ingest_date": _NOTEBOOK_WARM_UP_DATE, "n_partitions": n_cores, "keep_network": True}
         notebook.ask("run", bucket=runner.bench.bucket, **warm_up)
-        for way, keep_network in ((NOTEBOOK, False), (NOTEBOOK_KEPT, True)):
-            timed = {"ingest_date": _NOTEBOOK_DATE, "n_partitions": n_partitions, "keep_network": keep_network}
-            runner.run(way, n_images, notebook, **timed)
+        runs = [(notebook_name(load), load, date, False) for load, date in zip(loads, _NOTEBOOK_DATES, strict=False)]
+        # With the network kept, the number of images a partition makes no difference: it is measured once, on the last date.
+        _, load, ingest_date, _ = runs[-1]
+        runs.append((NOTEBOOK_KEPT, load, ingest_date, True))
+        for way, load, ingest_date, keep_network in runs:
+            timed = {"ingest_date": ingest_date, "n_partitions": load.n_partitions, "keep_network": keep_network}
+            runner.run(way, load.n_images, notebook, **timed)

@@ -58,6 +58,27 @@ def drawn_images(n: int, folder: Path, n_processes: int, kind: ImageKind = SMALL
     return spread(plan_delivery(folder, "2026-01-01").images, n)
 
 
+def commented_copies(images: Sequence[PlannedImage], n_copies: int, folder: Path) -> list[PlannedImage]:
+    """Each JPEG `n_copies` times, in `folder`: the same picture in files of different content, for each holds another comment."""
+    copies = []
+    for image in images:
+        content = Path(image.path).read_bytes()
+        place = folder / image.category
+        place.mkdir(parents=True, exist_ok=True)
+        for number in range(n_copies):
+            file_name = f"{number}_{image.file_name}"
+            commented = with_comment(content, f"copy {number}")
+            (place / file_name).write_bytes(commented)
+            copies.append(PlannedImage(str(place / file_name), image.category, file_name, len(commented)))
+    return copies
+
+
+def with_comment(jpeg: bytes, comment: str) -> bytes:
+    """The JPEG with a comment, which decoders skip."""
+    text = comment.encode()
+    return jpeg[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + jpeg[2:]
+
+
 def given_images(n: int, data: Path, folder: Path, say: Callable[[str], None]) -> list[PlannedImage]:
     """Up to `n` readable images of `data`, copied into `folder`.
 

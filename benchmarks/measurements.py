@@ -100,6 +100,27 @@ class FeaturesBenchmark:
     agreement: Agreement
 
 
+@dataclass(frozen=True)
+class NotebookLoad:
+    """How many images the notebook way gets, and in how many partitions."""
+
+    n_images: int
+    n_partitions: int
+
+    @property
+    def per_partition(self) -> int:
+        return round(self.n_images / self.n_partitions)
+
+
+def notebook_load(per_partition: int, n_images: int, n_cores: int) -> NotebookLoad:
+    """Of up to `n_images`, as many as fill partitions of `per_partition`, each core the same number of partitions.
+
+    If there are too few for that, each core gets one partition of what there is.
+    """
+    n_partitions = n_images // (per_partition * n_cores) * n_cores
+    return NotebookLoad(n_partitions * per_partition, n_partitions) if n_partitions else NotebookLoad(n_images, n_cores)
+
+
 def summarise(runs: Sequence[WayRun], reference_way: str, n_cores: int) -> list[WaySummary]:
     """A summary for each way, in the order in which they ran first. Raises ValueError if the reference did not run."""
     by_way: dict[str, list[WayRun]] = {}

@@ -1,4 +1,4 @@
-"""The notebook way: binaryFile, repartition(24), Keras `predict` in a pandas UDF with the weights broadcast, Parquet (see way_worker.py).
+"""The notebook way: binaryFile, repartition, Keras `predict` in a pandas UDF with the weights broadcast, Parquet (see way_worker.py).
 
 Stated fairly: no action is computed twice, and `predict` gets its best inference batch.
 """

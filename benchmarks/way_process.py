@@ -46,6 +46,10 @@ class WayProcess:
                 encoding="utf-8",
             )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Raises CommandError with the process's last words if it breaks."""
         self.send(do, **arguments)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.images import PHONE_PHOTOS, PICTURES, enlarged, given_images, lay_batch, spread
+from benchmarks.images import PHONE_PHOTOS, PICTURES, commented_copies, enlarged, given_images, lay_batch, spread
 
 
 def put_jpeg(path, shade):
@@ -32,6 +33,18 @@ def test_given_images_come_from_every_category_and_leave_out_what_cannot_be_deco
     assert {(image.category, image.file_name) for image in images} == {("Kiwi", "2.jpg"), ("Äpfel 50%", "0.jpg"), ("Äpfel 50%", "2.jpg")}
     assert all(image.path.startswith(str(tmp_path / "copies")) for image in images)
     assert "1 files" in said[0]
+
+
+def test_copies_differ_in_their_content_and_not_in_their_pixels(tmp_path):
+    put_jpeg(tmp_path / "data" / "Kiwi" / "1.jpg", 90)
+    (image,) = given_images(1, tmp_path / "data", tmp_path / "drawn", print)
+    copies = commented_copies([image], 3, tmp_path / "copies")
+    contents = [Path(copy.path).read_bytes() for copy in copies]
+    assert [(copy.category, copy.file_name, copy.size_bytes) for copy in copies] == [
+        ("Kiwi", f"{number}_1.jpg", len(contents[number])) for number in range(3)
+    ]
+    assert len(set(contents)) == 3
+    assert len({Image.open(io.BytesIO(content)).tobytes() for content in contents}) == 1
 
 
 def test_a_batch_lies_in_the_lake_with_its_marker(tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.measurements import CeilingRun, WayRun, summarise
+from benchmarks.features_run import notebook_loads, notebook_name
+from benchmarks.measurements import CeilingRun, NotebookLoad, WayRun, notebook_load, summarise
 
 
 def ceiling(images_per_second):
@@ -57,3 +58,19 @@ def test_the_largest_worker_of_all_runs_counts():
 def test_refuses_a_comparison_with_a_way_that_did_not_run():
     with pytest.raises(ValueError, match="notebook way"):
         summarise([run("ours", 100)], "notebook way", 2)
+
+
+def test_the_notebook_way_gets_full_partitions_as_many_on_each_core():
+    assert notebook_load(945, 5000, n_cores=2) == NotebookLoad(3780, 4)
+    assert notebook_load(208, 5000, n_cores=2) == NotebookLoad(4992, 24)
+    assert notebook_load(208, 5000, n_cores=16).n_partitions == 16
+
+
+def test_of_few_images_the_notebook_way_gets_one_partition_a_core():
+    load = notebook_load(945, 200, n_cores=2)
+    assert (load, load.per_partition) == (NotebookLoad(200, 2), 100)
+
+
+def test_the_notebook_ways_are_named_by_what_a_partition_holds_and_measured_once():
+    assert [notebook_name(load) for load in notebook_loads(5000, 2)] == ["notebook way, 945 a partition", "notebook way, 208 a partition"]
+    assert [notebook_name(load) for load in notebook_loads(240, 2)] == ["notebook way, 120 a partition"]

@@ -10,6 +10,7 @@ def test_full_runs_every_part_and_small_only_quick_ones():
     small = chosen_parts("small", None, with_data=False)
     assert "features" in small
     assert "history" not in small
+    assert "peers" not in small
 
 
 def test_a_persons_images_are_given_only_to_what_looks_at_images():

@@ -1,0 +1,201 @@
+"""The peers benchmark: ours, Daft and Ray Data in turn on the same images, the ceiling measured between all runs.
+
+A turn is a new process: its first run is the cold one, the run after that the warm one. So nothing of another way is there beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+import pyarrow.parquet as pq
+
+from benchmarks.agreement import compare, read_features
+from benchmarks.ceiling_run import ONE_THREAD, start_ceiling
+from benchmarks.images import lay_batch, spread
+from benchmarks.peers.embedding import output_key
+from benchmarks.peers.measurements import AGREE_WITHIN, COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark, turned, worse
+from benchmarks.way_process import WayProcess
+from benchmarks.way_usage import UsageMeter
+from fruit_cli.errors import CommandError
+from fruit_contract import lake, tables
+from local_cloud.s3_server import DIRECTORY_CACHE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from benchmarks.agreement import Features
+    from benchmarks.bench_lake import BenchLake
+    from benchmarks.ceiling_run import Ceiling
+    from benchmarks.measurements import Agreement
+    from fruit_cli.delivery_plan import PlannedImage
+
+# Drawing 20,000 pictures takes longer than featurising them: each is delivered in so many files, which differ in a comment.
+DRAWN_ONE_IN: Final = 4
+_FIRST_DATE: Final = date(2026, 1, 1)
+# None of them may tell its makers that it was used: there is nobody to tell, and a benchmark would wait for an answer.
+_NO_TELEMETRY: Final = {"DO_NOT_TRACK": "true", "DAFT_ANALYTICS_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "DAFT_PROGRESS_BAR": "0"}
+
+
+@dataclass(frozen=True)
+class PeersScale:
+    """How much is measured: in every round each way has one cold run and one warm run."""
+
+    n_cold: int
+    n_warm: int
+    n_rounds: int
+    ceiling_window_seconds: float
+
+
+PEERS_SCALES: Final = {
+    "small": PeersScale(n_cold=1200, n_warm=600, n_rounds=3, ceiling_window_seconds=1.5),
+    "full": PeersScale(n_cold=20_000, n_warm=5000, n_rounds=3, ceiling_window_seconds=8.0),
+}
+
+
+@dataclass(frozen=True)
+class _Way:
+    """`module` answers the requests, `library` is what must be installed for it, `folder` is where its features of a date lie."""
+
+    name: str
+    module: str
+    library: str
+    folder: Callable[[str], str]
+
+
+_WAYS: Final = {
+    OURS: _Way(OURS, "ours", "pyspark", lambda ingest_date: lake.date_prefix(lake.FEATURES, ingest_date)),
+    DAFT: _Way(DAFT, "peers.daft_way", "daft", lambda ingest_date: output_key("daft", ingest_date)),
+    RAY: _Way(RAY, "peers.ray_way", "ray", lambda ingest_date: output_key("ray", ingest_date)),
+}
+
+
+def installed_peers() -> tuple[list[str], list[str]]:
+    """The peers that can be measured here, and remarks about those that can't."""
+    missing = [name for name in (DAFT, RAY) if find_spec(_WAYS[name].library) is None]
+    remarks = [f"{name} is not installed, its rows are left out: make bench installs it." for name in missing]
+    return [name for name in (DAFT, RAY) if name not in missing], remarks
+
+
+def measure_peers(
+    bench: BenchLake, images: Sequence[PlannedImage], scale: PeersScale, n_cores: int, say: Callable[[str], None]
+) -> PeersBenchmark:
+    """Times every way in every round. Raises CommandError if there is no peer, or if a way breaks or does not give our features."""
+    peers, remarks = installed_peers()
+    if not peers:
+        raise CommandError("Neither Daft nor Ray is installed: `make bench` installs them.")
+    with contextlib.ExitStack() as stack:
+        ceiling = start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
+        ceiling.prepare(str(bench.onnx_model), images)
+        say(f"ceiling: {ceiling.measure().images_per_second:.0f} images/s")
+        runner = _Runner(bench, ceiling, images, scale, say)
+        for number in range(scale.n_rounds):
+            # Ours opens the first round: its features are what the others' are compared with.
+            for name in turned([OURS, *peers], number):
+                runner.take_turn(_WAYS[name], number)
+    return PeersBenchmark(n_cores, ceiling.measured, runner.runs, runner.agreements, remarks)
+
+
+class _Runner:
+    """Times the runs, each on a date of its own, and compares what they wrote before it says how fast they were."""
+
+    def __init__(
+        self, bench: BenchLake, ceiling: Ceiling, images: Sequence[PlannedImage], scale: PeersScale, say: Callable[[str], None]
+    ) -> None:
+        self.runs: list[PeerRun] = []
+        self.agreements: dict[str, Agreement] = {}
+        self._bench = bench
+        self._ceiling = ceiling
+        self._images = {COLD: spread(images, scale.n_cold), WARM: spread(images, scale.n_warm)}
+        self._say = say
+        self._dates = _dates()
+        self._expected: Features = {}
+
+    def take_turn(self, way: _Way, number: int) -> None:
+        dates = {kind: self._deliver(kind) for kind in (COLD, WARM)}
+        # The S3 server sees what was just put beneath it.
+        time.sleep(DIRECTORY_CACHE_SECONDS)
+        name = f"{way.module.rpartition('.')[2]}-{number}"
+        environment = self._bench.way_environment(name) | _NO_TELEMETRY | ({} if way.name == OURS else ONE_THREAD)
+        # Sockets lie in it, whose paths must be short.
+        with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as temporary:
+            process = WayProcess(f"benchmarks.{way.module}", environment, self._bench.log(name))
+            with process, UsageMeter(process.pid) as meter:
+                s3_before = self._bench.s3_cpu_seconds()
+                started = process.ask("start", **({"temporary": temporary} if way.name == RAY else {}))["seconds"]
+                for kind in (COLD, WARM):
+                    if kind == WARM:
+                        meter.take()
+                        s3_before = self._bench.s3_cpu_seconds()
+                    seconds = self._ask(process, dates[kind])
+                    usage, s3_cpu_seconds = meter.take(), self._bench.s3_cpu_seconds() - s3_before
+                    self._check(way, kind, dates[kind])
+                    run = PeerRun(
+                        way=way.name,
+                        kind=kind,
+                        round=number,
+                        n_images=len(self._images[kind]),
+                        seconds=seconds + (started if kind == COLD else 0.0),
+                        cpu_seconds=usage.cpu_seconds,
+                        s3_cpu_seconds=s3_cpu_seconds,
+                        peak_megabytes=usage.peak_megabytes,
+                        ceiling_before=self._ceiling.measured[-1],
+                        ceiling_after=self._ceiling.measure(),
+                    )
+                    self.runs.append(run)
+                    self._say(
+                        f"round {number + 1}, {run.way}, {kind}: {run.seconds:.1f} s, {run.images_per_second:.0f} images/s, "
+                        f"{1000 * run.cpu_seconds_per_image:.1f} ms of CPU an image; ceiling: {run.ceiling_after.images_per_second:.0f}"
+                    )
+
+    def _deliver(self, kind: str) -> str:
+        ingest_date = next(self._dates)
+        lay_batch(self._images[kind], self._bench.folder, ingest_date)
+        return ingest_date
+
+    def _ask(self, process: WayProcess, ingest_date: str) -> float:
+        answer = process.ask("run", bucket=self._bench.bucket, release_id=self._bench.release_id, ingest_date=ingest_date)
+        return float(answer["seconds"])
+
+    def _check(self, way: _Way, kind: str, ingest_date: str) -> None:
+        """Raises CommandError unless the run wrote every image once, all its columns, and our features."""
+        folder = self._bench.folder / way.folder(ingest_date)
+        n_images, n_rows = len(self._images[kind]), count_rows(folder)
+        found = read_features(folder, tables.IMAGE_KEY)
+        if n_rows != n_images or len(found) != n_images:
+            raise CommandError(f"{way.name} wrote {n_rows:,} rows of {len(found):,} images, not of {n_images:,}.")
+        if not self._expected:
+            self._expected = found
+        agreement = compare(self._expected, found)
+        if agreement.n_images != n_images or not agreement.largest_difference <= AGREE_WITHIN:
+            differences = f"of {agreement.n_images:,} images, they differ by up to {agreement.largest_difference:.1e}"
+            raise CommandError(f"{way.name} has other features than ours: {differences}.")
+        if way.name != OURS:
+            self.agreements[way.name] = worse(self.agreements.get(way.name), agreement)
+            shutil.rmtree(folder)
+
+
+def count_rows(folder: Path) -> int:
+    """The rows of the Parquet files below `folder`. Raises CommandError if a file lacks a column of features/."""
+    n_rows = 0
+    for file in folder.rglob("*.parquet"):
+        with pq.ParquetFile(file) as opened:
+            missing = set(tables.FEATURES_COLUMNS) - set(opened.schema_arrow.names)
+            n_rows += opened.metadata.num_rows
+        if missing:
+            raise CommandError(f"{file.name} lacks {', '.join(sorted(missing))}: another table is no comparison.")
+    return n_rows
+
+
+def _dates() -> Iterator[str]:
+    day = _FIRST_DATE
+    while True:
+        yield day.isoformat()
+        day += timedelta(days=1)
