@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from fruit_features.embedder_artefact import EmbedderArtefact, find_embedder, load_embedder
-from fruit_features.preprocessing import decode_image, network_input
 
 from fruit_contract import lake, release
 from fruit_contract.tables import N_FEATURES
+from fruit_features.embedding.artefact import EmbedderArtefact, find_embedder, load_embedder
+from fruit_features.embedding.preprocessing import decode_image, network_input
+from fruit_features.lake.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +61,7 @@ def output_key(peer: str, ingest_date: str) -> str:
 
 
 def find_published_embedder(bucket: str, release_id: str) -> EmbedderArtefact:
-    return find_embedder(bucket, release_id, release.DEFAULT_ENGINE)
+    return find_embedder(Store(bucket), release_id, release.DEFAULT_ENGINE)
 
 
 def embed_images(embedder: EmbedderArtefact, contents: Iterable[bytes], n_images: int) -> EmbeddedImages:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-import time
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.util import find_spec
@@ -25,7 +24,6 @@ from benchmarks.way_process import WayProcess
 from benchmarks.way_usage import UsageMeter
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
-from local_cloud.s3_server import DIRECTORY_CACHE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -120,8 +118,6 @@ class _Runner:
 
     def take_turn(self, way: _Way, number: int) -> None:
         dates = {kind: self._deliver(kind) for kind in (COLD, WARM)}
-        # The S3 server sees what was just put beneath it.
-        time.sleep(DIRECTORY_CACHE_SECONDS)
         name = f"{way.module.rpartition('.')[2]}-{number}"
         environment = self._bench.way_environment(name) | _NO_TELEMETRY | ({} if way.name == OURS else ONE_THREAD)
         # Sockets lie in it, whose paths must be short.

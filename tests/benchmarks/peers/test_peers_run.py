@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fruit_features.preprocessing import decode_image, network_input
 from PIL import Image
 
 from benchmarks.peers import embedding
@@ -19,6 +18,7 @@ from benchmarks.peers.measurements import DAFT, RAY
 from benchmarks.peers.run import _dates, count_rows, installed_peers
 from fruit_cli.errors import CommandError
 from fruit_contract import tables
+from fruit_features.embedding.preprocessing import decode_image, network_input
 
 
 class MeanEngine:
