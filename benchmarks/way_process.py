@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _END_SECONDS: Final = 20.0
+_CHILDREN_END_SECONDS: Final = 5.0
 _LOG_TAIL_LINES: Final = 15
 
 
@@ -105,9 +106,16 @@ class WayProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Lets it end by itself (its stdin ends), and kills it if it doesn't."""
+        """Lets it end by itself (its stdin ends), and kills it if it doesn't; then whatever of what it has started is left."""
+        started: list[psutil.Process] = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started = psutil.Process(self._process.pid).children(recursive=True)
         with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError, ValueError):
             self._process.communicate(timeout=_END_SECONDS)
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        _, left = psutil.wait_procs(started, timeout=_CHILDREN_END_SECONDS)
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 
+from benchmarks import way_process
 from benchmarks.way_process import WayProcess
 from fruit_cli.errors import CommandError
 
@@ -18,7 +20,10 @@ def add(some, others):
     return {"sum": some + others}
 def fail():
     raise ValueError("the kiwi is a potato")
-HANDLERS = {"add": add, "fail": fail}
+def leave():
+    import subprocess, sys
+    return {"pid": subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True).pid}
+HANDLERS = {"add": add, "fail": fail, "leave": leave}
 """
 
 
@@ -40,3 +45,12 @@ def test_answers_one_request_after_the_other_whatever_is_printed(start):
 def test_a_broken_way_says_its_last_words(start):
     with start() as way, pytest.raises(CommandError, match=r"(?s)trial_way ended with exit code 1.*the kiwi is a potato"):
         way.ask("fail")
+
+
+def test_what_a_way_leaves_running_ends_with_it(start, monkeypatch):
+    monkeypatch.setattr(way_process, "_CHILDREN_END_SECONDS", 0.1)
+    with start() as way:
+        left = psutil.Process(way.ask("leave")["pid"])
+        assert left.is_running()
+    left.wait(10)
+    assert not left.is_running()

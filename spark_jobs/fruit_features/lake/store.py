@@ -210,23 +210,30 @@ def load_library() -> None:
     import obstore.store  # noqa: F401
 
 
-@cache
 def s3_client() -> Any:
-    """boto3's client, for keys that the fast store cannot name. One a process."""
+    """boto3's client, for keys that the fast store cannot name. One a process, endpoint and key."""
+    return _client(os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ACCESS_KEY_ID"))
+
+
+@cache
+def _client(endpoint: str | None, access_key_id: str | None) -> Any:  # noqa: ARG001 - another key is another client
     import boto3
     from botocore.config import Config
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")
     config = Config(retries={"mode": "adaptive", "max_attempts": 20}, s3={"addressing_style": "path"} if endpoint else {})
-    return boto3.client("s3", region_name=os.environ.get("AWS_REGION"), endpoint_url=endpoint, config=config)
+    # A session of its own: boto3's default one keeps the first credentials it finds.
+    return boto3.Session().client("s3", region_name=os.environ.get("AWS_REGION"), endpoint_url=endpoint, config=config)
+
+
+def _connect(bucket: str) -> S3Store:
+    """One a process, bucket, endpoint and key: it pools connections and credentials."""
+    return _store(bucket, os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ACCESS_KEY_ID"))
 
 
 @cache
-def _connect(bucket: str) -> S3Store:
-    """One a process: it pools connections and credentials."""
+def _store(bucket: str, endpoint: str | None, access_key_id: str | None) -> S3Store:  # noqa: ARG001 - another key is another store
     from obstore.store import S3Store
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")
     region = os.environ.get("AWS_REGION")
     if endpoint is None:
         return S3Store(bucket, region=region, retry_config=_RETRIES)
