@@ -115,7 +115,7 @@ class WayProcess:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        _, left = psutil.wait_procs(started, timeout=_CHILDREN_END_SECONDS)
+        left = psutil.wait_procs(started, timeout=_CHILDREN_END_SECONDS)[1]
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()

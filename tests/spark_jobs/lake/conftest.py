@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import secrets
-from functools import cache
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from fruit_features.lake import store as store_module
-from fruit_features.lake.store import Store
+from fruit_features.lake.store import Store, s3_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +25,9 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    # Not the process's own clients, which know another server.
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    monkeypatch.setattr(store_module, "s3_client", cache(store_module.s3_client.__wrapped__))
-    monkeypatch.setattr(store_module, "_connect", cache(store_module._connect.__wrapped__))
     location = {"LocationConstraint": "eu-west-1"}
     # All of moto's servers in a process hold the same buckets.
     name = f"fruits-{secrets.token_hex(6)}"
-    store_module.s3_client().create_bucket(Bucket=name, CreateBucketConfiguration=location)
+    s3_client().create_bucket(Bucket=name, CreateBucketConfiguration=location)
     yield Store(name)
     server.stop()
