@@ -70,7 +70,8 @@ complete batch are named and left out. Leave *categories* empty for all of them:
 **A run a day over a range:** *Trigger*, *Backfill*.
 **How far is it?** The log of `extract_features` says how many images are done, and when it will be; its link *Progress* has a page.
 **A step failed?** Its task's log has the first error of the step's own logs, what usually causes it and what to do.
-To do it again, clear the failed task: a new cluster is made for it. What a run has committed before it was interrupted stays; the next one does the rest.
+To do it again, clear the failed task: a new cluster is made for it. What a run has committed before it was interrupted stays; \
+the next one does the rest.
 
 **What did a run do?** See `runs/<run id>.json` and `reports/ingest_date=<day>/index.html` in the lake.
 """
