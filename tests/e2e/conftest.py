@@ -14,11 +14,14 @@ from fruit_cli.connection import LakeConnection, current_connection, local_emr_c
 from fruit_cli.follow_run import make_ready
 from fruit_cli.local_stack import LocalStack, PreferredPorts
 from fruit_cli.publish import publish
+from local_cloud.faults import write_faults
 from local_cloud.stack_state import HOME_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from local_cloud.faults import Fault
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,14 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
                 yield Product(home, home / "s3" / state.bucket, connection, api, emr, console)
         finally:
             stack.stop()
+
+
+@pytest.fixture
+def commit(product: Product) -> Iterator[Callable[..., None]]:
+    """Has the cloud commit the given faults, and no others, until the test ends or calls it again: what is left out is over then."""
+
+    def write(*faults: Fault) -> None:
+        write_faults(product.home, faults)
+
+    yield write
+    write_faults(product.home, ())

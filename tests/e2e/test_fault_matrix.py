@@ -112,12 +112,12 @@ def outcomes(faulty: Product, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def run_case(faulty: Product, case: FaultCase) -> Outcome:
     with ONE_AFTER_ANOTHER:
-        run = FaultyRun(faulty, faulty.api.trigger(run_request([day_of(case)])))
+        run = FaultyRun(faulty, faulty.api.trigger(run_request([day_of(case)])), day_of(case))
         time.sleep(3)
     case.act(run)
     ended = run.finish()
     # A run that was marked by hand is over before its teardown is.
-    clusters = wait_for(run.clusters, lambda there: all(entry["Status"]["State"] in ENDED for entry in there), "its clusters to end", 60)
+    clusters = wait_for(run.clusters, lambda there: all(entry["Status"]["State"] in ENDED for entry in there), "its clusters to end")
     steps = defaultdict(list)
     for step in run.steps():
         steps[step["Name"]].append(step["Status"]["State"])
@@ -212,9 +212,7 @@ def test_people_are_told_of_failed_and_late_runs_and_of_orphans(faulty: Product,
         return found
 
     failed = [outcomes[case.name].run.run_id for case in CASES if case.ends == "failed"]
-    wait_for(
-        told, lambda news: all(any(run_id in text for text in news["run_failed"]) for run_id in failed), "news of every failed run", 60
-    )
+    wait_for(told, lambda news: all(any(run_id in text for text in news["run_failed"]) for run_id in failed), "news of every failed run")
     assert any(failed[0] in text for text in told()["run_late"])
     assert any("orphan" in text for text in told()["orphans_swept"])
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
 from fruit_cli.deliver import deliver
@@ -19,11 +18,16 @@ from fruit_cli.fruit_renderer import CATEGORIES, draw_jpeg
 from fruit_cli.run import run_date
 from fruit_contract import lake
 from fruit_contract.release import EMBEDDER, TENSORFLOW_GRAPH
+from fruit_pipeline.cluster_reader import steps_of_cluster
+from local_cloud.faults import Fault, FaultKind
 from local_cloud.process_sweep import STACK_MARK, marked_processes
+from tests.local_cloud.running_cloud import command_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import psutil
 
     from fruit_cli.airflow_api import TaskState
     from tests.e2e.conftest import Product
@@ -33,6 +37,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 FIRST_DAY, SECOND_DAY, BROKEN_DAY, BUSY_DAY = "2026-01-05", "2026-01-06", "2026-01-07", "2026-01-08"
 IMAGES_PER_CATEGORY = 8
 DRAWN = CATEGORIES[:5]
+HELD_SECONDS = 600
 
 
 def draw_batch(folder: Path, first_image: int) -> Path:
@@ -148,10 +153,15 @@ def test_the_clusters_have_ended(product: Product, two_days: dict[str, str]) -> 
         assert product.cluster_of(run_id)["Status"]["State"] == "TERMINATED"
 
 
-def test_a_killed_step_fails_its_task_and_the_run_and_the_cluster_ends(product: Product, tmp_path: Path) -> None:
+def test_a_killed_step_fails_its_task_and_the_run_and_the_cluster_ends(
+    product: Product, tmp_path: Path, commit: Callable[..., None]
+) -> None:
     deliver(product.connection, draw_batch(tmp_path / "batch", 0), BROKEN_DAY, console=product.console)
+    commit(Fault("until its task waits", FaultKind.SLOW_STEP, cluster=BROKEN_DAY, step="extract_features", seconds=HELD_SECONDS))
     run_id = product.api.trigger({"ingest_date": BROKEN_DAY, "categories": []})
+    wait_until(lambda: task_of(product, run_id, "extract_features").state == "deferred")
 
+    commit()
     kill_step(product.home, "jobs/extract_features.py")
     wait_until(lambda: product.api.dag_run(run_id).is_finished)
 
@@ -161,6 +171,9 @@ def test_a_killed_step_fails_its_task_and_the_run_and_the_cluster_ends(product: 
     assert states["refresh_pca"] == "upstream_failed"
     assert states["terminate_cluster"] == "success"
     assert product.cluster_of(run_id)["Status"]["State"] == "TERMINATED"
+    (killed,) = steps_of_cluster(product.emr, product.cluster_of(run_id)["Id"])
+    assert (killed["Name"], killed["Status"]["State"]) == ("extract_features", "FAILED")
+    assert "ended by signal 9" in killed["Status"]["FailureDetails"]["Message"]
     assert not (product.lake / lake.date_prefix(lake.LEDGER, BROKEN_DAY)).exists()
 
 
@@ -171,13 +184,16 @@ def test_the_run_after_a_failed_one_does_the_work(product: Product) -> None:
     assert len(ledger) == len(DRAWN) * IMAGES_PER_CATEGORY
 
 
-def test_a_second_run_of_a_date_waits_until_the_first_is_over(product: Product, tmp_path: Path) -> None:
+def test_a_second_run_of_a_date_waits_until_the_first_is_over(product: Product, tmp_path: Path, commit: Callable[..., None]) -> None:
     deliver(product.connection, draw_batch(tmp_path / "batch", 0), BUSY_DAY, console=product.console)
+    commit(Fault("until another run waits", FaultKind.SLOW_STEP, cluster=BUSY_DAY, step="extract_features", seconds=HELD_SECONDS))
     first = product.api.trigger({"ingest_date": BUSY_DAY, "categories": []})
     wait_until(lambda: task_of(product, first, "create_cluster").state == "success")
     second = product.api.trigger({"ingest_date": BUSY_DAY, "categories": []})
+    wait_until(lambda: task_of(product, second, "plan_run").state == "up_for_retry")
 
-    wait_until(lambda: all(product.api.dag_run(run_id).is_finished for run_id in (first, second)), seconds=400)
+    commit()
+    wait_until(lambda: all(product.api.dag_run(run_id).is_finished for run_id in (first, second)))
 
     assert [product.api.dag_run(run_id).state for run_id in (first, second)] == ["success", "success"]
     assert task_of(product, second, "plan_run").try_number > 1
@@ -193,24 +209,25 @@ def task_of(product: Product, run_id: str, task_id: str) -> TaskState:
 
 def kill_step(home: Path, script: str) -> None:
     """Kills the JVM of the step that runs `script`, as a machine out of memory would."""
+    found: list[psutil.Process] = []
 
-    def running() -> list[psutil.Process]:
-        return [process for process in marked_processes(STACK_MARK, str(home)) if _is_spark_step(process, script)]
+    def is_running() -> bool:
+        # It is killed as it was found: in a second look it may be turning into another program, and then it shows no environment.
+        found[:] = [process for process in marked_processes(STACK_MARK, str(home)) if _is_spark_step(command_of(process), script)]
+        return bool(found)
 
-    wait_until(lambda: bool(running()))
-    for process in running():
+    wait_until(is_running)
+    for process in found:
         process.kill()
 
 
-def _is_spark_step(process: psutil.Process, script: str) -> bool:
-    try:
-        command = process.cmdline()
-    except psutil.Error:
-        return False
-    return "org.apache.spark.deploy.SparkSubmit" in command and any(script in argument for argument in command)
+def _is_spark_step(command: str, script: str) -> bool:
+    """Not the shell that becomes it, and not the other JVM, which writes its command line."""
+    is_java = command.partition(" ")[0].endswith("/java")
+    return is_java and "org.apache.spark.deploy.SparkSubmit" in command and "org.apache.spark.launcher" not in command and script in command
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 240) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"still not so after {seconds} s"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.local_cloud.running_cloud import LocalCloud, error_of, shell, wait_until
+from tests.local_cloud.running_cloud import PATIENCE_SECONDS, LocalCloud, error_of, shell, wait_until
 
 if TYPE_CHECKING:
     from typing import Any
@@ -128,7 +128,7 @@ def test_clusters_are_listed_newest_first_by_state_and_age_over_many_pages(cloud
     assert listed() == [waiting, *reversed(clusters)]
     assert listed(CreatedAfter=between) == [waiting]
     assert listed(CreatedBefore=between) == list(reversed(clusters))
-    wait_until(ended, lambda seen: seen["number"] == len(clusters), 30)
+    wait_until(ended, lambda seen: seen["number"] == len(clusters), PATIENCE_SECONDS)
     assert listed(ClusterStates=["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]) == [waiting]
     assert listed(ClusterStates=["TERMINATED"]) == list(reversed(clusters))
     emr.terminate_job_flows(JobFlowIds=[waiting])
