@@ -134,8 +134,8 @@ def test_a_consumer_that_stops_early_leaves_no_thread(test_lake: LakeFolder, mon
 
 def test_wrong_credentials_fail_the_task_and_reject_nothing(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = fill(test_lake, {"Kiwi/1.jpg": b"x"})
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    monkeypatch.setattr(store_module, "_connect", store_module._connect.__wrapped__)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "wrong")
 
     with pytest.raises(Exception, match=r"403|Forbidden|SignatureDoesNotMatch"):
         list(fetch_images(test_lake.store, listed))
