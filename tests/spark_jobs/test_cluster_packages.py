@@ -17,7 +17,7 @@ from local_cloud.spark_environment import Node, spark_defaults
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
 
 if TYPE_CHECKING:
-    from tests.spark_jobs.conftest import S3Server
+    from local_cloud.running_s3 import RunningS3
 
 pytestmark = pytest.mark.spark
 PROJECT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ DAY = "2026-11-22"
 
 
 def test_the_steps_need_nothing_but_the_clusters_packages(
-    node_python: Path, s3_server: S3Server, published: LakeFolder, tmp_path: Path
+    node_python: Path, s3_server: RunningS3, published: LakeFolder, tmp_path: Path
 ) -> None:
     published.deliver(DAY, {f"Kiwi/{index}.jpg": jpeg(index) for index in range(6)})
     node = Node(

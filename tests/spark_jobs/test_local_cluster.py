@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from tests.spark_jobs.conftest import S3Server
+    from local_cloud.running_s3 import RunningS3
 
 pytestmark = pytest.mark.spark
 PROJECT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,7 @@ def rows_of(folder: Path, table: str) -> pd.DataFrame:
 
 
 def test_several_executors_give_the_rows_of_one_process(
-    spark: SparkSession, published: LakeFolder, new_lake: Callable[[], LakeFolder], s3_server: S3Server, node_python: Path,
+    spark: SparkSession, published: LakeFolder, new_lake: Callable[[], LakeFolder], s3_server: RunningS3, node_python: Path,
     packages_archive: Path, tmp_path: Path,
 ) -> None:  # fmt: skip
     clustered = new_lake()
