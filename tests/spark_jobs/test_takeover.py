@@ -231,8 +231,9 @@ def test_a_run_of_one_date_leaves_the_other_dates_to_those_who_come_to_them(spar
 
     assert list_ledgers(earlier.store).earlier == list(DATES)
     assert read_ledger(earlier.store, INTERRUPTED_DATE).commit is not None
-    assert [key for key in earlier.store.list_keys(f"{lake.MOMENTS}/_states/") if INTERRUPTED_DATE in key] == []
     refresh(spark, earlier)
+    # What that release wrote beside its tables goes with the last of its dates.
+    assert earlier.store.list_keys(f"{lake.MOMENTS}/_states/") == []
     assert_features(earlier, pictures(history.IMAGES))
     assert_only_what_ledgers_name(earlier)
 
