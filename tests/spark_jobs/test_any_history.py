@@ -228,7 +228,7 @@ class History(RuleBasedStateMachine):
     ) -> None:
         others = sorted(set(DAYS) - days)
         beside = (lambda: self.extract(release, others, ())) if others else (lambda: None)
-        writes = Writes(crash_at, after, beside_at, beside, self.reader())
+        writes = Writes(crash_at, after, beside_at, beside, self.reader(switch=switch))
         try:
             with self.hooked(writes):
                 books = self.extract(release, sorted(days), tuple(scope), retry_rejected=retry_rejected)["by_category"]
@@ -301,15 +301,19 @@ class History(RuleBasedStateMachine):
                 patch.setattr(Store, name, method)
             yield
 
-    def reader(self) -> Callable[[], None]:
-        """Reads the snapshot as it is now, and gives what looks at it again later: rows of images that stay must stay."""
-        features, projections = self.read_features(), self.read_projections()
+    def reader(self, *, switch: bool) -> Callable[[], None]:
+        """Reads the snapshot as it is now, and gives what looks at it again later: rows of images that stay must stay.
+
+        Who asks for the switch to another embedder does without the projections of what is not featurised anew yet.
+        """
+        features, projections, embedder = self.read_features(), self.read_projections(), self.read_embedder()
         staying = {key for key, content_sha256 in features.items() if key in self.images and self.images[key].sha256 == content_sha256}
 
         def look() -> None:
             now = self.read_features()
             assert not {key for key in staying if now.get(key) != features[key]}
-            assert not (projections & staying) - self.read_projections()
+            if not switch or self.read_embedder() == embedder:
+                assert not (projections & staying) - self.read_projections()
 
         return look
 
@@ -332,6 +336,11 @@ class History(RuleBasedStateMachine):
                         assert key not in found
                         found[key] = content_sha256
         return found
+
+    def read_embedder(self) -> str | None:
+        """The embedder of the current version."""
+        pointer = self.lake.folder / lake.CURRENT_PCA_KEY
+        return str(json.loads(pointer.read_text())["embedder_id"]) if pointer.exists() else None
 
     def read_projections(self) -> set[str]:
         """The keys of the rows of the current version whose file the ledger names."""
