@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 from fruit_contract import lake, tables
 from fruit_contract.commit import file_key, images_digest
 from fruit_features.lake import files
-from fruit_features.lake.store import ListedObject, at_once
+from fruit_features.lake.store import ListedObject
 from fruit_features.lake.transfer import read_ahead
 from fruit_features.lake.vectors import to_matrix
 from fruit_features.moments.algebra import Moments, RunningMoments
-from fruit_features.moments.parts import PartPlace, add_part, part_to_bytes
+from fruit_features.moments.parts import PartPlace, add_part, part_bytes, part_to_bytes
 from fruit_features.spark.dealing import run_tasks
 from fruit_features.spark.task_planning import plan_chunks
 
@@ -89,12 +89,8 @@ def add_files(store: Store, entries: Sequence[ListedObject], embedder_id: str) -
     return running, digest
 
 
-# A part of moments is 6.6 MB, and 13 MB unpacked.
-_PARTS_AT_ONCE: Final = 8
-
-
 def merge_parts(store: Store, running: RunningMoments, places: Sequence[PartPlace]) -> None:
-    """Adds parts to the moments of their date. Raises ObjectNotFoundError if one is gone."""
-    for start in range(0, len(places), _PARTS_AT_ONCE):
-        for content in at_once(lambda place: store.read(place.key), places[start : start + _PARTS_AT_ONCE]):
-            add_part(running, memoryview(content))
+    """Adds parts to the moments of their date; the next ones arrive meanwhile. Raises ObjectNotFoundError if one is gone."""
+    entries = [ListedObject(place.key, "", part_bytes(place.n_samples)) for place in places]
+    for _, content in read_ahead(store, entries):
+        add_part(running, memoryview(content))

@@ -37,6 +37,12 @@ def part_to_bytes(running: RunningMoments) -> bytes:
     return _header(_MOMENTS, moments.n_samples) + moments.mean.tobytes() + pack_upper_triangle(moments.scatter).tobytes()
 
 
+def part_bytes(n_samples: int) -> int:
+    """How large a part of so many images may be."""
+    n_numbers = tables.N_FEATURES * (tables.N_FEATURES + 3) // 2
+    return 2 * _HEADER.itemsize + (4 * n_samples * tables.N_FEATURES if n_samples <= _FEW else 8 * n_numbers)
+
+
 def add_part(running: RunningMoments, content: bytes | memoryview) -> None:
     """Adds a part to the moments of its date."""
     kind, n_samples = np.frombuffer(content, _HEADER, count=2)

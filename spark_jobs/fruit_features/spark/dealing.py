@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import uuid
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pyspark import AccumulatorParam, InheritableThread, TaskContext
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_POLL_SECONDS: Final = 0.02
+# How often results are looked for while a job runs; its end is noticed at once.
+_LOOK_SECONDS: Final = 0.2
 # What a step does beside its long job must not wait for that one's end: each pool of jobs gets its share.
 _POOL: Final = "spark.scheduler.pool"
 _LONG: Final = "long"
@@ -55,30 +56,31 @@ def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Ite
         arrived.add([work(item, attempt_number())])
 
     group = f"stream-{uuid.uuid4().hex}"
-    ended: list[BaseException | None] = []
+    failures: list[BaseException] = []
+    ended = Event()
 
     def run() -> None:
         try:
             context.setLocalProperty(_POOL, _LONG)
             context.setJobGroup(group, "the step's own tasks")
             context.parallelize(items, len(items)).foreach(call)
-            ended.append(None)
         except BaseException as error:  # noqa: BLE001 - raised again where the results are awaited
-            ended.append(error)
+            failures.append(error)
+        finally:
+            ended.set()
 
     thread = InheritableThread(target=run, name=group, daemon=True)
     thread.start()
     try:
-        while not ended:
+        while not ended.wait(_LOOK_SECONDS):
             yield _take(arrived.value)
-            time.sleep(_POLL_SECONDS)
         yield _take(arrived.value)
     finally:
-        if not ended:
+        if not ended.is_set():
             context.cancelJobGroup(group)
         thread.join()
-    if ended[0] is not None:
-        raise ended[0]
+    for failure in failures:
+        raise failure
 
 
 def attempt_number() -> int:

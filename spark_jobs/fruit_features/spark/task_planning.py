@@ -13,7 +13,7 @@ _FIXED_COST_BYTES: Final = 500_000
 MOST_IMAGES_A_TASK: Final = 4_096
 _WAVES_SPREAD: Final = 16
 # A task should be long enough to forget its start (some 100 ms), unless that would leave slots without one.
-_USUAL_LEAST_COST: Final = 64 * _FIXED_COST_BYTES
+_USUAL_LEAST_COST: Final = 32 * _FIXED_COST_BYTES
 _LEAST_COST: Final = 16 * _FIXED_COST_BYTES
 
 

@@ -14,7 +14,7 @@ from fruit_features.lake.store import ObjectNotFoundError
 from fruit_features.moments import parts as parts_module
 from fruit_features.moments.algebra import Moments, RunningMoments, moments_of
 from fruit_features.moments.of_files import merge_parts
-from fruit_features.moments.parts import PartPlace, add_part, part_to_bytes
+from fruit_features.moments.parts import PartPlace, add_part, part_bytes, part_to_bytes
 
 if TYPE_CHECKING:
     from tests.spark_jobs.lake_folder import LakeFolder
@@ -93,3 +93,8 @@ def test_parts_in_the_lake_are_added_to_what_is_there(test_lake: LakeFolder) -> 
     assert_same(running.total(), moments_of(np.concatenate([vectors(99, 3), *(vectors(number, 2) for number in range(9))])))
     with pytest.raises(ObjectNotFoundError, match=r"gone\.bin"):
         merge_parts(test_lake.store, running, [PartPlace("2026-11-22", "moments/gone.bin", 1, 0)])
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 640, 641, 900])
+def test_a_part_is_as_large_as_is_foretold(n_samples: int) -> None:
+    assert len(part_to_bytes(running_of(vectors(3, n_samples)))) == part_bytes(n_samples)
