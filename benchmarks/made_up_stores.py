@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from fruit_features.lake.store import ListedObject, Store
+from fruit_features.lake.store import ListedObject, Store, listed_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    import pyarrow as pa
     from obstore import Bytes
+
+# As S3 lists.
+_PAGE: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,15 @@ class MadeUpDate(Store):
     objects: tuple[ListedObject, ...] = ()
     ledger: Bytes | None = None
 
-    def list_images(self, prefix: str) -> list[ListedObject]:
-        return [entry for entry in self.images if entry.key.startswith(prefix)]
+    def list_images(self, prefix: str) -> pa.Table:
+        return listed_table(self._pages(prefix))
 
     def list_objects(self, prefix: str) -> list[ListedObject]:
         return [entry for entry in self.objects if entry.key.startswith(prefix)]
+
+    def _pages(self, prefix: str) -> Iterator[list[ListedObject]]:
+        for start in range(0, len(self.images), _PAGE):
+            yield [entry for entry in self.images[start : start + _PAGE] if entry.key.startswith(prefix)]
 
     def find_with_etag(self, key: str) -> tuple[Bytes, str] | None:  # noqa: ARG002 - there is one such object
         return None if self.ledger is None else (self.ledger, "ledger")

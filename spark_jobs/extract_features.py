@@ -1,4 +1,4 @@
-"""Step 1: turns the new images of some ingest dates into feature vectors. See fruit_features/extraction.py."""
+"""Step 1: turns the new images of some ingest dates into feature vectors. See fruit_features/extraction/step.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 2: refreshes the PCA from moments and projects what is not projected yet. See fruit_features/refresh.py."""
+"""Step 2: refreshes the PCA from moments and projects what is not projected yet. See fruit_features/pca/step.py."""
 
 from __future__ import annotations
 

@@ -15,20 +15,20 @@ from fruit_contract import lake, tables
 from fruit_contract.commit import file_key
 from fruit_contract.increments import Fate, KnownImage, ListedImage, compare
 from fruit_contract.tables import Status
-from fruit_features.extraction.task import IMAGES
 from fruit_features.lake import files
 from fruit_features.lake.commit import DateFiles, Ledger, list_date, read_ledger
-from fruit_features.lake.store import at_once
+from fruit_features.lake.store import LISTED, at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from fruit_features.lake.store import ListedObject, Store
+    from fruit_features.lake.store import Store
 
 # A date's requests wait together, and so do those of this many dates: what is listed of them is in memory.
 _DATES_AT_ONCE: Final = 8
+_ROWS_AT_ONCE: Final = 8192
 FORMER: Final = pa.schema(
     [files.FEATURES.field(name) for name in (tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.WIDTH, tables.HEIGHT)]
 ).append(files.LEDGER.field(tables.FILE))
@@ -39,7 +39,7 @@ _KNOWN_COLUMNS: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.
 class DatePlan:
     """What one features step has to do for a date.
 
-    `images` are to be computed: rows of IMAGES, sorted by key; `changed` are the ledger's rows of those it knows. `gone` are the numbers of
+    `images` are to be computed: rows of LISTED, sorted by key; `changed` are the ledger's rows of those it knows. `gone` are the numbers of
     the rows that its next commit leaves out: of images that have vanished, or whose file of features has. `restored` are rows to take the
     place of what the ledger says: of images that this embedder featurised before another one did. The counts are of images in the chosen
     categories.
@@ -129,7 +129,7 @@ def read_former(store: Store, ledger: Ledger, there: DateFiles, embedder_id: str
 
 def _compared(
     ingest_date: str,
-    listed: Sequence[ListedObject],
+    listed: pa.Table,
     ledger: Ledger,
     there: DateFiles,
     former: pa.Table,
@@ -140,16 +140,14 @@ def _compared(
 ) -> DatePlan:
     named = ledger.commit.features_keys() if ledger.commit else set()
     lost = frozenset(named - there.features)
-    asked: dict[str, list[object]] = {tables.IMAGE_KEY: [], tables.ETAG: [], tables.SIZE_BYTES: []}
+    asked = _Asked()
     counts: dict[Fate, Counter[str]] = {fate: Counter() for fate in Fate}
     gone, changed, restored = [], [], []
     rows, is_former = _with_former(ledger.rows, former, embedder_id)
     compared = compare(_images(ingest_date, listed), _known(rows, lost), embedder_id, scope, retry_rejected=retry_rejected)
     for row, (fate, image, known) in _numbered(compared):
         if image is not None and fate in (Fate.NEW, Fate.CHANGED):
-            asked[tables.IMAGE_KEY].append(image.key)
-            asked[tables.ETAG].append(image.etag)
-            asked[tables.SIZE_BYTES].append(image.size_bytes)
+            asked.add(image)
         if known is not None and (fate is Fate.REMOVED or not known.has_features):
             gone.append(row)
         if fate is Fate.CHANGED:
@@ -157,9 +155,30 @@ def _compared(
         if fate is Fate.UNCHANGED and is_former[row]:
             restored.append(row)
         counts[fate][image.category if image is not None else known.category if known is not None else ""] += 1
-    images = pa.table({name: pa.array(values, IMAGES.field(name).type) for name, values in asked.items()})
     changed_rows, restored_rows = ledger.rows.take(pa.array(changed, pa.int64())), rows.take(pa.array(restored, pa.int64()))
-    return DatePlan(ingest_date, ledger, there, images, changed_rows, restored_rows, np.array(gone, dtype=np.int64), lost, counts)
+    return DatePlan(ingest_date, ledger, there, asked.table(), changed_rows, restored_rows, np.array(gone, dtype=np.int64), lost, counts)
+
+
+class _Asked:
+    """Images gathered as rows of LISTED: few at a time are Python's objects, which take several times as much memory."""
+
+    def __init__(self) -> None:
+        self._tables = [LISTED.empty_table()]
+        self._waiting: list[ListedImage] = []
+
+    def add(self, image: ListedImage) -> None:
+        self._waiting.append(image)
+        if len(self._waiting) == _ROWS_AT_ONCE:
+            self._settle()
+
+    def table(self) -> pa.Table:
+        self._settle()
+        return pa.concat_tables(self._tables)
+
+    def _settle(self) -> None:
+        columns = zip(*(image[:3] for image in self._waiting), strict=True) if self._waiting else ([], [], [])
+        self._tables.append(pa.table([pa.array(values, field.type) for values, field in zip(columns, LISTED, strict=True)], schema=LISTED))
+        self._waiting.clear()
 
 
 def _with_former(rows: pa.Table, former: pa.Table, embedder_id: str) -> tuple[pa.Table, NDArray[np.bool_]]:
@@ -183,16 +202,17 @@ def _with_former(rows: pa.Table, former: pa.Table, embedder_id: str) -> tuple[pa
     return rows, is_former.to_numpy()
 
 
-def _images(ingest_date: str, listed: Sequence[ListedObject]) -> Iterator[ListedImage]:
-    for entry in listed:
-        parts = lake.parse_image_key(entry.key)
-        if parts is not None and parts.ingest_date == ingest_date:
-            yield ListedImage(entry.key, entry.etag, entry.size_bytes, parts.category)
+def _images(ingest_date: str, listed: pa.Table) -> Iterator[ListedImage]:
+    for batch in listed.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        for key, etag, size_bytes in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            parts = lake.parse_image_key(key)
+            if parts is not None and parts.ingest_date == ingest_date:
+                yield ListedImage(key, etag, size_bytes, parts.category)
 
 
 def _known(rows: pa.Table, lost: frozenset[str]) -> Iterator[KnownImage]:
     """The rows of a ledger, some at a time: as Python's objects they take ten times as much memory."""
-    for batch in rows.select(_KNOWN_COLUMNS).to_batches(max_chunksize=8192):
+    for batch in rows.select(_KNOWN_COLUMNS).to_batches(max_chunksize=_ROWS_AT_ONCE):
         for *values, file in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             yield KnownImage._make((*values, file not in lost))
 

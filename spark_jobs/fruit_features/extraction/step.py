@@ -20,16 +20,16 @@ from fruit_contract import lake, release, tables
 from fruit_contract.books import COLUMNS, unbalanced
 from fruit_contract.increments import Fate
 from fruit_contract.tables import Status
-from fruit_features.embedding.artefact import find_embedder
+from fruit_features.embedding.artefact import find_embedder, load_embedder
 from fruit_features.extraction.committing import DateCommits
 from fruit_features.extraction.date_plan import plan_dates
 from fruit_features.extraction.known_contents import find_sources
 from fruit_features.extraction.progress import ImageCounters, ProgressReporter
 from fruit_features.extraction.rejects import FEWEST_IMAGES, RejectWatch, UnusualRejectsError
-from fruit_features.extraction.task import IMAGES, SOURCE, FeaturesTask, to_stream
+from fruit_features.extraction.task import SOURCE, FeaturesTask, to_stream
 from fruit_features.lake.commit import projected_versions
-from fruit_features.lake.store import Store
-from fruit_features.spark.dealing import stream_tasks
+from fruit_features.lake.store import LISTED, Store
+from fruit_features.spark.dealing import stream_tasks, warming
 from fruit_features.spark.session import task_slots
 from fruit_features.spark.stopwatch import Stopwatch
 from fruit_features.spark.task_planning import plan_tasks, spread
@@ -109,20 +109,22 @@ class _Extraction:
         self._request = request
         self._progress = progress
         self._watch = watch
+        self._n_slots = request.task_slots or task_slots(spark)
         self._write = uuid.uuid4().hex[:12]
         self._rejects = RejectWatch()
         self._n_waited_for = 0
 
     def run(self) -> dict[str, Any]:
         request = self._request
-        plans = self._plan(request.ingest_dates)
+        with warming(self._spark, self._n_slots, partial(load_embedder, self._embedder)):
+            plans = self._plan(request.ingest_dates)
         earlier = [plan.ingest_date for plan in plans if plan.is_earlier_form]
         if earlier:
             take_over(self._spark, self._store, earlier)
             planned = {plan.ingest_date: plan for plan in self._plan(earlier)}
             plans = [planned.get(plan.ingest_date, plan) for plan in plans]
         touched = [plan for plan in plans if plan.is_touched]
-        images = pa.concat_tables([plan.images for plan in touched]) if touched else IMAGES.empty_table().drop_columns([SOURCE])
+        images = pa.concat_tables([plan.images for plan in touched]) if touched else LISTED.empty_table()
         self._watch.mark("list")
         images = images.append_column(SOURCE, pa.array(find_sources(self._store, self._embedder.embedder_id, images), pa.string()))
         self._watch.mark("find_known_contents")
@@ -150,7 +152,7 @@ class _Extraction:
     def _compute(self, images: pa.Table, commits: Mapping[str, DateCommits]) -> float:
         """Computes the images and commits the dates meanwhile: each when it is done, and all that has come every few minutes."""
         self._n_waited_for = images.num_rows
-        tasks = list(_tasks(images, self._request.task_slots or task_slots(self._spark)))
+        tasks = list(_tasks(images, self._n_slots))
         work = FeaturesTask(self._embedder, self._write, self._progress.counters)
         committed_at = time.monotonic()
         with _Commits() as under_way:

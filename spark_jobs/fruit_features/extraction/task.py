@@ -16,6 +16,7 @@ from fruit_features.embedding.featurise import RESULTS, featurise
 from fruit_features.embedding.fetching import fetch_images
 from fruit_features.extraction.known_contents import SourceFiles
 from fruit_features.lake import files
+from fruit_features.lake.store import LISTED
 from fruit_features.lake.transfer import Uploads
 from fruit_features.lake.vectors import to_matrix
 from fruit_features.moments.algebra import RunningMoments
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 
 # Of the images that a task is given: what the listing said, and the file of features that probably has their content.
 SOURCE: Final = "source"
-IMAGES: Final = pa.schema(
-    [(tables.IMAGE_KEY, pa.string()), (tables.ETAG, pa.string()), (tables.SIZE_BYTES, pa.int64()), (SOURCE, pa.string())]
-)
+IMAGES: Final = LISTED.append(pa.field(SOURCE, pa.string()))
 # A ledger's row for each image, and whether its features were copied.
 ACCOUNT: Final = pa.schema([*files.LEDGER, pa.field(tables.REUSED, pa.bool_())])
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from py4j.protocol import Py4JJavaError
 from pyspark import AccumulatorParam, InheritableThread, TaskContext
+from pyspark.errors import PySparkException
 
 from fruit_features.spark.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from pyspark.sql import SparkSession
 
@@ -38,6 +41,24 @@ def run_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item],
         return work(item)
 
     return context.parallelize(items, len(items)).map(call).collect()
+
+
+@contextmanager
+def warming(spark: SparkSession, n_tasks: int, work: Callable[[], object]) -> Iterator[None]:
+    """A context in which workers do `work` beside what the driver does; at its end they have.
+
+    A session's first job waits for Java's classes, for executors and Python's workers, and for what these load. Nothing depends on it: what
+    fails here fails again, and is told, where it is needed.
+    """
+
+    def run() -> None:
+        with suppress(Py4JJavaError, PySparkException):
+            run_tasks(spark, range(n_tasks), lambda _: work())
+
+    thread = InheritableThread(target=run, name="warming", daemon=True)
+    thread.start()
+    yield
+    thread.join()
 
 
 def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item, int], Result]) -> Generator[list[Result]]:

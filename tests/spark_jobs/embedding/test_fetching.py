@@ -22,7 +22,7 @@ ODD_NAMES = ("Äpfel 50%/a b.jpg", "a#b?c/1 +2&.jpg", "x~y{z}/[q]^.jpg", "%41bc/
 def fill(test_lake: LakeFolder, contents: dict[str, bytes]) -> list[tuple[str, str, int]]:
     for name, content in contents.items():
         test_lake.put(PREFIX + name, content)
-    return [(entry.key, entry.etag, entry.size_bytes) for entry in test_lake.store.list_images(PREFIX)]
+    return list(zip(*test_lake.store.list_images(PREFIX).to_pydict().values(), strict=True))
 
 
 def test_every_image_arrives_whole_with_the_listings_etag(test_lake: LakeFolder) -> None:

@@ -11,9 +11,8 @@ from fruit_contract import lake
 from fruit_contract.commit import Commit, EmbedderFiles, MomentsObject, file_key
 from fruit_contract.increments import Fate
 from fruit_features.extraction.date_plan import FORMER, DatePlan, _compared, plan_date, plan_dates
-from fruit_features.extraction.task import IMAGES, SOURCE
 from fruit_features.lake.commit import DateFiles, Ledger, no_ledger
-from fruit_features.lake.store import ListedObject
+from fruit_features.lake.store import LISTED, ListedObject, listed_table
 from tests.spark_jobs.written_dates import Files, ledger_rows, put_features, write_date
 
 if TYPE_CHECKING:
@@ -70,7 +69,14 @@ def plan_of(
     retry_rejected: bool = False,
 ) -> DatePlan:
     return _compared(
-        DAY, listed, ledger, there or there_of(ledger), FORMER.empty_table(), embedder_id, scope, retry_rejected=retry_rejected
+        DAY,
+        listed_table([listed]),
+        ledger,
+        there or there_of(ledger),
+        FORMER.empty_table(),
+        embedder_id,
+        scope,
+        retry_rejected=retry_rejected,
     )
 
 
@@ -93,7 +99,7 @@ def test_of_a_new_date_all_images_are_computed_in_the_order_of_their_keys() -> N
     plan = plan_of(listed, no_ledger(DAY))
 
     assert asked(plan) == list(ALL)
-    assert plan.images.schema == pa.schema([field for field in IMAGES if field.name != SOURCE])
+    assert plan.images.schema == LISTED
     assert (plan.images.column("size_bytes").to_pylist(), plan.images.column("etag").to_pylist()[0]) == ([7] * 3, listed[0].etag)
     assert (gone(plan), changed(plan), plan.is_touched) == ([], [], True)
     assert (plan.counts[Fate.NEW], plan.counts[Fate.UNCHANGED].total()) == ({"Kiwi": 2, "Lemon": 1}, 0)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fruit_features.lake import store as store_module
-from fruit_features.lake.store import ListedObject, LostPlaceError, ObjectNotFoundError, Store, at_once
+from fruit_features.lake.store import ListedObject, LostPlaceError, ObjectNotFoundError, Store, at_once, listed_table
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tests.spark_jobs.lake_folder import LakeFolder
 
 PREFIX = "raw/ingest_date=2026-11-22/"
@@ -26,8 +28,12 @@ def put(store: Store, names: tuple[str, ...], content: bytes = b"x") -> None:
         store_module.s3_client().put_object(Bucket=store.bucket, Key=PREFIX + name, Body=content)
 
 
-def names_of(listed: list[ListedObject]) -> set[str]:
-    return {entry.key.removeprefix(PREFIX) for entry in listed}
+def keys_of(listed: pa.Table) -> list[str]:
+    return listed.column("image_key").to_pylist()
+
+
+def names_of(listed: pa.Table) -> set[str]:
+    return {key.removeprefix(PREFIX) for key in keys_of(listed)}
 
 
 def test_the_fast_listing_is_the_exact_one(store: Store) -> None:
@@ -35,7 +41,8 @@ def test_the_fast_listing_is_the_exact_one(store: Store) -> None:
 
     listed = store.list_images(PREFIX)
 
-    assert listed == sorted(store_module._list_any(store.bucket, PREFIX), key=lambda entry: entry.key)
+    assert listed == listed_table(store_module._pages_of_any(store.bucket, PREFIX))
+    assert listed.num_rows == len(PLAIN)
     assert names_of(listed) == set(PLAIN)
 
 
@@ -44,8 +51,8 @@ def test_a_folder_of_several_pages_is_listed_and_removed_whole(store: Store) -> 
     store.write("raw/ingest_date=2026-11-23/Kiwi/1.jpg", b"x")
 
     listed = store.list_images(PREFIX)
-    assert len(listed) == 1_050
-    assert listed == sorted(listed, key=lambda entry: entry.key)
+    assert listed.num_rows == 1_050
+    assert keys_of(listed) == sorted(keys_of(listed))
     store.delete_below(PREFIX)
 
     assert store.list_keys("raw/") == ["raw/ingest_date=2026-11-23/Kiwi/1.jpg"]
@@ -57,7 +64,8 @@ def test_keys_that_the_fast_store_cannot_name_are_listed_and_read_all_the_same(s
 
     assert names_of(store.list_images(PREFIX)) == {*PLAIN, odd}
     content, etag = store.find_any(PREFIX + odd)
-    assert (content, etag) == (b"x", next(entry.etag for entry in store.list_images(PREFIX) if entry.key == PREFIX + odd))
+    etags = {found["image_key"]: found["etag"] for found in store.list_images(PREFIX).to_pylist()}
+    assert (content, etag) == (b"x", etags[PREFIX + odd])
     assert store.find_any(f"{PREFIX}{odd}.gone") is None
 
 
@@ -72,14 +80,19 @@ def test_a_folders_placeholder_is_not_taken_for_an_image(store: Store) -> None:
 def test_an_empty_image_is_listed(store: Store) -> None:
     put(store, ("Kiwi/empty.jpg",), b"")
 
-    (entry,) = store.list_images(PREFIX)
+    (found,) = store.list_images(PREFIX).to_pylist()
 
-    assert (entry.key, entry.size_bytes) == (PREFIX + "Kiwi/empty.jpg", 0)
+    assert (found["image_key"], found["size_bytes"]) == (PREFIX + "Kiwi/empty.jpg", 0)
 
 
 def test_a_folder_that_is_not_there_is_empty(store: Store) -> None:
-    assert store.list_images(PREFIX) == []
+    assert store.list_images(PREFIX).num_rows == 0
     assert store.list_folders(PREFIX) == []
+
+
+def test_a_listing_that_comes_in_another_order_is_sorted() -> None:
+    pages = [[ListedObject("b", "2", 2), ListedObject("c", "3", 3)], [], [ListedObject("a", "1", 1)]]
+    assert listed_table(pages).to_pydict() == {"image_key": ["a", "b", "c"], "etag": ["1", "2", "3"], "size_bytes": [1, 2, 3]}
 
 
 def test_folders_are_those_directly_below_by_their_names(store: Store) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pyspark.errors import PySparkException
 
-from fruit_features.spark.dealing import attempt_number, run_tasks, stream_tasks
+from fruit_features.spark.dealing import attempt_number, run_tasks, stream_tasks, warming
 from local_cloud.java import find_java
 
 if TYPE_CHECKING:
@@ -68,6 +68,23 @@ def test_results_are_there_before_all_tasks_have_ended(spark_session: SparkSessi
         if came == [0]:
             go_on.touch()
     assert came == [0, 1]
+
+
+def test_workers_are_warm_at_the_end_of_what_the_driver_does_meanwhile(spark_session: SparkSession, tmp_path: Path) -> None:
+    def load() -> None:
+        (tmp_path / str(os.getpid())).touch()
+
+    with warming(spark_session, 2, load):
+        pass
+    assert list(tmp_path.iterdir())
+
+
+def test_what_fails_while_workers_warm_up_is_left_to_who_needs_it(spark_session: SparkSession) -> None:
+    def fail() -> None:
+        raise ValueError("no model")
+
+    with warming(spark_session, 2, fail):
+        pass
 
 
 def test_no_two_attempts_have_the_same_number(spark_session: SparkSession) -> None:
