@@ -33,8 +33,9 @@ def plan_chunks(sizes_bytes: Sequence[int], most: int) -> list[list[int]]:
 def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[range]:
     """Runs of neighbours in `sizes_bytes`, every index once, in the order in which they should begin.
 
-    `n_slots` is how many tasks run at once. Each task is two thirds of a slot's share of what remains (guided self-scheduling, Polychronopoulos
-    and Kuck, 1987), within bounds: large ones first, small ones to fill the end, when slots would wait for each other. O(n).
+    `n_slots` is how many tasks run at once. Each task is two thirds of a slot's share of what remains (guided self-scheduling,
+    Polychronopoulos and Kuck, 1987), within bounds: large ones first, small ones to fill the end, when slots would wait for each other.
+    O(n).
     """
     if not sizes_bytes:
         return []
