@@ -1,11 +1,11 @@
-"""What is too large for one run: the driver on the primary node holds what a date has listed and known, and reads date after date."""
+"""What is too large for one run: the driver on the primary node holds what its dates have listed and known."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fruit_contract.limits import MOST_DATES_A_RUN, MOST_IMAGES_A_DATE
-from fruit_pipeline.spark_sizes import most_images_a_date
+from fruit_contract.limits import MOST_DATES_A_RUN, MOST_IMAGES_A_RUN
+from fruit_pipeline.spark_sizes import most_images_a_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RunTooLargeError(RuntimeError):
-    """A run has more dates, or one of its dates more images, than its driver holds. The message says what to do."""
+    """A run has more dates, or its dates have more images, than its driver holds. The message says what to do."""
 
 
 def refuse_too_many_dates(dates: RunDates) -> None:
@@ -28,23 +28,42 @@ def refuse_too_many_dates(dates: RunDates) -> None:
         )
 
 
-def refuse_too_large_dates(images_by_date: Mapping[str, int], primary: InstanceType) -> None:
-    """Raises RunTooLargeError that names the first date with more images than a driver on such a node, or any driver, holds."""
-    for ingest_date, n_images in sorted(images_by_date.items()):
-        message = too_large(ingest_date, n_images, primary)
-        if message:
-            raise RunTooLargeError(message)
+def refuse_too_many_images(images_by_date: Mapping[str, int], primary: InstanceType) -> None:
+    """Raises RunTooLargeError if the dates have more images together than a driver on such a node, or any driver, holds.
 
-
-def too_large(ingest_date: str, n_images: int, primary: InstanceType) -> str | None:
-    """Returns why a date of so many images can't be worked on, and what to do; None if it can."""
-    most = most_images_a_date(primary)
-    if n_images <= most:
-        return None
-    if n_images > MOST_IMAGES_A_DATE:
-        why = f"a date may have {MOST_IMAGES_A_DATE:,} at most, whatever {primary.setting} is"
-        what_to_do = "Deliver them as several ingest dates."
+    A date that alone has too many is named.
+    """
+    most = most_images_a_run(primary)
+    if sum(images_by_date.values()) <= most:
+        return
+    if most == MOST_IMAGES_A_RUN:
+        why = f"a run takes {most:,} at most, whatever {primary.setting} is"
+        node = ""
     else:
-        why = f"the driver on a {primary.name} has memory for {most:,} of one date"
-        what_to_do = f"Set {primary.setting} to a type with more memory (m5.xlarge or larger), or deliver them as several ingest dates."
-    return f"{ingest_date} has {n_images:,} images, and {why}. Nothing was started. {what_to_do}"
+        why = f"the driver on a {primary.name} has memory for {most:,}"
+        node = f"Set {primary.setting} to a type with more memory (m5.xlarge or larger), or "
+    too_large = [f"{ingest_date} has {n_images:,} images" for ingest_date, n_images in sorted(images_by_date.items()) if n_images > most]
+    if too_large:
+        what_to_do = f"{node}deliver them as several ingest dates."
+        raise RunTooLargeError(f"{too_large[0]}, and {why}. Nothing was started. {_sentence(what_to_do)}")
+    first, last = min(images_by_date), max(images_by_date)
+    what_to_do = f"{node}ask for a shorter range of dates at a time."
+    raise RunTooLargeError(
+        f"The {len(images_by_date):,} dates from {first} to {last} that need something have {sum(images_by_date.values()):,} images, and "
+        f"{why}. Nothing was started. {_sentence(what_to_do)}"
+    )
+
+
+def dates_that_fit(images_by_date: Mapping[str, int], n_images: int, primary: InstanceType) -> set[str]:
+    """Returns which of some dates can be taken in beside `n_images` others, the latest ones first."""
+    room = most_images_a_run(primary) - n_images
+    fitting = set()
+    for ingest_date, n_more in sorted(images_by_date.items(), reverse=True):
+        if n_more <= room:
+            fitting.add(ingest_date)
+            room -= n_more
+    return fitting
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_pipeline.date_plan import STRAYS_NAMED
 from fruit_pipeline.instance_types import primary_type
-from fruit_pipeline.run_limits import refuse_too_large_dates, too_large
+from fruit_pipeline.run_limits import dates_that_fit, refuse_too_many_images
 from fruit_pipeline.scaling import Estimate, estimate
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class RunPlan:
 
     `ingest_dates` are the dates it will work on: those asked for that need something, and earlier ones in which something is late.
     `not_delivered` were asked for and have no complete batch; `nothing_new` were asked for and are as they were; `busy` are earlier
-    dates left to another run that works on them, `too_large` earlier ones that the driver would not hold. Counts are sums over
+    dates left to another run that works on them, `too_large` earlier ones that the driver would not hold besides. Counts are sums over
     `ingest_dates`.
 
     Of `ingest_dates`, `lost` miss files that their ledgers name, `unswept` have files that none names, `unprojected` have features that the
@@ -115,15 +115,16 @@ def plan_of_dates(
 ) -> RunPlan:
     """The plan of a run over its dates' plans. Dates without work are left out, unless a new fit was asked for.
 
-    `speed` is the last one that was measured, and `outlook` tells whether a new PCA is to be expected. Raises RunTooLargeError if a date
-    that was asked for, and needs something, has more images than a driver on the primary node holds. Earlier dates that have are left
-    alone, or they would be in the way of every later day.
+    `speed` is the last one that was measured, and `outlook` tells whether a new PCA is to be expected. Raises RunTooLargeError if the
+    dates that were asked for, and need something, have more images than a driver on the primary node holds. Earlier dates that do not fit
+    beside them are left alone, or they would be in the way of every later day.
     """
     primary = primary_type(settings)
     asked_and_due = [plan for plan in asked if plan.has_work or refit_asked]
-    refuse_too_large_dates({plan.ingest_date: plan.images for plan in asked_and_due}, primary)
-    left = {plan.ingest_date for plan in looked_back if plan.has_work and too_large(plan.ingest_date, plan.images, primary)}
-    late = [plan for plan in looked_back if plan.has_work and plan.ingest_date not in left]
+    refuse_too_many_images({plan.ingest_date: plan.images for plan in asked_and_due}, primary)
+    due = {plan.ingest_date: plan.images for plan in looked_back if plan.has_work}
+    fitting = dates_that_fit(due, sum(plan.images for plan in asked_and_due), primary)
+    late = [plan for plan in looked_back if plan.ingest_date in fitting]
     worked = sorted(asked_and_due + late, key=lambda plan: plan.ingest_date)
     listed, new = Counter[str](), Counter[str]()
     for plan in worked:
@@ -137,7 +138,7 @@ def plan_of_dates(
         nothing_new=[plan.ingest_date for plan in asked if not plan.has_work],
         not_delivered=list(not_delivered),
         busy=list(busy),
-        too_large=sorted(left),
+        too_large=sorted(due.keys() - fitting),
         late=[plan.ingest_date for plan in late],
         interrupted=[plan.ingest_date for plan in worked if plan.files.lost or plan.files.unswept],
         lost=[plan.ingest_date for plan in worked if plan.files.lost],
@@ -167,8 +168,8 @@ def summary_lines(plan: RunPlan) -> list[str]:
     lines = [f"{said}: {_dates(dates)}." for name, said in _SAID_OF_DATES.items() if (dates := getattr(plan, name))]
     if plan.too_large:
         lines.append(
-            f"Left alone, for they have more images than a driver on {plan.estimate.assumptions['primary_instance_type']} holds: "
-            f"{_dates(plan.too_large)}."
+            f"Left alone, for with them the run would have more images than a driver on "
+            f"{plan.estimate.assumptions['primary_instance_type']} holds: {_dates(plan.too_large)}."
         )
     if plan.missing_categories:
         lines.append(f"Asked for, but nothing was delivered: {', '.join(plan.missing_categories)}.")

@@ -3,8 +3,8 @@
 minutes of a run = start of the cluster + fixed work + images x (driver's seconds + vCPU seconds / vCPUs of all core and task nodes)
 
 Assumptions, each a setting or a constant below: the features step scales with the vCPUs (tasks share nothing, their tail is under a tenth);
-the driver lists, compares and deals one key after another; a run holds so many keys on its driver and no more, so that more images are
-several runs, one after the other; every new image is projected once, and a refit that is foreseen projects the history besides.
+the driver lists, compares and deals one key after another; a run takes so many images and no more (`fruit_contract.limits`), so that more
+are several runs, one after the other; every new image is projected once, and a refit that is foreseen projects the history besides.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract.limits import MOST_IMAGES_A_RUN
 
 # receipt.py knows both by this module.
 from fruit_pipeline.instance_types import UnknownInstanceTypeError as UnknownInstanceTypeError  # noqa: PLC0414
@@ -31,8 +33,6 @@ PROJECTION_VCPU_SECONDS_PER_MILLION: Final = 200.0
 # A refit takes 33 s per million images and 5 s per 1,000 partitions of two cores (benchmarks/results/history-full.md): four vCPUs.
 REFIT_VCPU_SECONDS_PER_MILLION: Final = 132.0
 REFIT_VCPU_SECONDS_PER_THOUSAND_FILES: Final = 20.0
-# A million keys take half a gigabyte of the driver.
-IMAGES_PER_RUN: Final = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def estimate(
             "projection_vcpu_seconds_per_million": PROJECTION_VCPU_SECONDS_PER_MILLION,
             "refit_vcpu_seconds_per_million": REFIT_VCPU_SECONDS_PER_MILLION,
             "refit_vcpu_seconds_per_thousand_files": REFIT_VCPU_SECONDS_PER_THOUSAND_FILES,
-            "images_per_run": IMAGES_PER_RUN,
+            "images_per_run": MOST_IMAGES_A_RUN,
             "eur_per_hour": {settings.primary_instance_type: primary_price, settings.core_instance_type: core_price},
             "spot_price_share": settings.spot_price_share,
         },
@@ -166,7 +166,7 @@ def _all_vcpus(settings: Settings, nodes: Nodes) -> int:
 
 
 def _minutes(images: int, settings: Settings, nodes: Nodes, images_per_second_per_vcpu: float, refit: Refit | None = None) -> float:
-    runs = max(1, math.ceil(images / IMAGES_PER_RUN))
+    runs = max(1, math.ceil(images / MOST_IMAGES_A_RUN))
     vcpu_seconds = images / images_per_second_per_vcpu + images / 1e6 * PROJECTION_VCPU_SECONDS_PER_MILLION
     if refit:
         vcpu_seconds += refit.n_images / 1e6 * REFIT_VCPU_SECONDS_PER_MILLION

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fruit_contract.limits import DRIVER_BASE_BYTES, DRIVER_BYTES_AN_IMAGE, MOST_IMAGES_A_DATE, PYTHON_WORKER_BYTES
+from fruit_contract.limits import DRIVER_BASE_BYTES, DRIVER_BYTES_AN_IMAGE, MOST_IMAGES_A_RUN, PYTHON_WORKER_BYTES
 from fruit_pipeline.instance_types import UnfitInstanceTypeError
 
 if TYPE_CHECKING:
@@ -116,13 +116,13 @@ def driver_sizes(primary: InstanceType) -> DriverSizes:
     return DriverSizes(heap_mib, heap_mib // 2, python_mib)
 
 
-def most_images_a_date(primary: InstanceType) -> int:
-    """Returns how many images a date may have, by the memory of the driver's Python; never more than MOST_IMAGES_A_DATE.
+def most_images_a_run(primary: InstanceType) -> int:
+    """Returns how many images a run's dates may have together, by the memory of the driver's Python: MOST_IMAGES_A_RUN at most.
 
     Raises UnfitInstanceTypeError if the driver does not fit at all.
     """
     for_images = driver_sizes(primary).python_mib * MIB - DRIVER_BASE_BYTES
-    return min(MOST_IMAGES_A_DATE, for_images // DRIVER_BYTES_AN_IMAGE)
+    return min(MOST_IMAGES_A_RUN, for_images // DRIVER_BYTES_AN_IMAGE)
 
 
 def _seen_mib(node: InstanceType) -> int:

@@ -461,7 +461,7 @@ def test_a_date_of_more_images_than_the_primary_node_holds_is_refused_and_claims
     sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample_lake.delete_below("ledger/")
-    monkeypatch.setattr("fruit_pipeline.run_limits.most_images_a_date", lambda _: 42)
+    monkeypatch.setattr("fruit_pipeline.run_limits.most_images_a_run", lambda _: 42)
     with pytest.raises(RunTooLargeError, match=rf"{DAY} has 43 images.*m5\.xlarge has memory for 42.*FRUITS_PRIMARY_INSTANCE_TYPE"):
         plan(sample_lake.lake, over_budget_allowed=True)
     assert claims(sample_lake.lake) == []

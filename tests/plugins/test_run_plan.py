@@ -271,7 +271,16 @@ def test_a_large_date_of_which_everything_is_known_is_in_nobodys_way() -> None:
 def test_an_earlier_date_that_is_too_large_is_left_alone_and_named() -> None:
     plan = run_plan([date_plan("2026-11-23")], [date_plan(images=1_000_000), date_plan("2026-11-21")], settings=SMALL)
     assert (plan.ingest_dates, plan.late, plan.too_large) == (["2026-11-21", "2026-11-23"], ["2026-11-21"], [DAY])
-    assert f"Left alone, for they have more images than a driver on c5.xlarge holds: {DAY}." in text_of(plan)
+    assert f"Left alone, for with them the run would have more images than a driver on c5.xlarge holds: {DAY}." in text_of(plan)
+
+
+def test_earlier_dates_come_in_as_long_as_all_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fruit_pipeline.run_limits.most_images_a_run", lambda _: 25)
+    earlier = [date_plan(day, images=10) for day in ("2026-11-19", "2026-11-20", "2026-11-21")]
+    plan = run_plan([date_plan(images=8)], earlier)
+    assert (plan.ingest_dates, plan.too_large) == (["2026-11-21", DAY], ["2026-11-19", "2026-11-20"])
+    with pytest.raises(RunTooLargeError, match=r"The 3 dates from 2026-11-19 to 2026-11-21 .* have 30 images"):
+        run_plan(earlier)
 
 
 def test_a_run_may_cost_its_budget_and_no_more() -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_contract.limits import MOST_IMAGES_A_RUN
 from fruit_pipeline.pca_state import Refit
 from fruit_pipeline.scaling import (
     DRIVER_SECONDS_PER_MILLION,
-    IMAGES_PER_RUN,
     PROJECTION_VCPU_SECONDS_PER_MILLION,
     MeasuredSpeed,
     Nodes,
@@ -83,7 +83,7 @@ def test_there_is_a_task_slot_for_each_vcpu_of_core_and_task_nodes(core_type: st
 
 
 def test_more_images_than_a_driver_holds_are_several_runs_with_a_start_each() -> None:
-    one, two = (estimate(n, SETTINGS, nodes=Nodes(2)) for n in (IMAGES_PER_RUN, IMAGES_PER_RUN + 1))
+    one, two = (estimate(n, SETTINGS, nodes=Nodes(2)) for n in (MOST_IMAGES_A_RUN, MOST_IMAGES_A_RUN + 1))
     start = SETTINGS.cluster_start_minutes + SETTINGS.fixed_work_minutes
     assert two.minutes - one.minutes == pytest.approx(start, abs=0.11)
 

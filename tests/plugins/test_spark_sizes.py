@@ -7,13 +7,13 @@ import pytest
 from fruit_contract.limits import (
     DRIVER_BASE_BYTES,
     DRIVER_BYTES_AN_IMAGE,
-    MOST_IMAGES_A_DATE,
+    MOST_IMAGES_A_RUN,
     PYTHON_WORKER_BYTES,
     RESULT_BYTES_AN_IMAGE,
 )
 from fruit_pipeline.cluster_request import sibling_types
 from fruit_pipeline.instance_types import UnfitInstanceTypeError, instance_type
-from fruit_pipeline.spark_sizes import MASTER_MIB, MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes, most_images_a_date
+from fruit_pipeline.spark_sizes import MASTER_MIB, MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes, most_images_a_run
 
 # EMR's default of yarn.nodemanager.resource.memory-mb, as AWS' release guide lists it ("Task configuration").
 EMR_YARN_MIB = {
@@ -74,7 +74,7 @@ def test_all_types_of_a_fleet_are_given_the_same() -> None:
         assert {executor_sizes(instance_type(other)) for other in sibling_types(name)} == {executor_sizes(instance_type(name))}
 
 
-@pytest.mark.parametrize("sizes_of", [executor_sizes, driver_sizes, most_images_a_date])
+@pytest.mark.parametrize("sizes_of", [executor_sizes, driver_sizes, most_images_a_run])
 def test_a_node_with_too_little_memory_is_refused_by_its_setting(sizes_of: object) -> None:
     with pytest.raises(UnfitInstanceTypeError, match=r"'c5\.large' has too little memory \(4 GiB\).*FRUITS_X to a larger type"):
         sizes_of(instance_type("c5.large", "FRUITS_X"))  # type: ignore[operator]
@@ -88,17 +88,17 @@ def test_driver_and_hadoop_fit_on_the_primary_node(name: str) -> None:
     assert 2048 <= sizes.heap_mib <= 8192
     assert sizes.heap_mib + sizes.python_mib + hadoop_mib <= primary.memory_mib * 61 / 64
     assert sizes.max_result_mib <= sizes.heap_mib / 2
-    assert most_images_a_date(primary) * RESULT_BYTES_AN_IMAGE <= sizes.max_result_mib * MIB
-    assert DRIVER_BASE_BYTES + most_images_a_date(primary) * DRIVER_BYTES_AN_IMAGE <= sizes.python_mib * MIB
+    assert most_images_a_run(primary) * RESULT_BYTES_AN_IMAGE <= sizes.max_result_mib * MIB
+    assert DRIVER_BASE_BYTES + most_images_a_run(primary) * DRIVER_BYTES_AN_IMAGE <= sizes.python_mib * MIB
 
 
 def test_the_default_primary_node_holds_the_largest_date() -> None:
     sizes = driver_sizes(instance_type("m5.xlarge"))
     assert (sizes.heap_mib, sizes.max_result_mib, sizes.python_mib) == (2560, 1280, 8448)
-    assert most_images_a_date(instance_type("m5.xlarge")) == MOST_IMAGES_A_DATE
+    assert most_images_a_run(instance_type("m5.xlarge")) == MOST_IMAGES_A_RUN
 
 
 def test_a_primary_node_with_less_memory_holds_smaller_dates() -> None:
-    fits = most_images_a_date(instance_type("c5.xlarge"))
+    fits = most_images_a_run(instance_type("c5.xlarge"))
     assert 300_000 < fits < 1_000_000
-    assert fits == most_images_a_date(instance_type("m5.large")) < most_images_a_date(instance_type("c5.2xlarge"))
+    assert fits == most_images_a_run(instance_type("m5.large")) < most_images_a_run(instance_type("c5.2xlarge"))
