@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from benchmarks.bench_lake import BenchLake
     from fruit_cli.delivery_plan import PlannedImage
 
-# The last of 1,024 days that are one block of merged moments: no day has more beside its path for a refresh to read.
-NEW_DAY: Final = "2025-03-17"
+# Of all days one of those for which a refresh reads the most kept moments (tests/benchmarks/test_synthetic_history.py).
+NEW_DAY: Final = "2024-10-03"
 _IMAGES_PER_PARTITION: Final = 6  # 24 a day; what images cost a refit is measured on the histories of `refit_images`
 _REFIT_DAYS: Final = 16
 _WARM_UP_ROUNDS: Final = 2

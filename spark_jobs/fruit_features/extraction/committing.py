@@ -52,6 +52,13 @@ class _Pending:
 
     rows: list[pa.Table] = field(default_factory=list)
     parts: list[PartPlace] = field(default_factory=list)
+    # The moments of the first parts, as many as were merged ahead.
+    merged: RunningMoments = field(default_factory=lambda: RunningMoments(tables.N_FEATURES))
+    n_merged: int = 0
+
+    def merge(self, store: Store) -> None:
+        merge_parts(store, self.merged, self.parts[self.n_merged :])
+        self.n_merged = len(self.parts)
 
 
 class DateCommits:
@@ -91,6 +98,10 @@ class DateCommits:
         reused = rows.filter(rows.column(tables.REUSED))
         self.n_reused.update(reused.column(tables.CATEGORY).to_pylist())
 
+    def merge_ahead(self) -> None:
+        """Adds up the parts of moments that have come: the driver has little else to do while tasks compute."""
+        self._pending.merge(self._store)
+
     def next_commit(self) -> Callable[[], None]:
         """What makes true all that was done since the last commit, to be called in any thread before the next one is asked for.
 
@@ -112,7 +123,7 @@ class DateCommits:
         for result in rewritten:
             _apply(live[result.rewrite.embedder_id], result)
         rows = change.rows(rewritten)
-        embedders = self._embedders(name, rows, live, pending.parts, change, rewritten)
+        embedders = self._embedders(name, rows, live, pending, change, rewritten)
         n_rejected = pc.sum(pc.equal(rows.column(tables.STATUS), Status.REJECTED.value)).as_py() or 0
         commit = Commit(before.ingest_date, name, rows.num_rows, n_rejected, embedders)
         self._remember_contents(change, rows)
@@ -158,7 +169,7 @@ class DateCommits:
         name: str,
         rows: pa.Table,
         live: Mapping[str, Mapping[str, int]],
-        parts: Sequence[PartPlace],
+        pending: _Pending,
         change: _Change,
         rewritten: Sequence[Rewritten],
     ) -> dict[str, EmbedderFiles]:
@@ -175,10 +186,10 @@ class DateCommits:
                 known is not None and any(file_key(self.plan.ingest_date, n) in self._lost_files for n in known.files)
             )
             moments = known.moments if known else None
-            if embedder_id in left or lost or (moments is None and not (embedder_id == self._embedder_id and parts)):
+            if embedder_id in left or lost or (moments is None and not (embedder_id == self._embedder_id and pending.parts)):
                 moments = self._recomputed(name, embedder_id, file_rows)
-            elif embedder_id == self._embedder_id and parts:
-                moments = self._merged(name, moments, parts)
+            elif embedder_id == self._embedder_id and pending.parts:
+                moments = self._merged(name, moments, pending)
             found[embedder_id] = EmbedderFiles(n_images[embedder_id], dict(sorted(file_rows.items())), moments)
             self._check(embedder_id, found[embedder_id], known, change, rows)
         return found
@@ -189,10 +200,10 @@ class DateCommits:
         provenances = (self._store.find_json(lake.pca_provenance_key(version)) or {} for version in versions)
         return any(provenance.get("embedder_id") == embedder_id for provenance in provenances)
 
-    def _merged(self, name: str, moments: MomentsObject | None, parts: Sequence[PartPlace]) -> MomentsObject:
+    def _merged(self, name: str, moments: MomentsObject | None, pending: _Pending) -> MomentsObject:
         """The moments as they were, and those of what was done since."""
-        running = RunningMoments(tables.N_FEATURES)
-        digest = 0
+        pending.merge(self._store)
+        running, digest = pending.merged, 0
         if moments is not None:
             before = find_moments(self._store, moments.key)
             if before is None or before.n_samples != moments.n_samples:
@@ -201,8 +212,7 @@ class DateCommits:
                 )
             running.merge(before)
             digest = int(moments.images_digest, 16)
-        merge_parts(self._store, running, parts)
-        for part in parts:
+        for part in pending.parts:
             digest ^= part.images_digest
         return self._write_moments(name, self._embedder_id, running.total(), digest)
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 # What a time-out or a lost cluster takes away is at most this much work.
 COMMIT_EVERY_SECONDS: Final = 180.0
-# Commits mostly wait for the store. Each holds some 30 MB of moments.
+# Commits mostly wait for the store. Each holds some 30 MB of moments, and so does a date whose moments are merged ahead.
 _COMMITS_AT_ONCE: Final = 8
 _REJECTS_IN_SUMMARY: Final = 100
 
@@ -163,6 +163,8 @@ class _Extraction:
                 with closing(stream_tasks(self._spark, tasks, work)) as arriving:
                     for accounts in arriving:
                         ready += self._take(accounts, commits)
+                        for date in [date for date in commits.values() if date.has_pending and not date.is_complete][:_COMMITS_AT_ONCE]:
+                            date.merge_ahead()
                         if self._may_commit():
                             if time.monotonic() - committed_at > self._request.commit_every_seconds:
                                 ready += [date for date in commits.values() if date.has_pending and not date.is_complete]

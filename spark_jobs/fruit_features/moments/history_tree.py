@@ -1,8 +1,10 @@
 """Merging the moments of all dates while reading few of them: a tree of blocks of dates, whose merged moments are kept.
 
-A block of level l covers 4^l consecutive days. A day's new moments make only the blocks above that day stale: a refresh reads what
-stands beside the path from the day to the root, and writes the path again. Merges only ever add (see `moments`), so this is exact.
-Blocks are a cache, named by the states of the days they cover: one that does not fit, or is not there, is merged again.
+A block of level l covers 4^l consecutive days. What changes every day are the blocks that end in the last day: of each of these not the
+whole is kept but its beginning, all children before the last one. So a day after all others reads one beginning a level, and writes about
+one file. A change of an earlier day makes the blocks above it stale: they are merged again from what stands beside its path. Merges only
+ever add (see `moments`), so this is exact. What is kept is a cache, named by the states of the days it covers: what does not fit, or is not
+there, is merged again.
 """
 
 from __future__ import annotations
@@ -26,17 +28,23 @@ READ_AT_ONCE: Final = 24
 
 @dataclass(frozen=True)
 class Block:
-    """Days whose ordinal divided by 4^level is `index`. At level 0 a block is a day."""
+    """Days whose ordinal divided by 4^level is `index`, or of these its first `n_children` children. At level 0 a block is a day."""
 
     level: int
     index: int
+    n_children: int = FANOUT
 
     @property
     def name(self) -> str:
-        return f"level={self.level}/block={self.index}"
+        beginning = f"-first={self.n_children}" if self.n_children < FANOUT else ""
+        return f"level={self.level}/block={self.index}{beginning}"
 
     def children(self) -> list[Block]:
-        return [Block(self.level - 1, self.index * FANOUT + number) for number in range(FANOUT)]
+        return [Block(self.level - 1, self.index * FANOUT + number) for number in range(self.n_children)]
+
+    def before(self, child: Block) -> Block:
+        """The children before one of them."""
+        return Block(self.level, self.index, child.index - self.index * FANOUT)
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,14 @@ class HistoryTree:
     n_features: int
     n_read: int = 0
     _days: dict[Block, list[str]] = field(default_factory=dict)
+    _fingerprints: dict[Block, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        top_level = self._top_level()
         for day in sorted(self.states):
-            for block in _path(day, self._top_level()):
+            for block in _path(day, top_level):
                 self._days.setdefault(block, []).append(day)
+        self._last_day = max(self.states, default="")
 
     def merge_all(self) -> Moments:
         """The moments of all days together. Blocks that had to be merged are kept.
@@ -85,13 +96,40 @@ class HistoryTree:
         return merge_all((self._merge(block) for block in tops), self.n_features)
 
     def used_blocks(self) -> set[str]:
-        """The names of the blocks that fit the states: others may be forgotten."""
-        return {block.name for block, days in self._days.items() if self.kept.get(block.name) == self._fingerprint(days)}
+        """The names of the blocks that a later day may need: others may be forgotten."""
+        blocks = {self._before_last(block) if self._is_last(block) else block for block in list(self._days)}
+        return {block.name for block in blocks if self._is_kept(block)}
+
+    def _days_of(self, block: Block) -> list[str]:
+        if block.n_children == FANOUT:
+            return self._days[block]
+        return [day for child in self._children(block) for day in self._days[child]]
+
+    def _children(self, block: Block) -> list[Block]:
+        return [child for child in block.children() if child in self._days] if block.level else []
+
+    def _is_last(self, block: Block) -> bool:
+        """Whether the block ends in the last day, and so is another one tomorrow."""
+        return block.level > 0 and block.n_children == FANOUT and self._days[block][-1] == self._last_day
+
+    def _before_last(self, block: Block) -> Block:
+        return block.before(self._children(block)[-1])
 
     def _narrowed(self, block: Block) -> Block:
         """The smallest block with the same days: a larger one would keep the same numbers again."""
-        children = [child for child in block.children() if child in self._days] if block.level else []
+        children = self._children(block)
         return self._narrowed(children[0]) if len(children) == 1 else block
+
+    def _parts(self, block: Block) -> list[Block]:
+        """What a block of several children is merged from: they, or its longest beginning that is kept and the children after that."""
+        children = self._children(block)
+        if self._is_last(block):
+            return [self._before_last(block), children[-1]]
+        for number in range(len(children) - 1, 1, -1):
+            beginning = block.before(children[number])
+            if self._is_kept(beginning):
+                return [beginning, *children[number:]]
+        return children
 
     def _merge(self, block: Block) -> Moments:
         block = self._narrowed(block)
@@ -99,28 +137,25 @@ class HistoryTree:
         if len(sources) <= READ_AT_ONCE:
             self.n_read += len(sources)
             return self._combine(block, self.storage.read(sources))
-        return self._joined(block, [self._merge(child) for child in block.children() if child in self._days])
+        return self._joined(block, [self._merge(part) for part in self._parts(block)])
 
     def _sources(self, block: Block) -> list[Source]:
         block = self._narrowed(block)
-        days = self._days[block]
-        source = self._source(block, days)
-        if source is not None:
-            return [source]
-        return [source for child in block.children() if child in self._days for source in self._sources(child)]
+        source = self._source(block)
+        return [source] if source is not None else [source for part in self._parts(block) for source in self._sources(part)]
 
-    def _source(self, block: Block, days: Sequence[str]) -> Source | None:
+    def _source(self, block: Block) -> Source | None:
         """What the block can be read from in one piece, if there is such a thing."""
+        days = self._days_of(block)
         if len(days) == 1:
             return Source(day=days[0])
-        fingerprint = self._fingerprint(days)
-        return Source(block=block, fingerprint=fingerprint) if self.kept.get(block.name) == fingerprint else None
+        return Source(block=block, fingerprint=self._fingerprint(block)) if self._is_kept(block) else None
 
     def _combine(self, block: Block, read: Mapping[Source, Moments]) -> Moments:
         block = self._narrowed(block)
-        source = self._source(block, self._days[block])
+        source = self._source(block)
         if source is None:
-            return self._joined(block, [self._combine(child, read) for child in block.children() if child in self._days])
+            return self._joined(block, [self._combine(part, read) for part in self._parts(block)])
         if source in read:
             return read[source]
         if source.day is None:
@@ -129,14 +164,20 @@ class HistoryTree:
 
     def _joined(self, block: Block, merged: Sequence[Moments]) -> Moments:
         moments = merge_all(merged, self.n_features)
-        fingerprint = self._fingerprint(self._days[block])
-        self.storage.keep(block, fingerprint, moments)
-        self.kept[block.name] = fingerprint
+        if not self._is_last(block):
+            fingerprint = self._fingerprint(block)
+            self.storage.keep(block, fingerprint, moments)
+            self.kept[block.name] = fingerprint
         return moments
 
-    def _fingerprint(self, days: Sequence[str]) -> str:
-        text = "\n".join(f"{day} {self.states[day]}" for day in days)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def _is_kept(self, block: Block) -> bool:
+        return block.name in self.kept and self.kept[block.name] == self._fingerprint(block)
+
+    def _fingerprint(self, block: Block) -> str:
+        if block not in self._fingerprints:
+            text = "\n".join(f"{day} {self.states[day]}" for day in self._days_of(block))
+            self._fingerprints[block] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._fingerprints[block]
 
     def _top_level(self) -> int:
         """The lowest level whose blocks are as long as the whole of history."""

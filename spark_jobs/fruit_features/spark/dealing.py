@@ -47,9 +47,12 @@ def run_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item],
 def warming(spark: SparkSession, n_tasks: int, work: Callable[[], object]) -> Iterator[None]:
     """A context in which workers do `work` beside what the driver does; at its end they have.
 
-    A session's first job waits for Java's classes, for executors and Python's workers, and for what these load. Nothing depends on it: what
-    fails here fails again, and is told, where it is needed.
+    A session's first job waits for Java's classes, for executors and Python's workers, and for what these load; a session that has run one
+    needs no more. Nothing depends on it: what fails here fails again, and is told, where it is needed.
     """
+    if spark.sparkContext.statusTracker().getJobIdsForGroup():
+        yield
+        return
 
     def run() -> None:
         with suppress(Py4JJavaError, PySparkException):

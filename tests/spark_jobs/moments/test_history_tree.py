@@ -86,23 +86,45 @@ def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pa
         kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
         again = tree_of(memory, kept)
         assert_merged(again.merge_all(), memory)
-        assert again.n_read <= 2
+        # One beginning a level, the last day, and what comes before the largest block.
+        assert again.n_read <= 6
+        assert again.kept == kept
 
 
-def test_a_new_day_reads_a_few_moments_however_long_the_history_is() -> None:
-    most_read = {}
-    for n_days in (1, 30, 365, 1000):
-        memory, kept = Memory(), {}
-        for number in range(n_days):
-            memory.put(day(number), "s", number)
+@pytest.mark.parametrize("n_days", [0, 360, 990])
+def test_a_new_day_reads_and_writes_a_few_moments_however_long_the_history_is(n_days: int) -> None:
+    memory, kept = Memory(), {}
+    for number in range(n_days):
+        memory.put(day(number), "s", number)
+    n_read, n_written = [], []
+    for number in range(n_days, n_days + 70):
+        memory.put(day(number), "s", number)
         tree = tree_of(memory, kept)
-        tree.merge_all()
-        kept = tree.kept
-        memory.put(day(n_days), "s", n_days)
-        new = tree_of(memory, kept)
-        assert_merged(new.merge_all(), memory)
-        most_read[n_days] = new.n_read
-    assert max(most_read.values()) <= 18, most_read
+        n_blocks = len(memory.blocks)
+        moments = tree.merge_all()
+        n_read.append(tree.n_read)
+        n_written.append(len(memory.blocks) - n_blocks)
+        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
+    assert_merged(moments, memory)
+    # The first of them has nothing kept.
+    assert max(n_read[1:]) <= 8
+    assert max(n_written[1:]) <= 7
+    assert sum(n_written[1:]) / 69 < 1.5
+
+
+def test_a_change_of_an_earlier_day_reads_what_stands_beside_its_path() -> None:
+    memory = Memory()
+    for number in range(1000):
+        memory.put(day(number), "s", number)
+    first = tree_of(memory, {})
+    first.merge_all()
+    kept = {name: fingerprint for name, fingerprint in first.kept.items() if name in first.used_blocks()}
+    for number in (0, 17, 500, 900, 998):
+        memory.put(day(number), "t", number + 5000)
+        tree = tree_of(memory, kept)
+        assert_merged(tree.merge_all(), memory)
+        assert tree.n_read <= 24, (number, tree.n_read)
+        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
 
 
 def test_never_reads_more_at_once_than_the_driver_can_hold() -> None:
