@@ -53,7 +53,7 @@ def estimates_table(settings: Settings, images: Sequence[int], within_minutes: f
     table = Table(
         title=f"On the fewest nodes ({kind}, {most_nodes} at most) that finish within {within_minutes:g} minutes", title_justify="left"
     )
-    for name in ("new images", "core nodes", f"{market} task nodes", "minutes", "EUR", "EUR per 1,000 images"):
+    for name in ("new images", "core nodes", f"{market} task nodes", "minutes", "EUR", "EUR of S3 requests", "EUR per 1,000 images"):
         table.add_column(name, justify="right")
     sized = replace(settings, target_minutes=within_minutes, task_instance_max=max(0, most_nodes - settings.core_instance_count))
     for n in images:
@@ -65,6 +65,7 @@ def estimates_table(settings: Settings, images: Sequence[int], within_minutes: f
             f"{result.task_instances:,}",
             f"{result.minutes:,.0f}",
             "not known" if result.euros is None else f"{result.euros:,.2f}",
+            f"{result.s3_euros:,.2f}",
             "not known" if per_thousand is None else f"{per_thousand:.4f}",
         )
     return table

@@ -207,7 +207,7 @@ def _migration(outlook: PcaOutlook, settings: Settings, speed: MeasuredSpeed | N
         first_ingest_date=days[0] if days else None,
         last_ingest_date=days[-1] if days else None,
         minutes=cost.minutes,
-        euros=cost.euros,
+        euros=cost.all_euros,
     )
 
 
@@ -230,16 +230,16 @@ def _migration_line(migration: Migration) -> str:
 def over_budget(estimate: Estimate, settings: Settings) -> str | None:
     """Why the estimate is more than a run may cost; None if it is not. A price that is not known may be any."""
     budget = f"the budget of a run is {settings.budget_eur:.2f} EUR"
-    if estimate.euros is None:
+    if estimate.all_euros is None:
         unknown = ", ".join(kind for kind, price in sorted(estimate.assumptions["eur_per_hour"].items()) if price is None)
         return f"What the run would cost is not known (FRUITS_PRICES_EUR_PER_HOUR has no price of {unknown}), and {budget}."
-    if estimate.euros > settings.budget_eur:
-        return f"The run would cost about {estimate.euros:.2f} EUR, and {budget}."
+    if estimate.all_euros > settings.budget_eur:
+        return f"The run would cost about {estimate.all_euros:.2f} EUR, and {budget}."
     return None
 
 
 def _estimate_line(estimate: Estimate) -> str:
-    kind, price = estimate.assumptions["core_instance_type"], estimate.euros
+    kind, price = estimate.assumptions["core_instance_type"], estimate.all_euros
     cost = f"about {price:.2f} EUR" if price is not None else "cost unknown (set FRUITS_PRICES_EUR_PER_HOUR for these instance types)"
     return f"Plan: {_nodes(estimate)} ({kind}), about {estimate.minutes:.0f} minutes, {cost}; speed {estimate.assumptions['speed']}."
 

@@ -1,6 +1,7 @@
 """How long some images take on a cluster, what it costs, and how many nodes finish in a given time: from 10^4 images to 10^9.
 
 minutes of a run = start of the cluster + fixed work + images x (driver's seconds + vCPU seconds / vCPUs of all core and task nodes)
+euros = minutes x nodes x their hourly price, and besides, images x requests to S3 x their price
 
 Assumptions, each a setting or a constant below: the features step scales with the vCPUs (tasks share nothing, their tail is under a tenth);
 the driver lists, compares and deals one key after another; a run takes so many images and no more (`fruit_contract.limits`), so that more
@@ -33,6 +34,15 @@ PROJECTION_VCPU_SECONDS_PER_MILLION: Final = 200.0
 # A refit takes 33 s per million images and 5 s per 1,000 partitions of two cores (benchmarks/results/history-full.md): four vCPUs.
 REFIT_VCPU_SECONDS_PER_MILLION: Final = 132.0
 REFIT_VCPU_SECONDS_PER_THOUSAND_FILES: Final = 20.0
+# Requests of a whole run with a refit (benchmarks/results/scale-full.md), and what S3 takes for them in the EU (AWS' price list, 2026, in
+# round figures): PUT, POST and LIST cost alike.
+S3_GETS_PER_MILLION: Final = 1_010_000
+S3_PUTS_AND_LISTS_PER_MILLION: Final = 13_000
+EUR_PER_MILLION_GETS: Final = 0.40
+EUR_PER_MILLION_PUTS_AND_LISTS: Final = 5.00
+_S3_EUR_PER_MILLION: Final = (
+    S3_GETS_PER_MILLION / 1e6 * EUR_PER_MILLION_GETS + S3_PUTS_AND_LISTS_PER_MILLION / 1e6 * EUR_PER_MILLION_PUTS_AND_LISTS
+)
 
 
 @dataclass(frozen=True)
@@ -75,9 +85,10 @@ class MeasuredSpeed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Minutes from the request to the end of the last step, and their assumptions. `euros` is None when a price is not known.
+    """Minutes from the request to the end of the last step, and their assumptions.
 
-    `task_market` is that of the task nodes: "spot" or "on-demand".
+    `euros` are the instances', None when a price is not known; `s3_euros` are those of requests. `task_market` is that of the task nodes:
+    "spot" or "on-demand".
     """
 
     core_instances: int
@@ -85,10 +96,15 @@ class Estimate:
     task_market: str
     minutes: float
     euros: float | None
+    s3_euros: float
     assumptions: dict[str, Any]
 
+    @property
+    def all_euros(self) -> float | None:
+        return None if self.euros is None else self.euros + self.s3_euros
+
     def euros_per_thousand(self, images: int) -> float | None:
-        return None if self.euros is None or not images else 1000 * self.euros / images
+        return None if self.all_euros is None or not images else 1000 * self.all_euros / images
 
 
 def estimate(
@@ -123,6 +139,7 @@ def estimate(
         task_market=settings.task_market,
         minutes=round(minutes, 1),
         euros=euros,
+        s3_euros=round(images / 1e6 * _S3_EUR_PER_MILLION, 2) if needs_cluster else 0.0,
         assumptions={
             "primary_instance_type": settings.primary_instance_type,
             "core_instance_type": settings.core_instance_type,
@@ -134,6 +151,7 @@ def estimate(
             "projection_vcpu_seconds_per_million": PROJECTION_VCPU_SECONDS_PER_MILLION,
             "refit_vcpu_seconds_per_million": REFIT_VCPU_SECONDS_PER_MILLION,
             "refit_vcpu_seconds_per_thousand_files": REFIT_VCPU_SECONDS_PER_THOUSAND_FILES,
+            "s3_eur_per_million": round(_S3_EUR_PER_MILLION, 2),
             "images_per_run": MOST_IMAGES_A_RUN,
             "eur_per_hour": {settings.primary_instance_type: primary_price, settings.core_instance_type: core_price},
             "spot_price_share": settings.spot_price_share,

@@ -118,7 +118,7 @@ def test_compares_with_the_plan() -> None:
     assert made["planned"] == {
         "minutes": PLANNED.minutes,
         "euros": PLANNED.euros,
-        "euros_per_thousand_images": pytest.approx(PLANNED.euros_per_thousand(10**6), abs=5e-5),
+        "euros_per_thousand_images": pytest.approx(PLANNED.euros / 1000, abs=5e-5),
         "core_instances": 2,
         "task_instances": 1,
         "task_market": SPOT,

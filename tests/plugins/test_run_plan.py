@@ -153,10 +153,10 @@ def test_says_what_a_change_of_the_embedder_costs_and_how_to_go_on() -> None:
     assert plan.migration is not None
     assert (plan.migration.images, plan.migration.n_ingest_dates) == (40_000, 2)
     cost = estimate(40_000, SETTINGS)
-    assert (plan.migration.minutes, plan.migration.euros) == (cost.minutes, cost.euros)
+    assert (plan.migration.minutes, plan.migration.euros) == (cost.minutes, cost.all_euros)
     line = summary_lines(plan)[-1]
     assert "embedder is m, and the PCA version that readers use (20261101T000000Z-ab) is of old. 40,000 images of 2 dates" in line
-    assert f"about {cost.minutes:.0f} minutes, about {cost.euros:.2f} EUR (`make run FROM=2025-01-01 TO=2026-11-20`)" in line
+    assert f"about {cost.minutes:.0f} minutes, about {cost.all_euros:.2f} EUR (`make run FROM=2025-01-01 TO=2026-11-20`)" in line
     assert line.endswith("Readers stay on the current version until then, or until a run with SWITCH_EMBEDDER=1 (`--switch-embedder`).")
     assert json.loads(json.dumps(plan.as_dict()))["migration"]["from_embedder_id"] == "old"
 
@@ -285,10 +285,11 @@ def test_earlier_dates_come_in_as_long_as_all_fit_together(monkeypatch: pytest.M
 
 def test_a_run_may_cost_its_budget_and_no_more() -> None:
     planned = estimate(10**6, SETTINGS)
-    assert planned.euros
-    assert over_budget(planned, replace(SETTINGS, budget_eur=planned.euros)) is None
-    message = over_budget(planned, replace(SETTINGS, budget_eur=planned.euros - 0.01))
-    assert message == f"The run would cost about {planned.euros:.2f} EUR, and the budget of a run is {planned.euros - 0.01:.2f} EUR."
+    euros = planned.all_euros
+    assert euros == planned.euros + planned.s3_euros > planned.euros
+    assert over_budget(planned, replace(SETTINGS, budget_eur=euros)) is None
+    message = over_budget(planned, replace(SETTINGS, budget_eur=euros - 0.01))
+    assert message == f"The run would cost about {euros:.2f} EUR, and the budget of a run is {euros - 0.01:.2f} EUR."
 
 
 def test_a_price_that_is_not_known_may_be_over_any_budget() -> None:
@@ -301,5 +302,5 @@ def test_a_price_that_is_not_known_may_be_over_any_budget() -> None:
 @given(st.integers(0, 10**9), st.floats(0.01, 10**5))
 def test_either_a_run_is_within_its_budget_or_it_is_said(images: int, budget: float) -> None:
     planned = estimate(images, SETTINGS, nodes=Nodes(2, 8))
-    assert planned.euros is not None
-    assert (over_budget(planned, replace(SETTINGS, budget_eur=budget)) is None) == (planned.euros <= budget)
+    assert planned.all_euros is not None
+    assert (over_budget(planned, replace(SETTINGS, budget_eur=budget)) is None) == (planned.all_euros <= budget)

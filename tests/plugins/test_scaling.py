@@ -14,6 +14,8 @@ from fruit_pipeline.pca_state import Refit
 from fruit_pipeline.scaling import (
     DRIVER_SECONDS_PER_MILLION,
     PROJECTION_VCPU_SECONDS_PER_MILLION,
+    S3_GETS_PER_MILLION,
+    S3_PUTS_AND_LISTS_PER_MILLION,
     MeasuredSpeed,
     Nodes,
     estimate,
@@ -40,7 +42,8 @@ def test_the_estimate_is_start_plus_fixed_plus_images_over_speed() -> None:
     projection = 0.048 * PROJECTION_VCPU_SECONDS_PER_MILLION / (4 * 2)
     assert result.minutes == pytest.approx(5 + 1 + (48_000 / (10 * 4 * 2) + driver + projection) / 60, abs=0.05)
     assert result.euros == pytest.approx(result.minutes / 60 * 0.5 * 3, abs=0.01)
-    assert result.euros_per_thousand(48_000) == pytest.approx(result.euros / 48)
+    assert result.s3_euros == pytest.approx(0.048 * (S3_GETS_PER_MILLION * 0.4 + S3_PUTS_AND_LISTS_PER_MILLION * 5) / 1e6, abs=0.01)
+    assert result.euros_per_thousand(48_000) == pytest.approx((result.euros + result.s3_euros) / 48)
     assert (result.core_instances, result.task_instances) == (2, 0)
 
 
@@ -65,7 +68,7 @@ def test_task_nodes_work_like_core_nodes_and_spot_nodes_cost_less() -> None:
 
 def test_no_work_costs_nothing() -> None:
     result = estimate(0, SETTINGS, needs_cluster=False)
-    assert (result.core_instances, result.task_instances, result.minutes, result.euros) == (0, 0, 0.0, 0.0)
+    assert (result.core_instances, result.task_instances, result.minutes, result.euros, result.s3_euros) == (0, 0, 0.0, 0.0, 0.0)
 
 
 @given(images=st.integers(1, 10**9), more=st.integers(1, 10**6), core=st.integers(1, 500), task=st.integers(0, 500))
