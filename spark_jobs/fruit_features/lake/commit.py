@@ -17,7 +17,7 @@ from fruit_features.lake import files
 from fruit_features.lake.store import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from obstore import Bytes
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # A footer with the names of a few hundred files fits; a longer one takes a second request.
 _FOOTER_BYTES: Final = 64 * 1024
 _MAGIC_BYTES: Final = 8
+# The ledgers of more dates are found sooner in a listing of all.
+_LISTED_ALONE: Final = 32
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,15 @@ def list_ledgers(store: Store) -> LedgerListing:
         elif ingest_date is not None and entry.key.endswith(".parquet"):
             earlier.add(ingest_date)
     return LedgerListing(committed, sorted(earlier - committed.keys()))
+
+
+def find_ledgers(store: Store, ingest_dates: Collection[str]) -> dict[str, ListedObject]:
+    """The ledgers of some dates, as they are listed now; those of few dates alone."""
+    if len(ingest_dates) > _LISTED_ALONE:
+        return {day: entry for day, entry in list_ledgers(store).committed.items() if day in ingest_dates}
+    listings = at_once(lambda day: store.list_objects(lake.date_prefix(lake.LEDGER, day)), ingest_dates)
+    found = {entry.key: entry for entries in listings for entry in entries}
+    return {day: found[lake.ledger_key(day)] for day in ingest_dates if lake.ledger_key(day) in found}
 
 
 def read_commits(store: Store, ledgers: Mapping[str, ListedObject]) -> dict[str, tuple[Commit, str]]:

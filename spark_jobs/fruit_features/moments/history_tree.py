@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from fruit_features.moments.algebra import merge_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from fruit_features.moments.algebra import Moments
 
@@ -81,9 +81,9 @@ class HistoryTree:
     _fingerprints: dict[Block, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        top_level = self._top_level()
+        self._top_level = _level_of(self.states)
         for day in sorted(self.states):
-            for block in _path(day, top_level):
+            for block in _path(day, self._top_level):
                 self._days.setdefault(block, []).append(day)
         self._last_day = max(self.states, default="")
 
@@ -92,7 +92,7 @@ class HistoryTree:
 
         Raises LostMomentsError if those of a day are not there, and LostBlockError if those of a kept block are not.
         """
-        tops = sorted((block for block in self._days if block.level == self._top_level()), key=lambda block: block.index)
+        tops = sorted((block for block in self._days if block.level == self._top_level), key=lambda block: block.index)
         return merge_all((self._merge(block) for block in tops), self.n_features)
 
     def used_blocks(self) -> set[str]:
@@ -179,16 +179,6 @@ class HistoryTree:
             self._fingerprints[block] = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._fingerprints[block]
 
-    def _top_level(self) -> int:
-        """The lowest level whose blocks are as long as the whole of history."""
-        if not self.states:
-            return 0
-        span = _ordinal(max(self.states)) - _ordinal(min(self.states)) + 1
-        level = 0
-        while FANOUT**level < span:
-            level += 1
-        return level
-
 
 class LostBlockError(RuntimeError):
     """A kept block can't be read. Forget the kept blocks and merge again."""
@@ -205,6 +195,15 @@ class LostMomentsError(RuntimeError):
 def states_digest(states: Mapping[str, str]) -> str:
     """One fingerprint for the states of all days: what a PCA version was fitted on."""
     return hashlib.sha256("\n".join(f"{day} {state}" for day, state in sorted(states.items())).encode()).hexdigest()[:16]
+
+
+def _level_of(days: Collection[str]) -> int:
+    """The lowest level whose blocks are as long as the whole of history."""
+    span = _ordinal(max(days)) - _ordinal(min(days)) + 1 if days else 1
+    level = 0
+    while FANOUT**level < span:
+        level += 1
+    return level
 
 
 def _path(day: str, top_level: int) -> list[Block]:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from fruit_contract import lake, tables
 from fruit_contract.commit import file_key
 from fruit_features.lake import files
-from fruit_features.lake.commit import list_ledgers, read_commits, read_ledger
+from fruit_features.lake.commit import find_ledgers, read_commits, read_ledger
 from fruit_features.lake.store import ListedObject, ObjectNotFoundError, at_once, load_library
 from fruit_features.lake.transfer import Uploads, read_ahead
 from fruit_features.lake.vectors import to_list_array, to_matrix
@@ -82,11 +82,11 @@ def project_dates(
     for _ in range(_TRIES):
         if not due:
             return projected
-        ledgers = list_ledgers(store).committed
+        ledgers = find_ledgers(store, due)
         for start in range(0, len(due), _DATES_A_ROUND):
             days = due[start : start + _DATES_A_ROUND]
             _project_round(spark, store, embedders, {day: ledgers.get(day) for day in days}, projected, n_slots)
-        now = list_ledgers(store).committed
+        now = find_ledgers(store, due)
         due = [day for day in due if day in now and projected.etags.get(day) != now[day].etag]
     projected.unsettled.update(due)
     return projected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -83,7 +84,8 @@ class _Cache:
 
     def write(self, store: Store) -> None:
         content = {"schema_version": _CACHE_VERSION, "commits": self.commits, "projected": self.projected}
-        store.write_json(lake.pca_cache_key(), content)
+        # Without indents, json writes as fast as C: a long history is a megabyte.
+        store.write(lake.pca_cache_key(), json.dumps(content, separators=(",", ":")).encode())
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,13 @@ def warming(spark: SparkSession, n_tasks: int, work: Callable[[], object]) -> It
         yield
         return
 
+    def call(_: int) -> None:
+        # What it loads stays where it is.
+        work()
+
     def run() -> None:
         with suppress(Py4JJavaError, PySparkException):
-            run_tasks(spark, range(n_tasks), lambda _: work())
+            run_tasks(spark, range(n_tasks), call)
 
     thread = InheritableThread(target=run, name="warming", daemon=True)
     thread.start()

@@ -20,6 +20,7 @@ from fruit_features.lake.commit import (
     DateFiles,
     Ledger,
     features_key_of,
+    find_ledgers,
     list_date,
     list_ledgers,
     no_ledger,
@@ -162,6 +163,19 @@ def test_dates_that_were_committed_and_those_of_an_earlier_release_are_told_apar
 
     assert {day: entry.etag for day, entry in found.committed.items()} == {DAY: etag}
     assert found.earlier == [LATER, "2026-11-25"]
+
+
+@pytest.mark.parametrize("listed_alone", [0, 32])
+def test_the_ledgers_of_some_dates_are_those_that_are_there(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch, listed_alone: int
+) -> None:
+    monkeypatch.setattr(commit_module, "_LISTED_ALONE", listed_alone)
+    etags = {day: put_ledger(test_lake.store, no_ledger(day), ROWS, replace(commit_of({}), ingest_date=day)).etag for day in (DAY, LATER)}
+    test_lake.put("ledger/ingest_date=2026-11-25/part-00000.snappy.parquet", b"x")
+
+    found = find_ledgers(test_lake.store, [DAY, "2026-11-24", "2026-11-25"])
+
+    assert {day: (entry.key, entry.etag) for day, entry in found.items()} == {DAY: (lake.ledger_key(DAY), etags[DAY])}
 
 
 def test_rejected_is_written_from_the_ledger(test_lake: LakeFolder) -> None:

@@ -237,7 +237,7 @@ def test_gone_files_are_named_wherever_they_stand_among_the_others(test_lake: La
 
 
 def test_an_empty_due_list_asks_nothing_of_the_lake(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projecting, "list_ledgers", None)
+    monkeypatch.setattr(projecting, "find_ledgers", None)
     assert project_in_driver(test_lake.store, {}) == Projected()
 
 

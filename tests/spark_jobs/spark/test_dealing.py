@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from pyspark.errors import PySparkException
 
+from fruit_features.spark import dealing
 from fruit_features.spark.dealing import attempt_number, run_tasks, stream_tasks, warming
 from local_cloud.java import find_java
 
@@ -70,21 +72,41 @@ def test_results_are_there_before_all_tasks_have_ended(spark_session: SparkSessi
     assert came == [0, 1]
 
 
-def test_workers_are_warm_at_the_end_of_what_the_driver_does_meanwhile(spark_session: SparkSession, tmp_path: Path) -> None:
-    def load() -> None:
+@pytest.fixture
+def first_jobs(spark_session: SparkSession, monkeypatch: pytest.MonkeyPatch) -> list[list[object]]:
+    """What the workers of a session that has run nothing yet answered while they warmed up."""
+    answers: list[list[object]] = []
+    monkeypatch.setattr(spark_session.sparkContext, "statusTracker", lambda: SimpleNamespace(getJobIdsForGroup=list))
+    monkeypatch.setattr(dealing, "run_tasks", lambda *arguments: answers.append(run_tasks(*arguments)))
+    return answers
+
+
+def test_workers_are_warm_at_the_end_of_what_the_driver_does_meanwhile(spark_session: SparkSession, first_jobs, tmp_path: Path) -> None:
+    def load() -> object:
         (tmp_path / str(os.getpid())).touch()
+        # What workers load stays there: an engine can't be sent.
+        return threading.Lock()
 
     with warming(spark_session, 2, load):
         pass
     assert list(tmp_path.iterdir())
+    assert first_jobs == [[None, None]]
 
 
-def test_what_fails_while_workers_warm_up_is_left_to_who_needs_it(spark_session: SparkSession) -> None:
+def test_a_session_that_has_run_a_job_is_warm(spark_session: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_tasks(spark_session, [1], lambda item: item)
+    monkeypatch.setattr(dealing, "run_tasks", lambda *_: pytest.fail("it was warmed up again"))
+    with warming(spark_session, 2, list):
+        pass
+
+
+def test_what_fails_while_workers_warm_up_is_left_to_who_needs_it(spark_session: SparkSession, first_jobs) -> None:
     def fail() -> None:
         raise ValueError("no model")
 
     with warming(spark_session, 2, fail):
         pass
+    assert first_jobs == []
 
 
 def test_no_two_attempts_have_the_same_number(spark_session: SparkSession) -> None:
