@@ -165,6 +165,11 @@ def content_index_key(embedder_id: str, ingest_date: str) -> str:
     return f"{content_index_prefix(embedder_id)}{ingest_date}.bin"
 
 
+def content_pack_key(embedder_id: str, month: str) -> str:
+    """The content indexes of a month (`2026-11`) in one file: a cache of them."""
+    return f"{content_index_prefix(embedder_id)}{month}.pack"
+
+
 def ledger_key(ingest_date: str) -> str:
     """The commit of a date: what is true of it. See `fruit_contract.commit`."""
     return f"{date_prefix(LEDGER, ingest_date)}ledger.parquet"

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from fruit_contract import lake, tables
 from fruit_contract.tables import Status
 from fruit_features.embedding.featurise import KnownFeatures
-from fruit_features.extraction.content_hashes import common_hashes, hash_content, hash_contents, to_bytes, union
+from fruit_features.extraction.content_hashes import hash_content, hash_contents, to_bytes, union
+from fruit_features.extraction.content_packs import find_hashes
 from fruit_features.lake import files
 from fruit_features.lake.commit import read_ledger
-from fruit_features.lake.store import at_once
 from fruit_features.lake.vectors import to_matrix
 
 if TYPE_CHECKING:
@@ -110,17 +110,8 @@ def _contents(images: pa.Table) -> Iterator[tuple[str, int]]:
 
 def _dates_by_hash(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -> dict[int, str]:
     """The latest date that has each hash; most have none."""
-    keys = store.list_keys(lake.content_index_prefix(embedder_id)) if len(wanted) else []
-
-    def look(key: str) -> NDArray[np.uint64]:
-        content = store.find(key)
-        return common_hashes(b"" if content is None else memoryview(content), wanted)
-
-    dates: dict[int, str] = {}
-    for key, hashes in zip(keys, at_once(look, keys), strict=True):
-        ingest_date = key.rpartition("/")[2].partition(".")[0]
-        dates.update((int(value), ingest_date) for value in hashes)
-    return dates
+    found = find_hashes(store, embedder_id, wanted) if len(wanted) else {}
+    return {int(value): ingest_date for ingest_date, hashes in found.items() for value in hashes}
 
 
 def _places(store: Store, embedder_id: str, ingest_date: str, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], str]:

@@ -1,0 +1,96 @@
+"""Looking through the content indexes of all dates: those of a month are also kept as one file, so that years are few requests.
+
+A pack names the ETag of each index that it holds. What is listed with another one is read by itself: a pack is a cache, and losing it costs
+requests, never truth.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from fruit_contract import lake
+from fruit_features.extraction.content_hashes import common_hashes
+from fruit_features.lake.store import at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from obstore import Bytes
+
+    from fruit_features.lake.store import ListedObject, Store
+
+# The latest month is packed anew when so many of its indexes have to be read by themselves; any other one at once.
+_MOST_LOOSE: Final = 4
+# 8 bytes an image: larger indexes cost their bytes, not their number.
+_MOST_BYTES: Final = 32 * 1024 * 1024
+_HEADER_BYTES: Final = 8
+
+
+class Packed(NamedTuple):
+    """A date's content index in a pack: the ETag of the object that it is a copy of, and its bytes."""
+
+    etag: str
+    hashes: memoryview
+
+
+def find_hashes(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -> dict[str, NDArray[np.uint64]]:
+    """Which of the `wanted` hashes the content index of each ingest date has; dates in ascending order. Keeps packs as it goes."""
+    months: dict[str, dict[str, ListedObject]] = {}
+    packs = set()
+    for entry in store.list_objects(lake.content_index_prefix(embedder_id)):
+        name, _, kind = entry.key.rpartition("/")[2].rpartition(".")
+        if kind == "pack":
+            packs.add(name)
+            months.setdefault(name, {})
+        else:
+            months.setdefault(name[:7], {})[name] = entry
+    latest = max(months, default="")
+
+    def look(month: str) -> dict[str, NDArray[np.uint64]]:
+        indexes = _read_month(store, lake.content_pack_key(embedder_id, month), months[month], month in packs, month == latest)
+        return {day: common_hashes(hashes, wanted) for day, hashes in indexes.items()}
+
+    found = at_once(look, sorted(months))
+    return dict(sorted((day, hashes) for month in found for day, hashes in month.items()))
+
+
+def _read_month(store: Store, pack_key: str, listed: Mapping[str, ListedObject], is_packed: bool, is_latest: bool) -> dict[str, memoryview]:
+    packed = pack_from_bytes(store.find(pack_key)) if is_packed else {}
+    fresh = {day: index for day, index in packed.items() if day in listed and index.etag == listed[day].etag}
+    loose = {}
+    for day in listed.keys() - fresh.keys():
+        content = store.find(listed[day].key)
+        if content is not None:
+            loose[day] = Packed(listed[day].etag, memoryview(content))
+    indexes = fresh | loose
+    n_changed = len(loose) + len(packed.keys() - listed.keys())
+    if n_changed >= (_MOST_LOOSE if is_latest else 1):
+        if sum(len(index.hashes) for index in indexes.values()) <= _MOST_BYTES and len(indexes) > 1:
+            store.write(pack_key, pack_to_bytes(indexes))
+        elif is_packed:
+            store.delete([pack_key])
+    return {day: index.hashes for day, index in indexes.items()}
+
+
+def pack_to_bytes(indexes: Mapping[str, Packed]) -> bytes:
+    """The length of a header, the header (each date's ETag and number of bytes, as JSON), and the indexes one after the other."""
+    header = json.dumps({day: [index.etag, len(index.hashes)] for day, index in sorted(indexes.items())}).encode()
+    return len(header).to_bytes(_HEADER_BYTES, "little") + header + b"".join(index.hashes for _, index in sorted(indexes.items()))
+
+
+def pack_from_bytes(content: Bytes | bytes | None) -> dict[str, Packed]:
+    """The reverse; nothing of a pack that is gone or damaged."""
+    view = memoryview(content or b"")
+    start = _HEADER_BYTES + int.from_bytes(view[:_HEADER_BYTES], "little")
+    try:
+        header = json.loads(bytes(view[_HEADER_BYTES:start]))
+        indexes = {}
+        for day, (etag, n_bytes) in header.items():
+            indexes[day] = Packed(etag, view[start : start + n_bytes])
+            start += n_bytes
+    except (ValueError, AttributeError, TypeError):
+        return {}
+    return indexes if start == len(view) else {}
