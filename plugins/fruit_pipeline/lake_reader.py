@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from fruit_contract.lake import uri
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 # boto3's retry mode that slows down when S3 or EMR throttle.
 BOTOCORE_CONFIG: Final = {"retries": {"mode": "adaptive", "max_attempts": 10}, "max_pool_connections": 32}
 READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
+# No key holds such a thing: in XML its < would be written as &lt;.
+_TIME: Final = re.compile(rb"<LastModified>(\d{4}-\d\d-\d\dT[\d:.]+Z)<")
 
 
 class MissingObjectError(FileNotFoundError):
@@ -96,7 +100,24 @@ def lake_of(settings: Settings) -> Lake:
     # Some stores answer a ranged read with the checksum of the whole object, which then never matches; TLS guards the way.
     config = BOTOCORE_CONFIG | {"response_checksum_validation": "when_required"}
     hook = S3Hook(aws_conn_id=settings.aws_conn_id, region_name=settings.region, config=config)
-    return Lake(hook.get_conn(), settings.lake_bucket)
+    client = hook.get_conn()
+    spare_time_parsing(client)
+    return Lake(client, settings.lake_bucket)
+
+
+def spare_time_parsing(client: Any) -> None:
+    """Has an S3 client read the times of listings several times faster: of a page of a thousand keys they are most of its work."""
+    client.meta.events.register("before-parse.s3.ListObjectsV2", _times_as_seconds, unique_id="fruits-times-as-seconds")
+
+
+def _times_as_seconds(response_dict: dict[str, Any], **_: object) -> None:
+    """Writes the times in a listing as seconds, which botocore reads at once, where it tries several ways with a text."""
+    if response_dict["status_code"] < 300:
+        response_dict["body"] = _TIME.sub(_as_seconds, response_dict["body"])
+
+
+def _as_seconds(found: re.Match[bytes]) -> bytes:
+    return b"<LastModified>%.3f<" % datetime.fromisoformat(found[1].decode()).timestamp()
 
 
 class _RangedObject(io.RawIOBase):

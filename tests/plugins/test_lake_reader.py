@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.utils import parse_timestamp
 
-from fruit_pipeline.lake_reader import Lake, MissingObjectError
+from fruit_pipeline.lake_reader import Lake, MissingObjectError, _times_as_seconds, spare_time_parsing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +38,38 @@ def test_lists_names_byte_for_byte_and_etags_without_quotes(lake: Lake) -> None:
     assert (stored.key, stored.size_bytes) == (KEY, 5)
     assert stored.etag == "827ccb0eea8a706c4c34a16891f84e7b"
     assert stored.modified_at.tzinfo is not None
+
+
+def test_the_times_of_a_listing_are_the_stores_own(lake: Lake) -> None:
+    names = [KEY, "raw/<LastModified>2020-01-01T00:00:00Z<", "raw/x"]
+    for name in names:
+        lake.write(name, b"12345", "image/jpeg")
+    slowly = list(lake.list_objects("raw/"))
+
+    spare_time_parsing(lake._client)
+
+    quickly = list(lake.list_objects("raw/"))
+    assert quickly == slowly
+    assert {stored.key for stored in quickly} == set(names)
+    assert [stored.modified_at.utcoffset() for stored in quickly] == [timedelta(0)] * 3
+
+
+@pytest.mark.parametrize("text", ["2026-11-22T01:02:03.456Z", "2026-11-22T01:02:03Z", "1999-12-31T23:59:59.999999Z"])
+def test_a_time_is_read_as_botocore_would_read_it(text: str) -> None:
+    answer = {"status_code": 200, "body": f"<Key>a</Key><LastModified>{text}</LastModified>".encode()}
+    _times_as_seconds(answer)
+    seconds = answer["body"].decode().partition("<LastModified>")[2].partition("<")[0]
+    assert parse_timestamp(seconds) == pytest.approx(parse_timestamp(text), abs=timedelta(milliseconds=1))
+
+
+def test_an_error_and_times_of_another_form_are_left_to_botocore() -> None:
+    for answer in (
+        {"status_code": 404, "body": b"<LastModified>2026-11-22T01:02:03Z<"},
+        {"status_code": 200, "body": b"<LastModified>Sun<"},
+    ):
+        before = dict(answer)
+        _times_as_seconds(answer)
+        assert answer == before
 
 
 def test_lists_beyond_the_thousand_keys_of_one_page(lake: Lake) -> None:
