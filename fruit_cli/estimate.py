@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fruit_cli.errors import CommandError
-from fruit_pipeline.instance_types import UnknownInstanceTypeError
+from fruit_pipeline.instance_types import InstanceTypeError
 from fruit_pipeline.scaling import estimate
 from fruit_pipeline.settings import Settings, SettingsError, load_settings
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = load_settings()
         table = estimates_table(settings, arguments.images or DEFAULT_IMAGES, arguments.within_minutes, arguments.most_nodes)
         assumptions = estimate(1, settings).assumptions
-    except (SettingsError, UnknownInstanceTypeError) as error:
+    except (SettingsError, InstanceTypeError) as error:
         raise CommandError(str(error)) from error
     console = Console(highlight=False)
     console.print(table)

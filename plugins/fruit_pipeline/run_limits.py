@@ -41,7 +41,7 @@ def refuse_too_many_images(images_by_date: Mapping[str, int], primary: InstanceT
         node = ""
     else:
         why = f"the driver on a {primary.name} has memory for {most:,}"
-        node = f"Set {primary.setting} to a type with more memory (m5.xlarge or larger), or "
+        node = f"Set {primary.setting} to a type with more memory (m5.2xlarge, r5.xlarge or larger), or "
     too_large = [f"{ingest_date} has {n_images:,} images" for ingest_date, n_images in sorted(images_by_date.items()) if n_images > most]
     if too_large:
         what_to_do = f"{node}deliver them as several ingest dates."

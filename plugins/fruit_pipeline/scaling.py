@@ -4,7 +4,7 @@ minutes of a run = start of the cluster + fixed work + images x (driver's second
 euros = minutes x nodes x their hourly price, and besides, images x requests to S3 x their price
 
 Assumptions, each a setting or a constant below: the features step scales with the vCPUs (tasks share nothing, their tail is under a tenth);
-the driver lists, compares and deals one key after another; a run takes so many images and no more (`fruit_contract.limits`), so that more
+the driver lists, compares and deals one key after another; a run takes as many images as its driver's node has memory for, so that more
 are several runs, one after the other; every new image is projected once, and a refit that is foreseen projects the history besides.
 """
 
@@ -14,12 +14,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_contract.limits import MOST_IMAGES_A_RUN
-
 # receipt.py knows both by this module.
 from fruit_pipeline.instance_types import UnknownInstanceTypeError as UnknownInstanceTypeError  # noqa: PLC0414
+from fruit_pipeline.instance_types import primary_type
 from fruit_pipeline.instance_types import vcpus as vcpus  # noqa: PLC0414
 from fruit_pipeline.settings import SPOT
+from fruit_pipeline.spark_sizes import most_images_a_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,10 +34,10 @@ PROJECTION_VCPU_SECONDS_PER_MILLION: Final = 200.0
 # A refit takes 33 s per million images and 5 s per 1,000 partitions of two cores (benchmarks/results/history-full.md): four vCPUs.
 REFIT_VCPU_SECONDS_PER_MILLION: Final = 132.0
 REFIT_VCPU_SECONDS_PER_THOUSAND_FILES: Final = 20.0
-# Requests of a whole run with a refit (benchmarks/results/scale-full.md), and what S3 takes for them in the EU (AWS' price list, 2026, in
-# round figures): PUT, POST and LIST cost alike.
-S3_GETS_PER_MILLION: Final = 1_010_000
-S3_PUTS_AND_LISTS_PER_MILLION: Final = 13_000
+# Requests of a whole run with a refit (`python -m benchmarks --only scale`), and about what S3 takes for them in the EU: PUT and LIST cost
+# alike.
+S3_GETS_PER_MILLION: Final = 1_006_000
+S3_PUTS_AND_LISTS_PER_MILLION: Final = 5_000
 EUR_PER_MILLION_GETS: Final = 0.40
 EUR_PER_MILLION_PUTS_AND_LISTS: Final = 5.00
 _S3_EUR_PER_MILLION: Final = (
@@ -119,7 +119,7 @@ def estimate(
     """What `images` new images take on `nodes` (default: what `nodes_for` says). No work needs no cluster: zero of all.
 
     `refit` is the new PCA that is foreseen, under which the history is projected. `speed` counts if it tells of these settings, else the
-    settings' own. Raises UnknownInstanceTypeError if the instance type's name does not tell its vCPUs.
+    settings' own. Raises InstanceTypeError if an instance type's name does not tell its vCPUs, or a driver has no room.
     """
     per_vcpu, origin = _speed(settings, speed)
     if not needs_cluster:
@@ -152,7 +152,7 @@ def estimate(
             "refit_vcpu_seconds_per_million": REFIT_VCPU_SECONDS_PER_MILLION,
             "refit_vcpu_seconds_per_thousand_files": REFIT_VCPU_SECONDS_PER_THOUSAND_FILES,
             "s3_eur_per_million": round(_S3_EUR_PER_MILLION, 2),
-            "images_per_run": MOST_IMAGES_A_RUN,
+            "images_per_run": most_images_a_run(primary_type(settings)),
             "eur_per_hour": {settings.primary_instance_type: primary_price, settings.core_instance_type: core_price},
             "spot_price_share": settings.spot_price_share,
         },
@@ -184,7 +184,7 @@ def _all_vcpus(settings: Settings, nodes: Nodes) -> int:
 
 
 def _minutes(images: int, settings: Settings, nodes: Nodes, images_per_second_per_vcpu: float, refit: Refit | None = None) -> float:
-    runs = max(1, math.ceil(images / MOST_IMAGES_A_RUN))
+    runs = max(1, math.ceil(images / most_images_a_run(primary_type(settings))))
     vcpu_seconds = images / images_per_second_per_vcpu + images / 1e6 * PROJECTION_VCPU_SECONDS_PER_MILLION
     if refit:
         vcpu_seconds += refit.n_images / 1e6 * REFIT_VCPU_SECONDS_PER_MILLION

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.limits import MOST_IMAGES_A_RUN
+from fruit_pipeline.instance_types import primary_type
 from fruit_pipeline.pca_state import Refit
 from fruit_pipeline.scaling import (
     DRIVER_SECONDS_PER_MILLION,
@@ -23,6 +23,7 @@ from fruit_pipeline.scaling import (
     task_slots,
 )
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
+from fruit_pipeline.spark_sizes import most_images_a_run
 
 SETTINGS = Settings()
 MEASURED = MeasuredSpeed(60.0, SETTINGS.engine, SETTINGS.core_instance_type, "manual__1")
@@ -86,7 +87,8 @@ def test_there_is_a_task_slot_for_each_vcpu_of_core_and_task_nodes(core_type: st
 
 
 def test_more_images_than_a_driver_holds_are_several_runs_with_a_start_each() -> None:
-    one, two = (estimate(n, SETTINGS, nodes=Nodes(2)) for n in (MOST_IMAGES_A_RUN, MOST_IMAGES_A_RUN + 1))
+    most = most_images_a_run(primary_type(SETTINGS))
+    one, two = (estimate(n, SETTINGS, nodes=Nodes(2)) for n in (most, most + 1))
     start = SETTINGS.cluster_start_minutes + SETTINGS.fixed_work_minutes
     assert two.minutes - one.minutes == pytest.approx(start, abs=0.11)
 

@@ -343,7 +343,7 @@ def _rows_by_file(rows: pa.Table) -> dict[str, int]:
 
 
 def _images_by_embedder(rows: pa.Table) -> Counter[str]:
-    counts = rows.filter(pc.is_valid(rows.column(tables.FILE))).column(tables.EMBEDDER_ID).value_counts().to_pylist()
+    counts = rows.column(tables.EMBEDDER_ID).filter(pc.is_valid(rows.column(tables.FILE))).value_counts().to_pylist()
     return Counter({found["values"]: found["counts"] for found in counts})
 
 
