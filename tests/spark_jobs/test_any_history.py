@@ -16,6 +16,7 @@ import shutil
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -465,6 +466,11 @@ class NoSpark:
                     self.value += more
 
             return Accumulator()
+
+        @staticmethod
+        def statusTracker() -> Any:  # noqa: N802 - PySpark's name
+            # It has run a job: nothing need be warmed up.
+            return SimpleNamespace(getJobIdsForGroup=lambda: (0,))
 
 
 def deal_in_this_process(patch: pytest.MonkeyPatch) -> None:
