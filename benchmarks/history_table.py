@@ -36,7 +36,7 @@ def history_notes(result: HistoryBenchmark) -> list[str]:
     policy = (
         "The policy is auto with always_below=0 and with growth and margin so large that no history has a refit: all runs do the same work."
     )
-    last_day = "The new day ends a block of 1,024 days: no other day would read more moments ('moments read' is the most of its runs)."
+    last_day = "No other day would read more kept moments than the new one ('moments read' is the most of its runs)."
     return [flatness, work, policy, last_day, "benchmarks/README.md says how it is measured."]
 
 
