@@ -75,5 +75,7 @@ class RejectReason(StrEnum):
     NOT_AN_IMAGE = "not_an_image"  # no decoder knows the format
     TRUNCATED = "truncated"  # the file ends before the image does, or its data is damaged
     TOO_LARGE = "too_large"  # more pixels or bytes than the limits allow
+    TOO_COSTLY = "too_costly"  # decoding it takes more memory or time than a worker has
+    CRASHED_THE_DECODER = "crashed_the_decoder"  # the process that decoded it died
     UNREADABLE = "unreadable"  # a decoder knows the format but fails on this file
     VANISHED = "vanished"  # listed, but gone when it was fetched

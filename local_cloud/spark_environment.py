@@ -118,7 +118,8 @@ def spark_defaults(
     """
     settings = {
         **honoured_spark_settings(configurations),
-        "spark.master": f"local[{node.cores}]",
+        # A task that fails is tried again, as on a cluster.
+        "spark.master": f"local[{node.cores},4]",
         "spark.driver.memory": node.driver_memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",

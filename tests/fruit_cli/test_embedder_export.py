@@ -19,6 +19,7 @@ from fruit_cli.errors import CommandError
 from fruit_cli.wheels import file_sha256
 from fruit_contract import release
 from fruit_features.embedding.engines import engine_file, load_engine
+from fruit_features.embedding.preprocessing import PREPROCESSING_VERSION
 
 NOWHERE = LakeConnection(bucket="fruits-lake", region="eu-west-1", endpoint_url="http://127.0.0.1:1")
 
@@ -104,9 +105,9 @@ def test_reads_what_keras_itself_writes(weights_file):
 def test_the_manifest_tells_what_the_contract_asks(artefact):
     manifest = json.loads(artefact.files()[release.EMBEDDER_MANIFEST].read_text(encoding="utf-8"))
     digest = tensors_sha256(trained_looking_tensors())
-    assert manifest["embedder_id"] == artefact.embedder_id == f"mobilenetv2-{digest[:12]}-p1"
+    assert manifest["embedder_id"] == artefact.embedder_id == f"mobilenetv2-{digest[:12]}-p{PREPROCESSING_VERSION}"
     assert manifest["tensors_sha256"] == digest
-    assert manifest["preprocessing_version"] == 1
+    assert manifest["preprocessing_version"] == PREPROCESSING_VERSION
     assert manifest["input"] == {"name": "images", "shape": [None, 224, 224, 3], "dtype": "float32"}
     assert manifest["output"] == {"name": "features", "shape": [None, 1280], "dtype": "float32"}
     assert manifest["files"] == {name: file_sha256(artefact.directory / name) for name in ("model.onnx", "frozen_graph.pb")}

@@ -79,7 +79,7 @@ def test_the_clusters_python_is_replaced_and_its_other_exports_are_kept(node: No
 def test_sizes_and_file_systems_of_the_cluster_are_not_taken_over(node: Node, tmp_path: Path) -> None:
     assert honoured_spark_settings(CONFIGURATIONS) == {"spark.sql.sources.partitionOverwriteMode": "dynamic"}
     text = spark_defaults(node, buckets=(), temporary=tmp_path, event_logs=tmp_path, configurations=CONFIGURATIONS)
-    assert "spark.master local[2]\n" in text
+    assert "spark.master local[2,4]\n" in text
     assert "yarn" not in text
     assert "Emrfs" not in text
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fruit_contract import lake, release
+from fruit_features.embedding.preprocessing import PREPROCESSING_VERSION
 from fruit_features.lake.store import s3_client
 from local_cloud.java import find_java
 from local_cloud.running_s3 import RunningS3, running_s3
@@ -153,7 +154,7 @@ def publish_network(test_lake: LakeFolder, network: bytes, release_id: str = REL
     prefix = lake.release_prefix(release_id) + release.EMBEDDER
     manifest = {
         "embedder_id": embedder_id,
-        "preprocessing_version": 1,
+        "preprocessing_version": PREPROCESSING_VERSION,
         "files": {release.ONNX_MODEL: hashlib.sha256(network).hexdigest()},
     }
     test_lake.put(prefix + release.ONNX_MODEL, network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -17,7 +18,7 @@ from fruit_features.lake import files
 from fruit_features.lake.vectors import to_list_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -42,6 +43,9 @@ class KnownFeatures(NamedTuple):
     vector: NDArray[np.float32]
     width: int
     height: int
+
+
+Known = Callable[[str, str], KnownFeatures | None]
 
 
 def nothing_known(image_key: str, content_sha256: str) -> KnownFeatures | None:  # noqa: ARG001 - one of many ways to know
@@ -71,7 +75,11 @@ class _Rows:
 
 
 def featurise(
-    images: Iterable[FetchedImage], engine: Engine, embedder_id: str, known: Callable[[str, str], KnownFeatures | None] = nothing_known
+    images: Iterable[FetchedImage],
+    engine: Engine,
+    embedder_id: str,
+    known: Known = nothing_known,
+    decode: Callable[[bytes], DecodedImage] = decode_image,
 ) -> Iterator[tuple[ImageKey, pa.RecordBatch]]:
     """One row of RESULTS for every image, in their order; an image that can't be read becomes a reject, never an exception.
 
@@ -79,11 +87,11 @@ def featurise(
     has, by key and SHA-256 of its content, is neither decoded nor embedded: it gets these, and is marked as reused.
     """
     for _, together in groupby(images, _partition_of):
-        yield from _featurise_together(together, engine, embedder_id, known)
+        yield from _featurise_together(together, engine, embedder_id, known, decode)
 
 
 def _featurise_together(
-    images: Iterable[FetchedImage], engine: Engine, embedder_id: str, known: Callable[[str, str], KnownFeatures | None]
+    images: Iterable[FetchedImage], engine: Engine, embedder_id: str, known: Known, decode: Callable[[bytes], DecodedImage]
 ) -> Iterator[tuple[ImageKey, pa.RecordBatch]]:
     rows = _Rows()
     waiting: list[dict[str, object]] = []
@@ -97,7 +105,7 @@ def _featurise_together(
 
     for image in images:
         place = _place_of(image)
-        row, found = _read(image, place, embedder_id, known)
+        row, found = _read(image, place, embedder_id, known, decode)
         if isinstance(found, DecodedImage):
             pixels[len(waiting)] = found.pixels
             waiting.append(row)
@@ -115,7 +123,7 @@ def _featurise_together(
 
 
 def _read(
-    image: FetchedImage, place: ImageKey, embedder_id: str, known: Callable[[str, str], KnownFeatures | None]
+    image: FetchedImage, place: ImageKey, embedder_id: str, known: Known, decode: Callable[[bytes], DecodedImage]
 ) -> tuple[dict[str, object], DecodedImage | KnownFeatures | None]:
     """The image's row without its features, and what these come from: nothing for a reject."""
     content_sha256 = None if image.content is None else hashlib.sha256(image.content).hexdigest()
@@ -127,7 +135,7 @@ def _read(
         if features is not None:
             size = {tables.WIDTH: features.width, tables.HEIGHT: features.height}
             return row | {tables.STATUS: tables.Status.FEATURISED, tables.REUSED: True} | size, features
-        decoded = decode_image(image.content)
+        decoded = decode(image.content)
     except UnreadableImageError as error:
         return row | {tables.STATUS: tables.Status.REJECTED, tables.REASON: error.reason, tables.DETAIL: error.detail}, None
     size = {tables.WIDTH: decoded.width, tables.HEIGHT: decoded.height}

@@ -1,57 +1,91 @@
-"""Preprocessing v1: from an image file's bytes to the pixels the network sees.
+"""Preprocessing v2: from an image file's bytes to the pixels the network sees.
 
-The version is part of `embedder_id`: any change of pixels here is a new version.
+The version is part of `embedder_id`: any change of pixels here is a new version, and so is one that a library brings (Pillow 13 turns the
+order of a tall picture's two passes round). Tests hold the pixels by their digests.
 """
 
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from fruit_contract.tables import RejectReason
+from fruit_features.embedding.colours import to_rgb
+from fruit_features.embedding.containers import Container, complete_jpeg, open_container, orientation_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
+    from PIL.ImageFile import ImageFile
 
-PREPROCESSING_VERSION: Final = 1
+PREPROCESSING_VERSION: Final = 2
 IMAGE_SIDE: Final = 224
 
 # Phone photos are decoded at the smallest DCT scale that keeps twice the network's side (and never when that could not halve them).
 _DRAFT_FROM_SIDE: Final = 4 * IMAGE_SIDE
 _DRAFT_TO_SIDE: Final = 2 * IMAGE_SIDE
-# Bounds a worker's memory: Pillow holds 64 million decoded pixels in up to 256 MB, and as much again while it converts them to RGB.
-MAX_DECODED_PIXELS: Final = 64_000_000
-_STRIP_PIXELS: Final = 1_000_000
-# EXIF orientations that swap width and height.
-_QUARTER_TURNS: Final = frozenset({5, 6, 7, 8})
+# What a decoder may hold beside the file: a process that has only Python, NumPy and Pillow stays below 700 MB with it.
+MAX_DECODING_BYTES: Final = 560_000_000
+# Of a JPEG, at reduced scale: a nanosecond each. The largest cameras have 400 million.
+MAX_PIXELS: Final = 1_000_000_000
+# A pass over the coefficients takes an eighth of a nanosecond a pixel, however little it brings. Ten are usual.
+MAX_SCANNED_PIXELS: Final = 10_000_000_000
+# A worker has a core.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 # Pillow's own guard looks at a photo's size before it is decoded at reduced scale; ours looks after that.
 Image.MAX_IMAGE_PIXELS = None
-# Decoders that need no outside program and that a camera or an export may have written. Multi-picture JPEG comes with JPEG.
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-_TRUNCATED_WORDS: Final = ("truncated", "broken data stream", "unrecognized data stream", "premature", "incomplete", "broken png")
-_HEIF_BRANDS: Final = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
-# What Pillow's decoders raise on damaged files besides OSError; anything else is a defect and must be seen.
-_DECODER_ERRORS: Final = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    EOFError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
+# Decoders that need no outside program and that a camera or an export may have written. A multi-picture JPEG is a JPEG without its index.
+_DECODERS: Final[dict[str, type[ImageFile]]] = {
+    decoder.format: decoder
+    for decoder in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        WebPImagePlugin.WebPImageFile,
+        GifImagePlugin.GifImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+        PpmImagePlugin.PpmImageFile,
+        Jpeg2KImagePlugin.Jpeg2KImageFile,
+        AvifImagePlugin.AvifImageFile,
+    )
+}
+# What these decoders hold for a pixel beside the picture that Pillow makes of it, in bytes.
+_EXTRA_BYTES_A_PIXEL: Final = {"WEBP": 9, "JPEG2000": 16, "AVIF": 8, "GIF": 2}
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS: Final = frozenset({5, 6, 7, 8})
+_TRUNCATED_WORDS: Final = (
+    "truncated",
+    "broken data stream",
+    "unrecognized data stream",
+    "premature",
+    "incomplete",
+    "not enough image data",
 )
+_HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"})
+_AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 
 
 class UnreadableImageError(Exception):
@@ -72,30 +106,65 @@ class DecodedImage:
     height: int
 
 
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file of a format that a decoder knows, before anything of it is decoded."""
+
+    file_format: str
+    container: Container
+
+    @property
+    def n_pixels(self) -> int | None:
+        """How many pixels a decoder goes over; None where only the decoder knows, or holds much more than these."""
+        found = self.container
+        if self.file_format not in {"JPEG", "PNG"} or found.width == 0:
+            return None
+        return found.width * found.height * found.n_scans
+
+
 def decode_image(content: bytes) -> DecodedImage:
-    """EXIF transpose; RGB, alpha over white; stretched to 224x224 with Pillow's BICUBIC.
+    """EXIF's orientation; RGB, alpha over white; stretched to 224x224 with Pillow's BICUBIC.
 
     A JPEG whose sides are both 896 px or more is decoded at the smallest DCT scale that leaves both at 448 px or more.
     Of an animation or a multi-page file, the first frame counts.
 
     Raises:
-        UnreadableImageError: the bytes are no image, are damaged, or hold more pixels than a worker may decode.
+        UnreadableImageError: the bytes are no image, are damaged, or would take more memory or time than a worker has.
+    """
+    return decode_encoded(find_encoded(content))
+
+
+def find_encoded(content: bytes) -> EncodedImage:
+    """The file's format, by how it begins, and what its header says. Nothing is decoded.
+
+    Raises:
+        UnreadableImageError: it is empty, or no decoder knows the format.
     """
     if not content:
         raise UnreadableImageError(RejectReason.EMPTY, "the file has no bytes")
+    if _HEIF_BRANDS & _brands(content) and not _AVIF_BRANDS & _brands(content):
+        raise UnreadableImageError(RejectReason.NOT_AN_IMAGE, "HEIC/HEIF is not supported: deliver the photo as JPEG")
+    for file_format in _DECODERS:
+        accepts = Image.OPEN[file_format][1]
+        if accepts is not None and accepts(content[:16]) is True:
+            return EncodedImage(file_format, open_container(content, file_format))
+    raise UnreadableImageError(RejectReason.NOT_AN_IMAGE, f"no decoder knows this format (it begins with {content[:8]!r})")
+
+
+def decode_encoded(image: EncodedImage) -> DecodedImage:
+    """Like `decode_image`."""
     try:
-        with warnings.catch_warnings():
-            # Odd metadata draws warnings from Pillow for images that decode well; size is checked below by our own bound.
-            warnings.simplefilter("ignore")
-            return _decode(content)
-    except UnidentifiedImageError:
-        raise UnreadableImageError(RejectReason.NOT_AN_IMAGE, _name_unknown_format(content)) from None
-    except MemoryError:
-        raise UnreadableImageError(RejectReason.TOO_LARGE, "decoding it takes more memory than a worker has") from None
-    except _DECODER_ERRORS as error:
-        detail = _first_line(error)
-        damaged = any(word in detail.lower() for word in _TRUNCATED_WORDS)
-        raise UnreadableImageError(RejectReason.TRUNCATED if damaged else RejectReason.UNREADABLE, detail) from error
+        return _decode(image)
+    except UnreadableImageError as error:
+        if error.reason != RejectReason.TRUNCATED or image.file_format != "JPEG":
+            raise
+        # Many programs lose the last two bytes, and every pixel is there.
+        completed = [
+            _decode(replace(image, container=replace(image.container, content=one))) for one in complete_jpeg(image.container.content)
+        ]
+        if not completed or any(not np.array_equal(completed[0].pixels, other.pixels) for other in completed):
+            raise
+        return completed[0]
 
 
 def network_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -106,69 +175,92 @@ def network_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return values
 
 
-def _decode(content: bytes) -> DecodedImage:
-    with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+def _decode(image: EncodedImage) -> DecodedImage:
+    """Whatever a decoder raises is a fact about the file: one odd picture never fails a step."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode_with_pillow(image.file_format, image.container)
+    except UnreadableImageError:
+        raise
+    except MemoryError:
+        raise UnreadableImageError(RejectReason.TOO_COSTLY, "decoding it takes more memory than a worker has") from None
+    except Exception as error:
+        detail = _first_line(error)
+        damaged = any(word in detail.lower() for word in _TRUNCATED_WORDS)
+        raise UnreadableImageError(RejectReason.TRUNCATED if damaged else RejectReason.UNREADABLE, detail) from error
+
+
+def _decode_with_pillow(file_format: str, container: Container) -> DecodedImage:
+    if file_format == "WEBP":
+        # Its decoder makes room for the canvas when it is made.
+        _refuse_if_too_large(file_format, container, (container.width, container.height), "RGBA")
+    with _open(file_format, container) as opened:
         width, height = opened.size
-        if opened.format in {"JPEG", "MPO"} and min(width, height) >= _DRAFT_FROM_SIDE:
+        if file_format == "JPEG" and min(width, height) >= _DRAFT_FROM_SIDE:
             opened.draft(None, (_DRAFT_TO_SIDE, _DRAFT_TO_SIDE))
-        if opened.width * opened.height > MAX_DECODED_PIXELS:
-            detail = f"{width} x {height} pixels are more than the {MAX_DECODED_PIXELS:,} a worker decodes"
-            raise UnreadableImageError(RejectReason.TOO_LARGE, detail)
+        _refuse_if_too_large(file_format, container, opened.size, opened.mode)
         opened.load()
-        turned = opened.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS
-        ImageOps.exif_transpose(opened, in_place=True)
-        small = _to_rgb(opened).resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC)
-    if turned:
+        exif = opened.info.get("exif")
+        orientation = orientation_of(exif) if isinstance(exif, bytes) else container.orientation
+        image = to_rgb(opened, container, _low_bytes(container) if container.bits == 16 and opened.mode == "RGB" else None)
+        if image is not opened:
+            opened.close()
+        if orientation in _TURNS:
+            image = image.transpose(_TURNS[orientation])
+        small = image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC)
+    if orientation in _QUARTER_TURNS:
         width, height = height, width
     return DecodedImage(np.asarray(small, dtype=np.uint8), width, height)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB: alpha over white, 16-bit grey by its high byte, float grey clipped to 0..255."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        # 32-bit files hold 16-bit levels as a rule, and 8-bit ones at times.
-        eight_bit = image.mode == "I" and cast("tuple[int, int]", image.getextrema())[1] <= 255
-        transparent = image.info.get("transparency") if image.mode.startswith("I;16") else None
-        return _by_strips(image, lambda strip: _grey(strip, 0 if eight_bit else 8, transparent))
-    if image.mode == "F":
-        return _by_strips(image, lambda strip: Image.fromarray(np.clip(np.nan_to_num(np.asarray(strip)), 0, 255).astype(np.uint8)))
-    if image.has_transparency_data:
-        return _by_strips(image, _over_white)
-    return image.convert("RGB")
+def _open(file_format: str, container: Container) -> ImageFile:
+    return _DECODERS[file_format](io.BytesIO(container.content))
 
 
-def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Converts an image to RGB a few rows at a time: what a conversion needs beside the image then stays small."""
-    result = Image.new("RGB", image.size)
-    rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        strip.info = image.info
-        result.paste(convert(strip).convert("RGB"), (0, top))
-    return result
+def _low_bytes(container: Container) -> Image.Image | None:
+    """The low bytes of a PNG of 16 bits a channel, of which Pillow gives the high ones: as if they came first."""
+    if not container.key:
+        return None
+    opened = _open("PNG", container)
+    opened.tile = [tile._replace(args="RGB;16L") for tile in opened.tile]
+    opened.load()
+    return opened
 
 
-def _grey(strip: Image.Image, shift: int, transparent: object) -> Image.Image:
-    levels = np.asarray(strip)
-    grey = (np.clip(levels, 0, 65535).astype(np.uint16) >> shift).astype(np.uint8)
-    if isinstance(transparent, int):
-        grey[levels == transparent] = 255
-    return Image.fromarray(grey)
+def _refuse_if_too_large(file_format: str, container: Container, size: tuple[int, int], mode: str) -> None:
+    """Raises UnreadableImageError if decoding would take more memory or time than a worker has; `size` is that at the decoded scale."""
+    width, height = size
+    a_pixel = 2 if mode.startswith("I;16") else {"1": 1, "L": 1, "P": 1}.get(mode, 4)
+    turned = container.orientation in _TURNS or file_format in {"WEBP", "AVIF"}
+    beside = 4 if mode != "RGB" or container.key or turned else 0
+    needed = width * height * (a_pixel + beside + _EXTRA_BYTES_A_PIXEL.get(file_format, 0) + (4 if container.key else 0))
+    # The file and what a decoder gets of it, the resizer's weights, and the strips in which colours are converted.
+    needed += 2 * len(container.content) + container.extra_bytes + 32 * (width + height) + 24 * width
+    n_pixels = container.width * container.height
+    if n_pixels > MAX_PIXELS:
+        raise UnreadableImageError(RejectReason.TOO_LARGE, f"{n_pixels:,} pixels are more than the {MAX_PIXELS:,} that a worker goes over")
+    if needed > MAX_DECODING_BYTES:
+        raise UnreadableImageError(
+            RejectReason.TOO_LARGE,
+            f"decoding its {container.width or width} x {container.height or height} pixels would take {needed / 1e6:,.0f} MB, "
+            f"and a worker has {MAX_DECODING_BYTES / 1e6:,.0f} MB for it",
+        )
+    if n_pixels * container.n_scans > MAX_SCANNED_PIXELS:
+        raise UnreadableImageError(
+            RejectReason.TOO_COSTLY,
+            f"decoding goes {container.n_scans:,} times over its {container.width} x {container.height} pixels, which takes too long",
+        )
 
 
-def _over_white(strip: Image.Image) -> Image.Image:
-    layer = strip.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-
-
-def _name_unknown_format(content: bytes) -> str:
-    if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
-        return "HEIC/HEIF is not supported: deliver the photo as JPEG"
-    return f"no decoder knows this format (it begins with {content[:8]!r})"
+def _brands(content: bytes) -> set[bytes]:
+    """The kinds that a file of the HEIF family says it is."""
+    if content[4:8] != b"ftyp":
+        return set()
+    kinds = content[8 : min(int.from_bytes(content[:4], "big"), 256)]
+    return {kinds[start : start + 4] for start in range(0, len(kinds), 4)}
 
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
+    return (lines[0] if lines else f"the decoder failed with {type(error).__name__}")[:300]

@@ -117,6 +117,12 @@ def attempt_number() -> int:
     return 0 if task is None else task.taskAttemptId()
 
 
+def is_retry() -> bool:
+    """Whether this is not the first attempt at a task: whatever ended the one before it may be met again."""
+    task = TaskContext.get()
+    return task is not None and task.attemptNumber() > 0
+
+
 class _ListParam(AccumulatorParam[list[Any]]):
     def zero(self, value: list[Any]) -> list[Any]:  # noqa: ARG002 - the interface's
         return []

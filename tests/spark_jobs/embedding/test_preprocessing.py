@@ -14,6 +14,8 @@ from PIL import Image
 
 from fruit_contract.tables import RejectReason
 from fruit_features.embedding import preprocessing
+from fruit_features.embedding.colours import to_rgb
+from fruit_features.embedding.containers import Container
 from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image, network_input
 
 
@@ -78,11 +80,10 @@ def test_any_mode_becomes_rgb(mode: str) -> None:
     image = image.convert("I").point(lambda value: value * 256).convert("I;16") if mode == "I;16" else image.convert(mode)
     file_format = "PNG" if mode in {"1", "L", "P", "I;16", "RGBA", "LA"} else "TIFF"
 
-    decoded = decode_image(encode(image, file_format)) if mode not in {"HSV", "PA"} else None
-
-    if decoded is None:  # no file format stores it, a decoder may still give it
-        assert preprocessing._to_rgb(image).mode == "RGB"
+    if mode in {"HSV", "PA"}:  # no file format stores it, a decoder may still give it
+        assert to_rgb(image, Container(b"")).mode == "RGB"
     else:
+        decoded = decode_image(encode(image, file_format))
         assert np.abs(blocks(Image.fromarray(decoded.pixels)) - blocks(picture())).max() < 16
 
 
@@ -121,8 +122,7 @@ def test_a_phone_photo_is_decoded_at_reduced_scale_and_looks_the_same() -> None:
 @pytest.mark.parametrize(("side", "scale"), [(895, 1), (896, 2), (1791, 2), (1792, 4), (3583, 4), (3584, 8), (8000, 8)])
 def test_the_smallest_dct_scale_that_keeps_448_pixels_is_chosen(side: int, scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
-    to_rgb = preprocessing._to_rgb
-    monkeypatch.setattr(preprocessing, "_to_rgb", lambda image: (seen.append(image.size), to_rgb(image))[1])
+    monkeypatch.setattr(preprocessing, "to_rgb", lambda image, *others: (seen.append(image.size), to_rgb(image, *others))[1])
 
     decode_image(encode(Image.new("RGB", (side, side + 8)), "JPEG"))
 

@@ -1,0 +1,372 @@
+"""An image file without what says nothing about its pixels, and what its header says of the work that decoding it will be.
+
+Cameras and editors leave junk in EXIF, ICC profiles, notes and indexes, and a decoder that looks at it may fail on a good picture. So JPEG,
+PNG, TIFF and AVIF files are cut down to what makes the pixels before a decoder sees them. Of the metadata, the orientation alone counts,
+and it is read here. Nothing is decompressed, and nothing raises on damage: what is odd is left for the decoder to judge.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+UPRIGHT: Final = 1
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a decoder gets of a file, and what is known without it.
+
+    `width` and `height` are 0 where only the decoder knows them. A decoder holds `extra_bytes` beside the pixels, and goes over them
+    `n_scans` times. Grey levels have `bits`; `key` is the colour that is transparent, a level a channel.
+    """
+
+    content: bytes
+    width: int = 0
+    height: int = 0
+    orientation: int = UPRIGHT
+    n_scans: int = 1
+    extra_bytes: int = 0
+    bits: int = 8
+    key: tuple[int, ...] = ()
+    signed: bool = False
+    white_is_zero: bool = False
+
+
+def open_container(content: bytes, file_format: str) -> Container:
+    """The file cut down to what makes its pixels; `file_format` is what Pillow calls its format."""
+    match file_format:
+        case "JPEG":
+            return _open_jpeg(content)
+        case "PNG":
+            return _open_png(content)
+        case "TIFF":
+            return _open_tiff(content)
+        case "WEBP":
+            return Container(content, *_webp_size(content))
+        case "AVIF":
+            return Container(_without_avif_exif(content))
+        case _:
+            return Container(content)
+
+
+def orientation_of(exif: bytes) -> int:
+    """The orientation that a block of EXIF names, 1 to 8; upright if it names none that other readers follow."""
+    directory = _Directory.read(exif.removeprefix(b"Exif\0\0"))
+    return UPRIGHT if directory is None else directory.orientation
+
+
+# JPEG: segments, the last of which begins a scan; more scans may follow, with segments between them.
+
+_EOI, _SOS, _APP0, _APP1, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE_FRAMES: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_WITHOUT_LENGTH: Final = frozenset({*range(0xD0, 0xDA), 0xC8, *range(0xF0, 0xFE)})
+# Within the data of a scan, 0xFF is followed by a zero, by itself or by a restart's number.
+_END_OF_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+
+def complete_jpeg(content: bytes) -> list[bytes]:
+    """A JPEG without its end as two files that have one, and differ in what a decoder reads where data is missing.
+
+    If nothing but the end is missing, both give the same pixels. Empty if whole scans may be missing.
+    """
+    found = list(_scans(content))
+    if found and found[0].is_progressive and not _is_refined(found):
+        return []
+    return [content.removesuffix(b"\xff") + filler * 16 + b"\xff\xd9" for filler in (b"\x00", b"\x55")]
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A scan: which channels it has, and the lowest bit it brings of which coefficients."""
+
+    is_progressive: bool
+    n_channels: int
+    channels: bytes
+    first: int
+    last: int
+    lowest_bit: int
+
+
+def _open_jpeg(content: bytes) -> Container:
+    kept = [content[:2]]
+    exif = frame = b""
+    for marker, start, end in _segments(content, 2):
+        if marker == _SOS:
+            whole = b"".join([*kept, memoryview(content)[start:]])
+            found = Container(whole, orientation=orientation_of(exif))
+            return _with_frame(found, frame, content, start)
+        segment = content[start + 4 : end]
+        if marker in _FRAMES:
+            frame = content[start:end]
+        if marker == _APP1 and segment.startswith(b"Exif\0\0"):
+            exif = exif or segment
+        elif _says_colours(marker, segment) or not (_APP0 <= marker <= _APP15 or marker == _COM):
+            kept.append(content[start:end])
+    return Container(content)
+
+
+def _says_colours(marker: int, segment: bytes) -> bool:
+    return (marker == _APP0 and segment.startswith(b"JFIF")) or (marker == _APP14 and segment.startswith(b"Adobe"))
+
+
+def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int) -> Container:
+    """The container with what its frame says."""
+    if len(frame) < 10 or not 0 < 3 * frame[9] <= len(frame) - 10:
+        return found
+    bits, height, width, n_channels = struct.unpack_from(">BHHB", frame, 4)
+    found = replace(found, width=width, height=height, bits=bits)
+    if frame[1] not in _PROGRESSIVE_FRAMES and content[first_scan + 4] >= n_channels:
+        return found
+    # All coefficients are kept until the last scan: a number of 16 bits for each value of each channel.
+    sampling = [(factors >> 4 or 1, (factors & 15) or 1) for factors in frame[11 : 10 + 3 * n_channels : 3]]
+    widest, tallest = max(across for across, _ in sampling), max(down for _, down in sampling)
+    coefficients = sum(2 * width * height * across * down // (widest * tallest) for across, down in sampling)
+    return replace(found, n_scans=sum(1 for _ in _scans(content)), extra_bytes=coefficients)
+
+
+def _segments(content: bytes, position: int) -> Iterator[tuple[int, int, int]]:
+    """The marker, start and end of each segment, up to what is none. Stray bytes between two are passed over, as decoders do."""
+    while 0 <= (start := content.find(b"\xff", position)) < len(content) - 3:
+        marker = content[start + 1]
+        if marker in {0, 0xFF}:
+            position = start + 1
+        elif marker == _EOI:
+            return
+        elif marker in _WITHOUT_LENGTH:
+            position = start + 2
+        else:
+            length = int.from_bytes(content[start + 2 : start + 4], "big")
+            position = start + 2 + length
+            if marker < min(_FRAMES) or length < (6 if marker == _SOS else 2) or position > len(content):
+                return
+            yield marker, start, position
+
+
+def _scans(content: bytes) -> Iterator[_Scan]:
+    position: int | None = 2
+    is_progressive = False
+    while position is not None:
+        following, position = position, None
+        for marker, start, end in _segments(content, following):
+            if marker in _FRAMES:
+                is_progressive = marker in _PROGRESSIVE_FRAMES
+            if marker == _SOS:
+                n_channels = content[start + 4]
+                channels = content[start + 5 : start + 5 + 2 * n_channels : 2]
+                first, last, bits = content[end - 3 : end]
+                yield _Scan(is_progressive, n_channels, channels, first, last, bits & 15)
+                data_end = _END_OF_SCAN.search(content, end)
+                position = data_end.start() if data_end else None
+                break
+
+
+def _is_refined(scans: Sequence[_Scan]) -> bool:
+    """Whether the scans bring every coefficient of every channel to its last bit."""
+    missing = {(channel, place) for scan in scans for channel in scan.channels for place in range(64)}
+    for scan in scans:
+        if scan.lowest_bit == 0:
+            missing -= {(channel, place) for channel in scan.channels for place in range(scan.first, scan.last + 1)}
+    return not missing
+
+
+# PNG: chunks with checksums.
+
+_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_IEND: Final = b"\0\0\0\0IEND\xaeB`\x82"
+_RAW_EXIF: Final = b"Raw profile type exif\0\0"
+# Of a note that holds EXIF as text, so much is looked at: more than any camera's fits.
+_MOST_TEXT: Final = 1 << 20
+_GREY, _COLOUR, _PALETTE = 0, 2, 3
+_CHANNELS: Final = {_GREY: 1, _COLOUR: 3, _PALETTE: 1, 4: 2, 6: 4}
+
+
+def _open_png(content: bytes) -> Container:
+    first: dict[bytes, bytes] = {}
+    pixels: list[bytes] = []
+    raw_exif = b""
+    end = b""
+    for name, chunk in _chunks(content):
+        if name == b"IDAT":
+            pixels.append(chunk)
+        elif name == b"IEND":
+            end = _IEND
+            break
+        elif name == b"zTXt" and chunk[8:].startswith(_RAW_EXIF):
+            raw_exif = _from_text(chunk[8 + len(_RAW_EXIF) : -4])
+        elif name in {b"IHDR", b"PLTE", b"eXIf"} or (name == b"tRNS" and not pixels and _is_intact(chunk)):
+            first.setdefault(name, chunk)
+    header, palette = first.get(b"IHDR", b""), first.get(b"PLTE", b"")
+    if len(header) != 25:
+        return Container(content)
+    width, height, bits, colour = struct.unpack_from(">IIBB", header, 8)
+    alphas = first.get(b"tRNS", b"")[8:-4]
+    # Like libpng: a table of more alphas than colours does not count, nor does what a level has above the picture's depth.
+    table = first[b"tRNS"] if colour == _PALETTE and 0 < len(alphas) <= (len(palette) - 12) // 3 else b""
+    key: tuple[int, ...] = ()
+    if len(alphas) == {_GREY: 2, _COLOUR: 6}.get(colour):
+        deepest = (1 << bits) - 1
+        key = tuple(level & deepest for level in struct.unpack(f">{len(alphas) // 2}H", alphas))
+        key = tuple(level * 255 // deepest for level in key) if bits < 8 else key
+    return Container(
+        b"".join([_SIGNATURE, header, palette, table, *pixels, end]),
+        width,
+        height,
+        orientation_of(first.get(b"eXIf", b"")[8:-4] or raw_exif),
+        extra_bytes=3 * width * bits * _CHANNELS.get(colour, 4) // 8,
+        bits=bits,
+        key=key,
+    )
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The name and the bytes of each chunk; the last one may be cut off."""
+    position = len(_SIGNATURE)
+    while position + 8 <= len(content):
+        length = int.from_bytes(content[position : position + 4], "big")
+        yield content[position + 4 : position + 8], content[position : position + length + 12]
+        position += length + 12
+
+
+def _is_intact(chunk: bytes) -> bool:
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
+
+
+def _from_text(compressed: bytes) -> bytes:
+    """The bytes of a note that holds them as hexadecimal text after a name and a length; none if it is no such note."""
+    try:
+        return bytes.fromhex(zlib.decompressobj().decompress(compressed, _MOST_TEXT).split(maxsplit=2)[2].decode("ascii"))
+    except (zlib.error, ValueError, IndexError):
+        return b""
+
+
+# TIFF, and EXIF, which is one: a directory of tags.
+
+_PIXEL_TAGS: Final = frozenset({
+    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 340, 341, 347,
+    512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 34908, 34909, 34910, 50674,
+})  # fmt: skip
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _ROWS = 256, 257, 258, 262, 274, 277, 278
+_TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
+_WHITE_IS_ZERO, _SIGNED = 0, 2
+# Whole numbers of 16 and 32 bits by TIFF's number of their type, as struct calls them.
+_NUMBERS: Final = {3: "H", 4: "L", 8: "h", 9: "l", 16: "Q"}
+
+
+@dataclass(frozen=True)
+class _Directory:
+    """The first directory of a TIFF: its entries as they stand there, by tag."""
+
+    content: bytes
+    order: str
+    is_big: bool
+    entries: dict[int, bytes]
+
+    @classmethod
+    def read(cls, content: bytes) -> _Directory | None:
+        order = {b"II": "<", b"MM": ">"}.get(content[:2])
+        if order is None or len(content) < 16:
+            return None
+        is_big = 43 in content[2:4]
+        (place,) = struct.unpack_from(order + ("Q" if is_big else "L"), content, 8 if is_big else 4)
+        head, entry_bytes = (8, 20) if is_big else (2, 12)
+        if place + head > len(content):
+            return None
+        (n_entries,) = struct.unpack_from(order + ("Q" if is_big else "H"), content, place)
+        start = place + head
+        n_there = min(n_entries, (len(content) - start) // entry_bytes, 0xFFFF)
+        entries = [content[start + index * entry_bytes : start + (index + 1) * entry_bytes] for index in range(n_there)]
+        return cls(content, order, is_big, {struct.unpack(order + "H", entry[:2])[0]: entry for entry in entries})
+
+    @property
+    def orientation(self) -> int:
+        """As browsers read it: one whole number."""
+        entry = self.entries.get(_ORIENTATION)
+        found = self.numbers(_ORIENTATION)
+        return found[0] if entry is not None and len(found) == 1 and found[0] in range(1, 9) else UPRIGHT
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        """The whole numbers of a tag, at most 16; none if it has none."""
+        entry = self.entries.get(tag)
+        if entry is None:
+            return ()
+        kind, count = struct.unpack_from(self.order + ("HQ" if self.is_big else "HL"), entry, 2)
+        number = _NUMBERS.get(kind)
+        if number is None:
+            return ()
+        read = struct.Struct(f"{self.order}{min(count, 16)}{number}")
+        value = entry[12:] if self.is_big else entry[8:]
+        if struct.calcsize(self.order + number) * count > len(value):
+            (place,) = struct.unpack(self.order + ("Q" if self.is_big else "L"), value)
+            value = self.content[place : place + read.size]
+        return read.unpack_from(value) if len(value) >= read.size else ()
+
+    def number(self, tag: int, default: int) -> int:
+        return next(iter(self.numbers(tag)), default)
+
+    def only(self, tags: frozenset[int]) -> bytes:
+        """The file with these tags alone, in a directory at its end. What their values point at stays where it is."""
+        kept = [entry for tag, entry in self.entries.items() if tag in tags]
+        number = "Q" if self.is_big else "L"
+        place = len(self.content) + len(self.content) % 2
+        count = struct.pack(self.order + ("Q" if self.is_big else "H"), len(kept))
+        head = self.content[: 8 if self.is_big else 4] + struct.pack(self.order + number, place)
+        rest = memoryview(self.content)[len(head) :]
+        end = bytes(struct.calcsize(self.order + number))
+        return b"".join([head, rest, bytes(len(self.content) % 2), count, *kept, end])
+
+
+def _open_tiff(content: bytes) -> Container:
+    found = _Directory.read(content)
+    if found is None:
+        return Container(content)
+    width, height = found.number(_WIDTH, 0), found.number(_HEIGHT, 0)
+    bits = found.number(_BITS, 1)
+    rows = min(found.number(_ROWS, height), height)
+    in_a_piece = found.number(_TILE_WIDTH, width) * found.number(_TILE_HEIGHT, rows)
+    return Container(
+        found.only(_PIXEL_TAGS),
+        width,
+        height,
+        found.orientation,
+        # A whole strip or tile is unpacked at once.
+        extra_bytes=in_a_piece * bits * found.number(_SAMPLES, 1) // 8,
+        bits=bits,
+        signed=found.number(_SAMPLE_FORMAT, 1) == _SIGNED,
+        white_is_zero=found.number(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO,
+    )
+
+
+# WebP and AVIF: their decoders read everything when a file is opened.
+
+
+def _webp_size(content: bytes) -> tuple[int, int]:
+    """The width and height of the canvas."""
+    head = content[12:30].ljust(18, b"\0")
+    if head.startswith(b"VP8X"):
+        return int.from_bytes(head[12:15], "little") + 1, int.from_bytes(head[15:18], "little") + 1
+    if head.startswith(b"VP8L"):
+        bits = int.from_bytes(head[9:13], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(head[14:16], "little") & 0x3FFF, int.from_bytes(head[16:18], "little") & 0x3FFF
+
+
+def _without_avif_exif(content: bytes) -> bytes:
+    """The file with its EXIF under a name that no reader knows: a turn is among the picture's own properties."""
+    position = 0
+    while position + 8 <= len(content):
+        length = int.from_bytes(content[position : position + 4], "big")
+        if content[position + 4 : position + 8] == b"meta":
+            end = position + length
+            return content[:position] + content[position:end].replace(b"Exif", b"exif") + content[end:]
+        if length < 8:
+            break
+        position += length
+    return content

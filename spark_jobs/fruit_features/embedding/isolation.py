@@ -1,0 +1,177 @@
+"""Decoding that no picture can end: what is costly or odd is decoded in a process of its own, with bounds on memory and time.
+
+Modest JPEG and PNG files are decoded in the worker itself, for nothing in them can take long. Should one of them kill or stall the worker
+all the same, Spark tries its task again, and then every picture is decoded apart: the one at fault becomes a reject, and all others get
+features.
+
+This module is that process's program, too: `python -m fruit_features.embedding.isolation <file descriptor>`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import math
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final, Self, cast
+
+from fruit_contract.tables import RejectReason
+from fruit_features.embedding.preprocessing import (
+    MAX_DECODING_BYTES,
+    DecodedImage,
+    UnreadableImageError,
+    decode_encoded,
+    decode_image,
+    find_encoded,
+)
+
+# Above so many pixels to go over, a picture is decoded apart: a worker holds 12 bytes for each at the most.
+MOST_PIXELS_IN_WORKER: Final = 13_000_000
+# Seconds of CPU: a busy machine must not make a picture a reject.
+DECODING_SECONDS: Final = 10
+# Below so many pixels no watch is set: it costs a twentieth of a millisecond.
+_WATCHED_PIXELS: Final = 500_000
+# A worker that stalls ends after so long, for its task to be tried again. Nor does it wait longer for a picture that is decoded apart.
+_STALLED_SECONDS: Final = 60.0
+_START_SECONDS: Final = 60.0
+_END_SECONDS: Final = 5.0
+# What the allocator may leave unused beside what decoding takes.
+_SPARE_BYTES: Final = 60_000_000
+
+_Answer = DecodedImage | tuple[RejectReason, str]
+
+
+class Decoder:
+    """Decodes pictures; a context, at whose end no process is left. With `apart`, every picture is decoded in the other process."""
+
+    def __init__(self, *, apart: bool = False) -> None:
+        self._apart = apart
+        self._process: _DecodingProcess | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def decode(self, content: bytes) -> DecodedImage:
+        """Like `decode_image`; raises UnreadableImageError for a picture that crashes a decoder or takes too long, too."""
+        image = find_encoded(content)
+        if self._apart or image.n_pixels is None or image.n_pixels > MOST_PIXELS_IN_WORKER:
+            return self._decode_apart(content)
+        if image.n_pixels < _WATCHED_PIXELS:
+            return decode_encoded(image)
+        faulthandler.dump_traceback_later(_STALLED_SECONDS, exit=True, file=2)
+        try:
+            return decode_encoded(image)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _decode_apart(self, content: bytes) -> DecodedImage:
+        if self._process is None:
+            self._process = _DecodingProcess()
+        try:
+            answer = self._process.ask(content)
+        except TimeoutError:
+            self._process.kill()
+            self._end()
+            raise UnreadableImageError(RejectReason.TOO_COSTLY, f"decoding it takes more than {_STALLED_SECONDS:g} seconds") from None
+        except (EOFError, OSError):
+            status = self._end()
+            if status == -signal.SIGXCPU:
+                raise UnreadableImageError(
+                    RejectReason.TOO_COSTLY, f"decoding it takes more than {DECODING_SECONDS} seconds of a core"
+                ) from None
+            ended = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            raise UnreadableImageError(RejectReason.CRASHED_THE_DECODER, f"the process that decoded it {ended}") from None
+        if isinstance(answer, DecodedImage):
+            return answer
+        raise UnreadableImageError(*answer)
+
+    def _end(self) -> int:
+        status = 0 if self._process is None else self._process.end()
+        self._process = None
+        return status
+
+
+class _DecodingProcess:
+    """The process, and the way to it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # What this process can import, that one can: a step's library is a zip.
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+            )
+        self._connection = Connection(ours.detach())
+        if not self._connection.poll(_START_SECONDS):
+            self.end()
+            raise ChildProcessError(f"The process that decodes images did not start within {_START_SECONDS:g} s.")
+        self._connection.recv()
+
+    def ask(self, content: bytes) -> _Answer:
+        """Raises TimeoutError if no answer comes in time, EOFError or OSError if the process ends instead."""
+        self._connection.send_bytes(content)
+        if not self._connection.poll(_STALLED_SECONDS):
+            raise TimeoutError
+        return cast("_Answer", self._connection.recv())
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> int:
+        """Ends the process if it has not ended by itself; returns its status, which is negative for a signal."""
+        self._connection.close()
+        try:
+            return self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.wait()
+
+
+def _serve(connection: Connection) -> None:
+    """Decodes what comes until the other end closes."""
+    _bound_memory()
+    connection.send(None)
+    with contextlib.suppress(EOFError):
+        while True:
+            content = connection.recv_bytes()
+            _bound_time()
+            try:
+                answer: _Answer = decode_image(content)
+            except UnreadableImageError as error:
+                answer = (error.reason, error.detail)
+            connection.send(answer)
+
+
+def _bound_memory() -> None:
+    """A decoder that asks for more gets nothing: Pillow raises MemoryError, and what can't ends this process alone."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return
+    here = int(statm.read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    most = here + MAX_DECODING_BYTES + _SPARE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _bound_time() -> None:
+    """A picture that takes longer ends this process with a signal of its own."""
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + DECODING_SECONDS, most))
+
+
+if __name__ == "__main__":
+    _serve(Connection(int(sys.argv[1])))
