@@ -16,7 +16,7 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platfo
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins:$(CURDIR)/spark_jobs
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test test-fast lint up down deliver run backfill estimate spark-history publish lock bench clean
+.PHONY: help setup demo torture test test-fast lint up down deliver run backfill estimate spark-history publish lock bench clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ setup: $(ENV_STAMP) ## Makes the environment every other target uses
 
 demo: setup ## The main job: local cloud, real Airflow, drawn or DATA=folder images over DAYS=3 dates [KEEP=1]
 	@$(BIN)/python -m fruit_cli demo $(if $(DATA),--data "$(DATA)") $(if $(DAYS),--days "$(DAYS)") $(if $(KEEP),--keep)
+
+torture: setup ## Odd and damaged pictures, for minutes [EXAMPLES=20000]
+	@FRUITS_TORTURE_EXAMPLES="$(or $(EXAMPLES),20000)" $(BIN)/python -m pytest -q tests/spark_jobs/embedding/test_odd_kinds.py
 
 test: setup ## Every check: lint, types, unit, Spark, DAG, end to end
 	@bash tests/run_all.sh

@@ -79,7 +79,7 @@ def _grey_of_numbers(image: Image.Image, container: Container) -> Callable[[Imag
         found = levels(strip)
         grey = np.minimum(found >> shift, 255).astype(np.uint8)
         if container.white_is_zero:
-            grey = 255 - grey
+            grey = ~grey
         if container.key:
             grey[found == container.key[0]] = 255
         return Image.fromarray(grey)
@@ -96,7 +96,7 @@ def _grey_of_floats(image: Image.Image, container: Container) -> Callable[[Image
 
     def convert(strip: Image.Image, _: _Box) -> Image.Image:
         grey = (levels(strip, white) * np.float32(255 / white)).astype(np.uint8)
-        return Image.fromarray(255 - grey if container.white_is_zero else grey)
+        return Image.fromarray(~grey if container.white_is_zero else grey)
 
     return convert
 

@@ -114,7 +114,9 @@ def _open_jpeg(content: bytes) -> Container:
 
 
 def _says_colours(marker: int, segment: bytes) -> bool:
-    return (marker == _APP0 and segment.startswith(b"JFIF")) or (marker == _APP14 and segment.startswith(b"Adobe"))
+    return (marker == _APP0 and len(segment) >= 14 and segment.startswith(b"JFIF")) or (
+        marker == _APP14 and len(segment) >= 12 and segment.startswith(b"Adobe")
+    )
 
 
 def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int) -> Container:
@@ -255,7 +257,7 @@ _PIXEL_TAGS: Final = frozenset({
 })  # fmt: skip
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _ROWS = 256, 257, 258, 262, 274, 277, 278
 _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
-_WHITE_IS_ZERO, _SIGNED = 0, 2
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _SIGNED = 0, 1, 2
 # Whole numbers of 16 and 32 bits by TIFF's number of their type, as struct calls them.
 _NUMBERS: Final = {3: "H", 4: "L", 8: "h", 9: "l", 16: "Q"}
 
@@ -311,6 +313,13 @@ class _Directory:
     def number(self, tag: int, default: int) -> int:
         return next(iter(self.numbers(tag)), default)
 
+    def with_number(self, tag: int, value: int) -> _Directory:
+        """The directory with another whole number of 16 bits under a tag that it has."""
+        entry = self.entries[tag]
+        head = struct.pack(self.order + ("HHQ" if self.is_big else "HHL"), tag, 3, 1)
+        changed = (head + struct.pack(self.order + "H", value)).ljust(len(entry), b"\0")
+        return replace(self, entries=self.entries | {tag: changed})
+
     def only(self, tags: frozenset[int]) -> bytes:
         """The file with these tags alone, in a directory at its end. What their values point at stays where it is."""
         kept = [entry for tag, entry in self.entries.items() if tag in tags]
@@ -329,6 +338,10 @@ def _open_tiff(content: bytes) -> Container:
         return Container(content)
     width, height = found.number(_WIDTH, 0), found.number(_HEIGHT, 0)
     bits = found.number(_BITS, 1)
+    # Pillow turns levels of up to 8 bits round itself, and knows deeper ones in one order of bytes alone.
+    white_is_zero = bits > 8 and found.number(_PHOTOMETRIC, _BLACK_IS_ZERO) == _WHITE_IS_ZERO
+    if white_is_zero:
+        found = found.with_number(_PHOTOMETRIC, _BLACK_IS_ZERO)
     rows = min(found.number(_ROWS, height), height)
     in_a_piece = found.number(_TILE_WIDTH, width) * found.number(_TILE_HEIGHT, rows)
     return Container(
@@ -340,7 +353,7 @@ def _open_tiff(content: bytes) -> Container:
         extra_bytes=in_a_piece * bits * found.number(_SAMPLES, 1) // 8,
         bits=bits,
         signed=found.number(_SAMPLE_FORMAT, 1) == _SIGNED,
-        white_is_zero=found.number(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO,
+        white_is_zero=white_is_zero,
     )
 
 

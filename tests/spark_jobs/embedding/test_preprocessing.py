@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,15 @@ from fruit_features.embedding import preprocessing
 from fruit_features.embedding.colours import to_rgb
 from fruit_features.embedding.containers import Container
 from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image, network_input
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
 
 
 def picture(width: int = 100, height: int = 80) -> Image.Image:
@@ -227,12 +237,32 @@ def test_a_quarter_turn_swaps_width_and_height_though_the_decoded_photo_is_squar
     assert (decoded.width, decoded.height) == (3004, 3001)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "I;16", "P"])
-def test_a_large_image_of_any_mode_fits_a_workers_memory(mode: str, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("file_format", "mode", "side", "options"),
+    [
+        ("PNG", "RGBA", 7950, {"compress_level": 1}),
+        ("PNG", "I;16", 7950, {"compress_level": 1}),
+        ("PNG", "P", 7950, {"compress_level": 1, "transparency": 9}),
+        ("PNG", "RGB", 7950, {"compress_level": 1, "exif": turned(6)}),
+        ("JPEG", "RGB", 9000, {"progressive": True}),
+        ("WEBP", "RGB", 5450, {"method": 0}),
+        ("WEBP", "RGBA", 5000, {"method": 0, "exif": turned(6)}),
+        ("JPEG2000", "RGB", 4800, {}),
+        ("AVIF", "RGB", 5000, {"speed": 10}),
+        ("TIFF", "RGB", 7900, {"compression": "tiff_adobe_deflate"}),
+        ("TIFF", "F", 7900, {"compression": "tiff_adobe_deflate"}),
+        ("GIF", "P", 7900, {}),
+    ],
+)
+def test_the_largest_images_fit_a_workers_memory(
+    file_format: str, mode: str, side: int, options: dict[str, object], tmp_path: Path
+) -> None:
     """In a process of its own, whose peak is only the decoding's."""
-    path = tmp_path / "large.png"
-    image = Image.new("RGBA", (8000, 7900), (200, 30, 30, 128)) if mode == "RGBA" else Image.new(mode, (8000, 7900), 9)
-    image.save(path, "PNG", compress_level=1, **({"transparency": 9} if mode == "P" else {}))
+    path = tmp_path / "large"
+    image = (
+        Image.new("RGBA", (side, side), (200, 30, 30, 128)).convert(mode) if mode in {"RGB", "RGBA"} else Image.new(mode, (side, side), 9)
+    )
+    image.save(path, file_format, **options)
     program = (
         "import sys; from pathlib import Path; from fruit_features.embedding.preprocessing import decode_image; "
         "content = Path(sys.argv[1]).read_bytes(); decode_image(content); "
