@@ -58,8 +58,8 @@ class RunPlan:
 
     `ingest_dates` are the dates it will work on: those asked for that need something, and earlier ones in which something is late.
     `not_delivered` were asked for and have no complete batch; `nothing_new` were asked for and are as they were; `busy` are earlier
-    dates left to another run that works on them, `too_large` earlier ones that the driver would not hold besides. Counts are sums over
-    `ingest_dates`.
+    dates left to another run that works on them, `too_large` earlier ones that the driver would not hold besides, `refused_categories`
+    those of them (with their names) that hold folders of images which can be no category. Counts are sums over `ingest_dates`.
 
     Of `ingest_dates`, `lost` miss files that their ledgers name, `unswept` have files that none names, `unprojected` have features that the
     current PCA version has not projected, `waiting_for_pca` have features of which there could be a PCA and is none, `earlier_form` are as
@@ -71,6 +71,7 @@ class RunPlan:
     not_delivered: list[str]
     busy: list[str]
     too_large: list[str]
+    refused_categories: dict[str, list[str]]
     late: list[str]
     interrupted: list[str]
     lost: list[str]
@@ -117,12 +118,13 @@ def plan_of_dates(
 
     `speed` is the last one that was measured, and `outlook` tells whether a new PCA is to be expected. Raises RunTooLargeError if the
     dates that were asked for, and need something, have more images than a driver on the primary node holds. Earlier dates that do not fit
-    beside them are left alone, or they would be in the way of every later day.
+    beside them are left alone, or they would be in the way of every later day; so are those with folders that can be no category.
     """
     primary = primary_type(settings)
     asked_and_due = [plan for plan in asked if plan.has_work or refit_asked]
     refuse_too_many_images({plan.ingest_date: plan.images for plan in asked_and_due}, primary)
-    due = {plan.ingest_date: plan.images for plan in looked_back if plan.has_work}
+    refused = {plan.ingest_date: list(plan.refused_categories) for plan in looked_back if plan.refused_categories}
+    due = {plan.ingest_date: plan.images for plan in looked_back if plan.has_work and plan.ingest_date not in refused}
     fitting = dates_that_fit(due, sum(plan.images for plan in asked_and_due), primary)
     late = [plan for plan in looked_back if plan.ingest_date in fitting]
     worked = sorted(asked_and_due + late, key=lambda plan: plan.ingest_date)
@@ -139,6 +141,7 @@ def plan_of_dates(
         not_delivered=list(not_delivered),
         busy=list(busy),
         too_large=sorted(due.keys() - fitting),
+        refused_categories=refused,
         late=[plan.ingest_date for plan in late],
         interrupted=[plan.ingest_date for plan in worked if plan.files.lost or plan.files.unswept],
         lost=[plan.ingest_date for plan in worked if plan.files.lost],
@@ -171,10 +174,13 @@ def summary_lines(plan: RunPlan) -> list[str]:
             f"Left alone, for with them the run would have more images than a driver on "
             f"{plan.estimate.assumptions['primary_instance_type']} holds: {_dates(plan.too_large)}."
         )
+    for ingest_date, categories in plan.refused_categories.items():
+        named = ", ".join(map(repr, categories))
+        lines.append(f"Left alone: {ingest_date} holds folders that can be no category. Rename them, or take them out: {named}.")
     if plan.missing_categories:
-        lines.append(f"Asked for, but nothing was delivered: {', '.join(plan.missing_categories)}.")
+        lines.append(f"Asked for, but nothing was delivered: {', '.join(map(_shown, plan.missing_categories))}.")
     if plan.n_strays:
-        named = ", ".join(plan.strays) + (" and more" if plan.n_strays > len(plan.strays) else "")
+        named = ", ".join(map(repr, plan.strays)) + (" and more" if plan.n_strays > len(plan.strays) else "")
         lines.append(f"{plan.n_strays:,} objects are in no category folder or no image, and are left alone: {named}.")
     if plan.has_work:
         lines.append(
@@ -248,6 +254,11 @@ def _nodes(estimate: Estimate) -> str:
     if not estimate.task_instances:
         return f"1 primary and {estimate.core_instances} core nodes"
     return f"1 primary, {estimate.core_instances} core and {estimate.task_instances} {estimate.task_market} task nodes"
+
+
+def _shown(category: str) -> str:
+    """In quotes if it would be misread without: its spaces outside or its comma are part of the name."""
+    return repr(category) if category != category.strip() or "," in category else category
 
 
 def _dates(ingest_dates: Sequence[str]) -> str:
