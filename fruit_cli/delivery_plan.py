@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import os
-import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -308,7 +307,7 @@ def _notes(shape: FolderShape, categories: Sequence[str]) -> Iterator[str]:
         yield f"The images of {listed(deep)} lie in deeper folders; the category is the outer one."
     alike = defaultdict(list)
     for category in categories:
-        alike[unicodedata.normalize("NFKC", category).casefold().strip()].append(category)
+        alike[lake.looks_of(category)].append(category)
     for names in alike.values():
         if len(names) > 1:
             # Names that look the same: how they differ is seen in their characters alone.

@@ -7,6 +7,7 @@ Keys are byte-exact: no Unicode normalisation, no case folding. Partition values
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -102,6 +103,11 @@ def _why_no_category(category: str) -> str | None:
     if n_bytes > _FOLDER_NAME_BYTES:
         return f"its folder in the tables would have a name of {n_bytes} bytes, and {_FOLDER_NAME_BYTES} are the most"
     return None
+
+
+def looks_of(category: str) -> str:
+    """What a name looks like: two names with the same looks differ in normal form, case or outer spaces alone. Never a key."""
+    return unicodedata.normalize("NFKC", category).casefold().strip()
 
 
 def has_control_character(name: str) -> bool:

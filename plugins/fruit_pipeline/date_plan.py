@@ -43,6 +43,7 @@ class DatePlan:
     `n_leaving` counts the images whose features of an embedder leave the ledger, because they are computed anew or have vanished.
     `strays` are keys that are neither images nor the delivery's own files, so nothing will be done with them; the first few only.
     `refused_categories` are folders of images that can be no category, with the reason: their images are among the strays. First few only.
+    `categories_there` are all that have an image, chosen or not.
     `waits_for_pca`: its features are in no PCA version although they could be.
     """
 
@@ -57,6 +58,7 @@ class DatePlan:
     n_strays: int
     strays: list[str]
     refused_categories: dict[str, str] = field(default_factory=dict)
+    categories_there: frozenset[str] = frozenset()
     n_leaving: dict[str, int] = field(default_factory=dict)
     files: FileState = FileState()
     waits_for_pca: bool = False
@@ -112,6 +114,7 @@ def plan_date(
         n_strays=images.n_strays,
         strays=images.strays,
         refused_categories=images.refused_categories,
+        categories_there=frozenset(images.categories),
         n_leaving=dict(leaving),
         files=files,
     )
@@ -140,6 +143,7 @@ class _Images:
         self._ingest_date = ingest_date
         self._objects = objects
         self._all_categories = not categories
+        self.categories: set[str] = set()
         self.n_strays = 0
         self.strays: list[str] = []
         self.refused_categories: dict[str, str] = {}
@@ -148,6 +152,7 @@ class _Images:
         for stored in self._objects:
             category = image_category(stored.key, self._ingest_date)
             if category is not None:
+                self.categories.add(category)
                 yield ListedImage(stored.key, stored.etag, stored.size_bytes, category)
             elif _is_stray(stored.key, self._ingest_date):
                 self.n_strays += 1

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
+from fruit_contract.lake import looks_of
 from fruit_pipeline.date_plan import STRAYS_NAMED
 from fruit_pipeline.instance_types import primary_type
 from fruit_pipeline.run_limits import dates_that_fit, refuse_too_many_images
 from fruit_pipeline.scaling import Estimate, estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from fruit_pipeline.date_plan import DatePlan
     from fruit_pipeline.pca_state import PcaOutlook, Refit
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 DATES_NAMED: Final = 8
+_SIMILAR_NAMED: Final = 3
+_SIMILAR_FROM: Final = 0.75
 # What is said of a plan's dates, by the plan's own names of them.
 _SAID_OF_DATES: Final = {
     "not_delivered": "No complete batch (no marker)",
@@ -59,7 +63,8 @@ class RunPlan:
     `ingest_dates` are the dates it will work on: those asked for that need something, and earlier ones in which something is late.
     `not_delivered` were asked for and have no complete batch; `nothing_new` were asked for and are as they were; `busy` are earlier
     dates left to another run that works on them, `too_large` earlier ones that the driver would not hold besides, `refused_categories`
-    those of them (with their names) that hold folders of images which can be no category. Counts are sums over `ingest_dates`.
+    those of them (with their names) that hold folders of images which can be no category. `missing_categories` were asked for and are in
+    none of the dates asked for, `similar_categories` are names that are there and much like them. Counts are sums over `ingest_dates`.
 
     Of `ingest_dates`, `lost` miss files that their ledgers name, `unswept` have files that none names, `unprojected` have features that the
     current PCA version has not projected, `waiting_for_pca` have features of which there could be a PCA and is none, `earlier_form` are as
@@ -88,6 +93,7 @@ class RunPlan:
     images_by_category: dict[str, int]
     new_by_category: dict[str, int]
     missing_categories: list[str]
+    similar_categories: dict[str, list[str]]
     n_strays: int
     strays: list[str]
     refit: Refit | None
@@ -133,6 +139,7 @@ def plan_of_dates(
         listed.update(plan.images_by_category)
         new.update(plan.new_by_category)
     seen = {category for plan in asked for category in plan.images_by_category}
+    missing = [category for category in categories if category not in seen]
     n_new = sum(plan.new for plan in worked)
     refit = outlook.refit(n_new, sum((Counter(plan.n_leaving) for plan in worked), Counter())) if outlook and worked else None
     return RunPlan(
@@ -157,7 +164,8 @@ def plan_of_dates(
         size_bytes=sum(plan.size_bytes for plan in worked),
         images_by_category=dict(sorted(listed.items())),
         new_by_category=dict(sorted(new.items())),
-        missing_categories=[category for category in categories if category not in seen],
+        missing_categories=missing,
+        similar_categories=_similar(missing, {category for plan in asked for category in plan.categories_there}),
         n_strays=sum(plan.n_strays for plan in asked),
         strays=[key for plan in asked for key in plan.strays][:STRAYS_NAMED],
         refit=refit,
@@ -179,6 +187,7 @@ def summary_lines(plan: RunPlan) -> list[str]:
         lines.append(f"Left alone: {ingest_date} holds folders that can be no category. Rename them, or take them out: {named}.")
     if plan.missing_categories:
         lines.append(f"Asked for, but nothing was delivered: {', '.join(map(_shown, plan.missing_categories))}.")
+    lines += [f"Much like {missing!r}: {', '.join(map(repr, there))}." for missing, there in plan.similar_categories.items()]
     if plan.n_strays:
         named = ", ".join(map(repr, plan.strays)) + (" and more" if plan.n_strays > len(plan.strays) else "")
         lines.append(f"{plan.n_strays:,} objects are in no category folder or no image, and are left alone: {named}.")
@@ -254,6 +263,15 @@ def _nodes(estimate: Estimate) -> str:
     if not estimate.task_instances:
         return f"1 primary and {estimate.core_instances} core nodes"
     return f"1 primary, {estimate.core_instances} core and {estimate.task_instances} {estimate.task_market} task nodes"
+
+
+def _similar(missing: Sequence[str], there: Collection[str]) -> dict[str, list[str]]:
+    """Of each missing category the names that are there and look much like it, if there are any: what was meant, perhaps."""
+    by_looks = defaultdict(list)
+    for category in sorted(there):
+        by_looks[looks_of(category)].append(category)
+    near = {name: get_close_matches(looks_of(name), by_looks, _SIMILAR_NAMED, _SIMILAR_FROM) for name in missing}
+    return {name: [category for looks in found for category in by_looks[looks]][:_SIMILAR_NAMED] for name, found in near.items() if found}
 
 
 def _shown(category: str) -> str:

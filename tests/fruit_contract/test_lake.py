@@ -103,6 +103,11 @@ def test_odd_names_that_a_folder_can_have_are_categories(category: str) -> None:
     assert len(lake.partition_prefix("features", "2026-11-22", category).split("/")[-2].encode()) <= 255
 
 
+def test_names_that_look_the_same_have_the_same_looks() -> None:
+    assert len({lake.looks_of(name) for name in ("\xc9 1", "e\u0301 1", " \xe9 1", "\uff25\u0301 1")}) == 1
+    assert lake.looks_of("Kiwi") != lake.looks_of("Kiwi 1")
+
+
 @given(run_id=st.text(min_size=1))
 def test_a_run_id_becomes_a_safe_key(run_id: str) -> None:
     name = lake.run_key(run_id).removeprefix("runs/").removesuffix(".json")

@@ -189,6 +189,7 @@ def test_names_only_the_first_strays_so_that_the_plan_stays_small() -> None:
 def test_a_choice_of_categories_leaves_the_others_alone() -> None:
     found = plan([image(category, 1) for category in ("Kiwi", "Plum", "007")], categories=("007", "Fig"))
     assert found.images_by_category == {"007": 1}
+    assert found.categories_there == {"Kiwi", "Plum", "007"}
     assert found.n_strays == 0
 
 
