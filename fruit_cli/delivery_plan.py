@@ -292,10 +292,10 @@ def _refuse_misfit(directory: Path, shape: FolderShape) -> None:
     if first:
         besides = f" (or {' or '.join(others[:2])}{', …' if len(others) > 2 else ''})" if others else ""
         remedy = f": deliver {first} itself{besides}"
+    elif misfit.beside:
+        remedy = f". Take {'them' if len(misfit.beside) > 1 else 'it'} out of the folder"
     elif shape.pictures:
-        remedy = (
-            f". Put the images of each category into a folder of its own, as in '{directory}/Kiwi/1.jpg', and take out what is no image"
-        )
+        remedy = f". Put the images of each category into a folder of its own, as in '{directory}/Kiwi/1.jpg'"
     else:
         remedy = ". Name a folder that holds one folder a category, with the images inside"
     raise DeliveryRefusedError(f"{misfit.why}{remedy}; or say AS_IS=1 (`--as-is`) to deliver each folder in it as a category.")

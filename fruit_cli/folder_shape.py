@@ -50,10 +50,14 @@ _DOCUMENT_SUFFIXES: Final = frozenset(
 
 @dataclass(frozen=True)
 class Misfit:
-    """A folder that holds something else than categories: why, and which folders below it were probably meant, the likeliest first."""
+    """A folder that holds something else than categories: why, and which folders below it were probably meant, the likeliest first.
+
+    `beside` are folders beside categories that are none.
+    """
 
     why: str
-    meant: tuple[str, ...]
+    meant: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,17 @@ class FolderShape:
                 else "looks like a part of a dataset, not like a category"
             )
             return Misfit(f"{listed(parts)} {like}", self._meant())
-        if len(only_folders) * 2 > len(holding):
+        # Where the folders inside are parts of a dataset (`Kiwi/train`, `Kiwi/test`), the outer ones are the categories.
+        if len(only_folders) * 2 > len(holding) and self._meant():
             hold = "hold" if len(only_folders) > 1 else "holds"
             return Misfit(f"{listed(only_folders)} {hold} no images, but folders of images, as if these were the categories", self._meant())
         without = sorted(self.documents.keys() - set(holding))
         if without:
             hold = "hold" if len(without) > 1 else "holds"
-            return Misfit(f"{listed(without)} {hold} no pictures (the first file is {self.documents[without[0]]!r})", ())
+            return Misfit(
+                f"{listed(without)} {hold} no pictures (the first file is {self.documents[without[0]]!r})",
+                beside=tuple(without if holding else ()),
+            )
         return None
 
     def only_folders(self) -> list[str]:

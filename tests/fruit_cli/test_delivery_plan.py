@@ -249,6 +249,14 @@ def test_says_how_images_are_laid_out_where_no_folder_of_categories_is_found(tmp
         plan_delivery(tmp_path, DATE)
 
 
+def test_a_folder_of_texts_beside_the_categories_shall_be_taken_out(fruit_folder: Path) -> None:
+    (fruit_folder / "labels").mkdir()
+    (fruit_folder / "labels" / "1.txt").write_bytes(b"x")
+    with pytest.raises(DeliveryRefusedError, match=r"'labels' holds no pictures.*\)\. Take it out of the folder; or say AS_IS=1"):
+        plan_delivery(fruit_folder, DATE)
+    assert "labels" in plan_delivery(fruit_folder, DATE, as_is=True).categories
+
+
 def test_a_folder_of_texts_holds_no_categories(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "1.txt").write_bytes(b"x")

@@ -21,6 +21,7 @@ def misfit_of(*paths: str) -> tuple[str, tuple[str, ...]] | None:
         ["Kiwi/1.jpg", "Kiwi/1.txt"],
         ["Kiwi/1.jpg", "test/1.jpg"],
         ["Kiwi/1.jpg", "images/1.jpg"],
+        ["Kiwi/train/1.jpg", "Kiwi/test/1.jpg", "Lemon/train/1.jpg"],
         ["Val d'Isère/1.jpg", "Photos de pommes/1.jpg"],
         [],
     ],
