@@ -34,7 +34,7 @@ $(ENV_STAMP): requirements/all.txt requirements/uv.txt Makefile
 setup: $(ENV_STAMP) ## Makes the environment every other target uses
 
 demo: setup ## The main job: local cloud, real Airflow, drawn or DATA=folder images over DAYS=3 dates [KEEP=1]
-	@$(BIN)/python -m fruit_cli demo $(if $(DATA),--data "$(DATA)") $(if $(DAYS),--days "$(DAYS)") $(if $(KEEP),--keep)
+	@$(BIN)/python -m fruit_cli demo $(if $(DATA),--data "$(DATA)") $(if $(DAYS),--days "$(DAYS)") $(if $(AS_IS),--as-is) $(if $(KEEP),--keep)
 
 torture: setup ## Odd and damaged pictures, for minutes [EXAMPLES=20000]
 	@FRUITS_TORTURE_EXAMPLES="$(or $(EXAMPLES),20000)" $(BIN)/python -m pytest -q tests/spark_jobs/embedding/test_odd_kinds.py
@@ -54,8 +54,8 @@ up: setup ## Local cloud and the Airflow UI, in the background
 down: ## Stops what `make up` started
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m fruit_cli down; else echo "Nothing is up: there is no $(VENV) yet."; fi
 
-deliver: setup ## Uploads DIR=folder of categories as the image batch of DATE=yyyy-mm-dd
-	@$(BIN)/python -m fruit_cli deliver --directory "$(DIR)" --date "$(DATE)"
+deliver: setup ## Uploads DIR=folder of categories as the image batch of DATE=yyyy-mm-dd [AS_IS=1]
+	@$(BIN)/python -m fruit_cli deliver --directory "$(DIR)" --date "$(DATE)" $(if $(AS_IS),--as-is)
 
 run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) on whatever is up, and follows it [CATEGORIES=a,b] [POLICY=always] [RETRY_REJECTED=1] [ACCEPT_REJECTS=1] [SWITCH_EMBEDDER=1] [OVER_BUDGET=1]
 	@$(BIN)/python -m fruit_cli run --date "$(DATE)" --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)") \

@@ -97,7 +97,7 @@ params = {
     "categories": Param(
         [],
         type=["null", "array"],
-        items={"type": "string", "pattern": r"^[^._/\r\n][^/\r\n]*$"},
+        items={"type": "string", "pattern": r"^[^._/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*$"},
         title="Categories",
         description="Only these fruit categories, one a line, as their folders are called. Empty: all of them.",
     ),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from fruit_cli.airflow_http import AirflowHttp
 
 DAG_ID: Final = "fruit_image_pipeline"
+PLAN_TASK: Final = "plan_run"
 _PAGE: Final = 100
 _FINISHED: Final = frozenset({"success", "failed"})
 
@@ -121,16 +122,21 @@ class AirflowApi:
         found = self._http.find("GET", path, params={"full_content": "true"}) or {}
         return [line for message in found.get("content", []) for line in _log_text(message)]
 
-    def xcom(self, run_id: str, task_id: str) -> object | None:
-        """What a task returned, or None."""
-        found = self._http.find("GET", f"{self._task_path(run_id, task_id)}/xcomEntries/return_value")
+    def xcom(self, run_id: str, task_id: str, key: str = "return_value") -> object | None:
+        """What a task returned, or told under another key; None if it did not."""
+        found = self._http.find("GET", f"{self._task_path(run_id, task_id)}/xcomEntries/{_quoted(key)}")
         if found is None:
             return None
         value: object = found["value"]
-        if isinstance(value, str) and value.startswith('"'):
+        if isinstance(value, str) and value.startswith(('"', "{")):
             # Airflow hands out what lies in its database, which is JSON.
             value = json.loads(value)
         return value
+
+    def plans(self, run_ids: Iterable[str]) -> list[dict[str, Any]]:
+        """What `plan_run` made of each run; runs without a plan are left out."""
+        found = (self.xcom(run_id, PLAN_TASK, "plan") for run_id in run_ids)
+        return [plan for plan in found if isinstance(plan, dict)]
 
     def asset_events(self, asset_name: str) -> list[dict[str, Any]]:
         """The latest events of an asset, oldest first; `extra` is what the task that made them told."""

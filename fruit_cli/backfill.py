@@ -17,7 +17,7 @@ from fruit_cli.airflow_api import AirflowApi
 from fruit_cli.airflow_http import AirflowHttp, current_airflow
 from fruit_cli.errors import CommandError
 from fruit_cli.follow_run import POLL_SECONDS, RunFailedError, duration, failure_message, make_ready, print_log_tail
-from fruit_cli.run import dates_between, parse_categories, say_what_is_not_delivered
+from fruit_cli.run import add_category_arguments, categories_asked_for, dates_between, say_what_is_not_delivered, say_what_is_nowhere
 
 if TYPE_CHECKING:
     import argparse
@@ -30,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = __doc__
     parser.add_argument("--from-date", required=True, help="the first ingest date, yyyy-mm-dd")
     parser.add_argument("--to-date", required=True, help="the last ingest date, yyyy-mm-dd")
-    parser.add_argument("--categories", default="", help="only these categories, as a,b (default: all)")
+    add_category_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     ingest_dates = dates_between(arguments.from_date, arguments.to_date)
-    categories = parse_categories(arguments.categories)
+    categories = categories_asked_for(arguments.categories)
     console = Console(highlight=False)
     address = current_airflow()
     if address.is_local:
@@ -77,6 +77,8 @@ def backfill(
     if left_out:
         console.print(f"Not run: {', '.join(left_out)} (ahead of now, or under way already)", style="yellow", soft_wrap=True)
     failures = _follow(api, span, console, sleep)
+    if categories:
+        say_what_is_nowhere(api.plans(run.run_id for run in _runs_by_date(api, span).values()), console)
     if failures:
         raise RunFailedError(f"{len(failures)} of {len(planned)} runs failed.\n" + "\n".join(failures))
 

@@ -1,6 +1,7 @@
 """`deliver`: uploads a folder of categories as one image batch to raw/ingest_date=<day>/, its marker last.
 
-Typing the same command again resumes: what is there already, with the same size and content, is not sent again.
+Typing the same command again resumes: what is there already, with the same size and content, is not sent again. Before the marker is
+written the bucket is listed: every image must be there under its name, with its size and the ETag that its PUT was answered with.
 
 A batch whose marker is there is complete. So a delivery that changes such a date takes the marker away first and writes it again last:
 nobody can mistake half of a re-delivery for a batch. A delivery adds and replaces; images that are there and not in the folder stay.
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import obstore
+from obstore.exceptions import InvalidPathError
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from fruit_cli.connection import current_connection
+from fruit_cli.connection import current_connection, s3_client
 from fruit_cli.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage, files_named, plan_delivery
+from fruit_cli.errors import CommandError
 from fruit_cli.lake_store import explained, open_store, read_object
 from fruit_contract import lake
 
@@ -34,14 +37,19 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
     from fruit_cli.connection import LakeConnection
+    from fruit_cli.delivery_plan import LeftOut
 
 UPLOADS_AT_ONCE: Final = 32
-_FOLDERS_NAMED: Final = 8
+_NAMED: Final = 8
 # Above this a file is sent in parts and never held in memory whole.
 _SENT_IN_PARTS_FROM_BYTES: Final = 16 * 1024 * 1024
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
+
+
+class DeliveryNotVerifiedError(CommandError):
+    """The bucket does not list what was sent. The message names the keys, and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class DeliveryReceipt:
     sent_images: int
     kept_images: int
     batch_images: int
-    ignored_files: int
+    left_out: tuple[LeftOut, ...]
     empty_folders: tuple[str, ...]
     seconds: float
 
@@ -70,24 +78,28 @@ class DeliveryReceipt:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directory", required=True, help="a folder with one folder a category (Fruits-360 layout)")
     parser.add_argument("--date", required=True, help="the ingest date, yyyy-mm-dd")
+    parser.add_argument("--as-is", action="store_true", help="takes the folders in it for categories, whatever they look like")
 
 
 def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     if not arguments.directory:
         raise DeliveryRefusedError("Which folder? Type `make deliver DIR=<folder of categories> DATE=<yyyy-mm-dd>`.")
-    deliver(current_connection(), Path(arguments.directory).expanduser(), arguments.date, console=console)
+    deliver(current_connection(), Path(arguments.directory).expanduser(), arguments.date, as_is=arguments.as_is, console=console)
     return 0
 
 
-def deliver(connection: LakeConnection, directory: Path, ingest_date: str, *, console: Console | None = None) -> DeliveryReceipt:
-    """Delivers every image of `directory` under `ingest_date` and returns what was done.
+def deliver(
+    connection: LakeConnection, directory: Path, ingest_date: str, *, as_is: bool = False, console: Console | None = None
+) -> DeliveryReceipt:
+    """Delivers every image of `directory` under `ingest_date` and returns what was done. `as_is`: see `plan_delivery`.
 
     Raises:
         DeliveryRefusedError: the folder can't be an image batch; nothing was sent.
+        DeliveryNotVerifiedError: the bucket doesn't list what was sent; there is no marker.
         LakeUnreachableError: the bucket is missing, refuses us or doesn't answer.
     """
-    return deliver_plan(connection, plan_delivery(directory, ingest_date), console=console)
+    return deliver_plan(connection, plan_delivery(directory, ingest_date, as_is=as_is), console=console)
 
 
 def deliver_plan(connection: LakeConnection, plan: DeliveryPlan, *, console: Console | None = None) -> DeliveryReceipt:
@@ -98,28 +110,28 @@ def deliver_plan(connection: LakeConnection, plan: DeliveryPlan, *, console: Con
     _say(
         console, f"Delivering {len(plan.images):,} images of {len(plan.categories):,} categories ({decimal(plan.total_bytes)}) to {address}"
     )
+    for note in plan.notes:
+        _say(console, f"Note: {note}")
     with explained(connection):
         store = open_store(connection)
-        existing = list_batch(store, plan.ingest_date)
+        existing = list_batch(connection, store, plan.ingest_date)
         manifest = _read_manifest(plan, store)
         to_send = _images_to_send(plan, existing, console)
-        _send(store, plan, to_send, manifest, existing, console)
-        planned_keys = {plan.key_of(image) for image in plan.images}
-        kept = {key: remote for key, remote in existing.items() if key not in planned_keys and lake.parse_image_key(key)}
+        etags = _send(store, plan, to_send, manifest, existing, console)
+        there = list_batch(connection, store, plan.ingest_date) if etags else existing
+        verify(plan, etags, there, address)
+        batch = [remote.size_bytes for key, remote in there.items() if lake.parse_image_key(key)]
         # From here the batch is complete.
-        totals = {
-            "images": len(plan.images) + len(kept),
-            "bytes": plan.total_bytes + sum(remote.size_bytes for remote in kept.values()),
-        }
+        totals = {"images": len(batch), "bytes": sum(batch)}
         obstore.put(store, lake.success_marker_key(plan.ingest_date), json.dumps(totals).encode())
     receipt = DeliveryReceipt(
         address=address,
         images=len(plan.images),
         total_bytes=plan.total_bytes,
         sent_images=len(to_send),
-        kept_images=len(kept),
+        kept_images=len(batch) - len(plan.images),
         batch_images=totals["images"],
-        ignored_files=plan.ignored_files,
+        left_out=plan.left_out,
         empty_folders=plan.empty_folders,
         seconds=time.monotonic() - started,
     )
@@ -134,21 +146,54 @@ def closing_line(receipt: DeliveryReceipt) -> str:
         parts.append(f"{skipped:,} were there already.")
     if receipt.kept_images:
         parts.append(f"{receipt.kept_images:,} other images of that date were left as they are.")
-    if receipt.ignored_files:
-        parts.append(f"{receipt.ignored_files:,} files that are no images were left out (hidden, system or outside the categories).")
+    parts += [f"Left out: {left_out}" for left_out in receipt.left_out]
     if receipt.empty_folders:
-        n_folders, named = len(receipt.empty_folders), ", ".join(receipt.empty_folders[:_FOLDERS_NAMED])
+        n_folders, named = len(receipt.empty_folders), ", ".join(map(repr, receipt.empty_folders[:_NAMED]))
         parts.append(f"Without a single image: {n_folders:,} folder{'s' if n_folders > 1 else ''} ({named}).")
     return "\n".join(parts)
 
 
-def list_batch(store: S3Store, ingest_date: str) -> dict[str, RemoteObject]:
+def list_batch(connection: LakeConnection, store: S3Store, ingest_date: str) -> dict[str, RemoteObject]:
     """Every object below raw/ingest_date=<day>/, by key."""
-    return {
-        meta["path"]: RemoteObject(size_bytes=meta["size"], etag=(meta["e_tag"] or "").strip('"'))
-        for chunk in obstore.list(store, prefix=lake.raw_prefix(ingest_date).rstrip("/"), chunk_size=1000)
-        for meta in chunk
-    }
+    prefix = lake.raw_prefix(ingest_date)
+    try:
+        return {
+            meta["path"]: RemoteObject(size_bytes=meta["size"], etag=(meta["e_tag"] or "").strip('"'))
+            for chunk in obstore.list(store, prefix=prefix.rstrip("/"), chunk_size=1000)
+            for meta in chunk
+        }
+    except InvalidPathError:
+        # Somebody else has put keys there that the fast store can't name: control characters, empty path segments.
+        pages = s3_client(connection).get_paginator("list_objects_v2").paginate(Bucket=connection.bucket, Prefix=prefix)
+        return {
+            entry["Key"]: RemoteObject(size_bytes=entry["Size"], etag=entry["ETag"].strip('"'))
+            for page in pages
+            for entry in page.get("Contents", ())
+        }
+
+
+def verify(plan: DeliveryPlan, etags: Mapping[str, str], there: Mapping[str, RemoteObject], address: str) -> None:
+    """Raises DeliveryNotVerifiedError unless the bucket lists every image of the plan by its name, with its size and as it was sent.
+
+    `etags` are those that the PUTs were answered with. A store that takes two names for one lists one of them, or one's content twice.
+    """
+    problems = []
+    for image in plan.images:
+        key = plan.key_of(image)
+        remote, etag = there.get(key), etags.get(key)
+        if remote is None:
+            problems.append(f"{key!r} is not listed")
+        elif remote.size_bytes != image.size_bytes:
+            problems.append(f"{key!r} has {remote.size_bytes:,} bytes there, and the file had {image.size_bytes:,}")
+        elif etag and remote.etag != etag:
+            problems.append(f"{key!r} holds something else than was sent")
+    if problems:
+        more = f"; and {len(problems) - _NAMED:,} more" if len(problems) > _NAMED else ""
+        raise DeliveryNotVerifiedError(
+            f"{len(problems):,} of {len(plan.images):,} images are not in {address} as they were sent, so there is no "
+            f"{lake.SUCCESS_MARKER} marker: {'; '.join(problems[:_NAMED])}{more}. If files changed meanwhile, or somebody else delivers "
+            "to that date, type the same command again; if it says the same again, the store takes two names for one: rename those files."
+        )
 
 
 def is_already_there(size_bytes: int, md5_hex: Callable[[], str], remote: RemoteObject | None) -> bool:
@@ -191,42 +236,45 @@ def _send(
     manifest: bytes | None,
     existing: Mapping[str, RemoteObject],
     console: Console,
-) -> None:
-    """Sends what differs. Before the first byte the marker goes, so that nobody reads half of a re-delivery as a batch."""
+) -> dict[str, str]:
+    """Sends what differs and returns the ETags of the images sent, by key.
+
+    Before the first byte the marker goes, so that nobody reads half of a re-delivery as a batch.
+    """
     marker_key = lake.success_marker_key(plan.ingest_date)
     manifest_key = lake.raw_prefix(plan.ingest_date) + lake.MANIFEST
     manifest_differs = manifest is not None and not is_already_there(len(manifest), lambda: _md5(manifest), existing.get(manifest_key))
     if not to_send and not manifest_differs:
-        return
+        return {}
     if marker_key in existing:
         obstore.delete(store, marker_key)
     if manifest is not None and manifest_differs:
         obstore.put(store, manifest_key, manifest)
-    sent = 0
+    etags: dict[str, str] = {}
     try:
         with _progress(console) as progress:
             task = progress.add_task("uploading", total=sum(image.size_bytes for image in to_send), files=0, all_files=len(to_send))
-            for size_bytes in in_parallel(lambda image: _upload(store, plan.key_of(image), image), to_send):
-                sent += 1
-                progress.update(task, advance=size_bytes, files=sent)
+            for image, etag in zip(to_send, in_parallel(lambda image: _upload(store, plan.key_of(image), image), to_send), strict=True):
+                etags[plan.key_of(image)] = etag
+                progress.update(task, advance=image.size_bytes, files=len(etags))
     except BaseException:
         _say(
             console,
-            f"Stopped after {sent:,} of {len(to_send):,} images. The batch has no {lake.SUCCESS_MARKER} marker, so nothing reads it yet. "
-            "The same command resumes it.",
+            f"Stopped after {len(etags):,} of {len(to_send):,} images. The batch has no {lake.SUCCESS_MARKER} marker, so nothing reads it "
+            "yet. The same command resumes it.",
         )
         raise
+    return etags
 
 
-def _upload(store: S3Store, key: str, image: PlannedImage) -> int:
-    """Sends one image; returns its size in bytes."""
+def _upload(store: S3Store, key: str, image: PlannedImage) -> str:
+    """Sends one image; returns its ETag."""
     path = Path(image.path)
     try:
         content = path if image.size_bytes >= _SENT_IN_PARTS_FROM_BYTES else path.read_bytes()
     except OSError as error:
         raise DeliveryRefusedError(f"'{image.path}' can't be read: {error.strerror}. Correct it, then type the same command.") from error
-    obstore.put(store, key, content)
-    return image.size_bytes
+    return (obstore.put(store, key, content)["e_tag"] or "").strip('"')
 
 
 def _read_manifest(plan: DeliveryPlan, store: S3Store) -> bytes | None:

@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--days", type=_positive, default=DEFAULT_DAYS, help="how many ingest dates, the last one today (default: %(default)s)"
     )
+    parser.add_argument("--as-is", action="store_true", help="takes the folders in it for categories, whatever they look like")
     parser.add_argument("--keep", action="store_true", help="leaves Airflow's UI up")
     parser.add_argument(
         "--images-per-category", type=_positive, default=DEFAULT_IMAGES_PER_CATEGORY, help="of the drawn fruit (default: %(default)s)"
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     data = arguments.data.expanduser().resolve() if arguments.data else None
     if data:
         # Before anything is started or emptied: a wrong folder should be told at once.
-        plan_delivery(data, demo_dates(1, _today())[0])
+        plan_delivery(data, demo_dates(1, _today())[0], as_is=arguments.as_is)
     _stop_earlier_demo(stack, narrator)
     bucket = os.environ.get("FRUITS_LAKE_BUCKET", lake.DEFAULT_BUCKET)
     if empty_lake(home, bucket):
@@ -161,7 +162,7 @@ def _prepare_batches(
         with _progress(narrator.console) as progress:
             task = progress.add_task("drawing", total=len(CATEGORIES) * images_per_category)
             draw_fruit_folder(data, images_per_category, lambda count: progress.advance(task, count))
-    plans, broken = with_broken_files(deal(plan_delivery(data, dates[0]).images, dates), scratch / "broken")
+    plans, broken = with_broken_files(deal(plan_delivery(data, dates[0], as_is=True).images, dates), scratch / "broken")
     counts = ", ".join(f"{len(plan.images):,} for {ingest_date}" for ingest_date, plan in plans.items())
     narrator.step(f"Dealt the images of {data} over {len(dates)} dates: {counts}")
     for file in broken:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from fruit_cli.airflow_api import PLAN_TASK
 from fruit_cli.airflow_http import AirflowError
 from fruit_cli.errors import CommandError
 
@@ -81,8 +82,18 @@ def task_changes(said: set[tuple[str, int, str]], tasks: Iterable[TaskState]) ->
     return changes
 
 
-def follow_run(api: AirflowApi, run_id: str, console: Console, *, sleep: Callable[[float], None] = time.sleep) -> DagRun:
-    """Says what happens in a run until it ends. Returns it if it succeeded; raises RunFailedError if it failed."""
+def follow_run(
+    api: AirflowApi,
+    run_id: str,
+    console: Console,
+    *,
+    planned: Callable[[], None] = lambda: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> DagRun:
+    """Says what happens in a run until it ends. Returns it if it succeeded; raises RunFailedError if it failed.
+
+    Calls `planned` when there is a plan of the run.
+    """
     said: set[tuple[str, int, str]] = set()
     with console.status("") as status:
         while True:
@@ -93,6 +104,8 @@ def follow_run(api: AirflowApi, run_id: str, console: Console, *, sleep: Callabl
                 console.print(_line(change))
                 if change.log_says_why:
                     print_log_tail(api, run_id, change.task, console)
+                if change.task.task_id == PLAN_TASK and change.task.state in {"success", "skipped"}:
+                    planned()
             if run.is_finished:
                 break
             status.update(Text(_under_way(run, tasks)))

@@ -5,6 +5,7 @@ The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_UR
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--date", default="", help="the ingest date, yyyy-mm-dd")
     parser.add_argument("--from-date", default="", help="the first ingest date of a range, instead of --date")
     parser.add_argument("--to-date", default="", help="the last ingest date of a range")
-    parser.add_argument("--categories", default="", help="only these categories, as a,b (default: all)")
+    add_category_arguments(parser)
     parser.add_argument("--pca-policy", choices=PCA_POLICIES, help="whether the PCA is fitted anew (default: as the deployment is set)")
     parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
     parser.add_argument(
@@ -45,11 +46,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--over-budget", action="store_true", help="goes on although the estimate is above the budget")
 
 
+def add_category_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--categories",
+        "--category",
+        action="append",
+        default=[],
+        help="only these categories, as a,b; or, for names with commas or outer spaces, as a JSON list or one each time this is given, two "
+        "times or more (default: all)",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     ingest_dates = dates_asked_for(arguments.date, arguments.from_date, arguments.to_date)
     request = run_request(
         ingest_dates,
-        parse_categories(arguments.categories),
+        categories_asked_for(arguments.categories),
         pca_policy=arguments.pca_policy,
         retry_rejected=arguments.retry_rejected,
         accept_rejects=arguments.accept_rejects,
@@ -124,19 +136,65 @@ def trigger_and_follow(api: AirflowApi, request: Mapping[str, Any], console: Con
     run_id = api.trigger(request)
     last, categories = request["last_ingest_date"], request["categories"]
     until = f" to {last}" if last else ""
-    only = f", only {', '.join(categories)}" if categories else ""
+    only = f", only {', '.join(map(repr, categories))}" if categories else ""
     console.print(f"Running {api.dag_id} for {request['ingest_date']}{until}{only}: {api.run_link(run_id)}", markup=False, soft_wrap=True)
-    return follow_run(api, run_id, console)
+
+    def planned() -> None:
+        if categories:
+            say_what_is_nowhere(api.plans([run_id]), console)
+
+    return follow_run(api, run_id, console, planned=planned)
+
+
+def categories_asked_for(given: Sequence[str]) -> list[str]:
+    """The categories of one list (`a,b` or JSON), or of several names, each exactly as it was given."""
+    named = [text for text in given if text]
+    if len(named) < 2:
+        return parse_categories(*named) if named else []
+    return _checked(named)
 
 
 def parse_categories(text: str) -> list[str]:
-    """`a,b` as [a, b]. Raises LakeNameError for what can't be a category, CommandError for a list of nothing."""
+    """`a,b` as [a, b], and so `["a", "b"]`, where commas and outer spaces are part of a name.
+
+    Raises LakeNameError for what can't be a category, CommandError for a list of nothing, or for what begins like JSON and is none.
+    """
     if not text:
         return []
-    categories = [part.strip() for part in text.split(",")]
+    categories = _from_json(text) if text.lstrip().startswith("[") else [part.strip() for part in text.split(",")]
     if not any(categories):
-        raise CommandError(f"'{text}' names no category: write them as 'Kiwi,Apple Red 1'.")
+        raise CommandError(f"{text!r} names no category: write them as 'Kiwi,Apple Red 1'.")
+    return _checked(categories)
+
+
+def _from_json(text: str) -> list[str]:
+    try:
+        found = json.loads(text)
+        if all(isinstance(name, str) for name in found):
+            return list(found)
+    except ValueError:
+        pass
+    raise CommandError(f"""{text!r} begins like a JSON list, and is none of names: write it as '["Apple, red", "Kiwi"]'.""")
+
+
+def _checked(categories: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(lake.check_category(category) for category in categories if category))
+
+
+def say_what_is_nowhere(plans: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Warns of categories that were asked for and are in none of the planned runs; `plans` are what `plan_run` made of them."""
+    nowhere = (
+        [name for name in plans[0]["missing_categories"] if all(name in plan["missing_categories"] for plan in plans)] if plans else []
+    )
+    similar = {name: there for plan in plans for name, there in plan["similar_categories"].items() if name in nowhere}
+    if nowhere:
+        meant = "".join(f" Much like {name!r}: {', '.join(map(repr, there))}." for name, there in similar.items())
+        console.print(
+            f"Nowhere in what was delivered: {', '.join(map(repr, nowhere))}.{meant} Names are exact, to the letter and the space.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def say_what_is_not_delivered(ingest_dates: Sequence[str], console: Console, what_happens: str = "the run waits for it") -> None:

@@ -7,8 +7,10 @@ Keys are byte-exact: no Unicode normalisation, no case folding. Partition values
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 DEFAULT_BUCKET: Final = "fruits-lake"
@@ -32,7 +34,12 @@ CURRENT_RELEASE_KEY: Final = f"{CODE}/current.json"
 
 # The characters Hive and Spark escape as %XX in a partition value (Spark: ExternalCatalogUtils.charToEscape).
 _ESCAPED_IN_PARTITION: Final = frozenset([chr(code) for code in range(1, 0x20)] + list("\"#%'*/:=?\\\x7f{[]^"))
-_NO_PARTITION: Final = frozenset("\x00\n\r")
+# Unicode's control characters: C0, DEL and C1. The stores' clients, Hive's folders and people's terminals each do something else to them.
+_CONTROL_CHARACTER: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+# What a folder's name has room for on every file system that a lake is copied to.
+_FOLDER_NAME_BYTES: Final = 255
+# What S3 allows.
+MOST_KEY_BYTES: Final = 1024
 _HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _ISO_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _NOT_SAFE_IN_RUN_KEY: Final = re.compile(r"[^A-Za-z0-9._=-]")
@@ -71,18 +78,40 @@ def parse_ingest_date(text: str) -> str:
 
 def check_category(category: str) -> str:
     """Returns `category` if it can be a folder of images and a partition value; raises LakeNameError otherwise."""
-    reason = None
-    if not category:
-        reason = "it is empty"
-    elif category.startswith((".", "_")):
-        reason = "names that begin with '.' or '_' are not images"
-    elif "/" in category:
-        reason = "it holds a '/'"
-    elif not _NO_PARTITION.isdisjoint(category):
-        reason = "it holds a line break or a NUL"
+    reason = _why_no_category(category)
     if reason:
-        raise LakeNameError(f"'{category}' is not a category: {reason}.")
+        # As Python writes it: a tab or a line break must be seen, and not break the line.
+        raise LakeNameError(f"{category!r} is not a category: {reason}.")
     return category
+
+
+@lru_cache(maxsize=4096)
+def _why_no_category(category: str) -> str | None:
+    """Says why a name can be no category, or returns None. Asked for every key of a listing, hence the cache."""
+    if not category:
+        return "it is empty"
+    if category.startswith((".", "_")):
+        return "folders that begin with '.' or '_' hold no images"
+    if "/" in category:
+        return "it holds a '/'"
+    if has_control_character(category):
+        return "it holds a control character (a tab, a line break or the like)"
+    try:
+        n_bytes = len(f"category={escape_partition_value(category)}".encode())
+    except UnicodeEncodeError:
+        return "it is not UTF-8"
+    if n_bytes > _FOLDER_NAME_BYTES:
+        return f"its folder in the tables would have a name of {n_bytes} bytes, and {_FOLDER_NAME_BYTES} are the most"
+    return None
+
+
+def looks_of(category: str) -> str:
+    """What a name looks like: two names with the same looks differ in normal form, case or outer spaces alone. Never a key."""
+    return unicodedata.normalize("NFKC", category).casefold().strip()
+
+
+def has_control_character(name: str) -> bool:
+    return _CONTROL_CHARACTER.search(name) is not None
 
 
 def date_prefix(table: str, ingest_date: str) -> str:
@@ -106,9 +135,22 @@ def image_key(ingest_date: str, category: str, file_name: str) -> str:
 def parse_image_key(key: str) -> ImageKey | None:
     """The parts of an image's key, or None if the key is not an image's.
 
-    Not images: folder placeholders (a key that ends in '/'), names that begin with '.' or '_' at any level
-    below the date (markers, manifests, temporary files), files that lie in no category folder, and categories with a line break.
+    Every key below a category folder is an image's, `_DSC0001.JPG` too. Not images: folder placeholders (a key that ends in '/'), files
+    whose name begins with '.', files in folders that begin with '.' or '_', files that lie in no category folder (markers, manifests), and
+    those in a folder that can be no category (see `check_category`).
     """
+    parts = _below_category_folder(key)
+    return parts if parts is not None and _why_no_category(parts.category) is None else None
+
+
+def refused_category(key: str) -> tuple[str, str] | None:
+    """The category of a key that would be an image's if its category could be one, and why it can't; None for any other key."""
+    parts = _below_category_folder(key)
+    reason = _why_no_category(parts.category) if parts is not None else None
+    return (parts.category, reason) if parts is not None and reason else None
+
+
+def _below_category_folder(key: str) -> ImageKey | None:
     head, _, rest = key.partition("/")
     if head != RAW or key.endswith("/"):
         return None
@@ -119,7 +161,8 @@ def parse_image_key(key: str) -> ImageKey | None:
     category, _, file_name = rest.partition("/")
     if not category or not file_name:
         return None
-    if any(part.startswith((".", "_")) for part in rest.split("/")) or not _NO_PARTITION.isdisjoint(category):
+    below = f"/{rest}"
+    if "/." in below or "/_" in below[: below.rindex("/")]:
         return None
     return ImageKey(ingest_date, category, file_name)
 

@@ -17,6 +17,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fruit_contract.lake import MOST_KEY_BYTES
 from local_cloud.s3.errors import S3Error, invalid_argument, no_such_bucket, no_such_key, precondition_failed
 from local_cloud.s3.etags import READ_BYTES, ETags
 
@@ -165,6 +166,8 @@ class BucketFolders:
 
     def check(self, bucket: str, key: str) -> None:
         """Raises S3Error if no object can be stored under the key."""
+        if len(key.encode()) > MOST_KEY_BYTES:
+            raise S3Error(400, "KeyTooLongError", f"A key has {MOST_KEY_BYTES:,} bytes at most.")
         self._path(bucket, key)
 
     def begin_upload(self) -> Upload:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.increments import Fate, ListedImage, compare
-from fruit_contract.lake import MANIFEST, SUCCESS_MARKER, LakeNameError, check_category, parse_image_key, raw_prefix
+from fruit_contract.lake import MANIFEST, SUCCESS_MARKER, LakeNameError, parse_image_key, raw_prefix, refused_category, uri
 from fruit_contract.tables import Status
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fruit_pipeline.stored_object import StoredObject
 
 STRAYS_NAMED: Final = 20
+REFUSED_CATEGORIES_NAMED: Final = 20
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class DatePlan:
 
     `n_leaving` counts the images whose features of an embedder leave the ledger, because they are computed anew or have vanished.
     `strays` are keys that are neither images nor the delivery's own files, so nothing will be done with them; the first few only.
+    `refused_categories` are folders of images that can be no category, with the reason: their images are among the strays. First few only.
+    `categories_there` are all that have an image, chosen or not.
     `waits_for_pca`: its features are in no PCA version although they could be.
     """
 
@@ -54,6 +57,8 @@ class DatePlan:
     new_by_category: dict[str, int]
     n_strays: int
     strays: list[str]
+    refused_categories: dict[str, str] = field(default_factory=dict)
+    categories_there: frozenset[str] = frozenset()
     n_leaving: dict[str, int] = field(default_factory=dict)
     files: FileState = FileState()
     waits_for_pca: bool = False
@@ -79,7 +84,7 @@ def plan_date(
 
     Both `objects` and `known` ascend by their keys, and are looked at one after the other. Raises UnsortedImagesError if they don't.
     """
-    images = _Images(ingest_date, objects)
+    images = _Images(ingest_date, objects, categories)
     listed, new = Counter[str](), Counter[str]()
     leaving = Counter[str]()
     unchanged = removed = size_bytes = 0
@@ -108,6 +113,8 @@ def plan_date(
         new_by_category=dict(sorted(new.items())),
         n_strays=images.n_strays,
         strays=images.strays,
+        refused_categories=images.refused_categories,
+        categories_there=frozenset(images.categories),
         n_leaving=dict(leaving),
         files=files,
     )
@@ -118,35 +125,47 @@ def waiting_for_pca(plans: Iterable[DatePlan]) -> list[DatePlan]:
     return [replace(plan, waits_for_pca=plan.files.n_featurised > 0) for plan in plans]
 
 
+def refuse_categories(plans: Iterable[DatePlan], bucket: str) -> None:
+    """Raises LakeNameError if images lie in folders that can be no category: each is named, with why and what to do."""
+    refused = [(plan.ingest_date, *found) for plan in plans for found in plan.refused_categories.items()]
+    if not refused:
+        return
+    named = [f"{uri(bucket, raw_prefix(day))} holds {category!r}, which is no category: {reason}." for day, category, reason in refused]
+    more = [f"And {len(named) - REFUSED_CATEGORIES_NAMED:,} more."] if len(named) > REFUSED_CATEGORIES_NAMED else []
+    remedy = "Nothing was started. Rename these folders, or take them out, and run again; or ask for the other categories alone."
+    raise LakeNameError("\n".join([*named[:REFUSED_CATEGORIES_NAMED], *more, remedy]))
+
+
 class _Images:
     """The images among a date's objects, one after the other; what is neither image nor marker is counted on the way."""
 
-    def __init__(self, ingest_date: str, objects: Iterable[StoredObject]) -> None:
+    def __init__(self, ingest_date: str, objects: Iterable[StoredObject], categories: Sequence[str]) -> None:
         self._ingest_date = ingest_date
         self._objects = objects
+        self._all_categories = not categories
+        self.categories: set[str] = set()
         self.n_strays = 0
         self.strays: list[str] = []
+        self.refused_categories: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[ListedImage]:
         for stored in self._objects:
             category = image_category(stored.key, self._ingest_date)
             if category is not None:
+                self.categories.add(category)
                 yield ListedImage(stored.key, stored.etag, stored.size_bytes, category)
             elif _is_stray(stored.key, self._ingest_date):
                 self.n_strays += 1
                 if len(self.strays) < STRAYS_NAMED:
                     self.strays.append(stored.key)
+                if self._all_categories and len(self.refused_categories) < REFUSED_CATEGORIES_NAMED:
+                    self.refused_categories.update(filter(None, [refused_category(stored.key)]))
 
 
 def image_category(key: str, ingest_date: str) -> str | None:
     """The category of an image's key of this ingest date, or None if the key is not such an image's."""
     parts = parse_image_key(key)
-    if parts is None or parts.ingest_date != ingest_date:
-        return None
-    try:
-        return check_category(parts.category)
-    except LakeNameError:
-        return None
+    return parts.category if parts is not None and parts.ingest_date == ingest_date else None
 
 
 def _is_stray(key: str, ingest_date: str) -> bool:

@@ -13,6 +13,7 @@ from fruit_pipeline.claims import claim, living_claims
 from fruit_pipeline.cluster_request import cluster_request
 from fruit_pipeline.concurrent_runs import busy_dates, refuse_busy_dates
 from fruit_pipeline.date_looker import DateLooker
+from fruit_pipeline.date_plan import refuse_categories
 from fruit_pipeline.lake_reader import MissingObjectError
 from fruit_pipeline.run_limits import refuse_too_many_dates
 from fruit_pipeline.run_plan import RunPlan, over_budget, plan_of_dates
@@ -90,7 +91,8 @@ def plan_run(
     """Plans one run, and claims its dates if there is something to do. `is_active` tells whether another run may still write.
 
     Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
-    DateIsBusyError if another run works on a date that was asked for, OverBudgetError if the run would cost more than it may,
+    DateIsBusyError if another run works on a date that was asked for, LakeNameError if such a date holds a folder of images that can be no
+    category, OverBudgetError if the run would cost more than it may,
     RunTooLongError if it would take longer than a step may, RunTooLargeError if it or one of its dates is more than a driver holds,
     InstanceTypeError if the jobs can't run on the nodes that are set. Earlier dates on which another run works are left to it.
     """
@@ -103,6 +105,7 @@ def plan_run(
     busy = busy_dates(claims, request.run_id, request.dates.looked_back)
     look = DateLooker(lake, request, release.embedder_id, settings)
     dates = look.at(request.dates.asked, [day for day in request.dates.looked_back if day not in busy])
+    refuse_categories(dates.asked, lake.bucket)
     plan = plan_of_dates(
         asked=dates.asked,
         looked_back=dates.looked_back,

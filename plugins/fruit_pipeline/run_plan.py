@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
+from fruit_contract.lake import looks_of
 from fruit_pipeline.date_plan import STRAYS_NAMED
 from fruit_pipeline.instance_types import primary_type
 from fruit_pipeline.run_limits import dates_that_fit, refuse_too_many_images
 from fruit_pipeline.scaling import Estimate, estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from fruit_pipeline.date_plan import DatePlan
     from fruit_pipeline.pca_state import PcaOutlook, Refit
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 DATES_NAMED: Final = 8
+_SIMILAR_NAMED: Final = 3
+_SIMILAR_FROM: Final = 0.75
 # What is said of a plan's dates, by the plan's own names of them.
 _SAID_OF_DATES: Final = {
     "not_delivered": "No complete batch (no marker)",
@@ -58,8 +62,9 @@ class RunPlan:
 
     `ingest_dates` are the dates it will work on: those asked for that need something, and earlier ones in which something is late.
     `not_delivered` were asked for and have no complete batch; `nothing_new` were asked for and are as they were; `busy` are earlier
-    dates left to another run that works on them, `too_large` earlier ones that the driver would not hold besides. Counts are sums over
-    `ingest_dates`.
+    dates left to another run that works on them, `too_large` earlier ones that the driver would not hold besides, `refused_categories`
+    those of them (with their names) that hold folders of images which can be no category. `missing_categories` were asked for and are in
+    none of the dates asked for, `similar_categories` are names that are there and much like them. Counts are sums over `ingest_dates`.
 
     Of `ingest_dates`, `lost` miss files that their ledgers name, `unswept` have files that none names, `unprojected` have features that the
     current PCA version has not projected, `waiting_for_pca` have features of which there could be a PCA and is none, `earlier_form` are as
@@ -71,6 +76,7 @@ class RunPlan:
     not_delivered: list[str]
     busy: list[str]
     too_large: list[str]
+    refused_categories: dict[str, list[str]]
     late: list[str]
     interrupted: list[str]
     lost: list[str]
@@ -87,6 +93,7 @@ class RunPlan:
     images_by_category: dict[str, int]
     new_by_category: dict[str, int]
     missing_categories: list[str]
+    similar_categories: dict[str, list[str]]
     n_strays: int
     strays: list[str]
     refit: Refit | None
@@ -117,12 +124,13 @@ def plan_of_dates(
 
     `speed` is the last one that was measured, and `outlook` tells whether a new PCA is to be expected. Raises RunTooLargeError if the
     dates that were asked for, and need something, have more images than a driver on the primary node holds. Earlier dates that do not fit
-    beside them are left alone, or they would be in the way of every later day.
+    beside them are left alone, or they would be in the way of every later day; so are those with folders that can be no category.
     """
     primary = primary_type(settings)
     asked_and_due = [plan for plan in asked if plan.has_work or refit_asked]
     refuse_too_many_images({plan.ingest_date: plan.images for plan in asked_and_due}, primary)
-    due = {plan.ingest_date: plan.images for plan in looked_back if plan.has_work}
+    refused = {plan.ingest_date: list(plan.refused_categories) for plan in looked_back if plan.refused_categories}
+    due = {plan.ingest_date: plan.images for plan in looked_back if plan.has_work and plan.ingest_date not in refused}
     fitting = dates_that_fit(due, sum(plan.images for plan in asked_and_due), primary)
     late = [plan for plan in looked_back if plan.ingest_date in fitting]
     worked = sorted(asked_and_due + late, key=lambda plan: plan.ingest_date)
@@ -131,6 +139,7 @@ def plan_of_dates(
         listed.update(plan.images_by_category)
         new.update(plan.new_by_category)
     seen = {category for plan in asked for category in plan.images_by_category}
+    missing = [category for category in categories if category not in seen]
     n_new = sum(plan.new for plan in worked)
     refit = outlook.refit(n_new, sum((Counter(plan.n_leaving) for plan in worked), Counter())) if outlook and worked else None
     return RunPlan(
@@ -139,6 +148,7 @@ def plan_of_dates(
         not_delivered=list(not_delivered),
         busy=list(busy),
         too_large=sorted(due.keys() - fitting),
+        refused_categories=refused,
         late=[plan.ingest_date for plan in late],
         interrupted=[plan.ingest_date for plan in worked if plan.files.lost or plan.files.unswept],
         lost=[plan.ingest_date for plan in worked if plan.files.lost],
@@ -154,7 +164,8 @@ def plan_of_dates(
         size_bytes=sum(plan.size_bytes for plan in worked),
         images_by_category=dict(sorted(listed.items())),
         new_by_category=dict(sorted(new.items())),
-        missing_categories=[category for category in categories if category not in seen],
+        missing_categories=missing,
+        similar_categories=_similar(missing, {category for plan in asked for category in plan.categories_there}),
         n_strays=sum(plan.n_strays for plan in asked),
         strays=[key for plan in asked for key in plan.strays][:STRAYS_NAMED],
         refit=refit,
@@ -171,10 +182,14 @@ def summary_lines(plan: RunPlan) -> list[str]:
             f"Left alone, for with them the run would have more images than a driver on "
             f"{plan.estimate.assumptions['primary_instance_type']} holds: {_dates(plan.too_large)}."
         )
+    for ingest_date, categories in plan.refused_categories.items():
+        named = ", ".join(map(repr, categories))
+        lines.append(f"Left alone: {ingest_date} holds folders that can be no category. Rename them, or take them out: {named}.")
     if plan.missing_categories:
-        lines.append(f"Asked for, but nothing was delivered: {', '.join(plan.missing_categories)}.")
+        lines.append(f"Asked for, but nothing was delivered: {', '.join(map(_shown, plan.missing_categories))}.")
+    lines += [f"Much like {missing!r}: {', '.join(map(repr, there))}." for missing, there in plan.similar_categories.items()]
     if plan.n_strays:
-        named = ", ".join(plan.strays) + (" and more" if plan.n_strays > len(plan.strays) else "")
+        named = ", ".join(map(repr, plan.strays)) + (" and more" if plan.n_strays > len(plan.strays) else "")
         lines.append(f"{plan.n_strays:,} objects are in no category folder or no image, and are left alone: {named}.")
     if plan.has_work:
         lines.append(
@@ -248,6 +263,20 @@ def _nodes(estimate: Estimate) -> str:
     if not estimate.task_instances:
         return f"1 primary and {estimate.core_instances} core nodes"
     return f"1 primary, {estimate.core_instances} core and {estimate.task_instances} {estimate.task_market} task nodes"
+
+
+def _similar(missing: Sequence[str], there: Collection[str]) -> dict[str, list[str]]:
+    """Of each missing category the names that are there and look much like it, if there are any: what was meant, perhaps."""
+    by_looks = defaultdict(list)
+    for category in sorted(there):
+        by_looks[looks_of(category)].append(category)
+    near = {name: get_close_matches(looks_of(name), by_looks, _SIMILAR_NAMED, _SIMILAR_FROM) for name in missing}
+    return {name: [category for looks in found for category in by_looks[looks]][:_SIMILAR_NAMED] for name, found in near.items() if found}
+
+
+def _shown(category: str) -> str:
+    """In quotes if it would be misread without: its spaces outside or its comma are part of the name."""
+    return repr(category) if category != category.strip() or "," in category else category
 
 
 def _dates(ingest_dates: Sequence[str]) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,14 @@ import obstore
 import pytest
 
 from fruit_cli import deliver as deliver_module
-from fruit_cli.connection import LakeConnection
-from fruit_cli.deliver import RemoteObject, deliver, in_parallel, is_already_there
-from fruit_cli.delivery_plan import DeliveryRefusedError
+from fruit_cli.connection import LakeConnection, s3_client
+from fruit_cli.deliver import DeliveryNotVerifiedError, RemoteObject, deliver, in_parallel, is_already_there, verify
+from fruit_cli.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage
 from fruit_cli.lake_store import LakeUnreachableError, missing_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
 DATE = "2026-11-22"
@@ -156,6 +159,129 @@ def test_sends_large_files_in_parts(local_s3: LocalS3, tmp_path: Path, monkeypat
     deliver(connection, tmp_path / "large", DATE, console=console)
     assert delivered(bucket)["Kiwi/raw.tif"] == content
     assert deliver(connection, tmp_path / "large", DATE, console=console).sent_images == 0
+
+
+LOOK_ALIKES = (
+    "\xe9",
+    "e\u0301",
+    "\u201b",
+    "'",
+    "a／b",
+    "a∕b",
+    "Kiwi",
+    "kiwi",
+    " Kiwi",
+    "Kiwi ",
+    "Kiwi.",
+    "CON",
+    "a:b",
+    "50%",
+    "50%25",
+    "+",
+    "~",
+    '#?&*\\"<>|',
+)
+
+
+def test_names_are_kept_byte_for_byte_whatever_they_look_like(local_s3: LocalS3, tmp_path: Path, puts: Puts, console: Console) -> None:
+    connection, bucket = local_s3
+    for name in LOOK_ALIKES:
+        (tmp_path / "odd" / name).mkdir(parents=True)
+        for file_name in (f"{name}.jpg", f"_{name}", "1.jpg"):
+            (tmp_path / "odd" / name / file_name).write_bytes(f"{name}/{file_name}".encode())
+    receipt = deliver(connection, tmp_path / "odd", DATE, console=console)
+    found = delivered(bucket)
+    assert json.loads(found.pop("_SUCCESS"))["images"] == receipt.images == 3 * len(LOOK_ALIKES)
+    assert found == content_of(tmp_path / "odd")
+    puts.keys.clear()
+    assert deliver(connection, tmp_path / "odd", DATE, console=console).sent_images == 0
+
+
+class MergingStore:
+    """A listing as stores give it that take names which look the same for one, as `rclone serve s3` does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, one_for: Callable[[str], str]) -> None:
+        self.one_for = one_for
+        self._put = deliver_module.obstore.put
+        monkeypatch.setattr(deliver_module.obstore, "put", self.put)
+
+    def put(self, store: object, key: str, content: object) -> object:
+        return self._put(store, self.one_for(key), content)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("names", "one_for", "problem"),
+    [
+        (("\xe9", "e\u0301"), lambda key: unicodedata.normalize("NFC", key), "'raw/.*/e\u0301/1\\.jpg' is not listed"),
+        (("\u201b", "Kiwi"), lambda key: key.replace("\u201b", "\u201b\u201b"), r"'raw/.*/‛/1\.jpg' is not listed"),
+    ],
+    ids=["one normal form", "doubled"],
+)
+def test_a_batch_that_the_bucket_does_not_list_by_its_names_gets_no_marker(
+    local_s3: LocalS3,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    console: Console,
+    names: tuple[str, ...],
+    one_for: Callable[[str], str],
+    problem: str,
+) -> None:
+    connection, bucket = local_s3
+    for name in names:
+        (tmp_path / "odd" / name).mkdir(parents=True)
+        (tmp_path / "odd" / name / "1.jpg").write_bytes(b"the same")
+    MergingStore(monkeypatch, one_for)
+    with pytest.raises(DeliveryNotVerifiedError, match=f"1 of 2 images are not in .*no _SUCCESS marker: {problem}"):
+        deliver(connection, tmp_path / "odd", DATE, console=console)
+    assert "_SUCCESS" not in delivered(bucket)
+
+
+def test_a_file_that_changes_while_it_is_delivered_is_told(
+    local_s3: LocalS3, fruit_folder: Path, monkeypatch: pytest.MonkeyPatch, console: Console
+) -> None:
+    connection, bucket = local_s3
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + (b"more" if path.name == "1_100.jpg" else b""))
+    with pytest.raises(
+        DeliveryNotVerifiedError, match=r"'raw/.*/1_100\.jpg' has 11 bytes there, and the file had 7.*type the same command"
+    ):
+        deliver(connection, fruit_folder, DATE, console=console)
+    assert "_SUCCESS" not in delivered(bucket)
+
+
+def test_two_files_that_became_one_are_told_though_their_sizes_are_the_same() -> None:
+    images = tuple(PlannedImage("", "Kiwi", name, 3) for name in ("a.jpg", "A.jpg"))
+    plan = DeliveryPlan(DATE, images)
+    etags = {plan.key_of(image): f"etag-{image.file_name}" for image in images}
+    there = {plan.key_of(image): RemoteObject(3, "etag-A.jpg") for image in images}
+    with pytest.raises(DeliveryNotVerifiedError, match=r"1 of 2 images .*Kiwi/a\.jpg' holds something else than was sent"):
+        verify(plan, etags, there, "s3://fruits-lake/raw/")
+
+
+def test_very_many_images_that_are_not_there_are_told_shortly() -> None:
+    plan = DeliveryPlan(DATE, tuple(PlannedImage("", "Kiwi", f"{number}.jpg", 3) for number in range(5_000)))
+    with pytest.raises(DeliveryNotVerifiedError, match=r"5,000 of 5,000 images .*; and 4,992 more") as caught:
+        verify(plan, {}, {}, "s3://fruits-lake/raw/")
+    assert len(str(caught.value)) < 1_000
+
+
+def test_delivers_beside_keys_that_the_fast_store_can_not_name(local_s3: LocalS3, fruit_folder: Path, console: Console) -> None:
+    connection, _ = local_s3
+    s3_client(connection).put_object(Bucket=connection.bucket, Key=f"raw/ingest_date={DATE}/Kiwi/a\tb.jpg", Body=b"x")
+    receipt = deliver(connection, fruit_folder, DATE, console=console)
+    assert (receipt.images, receipt.kept_images) == (5, 1)
+
+
+def test_says_by_kind_what_was_left_out(local_s3: LocalS3, fruit_folder: Path, console: Console) -> None:
+    connection, _ = local_s3
+    (fruit_folder / "Kiwi" / "Icon\r").write_bytes(b"")
+    (fruit_folder / ".DS_Store").write_bytes(b"x")
+    (fruit_folder / "_new").mkdir()
+    deliver(connection, fruit_folder, DATE, console=console)
+    text = console.export_text()
+    assert "Left out: 1 hidden (names that begin with '.'): '.DS_Store'\n" in text
+    assert r"Left out: 1 left there by a system or a program: 'Kiwi/Icon\r'" in text
+    assert "Left out: 1 folders that begin with '_': '_new/'" in text
 
 
 def test_names_the_file_that_can_not_be_read(

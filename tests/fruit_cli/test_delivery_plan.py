@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fruit_cli.delivery_plan import DeliveryRefusedError, files_named, plan_delivery
+from fruit_cli.litter import LeftOutKind
 from fruit_contract.lake import LakeNameError, parse_image_key
 
 DATE = "2026-11-22"
@@ -33,14 +34,52 @@ def test_knows_sizes_and_categories(fruit_folder: Path) -> None:
     assert plan.categories == ["Apple Red 1", "Kiwi", "Äpfel 50%"]
 
 
-def test_leaves_out_hidden_files_and_system_litter_and_counts_them(fruit_folder: Path) -> None:
+def test_leaves_out_hidden_files_and_system_litter_and_tells_them_by_kind(fruit_folder: Path) -> None:
     before = names(fruit_folder)
-    for name in [".DS_Store", "Kiwi/.DS_Store", "Kiwi/_tmp.jpg", "Kiwi/Thumbs.db", "Kiwi/desktop.ini", "Kiwi/.git/x.jpg", "README.md"]:
+    for name in [
+        *(".DS_Store", "Kiwi/.DS_Store", "Kiwi/left/._1.jpg", "Kiwi/.git/x.jpg", "Kiwi/.git/y.jpg"),
+        *(
+            "Kiwi/Thumbs.db",
+            "Kiwi/Icon\r",
+            "Kiwi/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg",
+            "__MACOSX/Kiwi/._1.jpg",
+            "Kiwi/2.jpg:Zone.Identifier",
+        ),
+        *("_old/1.jpg", "Kiwi/_old/1.jpg", "README.md", "_SUCCESS"),
+    ]:
         path = fruit_folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
+    os.mkfifo(fruit_folder / "Kiwi" / "pipe")
     assert names(fruit_folder) == before
-    assert plan_delivery(fruit_folder, DATE).ignored_files == 7
+    plan = plan_delivery(fruit_folder, DATE)
+    assert {found.kind: (found.count, found.examples) for found in plan.left_out} == {
+        LeftOutKind.HIDDEN: (4, (".DS_Store", "Kiwi/.DS_Store", "Kiwi/.git/")),
+        LeftOutKind.SYSTEM: (5, ("Kiwi/2.jpg:Zone.Identifier", "Kiwi/@eaDir/", "Kiwi/Icon\r")),
+        LeftOutKind.UNDERSCORE: (2, ("Kiwi/_old/", "_old/")),
+        LeftOutKind.BESIDE: (2, ("README.md", "_SUCCESS")),
+        LeftOutKind.NO_FILE: (1, ("Kiwi/pipe",)),
+    }
+    assert plan.ignored_files == 14
+    assert str(plan.left_out[1]) == (
+        r"5 left there by a system or a program: 'Kiwi/2.jpg:Zone.Identifier', 'Kiwi/@eaDir/', 'Kiwi/Icon\r', …"
+    )
+
+
+def test_names_that_cameras_begin_with_an_underscore_are_delivered(fruit_folder: Path) -> None:
+    (fruit_folder / "Kiwi" / "_DSC0001.JPG").write_bytes(b"x")
+    assert "Kiwi/_DSC0001.JPG" in names(fruit_folder)
+
+
+def test_an_image_beside_the_categories_is_refused_though_its_name_begins_with_an_underscore(fruit_folder: Path) -> None:
+    (fruit_folder / "_MG_0815.JPG").write_bytes(b"x")
+    with pytest.raises(DeliveryRefusedError, match=r"no category folder.*'_MG_0815\.JPG'"):
+        plan_delivery(fruit_folder, DATE)
+
+
+def test_a_hidden_link_that_leads_nowhere_is_left_out(fruit_folder: Path) -> None:
+    (fruit_folder / "Kiwi" / ".#1.jpg").symlink_to("somebody@somewhere.4711")
+    assert plan_delivery(fruit_folder, DATE).ignored_files == 1
 
 
 def test_follows_links_to_files_and_folders(fruit_folder: Path, tmp_path: Path) -> None:
@@ -80,10 +119,50 @@ def test_refuses_images_outside_the_categories_and_says_where_they_belong(fruit_
         plan_delivery(fruit_folder, DATE)
 
 
-@pytest.mark.parametrize("category", ["two\nlines"])
-def test_refuses_a_category_the_contract_does_not_allow(fruit_folder: Path, category: str) -> None:
+@pytest.mark.parametrize("category", ["two\nlines", "tab\there", "next line\x85", "é" * 124, "%" * 83])
+def test_refuses_a_category_the_contract_does_not_allow_in_one_line(fruit_folder: Path, category: str) -> None:
     (fruit_folder / category).mkdir()
-    with pytest.raises(DeliveryRefusedError, match="is not a category"):
+    with pytest.raises(DeliveryRefusedError, match=r"is not a category: .*Rename the folder '") as caught:
+        plan_delivery(fruit_folder, DATE)
+    assert str(caught.value).isprintable()
+
+
+def test_refuses_all_bad_names_at_once_a_line_each_and_names_the_first_few(fruit_folder: Path) -> None:
+    (fruit_folder / "tab\there").mkdir()
+    for number in range(20):
+        (fruit_folder / "Kiwi" / f"{number:02}\t.jpg").write_bytes(b"x")
+    with pytest.raises(DeliveryRefusedError) as caught:
+        plan_delivery(fruit_folder, DATE)
+    lines = str(caught.value).split("\n")
+    assert [repr(str(fruit_folder / "Kiwi" / f"{number:02}\t.jpg")) in line for number, line in enumerate(lines[:8])] == [True] * 8
+    assert lines[8:] == ["And 13 more like these."]
+
+
+@pytest.mark.parametrize(
+    "category", ["a, b", " Kiwi ", "Kiwi.", "CON", "-x", "‛", "a／b", "e\u0301", "\xe9", "x" * 246, "50%", "a\\b", "*?"]
+)
+def test_odd_names_are_categories_byte_for_byte(fruit_folder: Path, category: str) -> None:
+    (fruit_folder / category).mkdir()
+    (fruit_folder / category / f"{category[:100]} .jpg").write_bytes(b"x")
+    assert f"{category}/{category[:100]} .jpg" in names(fruit_folder)
+
+
+def test_says_which_categories_may_look_like_one_and_whose_images_lie_deeper(fruit_folder: Path) -> None:
+    for name in ["e\u0301/1.jpg", "\xe9/1.jpg", "Citrus/Lemon/1.jpg"]:
+        (fruit_folder / name).parent.mkdir(parents=True)
+        (fruit_folder / name).write_bytes(b"x")
+    assert plan_delivery(fruit_folder, DATE).notes == (
+        "The images of 'Citrus' lie in deeper folders; the category is the outer one.",
+        r"These are 2 categories, which may look like one: 'e\u0301', '\xe9'.",
+    )
+
+
+def test_what_can_not_be_read_is_named(fruit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(DeliveryRefusedError, match=r"'.*fruit' can't be read: Permission denied"):
         plan_delivery(fruit_folder, DATE)
 
 
@@ -145,7 +224,43 @@ def test_refuses_a_key_longer_than_s3_allows(fruit_folder: Path) -> None:
 def test_refuses_the_root_of_fruits_360_and_names_the_folder_to_deliver(tmp_path: Path) -> None:
     (tmp_path / "Training" / "Kiwi").mkdir(parents=True)
     (tmp_path / "Training" / "Kiwi" / "0_100.jpg").write_bytes(b"x")
-    with pytest.raises(DeliveryRefusedError, match=r"not like a category: deliver '.*/Training'"):
+    with pytest.raises(DeliveryRefusedError, match=r"not like a category: deliver '.*/Training' itself; or say AS_IS=1"):
+        plan_delivery(tmp_path, DATE)
+    assert plan_delivery(tmp_path, DATE, as_is=True).categories == ["Training"]
+
+
+def test_names_some_of_the_folders_that_may_have_been_meant(tmp_path: Path) -> None:
+    for name in ["train/Kiwi", "val/Kiwi", "test/Kiwi", "holdout/Kiwi"]:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.jpg").write_bytes(b"x")
+    with pytest.raises(DeliveryRefusedError) as caught:
+        plan_delivery(tmp_path, DATE)
+    assert str(caught.value) == (
+        f"'holdout', 'test', 'train' and 1 more look like parts of a dataset, not like categories: deliver '{tmp_path}/train' itself "
+        f"(or '{tmp_path}/holdout' or '{tmp_path}/test', …); or say AS_IS=1 (`--as-is`) to deliver each folder in it as a category."
+    )
+
+
+def test_says_how_images_are_laid_out_where_no_folder_of_categories_is_found(tmp_path: Path) -> None:
+    for name in ["train/images/1.jpg", "train/labels/1.txt", "data.yaml"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DeliveryRefusedError, match=r"'train' looks like .*Put the images of each category into a folder of its own"):
+        plan_delivery(tmp_path, DATE)
+
+
+def test_a_folder_of_texts_beside_the_categories_shall_be_taken_out(fruit_folder: Path) -> None:
+    (fruit_folder / "labels").mkdir()
+    (fruit_folder / "labels" / "1.txt").write_bytes(b"x")
+    with pytest.raises(DeliveryRefusedError, match=r"'labels' holds no pictures.*\)\. Take it out of the folder; or say AS_IS=1"):
+        plan_delivery(fruit_folder, DATE)
+    assert "labels" in plan_delivery(fruit_folder, DATE, as_is=True).categories
+
+
+def test_a_folder_of_texts_holds_no_categories(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "1.txt").write_bytes(b"x")
+    with pytest.raises(DeliveryRefusedError, match=r"'labels' holds no pictures.*Name a folder that holds one folder a category"):
         plan_delivery(tmp_path, DATE)
 
 

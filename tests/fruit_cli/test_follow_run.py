@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import argparse
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fruit_cli import backfill as backfill_command
+from fruit_cli import run as run_command
 from fruit_cli.airflow_api import TaskState
 from fruit_cli.airflow_http import AirflowError
 from fruit_cli.backfill import backfill
 from fruit_cli.errors import CommandError
 from fruit_cli.follow_run import RunFailedError, duration, follow_run, make_ready, set_runs_aside, task_changes
-from fruit_cli.run import dates_asked_for, dates_between, parse_categories, run_date, run_request
+from fruit_cli.run import categories_asked_for, dates_asked_for, dates_between, parse_categories, run_date, run_request
 from fruit_contract.lake import LakeNameError
 
 if TYPE_CHECKING:
@@ -296,15 +300,93 @@ def test_refuses_a_range_that_is_upside_down() -> None:
 
 @pytest.mark.parametrize(
     ("text", "categories"),
-    [("", []), ("Kiwi", ["Kiwi"]), (" Apple Red 1 , Äpfel 50%,", ["Apple Red 1", "Äpfel 50%"]), ("a,b,a", ["a", "b"])],
+    [
+        ("", []),
+        ("Kiwi", ["Kiwi"]),
+        (" Apple Red 1 , Äpfel 50%,", ["Apple Red 1", "Äpfel 50%"]),
+        ("a,b,a", ["a", "b"]),
+        (' ["Apple, red", " Kiwi ", "Kiwi", "Kiwi"]', ["Apple, red", " Kiwi ", "Kiwi"]),
+    ],
 )
 def test_reads_categories(text: str, categories: list[str]) -> None:
     assert parse_categories(text) == categories
 
 
-def test_refuses_a_list_of_no_categories() -> None:
+@pytest.mark.parametrize(
+    ("given", "categories"),
+    [
+        ([], []),
+        ([""], []),
+        (["a,b"], ["a", "b"]),
+        (["Apple, red", " Kiwi "], ["Apple, red", " Kiwi "]),
+        (["", "a", "a", "[x]"], ["a", "[x]"]),
+        (['["Apple, red"]'], ["Apple, red"]),
+    ],
+)
+def test_one_list_or_several_names_can_be_asked_for(given: list[str], categories: list[str]) -> None:
+    assert categories_asked_for(given) == categories
+
+
+@pytest.mark.parametrize("flag", ["--categories", "--category"])
+def test_the_flag_can_be_repeated(flag: str) -> None:
+    for command in (run_command, backfill_command):
+        parser = argparse.ArgumentParser()
+        command.add_arguments(parser)
+        days = ["--from-date", "2026-11-22", "--to-date", "2026-11-22"]
+        assert parser.parse_args([*days, flag, "Apple, red", f"{flag}=-x"]).categories == ["Apple, red", "-x"]
+        assert parser.parse_args(days).categories == []
+
+
+@pytest.mark.parametrize("text", [" , ", "[]", '[""]'])
+def test_refuses_a_list_of_no_categories(text: str) -> None:
     with pytest.raises(CommandError, match="names no category"):
-        parse_categories(" , ")
+        parse_categories(text)
+
+
+@pytest.mark.parametrize("text", ["[Kiwi]", "['Kiwi']", "[1]", '["Kiwi"', "[[]]"])
+def test_says_how_a_json_list_is_written(text: str) -> None:
+    with pytest.raises(CommandError, match=r"begins like a JSON list, and is none of names: write it as"):
+        parse_categories(text)
+
+
+XCOM = "taskInstances/plan_run/xcomEntries/plan"
+
+
+def plan_answer(missing: list[str], similar: dict[str, list[str]] | None = None) -> dict[str, object]:
+    """As Airflow hands it out: what lies in its database."""
+    return {"value": json.dumps({"missing_categories": missing, "similar_categories": similar or {}})}
+
+
+@pytest.mark.parametrize("state", ["success", "skipped"])
+def test_warns_on_the_screen_of_categories_that_are_nowhere(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console, state: str) -> None:
+    fake_airflow.on("POST", RUNS, run_answer("queued"))
+    fake_airflow.on("GET", f"{RUNS}/manual__1", run_answer("success"))
+    fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances", tasks_answer(plan_run=state))
+    fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances/plan_run/logs/1", log_answer("nothing"))
+    fake_airflow.on("GET", f"{RUNS}/manual__1/{XCOM}", plan_answer(["kiwi", "[b]Fig"], {"kiwi": ["Kiwi", " Kiwi"]}))
+    run_date(api_of(), "2026-11-22", ["kiwi", "[b]Fig"], console)
+    text = console.export_text()
+    warning = (
+        "Nowhere in what was delivered: 'kiwi', '[b]Fig'. Much like 'kiwi': 'Kiwi', ' Kiwi'. Names are exact, to the letter and the space."
+    )
+    assert text.count(warning) == 1
+
+
+def test_says_nothing_where_all_categories_are_there(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
+    fake_airflow.on("POST", RUNS, run_answer("queued"))
+    fake_airflow.on("GET", f"{RUNS}/manual__1", run_answer("success"))
+    fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances", tasks_answer(plan_run="success"))
+    fake_airflow.on("GET", f"{RUNS}/manual__1/{XCOM}", plan_answer([]))
+    run_date(api_of(), "2026-11-22", ["Kiwi"], console)
+    assert "Nowhere" not in console.export_text()
+
+
+def test_a_backfill_warns_of_categories_that_none_of_its_dates_has(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
+    backfill_airflow(fake_airflow, "success")
+    for day, missing in [(20, ["Fig", "Durian"]), (22, ["Durian"])]:
+        fake_airflow.on("GET", f"{RUNS}/backfill__{day}/{XCOM}", plan_answer(missing))
+    backfill(api_of(), ["2026-11-20", "2026-11-22"], ["Fig", "Durian", "Kiwi"], console, sleep=fake_airflow.sleep)
+    assert "Nowhere in what was delivered: 'Durian'. Names are exact" in console.export_text()
 
 
 def test_refuses_what_can_not_be_a_category() -> None:

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from fruit_contract import lake
 from fruit_contract.lake import ImageKey, LakeNameError
 
-CATEGORY = st.text(st.characters(exclude_characters="/\x00\n\r", exclude_categories=["Cs"]), min_size=1).filter(
-    lambda text: text[0] not in "._"
+CATEGORY = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=60).filter(
+    lambda text: text[0] not in "._" and len(lake.escape_partition_value(text).encode()) <= 246
 )
-FILE_NAME = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1).filter(lambda text: text[0] not in "._")
+FILE_NAME = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1).filter(lambda text: text[0] != ".")
 
 
 @given(category=CATEGORY, file_name=FILE_NAME)
@@ -48,11 +48,21 @@ def test_partition_folders_are_named_as_spark_names_them() -> None:
         "raw/ingest_date=22-11-2026/Kiwi/1.jpg",
         "raw/Kiwi/1.jpg",
         "raw/ingest_date=2026-11-22/Ki\nwi/1.jpg",
+        "raw/ingest_date=2026-11-22/Ki\twi/1.jpg",
+        f"raw/ingest_date=2026-11-22/{'%' * 83}/1.jpg",
+        "raw/ingest_date=2026-11-22/Kiwi/.cache/1.jpg",
+        "raw/ingest_date=2026-11-22/Kiwi/2026/_old/1.jpg",
+        "raw/ingest_date=2026-11-22/_SUCCESS/",
         "features/ingest_date=2026-11-22/Kiwi/1.jpg",
     ],
 )
 def test_what_is_no_image_is_told_from_one(key: str) -> None:
     assert lake.parse_image_key(key) is None
+
+
+@pytest.mark.parametrize("file_name", ["_DSC0001.JPG", "_MG_0815.CR2.jpg", "left/_P1020304.JPG", "_", "_SUCCESS"])
+def test_names_that_cameras_begin_with_an_underscore_are_images(file_name: str) -> None:
+    assert lake.parse_image_key(f"raw/ingest_date=2026-11-22/Kiwi/{file_name}") == ImageKey("2026-11-22", "Kiwi", file_name)
 
 
 @pytest.mark.parametrize("text", ["2026-02-30", "2026-1-1", "22.11.2026", "", "2026-11-22 ", "２０２６-11-22"])
@@ -61,10 +71,41 @@ def test_only_calendar_days_are_ingest_dates(text: str) -> None:
         lake.parse_ingest_date(text)
 
 
-@pytest.mark.parametrize("category", ["", ".hidden", "_private", "a/b", "a\nb", "a\x00"])
-def test_what_can_be_no_category_is_refused(category: str) -> None:
-    with pytest.raises(LakeNameError, match="is not a category"):
+REFUSED = ["a\nb", "a\rb", "a\x00", "tab\there", "\x1b[31mred", "del\x7f", "next line\x85", "\x9f", "x" * 247, "é" * 124, "a%" * 62]
+
+
+@pytest.mark.parametrize("category", ["", ".hidden", "_private", "a/b", "\udc80", *REFUSED])
+def test_what_can_be_no_category_is_refused_in_one_line(category: str) -> None:
+    with pytest.raises(LakeNameError, match="is not a category") as caught:
         lake.check_category(category)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("category", REFUSED)
+def test_images_of_what_can_be_no_category_are_told_from_what_is_no_image(category: str) -> None:
+    key = f"raw/ingest_date=2026-11-22/{category}/1.jpg"
+    assert lake.parse_image_key(key) is None
+    found = lake.refused_category(key)
+    assert found is not None
+    assert found[0] == category
+
+
+@pytest.mark.parametrize("name", ["Kiwi/1.jpg", "_old/a\tb/1.jpg", "a\tb/.DS_Store", "a\tb/", "_SUCCESS"])
+def test_what_is_an_image_or_hidden_is_of_no_refused_category(name: str) -> None:
+    assert lake.refused_category(f"raw/ingest_date=2026-11-22/{name}") is None
+
+
+@pytest.mark.parametrize(
+    "category", ["x" * 246, "é" * 123, "%" * 82, "a, b", " Kiwi ", "Kiwi.", "CON", "-x", "‛", "a／b", "e\u0301", "\u200d"]
+)
+def test_odd_names_that_a_folder_can_have_are_categories(category: str) -> None:
+    assert lake.check_category(category) == category
+    assert len(lake.partition_prefix("features", "2026-11-22", category).split("/")[-2].encode()) <= 255
+
+
+def test_names_that_look_the_same_have_the_same_looks() -> None:
+    assert len({lake.looks_of(name) for name in ("\xc9 1", "e\u0301 1", " \xe9 1", "\uff25\u0301 1")}) == 1
+    assert lake.looks_of("Kiwi") != lake.looks_of("Kiwi 1")
 
 
 @given(run_id=st.text(min_size=1))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.increments import KnownImage, UnsortedImagesError
-from fruit_contract.lake import image_key
-from fruit_pipeline.date_plan import STRAYS_NAMED, FileState, plan_date, waiting_for_pca
+from fruit_contract.lake import LakeNameError, image_key
+from fruit_pipeline.date_plan import REFUSED_CATEGORIES_NAMED, STRAYS_NAMED, FileState, plan_date, refuse_categories, waiting_for_pca
 from fruit_pipeline.stored_object import StoredObject
 
 if TYPE_CHECKING:
@@ -148,6 +148,38 @@ def test_counts_and_names_what_is_no_image() -> None:
     assert sorted(found.strays) == sorted(prefix + name for name in strays)
 
 
+def test_names_folders_of_images_that_can_be_no_category() -> None:
+    prefix = f"raw/ingest_date={DAY}/"
+    listed = [stored(prefix + name) for name in ("a\tb/1.jpg", "a\tb/2.jpg", f"{'%' * 90}/1.jpg", "Kiwi/1.jpg", "_old/a\tb/1.jpg")]
+    found = plan(listed)
+    assert (found.images, found.n_strays) == (1, 4)
+    assert sorted(found.refused_categories) == ["%" * 90, "a\tb"]
+    assert plan(listed, categories=("Kiwi",)).refused_categories == {}
+
+
+def test_a_refusal_names_each_folder_in_a_line_of_its_own_and_says_what_to_do() -> None:
+    refused = plan([stored(f"raw/ingest_date={DAY}/{n}\t/1.jpg") for n in range(3)] + [stored(f"raw/ingest_date={DAY}/{'é' * 200}/1.jpg")])
+    with pytest.raises(LakeNameError) as caught:
+        refuse_categories([plan([image("Kiwi", 1)]), refused], "fruits-lake")
+    *lines, remedy = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert rf"s3://fruits-lake/raw/ingest_date={DAY}/ holds '0\t', which is no category: it holds a control character" in lines[0]
+    assert "409 bytes, and 255 are the most" in lines[3]
+    assert remedy.startswith("Nothing was started. Rename these folders")
+
+
+def test_a_refusal_of_very_many_folders_stays_short() -> None:
+    plans = [plan([stored(f"raw/ingest_date={DAY}/{n:03}\t/1.jpg") for n in range(100)]) for _ in range(3)]
+    with pytest.raises(LakeNameError) as caught:
+        refuse_categories(plans, "fruits-lake")
+    assert str(caught.value).count("which is no category") == REFUSED_CATEGORIES_NAMED
+    assert "And 40 more." in str(caught.value)
+
+
+def test_nothing_is_refused_where_all_folders_are_categories() -> None:
+    refuse_categories([plan([image("Kiwi", 1)]), plan([])], "fruits-lake")
+
+
 def test_names_only_the_first_strays_so_that_the_plan_stays_small() -> None:
     found = plan([stored(f"raw/ingest_date={DAY}/{n}.jpg") for n in range(5000)])
     assert found.n_strays == 5000
@@ -157,6 +189,7 @@ def test_names_only_the_first_strays_so_that_the_plan_stays_small() -> None:
 def test_a_choice_of_categories_leaves_the_others_alone() -> None:
     found = plan([image(category, 1) for category in ("Kiwi", "Plum", "007")], categories=("007", "Fig"))
     assert found.images_by_category == {"007": 1}
+    assert found.categories_there == {"Kiwi", "Plum", "007"}
     assert found.n_strays == 0
 
 

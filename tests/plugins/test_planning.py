@@ -11,6 +11,7 @@ from fruit_contract.commit import CommitFormatError
 from fruit_contract.increments import UnsortedImagesError
 from fruit_contract.lake import (
     CURRENT_PCA_KEY,
+    LakeNameError,
     claim_key,
     claims_prefix,
     ledger_key,
@@ -298,6 +299,23 @@ def test_a_store_may_list_in_another_order(sample_lake: SampleLake) -> None:
     sample_lake.put_image(f"raw/ingest_date={DAY}/stray.jpg")
     planned = plan(sample_lake.lake).plan
     assert (planned.new, planned.unchanged, planned.n_strays) == (1, 43, 1)
+
+
+@pytest.mark.parametrize("category", ["tab\there", "%" * 83, "\u00e9" * 124])
+def test_a_batch_with_a_folder_that_can_be_no_category_is_refused_before_anything_is_started(
+    sample_lake: SampleLake, category: str
+) -> None:
+    sample_lake.put_image(f"raw/ingest_date={DAY}/{category}/1.jpg")
+    with pytest.raises(LakeNameError, match="which is no category") as caught:
+        plan(sample_lake.lake)
+    assert repr(category) in str(caught.value)
+    assert not plan(sample_lake.lake, categories=("Kiwi",)).plan.has_work
+
+
+def test_an_image_that_a_camera_named_with_an_underscore_is_new(sample_lake: SampleLake) -> None:
+    sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/_DSC0001.JPG")
+    planned = plan(sample_lake.lake).plan
+    assert (planned.new, planned.n_strays) == (1, 0)
 
 
 def test_a_ledger_that_is_not_in_order_is_refused(sample_lake: SampleLake) -> None:

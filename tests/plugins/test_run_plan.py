@@ -223,6 +223,26 @@ def test_names_categories_that_nobody_delivered_and_strays() -> None:
     assert any("5,000 objects" in line and line.endswith(" and more.") for line in summary_lines(plan))
 
 
+def test_names_with_outer_spaces_or_commas_are_shown_in_quotes() -> None:
+    assert "nothing was delivered: ' Fig', 'Plum, red', Kiwi Gold." in text_of(run_plan([], categories=[" Fig", "Plum, red", "Kiwi Gold"]))
+
+
+def test_says_which_names_are_much_like_a_missing_one() -> None:
+    there = frozenset({"Kiwi ", "kiwi", "e\u0301", "Apple Red 1", "Plum"})
+    plan = run_plan([date_plan(categories_there=there)], categories=["Kiwi", "\xe9", "Aple Red 1", "Durian"])
+    assert plan.similar_categories == {"\xe9": ["e\u0301"], "Aple Red 1": ["Apple Red 1"]}
+    plan = run_plan([date_plan(categories_there=there, images_by_category={})], categories=["Kiwi"])
+    assert "Much like 'Kiwi': 'Kiwi ', 'kiwi'." in text_of(plan)
+
+
+def test_an_earlier_date_with_a_folder_that_can_be_no_category_is_left_alone_and_named() -> None:
+    """What it knows of such a folder would count as removed; and it must not be in the way of every later day."""
+    odd = date_plan("2026-11-21", refused_categories={"a\tb": "it holds a control character"})
+    plan = run_plan([date_plan()], [odd, date_plan("2026-11-20")])
+    assert (plan.ingest_dates, plan.refused_categories) == (["2026-11-20", DAY], {"2026-11-21": ["a\tb"]})
+    assert "Left alone: 2026-11-21 holds folders that can be no category. Rename them, or take them out: 'a\\tb'." in text_of(plan)
+
+
 def test_a_category_that_was_delivered_and_is_known_is_not_missing() -> None:
     assert run_plan([known()], [date_plan("2026-11-20")], categories=["Kiwi"]).missing_categories == []
     late = date_plan("2026-11-20", images_by_category={"Fig": 3})

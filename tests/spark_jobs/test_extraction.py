@@ -91,7 +91,9 @@ def test_every_listed_image_has_one_ledger_line_and_rejects_say_why(spark, publi
             "Kiwi/empty.jpg": b"",
             "Kiwi/deep/down.png": jpeg(2),
             "Kiwi/.DS_Store": b"x",
-            "Kiwi/_temporary": b"x",
+            "Kiwi/_temporary/1.jpg": whole,
+            "Kiwi/_DSC0001.JPG": jpeg(3),
+            "tab\there/1.jpg": whole,
         },
     )
 
@@ -102,6 +104,7 @@ def test_every_listed_image_has_one_ledger_line_and_rejects_say_why(spark, publi
     assert dict(ledger["status"].astype(str)) == {
         f"{prefix}good.jpg": "featurised",
         f"{prefix}deep/down.png": "featurised",
+        f"{prefix}_DSC0001.JPG": "featurised",
         f"{prefix}cut.jpg": "rejected",
         f"{prefix}text.jpg": "rejected",
         f"{prefix}empty.jpg": "rejected",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fruit_contract import tables
+from fruit_contract import lake, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,9 +75,9 @@ class Store:
         except InvalidPathError:
             # S3 holds keys that the fast store cannot name (control characters, empty path segments).
             return listed_table(_pages_of_any(self.bucket, prefix))
-        # It takes the slash from a folder's placeholder, too, so that what is empty may be one.
+        # It takes the slash from a folder's placeholder, too, so that what is empty may be one. Markers are empty more often than not.
         empty = found.filter(pc.equal(found.column(tables.SIZE_BYTES), 0)).column(tables.IMAGE_KEY).to_pylist()
-        if any(not key.rpartition("/")[2].startswith(("_", ".")) for key in empty):
+        if any(lake.parse_image_key(key) for key in empty):
             return listed_table(_pages_of_any(self.bucket, prefix))
         return found
 
