@@ -15,6 +15,18 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platfo
 
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins:$(CURDIR)/spark_jobs
 export PYTHONUNBUFFERED := 1
+# Names of folders and files are UTF-8, whatever the locale is.
+export PYTHONUTF8 := 1
+
+# What a person types (DIR=..., FRUITS_LOCAL_HOME=...) reaches the program byte for byte, in its environment; no text of it ever stands
+# in a command. Make would expand it to export it: it is set anew to just what was typed.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
+export PYTHON
+
+# $(call yes,KEEP) is empty if KEEP says no or nothing.
+YES := 1 y Y yes Yes YES t true True TRUE on On ON
+NO := 0 n N no No NO f false False FALSE off Off OFF
+yes = $(if $(filter-out $(YES) $(NO),$(value $(1))),$(error $(1)=$(value $(1)) is neither yes nor no: type $(1)=1 or $(1)=0))$(filter $(YES),$(value $(1)))
 
 .PHONY: help setup demo torture test test-fast lint up down deliver run backfill estimate spark-history publish lock bench clean
 
@@ -23,8 +35,8 @@ help: ## Shows the targets
 
 $(ENV_STAMP): requirements/all.txt requirements/uv.txt Makefile
 	@echo "==> Environment: $(VENV) from requirements/all.txt (once, and again when the lock changes)"
-	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed: set PYTHON=<a Python 3.11>.")'
-	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	"$$PYTHON" -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed: set PYTHON=<a Python 3.11>.")'
+	[ -x $(BIN)/python ] || "$$PYTHON" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	. bootstrap/package_index.sh
 	# Nothing is compiled ahead: Python compiles what is imported, which is less than half of it.
@@ -33,11 +45,11 @@ $(ENV_STAMP): requirements/all.txt requirements/uv.txt Makefile
 
 setup: $(ENV_STAMP) ## Makes the environment every other target uses
 
-demo: setup ## The main job: local cloud, real Airflow, drawn or DATA=folder images over DAYS=3 dates [KEEP=1]
-	@$(BIN)/python -m fruit_cli demo $(if $(DATA),--data "$(DATA)") $(if $(DAYS),--days "$(DAYS)") $(if $(AS_IS),--as-is) $(if $(KEEP),--keep)
+demo: setup ## The main job: local cloud, real Airflow, drawn or DATA=folder images over DAYS=3 dates [AS_IS=1] [KEEP=1]
+	@$(BIN)/python -m fruit_cli demo $${DATA:+--data="$$DATA"} $${DAYS:+--days="$$DAYS"} $(if $(call yes,AS_IS),--as-is) $(if $(call yes,KEEP),--keep)
 
 torture: setup ## Odd and damaged pictures, for minutes [EXAMPLES=20000]
-	@FRUITS_TORTURE_EXAMPLES="$(or $(EXAMPLES),20000)" $(BIN)/python -m pytest -q tests/spark_jobs/embedding/test_odd_kinds.py
+	@FRUITS_TORTURE_EXAMPLES="$${EXAMPLES:-20000}" $(BIN)/python -m pytest -q tests/spark_jobs/embedding/test_odd_kinds.py
 
 test: setup ## Every check: lint, types, unit, Spark, DAG, end to end
 	@bash tests/run_all.sh
@@ -55,29 +67,30 @@ down: ## Stops what `make up` started
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m fruit_cli down; else echo "Nothing is up: there is no $(VENV) yet."; fi
 
 deliver: setup ## Uploads DIR=folder of categories as the image batch of DATE=yyyy-mm-dd [AS_IS=1]
-	@$(BIN)/python -m fruit_cli deliver --directory "$(DIR)" --date "$(DATE)" $(if $(AS_IS),--as-is)
+	@$(BIN)/python -m fruit_cli deliver --directory="$${DIR-}" --date="$${DATE-}" $(if $(call yes,AS_IS),--as-is)
 
 run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) on whatever is up, and follows it [CATEGORIES=a,b] [POLICY=always] [RETRY_REJECTED=1] [ACCEPT_REJECTS=1] [SWITCH_EMBEDDER=1] [OVER_BUDGET=1]
-	@$(BIN)/python -m fruit_cli run --date "$(DATE)" --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)") \
-	  $(if $(POLICY),--pca-policy "$(POLICY)") $(if $(RETRY_REJECTED),--retry-rejected) \
-	  $(if $(ACCEPT_REJECTS),--accept-rejects) $(if $(SWITCH_EMBEDDER),--switch-embedder) $(if $(OVER_BUDGET),--over-budget)
+	@$(BIN)/python -m fruit_cli run --date="$${DATE-}" --from-date="$${FROM-}" --to-date="$${TO-}" --categories="$${CATEGORIES-}" \
+	  $${POLICY:+--pca-policy="$$POLICY"} $(if $(call yes,RETRY_REJECTED),--retry-rejected) \
+	  $(if $(call yes,ACCEPT_REJECTS),--accept-rejects) $(if $(call yes,SWITCH_EMBEDDER),--switch-embedder) \
+	  $(if $(call yes,OVER_BUDGET),--over-budget)
 
 backfill: setup ## Runs the DAG for FROM= TO= [CATEGORIES=a,b] on whatever is up, and follows it
-	@$(BIN)/python -m fruit_cli backfill --from-date "$(FROM)" --to-date "$(TO)" $(if $(CATEGORIES),--categories "$(CATEGORIES)")
+	@$(BIN)/python -m fruit_cli backfill --from-date="$${FROM-}" --to-date="$${TO-}" --categories="$${CATEGORIES-}"
 
 estimate: setup ## Minutes and euros of IMAGES=n new images, or of 10^3 to 10^9
-	@$(BIN)/python -m fruit_cli estimate $(if $(IMAGES),--images "$(IMAGES)")
+	@$(BIN)/python -m fruit_cli estimate $${IMAGES:+--images="$$IMAGES"}
 
 spark-history: setup ## Spark's own history of the steps of CLUSTER=j-...
-	@$(BIN)/python -m fruit_cli spark_history --cluster "$(CLUSTER)"
+	@$(BIN)/python -m fruit_cli spark_history --cluster="$${CLUSTER-}"
 
 publish: setup ## Jobs, library zip, bootstrap action and embedder to code/<release>/ of the lake
-	@$(BIN)/python -m fruit_cli publish $(if $(WHEELHOUSE),--with-wheelhouse) $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	@$(BIN)/python -m fruit_cli publish $(if $(call yes,WHEELHOUSE),--with-wheelhouse) $${WEIGHTS:+--weights="$$WEIGHTS"}
 
 # `all` is resolved first; every other group is then resolved within its pins.
 lock: setup ## Compiles requirements/*.txt from pyproject.toml [UPGRADE=1]
 	@. bootstrap/package_index.sh
-	$(UV_COMPILE) $(if $(UPGRADE),--upgrade) --group all -o requirements/all.txt
+	$(UV_COMPILE) $(if $(call yes,UPGRADE),--upgrade) --group all -o requirements/all.txt
 	for group in $(LOCK_GROUPS); do
 	  $(UV_COMPILE) --constraint requirements/all.txt --group $$group -o requirements/$$group.txt
 	done
@@ -92,7 +105,7 @@ $(BENCH_STAMP): $(ENV_STAMP) requirements/bench.txt
 	touch $@
 
 bench: setup $(BENCH_STAMP) ## The benchmarks, side by side in one run [SIZE=small] [DATA=folder]
-	@$(BIN)/python -m benchmarks $(if $(SIZE),--size "$(SIZE)") $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/python -m benchmarks $${SIZE:+--size="$$SIZE"} $${DATA:+--data="$$DATA"}
 
 clean: ## Removes .local/ and the environments
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m fruit_cli down || true; fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
@@ -39,6 +40,7 @@ from benchmarks.table import features_grids, features_notes, markdown_page
 from fruit_cli.errors import CommandError
 from fruit_contract.lake import safe_run_id
 from local_cloud.java import JavaNotFoundError
+from local_cloud.ports import keep_loopback_direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +86,7 @@ class Outcome:
 
 
 def main(argv: list[str] | None = None) -> int:
+    keep_loopback_direct(os.environ)
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--size", choices=("full", "small"), default="full", help="how much is measured (default: %(default)s)")
     parser.add_argument(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
+import io
+import os
 import sys
 from typing import Final
 
-from fruit_cli.errors import CommandError
-from fruit_contract.lake import LakeNameError
-from fruit_contract.regions import RegionNotAllowedError
+from fruit_cli.arguments import OneLineParser
+from fruit_cli.errors import sentence_for
+from local_cloud.ports import keep_loopback_direct
 
 COMMANDS: Final = {
     "deliver": "uploads a folder of categories as one image batch, marker last",
@@ -25,7 +26,12 @@ COMMANDS: Final = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="fruit_cli", description=__doc__)
+    keep_loopback_direct(os.environ)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file's name may hold what the terminal's encoding, or any, does not.
+            stream.reconfigure(errors="backslashreplace")
+    parser = OneLineParser(prog="fruit_cli", description=__doc__)
     subparsers = parser.add_subparsers(dest="command", required=True)
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=summary)
@@ -36,11 +42,18 @@ def main(argv: list[str] | None = None) -> int:
     if chosen:
         module = importlib.import_module(f"fruit_cli.{chosen}")
         module.add_arguments(subparsers.choices[chosen])
-    arguments = parser.parse_args(argv)
     try:
+        arguments = parser.parse_args(argv)
         return int(module.run(arguments))
-    except (CommandError, LakeNameError, RegionNotAllowedError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # Who read the output has enough of it, as in `... | head`. Python would say so once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        sentence = sentence_for(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

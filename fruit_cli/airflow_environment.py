@@ -69,6 +69,7 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
         **_settings(place, secrets),
         f"AIRFLOW_CONN_{AWS_CONNECTION_ID.upper()}": aws_connection(place, secrets),
         "AIRFLOW_HOME": str(place.home),
+        "HOME": kept.get("HOME") or str(place.home),
         "PYTHONPATH": os.pathsep.join(map(str, (place.project, place.plugins))),
         "PYTHONUNBUFFERED": "1",
         "LC_ALL": "C.UTF-8",

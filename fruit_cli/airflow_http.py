@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -25,6 +25,7 @@ TOKEN_VARIABLE: Final = "AIRFLOW_API_TOKEN"  # noqa: S105 - the variable's name,
 PATIENCE_SECONDS: Final = 90.0
 _PAUSE_SECONDS: Final = 1.0
 _TIMEOUT_SECONDS: Final = 30.0
+_HOST: Final = re.compile(r"[\w.:-]+")
 _API: Final = "/api/v2"
 _NOT_NOW: Final = frozenset({429, 500, 502, 503, 504})
 
@@ -59,8 +60,17 @@ def current_airflow(environment: Mapping[str, str] | None = None) -> AirflowAddr
         raise AirflowError(f"No Airflow is up. Type `make up`, or set {URL_VARIABLE} and {TOKEN_VARIABLE} to use one elsewhere.")
     if not token:
         raise AirflowError(f"{URL_VARIABLE} is set, but {TOKEN_VARIABLE} is not. Set it to a token of that Airflow's API.")
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise AirflowError(f"{URL_VARIABLE} is '{url}', which is no address ({error}). Set it to https://<host>.") from error
+    if not _HOST.fullmatch(parts.host):
+        raise AirflowError(f"{URL_VARIABLE} is '{url}', which names no host. Set it to https://<host>.")
+    if not token.isascii() or any(character.isspace() for character in token):
+        raise AirflowError(
+            f"{TOKEN_VARIABLE} holds what no token holds: a blank, a line's end or a letter with an accent. Set a valid one."
+        )
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.host)):
         raise AirflowError(f"{URL_VARIABLE} must begin with https://, or anyone on the way could read the token.")
     return AirflowAddress(url.rstrip("/"), token)
 
@@ -81,8 +91,11 @@ class AirflowHttp:
         self.address = address
         self._sleep = sleep
         self._token = address.token
-        # A proxy of the environment must not carry what goes to this machine itself.
-        self._client = httpx.Client(base_url=address.url, timeout=_TIMEOUT_SECONDS, transport=transport, trust_env=not address.is_local)
+        try:
+            # A proxy of the environment must not carry what goes to this machine itself.
+            self._client = httpx.Client(base_url=address.url, timeout=_TIMEOUT_SECONDS, transport=transport, trust_env=not address.is_local)
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise AirflowError(f"{address.url} can't be reached with the proxy settings of this shell: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +179,10 @@ class AirflowHttp:
             )
         if response.is_error:
             raise AirflowError(f"Airflow refuses: {_detail(response)}")
-        content: dict[str, Any] = response.json() if response.content else {}
+        try:
+            content: dict[str, Any] = response.json() if response.content else {}
+        except ValueError as error:
+            raise AirflowError(f"{self.address.url} answers with something else than JSON. Is it the address of an Airflow 3?") from error
         return content
 
 

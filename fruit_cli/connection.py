@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
+from fruit_cli.errors import CommandError
 from fruit_contract import lake
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
 from local_cloud.stack_state import local_home, read_state
@@ -45,7 +47,7 @@ class LakeConnection:
 def current_connection(environment: Mapping[str, str] | None = None) -> LakeConnection:
     """The local cloud if it is up, else AWS as FRUITS_LAKE_BUCKET and FRUITS_AWS_REGION name it.
 
-    Raises RegionNotAllowedError for a region outside the EU.
+    Raises RegionNotAllowedError for a region outside the EU, CommandError for an endpoint without keys.
     """
     state = read_state(local_home())
     if state:
@@ -58,18 +60,23 @@ def current_connection(environment: Mapping[str, str] | None = None) -> LakeConn
         )
     environment = os.environ if environment is None else environment
     endpoint_url = environment.get("AWS_ENDPOINT_URL_S3")
-    bucket = environment.get("FRUITS_LAKE_BUCKET", lake.DEFAULT_BUCKET)
+    bucket = bucket_of(environment)
     region = require_eu_region(environment.get("FRUITS_AWS_REGION", DEFAULT_REGION))
     if endpoint_url is None:
         # AWS' own chain knows more kinds of credentials than a key and its secret: session tokens, profiles, roles.
         return LakeConnection(bucket=bucket, region=region)
-    return LakeConnection(
-        bucket=bucket,
-        region=region,
-        endpoint_url=endpoint_url,
-        access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
-        secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
-    )
+    keys = [environment.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+    if not all(keys) or urlsplit(endpoint_url).scheme not in {"http", "https"}:
+        raise CommandError(
+            f"AWS_ENDPOINT_URL_S3 is '{endpoint_url}': set it to the http:// or https:// address of an S3, "
+            "and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to its keys. To use AWS itself, unset it."
+        )
+    return LakeConnection(bucket, region, endpoint_url, *keys)
+
+
+def bucket_of(environment: Mapping[str, str]) -> str:
+    """The lake's bucket, FRUITS_LAKE_BUCKET. Raises LakeNameError if that can't be a bucket's name."""
+    return lake.check_bucket(environment.get("FRUITS_LAKE_BUCKET", lake.DEFAULT_BUCKET))
 
 
 def local_emr_client(state: StackState) -> Any:

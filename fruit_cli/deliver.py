@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from fruit_cli.arguments import typed_path
 from fruit_cli.connection import current_connection, s3_client
 from fruit_cli.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage, files_named, plan_delivery
 from fruit_cli.errors import CommandError
@@ -85,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     if not arguments.directory:
         raise DeliveryRefusedError("Which folder? Type `make deliver DIR=<folder of categories> DATE=<yyyy-mm-dd>`.")
-    deliver(current_connection(), Path(arguments.directory).expanduser(), arguments.date, as_is=arguments.as_is, console=console)
+    deliver(current_connection(), typed_path(arguments.directory), arguments.date, as_is=arguments.as_is, console=console)
     return 0
 
 

@@ -5,7 +5,6 @@ The lake is the folder s3/<bucket>/ of the local home; the demo starts from an e
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import signal
@@ -14,7 +13,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -22,7 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fruit_cli.airflow_api import AirflowApi
 from fruit_cli.airflow_http import AirflowAddress, AirflowHttp
-from fruit_cli.connection import current_connection, local_emr_client
+from fruit_cli.arguments import positive, typed_path
+from fruit_cli.connection import bucket_of, current_connection, local_emr_client
 from fruit_cli.deliver import deliver_plan
 from fruit_cli.delivery_plan import plan_delivery
 from fruit_cli.demo_batches import deal, demo_dates, draw_fruit_folder, with_broken_files
@@ -36,12 +35,13 @@ from fruit_cli.publish import publish
 from fruit_cli.results_table import results_table
 from fruit_cli.run import run_date
 from fruit_cli.run_results import cluster_minutes_of, read_result, report_files
-from fruit_contract import lake
-from local_cloud.stack_state import local_home
+from local_cloud.stack_state import local_home, make_home
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
     from datetime import date
+    from pathlib import Path
     from types import FrameType
 
     from fruit_cli.delivery_plan import DeliveryPlan
@@ -60,14 +60,14 @@ class DemoFailedError(CommandError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, help="a folder in Fruits-360 layout (default: fruit is drawn)")
+    parser.add_argument("--data", type=typed_path, help="a folder in Fruits-360 layout (default: fruit is drawn)")
     parser.add_argument(
-        "--days", type=_positive, default=DEFAULT_DAYS, help="how many ingest dates, the last one today (default: %(default)s)"
+        "--days", type=positive, default=DEFAULT_DAYS, help="how many ingest dates, the last one today (default: %(default)s)"
     )
     parser.add_argument("--as-is", action="store_true", help="takes the folders in it for categories, whatever they look like")
     parser.add_argument("--keep", action="store_true", help="leaves Airflow's UI up")
     parser.add_argument(
-        "--images-per-category", type=_positive, default=DEFAULT_IMAGES_PER_CATEGORY, help="of the drawn fruit (default: %(default)s)"
+        "--images-per-category", type=positive, default=DEFAULT_IMAGES_PER_CATEGORY, help="of the drawn fruit (default: %(default)s)"
     )
 
 
@@ -76,12 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
     narrator = Narrator(Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_LOG))
     home = local_home()
     stack = LocalStack(home)
-    data = arguments.data.expanduser().resolve() if arguments.data else None
+    data = arguments.data.resolve() if arguments.data else None
+    dates = demo_dates(arguments.days, _today())
     if data:
         # Before anything is started or emptied: a wrong folder should be told at once.
-        plan_delivery(data, demo_dates(1, _today())[0], as_is=arguments.as_is)
+        deal(plan_delivery(data, dates[0], as_is=arguments.as_is).images, dates)
+    make_home(home)
     _stop_earlier_demo(stack, narrator)
-    bucket = os.environ.get("FRUITS_LAKE_BUCKET", lake.DEFAULT_BUCKET)
+    bucket = bucket_of(os.environ)
     if empty_lake(home, bucket):
         narrator.step(f"Emptied the lake of an earlier demo: {lake_folder(home, bucket)}")
     # Starting Airflow leaves a core free now and then; a first export of the embedder needs no cloud.
@@ -92,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
             state = stack.start(say=narrator.detail)
             if embedder.done():
                 embedder.result()
-            plans, broken = _prepare_batches(home, data, arguments.days, arguments.images_per_category, narrator)
+            plans, broken = _prepare_batches(home, data, dates, arguments.images_per_category, narrator)
             write_record(home, {ingest_date: len(plan.images) for ingest_date, plan in plans.items()})
             embedder.result()
             narrator.step("Publishing the release")
@@ -150,12 +152,11 @@ def _stop_earlier_demo(stack: LocalStack, narrator: Narrator) -> None:
 
 
 def _prepare_batches(
-    home: Path, data: Path | None, days: int, images_per_category: int, narrator: Narrator
+    home: Path, data: Path | None, dates: Sequence[str], images_per_category: int, narrator: Narrator
 ) -> tuple[dict[str, DeliveryPlan], list[BrokenFile]]:
     """Draws fruit if none is given, deals it over the dates, adds the broken files."""
     scratch = home / "demo"
     shutil.rmtree(scratch, ignore_errors=True)
-    dates = demo_dates(days, _today())
     if data is None:
         data = scratch / "drawn"
         narrator.step(f"Drawing {len(CATEGORIES)} kinds of fruit, {images_per_category} pictures each: {data}")
@@ -247,10 +248,3 @@ def _progress(console: Console) -> Progress:
 
 def _today() -> date:
     return datetime.now(UTC).date()
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("it must be 1 or more")
-    return number

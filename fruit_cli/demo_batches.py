@@ -22,6 +22,9 @@ TRUNCATED_NAME: Final = "broken_truncated.jpg"
 NOT_AN_IMAGE_NAME: Final = "broken_not_an_image.jpg"
 _NOT_AN_IMAGE: Final = b"This is a shopping list that somebody saved as a picture: apples, pears, plums.\n"
 _START_OF_SCAN: Final = b"\xff\xda"
+# What is cut off: large enough that half of its pixels take many bytes.
+_SMALL: Final = (256, 256)
+_MOST_PIXELS: Final = 64_000_000
 _NUMBERS: Final = re.compile(r"(\d+)")
 
 
@@ -34,7 +37,9 @@ class BrokenFile:
 
 
 def demo_dates(days: int, last: date) -> list[str]:
-    """`days` consecutive ingest dates, the last one being `last`."""
+    """`days` consecutive ingest dates, the last one being `last`. Raises CommandError if the calendar does not go back so far."""
+    if days >= last.toordinal():
+        raise CommandError(f"There is no calendar for {days:,} days: choose fewer (DAYS=3).")
     return [(last - timedelta(days=back)).isoformat() for back in reversed(range(days))]
 
 
@@ -68,18 +73,18 @@ def deal(images: Sequence[PlannedImage], ingest_dates: Sequence[str]) -> dict[st
 def with_broken_files(plans: dict[str, DeliveryPlan], folder: Path) -> tuple[dict[str, DeliveryPlan], list[BrokenFile]]:
     """Adds two broken files, kept in `folder`: a JPEG cut off in the middle to the first date, text named .jpg to the last.
 
-    They go to different categories if there are two.
+    They go to different categories if there are two. Raises CommandError if no image of the first date can be cut off.
     """
     folder.mkdir(parents=True, exist_ok=True)
     dates = list(plans)
     first, last = plans[dates[0]], plans[dates[-1]]
-    cut_of = first.images[0]
+    cut_of, cut_off = _cut_off(first)
     contents = [
         (
             dates[0],
             cut_of.category,
             TRUNCATED_NAME,
-            _first_half_of_jpeg(Path(cut_of.path)),
+            cut_off,
             f"a cut-off copy of {cut_of.category}/{cut_of.file_name}",
         ),
         (
@@ -101,27 +106,34 @@ def with_broken_files(plans: dict[str, DeliveryPlan], folder: Path) -> tuple[dic
     return changed, broken
 
 
-def _first_half_of_jpeg(path: Path) -> bytes:
-    """The image's file, cut off in the middle of its pixels; coded as JPEG first if it is something else.
+def _cut_off(plan: DeliveryPlan) -> tuple[PlannedImage, bytes]:
+    """The first image that can be read, and a small JPEG of it that ends in the middle of its pixels."""
+    for image in plan.images:
+        content = _small_jpeg(Path(image.path))
+        if content:
+            # Half of the pixels, not half of the file: what is cut off in its header is no image at all.
+            pixels = content.index(_START_OF_SCAN)
+            return image, content[: pixels + (len(content) - pixels) // 2]
+    raise CommandError(
+        f"'{plan.images[0].path}' can't be read as an image, nor can any other of the {len(plan.images):,} for {plan.ingest_date}, "
+        f"or they have more than {_MOST_PIXELS // 10**6} megapixels. Take them out of the folder, or deliver it without the demo."
+    )
 
-    Raises CommandError if it is no image.
-    """
-    from PIL import Image, UnidentifiedImageError
 
-    content = path.read_bytes()
+def _small_jpeg(path: Path) -> bytes | None:
+    """The picture coded anew, so that nothing but its pixels is in it; None if it can't be read or is very large."""
+    from PIL import Image
+
+    stream = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.format != "JPEG":
-                stream = io.BytesIO()
-                image.convert("RGB").save(stream, "JPEG")
-                content = stream.getvalue()
-    except (OSError, UnidentifiedImageError) as error:
-        raise CommandError(
-            f"'{path}' can't be read as an image ({error}). Take it out of the folder, or deliver the folder without the demo."
-        ) from error
-    # Half of the pixels, not half of the file: what is cut off in its header is no image at all.
-    pixels = content.rfind(_START_OF_SCAN)
-    return content[: pixels + (len(content) - pixels) // 2]
+        with Image.open(path) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                return None
+            image.draft("RGB", _SMALL)
+            image.convert("RGB").resize(_SMALL).save(stream, "JPEG")
+    except Exception:  # noqa: BLE001  # a decoder may fail on a camera's file in any way; another file will do
+        return None
+    return stream.getvalue()
 
 
 def _free_name(plan: DeliveryPlan, category: str, name: str) -> str:

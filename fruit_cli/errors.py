@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
+from fruit_contract.lake import LakeNameError
+from fruit_contract.regions import RegionNotAllowedError
+from local_cloud.java import JavaNotFoundError
+from local_cloud.ports import NoLoopbackError
+from local_cloud.stack_state import HomeNotOursError
+
 
 class CommandError(Exception):
     """Ends a command with exit code 1. The message says what happened, to what, and what to do."""
+
+
+def sentence_for(error: Exception) -> str | None:
+    """Returns what to tell the person at the keyboard, or None for an error that only a mistake in the program explains."""
+    if isinstance(error, (CommandError, LakeNameError, RegionNotAllowedError, JavaNotFoundError, NoLoopbackError, HomeNotOursError)):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f"'{error.filename}': " if error.filename else ""
+        return f"{place}{error.strerror or error}. Mend that, then type the same command again."
+    return _of_aws(error)
+
+
+def _of_aws(error: Exception) -> str | None:
+    from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError, PartialCredentialsError
+
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
+        return (
+            f"No local cloud is up, and AWS' credentials are missing ({error}). "
+            "Type `make up` for the local one, or set AWS credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."
+        )
+    if isinstance(error, (BotoCoreError, ClientError)):
+        return f"AWS could not be asked: {error}. Check the credentials, FRUITS_AWS_REGION and the name that was asked for."
+    return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.table import Table
 
+from fruit_cli.arguments import positive, positive_minutes
 from fruit_cli.errors import CommandError
 from fruit_pipeline.instance_types import InstanceTypeError
 from fruit_pipeline.scaling import estimate
@@ -18,18 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DEFAULT_IMAGES: Final = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
+_MOST_NODES: Final = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--images", type=_positive, action="append", help="how many new images; may be given more than once (default: 10^3 to 10^9)"
+        "--images", type=positive, action="append", help="how many new images; may be given more than once (default: 10^3 to 10^9)"
     )
-    parser.add_argument("--within-minutes", type=float, default=1440, help="in which they shall be done (default: a day)")
-    parser.add_argument("--most-nodes", type=_positive, default=100, help="core and task nodes at most (default: %(default)s)")
+    parser.add_argument("--within-minutes", type=positive_minutes, default=1440, help="in which they shall be done (default: a day)")
+    parser.add_argument("--most-nodes", type=positive, default=100, help="core and task nodes at most (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the table. Raises CommandError if a setting is wrong."""
+    if arguments.most_nodes > _MOST_NODES:
+        raise CommandError(f"--most-nodes {arguments.most_nodes:,} is more than a cluster has: give {_MOST_NODES:,} at most.")
     try:
         settings = load_settings()
         table = estimates_table(settings, arguments.images or DEFAULT_IMAGES, arguments.within_minutes, arguments.most_nodes)
@@ -69,10 +73,3 @@ def estimates_table(settings: Settings, images: Sequence[int], within_minutes: f
             "not known" if per_thousand is None else f"{per_thousand:.4f}",
         )
     return table
-
-
-def _positive(text: str) -> int:
-    number = int(text.replace(",", "").replace("_", ""))
-    if number < 1:
-        raise ValueError(text)
-    return number

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes
+from fruit_cli.connection import bucket_of
 from fruit_cli.errors import CommandError
-from fruit_contract.lake import DEFAULT_BUCKET
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
 from local_cloud.java import JavaNotFoundError, find_java
 from local_cloud.latency import COUNTS_PATH
@@ -24,7 +25,7 @@ from local_cloud.local_secrets import LocalSecrets, load_or_draw
 from local_cloud.ports import LOOPBACK, choose_ports
 from local_cloud.process_sweep import STACK_MARK, end_marked_processes, is_alive, marked_processes
 from local_cloud.s3_server import NO_OBJECT_CHECKSUMS
-from local_cloud.stack_state import StackState, read_state, remove_state
+from local_cloud.stack_state import StackState, make_home, read_state, remove_state
 from local_cloud.supervisor import ManagedProcess, Plan, ReadyCheck, failure_path, log_path, log_tail
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ START_TIMEOUT_SECONDS: Final = 180.0
 STOP_TIMEOUT_SECONDS: Final = 30.0
 LEFTOVER_GRACE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.2
+_LAST_PORT: Final = 65535
 AIRFLOW_COMPONENTS: Final = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
@@ -49,16 +51,11 @@ class PreferredPorts:
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> PreferredPorts:
         """FRUITS_LOCAL_UI_PORT, FRUITS_LOCAL_S3_PORT and FRUITS_LOCAL_EMR_PORT, each 8080, 9300 and 9301 if unset."""
-        try:
-            return cls(
-                airflow=int(environment.get("FRUITS_LOCAL_UI_PORT", cls.airflow)),
-                s3=int(environment.get("FRUITS_LOCAL_S3_PORT", cls.s3)),
-                emr=int(environment.get("FRUITS_LOCAL_EMR_PORT", cls.emr)),
-            )
-        except ValueError as error:
-            raise CommandError(
-                f"FRUITS_LOCAL_UI_PORT, FRUITS_LOCAL_S3_PORT and FRUITS_LOCAL_EMR_PORT are port numbers: {error}."
-            ) from error
+        return cls(
+            airflow=_port(environment, "FRUITS_LOCAL_UI_PORT", cls.airflow),
+            s3=_port(environment, "FRUITS_LOCAL_S3_PORT", cls.s3),
+            emr=_port(environment, "FRUITS_LOCAL_EMR_PORT", cls.emr),
+        )
 
 
 class LocalStack:
@@ -85,8 +82,9 @@ class LocalStack:
 
     def start(self, *, with_airflow: bool = True, say: Callable[[str], None] = print) -> StackState:
         """Starts what is not up yet and returns when everything answers. Raises CommandError if something doesn't."""
-        for folder in (self.home, self.home / "s3", self.home / "logs"):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_home(self.home)
+        for folder in (self.home / "s3", self.home / "logs"):
+            folder.mkdir(exist_ok=True)
         with self._one_starter():
             state = self.state()
             if state and (state.airflow_url or not with_airflow):
@@ -115,9 +113,10 @@ class LocalStack:
             return None
 
     def _start(self, *, with_airflow: bool, say: Callable[[str], None]) -> StackState:
+        _require_a_user()
         secrets = load_or_draw(self.home)
         region = require_eu_region(os.environ.get("FRUITS_AWS_REGION", DEFAULT_REGION))
-        bucket = os.environ.get("FRUITS_LAKE_BUCKET", DEFAULT_BUCKET)
+        bucket = bucket_of(os.environ)
         airflow_port, s3_port, emr_port, near_port = choose_ports([self._ports.airflow, self._ports.s3, self._ports.emr, 0])
         state = StackState(
             supervisor_pid=0,
@@ -278,6 +277,25 @@ class LocalStack:
         with (self.home / "start.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _require_a_user() -> None:
+    """Raises CommandError if this user id has no name: neither Airflow nor Hadoop, on which Spark stands, starts without one."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError as error:
+        user, group = os.geteuid(), os.getegid()
+        raise CommandError(
+            f"The user id {user} has no name on this machine, and Airflow and Spark need one. Give it one, as root: "
+            f"`echo 'fruits:x:{user}:{group}::/tmp:/bin/sh' >> /etc/passwd`. In a container: start it as a user that its image has."
+        ) from error
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
+        raise CommandError(f"{name} is '{text}': set it to the number of a port, 1 to {_LAST_PORT}, or to 0 for any free one.")
+    return int(text)
 
 
 def _plain_environment() -> dict[str, str]:

@@ -15,7 +15,7 @@ from fruit_cli.lake_store import explained, open_store, read_object
 from fruit_cli.release_content import PROJECT, Release, gather_release
 from fruit_cli.wheels import cluster_wheelhouse
 from fruit_contract import lake, release
-from local_cloud.stack_state import local_home
+from local_cloud.stack_state import local_home, make_home
 
 if TYPE_CHECKING:
     import argparse
@@ -63,6 +63,7 @@ def publish(
         _sizes(store, lake.CURRENT_RELEASE_KEY)
         current = _read_json(store, lake.CURRENT_RELEASE_KEY).get("release")
     home = local_home()
+    make_home(home)
     embedder = embedder_artefact(connection, home, weights=weights, say=say)
     requirements = PROJECT / "requirements" / ("cluster-tensorflow.txt" if with_tensorflow else "cluster.txt")
     wheels = cluster_wheelhouse(requirements, home / "cache", say) if with_wheelhouse else []

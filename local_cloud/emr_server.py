@@ -31,6 +31,7 @@ from local_cloud.emr_backend import EmrSettings, LocalEmrBackend, cluster_names,
 from local_cloud.emr_errors import error_response
 from local_cloud.faults import FaultBook
 from local_cloud.java import JavaNotFoundError, find_java
+from local_cloud.ports import keep_loopback_direct
 from local_cloud.request_signature import Credentials, SignatureError, SignedRequest, verified_region
 from local_cloud.spark_environment import Node
 
@@ -132,6 +133,7 @@ def main(argv: list[str] | None = None) -> int:
         "--second-lasts", type=float, default=1.0, help="how long a second of an idle timeout lasts, for tests (default: %(default)s)"
     )
     arguments = parser.parse_args(argv)
+    keep_loopback_direct(os.environ)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         node = node_from(os.environ, arguments.home)

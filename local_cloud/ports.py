@@ -7,13 +7,30 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import MutableMapping, Sequence
 
 LOOPBACK: Final = "127.0.0.1"
+NO_PROXY_VARIABLES: Final = ("NO_PROXY", "no_proxy")
+_THIS_MACHINE: Final = (LOOPBACK, "localhost", "::1")
+
+
+class NoLoopbackError(RuntimeError):
+    """This machine can't be reached at 127.0.0.1. The message says what to do."""
+
+
+def keep_loopback_direct(environment: MutableMapping[str, str]) -> None:
+    """Lets no proxy of the environment carry what goes to this machine itself, as every HTTP client reads it there."""
+    for name in NO_PROXY_VARIABLES:
+        hosts = [host for host in environment.get(name, "").split(",") if host]
+        if hosts != ["*"]:
+            environment[name] = ",".join(dict.fromkeys([*hosts, *_THIS_MACHINE]))
 
 
 def choose_ports(preferred: Sequence[int]) -> list[int]:
-    """For each preferred port that port if it is free, else another free one; 0 asks for any. No port is given twice."""
+    """For each preferred port that port if it is free, else another free one; 0 asks for any. No port is given twice.
+
+    Raises NoLoopbackError if this machine has no loopback of IPv4.
+    """
     with contextlib.ExitStack() as stack:
         # All stay bound until the last is chosen.
         return [_bind(stack.enter_context(socket.socket()), port) for port in preferred]
@@ -23,9 +40,14 @@ def _bind(listener: socket.socket, preferred: int) -> int:
     # A port whose last connection has just been closed is free: servers set this too.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for port in (preferred, 0):
-        with contextlib.suppress(OSError):
+        try:
             listener.bind((LOOPBACK, port))
             # On Linux two sockets with SO_REUSEADDR may be bound to one port as long as none listens.
             listener.listen(1)
-            break
-    return int(listener.getsockname()[1])
+            return int(listener.getsockname()[1])
+        except OSError as error:
+            refusal = error
+    raise NoLoopbackError(
+        f"Nothing can listen on {LOOPBACK} ({refusal.strerror}), which the local cloud needs. Give the loopback its IPv4 address: "
+        f"`ip link set lo up && ip address add {LOOPBACK}/8 dev lo`, as root."
+    )

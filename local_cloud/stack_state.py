@@ -10,8 +10,14 @@ from typing import Final
 
 import psutil
 
+from local_cloud.process_sweep import STACK_MARK
+
 HOME_VARIABLE: Final = "FRUITS_LOCAL_HOME"
 _CLOCK_SLACK_SECONDS: Final = 2.0
+
+
+class HomeNotOursError(RuntimeError):
+    """The folder of the local cloud belongs to somebody else. The message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,16 @@ def local_home() -> Path:
     return Path(chosen).resolve() if chosen else Path(__file__).resolve().parent.parent / ".local"
 
 
+def make_home(home: Path) -> None:
+    """Makes the folder, if need be, and closes it to everybody else. Raises HomeNotOursError if it is somebody else's."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home.stat().st_uid != os.geteuid():
+        raise HomeNotOursError(
+            f"'{home}' belongs to another user, so it can't be closed to others. Set {HOME_VARIABLE} to a folder of your own."
+        )
+    home.chmod(0o700)
+
+
 def state_path(home: Path) -> Path:
     return home / "stack.json"
 
@@ -46,14 +62,21 @@ def read_state(home: Path) -> StackState | None:
         state = StackState(**json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, TypeError, json.JSONDecodeError):  # the last two: written by another version
         return None
-    return state if _has_lived_since(state.supervisor_pid, written_at) else None
+    return state if _is_supervisor(state.supervisor_pid, home, written_at) else None
 
 
-def _has_lived_since(process_id: int, moment: float) -> bool:
-    """Whether the process is alive and older than `moment`: after a restart its id may be another's."""
+def _is_supervisor(process_id: int, home: Path, moment: float) -> bool:
+    """Whether the process is alive, older than `moment` (after a restart its id may be another's), and of this home.
+
+    A folder that was copied while its local cloud was up brings the state of that one along.
+    """
     try:
         process = psutil.Process(process_id)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= moment + _CLOCK_SLACK_SECONDS
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and process.create_time() <= moment + _CLOCK_SLACK_SECONDS
+            and process.environ().get(STACK_MARK, str(home)) == str(home)
+        )
     except psutil.Error:
         return False
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
+
+from local_cloud.ports import keep_loopback_direct
 
 if TYPE_CHECKING:
     import pytest
+
+# Tests talk to servers of their own, on machines behind a proxy too.
+keep_loopback_direct(os.environ)
 
 _SLOWER: Final = ("spark", "airflow", "e2e")
 

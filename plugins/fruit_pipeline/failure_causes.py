@@ -86,6 +86,13 @@ MOMENTS_DIFFER: Final = Cause(
     "Run the dates that are named again: their moments are computed from their features, where they are lost. If it comes back, remove "
     "moments/_compacted/ (a cache), and report it with this message.",
 )
+NOT_FINITE: Final = Cause(
+    "features_not_finite",
+    _names("NotFiniteError"),
+    "The embedder made NaN or infinity of an image, which the message names: its weights are damaged, or its engine fails on this machine.",
+    "Publish a release with sound weights (`make publish`). If it is that one image alone, take it out of raw/ and run its date again. "
+    "If its features lie in the lake already, remove their file below features/ first: its images are computed anew.",
+)
 TOO_MANY_IMAGES: Final = Cause(
     "too_many_images",
     _names("TooManyImagesError"),
@@ -438,6 +445,7 @@ CAUSES: Final = (
     ANOTHER_WRITER,
     UNUSUAL_REJECTS,
     MOMENTS_DIFFER,
+    NOT_FINITE,
     TOO_MANY_IMAGES,
     LATER_FORMAT,
     RELEASE_BROKEN,

@@ -26,7 +26,6 @@ ON_DEMAND: Final = "on-demand"
 # One hour on demand in eu-west-1 with EMR's own charge, in euros, rounded up. A guide for the plan, not a bill.
 DEFAULT_PRICES_EUR_PER_HOUR: Final = {"m5.xlarge": 0.25, "m5.2xlarge": 0.5, "m5.4xlarge": 1.0, "c5.4xlarge": 0.89, "r5.xlarge": 0.32}
 
-_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _INSTANCE_TYPE: Final = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 _CRON_FIELDS: Final = 5
 
@@ -190,7 +189,7 @@ _NAME: Final = _matching(re.compile(r"[A-Za-z0-9_.:/+=,@-]{1,256}"), "a name of 
 _INSTANCE: Final = _matching(_INSTANCE_TYPE, "an EC2 instance type, for example m5.xlarge")
 
 _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
-    "lake_bucket": _matching(_BUCKET, "a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens"),
+    "lake_bucket": _matching(lake.BUCKET_NAME, "a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens"),
     "region": str,
     "aws_conn_id": _NAME,
     "release": _matching(

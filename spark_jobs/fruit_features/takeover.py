@@ -111,8 +111,10 @@ class _Found:
             self.file_rows[embedder_id][name] = len(lines)
             self._files[lines] = file_key(_day_of(key), name)
             self._sizes[lines] = np.column_stack([rows.column(side).to_numpy() for side in (tables.WIDTH, tables.HEIGHT)])
-            for chunk in rows.column(tables.VECTOR).chunks:
-                self.moments[embedder_id].add(to_matrix(chunk, tables.N_FEATURES))
+            for batch in rows.to_batches():
+                self.moments[embedder_id].add(
+                    to_matrix(batch.column(tables.VECTOR), tables.N_FEATURES), batch.column(tables.IMAGE_KEY).to_pylist
+                )
             self.digests[embedder_id] ^= images_digest(
                 zip(*(rows.column(column).to_pylist() for column in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True)
             )

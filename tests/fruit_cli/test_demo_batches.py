@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from collections import Counter
 from datetime import date
 from typing import TYPE_CHECKING
@@ -131,6 +134,53 @@ def test_gives_way_to_a_file_of_the_same_name(tmp_path: Path) -> None:
     assert keys[0].endswith(f"/Kiwi/another_{TRUNCATED_NAME}")
     names = [image.file_name for plan in plans.values() for image in plan.images]
     assert len(set(names)) == len(names) == 3
+
+
+def jpeg(colour: str = "green", size: tuple[int, int] = (64, 48), **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", size, colour).save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+CAMERA_FILES = {
+    "a film behind the picture": jpeg() + b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 400,
+    "a gain map behind the picture (Ultra HDR)": jpeg(size=(640, 480)) + jpeg(size=(320, 240)),
+    "a thumbnail before the picture": jpeg(exif=b"Exif\0\0" + jpeg("red")),
+    "a progressive picture": jpeg(size=(640, 480), progressive=True),
+    "a picture of one pixel": jpeg(size=(1, 1)),
+}
+
+
+@pytest.mark.parametrize("content", CAMERA_FILES.values(), ids=CAMERA_FILES)
+def test_the_copy_of_a_cameras_file_is_really_broken(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "fruit" / "Kiwi").mkdir(parents=True)
+    (tmp_path / "fruit" / "Kiwi" / "1.jpg").write_bytes(content)
+    assert_one_is_cut_off(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", jpeg()[:300], b"\x89PNG\r\n\x1a\n" + bytes(64)])
+def test_what_cannot_be_read_is_passed_over(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "fruit" / "Kiwi").mkdir(parents=True)
+    (tmp_path / "fruit" / "Kiwi" / "1.jpg").write_bytes(content)
+    (tmp_path / "fruit" / "Kiwi" / "2.jpg").write_bytes(jpeg())
+    assert_one_is_cut_off(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(9000, 8000), (30_000, 30_000)])
+def test_what_is_very_large_is_passed_over(tmp_path: Path, size: tuple[int, int]) -> None:
+    (tmp_path / "fruit" / "Kiwi").mkdir(parents=True)
+    header = b"IHDR" + struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "fruit" / "Kiwi" / "1.png").write_bytes(png)
+    (tmp_path / "fruit" / "Kiwi" / "2.jpg").write_bytes(jpeg())
+    assert_one_is_cut_off(tmp_path)
+
+
+def assert_one_is_cut_off(folder: Path) -> None:
+    plans, _ = broken_plans(folder / "fruit", folder / "broken", 1)
+    truncated = next(image for plan in plans.values() for image in plan.images if image.file_name == TRUNCATED_NAME)
+    with Image.open(truncated.path) as image, pytest.raises(OSError, match="truncated"):
+        image.load()
 
 
 def test_says_which_file_can_not_be_used(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pwd
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -164,6 +165,15 @@ def test_a_process_that_cannot_start_is_an_error_with_the_end_of_its_log(stack: 
 def test_nothing_listens_beyond_the_loopback_and_no_secret_is_in_a_command(stack: LocalStack) -> None:
     state = stack.start(with_airflow=False, say=lambda _: None)
     check_addresses_and_commands(stack, state)
+
+
+def test_a_user_without_a_name_is_told_what_to_do(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(user: int) -> pwd.struct_passwd:
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(CommandError, match=r"has no name on this machine.*/etc/passwd"):
+        stack.start(with_airflow=False, say=lambda _: None)
 
 
 def test_stopping_what_is_not_up_says_so(stack: LocalStack) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from local_cloud.ports import choose_ports
+from local_cloud.ports import NoLoopbackError, choose_ports, keep_loopback_direct
 from local_cloud.stack_state import StackState
 from local_cloud.supervisor import ManagedProcess, Plan, ReadyCheck, is_ready
 
@@ -80,6 +80,23 @@ def test_takes_the_preferred_port_or_another_if_somebody_has_it(health: tuple[st
     assert taken is not None
     (other,) = choose_ports([taken])
     assert other != taken
+
+
+def test_says_what_to_do_where_nothing_can_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local_cloud.ports.LOOPBACK", "192.0.2.1")  # nobody's address
+    with pytest.raises(NoLoopbackError, match="ip link set lo up"):
+        choose_ports([0])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("", "127.0.0.1,localhost,::1"), ("a.example,::1", "a.example,::1,127.0.0.1,localhost"), ("*", "*")]
+)
+def test_keeps_proxies_from_this_machine(before: str, after: str) -> None:
+    environment = {"NO_PROXY": before, "HTTP_PROXY": "http://proxy.example"}
+    keep_loopback_direct(environment)
+    assert environment["NO_PROXY"] == after
+    assert environment["no_proxy"] == "127.0.0.1,localhost,::1"
+    assert environment["HTTP_PROXY"] == "http://proxy.example"
 
 
 def test_gives_no_port_twice() -> None:

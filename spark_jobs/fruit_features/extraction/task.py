@@ -69,8 +69,8 @@ class FeaturesTask:
                     key = f"{lake.partition_prefix(lake.FEATURES, ingest_date, category)}{name}.parquet"
                     rows.append(_account(results, key))
                     if features.num_rows:
-                        uploads.put(key, files.features_to_parquet(features))
                         moments.add(features)
+                        uploads.put(key, files.features_to_parquet(features))
                 if moments.n_samples:
                     part = moments.place(f"{lake.moments_parts_prefix(ingest_date)}{name}.bin")
                     uploads.put(part.key, part_to_bytes(moments.running))
@@ -119,8 +119,8 @@ class _DateMoments:
         return self.running.n_samples
 
     def add(self, features: pa.Table) -> None:
-        for chunk in features.column(tables.VECTOR).chunks:
-            self.running.add(to_matrix(chunk, tables.N_FEATURES))
+        for batch in features.to_batches():
+            self.running.add(to_matrix(batch.column(tables.VECTOR), tables.N_FEATURES), batch.column(tables.IMAGE_KEY).to_pylist)
         self._digest ^= images_digest(
             zip(*(features.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True)
         )

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
+
+
+class NotFiniteError(ValueError):
+    """A feature is NaN or infinite: one such number would make the PCA of all images worthless."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,18 @@ class RunningMoments:
         self._merged = empty_moments(n_features)
         self._waiting: list[NDArray[np.float32]] = []
 
-    def add(self, vectors: NDArray[np.float32]) -> None:
-        """float32[n, d]. They are kept for a while, so nobody may write to them."""
+    def add(self, vectors: NDArray[np.float32], image_keys: Callable[[], Sequence[str]] | None = None) -> None:
+        """float32[n, d]. They are kept for a while, so nobody may write to them.
+
+        Raises NotFiniteError if a number is NaN or infinite; it names the image if `image_keys` says whose the rows are.
+        """
+        finite = np.isfinite(vectors)
+        if not finite.all():
+            row = int(finite.all(axis=1).argmin())
+            image = f"'{image_keys()[row]}'" if image_keys else f"image {row + 1} of {len(vectors)}"
+            raise NotFiniteError(
+                f"The features of {image} hold NaN or infinity, so they can't be part of a PCA. None of these is committed."
+            )
         self._waiting.append(vectors)
         if sum(map(len, self._waiting)) >= self._ROWS_AT_ONCE:
             self._merge_waiting()

@@ -84,7 +84,7 @@ def add_files(store: Store, entries: Sequence[ListedObject], embedder_id: str) -
         for batch in files.read_batches(content, _COLUMNS):
             own = batch.filter(pc.equal(batch.column(tables.EMBEDDER_ID), embedder_id))
             if own.num_rows:
-                running.add(to_matrix(own.column(tables.VECTOR), tables.N_FEATURES))
+                running.add(to_matrix(own.column(tables.VECTOR), tables.N_FEATURES), own.column(tables.IMAGE_KEY).to_pylist)
                 digest ^= images_digest(zip(*(own.column(name).to_pylist() for name in _COLUMNS[:2]), strict=True))
     return running, digest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pyarrow as pa
 
 from fruit_contract import lake, tables
@@ -40,6 +41,8 @@ def find_moments(store: Store, key: str) -> Moments | None:
     try:
         table = files.read_rows(content, (tables.N_SAMPLES, tables.MEAN, tables.SCATTER))
         mean, scatter = (table.column(name)[0].values.to_numpy() for name in (tables.MEAN, tables.SCATTER))
+        if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
+            raise ValueError("it holds NaN or infinity")  # noqa: TRY301  # as good as not there: they are added up anew
         return Moments(table.column(tables.N_SAMPLES)[0].as_py(), mean, unpack_upper_triangle(scatter, tables.N_FEATURES))
     except (pa.ArrowException, OSError, ValueError, IndexError) as error:
         print(f"{store.uri(key)} can't be read: {error}", flush=True)

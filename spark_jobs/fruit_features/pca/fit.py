@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fruit_features.moments.algebra import NotFiniteError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -60,15 +62,19 @@ class PcaModel:
 def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
     """The smallest number of components whose cumulative explained variance ratio reaches `target_variance` (0 to 1].
 
+    There are no more of them than directions in which the images differ: what the decomposition gives beyond is its own rounding.
     Each component's largest absolute loading is positive, so that the same data give the same file. O(d^3).
 
     Raises:
         TooFewImagesError: fewer than two images, or no feature varies.
+        NotFiniteError: a moment is NaN or infinite.
     """
     if not 0 < target_variance <= 1:
         raise ValueError(f"The target variance is {target_variance}: it must lie above 0 and not above 1.")
     if moments.n_samples < 2:
         raise TooFewImagesError(f"A PCA needs at least 2 images, there are {moments.n_samples}.")
+    if not (np.isfinite(moments.mean).all() and np.isfinite(moments.scatter).all()):
+        raise NotFiniteError(f"The moments of {moments.n_samples} images hold NaN or infinity: a PCA can't be fitted to them.")
     scale = standard_deviation(moments)
     eigenvalues, eigenvectors = np.linalg.eigh(correlation(moments, scale))
     eigenvalues = np.clip(eigenvalues[::-1], 0.0, None)
@@ -76,7 +82,7 @@ def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
     if total <= 0:
         raise TooFewImagesError(f"All {moments.n_samples} images have the same features: there is no variance to keep.")
     spectrum = eigenvalues / total
-    k = components_for(spectrum, target_variance)
+    k = components_for(spectrum[: _rank(spectrum, moments.n_samples)], target_variance)
     components = _fix_signs(eigenvectors[:, ::-1][:, :k].T)
     return PcaModel(moments.mean, scale, components, eigenvalues[:k], spectrum[:k], spectrum)
 
@@ -85,6 +91,12 @@ def components_for(spectrum: NDArray[np.float64], target_variance: float) -> int
     """The smallest k whose first k ratios sum to `target_variance`, at least 1, at most the number of ratios."""
     reached = np.cumsum(spectrum) >= target_variance
     return int(np.argmax(reached)) + 1 if reached.any() else len(spectrum)
+
+
+def _rank(spectrum: NDArray[np.float64], n_samples: int) -> int:
+    """How many components there are beyond rounding, as `numpy.linalg.matrix_rank` counts; n images span n - 1 at most."""
+    beyond_rounding = spectrum > spectrum[0] * len(spectrum) * np.finfo(np.float64).eps
+    return min(n_samples - 1, int(np.count_nonzero(beyond_rounding)))
 
 
 def standard_deviation(moments: Moments) -> NDArray[np.float64]:

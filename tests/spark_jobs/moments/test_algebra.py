@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_features.moments.algebra import (
+    NotFiniteError,
     RunningMoments,
     empty_moments,
     merge,
@@ -96,3 +97,15 @@ def test_a_scatter_survives_packing_to_the_bit() -> None:
 def test_a_damaged_scatter_is_refused() -> None:
     with pytest.raises(ValueError, match="has 78 numbers, this one has 77"):
         unpack_upper_triangle(np.zeros(77), N_FEATURES)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_never_enters_and_its_image_is_named(number: float) -> None:
+    values = vectors(1, 5)
+    values[3, 7] = number
+    running = RunningMoments(N_FEATURES)
+    with pytest.raises(NotFiniteError, match="'k3'"):
+        running.add(values, lambda: [f"k{row}" for row in range(5)])
+    with pytest.raises(NotFiniteError, match="image 4 of 5"):
+        running.add(values)
+    assert running.n_samples == 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from fruit_features.moments.algebra import merge_all, moments_of
+from fruit_features.moments.algebra import Moments, NotFiniteError, merge_all, moments_of
 from fruit_features.pca.fit import TooFewImagesError, components_for, fit_pca, project, retained_variance, standard_deviation
 from fruit_features.pca.versions import model_from_parquet, model_to_parquet
 
@@ -129,3 +129,29 @@ def test_a_model_survives_its_file_to_the_bit() -> None:
     assert again.digest() == model.digest()
     np.testing.assert_array_equal(again.spectrum, model.spectrum)
     np.testing.assert_array_equal(again.explained_variance_ratio, model.explained_variance_ratio)
+
+
+@pytest.mark.parametrize(("n_samples", "n_features"), [(50, 1280), (2, 40), (7, 20)])
+def test_there_are_no_more_components_than_the_images_span(n_samples: int, n_features: int) -> None:
+    values = np.maximum(np.random.default_rng(0).normal(size=(n_samples, n_features)), 0).astype(np.float32)
+
+    model = fit_pca(moments_of(values), 1.0)
+
+    assert model.k == n_samples - 1
+    assert model.variance_kept == pytest.approx(1.0, abs=1e-12)
+    parts = merge_all([moments_of(part) for part in np.array_split(values + 100, 3)], n_features)
+    assert fit_pca(parts, 1.0).k == n_samples - 1
+
+
+def test_features_that_follow_from_others_add_no_components() -> None:
+    values = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
+    assert fit_pca(moments_of(np.hstack([values, values, values])), 1.0).k == 5
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_moments_that_are_no_numbers_are_refused(number: float) -> None:
+    moments = moments_of(correlated(1))
+    scatter = moments.scatter.copy()
+    scatter[3, 4] = number
+    with pytest.raises(NotFiniteError, match="300 images"):
+        fit_pca(Moments(moments.n_samples, moments.mean, scatter), 0.95)

@@ -1,0 +1,110 @@
+"""The border of the command line: what a person can get wrong is refused in one line that says what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fruit_cli.errors import CommandError, sentence_for
+
+if TYPE_CHECKING:
+    from fruit_cli.connection import LakeConnection
+
+PROJECT = Path(__file__).resolve().parents[2]
+DAY = "2026-11-22"
+DELIVER = ("deliver", "--date", DAY, "--directory")
+
+
+def command(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command as a person does who has no AWS account."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_", "AIRFLOW"))}
+    environment = {
+        **kept,
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "plugins"), str(PROJECT / "spark_jobs")]),
+        "FRUITS_LOCAL_HOME": str(home),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        **variables,
+    }
+    run = [sys.executable, "-m", "fruit_cli", *arguments]
+    return subprocess.run(run, env=environment, cwd=PROJECT, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False)
+
+
+REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
+    ((*DELIVER, "~nosuchuser/x"), {}, "'~nosuchuser/x' begins with the home of a user that is not known here"),
+    ((*DELIVER, "x" * 5000), {}, "File name too long"),
+    (("estimate", "--images", "0"), {}, "'0' is not a whole number from 1"),
+    (("estimate", "--images", "1e400"), {}, "'1e400' is not a whole number"),
+    (("estimate", "--within-minutes", "nan"), {}, "'nan' is not a number of minutes above 0"),
+    (("estimate", "--most-nodes", "100000000000"), {}, "give 10,000 at most"),
+    (("spark_history", "--cluster", "j-ABC"), {}, "No local cloud is up, and AWS' credentials are missing"),
+    (("spark_history", "--cluster", "j-ABC"), {"AWS_ACCESS_KEY_ID": "a"}, "missing: AWS_SECRET_ACCESS_KEY"),
+    (("spark_history", "--cluster", "j-ABC"), {"AWS_PROFILE": "nosuch"}, "The config profile (nosuch) could not be found"),
+    (("spark_history", "--cluster", "../../x"), {}, "'../../x' is no cluster"),
+    (("run",), {}, "Give an ingest date"),
+    (("run", "--date", DAY, "--pca-policy", "sometimes"), {}, "invalid choice: 'sometimes'"),
+    (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://[x", "AIRFLOW_API_TOKEN": "t"}, "names no host"),
+    (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://", "AIRFLOW_API_TOKEN": "t"}, "names no host"),
+    (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://x", "AIRFLOW_API_TOKEN": "tökén"}, "AIRFLOW_API_TOKEN holds what no token holds"),
+    (
+        ("run", "--date", DAY),
+        {"AIRFLOW_API_URL": "https://x", "AIRFLOW_API_TOKEN": "t", "ALL_PROXY": "socks5://127.0.0.1:1"},
+        "can't be reached with the proxy settings of this shell",
+    ),
+    (("publish",), {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, "AWS_SECRET_ACCESS_KEY to its keys"),
+    (
+        ("publish",),
+        {"AWS_ENDPOINT_URL_S3": "garbage", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+        "AWS_ENDPOINT_URL_S3 is 'garbage'",
+    ),
+    (("publish",), {"FRUITS_LAKE_BUCKET": "../x Y"}, "'../x Y' is no bucket's name"),
+    (("demo", "--days", "0"), {}, "'0' is not a whole number from 1"),
+    (("demo", "--days", "1000000000"), {}, "There is no calendar for 1,000,000,000 days"),
+    (("demo", "--data", "~nosuchuser/x"), {}, "begins with the home of a user"),
+    (("up",), {"FRUITS_LOCAL_UI_PORT": "99999"}, "FRUITS_LOCAL_UI_PORT is '99999'"),
+    (("down",), {"FRUITS_LOCAL_S3_PORT": "-1"}, "FRUITS_LOCAL_S3_PORT is '-1'"),
+    (("down",), {"FRUITS_LOCAL_HOME": "/dev/null"}, "'/dev/null/stack.json': Not a directory"),
+    (("tidy",), {}, "invalid choice: 'tidy'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "variables", "words"), REFUSALS)
+def test_what_cannot_be_done_is_refused_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], words: str
+) -> None:
+    done = command(tmp_path, *arguments, **variables)
+    assert done.returncode in {1, 2}
+    assert words in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_mistake_in_the_program_keeps_its_traceback() -> None:
+    assert sentence_for(KeyError("x")) is None
+    assert sentence_for(CommandError("It is Tuesday.")) == "It is Tuesday."
+    assert (sentence_for(PermissionError(13, "Permission denied", "/x")) or "").startswith("'/x': Permission denied.")
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_is_not_asked_for_what_is_on_this_machine(
+    tmp_path: Path, local_s3: tuple[LakeConnection, Path], fruit_folder: Path, variable: str
+) -> None:
+    connection, bucket = local_s3
+    done = command(
+        tmp_path / "home",
+        *(*DELIVER, str(fruit_folder)),
+        AWS_ENDPOINT_URL_S3=connection.endpoint_url or "",
+        AWS_ACCESS_KEY_ID=connection.access_key_id or "",
+        AWS_SECRET_ACCESS_KEY=connection.secret_access_key or "",
+        NO_PROXY="",
+        no_proxy="example.com",
+        **{variable: "http://127.0.0.1:1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (bucket / "raw" / f"ingest_date={DAY}" / "_SUCCESS").exists()

@@ -1,0 +1,157 @@
+"""What a person types behind `make` reaches the program as it was typed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+# Stands in for the environment's Python: tells what it was given.
+STAND_IN = """#!/bin/sh
+printf '%s\\0' "${FRUITS_LOCAL_HOME-}" "$@"
+"""
+HOSTILE = [
+    "/photos/my fruit",
+    "/photos/$ales and $$ and ${HOME}",
+    "/photos/$(shell touch made-by-make)$(HOME)",
+    "/photos/`touch made-by-backticks`; touch made-by-semicolon & | < > * ?",
+    '/photos/"double" \'single\' "',
+    "/photos/back\\slash\\",
+    "/photos/#1, (100 %) = äpfel",
+    "-dashes",
+    "~/photos",
+    "/photos/not UTF-8 \udcff",
+]
+YES_OR_NO = [
+    ("demo", "KEEP", "--keep"),
+    ("run", "RETRY_REJECTED", "--retry-rejected"),
+    ("run", "ACCEPT_REJECTS", "--accept-rejects"),
+    ("run", "SWITCH_EMBEDDER", "--switch-embedder"),
+    ("run", "OVER_BUDGET", "--over-budget"),
+    ("publish", "WHEELHOUSE", "--with-wheelhouse"),
+]
+TEXTS = [
+    ("demo", "DATA", "--data"),
+    ("demo", "DAYS", "--days"),
+    ("deliver", "DIR", "--directory"),
+    ("deliver", "DATE", "--date"),
+    ("run", "DATE", "--date"),
+    ("run", "FROM", "--from-date"),
+    ("run", "TO", "--to-date"),
+    ("run", "CATEGORIES", "--categories"),
+    ("run", "POLICY", "--pca-policy"),
+    ("backfill", "FROM", "--from-date"),
+    ("backfill", "TO", "--to-date"),
+    ("backfill", "CATEGORIES", "--categories"),
+    ("estimate", "IMAGES", "--images"),
+    ("spark-history", "CLUSTER", "--cluster"),
+    ("publish", "WEIGHTS", "--weights"),
+    ("bench", "SIZE", "--size"),
+    ("bench", "DATA", "--data"),
+]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone with the project's Makefile, and an environment that seems to be up to date."""
+    folder = tmp_path / "a clone"
+    (folder / "requirements").mkdir(parents=True)
+    shutil.copy(PROJECT / "Makefile", folder)
+    for name in ("all", "uv", "bench"):
+        (folder / "requirements" / f"{name}.txt").touch()
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").write_text(STAND_IN)
+    (programs / "python").chmod(0o755)
+    (folder / ".venv" / ".requirements-installed").touch()
+    (folder / ".venv" / ".bench-installed").touch()
+    return folder
+
+
+def make(clone: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    ours = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"}}
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=clone,
+        env=ours | (environment or {}),
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        check=False,
+    )
+
+
+def told(done: subprocess.CompletedProcess[str]) -> tuple[list[str], str]:
+    """The arguments and the local home that the program got."""
+    assert done.returncode == 0, done.stderr
+    home, *arguments = done.stdout.split("\0")[:-1]
+    return arguments, home
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_typed_text_arrives_byte_for_byte(clone: Path, text: str) -> None:
+    before = sorted(clone.iterdir())
+    arguments, home = told(make(clone, "deliver", f"DIR={text}", "DATE=2026-11-22", f"FRUITS_LOCAL_HOME={text}"))
+    assert arguments == ["-m", "fruit_cli", "deliver", f"--directory={text}", "--date=2026-11-22"]
+    assert home == text
+    assert sorted(clone.iterdir()) == before
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_text_of_the_environment_arrives_byte_for_byte(clone: Path, text: str) -> None:
+    arguments, home = told(make(clone, "deliver", environment={"DIR": text, "DATE": "2026-11-22", "FRUITS_LOCAL_HOME": text}))
+    assert f"--directory={text}" in arguments
+    assert home == text
+
+
+@pytest.mark.parametrize(("target", "variable", "option"), TEXTS)
+def test_every_variable_arrives_byte_for_byte(clone: Path, target: str, variable: str, option: str) -> None:
+    text = "a $b `c` \"d\" 'e' $(shell touch made); f"
+    arguments, _ = told(make(clone, target, f"{variable}={text}"))
+    assert f"{option}={text}" in arguments
+    assert not (clone / "made").exists()
+
+
+@pytest.mark.parametrize(("target", "variable", "option"), YES_OR_NO)
+@pytest.mark.parametrize(("text", "means_yes"), [("1", True), ("0", False)])
+def test_every_yes_or_no_is_read_alike(clone: Path, target: str, variable: str, option: str, text: str, means_yes: bool) -> None:
+    arguments, _ = told(make(clone, target, f"{variable}={text}"))
+    assert (option in arguments) == means_yes
+
+
+@pytest.mark.parametrize("text", ["yes", "Yes", "true", "True", "on", "y"])
+def test_yes_means_yes(clone: Path, text: str) -> None:
+    assert "--over-budget" in told(make(clone, "run", f"OVER_BUDGET={text}"))[0]
+
+
+@pytest.mark.parametrize("text", ["no", "No", "NO", "false", "False", "off", "n", "", " "])
+def test_no_means_no(clone: Path, text: str) -> None:
+    assert "--over-budget" not in told(make(clone, "run", f"OVER_BUDGET={text}"))[0]
+
+
+@pytest.mark.parametrize("text", ["maybe", "2", "$(shell touch made)"])
+def test_what_is_neither_yes_nor_no_is_refused(clone: Path, text: str) -> None:
+    done = make(clone, "run", f"OVER_BUDGET={text}")
+    assert done.returncode
+    assert done.stdout == ""
+    assert f"OVER_BUDGET={text} is neither yes nor no: type OVER_BUDGET=1 or OVER_BUDGET=0" in done.stderr
+    assert not (clone / "made").exists()
+
+
+def test_a_python_of_any_name_makes_the_environment(clone: Path, tmp_path: Path) -> None:
+    python = tmp_path / "$my 'python'" / "python3.11"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\necho 'asked for its version'\nexit 1\n")
+    python.chmod(0o755)
+    (clone / ".venv" / ".requirements-installed").unlink()
+    assert "asked for its version" in make(clone, "setup", f"PYTHON={python}").stdout
+
+
+def test_no_recipe_holds_a_text_that_was_typed(clone: Path) -> None:
+    shown = make(clone, "--dry-run", "deliver", "DIR=$(shell touch made) `touch made`", "DATE=today")
+    assert "touch" not in shown.stdout
+    assert not (clone / "made").exists()
