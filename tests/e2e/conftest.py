@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from fruit_cli.connection import LakeConnection, current_connection, local_emr_c
 from fruit_cli.follow_run import make_ready
 from fruit_cli.local_stack import LocalStack, PreferredPorts
 from fruit_cli.publish import publish
+from fruit_contract import lake
 from local_cloud.faults import write_faults
 from local_cloud.stack_state import HOME_VARIABLE
 
@@ -59,6 +62,21 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
                 yield Product(home, home / "s3" / state.bucket, connection, api, emr, console)
         finally:
             stack.stop()
+
+
+@pytest.fixture(scope="module")
+def own_lake(product: Product) -> Iterator[None]:
+    """A lake with nothing but the release in it, before and after."""
+    empty_lake(product)
+    yield
+    empty_lake(product)
+
+
+def empty_lake(product: Product) -> None:
+    for folder in product.lake.iterdir():
+        if folder.name != lake.CODE:
+            shutil.rmtree(folder)
+    time.sleep(1.5)  # what the S3 server remembers of a folder
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,33 +15,18 @@ from fruit_cli.deliver import deliver
 from fruit_cli.fruit_renderer import CATEGORIES, draw_jpeg
 from fruit_cli.run import run_date, run_request, trigger_and_follow
 from fruit_contract import lake
+from tests.e2e.conftest import empty_lake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.e2e.conftest import Product
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200), pytest.mark.usefixtures("own_lake")]
 
 DAYS = ("2026-02-01", "2026-02-02", "2026-02-03")
 DAILY, LATER = CATEGORIES[:3], CATEGORIES[3]
 IMAGES = 6
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_lake(product: Product) -> Iterator[None]:
-    """A lake with nothing but the release in it, before and after."""
-    empty(product)
-    yield
-    empty(product)
-
-
-def empty(product: Product) -> None:
-    for folder in product.lake.iterdir():
-        if folder.name != lake.CODE:
-            shutil.rmtree(folder)
-    time.sleep(1.5)  # what the S3 server remembers of a folder
 
 
 def drawn(folder: Path, category: str, first: int, n_images: int = IMAGES) -> None:
@@ -100,7 +84,7 @@ def test_increments_leave_what_one_run_over_everything_would(product: Product, t
     assert json.loads((product.lake / lake.run_key(nothing.run_id)).read_text())["plan"]["nothing_new"] == [DAYS[1]]
 
     features, ledger, rows = table(product, lake.FEATURES), table(product, lake.LEDGER), projections(product)
-    empty(product)
+    empty_lake(product)
     for day, batch in batches.items():
         deliver(product.connection, batch, day, console=product.console)
     trigger_and_follow(product.api, run_request(DAYS), product.console)
