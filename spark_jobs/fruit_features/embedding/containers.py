@@ -1,8 +1,8 @@
 """An image file without what says nothing about its pixels, and what its header says of the work that decoding it will be.
 
 Cameras and editors leave junk in EXIF, ICC profiles, notes and indexes, and a decoder that looks at it may fail on a good picture. So JPEG,
-PNG, TIFF and AVIF files are cut down to what makes the pixels before a decoder sees them. Of the metadata, the orientation alone counts,
-and it is read here. Nothing is decompressed, and nothing raises on damage: what is odd is left for the decoder to judge.
+PNG, TIFF, AVIF and HEIF files are cut down to what makes the pixels before a decoder sees them. Of the metadata, the orientation alone
+counts, and it is read here. Nothing is decompressed, and nothing raises on damage: what is odd is left for the decoder to judge.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def open_container(content: bytes, file_format: str) -> Container:
             return _open_tiff(content)
         case "WEBP":
             return Container(content, *_webp_size(content))
-        case "AVIF":
-            return Container(_without_avif_exif(content))
+        case "AVIF" | "HEIF":
+            return Container(_without_heif_exif(content))
         case _:
             return Container(content)
 
@@ -357,7 +357,7 @@ def _open_tiff(content: bytes) -> Container:
     )
 
 
-# WebP and AVIF: their decoders read everything when a file is opened.
+# WebP and the HEIF family, AVIF among it: their decoders read everything when a file is opened.
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:
@@ -371,7 +371,7 @@ def _webp_size(content: bytes) -> tuple[int, int]:
     return int.from_bytes(head[14:16], "little") & 0x3FFF, int.from_bytes(head[16:18], "little") & 0x3FFF
 
 
-def _without_avif_exif(content: bytes) -> bytes:
+def _without_heif_exif(content: bytes) -> bytes:
     """The file with its EXIF under a name that no reader knows: a turn is among the picture's own properties."""
     position = 0
     while position + 8 <= len(content):

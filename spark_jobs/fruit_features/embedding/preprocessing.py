@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from pi_heif import options as heif_options
+from pi_heif.as_plugin import HeifImageFile
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -46,7 +48,7 @@ MAX_PIXELS: Final = 1_000_000_000
 # A pass over the coefficients takes an eighth of a nanosecond a pixel, however little it brings. Ten are usual.
 MAX_SCANNED_PIXELS: Final = 10_000_000_000
 # A worker has a core.
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+AvifImagePlugin.DEFAULT_MAX_THREADS = heif_options.DECODE_THREADS = 1
 # Pillow's own guard looks at a photo's size before it is decoded at reduced scale; ours looks after that.
 Image.MAX_IMAGE_PIXELS = None
 # Decoders that need no outside program and that a camera or an export may have written. A multi-picture JPEG is a JPEG without its index.
@@ -62,10 +64,11 @@ _DECODERS: Final[dict[str, type[ImageFile]]] = {
         PpmImagePlugin.PpmImageFile,
         Jpeg2KImagePlugin.Jpeg2KImageFile,
         AvifImagePlugin.AvifImageFile,
+        HeifImageFile,
     )
 }
 # What these decoders hold for a pixel beside the picture that Pillow makes of it, in bytes.
-_EXTRA_BYTES_A_PIXEL: Final = {"WEBP": 9, "JPEG2000": 16, "AVIF": 8, "GIF": 2}
+_EXTRA_BYTES_A_PIXEL: Final = {"WEBP": 9, "JPEG2000": 16, "AVIF": 8, "HEIF": 10, "GIF": 2}
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -143,9 +146,9 @@ def find_encoded(content: bytes) -> EncodedImage:
     if not content:
         raise UnreadableImageError(RejectReason.EMPTY, "the file has no bytes")
     if _HEIF_BRANDS & _brands(content) and not _AVIF_BRANDS & _brands(content):
-        raise UnreadableImageError(RejectReason.NOT_AN_IMAGE, "HEIC/HEIF is not supported: deliver the photo as JPEG")
+        return EncodedImage("HEIF", open_container(content, "HEIF"))
     for file_format in _DECODERS:
-        accepts = Image.OPEN[file_format][1]
+        accepts = Image.OPEN.get(file_format, (None, None))[1]
         if accepts is not None and accepts(content[:16]) is True:
             return EncodedImage(file_format, open_container(content, file_format))
     raise UnreadableImageError(RejectReason.NOT_AN_IMAGE, f"no decoder knows this format (it begins with {content[:8]!r})")

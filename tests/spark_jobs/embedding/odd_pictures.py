@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 100, 80
+_HEIC: Final = Path(__file__).parents[2] / "fixtures/heic"
 _TRUNCATED = frozenset({RejectReason.TRUNCATED})
 _DAMAGED = frozenset({RejectReason.TRUNCATED, RejectReason.UNREADABLE})
 _UNREADABLE = frozenset({RejectReason.UNREADABLE})
@@ -701,6 +703,12 @@ def _other_kinds() -> dict[str, OddPicture]:
         ),
         "turned 6": lambda: encoded(stored_turned(6), "AVIF", quality=95, exif=_exif_of(6)),
     }
+    # No encoder of the environment writes these: `picture()`, stored upright and turned, by pillow-heif.
+    heic: dict[str, Callable[[], bytes]] = {
+        "plain": (_HEIC / "plain.heic").read_bytes,
+        "turned 6": (_HEIC / "turned.heic").read_bytes,
+        "EXIF that is junk": lambda: (_HEIC / "turned.heic").read_bytes().replace(b"II*\0\x08\0\0\0", b"\xff" * 8),
+    }
     shown_by_gif = lambda: quantised().convert("RGB")  # noqa: E731
     small = lambda: picture().resize((50, 40)).quantize(32, dither=Image.Dither.NONE).convert("RGB")  # noqa: E731
 
@@ -734,7 +742,8 @@ def _other_kinds() -> dict[str, OddPicture]:
         )
         | _bad("JPEG 2000", _DAMAGED, {"half of it": lambda: jp2["plain"]()[:700], "a header alone": lambda: jp2["plain"]()[:40]})
         | _bad("AVIF", _DAMAGED, {"half of it": lambda: avif["plain"]()[:400]})
-        | _bad("HEIC", _NO_IMAGE, {"a phone's photo": lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)})
+        | _good("HEIC", heic)
+        | _bad("HEIC", _DAMAGED, {"a header alone": lambda: heic["plain"]()[:60], "half of it": lambda: heic["plain"]()[:400]})
         | _bad(
             "none",
             _NO_IMAGE,

@@ -152,7 +152,7 @@ def test_a_png_is_never_decoded_at_reduced_scale() -> None:
         (b"", RejectReason.EMPTY),
         (b"I am a letter, not a fruit", RejectReason.NOT_AN_IMAGE),
         (b"%PDF-1.7 and so on", RejectReason.NOT_AN_IMAGE),
-        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", RejectReason.NOT_AN_IMAGE),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", RejectReason.UNREADABLE),
         (encode(picture(), "JPEG")[:-200], RejectReason.TRUNCATED),
         (encode(picture(), "PNG")[:-60], RejectReason.TRUNCATED),
         (encode(picture(), "JPEG")[:20], RejectReason.UNREADABLE),
@@ -166,11 +166,6 @@ def test_what_gives_no_image_is_named(content: bytes, reason: RejectReason) -> N
         {reason, RejectReason.NOT_AN_IMAGE, RejectReason.TRUNCATED} if reason == RejectReason.UNREADABLE else {reason}
     )
     assert caught.value.detail
-
-
-def test_a_heic_photo_is_told_to_come_as_jpeg() -> None:
-    with pytest.raises(UnreadableImageError, match="deliver the photo as JPEG"):
-        decode_image(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
 
 
 def test_an_image_bomb_is_refused_before_it_is_decoded() -> None:
