@@ -38,7 +38,7 @@ LEFTOVER_GRACE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.2
 _LAST_PORT: Final = 65535
 # What separates paths, is replaced, or begins the options of a database's address.
-_NOT_IN_PATHS: Final = frozenset(",:$?*\\")
+_NOT_IN_PATHS: Final = frozenset(",:?$")
 AIRFLOW_COMPONENTS: Final = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
@@ -306,7 +306,7 @@ def _require_plain_paths(home: Path) -> None:
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name, str(default))
     if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
-        raise CommandError(f"{name} is '{text}': set it to the number of a port, 1 to {_LAST_PORT}, or to 0 for any free one.")
+        raise CommandError(f"{name} is '{text}': port numbers are 1 to {_LAST_PORT}, and 0 asks for any free one.")
     return int(text)
 
 

@@ -40,18 +40,19 @@ def choose_ports(preferred: Sequence[int]) -> list[int]:
 def _bind(listener: socket.socket, preferred: int) -> int:
     # A port whose last connection has just been closed is free: servers set this too.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    refusal: OSError | None = None
     for port in (preferred, 0):
         try:
             listener.bind((LOOPBACK, port))
             # On Linux two sockets with SO_REUSEADDR may be bound to one port as long as none listens.
             listener.listen(1)
-            chosen = int(listener.getsockname()[1])
             # Where the loopback is down one can listen, but nobody gets there.
-            socket.create_connection((LOOPBACK, chosen), timeout=_ANSWERS_WITHIN_SECONDS).close()
-            return chosen
+            socket.create_connection(listener.getsockname(), timeout=_ANSWERS_WITHIN_SECONDS).close()
         except OSError as error:
             refusal = error
+        else:
+            return int(listener.getsockname()[1])
     raise NoLoopbackError(
-        f"This machine does not get to itself on {LOOPBACK} ({refusal.strerror}), which the local cloud needs. Give the loopback its IPv4 address: "
-        f"`ip link set lo up && ip address add {LOOPBACK}/8 dev lo`, as root."
+        f"This machine does not get to itself on {LOOPBACK} ({refusal}), which the local cloud needs. "
+        f"Give the loopback its address of IPv4, as root: `ip link set lo up && ip address add {LOOPBACK}/8 dev lo`."
     )
