@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fruit_contract.lake import LakeNameError
 from fruit_contract.regions import RegionNotAllowedError
-from local_cloud.java import JavaNotFoundError
 from local_cloud.ports import NoLoopbackError
 from local_cloud.stack_state import HomeNotOursError
 
@@ -15,7 +14,7 @@ class CommandError(Exception):
 
 def sentence_for(error: Exception) -> str | None:
     """Returns what to tell the person at the keyboard, or None for an error that only a mistake in the program explains."""
-    if isinstance(error, (CommandError, LakeNameError, RegionNotAllowedError, JavaNotFoundError, NoLoopbackError, HomeNotOursError)):
+    if isinstance(error, (CommandError, LakeNameError, RegionNotAllowedError, NoLoopbackError, HomeNotOursError)):
         return str(error)
     if isinstance(error, OSError):
         place = f"'{error.filename}': " if error.filename else ""

@@ -25,7 +25,7 @@ from local_cloud.local_secrets import LocalSecrets, load_or_draw
 from local_cloud.ports import LOOPBACK, choose_ports
 from local_cloud.process_sweep import STACK_MARK, end_marked_processes, is_alive, marked_processes
 from local_cloud.s3_server import NO_OBJECT_CHECKSUMS
-from local_cloud.stack_state import StackState, make_home, read_state, remove_state
+from local_cloud.stack_state import HOME_VARIABLE, StackState, make_home, read_state, remove_state
 from local_cloud.supervisor import ManagedProcess, Plan, ReadyCheck, failure_path, log_path, log_tail
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ STOP_TIMEOUT_SECONDS: Final = 30.0
 LEFTOVER_GRACE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.2
 _LAST_PORT: Final = 65535
+# What separates paths, is replaced, or begins the options of a database's address.
+_NOT_IN_PATHS: Final = frozenset(",:?$")
 AIRFLOW_COMPONENTS: Final = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
@@ -114,6 +116,7 @@ class LocalStack:
 
     def _start(self, *, with_airflow: bool, say: Callable[[str], None]) -> StackState:
         _require_a_user()
+        _require_plain_paths(self.home)
         secrets = load_or_draw(self.home)
         region = require_eu_region(os.environ.get("FRUITS_AWS_REGION", DEFAULT_REGION))
         bucket = bucket_of(os.environ)
@@ -291,10 +294,19 @@ def _require_a_user() -> None:
         ) from error
 
 
+def _require_plain_paths(home: Path) -> None:
+    """Raises CommandError for a path that Spark or Airflow would not take for what it is."""
+    for path, what in ((PROJECT, "Move this clone"), (home, f"Set {HOME_VARIABLE} to another folder")):
+        if found := sorted(_NOT_IN_PATHS.intersection(str(path))):
+            raise CommandError(
+                f"The path '{path}' holds {' and '.join(found)}, which Spark or Airflow take for more than a part of a name. {what}."
+            )
+
+
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name, str(default))
     if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
-        raise CommandError(f"{name} is '{text}': set it to the number of a port, 1 to {_LAST_PORT}, or to 0 for any free one.")
+        raise CommandError(f"{name} is '{text}': port numbers are 1 to {_LAST_PORT}, and 0 asks for any free one.")
     return int(text)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_cli.connection import current_emr_client
 from fruit_cli.errors import CommandError
-from local_cloud.java import find_java
+from local_cloud.java import JavaNotFoundError, find_java
 from local_cloud.ports import LOOPBACK, choose_ports
 from local_cloud.spark_environment import event_log_folder
 from local_cloud.stack_state import local_home
@@ -48,12 +48,16 @@ def serve(folder: Path) -> int:
     """Spark's own history server over the local event logs, until Ctrl-C."""
     import pyspark
 
+    try:
+        java_home = find_java()
+    except JavaNotFoundError as error:
+        raise CommandError(str(error)) from error
     (port,) = choose_ports([_PORT])
     # Not as an address: here Spark takes %20 for a part of the folder's name.
     settings = {"spark.history.fs.logDirectory": str(folder), "spark.history.ui.port": str(port)}
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
-        "JAVA_HOME": str(find_java()),
+        "JAVA_HOME": str(java_home),
         "SPARK_LOCAL_IP": LOOPBACK,  # it listens on every address otherwise
         "LC_ALL": "C.UTF-8",
     }

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
 LOOPBACK: Final = "127.0.0.1"
+_ANSWERS_WITHIN_SECONDS: Final = 5.0
 NO_PROXY_VARIABLES: Final = ("NO_PROXY", "no_proxy")
 _THIS_MACHINE: Final = (LOOPBACK, "localhost", "::1")
 
@@ -39,15 +40,19 @@ def choose_ports(preferred: Sequence[int]) -> list[int]:
 def _bind(listener: socket.socket, preferred: int) -> int:
     # A port whose last connection has just been closed is free: servers set this too.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    refusal: OSError | None = None
     for port in (preferred, 0):
         try:
             listener.bind((LOOPBACK, port))
             # On Linux two sockets with SO_REUSEADDR may be bound to one port as long as none listens.
             listener.listen(1)
-            return int(listener.getsockname()[1])
+            # Where the loopback is down one can listen, but nobody gets there.
+            socket.create_connection(listener.getsockname(), timeout=_ANSWERS_WITHIN_SECONDS).close()
         except OSError as error:
             refusal = error
+        else:
+            return int(listener.getsockname()[1])
     raise NoLoopbackError(
-        f"Nothing can listen on {LOOPBACK} ({refusal.strerror}), which the local cloud needs. Give the loopback its IPv4 address: "
-        f"`ip link set lo up && ip address add {LOOPBACK}/8 dev lo`, as root."
+        f"This machine does not get to itself on {LOOPBACK} ({refusal}), which the local cloud needs. "
+        f"Give the loopback its address of IPv4, as root: `ip link set lo up && ip address add {LOOPBACK}/8 dev lo`."
     )

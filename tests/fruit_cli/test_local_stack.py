@@ -176,6 +176,12 @@ def test_a_user_without_a_name_is_told_what_to_do(stack: LocalStack, monkeypatch
         stack.start(with_airflow=False, say=lambda _: None)
 
 
+def test_a_path_that_spark_can_not_take_is_refused(tmp_path: Path) -> None:
+    stack = LocalStack(tmp_path / "apples, pears", ports=ANY_PORTS)
+    with pytest.raises(CommandError, match=r"apples, pears' holds ,.*Set FRUITS_LOCAL_HOME to another folder"):
+        stack.start(with_airflow=False, say=lambda _: None)
+
+
 def test_stopping_what_is_not_up_says_so(stack: LocalStack) -> None:
     said: list[str] = []
     stack.stop(say=said.append)
