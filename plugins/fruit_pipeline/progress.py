@@ -46,7 +46,8 @@ class Progress:
         """Of computing images; None if that can't be told."""
         if self.state != COMPUTING or not self.images_per_second:
             return None
-        return max(0, self.total - self.done) / self.images_per_second
+        seconds = max(0, self.total - self.done) / self.images_per_second
+        return seconds if math.isfinite(seconds) else None
 
     def silence(self, now: datetime) -> timedelta | None:
         """How long a step that is not done has said nothing; None as long as that is usual."""
