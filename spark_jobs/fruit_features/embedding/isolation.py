@@ -21,7 +21,7 @@ import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final, Self, cast
+from typing import Final, cast
 
 from fruit_contract.tables import RejectReason
 from fruit_features.embedding.preprocessing import (
@@ -49,57 +49,49 @@ _SPARE_BYTES: Final = 60_000_000
 _Answer = DecodedImage | tuple[RejectReason, str]
 
 
-class Decoder:
-    """Decodes pictures; a context, at whose end no process is left. With `apart`, every picture is decoded in the other process."""
+def decode(content: bytes, *, apart: bool = False) -> DecodedImage:
+    """Like `decode_image`; raises UnreadableImageError for a picture that crashes a decoder or takes too long, too.
 
-    def __init__(self, *, apart: bool = False) -> None:
-        self._apart = apart
-        self._process: _DecodingProcess | None = None
+    With `apart`, whatever the picture is, it is decoded in the other process. That one stays for the next picture.
+    """
+    image = find_encoded(content)
+    if apart or image.n_pixels is None or image.n_pixels > MOST_PIXELS_IN_WORKER:
+        return _decode_apart(content)
+    if image.n_pixels < _WATCHED_PIXELS:
+        return decode_encoded(image)
+    faulthandler.dump_traceback_later(_STALLED_SECONDS, exit=True, file=2)
+    try:
+        return decode_encoded(image)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._end()
+def end_process() -> int:
+    """Ends the process that decodes apart, if there is one; returns its status, which is negative for a signal."""
+    ending = _processes.pop() if _processes else None
+    return 0 if ending is None else ending.end()
 
-    def decode(self, content: bytes) -> DecodedImage:
-        """Like `decode_image`; raises UnreadableImageError for a picture that crashes a decoder or takes too long, too."""
-        image = find_encoded(content)
-        if self._apart or image.n_pixels is None or image.n_pixels > MOST_PIXELS_IN_WORKER:
-            return self._decode_apart(content)
-        if image.n_pixels < _WATCHED_PIXELS:
-            return decode_encoded(image)
-        faulthandler.dump_traceback_later(_STALLED_SECONDS, exit=True, file=2)
-        try:
-            return decode_encoded(image)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
 
-    def _decode_apart(self, content: bytes) -> DecodedImage:
-        if self._process is None:
-            self._process = _DecodingProcess()
-        try:
-            answer = self._process.ask(content)
-        except TimeoutError:
-            self._process.kill()
-            self._end()
-            raise UnreadableImageError(RejectReason.TOO_COSTLY, f"decoding it takes more than {_STALLED_SECONDS:g} seconds") from None
-        except (EOFError, OSError):
-            status = self._end()
-            if status == -signal.SIGXCPU:
-                raise UnreadableImageError(
-                    RejectReason.TOO_COSTLY, f"decoding it takes more than {DECODING_SECONDS} seconds of a core"
-                ) from None
-            ended = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            raise UnreadableImageError(RejectReason.CRASHED_THE_DECODER, f"the process that decoded it {ended}") from None
-        if isinstance(answer, DecodedImage):
-            return answer
-        raise UnreadableImageError(*answer)
-
-    def _end(self) -> int:
-        status = 0 if self._process is None else self._process.end()
-        self._process = None
-        return status
+def _decode_apart(content: bytes) -> DecodedImage:
+    if not _processes:
+        _processes.append(_DecodingProcess())
+    try:
+        answer = _processes[0].ask(content)
+    except TimeoutError:
+        _processes[0].kill()
+        end_process()
+        raise UnreadableImageError(RejectReason.TOO_COSTLY, f"decoding it takes more than {_STALLED_SECONDS:g} seconds") from None
+    except (EOFError, OSError):
+        status = end_process()
+        if status == -signal.SIGXCPU:
+            raise UnreadableImageError(
+                RejectReason.TOO_COSTLY, f"decoding it takes more than {DECODING_SECONDS} seconds of a core"
+            ) from None
+        ended = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        raise UnreadableImageError(RejectReason.CRASHED_THE_DECODER, f"the process that decoded it {ended}") from None
+    if isinstance(answer, DecodedImage):
+        return answer
+    raise UnreadableImageError(*answer)
 
 
 class _DecodingProcess:
@@ -140,6 +132,10 @@ class _DecodingProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             return self._process.wait()
+
+
+# The one that a worker keeps, if it has needed any: it ends when its worker does.
+_processes: Final[list[_DecodingProcess]] = []
 
 
 def _serve(connection: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,7 +15,7 @@ from fruit_contract.commit import images_digest
 from fruit_features.embedding.artefact import load_embedder
 from fruit_features.embedding.featurise import RESULTS, featurise
 from fruit_features.embedding.fetching import fetch_images
-from fruit_features.embedding.isolation import Decoder
+from fruit_features.embedding.isolation import decode
 from fruit_features.extraction.known_contents import SourceFiles
 from fruit_features.lake import files
 from fruit_features.lake.store import LISTED
@@ -86,15 +87,15 @@ class FeaturesTask:
             self.embedder.store, self.embedder.embedder_id, {key: source for key, source in zip(keys, sources, strict=True) if source}
         )
         fetched = fetch_images(self.embedder.store, list(zip(keys, asked[tables.ETAG], asked[tables.SIZE_BYTES], strict=True)))
-        with Decoder(apart=is_retry()) as decoder:
-            batches = featurise(fetched, load_embedder(self.embedder), self.embedder.embedder_id, known.find, decoder.decode)
-            for (ingest_date, category), together in groupby(batches, lambda found: (found[0].ingest_date, found[0].category)):
-                results = []
-                for _, batch in together:
-                    if self.counters is not None:
-                        self.counters.count(batch)
-                    results.append(batch)
-                yield ingest_date, category, pa.Table.from_batches(results, RESULTS)
+        careful = partial(decode, apart=is_retry())
+        batches = featurise(fetched, load_embedder(self.embedder), self.embedder.embedder_id, known.find, careful)
+        for (ingest_date, category), together in groupby(batches, lambda found: (found[0].ingest_date, found[0].category)):
+            results = []
+            for _, batch in together:
+                if self.counters is not None:
+                    self.counters.count(batch)
+                results.append(batch)
+            yield ingest_date, category, pa.Table.from_batches(results, RESULTS)
 
 
 def to_stream(rows: pa.Table) -> bytes:

@@ -11,10 +11,11 @@ from PIL import Image
 
 from fruit_contract.tables import RejectReason
 from fruit_features.embedding import isolation
-from fruit_features.embedding.isolation import Decoder
+from fruit_features.embedding.isolation import decode, end_process
 from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # What a picture with these bytes in it does to the process that decodes it.
@@ -49,17 +50,19 @@ def encoded(file_format: str = "PNG", size: tuple[int, int] = (40, 30), comment:
 
 
 @pytest.fixture
-def faulty_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def faulty_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Processes that decode apart have a decoder with faults."""
     (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(FAULTY_DECODER), encoding="utf-8")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    end_process()
+    yield
+    end_process()
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"])
 @pytest.mark.parametrize("apart", [False, True])
 def test_pixels_are_the_same_wherever_they_are_decoded(file_format: str, apart: bool) -> None:
-    with Decoder(apart=apart) as decoder:
-        decoded = decoder.decode(encoded(file_format))
+    decoded = decode(encoded(file_format), apart=apart)
 
     expected = decode_image(encoded(file_format))
     np.testing.assert_array_equal(decoded.pixels, expected.pixels)
@@ -70,8 +73,8 @@ def test_what_is_no_image_is_the_same_reject_wherever_it_is_decoded() -> None:
     for content in (b"", b"no image", encoded("TIFF")[:40]):
         with pytest.raises(UnreadableImageError) as expected:
             decode_image(content)
-        with Decoder(apart=True) as decoder, pytest.raises(UnreadableImageError) as caught:
-            decoder.decode(content)
+        with pytest.raises(UnreadableImageError) as caught:
+            decode(content, apart=True)
         assert (caught.value.reason, caught.value.detail) == (expected.value.reason, expected.value.detail)
 
 
@@ -94,9 +97,8 @@ def test_a_picture_that_ends_or_stalls_its_decoder_is_rejected_and_the_next_one_
         file.write("from fruit_features.embedding import isolation\nisolation.DECODING_SECONDS = 1\n")
     monkeypatch.setattr(isolation, "DECODING_SECONDS", 1)
 
-    with Decoder(apart=True) as decoder:
-        with pytest.raises(UnreadableImageError) as caught:
-            decoder.decode(encoded(comment=fault))
-        assert caught.value.reason == reason
-        assert detail in caught.value.detail
-        assert decoder.decode(encoded()).width == 40
+    with pytest.raises(UnreadableImageError) as caught:
+        decode(encoded(comment=fault), apart=True)
+    assert caught.value.reason == reason
+    assert detail in caught.value.detail
+    assert decode(encoded(), apart=True).width == 40

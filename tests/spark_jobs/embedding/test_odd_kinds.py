@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fruit_features.embedding.isolation import Decoder
+from fruit_features.embedding.isolation import decode
 from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image
 from tests.spark_jobs.embedding.odd_pictures import KINDS
 
@@ -133,19 +133,13 @@ def damaged_files(draw: st.DrawFn) -> bytes:
 _SMALL = [name for name, kind in KINDS.items() if kind.shows is not None and "60,000" not in name and "2 MB" not in name]
 
 
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    """Decodes in the other process: a crash is found out without ending the tests."""
-    with Decoder(apart=True) as found:
-        yield found
-
-
 @settings(
     max_examples=int(os.environ.get("FRUITS_TORTURE_EXAMPLES", "300")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 @given(content=damaged_files())
-def test_a_damaged_file_gives_pixels_or_a_reason(decoder: Decoder, content: bytes) -> None:
+def test_a_damaged_file_gives_pixels_or_a_reason(content: bytes) -> None:
+    # In the other process, so that a crash is found out without ending the tests.
     with contextlib.suppress(UnreadableImageError):
-        assert decoder.decode(content).pixels.shape == (224, 224, 3)
+        assert decode(content, apart=True).pixels.shape == (224, 224, 3)

@@ -52,11 +52,13 @@ class DeadlyTask(FeaturesTask):
             return decode(image)
 
         isolation.decode_encoded = deadly
+        isolation.end_process()
         sys.path.insert(0, self.folder)
         try:
             return super().__call__(images, attempt)
         finally:
             sys.path.remove(self.folder)
+            isolation.end_process()
             isolation.decode_encoded = decode
 
 
