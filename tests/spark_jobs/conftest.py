@@ -162,6 +162,13 @@ def publish_network(test_lake: LakeFolder, network: bytes, release_id: str = REL
     return test_lake
 
 
+def use_todays_pixels(test_lake: LakeFolder) -> None:
+    """Says of every published embedder that its pixels are today's."""
+    for manifest in (test_lake.folder / lake.CODE).glob(f"*/{release.EMBEDDER}{release.EMBEDDER_MANIFEST}"):
+        said = json.loads(manifest.read_bytes()) | {"preprocessing_version": PREPROCESSING_VERSION}
+        manifest.write_text(json.dumps(said), encoding="utf-8")
+
+
 @pytest.fixture
 def published(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
     """`test_lake` with a release."""

@@ -633,13 +633,13 @@ class BrokenDecoderTask(FeaturesTask):
     """Runs in a worker, where nothing can be patched from here."""
 
     def __call__(self, images: bytes, attempt: int) -> Any:
-        from fruit_features.embedding import featurise
+        from fruit_features.embedding import isolation
 
-        def refuse(content: bytes) -> Any:
+        def refuse(image: Any) -> Any:
             raise UnreadableImageError(tables.RejectReason.UNREADABLE, "the decoder's library does not fit")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(featurise, "decode_image", refuse)
+            patch.setattr(isolation, "decode_encoded", refuse)
             return super().__call__(images, attempt)
 
 

@@ -21,7 +21,7 @@ from fruit_pipeline.planning import RunRequest, plan_run
 from fruit_pipeline.settings import Settings
 from tests.fixtures import earlier_lake
 from tests.fixtures.earlier_lake import history
-from tests.spark_jobs.conftest import publish_network
+from tests.spark_jobs.conftest import publish_network, use_todays_pixels
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def test_a_change_of_the_embedder_is_sound_while_it_is_under_way_and_when_it_is_
 
 def test_what_a_former_release_left_is_taken_over_and_is_sound(spark: SparkSession, test_lake: LakeFolder) -> None:
     earlier_lake.unpack_earlier_lake(test_lake.folder)
+    use_todays_pixels(test_lake)
     run = Run(spark, test_lake, earlier_lake.RELEASE, earlier_lake.EMBEDDER_ID)
     days = history.ALL_DATES
     for day in days:

@@ -17,6 +17,7 @@ from fruit_features.embedding.preprocessing import decode_image, network_input
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake import files
 from fruit_features.lake.commit import list_ledgers, read_ledger
+from fruit_features.lake.store import Store
 from fruit_features.lake.vectors import to_list_array
 from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
@@ -24,6 +25,7 @@ from fruit_features.pca.versions import load_version, read_pointer
 from fruit_features.takeover import take_over_date
 from tests.fixtures.earlier_lake import DATES, EMBEDDER_ID, INTERRUPTED_DATE, RELEASE, history, unpack_earlier_lake
 from tests.fixtures.earlier_lake.network import features_of
+from tests.spark_jobs.conftest import publish_network, use_todays_pixels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +45,9 @@ NEW = {
 
 @pytest.fixture
 def earlier(test_lake: LakeFolder) -> LakeFolder:
+    """With an embedder whose pixels are today's: what is taken over is seen apart from what a new embedder computes."""
     unpack_earlier_lake(test_lake.folder)
+    use_todays_pixels(test_lake)
     return test_lake
 
 
@@ -307,3 +311,24 @@ def test_a_later_pointer_tells_since_when(earlier: LakeFolder) -> None:
     assert "since" not in json.loads((earlier.folder / lake.CURRENT_PCA_KEY).read_bytes())
     pointer = read_pointer(earlier.store)
     assert (pointer.since, dict(pointer.former)) == (None, {})
+
+
+def test_readers_of_an_earlier_lake_stay_on_its_version_until_a_new_embedder_covers_it(
+    spark, earlier: LakeFolder, small_network: bytes
+) -> None:
+    publish_network(earlier, small_network, "nextrelease", "mobilenetv2-drawn-p2")
+    before = read_pointer(Store(earlier.bucket))
+
+    def run(*dates: str) -> str | None:
+        extract_features(spark, ExtractionRequest(earlier.bucket, "nextrelease", "run", dates, (), "onnxruntime"))
+        refresh_pca(spark, RefreshRequest(earlier.bucket, "nextrelease", "run", PolicySettings(RefreshPolicy.AUTO), dates))
+        pointer = read_pointer(Store(earlier.bucket))
+        return pointer.version if pointer else None
+
+    assert before is not None
+    assert run(ALL_DATES[0]) == before.version
+    last = run(*ALL_DATES[1:])
+
+    assert last is not None
+    assert load_version(Store(earlier.bucket), last)[1].embedder_id == "mobilenetv2-drawn-p2"
+    assert before.version in {folder.name.partition("=")[2] for folder in (earlier.folder / lake.PCA).glob("version=*")}

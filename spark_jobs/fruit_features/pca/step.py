@@ -302,7 +302,7 @@ class _Refresh:
             variance_kept=model.variance_kept,
             target_reached=model.variance_kept >= target - 1e-12,
             release=request.release_id,
-            created_at=created_at.isoformat(timespec="seconds"),
+            created_at=created_at.isoformat(),
             moments_state=states_digest({day: found.moments.state for day, found in dates.items() if found.moments}),
         )
         save_version(self._store, model, provenance)

@@ -140,7 +140,9 @@ def versions_to_keep(
 
     A version that was never complete is kept only while it is `pending`.
     """
-    used = [version for version in sorted(provenances, reverse=True) if was_used(version, pointer)]
+    # Two may be called by one second.
+    newest_first = sorted(provenances, key=lambda version: (provenances[version].created_at, version), reverse=True)
+    used = [version for version in newest_first if was_used(version, pointer)]
     kept = {version for version in (pointer.version if pointer else None, pending) if version is not None and version in provenances}
     others = [version for version in used if version not in kept]
     kept.update(others[: max(0, keep - 1)])

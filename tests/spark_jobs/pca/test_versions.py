@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,17 @@ def pointer(version: str, former: dict[str, datetime] | None = None, since: date
 def kept(versions: dict[str, str], current: Pointer | None, pending: str | None = None, keep: int = 3) -> set[str]:
     provenances = {version: provenance(version, embedder_id) for version, embedder_id in versions.items()}
     return versions_to_keep(provenances, current, pending, keep, GRACE, NOW)
+
+
+def test_of_two_versions_of_one_second_the_later_one_stays() -> None:
+    earlier, later, current = "20261122T110000Z-f", "20261122T110000Z-0", "20261122T120000Z-a"
+    provenances = {
+        version: replace(provenance(version), created_at=f"2026-11-22T{time}+00:00")
+        for version, time in ((earlier, "11:00:00.1"), (later, "11:00:00.9"), (current, "12:00:00"))
+    }
+    former = {version: NOW - timedelta(hours=2) for version in (earlier, later)}
+
+    assert versions_to_keep(provenances, pointer(current, former), None, 2, GRACE, NOW) == {later, current}
 
 
 @st.composite
