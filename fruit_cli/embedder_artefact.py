@@ -77,14 +77,13 @@ def _artefact_of(file: WeightsFile, named: str, root: Path, say: Callable[[str],
     """`named` is how an error calls the weights."""
     # numpy and h5py, which a second publish does without.
     from fruit_cli.embedder_weights import read_tensors, tensors_sha256
-    from fruit_features.embedding.preprocessing import PREPROCESSING_VERSION
 
     tensors = read_tensors(file.content, named)
     digest = tensors_sha256(tensors)
-    artefact = _kept(root, release.embedder_id(digest, PREPROCESSING_VERSION))
+    artefact = _kept(root, release.embedder_id(digest, release.PREPROCESSING_VERSION))
     if artefact is None:
         say("Exporting the embedder (once for these weights, about 30 s) ...")
-        artefact = _export(tensors, _manifest(digest, PREPROCESSING_VERSION, file.source), root)
+        artefact = _export(tensors, _manifest(digest, file.source), root)
     return artefact
 
 
@@ -94,10 +93,12 @@ def _kept_default(default_path: Path, root: Path) -> EmbedderArtefact | None:
 
 
 def _kept(root: Path, embedder_id: str) -> EmbedderArtefact | None:
-    """The artefact under `root`, or None if it isn't there, is damaged, or was exported in another format."""
+    """The artefact under `root`, or None if it isn't there, is damaged, or is of another preprocessing or format."""
     artefact = EmbedderArtefact(embedder_id, root / embedder_id)
     manifest = _read_json(artefact.directory / release.EMBEDDER_MANIFEST)
     if not manifest or manifest["exported_with"]["format"] != EXPORT_FORMAT:
+        return None
+    if manifest["preprocessing_version"] != release.PREPROCESSING_VERSION:
         return None
     files = artefact.files()
     if any(not files[name].is_file() or file_sha256(files[name]) != digest for name, digest in manifest["files"].items()):
@@ -105,14 +106,14 @@ def _kept(root: Path, embedder_id: str) -> EmbedderArtefact | None:
     return artefact
 
 
-def _manifest(tensors_sha256: str, preprocessing_version: int, source: str) -> dict[str, Any]:
+def _manifest(tensors_sha256: str, source: str) -> dict[str, Any]:
     from fruit_cli.embedder_weights import IMAGENET_TENSORS_SHA256
 
     return {
-        "embedder_id": release.embedder_id(tensors_sha256, preprocessing_version),
+        "embedder_id": release.embedder_id(tensors_sha256, release.PREPROCESSING_VERSION),
         "architecture": "MobileNetV2, alpha 1.0, 224x224, no top, global average pooling",
         "tensors_sha256": tensors_sha256,
-        "preprocessing_version": preprocessing_version,
+        "preprocessing_version": release.PREPROCESSING_VERSION,
         "input": {"name": "images", "shape": [None, 224, 224, 3], "dtype": "float32"},
         "output": {"name": "features", "shape": [None, N_FEATURES], "dtype": "float32"},
         "weights_source": source,

@@ -33,6 +33,8 @@ ENGINES: Final = ("onnxruntime", "tensorflow")
 DEFAULT_ENGINE: Final = "onnxruntime"
 
 ARCHITECTURE: Final = "mobilenetv2"
+# From an image file's bytes to the pixels that the network sees (fruit_features/embedding/preprocessing.py): other pixels are another version.
+PREPROCESSING_VERSION: Final = 2
 
 
 def embedder_id(tensors_sha256: str, preprocessing_version: int) -> str:

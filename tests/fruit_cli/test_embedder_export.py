@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -18,8 +19,8 @@ from fruit_cli.embedder_weights import mobilenet_v2_shapes, read_tensors, tensor
 from fruit_cli.errors import CommandError
 from fruit_cli.wheels import file_sha256
 from fruit_contract import release
+from fruit_contract.release import PREPROCESSING_VERSION
 from fruit_features.embedding.engines import engine_file, load_engine
-from fruit_features.embedding.preprocessing import PREPROCESSING_VERSION
 
 NOWHERE = LakeConnection(bucket="fruits-lake", region="eu-west-1", endpoint_url="http://127.0.0.1:1")
 
@@ -173,6 +174,21 @@ def test_the_default_weights_are_resolved_once(weights_file, artefact, home, mon
     assert first == artefact
     monkeypatch.setattr(weights_sources, "default_weights", lambda *_: pytest.fail("resolved again"))
     assert embedder_artefact(NOWHERE, home, say=lambda _: None) == first
+
+
+def test_the_default_artefact_of_an_earlier_preprocessing_is_not_taken(weights_file, artefact, tmp_path, monkeypatch):
+    from fruit_cli import weights_sources
+
+    home = tmp_path / "home"
+    earlier = home / "embedder" / "mobilenetv2-earlier-p1"
+    shutil.copytree(artefact.directory, earlier)
+    manifest = json.loads((earlier / release.EMBEDDER_MANIFEST).read_text(encoding="utf-8"))
+    (earlier / release.EMBEDDER_MANIFEST).write_text(json.dumps(manifest | {"preprocessing_version": 1}), encoding="utf-8")
+    (home / "embedder" / "default.json").write_text(json.dumps({"embedder_id": earlier.name}), encoding="utf-8")
+    shutil.copytree(artefact.directory, home / "embedder" / artefact.embedder_id)
+    monkeypatch.setattr(weights_sources, "default_weights", lambda *_: weights_sources.WeightsFile(weights_file.read_bytes(), "somewhere"))
+
+    assert embedder_artefact(NOWHERE, home, say=lambda _: None).embedder_id == artefact.embedder_id
 
 
 def test_a_failed_export_leaves_nothing_and_tells_the_last_words(weights_file, tmp_path, monkeypatch):

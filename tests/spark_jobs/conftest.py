@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fruit_contract import lake, release
-from fruit_features.embedding.preprocessing import PREPROCESSING_VERSION
+from fruit_contract.release import PREPROCESSING_VERSION
 from fruit_features.lake.store import s3_client
 from local_cloud.java import find_java
 from local_cloud.running_s3 import RunningS3, running_s3

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from fruit_contract import lake, release
 from fruit_features.embedding.engines import Engine, engine_file, load_engine
-from fruit_features.embedding.preprocessing import PREPROCESSING_VERSION
 
 if TYPE_CHECKING:
     from fruit_features.lake.store import Store
@@ -35,10 +34,10 @@ def find_embedder(store: Store, release_id: str, engine: str) -> EmbedderArtefac
     """Reads the release's embedder manifest. Raises EmbedderArtefactError if it does not fit this code."""
     prefix = lake.release_prefix(release_id) + release.EMBEDDER
     manifest = store.read_json(prefix + release.EMBEDDER_MANIFEST)
-    if manifest["preprocessing_version"] != PREPROCESSING_VERSION:
+    if manifest["preprocessing_version"] != release.PREPROCESSING_VERSION:
         raise EmbedderArtefactError(
             f"Release {release_id} holds an embedder for preprocessing version {manifest['preprocessing_version']}, "
-            f"its jobs do version {PREPROCESSING_VERSION}: run `make publish`."
+            f"its jobs do version {release.PREPROCESSING_VERSION}: run `make publish`."
         )
     file = engine_file(engine)
     if file not in manifest["files"]:

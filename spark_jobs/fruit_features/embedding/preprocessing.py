@@ -1,7 +1,7 @@
-"""Preprocessing v2: from an image file's bytes to the pixels the network sees.
+"""Preprocessing 2: from an image file's bytes to the pixels the network sees.
 
-The version is part of `embedder_id`: any change of pixels here is a new version, and so is one that a library brings (Pillow 13 turns the
-order of a tall picture's two passes round). Tests hold the pixels by their digests.
+The version (`fruit_contract.release.PREPROCESSING_VERSION`) is part of `embedder_id`: any change of pixels here is a new version, and so is
+one that a library brings (Pillow 13 turns the order of a tall picture's two passes round). Tests hold the pixels by their digests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
-PREPROCESSING_VERSION: Final = 2
 IMAGE_SIDE: Final = 224
 
 # Phone photos are decoded at the smallest DCT scale that keeps twice the network's side (and never when that could not halve them).

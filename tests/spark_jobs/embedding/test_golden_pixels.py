@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fruit_features.embedding.preprocessing import PREPROCESSING_VERSION, decode_image
+from fruit_contract.release import PREPROCESSING_VERSION
+from fruit_features.embedding.preprocessing import decode_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
