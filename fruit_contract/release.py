@@ -33,7 +33,7 @@ ENGINES: Final = ("onnxruntime", "tensorflow")
 DEFAULT_ENGINE: Final = "onnxruntime"
 
 ARCHITECTURE: Final = "mobilenetv2"
-# From an image file's bytes to the pixels that the network sees (fruit_features/embedding/preprocessing.py): other pixels are another version.
+# From an image file's bytes to the pixels that the network sees (fruit_features/embedding/preprocessing.py): other pixels, another version.
 PREPROCESSING_VERSION: Final = 2
 
 
