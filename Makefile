@@ -48,8 +48,8 @@ setup: $(ENV_STAMP) ## Makes the environment every other target uses
 demo: setup ## The main job: local cloud, real Airflow, drawn or DATA=folder images over DAYS=3 dates [AS_IS=1] [KEEP=1]
 	@$(BIN)/python -m fruit_cli demo $${DATA:+--data="$$DATA"} $${DAYS:+--days="$$DAYS"} $(if $(call yes,AS_IS),--as-is) $(if $(call yes,KEEP),--keep)
 
-torture: setup ## Odd and damaged pictures, for minutes [EXAMPLES=20000]
-	@FRUITS_TORTURE_EXAMPLES="$${EXAMPLES:-20000}" $(BIN)/python -m pytest -q tests/spark_jobs/embedding/test_odd_kinds.py
+torture: setup ## Odd and damaged pictures, for minutes [EXAMPLES=60000]
+	@FRUITS_TORTURE_EXAMPLES="$${EXAMPLES:-60000}" $(BIN)/python -m pytest -q tests/spark_jobs/embedding/test_odd_kinds.py
 
 test: setup ## Every check: lint, types, unit, Spark, DAG, end to end
 	@bash tests/run_all.sh
