@@ -109,10 +109,16 @@ class _DecodingProcess:
                 pass_fds=[theirs.fileno()],
             )
         self._connection = Connection(ours.detach())
-        if not self._connection.poll(_START_SECONDS):
-            self.end()
-            raise ChildProcessError(f"The process that decodes images did not start within {_START_SECONDS:g} s.")
-        self._connection.recv()
+        try:
+            if not self._connection.poll(_START_SECONDS):
+                raise TimeoutError
+            self._connection.recv()
+        except (EOFError, OSError):
+            self.kill()
+            status = self.end()
+            raise ChildProcessError(
+                f"The process that decodes odd images did not start (status {status}): its own words are in this worker's stderr."
+            ) from None
 
     def ask(self, content: bytes) -> _Answer:
         """Raises TimeoutError if no answer comes in time, EOFError or OSError if the process ends instead."""

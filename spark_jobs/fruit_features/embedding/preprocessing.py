@@ -237,8 +237,8 @@ def _refuse_if_too_large(file_format: str, container: Container, size: tuple[int
     turned = container.orientation in _TURNS or file_format in {"WEBP", "AVIF"}
     beside = 4 if mode != "RGB" or container.key or turned else 0
     needed = width * height * (a_pixel + beside + _EXTRA_BYTES_A_PIXEL.get(file_format, 0) + (4 if container.key else 0))
-    # The file and what a decoder gets of it, the resizer's weights, and the strips in which colours are converted.
-    needed += 2 * len(container.content) + container.extra_bytes + 32 * (width + height) + 24 * width
+    # The file, what came of it and what a decoder gets of it; the resizer's weights, and the strips in which colours are converted.
+    needed += 3 * len(container.content) + container.extra_bytes + 32 * (width + height) + 24 * width
     n_pixels = container.width * container.height
     if n_pixels > MAX_PIXELS:
         raise UnreadableImageError(RejectReason.TOO_LARGE, f"{n_pixels:,} pixels are more than the {MAX_PIXELS:,} that a worker goes over")

@@ -102,3 +102,12 @@ def test_a_picture_that_ends_or_stalls_its_decoder_is_rejected_and_the_next_one_
     assert caught.value.reason == reason
     assert detail in caught.value.detail
     assert decode(encoded(), apart=True).width == 40
+
+
+def test_a_process_that_cannot_start_fails_the_task_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(7)\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    end_process()
+
+    with pytest.raises(ChildProcessError, match="did not start"):
+        decode(encoded(), apart=True)
