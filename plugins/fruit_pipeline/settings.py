@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake
@@ -51,7 +51,7 @@ class Settings:
     pca_keep_versions: int = 3
 
     schedule: str = "0 0 * * *"
-    batch_timeout_hours: float = 23.0
+    batch_timeout_hours: float = 30.0
     batch_poll_seconds: int = 60
     lookback_days: int = 7
     batch_queue_url: str = ""
@@ -59,7 +59,7 @@ class Settings:
     step_timeout_hours: float = 6.0
     log_wait_minutes: float = 10.0
     retry_delay_seconds: int = 60
-    late_after_hours: float = 26.0
+    late_after_hours: float = 36.0
     sweep_schedule: str = "*/30 * * * *"
     sweep_grace_minutes: int = 20
     sns_topic_arn: str = ""
@@ -112,7 +112,12 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         values["batch_poll_seconds"] = values["poll_seconds"]
     if problems:
         raise SettingsError("\n".join(problems))
-    return Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type; a test holds the two together
+    settings = Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type; a test holds the two together
+    if "late_after_hours" not in values:
+        # A run that only waits for its batch is not late yet.
+        late_after_hours = max(settings.late_after_hours, settings.batch_timeout_hours + settings.step_timeout_hours)
+        settings = replace(settings, late_after_hours=late_after_hours)
+    return settings
 
 
 # --- parsers: text of a variable to the field's value, or ValueError that says what is allowed

@@ -80,6 +80,16 @@ def test_waits_for_batches_as_often_as_for_clusters_when_only_that_is_set() -> N
     assert load_settings({"FRUITS_POLL_SECONDS": "2", "FRUITS_BATCH_POLL_SECONDS": "9"}).batch_poll_seconds == 9
 
 
+def test_a_batch_that_comes_after_midnight_is_still_waited_for() -> None:
+    assert Settings().batch_timeout_hours > 24
+
+
+def test_a_run_that_only_waits_for_its_batch_is_not_called_late() -> None:
+    assert load_settings({"FRUITS_BATCH_TIMEOUT_HOURS": "48"}).late_after_hours == 54
+    assert load_settings({"FRUITS_BATCH_TIMEOUT_HOURS": "0.01"}).late_after_hours == Settings().late_after_hours
+    assert load_settings({"FRUITS_BATCH_TIMEOUT_HOURS": "48", "FRUITS_LATE_AFTER_HOURS": "20"}).late_after_hours == 20
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
