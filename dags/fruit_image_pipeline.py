@@ -165,7 +165,7 @@ with DAG(
     # A day's run holds a place while it waits for its batch, until after the next one has begun; three more may work.
     max_active_runs=ceil(settings.batch_timeout_hours / 24) + 3,
     params=params,
-    user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket)},
+    user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket, settings.day_boundary)},
     default_args={"owner": "fruits", "retries": 2, "retry_delay": timedelta(seconds=settings.retry_delay_seconds)},
     on_failure_callback=FruitsNotifier(
         event=RUN_FAILED,

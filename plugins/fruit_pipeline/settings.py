@@ -11,8 +11,10 @@ import os
 import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 from fruit_contract import lake
+from fruit_contract.day_boundary import DayBoundary
 from fruit_contract.regions import DEFAULT_REGION, EU_REGIONS
 from fruit_contract.release import DEFAULT_ENGINE, ENGINES
 
@@ -51,6 +53,8 @@ class Settings:
     pca_keep_versions: int = 3
 
     schedule: str = "0 0 * * *"
+    timezone: str = "UTC"
+    day_offset_hours: float = 0.0
     batch_timeout_hours: float = 30.0
     batch_poll_seconds: int = 60
     lookback_days: int = 7
@@ -86,6 +90,10 @@ class Settings:
     budget_eur: float = 25.0
     spot_price_share: float = 0.5
     prices_eur_per_hour: tuple[tuple[str, float], ...] = tuple(sorted(DEFAULT_PRICES_EUR_PER_HOUR.items()))
+
+    @property
+    def day_boundary(self) -> DayBoundary:
+        return DayBoundary(self.timezone, self.day_offset_hours)
 
     @property
     def prices(self) -> dict[str, float]:
@@ -165,7 +173,15 @@ def _number(above: float, highest: float) -> Callable[[str], float]:
 
 def _cron(text: str) -> str:
     if len(text.split()) != _CRON_FIELDS:
-        raise ValueError("it must be a cron expression of five fields, for example '0 0 * * *' (midnight UTC).")
+        raise ValueError("it must be a cron expression of five fields, for example '0 0 * * *' (midnight).")
+    return text
+
+
+def _timezone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError):  # unknown, no name at all, or a folder of them
+        raise ValueError("it must be the name of a time zone, for example Europe/Berlin.") from None
     return text
 
 
@@ -208,6 +224,8 @@ _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "pca_always_below": _whole_number(0, 999_999_999),
     "pca_keep_versions": _whole_number(1, 1000),
     "schedule": _cron,
+    "timezone": _timezone,
+    "day_offset_hours": _number(-24, 24),
     "batch_timeout_hours": _number(0, 24 * 7),
     "batch_poll_seconds": _whole_number(1, 3600),
     "lookback_days": _whole_number(0, 366),
