@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import ceil
 from typing import Any
 
 from airflow.sdk import (
@@ -52,7 +53,8 @@ Each day's batch lands in `raw/ingest_date=<day>/<category>/<file>`; its marker 
 
 | task | what it does |
 | --- | --- |
-| `wait_for_batch` | waits for the marker, without a worker slot. No delivery in time: a scheduled run is skipped, not failed |
+| `wait_for_batch` | waits for the marker, without a worker slot. No delivery in time: people are told, and a scheduled run goes on with \
+the days before |
 | `plan_run` | lists the batches against what is known, sizes the cluster, estimates minutes and euros. \
 **Nothing new, or above the budget: the run stops here, no cluster** |
 | `create_cluster` | asks EMR for a transient cluster, or finds the run's own (setup) |
@@ -160,10 +162,10 @@ with DAG(
     doc_md=DOC,
     schedule=batch_schedule(settings, settings.batch_queue_url),
     catchup=False,
-    # Today's run holds a place while it waits for its batch; three more may work.
-    max_active_runs=4,
+    # A day's run holds a place while it waits for its batch, until after the next one has begun; three more may work.
+    max_active_runs=ceil(settings.batch_timeout_hours / 24) + 3,
     params=params,
-    user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket)},
+    user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket, settings.day_boundary)},
     default_args={"owner": "fruits", "retries": 2, "retry_delay": timedelta(seconds=settings.retry_delay_seconds)},
     on_failure_callback=FruitsNotifier(
         event=RUN_FAILED,

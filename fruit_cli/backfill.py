@@ -2,13 +2,15 @@
 
 Dates that have been run before are run again, and cost what is new in them. One date after another, a cluster each; `run` takes a range
 on one cluster.
-The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https) and AIRFLOW_API_TOKEN.
+The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https) and AIRFLOW_API_TOKEN, and
+FRUITS_TIMEZONE and FRUITS_DAY_OFFSET_HOURS as they are set there.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.text import Text
@@ -18,12 +20,18 @@ from fruit_cli.airflow_http import AirflowHttp, current_airflow
 from fruit_cli.errors import CommandError
 from fruit_cli.follow_run import POLL_SECONDS, RunFailedError, duration, failure_message, make_ready, print_log_tail
 from fruit_cli.run import add_category_arguments, categories_asked_for, dates_between, say_what_is_not_delivered, say_what_is_nowhere
+from fruit_contract.day_boundary import UTC_DAYS
+from fruit_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
     from fruit_cli.airflow_api import DagRun
+    from fruit_contract.day_boundary import DayBoundary
+
+_DAY: Final = timedelta(days=1)
+_INSTANT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     ingest_dates = dates_between(arguments.from_date, arguments.to_date)
     categories = categories_asked_for(arguments.categories)
+    boundary = load_settings().day_boundary
     console = Console(highlight=False)
     address = current_airflow()
     if address.is_local:
         say_what_is_not_delivered(ingest_dates, console, "a backfill skips such dates")
     with AirflowHttp(address) as http:
-        backfill(AirflowApi(http), ingest_dates, categories, console)
+        backfill(AirflowApi(http), ingest_dates, categories, console, boundary=boundary)
     return 0
 
 
@@ -51,12 +60,14 @@ def backfill(
     categories: Sequence[str],
     console: Console,
     *,
+    boundary: DayBoundary = UTC_DAYS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Creates a backfill over consecutive dates and follows it. Raises RunFailedError if a run fails."""
     make_ready(api, console, sleep=sleep)
     # Whole days: the schedule may fire at any hour.
-    span = {"logical_date_gte": f"{ingest_dates[0]}T00:00:00Z", "logical_date_lte": f"{ingest_dates[-1]}T23:59:59Z"}
+    begin, end = boundary.begin_of(date.fromisoformat(ingest_dates[0])), boundary.begin_of(date.fromisoformat(ingest_dates[-1]) + _DAY)
+    span = {"logical_date_gte": begin.strftime(_INSTANT), "logical_date_lte": (end - timedelta(seconds=1)).strftime(_INSTANT)}
     request = {
         "from_date": span["logical_date_gte"],
         "to_date": span["logical_date_lte"],
@@ -65,7 +76,7 @@ def backfill(
         "reprocess_behavior": "completed",
         "max_active_runs": 1,
     }
-    planned = {logical_date[:10] for logical_date in api.backfill_dates(request)}
+    planned = {_day(logical_date, boundary) for logical_date in api.backfill_dates(request)}
     if not planned:
         raise CommandError(
             f"No date from {ingest_dates[0]} to {ingest_dates[-1]} can run now: they lie ahead, or their runs are under way."
@@ -73,22 +84,22 @@ def backfill(
     backfill_id = api.create_backfill(request)
     console.print(f"Backfill {backfill_id}: {len(planned)} runs, one after another. {api.url}/dags/{api.dag_id}/backfills", soft_wrap=True)
     # What Airflow didn't create now it never will: a run of that date was under way.
-    left_out = sorted(set(ingest_dates) - set(_runs_by_date(api, span)))
+    left_out = sorted(set(ingest_dates) - set(_runs_by_date(api, span, boundary)))
     if left_out:
         console.print(f"Not run: {', '.join(left_out)} (ahead of now, or under way already)", style="yellow", soft_wrap=True)
-    failures = _follow(api, span, console, sleep)
+    failures = _follow(api, span, boundary, console, sleep)
     if categories:
-        say_what_is_nowhere(api.plans(run.run_id for run in _runs_by_date(api, span).values()), console)
+        say_what_is_nowhere(api.plans(run.run_id for run in _runs_by_date(api, span, boundary).values()), console)
     if failures:
         raise RunFailedError(f"{len(failures)} of {len(planned)} runs failed.\n" + "\n".join(failures))
 
 
-def _follow(api: AirflowApi, span: dict[str, str], console: Console, sleep: Callable[[float], None]) -> list[str]:
+def _follow(api: AirflowApi, span: dict[str, str], boundary: DayBoundary, console: Console, sleep: Callable[[float], None]) -> list[str]:
     """Says how each run fares until all have ended; returns a sentence for each that failed."""
     said: dict[str, str] = {}
     failures = []
     while True:
-        runs = _runs_by_date(api, span)
+        runs = _runs_by_date(api, span, boundary)
         for ingest_date, dag_run in sorted(runs.items()):
             if said.get(ingest_date) == dag_run.state:
                 continue
@@ -105,9 +116,13 @@ def _follow(api: AirflowApi, span: dict[str, str], console: Console, sleep: Call
         sleep(POLL_SECONDS)
 
 
-def _runs_by_date(api: AirflowApi, span: dict[str, str]) -> dict[str, DagRun]:
+def _runs_by_date(api: AirflowApi, span: dict[str, str], boundary: DayBoundary) -> dict[str, DagRun]:
     """The range's backfill runs. Airflow keeps one run a logical date and turns the one it does again into a backfill run."""
-    return {(run.logical_date or "")[:10]: run for run in api.dag_runs({"run_type": "backfill", **span})}
+    return {_day(run.logical_date, boundary): run for run in api.dag_runs({"run_type": "backfill", **span}) if run.logical_date}
+
+
+def _day(logical_date: str, boundary: DayBoundary) -> str:
+    return boundary.day_at(datetime.fromisoformat(logical_date)).isoformat()
 
 
 def _line(ingest_date: str, dag_run: DagRun) -> Text:

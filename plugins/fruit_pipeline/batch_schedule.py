@@ -30,7 +30,7 @@ def batch_schedule(settings: Settings, queue_url: str) -> CronTriggerTimetable |
     # The trigger timetable's logical date is the moment it fires, so a run is about its own day: it starts with the day
     # and waits for the batch. (A data-interval timetable would mean the day before.) At midnight, the last day of a
     # backfill's range is part of it.
-    daily = CronTriggerTimetable(settings.schedule, timezone="UTC")
+    daily = CronTriggerTimetable(settings.schedule, timezone=settings.timezone)
     if not queue_url:
         return daily
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from fruit_contract.day_boundary import UTC_DAYS
 from fruit_contract.lake import LakeNameError, check_category, parse_ingest_date, success_marker_key, uri
 from fruit_contract.limits import MOST_DATES_A_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+
+    from fruit_contract.day_boundary import DayBoundary
 
 SCHEDULED: Final = "scheduled"
 ASSET_TRIGGERED: Final = "asset_triggered"
@@ -37,10 +40,12 @@ def dates_of_run(
     *,
     lookback_days: int,
     event_dates: Sequence[str] = (),
+    boundary: DayBoundary = UTC_DAYS,
 ) -> RunDates:
-    """What the person asked for, else what events announced, else the schedule's day, else the day the run was started (UTC).
+    """What the person asked for, else what events announced, else the schedule's day, else the day the run was started.
 
-    Only scheduled runs and those that events started look back. A run started by hand may have no logical date.
+    Only scheduled runs and those that events started look back. A run started by hand may have no logical date. `boundary` says of which
+    day a moment is.
     Raises LakeNameError if a param is not a calendar day, or the range is upside down or too long.
     """
     first, last = params.get("ingest_date"), params.get("last_ingest_date")
@@ -48,7 +53,7 @@ def dates_of_run(
         return RunDates(_range(first, last), waits=False)
     if first:
         return RunDates((parse_ingest_date(first),))
-    own = (logical_date or run_after).astimezone(UTC).date().isoformat()
+    own = boundary.day_at(logical_date or run_after).isoformat()
     if run_type == ASSET_TRIGGERED:
         asked = tuple(sorted(set(event_dates))) or (own,)
         return RunDates(asked, _days_before(asked, lookback_days), waits=False)
@@ -65,14 +70,14 @@ def categories_of_run(param: Sequence[str] | None) -> list[str]:
     return sorted({check_category(category) for category in param or ()})
 
 
-def marker_uri_of_run(bucket: str, params: Mapping[str, Any], dag_run: Any) -> str:
+def marker_uri_of_run(bucket: str, boundary: DayBoundary, params: Mapping[str, Any], dag_run: Any) -> str:
     """The address of the marker a run waits for, empty if it waits for none. `dag_run` is Airflow's.
 
     Params that make no sense are not waited for: `plan_run` refuses them at once, with a message.
     """
     run_type = str(getattr(dag_run.run_type, "value", dag_run.run_type))
     try:
-        dates = dates_of_run(params, run_type, dag_run.logical_date, dag_run.run_after, lookback_days=0)
+        dates = dates_of_run(params, run_type, dag_run.logical_date, dag_run.run_after, lookback_days=0, boundary=boundary)
     except LakeNameError:
         return ""
     return uri(bucket, success_marker_key(dates.asked[0])) if dates.waits else ""

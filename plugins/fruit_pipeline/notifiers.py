@@ -28,6 +28,7 @@ RUN_FAILED: Final = "run_failed"
 RUN_LATE: Final = "run_late"
 ORPHANS_SWEPT: Final = "orphans_swept"
 OVER_BUDGET: Final = "over_budget"
+BATCH_MISSING: Final = "batch_missing"
 
 
 class FruitsNotifier(BaseNotifier):

@@ -35,6 +35,7 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
         dag_run.run_after,
         lookback_days=settings.lookback_days,
         event_dates=told.ingest_dates,
+        boundary=settings.day_boundary,
     )
     return RunRequest(
         dag_run.run_id,

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 from fruit_contract import lake
+from fruit_contract.day_boundary import DayBoundary
 from fruit_contract.regions import DEFAULT_REGION, EU_REGIONS
 from fruit_contract.release import DEFAULT_ENGINE, ENGINES
 
@@ -51,7 +53,9 @@ class Settings:
     pca_keep_versions: int = 3
 
     schedule: str = "0 0 * * *"
-    batch_timeout_hours: float = 23.0
+    timezone: str = "UTC"
+    day_offset_hours: float = 0.0
+    batch_timeout_hours: float = 30.0
     batch_poll_seconds: int = 60
     lookback_days: int = 7
     batch_queue_url: str = ""
@@ -59,7 +63,7 @@ class Settings:
     step_timeout_hours: float = 6.0
     log_wait_minutes: float = 10.0
     retry_delay_seconds: int = 60
-    late_after_hours: float = 26.0
+    late_after_hours: float = 36.0
     sweep_schedule: str = "*/30 * * * *"
     sweep_grace_minutes: int = 20
     sns_topic_arn: str = ""
@@ -88,6 +92,10 @@ class Settings:
     prices_eur_per_hour: tuple[tuple[str, float], ...] = tuple(sorted(DEFAULT_PRICES_EUR_PER_HOUR.items()))
 
     @property
+    def day_boundary(self) -> DayBoundary:
+        return DayBoundary(self.timezone, self.day_offset_hours)
+
+    @property
     def prices(self) -> dict[str, float]:
         return dict(self.prices_eur_per_hour)
 
@@ -112,7 +120,12 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         values["batch_poll_seconds"] = values["poll_seconds"]
     if problems:
         raise SettingsError("\n".join(problems))
-    return Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type; a test holds the two together
+    settings = Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type; a test holds the two together
+    if "late_after_hours" not in values:
+        # A run that only waits for its batch is not late yet.
+        late_after_hours = max(settings.late_after_hours, settings.batch_timeout_hours + settings.step_timeout_hours)
+        settings = replace(settings, late_after_hours=late_after_hours)
+    return settings
 
 
 # --- parsers: text of a variable to the field's value, or ValueError that says what is allowed
@@ -160,7 +173,15 @@ def _number(above: float, highest: float) -> Callable[[str], float]:
 
 def _cron(text: str) -> str:
     if len(text.split()) != _CRON_FIELDS:
-        raise ValueError("it must be a cron expression of five fields, for example '0 0 * * *' (midnight UTC).")
+        raise ValueError("it must be a cron expression of five fields, for example '0 0 * * *' (midnight).")
+    return text
+
+
+def _timezone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError):  # unknown, no name at all, or a folder of them
+        raise ValueError("it must be the name of a time zone, for example Europe/Berlin.") from None
     return text
 
 
@@ -203,6 +224,8 @@ _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "pca_always_below": _whole_number(0, 999_999_999),
     "pca_keep_versions": _whole_number(1, 1000),
     "schedule": _cron,
+    "timezone": _timezone,
+    "day_offset_hours": _number(-24, 24),
     "batch_timeout_hours": _number(0, 24 * 7),
     "batch_poll_seconds": _whole_number(1, 3600),
     "lookback_days": _whole_number(0, 366),

@@ -39,6 +39,7 @@ class Scenario:
 
     conf: dict[str, Any] = field(default_factory=lambda: {"ingest_date": DAY})
     logical_date: datetime | None = None
+    is_scheduled: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     failing_step: str | None = None
     endless_step: str | None = None
@@ -83,6 +84,10 @@ SCENARIOS = {
     "image_forgotten": Scenario(after_delivery=put_forgotten_image),
     "empty_batch": Scenario(delivered=lambda key: key.endswith("_SUCCESS")),
     "nothing_new": Scenario(delivered=lambda _: True),
+    "batch_of_the_day_before_was_late": Scenario(conf={}, logical_date=datetime(2026, 11, 23, tzinfo=UTC), is_scheduled=True),
+    "no_batch_for_days": Scenario(
+        conf={}, is_scheduled=True, environment={"FRUITS_BATCH_TIMEOUT_HOURS": "0.0015"}, delivered=lambda _: False
+    ),
     "range": Scenario(conf={"ingest_date": "2026-11-20", "last_ingest_date": DAY}),
     "date_is_busy": Scenario(after_delivery=put_claim_of_a_run_with_a_cluster),
     "abandoned_claim": Scenario(after_delivery=put_claim_of_an_ended_run),
@@ -112,14 +117,16 @@ def main(names: list[str], results: Path) -> None:
         for name in names:
             print(f"##### {name}", flush=True)
             httpx.post(f"{address}/moto-api/reset").raise_for_status()
-            found[name] = run_scenario(SCENARIOS[name], clients, sample)
+            found[name] = run_scenario(name, SCENARIOS[name], clients, sample)
         results.write_text(json.dumps(found), encoding="utf-8")
     finally:
         server.stop()
 
 
-def run_scenario(scenario: Scenario, clients: dict[str, Any], sample: SampleLake) -> dict[str, Any]:
+def run_scenario(name: str, scenario: Scenario, clients: dict[str, Any], sample: SampleLake) -> dict[str, Any]:
     from airflow.dag_processing.dagbag import DagBag
+    from airflow.serialization.definitions.dag import SerializedDAG
+    from airflow.utils.types import DagRunType
     from moto.core.responses import ActionResult
     from moto.emr.exceptions import ValidationException
     from moto.emr.models import Cluster
@@ -164,9 +171,13 @@ def run_scenario(scenario: Scenario, clients: dict[str, Any], sample: SampleLake
             task.retry_delay = timedelta(0)
         # DAG.test() can't look up deadlines.
         dag.deadline = None
+        start_run = SerializedDAG.create_dagrun
+        # DAG.test() knows only runs by hand.
+        scheduled = {"run_type": DagRunType.SCHEDULED, "run_id": f"scheduled__{name}"} if scenario.is_scheduled else {}
         # Hours of asking again would be hours of this test.
         dag.get_task("plan_run").retries = 0
-        run = dag.test(run_conf=scenario.conf, logical_date=scenario.logical_date)
+        with mock.patch.object(SerializedDAG, "create_dagrun", lambda dag, **facts: start_run(dag, **facts | scheduled)):
+            run = dag.test(run_conf=scenario.conf, logical_date=scenario.logical_date)
     clusters = [clients["emr"].describe_cluster(ClusterId=entry["Id"])["Cluster"] for entry in clients["emr"].list_clusters()["Clusters"]]
     return {
         "run": str(run.state),

@@ -81,7 +81,7 @@ def test_long_waits_take_no_worker_slot_but_one_pca_at_a_time(main_dag: Any) -> 
 def test_waits_are_long_enough_for_a_large_day(main_dag: Any) -> None:
     for name in ("extract_features", "refresh_pca"):
         assert main_dag.get_task(name)._patience.total_seconds() >= 6 * 3600
-    assert main_dag.get_task("wait_for_batch").timeout == 23 * 3600
+    assert main_dag.get_task("wait_for_batch").timeout > 24 * 3600
 
 
 def test_people_are_told_when_a_run_fails_or_is_late(main_dag: Any) -> None:
@@ -89,7 +89,7 @@ def test_people_are_told_when_a_run_fails_or_is_late(main_dag: Any) -> None:
     (callback,) = callbacks if isinstance(callbacks, list) else [callbacks]
     assert callback.event == "run_failed"
     (alert,) = main_dag.deadline if isinstance(main_dag.deadline, list) else [main_dag.deadline]
-    assert alert.interval.total_seconds() == 26 * 3600
+    assert alert.interval.total_seconds() > main_dag.get_task("wait_for_batch").timeout
     assert alert.callback.kwargs["event"] == "run_late"
 
 
@@ -102,7 +102,7 @@ def test_every_aws_task_names_region_connection_and_patience(main_dag: Any) -> N
 
 
 def test_a_waiting_run_leaves_room_for_others_and_the_past_is_not_caught_up(main_dag: Any) -> None:
-    assert main_dag.max_active_runs >= 4
+    assert main_dag.max_active_runs >= 5  # two of them wait: each day's does for longer than a day
     assert main_dag.catchup is False
     assert main_dag.start_date is None
     assert main_dag.doc_md

@@ -129,6 +129,26 @@ def test_a_run_with_nothing_new_computes_nothing_starts_no_cluster_and_says_so(o
     assert f"runs/{safe_run_id(result['run_id'])}.json" in result["objects"]
 
 
+def test_a_scheduled_run_without_a_batch_processes_the_late_one_of_the_day_before(outcome: Any) -> None:
+    result, log = (found["batch_of_the_day_before_was_late"] for found in outcome)
+    assert result["run"] == "success"
+    assert set(result["tasks"].values()) == {"success"}
+    assert result["cluster_tags"][0]["ingest_date"] == DAY
+    assert result["clusters"] == ["TERMINATED"]
+    assert "batch_missing: Fruits! no image batch" in log
+    assert "No complete batch (no marker): 2026-11-23." in log
+    assert f"Late, replaced or vanished images of earlier dates: {DAY}." in log
+
+
+def test_days_without_any_batch_end_green_without_a_cluster_and_are_told(outcome: Any) -> None:
+    result, log = (found["no_batch_for_days"] for found in outcome)
+    assert result["run"] == "success"
+    assert result["tasks"].pop("wait_for_batch") == "success"
+    assert set(result["tasks"].values()) == {"skipped"}
+    assert result["clusters"] == []
+    assert "batch_missing: Fruits! no image batch" in log
+
+
 def test_a_range_works_on_the_dates_that_are_there_and_names_the_others(outcome: Any) -> None:
     result = outcome[0]["range"]
     assert result["run"] == "success"

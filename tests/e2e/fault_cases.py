@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from fruit_contract.lake import raw_prefix
 from fruit_pipeline.cluster_reader import clusters_of_run, steps_of_cluster
 from local_cloud.faults import FaultKind, faults_from_json, faults_path, write_faults
 from local_cloud.process_sweep import STACK_MARK, marked_processes
@@ -18,13 +19,14 @@ from tests.local_cloud.running_cloud import command_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fruit_cli.airflow_api import DagRun, TaskState
     from tests.e2e.conftest import Product
 
 DAG_ID = "fruit_image_pipeline"
 WITHIN_SECONDS = 600  # much more than it takes, for this machine has other tests to run
-EXTRACT, REFRESH = "extract_features", "refresh_pca"
+WAIT, EXTRACT, REFRESH = "wait_for_batch", "extract_features", "refresh_pca"
 ONE_LIST_OF_FAULTS = threading.Lock()
 
 
@@ -35,6 +37,13 @@ class FaultyRun:
     product: Product
     run_id: str
     day: str
+
+    def raw(self) -> Path:
+        return self.product.lake / raw_prefix(self.day)
+
+    def late_batch(self) -> Path:
+        """Where the batch is until it is let come."""
+        return self.product.home / "late" / self.day
 
     def let_go(self, kind: FaultKind) -> None:
         """Ends this run's faults of the kind, however long they would have lasted (see local_cloud.faults)."""
@@ -136,6 +145,7 @@ class FaultCase:
     faults: tuple[dict[str, Any], ...] = ()
     act: Callable[[FaultyRun], None] = field(default=lambda _: None)
     clusters: int = 1
+    batch_comes_late: bool = False  # `act` brings it
 
 
 # It runs, and does nothing until it is let go or cancelled.
@@ -163,6 +173,15 @@ def fail_bootstrap(run: FaultyRun) -> None:
 def let_logs_come(run: FaultyRun) -> None:
     wait_for(lambda: run.log(EXTRACT), lambda text: "Waiting for its logs" in text, "the logs to be waited for")
     run.let_go(FaultKind.LATE_LOGS)
+
+
+def fail_s3(run: FaultyRun) -> None:
+    wait_for(lambda: run.log(WAIT), lambda text: " starting" in text, f"the trigger of {WAIT}")
+    folder = run.raw()
+    folder.symlink_to(folder)  # nothing can list it
+    wait_for(lambda: run.log(WAIT), lambda text: "could not be asked for the marker" in text, "S3 to be missed")
+    folder.unlink()
+    run.late_batch().rename(folder)
 
 
 def restart_scheduler(run: FaultyRun) -> None:
@@ -312,6 +331,16 @@ CASES = (
         steps={EXTRACT: ["CANCELLED"]},
         where=EXTRACT,
         says=("ended by hand: step s-",),
+    ),
+    FaultCase(
+        name="S3 fails while a run waits for its batch",
+        made_by="listings of the date answer InternalError (500); when the task has said so, the batch comes",
+        act=fail_s3,
+        batch_comes_late=True,
+        ends="success",
+        steps=WHOLE,
+        where=WAIT,
+        says=("S3 could not be asked for the marker",),
     ),
     FaultCase(
         name="the scheduler is restarted while a step runs",

@@ -100,6 +100,10 @@ def outcomes(faulty: Product, tmp_path_factory: pytest.TempPathFactory) -> dict[
             (batch / category / f"{index}.jpg").write_bytes(draw_jpeg(category, index, IMAGES))
     for case in CASES:
         deliver(faulty.connection, batch, day_of(case), console=faulty.console)
+        if case.batch_comes_late:
+            run = FaultyRun(faulty, "", day_of(case))
+            run.late_batch().parent.mkdir(exist_ok=True)
+            run.raw().rename(run.late_batch())
     faults = [
         Fault(id=f"{day_of(case)}-{number}", cluster=day_of(case), **fault) for case in CASES for number, fault in enumerate(case.faults)
     ]

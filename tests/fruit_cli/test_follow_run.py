@@ -16,6 +16,7 @@ from fruit_cli.backfill import backfill
 from fruit_cli.errors import CommandError
 from fruit_cli.follow_run import RunFailedError, duration, follow_run, make_ready, set_runs_aside, task_changes
 from fruit_cli.run import categories_asked_for, dates_asked_for, dates_between, parse_categories, run_date, run_request
+from fruit_contract.day_boundary import DayBoundary
 from fruit_contract.lake import LakeNameError
 
 if TYPE_CHECKING:
@@ -243,6 +244,22 @@ def test_a_backfill_runs_the_range_again_one_date_after_another(api_of: ApiOf, f
         ("2026-11-22", "running"),
         ("2026-11-22", "success"),
     ]
+
+
+def test_a_backfill_of_a_farm_elsewhere_has_every_day_of_its_own(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
+    fake_airflow.on("GET", DAG, dag_answer(paused=False))
+    nights = ["2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"]  # clocks are put forward between them
+    fake_airflow.on("POST", "/backfills/dry_run", {"backfills": [{"logical_date": night} for night in nights], "total_entries": 2})
+    fake_airflow.on("POST", "/backfills", {"id": 7})
+    runs = [run_answer("success", f"backfill__{night}", kind="backfill", logical_date=night) for night in nights]
+    fake_airflow.on("GET", RUNS, {"dag_runs": runs, "total_entries": 2})
+    berlin = DayBoundary("Europe/Berlin")
+    backfill(api_of(), ["2026-03-29", "2026-03-30"], [], console, boundary=berlin, sleep=fake_airflow.sleep)
+    (asked,) = fake_airflow.bodies("POST", "/backfills")
+    assert (asked["from_date"], asked["to_date"]) == ("2026-03-28T23:00:00Z", "2026-03-30T21:59:59Z")
+    text = console.export_text()
+    assert "Not run" not in text
+    assert re.findall(r"(2026-03-\d\d)  (\w+)", text) == [("2026-03-29", "success"), ("2026-03-30", "success")]
 
 
 def test_a_backfill_fails_when_one_of_its_runs_does(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:

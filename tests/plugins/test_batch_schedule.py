@@ -65,6 +65,13 @@ def test_the_settings_decide_when_the_day_begins() -> None:
         assert run.logical_date == datetime(2026, 11, 20, 6, tzinfo=UTC)
 
 
+def test_the_day_begins_at_midnight_of_the_farms_time_zone_in_summer_and_winter() -> None:
+    in_berlin = serialised("", Settings(lake_bucket=BUCKET, timezone="Europe/Berlin"))
+    first, last = datetime(2026, 3, 27, 23, tzinfo=UTC), datetime(2026, 3, 30, 22, tzinfo=UTC)
+    runs = [run.logical_date.astimezone(UTC) for run in in_berlin.iter_dagrun_infos_between(first, last)]
+    assert [(run.day, run.hour) for run in runs] == [(27, 23), (28, 23), (29, 22), (30, 22)]
+
+
 def test_without_a_queue_there_is_nothing_but_the_daily_schedule() -> None:
     from airflow.sdk import CronTriggerTimetable
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_contract.day_boundary import UTC_DAYS, DayBoundary
 from fruit_contract.lake import LakeNameError
 from fruit_contract.limits import MOST_DATES_A_RUN
 from fruit_pipeline.ingest_dates import RunDates, categories_of_run, dates_of_run, marker_uri_of_run
@@ -43,6 +44,22 @@ def test_then_the_day_the_run_was_started() -> None:
 def test_days_are_those_of_utc() -> None:
     late_in_new_york = datetime(2026, 11, 24, 23, 0, tzinfo=timezone(timedelta(hours=-5)))
     assert dates(logical_date=None, run_after=late_in_new_york).asked == ("2026-11-25",)
+
+
+@pytest.mark.parametrize(
+    ("midnight", "day"),
+    [
+        (datetime(2026, 3, 28, 23, tzinfo=UTC), "2026-03-29"),  # the last midnight of winter
+        (datetime(2026, 3, 29, 22, tzinfo=UTC), "2026-03-30"),
+        (datetime(2026, 10, 24, 22, tzinfo=UTC), "2026-10-25"),
+        (datetime(2026, 10, 25, 23, tzinfo=UTC), "2026-10-26"),
+    ],
+)
+def test_the_schedules_day_is_that_of_the_farm(midnight: datetime, day: str) -> None:
+    berlin = DayBoundary("Europe/Berlin")
+    assert dates_of_run({}, "scheduled", midnight, STARTED, lookback_days=0, boundary=berlin).asked == (day,)
+    run = SimpleNamespace(run_type="scheduled", logical_date=midnight, run_after=midnight)
+    assert marker_uri_of_run("lake", berlin, {}, run) == f"s3://lake/raw/ingest_date={day}/_SUCCESS"
 
 
 def test_a_scheduled_run_also_looks_at_the_days_before_it() -> None:
@@ -131,19 +148,20 @@ def test_refuses_what_is_no_category(category: str) -> None:
 
 def test_waits_for_the_marker_of_the_runs_own_day() -> None:
     run = SimpleNamespace(run_type="scheduled", logical_date=LOGICAL, run_after=STARTED)
-    assert marker_uri_of_run("lake", {"ingest_date": None}, run) == "s3://lake/raw/ingest_date=2026-11-22/_SUCCESS"
-    assert marker_uri_of_run("lake", {"ingest_date": "2026-11-20"}, run) == "s3://lake/raw/ingest_date=2026-11-20/_SUCCESS"
+    assert marker_uri_of_run("lake", UTC_DAYS, {"ingest_date": None}, run) == "s3://lake/raw/ingest_date=2026-11-22/_SUCCESS"
+    assert marker_uri_of_run("lake", UTC_DAYS, {"ingest_date": "2026-11-20"}, run) == "s3://lake/raw/ingest_date=2026-11-20/_SUCCESS"
 
 
 def test_a_run_started_by_hand_without_a_logical_date_waits_for_the_marker_of_the_day_it_was_started() -> None:
     run = SimpleNamespace(run_type="manual", logical_date=None, run_after=STARTED)
     assert (
-        marker_uri_of_run("lake", {"ingest_date": None, "last_ingest_date": None}, run) == "s3://lake/raw/ingest_date=2026-11-25/_SUCCESS"
+        marker_uri_of_run("lake", UTC_DAYS, {"ingest_date": None, "last_ingest_date": None}, run)
+        == "s3://lake/raw/ingest_date=2026-11-25/_SUCCESS"
     )
 
 
 def test_waits_for_nothing_in_a_range_or_after_an_event() -> None:
     run = SimpleNamespace(run_type="manual", logical_date=None, run_after=STARTED)
-    assert marker_uri_of_run("lake", {"ingest_date": "2026-11-20", "last_ingest_date": "2026-11-21"}, run) == ""
+    assert marker_uri_of_run("lake", UTC_DAYS, {"ingest_date": "2026-11-20", "last_ingest_date": "2026-11-21"}, run) == ""
     run.run_type = SimpleNamespace(value="asset_triggered")
-    assert marker_uri_of_run("lake", {}, run) == ""
+    assert marker_uri_of_run("lake", UTC_DAYS, {}, run) == ""

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID, VERSION
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.plugins.sample_lake import SampleLake
 
@@ -23,12 +28,15 @@ pytestmark = [
 
 MARKER = f"s3://{BUCKET}/raw/ingest_date={DAY}/_SUCCESS"
 SETTINGS = Settings(lake_bucket=BUCKET, poll_seconds=1)
-TIMED_OUT = ("__fail__", {"error": "Trigger timeout"})
+HOUR = timedelta(hours=1)
+# The ways in which the end of the waiting comes back to the task: from the trigger, and from the scheduler if there is no triggerer.
+TIMED_OUT = [("execute_complete", {"event": {"status": "time_out"}}), ("__fail__", {"error": "Trigger timeout"})]
 
 
-def context(run_type: str = "manual", conf: dict[str, Any] | None = None) -> Any:
+def context(run_type: str = "manual", conf: dict[str, Any] | None = None, age: timedelta = HOUR) -> Any:
+    begin = datetime.now(UTC) - age
     return {
-        "dag_run": SimpleNamespace(run_type=run_type, run_id=RUN_ID, conf=conf),
+        "dag_run": SimpleNamespace(run_type=run_type, run_id=RUN_ID, conf=conf, start_date=begin, run_after=begin),
         "ti": mock.Mock(),
         "params": {"ingest_date": None, "categories": []},
         "outlet_events": defaultdict(SimpleNamespace),
@@ -37,74 +45,140 @@ def context(run_type: str = "manual", conf: dict[str, Any] | None = None) -> Any
 
 @pytest.fixture
 def sensor() -> Any:
+    return sensor_of(SETTINGS)
+
+
+def sensor_of(settings: Settings, bucket_key: str = MARKER) -> Any:
     from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
 
-    return WaitForBatchSensor(task_id="wait_for_batch", settings=SETTINGS, bucket_key=MARKER)
+    return WaitForBatchSensor(task_id="wait_for_batch", settings=settings, bucket_key=bucket_key)
 
 
-def test_no_delivery_in_time_skips_a_scheduled_run_with_a_notice(sensor: Any) -> None:
-    from airflow.sdk.exceptions import AirflowSkipException
+@contextmanager
+def s3_says(*answers: object) -> Iterator[mock.Mock]:
+    """To the question whether the marker is there, one answer a look; an exception is raised."""
+    with mock.patch("fruit_pipeline.operators.wait_for_batch.lake_of") as lake_of:
+        looks = lake_of.return_value.is_there
+        looks.side_effect = answers
+        yield looks
+        assert looks.call_count == len(answers)
 
-    with pytest.raises(AirflowSkipException, match=f"No image batch within 23 hours: {MARKER} is not there"):
-        sensor.resume_execution(*TIMED_OUT, context("scheduled"))
+
+def refusal(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "not now"}}, "ListObjectsV2")
 
 
-def test_no_delivery_in_time_fails_a_run_that_a_person_started(sensor: Any) -> None:
+def unreachable() -> EndpointConnectionError:
+    return EndpointConnectionError(endpoint_url="https://s3")
+
+
+@pytest.mark.parametrize("back", TIMED_OUT)
+def test_a_scheduled_run_without_a_batch_goes_on_and_people_are_told(back: Any, tmp_path: Path) -> None:
+    file = tmp_path / "news.jsonl"
+    with s3_says(False):
+        sensor_of(replace(SETTINGS, notification_file=str(file))).resume_execution(*back, context("scheduled", age=31 * HOUR))
+    (news,) = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert news["event"] == "batch_missing"
+    assert f"No image batch within 30 hours: {MARKER} is not there" in news["message"]
+    assert "the next scheduled runs find it for 7 days" in news["message"]
+
+
+@pytest.mark.parametrize("back", TIMED_OUT)
+@pytest.mark.parametrize("run_type", ["manual", "operator_triggered"])
+def test_no_delivery_in_time_fails_a_run_that_was_asked_for(sensor: Any, run_type: str, back: Any) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    with pytest.raises(AirflowFailException, match="make deliver"):
-        sensor.resume_execution(*TIMED_OUT, context("manual"))
+    with s3_says(False), pytest.raises(AirflowFailException, match="make deliver"):
+        sensor.resume_execution(*back, context(run_type, age=31 * HOUR))
 
 
-@pytest.mark.parametrize("run_type", ["scheduled", "manual", "backfill"])
-def test_an_error_of_s3_is_an_error_and_never_a_skip(sensor: Any, run_type: str) -> None:
-    from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+@pytest.mark.parametrize("back", TIMED_OUT)
+@pytest.mark.parametrize("run_type", ["scheduled", "manual"])
+def test_a_batch_that_comes_while_nobody_looks_is_found_at_the_end(sensor: Any, run_type: str, back: Any) -> None:
+    with s3_says(True), mock.patch("fruit_pipeline.operators.wait_for_batch.tell") as told:
+        sensor.resume_execution(*back, context(run_type, age=31 * HOUR))
+    assert not told.called
 
-    event = {"event": {"status": "error", "message": "AccessDenied"}}
-    with pytest.raises(AirflowException, match="AccessDenied") as caught:
-        sensor.resume_execution("execute_complete", event, context(run_type))
-    assert not isinstance(caught.value, AirflowSkipException)
+
+@pytest.mark.parametrize("run_type", ["scheduled", "manual"])
+@pytest.mark.parametrize("error", [refusal("ExpiredToken"), refusal("AccessDenied"), refusal("503"), unreachable(), NoCredentialsError()])
+def test_a_batch_that_nobody_could_look_for_is_not_called_missing(sensor: Any, run_type: str, error: Exception) -> None:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+    with s3_says(error), pytest.raises(AirflowException, match=f"S3 could not be asked for {MARKER}: .*aws_default") as caught:
+        sensor.resume_execution(*TIMED_OUT[0], context(run_type, age=31 * HOUR))
+    assert not isinstance(caught.value, (AirflowFailException, AirflowSkipException))  # the tries that are left look again
 
 
 def test_a_backfill_looks_once_and_skips_the_days_without_a_batch(sensor: Any) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
-    with mock.patch.object(sensor, "poke", return_value=False) as poke, pytest.raises(AirflowSkipException, match="Nothing to do"):
+    with s3_says(False), pytest.raises(AirflowSkipException, match="Nothing to do"):
         sensor.execute(context("backfill"))
-    assert poke.call_count == 1
+    with s3_says(True):
+        sensor.execute(context("backfill"))
 
 
-def test_other_runs_wait_in_the_triggerer_for_the_whole_address(sensor: Any) -> None:
+@pytest.mark.parametrize("answer", [False, refusal("ExpiredToken"), refusal("InternalError"), unreachable(), NoCredentialsError()])
+@pytest.mark.parametrize("run_type", ["scheduled", "manual"])
+def test_a_run_waits_in_the_triggerer_also_if_s3_can_not_be_asked_at_first(sensor: Any, run_type: str, answer: object) -> None:
     from airflow.sdk.exceptions import TaskDeferred
 
-    with mock.patch.object(sensor, "poke", return_value=False), pytest.raises(TaskDeferred) as caught:
+    with s3_says(answer), pytest.raises(TaskDeferred) as caught:
+        sensor.execute(context(run_type))
+    assert f"s3://{caught.value.trigger.waiting.lake_bucket}/{caught.value.trigger.key}" == MARKER
+
+
+def test_all_tries_wait_until_the_same_moment(sensor: Any) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    run = context("scheduled", age=29 * HOUR)
+    untils = []
+    for _ in range(2):
+        with s3_says(False), pytest.raises(TaskDeferred) as caught:
+            sensor.execute(run)
+        untils.append(datetime.fromisoformat(caught.value.trigger.waiting.until))
+        assert HOUR < caught.value.timeout < 2 * HOUR
+    assert untils == [run["dag_run"].start_date + 30 * HOUR] * 2
+
+
+@pytest.mark.parametrize("back", TIMED_OUT)
+def test_who_is_called_back_too_early_waits_on(sensor: Any, back: Any) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    with s3_says(False), pytest.raises(TaskDeferred):
+        sensor.resume_execution(*back, context("scheduled"))
+
+
+def test_a_try_that_begins_after_the_end_looks_once(sensor: Any) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with s3_says(True):
+        sensor.execute(context("manual", age=31 * HOUR))
+    with s3_says(False), pytest.raises(AirflowFailException, match="make deliver"):
+        sensor.execute(context("manual", age=31 * HOUR))
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "NoSuchBucket"])
+def test_a_lake_that_is_not_there_or_closed_is_told_at_once(sensor: Any, code: str) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    with s3_says(refusal(code)), pytest.raises(AirflowException, match=f"{code}.*FRUITS_LAKE_BUCKET"):
         sensor.execute(context("scheduled"))
-    assert caught.value.trigger.bucket_key == MARKER
-    assert caught.value.trigger.wildcard_match is False
-    assert caught.value.timeout.total_seconds() == 23 * 3600
 
 
 def test_a_run_that_works_on_what_is_there_waits_for_nothing() -> None:
-    from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
-
-    sensor = WaitForBatchSensor(task_id="wait_for_batch", settings=SETTINGS, bucket_key="")
-    with mock.patch.object(sensor, "poke") as poke:
-        sensor.execute(context("manual"))
-    assert poke.call_count == 0
+    with s3_says():
+        sensor_of(SETTINGS, bucket_key="").execute(context("manual"))
 
 
 @pytest.mark.parametrize("run_type", ["asset_triggered", "backfill"])
 def test_a_run_that_waits_for_nothing_is_still_refused_outside_the_eu(run_type: str) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
-
-    def sensor(settings: Settings) -> Any:
-        return WaitForBatchSensor(task_id="wait_for_batch", settings=settings, bucket_key="")
-
-    sensor(SETTINGS).execute(context(run_type))
+    sensor_of(SETTINGS, bucket_key="").execute(context(run_type))
     with pytest.raises(AirflowFailException, match="eu-west-2"):
-        sensor(replace(SETTINGS, region="eu-west-2")).execute(context(run_type))
+        sensor_of(replace(SETTINGS, region="eu-west-2"), bucket_key="").execute(context(run_type))
 
 
 def test_a_misspelt_param_does_not_quietly_mean_another_day(sensor: Any) -> None:

@@ -33,6 +33,8 @@ def test_reads_every_variable_into_the_type_of_its_field() -> None:
         "FRUITS_LOOKBACK_DAYS": "14",
         "FRUITS_BATCH_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/fruit-image-batches",
         "FRUITS_SCHEDULE": "30 4 * * 1-5",
+        "FRUITS_TIMEZONE": "Europe/Berlin",
+        "FRUITS_DAY_OFFSET_HOURS": "-1.5",
         "FRUITS_BATCH_TIMEOUT_HOURS": "1.5",
         "FRUITS_BATCH_POLL_SECONDS": "7",
         "FRUITS_POLL_SECONDS": "2",
@@ -80,6 +82,16 @@ def test_waits_for_batches_as_often_as_for_clusters_when_only_that_is_set() -> N
     assert load_settings({"FRUITS_POLL_SECONDS": "2", "FRUITS_BATCH_POLL_SECONDS": "9"}).batch_poll_seconds == 9
 
 
+def test_a_batch_that_comes_after_midnight_is_still_waited_for() -> None:
+    assert Settings().batch_timeout_hours > 24
+
+
+def test_a_run_that_only_waits_for_its_batch_is_not_called_late() -> None:
+    assert load_settings({"FRUITS_BATCH_TIMEOUT_HOURS": "48"}).late_after_hours == 54
+    assert load_settings({"FRUITS_BATCH_TIMEOUT_HOURS": "0.01"}).late_after_hours == Settings().late_after_hours
+    assert load_settings({"FRUITS_BATCH_TIMEOUT_HOURS": "48", "FRUITS_LATE_AFTER_HOURS": "20"}).late_after_hours == 20
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
@@ -98,6 +110,10 @@ def test_waits_for_batches_as_often_as_for_clusters_when_only_that_is_set() -> N
         ("FRUITS_BATCH_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/123456789012/batches.fifo", "standard SQS queue"),
         ("FRUITS_BATCH_QUEUE_URL", "arn:aws:sqs:eu-west-1:123456789012:q", "SQS queue"),
         ("FRUITS_SCHEDULE", "daily", "five fields"),
+        ("FRUITS_TIMEZONE", "Europe", "Europe/Berlin"),
+        ("FRUITS_TIMEZONE", "Mars/Olympus", "Europe/Berlin"),
+        ("FRUITS_TIMEZONE", "../etc/passwd", "Europe/Berlin"),
+        ("FRUITS_DAY_OFFSET_HOURS", "25", "at most 24"),
         ("FRUITS_POLL_SECONDS", "0", "from 1 to 3600"),
         ("FRUITS_POLL_SECONDS", "2.5", "whole number"),
         ("FRUITS_IDLE_TIMEOUT_SECONDS", "10", "from 60 to 604800"),

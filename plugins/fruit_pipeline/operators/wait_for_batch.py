@@ -1,14 +1,23 @@
-"""Waits until an image batch is complete, and decides what a batch that never comes means."""
+"""Waits until an image batch is complete, and decides what a batch that does not come means."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.regions import RegionNotAllowedError, require_eu_region
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+from fruit_pipeline.emr_requests import is_denied
+from fruit_pipeline.ingest_dates import SCHEDULED
+from fruit_pipeline.lake_reader import BOTOCORE_CONFIG, lake_of
+from fruit_pipeline.notifiers import BATCH_MISSING, tell
+from fruit_pipeline.triggers.batch_marker import BatchMarkerTrigger
+from fruit_pipeline.triggers.emr_wait import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,20 +26,22 @@ if TYPE_CHECKING:
 
     from fruit_pipeline.settings import Settings
 
-_BY_HAND: Final = "manual"
 _BACKFILL: Final = "backfill"
+# Beyond the trigger's own end: for a triggerer that is gone.
+_GRACE: Final = timedelta(minutes=15)
 
 
 class WaitForBatchSensor(S3KeySensor):
     """Waits, without a worker slot, for the marker that is written last.
 
-    When it does not come in time, a scheduled run is skipped with a notice (no delivery is no failure) and a run that a
-    person started fails. A backfill looks once: the days it is about are over. `soft_fail` would not do: it also
-    skips when S3 refuses to answer.
+    When it does not come in time, a scheduled run goes on with the dates that it looks back on (no delivery is no failure, and people are
+    told), and any other fails: somebody asked for this date. A backfill looks once: the days it is about are over.
+
+    The time counts from the run's start, over all tries: neither errors nor a restart make it longer or shorter. Until it is over, S3 may
+    fail as it likes; only a bucket that is not there, or not to be read, is told at once if the first look finds it so.
 
     :param settings: bucket, connection, region and waiting times
-    :param bucket_key: the marker's full address (templated), empty for a run that works on what is there; wildcards and
-        check functions do not survive deferral
+    :param bucket_key: the marker's full address (templated), empty for a run that works on what is there
     """
 
     def __init__(self, *, settings: Settings, bucket_key: str, **kwargs: Any) -> None:
@@ -44,12 +55,11 @@ class WaitForBatchSensor(S3KeySensor):
             deferrable=True,
             **kwargs,
         )
-        self._region = settings.region
-        self._timeout_hours = settings.batch_timeout_hours
+        self._settings = settings
 
     def execute(self, context: Context) -> None:
         try:
-            require_eu_region(self._region)
+            require_eu_region(self._settings.region)
         except RegionNotAllowedError as error:
             raise AirflowFailException(str(error)) from error
         unknown = sorted(set(context["dag_run"].conf or {}) - set(context["params"]))
@@ -60,18 +70,73 @@ class WaitForBatchSensor(S3KeySensor):
         if not self.bucket_key:
             self.log.info("This run works on the batches that are there: nothing to wait for.")
             return
-        if _run_type(context) == _BACKFILL and not self.poke(context):
-            raise AirflowSkipException(f"Nothing to do for this date: {self.bucket_key} is not there.")
-        super().execute(context)
+        if _run_type(context) == _BACKFILL:
+            if not self._look():
+                raise AirflowSkipException(f"Nothing to do for this date: {self.bucket_key} is not there.")
+            return
+        until = self._until(context)
+        left = until - datetime.now(UTC)
+        if left <= timedelta():
+            self._end_of_waiting(context)
+        elif not self._look(until):
+            settings = self._settings
+            waiting = Waiting(settings.region, settings.aws_conn_id, settings.lake_bucket, settings.batch_poll_seconds, until.isoformat())
+            self.defer(trigger=BatchMarkerTrigger(asdict(waiting), self._key), method_name="execute_complete", timeout=left + _GRACE)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
+        if event["status"] != "ended":
+            self.execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowSensorTimeout as error:
-            notice = f"No image batch within {self._timeout_hours:g} hours: {self.bucket_key} is not there."
-            if _run_type(context) == _BY_HAND:
-                raise AirflowFailException(f"{notice} Deliver the batch (`make deliver`) and run again.") from error
-            raise AirflowSkipException(f"{notice} The run is skipped; deliver late and trigger it for this date.") from error
+        except AirflowSensorTimeout:  # there was no triggerer to see the end
+            return self.execute(context)
+
+    @property
+    def _key(self) -> str:
+        return str(S3Hook.parse_s3_url(str(self.bucket_key))[1])
+
+    def _until(self, context: Context) -> datetime:
+        # The run's start stays through all tries, and moves only when a person clears a run that has ended.
+        run: Any = context["dag_run"]
+        begin: datetime = run.start_date or run.run_after
+        return begin + timedelta(hours=self._settings.batch_timeout_hours)
+
+    def _look(self, until: datetime | None = None) -> bool:
+        """Whether the marker is there. An error that may be over before `until` counts as no; any other raises AirflowException."""
+        try:
+            there = lake_of(self._settings).is_there(self._key)
+        except (BotoCoreError, ClientError) as error:
+            if until is None or _is_refused(error):
+                raise AirflowException(
+                    f"S3 could not be asked for {self.bucket_key}: {error} Check the connection '{self._settings.aws_conn_id}', its rights "
+                    "and FRUITS_LAKE_BUCKET, then clear this task."
+                ) from error
+            self.log.warning("S3 could not be asked for %s. It is asked again until %s: %s", self.bucket_key, until.isoformat(), error)
+            return False
+        self.log.info("%s %s there.", self.bucket_key, "is" if there else "is not")
+        return there
+
+    def _end_of_waiting(self, context: Context) -> None:
+        """Looks for the last time; then decides."""
+        if self._look():
+            return
+        settings = self._settings
+        notice = f"No image batch within {settings.batch_timeout_hours:g} hours: {self.bucket_key} is not there."
+        if _run_type(context) != SCHEDULED:
+            raise AirflowFailException(f"{notice} Deliver the batch (`make deliver`) and run again.")
+        later = (
+            f"If it still comes, the next scheduled runs find it for {settings.lookback_days} days; after that, trigger a run for its date."
+            if settings.lookback_days
+            else "If it still comes, trigger a run for its date."
+        )
+        tell(context, settings, BATCH_MISSING, "Fruits! no image batch", f"{notice} This run looks at the days before it. {later}")
+
+
+def _is_refused(error: BotoCoreError | ClientError) -> bool:
+    """Whether the lake's setting or the rights to it are wrong, which time alone does not mend."""
+    return is_denied(error) or (isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchBucket")
 
 
 def _run_type(context: Context | Mapping[str, Any]) -> str:
