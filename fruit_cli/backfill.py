@@ -2,7 +2,8 @@
 
 Dates that have been run before are run again, and cost what is new in them. One date after another, a cluster each; `run` takes a range
 on one cluster.
-The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https) and AIRFLOW_API_TOKEN.
+The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or
+AIRFLOW_API_USER and AIRFLOW_API_PASSWORD.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def backfill(
             f"No date from {ingest_dates[0]} to {ingest_dates[-1]} can run now: they lie ahead, or their runs are under way."
         )
     backfill_id = api.create_backfill(request)
-    console.print(f"Backfill {backfill_id}: {len(planned)} runs, one after another. {api.url}/dags/{api.dag_id}/backfills", soft_wrap=True)
+    console.print(f"Backfill {backfill_id}: {len(planned)} runs, one after another. {api.dag_link}/backfills", soft_wrap=True)
     # What Airflow didn't create now it never will: a run of that date was under way.
     left_out = sorted(set(ingest_dates) - set(_runs_by_date(api, span)))
     if left_out:

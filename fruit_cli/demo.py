@@ -175,7 +175,7 @@ def _run_all(home: Path, state: StackState, plans: dict[str, DeliveryPlan], narr
     """Delivers and runs one date after another, as days would pass."""
     emr = local_emr_client(state)
     results = []
-    with AirflowHttp(AirflowAddress(state.airflow_url or "")) as http:
+    with AirflowHttp(AirflowAddress(state.airflow_url or "", is_local=True)) as http:
         api = AirflowApi(http)
         make_ready(api, narrator.console)
         # Today's own run, or one that was under way when an earlier demo was stopped, would take a batch at the same time as ours.

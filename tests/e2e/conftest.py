@@ -56,7 +56,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             publish(connection)
             emr = local_emr_client(state)
             console = Console(highlight=False, width=160)
-            with AirflowHttp(AirflowAddress(state.airflow_url or "")) as http:
+            with AirflowHttp(AirflowAddress(state.airflow_url or "", is_local=True)) as http:
                 api = AirflowApi(http)
                 make_ready(api, console)
                 yield Product(home, home / "s3" / state.bucket, connection, api, emr, console)

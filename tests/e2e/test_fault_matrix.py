@@ -80,7 +80,7 @@ def faulty(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         state = stack.start()
         try:
             console = Console(highlight=False, width=160)
-            with AirflowHttp(AirflowAddress(state.airflow_url or "")) as http:
+            with AirflowHttp(AirflowAddress(state.airflow_url or "", is_local=True)) as http:
                 api = AirflowApi(http)
                 make_ready(api, console)
                 yield Product(home, home / "s3" / state.bucket, current_connection(), api, local_emr_client(state), console)
