@@ -17,7 +17,7 @@ from rich.text import Text
 from fruit_cli.airflow_api import AirflowApi
 from fruit_cli.airflow_http import AirflowHttp, current_airflow
 from fruit_cli.errors import CommandError
-from fruit_cli.follow_run import POLL_SECONDS, RunFailedError, duration, failure_message, make_ready, print_log_tail
+from fruit_cli.follow_run import POLL_SECONDS, PauseWatch, RunFailedError, duration, failure_message, make_ready, print_log_tail
 from fruit_cli.run import add_category_arguments, categories_asked_for, dates_between, say_what_is_not_delivered, say_what_is_nowhere
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _follow(api: AirflowApi, span: dict[str, str], console: Console, sleep: Call
     """Says how each run fares until all have ended; returns a sentence for each that failed."""
     said: dict[str, str] = {}
     failures = []
+    pause = PauseWatch(api, console)
     while True:
         runs = _runs_by_date(api, span)
         for ingest_date, dag_run in sorted(runs.items()):
@@ -103,6 +104,7 @@ def _follow(api: AirflowApi, span: dict[str, str], console: Console, sleep: Call
                         print_log_tail(api, dag_run.run_id, task, console)
         if all(dag_run.is_finished for dag_run in runs.values()):
             return failures
+        pause.look()
         sleep(POLL_SECONDS)
 
 
