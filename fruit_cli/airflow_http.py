@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from fruit_cli.airflow_environment import AIRFLOW_USER
 from fruit_cli.errors import CommandError
 from local_cloud.stack_state import local_home, read_state
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
+
+    from local_cloud.stack_state import StackState
 
 URL_VARIABLE: Final = "AIRFLOW_API_URL"
 TOKEN_VARIABLE: Final = "AIRFLOW_API_TOKEN"  # noqa: S105 - the variable's name, not a token
@@ -70,7 +73,7 @@ def current_airflow(environment: Mapping[str, str] | None = None) -> AirflowAddr
     """
     state = read_state(local_home())
     if state and state.airflow_url:
-        return AirflowAddress(state.airflow_url.rstrip("/"), is_local=True)
+        return local_airflow(state)
     environment = os.environ if environment is None else environment
     url, token = environment.get(URL_VARIABLE, ""), environment.get(TOKEN_VARIABLE, "")
     login = Login(environment.get(USER_VARIABLE, ""), environment.get(PASSWORD_VARIABLE, ""))
@@ -89,6 +92,12 @@ def current_airflow(environment: Mapping[str, str] | None = None) -> AirflowAddr
         )
     ui_url = environment.get(UI_VARIABLE, "").rstrip("/")
     return AirflowAddress(url.rstrip("/"), token or None, None if token else login, ui_url, is_local)
+
+
+def local_airflow(state: StackState) -> AirflowAddress:
+    """The Airflow of the local stack that is up."""
+    login = Login(AIRFLOW_USER, state.airflow_password) if state.airflow_password else None
+    return AirflowAddress(state.airflow_url or "", login=login, is_local=True)
 
 
 def _require_an_address(url: str, *, allow_http: bool) -> None:
@@ -199,7 +208,11 @@ class AirflowHttp:
         if response.status_code in _NOT_NOW:
             raise httpx.ConnectError(f"no token yet: {response.status_code}")
         if response.is_error:
-            remedy = f"Set {USER_VARIABLE} and {PASSWORD_VARIABLE} to ones that it knows." if login else "`make down`, then `make up`."
+            of_ours, elsewhere = (
+                "Stop the local stack and start it again.",
+                f"Set {USER_VARIABLE} and {PASSWORD_VARIABLE} to ones it knows.",
+            )
+            remedy = of_ours if self.address.is_local else elsewhere
             raise AirflowError(f"{self.address.url} gives no token ({response.status_code}: {_detail(response)}). {remedy}")
         try:
             return str(response.json()["access_token"])

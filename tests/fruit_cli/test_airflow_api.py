@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -8,7 +9,8 @@ import pytest
 
 from fruit_cli import airflow_http
 from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowAddress, AirflowError, AirflowHttp, Login, current_airflow
+from fruit_cli.airflow_http import AirflowAddress, AirflowError, AirflowHttp, Login, current_airflow, local_airflow
+from local_cloud.stack_state import StackState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +82,12 @@ def test_a_password_that_is_refused_is_told_and_not_shown() -> None:
     ):
         AirflowApi(http).dag()
     assert "wrong" not in str(caught.value)
+
+
+def test_logs_in_to_the_local_airflow_with_its_password_if_it_has_one() -> None:
+    state = StackState(1, "http://s3", "http://emr", "http://127.0.0.1:8080", "key", "secret", "eu-west-1", "fruits-lake", "sesame")
+    assert local_airflow(state) == AirflowAddress("http://127.0.0.1:8080", login=Login("admin", "sesame"), is_local=True)
+    assert local_airflow(replace(state, airflow_password=None)) == AirflowAddress("http://127.0.0.1:8080", is_local=True)
 
 
 def test_the_airflow_of_a_compose_project_is_ours_and_its_links_lead_to_the_host() -> None:
