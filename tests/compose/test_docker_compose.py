@@ -18,7 +18,7 @@ import boto3
 import pytest
 import yaml
 
-from fruit_cli.airflow_environment import airflow_processes
+from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes
 from fruit_cli.airflow_http import current_airflow
 from fruit_cli.embedder_artefact import EXPORT_FORMAT
 from fruit_cli.local_stack import PreferredPorts
@@ -26,6 +26,7 @@ from fruit_cli.wheels import file_sha256
 from fruit_contract import lake, release
 from fruit_contract.regions import EU_REGIONS
 from fruit_pipeline.settings import VARIABLES, load_settings
+from local_cloud.local_secrets import draw
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = PROJECT / "docker-compose.yaml"
@@ -242,10 +243,15 @@ def test_airflows_processes_are_those_of_make_up():
     assert ours == {name: tuple(ANY_ADDRESS if part == "127.0.0.1" else part for part in command) for name, command in theirs.items()}
 
 
-def test_the_products_settings_are_ones_it_knows():
+def test_the_products_settings_are_those_of_make_up():
     environment = interpolated(SERVICES["airflow-scheduler"]["environment"], dict.fromkeys((n for n, _ in variables_of(SERVICES)), "x"))
     ours = {name: value for name, value in environment.items() if name.startswith("FRUITS_")}
     assert set(ours) <= set(VARIABLES.values())
+    place = AirflowPlace(*[PROJECT] * 4, port=8080, s3_url="", emr_url="", region="eu-west-1", bucket=lake.DEFAULT_BUCKET)
+    theirs = airflow_environment(place, draw(), {})
+    assert set(ours) == {name for name in theirs if name.startswith("FRUITS_")}
+    for name in ("FRUITS_SECURITY_CONFIGURATION", "FRUITS_SUBNET_ID", "FRUITS_RETRY_DELAY_SECONDS", "FRUITS_LOG_WAIT_MINUTES"):
+        assert ours[name] == theirs[name]
     settings = load_settings(ours)
     assert settings.region in EU_REGIONS
     assert settings.lake_bucket == lake.DEFAULT_BUCKET
