@@ -201,7 +201,6 @@ def test_a_category_that_can_be_none_is_refused_in_words(main_dag: Any) -> None:
     with pytest.raises(ParamValidationError) as refused:
         validate(main_dag, {"categories": ["Kiwi", "a/b"]})
     text = " ".join(str(refused.value).split())
-    assert "categories" in text
     assert "'a/b'" in text
     assert "a category is called as its folder" in text
 
