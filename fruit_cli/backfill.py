@@ -2,8 +2,7 @@
 
 Dates that have been run before are run again, and cost what is new in them. One date after another, a cluster each; `run` takes a range
 on one cluster.
-The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or
-AIRFLOW_API_USER and AIRFLOW_API_PASSWORD.
+The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https) and AIRFLOW_API_TOKEN.
 """
 
 from __future__ import annotations
@@ -87,8 +86,8 @@ def backfill(
 def _follow(api: AirflowApi, span: dict[str, str], console: Console, sleep: Callable[[float], None]) -> list[str]:
     """Says how each run fares until all have ended; returns a sentence for each that failed."""
     said: dict[str, str] = {}
-    failures = []
     pause = PauseWatch(api, console)
+    failures = []
     while True:
         runs = _runs_by_date(api, span)
         for ingest_date, dag_run in sorted(runs.items()):
