@@ -1,7 +1,7 @@
-# One file, three images: `airflow` (every Airflow process), `local-cloud` (S3 and EMR with Spark), `publisher` (exports and publishes).
+# One file, three images: `airflow` (every Airflow process), `local-cloud` (S3 and EMR with Spark), `publisher` (the command line).
 # Packages come from requirements/*.txt: exact pins, every hash checked.
 
-FROM python:3.11.14-slim-bookworm AS base
+FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d AS base
 ENV LC_ALL=C.UTF-8 \
     TZ=UTC \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -45,9 +45,10 @@ RUN pip install --require-hashes --no-deps --requirement requirements/cli.txt \
 COPY bootstrap/ bootstrap/
 COPY spark_jobs/ spark_jobs/
 COPY fruit_contract/ fruit_contract/
+COPY plugins/ plugins/
 COPY local_cloud/ local_cloud/
 COPY fruit_cli/ fruit_cli/
 ENV FRUITS_LOCAL_HOME=/var/lib/fruits \
-    PYTHONPATH=/opt/fruits:/opt/fruits/spark_jobs
+    PYTHONPATH=/opt/fruits:/opt/fruits/plugins:/opt/fruits/spark_jobs
 USER 10001
 CMD ["python", "-m", "fruit_cli", "--help"]

@@ -99,9 +99,15 @@ params = {
     "categories": Param(
         [],
         type=["null", "array"],
-        items={"type": "string", "pattern": r"^[^._/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*$"},
+        items={
+            "type": "string",
+            "pattern": r"^\s*$|^[\t\r]*[^._/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*[\t\r]*$",
+            # Airflow shows it with a line that it refuses.
+            "description": "a category is called as its folder: without '/' or control characters, and not beginning with '.' or '_'",
+        },
         title="Categories",
-        description="Only these fruit categories, one a line, as their folders are called. Empty: all of them.",
+        description="Only these fruit categories, one a line, as their folders are called. Empty lines don't count. A blank around a name "
+        "counts if there is a category that is called just so, else the name is taken without it. Empty: all of them.",
     ),
     "pca_policy": Param(
         None,

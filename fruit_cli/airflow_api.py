@@ -69,10 +69,15 @@ class AirflowApi:
     def is_local(self) -> bool:
         return self._http.address.is_local
 
+    @property
+    def dag_link(self) -> str:
+        """The DAG's page in Airflow's UI."""
+        return f"{self._http.address.ui_url or self.url}{self._dag_path}"
+
     def run_link(self, run_id: str, task_id: str | None = None) -> str:
         """The run's (or task's) page in Airflow's UI."""
         task = f"/tasks/{_quoted(task_id)}" if task_id else ""
-        return f"{self.url}{self._dag_path}/runs/{_quoted(run_id)}{task}"
+        return f"{self.dag_link}/runs/{_quoted(run_id)}{task}"
 
     def dag(self) -> DagState | None:
         """The DAG's state, or None if Airflow doesn't know it (yet)."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from local_cloud.local_secrets import LocalSecrets
 
 AWS_CONNECTION_ID: Final = "aws_default"
+AIRFLOW_USER: Final = "admin"
 PARALLEL_TASKS: Final = 4
 # What a shell hands on. FRUITS_* settings of the person come along too.
 INHERITED: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG")
@@ -43,6 +44,11 @@ class AirflowPlace:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def passwords_file(self) -> Path:
+        """What Airflow's auth manager reads; see `passwords`."""
+        return self.home / "passwords.json"
+
 
 def aws_connection(place: AirflowPlace, secrets: LocalSecrets) -> str:
     """AIRFLOW_CONN_AWS_DEFAULT: one connection that sends S3 and EMR to their local addresses."""
@@ -59,6 +65,11 @@ def aws_connection(place: AirflowPlace, secrets: LocalSecrets) -> str:
             },
         }
     )
+
+
+def passwords(secrets: LocalSecrets) -> str:
+    """The content of the file of passwords."""
+    return json.dumps({AIRFLOW_USER: secrets.airflow_password})
 
 
 def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -128,7 +139,10 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("core", "fernet_key"): secrets.airflow_fernet_key,
         ("core", "execution_api_server_url"): f"{place.url}/execution/",
         ("core", "auth_manager"): "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
-        ("core", "simple_auth_manager_all_admins"): "True",
+        # Not for whoever asks: other users of this machine, and web pages that its browser shows, get to the port, too.
+        ("core", "simple_auth_manager_all_admins"): "False",
+        ("core", "simple_auth_manager_users"): f"{AIRFLOW_USER}:admin",
+        ("core", "simple_auth_manager_passwords_file"): str(place.passwords_file),
         ("database", "sql_alchemy_conn"): f"sqlite:///{place.home / 'airflow.db'}",
         ("database", "sql_alchemy_connect_args"): "fruit_cli.airflow_sqlite.CONNECT_ARGUMENTS",
         ("database", "sql_alchemy_connect_args_async"): "fruit_cli.airflow_sqlite.CONNECT_ARGUMENTS",

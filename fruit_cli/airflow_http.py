@@ -6,11 +6,12 @@ import ipaddress
 import os
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from fruit_cli.airflow_environment import AIRFLOW_USER
 from fruit_cli.errors import CommandError
 from local_cloud.stack_state import local_home, read_state
 
@@ -19,14 +20,23 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from local_cloud.stack_state import StackState
+
 URL_VARIABLE: Final = "AIRFLOW_API_URL"
 TOKEN_VARIABLE: Final = "AIRFLOW_API_TOKEN"  # noqa: S105 - the variable's name, not a token
+USER_VARIABLE: Final = "AIRFLOW_API_USER"
+PASSWORD_VARIABLE: Final = "AIRFLOW_API_PASSWORD"  # noqa: S105 - the variable's name, not a password
+# Where the UI is for people, if that is another address than the one that is asked.
+UI_VARIABLE: Final = "AIRFLOW_UI_URL"
+# Set by docker-compose.yaml: this Airflow is a local stack's own, in a network of its own.
+IS_LOCAL_VARIABLE: Final = "AIRFLOW_API_IS_LOCAL"
 # A busy laptop's API server may not answer for a while; a run is not lost because of that.
 PATIENCE_SECONDS: Final = 90.0
 _PAUSE_SECONDS: Final = 1.0
 _TIMEOUT_SECONDS: Final = 30.0
 _HOST: Final = re.compile(r"[\w.:-]+")
 _API: Final = "/api/v2"
+_TOKENS: Final = "/auth/token"
 _NOT_NOW: Final = frozenset({429, 500, 502, 503, 504})
 
 
@@ -35,44 +45,71 @@ class AirflowError(CommandError):
 
 
 @dataclass(frozen=True)
+class Login:
+    """A user of an Airflow. Its API hands out tokens to users with a password, and they run out."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class AirflowAddress:
-    """Where an Airflow is. `token` is None for the local stack, which hands one out to whoever asks from this machine."""
+    """Where an Airflow is, and who we are there: the holder of a token, or a user with a password.
+
+    The Airflow of a local stack is ours alone: it may be unpaused, and no proxy stands before it.
+    """
 
     url: str
-    token: str | None = None
-
-    def __repr__(self) -> str:
-        return f"AirflowAddress(url={self.url!r})"
-
-    @property
-    def is_local(self) -> bool:
-        return self.token is None
+    token: str | None = field(default=None, repr=False)
+    login: Login | None = None
+    ui_url: str = ""
+    is_local: bool = False
 
 
 def current_airflow(environment: Mapping[str, str] | None = None) -> AirflowAddress:
-    """The local stack's Airflow if it is up, else the one that AIRFLOW_API_URL and AIRFLOW_API_TOKEN name."""
+    """The local stack's Airflow if it is up, else the one that AIRFLOW_API_URL names, with AIRFLOW_API_TOKEN or a user and a password.
+
+    Raises AirflowError if there is none, or if what names it can't be meant.
+    """
     state = read_state(local_home())
     if state and state.airflow_url:
-        return AirflowAddress(state.airflow_url.rstrip("/"))
+        return local_airflow(state)
     environment = os.environ if environment is None else environment
     url, token = environment.get(URL_VARIABLE, ""), environment.get(TOKEN_VARIABLE, "")
+    login = Login(environment.get(USER_VARIABLE, ""), environment.get(PASSWORD_VARIABLE, ""))
+    is_local = bool(environment.get(IS_LOCAL_VARIABLE))
     if not url:
         raise AirflowError(f"No Airflow is up. Type `make up`, or set {URL_VARIABLE} and {TOKEN_VARIABLE} to use one elsewhere.")
-    if not token:
-        raise AirflowError(f"{URL_VARIABLE} is set, but {TOKEN_VARIABLE} is not. Set it to a token of that Airflow's API.")
+    if not token and not (login.user and login.password):
+        raise AirflowError(
+            f"{URL_VARIABLE} is set, but {TOKEN_VARIABLE} is not. Set it to a token of that Airflow's API, or {USER_VARIABLE} and "
+            f"{PASSWORD_VARIABLE} to a user that may ask for one."
+        )
+    _require_an_address(url, allow_http=is_local)
+    if not token.isascii() or any(character.isspace() for character in token):
+        raise AirflowError(
+            f"{TOKEN_VARIABLE} holds what no token holds: a blank, a line's end or a letter with an accent. Set a valid one."
+        )
+    ui_url = environment.get(UI_VARIABLE, "").rstrip("/")
+    return AirflowAddress(url.rstrip("/"), token or None, None if token else login, ui_url, is_local)
+
+
+def local_airflow(state: StackState) -> AirflowAddress:
+    """The Airflow of the local stack that is up."""
+    login = Login(AIRFLOW_USER, state.airflow_password) if state.airflow_password else None
+    return AirflowAddress(state.airflow_url or "", login=login, is_local=True)
+
+
+def _require_an_address(url: str, *, allow_http: bool) -> None:
+    """Raises AirflowError if the text is no address of a host, or one to which a secret would go in the clear."""
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise AirflowError(f"{URL_VARIABLE} is '{url}', which is no address ({error}). Set it to https://<host>.") from error
     if not _HOST.fullmatch(parts.host):
         raise AirflowError(f"{URL_VARIABLE} is '{url}', which names no host. Set it to https://<host>.")
-    if not token.isascii() or any(character.isspace() for character in token):
-        raise AirflowError(
-            f"{TOKEN_VARIABLE} holds what no token holds: a blank, a line's end or a letter with an accent. Set a valid one."
-        )
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and (allow_http or _is_loopback(parts.host))):
         raise AirflowError(f"{URL_VARIABLE} must begin with https://, or anyone on the way could read the token.")
-    return AirflowAddress(url.rstrip("/"), token)
 
 
 class AirflowHttp:
@@ -153,22 +190,34 @@ class AirflowHttp:
         raise AirflowError(f"{self.address.url} doesn't answer ({last_trouble}). Is it up? `make up` starts the local one.")
 
     def _authorised(self, method: str, path: str, params: Mapping[str, str] | None, json: Mapping[str, object] | None) -> httpx.Response:
-        """The answer, with a fresh token if the local one has run out."""
+        """The answer, with a fresh token if we may ask for one and the last has run out."""
         if self._token is None:
-            self._token = self._local_token()
+            self._token = self._fresh_token()
         response = self._client.request(method, path, params=params, json=json, headers={"Authorization": f"Bearer {self._token}"})
-        if response.status_code == httpx.codes.UNAUTHORIZED and self.address.is_local:
-            self._token = self._local_token()
+        if response.status_code == httpx.codes.UNAUTHORIZED and self.address.token is None:
+            self._token = self._fresh_token()
             response = self._client.request(method, path, params=params, json=json, headers={"Authorization": f"Bearer {self._token}"})
         return response
 
-    def _local_token(self) -> str:
-        response = self._client.get("/auth/token")
+    def _fresh_token(self) -> str:
+        login = self.address.login
+        if login is None:
+            response = self._client.get(_TOKENS)
+        else:
+            response = self._client.post(_TOKENS, json={"username": login.user, "password": login.password})
         if response.status_code in _NOT_NOW:
             raise httpx.ConnectError(f"no token yet: {response.status_code}")
         if response.is_error:
-            raise AirflowError(f"{self.address.url} gives no token ({response.status_code}). `make down`, then `make up`.")
-        return str(response.json()["access_token"])
+            of_ours, elsewhere = (
+                "Stop the local stack and start it again.",
+                f"Set {USER_VARIABLE} and {PASSWORD_VARIABLE} to ones it knows.",
+            )
+            remedy = of_ours if self.address.is_local else elsewhere
+            raise AirflowError(f"{self.address.url} gives no token ({response.status_code}: {_detail(response)}). {remedy}")
+        try:
+            return str(response.json()["access_token"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise AirflowError(f"{self.address.url}{_TOKENS} answers without a token. Is it the address of an Airflow 3?") from error
 
     def _result(self, response: httpx.Response) -> dict[str, Any] | None:
         if response.status_code == httpx.codes.NOT_FOUND:

@@ -18,7 +18,7 @@ from rich.text import Text
 from fruit_cli.airflow_api import AirflowApi
 from fruit_cli.airflow_http import AirflowHttp, current_airflow
 from fruit_cli.errors import CommandError
-from fruit_cli.follow_run import POLL_SECONDS, RunFailedError, duration, failure_message, make_ready, print_log_tail
+from fruit_cli.follow_run import POLL_SECONDS, PauseWatch, RunFailedError, duration, failure_message, make_ready, print_log_tail
 from fruit_cli.run import add_category_arguments, categories_asked_for, dates_between, say_what_is_not_delivered, say_what_is_nowhere
 from fruit_contract.day_boundary import UTC_DAYS
 from fruit_pipeline.settings import load_settings
@@ -82,7 +82,7 @@ def backfill(
             f"No date from {ingest_dates[0]} to {ingest_dates[-1]} can run now: they lie ahead, or their runs are under way."
         )
     backfill_id = api.create_backfill(request)
-    console.print(f"Backfill {backfill_id}: {len(planned)} runs, one after another. {api.url}/dags/{api.dag_id}/backfills", soft_wrap=True)
+    console.print(f"Backfill {backfill_id}: {len(planned)} runs, one after another. {api.dag_link}/backfills", soft_wrap=True)
     # What Airflow didn't create now it never will: a run of that date was under way.
     left_out = sorted(set(ingest_dates) - set(_runs_by_date(api, span, boundary)))
     if left_out:
@@ -97,6 +97,7 @@ def backfill(
 def _follow(api: AirflowApi, span: dict[str, str], boundary: DayBoundary, console: Console, sleep: Callable[[float], None]) -> list[str]:
     """Says how each run fares until all have ended; returns a sentence for each that failed."""
     said: dict[str, str] = {}
+    pause = PauseWatch(api, console)
     failures = []
     while True:
         runs = _runs_by_date(api, span, boundary)
@@ -113,6 +114,7 @@ def _follow(api: AirflowApi, span: dict[str, str], boundary: DayBoundary, consol
                         print_log_tail(api, dag_run.run_id, task, console)
         if all(dag_run.is_finished for dag_run in runs.values()):
             return failures
+        pause.look()
         sleep(POLL_SECONDS)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowAddress, AirflowHttp
+from fruit_cli.airflow_http import AirflowHttp, local_airflow
 from fruit_cli.arguments import positive, typed_path
 from fruit_cli.connection import bucket_of, current_connection, local_emr_client
 from fruit_cli.deliver import deliver_plan
@@ -35,6 +35,7 @@ from fruit_cli.publish import publish
 from fruit_cli.results_table import results_table
 from fruit_cli.run import run_date
 from fruit_cli.run_results import cluster_minutes_of, read_result, report_files
+from fruit_cli.up import ui
 from local_cloud.stack_state import local_home, make_home
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             stack.stop(say=narrator.detail)
             raise
         if arguments.keep:
-            narrator.step(f"Still up, as asked: {state.airflow_url} (`make down` stops it)")
+            narrator.step(f"Still up, as asked: {ui(state)} (`make down` stops it)")
         else:
             narrator.step("Stopping everything")
             stack.stop(say=narrator.detail)
@@ -175,7 +176,7 @@ def _run_all(home: Path, state: StackState, plans: dict[str, DeliveryPlan], narr
     """Delivers and runs one date after another, as days would pass."""
     emr = local_emr_client(state)
     results = []
-    with AirflowHttp(AirflowAddress(state.airflow_url or "")) as http:
+    with AirflowHttp(local_airflow(state)) as http:
         api = AirflowApi(http)
         make_ready(api, narrator.console)
         # Today's own run, or one that was under way when an earlier demo was stopped, would take a batch at the same time as ours.

@@ -95,6 +95,7 @@ def follow_run(
     Calls `planned` when there is a plan of the run.
     """
     said: set[tuple[str, int, str]] = set()
+    pause = PauseWatch(api, console)
     with console.status("") as status:
         while True:
             # The run before its tasks: when it has ended, its tasks have too.
@@ -108,11 +109,36 @@ def follow_run(
                     planned()
             if run.is_finished:
                 break
+            pause.look()
             status.update(Text(_under_way(run, tasks)))
             sleep(POLL_SECONDS)
     if run.state == "failed":
         raise RunFailedError(failure_message(api, run, tasks))
     return run
+
+
+class PauseWatch:
+    """Says when somebody pauses the DAG while its runs are followed: they then stand still, for ever and without an error."""
+
+    def __init__(self, api: AirflowApi, console: Console) -> None:
+        self._api = api
+        self._console = console
+        self._was_paused = False
+
+    def look(self) -> None:
+        dag = self._api.dag()
+        is_paused = dag is not None and dag.is_paused
+        if is_paused and not self._was_paused:
+            text = f"The DAG {self._api.dag_id} is paused: what runs goes on, and no other task starts. {_how_to_unpause(self._api)}"
+            self._console.print(text, style="yellow", markup=False, soft_wrap=True)
+        elif self._was_paused and not is_paused:
+            self._console.print("The DAG is no longer paused: the run goes on.")
+        self._was_paused = is_paused
+
+
+def _how_to_unpause(api: AirflowApi) -> str:
+    switch = f"Start it with the switch on its page, {api.dag_link}, or with `airflow dags unpause {api.dag_id}`"
+    return f"{switch}. It then runs by its schedule, too."
 
 
 def failure_message(api: AirflowApi, run: DagRun, tasks: Sequence[TaskState]) -> str:
@@ -148,9 +174,7 @@ def make_ready(api: AirflowApi, console: Console, *, sleep: Callable[[float], No
     if not dag.is_paused:
         return
     if not api.is_local:
-        raise AirflowError(
-            f"The DAG {api.dag_id} is paused on {api.url}, so none of its runs starts. Unpause it there: it then runs daily too."
-        )
+        raise AirflowError(f"The DAG {api.dag_id} is paused on {api.url}, so none of its runs starts. {_how_to_unpause(api)}")
     console.print("The DAG was paused: unpausing it")
     api.unpause()
     set_runs_aside(api, {"run_type": "scheduled"}, sleep=sleep)

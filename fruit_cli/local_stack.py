@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes
+from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, passwords
 from fruit_cli.connection import bucket_of
 from fruit_cli.errors import CommandError
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
 from local_cloud.java import JavaNotFoundError, find_java
 from local_cloud.latency import COUNTS_PATH
-from local_cloud.local_secrets import LocalSecrets, load_or_draw
+from local_cloud.local_secrets import LocalSecrets, load_or_draw, write_for_owner
 from local_cloud.ports import LOOPBACK, choose_ports
 from local_cloud.process_sweep import STACK_MARK, end_marked_processes, is_alive, marked_processes
 from local_cloud.s3_server import NO_OBJECT_CHECKSUMS
@@ -130,6 +130,7 @@ class LocalStack:
             secret_access_key=secrets.secret_access_key,
             region=region,
             bucket=bucket,
+            airflow_password=secrets.airflow_password if with_airflow else None,
         )
         processes = [*self._s3_processes(state, s3_port, near_port), self._emr_process(state, emr_port)]
         if with_airflow:
@@ -187,6 +188,8 @@ class LocalStack:
         )
         environment = airflow_environment(place, secrets, os.environ)
         program = Path(sys.executable).parent / "airflow"
+        place.home.mkdir(parents=True, exist_ok=True)
+        write_for_owner(place.passwords_file, passwords(secrets))
         self._migrate_database(place, program, environment, say)
         checks = {
             # The API that tasks talk to is built at its first request, which takes seconds: better now than in the first task.
@@ -209,7 +212,6 @@ class LocalStack:
         if (place.home / "airflow.db").exists() and note.exists() and note.read_text(encoding="utf-8") == wanted:
             return
         say("Preparing Airflow's database (once)")
-        place.home.mkdir(parents=True, exist_ok=True)
         log = log_path(self.home, "airflow-migrate")
         with log.open("wb") as output:
             done = subprocess.run(

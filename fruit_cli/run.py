@@ -1,6 +1,7 @@
 """`run`: triggers the DAG for one ingest date, or for a range of them on one cluster, on whatever Airflow is up, and follows it to its end.
 
-The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https) and AIRFLOW_API_TOKEN.
+The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or
+AIRFLOW_API_USER and AIRFLOW_API_PASSWORD.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fruit_cli.airflow_environment import AIRFLOW_USER
 from fruit_cli.connection import current_connection
 from fruit_cli.local_stack import LocalStack
 from local_cloud.stack_state import local_home
@@ -34,10 +35,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def ui(state: StackState) -> str | None:
+    """Where Airflow's UI is, and who may log in there."""
+    who = f" (user {AIRFLOW_USER}, password {state.airflow_password})" if state.airflow_password else ""
+    return f"{state.airflow_url}{who}" if state.airflow_url else None
+
+
 def summary(state: StackState, home: Path, *, already_up: bool) -> str:
     """What is where, and how to end it."""
     rows = {
-        "Airflow UI": state.airflow_url,
+        "Airflow UI": ui(state),
         "S3": state.s3_url,
         "EMR": state.emr_url,
         "Lake": str(home / "s3" / state.bucket),

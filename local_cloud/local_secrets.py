@@ -15,30 +15,44 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "secrets.json"
 _KEY_ID_LETTERS: Final = string.ascii_uppercase + string.digits
+_TYPED_LETTERS: Final = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True)
 class LocalSecrets:
-    """`access_key_id` and `secret_access_key` open S3 and EMR, the others are Airflow's."""
+    """`access_key_id` and `secret_access_key` open S3 and EMR, the others are Airflow's; `airflow_password` is that of its one user."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
     airflow_fernet_key: str = field(repr=False)
     airflow_jwt_secret: str = field(repr=False)
     airflow_api_secret: str = field(repr=False)
+    airflow_password: str = field(repr=False)
 
 
 def load_or_draw(home: Path) -> LocalSecrets:
-    """The secrets of `home`. Drawn at the first call; Airflow's database can't be read again without them."""
+    """The secrets of `home`. Drawn at the first call, and those that an earlier version did not know at the first call after it.
+
+    Airflow's database can't be read again without them.
+    """
     path = home / FILE_NAME
     try:
-        return LocalSecrets(**json.loads(path.read_text(encoding="utf-8")))
+        there: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        drawn = draw()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        there = {}
+    kept = {name: there.get(name, drawn) for name, drawn in asdict(draw()).items()}
+    if kept != there:
+        write_for_owner(path, json.dumps(kept, indent=2))
+    return LocalSecrets(**kept)
+
+
+def write_for_owner(path: Path, text: str) -> None:
+    """Replaces the file atomically; only its owner may read it."""
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(asdict(drawn), stream, indent=2)
-    return drawn
+        stream.write(text)
+    temporary.replace(path)
 
 
 def draw() -> LocalSecrets:
@@ -49,4 +63,6 @@ def draw() -> LocalSecrets:
         airflow_fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         airflow_jwt_secret=secrets.token_urlsafe(48),
         airflow_api_secret=secrets.token_urlsafe(32),
+        # People type it: letters and digits, 119 bits.
+        airflow_password="".join(secrets.choice(_TYPED_LETTERS) for _ in range(20)),
     )

@@ -10,6 +10,7 @@ from typing import Final
 
 import psutil
 
+from local_cloud.local_secrets import write_for_owner
 from local_cloud.process_sweep import STACK_MARK
 
 HOME_VARIABLE: Final = "FRUITS_LOCAL_HOME"
@@ -22,7 +23,10 @@ class HomeNotOursError(RuntimeError):
 
 @dataclass(frozen=True)
 class StackState:
-    """Addresses and credentials of the running local cloud. `airflow_url` is None when only S3 and EMR are up."""
+    """Addresses and credentials of the running local cloud. `airflow_url` is None when only S3 and EMR are up.
+
+    `airflow_password` is that of Airflow's one user; None if it was started by a version that gave whoever asked a token.
+    """
 
     supervisor_pid: int
     s3_url: str
@@ -32,6 +36,7 @@ class StackState:
     secret_access_key: str
     region: str
     bucket: str
+    airflow_password: str | None = None
 
 
 def local_home() -> Path:
@@ -83,11 +88,7 @@ def _is_supervisor(process_id: int, home: Path, moment: float) -> bool:
 
 def write_state(home: Path, state: StackState) -> None:
     """Replaces the state atomically; only its owner may read it, for it holds the local credentials."""
-    temporary = state_path(home).with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(asdict(state), stream, indent=2)
-    temporary.replace(state_path(home))
+    write_for_owner(state_path(home), json.dumps(asdict(state), indent=2))
 
 
 def remove_state(home: Path) -> None:

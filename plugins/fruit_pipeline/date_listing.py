@@ -24,6 +24,15 @@ def projected_versions(lake: Lake) -> list[str]:
     return sorted(version for folder in folders if (version := lake_layout.partition_values(folder).get("pca_version")))
 
 
+def categories_of(lake: Lake, ingest_date: str) -> set[str]:
+    """The folders of a date's batch, and the categories that have features of it though their images may be gone."""
+    raw, features = (lake_layout.date_prefix(table, ingest_date) for table in (lake_layout.RAW, lake_layout.FEATURES))
+    delivered = {folder.removeprefix(raw).rstrip("/") for folder in lake.list_folders(raw)}
+    return delivered | {
+        lake_layout.partition_values(folder)["category"] for folder in lake.list_folders(features) if "/category=" in folder
+    }
+
+
 def list_date_files(lake: Lake, ingest_date: str, versions: Sequence[str], leftovers: Sequence[StoredObject] = ()) -> ListedFiles:
     """The files that there are of a date below features/, moments/, rejected/ and, for each of these PCA versions, projections/.
 

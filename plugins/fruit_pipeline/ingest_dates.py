@@ -11,13 +11,14 @@ from fruit_contract.lake import LakeNameError, check_category, parse_ingest_date
 from fruit_contract.limits import MOST_DATES_A_RUN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from fruit_contract.day_boundary import DayBoundary
 
 SCHEDULED: Final = "scheduled"
 ASSET_TRIGGERED: Final = "asset_triggered"
+_NO_PART_OF_A_NAME: Final = "\t\r\n"
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,21 @@ def dates_of_run(
 def categories_of_run(param: Sequence[str] | None) -> list[str]:
     """The categories a run is limited to, sorted and without repeats; an empty list means all of them.
 
-    Raises LakeNameError for a name that can't be a category.
+    They come from lines that people type: an empty one is none, and a tab or a line's end around a name, which no name can hold, is no
+    part of it. Blanks stay, see `categories_as_meant`. Raises LakeNameError for a name that can't be a category.
     """
-    return sorted({check_category(category) for category in param or ()})
+    names = (line if line == line.strip(_NO_PART_OF_A_NAME) else line.strip() for line in param or ())
+    return sorted({check_category(name) for name in names if name})
+
+
+def categories_as_meant(asked: Sequence[str], there: Collection[str]) -> dict[str, str]:
+    """What each name that was asked for stands for: itself, or, where there is no such category, the one without blanks around it.
+
+    The names of categories are exact and may begin or end with a blank, but a blank behind a name that somebody typed is seldom meant.
+    A line of nothing but blanks, which is no category that is there, stands for none.
+    """
+    meant = {name: name if name in there or (name.strip() and name.strip() not in there) else name.strip() for name in asked}
+    return {name: stands_for for name, stands_for in meant.items() if stands_for}
 
 
 def marker_uri_of_run(bucket: str, boundary: DayBoundary, params: Mapping[str, Any], dag_run: Any) -> str:

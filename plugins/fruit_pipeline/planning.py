@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import release as release_layout
@@ -12,8 +13,10 @@ from fruit_contract.regions import require_eu_region
 from fruit_pipeline.claims import claim, living_claims
 from fruit_pipeline.cluster_request import cluster_request
 from fruit_pipeline.concurrent_runs import busy_dates, refuse_busy_dates
+from fruit_pipeline.date_listing import categories_of
 from fruit_pipeline.date_looker import DateLooker
 from fruit_pipeline.date_plan import refuse_categories
+from fruit_pipeline.ingest_dates import categories_as_meant
 from fruit_pipeline.lake_reader import MissingObjectError
 from fruit_pipeline.run_limits import refuse_too_many_dates
 from fruit_pipeline.run_plan import RunPlan, over_budget, plan_of_dates
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from fruit_pipeline.lake_reader import Lake
     from fruit_pipeline.scaling import Estimate
     from fruit_pipeline.settings import Settings
+
+
+LOG: Final = logging.getLogger(__name__)
 
 
 class NoReleaseError(RuntimeError):
@@ -103,6 +109,7 @@ def plan_run(
     claims = living_claims(lake, request.run_id, {*request.dates.asked, *request.dates.looked_back}, is_active)
     refuse_busy_dates(busy_dates(claims, request.run_id, request.dates.asked))
     busy = busy_dates(claims, request.run_id, request.dates.looked_back)
+    request = replace(request, categories=_meant_categories(lake, request))
     look = DateLooker(lake, request, release.embedder_id, settings)
     dates = look.at(request.dates.asked, [day for day in request.dates.looked_back if day not in busy])
     refuse_categories(dates.asked, lake.bucket)
@@ -124,6 +131,17 @@ def plan_run(
             _refuse_over_budget(plan.estimate, settings)
         claim(lake, request.run_id, plan.ingest_dates)
     return planned
+
+
+def _meant_categories(lake: Lake, request: RunRequest) -> list[str]:
+    """The categories of the request; those that nobody has with the blanks around them are taken without."""
+    if all(name == name.strip() for name in request.categories):
+        return list(request.categories)
+    meant = categories_as_meant(request.categories, set().union(*(categories_of(lake, day) for day in request.dates.asked)))
+    for name, stands_for in meant.items():
+        if name != stands_for:
+            LOG.warning("There is no category %r in what was asked for: it is taken for %r.", name, stands_for)
+    return sorted(set(meant.values()))
 
 
 def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:

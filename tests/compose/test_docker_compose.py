@@ -18,18 +18,35 @@ import boto3
 import pytest
 import yaml
 
-from fruit_cli.airflow_environment import airflow_processes
+from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes
+from fruit_cli.airflow_http import current_airflow
 from fruit_cli.embedder_artefact import EXPORT_FORMAT
+from fruit_cli.local_stack import PreferredPorts
 from fruit_cli.wheels import file_sha256
 from fruit_contract import lake, release
 from fruit_contract.regions import EU_REGIONS
 from fruit_pipeline.settings import VARIABLES, load_settings
+from local_cloud.local_secrets import draw
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = PROJECT / "docker-compose.yaml"
 ONE_SHOTS = {"migrate", "publish"}
+# Started by `docker compose run` alone.
+COMMAND_LINE = "cli"
+BUILDERS = {"airflow": "migrate", "local-cloud": "local-s3", "publisher": "publish"}
+# What a person may leave out, and what stands for it then.
+OPTIONAL = {
+    "FRUITS_LOCAL_UI_PORT": str(PreferredPorts.airflow),
+    "FRUITS_LOCAL_S3_PORT": str(PreferredPorts.s3),
+    "FRUITS_LOCAL_EMR_PORT": str(PreferredPorts.emr),
+    "COMPOSE_PROJECT_NAME": "fruits",
+    "NO_PROXY": "",
+}
 # Inside its container a service listens on every address; what reaches the host is told by `ports`.
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # compared with and replaced, never bound
+
+
+PORTS = {"FRUITS_LOCAL_UI_PORT": "8080", "FRUITS_LOCAL_S3_PORT": "9300", "FRUITS_LOCAL_EMR_PORT": "9301"}
 
 
 def load(text=None):
@@ -41,17 +58,18 @@ SERVICES = load()["services"]
 
 def variables_of(value):
     """Every `${NAME...}` of a value, as (name, what follows the name)."""
-    return re.findall(r"\$\{([A-Z_]+)([^}]*)\}", json.dumps(value))
+    return re.findall(r"\$\{([A-Z0-9_]+)([^}]*)\}", json.dumps(value))
 
 
 def interpolated(value, variables):
-    """As Compose does it, for the forms used here: `${NAME:?message}` and `$$`."""
+    """As Compose does it, for the forms used here: `${NAME:?message}`, `${NAME:-default}` and `$$`."""
     if isinstance(value, dict):
         return {key: interpolated(item, variables) for key, item in value.items()}
     if isinstance(value, list):
         return [interpolated(item, variables) for item in value]
     if isinstance(value, str):
-        return re.sub(r"\$\{([A-Z_]+)[^}]*\}", lambda match: variables[match.group(1)], value).replace("$$", "$")
+        given = re.sub(r"\$\{([A-Z0-9_]+):([?-])([^}]*)\}", lambda match: variables.get(match[1]) or match[3], value)
+        return given.replace("$$", "$")
     return value
 
 
@@ -80,7 +98,7 @@ def test_the_schema_check_would_notice_a_slip(tmp_path):
 
 def test_has_the_services_of_make_up_and_postgres_under_airflow():
     airflow = {"airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"}
-    assert set(SERVICES) == airflow | {"postgres", "local-s3", "local-emr"} | ONE_SHOTS
+    assert set(SERVICES) == airflow | {"postgres", "local-s3", "local-emr", COMMAND_LINE} | ONE_SHOTS
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -89,14 +107,14 @@ def test_a_service_is_hardened(name):
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     # The images of our own are non-root by their Dockerfile.
-    assert "build" in service or service["user"] not in ("root", "0")
+    assert is_our_own(service) or service["user"] not in ("root", "0")
     assert "privileged" not in service
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_restarts_and_tells_its_health_or_runs_once(name):
     service = SERVICES[name]
-    if name in ONE_SHOTS:
+    if name in {*ONE_SHOTS, COMMAND_LINE}:
         assert service["restart"] == "no"
         assert "healthcheck" not in service
     else:
@@ -104,15 +122,88 @@ def test_a_service_restarts_and_tells_its_health_or_runs_once(name):
         assert service["healthcheck"]["test"][0] == "CMD"
 
 
-@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "ports" in service])
-def test_ports_are_published_on_the_loopback_only(name):
-    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in SERVICES[name]["ports"])
+def is_our_own(service):
+    return service["image"].startswith("${COMPOSE_PROJECT_NAME:-fruits}-")
 
 
-def test_images_from_elsewhere_are_pinned():
+def test_up_with_wait_takes_no_service_that_has_ended_for_a_failure():
+    # Compose waits for a service to run, or for its end if another service depends on just that.
+    waited_for_to_end = {
+        needed
+        for service in SERVICES.values()
+        for needed, how in service.get("depends_on", {}).items()
+        if how["condition"] == "service_completed_successfully" and "profiles" not in service
+    }
+    started_by_up = {name for name, service in SERVICES.items() if "profiles" not in service}
+    assert waited_for_to_end == {name for name in started_by_up if SERVICES[name]["restart"] == "no"} == ONE_SHOTS
+
+
+def test_no_run_starts_before_there_is_a_release():
+    assert SERVICES["airflow-scheduler"]["depends_on"]["publish"]["condition"] == "service_completed_successfully"
+
+
+def test_clones_do_not_share_a_project_an_image_or_a_port():
+    assert "name" not in load()
     for service in SERVICES.values():
-        if "build" not in service:
-            assert re.fullmatch(r"[a-z]+:\d+\.\d+-[a-z]+", service["image"])
+        assert "container_name" not in service
+        assert is_our_own(service) or "@sha256:" in service["image"]
+        assert all("${" in port for port in service.get("ports", ()))
+    # A volume with a name of its own would be one for all projects.
+    assert not any(load()["volumes"].values())
+
+
+@pytest.mark.parametrize("variables", [{}, dict.fromkeys(OPTIONAL, "18080")])
+def test_ports_are_published_on_the_loopback_only(variables):
+    published = [port for service in SERVICES.values() for port in interpolated(service.get("ports", []), variables)]
+    expected = [(variables.get(name) or OPTIONAL[name], inside) for name, inside in PORTS.items()]
+    assert sorted(published) == sorted(f"127.0.0.1:{outside}:{inside}" for outside, inside in expected)
+
+
+def test_airflow_and_the_command_line_know_where_the_ui_is_for_people():
+    for service, name in (("airflow-apiserver", "AIRFLOW__API__BASE_URL"), (COMMAND_LINE, "AIRFLOW_UI_URL")):
+        address = SERVICES[service]["environment"][name]
+        assert interpolated(address, {}) == "http://127.0.0.1:8080"
+        assert interpolated(address, {"FRUITS_LOCAL_UI_PORT": "18080"}) == "http://127.0.0.1:18080"
+
+
+def test_images_from_elsewhere_are_pinned_by_digest():
+    for service in SERVICES.values():
+        assert is_our_own(service) or re.fullmatch(r"[a-z]+:\d+\.\d+-[a-z]+@sha256:[0-9a-f]{64}", service["image"])
+
+
+def test_every_image_of_our_own_is_built_by_one_service_and_pulled_by_none():
+    # Two services that build one name at once get in each other's way where the image is not there yet.
+    assert {service["build"]["target"]: name for name, service in SERVICES.items() if "build" in service} == BUILDERS
+    built = {SERVICES[name]["image"]: target for target, name in BUILDERS.items()}
+    for service in SERVICES.values():
+        if is_our_own(service):
+            assert service["image"] == f"${{COMPOSE_PROJECT_NAME:-fruits}}-{built[service['image']]}:local"
+            assert service["pull_policy"] == "never"
+
+
+def test_no_proxy_of_the_machine_stands_between_the_services():
+    an_address = re.compile(rf"(?<=[/@])(?:{'|'.join(SERVICES)})\b")
+    addressed = {found for service in SERVICES.values() for found in an_address.findall(json.dumps(service))}
+    assert addressed == {"local-s3", "local-emr", "airflow-apiserver", "postgres"}
+    for name, service in SERVICES.items():
+        environment = interpolated(service["environment"], {"NO_PROXY": "intra.example"})
+        if name != "postgres":
+            assert environment["NO_PROXY"] == environment["no_proxy"]
+            assert {*addressed, "127.0.0.1", "localhost", "intra.example"} <= set(environment["NO_PROXY"].split(","))
+
+
+def test_the_command_line_reaches_lake_and_airflow_without_anything_typed(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path))
+    service = SERVICES[COMMAND_LINE]
+    address = current_airflow(interpolated(service["environment"], {"AIRFLOW_ADMIN_PASSWORD": "a secret"}))
+    assert address.login is not None
+    assert address.is_local
+    users = SERVICES["airflow-apiserver"]["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]
+    assert users.partition(":")[0] == address.login.user
+    assert "AIRFLOW_ADMIN_PASSWORD" in SERVICES["migrate"]["environment"]
+    # `docker compose run` would do again what it depends on and has ended.
+    assert "depends_on" not in service
+    assert service["image"] == SERVICES["publish"]["image"]
 
 
 def test_what_is_waited_for_exists_and_can_be_waited_for():
@@ -133,13 +224,17 @@ def test_every_secret_comes_from_the_environment_and_is_required():
         for name, value in service["environment"].items() if "environment" in service else ():
             if re.search(r"PASSWORD$|SECRET|FERNET|JWT|ACCESS_KEY|_CONN$|^AIRFLOW_CONN_", name):
                 assert "${" in value, name
-        assert all(rest.startswith(":?") for _, rest in variables_of(service))
+        for name, rest in variables_of(service):
+            assert rest.startswith(":?") if name not in OPTIONAL else rest == f":-{OPTIONAL[name]}"
 
 
-def test_the_example_file_names_every_variable_and_holds_no_value():
-    lines = [line for line in (PROJECT / ".env.example").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    assert all(line.endswith("=") for line in lines)
-    assert {line.rstrip("=") for line in lines} == {name for name, _ in variables_of(SERVICES)}
+def test_the_example_file_names_every_variable_and_holds_no_secret():
+    lines = (PROJECT / ".env.example").read_text(encoding="utf-8").splitlines()
+    required = [line for line in lines if line and not line.startswith("#")]
+    assert all(line.endswith("=") for line in required)
+    optional = {found[1] for line in lines if (found := re.fullmatch(r"# ([A-Z0-9_]+)=.*", line))}
+    assert optional == set(OPTIONAL)
+    assert {line.rstrip("=") for line in required} | optional == {name for name, _ in variables_of(SERVICES)}
 
 
 def test_airflows_processes_are_those_of_make_up():
@@ -148,10 +243,15 @@ def test_airflows_processes_are_those_of_make_up():
     assert ours == {name: tuple(ANY_ADDRESS if part == "127.0.0.1" else part for part in command) for name, command in theirs.items()}
 
 
-def test_the_products_settings_are_ones_it_knows():
+def test_the_products_settings_are_those_of_make_up():
     environment = interpolated(SERVICES["airflow-scheduler"]["environment"], dict.fromkeys((n for n, _ in variables_of(SERVICES)), "x"))
     ours = {name: value for name, value in environment.items() if name.startswith("FRUITS_")}
     assert set(ours) <= set(VARIABLES.values())
+    place = AirflowPlace(*[PROJECT] * 4, port=8080, s3_url="", emr_url="", region="eu-west-1", bucket=lake.DEFAULT_BUCKET)
+    theirs = airflow_environment(place, draw(), {})
+    assert set(ours) == {name for name in theirs if name.startswith("FRUITS_")}
+    for name in ("FRUITS_SECURITY_CONFIGURATION", "FRUITS_SUBNET_ID", "FRUITS_RETRY_DELAY_SECONDS", "FRUITS_LOG_WAIT_MINUTES"):
+        assert ours[name] == theirs[name]
     settings = load_settings(ours)
     assert settings.region in EU_REGIONS
     assert settings.lake_bucket == lake.DEFAULT_BUCKET
@@ -182,7 +282,7 @@ class NativeServices:
         self._ports = {port: free_port() for port in ("9300", "9301")}
         self._folder = folder
         self._processes = []
-        self._secrets = {name: secrets.token_hex(16) for name, _ in variables_of(SERVICES)}
+        self._secrets = {name: secrets.token_hex(16) for name, _ in variables_of(SERVICES) if name not in OPTIONAL}
 
     def adapted(self, text, volume):
         for port, own in self._ports.items():
@@ -191,7 +291,8 @@ class NativeServices:
         return text.replace("/var/lib/fruits", str(self._folder / volume))
 
     def command(self, name, command):
-        volume = next(v for v in SERVICES[name]["volumes"] if v.endswith(":/var/lib/fruits")).partition(":")[0]
+        mounted = [v.partition(":")[0] for v in SERVICES[name].get("volumes", ()) if v.endswith(":/var/lib/fruits")]
+        volume = mounted[0] if mounted else "own"
         words = [self.adapted(word, volume) for word in interpolated(command, self._secrets)]
         return [sys.executable, *words[1:]] if words[0] == "python" else words
 
@@ -200,7 +301,9 @@ class NativeServices:
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "JAVA_HOME") if key in os.environ}
         home = self._folder / "publisher"  # the image's own FRUITS_LOCAL_HOME
         path = os.pathsep.join([str(PROJECT), str(PROJECT / "spark_jobs")])
-        return kept | ours | {"PYTHONPATH": path, "FRUITS_LOCAL_HOME": str(home), "LC_ALL": "C.UTF-8"}
+        # As Docker hands it on; nobody listens there.
+        proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
+        return kept | proxies | ours | {"PYTHONPATH": path, "FRUITS_LOCAL_HOME": str(home), "LC_ALL": "C.UTF-8"}
 
     def start(self, name):
         log = (self._folder / f"{name}.log").open("wb")
@@ -214,9 +317,9 @@ class NativeServices:
             assert time.monotonic() < deadline, f"{name} never got healthy"
             time.sleep(0.1)
 
-    def run(self, name):
+    def run(self, name, *words):
         return subprocess.run(
-            self.command(name, SERVICES[name]["command"]),
+            self.command(name, [*SERVICES[name].get("entrypoint", ()), *(words or SERVICES[name]["command"])]),
             env=self.environment(name),
             capture_output=True,
             text=True,
@@ -288,6 +391,21 @@ def test_publish_runs_with_its_command(native, tmp_path_factory):
     assert finished.returncode == 0, finished.stderr
     pointer = native.client("s3", "9300").get_object(Bucket=lake.DEFAULT_BUCKET, Key=lake.CURRENT_RELEASE_KEY)["Body"].read()
     assert json.loads(pointer)["release"] in finished.stdout
+
+
+def test_the_command_line_delivers(native, tmp_path):
+    (tmp_path / "Kiwi").mkdir()
+    (tmp_path / "Kiwi" / "1.jpg").write_bytes(b"a picture")
+    finished = native.run(COMMAND_LINE, "deliver", "--directory", str(tmp_path), "--date", "2026-11-23")
+    assert finished.returncode == 0, finished.stderr
+    listed = native.client("s3", "9300").list_objects_v2(Bucket=lake.DEFAULT_BUCKET, Prefix=lake.raw_prefix("2026-11-23"))["Contents"]
+    assert [stored["Key"] for stored in listed] == [lake.image_key("2026-11-23", "Kiwi", "1.jpg"), lake.success_marker_key("2026-11-23")]
+
+
+def test_the_command_line_shows_what_it_can_do(native):
+    finished = native.run(COMMAND_LINE)
+    assert finished.returncode == 0
+    assert "deliver" in finished.stdout
 
 
 def test_the_password_file_of_airflow_is_what_its_auth_manager_reads(tmp_path):

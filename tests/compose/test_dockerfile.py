@@ -19,7 +19,10 @@ ROOTS = ("", "plugins", "spark_jobs")
 ENTRIES = {
     "airflow": ["dags/*.py", "plugins/fruit_pipeline/**/*.py"],
     "local-cloud": ["local_cloud/s3_server.py", "local_cloud/emr_server.py", "local_cloud/node_aws.py", "spark_jobs/**/*.py"],
-    "publisher": ["fruit_cli/publish.py", "fruit_cli/deliver.py", "fruit_cli/embedder_export.py", "fruit_cli/__main__.py"],
+    "publisher": [
+        *(f"fruit_cli/{command}.py" for command in ("publish", "deliver", "run", "backfill", "estimate")),
+        *("fruit_cli/embedder_export.py", "fruit_cli/__main__.py"),
+    ],
 }
 # Only `--engine tensorflow` needs the first, and the image's engine is ONNX Runtime; only people who load a version elsewhere the other.
 NOT_NEEDED = {"local-cloud": {"tensorflow", "sklearn"}}
@@ -50,8 +53,8 @@ def test_the_compose_file_builds_exactly_these_images():
     assert {service["build"]["target"] for service in services.values() if "build" in service} == set(IMAGES)
 
 
-def test_the_base_image_is_pinned_to_a_patch_release():
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", of_kind("base", "FROM")[0])
+def test_the_base_image_is_pinned_to_a_patch_release_and_its_digest():
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", of_kind("base", "FROM")[0])
     assert all(of_kind(image, "FROM") == ["base"] for image in IMAGES)
 
 

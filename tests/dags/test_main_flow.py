@@ -156,6 +156,8 @@ def test_a_backfill_from_day_to_day_has_a_run_for_each_day_of_it(main_dag: Any) 
         {"ingest_date": None, "categories": []},
         {"categories": ["Äpfel 50%", "007"]},
         {"categories": None},
+        {"categories": ["Kiwi", ""]},
+        {"categories": [" Kiwi ", "   ", "Lemon\t", "Banana\r"]},
         {"ingest_date": "2026-11-01", "last_ingest_date": "2026-11-22"},
         {"pca_policy": "always"},
         {"pca_policy": None, "retry_rejected": True, "over_budget": True},
@@ -176,7 +178,7 @@ def test_takes_a_day_and_categories(main_dag: Any, conf: dict[str, Any]) -> None
         {"categories": "Kiwi"},
         {"categories": ["a/b"]},
         {"categories": ["_SUCCESS"]},
-        {"categories": [""]},
+        {"categories": ["\t_x"]},
         {"categories": [7]},
         {"last_ingest_date": "soon"},
         {"pca_policy": "sometimes"},
@@ -191,6 +193,16 @@ def test_refuses_other_params_before_the_run_starts(main_dag: Any, conf: dict[st
 
     with pytest.raises(ParamValidationError):
         validate(main_dag, conf)
+
+
+def test_a_category_that_can_be_none_is_refused_in_words(main_dag: Any) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError) as refused:
+        validate(main_dag, {"categories": ["Kiwi", "a/b"]})
+    text = " ".join(str(refused.value).split())
+    assert "'a/b'" in text
+    assert "a category is called as its folder" in text
 
 
 def test_the_form_explains_itself(main_dag: Any) -> None:

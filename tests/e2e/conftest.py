@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowAddress, AirflowHttp
+from fruit_cli.airflow_http import AirflowHttp, local_airflow
 from fruit_cli.connection import LakeConnection, current_connection, local_emr_client
 from fruit_cli.follow_run import make_ready
 from fruit_cli.local_stack import LocalStack, PreferredPorts
@@ -56,7 +56,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             publish(connection)
             emr = local_emr_client(state)
             console = Console(highlight=False, width=160)
-            with AirflowHttp(AirflowAddress(state.airflow_url or "")) as http:
+            with AirflowHttp(local_airflow(state)) as http:
                 api = AirflowApi(http)
                 make_ready(api, console)
                 yield Product(home, home / "s3" / state.bucket, connection, api, emr, console)

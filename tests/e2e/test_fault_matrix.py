@@ -24,7 +24,7 @@ import pytest
 from rich.console import Console
 
 from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowAddress, AirflowHttp
+from fruit_cli.airflow_http import AirflowHttp, local_airflow
 from fruit_cli.connection import current_connection, local_emr_client
 from fruit_cli.deliver import deliver
 from fruit_cli.follow_run import make_ready
@@ -80,7 +80,7 @@ def faulty(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         state = stack.start()
         try:
             console = Console(highlight=False, width=160)
-            with AirflowHttp(AirflowAddress(state.airflow_url or "")) as http:
+            with AirflowHttp(local_airflow(state)) as http:
                 api = AirflowApi(http)
                 make_ready(api, console)
                 yield Product(home, home / "s3" / state.bucket, current_connection(), api, local_emr_client(state), console)

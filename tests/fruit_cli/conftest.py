@@ -121,7 +121,9 @@ def api_of(fake_airflow: FakeAirflow) -> Iterator[Callable[..., AirflowApi]]:
     opened: list[AirflowHttp] = []
 
     def open_api(token: str | None = None, url: str = "http://127.0.0.1:8080") -> AirflowApi:
-        http = AirflowHttp(AirflowAddress(url, token), transport=httpx.MockTransport(fake_airflow), sleep=fake_airflow.sleep)
+        http = AirflowHttp(
+            AirflowAddress(url, token, is_local=token is None), transport=httpx.MockTransport(fake_airflow), sleep=fake_airflow.sleep
+        )
         opened.append(http)
         return AirflowApi(http)
 

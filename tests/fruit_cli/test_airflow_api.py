@@ -1,20 +1,22 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from fruit_cli import airflow_http
-from fruit_cli.airflow_http import AirflowAddress, AirflowError, AirflowHttp, current_airflow
+from fruit_cli.airflow_api import AirflowApi
+from fruit_cli.airflow_http import AirflowAddress, AirflowError, AirflowHttp, Login, current_airflow, local_airflow
+from local_cloud.stack_state import StackState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from conftest import FakeAirflow
-
-    from fruit_cli.airflow_api import AirflowApi
 
 RUN = {
     "dag_run_id": "manual__1",
@@ -57,6 +59,45 @@ def test_sends_no_token_in_the_clear(url: str) -> None:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080"])
 def test_allows_plain_http_on_this_machine(url: str) -> None:
     assert current_airflow({"AIRFLOW_API_URL": url, "AIRFLOW_API_TOKEN": "secret"}).url == url
+
+
+def test_logs_in_as_a_user_and_again_when_the_token_has_run_out(fake_airflow: FakeAirflow) -> None:
+    environment = {"AIRFLOW_API_URL": "https://airflow.example", "AIRFLOW_API_USER": "ada", "AIRFLOW_API_PASSWORD": "pass word"}
+    address = current_airflow(environment)
+    assert "pass word" not in repr(address)
+    fake_airflow.on("GET", f"/dags/fruit_image_pipeline/dagRuns/{RUN['dag_run_id']}", httpx.Response(401, json={"detail": "ended"}), RUN)
+    with AirflowHttp(address, transport=httpx.MockTransport(fake_airflow), sleep=fake_airflow.sleep) as http:
+        assert AirflowApi(http).dag_run("manual__1").state == "running"
+    logins = [request for request in fake_airflow.requests if request.url.path == "/auth/token"]
+    assert [request.method for request in logins] == ["POST", "POST"]
+    assert json.loads(logins[0].content) == {"username": "ada", "password": "pass word"}
+
+
+def test_a_password_that_is_refused_is_told_and_not_shown() -> None:
+    refuses = httpx.MockTransport(lambda _: httpx.Response(401, json={"detail": "Invalid credentials"}))
+    address = AirflowAddress("https://airflow.example", login=Login("ada", "wrong"))
+    with (
+        AirflowHttp(address, transport=refuses) as http,
+        pytest.raises(AirflowError, match=r"Invalid credentials.*AIRFLOW_API_PASSWORD") as caught,
+    ):
+        AirflowApi(http).dag()
+    assert "wrong" not in str(caught.value)
+
+
+def test_logs_in_to_the_local_airflow_with_its_password_if_it_has_one() -> None:
+    state = StackState(1, "http://s3", "http://emr", "http://127.0.0.1:8080", "key", "secret", "eu-west-1", "fruits-lake", "sesame")
+    assert local_airflow(state) == AirflowAddress("http://127.0.0.1:8080", login=Login("admin", "sesame"), is_local=True)
+    assert local_airflow(replace(state, airflow_password=None)) == AirflowAddress("http://127.0.0.1:8080", is_local=True)
+
+
+def test_the_airflow_of_a_compose_project_is_ours_and_its_links_lead_to_the_host() -> None:
+    environment = {"AIRFLOW_API_URL": "http://airflow-apiserver:8080", "AIRFLOW_API_USER": "admin", "AIRFLOW_API_PASSWORD": "secret"}
+    with pytest.raises(AirflowError, match="https://"):
+        current_airflow(environment)
+    address = current_airflow(environment | {"AIRFLOW_API_IS_LOCAL": "1", "AIRFLOW_UI_URL": "http://127.0.0.1:18080"})
+    assert address.is_local
+    with AirflowHttp(address) as http:
+        assert AirflowApi(http).run_link("manual__1") == "http://127.0.0.1:18080/dags/fruit_image_pipeline/runs/manual__1"
 
 
 def test_triggers_with_params_and_no_logical_date(api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes
+from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, passwords
 from local_cloud.local_secrets import LocalSecrets, draw
 
 
@@ -55,6 +55,14 @@ def test_everything_is_on_the_loopback_and_no_log_server_is_started(place: Airfl
     assert "127.0.0.1" in processes["airflow-api-server"]
     assert "--skip-serve-logs" in processes["airflow-scheduler"]
     assert "--skip-serve-logs" in processes["airflow-triggerer"]
+
+
+def test_nobody_is_admin_without_the_password(place: AirflowPlace, secrets: LocalSecrets) -> None:
+    environment = airflow_environment(place, secrets, {})
+    assert environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "False"
+    (user,) = json.loads(passwords(secrets)).items()
+    assert user == (environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].partition(":")[0], secrets.airflow_password)
+    assert environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"] == str(place.passwords_file)
 
 
 def test_no_secret_is_in_a_command(place: AirflowPlace, secrets: LocalSecrets) -> None:

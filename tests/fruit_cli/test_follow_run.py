@@ -113,6 +113,19 @@ def test_follows_a_run_to_its_good_end(api_of: ApiOf, fake_airflow: FakeAirflow,
     ]
 
 
+def test_says_once_that_the_dag_is_paused_while_a_run_is_followed(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
+    fake_airflow.on("GET", f"{RUNS}/manual__1", *[run_answer("queued")] * 4, run_answer("success"))
+    fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances", tasks_answer(plan_run=None))
+    paused, unpaused = dag_answer(paused=True), dag_answer(paused=False)
+    fake_airflow.on("GET", DAG, unpaused, paused, paused, unpaused)
+    follow_run(api_of(), "manual__1", console, sleep=fake_airflow.sleep)
+    text = console.export_text()
+    assert text.count("is paused") == 1
+    assert "airflow dags unpause fruit_image_pipeline" in text
+    assert "http://127.0.0.1:8080/dags/fruit_image_pipeline" in text
+    assert text.count("no longer paused") == 1
+
+
 def test_a_failed_run_names_its_task_shows_its_log_and_fails_the_command(
     api_of: ApiOf, fake_airflow: FakeAirflow, console: Console
 ) -> None:
@@ -169,7 +182,8 @@ def test_leaves_a_dag_alone_that_is_not_paused(api_of: ApiOf, fake_airflow: Fake
 
 def test_does_not_unpause_an_airflow_elsewhere(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
     fake_airflow.on("GET", DAG, dag_answer(paused=True))
-    with pytest.raises(AirflowError, match=r"is paused on https://airflow\.example"):
+    how = r"paused on https://airflow\.example.* page, https://airflow\.example/dags/fruit_image_pipeline.*`airflow dags unpause fruit"
+    with pytest.raises(AirflowError, match=how):
         make_ready(api_of("token", "https://airflow.example"), console, sleep=fake_airflow.sleep)
     assert {request.method for request in fake_airflow.requests} == {"GET"}
 

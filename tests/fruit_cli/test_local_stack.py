@@ -189,9 +189,16 @@ def test_stopping_what_is_not_up_says_so(stack: LocalStack) -> None:
 
 
 def test_the_summary_names_every_address_and_how_to_stop(tmp_path: Path) -> None:
-    state = StackState(1, "http://s3", "http://emr", "http://ui", "key", "shh", "eu-west-1", "fruits-lake")
+    state = StackState(1, "http://s3", "http://emr", "http://ui", "key", "shh", "eu-west-1", "fruits-lake", "sesame")
     text = summary(state, tmp_path, already_up=True)
-    for part in ("already up", "http://s3", "http://emr", "http://ui", str(tmp_path / "s3" / "fruits-lake"), "make down"):
+    for part in (
+        "already up",
+        "http://s3",
+        "http://emr",
+        "http://ui (user admin, password sesame)",
+        str(tmp_path / "s3" / "fruits-lake"),
+        "make down",
+    ):
         assert part in text
     assert "shh" not in text
 
@@ -207,7 +214,7 @@ def test_airflow_comes_up_runs_a_task_and_leaves_nothing_behind(stack: LocalStac
     (tmp_path / "dags" / "waits.py").write_text(A_DAG)
     state = stack.start(say=lambda _: None)
     assert state.airflow_url is not None
-    token = httpx.get(f"{state.airflow_url}/auth/token", timeout=60).json()["access_token"]
+    token = token_of(state)
     with httpx.Client(base_url=f"{state.airflow_url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=60) as api:
         wait_for(lambda: api.get("/dags/waits").status_code == 200)
         api.patch("/dags/waits", json={"is_paused": False}).raise_for_status()
@@ -216,6 +223,16 @@ def test_airflow_comes_up_runs_a_task_and_leaves_nothing_behind(stack: LocalStac
     check_addresses_and_commands(stack, state)
     stack.stop(say=lambda _: None)
     assert processes_of(stack) == []
+
+
+def token_of(state: StackState) -> str:
+    """What the API gives to who knows the password, and to nobody else: neither another user of this machine nor a web page does."""
+    ask, log_in = f"{state.airflow_url}/auth/token", {"username": "admin", "password": state.airflow_password}
+    assert httpx.get(ask, timeout=60).status_code == 403
+    assert httpx.get(f"{ask}/login", timeout=60).status_code == 403
+    assert httpx.post(ask, json=log_in | {"password": "guessed"}, timeout=60).status_code == 401
+    assert httpx.get(f"{state.airflow_url}/api/v2/dags", timeout=60).status_code == 401
+    return str(httpx.post(ask, json=log_in, timeout=60).json()["access_token"])
 
 
 def wait_for(is_it: Callable[[], bool], seconds: float = 60) -> None:
@@ -233,6 +250,7 @@ def check_addresses_and_commands(stack: LocalStack, state: StackState) -> None:
     assert listening <= LOOPBACK
     words = " ".join(command_of(process) for process in processes)
     assert state.secret_access_key not in words
+    assert (state.airflow_password or "none") not in words
 
 
 def listening_addresses(process: psutil.Process) -> set[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import stat
 from typing import TYPE_CHECKING
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
 def test_are_drawn_once_and_only_their_owner_may_read_them(tmp_path: Path) -> None:
     drawn = load_or_draw(tmp_path)
     assert load_or_draw(tmp_path) == drawn
+    assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
+
+
+def test_what_an_earlier_version_did_not_draw_is_added_to_what_it_drew(tmp_path: Path) -> None:
+    drawn = vars(load_or_draw(tmp_path))
+    earlier = {name: secret for name, secret in drawn.items() if name != "airflow_password"}
+    (tmp_path / FILE_NAME).write_text(json.dumps(earlier), encoding="utf-8")
+    completed = load_or_draw(tmp_path)
+    assert vars(completed).items() >= earlier.items()
+    assert completed.airflow_password
+    assert load_or_draw(tmp_path) == completed
     assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
 

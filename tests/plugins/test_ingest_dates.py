@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fruit_contract.day_boundary import UTC_DAYS, DayBoundary
 from fruit_contract.lake import LakeNameError
 from fruit_contract.limits import MOST_DATES_A_RUN
-from fruit_pipeline.ingest_dates import RunDates, categories_of_run, dates_of_run, marker_uri_of_run
+from fruit_pipeline.ingest_dates import RunDates, categories_as_meant, categories_of_run, dates_of_run, marker_uri_of_run
 
 LOGICAL = datetime(2026, 11, 22, tzinfo=UTC)
 STARTED = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
@@ -140,7 +140,34 @@ def test_categories_are_sorted_and_named_once() -> None:
     assert categories_of_run(None) == categories_of_run([]) == []
 
 
-@pytest.mark.parametrize("category", ["", "a/b", "_SUCCESS", ".hidden", "a\nb"])
+def test_empty_lines_and_what_can_be_in_no_name_are_left_out() -> None:
+    assert categories_of_run(["Kiwi", ""]) == categories_of_run(["", "Kiwi\t"]) == categories_of_run(["Kiwi\r", "\t"]) == ["Kiwi"]
+    assert categories_of_run([""]) == []
+
+
+def test_blanks_around_a_name_stay_until_it_is_known_what_is_there() -> None:
+    assert categories_of_run([" Kiwi ", "Kiwi"]) == [" Kiwi ", "Kiwi"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "meant"),
+    [
+        (["Kiwi "], {"Kiwi"}, ["Kiwi"]),
+        (["Kiwi "], {"Kiwi", "Kiwi "}, ["Kiwi "]),
+        ([" Kiwi"], {"Kiwi "}, [" Kiwi"]),
+        (["Kiwi ", "Lemon"], set(), ["Kiwi ", "Lemon"]),
+        (["   ", "Kiwi"], {"Kiwi"}, ["Kiwi"]),
+        (["   "], {"   "}, ["   "]),
+        (["Apple\u00a0"], {"Apple"}, ["Apple"]),
+    ],
+)
+def test_a_name_is_exact_where_it_is_there_and_else_taken_without_its_outer_blanks(
+    asked: list[str], there: set[str], meant: list[str]
+) -> None:
+    assert list(categories_as_meant(asked, there).values()) == meant
+
+
+@pytest.mark.parametrize("category", ["a/b", "_SUCCESS", ".hidden", "a\nb", "\t_x"])
 def test_refuses_what_is_no_category(category: str) -> None:
     with pytest.raises(LakeNameError, match="is not a category"):
         categories_of_run(["Kiwi", category])

@@ -301,6 +301,35 @@ def test_a_store_may_list_in_another_order(sample_lake: SampleLake) -> None:
     assert (planned.new, planned.unchanged, planned.n_strays) == (1, 43, 1)
 
 
+def test_a_blank_behind_a_categorys_name_is_no_part_of_it_where_nothing_is_called_so(
+    sample_lake: SampleLake, caplog: pytest.LogCaptureFixture
+) -> None:
+    sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
+    planned = plan(sample_lake.lake, categories=["Kiwi ", "Lemon "])
+    assert planned.plan.categories == planned.as_xcoms()["categories"] == ["Kiwi", "Lemon "]
+    assert planned.plan.new == 1
+    assert planned.plan.missing_categories == ["Lemon "]
+    assert "--category=Kiwi" in arguments(planned.extract_features_steps[0])
+    assert "no category 'Kiwi '" in caplog.text
+    assert "'Lemon '" not in caplog.text
+
+
+def test_a_category_that_ends_with_a_blank_is_found_by_its_exact_name(sample_lake: SampleLake) -> None:
+    sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi /1.jpg")
+    assert plan(sample_lake.lake, categories=["Kiwi "]).plan.new_by_category == {"Kiwi ": 1}
+
+
+def test_a_category_that_ends_with_a_blank_and_has_vanished_is_still_meant(sample_lake: SampleLake) -> None:
+    sample_lake.put_image(f"features/ingest_date={DAY}/category=Kiwi /x-0.parquet")
+    assert plan(sample_lake.lake, categories=["Kiwi "]).plan.categories == ["Kiwi "]
+
+
+def test_lines_of_blanks_alone_ask_for_all_categories(sample_lake: SampleLake) -> None:
+    sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
+    planned = plan(sample_lake.lake, categories=["  "]).plan
+    assert (planned.images, planned.categories) == (44, [])
+
+
 @pytest.mark.parametrize("category", ["tab\there", "%" * 83, "\u00e9" * 124])
 def test_a_batch_with_a_folder_that_can_be_no_category_is_refused_before_anything_is_started(
     sample_lake: SampleLake, category: str
