@@ -384,7 +384,12 @@ def test_publish_runs_with_its_command(native, tmp_path_factory):
     for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH):
         (folder / name).write_text(name, encoding="utf-8")
     digests = {name: file_sha256(folder / name) for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH)}
-    manifest = {"embedder_id": folder.name, "files": digests, "exported_with": {"format": EXPORT_FORMAT}}
+    manifest = {
+        "embedder_id": folder.name,
+        "preprocessing_version": release.PREPROCESSING_VERSION,
+        "files": digests,
+        "exported_with": {"format": EXPORT_FORMAT},
+    }
     (folder / release.EMBEDDER_MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     (root / "default.json").write_text(json.dumps({"embedder_id": folder.name}), encoding="utf-8")
     finished = native.run("publish")
