@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from hypothesis import HealthCheck, settings
+
 from local_cloud.ports import keep_loopback_direct
 
 if TYPE_CHECKING:
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
 
 # Tests talk to servers of their own, on machines behind a proxy too.
 keep_loopback_direct(os.environ)
+
+# No test is timed: a busy machine may stop for longer than any example takes.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 _SLOWER: Final = ("spark", "airflow", "e2e")
 

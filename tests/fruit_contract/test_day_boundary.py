@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.day_boundary import UTC_DAYS, DayBoundary
@@ -39,7 +39,6 @@ def test_a_day_may_begin_hours_from_midnight() -> None:
     assert the_evening_before.day_at(datetime(2026, 11, 21, 20, 30, tzinfo=UTC)) == date(2026, 11, 22)
 
 
-@settings(deadline=None)  # the first example reads the zones
 @given(
     st.integers(0, 2 * 366 * 24 * 60).map(lambda minutes: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)),
     st.sampled_from(ZONES),

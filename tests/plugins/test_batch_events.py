@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.lake import success_marker_key
@@ -199,7 +199,6 @@ WAYS = st.sampled_from(
 )
 
 
-@settings(deadline=None)  # a busy machine may stop for longer
 @given(
     days=st.lists(st.tuples(st.dates().map(str), WAYS), max_size=6),
     rubbish=st.lists(JSON.map(json.dumps) | st.text() | JSON, max_size=4),

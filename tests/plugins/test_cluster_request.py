@@ -8,7 +8,6 @@ from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -329,7 +328,6 @@ def test_a_run_id_is_quoted_into_what_a_tag_may_hold(run_id: str, tag: str) -> N
     assert unquoted_run_id(tag) == run_id
 
 
-@hypothesis.settings(deadline=None)  # the first example loads the model
 @given(st.text(max_size=300))
 def test_a_quoted_run_id_is_read_back_as_it_was(run_id: str) -> None:
     quoted = quoted_run_id(run_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_pipeline.diagnosis import CONTEXT_LINES, EMR, diagnose
@@ -581,7 +581,6 @@ LINES = st.one_of(
 TEXTS = st.one_of(st.text(), st.lists(LINES, max_size=60).map("\n".join))
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["stdout", "stderr", "controller", "other"]), TEXTS), st.lists(TEXTS, max_size=3))
 def test_any_text_gives_a_bounded_answer(logs: dict[str, str], words: list[str]) -> None:
     found = diagnose(logs, words)

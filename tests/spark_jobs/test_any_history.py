@@ -145,7 +145,6 @@ def test_settled_runs_leave_what_one_run_over_everything_would(
         settings=settings(
             max_examples=n_histories if spark is None else max(1, n_histories // 3),
             stateful_step_count=9,
-            deadline=None,
             # An example takes seconds: what was drawn is reported as it is, not made smaller first.
             phases=[Phase.explicit, Phase.reuse, Phase.generate],
             suppress_health_check=list(HealthCheck),

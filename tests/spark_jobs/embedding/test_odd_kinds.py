@@ -135,7 +135,6 @@ _SMALL = [name for name, kind in KINDS.items() if kind.shows is not None and "60
 
 @settings(
     max_examples=int(os.environ.get("FRUITS_TORTURE_EXAMPLES", "300")),
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 @given(content=damaged_files())

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_features.moments.algebra import Moments, merge_all, moments_of
@@ -65,7 +65,6 @@ def assert_merged(moments: Moments, memory: Memory) -> None:
     np.testing.assert_allclose(moments.scatter, whole.scatter, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(
     steps=st.lists(
         st.lists(st.tuples(st.integers(0, 90), st.sampled_from(["put", "remove"]), st.integers(0, 99)), min_size=1, max_size=8),
