@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -95,8 +97,11 @@ class AirflowApi:
         self._http.send("PATCH", self._dag_path, params={"update_mask": "is_paused"}, json={"is_paused": False})
 
     def trigger(self, conf: Mapping[str, object]) -> str:
-        """Queues a manual run with these params; returns its run id."""
-        return str(self._http.send("POST", f"{self._dag_path}/dagRuns", json={"logical_date": None, "conf": dict(conf)})["dag_run_id"])
+        """Queues one manual run with these params, whatever has to be tried again; returns its run id."""
+        run_id = f"manual__{datetime.now(UTC).isoformat()}_{secrets.token_hex(4)}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
+        made = self._http.send("POST", f"{self._dag_path}/dagRuns", json=body, names_what_it_makes=True)
+        return str(made.get("dag_run_id", run_id))
 
     def dag_run(self, run_id: str) -> DagRun:
         return _dag_run(self._http.send("GET", self._run_path(run_id)))

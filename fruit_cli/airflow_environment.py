@@ -128,6 +128,11 @@ def airflow_processes(airflow: Path, port: int) -> dict[str, tuple[str, ...]]:
     }
 
 
+def api_server_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of all, with the API server's own way of waiting for the database."""
+    return {**environment, **_as_variables(_connect_arguments("CONNECT_ARGUMENTS_OF_THE_API_SERVER"))}
+
+
 def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
     settings = {
         ("core", "dags_folder"): str(place.dags),
@@ -144,8 +149,7 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("core", "simple_auth_manager_users"): f"{AIRFLOW_USER}:admin",
         ("core", "simple_auth_manager_passwords_file"): str(place.passwords_file),
         ("database", "sql_alchemy_conn"): f"sqlite:///{place.home / 'airflow.db'}",
-        ("database", "sql_alchemy_connect_args"): "fruit_cli.airflow_sqlite.CONNECT_ARGUMENTS",
-        ("database", "sql_alchemy_connect_args_async"): "fruit_cli.airflow_sqlite.CONNECT_ARGUMENTS",
+        **_connect_arguments("CONNECT_ARGUMENTS"),
         ("logging", "base_log_folder"): str(place.home / "logs"),
         ("logging", "colored_console_log"): "False",
         ("api", "base_url"): place.url,
@@ -169,4 +173,13 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("workers", "max_failed_heartbeats"): "15",
         ("usage_data_collection", "enabled"): "False",
     }
+    return _as_variables(settings)
+
+
+def _connect_arguments(name: str) -> dict[tuple[str, str], str]:
+    path = f"fruit_cli.airflow_sqlite.{name}"
+    return {("database", "sql_alchemy_connect_args"): path, ("database", "sql_alchemy_connect_args_async"): path}
+
+
+def _as_variables(settings: Mapping[tuple[str, str], str]) -> dict[str, str]:
     return {f"AIRFLOW__{section.upper()}__{name.upper()}": value for (section, name), value in settings.items()}

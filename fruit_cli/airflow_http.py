@@ -147,9 +147,10 @@ class AirflowHttp:
         *,
         params: Mapping[str, str] | None = None,
         json: Mapping[str, object] | None = None,
+        names_what_it_makes: bool = False,
     ) -> dict[str, Any]:
         """Sends one request below /api/v2 and returns its JSON. See `find` for what is tried again. Raises AirflowError."""
-        found = self.find(method, path, params=params, json=json)
+        found = self.find(method, path, params=params, json=json, names_what_it_makes=names_what_it_makes)
         if found is None:
             raise AirflowError(f"{self.address.url} has no {path}. Is it an Airflow 3 with this project's DAGs?")
         return found
@@ -161,27 +162,32 @@ class AirflowHttp:
         *,
         params: Mapping[str, str] | None = None,
         json: Mapping[str, object] | None = None,
+        names_what_it_makes: bool = False,
     ) -> dict[str, Any] | None:
         """As `send`, but None if there is no such thing.
 
-        Tried again for a minute and a half: what Airflow can't do just now, and for everything but POST what got no answer
-        (a POST whose answer was lost may have started something).
+        Tried again for a minute and a half: what Airflow can't do just now, and what got no answer. A POST whose answer was lost may
+        have made something, so it is tried again only if it names what it makes: the second one is then refused as a conflict, which
+        is the wanted end, and an empty dictionary is returned.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
         last_trouble = ""
+        is_repeatable = method != "POST" or names_what_it_makes
         for _ in range(int(PATIENCE_SECONDS / _PAUSE_SECONDS)):
             try:
                 response = self._authorised(method, _API + path, params, json)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 last_trouble = str(error)
             except httpx.TransportError as error:
-                if method == "POST":
+                if not is_repeatable:
                     raise AirflowError(
                         f"{self.address.url} took {path}, but its answer was lost ({error}). See its UI for what it did."
                     ) from error
                 last_trouble = str(error)
             else:
-                if response.status_code not in _NOT_NOW or (method == "POST" and response.status_code != httpx.codes.SERVICE_UNAVAILABLE):
+                if names_what_it_makes and last_trouble and response.status_code == httpx.codes.CONFLICT:
+                    return {}
+                if response.status_code not in _NOT_NOW or not (is_repeatable or response.status_code == httpx.codes.SERVICE_UNAVAILABLE):
                     return self._result(response)
                 last_trouble = f"{response.status_code}: {_detail(response)}"
             if time.monotonic() > deadline:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, passwords
+from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, api_server_environment, passwords
 from fruit_cli.connection import bucket_of
 from fruit_cli.errors import CommandError
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
@@ -199,7 +199,12 @@ class LocalStack:
             ),
         }
         return [
-            ManagedProcess(name, arguments, environment, ready=checks.get(name))
+            ManagedProcess(
+                name,
+                arguments,
+                api_server_environment(environment) if name == "airflow-api-server" else environment,
+                ready=checks.get(name),
+            )
             for name, arguments in airflow_processes(program, port).items()
         ]
 

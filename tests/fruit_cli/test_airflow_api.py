@@ -103,8 +103,36 @@ def test_the_airflow_of_a_compose_project_is_ours_and_its_links_lead_to_the_host
 def test_triggers_with_params_and_no_logical_date(api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow) -> None:
     fake_airflow.on("POST", "/dags/fruit_image_pipeline/dagRuns", RUN)
     assert api_of().trigger({"ingest_date": "2026-11-22", "categories": ["Äpfel 50%"]}) == "manual__1"
+    [sent] = fake_airflow.bodies("POST", "/dags/fruit_image_pipeline/dagRuns")
+    assert str(sent.pop("dag_run_id")).startswith("manual__")
+    assert sent == {"logical_date": None, "conf": {"ingest_date": "2026-11-22", "categories": ["Äpfel 50%"]}}
+
+
+def test_triggers_one_run_through_a_busy_database_and_a_lost_answer(fake_airflow: FakeAirflow) -> None:
+    """Airflow began the second try's run, and nobody heard of it: the third is refused as a conflict, which is the wanted end."""
+    troubles = iter([httpx.Response(500, json={"detail": {"reason": "Database error"}}), httpx.ReadTimeout("timed out")])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return fake_airflow(request)
+        fake_airflow.requests.append(request)
+        if request.url.path == "/auth/token":
+            return httpx.Response(201, json={"access_token": "local-token"})
+        trouble = next(troubles, httpx.Response(409, json={"detail": {"reason": "Unique constraint violation"}}))
+        if isinstance(trouble, httpx.Response):
+            return trouble
+        raise trouble
+
+    with AirflowHttp(AirflowAddress("http://127.0.0.1:1"), transport=httpx.MockTransport(answer), sleep=fake_airflow.sleep) as http:
+        run_id = AirflowApi(http).trigger({})
     sent = fake_airflow.bodies("POST", "/dags/fruit_image_pipeline/dagRuns")
-    assert sent == [{"logical_date": None, "conf": {"ingest_date": "2026-11-22", "categories": ["Äpfel 50%"]}}]
+    assert [body["dag_run_id"] for body in sent] == [run_id] * 3
+
+
+def test_a_conflict_at_the_first_try_is_a_refusal(api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow) -> None:
+    fake_airflow.on("POST", "/dags/fruit_image_pipeline/dagRuns", {"detail": "already there"}, status=409)
+    with pytest.raises(AirflowError, match="already there"):
+        api_of().trigger({})
 
 
 def test_gets_a_token_from_the_local_airflow_once(api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow) -> None:
@@ -142,7 +170,7 @@ def test_gives_up_on_an_airflow_that_never_answers(api_of: Callable[..., Airflow
     assert fake_airflow.slept == airflow_http.PATIENCE_SECONDS
 
 
-def test_triggers_only_once_when_the_answer_is_lost(fake_airflow: FakeAirflow) -> None:
+def test_a_post_that_names_nothing_is_sent_only_once_when_its_answer_is_lost(fake_airflow: FakeAirflow) -> None:
     def lose(request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
             fake_airflow.requests.append(request)
@@ -151,7 +179,7 @@ def test_triggers_only_once_when_the_answer_is_lost(fake_airflow: FakeAirflow) -
 
     http = AirflowHttp(AirflowAddress("http://127.0.0.1:1"), transport=httpx.MockTransport(lose), sleep=fake_airflow.sleep)
     with http, pytest.raises(AirflowError, match="its answer was lost"):
-        http.send("POST", "/dags/fruit_image_pipeline/dagRuns", json={})
+        http.send("POST", "/backfills", json={})
     assert [request.method for request in fake_airflow.requests].count("POST") == 1
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from pathlib import Path
 
 import pytest
 
-from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, passwords
+from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, api_server_environment, passwords
 from local_cloud.local_secrets import LocalSecrets, draw
 
 
@@ -68,3 +69,17 @@ def test_nobody_is_admin_without_the_password(place: AirflowPlace, secrets: Loca
 def test_no_secret_is_in_a_command(place: AirflowPlace, secrets: LocalSecrets) -> None:
     words = " ".join(word for command in airflow_processes(Path("airflow"), 8080).values() for word in command)
     assert not [secret for secret in vars(secrets).values() if secret in words]
+
+
+@pytest.mark.parametrize("setting", ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"])
+def test_the_api_server_gives_up_on_a_locked_database_long_before_the_scheduler_would(
+    place: AirflowPlace, secrets: LocalSecrets, setting: str
+) -> None:
+    of_the_others = airflow_environment(place, secrets, {})
+    of_the_api_server = api_server_environment(of_the_others)
+    waits = [pkgutil.resolve_name(environment[setting])["timeout"] for environment in (of_the_api_server, of_the_others)]
+    assert waits[0] * 2 <= waits[1]
+    assert {name for name in of_the_others if of_the_others[name] != of_the_api_server[name]} <= {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC",
+    }
