@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from benchmarks.ceiling_run import ONE_THREAD
-from benchmarks.engines_measurements import EngineRun, EnginesBenchmark, known_images, quality
-from benchmarks.images import spread
-from benchmarks.other_engines import has_openvino
-from benchmarks.way_process import WayProcess
+from benchmarks.engines.measurements import EngineRun, EnginesBenchmark, known_images, quality
+from benchmarks.engines.others import has_openvino
+from benchmarks.features.ceiling_run import ONE_THREAD
+from benchmarks.harness.images import spread
+from benchmarks.harness.way_process import WayProcess
 from fruit_cli.errors import CommandError
 from fruit_contract import release
 from fruit_features.embedding.engines import load_engine
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from benchmarks.bench_lake import BenchLake
-    from benchmarks.engines_measurements import Quality
-    from fruit_cli.delivery_plan import PlannedImage
+    from benchmarks.engines.measurements import Quality
+    from benchmarks.harness.bench_lake import BenchLake
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 ONNX_RUNTIME: Final = "ONNX Runtime"
 TENSORFLOW: Final = "TensorFlow"
@@ -162,7 +162,7 @@ class _Field:
 
 
 def _start(stack: contextlib.ExitStack, bench: BenchLake, name: str) -> WayProcess:
-    return stack.enter_context(WayProcess("benchmarks.engine_ways", bench.way_environment(name) | ONE_THREAD, bench.log(name)))
+    return stack.enter_context(WayProcess("benchmarks.engines.ways", bench.way_environment(name) | ONE_THREAD, bench.log(name)))
 
 
 def _contenders(bench: BenchLake, calibration: Sequence[PlannedImage], say: Callable[[str], None]) -> tuple[list[_Contender], list[str]]:

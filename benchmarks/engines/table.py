@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.engines_measurements import KNOWN_ONE_IN, best_batches, summarise_engines
-from benchmarks.table import Grid
+from benchmarks.engines.measurements import KNOWN_ONE_IN, best_batches, summarise_engines
+from benchmarks.features.table import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.engines_measurements import BatchSummary, EnginesBenchmark, Quality
+    from benchmarks.engines.measurements import BatchSummary, EnginesBenchmark, Quality
 
 
 def engines_grids(result: EnginesBenchmark) -> list[Grid]:

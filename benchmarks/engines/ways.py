@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from benchmarks.other_engines import BF16, F32, OpenVinoEngine, cpu_has_bf16, cpu_has_vnni, make_int8
+from benchmarks.engines.others import BF16, F32, OpenVinoEngine, cpu_has_bf16, cpu_has_vnni, make_int8
 from fruit_features.embedding.engines import load_engine
 from fruit_features.embedding.preprocessing import decode_image, network_input
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from statistics import mean
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.images import spread
-from benchmarks.measurements import CeilingRun
-from benchmarks.way_process import WayProcess
+from benchmarks.features.measurements import CeilingRun
+from benchmarks.harness.images import spread
+from benchmarks.harness.way_process import WayProcess
 from fruit_contract import release
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Sequence
 
-    from benchmarks.bench_lake import BenchLake
-    from fruit_cli.delivery_plan import PlannedImage
+    from benchmarks.harness.bench_lake import BenchLake
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 # For the libraries below a process that is one of as many as there are cores.
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -52,6 +52,6 @@ def start_ceiling(stack: contextlib.ExitStack, bench: BenchLake, n_cores: int, w
     processes = []
     for number in range(n_cores):
         name = f"ceiling-{number}"
-        process = WayProcess("benchmarks.ceiling", bench.way_environment(name) | ONE_THREAD, bench.log(name))
+        process = WayProcess("benchmarks.features.ceiling", bench.way_environment(name) | ONE_THREAD, bench.log(name))
         processes.append(stack.enter_context(process))
     return Ceiling(processes, window_seconds)

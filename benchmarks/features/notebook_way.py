@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 from pyspark.sql.pandas.functions import PandasUDFType, pandas_udf
 
-from benchmarks.way_worker import peak_spark_worker_megabytes, seconds_since_process_start
+from benchmarks.harness.way_worker import peak_spark_worker_megabytes, seconds_since_process_start
 from fruit_contract import lake
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _kept: dict[str, Any] = {}
 
 def start(tensors: str, rows_at_once: int) -> dict[str, Any]:
     """Starts the session and broadcasts the weights of the file `tensors`. A pandas series holds `rows_at_once` images."""
-    from fruit_cli.embedder_export import keras_network
+    from fruit_cli.release.export import keras_network
 
     spark = (
         SparkSession.builder.appName("notebook_way").config("spark.sql.execution.arrow.maxRecordsPerBatch", str(rows_at_once)).getOrCreate()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from benchmarks.made_up_stores import MadeUpDate
-from benchmarks.way_worker import peak_spark_worker_megabytes, seconds_since_process_start
+from benchmarks.harness.way_worker import peak_spark_worker_megabytes, seconds_since_process_start
+from benchmarks.scale.made_up_stores import MadeUpDate
 from fruit_contract import lake, release, tables
 from fruit_features.extraction.date_plan import plan_date
 from fruit_features.extraction.step import ExtractionRequest, extract_features

@@ -6,23 +6,23 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.agreement import compare, read_features
-from benchmarks.bench_lake import save_tensors
-from benchmarks.ceiling_run import start_ceiling
-from benchmarks.images import PHONE_PHOTOS, PICTURES, SMALL_PICTURES, lay_batch, spread
-from benchmarks.measurements import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
-from benchmarks.notebook_way import OUTPUT as NOTEBOOK_OUTPUT
-from benchmarks.way_process import WayProcess
+from benchmarks.features.ceiling_run import start_ceiling
+from benchmarks.features.measurements import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
+from benchmarks.features.notebook_way import OUTPUT as NOTEBOOK_OUTPUT
+from benchmarks.harness.agreement import compare, read_features
+from benchmarks.harness.bench_lake import save_tensors
+from benchmarks.harness.images import PHONE_PHOTOS, PICTURES, SMALL_PICTURES, lay_batch, spread
+from benchmarks.harness.way_process import WayProcess
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.bench_lake import BenchLake
-    from benchmarks.ceiling_run import Ceiling
-    from benchmarks.images import ImageKind
-    from fruit_cli.delivery_plan import PlannedImage
+    from benchmarks.features.ceiling_run import Ceiling
+    from benchmarks.harness.bench_lake import BenchLake
+    from benchmarks.harness.images import ImageKind
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 OURS_COLD: Final = "ours, cold"
 OURS_WARM: Final = "ours, warm"

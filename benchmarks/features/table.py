@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from benchmarks.measurements import summarise
+from benchmarks.features.measurements import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmarks.measurements import FeaturesBenchmark
+    from benchmarks.features.measurements import FeaturesBenchmark
 
 
 @dataclass(frozen=True)

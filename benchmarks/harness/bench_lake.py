@@ -5,29 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fruit_cli.connection import LakeConnection
-from fruit_cli.embedder_weights import read_tensors
-from fruit_cli.local_stack import LocalStack, PreferredPorts
-from fruit_cli.publish import publish
-from fruit_cli.weights_sources import default_weights
+from fruit_cli.commands.publish import publish
+from fruit_cli.lake.connection import LakeConnection
+from fruit_cli.release.weights import read_tensors
+from fruit_cli.release.weights_sources import default_weights
+from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
 from fruit_contract import lake, release
-from local_cloud.emr_server import node_from
-from local_cloud.latency import request_counts
-from local_cloud.process_sweep import STACK_MARK, marked_processes
-from local_cloud.spark_environment import Node, spark_defaults, step_environment
-from local_cloud.stack_state import local_home
+from local_cloud.cluster.spark_environment import Node, spark_defaults, step_environment
+from local_cloud.emr.server import node_from
+from local_cloud.project import PROJECT
+from local_cloud.stack.latency import request_counts
+from local_cloud.stack.state import local_home
+from local_cloud.stack.sweep import STACK_MARK, marked_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import psutil
-
-PROJECT: Final = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def bench_lake(
         (node.clusters_folder / "home").mkdir(parents=True, exist_ok=True)
         connection = LakeConnection(state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key)
         s3_server = next(
-            process for process in marked_processes(STACK_MARK, str(node.home)) if "local_cloud.s3_server" in process.cmdline()
+            process for process in marked_processes(STACK_MARK, str(node.home)) if "local_cloud.s3.server" in process.cmdline()
         )
         yield BenchLake(replace(node, cores=str(n_cores)), state.bucket, publish(connection, say=say), s3_server)
     finally:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 from PIL import Image
 
-from fruit_cli.delivery_plan import PlannedImage, plan_delivery
-from fruit_cli.fruit_renderer import CATEGORIES, draw_jpeg
+from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
+from fruit_cli.lake.delivery_plan import PlannedImage, plan_delivery
 from fruit_contract import lake
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import psutil
 
-from benchmarks.memory import JAVA, OWN, WORKER, MemoryWatch, kind_of
+from benchmarks.harness.memory import JAVA, OWN, WORKER, MemoryWatch, kind_of
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class WayProcess:
         self._log = log
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.way_worker", module],
+                [sys.executable, "-m", "benchmarks.harness.way_worker", module],
                 env=dict(environment),
                 cwd=log.parent,
                 stdin=subprocess.PIPE,

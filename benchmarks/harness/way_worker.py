@@ -1,4 +1,4 @@
-"""The inside of a measured way's process: `python -m benchmarks.way_worker <module>` answers requests with the module's HANDLERS.
+"""The inside of a measured way's process: `python -m benchmarks.harness.way_worker <module>` answers requests with the module's HANDLERS.
 
 A request is a line of JSON on stdin, `{"do": <handler>, ...arguments}`; its answer is a line of JSON on stdout. The module is imported by
 its name and is not this program's `__main__`, so that what it keeps in a Spark worker stays from task to task.
@@ -14,7 +14,7 @@ import time
 
 import psutil
 
-from benchmarks.memory import WORKER, kind_of, peak_megabytes
+from benchmarks.harness.memory import WORKER, kind_of, peak_megabytes
 
 
 def seconds_since_process_start() -> float:

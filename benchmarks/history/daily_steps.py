@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from benchmarks.synthetic_history import TARGET_VARIANCE
+from benchmarks.history.synthetic_history import TARGET_VARIANCE
 from fruit_contract import release
 from fruit_features.embedding.artefact import find_embedder
 from fruit_features.extraction.content_packs import find_hashes

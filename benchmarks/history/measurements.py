@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.measurements import median_stages
+from benchmarks.features.measurements import median_stages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,19 +11,19 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.history_measurements import DayRun, HistoryBenchmark, RefitRun
-from benchmarks.images import lay_batch
-from benchmarks.made_up_stores import FolderStore
-from benchmarks.synthetic_history import CATEGORIES, History, clone_lake, days_before, read_embedder_id, write_history
-from benchmarks.way_process import WayProcess
+from benchmarks.harness.images import lay_batch
+from benchmarks.harness.way_process import WayProcess
+from benchmarks.history.measurements import DayRun, HistoryBenchmark, RefitRun
+from benchmarks.history.synthetic_history import CATEGORIES, History, clone_lake, days_before, read_embedder_id, write_history
+from benchmarks.scale.made_up_stores import FolderStore
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from benchmarks.bench_lake import BenchLake
-    from fruit_cli.delivery_plan import PlannedImage
+    from benchmarks.harness.bench_lake import BenchLake
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 # Of all days one of those for which a refresh reads the most kept moments (tests/benchmarks/test_synthetic_history.py).
 NEW_DAY: Final = "2024-10-03"

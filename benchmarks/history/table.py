@@ -5,14 +5,14 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.history_measurements import FLAT_WITHIN, is_flat, refit_cost, refits_by_history, summarise_days
-from benchmarks.measurements import median_stages
-from benchmarks.table import Grid
+from benchmarks.features.measurements import median_stages
+from benchmarks.features.table import Grid
+from benchmarks.history.measurements import FLAT_WITHIN, is_flat, refit_cost, refits_by_history, summarise_days
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.history_measurements import DaySummary, HistoryBenchmark, RefitRun
+    from benchmarks.history.measurements import DaySummary, HistoryBenchmark, RefitRun
 
 
 def history_grids(result: HistoryBenchmark) -> list[Grid]:

@@ -6,21 +6,21 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.bench_lake import bench_lake
-from benchmarks.images import lay_batch
-from benchmarks.latency_measurements import LatencyBenchmark, StepRun
-from benchmarks.made_up_stores import FolderStore
-from benchmarks.requests import requests_since
-from benchmarks.synthetic_history import History, clone_lake, days_before, read_embedder_id, write_history
-from benchmarks.way_process import WayProcess
+from benchmarks.harness.bench_lake import bench_lake
+from benchmarks.harness.images import lay_batch
+from benchmarks.harness.requests import requests_since
+from benchmarks.harness.way_process import WayProcess
+from benchmarks.history.synthetic_history import History, clone_lake, days_before, read_embedder_id, write_history
+from benchmarks.latency.measurements import LatencyBenchmark, StepRun
+from benchmarks.scale.made_up_stores import FolderStore
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from benchmarks.bench_lake import BenchLake
-    from fruit_cli.delivery_plan import PlannedImage
+    from benchmarks.harness.bench_lake import BenchLake
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 FEATURES: Final = "features of a day"
 REFIT: Final = "refit of the PCA"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.latency_measurements import summarise_steps
-from benchmarks.requests import kinds_of
-from benchmarks.table import Grid
+from benchmarks.features.table import Grid
+from benchmarks.harness.requests import kinds_of
+from benchmarks.latency.measurements import summarise_steps
 
 if TYPE_CHECKING:
-    from benchmarks.latency_measurements import LatencyBenchmark
+    from benchmarks.latency.measurements import LatencyBenchmark
 
 
 def latency_grids(result: LatencyBenchmark) -> list[Grid]:
@@ -40,8 +40,8 @@ def latency_notes(result: LatencyBenchmark) -> list[str]:
         f"{result.n_partitions:,} partitions. The refit fits anew and projects everything, the new day with it."
     )
     distance = (
-        "A proxy before the local S3 holds every request back for so long, and counts it (local_cloud/latency.py). 'waits' is how many "
-        "times this latency the step takes longer: so many requests come one after the other, all others wait beside them."
+        "A proxy before the local S3 holds every request back for so long, and counts it (local_cloud/stack/latency.py). 'waits' is how "
+        "many times this latency the step takes longer: so many requests come one after the other, all others wait beside them."
     )
     warm = "Both steps run warm, in one Spark session; the start of a session sees no S3. LIST is a page of a listing."
     return [day, distance, warm]

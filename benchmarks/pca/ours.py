@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.synthetic_history import TARGET_VARIANCE
-from benchmarks.way_worker import seconds_since_process_start
+from benchmarks.harness.way_worker import seconds_since_process_start
+from benchmarks.history.synthetic_history import TARGET_VARIANCE
 from fruit_contract import lake, release, tables
 from fruit_features.lake.commit import put_ledger, read_ledger
 from fruit_features.lake.store import Store, at_once

@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.made_up_stores import FolderStore
-from benchmarks.measurements import median_stages
-from benchmarks.pca_measurements import OURS, SPARK_ML, SPARK_ML_OUTPUT, WAYS, Fitted, PcaAgreement, PcaBenchmark, PcaRun, compare_pca
-from benchmarks.synthetic_history import CATEGORIES, History, clone_lake, days_before, partitions_of, read_embedder_id, write_features
-from benchmarks.way_process import WayProcess
+from benchmarks.features.measurements import median_stages
+from benchmarks.harness.way_process import WayProcess
+from benchmarks.history.synthetic_history import (
+    CATEGORIES,
+    History,
+    clone_lake,
+    days_before,
+    partitions_of,
+    read_embedder_id,
+    write_features,
+)
+from benchmarks.pca.measurements import OURS, SPARK_ML, SPARK_ML_OUTPUT, WAYS, Fitted, PcaAgreement, PcaBenchmark, PcaRun, compare_pca
+from benchmarks.scale.made_up_stores import FolderStore
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
 from fruit_features.pca.fit import inverse_scale
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from benchmarks.bench_lake import BenchLake
+    from benchmarks.harness.bench_lake import BenchLake
 
 _DAY_AFTER: Final = "2025-03-17"
 _MODULES: Final = {OURS: "pca_ours", SPARK_ML: "pca_spark_ml"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.pca_measurements import AGREE_WITHIN, FASTER_BY, OURS, SPARK_ML, WAYS, summarise_pca
-from benchmarks.table import Grid
+from benchmarks.features.table import Grid
+from benchmarks.pca.measurements import AGREE_WITHIN, FASTER_BY, OURS, SPARK_ML, WAYS, summarise_pca
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.pca_measurements import JavaSummary, PcaAgreement, PcaBenchmark, PcaRun, WaySummary
+    from benchmarks.pca.measurements import JavaSummary, PcaAgreement, PcaBenchmark, PcaRun, WaySummary
 
 
 def pca_grids(result: PcaBenchmark) -> list[Grid]:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.table import Grid
+from benchmarks.features.table import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.images import lay_batch
-from benchmarks.profile_measurements import Profile, layers_of
-from benchmarks.way_process import WayProcess
+from benchmarks.harness.images import lay_batch
+from benchmarks.harness.way_process import WayProcess
+from benchmarks.profile.measurements import Profile, layers_of
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     import psutil
 
-    from benchmarks.bench_lake import BenchLake
-    from fruit_cli.delivery_plan import PlannedImage
+    from benchmarks.harness.bench_lake import BenchLake
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 PROFILE_IMAGES: Final = {"small": 1000, "full": 5000}
 _WARM_UP_DATE, _TIMED_DATE, _SAMPLED_DATE = "2026-01-01", "2026-01-02", "2026-01-03"
@@ -39,7 +39,7 @@ def measure_profile(bench: BenchLake, images: Sequence[PlannedImage], say: Calla
         raise CommandError("py-spy is not installed: `make bench` installs it.")
     for ingest_date in (_WARM_UP_DATE, _TIMED_DATE, _SAMPLED_DATE):
         lay_batch(images, bench.folder, ingest_date)
-    with WayProcess("benchmarks.ours", bench.way_environment("ours"), bench.log("ours")) as ours:
+    with WayProcess("benchmarks.features.ours", bench.way_environment("ours"), bench.log("ours")) as ours:
         ours.ask("start")
 
         def run(ingest_date: str) -> float:

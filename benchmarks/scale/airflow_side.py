@@ -7,10 +7,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_pipeline.ingest_dates import RunDates
-from fruit_pipeline.lake_reader import lake_of
-from fruit_pipeline.output_check import check_run
-from fruit_pipeline.planning import RunRequest, plan_run
+from fruit_pipeline.checks.output import check_run
+from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.planning.params import RunDates
+from fruit_pipeline.planning.planner import RunRequest, plan_run
 from fruit_pipeline.settings import Settings
 
 if TYPE_CHECKING:

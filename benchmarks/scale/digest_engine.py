@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.synthetic_history import DECAY
+from benchmarks.history.synthetic_history import DECAY
 from fruit_contract.tables import N_FEATURES
 from fruit_features.extraction import task
 from fruit_features.extraction.task import FeaturesTask

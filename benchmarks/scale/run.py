@@ -9,21 +9,22 @@ from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.bench_lake import PROJECT, bench_lake
-from benchmarks.made_up_stores import FolderStore
-from benchmarks.requests import requests_since
-from benchmarks.scale_measurements import ScaleBenchmark, ScaleSizes, Stage, written_since
-from benchmarks.synthetic_date import KnownDate, add_late_image, category_names, draw_batch, write_known_date
-from benchmarks.synthetic_history import History, days_before, read_embedder_id, write_days, write_version
-from benchmarks.way_process import WayProcess
+from benchmarks.harness.bench_lake import bench_lake
+from benchmarks.harness.requests import requests_since
+from benchmarks.harness.way_process import WayProcess
+from benchmarks.history.synthetic_history import History, days_before, read_embedder_id, write_days, write_version
+from benchmarks.scale.made_up_stores import FolderStore
+from benchmarks.scale.measurements import ScaleBenchmark, ScaleSizes, Stage, written_since
+from benchmarks.scale.synthetic_date import KnownDate, add_late_image, category_names, draw_batch, write_known_date
 from fruit_cli.errors import CommandError
 from fruit_contract import lake
+from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from benchmarks.bench_lake import BenchLake
+    from benchmarks.harness.bench_lake import BenchLake
 
 SCALE_SIZES: Final = {
     "small": ScaleSizes(images=2_000, categories=13, known=20_000, dates=10, per_partition=2, milliseconds=60),

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
-from benchmarks.digest_engine import DigestTask
-from benchmarks.synthetic_history import TARGET_VARIANCE
+from benchmarks.history.synthetic_history import TARGET_VARIANCE
+from benchmarks.scale.digest_engine import DigestTask
 from fruit_contract import lake, release
 from fruit_features.embedding.artefact import find_embedder
 from fruit_features.extraction import step

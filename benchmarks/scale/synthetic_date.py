@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from benchmarks.synthetic_history import synthetic_vectors
+from benchmarks.history.synthetic_history import synthetic_vectors
 from fruit_contract import lake, tables
 from fruit_contract.commit import Commit, EmbedderFiles, file_key, images_digest
 from fruit_contract.tables import Status
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from benchmarks.made_up_stores import FolderStore
+    from benchmarks.scale.made_up_stores import FolderStore
 
 SIDE: Final = 24
 _COARSE_SIDE: Final = 3

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.memory import JAVA, OWN, WORKER
-from benchmarks.requests import kinds_of
-from benchmarks.scale_measurements import cost_of
-from benchmarks.table import Grid
+from benchmarks.features.table import Grid
+from benchmarks.harness.memory import JAVA, OWN, WORKER
+from benchmarks.harness.requests import kinds_of
+from benchmarks.scale.measurements import cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.scale_measurements import ScaleBenchmark, Stage
+    from benchmarks.scale.measurements import ScaleBenchmark, Stage
 
 
 def scale_grids(result: ScaleBenchmark) -> list[Grid]:

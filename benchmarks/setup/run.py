@@ -10,10 +10,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.bench_lake import PROJECT
-from benchmarks.setup_table import Setup
+from benchmarks.setup.table import Setup
 from fruit_cli.errors import CommandError
 from fruit_contract import lake
+from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.table import Grid
+from benchmarks.features.table import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

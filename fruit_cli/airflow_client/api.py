@@ -12,7 +12,7 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from fruit_cli.airflow_http import AirflowHttp
+    from fruit_cli.airflow_client.http import AirflowHttp
 
 DAG_ID: Final = "fruit_image_pipeline"
 PLAN_TASK: Final = "plan_run"

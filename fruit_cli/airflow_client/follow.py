@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from fruit_cli.airflow_api import PLAN_TASK
-from fruit_cli.airflow_http import AirflowError
+from fruit_cli.airflow_client.api import PLAN_TASK
+from fruit_cli.airflow_client.http import AirflowError
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from fruit_cli.airflow_api import AirflowApi, DagRun, TaskState
+    from fruit_cli.airflow_client.api import AirflowApi, DagRun, TaskState
 
 POLL_SECONDS: Final = 2.0
 LOG_LINES_SHOWN: Final = 20

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from fruit_cli.airflow_environment import AIRFLOW_USER
 from fruit_cli.errors import CommandError
-from local_cloud.stack_state import local_home, read_state
+from fruit_cli.stack.airflow_environment import AIRFLOW_USER
+from local_cloud.stack.state import local_home, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
-    from local_cloud.stack_state import StackState
+    from local_cloud.stack.state import StackState
 
 URL_VARIABLE: Final = "AIRFLOW_API_URL"
 TOKEN_VARIABLE: Final = "AIRFLOW_API_TOKEN"  # noqa: S105 - the variable's name, not a token

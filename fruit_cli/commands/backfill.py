@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.text import Text
 
-from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowHttp, current_airflow
+from fruit_cli.airflow_client.api import AirflowApi
+from fruit_cli.airflow_client.follow import POLL_SECONDS, PauseWatch, RunFailedError, duration, failure_message, make_ready, print_log_tail
+from fruit_cli.airflow_client.http import AirflowHttp, current_airflow
+from fruit_cli.commands.run import (
+    add_category_arguments,
+    categories_asked_for,
+    dates_between,
+    say_what_is_not_delivered,
+    say_what_is_nowhere,
+)
 from fruit_cli.errors import CommandError
-from fruit_cli.follow_run import POLL_SECONDS, PauseWatch, RunFailedError, duration, failure_message, make_ready, print_log_tail
-from fruit_cli.run import add_category_arguments, categories_asked_for, dates_between, say_what_is_not_delivered, say_what_is_nowhere
 from fruit_contract.day_boundary import UTC_DAYS
 from fruit_pipeline.settings import load_settings
 
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from fruit_cli.airflow_api import DagRun
+    from fruit_cli.airflow_client.api import DagRun
     from fruit_contract.day_boundary import DayBoundary
 
 _DAY: Final = timedelta(days=1)

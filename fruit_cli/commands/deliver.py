@@ -25,10 +25,10 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from fruit_cli.arguments import typed_path
-from fruit_cli.connection import current_connection, s3_client
-from fruit_cli.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage, files_named, plan_delivery
 from fruit_cli.errors import CommandError
-from fruit_cli.lake_store import explained, open_store, read_object
+from fruit_cli.lake.connection import current_connection, s3_client
+from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage, files_named, plan_delivery
+from fruit_cli.lake.store import explained, open_store, read_object
 from fruit_contract import lake
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from obstore.store import S3Store
 
-    from fruit_cli.connection import LakeConnection
-    from fruit_cli.delivery_plan import LeftOut
+    from fruit_cli.lake.connection import LakeConnection
+    from fruit_cli.lake.delivery_plan import LeftOut
 
 UPLOADS_AT_ONCE: Final = 32
 _NAMED: Final = 8

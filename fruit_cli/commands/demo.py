@@ -18,25 +18,25 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowHttp, local_airflow
+from fruit_cli.airflow_client.api import AirflowApi
+from fruit_cli.airflow_client.follow import duration, make_ready, set_runs_aside
+from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
 from fruit_cli.arguments import positive, typed_path
-from fruit_cli.connection import bucket_of, current_connection, local_emr_client
-from fruit_cli.deliver import deliver_plan
-from fruit_cli.delivery_plan import plan_delivery
-from fruit_cli.demo_batches import deal, demo_dates, draw_fruit_folder, with_broken_files
-from fruit_cli.demo_home import empty_lake, is_the_demos, lake_folder, write_record
-from fruit_cli.embedder_artefact import default_artefact
+from fruit_cli.commands.deliver import deliver_plan
+from fruit_cli.commands.publish import publish
+from fruit_cli.commands.run import run_date
+from fruit_cli.commands.up import ui
+from fruit_cli.demo.batches import deal, demo_dates, draw_fruit_folder, with_broken_files
+from fruit_cli.demo.fruit.renderer import CATEGORIES
+from fruit_cli.demo.home import empty_lake, is_the_demos, lake_folder, write_record
+from fruit_cli.demo.results_table import results_table
+from fruit_cli.demo.run_results import cluster_minutes_of, read_result, report_files
 from fruit_cli.errors import CommandError
-from fruit_cli.follow_run import duration, make_ready, set_runs_aside
-from fruit_cli.fruit_renderer import CATEGORIES
-from fruit_cli.local_stack import LocalStack
-from fruit_cli.publish import publish
-from fruit_cli.results_table import results_table
-from fruit_cli.run import run_date
-from fruit_cli.run_results import cluster_minutes_of, read_result, report_files
-from fruit_cli.up import ui
-from local_cloud.stack_state import local_home, make_home
+from fruit_cli.lake.connection import bucket_of, current_connection, local_emr_client
+from fruit_cli.lake.delivery_plan import plan_delivery
+from fruit_cli.release.embedder import default_artefact
+from fruit_cli.stack.lifecycle import LocalStack
+from local_cloud.stack.state import local_home, make_home
 
 if TYPE_CHECKING:
     import argparse
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from fruit_cli.delivery_plan import DeliveryPlan
-    from fruit_cli.demo_batches import BrokenFile
-    from fruit_cli.run_results import DateResult
-    from local_cloud.stack_state import StackState
+    from fruit_cli.demo.batches import BrokenFile
+    from fruit_cli.demo.run_results import DateResult
+    from fruit_cli.lake.delivery_plan import DeliveryPlan
+    from local_cloud.stack.state import StackState
 
 DEFAULT_DAYS: Final = 3
 DEFAULT_IMAGES_PER_CATEGORY: Final = 36

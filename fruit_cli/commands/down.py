@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fruit_cli.local_stack import LocalStack
-from local_cloud.stack_state import local_home
+from fruit_cli.stack.lifecycle import LocalStack
+from local_cloud.stack.state import local_home
 
 if TYPE_CHECKING:
     import argparse

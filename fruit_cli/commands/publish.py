@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import obstore
 
-from fruit_cli.connection import LakeConnection, current_connection
-from fruit_cli.embedder_artefact import embedder_artefact
-from fruit_cli.lake_store import explained, open_store, read_object
-from fruit_cli.release_content import PROJECT, Release, gather_release
-from fruit_cli.wheels import cluster_wheelhouse
+from fruit_cli.lake.connection import LakeConnection, current_connection
+from fruit_cli.lake.store import explained, open_store, read_object
+from fruit_cli.release.content import Release, gather_release
+from fruit_cli.release.embedder import embedder_artefact
+from fruit_cli.release.wheels import cluster_wheelhouse
 from fruit_contract import lake, release
-from local_cloud.stack_state import local_home, make_home
+from local_cloud.project import PROJECT
+from local_cloud.stack.state import local_home, make_home
 
 if TYPE_CHECKING:
     import argparse

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
-from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowHttp, current_airflow
-from fruit_cli.connection import current_connection
+from fruit_cli.airflow_client.api import AirflowApi
+from fruit_cli.airflow_client.follow import duration, follow_run, make_ready
+from fruit_cli.airflow_client.http import AirflowHttp, current_airflow
 from fruit_cli.errors import CommandError
-from fruit_cli.follow_run import duration, follow_run, make_ready
-from fruit_cli.lake_store import missing_keys
+from fruit_cli.lake.connection import current_connection
+from fruit_cli.lake.store import missing_keys
 from fruit_contract import lake
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from fruit_cli.airflow_api import DagRun
+    from fruit_cli.airflow_client.api import DagRun
 
 PCA_POLICIES: Final = ("auto", "always", "never")
 _DATES_SHOWN: Final = 8

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_cli.connection import current_emr_client
 from fruit_cli.errors import CommandError
-from local_cloud.java import JavaNotFoundError, find_java
-from local_cloud.ports import LOOPBACK, choose_ports
-from local_cloud.spark_environment import event_log_folder
-from local_cloud.stack_state import local_home
+from fruit_cli.lake.connection import current_emr_client
+from local_cloud.cluster.spark_environment import event_log_folder
+from local_cloud.stack.java import JavaNotFoundError, find_java
+from local_cloud.stack.ports import LOOPBACK, choose_ports
+from local_cloud.stack.state import local_home
 
 if TYPE_CHECKING:
     import argparse

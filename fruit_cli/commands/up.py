@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fruit_cli.airflow_environment import AIRFLOW_USER
-from fruit_cli.connection import current_connection
-from fruit_cli.local_stack import LocalStack
-from local_cloud.stack_state import local_home
+from fruit_cli.lake.connection import current_connection
+from fruit_cli.stack.airflow_environment import AIRFLOW_USER
+from fruit_cli.stack.lifecycle import LocalStack
+from local_cloud.stack.state import local_home
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from local_cloud.stack_state import StackState
+    from local_cloud.stack.state import StackState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"The last local cloud stopped by itself: {reason}\n")
     state = stack.start(with_airflow=not arguments.without_airflow)
     if not arguments.without_release:
-        from fruit_cli.publish import publish  # TensorFlow and numpy are behind it
+        from fruit_cli.commands.publish import publish  # TensorFlow and numpy are behind it
 
         publish(current_connection())
     print(summary(state, stack.home, already_up=state == already_up))

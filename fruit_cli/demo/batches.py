@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fruit_cli.delivery_plan import DeliveryPlan, PlannedImage
+from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
 from fruit_cli.errors import CommandError
-from fruit_cli.fruit_renderer import CATEGORIES, draw_jpeg
+from fruit_cli.lake.delivery_plan import DeliveryPlan, PlannedImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

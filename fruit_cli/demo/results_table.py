@@ -10,7 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fruit_cli.run_results import DateResult
+    from fruit_cli.demo.run_results import DateResult
 
 
 def results_table(results: Sequence[DateResult]) -> Table:

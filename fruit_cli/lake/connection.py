@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 from fruit_cli.errors import CommandError
 from fruit_contract import lake
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
-from local_cloud.stack_state import local_home, read_state
+from local_cloud.stack.state import local_home, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from local_cloud.stack_state import StackState
+    from local_cloud.stack.state import StackState
 
 
 # The local S3 knows buckets by path alone, and leaves checksums alone.

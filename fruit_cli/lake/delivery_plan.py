@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fruit_cli.errors import CommandError
-from fruit_cli.folder_shape import listed, shape_of
-from fruit_cli.litter import LeftOutKind, kind_of_file, kind_of_folder
+from fruit_cli.lake.folder_shape import listed, shape_of
+from fruit_cli.lake.litter import LeftOutKind, kind_of_file, kind_of_folder
 from fruit_contract import lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fruit_cli.folder_shape import FolderShape
+    from fruit_cli.lake.folder_shape import FolderShape
 
 MANIFEST_HEADER: Final = ["file", "subject_id"]
 _IMAGE_SUFFIXES: Final = frozenset(

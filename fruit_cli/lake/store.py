@@ -17,7 +17,7 @@ from fruit_cli.errors import CommandError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from fruit_cli.connection import LakeConnection
+    from fruit_cli.lake.connection import LakeConnection
 
 _ERROR_TEXT_LIMIT: Final = 300
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fruit_cli.errors import CommandError
-from fruit_cli.wheels import file_sha256
+from fruit_cli.release.wheels import file_sha256
 from fruit_contract import release
+from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from fruit_cli.embedder_artefact import EmbedderArtefact
+    from fruit_cli.release.embedder import EmbedderArtefact
 
-PROJECT: Final = Path(__file__).resolve().parent.parent
 JOBS: Final = {release.EXTRACT_FEATURES_JOB: "spark_jobs/extract_features.py", release.REFRESH_PCA_JOB: "spark_jobs/refresh_pca.py"}
 LIBRARY_PACKAGES: Final = ("spark_jobs/fruit_features", "fruit_contract")
 BOOTSTRAP_SCRIPT: Final = "bootstrap/install_cluster_packages.sh"

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_cli.errors import CommandError
-from fruit_cli.wheels import file_sha256
+from fruit_cli.release.wheels import file_sha256
 from fruit_contract import release
 from fruit_contract.tables import N_FEATURES
+from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fruit_cli.connection import LakeConnection
-    from fruit_cli.embedder_weights import Tensors
-    from fruit_cli.weights_sources import WeightsFile
+    from fruit_cli.lake.connection import LakeConnection
+    from fruit_cli.release.weights import Tensors
+    from fruit_cli.release.weights_sources import WeightsFile
 
 # Part of what is kept: raise it when the exported graphs change for the same weights.
 EXPORT_FORMAT: Final = 1
@@ -54,7 +55,7 @@ def embedder_artefact(
     """
     if weights is None:
         return default_artefact(home, say)
-    from fruit_cli.weights_sources import named_weights
+    from fruit_cli.release.weights_sources import named_weights
 
     return _artefact_of(named_weights(weights, connection), weights, home / "embedder", say)
 
@@ -65,7 +66,7 @@ def default_artefact(home: Path, say: Callable[[str], None]) -> EmbedderArtefact
     default_path = root / "default.json"
     if kept := _kept_default(default_path, root):
         return kept
-    from fruit_cli.weights_sources import default_weights
+    from fruit_cli.release.weights_sources import default_weights
 
     file = default_weights(home / "cache", say)
     artefact = _artefact_of(file, file.source, root, say)
@@ -76,7 +77,7 @@ def default_artefact(home: Path, say: Callable[[str], None]) -> EmbedderArtefact
 def _artefact_of(file: WeightsFile, named: str, root: Path, say: Callable[[str], None]) -> EmbedderArtefact:
     """`named` is how an error calls the weights."""
     # numpy and h5py, which a second publish does without.
-    from fruit_cli.embedder_weights import read_tensors, tensors_sha256
+    from fruit_cli.release.weights import read_tensors, tensors_sha256
 
     tensors = read_tensors(file.content, named)
     digest = tensors_sha256(tensors)
@@ -107,7 +108,7 @@ def _kept(root: Path, embedder_id: str) -> EmbedderArtefact | None:
 
 
 def _manifest(tensors_sha256: str, source: str) -> dict[str, Any]:
-    from fruit_cli.embedder_weights import IMAGENET_TENSORS_SHA256
+    from fruit_cli.release.weights import IMAGENET_TENSORS_SHA256
 
     return {
         "embedder_id": release.embedder_id(tensors_sha256, release.PREPROCESSING_VERSION),
@@ -146,11 +147,11 @@ def _export(tensors: Tensors, manifest: dict[str, Any], root: Path) -> EmbedderA
 def _run_export(tensors_path: Path, directory: Path) -> dict[str, float]:
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
     finished = subprocess.run(
-        [sys.executable, "-m", "fruit_cli.embedder_export", str(tensors_path), str(directory)],
+        [sys.executable, "-m", "fruit_cli.release.export", str(tensors_path), str(directory)],
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).resolve().parent.parent,
+        cwd=PROJECT,
         env={**os.environ, **quiet},
     )
     if finished.returncode:

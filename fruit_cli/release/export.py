@@ -1,4 +1,4 @@
-"""Turns the 260 tensors into the files the engines load: `python -m fruit_cli.embedder_export <tensors.npz> <folder>`.
+"""Turns the 260 tensors into the files the engines load: `python -m fruit_cli.release.export <tensors.npz> <folder>`.
 
 A process of its own, so that TensorFlow's seconds, memory and log noise stay out of the commands.
 Prints the largest difference between each exported graph and Keras as JSON; one above the tolerance is an error.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fruit_cli.arguments import typed_path
-from fruit_cli.connection import LakeConnection, s3_client
 from fruit_cli.errors import CommandError
-from fruit_cli.wheels import fetch_wheels, file_sha256
+from fruit_cli.lake.connection import LakeConnection, s3_client
+from fruit_cli.release.wheels import fetch_wheels, file_sha256
 from fruit_contract import lake
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from local_cloud.s3_server import NO_OBJECT_CHECKSUMS
+from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from local_cloud.local_secrets import LocalSecrets
+    from local_cloud.stack.secrets import LocalSecrets
 
 AWS_CONNECTION_ID: Final = "aws_default"
 AIRFLOW_USER: Final = "admin"
@@ -177,7 +177,7 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
 
 
 def _connect_arguments(name: str) -> dict[tuple[str, str], str]:
-    path = f"fruit_cli.airflow_sqlite.{name}"
+    path = f"fruit_cli.stack.airflow_sqlite.{name}"
     return {("database", "sql_alchemy_connect_args"): path, ("database", "sql_alchemy_connect_args_async"): path}
 
 

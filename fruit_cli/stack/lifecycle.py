@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, api_server_environment, passwords
-from fruit_cli.connection import bucket_of
 from fruit_cli.errors import CommandError
+from fruit_cli.lake.connection import bucket_of
+from fruit_cli.stack.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, api_server_environment, passwords
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
-from local_cloud.java import JavaNotFoundError, find_java
-from local_cloud.latency import COUNTS_PATH
-from local_cloud.local_secrets import LocalSecrets, load_or_draw, write_for_owner
-from local_cloud.ports import LOOPBACK, choose_ports
-from local_cloud.process_sweep import STACK_MARK, end_marked_processes, is_alive, marked_processes
-from local_cloud.s3_server import NO_OBJECT_CHECKSUMS
-from local_cloud.stack_state import HOME_VARIABLE, StackState, make_home, read_state, remove_state
-from local_cloud.supervisor import ManagedProcess, Plan, ReadyCheck, failure_path, log_path, log_tail
+from local_cloud.project import PROJECT
+from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
+from local_cloud.stack.java import JavaNotFoundError, find_java
+from local_cloud.stack.latency import COUNTS_PATH
+from local_cloud.stack.ports import LOOPBACK, choose_ports
+from local_cloud.stack.secrets import LocalSecrets, load_or_draw, write_for_owner
+from local_cloud.stack.state import HOME_VARIABLE, StackState, make_home, read_state, remove_state
+from local_cloud.stack.supervisor import ManagedProcess, Plan, ReadyCheck, failure_path, log_path, log_tail
+from local_cloud.stack.sweep import STACK_MARK, end_marked_processes, is_alive, marked_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-PROJECT: Final = Path(__file__).resolve().parent.parent
 START_TIMEOUT_SECONDS: Final = 180.0
 STOP_TIMEOUT_SECONDS: Final = 30.0
 LEFTOVER_GRACE_SECONDS: Final = 5.0
@@ -143,7 +143,7 @@ class LocalStack:
         proxy = ManagedProcess(
             name="s3-latency",
             arguments=(
-                *(sys.executable, "-m", "local_cloud.latency", "--listen", f"{LOOPBACK}:{port}", "--to", f"{LOOPBACK}:{near_port}"),
+                *(sys.executable, "-m", "local_cloud.stack.latency", "--listen", f"{LOOPBACK}:{port}", "--to", f"{LOOPBACK}:{near_port}"),
                 *("--milliseconds", str(self._s3_latency_milliseconds)),
             ),
             environment=_cloud_environment(state),
@@ -155,7 +155,7 @@ class LocalStack:
         return ManagedProcess(
             name="s3",
             arguments=(
-                *(sys.executable, "-m", "local_cloud.s3_server", "--root", str(self.home / "s3")),
+                *(sys.executable, "-m", "local_cloud.s3.server", "--root", str(self.home / "s3")),
                 *("--port", str(port), "--bucket", state.bucket),
             ),
             environment=_cloud_environment(state),
@@ -169,7 +169,7 @@ class LocalStack:
             raise CommandError(str(error)) from error
         return ManagedProcess(
             name="emr",
-            arguments=(sys.executable, "-m", "local_cloud.emr_server", "--home", str(self.home), "--port", str(port)),
+            arguments=(sys.executable, "-m", "local_cloud.emr.server", "--home", str(self.home), "--port", str(port)),
             environment=_cloud_environment(state) | {"JAVA_HOME": str(java_home)},
             ready=ReadyCheck(url=f"{state.emr_url}/health"),
         )
@@ -239,7 +239,7 @@ class LocalStack:
         log = log_path(self.home, "supervisor")
         log.unlink(missing_ok=True)
         started = subprocess.run(
-            [sys.executable, "-m", "local_cloud.supervisor"],
+            [sys.executable, "-m", "local_cloud.stack.supervisor"],
             input=plan.to_json(),
             capture_output=True,
             text=True,

@@ -10,17 +10,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from local_cloud.cluster_life import StepFailure
-from local_cloud.cluster_node import FETCH_ERRORS, BootstrapAction, refuse_step
+from local_cloud.cluster.life import StepFailure
+from local_cloud.cluster.node import FETCH_ERRORS, BootstrapAction, refuse_step
 from local_cloud.faults import FaultKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from local_cloud.cluster_life import CancelAnswer, ClusterLife, StepLife
-    from local_cloud.cluster_node import ClusterNode, StepCommand
+    from local_cloud.cluster.life import CancelAnswer, ClusterLife, StepLife
+    from local_cloud.cluster.node import ClusterNode, StepCommand
+    from local_cloud.cluster.step_process import NodeProcess
     from local_cloud.faults import ClusterFaults, Fault
-    from local_cloud.step_process import NodeProcess
 
 STARTING_SECONDS: Final = 0.3  # EMR takes minutes; long enough here for a poll to see the state
 LOOK_AGAIN_SECONDS: Final = 1.0

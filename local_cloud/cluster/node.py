@@ -11,19 +11,19 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_cloud import cluster_logs
-from local_cloud.cluster_life import StepFailure
+from local_cloud.cluster import logs as cluster_logs
+from local_cloud.cluster.life import StepFailure
+from local_cloud.cluster.spark_environment import event_log_folder, local_command, node_environment, spark_defaults, step_environment
+from local_cloud.cluster.step_process import NodeCommand, NodeProcess
 from local_cloud.faults import FaultKind
 from local_cloud.s3.objects import is_bucket
-from local_cloud.spark_environment import event_log_folder, local_command, node_environment, spark_defaults, step_environment
-from local_cloud.step_process import NodeCommand, NodeProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from local_cloud.cluster.spark_environment import Node
     from local_cloud.faults import ClusterFaults, Fault
-    from local_cloud.spark_environment import Node
 
 COMMAND_RUNNER: Final = "command-runner.jar"
 STOP_GRACE_SECONDS: Final = 5.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from local_cloud.process_sweep import STACK_MARK, STEP_MARK
-from local_cloud.s3_server import NO_OBJECT_CHECKSUMS
+from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
+from local_cloud.stack.sweep import STACK_MARK, STEP_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from local_cloud.process_sweep import STEP_MARK, end_marked_processes
+from local_cloud.stack.sweep import STEP_MARK, end_marked_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,10 +9,10 @@ from moto.emr.exceptions import InvalidRequestException, ValidationException
 from moto.emr.responses import ElasticMapReduceResponse
 from moto.emr.utils import random_instance_group_id
 
-from local_cloud.cluster_instances import instance_status, instance_weight, instances_needed
-from local_cloud.emr_backend import LocalCluster, LocalEmrBackend, local_emr_backends
-from local_cloud.emr_resources import plain
-from local_cloud.paging import page_of
+from local_cloud.emr.backend import LocalCluster, LocalEmrBackend, local_emr_backends
+from local_cloud.emr.instances import instance_status, instance_weight, instances_needed
+from local_cloud.emr.paging import page_of
+from local_cloud.emr.resources import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

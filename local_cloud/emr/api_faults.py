@@ -6,7 +6,7 @@ import json
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from local_cloud.emr_errors import error_response
+from local_cloud.emr.errors import error_response
 from local_cloud.faults import API_KINDS, FaultKind
 
 if TYPE_CHECKING:

@@ -14,18 +14,18 @@ from moto.emr.exceptions import InvalidCluster, InvalidRequestException, Validat
 from moto.emr.models import Cluster, ElasticMapReduceBackend
 from moto.emr.utils import random_instance_group_id
 
-from local_cloud.cluster_driver import ClusterDriver, utc_now
-from local_cloud.cluster_instances import LOCAL_HOST_NAME, LocalInstance, fleet_sets, group_sets, instances
-from local_cloud.cluster_life import ClusterLife
-from local_cloud.cluster_node import ClusterNode, ClusterRequest
-from local_cloud.emr_resources import LocalStep, bootstrap_action, local_step, plain, timeline
+from local_cloud.cluster.driver import ClusterDriver, utc_now
+from local_cloud.cluster.life import ClusterLife
+from local_cloud.cluster.node import ClusterNode, ClusterRequest
+from local_cloud.emr.instances import LOCAL_HOST_NAME, LocalInstance, fleet_sets, group_sets, instances
+from local_cloud.emr.resources import LocalStep, bootstrap_action, local_step, plain, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from local_cloud.cluster.spark_environment import Node
     from local_cloud.faults import FaultBook
-    from local_cloud.spark_environment import Node
 
 MINIMUM_IDLE_SECONDS: Final = 60
 MAXIMUM_IDLE_SECONDS: Final = 604_800

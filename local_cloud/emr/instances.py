@@ -7,12 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from local_cloud.emr_resources import timeline
+from local_cloud.emr.resources import timeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from local_cloud.cluster_life import ClusterLife
+    from local_cloud.cluster.life import ClusterLife
 
 LOCAL_HOST_NAME: Final = "localhost"
 ON_DEMAND: Final = "ON_DEMAND"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from moto.emr.exceptions import ValidationException
 from moto.emr.utils import random_step_id
 
-from local_cloud.cluster_driver import utc_now
-from local_cloud.cluster_life import ActionOnFailure, StepLife
-from local_cloud.cluster_node import BootstrapAction, StepCommand
+from local_cloud.cluster.driver import utc_now
+from local_cloud.cluster.life import ActionOnFailure, StepLife
+from local_cloud.cluster.node import BootstrapAction, StepCommand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """EMR on one machine: the API over HTTP, clusters that live, steps that really run.
 
     AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... AWS_ENDPOINT_URL_S3=http://... \\
-        python -m local_cloud.emr_server --home FOLDER --port PORT
+        python -m local_cloud.emr.server --home FOLDER --port PORT
 
 `GET /health` answers without a signature; everything else must be signed with the credentials of the environment.
 State is kept in memory: clusters end with the server. Faults that FOLDER/faults.json asks for are committed (see `faults`).
@@ -25,15 +25,15 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from fruit_contract.regions import DEFAULT_REGION
-from local_cloud.api_faults import answer_with_faults
-from local_cloud.emr_api import REGION_HEADER, LocalEmrResponse
-from local_cloud.emr_backend import EmrSettings, LocalEmrBackend, cluster_names, local_emr_backends
-from local_cloud.emr_errors import error_response
+from local_cloud.cluster.spark_environment import Node
+from local_cloud.emr.api import REGION_HEADER, LocalEmrResponse
+from local_cloud.emr.api_faults import answer_with_faults
+from local_cloud.emr.backend import EmrSettings, LocalEmrBackend, cluster_names, local_emr_backends
+from local_cloud.emr.errors import error_response
+from local_cloud.emr.signature import Credentials, SignatureError, SignedRequest, verified_region
 from local_cloud.faults import FaultBook
-from local_cloud.java import JavaNotFoundError, find_java
-from local_cloud.ports import keep_loopback_direct
-from local_cloud.request_signature import Credentials, SignatureError, SignedRequest, verified_region
-from local_cloud.spark_environment import Node
+from local_cloud.stack.java import JavaNotFoundError, find_java
+from local_cloud.stack.ports import keep_loopback_direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -122,7 +122,7 @@ def node_from(environment: Mapping[str, str], home: Path) -> Node:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="local_cloud.emr_server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="local_cloud.emr.server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--home", type=Path, required=True, help="the folder of the local cloud; buckets are in its s3/, clusters get its emr/"

@@ -26,7 +26,7 @@ from local_cloud.s3.signature import check_signature
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from local_cloud.request_signature import Credentials
+    from local_cloud.emr.signature import Credentials
     from local_cloud.s3.connection import Request
     from local_cloud.s3.objects import BucketFolders, Upload, Version
 

@@ -1,6 +1,6 @@
 """S3 on one machine, over a folder. A bucket is a folder, an object a file.
 
-AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... python -m local_cloud.s3_server --root FOLDER --port PORT
+AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... python -m local_cloud.s3.server --root FOLDER --port PORT
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from local_cloud.request_signature import Credentials
+from local_cloud.emr.signature import Credentials
 from local_cloud.s3.api import S3Api
 from local_cloud.s3.connection import CHUNK_BYTES, Connection
 from local_cloud.s3.objects import BucketFolders
@@ -27,7 +27,7 @@ NO_OBJECT_CHECKSUMS: Final = {"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="local_cloud.s3_server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="local_cloud.s3.server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--root", type=Path, required=True, help="the folder that holds the buckets")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")

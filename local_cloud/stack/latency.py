@@ -1,6 +1,6 @@
 """A distant S3 for tests and benchmarks: hands requests on to another address after some milliseconds, and counts them.
 
-python -m local_cloud.latency --listen 127.0.0.1:PORT --to 127.0.0.1:PORT --milliseconds 60
+python -m local_cloud.stack.latency --listen 127.0.0.1:PORT --to 127.0.0.1:PORT --milliseconds 60
 
 Each connection has a connection of its own behind it and waits for itself alone. A request is held back when its head has
 come, so its answer can't begin before the latency has passed; bodies and answers then stream through as they come.
@@ -17,7 +17,7 @@ import urllib.request
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from local_cloud.ports import LOOPBACK
+from local_cloud.stack.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -116,7 +116,9 @@ async def _run(listen: Address, proxy: LatencyProxy) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="local_cloud.latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="local_cloud.stack.latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--listen", type=_address, required=True, metavar=f"{LOOPBACK}:PORT", help="where clients connect")
     parser.add_argument("--to", type=_address, required=True, metavar=f"{LOOPBACK}:PORT", help="where S3 is")
     parser.add_argument("--milliseconds", type=float, required=True, help="what a request waits before it is handed on")

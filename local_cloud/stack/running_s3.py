@@ -10,16 +10,16 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from local_cloud.latency import request_counts
-from local_cloud.ports import LOOPBACK, choose_ports
+from local_cloud.project import PROJECT
+from local_cloud.stack.latency import request_counts
+from local_cloud.stack.ports import LOOPBACK, choose_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-PROJECT: Final = Path(__file__).resolve().parent.parent
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
 
@@ -70,14 +70,14 @@ def running_s3(
     keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)}
     seen = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(PROJECT), "LC_ALL": "C.UTF-8", **keys, **(environment or {})}
     port, proxy_port = choose_ports([0, 0])
-    command = ["local_cloud.s3_server", "--root", str(root), "--port", str(port)]
+    command = ["local_cloud.s3.server", "--root", str(root), "--port", str(port)]
     command += [argument for bucket in buckets for argument in ("--bucket", bucket)]
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(_running(command, seen, port))
         if has_proxy:
             addresses = ["--listen", f"{LOOPBACK}:{proxy_port}", "--to", f"{LOOPBACK}:{port}"]
             stack.enter_context(
-                _running(["local_cloud.latency", *addresses, "--milliseconds", str(latency_milliseconds)], seen, proxy_port)
+                _running(["local_cloud.stack.latency", *addresses, "--milliseconds", str(latency_milliseconds)], seen, proxy_port)
             )
         url = f"http://{LOOPBACK}:{proxy_port if has_proxy else port}"
         yield RunningS3(root, url, keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], server.pid, has_proxy)

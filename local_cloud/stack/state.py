@@ -10,8 +10,9 @@ from typing import Final
 
 import psutil
 
-from local_cloud.local_secrets import write_for_owner
-from local_cloud.process_sweep import STACK_MARK
+from local_cloud.project import PROJECT
+from local_cloud.stack.secrets import write_for_owner
+from local_cloud.stack.sweep import STACK_MARK
 
 HOME_VARIABLE: Final = "FRUITS_LOCAL_HOME"
 _CLOCK_SLACK_SECONDS: Final = 2.0
@@ -42,7 +43,7 @@ class StackState:
 def local_home() -> Path:
     """Where the local cloud keeps everything: $FRUITS_LOCAL_HOME, else `.local/` of the project."""
     chosen = os.environ.get(HOME_VARIABLE)
-    return Path(chosen).resolve() if chosen else Path(__file__).resolve().parent.parent / ".local"
+    return Path(chosen).resolve() if chosen else PROJECT / ".local"
 
 
 def make_home(home: Path) -> None:

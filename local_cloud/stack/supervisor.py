@@ -1,8 +1,8 @@
 """Keeps the processes of the local cloud together: all of them run, or none.
 
-`python -m local_cloud.supervisor` reads a plan (JSON, see `Plan`) from its standard input, because a plan holds credentials; goes to the
-background, prints its process id, starts every process, writes the state when all answer, and waits. When it is told to stop or when one
-process ends by itself, it ends all of them. It restarts nothing: what died says why in its log.
+`python -m local_cloud.stack.supervisor` reads a plan (JSON, see `Plan`) from its standard input, because a plan holds credentials; goes to
+the background, prints its process id, starts every process, writes the state when all answer, and waits. When it is told to stop or when
+one process ends by itself, it ends all of them. It restarts nothing: what died says why in its log.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from local_cloud.process_sweep import STACK_MARK, end_marked_processes
-from local_cloud.stack_state import StackState, remove_state, write_state
+from local_cloud.stack.state import StackState, remove_state, write_state
+from local_cloud.stack.sweep import STACK_MARK, end_marked_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from fruit_cli import fruit_skins
-from fruit_cli.fruit_solids import Ball, BentTube, RevolvedSolid, strand
+from fruit_cli.demo.fruit import skins as fruit_skins
+from fruit_cli.demo.fruit.solids import Ball, BentTube, RevolvedSolid, strand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fruit_cli.fruit_solids import Solid
-    from fruit_cli.fruit_texture import Canvas, Skin
+    from fruit_cli.demo.fruit.solids import Solid
+    from fruit_cli.demo.fruit.texture import Canvas, Skin
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from fruit_cli.fruit_catalogue import FRUITS
-from fruit_cli.fruit_solids import rotation
-from fruit_cli.fruit_texture import TEXTURE_SHAPE, baked_texture
+from fruit_cli.demo.fruit.catalogue import FRUITS
+from fruit_cli.demo.fruit.solids import rotation
+from fruit_cli.demo.fruit.texture import TEXTURE_SHAPE, baked_texture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from fruit_cli.fruit_catalogue import Fruit
-    from fruit_cli.fruit_solids import Ball, Solid
+    from fruit_cli.demo.fruit.catalogue import Fruit
+    from fruit_cli.demo.fruit.solids import Ball, Solid
 
     Floats = NDArray[np.float32]
 

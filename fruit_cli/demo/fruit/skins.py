@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fruit_cli.fruit_texture import Canvas, Skin, mix, step
+from fruit_cli.demo.fruit.texture import Canvas, Skin, mix, step
 
 if TYPE_CHECKING:
-    from fruit_cli.fruit_texture import Colour, Floats
+    from fruit_cli.demo.fruit.texture import Colour, Floats
 
 
 def apple_red(canvas: Canvas) -> Skin:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fruit_cli.fruit_solids import Solid
+    from fruit_cli.demo.fruit.solids import Solid
 
     Floats = NDArray[np.float32]
 

@@ -16,7 +16,8 @@ from fruit_contract.increments import KnownImage, ListedImage, UnsortedImagesErr
 from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
 from fruit_contract.tables import Status
-from fruit_pipeline.checks import (
+from fruit_pipeline.checks.pca import PcaFacts, pca_problems
+from fruit_pipeline.checks.tables import (
     LateImage,
     LedgerTally,
     RowsOfFile,
@@ -29,21 +30,20 @@ from fruit_pipeline.checks import (
     rejected_problems,
     schema_problems,
 )
-from fruit_pipeline.date_files import lost_features, unswept_files
-from fruit_pipeline.date_listing import list_date_files, projected_versions, sorted_objects
-from fruit_pipeline.date_plan import image_category
-from fruit_pipeline.lake_history import pca_versions
-from fruit_pipeline.pca_checks import PcaFacts, pca_problems
+from fruit_pipeline.lake.date_files import lost_features, unswept_files
+from fruit_pipeline.lake.date_listing import list_date_files, projected_versions, sorted_objects
+from fruit_pipeline.lake.history import pca_versions
+from fruit_pipeline.planning.date_plan import image_category
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from fruit_contract.commit import Commit
-    from fruit_pipeline.date_files import ListedFiles
-    from fruit_pipeline.date_ledger import DateLedger
-    from fruit_pipeline.lake_reader import Lake
-    from fruit_pipeline.stored_object import StoredObject
+    from fruit_pipeline.lake.date_files import ListedFiles
+    from fruit_pipeline.lake.date_ledger import DateLedger
+    from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.lake.stored_object import StoredObject
 
 _DATES_AT_ONCE: Final = 8
 _FILES_AT_ONCE: Final = 16
@@ -133,7 +133,7 @@ def check_date(
     pool: ThreadPoolExecutor,
 ) -> CheckResult:
     """Checks all files of one ingest date against its commit, and its ledger against the listing of the chosen `categories`."""
-    from fruit_pipeline.date_ledger import find_ledger  # numpy and pyarrow load with the task, not with the DAG file
+    from fruit_pipeline.lake.date_ledger import find_ledger  # numpy and pyarrow load with the task, not with the DAG file
 
     ledger = find_ledger(lake, ingest_date)
     listed = list_date_files(lake, ingest_date, [version.version for version in versions], ledger.leftovers)
@@ -174,7 +174,7 @@ class _DateCheck:
     def problems(
         self, ledger: DateLedger, commit: Commit, versions: Sequence[KeptVersion], pool: ThreadPoolExecutor
     ) -> tuple[list[str], LedgerTally | None]:
-        from fruit_pipeline.parquet_facts import read_ledger_facts
+        from fruit_pipeline.checks.parquet_facts import read_ledger_facts
 
         facts = read_ledger_facts(self._lake, ledger)
         of_schema = schema_problems("ledger", facts, tables.LEDGER_COLUMNS)
@@ -191,7 +191,7 @@ class _DateCheck:
 
     def _ledger_and_listing(self, ledger: DateLedger, commit: Commit) -> tuple[LedgerTally, list[str]]:
         """One pass over the ledger's rows: they are counted while they are compared with the listing."""
-        from fruit_pipeline.parquet_facts import ledger_rows
+        from fruit_pipeline.checks.parquet_facts import ledger_rows
 
         tally = LedgerTally(commit, self._categories)
 
@@ -226,7 +226,7 @@ class _DateCheck:
                 yield kind(stored.key, stored.etag, stored.size_bytes, category)
 
     def _rejected_problems(self, commit: Commit, tally: LedgerTally) -> list[str]:
-        from fruit_pipeline.parquet_facts import read_rejected
+        from fruit_pipeline.checks.parquet_facts import read_rejected
 
         key = lake_layout.rejected_key(self._ingest_date, commit.write)
         stored = self._listed.rejected.get(key)
@@ -263,7 +263,7 @@ class _DateCheck:
         self, tally: LedgerTally, digests: array[int], embedder_id: str, versions: Sequence[KeptVersion], name: str, n_rows: int
     ) -> tuple[int, list[str]]:
         """The digest of a file's images, and what is wrong with it and its projections."""
-        from fruit_pipeline.parquet_facts import read_features, read_projections
+        from fruit_pipeline.checks.parquet_facts import read_features, read_projections
 
         key = file_key(self._ingest_date, name)
         named = tally.named.get(key, array("Q"))
@@ -278,7 +278,7 @@ class _DateCheck:
         return features.facts.digest, problems
 
     def _moments_problems(self, commit: Commit, embedder_id: str, digest: int | None) -> list[str]:
-        from fruit_pipeline.parquet_facts import read_moments
+        from fruit_pipeline.checks.parquet_facts import read_moments
 
         said = commit.embedders[embedder_id]
         stored = self._listed.moments.get(said.moments.key) if said.moments else None
@@ -286,7 +286,7 @@ class _DateCheck:
 
 
 def _read_pca(lake: Lake) -> PcaFacts | None:
-    from fruit_pipeline.parquet_facts import read_pca  # numpy and pyarrow load with the task, not with the DAG file
+    from fruit_pipeline.checks.parquet_facts import read_pca  # numpy and pyarrow load with the task, not with the DAG file
 
     return read_pca(lake)
 

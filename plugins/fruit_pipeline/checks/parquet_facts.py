@@ -18,11 +18,20 @@ import pyarrow.parquet as pq
 from fruit_contract import tables
 from fruit_contract.commit import image_digest
 from fruit_contract.lake import CURRENT_PCA_KEY, pca_prefix, pca_provenance_key, uri
-from fruit_pipeline.checks import FeaturesFacts, Images, LedgerRow, MomentsFacts, RejectedFacts, TableFacts, VectorFacts, reject_digest
-from fruit_pipeline.date_ledger import ledger_batches, ledger_schema, values_of
-from fruit_pipeline.date_listing import parquet_files
-from fruit_pipeline.lake_reader import MissingObjectError
-from fruit_pipeline.pca_checks import PcaFacts
+from fruit_pipeline.checks.pca import PcaFacts
+from fruit_pipeline.checks.tables import (
+    FeaturesFacts,
+    Images,
+    LedgerRow,
+    MomentsFacts,
+    RejectedFacts,
+    TableFacts,
+    VectorFacts,
+    reject_digest,
+)
+from fruit_pipeline.lake.date_ledger import ledger_batches, ledger_schema, values_of
+from fruit_pipeline.lake.date_listing import parquet_files
+from fruit_pipeline.lake.store import MissingObjectError
 
 if TYPE_CHECKING:
     from array import array
@@ -30,9 +39,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fruit_pipeline.date_ledger import DateLedger
-    from fruit_pipeline.lake_reader import Lake
-    from fruit_pipeline.stored_object import StoredObject
+    from fruit_pipeline.lake.date_ledger import DateLedger
+    from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.lake.stored_object import StoredObject
 
 _ROWS_A_BATCH: Final = 8_192
 # 1,024 rows of 1,280 float32 are 5 MB.

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+from fruit_pipeline.lake.store import BOTOCORE_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

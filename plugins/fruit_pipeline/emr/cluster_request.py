@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from fruit_contract import release as release_layout
 from fruit_contract.lake import LOGS, release_prefix, safe_run_id, uri
 from fruit_contract.regions import require_eu_region
-from fruit_pipeline.instance_types import core_type, primary_type, require_x86
+from fruit_pipeline.emr.instance_types import core_type, primary_type, require_x86
+from fruit_pipeline.emr.spark_sizes import MASTER_HEAP_MIB, MASTER_OVERHEAD_MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes
 from fruit_pipeline.settings import SPOT
-from fruit_pipeline.spark_sizes import MASTER_HEAP_MIB, MASTER_OVERHEAD_MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

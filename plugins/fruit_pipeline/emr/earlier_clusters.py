@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fruit_contract.regions import require_eu_region
-from fruit_pipeline.attaching import ALIVE, state_of
-from fruit_pipeline.cluster_reader import clusters_of_run
-from fruit_pipeline.concurrent_runs import DateIsBusyError
-from fruit_pipeline.emr_requests import emr_client, terminate_clusters
+from fruit_pipeline.emr.client import emr_client, terminate_clusters
+from fruit_pipeline.emr.clusters import clusters_of_run
+from fruit_pipeline.emr.states import ALIVE, state_of
+from fruit_pipeline.planning.concurrent_runs import DateIsBusyError
 
 if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fruit_pipeline.attaching import ALIVE, is_ours, state_of, tags_of
-from fruit_pipeline.cluster_request import unquoted_run_id
+from fruit_pipeline.emr.cluster_request import unquoted_run_id
+from fruit_pipeline.emr.states import ALIVE, is_ours, state_of, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

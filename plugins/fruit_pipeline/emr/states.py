@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import safe_run_id
-from fruit_pipeline.cluster_request import CLUSTER_PREFIX, MAX_NAME, quoted_run_id
+from fruit_pipeline.emr.cluster_request import CLUSTER_PREFIX, MAX_NAME, quoted_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fruit_contract import release as release_layout
 from fruit_contract.ingest_days import spans_of_days
 from fruit_contract.lake import release_prefix, uri
-from fruit_pipeline.scaling import task_slots
+from fruit_pipeline.planning.estimate import task_slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fruit_pipeline import failure_causes
-from fruit_pipeline.failure_causes import Cause, cause_of
-from fruit_pipeline.log_reports import (
+from fruit_pipeline.failures import causes as failure_causes
+from fruit_pipeline.failures.causes import Cause, cause_of
+from fruit_pipeline.failures.log_reports import (
     ERROR_LEVELS,
     FRAME,
     GAP,
@@ -31,7 +31,7 @@ from fruit_pipeline.log_reports import (
     Report,
     telling_lines,
 )
-from fruit_pipeline.redaction import redact
+from fruit_pipeline.failures.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

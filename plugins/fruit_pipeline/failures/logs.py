@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import ClientError
 
 from fruit_contract.lake import cluster_logs_prefix, step_logs_prefix
-from fruit_pipeline.lake_reader import MissingObjectError
+from fruit_pipeline.lake.store import MissingObjectError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from fruit_pipeline.lake_reader import Lake
+    from fruit_pipeline.lake.store import Lake
 
 LOG_FILES: Final = ("stdout", "stderr")
 _BOOTSTRAP_LOG: Final = re.compile(r"/node/(?P<instance>[^/]+)/bootstrap-actions/(?P<number>\d+)/(?P<name>stdout|stderr)\.gz$")

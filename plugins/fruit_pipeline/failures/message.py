@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_pipeline.diagnosis import EMR, diagnose
-from fruit_pipeline.failure_causes import TIME_OUT
-from fruit_pipeline.redaction import redact
+from fruit_pipeline.failures.causes import TIME_OUT
+from fruit_pipeline.failures.diagnosis import EMR, diagnose
+from fruit_pipeline.failures.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,14 +6,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake as lake_layout
-from fruit_pipeline.date_files import ListedFiles
-from fruit_pipeline.parquet_files import is_visible_parquet
-from fruit_pipeline.stored_object import StoredObject
+from fruit_pipeline.lake.date_files import ListedFiles
+from fruit_pipeline.lake.parquet_files import is_visible_parquet
+from fruit_pipeline.lake.stored_object import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fruit_pipeline.lake_reader import Lake
+    from fruit_pipeline.lake.store import Lake
 
 _OBJECTS_A_CHUNK: Final = 50_000
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import tables
-from fruit_pipeline.pca_state import EmbedderHistory, History, PcaState
+from fruit_pipeline.planning.pca_state import EmbedderHistory, History, PcaState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from fruit_pipeline.lake_reader import Lake
-    from fruit_pipeline.stored_object import StoredObject
+    from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.lake.stored_object import StoredObject
 
 _FOOTERS_AT_ONCE: Final = 32
 # Of the earlier form, whose ledgers do not say it.
@@ -90,7 +90,7 @@ def _from_cache(ingest_date: str, ledger: Sequence[StoredObject], cached: Mappin
 
 
 def _from_footer(lake: Lake, ingest_date: str, listing: Sequence[StoredObject]) -> _DateCounts:
-    from fruit_pipeline.date_ledger import ledger_of_listing, ledger_schema  # pyarrow loads with the task, not with the DAG file
+    from fruit_pipeline.lake.date_ledger import ledger_of_listing, ledger_schema  # pyarrow loads with the task, not with the DAG file
 
     ledger = ledger_of_listing(lake, ingest_date, listing)
     if ledger.commit is None:

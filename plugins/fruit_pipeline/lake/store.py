@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from fruit_contract.lake import uri
-from fruit_pipeline.stored_object import StoredObject
+from fruit_pipeline.lake.stored_object import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fruit_contract.lake import claim_key, claims_prefix
-from fruit_pipeline.concurrent_runs import Claim, ClaimLostError
+from fruit_pipeline.planning.concurrent_runs import Claim, ClaimLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from fruit_pipeline.lake_reader import Lake
+    from fruit_pipeline.lake.store import Lake
 
 
 def living_claims(lake: Lake, run_id: str, ingest_dates: Collection[str], is_active: Callable[[str], bool]) -> list[Claim]:

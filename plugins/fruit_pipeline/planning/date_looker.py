@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_contract.increments import UnsortedImagesError
-from fruit_pipeline.date_files import lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
-from fruit_pipeline.date_listing import list_date_files, projected_versions, sorted_objects
-from fruit_pipeline.date_plan import FileState, plan_date, waiting_for_pca
-from fruit_pipeline.lake_history import read_history, read_pca_state
-from fruit_pipeline.pca_state import POLICY_ALWAYS, POLICY_NEVER, History, PcaOutlook
+from fruit_pipeline.lake.date_files import lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
+from fruit_pipeline.lake.date_listing import list_date_files, projected_versions, sorted_objects
+from fruit_pipeline.lake.history import read_history, read_pca_state
+from fruit_pipeline.planning.date_plan import FileState, plan_date, waiting_for_pca
+from fruit_pipeline.planning.pca_state import POLICY_ALWAYS, POLICY_NEVER, History, PcaOutlook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fruit_pipeline.date_ledger import DateLedger
-    from fruit_pipeline.date_plan import DatePlan
-    from fruit_pipeline.lake_reader import Lake
-    from fruit_pipeline.planning import RunRequest
+    from fruit_pipeline.lake.date_ledger import DateLedger
+    from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.lake.stored_object import StoredObject
+    from fruit_pipeline.planning.date_plan import DatePlan
+    from fruit_pipeline.planning.planner import RunRequest
     from fruit_pipeline.settings import Settings
-    from fruit_pipeline.stored_object import StoredObject
 
 _DATES_AT_ONCE: Final = 16
 
@@ -79,7 +79,7 @@ class DateLooker:
     def _plan_if_delivered(self, ingest_date: str) -> DatePlan | None:
         if not self._lake.is_there(lake_layout.success_marker_key(ingest_date)):
             return None
-        from fruit_pipeline.date_ledger import find_ledger  # pyarrow loads with the task, not with the DAG file
+        from fruit_pipeline.lake.date_ledger import find_ledger  # pyarrow loads with the task, not with the DAG file
 
         lake = self._lake
         ledger = find_ledger(lake, ingest_date)
@@ -98,7 +98,7 @@ class DateLooker:
         return self._plan(ingest_date, ledger, state, lost)
 
     def _plan(self, ingest_date: str, ledger: DateLedger, state: FileState, lost: frozenset[str]) -> DatePlan:
-        from fruit_pipeline.date_ledger import known_images
+        from fruit_pipeline.lake.date_ledger import known_images
 
         prefix, request = lake_layout.raw_prefix(ingest_date), self._request
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from fruit_contract.increments import KnownImage
-    from fruit_pipeline.stored_object import StoredObject
+    from fruit_pipeline.lake.stored_object import StoredObject
 
 STRAYS_NAMED: Final = 20
 REFUSED_CATEGORIES_NAMED: Final = 20

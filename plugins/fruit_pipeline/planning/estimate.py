@@ -15,16 +15,16 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 # receipt.py knows both by this module.
-from fruit_pipeline.instance_types import UnknownInstanceTypeError as UnknownInstanceTypeError  # noqa: PLC0414
-from fruit_pipeline.instance_types import primary_type
-from fruit_pipeline.instance_types import vcpus as vcpus  # noqa: PLC0414
+from fruit_pipeline.emr.instance_types import UnknownInstanceTypeError as UnknownInstanceTypeError  # noqa: PLC0414
+from fruit_pipeline.emr.instance_types import primary_type
+from fruit_pipeline.emr.instance_types import vcpus as vcpus  # noqa: PLC0414
+from fruit_pipeline.emr.spark_sizes import most_images_a_run
 from fruit_pipeline.settings import SPOT
-from fruit_pipeline.spark_sizes import most_images_a_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fruit_pipeline.pca_state import Refit
+    from fruit_pipeline.planning.pca_state import Refit
     from fruit_pipeline.settings import Settings
 
 # A LIST request gives 1,000 keys and takes up to a tenth of a second; comparing and dealing them takes 3 s a million (`make bench`).

@@ -10,26 +10,26 @@ from fruit_contract import lake as lake_layout
 from fruit_contract import release as release_layout
 from fruit_contract.lake import CURRENT_RELEASE_KEY, release_prefix, uri
 from fruit_contract.regions import require_eu_region
-from fruit_pipeline.claims import claim, living_claims
-from fruit_pipeline.cluster_request import cluster_request
-from fruit_pipeline.concurrent_runs import busy_dates, refuse_busy_dates
-from fruit_pipeline.date_listing import categories_of
-from fruit_pipeline.date_looker import DateLooker
-from fruit_pipeline.date_plan import refuse_categories
-from fruit_pipeline.ingest_dates import categories_as_meant
-from fruit_pipeline.lake_reader import MissingObjectError
-from fruit_pipeline.run_limits import refuse_too_many_dates
-from fruit_pipeline.run_plan import RunPlan, over_budget, plan_of_dates
-from fruit_pipeline.scaling import MeasuredSpeed
-from fruit_pipeline.steps import extract_features_step, refresh_pca_step
+from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
+from fruit_pipeline.lake.date_listing import categories_of
+from fruit_pipeline.lake.store import MissingObjectError
+from fruit_pipeline.planning.claims import claim, living_claims
+from fruit_pipeline.planning.concurrent_runs import busy_dates, refuse_busy_dates
+from fruit_pipeline.planning.date_looker import DateLooker
+from fruit_pipeline.planning.date_plan import refuse_categories
+from fruit_pipeline.planning.estimate import MeasuredSpeed
+from fruit_pipeline.planning.limits import refuse_too_many_dates
+from fruit_pipeline.planning.params import categories_as_meant
+from fruit_pipeline.planning.run_plan import RunPlan, over_budget, plan_of_dates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from fruit_pipeline.ingest_dates import RunDates
-    from fruit_pipeline.lake_reader import Lake
-    from fruit_pipeline.scaling import Estimate
+    from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.planning.estimate import Estimate
+    from fruit_pipeline.planning.params import RunDates
     from fruit_pipeline.settings import Settings
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_pipeline.attaching import is_of_run
-from fruit_pipeline.batch_events import ingest_dates_of_events
-from fruit_pipeline.cluster_reader import our_active_clusters
-from fruit_pipeline.emr_requests import emr_client
-from fruit_pipeline.ingest_dates import categories_of_run, dates_of_run
-from fruit_pipeline.planning import RunRequest
+from fruit_pipeline.emr.client import emr_client
+from fruit_pipeline.emr.clusters import our_active_clusters
+from fruit_pipeline.emr.states import is_of_run
+from fruit_pipeline.planning.events import ingest_dates_of_events
+from fruit_pipeline.planning.params import categories_of_run, dates_of_run
+from fruit_pipeline.planning.planner import RunRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,17 +8,17 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import looks_of
-from fruit_pipeline.date_plan import STRAYS_NAMED
-from fruit_pipeline.instance_types import primary_type
-from fruit_pipeline.run_limits import dates_that_fit, refuse_too_many_images
-from fruit_pipeline.scaling import Estimate, estimate
+from fruit_pipeline.emr.instance_types import primary_type
+from fruit_pipeline.planning.date_plan import STRAYS_NAMED
+from fruit_pipeline.planning.estimate import Estimate, estimate
+from fruit_pipeline.planning.limits import dates_that_fit, refuse_too_many_images
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from fruit_pipeline.date_plan import DatePlan
-    from fruit_pipeline.pca_state import PcaOutlook, Refit
-    from fruit_pipeline.scaling import MeasuredSpeed
+    from fruit_pipeline.planning.date_plan import DatePlan
+    from fruit_pipeline.planning.estimate import MeasuredSpeed
+    from fruit_pipeline.planning.pca_state import PcaOutlook, Refit
     from fruit_pipeline.settings import Settings
 
 DATES_NAMED: Final = 8

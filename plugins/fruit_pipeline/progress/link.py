@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
-from fruit_pipeline.progress_page import progress_path
+from fruit_pipeline.progress.page import progress_path
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from fruit_pipeline.parquet_facts import Projections
+    from fruit_pipeline.checks.parquet_facts import Projections
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every kind of colour blindness. Shapes say it again.
 _COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")

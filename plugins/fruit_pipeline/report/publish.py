@@ -18,17 +18,17 @@ from fruit_contract.lake import (
     uri,
 )
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
-from fruit_pipeline.claims import give_up_claim
-from fruit_pipeline.report_page import report_page
-from fruit_pipeline.run_record import run_record
+from fruit_pipeline.planning.claims import give_up_claim
+from fruit_pipeline.report.page import report_page
+from fruit_pipeline.report.record import run_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fruit_pipeline.lake_reader import Lake
-    from fruit_pipeline.parquet_facts import Projections
-    from fruit_pipeline.pca_checks import PcaFacts
-    from fruit_pipeline.stored_object import StoredObject
+    from fruit_pipeline.checks.parquet_facts import Projections
+    from fruit_pipeline.checks.pca import PcaFacts
+    from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.lake.stored_object import StoredObject
 
 CATEGORIES_PLOTTED: Final = 6
 _POINTS_A_CATEGORY: Final = 2_000
@@ -51,7 +51,7 @@ def publish_report(
 
     A speed that the receipt tells is kept for the next plan.
     """
-    from fruit_pipeline.parquet_facts import read_pca
+    from fruit_pipeline.checks.parquet_facts import read_pca
 
     dates = planned["ingest_dates"]
     summaries = {step: lake.read_json(step_summary_key(run_id, step)) for step in (EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP)}
@@ -84,7 +84,7 @@ def chosen_categories(categories: Sequence[str], ingest_date: str) -> list[str]:
 
 def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts) -> list[tuple[str, str, str, bytes]]:
     """(file name, title, caption, PNG) of each plot."""
-    from fruit_pipeline.plots import explained_variance_png, two_components_png
+    from fruit_pipeline.report.plots import explained_variance_png, two_components_png
 
     n_samples, target = int(pca.provenance["n_samples"]), float(pca.provenance["target_variance"])
     kept = float(pca.provenance["variance_kept"])
@@ -110,9 +110,9 @@ def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFact
 
 def _projections(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts) -> list[Projections]:
     """The points of a few categories, from the files that the date's commit names."""
-    from fruit_pipeline.date_ledger import find_ledger
-    from fruit_pipeline.date_listing import parquet_files
-    from fruit_pipeline.parquet_facts import read_first_two_components
+    from fruit_pipeline.checks.parquet_facts import read_first_two_components
+    from fruit_pipeline.lake.date_ledger import find_ledger
+    from fruit_pipeline.lake.date_listing import parquet_files
 
     commit = find_ledger(lake, ingest_date).commit
     features = commit.embedders.get(pca.provenance["embedder_id"]) if commit else None

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.release import EXTRACT_FEATURES_STEP
-from fruit_pipeline.cluster_request import sibling_types
-from fruit_pipeline.scaling import MeasuredSpeed, UnknownInstanceTypeError, vcpus
+from fruit_pipeline.emr.cluster_request import sibling_types
+from fruit_pipeline.planning.estimate import MeasuredSpeed, UnknownInstanceTypeError, vcpus
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import run_key, step_summary_key
 from fruit_contract.release import EXTRACT_FEATURES_STEP
-from fruit_pipeline.receipt import measured_speed, receipt, receipt_lines
-from fruit_pipeline.run_record import record_of_unfinished
+from fruit_pipeline.report.receipt import measured_speed, receipt, receipt_lines
+from fruit_pipeline.report.record import record_of_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fruit_pipeline.lake_reader import Lake
+    from fruit_pipeline.lake.store import Lake
     from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)

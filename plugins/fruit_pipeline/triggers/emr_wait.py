@@ -13,8 +13,8 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fruit_pipeline.emr_requests import may_pass
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+from fruit_pipeline.emr.client import may_pass
+from fruit_pipeline.lake.store import BOTOCORE_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.engines_measurements import (
+from benchmarks.engines.measurements import (
     EngineRun,
     best_batches,
     known_images,

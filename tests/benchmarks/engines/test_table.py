@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.engines_measurements import EngineRun, EnginesBenchmark, Quality
-from benchmarks.engines_table import engines_grids, engines_notes
+from benchmarks.engines.measurements import EngineRun, EnginesBenchmark, Quality
+from benchmarks.engines.table import engines_grids, engines_notes
 
 
 def run(engine, inference_batch, number, images_per_second):

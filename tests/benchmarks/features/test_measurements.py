@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.features_run import notebook_loads, notebook_name
-from benchmarks.measurements import CeilingRun, NotebookLoad, WayRun, notebook_load, summarise
+from benchmarks.features.measurements import CeilingRun, NotebookLoad, WayRun, notebook_load, summarise
+from benchmarks.features.run import notebook_loads, notebook_name
 
 
 def ceiling(images_per_second):

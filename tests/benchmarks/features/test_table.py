@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from benchmarks.measurements import Agreement, CeilingRun, FeaturesBenchmark, FixedCosts, WayRun
-from benchmarks.table import Grid, features_grids, markdown_page
+from benchmarks.features.measurements import Agreement, CeilingRun, FeaturesBenchmark, FixedCosts, WayRun
+from benchmarks.features.table import Grid, features_grids, markdown_page
 
 
 def benchmark():

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.agreement import compare, read_features
+from benchmarks.harness.agreement import compare, read_features
 
 
 def test_finds_an_image_by_its_key_and_by_its_address(tmp_path):

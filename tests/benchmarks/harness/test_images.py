@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.images import PHONE_PHOTOS, PICTURES, commented_copies, enlarged, given_images, lay_batch, spread
+from benchmarks.harness.images import PHONE_PHOTOS, PICTURES, commented_copies, enlarged, given_images, lay_batch, spread
 
 
 def put_jpeg(path, shade):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks.memory import OWN, MemoryWatch, kind_of, peak_megabytes
+from benchmarks.harness.memory import OWN, MemoryWatch, kind_of, peak_megabytes
 
 HOLDS = "import sys; kept = bytearray({megabytes} << 20); print('holds', flush=True); sys.stdin.read()"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.requests import kinds_of, requests_since
+from benchmarks.harness.requests import kinds_of, requests_since
 
 
 def test_what_came_since_is_counted():

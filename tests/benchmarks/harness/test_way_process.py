@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import way_process
-from benchmarks.way_process import WayProcess
+from benchmarks.harness import way_process
+from benchmarks.harness.way_process import WayProcess
 from fruit_cli.errors import CommandError
 
 WAY = """

@@ -7,7 +7,7 @@ import sys
 
 import psutil
 
-from benchmarks.way_usage import ProcessUsage, UsageMeter, held_kilobytes, lost_cpu_seconds, parse_memory
+from benchmarks.harness.way_usage import ProcessUsage, UsageMeter, held_kilobytes, lost_cpu_seconds, parse_memory
 
 ROOT, RAYLET, WORKER = 1, 2, 3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.history_measurements import DayRun, RefitRun, is_flat, refit_cost, summarise_days
+from benchmarks.history.measurements import DayRun, RefitRun, is_flat, refit_cost, summarise_days
 
 
 def day(n_days, number, seconds, *, cpu_seconds=4.0, moments_read=2):

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import synthetic_history
-from benchmarks.history_run import NEW_DAY
-from benchmarks.made_up_stores import FolderStore
-from benchmarks.synthetic_history import (
+from benchmarks.history import synthetic_history
+from benchmarks.history.run import NEW_DAY
+from benchmarks.history.synthetic_history import (
     CATEGORIES,
     History,
     Partition,
@@ -26,6 +25,7 @@ from benchmarks.synthetic_history import (
     write_features,
     write_history,
 )
+from benchmarks.scale.made_up_stores import FolderStore
 from fruit_contract import lake, tables
 from fruit_contract.commit import METADATA_KEY, commit_from_json, images_digest
 from fruit_features.extraction.content_hashes import common_hashes, hash_contents

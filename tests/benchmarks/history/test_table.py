@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.history_measurements import DayRun, HistoryBenchmark, RefitRun
-from benchmarks.history_table import history_grids, history_notes
+from benchmarks.history.measurements import DayRun, HistoryBenchmark, RefitRun
+from benchmarks.history.table import history_grids, history_notes
 
 
 def benchmark(slowest=3.6):

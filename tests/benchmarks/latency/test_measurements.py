@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.latency_measurements import LatencyBenchmark, StepRun, summarise_steps
-from benchmarks.latency_table import latency_grids, latency_notes
+from benchmarks.latency.measurements import LatencyBenchmark, StepRun, summarise_steps
+from benchmarks.latency.table import latency_grids, latency_notes
 
 
 def run(milliseconds, seconds, step="refit", gets=100):

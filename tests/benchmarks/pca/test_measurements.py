@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.pca_measurements import OURS, SPARK_ML, Fitted, PcaRun, compare_pca, summarise_pca
+from benchmarks.pca.measurements import OURS, SPARK_ML, Fitted, PcaRun, compare_pca, summarise_pca
 
 
 def run(way, number, seconds, java="node", cpu_seconds=1.0):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.pca_measurements import OURS, SPARK_ML, PcaAgreement, PcaBenchmark, PcaRun
-from benchmarks.pca_table import pca_grids, pca_notes
+from benchmarks.pca.measurements import OURS, SPARK_ML, PcaAgreement, PcaBenchmark, PcaRun
+from benchmarks.pca.table import pca_grids, pca_notes
 
 
 def benchmark(spark_ml_seconds=24.0, written=2e-8):

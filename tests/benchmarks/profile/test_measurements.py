@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.profile_measurements import OTHER, Profile, layers_of, profile_grids
+from benchmarks.profile.measurements import OTHER, Profile, layers_of, profile_grids
 
 WORKER = "main (worker.py:1247);compute (fruit_features/extraction/step.py:127);featurise (fruit_features/embedding/featurise.py:93)"
 DECODING = f"{WORKER};_read (fruit_features/embedding/featurise.py:118);decode_image (fruit_features/embedding/preprocessing.py:90)"

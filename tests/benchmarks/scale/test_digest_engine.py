@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 
-from benchmarks.digest_engine import DigestEngine, DigestTask
+from benchmarks.scale.digest_engine import DigestEngine, DigestTask
 from fruit_contract.tables import N_FEATURES
 from fruit_features.extraction import task
 from fruit_features.moments.algebra import moments_of

@@ -6,7 +6,7 @@ import hashlib
 
 from obstore import Bytes
 
-from benchmarks.made_up_stores import FolderStore, MadeUpDate
+from benchmarks.scale.made_up_stores import FolderStore, MadeUpDate
 from fruit_contract import lake
 from fruit_features.extraction.date_plan import plan_date
 from fruit_features.lake.store import ListedObject
@@ -35,7 +35,7 @@ def test_a_made_up_date_is_planned_like_any_other():
 
 
 def test_a_made_up_date_s_ledger_is_read(tmp_path):
-    from benchmarks.synthetic_history import History, partitions_of, write_features
+    from benchmarks.history.synthetic_history import History, partitions_of, write_features
 
     history = History((DAY,), 1, "release", "embedder", ("Kiwi",))
     write_features(FolderStore("lake", tmp_path), history)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.scale_measurements import ScaleBenchmark, ScaleSizes, Stage, Written, cost_of, sizes_with, written_since
-from benchmarks.scale_table import scale_grids, scale_notes
+from benchmarks.scale.measurements import ScaleBenchmark, ScaleSizes, Stage, Written, cost_of, sizes_with, written_since
+from benchmarks.scale.table import scale_grids, scale_notes
 
 SIZES = ScaleSizes(images=2_000, categories=13, known=20_000, dates=10, per_partition=2, milliseconds=60)
 PART = "2,000 new images"

@@ -6,8 +6,8 @@ import hashlib
 
 import pyarrow.parquet as pq
 
-from benchmarks.made_up_stores import FolderStore
-from benchmarks.synthetic_date import KnownDate, add_late_image, category_names, draw_batch, draw_tiny, write_known_date
+from benchmarks.scale.made_up_stores import FolderStore
+from benchmarks.scale.synthetic_date import KnownDate, add_late_image, category_names, draw_batch, draw_tiny, write_known_date
 from fruit_contract import lake, tables
 from fruit_contract.commit import METADATA_KEY, commit_from_json
 from fruit_features.embedding.preprocessing import decode_image

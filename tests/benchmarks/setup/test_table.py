@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from benchmarks.setup_table import Setup, setup_grids, stage_starts
+from benchmarks.setup.table import Setup, setup_grids, stage_starts
 
 LINES = [
     (0.1, "==> Environment: .venv from requirements/all.txt"),

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from fruit_cli import airflow_http
-from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowAddress, AirflowError, AirflowHttp, Login, current_airflow, local_airflow
-from local_cloud.stack_state import StackState
+from fruit_cli.airflow_client import http as airflow_http
+from fruit_cli.airflow_client.api import AirflowApi
+from fruit_cli.airflow_client.http import AirflowAddress, AirflowError, AirflowHttp, Login, current_airflow, local_airflow
+from local_cloud.stack.state import StackState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fruit_cli import backfill as backfill_command
-from fruit_cli import run as run_command
-from fruit_cli.airflow_api import TaskState
-from fruit_cli.airflow_http import AirflowError
-from fruit_cli.backfill import backfill
+from fruit_cli.airflow_client.api import TaskState
+from fruit_cli.airflow_client.follow import RunFailedError, duration, follow_run, make_ready, set_runs_aside, task_changes
+from fruit_cli.airflow_client.http import AirflowError
+from fruit_cli.commands import backfill as backfill_command
+from fruit_cli.commands import run as run_command
+from fruit_cli.commands.backfill import backfill
+from fruit_cli.commands.run import categories_asked_for, dates_asked_for, dates_between, parse_categories, run_date, run_request
 from fruit_cli.errors import CommandError
-from fruit_cli.follow_run import RunFailedError, duration, follow_run, make_ready, set_runs_aside, task_changes
-from fruit_cli.run import categories_asked_for, dates_asked_for, dates_between, parse_categories, run_date, run_request
 from fruit_contract.day_boundary import DayBoundary
 from fruit_contract.lake import LakeNameError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from conftest import FakeAirflow
     from rich.console import Console
 
-    from fruit_cli.airflow_api import AirflowApi
+    from fruit_cli.airflow_client.api import AirflowApi
 
     ApiOf = Callable[..., AirflowApi]
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import obstore
 import pytest
 
-from fruit_cli import deliver as deliver_module
-from fruit_cli.connection import LakeConnection, s3_client
-from fruit_cli.deliver import DeliveryNotVerifiedError, RemoteObject, deliver, in_parallel, is_already_there, verify
-from fruit_cli.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage
-from fruit_cli.lake_store import LakeUnreachableError, missing_keys
+from fruit_cli.commands import deliver as deliver_module
+from fruit_cli.commands.deliver import DeliveryNotVerifiedError, RemoteObject, deliver, in_parallel, is_already_there, verify
+from fruit_cli.lake.connection import LakeConnection, s3_client
+from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage
+from fruit_cli.lake.store import LakeUnreachableError, missing_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable

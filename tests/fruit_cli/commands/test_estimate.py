@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fruit_cli.__main__ import main
-from fruit_pipeline.scaling import estimate
+from fruit_pipeline.planning.estimate import estimate
 from fruit_pipeline.settings import load_settings
 
 

@@ -15,14 +15,14 @@ import obstore
 import pytest
 from obstore.store import MemoryStore
 
-from fruit_cli import publish as publish_module
-from fruit_cli import release_content
 from fruit_cli.__main__ import main
-from fruit_cli.connection import LakeConnection
-from fruit_cli.embedder_artefact import EmbedderArtefact
+from fruit_cli.commands import publish as publish_module
+from fruit_cli.commands.publish import publish
 from fruit_cli.errors import CommandError
-from fruit_cli.publish import publish
-from fruit_cli.release_content import gather_release, library_zip, release_id
+from fruit_cli.lake.connection import LakeConnection
+from fruit_cli.release import content as release_content
+from fruit_cli.release.content import gather_release, library_zip, release_id
+from fruit_cli.release.embedder import EmbedderArtefact
 from fruit_contract import lake, release
 
 LOCAL = LakeConnection("fruits-lake", "eu-west-1", "http://127.0.0.1:1", "id", "secret")
@@ -255,7 +255,7 @@ def local_s3(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "local_cloud.s3_server",
+        "local_cloud.s3.server",
         "--root",
         str(tmp_path / "s3"),
         "--port",
@@ -284,7 +284,7 @@ def wait_for_port(port):
 
 
 def test_publishes_to_a_real_s3_api(store, local_s3, monkeypatch):
-    from fruit_cli.lake_store import open_store
+    from fruit_cli.lake.store import open_store
 
     connection, bucket = local_s3
     monkeypatch.setattr(publish_module, "open_store", open_store)
@@ -299,7 +299,7 @@ def test_publishes_to_a_real_s3_api(store, local_s3, monkeypatch):
 def test_a_bucket_that_is_not_there_is_told_before_anything_is_exported(store, local_s3, monkeypatch):
     from dataclasses import replace
 
-    from fruit_cli.lake_store import open_store
+    from fruit_cli.lake.store import open_store
 
     monkeypatch.setattr(publish_module, "open_store", open_store)
     monkeypatch.setattr(publish_module, "embedder_artefact", lambda *_, **__: pytest.fail("exported"))
@@ -309,6 +309,6 @@ def test_a_bucket_that_is_not_there_is_told_before_anything_is_exported(store, l
 
 def test_importing_the_commands_loads_no_heavy_module():
     heavy = "tensorflow keras h5py onnx onnxruntime tf2onnx numpy boto3"
-    program = f"import sys, fruit_cli.publish; print(sorted(set('{heavy}'.split()) & set(sys.modules)))"
+    program = f"import sys, fruit_cli.commands.publish; print(sorted(set('{heavy}'.split()) & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "[]"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from fruit_cli.commands.spark_history import persistent_page
 from fruit_cli.errors import CommandError
-from fruit_cli.spark_history import persistent_page
 
 ARN = "arn:aws:elasticmapreduce:eu-west-1:123456789012:cluster/j-1"
 

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fruit_cli.delivery_plan import PlannedImage, plan_delivery
-from fruit_cli.demo_batches import NOT_AN_IMAGE_NAME, TRUNCATED_NAME, deal, demo_dates, draw_fruit_folder, with_broken_files
+from fruit_cli.demo.batches import NOT_AN_IMAGE_NAME, TRUNCATED_NAME, deal, demo_dates, draw_fruit_folder, with_broken_files
+from fruit_cli.demo.fruit.renderer import CATEGORIES
 from fruit_cli.errors import CommandError
-from fruit_cli.fruit_renderer import CATEGORIES
+from fruit_cli.lake.delivery_plan import PlannedImage, plan_delivery
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fruit_cli.delivery_plan import DeliveryPlan
+    from fruit_cli.lake.delivery_plan import DeliveryPlan
 
 
 def images_of(counts: dict[str, int]) -> list[PlannedImage]:

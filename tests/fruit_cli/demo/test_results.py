@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from fruit_cli.demo import check_promise
-from fruit_cli.demo_batches import BrokenFile
-from fruit_cli.demo_home import empty_lake, is_the_demos, lake_folder, record_path, write_record
+from fruit_cli.commands.demo import check_promise
+from fruit_cli.demo.batches import BrokenFile
+from fruit_cli.demo.home import empty_lake, is_the_demos, lake_folder, record_path, write_record
+from fruit_cli.demo.results_table import results_table
+from fruit_cli.demo.run_results import book_problems, cluster_minutes_of, read_result, report_files
 from fruit_cli.errors import CommandError
-from fruit_cli.results_table import results_table
-from fruit_cli.run_results import book_problems, cluster_minutes_of, read_result, report_files
 from fruit_contract import lake
 from fruit_contract.tables import IMAGE_KEY, N_FEATURES, REASON, STATUS, VECTOR
 

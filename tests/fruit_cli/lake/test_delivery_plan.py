@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fruit_cli.delivery_plan import DeliveryRefusedError, files_named, plan_delivery
-from fruit_cli.litter import LeftOutKind
+from fruit_cli.lake.delivery_plan import DeliveryRefusedError, files_named, plan_delivery
+from fruit_cli.lake.litter import LeftOutKind
 from fruit_contract.lake import LakeNameError, parse_image_key
 
 DATE = "2026-11-22"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fruit_cli.folder_shape import listed, shape_of
+from fruit_cli.lake.folder_shape import listed, shape_of
 
 
 def misfit_of(*paths: str) -> tuple[str, tuple[str, ...]] | None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fruit_cli.litter import LeftOutKind, kind_of_file, kind_of_folder
+from fruit_cli.lake.litter import LeftOutKind, kind_of_file, kind_of_folder
 
 
 @pytest.mark.parametrize(

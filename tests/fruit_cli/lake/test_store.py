@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fruit_cli.connection import LakeConnection
-from fruit_cli.lake_store import open_store
+from fruit_cli.lake.connection import LakeConnection
+from fruit_cli.lake.store import open_store
 
 if TYPE_CHECKING:
     import pytest

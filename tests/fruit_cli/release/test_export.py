@@ -11,13 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from fruit_cli import embedder_artefact as artefact_module
-from fruit_cli.connection import LakeConnection
-from fruit_cli.embedder_artefact import embedder_artefact
-from fruit_cli.embedder_export import TOLERANCE, largest_difference, make_reproducible, run_onnx, trial_images
-from fruit_cli.embedder_weights import mobilenet_v2_shapes, read_tensors, tensors_sha256
 from fruit_cli.errors import CommandError
-from fruit_cli.wheels import file_sha256
+from fruit_cli.lake.connection import LakeConnection
+from fruit_cli.release import embedder as artefact_module
+from fruit_cli.release.embedder import embedder_artefact
+from fruit_cli.release.export import TOLERANCE, largest_difference, make_reproducible, run_onnx, trial_images
+from fruit_cli.release.weights import mobilenet_v2_shapes, read_tensors, tensors_sha256
+from fruit_cli.release.wheels import file_sha256
 from fruit_contract import release
 from fruit_contract.release import PREPROCESSING_VERSION
 from fruit_features.embedding.engines import engine_file, load_engine
@@ -44,7 +44,7 @@ KERAS_PROGRAM = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from fruit_cli.embedder_export import keras_network, trial_images
+from fruit_cli.release.export import keras_network, trial_images
 folder = Path(sys.argv[1])
 network = keras_network(dict(np.load(folder / "tensors.npz")))
 network.save(folder / "own.h5")
@@ -166,7 +166,7 @@ def test_a_damaged_artefact_is_exported_again(artefact, weights_file, tmp_path, 
 
 
 def test_the_default_weights_are_resolved_once(weights_file, artefact, home, monkeypatch):
-    from fruit_cli import weights_sources
+    from fruit_cli.release import weights_sources
 
     content = weights_file.read_bytes()
     monkeypatch.setattr(weights_sources, "default_weights", lambda *_: weights_sources.WeightsFile(content, "somewhere"))
@@ -177,7 +177,7 @@ def test_the_default_weights_are_resolved_once(weights_file, artefact, home, mon
 
 
 def test_the_default_artefact_of_an_earlier_preprocessing_is_not_taken(weights_file, artefact, tmp_path, monkeypatch):
-    from fruit_cli import weights_sources
+    from fruit_cli.release import weights_sources
 
     home = tmp_path / "home"
     earlier = home / "embedder" / "mobilenetv2-earlier-p1"

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from fruit_cli.embedder_weights import mobilenet_v2_shapes, read_tensors, tensors_sha256
 from fruit_cli.errors import CommandError
+from fruit_cli.release.weights import mobilenet_v2_shapes, read_tensors, tensors_sha256
 
 
 @pytest.fixture(scope="module")

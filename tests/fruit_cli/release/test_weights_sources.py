@@ -6,10 +6,10 @@ import zipfile
 
 import pytest
 
-from fruit_cli import weights_sources
-from fruit_cli.connection import LakeConnection
 from fruit_cli.errors import CommandError
-from fruit_cli.wheels import file_sha256
+from fruit_cli.lake.connection import LakeConnection
+from fruit_cli.release import weights_sources
+from fruit_cli.release.wheels import file_sha256
 
 NOWHERE = LakeConnection(bucket="fruits-lake", region="eu-west-1", endpoint_url="http://127.0.0.1:1")
 

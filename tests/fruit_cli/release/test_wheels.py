@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from fruit_cli.errors import CommandError
-from fruit_cli.wheels import cluster_wheelhouse, fetch_wheels, file_sha256
+from fruit_cli.release.wheels import cluster_wheelhouse, fetch_wheels, file_sha256
 
 
 def make_wheel(directory, name="tinyfruit", version="1.0"):

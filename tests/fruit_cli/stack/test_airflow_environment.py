@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, api_server_environment, passwords
-from local_cloud.local_secrets import LocalSecrets, draw
+from fruit_cli.stack.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, api_server_environment, passwords
+from local_cloud.stack.secrets import LocalSecrets, draw
 
 
 @pytest.fixture

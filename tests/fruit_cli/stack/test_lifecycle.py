@@ -10,13 +10,13 @@ import httpx
 import psutil
 import pytest
 
-from fruit_cli.connection import LakeConnection, s3_client
+from fruit_cli.commands.up import summary
 from fruit_cli.errors import CommandError
-from fruit_cli.local_stack import LocalStack, PreferredPorts
-from fruit_cli.up import summary
-from local_cloud.latency import request_counts
-from local_cloud.process_sweep import STACK_MARK, is_alive, marked_processes
-from local_cloud.stack_state import StackState
+from fruit_cli.lake.connection import LakeConnection, s3_client
+from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
+from local_cloud.stack.latency import request_counts
+from local_cloud.stack.state import StackState
+from local_cloud.stack.sweep import STACK_MARK, is_alive, marked_processes
 from tests.local_cloud.running_cloud import command_of
 
 if TYPE_CHECKING:
@@ -137,12 +137,12 @@ def test_starts_again_over_what_a_killed_supervisor_left(stack: LocalStack) -> N
     kill_supervisor(first)
     second = stack.start(with_airflow=False, say=lambda _: None)
     assert second.supervisor_pid != first.supervisor_pid
-    assert len([process for process in processes_of(stack) if "local_cloud.s3_server" in process.cmdline()]) == 1
+    assert len([process for process in processes_of(stack) if "local_cloud.s3.server" in process.cmdline()]) == 1
 
 
 def test_when_one_process_dies_all_end_and_it_is_named(stack: LocalStack) -> None:
     state = stack.start(with_airflow=False, say=lambda _: None)
-    process_named(stack, "local_cloud.emr_server").kill()
+    process_named(stack, "local_cloud.emr.server").kill()
     supervisor = psutil.Process(state.supervisor_pid)
     psutil.wait_procs([supervisor], timeout=30)
     assert processes_of(stack) == []

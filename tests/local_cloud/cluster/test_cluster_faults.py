@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local_cloud.faults import Fault, FaultKind
-from local_cloud.process_sweep import STEP_MARK, marked_processes
+from local_cloud.stack.sweep import STEP_MARK, marked_processes
 from tests.local_cloud.running_cloud import BUCKET, PATIENCE_SECONDS, LocalCloud, step, wait_until
 
 if TYPE_CHECKING:

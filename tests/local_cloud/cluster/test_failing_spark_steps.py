@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fruit_pipeline.diagnosis import diagnose
-from fruit_pipeline.lake_reader import Lake
-from fruit_pipeline.step_failure import bootstrap_failure_message, emr_words, step_failure_message
-from fruit_pipeline.step_logs import logs_prefix, read_bootstrap_logs, read_step_logs
+from fruit_pipeline.failures.diagnosis import diagnose
+from fruit_pipeline.failures.logs import logs_prefix, read_bootstrap_logs, read_step_logs
+from fruit_pipeline.failures.message import bootstrap_failure_message, emr_words, step_failure_message
+from fruit_pipeline.lake.store import Lake
 from tests.local_cloud.running_cloud import BUCKET, LocalCloud, shell, step, wait_until
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from local_cloud.cluster_life import ActionOnFailure, ClusterLife, ClusterState, ReasonCode, StepFailure, StepLife, StepState
+from local_cloud.cluster.life import ActionOnFailure, ClusterLife, ClusterState, ReasonCode, StepFailure, StepLife, StepState
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 FAILURE = StepFailure("Unknown Error.", "exit code 1")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from local_cloud.cluster_logs import LastWords, last_words, log_address
+from local_cloud.cluster.logs import LastWords, last_words, log_address
 
 if TYPE_CHECKING:
     from pathlib import Path

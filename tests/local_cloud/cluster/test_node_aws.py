@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local_cloud.spark_environment import NODE_PROGRAMS
+from local_cloud.cluster.spark_environment import NODE_PROGRAMS
 from tests.local_cloud.running_cloud import BUCKET, KEYS, LocalCloud
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local_cloud.spark_environment import (
+from local_cloud.cluster.spark_environment import (
     Node,
     honoured_exports,
     honoured_spark_settings,

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from local_cloud.stack_state import HOME_VARIABLE
+from local_cloud.project import PROJECT
+from local_cloud.stack.state import HOME_VARIABLE
 from tests.local_cloud.running_cloud import BUCKET, step
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.spark
 
-PROJECT = Path(__file__).resolve().parents[2]
 JOB = """
 from pyspark.sql import SparkSession
 SparkSession.builder.getOrCreate().range(8).count()

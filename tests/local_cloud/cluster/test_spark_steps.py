@@ -9,7 +9,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from local_cloud.process_sweep import STEP_MARK, marked_processes
+from local_cloud.stack.sweep import STEP_MARK, marked_processes
 from tests.local_cloud.running_cloud import BUCKET, LocalCloud, command_of, step, wait_until
 
 pytestmark = pytest.mark.spark

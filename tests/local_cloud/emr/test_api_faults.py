@@ -8,7 +8,7 @@ import pytest
 from aiobotocore.session import get_session
 from botocore.exceptions import ConnectionClosedError
 
-from local_cloud.api_faults import cluster_names
+from local_cloud.emr.api_faults import cluster_names
 from local_cloud.faults import Fault, FaultKind
 from tests.local_cloud.running_cloud import KEYS, error_of, shell
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from local_cloud.paging import page_of
+from local_cloud.emr.paging import page_of
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from local_cloud.faults import Fault, FaultKind
-from local_cloud.process_sweep import STEP_MARK, is_alive, marked_processes
+from local_cloud.stack.sweep import STEP_MARK, is_alive, marked_processes
 from tests.local_cloud.running_cloud import SECOND_LASTS, LocalCloud, error_of, shell, step
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from local_cloud.java import JAVA_VERSION, find_java, java_version
+from local_cloud.stack.java import JAVA_VERSION, find_java, java_version
 
 if TYPE_CHECKING:
     from pathlib import Path

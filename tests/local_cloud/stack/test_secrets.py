@@ -5,7 +5,7 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
-from local_cloud.local_secrets import FILE_NAME, load_or_draw
+from local_cloud.stack.secrets import FILE_NAME, load_or_draw
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local_cloud.process_sweep import STACK_MARK
-from local_cloud.stack_state import HomeNotOursError, StackState, make_home, read_state, remove_state, state_path, write_state
+from local_cloud.stack.state import HomeNotOursError, StackState, make_home, read_state, remove_state, state_path, write_state
+from local_cloud.stack.sweep import STACK_MARK
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from local_cloud.ports import NoLoopbackError, choose_ports, keep_loopback_direct
-from local_cloud.stack_state import StackState
-from local_cloud.supervisor import ManagedProcess, Plan, ReadyCheck, is_ready
+from local_cloud.stack.ports import NoLoopbackError, choose_ports, keep_loopback_direct
+from local_cloud.stack.state import StackState
+from local_cloud.stack.supervisor import ManagedProcess, Plan, ReadyCheck, is_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ def test_takes_the_preferred_port_or_another_if_somebody_has_it(health: tuple[st
 
 
 def test_says_what_to_do_where_nothing_can_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local_cloud.ports.LOOPBACK", "192.0.2.1")  # nobody's address
+    monkeypatch.setattr("local_cloud.stack.ports.LOOPBACK", "192.0.2.1")  # nobody's address
     with pytest.raises(NoLoopbackError, match="ip link set lo up"):
         choose_ports([0])
 

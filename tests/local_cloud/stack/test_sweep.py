@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local_cloud.process_sweep import end_marked_processes, is_alive, marked_processes
+from local_cloud.stack.sweep import end_marked_processes, is_alive, marked_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,7 +21,7 @@ CONTEXT: Any = {"dag_run": SimpleNamespace(dag_id="fruit_image_pipeline", run_id
 
 
 def notifier(**where: Any) -> Any:
-    from fruit_pipeline.notifiers import RUN_FAILED, FruitsNotifier
+    from fruit_pipeline.alerts.notifiers import RUN_FAILED, FruitsNotifier
 
     return FruitsNotifier(event=RUN_FAILED, subject="Äpfel\nfailed", message="See its log.", **where)
 
@@ -86,7 +86,7 @@ def test_the_run_is_named_whichever_way_airflow_hands_it_over(tmp_path: Path, ru
 
 @pytest.mark.parametrize("where", [{"notification_file": "/proc/no/such/file"}, {"sns_topic_arn": TOPIC}])
 def test_news_that_can_not_be_delivered_does_not_fail_the_task_that_tells_it(where: dict[str, str]) -> None:
-    from fruit_pipeline.notifiers import OVER_BUDGET, tell
+    from fruit_pipeline.alerts.notifiers import OVER_BUDGET, tell
     from fruit_pipeline.settings import Settings
 
     with mock.patch("airflow.providers.amazon.aws.hooks.sns.SnsHook.publish_to_target", side_effect=RuntimeError("no network")):
@@ -94,7 +94,7 @@ def test_news_that_can_not_be_delivered_does_not_fail_the_task_that_tells_it(whe
 
 
 def test_a_task_tells_where_the_settings_say(tmp_path: Path) -> None:
-    from fruit_pipeline.notifiers import OVER_BUDGET, tell
+    from fruit_pipeline.alerts.notifiers import OVER_BUDGET, tell
     from fruit_pipeline.settings import Settings
 
     file = tmp_path / "notifications.jsonl"

@@ -13,8 +13,9 @@ import pytest
 from fruit_contract import lake as lake_layout
 from fruit_contract.commit import EmbedderFiles, MomentsObject, digest_text, images_digest
 from fruit_contract.lake import step_summary_key
-from fruit_pipeline import checks, date_listing
-from fruit_pipeline.output_check import check_run
+from fruit_pipeline.checks import tables as checks
+from fruit_pipeline.checks.output import check_run
+from fruit_pipeline.lake import date_listing
 from tests.plugins.sample_lake import (
     DAY,
     EMBEDDER,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.pca_checks import PcaFacts, pca_problems
+from fruit_pipeline.checks.pca import PcaFacts, pca_problems
 
 
 def sound(falling: list[float], target: float) -> PcaFacts:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.regions import EU_REGIONS, RegionNotAllowedError
-from fruit_pipeline.cluster_request import (
+from fruit_pipeline.emr.cluster_request import (
     cluster_request,
     missing_safeguards,
     quoted_run_id,
@@ -21,10 +21,10 @@ from fruit_pipeline.cluster_request import (
     unquoted_run_id,
     validate_request,
 )
-from fruit_pipeline.instance_types import UnfitInstanceTypeError, UnknownInstanceTypeError, instance_type, vcpus
+from fruit_pipeline.emr.instance_types import UnfitInstanceTypeError, UnknownInstanceTypeError, instance_type, vcpus
+from fruit_pipeline.emr.spark_sizes import MASTER_MIB, driver_sizes, executor_sizes
+from fruit_pipeline.emr.steps import MAX_ARGUMENT_CHARACTERS, StepTooLongError, extract_features_step, refresh_pca_step
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
-from fruit_pipeline.spark_sizes import MASTER_MIB, driver_sizes, executor_sizes
-from fruit_pipeline.steps import MAX_ARGUMENT_CHARACTERS, StepTooLongError, extract_features_step, refresh_pca_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

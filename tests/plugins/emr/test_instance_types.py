@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fruit_pipeline.instance_types import (
+from fruit_pipeline.emr.instance_types import (
     UnfitInstanceTypeError,
     UnknownInstanceTypeError,
     core_type,

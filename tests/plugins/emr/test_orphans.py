@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from fruit_pipeline.attaching import ENDED
-from fruit_pipeline.cluster_request import cluster_request
-from fruit_pipeline.orphans import Judged, judge_clusters
+from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.emr.orphans import Judged, judge_clusters
+from fruit_pipeline.emr.states import ENDED
 from fruit_pipeline.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

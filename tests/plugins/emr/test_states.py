@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.attaching import ALIVE, ENDED, STEP_ENDED_BADLY, cluster_to_use, is_of_run, is_ours, may_be_ours, step_to_attach
-from fruit_pipeline.cluster_request import cluster_request
+from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.emr.states import ALIVE, ENDED, STEP_ENDED_BADLY, cluster_to_use, is_of_run, is_ours, may_be_ours, step_to_attach
 from fruit_pipeline.settings import Settings
 
 START = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 import pytest
 
-from fruit_pipeline.failure_causes import CAUSES, CODE_ERROR, UNKNOWN, cause_of, table
+from fruit_pipeline.failures.causes import CAUSES, CODE_ERROR, UNKNOWN, cause_of, table
 from fruit_pipeline.settings import VARIABLES
+from local_cloud.project import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
 OPERATIONS = PROJECT / "docs" / "operations.md"
 BEGIN = "<!-- causes, written by tests/plugins/test_failure_causes.py -->"
 END = "<!-- end of the causes -->"

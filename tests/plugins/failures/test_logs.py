@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from fruit_pipeline.lake_reader import Lake
-from fruit_pipeline.step_logs import have_arrived, logs_prefix, read_bootstrap_logs, read_step_logs
+from fruit_pipeline.failures.logs import have_arrived, logs_prefix, read_bootstrap_logs, read_step_logs
+from fruit_pipeline.lake.store import Lake
 from tests.plugins.sample_lake import BUCKET, MemoryS3
 
 ENDED = datetime(2026, 11, 22, 8, 30, 0, 500_000, tzinfo=UTC)

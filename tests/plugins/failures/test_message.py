@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fruit_pipeline.step_failure import bootstrap_failure_message, emr_words, step_failure_message
+from fruit_pipeline.failures.message import bootstrap_failure_message, emr_words, step_failure_message
 
 CLUSTER = {"Id": "j-1", "Status": {"State": "RUNNING", "StateChangeReason": {"Message": "Running step"}}}
 LOGS = "s3://fruits-lake/logs/j-1/steps/s-1/"

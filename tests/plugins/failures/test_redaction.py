@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fruit_pipeline.redaction import redact
+from fruit_pipeline.failures.redaction import redact
 
 
 @pytest.mark.parametrize(

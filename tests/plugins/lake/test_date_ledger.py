@@ -10,7 +10,7 @@ import pytest
 
 from fruit_contract.commit import METADATA_KEY, Commit, commit_to_json
 from fruit_contract.lake import ledger_key
-from fruit_pipeline.date_ledger import find_ledger, known_images, ledger_schema, values_of
+from fruit_pipeline.lake.date_ledger import find_ledger, known_images, ledger_schema, values_of
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, MemoryS3, commit_of, features_key
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def test_a_ledger_of_many_rows_is_not_kept(empty_lake: SampleLake) -> None:
 
 
 def test_only_what_planning_needs_is_fetched_of_a_large_ledger(empty_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fruit_pipeline.date_ledger.READ_AHEAD_BYTES", 0)
+    monkeypatch.setattr("fruit_pipeline.lake.date_ledger.READ_AHEAD_BYTES", 0)
     write_large(empty_lake.client, 50_000)
     fetched = []
     get_object = MemoryS3.get_object

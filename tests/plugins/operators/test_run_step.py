@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fruit_pipeline.claims import claim
+from fruit_pipeline.planning.claims import claim
 from tests.plugins.memory_emr import api_error, context, deferred, run_step
 from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID
 
 if TYPE_CHECKING:
-    from fruit_pipeline.lake_reader import Lake
+    from fruit_pipeline.lake.store import Lake
     from tests.plugins.memory_emr import Emr
 
 THROTTLED = "botocore.exceptions.ClientError: An error occurred (SlowDown) when calling the GetObject operation: slow down\n"

@@ -12,11 +12,18 @@ from hypothesis import strategies as st
 
 from fruit_contract.increments import KnownImage, UnsortedImagesError
 from fruit_contract.lake import LakeNameError, image_key
-from fruit_pipeline.date_plan import REFUSED_CATEGORIES_NAMED, STRAYS_NAMED, FileState, plan_date, refuse_categories, waiting_for_pca
-from fruit_pipeline.stored_object import StoredObject
+from fruit_pipeline.lake.stored_object import StoredObject
+from fruit_pipeline.planning.date_plan import (
+    REFUSED_CATEGORIES_NAMED,
+    STRAYS_NAMED,
+    FileState,
+    plan_date,
+    refuse_categories,
+    waiting_for_pca,
+)
 
 if TYPE_CHECKING:
-    from fruit_pipeline.date_plan import DatePlan
+    from fruit_pipeline.planning.date_plan import DatePlan
 
 DAY = "2026-11-22"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

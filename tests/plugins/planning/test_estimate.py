@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.instance_types import primary_type
-from fruit_pipeline.pca_state import Refit
-from fruit_pipeline.scaling import (
+from fruit_pipeline.emr.instance_types import primary_type
+from fruit_pipeline.emr.spark_sizes import most_images_a_run
+from fruit_pipeline.planning.estimate import (
     DRIVER_SECONDS_PER_MILLION,
     PROJECTION_VCPU_SECONDS_PER_MILLION,
     S3_GETS_PER_MILLION,
@@ -22,8 +22,8 @@ from fruit_pipeline.scaling import (
     nodes_for,
     task_slots,
 )
+from fruit_pipeline.planning.pca_state import Refit
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
-from fruit_pipeline.spark_sizes import most_images_a_run
 
 SETTINGS = Settings()
 MEASURED = MeasuredSpeed(60.0, SETTINGS.engine, SETTINGS.core_instance_type, "manual__1")

@@ -25,11 +25,13 @@ from fruit_contract.lake import (
 )
 from fruit_contract.limits import MOST_DATES_A_RUN
 from fruit_contract.regions import RegionNotAllowedError
-from fruit_pipeline.claims import claim
-from fruit_pipeline.concurrent_runs import DateIsBusyError
-from fruit_pipeline.ingest_dates import RunDates
-from fruit_pipeline.instance_types import InstanceTypeError
-from fruit_pipeline.planning import (
+from fruit_pipeline.emr.instance_types import InstanceTypeError
+from fruit_pipeline.planning.claims import claim
+from fruit_pipeline.planning.concurrent_runs import DateIsBusyError
+from fruit_pipeline.planning.estimate import MeasuredSpeed
+from fruit_pipeline.planning.limits import RunTooLargeError
+from fruit_pipeline.planning.params import RunDates
+from fruit_pipeline.planning.planner import (
     NoReleaseError,
     OverBudgetError,
     PublishedRelease,
@@ -38,9 +40,7 @@ from fruit_pipeline.planning import (
     plan_run,
     published_release,
 )
-from fruit_pipeline.run_limits import RunTooLargeError
-from fruit_pipeline.run_plan import summary_lines
-from fruit_pipeline.scaling import MeasuredSpeed
+from fruit_pipeline.planning.run_plan import summary_lines
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import (
     BUCKET,
@@ -58,8 +58,8 @@ from tests.plugins.sample_lake import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fruit_pipeline.lake_reader import Lake
-    from fruit_pipeline.planning import PlannedRun
+    from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.planning.planner import PlannedRun
     from tests.plugins.sample_lake import SampleLake
 
 DAY_BEFORE, NEXT_DAY = "2026-11-21", "2026-11-23"
@@ -508,7 +508,7 @@ def test_a_date_of_more_images_than_the_primary_node_holds_is_refused_and_claims
     sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample_lake.delete_below("ledger/")
-    monkeypatch.setattr("fruit_pipeline.run_limits.most_images_a_run", lambda _: 42)
+    monkeypatch.setattr("fruit_pipeline.planning.limits.most_images_a_run", lambda _: 42)
     with pytest.raises(RunTooLargeError, match=rf"{DAY} has 43 images.*m5\.xlarge has memory for 42.*FRUITS_PRIMARY_INSTANCE_TYPE"):
         plan(sample_lake.lake, over_budget_allowed=True)
     assert claims(sample_lake.lake) == []

@@ -10,10 +10,10 @@ from unittest import mock
 import pytest
 
 from fruit_contract.lake import LakeNameError, success_marker_key
-from fruit_pipeline.cluster_request import cluster_request
-from fruit_pipeline.ingest_dates import RunDates
-from fruit_pipeline.planning import RunRequest
-from fruit_pipeline.run_context import is_active_run, request_of_run
+from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.planning.params import RunDates
+from fruit_pipeline.planning.planner import RunRequest
+from fruit_pipeline.planning.request import is_active_run, request_of_run
 from fruit_pipeline.settings import Settings
 
 BUCKET = "fruits-test"
@@ -93,8 +93,8 @@ def test_a_run_may_write_while_it_is_under_way_or_has_a_cluster() -> None:
     request = cluster_request(SETTINGS, "r1", "marked as failed", [DAY], dag_id="flow")
     clusters = [{"Id": "j-1", "Name": request["Name"], "Tags": request["Tags"]}]
     with (
-        mock.patch("fruit_pipeline.run_context.emr_client"),
-        mock.patch("fruit_pipeline.run_context.our_active_clusters", return_value=clusters) as listed,
+        mock.patch("fruit_pipeline.planning.request.emr_client"),
+        mock.patch("fruit_pipeline.planning.request.our_active_clusters", return_value=clusters) as listed,
     ):
         is_active = is_active_run(Runs("running"), SETTINGS)
         assert is_active("running")

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.date_plan import DatePlan, FileState
-from fruit_pipeline.pca_state import EmbedderHistory, History, PcaOutlook, PcaState, Refit
-from fruit_pipeline.run_limits import RunTooLargeError
-from fruit_pipeline.run_plan import over_budget, plan_of_dates, summary_lines
-from fruit_pipeline.scaling import MeasuredSpeed, Nodes, estimate
+from fruit_pipeline.planning.date_plan import DatePlan, FileState
+from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate
+from fruit_pipeline.planning.limits import RunTooLargeError
+from fruit_pipeline.planning.pca_state import EmbedderHistory, History, PcaOutlook, PcaState, Refit
+from fruit_pipeline.planning.run_plan import over_budget, plan_of_dates, summary_lines
 from fruit_pipeline.settings import ON_DEMAND, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fruit_pipeline.run_plan import RunPlan
+    from fruit_pipeline.planning.run_plan import RunPlan
 
 DAY = "2026-11-22"
 SETTINGS = Settings()
@@ -295,7 +295,7 @@ def test_an_earlier_date_that_is_too_large_is_left_alone_and_named() -> None:
 
 
 def test_earlier_dates_come_in_as_long_as_all_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fruit_pipeline.run_limits.most_images_a_run", lambda _: 25)
+    monkeypatch.setattr("fruit_pipeline.planning.limits.most_images_a_run", lambda _: 25)
     earlier = [date_plan(day, images=10) for day in ("2026-11-19", "2026-11-20", "2026-11-21")]
     plan = run_plan([date_plan(images=8)], earlier)
     assert (plan.ingest_dates, plan.too_large) == (["2026-11-21", DAY], ["2026-11-19", "2026-11-20"])

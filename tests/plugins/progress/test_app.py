@@ -10,12 +10,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.plugins.progress.test_tracking import SAID
 
 from fruit_contract.lake import progress_key
-from fruit_pipeline.progress_page import progress_path
+from fruit_pipeline.progress.page import progress_path
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import BUCKET
-from tests.plugins.test_progress import SAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +57,10 @@ def api_server(database: None, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 @pytest.fixture
 def lake(empty_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> SampleLake:
     """What the pages read."""
-    import fruit_pipeline.ui_app
+    import fruit_pipeline.progress.app
 
-    monkeypatch.setattr(fruit_pipeline.ui_app, "load_settings", lambda: Settings(lake_bucket=BUCKET))
-    monkeypatch.setattr(fruit_pipeline.ui_app, "lake_of", lambda _: empty_lake.lake)
+    monkeypatch.setattr(fruit_pipeline.progress.app, "load_settings", lambda: Settings(lake_bucket=BUCKET))
+    monkeypatch.setattr(fruit_pipeline.progress.app, "lake_of", lambda _: empty_lake.lake)
     return empty_lake
 
 
@@ -136,7 +136,7 @@ def test_a_lake_that_can_not_be_read_is_told_without_its_secrets(
 
 
 def test_the_link_leads_to_the_page_wherever_airflow_lies(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fruit_pipeline.progress_link import ProgressLink
+    from fruit_pipeline.progress.link import ProgressLink
 
     link, task_instance = ProgressLink(), SimpleNamespace(run_id=RUN_ID)
     assert link.name == "Progress"
@@ -153,7 +153,7 @@ def test_a_serialised_dag_keeps_the_link(monkeypatch: pytest.MonkeyPatch) -> Non
     from airflow.sdk import DAG, BaseOperator
     from airflow.serialization.serialized_objects import DagSerialization
 
-    from fruit_pipeline.progress_link import ProgressLink
+    from fruit_pipeline.progress.link import ProgressLink
 
     class Linked(BaseOperator):
         operator_extra_links = (ProgressLink(),)
@@ -169,7 +169,7 @@ def test_only_the_api_server_loads_the_pages() -> None:
 import sys
 from airflow import plugins_manager
 plugins, errors = plugins_manager._get_plugins()
-before = "fruit_pipeline.ui_app" in sys.modules or "fastapi" in sys.modules
+before = "fruit_pipeline.progress.app" in sys.modules or "fastapi" in sys.modules
 apps, _ = plugins_manager.get_fastapi_plugins()
 print([plugin.name for plugin in plugins if plugin.name == "fruits_ui"], errors, before, [app["url_prefix"] for app in apps])
 """

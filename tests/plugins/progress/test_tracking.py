@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.progress import (
+from fruit_pipeline.progress.tracking import (
     COMPUTING,
     DONE,
     LISTING,

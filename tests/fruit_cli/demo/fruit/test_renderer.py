@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fruit_cli.fruit_renderer import CATEGORIES, draw_fruit, draw_jpeg
-from fruit_cli.fruit_solids import BentTube, RevolvedSolid, rotation
+from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_fruit, draw_jpeg
+from fruit_cli.demo.fruit.solids import BentTube, RevolvedSolid, rotation
 from fruit_contract.lake import check_category
 
 BALL = RevolvedSolid(((0, 1.0), (0.4, 0.92), (0.71, 0.71), (0.92, 0.4), (1.0, 0), (0.92, -0.4), (0.71, -0.71), (0.4, -0.92), (0, -1.0)))
