@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.lake.store import lake_of
-from fruit_pipeline.planning.params import RunDates
+from fruit_pipeline.request.params import RunDates
 from fruit_pipeline.planning.planner import RunRequest, plan_run
 from fruit_pipeline.settings import Settings
 

@@ -16,7 +16,7 @@ from fruit_features.pca.policy import PolicySettings
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.lake.store import Lake
-from fruit_pipeline.planning.params import RunDates
+from fruit_pipeline.request.params import RunDates
 from fruit_pipeline.planning.planner import RunRequest, plan_run
 from fruit_pipeline.settings import Settings
 from tests.fixtures import earlier_lake

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fruit_pipeline.emr.instance_types import InstanceType
-    from fruit_pipeline.planning.params import RunDates
+    from fruit_pipeline.request.params import RunDates
 
 
 class RunTooLargeError(RuntimeError):

@@ -20,7 +20,7 @@ from fruit_pipeline.planning.date_looker import DateLooker
 from fruit_pipeline.planning.date_plan import refuse_categories
 from fruit_pipeline.planning.estimate import MeasuredSpeed
 from fruit_pipeline.planning.limits import refuse_too_many_dates
-from fruit_pipeline.planning.params import categories_as_meant
+from fruit_pipeline.request.params import categories_as_meant
 from fruit_pipeline.planning.run_plan import RunPlan, over_budget, plan_of_dates
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fruit_pipeline.lake.store import Lake
     from fruit_pipeline.planning.estimate import Estimate
-    from fruit_pipeline.planning.params import RunDates
+    from fruit_pipeline.request.params import RunDates
     from fruit_pipeline.settings import Settings
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
 from fruit_pipeline.progress.tracking import COMPUTING, DONE, LISTING, WRITING, Progress, duration, percent, rate
-from fruit_pipeline.report.html import html_page, tiles
+from fruit_pipeline.html_page import html_page, tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

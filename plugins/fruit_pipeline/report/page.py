@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import raw_prefix
-from fruit_pipeline.report.html import html_page, tiles
+from fruit_pipeline.html_page import html_page, tiles
 from fruit_pipeline.report.record import totals
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from fruit_pipeline.planning.claims import claim
 from fruit_pipeline.planning.concurrent_runs import DateIsBusyError
 from fruit_pipeline.planning.estimate import MeasuredSpeed
 from fruit_pipeline.planning.limits import RunTooLargeError
-from fruit_pipeline.planning.params import RunDates
+from fruit_pipeline.request.params import RunDates
 from fruit_pipeline.planning.planner import (
     NoReleaseError,
     OverBudgetError,

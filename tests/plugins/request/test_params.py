@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fruit_contract.day_boundary import UTC_DAYS, DayBoundary
 from fruit_contract.lake import LakeNameError
 from fruit_contract.limits import MOST_DATES_A_RUN
-from fruit_pipeline.planning.params import RunDates, categories_as_meant, categories_of_run, dates_of_run, marker_uri_of_run
+from fruit_pipeline.request.params import RunDates, categories_as_meant, categories_of_run, dates_of_run, marker_uri_of_run
 
 LOGICAL = datetime(2026, 11, 22, tzinfo=UTC)
 STARTED = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.lake import success_marker_key
-from fruit_pipeline.planning.events import BatchEvents, ingest_dates_of_events
+from fruit_pipeline.request.events import BatchEvents, ingest_dates_of_events
 
 BUCKET = "fruits-lake"
 DAY = "2026-11-22"

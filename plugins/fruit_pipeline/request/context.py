@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from fruit_pipeline.emr.client import emr_client
 from fruit_pipeline.emr.clusters import our_active_clusters
 from fruit_pipeline.emr.states import is_of_run
-from fruit_pipeline.planning.events import ingest_dates_of_events
-from fruit_pipeline.planning.params import categories_of_run, dates_of_run
+from fruit_pipeline.request.events import ingest_dates_of_events
+from fruit_pipeline.request.params import categories_of_run, dates_of_run
 from fruit_pipeline.planning.planner import RunRequest
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fruit_contract.lake import image_key, success_marker_key
-from fruit_pipeline.planning.events import BatchEvents, ingest_dates_of_events
+from fruit_pipeline.request.events import BatchEvents, ingest_dates_of_events
 from fruit_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def serialised(queue_url: str, settings: Settings = SETTINGS) -> Any:
     from airflow.sdk import DAG
     from airflow.serialization.serialized_objects import DagSerialization
 
-    from fruit_pipeline.planning.schedule import batch_schedule
+    from fruit_pipeline.request.schedule import batch_schedule
 
     dag = DAG("flow", schedule=batch_schedule(settings, queue_url), catchup=False)
     return DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
 
 
 def watchers(queue_url: str, settings: Settings = SETTINGS) -> list[Any]:
-    from fruit_pipeline.planning.schedule import batch_schedule
+    from fruit_pipeline.request.schedule import batch_schedule
 
     schedule: Any = batch_schedule(settings, queue_url)
     return [watcher for asset in schedule.asset_condition.objects for watcher in asset.watchers]
@@ -75,7 +75,7 @@ def test_the_day_begins_at_midnight_of_the_farms_time_zone_in_summer_and_winter(
 def test_without_a_queue_there_is_nothing_but_the_daily_schedule() -> None:
     from airflow.sdk import CronTriggerTimetable
 
-    from fruit_pipeline.planning.schedule import batch_schedule
+    from fruit_pipeline.request.schedule import batch_schedule
 
     assert batch_schedule(SETTINGS, "") == CronTriggerTimetable("0 0 * * *", timezone="UTC")
     assert serialised("").timetable.asset_condition.as_expression() is None
