@@ -26,7 +26,6 @@ from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.alerts.deadline import RunFirstQueued
 from fruit_pipeline.alerts.notifiers import OVER_BUDGET, RUN_FAILED, RUN_LATE, FruitsNotifier, tell, where_to
 from fruit_pipeline.emr.cluster_request import missing_safeguards
-from fruit_pipeline.planning.earlier_clusters import require_no_cluster_from_before
 from fruit_pipeline.emr.instance_types import InstanceTypeError
 from fruit_pipeline.emr.steps import StepTooLongError
 from fruit_pipeline.lake.store import lake_of
@@ -35,15 +34,16 @@ from fruit_pipeline.operators.create_cluster import CreateClusterOperator
 from fruit_pipeline.operators.run_step import RunStepOperator
 from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
-from fruit_pipeline.planning.concurrent_runs import DateIsBusyError
+from fruit_pipeline.planning.claims import DateIsBusyError
+from fruit_pipeline.planning.earlier_clusters import require_no_cluster_from_before
 from fruit_pipeline.planning.limits import RunTooLargeError
-from fruit_pipeline.request.params import marker_uri_of_run
 from fruit_pipeline.planning.planner import NoReleaseError, OverBudgetError, RunTooLongError
 from fruit_pipeline.planning.planner import plan_run as plan
-from fruit_pipeline.request.context import is_active_run, request_of_run
 from fruit_pipeline.planning.run_plan import summary_lines
-from fruit_pipeline.request.schedule import batch_schedule
 from fruit_pipeline.report.record import record_of_nothing
+from fruit_pipeline.request.context import is_active_run, request_of_run
+from fruit_pipeline.request.params import marker_uri_of_run
+from fruit_pipeline.request.schedule import batch_schedule
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
 
 DOC = """

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.planning.planner import plan_run
 from fruit_pipeline.request.params import RunDates
-from fruit_pipeline.planning.planner import RunRequest, plan_run
+from fruit_pipeline.request.run_request import RunRequest
 from fruit_pipeline.settings import Settings
 
 if TYPE_CHECKING:

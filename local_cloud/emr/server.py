@@ -30,8 +30,8 @@ from local_cloud.emr.api import REGION_HEADER, LocalEmrResponse
 from local_cloud.emr.api_faults import answer_with_faults
 from local_cloud.emr.backend import EmrSettings, LocalEmrBackend, cluster_names, local_emr_backends
 from local_cloud.emr.errors import error_response
-from local_cloud.emr.signature import Credentials, SignatureError, SignedRequest, verified_region
 from local_cloud.faults import FaultBook
+from local_cloud.signature import Credentials, SignatureError, SignedRequest, verified_region
 from local_cloud.stack.java import JavaNotFoundError, find_java
 from local_cloud.stack.ports import keep_loopback_direct
 

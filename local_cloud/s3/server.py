@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from local_cloud.emr.signature import Credentials
 from local_cloud.s3.api import S3Api
 from local_cloud.s3.connection import CHUNK_BYTES, Connection
 from local_cloud.s3.objects import BucketFolders
+from local_cloud.signature import Credentials
 
 # Connections that may wait to be accepted: a step opens hundreds at once.
 BACKLOG: Final = 1024

@@ -16,8 +16,9 @@ from fruit_features.pca.policy import PolicySettings
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.lake.store import Lake
+from fruit_pipeline.planning.planner import plan_run
 from fruit_pipeline.request.params import RunDates
-from fruit_pipeline.planning.planner import RunRequest, plan_run
+from fruit_pipeline.request.run_request import RunRequest
 from fruit_pipeline.settings import Settings
 from tests.fixtures import earlier_lake
 from tests.fixtures.earlier_lake import history

@@ -13,6 +13,7 @@ from fruit_contract import tables
 from fruit_contract.books import unbalanced
 from fruit_contract.commit import file_key, file_name
 from fruit_contract.increments import KnownImage, ListedImage, UnsortedImagesError, compare
+from fruit_contract.lake import image_category
 from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
 from fruit_contract.tables import Status
@@ -33,7 +34,6 @@ from fruit_pipeline.checks.tables import (
 from fruit_pipeline.lake.date_files import lost_features, unswept_files
 from fruit_pipeline.lake.date_listing import list_date_files, projected_versions, sorted_objects
 from fruit_pipeline.lake.history import pca_versions
-from fruit_pipeline.planning.date_plan import image_category
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from fruit_contract.commit import Commit
     from fruit_pipeline.lake.date_files import ListedFiles
     from fruit_pipeline.lake.date_ledger import DateLedger
+    from fruit_pipeline.lake.facts import StoredObject
     from fruit_pipeline.lake.store import Lake
-    from fruit_pipeline.lake.stored_object import StoredObject
 
 _DATES_AT_ONCE: Final = 8
 _FILES_AT_ONCE: Final = 16

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fruit_pipeline.lake.date_ledger import DateLedger
+    from fruit_pipeline.lake.facts import StoredObject
     from fruit_pipeline.lake.store import Lake
-    from fruit_pipeline.lake.stored_object import StoredObject
 
 _ROWS_A_BATCH: Final = 8_192
 # 1,024 rows of 1,280 float32 are 5 MB.

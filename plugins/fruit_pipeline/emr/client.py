@@ -10,11 +10,9 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as BotoConnectionError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from fruit_pipeline.lake.store import BOTOCORE_CONFIG
+from fruit_pipeline.aws import BOTOCORE_CONFIG, is_throttled, may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,12 +29,7 @@ SETTLE_SECONDS: Final = 10
 # EMR's own limit.
 MOST_TERMINATED_AT_ONCE: Final = 10
 _LONGEST_WAIT_SECONDS: Final = 60
-_SERVER_ERROR: Final = 500
-_DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
 _back_off: Final = wait_random_exponential(multiplier=1, max=_LONGEST_WAIT_SECONDS)
-_THROTTLED: Final = frozenset(
-    {"ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException", "RequestThrottledException", "SlowDown"}
-)
 
 
 def emr_client(settings: Settings, *, config: dict[str, Any] | None = None) -> Any:
@@ -81,26 +74,10 @@ def ask_once(ask: Callable[[], str], find: Callable[[], str | None], what: str, 
 
 def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    refused = isinstance(error, ClientError) and error.response["Error"]["Code"] in _THROTTLED
-    return _back_off(state) + (0 if refused else SETTLE_SECONDS)
+    return _back_off(state) + (0 if error is not None and is_throttled(error) else SETTLE_SECONDS)
 
 
 def terminate_clusters(client: Any, cluster_ids: Sequence[str]) -> None:
     """Tells them to end; asking again for one that ends already changes nothing."""
     for first in range(0, len(cluster_ids), MOST_TERMINATED_AT_ONCE):
         client.terminate_job_flows(JobFlowIds=list(cluster_ids[first : first + MOST_TERMINATED_AT_ONCE]))
-
-
-def is_denied(error: BaseException) -> bool:
-    """Whether the caller's policy does not allow the request: of somebody else's cluster it does not."""
-    return isinstance(error, ClientError) and error.response["Error"]["Code"] in _DENIED
-
-
-def may_pass(error: BaseException) -> bool:
-    """Whether the request was refused for the moment (throttled), or nobody knows what became of it."""
-    if isinstance(error, ClientError):
-        answer = error.response
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return answer["Error"]["Code"] in _THROTTLED or status >= _SERVER_ERROR
-    # Time-outs, connections refused or closed, names that do not resolve.
-    return isinstance(error, (HTTPClientError, BotoConnectionError))

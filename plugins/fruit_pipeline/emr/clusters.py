@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from fruit_pipeline.emr.client import emr_client, is_denied
+from fruit_pipeline.aws import is_denied
+from fruit_pipeline.emr.client import emr_client
+from fruit_pipeline.emr.cluster_facts import cluster_facts
 from fruit_pipeline.emr.states import ACTIVE, is_of_run, is_ours, may_be_ours
-from fruit_pipeline.report.record import cluster_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

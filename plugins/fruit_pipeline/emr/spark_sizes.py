@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.limits import DRIVER_BASE_BYTES, DRIVER_BYTES_AN_IMAGE, MOST_IMAGES_A_RUN, PYTHON_WORKER_BYTES
-from fruit_pipeline.emr.instance_types import UnfitInstanceTypeError
+from fruit_pipeline.emr.instance_types import UnfitInstanceTypeError, vcpus
 
 if TYPE_CHECKING:
     from fruit_pipeline.emr.instance_types import InstanceType
+    from fruit_pipeline.settings import Settings
 
 MIB: Final = 1024 * 1024
 
@@ -131,3 +132,8 @@ def _seen_mib(node: InstanceType) -> int:
 
 def _rounded_down(amount: int, step: int) -> int:
     return amount // step * step
+
+
+def task_slots(settings: Settings, working_nodes: int) -> int:
+    """Returns how many tasks that many core and task nodes work on at once: one for each vCPU."""
+    return vcpus(settings.core_instance_type) * working_nodes

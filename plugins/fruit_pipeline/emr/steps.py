@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fruit_contract import release as release_layout
 from fruit_contract.ingest_days import spans_of_days
 from fruit_contract.lake import release_prefix, uri
-from fruit_pipeline.planning.estimate import task_slots
+from fruit_pipeline.emr.spark_sizes import task_slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ def _step(
         "spark-submit", "--deploy-mode", "client", "--name", name,
         "--py-files", f"{code}{release_layout.LIBRARY_ZIP}", f"{code}{job}",
         "--lake-bucket", settings.lake_bucket, "--release", release, "--run-id", run_id,
-        "--task-slots", str(task_slots(settings, task_instances)),
+        "--task-slots", str(task_slots(settings, settings.core_instance_count + task_instances)),
         *arguments,
     ]  # fmt: skip
     if sum(len(word) for word in words) > MAX_ARGUMENT_CHARACTERS:

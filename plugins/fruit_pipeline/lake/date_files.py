@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fruit_contract.commit import Commit
-    from fruit_pipeline.lake.stored_object import StoredObject
+    from fruit_pipeline.lake.facts import StoredObject
 
 
 @dataclass(frozen=True)

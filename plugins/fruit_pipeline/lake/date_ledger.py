@@ -17,14 +17,14 @@ from fruit_contract import lake as lake_layout
 from fruit_contract import tables
 from fruit_contract.commit import METADATA_KEY, Commit, CommitFormatError, commit_from_json
 from fruit_contract.increments import KnownImage
-from fruit_pipeline.lake.parquet_files import is_visible_parquet
+from fruit_pipeline.lake.facts import is_visible_parquet
 from fruit_pipeline.lake.store import READ_AHEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from fruit_pipeline.lake.facts import StoredObject
     from fruit_pipeline.lake.store import Lake
-    from fruit_pipeline.lake.stored_object import StoredObject
 
 ROWS_A_BATCH: Final = 8_192
 # Of each column of a large ledger, so much is read at once.

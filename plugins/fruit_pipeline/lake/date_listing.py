@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_pipeline.lake.date_files import ListedFiles
-from fruit_pipeline.lake.parquet_files import is_visible_parquet
-from fruit_pipeline.lake.stored_object import StoredObject
+from fruit_pipeline.lake.facts import StoredObject, is_visible_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

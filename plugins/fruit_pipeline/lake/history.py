@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import tables
-from fruit_pipeline.planning.pca_state import EmbedderHistory, History, PcaState
+from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from fruit_pipeline.lake.facts import StoredObject
     from fruit_pipeline.lake.store import Lake
-    from fruit_pipeline.lake.stored_object import StoredObject
 
 _FOOTERS_AT_ONCE: Final = 32
 # Of the earlier form, whose ledgers do not say it.

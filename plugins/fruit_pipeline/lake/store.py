@@ -13,15 +13,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from fruit_contract.lake import uri
-from fruit_pipeline.lake.stored_object import StoredObject
+from fruit_pipeline.aws import BOTOCORE_CONFIG
+from fruit_pipeline.lake.facts import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fruit_pipeline.settings import Settings
 
-# boto3's retry mode that slows down when S3 or EMR throttle.
-BOTOCORE_CONFIG: Final = {"retries": {"mode": "adaptive", "max_attempts": 10}, "max_pool_connections": 32}
 READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
 # No key holds such a thing: in XML its < would be written as &lt;.
 _TIME: Final = re.compile(rb"<LastModified>(\d{4}-\d\d-\d\dT[\d:.]+Z)<")

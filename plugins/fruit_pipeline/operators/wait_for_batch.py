@@ -13,8 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.regions import RegionNotAllowedError, require_eu_region
 from fruit_pipeline.alerts.notifiers import BATCH_MISSING, tell
-from fruit_pipeline.emr.client import is_denied
-from fruit_pipeline.lake.store import BOTOCORE_CONFIG, lake_of
+from fruit_pipeline.aws import BOTOCORE_CONFIG, is_denied
+from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.request.params import SCHEDULED
 from fruit_pipeline.triggers.batch_marker import BatchMarkerTrigger
 from fruit_pipeline.triggers.emr_wait import Waiting

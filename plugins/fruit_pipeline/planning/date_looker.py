@@ -10,18 +10,19 @@ from fruit_contract import lake as lake_layout
 from fruit_contract.increments import UnsortedImagesError
 from fruit_pipeline.lake.date_files import lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
 from fruit_pipeline.lake.date_listing import list_date_files, projected_versions, sorted_objects
+from fruit_pipeline.lake.facts import History
 from fruit_pipeline.lake.history import read_history, read_pca_state
 from fruit_pipeline.planning.date_plan import FileState, plan_date, waiting_for_pca
-from fruit_pipeline.planning.pca_state import POLICY_ALWAYS, POLICY_NEVER, History, PcaOutlook
+from fruit_pipeline.planning.pca_state import POLICY_ALWAYS, POLICY_NEVER, PcaOutlook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fruit_pipeline.lake.date_ledger import DateLedger
+    from fruit_pipeline.lake.facts import StoredObject
     from fruit_pipeline.lake.store import Lake
-    from fruit_pipeline.lake.stored_object import StoredObject
     from fruit_pipeline.planning.date_plan import DatePlan
-    from fruit_pipeline.planning.planner import RunRequest
+    from fruit_pipeline.request.run_request import RunRequest
     from fruit_pipeline.settings import Settings
 
 _DATES_AT_ONCE: Final = 16

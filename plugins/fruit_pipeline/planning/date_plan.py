@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.increments import Fate, ListedImage, compare
-from fruit_contract.lake import MANIFEST, SUCCESS_MARKER, LakeNameError, parse_image_key, raw_prefix, refused_category, uri
+from fruit_contract.lake import MANIFEST, SUCCESS_MARKER, LakeNameError, image_category, raw_prefix, refused_category, uri
 from fruit_contract.tables import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from fruit_contract.increments import KnownImage
-    from fruit_pipeline.lake.stored_object import StoredObject
+    from fruit_pipeline.lake.facts import StoredObject
 
 STRAYS_NAMED: Final = 20
 REFUSED_CATEGORIES_NAMED: Final = 20
@@ -160,12 +160,6 @@ class _Images:
                     self.strays.append(stored.key)
                 if self._all_categories and len(self.refused_categories) < REFUSED_CATEGORIES_NAMED:
                     self.refused_categories.update(filter(None, [refused_category(stored.key)]))
-
-
-def image_category(key: str, ingest_date: str) -> str | None:
-    """The category of an image's key of this ingest date, or None if the key is not such an image's."""
-    parts = parse_image_key(key)
-    return parts.category if parts is not None and parts.ingest_date == ingest_date else None
 
 
 def _is_stray(key: str, ingest_date: str) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fruit_pipeline.emr.instance_types import UnknownInstanceTypeError as UnknownInstanceTypeError  # noqa: PLC0414
 from fruit_pipeline.emr.instance_types import primary_type
 from fruit_pipeline.emr.instance_types import vcpus as vcpus  # noqa: PLC0414
-from fruit_pipeline.emr.spark_sizes import most_images_a_run
+from fruit_pipeline.emr.spark_sizes import most_images_a_run, task_slots
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:
@@ -167,20 +167,11 @@ def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = Non
     return Nodes(core, next(within, most))
 
 
-def task_slots(settings: Settings, task_instances: int) -> int:
-    """Returns how many tasks the core nodes, and `task_instances` nodes beside them, work on at once: one for each vCPU."""
-    return _all_vcpus(settings, Nodes(settings.core_instance_count, task_instances))
-
-
 def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, str]:
     """Images a second a vCPU, and where that comes from."""
     if measured and measured.tells_of(settings):
         return measured.images_per_second_per_vcpu, f"measured by run {measured.run_id}"
     return settings.images_per_second_per_vcpu, "assumed"
-
-
-def _all_vcpus(settings: Settings, nodes: Nodes) -> int:
-    return vcpus(settings.core_instance_type) * nodes.working
 
 
 def _minutes(images: int, settings: Settings, nodes: Nodes, images_per_second_per_vcpu: float, refit: Refit | None = None) -> float:
@@ -189,5 +180,5 @@ def _minutes(images: int, settings: Settings, nodes: Nodes, images_per_second_pe
     if refit:
         vcpu_seconds += refit.n_images / 1e6 * REFIT_VCPU_SECONDS_PER_MILLION
         vcpu_seconds += refit.n_files / 1e3 * REFIT_VCPU_SECONDS_PER_THOUSAND_FILES
-    work_seconds = vcpu_seconds / _all_vcpus(settings, nodes) + images / 1e6 * DRIVER_SECONDS_PER_MILLION
+    work_seconds = vcpu_seconds / task_slots(settings, nodes.working) + images / 1e6 * DRIVER_SECONDS_PER_MILLION
     return runs * (settings.cluster_start_minutes + settings.fixed_work_minutes) + work_seconds / 60

@@ -5,7 +5,7 @@ What the cluster's own policy decides from moments (how much of the variance a v
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
@@ -13,43 +13,10 @@ from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fruit_pipeline.lake.facts import History, PcaState
     from fruit_pipeline.settings import Settings
 
 POLICY_ALWAYS, POLICY_NEVER = "always", "never"
-
-
-@dataclass(frozen=True)
-class PcaState:
-    """The current version (empty: there is none yet), the number of images and the target that it was fitted with.
-
-    `pending` is a newer version of the same embedder that readers do not use yet: its projections are not complete.
-    """
-
-    version: str = ""
-    embedder_id: str = ""
-    n_samples: int = 0
-    target_variance: float = 0.0
-    pending: str = ""
-
-
-@dataclass(frozen=True)
-class EmbedderHistory:
-    """What there is of one embedder in all dates: images that ledgers name, files of features/, and in which dates there are images."""
-
-    n_images: int = 0
-    n_files: int = 0
-    ingest_dates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class History:
-    """What all ledgers say together. Dates of the earlier form are counted by themselves: their ledgers do not tell embedders apart."""
-
-    embedders: Mapping[str, EmbedderHistory] = field(default_factory=dict)
-    of_earlier_form: EmbedderHistory = EmbedderHistory()
-
-    def of(self, embedder_id: str) -> EmbedderHistory:
-        return self.embedders.get(embedder_id, EmbedderHistory())
 
 
 @dataclass(frozen=True)

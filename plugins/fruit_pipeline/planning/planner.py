@@ -14,22 +14,21 @@ from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
 from fruit_pipeline.lake.date_listing import categories_of
 from fruit_pipeline.lake.store import MissingObjectError
-from fruit_pipeline.planning.claims import claim, living_claims
-from fruit_pipeline.planning.concurrent_runs import busy_dates, refuse_busy_dates
+from fruit_pipeline.planning.claims import busy_dates, claim, living_claims, refuse_busy_dates
 from fruit_pipeline.planning.date_looker import DateLooker
 from fruit_pipeline.planning.date_plan import refuse_categories
 from fruit_pipeline.planning.estimate import MeasuredSpeed
 from fruit_pipeline.planning.limits import refuse_too_many_dates
-from fruit_pipeline.request.params import categories_as_meant
 from fruit_pipeline.planning.run_plan import RunPlan, over_budget, plan_of_dates
+from fruit_pipeline.request.params import categories_as_meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from datetime import datetime
 
     from fruit_pipeline.lake.store import Lake
     from fruit_pipeline.planning.estimate import Estimate
-    from fruit_pipeline.request.params import RunDates
+    from fruit_pipeline.request.run_request import RunRequest
     from fruit_pipeline.settings import Settings
 
 
@@ -46,20 +45,6 @@ class RunTooLongError(RuntimeError):
 
 class OverBudgetError(RuntimeError):
     """A run would cost more than it may, or nobody knows what. The message says how to allow it."""
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a run was asked for. `pca_policy` None: the settings'."""
-
-    run_id: str
-    dates: RunDates
-    categories: Sequence[str] = ()
-    pca_policy: str | None = None
-    retry_rejected: bool = False
-    accept_rejects: bool = False
-    switch_embedder: bool = False
-    over_budget_allowed: bool = False
 
 
 @dataclass(frozen=True)

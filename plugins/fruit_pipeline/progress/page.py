@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
-from fruit_pipeline.progress.tracking import COMPUTING, DONE, LISTING, WRITING, Progress, duration, percent, rate
 from fruit_pipeline.html_page import html_page, tiles
+from fruit_pipeline.progress.tracking import COMPUTING, DONE, LISTING, WRITING, Progress, duration, percent, rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from fruit_pipeline.checks.parquet_facts import Projections
     from fruit_pipeline.checks.pca import PcaFacts
+    from fruit_pipeline.lake.facts import StoredObject
     from fruit_pipeline.lake.store import Lake
-    from fruit_pipeline.lake.stored_object import StoredObject
 
 CATEGORIES_PLOTTED: Final = 6
 _POINTS_A_CATEGORY: Final = 2_000

@@ -10,7 +10,7 @@ from fruit_pipeline.emr.clusters import our_active_clusters
 from fruit_pipeline.emr.states import is_of_run
 from fruit_pipeline.request.events import ingest_dates_of_events
 from fruit_pipeline.request.params import categories_of_run, dates_of_run
-from fruit_pipeline.planning.planner import RunRequest
+from fruit_pipeline.request.run_request import RunRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable
 
 from fruit_contract.lake import RAW, uri
-from fruit_pipeline.lake.store import BOTOCORE_CONFIG
+from fruit_pipeline.aws import BOTOCORE_CONFIG
 
 if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings

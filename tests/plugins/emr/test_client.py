@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 
-from fruit_pipeline.emr.client import ATTEMPTS, MOST_TERMINATED_AT_ONCE, SETTLE_SECONDS, ask_once, may_pass, terminate_clusters
+from fruit_pipeline.aws import may_pass
+from fruit_pipeline.emr.client import ATTEMPTS, MOST_TERMINATED_AT_ONCE, SETTLE_SECONDS, ask_once, terminate_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Callable

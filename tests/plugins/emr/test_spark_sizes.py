@@ -13,7 +13,8 @@ from fruit_contract.limits import (
 )
 from fruit_pipeline.emr.cluster_request import sibling_types
 from fruit_pipeline.emr.instance_types import UnfitInstanceTypeError, instance_type
-from fruit_pipeline.emr.spark_sizes import MASTER_MIB, MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes, most_images_a_run
+from fruit_pipeline.emr.spark_sizes import MASTER_MIB, MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes, most_images_a_run, task_slots
+from fruit_pipeline.settings import Settings
 
 # EMR's default of yarn.nodemanager.resource.memory-mb, as AWS' release guide lists it ("Task configuration").
 EMR_YARN_MIB = {
@@ -102,3 +103,10 @@ def test_a_primary_node_with_less_memory_holds_smaller_runs() -> None:
     fits = most_images_a_run(instance_type("c5.xlarge"))
     assert 100_000 < fits < 1_000_000
     assert fits == most_images_a_run(instance_type("m5.large")) < most_images_a_run(instance_type("c5.2xlarge"))
+
+
+@pytest.mark.parametrize(
+    ("core_type", "n_core", "n_task", "slots"), [("m5.xlarge", 2, 0, 8), ("m5.xlarge", 2, 3, 20), ("c5.9xlarge", 1, 1, 72)]
+)
+def test_there_is_a_task_slot_for_each_vcpu_of_core_and_task_nodes(core_type: str, n_core: int, n_task: int, slots: int) -> None:
+    assert task_slots(Settings(core_instance_type=core_type), n_core + n_task) == slots

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from fruit_contract import lake
 from fruit_contract.commit import Commit, EmbedderFiles, MomentsObject, file_key
 from fruit_pipeline.lake.date_files import ListedFiles, lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
-from fruit_pipeline.lake.parquet_files import is_visible_parquet
-from fruit_pipeline.lake.stored_object import StoredObject
+from fruit_pipeline.lake.facts import StoredObject, is_visible_parquet
 
 DAY = "2026-11-22"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

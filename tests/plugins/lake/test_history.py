@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fruit_contract.lake import CURRENT_PCA_KEY, content_index_key, ledger_key, pca_cache_key, pca_provenance_key
+from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
 from fruit_pipeline.lake.history import read_history, read_pca_state
-from fruit_pipeline.planning.pca_state import EmbedderHistory, History, PcaState
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, NEXT_EMBEDDER, VERSION, MemoryS3
 
 if TYPE_CHECKING:

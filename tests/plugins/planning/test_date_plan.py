@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fruit_contract.increments import KnownImage, UnsortedImagesError
 from fruit_contract.lake import LakeNameError, image_key
-from fruit_pipeline.lake.stored_object import StoredObject
+from fruit_pipeline.lake.facts import StoredObject
 from fruit_pipeline.planning.date_plan import (
     REFUSED_CATEGORIES_NAMED,
     STRAYS_NAMED,

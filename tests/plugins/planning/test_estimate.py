@@ -20,7 +20,6 @@ from fruit_pipeline.planning.estimate import (
     Nodes,
     estimate,
     nodes_for,
-    task_slots,
 )
 from fruit_pipeline.planning.pca_state import Refit
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
@@ -77,13 +76,6 @@ def test_more_images_never_take_less_time_and_more_nodes_never_more(images: int,
     few, many = Nodes(core, task), Nodes(core, task + 1)
     assert estimate(images, SETTINGS, nodes=few).minutes <= estimate(images + more, SETTINGS, nodes=few).minutes
     assert estimate(images, SETTINGS, nodes=many).minutes <= estimate(images, SETTINGS, nodes=few).minutes
-
-
-@pytest.mark.parametrize(
-    ("core_type", "n_core", "n_task", "slots"), [("m5.xlarge", 2, 0, 8), ("m5.xlarge", 2, 3, 20), ("c5.9xlarge", 1, 1, 72)]
-)
-def test_there_is_a_task_slot_for_each_vcpu_of_core_and_task_nodes(core_type: str, n_core: int, n_task: int, slots: int) -> None:
-    assert task_slots(replace(SETTINGS, core_instance_type=core_type, core_instance_count=n_core), n_task) == slots
 
 
 def test_more_images_than_a_driver_holds_are_several_runs_with_a_start_each() -> None:

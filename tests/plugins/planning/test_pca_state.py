@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.planning.pca_state import EmbedderHistory, History, PcaOutlook, PcaState, Refit
+from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
+from fruit_pipeline.planning.pca_state import PcaOutlook, Refit
 from fruit_pipeline.settings import Settings
 
 SETTINGS = Settings()

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.plugins.progress.test_tracking import SAID
 
 from fruit_contract.lake import progress_key
 from fruit_pipeline.progress.page import progress_path
 from fruit_pipeline.settings import Settings
+from tests.plugins.progress.test_tracking import SAID
 from tests.plugins.sample_lake import BUCKET
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from tests.plugins.progress.test_tracking import NOW, said
 
 from fruit_pipeline.progress.page import message_page, progress_page, progress_path
 from fruit_pipeline.progress.tracking import COMPUTING, DONE, LISTING, STATES, WRITING, Progress
+from tests.plugins.progress.test_tracking import NOW, said
 
 RUN_ID = "manual__2026-11-22T00:00:00+00:00"
 

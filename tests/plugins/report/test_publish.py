@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fruit_contract.lake import claim_key, claims_prefix, measured_speed_key, projections_file_key, run_key, step_summary_key
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.checks.parquet_facts import Projections
+from fruit_pipeline.emr.cluster_facts import cluster_facts
 from fruit_pipeline.lake.store import MissingObjectError
 from fruit_pipeline.planning.claims import claim
 from fruit_pipeline.planning.date_plan import plan_date
@@ -25,7 +26,7 @@ from fruit_pipeline.report.page import report_page
 from fruit_pipeline.report.plots import explained_variance_png, two_components_png
 from fruit_pipeline.report.publish import chosen_categories, publish_report
 from fruit_pipeline.report.receipt import receipt
-from fruit_pipeline.report.record import cluster_facts, record_of_nothing, record_of_unfinished, run_record, totals
+from fruit_pipeline.report.record import record_of_nothing, record_of_unfinished, run_record, totals
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION, features_key
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_pipeline.emr.cluster_facts import cluster_facts
 from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate
 from fruit_pipeline.report.receipt import FEWEST_IMAGES_TO_TELL, measured_speed, receipt, receipt_lines
-from fruit_pipeline.report.record import cluster_facts
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
 
 SETTINGS = replace(Settings(), prices_eur_per_hour=(("m5.2xlarge", 0.5), ("m5.xlarge", 0.25)), spot_price_share=0.4)

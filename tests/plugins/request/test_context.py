@@ -11,9 +11,9 @@ import pytest
 
 from fruit_contract.lake import LakeNameError, success_marker_key
 from fruit_pipeline.emr.cluster_request import cluster_request
-from fruit_pipeline.request.params import RunDates
-from fruit_pipeline.planning.planner import RunRequest
 from fruit_pipeline.request.context import is_active_run, request_of_run
+from fruit_pipeline.request.params import RunDates
+from fruit_pipeline.request.run_request import RunRequest
 from fruit_pipeline.settings import Settings
 
 BUCKET = "fruits-test"

@@ -7,7 +7,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
-from local_cloud.emr.signature import Credentials, SignatureError, SignedRequest, verified_region
+from local_cloud.signature import Credentials, SignatureError, SignedRequest, verified_region
 
 OURS = Credentials("LOCALKEY", "shh")
 
