@@ -51,7 +51,7 @@ def emr() -> Iterator[Emr]:
         mock.patch(f"{FILES}.create_cluster.emr_client", return_value=emr),
         mock.patch(f"{FILES}.run_step.emr_client", return_value=emr),
         mock.patch(f"{FILES}.terminate_cluster.emr_client", return_value=emr),
-        mock.patch("fruit_pipeline.emr.earlier_clusters.emr_client", return_value=emr),
+        mock.patch("fruit_pipeline.planning.earlier_clusters.emr_client", return_value=emr),
         mock.patch(f"{FILES}.create_cluster.ask_once", partial(ask_once, sleep=lambda _: None)),
         mock.patch(f"{FILES}.run_step.ask_once", partial(ask_once, sleep=lambda _: None)),
     ):

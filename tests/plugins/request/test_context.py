@@ -93,8 +93,8 @@ def test_a_run_may_write_while_it_is_under_way_or_has_a_cluster() -> None:
     request = cluster_request(SETTINGS, "r1", "marked as failed", [DAY], dag_id="flow")
     clusters = [{"Id": "j-1", "Name": request["Name"], "Tags": request["Tags"]}]
     with (
-        mock.patch("fruit_pipeline.planning.request.emr_client"),
-        mock.patch("fruit_pipeline.planning.request.our_active_clusters", return_value=clusters) as listed,
+        mock.patch("fruit_pipeline.request.context.emr_client"),
+        mock.patch("fruit_pipeline.request.context.our_active_clusters", return_value=clusters) as listed,
     ):
         is_active = is_active_run(Runs("running"), SETTINGS)
         assert is_active("running")
