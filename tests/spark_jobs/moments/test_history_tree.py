@@ -82,7 +82,8 @@ def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pa
                 memory.remove(day(number))
         tree = tree_of(memory, kept)
         assert_merged(tree.merge_all(), memory)
-        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
+        used = tree.used_blocks()
+        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in used}
         again = tree_of(memory, kept)
         assert_merged(again.merge_all(), memory)
         # One beginning a level, the last day, and what comes before the largest block.
@@ -103,7 +104,8 @@ def test_a_new_day_reads_and_writes_a_few_moments_however_long_the_history_is(n_
         moments = tree.merge_all()
         n_read.append(tree.n_read)
         n_written.append(len(memory.blocks) - n_blocks)
-        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
+        used = tree.used_blocks()
+        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in used}
     assert_merged(moments, memory)
     # The first of them has nothing kept.
     assert max(n_read[1:]) <= 8
@@ -117,13 +119,15 @@ def test_a_change_of_an_earlier_day_reads_what_stands_beside_its_path() -> None:
         memory.put(day(number), "s", number)
     first = tree_of(memory, {})
     first.merge_all()
-    kept = {name: fingerprint for name, fingerprint in first.kept.items() if name in first.used_blocks()}
+    used = first.used_blocks()
+    kept = {name: fingerprint for name, fingerprint in first.kept.items() if name in used}
     for number in (0, 17, 500, 900, 998):
         memory.put(day(number), "t", number + 5000)
         tree = tree_of(memory, kept)
         assert_merged(tree.merge_all(), memory)
         assert tree.n_read <= 24, (number, tree.n_read)
-        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
+        used = tree.used_blocks()
+        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in used}
 
 
 def test_never_reads_more_at_once_than_the_driver_can_hold() -> None:
