@@ -54,8 +54,8 @@ torture: setup ## Odd and damaged pictures, for minutes [EXAMPLES=60000]
 test: setup ## Every check: lint, types, unit, Spark, DAG, end to end
 	@bash tests/run_all.sh
 
-test-fast: setup ## The checks that need neither Spark nor Airflow
-	@$(PYTEST) -m "not spark and not airflow and not e2e"
+test-fast: setup ## The checks that take a moment each and need neither Spark nor Airflow
+	@$(PYTEST) -m "not slow and not spark and not airflow and not e2e" -n 2 --dist loadgroup
 
 lint: setup ## Formatting, lint, import boundaries, types, shell scripts
 	@bash tests/run_lint.sh

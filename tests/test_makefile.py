@@ -151,6 +151,7 @@ def test_a_python_of_any_name_makes_the_environment(clone: Path, tmp_path: Path)
     assert "asked for its version" in make(clone, "setup", f"PYTHON={python}").stdout
 
 
+@pytest.mark.slow
 def test_no_recipe_holds_a_text_that_was_typed(clone: Path) -> None:
     shown = make(clone, "--dry-run", "deliver", "DIR=$(shell touch made) `touch made`", "DATE=today")
     assert "touch" not in shown.stdout

@@ -119,6 +119,7 @@ def contents(small_network: bytes, other_network: bytes) -> list[Content]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["one process", pytest.param("Spark", marks=pytest.mark.spark)])
 def test_settled_runs_leave_what_one_run_over_everything_would(
     by: str,

@@ -240,6 +240,7 @@ def test_a_run_of_one_date_leaves_the_other_dates_to_those_who_come_to_them(spar
     assert_only_what_ledgers_name(earlier)
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_right_after_the_first_commit_has_done_no_harm(earlier: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the earlier files still lie beside the commit: they are garbage, and not an earlier form."""
     with monkeypatch.context() as patch:
@@ -313,6 +314,7 @@ def test_a_later_pointer_tells_since_when(earlier: LakeFolder) -> None:
     assert (pointer.since, dict(pointer.former)) == (None, {})
 
 
+@pytest.mark.slow
 def test_readers_of_an_earlier_lake_stay_on_its_version_until_a_new_embedder_covers_it(
     spark, earlier: LakeFolder, small_network: bytes
 ) -> None:

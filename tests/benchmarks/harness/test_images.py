@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from benchmarks.harness.images import PHONE_PHOTOS, PICTURES, commented_copies, enlarged, given_images, lay_batch, spread
@@ -56,6 +57,7 @@ def test_a_batch_lies_in_the_lake_with_its_marker(tmp_path):
     assert (day / "Kiwi" / "1.jpg").read_bytes() == (tmp_path / "data" / "Kiwi" / "1.jpg").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_drawn_picture_is_enlarged_to_its_kind_and_each_seed_is_another_photo():
     stream = io.BytesIO()
     Image.new("RGB", (100, 100), (200, 40, 40)).save(stream, "JPEG")

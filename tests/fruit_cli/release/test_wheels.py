@@ -32,6 +32,7 @@ def package_index(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_a_wheelhouse_is_fetched_once_for_the_same_pins(tmp_path, package_index):
     digest = file_sha256(make_wheel(package_index))
     requirements = tmp_path / "cluster.txt"
@@ -45,6 +46,7 @@ def test_a_wheelhouse_is_fetched_once_for_the_same_pins(tmp_path, package_index)
     assert len(said) == 1
 
 
+@pytest.mark.slow
 def test_a_wheel_whose_hash_differs_from_the_pin_is_refused(tmp_path, package_index):
     make_wheel(package_index)
     requirements = tmp_path / "cluster.txt"

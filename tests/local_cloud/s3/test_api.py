@@ -81,6 +81,7 @@ def test_obstore_lists_what_boto3_lists(s3: RunningS3, through: Any) -> None:
     assert listed == sorted(keys, key=str.encode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["a/", "/a", "a//b", "a/../b", "..", ".", "a/./b", "e" * 256, "e/" * 512 + "e", "a\0b"])
 def test_a_key_that_no_file_can_have_is_refused_and_is_never_there(s3: RunningS3, through: Any, key: str) -> None:
     before = list(s3.root.parent.rglob("*"))
@@ -167,6 +168,7 @@ def s3_listing(keys: list[str], prefix: str, delimiter: str, after: str) -> tupl
     return objects, prefixes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["list_objects_v2", "list_objects"])
 @pytest.mark.parametrize("seed", range(3))
 def test_pages_of_any_size_hold_what_s3_would_list(s3: RunningS3, through: Any, bucket: str, seed: int, operation: str) -> None:
@@ -367,6 +369,7 @@ def test_who_does_not_sign_is_refused(s3: RunningS3) -> None:
         assert status_of(connection.recv(1000)) == 400
 
 
+@pytest.mark.slow
 def test_a_request_that_was_changed_on_its_way_is_refused(s3: RunningS3) -> None:
     with connect(s3) as connection:
         connection.sendall(signed_head(s3, "GET", "a").replace(b"/lake/a ", b"/lake/b "))

@@ -267,6 +267,7 @@ def test_requests_are_counted_by_kind(distant: RunningS3) -> None:
     assert counted(lambda: None) == {}
 
 
+@pytest.mark.slow
 def test_without_a_latency_there_is_no_proxy_unless_requests_are_to_be_counted(tmp_path: Any) -> None:
     with running_s3(tmp_path / "near", buckets=[BUCKET]) as near:
         client(near).list_objects_v2(Bucket=BUCKET)

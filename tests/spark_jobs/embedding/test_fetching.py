@@ -25,6 +25,7 @@ def fill(test_lake: LakeFolder, contents: dict[str, bytes]) -> list[tuple[str, s
     return list(zip(*test_lake.store.list_images(PREFIX).to_pydict().values(), strict=True))
 
 
+@pytest.mark.slow
 def test_every_image_arrives_whole_with_the_listings_etag(test_lake: LakeFolder) -> None:
     contents = {f"Kiwi/{index}.jpg": bytes([index % 256]) * (index + 1) for index in range(300)}
     listed = fill(test_lake, contents)

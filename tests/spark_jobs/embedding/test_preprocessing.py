@@ -129,6 +129,7 @@ def test_a_phone_photo_is_decoded_at_reduced_scale_and_looks_the_same() -> None:
     assert np.abs(decoded.pixels - full).mean() < 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "scale"), [(895, 1), (896, 2), (1791, 2), (1792, 4), (3583, 4), (3584, 8), (8000, 8)])
 def test_the_smallest_dct_scale_that_keeps_448_pixels_is_chosen(side: int, scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
@@ -179,6 +180,7 @@ def test_an_image_bomb_is_refused_before_it_is_decoded() -> None:
     assert caught.value.reason == RejectReason.TOO_LARGE
 
 
+@pytest.mark.slow
 def test_a_phone_photo_of_200_megapixels_is_decoded_at_reduced_scale() -> None:
     photo = encode(Image.new("RGB", (16_320, 12_240), (200, 30, 30)), "JPEG")
 
@@ -232,6 +234,7 @@ def test_a_quarter_turn_swaps_width_and_height_though_the_decoded_photo_is_squar
     assert (decoded.width, decoded.height) == (3004, 3001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file_format", "mode", "side", "options"),
     [

@@ -65,6 +65,7 @@ def assert_merged(moments: Moments, memory: Memory) -> None:
     np.testing.assert_allclose(moments.scatter, whole.scatter, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(
     steps=st.lists(
         st.lists(st.tuples(st.integers(0, 90), st.sampled_from(["put", "remove"]), st.integers(0, 99)), min_size=1, max_size=8),
@@ -91,6 +92,7 @@ def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pa
         assert again.kept == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_days", [0, 360, 990])
 def test_a_new_day_reads_and_writes_a_few_moments_however_long_the_history_is(n_days: int) -> None:
     memory, kept = Memory(), {}
@@ -113,6 +115,7 @@ def test_a_new_day_reads_and_writes_a_few_moments_however_long_the_history_is(n_
     assert sum(n_written[1:]) / 69 < 1.5
 
 
+@pytest.mark.slow
 def test_a_change_of_an_earlier_day_reads_what_stands_beside_its_path() -> None:
     memory = Memory()
     for number in range(1000):
