@@ -20,9 +20,9 @@ from PIL import Image
 from fruit_contract.lake import partition_values, pca_prefix, pca_provenance_key, raw_prefix
 from fruit_contract.tables import CATEGORY, COMPONENTS
 from fruit_lake import current_version, projections_files
-from fruit_pipeline.parquet_facts import Projections
-from fruit_pipeline.plots import explained_variance_png, two_components_png
-from fruit_pipeline.report import chosen_categories
+from fruit_pipeline.checks.parquet_facts import Projections
+from fruit_pipeline.report.plots import explained_variance_png, two_components_png
+from fruit_pipeline.report.publish import chosen_categories
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
