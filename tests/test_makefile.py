@@ -12,8 +12,9 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 # Stands in for the environment's Python: tells what it was given.
 STAND_IN = """#!/bin/sh
-printf '%s\\0' "${FRUITS_LOCAL_HOME-}" "$@"
+printf '%s\\0' "${FRUITS_LOCAL_HOME-}" "$@" ${PYTEST_ADDOPTS:+"$PYTEST_ADDOPTS"}
 """
+OF_THE_MAKE_THAT_RUNS_THIS = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ARGS", "PYTEST_ADDOPTS"}
 HOSTILE = [
     "/photos/my fruit",
     "/photos/$ales and $$ and ${HOME}",
@@ -61,6 +62,7 @@ def clone(tmp_path: Path) -> Path:
     folder = tmp_path / "a clone"
     (folder / "requirements").mkdir(parents=True)
     shutil.copy(PROJECT / "Makefile", folder)
+    shutil.copytree(PROJECT / "scripts", folder / "scripts")
     for name in ("all", "uv", "bench"):
         (folder / "requirements" / f"{name}.txt").touch()
     programs = folder / ".venv" / "bin"
@@ -73,7 +75,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(clone: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    ours = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"}}
+    ours = {name: value for name, value in os.environ.items() if name not in OF_THE_MAKE_THAT_RUNS_THIS}
     return subprocess.run(
         ["make", *arguments],
         cwd=clone,
@@ -114,6 +116,15 @@ def test_every_variable_arrives_byte_for_byte(clone: Path, target: str, variable
     arguments, _ = told(make(clone, target, f"{variable}={text}"))
     assert f"{option}={text}" in arguments
     assert not (clone / "made").exists()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_pytest_gets_what_was_typed_for_it(clone: Path, text: str) -> None:
+    assert told(make(clone, "test", f"ARGS={text}"))[0] == ["-m", "pytest", f" {text}"]
+
+
+def test_the_quick_checks_are_the_others_but_three_kinds(clone: Path) -> None:
+    assert told(make(clone, "test-fast"))[0] == ["-m", "pytest", "-m", "not spark and not airflow and not e2e"]
 
 
 @pytest.mark.parametrize(("target", "variable", "option"), YES_OR_NO)

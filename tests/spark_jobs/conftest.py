@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -73,8 +72,6 @@ def spark_session(s3_server: RunningS3, tmp_path_factory: pytest.TempPathFactory
         "JAVA_HOME": str(node.java_home),
         "PYSPARK_PYTHON": sys.executable,
         "LC_ALL": "C.UTF-8",
-        # Workers find the code where this process does, however the tests were started.
-        "PYTHONPATH": os.pathsep.join(sys.path),
     }
     from fruit_features.spark.session import start_session
 

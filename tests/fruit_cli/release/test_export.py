@@ -62,7 +62,7 @@ def keras_folder(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("keras")
     np.savez(folder / "tensors.npz", **trained_looking_tensors())
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     subprocess.run([sys.executable, "-c", KERAS_PROGRAM, str(folder)], check=True, env=environment, capture_output=True)
     return folder
 
