@@ -8,6 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import zipfile
 
@@ -24,6 +25,7 @@ from fruit_cli.release import content as release_content
 from fruit_cli.release.content import gather_release, library_zip, release_id
 from fruit_cli.release.embedder import EmbedderArtefact
 from fruit_contract import lake, release
+from local_cloud.project import PROJECT
 
 LOCAL = LakeConnection("fruits-lake", "eu-west-1", "http://127.0.0.1:1", "id", "secret")
 
@@ -236,6 +238,24 @@ def test_python_imports_the_library_from_the_zip(project, tmp_path):
     environment = {"PYTHONPATH": str(path), "PATH": os.environ["PATH"]}
     finished = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert finished.stdout == "1\n"
+
+
+def test_the_library_needs_nothing_of_this_clone(tmp_path):
+    """A node has packages and the zip. The clone, which an environment's fruits.pth names, is not there without `site`."""
+    path = tmp_path / release.LIBRARY_ZIP
+    path.write_bytes(library_zip([PROJECT / package for package in release_content.LIBRARY_PACKAGES]))
+    program = """
+import importlib, pkgutil, fruit_contract, fruit_features
+for package in (fruit_contract, fruit_features):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        print(importlib.import_module(module.name).__file__)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(path), sysconfig.get_path("purelib")])}
+    command = [sys.executable, "-S", "-c", program]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+    files = finished.stdout.splitlines()
+    assert len(files) > 30
+    assert {file.startswith(f"{path}/") for file in files} == {True}
 
 
 def test_the_release_id_depends_on_names_and_digests_not_on_their_order():
