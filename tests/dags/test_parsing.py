@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.dags.airflow_home import PROJECT
+from local_cloud.project import PROJECT
 
 pytestmark = [
     pytest.mark.airflow,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fruit_contract.lake import safe_run_id
-from tests.dags.airflow_home import PROJECT
+from local_cloud.project import PROJECT
 from tests.plugins.sample_lake import DAY
 
 if TYPE_CHECKING:

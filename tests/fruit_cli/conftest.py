@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -103,7 +103,7 @@ class FakeAirflow:
     def sleep(self, seconds: float) -> None:
         self.slept += seconds
 
-    def bodies(self, method: str, path: str) -> list[dict[str, object]]:
+    def bodies(self, method: str, path: str) -> list[dict[str, Any]]:
         """The JSON bodies that were sent to this path."""
         sent = [request for request in self.requests if (request.method, request.url.path) == (method, "/api/v2" + path)]
         return [json.loads(request.content) for request in sent]
