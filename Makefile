@@ -26,7 +26,7 @@ YES := 1 y Y yes Yes YES t true True TRUE on On ON
 NO := 0 n N no No NO f false False FALSE off Off OFF
 yes = $(if $(filter-out $(YES) $(NO),$(value $(1))),$(error $(1)=$(value $(1)) is neither yes nor no: type $(1)=1 or $(1)=0))$(filter $(YES),$(value $(1)))
 
-# From where the environment keeps packages, the folders that hold ours. Editors read this file, too, and a clone may be moved.
+# The folders that hold our packages, from where the environment keeps the others: a file there names them to Python and to editors.
 PATHS := ../../../.. ../../../../plugins ../../../../spark_jobs
 
 .PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish lock bench clean
