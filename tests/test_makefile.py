@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,9 @@ def test_no_recipe_holds_a_text_that_was_typed(clone: Path) -> None:
     shown = make(clone, "--dry-run", "deliver", "DIR=$(shell touch made) `touch made`", "DATE=today")
     assert "touch" not in shown.stdout
     assert not (clone / "made").exists()
+
+
+def test_the_environment_finds_our_packages_from_anywhere(tmp_path: Path) -> None:
+    program = "import benchmarks, fruit_cli, fruit_contract, fruit_features, fruit_lake, fruit_pipeline, local_cloud"
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=plain, check=True)
