@@ -217,11 +217,11 @@ def page_with(name: str, detail: str, run_id: str) -> Page:
         "timings_seconds": {detail: 1.0},
     }
     refresh = {"action": name, "reason": detail, "pca_version": run_id, "retained_variance_by_date": {name: 0.5}}
-    planned_run = {"ingest_dates": [DAY], "categories": [name], "release": run_id, "plan": plan_of_a_day()}
+    planned_run: dict[str, Any] = {"ingest_dates": [DAY], "categories": [name], "release": run_id, "plan": plan_of_a_day()}
     planned_run["plan"]["refit"] = {"reason": detail}
     odd = receipt_of(run_id, detail, MeasuredSpeed(1.0, name, detail, run_id))
     odd["planned"]["speed"] = detail
-    summaries = {"extract_features": extract, "refresh_pca": refresh}
+    summaries: dict[str, Any] = {"extract_features": extract, "refresh_pca": refresh}
     record = run_record(run_id, planned_run, summaries, {"problems": [detail]}, CLUSTER | {"id": run_id}, {DAY: ""}, odd)
     return Page(report_page(record, DAY, [(name, detail, PNG)]))
 
