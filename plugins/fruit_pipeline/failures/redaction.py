@@ -44,7 +44,7 @@ _PLAIN: Final = rf"(?:(?![&;][\w.-]{{1,60}}[=:]|{_QUOTE}(?:[\s,;:)\]}}&]|$)|</)\
 
 
 def _in_quotes(depth: int) -> str:
-    """A quoted value up to its end or that of the line, in JSON that is itself told in JSON: a quote there has `depth` backslashes."""
+    """Returns the pattern of a quoted value, where `depth` backslashes stand before a quote: JSON told in JSON. It may lack its end."""
     slash, mark = r"\\", rf"(?P=mark{depth})"
     opening = rf"(?P<quote{depth}>(?<!{slash}){slash}{{{depth}}}(?P<mark{depth}>[\"']))"
     escaped = rf"{slash}{{{2 * (depth + 1)}}}|{slash}{{{depth + 1},{2 * depth + 1}}}{mark}"
@@ -72,18 +72,15 @@ _SECRETS: Final = (
     (re.compile(rf"((?i:authorization){_ASSIGNED}(?:{_QUOTE})?{_SCHEME})(?!{re.escape(_HIDDEN)}){_PLAIN}"), rf"\1{_HIDDEN}"),
     (re.compile(r"\b(Signature=|Bearer |Basic )[A-Za-z0-9+/=._~-]{8,}"), rf"\1{_HIDDEN}"),
     (re.compile(r"((?i:X-Amz-(?:Signature|Credential)|[?&](?:sig|signature))(?:=|%3[Dd]|[\"']?: *[\"']?))[^&\s\"'<>,]+"), rf"\1{_HIDDEN}"),
+)
+_MENTIONS_A_NAME: Final = re.compile(_KEYWORD)
+_NAMED_SECRETS: Final = (
     # name=value, "name": "value", <name>value, name "value"
-    (re.compile(rf"(?P<name>{_BEGUN}{_REST}(?:{_ASSIGNED}|[ \t]{{1,3}}(?={_QUOTE}))){_VALUE}"), _NAMED_AND_HIDDEN),
+    re.compile(rf"(?P<name>{_BEGUN}{_REST}(?:{_ASSIGNED}|[ \t]{{1,3}}(?={_QUOTE}))){_VALUE}"),
     # --name value, '--name', 'value'
-    (
-        re.compile(rf"(?P<name>--[\w.-]{{0,40}}?{_BEGUN}{_REST}(?:{_QUOTE},[ \t]{{0,3}}|[ \t]{{1,3}})){_NO_PROSE}(?!--){_VALUE}"),
-        _NAMED_AND_HIDDEN,
-    ),
+    re.compile(rf"(?P<name>--[\w.-]{{0,40}}?{_BEGUN}{_REST}(?:{_QUOTE},[ \t]{{0,3}}|[ \t]{{1,3}})){_NO_PROSE}(?!--){_VALUE}"),
     # a.property value
-    (
-        re.compile(rf"(?P<name>(?:(?<=\w[._]){_BEGUN}|{_BEGUN}(?=[._]\w)){_REST}[ \t]{{1,3}}){_NO_PROSE}{_VALUE}"),
-        _NAMED_AND_HIDDEN,
-    ),
+    re.compile(rf"(?P<name>(?:(?<=\w[._]){_BEGUN}|{_BEGUN}(?=[._]\w)){_REST}[ \t]{{1,3}}){_NO_PROSE}{_VALUE}"),
 )
 
 
@@ -91,4 +88,7 @@ def redact(text: str) -> str:
     """Returns the text without what looks like a key, token, signature or password."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
+    if _MENTIONS_A_NAME.search(text):  # most lines don't, and the patterns are slow
+        for pattern in _NAMED_SECRETS:
+            text = pattern.sub(_NAMED_AND_HIDDEN, text)
     return text
