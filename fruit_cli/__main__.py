@@ -66,12 +66,13 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A file's name may hold what the terminal's encoding, or any, does not.
             stream.reconfigure(errors="backslashreplace")
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        return _run(sys.argv[1:] if argv is None else argv)
+        return _run(argv)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.UsageError as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {_sentence(error, argv)}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # Who read the output has enough of it, as in `... | head`. Python would say so once more when it flushes.
@@ -94,10 +95,10 @@ def _run(argv: list[str]) -> int:
         return int(program.invoke(context))
 
 
-def _sentence(error: click.UsageError) -> str:
-    """What was mistyped, in one line, without the list of all that could be asked for."""
-    path = error.ctx.command_path if error.ctx else "fruit_cli"
-    return f"{' '.join(error.format_message().split())} See `python -m {path} --help`."
+def _sentence(error: click.UsageError, argv: list[str]) -> str:
+    """Returns what was mistyped, in one line, without the list of all that could be asked for."""
+    program_and_command = ["fruit_cli", *(name for name in argv[:1] if name in COMMANDS)]
+    return f"{' '.join(error.format_message().split())} See `python -m {' '.join(program_and_command)} --help`."
 
 
 if __name__ == "__main__":
