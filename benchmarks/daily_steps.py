@@ -9,11 +9,11 @@ import numpy as np
 
 from benchmarks.synthetic_history import TARGET_VARIANCE
 from fruit_contract import release
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.embedding.artefact import find_embedder
 from fruit_features.extraction.content_packs import find_hashes
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake.store import Store
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.spark.session import start_session
 

@@ -30,6 +30,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json, images_digest
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_contract.tables import Status
 from fruit_features import takeover
 from fruit_features.embedding.artefact import load_embedder
@@ -42,7 +43,6 @@ from fruit_features.lake import store
 from fruit_features.lake.store import Store
 from fruit_features.moments import of_files
 from fruit_features.pca import projecting
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version
 from tests.spark_jobs.conftest import publish_network

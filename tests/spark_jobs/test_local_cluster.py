@@ -16,9 +16,9 @@ import pytest
 
 from fruit_cli.release_content import LIBRARY_PACKAGES, library_zip
 from fruit_contract import lake, tables
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_contract.release import DEFAULT_ENGINE
 from fruit_features.extraction.step import ExtractionRequest, extract_features
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from local_cloud.java import find_java
 from local_cloud.spark_environment import Node, spark_defaults

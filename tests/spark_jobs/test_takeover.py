@@ -13,13 +13,13 @@ import pytest
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import images_digest
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.embedding.preprocessing import decode_image, network_input
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake import files
 from fruit_features.lake.commit import list_ledgers, read_ledger
 from fruit_features.lake.store import Store
 from fruit_features.lake.vectors import to_list_array
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version, read_pointer
 from fruit_features.takeover import take_over_date

@@ -102,19 +102,15 @@ class DateFiles:
     projections: frozenset[str]
 
     def garbage(self, commit: Commit | None) -> list[str]:
-        """The keys that no commit names, and so must go, sorted."""
-        features = commit.features_keys() if commit else set()
-        kept = features | (commit.moments_keys() if commit else set())
-        if commit:
-            kept.add(lake.ledger_key(self.ingest_date))
-            kept |= {lake.rejected_key(self.ingest_date, commit.write)} if commit.n_rejected else set()
+        """Returns the keys that no commit names, and so must go, sorted."""
+        named = commit.named_keys() if commit else set()
         there = self.features | self.rejected | self.moments | self.ledger
-        stale = {key for key in self.projections if features_key_of(key) not in features}
-        return sorted((there - kept) | stale)
+        stale = {key for key in self.projections if lake.features_file_key(key) not in named}
+        return sorted((there - named) | stale)
 
     def has_rejected(self, commit: Commit | None) -> bool:
         """Whether `rejected/` has what the commit says."""
-        return commit is None or not commit.n_rejected or lake.rejected_key(self.ingest_date, commit.write) in self.rejected
+        return commit is None or commit.rejected_keys() <= self.rejected
 
 
 def list_date(store: Store, ingest_date: str, versions: Iterable[str]) -> DateFiles:
@@ -141,14 +137,17 @@ def sweep_date(store: Store, commit: Commit) -> int:
 
 
 def projected_versions(store: Store) -> list[str]:
-    """The PCA versions that have projections, complete or not."""
-    names = store.list_folders(f"{lake.PROJECTIONS}/")
-    return [name.partition("=")[2] for name in names if name.startswith(f"{tables.PCA_VERSION}=")]
+    """Lists the PCA versions that have projections, complete or not."""
+    return _partitions(store, lake.PROJECTIONS, tables.PCA_VERSION)
 
 
-def features_key_of(projections_key: str) -> str:
-    """The file of `features/` that a file of `projections/` is called like."""
-    return f"{lake.FEATURES}/{projections_key.split('/', 2)[2]}"
+def saved_versions(store: Store) -> list[str]:
+    """Lists the PCA versions that have a model or a provenance, whole or not."""
+    return _partitions(store, lake.PCA, "version")
+
+
+def _partitions(store: Store, table: str, name: str) -> list[str]:
+    return [folder.removeprefix(f"{name}=") for folder in store.list_folders(f"{table}/") if folder.startswith(f"{name}=")]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fruit_contract import lake, tables
+from fruit_contract import lake
+from fruit_features.lake.commit import projected_versions, saved_versions
 from fruit_features.lake.store import at_once, to_json
 from fruit_features.pca.fit import PcaModel
 
@@ -42,6 +43,13 @@ class Provenance:
     release: str
     created_at: str
     moments_state: str = ""
+
+
+class PcaVersion(NamedTuple):
+    """A version as it lies in the lake: the model, and where it comes from."""
+
+    model: PcaModel
+    provenance: Provenance
 
 
 @dataclass(frozen=True)
@@ -84,15 +92,15 @@ def save_version(store: Store, model: PcaModel, provenance: Provenance) -> None:
     store.write_json(lake.pca_provenance_key(provenance.version), asdict(provenance))
 
 
-def load_version(store: Store, version: str) -> tuple[PcaModel, Provenance]:
-    """The model and its provenance. Raises ObjectNotFoundError if it is not there."""
+def load_version(store: Store, version: str) -> PcaVersion:
+    """Reads a version. Raises ObjectNotFoundError if it is not there."""
     model = model_from_parquet(store.read(f"{lake.pca_prefix(version)}{_MODEL}"))
-    return model, _provenance(store.read_json(lake.pca_provenance_key(version)))
+    return PcaVersion(model, _provenance(store.read_json(lake.pca_provenance_key(version))))
 
 
 def read_provenances(store: Store) -> dict[str, Provenance]:
     """Every version that was saved whole, oldest first, whether or not readers ever used it."""
-    names = sorted(folder.partition("=")[2] for folder in store.list_folders(f"{lake.PCA}/") if folder.startswith("version="))
+    names = saved_versions(store)
     found = at_once(lambda version: store.find_json(lake.pca_provenance_key(version)), names)
     return {version: _provenance(values) for version, values in zip(names, found, strict=True) if values is not None}
 
@@ -161,9 +169,7 @@ def remove_versions(store: Store, versions: Iterable[str]) -> None:
 
 def version_folders(store: Store) -> set[str]:
     """The versions that have anything in the lake, whole or not."""
-    names = store.list_folders(f"{lake.PCA}/") + store.list_folders(f"{lake.PROJECTIONS}/")
-    prefixes = ("version=", f"{tables.PCA_VERSION}=")
-    return {name.partition("=")[2] for name in names if name.startswith(prefixes)}
+    return {*saved_versions(store), *projected_versions(store)}
 
 
 def _provenance(values: dict[str, Any]) -> Provenance:

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from fruit_contract import lake
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.extraction.step import ExtractionRequest, extract_features
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 

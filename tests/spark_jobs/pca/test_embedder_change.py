@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fruit_contract import lake
-from fruit_features.pca.policy import RefreshPolicy
+from fruit_contract.pca import RefreshPolicy
 from tests.spark_jobs.conftest import publish_network
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder
 from tests.spark_jobs.pca.steps import deliver, extract, featurised, projected, refresh

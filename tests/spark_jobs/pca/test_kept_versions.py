@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from fruit_contract import lake
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.lake.store import LostPlaceError
 from fruit_features.pca import step as refresh_step
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder

@@ -11,11 +11,11 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from fruit_contract import lake
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake.store import Store
 from fruit_features.moments.history import ImagesDifferError
 from fruit_features.pca import projecting
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.projecting import FeaturesGoneError
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version
