@@ -97,8 +97,8 @@ class HistoryTree:
 
     def used_blocks(self) -> set[str]:
         """The names of the blocks that a later day may need: others may be forgotten."""
-        blocks = {self._before_last(block) if self._is_last(block) else block for block in list(self._days)}
-        return {block.name for block in blocks if self._is_kept(block)}
+        beginnings = {self._before_last(block) for block in self._days if self._is_last(block)}
+        return {block.name for block in beginnings | self._days.keys() if self._is_kept(block)}
 
     def _days_of(self, block: Block) -> list[str]:
         if block.n_children == FANOUT:
