@@ -17,13 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
-from fruit_contract.commit import Commit, EmbedderFiles, file_key, file_name, images_digest
+from fruit_contract.commit import Commit, EmbedderFiles, file_key, file_name
 from fruit_contract.tables import Status
 from fruit_features.lake import files
 from fruit_features.lake.commit import list_date, list_ledgers, no_ledger, projected_versions, put_ledger, put_rejected
 from fruit_features.lake.store import LostPlaceError, at_once
-from fruit_features.lake.vectors import to_matrix
-from fruit_features.moments.algebra import RunningMoments
+from fruit_features.moments.parts import ImageMoments
 from fruit_features.moments.store import write_moments
 from fruit_features.spark.dealing import run_tasks
 
@@ -64,14 +63,11 @@ def take_over_date(store: Store, ingest_date: str) -> str:
     for number, key in enumerate(sorted(key for key in there.features if lake.parse_features_file(key) and key.endswith(".parquet"))):
         found.add(key, files.read_rows(store.read(key), files.FEATURES.names), store, f"{write}-t{number:05d}")
     committed = found.rows(details)
-    embedders = {
-        embedder_id: EmbedderFiles(
-            sum(file_rows.values()),
-            dict(sorted(file_rows.items())),
-            write_moments(store, ingest_date, write, embedder_id, found.moments[embedder_id].total(), found.digests[embedder_id]),
-        )
-        for embedder_id, file_rows in found.file_rows.items()
-    }
+    embedders = {}
+    for embedder_id, file_rows in found.file_rows.items():
+        own = found.moments[embedder_id]
+        moments = write_moments(store, ingest_date, write, embedder_id, own.running.total(), own.digest)
+        embedders[embedder_id] = EmbedderFiles(sum(file_rows.values()), dict(sorted(file_rows.items())), moments)
     n_rejected = pc.sum(pc.equal(committed.column(tables.STATUS), Status.REJECTED.value)).as_py() or 0
     commit = Commit(ingest_date, write, committed.num_rows, n_rejected, embedders)
     try:
@@ -89,8 +85,7 @@ class _Found:
 
     lines: pa.Table
     file_rows: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
-    moments: dict[str, RunningMoments] = field(default_factory=lambda: defaultdict(lambda: RunningMoments(tables.N_FEATURES)))
-    digests: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    moments: dict[str, ImageMoments] = field(default_factory=lambda: defaultdict(ImageMoments))
 
     def __post_init__(self) -> None:
         n_lines = self.lines.num_rows
@@ -112,12 +107,7 @@ class _Found:
             self._files[lines] = file_key(_day_of(key), name)
             self._sizes[lines] = np.column_stack([rows.column(side).to_numpy() for side in (tables.WIDTH, tables.HEIGHT)])
             for batch in rows.to_batches():
-                self.moments[embedder_id].add(
-                    to_matrix(batch.column(tables.VECTOR), tables.N_FEATURES), batch.column(tables.IMAGE_KEY).to_pylist
-                )
-            self.digests[embedder_id] ^= images_digest(
-                zip(*(rows.column(column).to_pylist() for column in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True)
-            )
+                self.moments[embedder_id].add(batch)
 
     def rows(self, details: pa.Table) -> pa.Table:
         """The rows of the first commit: lines with features, with the place of these, and rejects, with what the decoder said."""

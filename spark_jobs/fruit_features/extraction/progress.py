@@ -11,9 +11,10 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fruit_contract import tables
+from fruit_contract.progress import StepProgress, StepState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from pyspark import Accumulator, SparkContext
-
-# The states, by which Airflow's side knows them, too.
-LISTING: Final = "listing"
-COMPUTING: Final = "computing"
-WRITING: Final = "writing"
-DONE: Final = "done"
 
 EVERY_SECONDS: Final = 5.0
 # A rate over less would jump with every task's end.
@@ -80,14 +75,15 @@ class ProgressReporter:
     """
 
     def __init__(
-        self, counters: ImageCounters, run_id: str, step: str, write: Callable[[dict[str, Any]], None], every_seconds: float = EVERY_SECONDS
+        self, counters: ImageCounters, run_id: str, step: str, write: Callable[[StepProgress], None], every_seconds: float = EVERY_SECONDS
     ) -> None:
         self.counters = counters
-        self._names = {"run_id": run_id, "step": step}
+        self._run_id = run_id
+        self._step = step
         self._write = write
         self._every_seconds = every_seconds
         self._lock = threading.Lock()
-        self._state = LISTING
+        self._state = StepState.LISTING
         self._total = 0
         self._began = time.monotonic()
         self._rate = RecentRate(self._began)
@@ -104,7 +100,7 @@ class ProgressReporter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         with self._lock:
-            self._state = DONE if kind is None else self._state
+            self._state = StepState.DONE if kind is None else self._state
             self._is_over = True
         self._news.set()
         self._thread.join(_PATIENCE_SECONDS)
@@ -112,14 +108,14 @@ class ProgressReporter:
     def computing(self, total: int) -> None:
         """The images are known, and their computation begins."""
         with self._lock:
-            self._state, self._total, self._began = COMPUTING, total, time.monotonic()
+            self._state, self._total, self._began = StepState.COMPUTING, total, time.monotonic()
             self._rate = RecentRate(self._began)
         self._news.set()
 
     def writing(self) -> None:
         """All images are computed."""
         with self._lock:
-            self._state, self._computed = WRITING, (time.monotonic(), min(self.counters.rejected.value, self._total))
+            self._state, self._computed = StepState.WRITING, (time.monotonic(), min(self.counters.rejected.value, self._total))
         self._news.set()
 
     def _run(self) -> None:
@@ -140,7 +136,7 @@ class ProgressReporter:
             print(f"Progress can't be written, the step goes on without it: {error}", flush=True)
         self._complained = True
 
-    def _progress(self) -> dict[str, Any]:
+    def _progress(self) -> StepProgress:
         now = time.monotonic()
         if self._computed is None:
             done = min(self.counters.done.value, self._total)
@@ -153,7 +149,8 @@ class ProgressReporter:
             seconds = computed_at - self._began
             rate = done / seconds if done else None
         return {
-            **self._names,
+            "run_id": self._run_id,
+            "step": self._step,
             "state": self._state,
             "total": self._total,
             "done": done,

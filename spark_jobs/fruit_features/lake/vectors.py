@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from fruit_contract import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -42,9 +42,7 @@ def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
     return flat.reshape(len(column), width)
 
 
-def split_by_embedder(rows: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """The rows of each embedder; nothing is copied if there is only one."""
-    embedders = rows.column(tables.EMBEDDER_ID)
-    for embedder_id in pc.unique(embedders).to_pylist():
-        its_own = pc.equal(embedders, embedder_id)
-        yield embedder_id, rows if pc.all(its_own).as_py() else rows.filter(its_own)
+def rows_of_embedder(rows: pa.RecordBatch, embedder_id: str) -> pa.RecordBatch:
+    """Returns the rows of one embedder; nothing is copied if these are all."""
+    its_own = pc.equal(rows.column(tables.EMBEDDER_ID), embedder_id)
+    return rows if pc.all(its_own).as_py() else rows.filter(its_own)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import tables
-from fruit_contract.commit import EmbedderFiles, MomentsObject
+from fruit_contract.commit import MomentsObject
 from fruit_features.lake.commit import read_commits, read_ledger
 from fruit_features.moments.history_tree import HistoryTree, LostBlockError, LostMomentsError, Source
 from fruit_features.moments.of_files import moments_of_files
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
+    from fruit_contract.commit import Commit
     from fruit_features.lake.store import ListedObject, Store
     from fruit_features.moments.algebra import Moments
 
@@ -40,8 +41,8 @@ class EmbedderDate:
     moments: MomentsObject | None
 
     @classmethod
-    def of(cls, files: EmbedderFiles) -> EmbedderDate:
-        return cls(files.n_images, files.n_rows, len(files.files), files.moments)
+    def from_json(cls, values: dict[str, Any]) -> EmbedderDate:
+        return cls(**values | {"moments": MomentsObject(**values["moments"]) if values["moments"] else None})
 
 
 @dataclass
@@ -50,6 +51,14 @@ class History:
 
     etags: dict[str, str] = field(default_factory=dict)
     dates: dict[str, dict[str, EmbedderDate]] = field(default_factory=dict)
+
+    def remember(self, commit: Commit, etag: str) -> None:
+        """Takes what a date's commit says."""
+        self.etags[commit.ingest_date] = etag
+        self.dates[commit.ingest_date] = {
+            embedder_id: EmbedderDate(found.n_images, found.n_rows, len(found.files), found.moments)
+            for embedder_id, found in commit.embedders.items()
+        }
 
     def of_embedder(self, embedder_id: str) -> dict[str, EmbedderDate]:
         """What the dates that have features of an embedder say of it."""
@@ -62,18 +71,7 @@ class History:
     def to_json(self) -> dict[str, Any]:
         """What the cache holds."""
         return {
-            day: {
-                "etag": etag,
-                "embedders": {
-                    embedder_id: {
-                        "n_images": found.n_images,
-                        "n_rows": found.n_rows,
-                        "n_files": found.n_files,
-                        "moments": None if found.moments is None else vars(found.moments),
-                    }
-                    for embedder_id, found in self.dates[day].items()
-                },
-            }
+            day: {"etag": etag, "embedders": {embedder_id: asdict(found) for embedder_id, found in self.dates[day].items()}}
             for day, etag in sorted(self.etags.items())
         }
 
@@ -83,16 +81,10 @@ def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapp
     history = History(etags={day: entry.etag for day, entry in ledgers.items()})
     for day, etag in history.etags.items():
         if cached.get(day, {}).get("etag") == etag:
-            history.dates[day] = {
-                embedder_id: EmbedderDate(
-                    found["n_images"],
-                    found["n_rows"],
-                    found["n_files"],
-                    MomentsObject(**found["moments"]) if found["moments"] else None,
-                )
-                for embedder_id, found in cached[day]["embedders"].items()
-            }
-    _read_dates(store, history, {day: entry for day, entry in ledgers.items() if day not in history.dates})
+            history.dates[day] = {embedder_id: EmbedderDate.from_json(found) for embedder_id, found in cached[day]["embedders"].items()}
+    unread = {day: entry for day, entry in ledgers.items() if day not in history.dates}
+    for commit, etag in read_commits(store, unread).values():
+        history.remember(commit, etag)
     # A ledger may be gone since it was listed.
     history.etags = {day: etag for day, etag in history.etags.items() if day in history.dates}
     return history
@@ -163,12 +155,6 @@ class _Storage(LakeMoments):
         return here | super().read([source for source in sources if source not in here and (source.block or str(source.day) in self.keys)])
 
 
-def _read_dates(store: Store, history: History, ledgers: Mapping[str, ListedObject]) -> None:
-    for day, (commit, etag) in read_commits(store, ledgers).items():
-        history.etags[day] = etag
-        history.dates[day] = {embedder_id: EmbedderDate.of(files) for embedder_id, files in commit.embedders.items()}
-
-
 def _date_has_changed(store: Store, history: History, day: str) -> bool:
     """Reads a date's commit again. One that was made meanwhile has taken the moments of the one before away."""
     ledger = read_ledger(store, day)
@@ -176,9 +162,8 @@ def _date_has_changed(store: Store, history: History, day: str) -> bool:
         return False
     if ledger.commit is None or ledger.etag is None:
         del history.etags[day], history.dates[day]
-        return True
-    history.etags[day] = ledger.etag
-    history.dates[day] = {embedder_id: EmbedderDate.of(files) for embedder_id, files in ledger.commit.embedders.items()}
+    else:
+        history.remember(ledger.commit, ledger.etag)
     return True
 
 

@@ -11,7 +11,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import file_key
@@ -19,7 +18,7 @@ from fruit_features.lake import files
 from fruit_features.lake.commit import find_ledgers, read_commits, read_ledger
 from fruit_features.lake.store import ListedObject, ObjectNotFoundError, at_once, load_library
 from fruit_features.lake.transfer import Uploads, read_ahead
-from fruit_features.lake.vectors import to_list_array, to_matrix
+from fruit_features.lake.vectors import rows_of_embedder, to_list_array, to_matrix
 from fruit_features.pca.fit import Projector
 from fruit_features.pca.versions import load_version
 from fruit_features.spark.dealing import run_tasks
@@ -194,7 +193,7 @@ def project_rows(store: Store, content: Bytes, version: str, embedder_id: str) -
     projector = _projector(store, version)
     batches = []
     for batch in files.read_batches(content, (tables.IMAGE_KEY, tables.EMBEDDER_ID, tables.VECTOR)):
-        own = batch.filter(pc.equal(batch.column(tables.EMBEDDER_ID), embedder_id))
+        own = rows_of_embedder(batch, embedder_id)
         components = projector.project(to_matrix(own.column(tables.VECTOR), tables.N_FEATURES))
         batches.append(pa.record_batch([own.column(tables.IMAGE_KEY), to_list_array(list(components))], schema=files.PROJECTIONS))
     return pa.Table.from_batches(batches, files.PROJECTIONS)
