@@ -13,10 +13,10 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from fruit_features.embedding.tiff_directory import UPRIGHT, Directory
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-UPRIGHT: Final = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def open_container(content: bytes, file_format: str) -> Container:
 
 def orientation_of(exif: bytes) -> int:
     """The orientation that a block of EXIF names, 1 to 8; upright if it names none that other readers follow."""
-    directory = _Directory.read(exif.removeprefix(b"Exif\0\0"))
+    directory = Directory.read(exif.removeprefix(b"Exif\0\0"))
     return UPRIGHT if directory is None else directory.orientation
 
 
@@ -249,91 +249,19 @@ def _from_text(compressed: bytes) -> bytes:
         return b""
 
 
-# TIFF, and EXIF, which is one: a directory of tags.
+# TIFF
 
 _PIXEL_TAGS: Final = frozenset({
     254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 340, 341, 347,
     512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 34908, 34909, 34910, 50674,
 })  # fmt: skip
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _ROWS = 256, 257, 258, 262, 274, 277, 278
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _ROWS = 256, 257, 258, 262, 277, 278
 _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _SIGNED = 0, 1, 2
-# Whole numbers of 16 and 32 bits by TIFF's number of their type, as struct calls them.
-_NUMBERS: Final = {3: "H", 4: "L", 8: "h", 9: "l", 16: "Q"}
-
-
-@dataclass(frozen=True)
-class _Directory:
-    """The first directory of a TIFF: its entries as they stand there, by tag."""
-
-    content: bytes
-    order: str
-    is_big: bool
-    entries: dict[int, bytes]
-
-    @classmethod
-    def read(cls, content: bytes) -> _Directory | None:
-        order = {b"II": "<", b"MM": ">"}.get(content[:2])
-        if order is None or len(content) < 16:
-            return None
-        is_big = 43 in content[2:4]
-        (place,) = struct.unpack_from(order + ("Q" if is_big else "L"), content, 8 if is_big else 4)
-        head, entry_bytes = (8, 20) if is_big else (2, 12)
-        if place + head > len(content):
-            return None
-        (n_entries,) = struct.unpack_from(order + ("Q" if is_big else "H"), content, place)
-        start = place + head
-        n_there = min(n_entries, (len(content) - start) // entry_bytes, 0xFFFF)
-        entries = [content[start + index * entry_bytes : start + (index + 1) * entry_bytes] for index in range(n_there)]
-        return cls(content, order, is_big, {struct.unpack(order + "H", entry[:2])[0]: entry for entry in entries})
-
-    @property
-    def orientation(self) -> int:
-        """As browsers read it: one whole number."""
-        entry = self.entries.get(_ORIENTATION)
-        found = self.numbers(_ORIENTATION)
-        return found[0] if entry is not None and len(found) == 1 and found[0] in range(1, 9) else UPRIGHT
-
-    def numbers(self, tag: int) -> tuple[int, ...]:
-        """The whole numbers of a tag, at most 16; none if it has none."""
-        entry = self.entries.get(tag)
-        if entry is None:
-            return ()
-        kind, count = struct.unpack_from(self.order + ("HQ" if self.is_big else "HL"), entry, 2)
-        number = _NUMBERS.get(kind)
-        if number is None:
-            return ()
-        read = struct.Struct(f"{self.order}{min(count, 16)}{number}")
-        value = entry[12:] if self.is_big else entry[8:]
-        if struct.calcsize(self.order + number) * count > len(value):
-            (place,) = struct.unpack(self.order + ("Q" if self.is_big else "L"), value)
-            value = self.content[place : place + read.size]
-        return read.unpack_from(value) if len(value) >= read.size else ()
-
-    def number(self, tag: int, default: int) -> int:
-        return next(iter(self.numbers(tag)), default)
-
-    def with_number(self, tag: int, value: int) -> _Directory:
-        """The directory with another whole number of 16 bits under a tag that it has."""
-        entry = self.entries[tag]
-        head = struct.pack(self.order + ("HHQ" if self.is_big else "HHL"), tag, 3, 1)
-        changed = (head + struct.pack(self.order + "H", value)).ljust(len(entry), b"\0")
-        return replace(self, entries=self.entries | {tag: changed})
-
-    def only(self, tags: frozenset[int]) -> bytes:
-        """The file with these tags alone, in a directory at its end. What their values point at stays where it is."""
-        kept = [entry for tag, entry in self.entries.items() if tag in tags]
-        number = "Q" if self.is_big else "L"
-        place = len(self.content) + len(self.content) % 2
-        count = struct.pack(self.order + ("Q" if self.is_big else "H"), len(kept))
-        head = self.content[: 8 if self.is_big else 4] + struct.pack(self.order + number, place)
-        rest = memoryview(self.content)[len(head) :]
-        end = bytes(struct.calcsize(self.order + number))
-        return b"".join([head, rest, bytes(len(self.content) % 2), count, *kept, end])
 
 
 def _open_tiff(content: bytes) -> Container:
-    found = _Directory.read(content)
+    found = Directory.read(content)
     if found is None:
         return Container(content)
     width, height = found.number(_WIDTH, 0), found.number(_HEIGHT, 0)

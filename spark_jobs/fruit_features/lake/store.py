@@ -99,19 +99,17 @@ class Store:
         return None if found is None else found[0]
 
     def find_with_etag(self, key: str) -> tuple[Bytes, str] | None:
+        """Returns an object's content and its ETag, which is empty if the store names none; None if it is not there."""
         try:
             result = _connect(self.bucket).get(key)
-            return result.bytes(), (result.meta["e_tag"] or "").strip('"')
         except FileNotFoundError:
             return None
+        return result.bytes(), _bare(result.meta["e_tag"])
 
-    def find_any(self, key: str) -> tuple[bytes, str | None] | None:
-        """Content and ETag of an object whatever S3 lets its key hold; None if it is not there, and no ETag if the store names none."""
+    def find_any(self, key: str) -> tuple[bytes, str] | None:
+        """Does the same for whatever S3 lets a key hold."""
         try:
-            result = _connect(self.bucket).get(key)
-            return bytes(result.bytes()), (result.meta["e_tag"] or "").strip('"') or None
-        except FileNotFoundError:
-            return None
+            found = self.find_with_etag(key)
         except ValueError:
             # A key that the fast store cannot name.
             from botocore.exceptions import ClientError
@@ -123,7 +121,8 @@ class Store:
                 if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
                     return None
                 raise
-            return answer["Body"].read(), answer["ETag"].strip('"')
+            return answer["Body"].read(), _bare(answer["ETag"])
+        return None if found is None else (bytes(found[0]), found[1])
 
     def read(self, key: str) -> Bytes:
         """Raises ObjectNotFoundError if there is no such object."""
@@ -142,7 +141,7 @@ class Store:
         except (FileNotFoundError, BaseError):
             # A shorter one has taken its place, or none.
             return None
-        return result.bytes() if (result.meta["e_tag"] or "").strip('"') == entry.etag else None
+        return result.bytes() if _bare(result.meta["e_tag"]) == entry.etag else None
 
     def write(self, key: str, content: bytes | memoryview) -> None:
         """Puts an object, whole or not at all."""
@@ -166,7 +165,7 @@ class Store:
             raise LostPlaceError(
                 f"{self.uri(key)} was replaced by another writer meanwhile. Nothing was overwritten: run the same again."
             ) from error
-        return (result["e_tag"] or "").strip('"')
+        return _bare(result["e_tag"])
 
     def delete(self, keys: Sequence[str]) -> None:
         """Removes objects, up to a thousand in a request. Nothing happens if one is not there."""
@@ -191,11 +190,11 @@ class Store:
 
     def _pages(self, prefix: str) -> Iterator[list[ListedObject]]:
         for page in _connect(self.bucket).list(prefix, chunk_size=_LISTED_AT_ONCE):
-            yield [ListedObject(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for entry in page]
+            yield [ListedObject(entry["path"], _bare(entry["e_tag"]), entry["size"]) for entry in page]
 
     def _etag(self, key: str) -> str | None:
         try:
-            return (_connect(self.bucket).head(key)["e_tag"] or "").strip('"')
+            return _bare(_connect(self.bucket).head(key)["e_tag"])
         except FileNotFoundError:
             return None
 
@@ -272,4 +271,9 @@ def _store(bucket: str, endpoint: str | None, access_key_id: str | None) -> S3St
 
 def _pages_of_any(bucket: str, prefix: str) -> Iterator[list[ListedObject]]:
     for page in s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        yield [ListedObject(entry["Key"], entry["ETag"].strip('"'), entry["Size"]) for entry in page.get("Contents", ())]
+        yield [ListedObject(entry["Key"], _bare(entry["ETag"]), entry["Size"]) for entry in page.get("Contents", ())]
+
+
+def _bare(etag: str | None) -> str:
+    """Returns an ETag without its quotes."""
+    return (etag or "").strip('"')
