@@ -1,4 +1,4 @@
-"""Dates that the release before the commit wrote: what their tables agree on becomes their first commit.
+"""Takes over dates that the release before the commit wrote: what their tables agree on becomes their first commit.
 
 In that form a ledger is a folder of Spark's files and names no files of features, so a line counts if there is a row of features with its
 content. Whatever else lies there, also of a run that was interrupted, is garbage afterwards.
@@ -110,7 +110,7 @@ class _Found:
                 self.moments[embedder_id].add(batch)
 
     def rows(self, details: pa.Table) -> pa.Table:
-        """The rows of the first commit: lines with features, with the place of these, and rejects, with what the decoder said."""
+        """Returns the rows of the first commit: lines with features and the place of these, and rejects with what the decoder said."""
         has_file = np.array([file is not None for file in self._files], dtype=bool)
         found = pc.index_in(self.lines.column(tables.IMAGE_KEY), details.column(tables.IMAGE_KEY).combine_chunks())
         columns = {
@@ -126,7 +126,7 @@ class _Found:
         return rows.filter(pc.or_(is_rejected, pa.array(has_file)))
 
     def _lines_of(self, features: pa.Table, embedder_id: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The numbers of the lines that rows of features are of and that have none yet, and which rows these are."""
+        """Returns the numbers of the lines that rows of features are of and that have none yet, and which rows these are."""
         index = pc.index_in(features.column(tables.IMAGE_KEY), self.lines.column(tables.IMAGE_KEY).combine_chunks())
         line = self.lines.take(index)
         conditions = [
@@ -152,7 +152,7 @@ def _by_embedder(features: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 
 def _read_rows(store: Store, keys: Sequence[str], columns: Sequence[str]) -> pa.Table:
-    """The rows of some files; a column that a file lacks is empty."""
+    """Reads the rows of some files; a column that a file lacks is empty."""
     schema = pa.schema([files.LEDGER.field(name) for name in columns])
     rows = [schema.empty_table()]
     for content in at_once(store.read, [key for key in keys if key.endswith(".parquet")]):

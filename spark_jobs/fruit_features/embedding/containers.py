@@ -1,4 +1,4 @@
-"""An image file without what says nothing about its pixels, and what its header says of the work that decoding it will be.
+"""Cuts an image file down to what makes its pixels, and reads from its header how much work decoding it will be.
 
 Cameras and editors leave junk in EXIF, ICC profiles, notes and indexes, and a decoder that looks at it may fail on a good picture. So JPEG,
 PNG, TIFF, AVIF and HEIF files are cut down to what makes the pixels before a decoder sees them. Of the metadata, the orientation alone
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Container:
-    """What a decoder gets of a file, and what is known without it.
+    """What a decoder gets of a file, and what is known before it decodes.
 
     `width` and `height` are 0 where only the decoder knows them. A decoder holds `extra_bytes` beside the pixels, and goes over them
     `n_scans` times. Grey levels have `bits`; `key` is the colour that is transparent, a level a channel.
@@ -40,7 +40,7 @@ class Container:
 
 
 def open_container(content: bytes, file_format: str) -> Container:
-    """The file cut down to what makes its pixels; `file_format` is what Pillow calls its format."""
+    """Cuts a file down to what makes its pixels; `file_format` is what Pillow calls its format."""
     match file_format:
         case "JPEG":
             return _open_jpeg(content)
@@ -57,7 +57,7 @@ def open_container(content: bytes, file_format: str) -> Container:
 
 
 def orientation_of(exif: bytes) -> int:
-    """The orientation that a block of EXIF names, 1 to 8; upright if it names none that other readers follow."""
+    """Returns the orientation that a block of EXIF names, 1 to 8; upright if it names none that other readers follow."""
     directory = Directory.read(exif.removeprefix(b"Exif\0\0"))
     return UPRIGHT if directory is None else directory.orientation
 
@@ -73,9 +73,9 @@ _END_OF_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def complete_jpeg(content: bytes) -> list[bytes]:
-    """A JPEG without its end as two files that have one, and differ in what a decoder reads where data is missing.
+    """Ends a JPEG that has no end in two ways, which differ in what a decoder reads where data is missing.
 
-    If nothing but the end is missing, both give the same pixels. Empty if whole scans may be missing.
+    If nothing but the end is missing, both files give the same pixels. Returns none if whole scans may be missing.
     """
     found = list(_scans(content))
     if found and found[0].is_progressive and not _is_refined(found):
@@ -120,7 +120,7 @@ def _says_colours(marker: int, segment: bytes) -> bool:
 
 
 def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int) -> Container:
-    """The container with what its frame says."""
+    """Returns the container with what its frame says."""
     if len(frame) < 10 or not 0 < 3 * frame[9] <= len(frame) - 10:
         return found
     bits, height, width, n_channels = struct.unpack_from(">BHHB", frame, 4)
@@ -135,7 +135,7 @@ def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int)
 
 
 def _segments(content: bytes, position: int) -> Iterator[tuple[int, int, int]]:
-    """The marker, start and end of each segment, up to what is none. Stray bytes between two are passed over, as decoders do."""
+    """Yields the marker, start and end of each segment, up to what is none. It passes over stray bytes between two, as decoders do."""
     while 0 <= (start := content.find(b"\xff", position)) < len(content) - 3:
         marker = content[start + 1]
         if marker in {0, 0xFF}:
@@ -171,7 +171,7 @@ def _scans(content: bytes) -> Iterator[_Scan]:
 
 
 def _is_refined(scans: Sequence[_Scan]) -> bool:
-    """Whether the scans bring every coefficient of every channel to its last bit."""
+    """Tells whether the scans bring every coefficient of every channel to its last bit."""
     missing = {(channel, place) for scan in scans for channel in scan.channels for place in range(64)}
     for scan in scans:
         if scan.lowest_bit == 0:
@@ -229,7 +229,7 @@ def _open_png(content: bytes) -> Container:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The name and the bytes of each chunk; the last one may be cut off."""
+    """Yields the name and the bytes of each chunk; the last one may be cut off."""
     position = len(_SIGNATURE)
     while position + 8 <= len(content):
         length = int.from_bytes(content[position : position + 4], "big")
@@ -242,7 +242,7 @@ def _is_intact(chunk: bytes) -> bool:
 
 
 def _from_text(compressed: bytes) -> bytes:
-    """The bytes of a note that holds them as hexadecimal text after a name and a length; none if it is no such note."""
+    """Returns the bytes of a note that holds them as hexadecimal text after a name and a length; none if it is no such note."""
     try:
         return bytes.fromhex(zlib.decompressobj().decompress(compressed, _MOST_TEXT).split(maxsplit=2)[2].decode("ascii"))
     except (zlib.error, ValueError, IndexError):
@@ -289,7 +289,7 @@ def _open_tiff(content: bytes) -> Container:
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:
-    """The width and height of the canvas."""
+    """Returns the width and height of the canvas."""
     head = content[12:30].ljust(18, b"\0")
     if head.startswith(b"VP8X"):
         return int.from_bytes(head[12:15], "little") + 1, int.from_bytes(head[15:18], "little") + 1
@@ -300,7 +300,7 @@ def _webp_size(content: bytes) -> tuple[int, int]:
 
 
 def _without_heif_exif(content: bytes) -> bytes:
-    """The file with its EXIF under a name that no reader knows: a turn is among the picture's own properties."""
+    """Hides the file's EXIF under a name that no reader knows: a turn is among the picture's own properties."""
     position = 0
     while position + 8 <= len(content):
         length = int.from_bytes(content[position : position + 4], "big")

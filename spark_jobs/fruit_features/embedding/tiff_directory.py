@@ -1,4 +1,4 @@
-"""A directory of tags, as TIFF files and EXIF have it."""
+"""Reads a directory of tags, as TIFF files and EXIF have it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBERS: Final = {3: "H", 4: "L", 8: "h", 9: "l", 16: "Q"}
 
 @dataclass(frozen=True)
 class Directory:
-    """The first directory of a TIFF: its entries as they stand there, by tag."""
+    """The first directory of a TIFF: its entries by tag, byte for byte."""
 
     content: bytes
     order: str
@@ -39,13 +39,13 @@ class Directory:
 
     @property
     def orientation(self) -> int:
-        """As browsers read it: one whole number."""
+        """Returns the orientation as browsers read it: one whole number."""
         entry = self.entries.get(ORIENTATION)
         found = self.numbers(ORIENTATION)
         return found[0] if entry is not None and len(found) == 1 and found[0] in range(1, 9) else UPRIGHT
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """The whole numbers of a tag, at most 16; none if it has none."""
+        """Returns the whole numbers of a tag, at most 16; none if it has none."""
         entry = self.entries.get(tag)
         if entry is None:
             return ()
@@ -64,14 +64,14 @@ class Directory:
         return next(iter(self.numbers(tag)), default)
 
     def with_number(self, tag: int, value: int) -> Directory:
-        """The directory with another whole number of 16 bits under a tag that it has."""
+        """Returns the directory with another whole number of 16 bits under a tag that it has."""
         entry = self.entries[tag]
         head = struct.pack(self.order + ("HHQ" if self.is_big else "HHL"), tag, 3, 1)
         changed = (head + struct.pack(self.order + "H", value)).ljust(len(entry), b"\0")
         return replace(self, entries=self.entries | {tag: changed})
 
     def only(self, tags: frozenset[int]) -> bytes:
-        """The file with these tags alone, in a directory at its end. What their values point at stays where it is."""
+        """Returns the file with these tags alone, in a directory at its end. What their values point at stays where it is."""
         kept = [entry for tag, entry in self.entries.items() if tag in tags]
         number = "Q" if self.is_big else "L"
         place = len(self.content) + len(self.content) % 2

@@ -1,4 +1,4 @@
-"""What a commit changes in a date's ledger: which rows stay, leave and come, and which files of features that concerns."""
+"""Says what a commit changes in a date's ledger: which rows stay, leave and come, and which files of features that concerns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """A ledger's rows that stay, those that leave it, and those that are added: every image that leaves is gone, or added anew.
+    """A ledger's rows that stay, those that leave it, and those that are added. Every image that leaves is gone, or added anew.
 
     `new_files` are those that tasks have written; restored images have theirs already.
     """
@@ -50,7 +50,7 @@ class Change:
         return cls(embedder_id, before.rows.filter(pc.invert(mask)), before.rows.filter(mask), added, keys, _rows_by_file(computed))
 
     def rows(self, rewritten: Sequence[Rewritten]) -> pa.Table:
-        """The rows of the next ledger, sorted by key, with the names of files that were written again."""
+        """Returns the rows of the next ledger, sorted by key, with the names of files that were written again."""
         rows = pa.concat_tables([self.staying, self.added])
         if rows.num_rows:
             rows = rows.sort_by(tables.IMAGE_KEY)
@@ -58,7 +58,7 @@ class Change:
         return rows.set_column(index, files.LEDGER.field(tables.FILE), renamed(rows.column(tables.FILE), rewritten))
 
     def leaving_of(self, embedder_id: str) -> dict[str, set[str]]:
-        """The keys of images whose features of this embedder must go, by category.
+        """Returns the keys of images whose features of this embedder must go, by category.
 
         Of the embedder that computes, these are all that leave and are not restored. Of another one, an image that was only computed again
         keeps its features, as readers of that embedder's PCA versions use them.
@@ -75,7 +75,7 @@ class Change:
     def rewrites(
         self, embedder_id: str, file_rows: Mapping[str, int], before: Ledger, *, merging: bool
     ) -> list[tuple[list[str], dict[str, frozenset[str]]]]:
-        """The groups of files of an embedder that become one each, and the images that leave each file."""
+        """Returns the groups of files of an embedder that become one each, and the images that leave each file."""
         leaving = self.leaving_of(embedder_id)
         affected = {name: frozenset(leaving[_category(name)]) for name in self._affected(embedder_id, file_rows, before, leaving)}
         new = self.new_files if embedder_id == self.embedder_id else {}
@@ -85,7 +85,7 @@ class Change:
         return [(group, {name: affected[name] for name in group if name in affected}) for group in groups]
 
     def _affected(self, embedder_id: str, file_rows: Mapping[str, int], before: Ledger, leaving: Mapping[str, set[str]]) -> set[str]:
-        """The files that may hold an image of `leaving`: what the ledger names for it, and where it can't name one, all of its category."""
+        """Returns the files that may hold an image of `leaving`: those the ledger names, and where it names none, all of the category."""
         named = self.leaving.filter(pc.equal(self.leaving.column(tables.EMBEDDER_ID), embedder_id)).column(tables.FILE).drop_null()
         found = {file_name(key) for key in named.unique().to_pylist()}
         known = before.commit.embedders.get(embedder_id) if before.commit else None
@@ -104,7 +104,7 @@ def featurised_by(rows: pa.Table, embedder_id: str) -> pa.Table:
 
 
 def contents_of(rows: pa.Table) -> Iterator[tuple[str, str | None]]:
-    """Key and SHA-256 of each image, some at a time."""
+    """Yields the key and SHA-256 of each image, some at a time."""
     for batch in rows.select([tables.IMAGE_KEY, tables.CONTENT_SHA256]).to_batches(max_chunksize=8192):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 

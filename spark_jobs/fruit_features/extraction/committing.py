@@ -1,4 +1,4 @@
-"""What a features step has computed becomes true, a date at a time: files and moments first, then the ledger by one PUT, then the sweep."""
+"""Makes true what a features step has computed, a date at a time: files and moments first, then the ledger by one PUT, then the sweep."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _Pending:
 
 
 class DateCommits:
-    """The commits of one date in one step. `write` is the step's; a commit's own name has its number, too."""
+    """The commits of one date in one step. `write` is the step's name; a commit's own name has its number, too."""
 
     def __init__(self, spark: SparkSession, store: Store, embedder_id: str, write: str, plan: DatePlan) -> None:
         self._spark, self._store, self._embedder_id, self._write = spark, store, embedder_id, write
@@ -79,16 +79,16 @@ class DateCommits:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every image of the plan has come to something."""
+        """Tells whether every image of the plan has come to something."""
         return bool(self.n_waited_for <= 0)
 
     @property
     def has_pending(self) -> bool:
-        """Whether something was done since the last commit."""
+        """Tells whether something was done since the last commit."""
         return bool(self._pending.rows)
 
     def add(self, rows: pa.Table, parts: Sequence[PartPlace]) -> None:
-        """Takes what a task did of this date: rows of ACCOUNT, and its parts of moments."""
+        """Takes what a task did of this date: rows of ACCOUNT, and the places of its parts of moments."""
         self._pending.rows.append(rows)
         self._pending.parts.extend(parts)
         self.n_waited_for -= rows.num_rows
@@ -100,7 +100,7 @@ class DateCommits:
         self._pending.merge(self._store)
 
     def next_commit(self) -> Callable[[], None]:
-        """What makes true all that was done since the last commit, to be called in any thread before the next one is asked for.
+        """Returns what makes true all that was done since the last commit; any thread may call it, before the next one is asked for.
 
         The last commit, when all is done, also sweeps what no commit names. Raises FeaturesDifferError or LostPlaceError when it is called;
         the date is then what it was before.
@@ -144,7 +144,7 @@ class DateCommits:
     def _rewrite(
         self, name: str, before: Ledger, change: Change, live: Mapping[str, Mapping[str, int]], *, merging: bool
     ) -> list[Rewritten]:
-        """Writes files again whose images leave, and, if `merging`, small ones as one; nothing counts before the ledger names it."""
+        """Writes files again whose images leave, and with `merging` joins small ones; nothing counts before the ledger names it."""
         by_embedder = {self._embedder_id: {}, **live}
         groups = [
             (embedder_id, sources, leaving)
@@ -170,7 +170,7 @@ class DateCommits:
         change: Change,
         rewritten: Sequence[Rewritten],
     ) -> dict[str, EmbedderFiles]:
-        """What the commit says of each embedder. One that neither images nor a kept PCA version are of is left out."""
+        """Returns what the commit says of each embedder. It leaves out one that neither images nor a kept PCA version are of."""
         n_images = _images_by_embedder(rows)
         left = {result.rewrite.embedder_id for result in rewritten if result.n_left}
         commit = self.ledger.commit
@@ -192,12 +192,12 @@ class DateCommits:
         return found
 
     def _is_used(self, embedder_id: str) -> bool:
-        """Whether a PCA version is of this embedder."""
+        """Tells whether a PCA version is of this embedder."""
         provenances = (self._store.find_json(lake.pca_provenance_key(version)) or {} for version in saved_versions(self._store))
         return any(provenance.get("embedder_id") == embedder_id for provenance in provenances)
 
     def _merged(self, name: str, moments: MomentsObject | None, pending: _Pending) -> MomentsObject:
-        """The moments as they were, and those of what was done since."""
+        """Merges the moments as they were with those of what was done since."""
         pending.merge(self._store)
         running, digest = pending.merged, 0
         if moments is not None:
@@ -218,7 +218,7 @@ class DateCommits:
         return write_moments(self._store, day, name, embedder_id, moments, digest)
 
     def _check(self, embedder_id: str, found: EmbedderFiles, known: EmbedderFiles | None, change: Change, rows: pa.Table) -> None:
-        """The moments come from the features, and the rows from what became of each image: both must be of the same images."""
+        """Raises FeaturesDifferError if the moments, which come from the features, are of other images than the ledger's rows."""
         moments = found.moments
         is_same = moments is not None and moments.n_samples == found.n_rows
         # Files may also hold images that another embedder has featurised since: the ledger has no rows of those.
@@ -236,7 +236,7 @@ class DateCommits:
             )
 
     def _remember_contents(self, change: Change, rows: pa.Table) -> None:
-        """What a content index says is proved by the ledger, so it may come first."""
+        """Writes the date's content index. The ledger proves what an index says, so the index may come first."""
         whole = change.leaving.num_rows > 0 or self.ledger.commit is None
         own = featurised_by(rows if whole else change.added, self._embedder_id)
         if own.num_rows or whole:
@@ -244,7 +244,7 @@ class DateCommits:
             write_content_index(self._store, self._embedder_id, self.plan.ingest_date, contents, whole=whole)
 
     def _delete_former(self, before: Commit | None, after: Commit, parts: Sequence[PartPlace]) -> None:
-        """Removes what the commit before named and this one does not. Tasks are still writing: what nobody names may be theirs."""
+        """Removes what the commit before named and this one does not. Tasks still write: a file that nobody names may be theirs."""
         stale = {part.key for part in parts}
         if before is not None:
             features = before.features_keys() - after.features_keys()
@@ -266,7 +266,7 @@ def _images_by_embedder(rows: pa.Table) -> Counter[str]:
 
 
 def _differing(store: Store, rows: pa.Table) -> str:
-    """Which files differ from their rows of the ledger; looked for only when something does."""
+    """Says which files differ from their rows of the ledger; it is asked only when something does."""
     expected: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
     for file, content in zip(rows.column(tables.FILE).to_pylist(), contents_of(rows), strict=True):
         expected[file].add(content)

@@ -1,4 +1,4 @@
-"""How far the features step has come, written to the lake every few seconds by a thread of the driver.
+"""Writes to the lake every few seconds how far the features step has come, in a thread of the driver.
 
 Workers count what they finish in Spark accumulators, which reach the driver with each task's end: that costs nothing. Whatever goes
 wrong here is said once and never fails the step.
@@ -43,13 +43,13 @@ class ImageCounters:
         return cls(context.accumulator(0), context.accumulator(0))
 
     def count(self, results: pa.RecordBatch) -> None:
-        """Called where the task runs, for each record batch of `featurise`'s results. Only rejects have a reason."""
+        """Counts a record batch of `featurise`'s results, where the task runs. Only rejects have a reason."""
         self.done.add(results.num_rows)
         self.rejected.add(results.num_rows - results.column(tables.REASON).null_count)
 
 
 class RecentRate:
-    """Images a second over the last minute before the last news, or since the beginning if that is nearer.
+    """Counts images a second over the last minute before the last news, or since the beginning if that is nearer.
 
     Images come a task at a time: up to the last news, time is counted that has brought images, and no waiting for the next.
     """
@@ -58,7 +58,7 @@ class RecentRate:
         self._news = deque([(began, 0)])
 
     def look(self, now: float, done: int) -> float | None:
-        """None while no image is done. `now` and `done` never go back."""
+        """Returns the rate, None while no image is done. `now` and `done` never go back."""
         if done > self._news[-1][1]:
             self._news.append((now, done))
             # What remains is the last minute's news and one from before it.
@@ -69,7 +69,7 @@ class RecentRate:
 
 
 class ProgressReporter:
-    """A context: `write` gets the step's progress every few seconds, when its state changes, and at its end, however it ends.
+    """A context that gives `write` the step's progress every few seconds, at each change of its state and at its end, however it ends.
 
     `write` is called by one thread that nobody waits for, but for a moment at the end.
     """
@@ -106,14 +106,14 @@ class ProgressReporter:
         self._thread.join(_PATIENCE_SECONDS)
 
     def computing(self, total: int) -> None:
-        """The images are known, and their computation begins."""
+        """Says that the images are known, and that their computation begins."""
         with self._lock:
             self._state, self._total, self._began = StepState.COMPUTING, total, time.monotonic()
             self._rate = RecentRate(self._began)
         self._news.set()
 
     def writing(self) -> None:
-        """All images are computed."""
+        """Says that all images are computed."""
         with self._lock:
             self._state, self._computed = StepState.WRITING, (time.monotonic(), min(self.counters.rejected.value, self._total))
         self._news.set()

@@ -1,4 +1,4 @@
-"""The features step: list, subtract what is known, fetch + decode + embed and write files as it goes, and commit each date: its ledger."""
+"""The features step: lists, subtracts what is known, fetches, decodes, embeds, writes files as it goes, and commits each date's ledger."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _REJECTS_IN_SUMMARY: Final = 100
 
 
 class BooksError(RuntimeError):
-    """Listed images that did not end in exactly one place."""
+    """Some listed images did not end in exactly one place."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> Extract
 
 
 def check_books(books: Books) -> None:
-    """Of each date and category: listed = new + unchanged + reused = featurised + rejected. Raises BooksError otherwise."""
+    """Raises BooksError unless, of each date and category, listed = new + unchanged + reused = featurised + rejected."""
     for complaint in unbalanced(books):
         raise BooksError(
             f"{complaint} What is not in the ledger counts as new in the next run. This is a defect of the step, please report it."
@@ -193,7 +193,7 @@ class _Extraction:
         return complete
 
     def _may_commit(self) -> bool:
-        """Whether enough is known to commit. Raises UnusualRejectsError if what is known is unusual."""
+        """Tells whether enough is known to commit. Raises UnusualRejectsError if what is known is unusual."""
         if self.n_waited_for and self.rejects.n_seen < FEWEST_IMAGES:
             return False
         complaint = None if self.request.accept_rejects else self.rejects.complaint()
@@ -269,20 +269,20 @@ def _progress_reporter(spark: SparkSession, store: Store, request: ExtractionReq
 
 
 def _tasks(images: pa.Table, n_slots: int) -> Iterator[bytes]:
-    """What each task is sent: its images as a stream of IMAGES."""
+    """Yields what each task is sent: its images as a stream of IMAGES."""
     for task in spread(plan_tasks(images.column(tables.SIZE_BYTES).to_pylist(), n_slots), n_slots):
         yield to_stream(images.slice(task.start, len(task)))
 
 
 def _by_date(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of each date; a task has those of one date together."""
+    """Yields the rows of each date; a task has those of one date together."""
     dates = pa.array([lake.ingest_date_of(key) for key in rows.column(tables.IMAGE_KEY).to_pylist()], pa.string())
     for ingest_date in pc.unique(dates).to_pylist():
         yield ingest_date, rows.filter(pc.equal(dates, ingest_date))
 
 
 def _in_scope(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
-    """The date's rows as the ledger has them now, of the chosen categories."""
+    """Returns the date's rows as the ledger has them now, of the chosen categories."""
     rows = (date or plan).ledger.rows
     return rows.filter(pc.is_in(rows.column(tables.CATEGORY), pa.array(categories, pa.string()))) if categories else rows
 
@@ -293,7 +293,7 @@ def _rejected(plan: DatePlan, date: DateCommits | None, categories: Sequence[str
 
 
 def _books(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> dict[str, dict[str, int]]:
-    """The books of each category of a date: what was listed, from the plan; where it ended, from the ledger as it is now."""
+    """Returns the books of each category of a date: what was listed, from the plan; where it ended, from the ledger as it is now."""
     books: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
     for fate, counts in plan.counts.items():
         for category, count in counts.items():

@@ -1,4 +1,4 @@
-"""What one task of the features step does: fetch, decode, embed, and write files as it goes. Spark gets a short account of it."""
+"""One task of the features step: it fetches, decodes, embeds, and writes files as it goes. Spark gets a short account of it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FeaturesTask:
     counters: ImageCounters | None = None
 
     def __call__(self, images: bytes, attempt: int) -> Account:
-        """`images` is a stream of rows of IMAGES, sorted by key."""
+        """Computes `images`, a stream of rows of IMAGES sorted by key."""
         name = f"{self.write}-{attempt:06d}"
         rows: list[pa.Table] = []
         parts: list[PartPlace] = []
@@ -78,7 +78,7 @@ class FeaturesTask:
         return Account(to_stream(pa.concat_tables(rows)), parts)
 
     def _compute(self, images: bytes) -> Iterator[tuple[str, str, pa.Table]]:
-        """The results of each date and category, one partition after the other."""
+        """Yields the results of each date and category, one partition after the other."""
         with pa.ipc.open_stream(images) as reader:
             asked = reader.read_all().to_pydict()
         keys, sources = asked[tables.IMAGE_KEY], asked[SOURCE]
@@ -98,7 +98,7 @@ class FeaturesTask:
 
 
 def to_stream(rows: pa.Table) -> bytes:
-    """Rows as a stream of Arrow, compressed: half of a ledger's row are digests, the other half is much like the row before."""
+    """Writes rows as a stream of Arrow, compressed: half of a ledger's row are digests, the other half is much like the row before."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(rows)

@@ -1,4 +1,4 @@
-"""The commit of a date: its ledger, read whole or by its footer, replaced by one PUT. Everything else follows from the names in it."""
+"""Reads and replaces the commit of a date: its ledger, whole or by its footer, and the files that lie there beside what it names."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Ledger:
 
 
 def no_ledger(ingest_date: str) -> Ledger:
-    """That of a date which nobody has committed yet."""
+    """Returns the ledger of a date which nobody has committed yet."""
     return Ledger(ingest_date, files.LEDGER.empty_table())
 
 
 def read_ledger(store: Store, ingest_date: str) -> Ledger:
-    """The date's ledger as it is now."""
+    """Reads the date's ledger as it is now."""
     found = store.find_with_etag(lake.ledger_key(ingest_date))
     if found is None:
         return no_ledger(ingest_date)
@@ -60,7 +60,7 @@ def read_ledger(store: Store, ingest_date: str) -> Ledger:
 
 
 def read_commit(store: Store, ledger: ListedObject) -> tuple[Commit, str] | None:
-    """A date's commit and its ledger's ETag, from the footer alone; None if the ledger is gone. `ledger` is as it was listed."""
+    """Reads a date's commit and its ledger's ETag from the footer alone; None if the ledger is gone. `ledger` is as it was listed."""
     found = store.find_end(ledger, _FOOTER_BYTES)
     if found is not None and _footer_bytes(found) > len(found):
         found = store.find_end(ledger, _footer_bytes(found))
@@ -109,7 +109,7 @@ class DateFiles:
         return sorted((there - named) | stale)
 
     def has_rejected(self, commit: Commit | None) -> bool:
-        """Whether `rejected/` has what the commit says."""
+        """Tells whether `rejected/` has what the commit says."""
         return commit is None or commit.rejected_keys() <= self.rejected
 
 
@@ -152,14 +152,14 @@ def _partitions(store: Store, table: str, name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class LedgerListing:
-    """The ledger of every date that was committed, by date, and the dates whose ledger an earlier release wrote, from one listing."""
+    """What one listing says of all ledgers: those of committed dates, by date, and the dates whose ledger an earlier release wrote."""
 
     committed: dict[str, ListedObject]
     earlier: list[str]
 
 
 def list_ledgers(store: Store) -> LedgerListing:
-    """The ledgers that there are now."""
+    """Lists the ledgers that there are now."""
     committed: dict[str, ListedObject] = {}
     earlier: set[str] = set()
     for entry in store.list_objects(f"{lake.LEDGER}/"):
@@ -172,7 +172,7 @@ def list_ledgers(store: Store) -> LedgerListing:
 
 
 def find_ledgers(store: Store, ingest_dates: Collection[str]) -> dict[str, ListedObject]:
-    """The ledgers of some dates, as they are listed now; those of few dates alone."""
+    """Lists the ledgers of some dates as they are now; those of few dates alone."""
     if len(ingest_dates) > _LISTED_ALONE:
         return {day: entry for day, entry in list_ledgers(store).committed.items() if day in ingest_dates}
     listings = at_once(lambda day: store.list_objects(lake.date_prefix(lake.LEDGER, day)), ingest_dates)
@@ -181,7 +181,7 @@ def find_ledgers(store: Store, ingest_dates: Collection[str]) -> dict[str, Liste
 
 
 def read_commits(store: Store, ledgers: Mapping[str, ListedObject]) -> dict[str, tuple[Commit, str]]:
-    """The commits of dates with their ledgers' ETags, as they are now; of those that have one."""
+    """Reads the commits of dates with their ledgers' ETags, as they are now; dates without one are left out."""
     found = at_once(partial(read_commit, store), ledgers.values())
     return {day: commit for day, commit in zip(ledgers, found, strict=True) if commit is not None}
 
@@ -191,5 +191,5 @@ def _commit_of(metadata: pq.FileMetaData) -> Commit:
 
 
 def _footer_bytes(end: Bytes) -> int:
-    """How many bytes at the end of a Parquet file its footer takes, from its last eight."""
+    """Returns how many bytes at the end of a Parquet file its footer takes, from its last eight."""
     return int.from_bytes(bytes(end)[-_MAGIC_BYTES:-4], "little") + _MAGIC_BYTES

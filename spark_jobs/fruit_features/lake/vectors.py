@@ -1,4 +1,4 @@
-"""Vectors between numpy and Arrow list columns by their buffers, without a Python object a number (and without pandas)."""
+"""Moves vectors between numpy and Arrow list columns by their buffers, without a Python object a number (and without pandas)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def to_list_array(vectors: Sequence[NDArray[np.float32] | None]) -> pa.ListArray:
-    """A list<float32> array with one entry a vector; None becomes null."""
+    """Returns a list<float32> array with one entry a vector; None becomes null."""
     present = np.array([vector is not None for vector in vectors], dtype=bool)
     lengths = np.array([0 if vector is None else len(vector) for vector in vectors], dtype=np.int64)
     offsets = np.zeros(len(vectors) + 1, dtype=np.int32)
@@ -30,7 +30,7 @@ def to_list_array(vectors: Sequence[NDArray[np.float32] | None]) -> pa.ListArray
 
 
 def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
-    """A list<float32> column without nulls as float32[n, width], read-only where Arrow's buffer could be shared.
+    """Returns a list<float32> column without nulls as float32[n, width], read-only where Arrow's buffer could be shared.
 
     Raises ValueError if a vector has another length.
     """

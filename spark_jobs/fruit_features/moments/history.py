@@ -1,4 +1,4 @@
-"""What all ledgers say of one embedder, and the moments of all its images: from few files, however long the history."""
+"""Gathers what all ledgers say of one embedder, and merges the moments of all its images, from few files however long the history."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ImagesDifferError(RuntimeError):
 
 @dataclass(frozen=True)
 class EmbedderDate:
-    """What a date's commit says of an embedder, without the names of its files."""
+    """What a date's commit says of an embedder, but for the names of its files."""
 
     n_images: int
     n_rows: int
@@ -47,7 +47,7 @@ class EmbedderDate:
 
 @dataclass
 class History:
-    """The dates of all ledgers: their ETags, and what they say of each embedder."""
+    """All dates that have a ledger: the ledgers' ETags, and what they say of each embedder."""
 
     etags: dict[str, str] = field(default_factory=dict)
     dates: dict[str, dict[str, EmbedderDate]] = field(default_factory=dict)
@@ -61,15 +61,15 @@ class History:
         }
 
     def of_embedder(self, embedder_id: str) -> dict[str, EmbedderDate]:
-        """What the dates that have features of an embedder say of it."""
+        """Returns what the dates that have features of an embedder say of it."""
         return {day: embedders[embedder_id] for day, embedders in sorted(self.dates.items()) if embedder_id in embedders}
 
     def n_images_by_date(self, embedder_id: str) -> dict[str, int]:
-        """How many images have their features by this embedder, of the dates that have some."""
+        """Returns how many images have their features by this embedder, of the dates that have some."""
         return {day: found.n_images for day, found in self.of_embedder(embedder_id).items() if found.n_images}
 
     def to_json(self) -> dict[str, Any]:
-        """What the cache holds."""
+        """Returns what the cache holds."""
         return {
             day: {"etag": etag, "embedders": {embedder_id: asdict(found) for embedder_id, found in self.dates[day].items()}}
             for day, etag in sorted(self.etags.items())
@@ -77,7 +77,7 @@ class History:
 
 
 def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, Any]) -> History:
-    """What all ledgers say, as they were listed: the footers of those that are not `cached` are read."""
+    """Reads what all ledgers say, as they were listed: from the cache, and the footers of those that are not `cached`."""
     history = History(etags={day: entry.etag for day, entry in ledgers.items()})
     for day, etag in history.etags.items():
         if cached.get(day, {}).get("etag") == etag:
@@ -136,7 +136,7 @@ def merge_history(spark: SparkSession, store: Store, embedder_id: str, history: 
 
 
 def read_days(store: Store, history: History, embedder_id: str, days: Sequence[str]) -> dict[str, Moments]:
-    """The moments of some dates; those that have none, or whose moments are lost, are left out."""
+    """Reads the moments of some dates; those that have none, or whose moments are lost, are left out."""
     dates = history.of_embedder(embedder_id)
     keys = {day: dates[day].moments.key for day in days if day in dates and dates[day].moments}  # type: ignore[union-attr]
     found = _Storage(store, embedder_id, keys, {}).read([Source(day=day) for day in keys])
@@ -144,7 +144,7 @@ def read_days(store: Store, history: History, embedder_id: str, days: Sequence[s
 
 
 class _Storage(LakeMoments):
-    """The lake's moments, and in place of lost ones those that were added up again."""
+    """The lake's moments, with those that were added up again in place of lost ones."""
 
     def __init__(self, store: Store, embedder_id: str, keys: Mapping[str, str], recomputed: Mapping[str, Moments]) -> None:
         super().__init__(store, embedder_id, keys)
@@ -156,7 +156,7 @@ class _Storage(LakeMoments):
 
 
 def _date_has_changed(store: Store, history: History, day: str) -> bool:
-    """Reads a date's commit again. One that was made meanwhile has taken the moments of the one before away."""
+    """Reads a date's commit again, and tells whether it is another: then the former one's moments are gone for a good reason."""
     ledger = read_ledger(store, day)
     if ledger.etag == history.etags.get(day):
         return False

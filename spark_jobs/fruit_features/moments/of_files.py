@@ -1,4 +1,4 @@
-"""The moments of features that lie in the lake: for a date that images have left, or whose moments are gone."""
+"""Adds up the moments of features that lie in the lake: for a date that images have left, or whose moments are gone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _FilesTask:
 def moments_of_files(
     spark: SparkSession, store: Store, ingest_date: str, write: str, embedder_id: str, file_rows: Mapping[str, int]
 ) -> tuple[Moments, int]:
-    """The moments of a date's features of one embedder and the digest of their images, from one pass over the files.
+    """Returns the moments of a date's features of one embedder and the digest of their images, from one pass over the files.
 
     `file_rows` has the files' numbers of rows by their names below the date's prefix. Few rows are read here, many by Spark's workers,
     whose parts are named by `write`. A file that is gone fails it.

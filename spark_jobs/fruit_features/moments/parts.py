@@ -1,4 +1,4 @@
-"""Moments of some of a date's images: as they are added up, and as tasks leave them for the commit to merge."""
+"""Adds up moments of some of a date's images, as tasks leave them for the commit to merge."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ImageMoments:
 
 
 class PartPlace(NamedTuple):
-    """Where a part lies, and what it is of."""
+    """Where a part lies, and which images it is of."""
 
     ingest_date: str
     key: str
@@ -46,7 +46,7 @@ class PartPlace(NamedTuple):
 
 
 def part_to_bytes(running: RunningMoments) -> bytes:
-    """What a task leaves for the commit: the vectors themselves, or their moments if they are many."""
+    """Writes what a task leaves for the commit: the vectors themselves, or their moments if they are many."""
     vectors = running.all_waiting()
     if vectors is not None and len(vectors) <= _FEW:
         return _header(_VECTORS, len(vectors)) + np.ascontiguousarray(vectors, "<f4").tobytes()
@@ -55,7 +55,7 @@ def part_to_bytes(running: RunningMoments) -> bytes:
 
 
 def part_bytes(n_samples: int) -> int:
-    """How large a part of so many images may be."""
+    """Returns how large a part of so many images may be."""
     n_numbers = tables.N_FEATURES * (tables.N_FEATURES + 3) // 2
     return 2 * _HEADER.itemsize + (4 * n_samples * tables.N_FEATURES if n_samples <= _FEW else 8 * n_numbers)
 

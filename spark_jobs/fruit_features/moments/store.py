@@ -1,4 +1,4 @@
-"""The moments of dates and of blocks of dates, as they lie in the lake: a large row each, read and written without a Spark job."""
+"""Reads and writes the moments of dates and of blocks of dates: one large row each, without a Spark job."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_moments(store: Store, ingest_date: str, write: str, embedder_id: str, 
 
 
 def find_moments(store: Store, key: str) -> Moments | None:
-    """None if they are gone or can't be read."""
+    """Reads moments; None if they are gone or can't be read."""
     content = store.find(key)
     if content is None:
         return None
@@ -50,7 +50,7 @@ def find_moments(store: Store, key: str) -> Moments | None:
 
 
 class LakeMoments:
-    """Implements `history_tree.MomentsStorage` for one embedder; `keys` says where each date's moments lie.
+    """The lake as `history_tree.MomentsStorage` for one embedder; `keys` says where each date's moments lie.
 
     `index` has the kept blocks' fingerprints by name.
     """
@@ -71,7 +71,7 @@ class LakeMoments:
             return {source: moments for source, moments in found if moments is not None}
 
     def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
-        """Written while the merging goes on; `save_index` waits for it and makes it count."""
+        """Writes a block while the merging goes on; `save_index` waits for it and makes it count."""
         key = f"{self._prefix}{_file_name(block.name, fingerprint)}"
         self._writes.append(self._writers.submit(lambda: self._store.write(key, _to_parquet(self._embedder_id, moments, 0))))
 

@@ -1,4 +1,4 @@
-"""Which PCA version readers shall use after a step: the one they have, one that a step could not finish, or a new one."""
+"""Chooses the PCA version that readers shall use after a step: the one they have, one that a step could not finish, or a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the PCA is fitted anew: decided from moments alone, before any image is read."""
+"""Decides from moments alone whether the PCA is fitted anew, before any image is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to fit, and why. `reason` is for people: it stands in the log and in the run's record."""
+    """Whether to fit, and why. `reason` is for people: the log and the run's record show it."""
 
     fit: bool
     reason: str

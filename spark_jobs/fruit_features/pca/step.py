@@ -1,4 +1,4 @@
-"""The PCA step: merge moments, fit if the policy says so, project what is not projected yet, flip the pointer last."""
+"""The PCA step: merges moments, fits if the policy says so, projects what is not projected yet, flips the pointer last."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class _Cache:
 
     @classmethod
     def read(cls, store: Store) -> _Cache:
-        """Returns an empty one if there is none that this release can read."""
+        """Reads the cache; it is empty if there is none that this release can read."""
         try:
             found = store.find_json(lake.pca_cache_key()) or {}
         except ValueError:

@@ -1,4 +1,4 @@
-"""PCA versions in the lake: the model as one Parquet row, its provenance as JSON, and the pointer to the current one."""
+"""Keeps PCA versions in the lake: the model as one Parquet row, its provenance as JSON, and the pointer to the current one."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ class Pointer:
 
 
 def version_name(model: PcaModel, created_at: datetime) -> str:
-    """`<UTC time>-<digest of the model>`."""
+    """Returns `<UTC time>-<digest of the model>`."""
     return f"{created_at:%Y%m%dT%H%M%SZ}-{model.digest()}"
 
 
 def model_to_parquet(model: PcaModel) -> bytes:
-    """One row: mean, scale, spectrum list<double>[d]; components list<list<double>>[k][d]; explained_variance(_ratio) list<double>[k]."""
+    """Writes one row: mean, scale, spectrum list<double>[d]; components list<list<double>>[k][d]; the explained ones list<double>[k]."""
     columns = {name: _one_list(pa.array(getattr(model, name))) for name in _VECTORS}
     k, d = model.components.shape
     rows = pa.ListArray.from_arrays(pa.array(np.arange(0, (k + 1) * d, d, dtype=np.int32)), pa.array(model.components.ravel()))
@@ -79,7 +79,7 @@ def model_to_parquet(model: PcaModel) -> bytes:
 
 
 def model_from_parquet(content: Buffer) -> PcaModel:
-    """The reverse of `model_to_parquet`, to the bit."""
+    """Reads what `model_to_parquet` wrote, to the bit."""
     row = pq.ParquetFile(pa.BufferReader(pa.py_buffer(content))).read(use_threads=False)
     vectors = {name: row.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in _VECTORS}
     components = row.column("components").combine_chunks().flatten().flatten().to_numpy(zero_copy_only=False)
@@ -99,14 +99,14 @@ def load_version(store: Store, version: str) -> PcaVersion:
 
 
 def read_provenances(store: Store) -> dict[str, Provenance]:
-    """Every version that was saved whole, oldest first, whether or not readers ever used it."""
+    """Reads those of all versions that were saved whole, oldest first, whether or not readers ever used them."""
     names = saved_versions(store)
     found = at_once(lambda version: store.find_json(lake.pca_provenance_key(version)), names)
     return {version: _provenance(values) for version, values in zip(names, found, strict=True) if values is not None}
 
 
 def read_pointer(store: Store) -> Pointer | None:
-    """Which version readers use; None before the first one."""
+    """Reads which version readers use; None before the first one."""
     found = store.find_with_etag(lake.CURRENT_PCA_KEY)
     if found is None:
         return None
@@ -117,7 +117,7 @@ def read_pointer(store: Store) -> Pointer | None:
 
 
 def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()) -> None:
-    """Makes a version the one readers use. Called when its projections are complete. Those of `versions` that were used stay named.
+    """Makes a version the one readers use, when its projections are complete. Those of `versions` that were used stay named.
 
     Raises LostPlaceError if somebody else has flipped the pointer since `before` was read.
     """
@@ -135,7 +135,7 @@ def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, n
 
 
 def was_used(version: str, pointer: Pointer | None) -> bool:
-    """Whether readers use a version, or did before. Of a pointer that does not say since when, all older versions were used."""
+    """Tells whether readers use a version, or did before. Of a pointer that does not say since when, all older versions were used."""
     if pointer is None:
         return False
     return version == pointer.version or version in pointer.former or (pointer.since is None and version < pointer.version)
@@ -144,7 +144,7 @@ def was_used(version: str, pointer: Pointer | None) -> bool:
 def versions_to_keep(
     provenances: Mapping[str, Provenance], pointer: Pointer | None, pending: str | None, keep: int, grace: timedelta, now: datetime
 ) -> set[str]:
-    """The current version and the `keep - 1` newest that readers used before; what readers may still hold; the last one of each embedder.
+    """Returns the current version and the `keep - 1` used before it; what readers may still hold; the last one of each embedder.
 
     A version that was never complete is kept only while it is `pending`.
     """
@@ -161,14 +161,14 @@ def versions_to_keep(
 
 
 def remove_versions(store: Store, versions: Iterable[str]) -> None:
-    """Projections first: a version that is still there has all it had."""
+    """Removes versions, projections first: a version that is still there has all it had."""
     for version in versions:
         store.delete_below(lake.projections_prefix(version))
         store.delete_below(lake.pca_prefix(version))
 
 
 def version_folders(store: Store) -> set[str]:
-    """The versions that have anything in the lake, whole or not."""
+    """Returns the versions that have anything in the lake, whole or not."""
     return {*saved_versions(store), *projected_versions(store)}
 
 
