@@ -35,7 +35,7 @@ COPY fruit_contract/ fruit_contract/
 COPY local_cloud/ local_cloud/
 ENV PYTHONPATH=/opt/fruits
 USER 10001
-CMD ["python", "-m", "local_cloud.emr_server", "--help"]
+CMD ["python", "-m", "local_cloud.emr.server", "--help"]
 
 FROM base AS publisher
 COPY requirements/cli.txt requirements/cluster.txt requirements/cluster-tensorflow.txt requirements/embedder.txt requirements/

@@ -15,39 +15,39 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from benchmarks.bench_lake import bench_lake
-from benchmarks.engines_run import ENGINE_SCALES, measure_engines
-from benchmarks.engines_table import engines_grids, engines_notes
-from benchmarks.features_run import SCALES, measure_features
-from benchmarks.history_run import HISTORY_SCALES, measure_history
-from benchmarks.history_table import history_grids, history_notes
-from benchmarks.images import SMALL_PICTURES, commented_copies, drawn_images, given_images
-from benchmarks.latency_run import LATENCY_SCALES, measure_latency
-from benchmarks.latency_table import latency_grids, latency_notes
-from benchmarks.machine import describe_machine, load, usable_cores
-from benchmarks.pca_run import PCA_SCALES, measure_pca
-from benchmarks.pca_table import pca_grids, pca_notes
+from benchmarks.engines.run import ENGINE_SCALES, measure_engines
+from benchmarks.engines.table import engines_grids, engines_notes
+from benchmarks.features.run import SCALES, measure_features
+from benchmarks.features.table import features_grids, features_notes, markdown_page
+from benchmarks.harness.bench_lake import bench_lake
+from benchmarks.harness.images import SMALL_PICTURES, commented_copies, drawn_images, given_images
+from benchmarks.harness.machine import describe_machine, load, usable_cores
+from benchmarks.history.run import HISTORY_SCALES, measure_history
+from benchmarks.history.table import history_grids, history_notes
+from benchmarks.latency.run import LATENCY_SCALES, measure_latency
+from benchmarks.latency.table import latency_grids, latency_notes
+from benchmarks.pca.run import PCA_SCALES, measure_pca
+from benchmarks.pca.table import pca_grids, pca_notes
 from benchmarks.peers.run import DRAWN_ONE_IN, PEERS_SCALES, measure_peers
 from benchmarks.peers.table import peers_grids, peers_notes
-from benchmarks.profile_measurements import profile_grids, profile_notes
-from benchmarks.profile_run import PROFILE_IMAGES, measure_profile
-from benchmarks.scale_measurements import sizes_with
-from benchmarks.scale_run import SCALE_SIZES, measure_scale
-from benchmarks.scale_table import scale_grids, scale_notes
-from benchmarks.setup_run import measure_setup
-from benchmarks.setup_table import setup_grids, setup_notes
-from benchmarks.table import features_grids, features_notes, markdown_page
+from benchmarks.profile.measurements import profile_grids, profile_notes
+from benchmarks.profile.run import PROFILE_IMAGES, measure_profile
+from benchmarks.scale.measurements import sizes_with
+from benchmarks.scale.run import SCALE_SIZES, measure_scale
+from benchmarks.scale.table import scale_grids, scale_notes
+from benchmarks.setup.run import measure_setup
+from benchmarks.setup.table import setup_grids, setup_notes
 from fruit_cli.errors import CommandError
 from fruit_contract.lake import safe_run_id
-from local_cloud.java import JavaNotFoundError
-from local_cloud.ports import keep_loopback_direct
+from local_cloud.stack.java import JavaNotFoundError
+from local_cloud.stack.ports import keep_loopback_direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.images import ImageKind
-    from benchmarks.table import Grid
-    from fruit_cli.delivery_plan import PlannedImage
+    from benchmarks.features.table import Grid
+    from benchmarks.harness.images import ImageKind
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 

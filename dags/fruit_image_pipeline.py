@@ -23,28 +23,28 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from fruit_contract.lake import FEATURES, PROJECTIONS, LakeNameError, run_key, uri
 from fruit_contract.regions import RegionNotAllowedError
-from fruit_pipeline.batch_schedule import batch_schedule
-from fruit_pipeline.cluster_request import missing_safeguards
-from fruit_pipeline.concurrent_runs import DateIsBusyError
-from fruit_pipeline.earlier_clusters import require_no_cluster_from_before
-from fruit_pipeline.ingest_dates import marker_uri_of_run
-from fruit_pipeline.instance_types import InstanceTypeError
-from fruit_pipeline.lake_reader import lake_of
-from fruit_pipeline.notifiers import OVER_BUDGET, RUN_FAILED, RUN_LATE, FruitsNotifier, tell, where_to
+from fruit_pipeline.alerts.deadline import RunFirstQueued
+from fruit_pipeline.alerts.notifiers import OVER_BUDGET, RUN_FAILED, RUN_LATE, FruitsNotifier, tell, where_to
+from fruit_pipeline.emr.cluster_request import missing_safeguards
+from fruit_pipeline.emr.instance_types import InstanceTypeError
+from fruit_pipeline.emr.steps import StepTooLongError
+from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.check_output import CheckOutputOperator
 from fruit_pipeline.operators.create_cluster import CreateClusterOperator
 from fruit_pipeline.operators.run_step import RunStepOperator
 from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
-from fruit_pipeline.planning import NoReleaseError, OverBudgetError, RunTooLongError
-from fruit_pipeline.planning import plan_run as plan
-from fruit_pipeline.run_context import is_active_run, request_of_run
-from fruit_pipeline.run_deadline import RunFirstQueued
-from fruit_pipeline.run_limits import RunTooLargeError
-from fruit_pipeline.run_plan import summary_lines
-from fruit_pipeline.run_record import record_of_nothing
+from fruit_pipeline.planning.claims import DateIsBusyError
+from fruit_pipeline.planning.earlier_clusters import require_no_cluster_from_before
+from fruit_pipeline.planning.limits import RunTooLargeError
+from fruit_pipeline.planning.planner import NoReleaseError, OverBudgetError, RunTooLongError
+from fruit_pipeline.planning.planner import plan_run as plan
+from fruit_pipeline.planning.run_plan import summary_lines
+from fruit_pipeline.report.record import record_of_nothing
+from fruit_pipeline.request.context import is_active_run, request_of_run
+from fruit_pipeline.request.params import marker_uri_of_run
+from fruit_pipeline.request.schedule import batch_schedule
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
-from fruit_pipeline.steps import StepTooLongError
 
 DOC = """
 ### From a day's fruit images to features, PCA components and a report
@@ -286,8 +286,8 @@ with DAG(
 
         A receipt that can't be written is logged: it does not keep the report from being published.
         """
-        from fruit_pipeline.cluster_reader import read_cluster_costs
-        from fruit_pipeline.receipts import write_receipt as write
+        from fruit_pipeline.emr.clusters import read_cluster_costs
+        from fruit_pipeline.report.receipts import write_receipt as write
 
         run_id = context["dag_run"].run_id
         # Not as an argument: what directly follows a setup may not run whatever happened.
@@ -307,8 +307,8 @@ with DAG(
         planned: dict[str, Any], checks: dict[str, Any], receipt: dict[str, Any] | None, cluster_id: str, **context: Any
     ) -> dict[str, Any]:
         """Writes the report's plots and page, and the run's record."""
-        from fruit_pipeline.cluster_reader import read_cluster_facts
-        from fruit_pipeline.report import publish_report as publish
+        from fruit_pipeline.emr.clusters import read_cluster_facts
+        from fruit_pipeline.report.publish import publish_report as publish
 
         cluster = read_cluster_facts(settings, cluster_id)
         published = publish(lake_of(settings), context["dag_run"].run_id, planned, checks, cluster, receipt)

@@ -9,10 +9,10 @@ from typing import Any
 from airflow.sdk import DAG, CronTriggerTimetable, task
 
 from fruit_contract.regions import require_eu_region
-from fruit_pipeline.cluster_reader import our_active_clusters
-from fruit_pipeline.emr_requests import emr_client, terminate_clusters
-from fruit_pipeline.notifiers import ORPHANS_SWEPT, RUN_FAILED, FruitsNotifier, tell, where_to
-from fruit_pipeline.orphans import judge_clusters
+from fruit_pipeline.alerts.notifiers import ORPHANS_SWEPT, RUN_FAILED, FruitsNotifier, tell, where_to
+from fruit_pipeline.emr.client import emr_client, terminate_clusters
+from fruit_pipeline.emr.clusters import our_active_clusters
+from fruit_pipeline.emr.orphans import judge_clusters
 from fruit_pipeline.settings import load_settings
 
 DOC = """

@@ -1,4 +1,4 @@
-"""`python -m fruit_cli <command>`: each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`."""
+"""`python -m fruit_cli <command>`: each command is a module of fruit_cli.commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from fruit_cli.arguments import OneLineParser
 from fruit_cli.errors import sentence_for
-from local_cloud.ports import keep_loopback_direct
+from local_cloud.stack.ports import keep_loopback_direct
 
 COMMANDS: Final = {
     "deliver": "uploads a folder of categories as one image batch, marker last",
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     chosen = next((argument for argument in argv if argument in COMMANDS), None)
     if chosen:
-        module = importlib.import_module(f"fruit_cli.{chosen}")
+        module = importlib.import_module(f"fruit_cli.commands.{chosen}")
         module.add_arguments(subparsers.choices[chosen])
     try:
         arguments = parser.parse_args(argv)

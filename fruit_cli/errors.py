@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fruit_contract.lake import LakeNameError
 from fruit_contract.regions import RegionNotAllowedError
-from local_cloud.ports import NoLoopbackError
-from local_cloud.stack_state import HomeNotOursError
+from local_cloud.stack.ports import NoLoopbackError
+from local_cloud.stack.state import HomeNotOursError
 
 
 class CommandError(Exception):

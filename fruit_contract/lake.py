@@ -153,6 +153,12 @@ def parse_image_key(key: str) -> ImageKey | None:
     return parts if parts is not None and _why_no_category(parts.category) is None else None
 
 
+def image_category(key: str, ingest_date: str) -> str | None:
+    """Returns the category of an image's key of this ingest date, or None if the key is not such an image's."""
+    parts = parse_image_key(key)
+    return parts.category if parts is not None and parts.ingest_date == ingest_date else None
+
+
 def refused_category(key: str) -> tuple[str, str] | None:
     """The category of a key that would be an image's if its category could be one, and why it can't; None for any other key."""
     parts = _below_category_folder(key)

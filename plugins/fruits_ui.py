@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from fruit_pipeline.run_deadline import RunFirstQueued
+from fruit_pipeline.alerts.deadline import RunFirstQueued
 
 
 class FruitsUi(AirflowPlugin):
@@ -17,7 +17,7 @@ class FruitsUi(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # a property, so that no other process imports them
-        from fruit_pipeline.progress_page import URL_PREFIX
-        from fruit_pipeline.ui_app import app
+        from fruit_pipeline.progress.app import app
+        from fruit_pipeline.progress.page import URL_PREFIX
 
         return [{"app": app, "url_prefix": URL_PREFIX, "name": "Fruits!"}]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hypothesis import HealthCheck, settings
 
-from local_cloud.ports import keep_loopback_direct
+from local_cloud.stack.ports import keep_loopback_direct
 
 if TYPE_CHECKING:
     import pytest

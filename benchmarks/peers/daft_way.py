@@ -17,8 +17,8 @@ from daft import DataType, col, lit
 from daft.functions import download
 from daft.io import IOConfig, S3Config
 
+from benchmarks.harness.way_worker import seconds_since_process_start
 from benchmarks.peers.embedding import IMAGES_AT_ONCE, S3Access, embed_images, find_published_embedder, output_key
-from benchmarks.way_worker import seconds_since_process_start
 from fruit_contract import lake, tables
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmarks.measurements import Agreement, CeilingRun
+    from benchmarks.features.measurements import Agreement, CeilingRun
 
 OURS: Final = "ours"
 DAFT: Final = "Daft"

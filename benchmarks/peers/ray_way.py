@@ -16,9 +16,9 @@ import ray
 from pyarrow import fs
 from ray.data import DataContext
 
-from benchmarks.machine import usable_cores
+from benchmarks.harness.machine import usable_cores
+from benchmarks.harness.way_worker import seconds_since_process_start
 from benchmarks.peers.embedding import IMAGES_AT_ONCE, S3Access, embed_images, find_published_embedder, output_key
-from benchmarks.way_worker import seconds_since_process_start
 from fruit_contract import lake, tables
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow.parquet as pq
 
-from benchmarks.agreement import compare, read_features
-from benchmarks.ceiling_run import ONE_THREAD, start_ceiling
-from benchmarks.images import lay_batch, spread
+from benchmarks.features.ceiling_run import ONE_THREAD, start_ceiling
+from benchmarks.harness.agreement import compare, read_features
+from benchmarks.harness.images import lay_batch, spread
+from benchmarks.harness.way_process import WayProcess
+from benchmarks.harness.way_usage import UsageMeter
 from benchmarks.peers.embedding import output_key
 from benchmarks.peers.measurements import AGREE_WITHIN, COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark, turned, worse
-from benchmarks.way_process import WayProcess
-from benchmarks.way_usage import UsageMeter
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from benchmarks.agreement import Features
-    from benchmarks.bench_lake import BenchLake
-    from benchmarks.ceiling_run import Ceiling
-    from benchmarks.measurements import Agreement
-    from fruit_cli.delivery_plan import PlannedImage
+    from benchmarks.features.ceiling_run import Ceiling
+    from benchmarks.features.measurements import Agreement
+    from benchmarks.harness.agreement import Features
+    from benchmarks.harness.bench_lake import BenchLake
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 # Drawing 20,000 pictures takes longer than featurising them: each is delivered in so many files, which differ in a comment.
 DRAWN_ONE_IN: Final = 4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.features.table import Grid
 from benchmarks.peers.measurements import COLD, DAFT, KINDS, OURS, RAY, WARM, summarise_peers
-from benchmarks.table import Grid
 
 if TYPE_CHECKING:
     from benchmarks.peers.measurements import PeersBenchmark, PeerSummary

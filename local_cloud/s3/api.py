@@ -26,9 +26,9 @@ from local_cloud.s3.signature import check_signature
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from local_cloud.request_signature import Credentials
     from local_cloud.s3.connection import Request
     from local_cloud.s3.objects import BucketFolders, Upload, Version
+    from local_cloud.signature import Credentials
 
 MOST_LISTED: Final = 1000
 DOCUMENT_BYTES: Final = 10 << 20

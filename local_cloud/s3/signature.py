@@ -18,7 +18,7 @@ from local_cloud.s3.errors import S3Error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from local_cloud.request_signature import Credentials
+    from local_cloud.signature import Credentials
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _AUTHORIZATION: Final = re.compile(

@@ -47,4 +47,4 @@ def tiles(facts: Iterable[tuple[str, str]]) -> str:
 
 @cache
 def _common_style() -> str:
-    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+    return (Path(__file__).parent / "page.css").read_text(encoding="utf-8")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import botocore
 import botocore.session
@@ -10,10 +9,11 @@ import pytest
 
 from fruit_contract import lake
 from fruit_contract.regions import EU_REGIONS
-from fruit_pipeline.cluster_request import cluster_request
+from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.settings import VARIABLES, Settings
+from local_cloud.project import PROJECT
 
-FOLDER = Path(__file__).resolve().parents[2] / "bootstrap"
+FOLDER = PROJECT / "bootstrap"
 DOCUMENTS = sorted((FOLDER / "iam").glob("*.json"))
 POLICIES = [path for path in DOCUMENTS if "security-configuration" not in path.name]
 BUCKET = "arn:aws:s3:::FRUITS_LAKE_BUCKET"

@@ -15,9 +15,10 @@ import pip
 import pytest
 
 from fruit_contract import release
-from fruit_pipeline.cluster_request import CLUSTER_PYTHON
+from fruit_pipeline.emr.cluster_request import CLUSTER_PYTHON
+from local_cloud.project import PROJECT
 
-SCRIPT = Path(__file__).resolve().parents[2] / "bootstrap" / "install_cluster_packages.sh"
+SCRIPT = PROJECT / "bootstrap" / "install_cluster_packages.sh"
 RELEASE_URI = "s3://lake/code/abc"
 
 # `aws s3 cp --only-show-errors s3://lake/<key> <file>` from the folder $BUCKETS, with a line a call in $BUCKETS/calls.

@@ -18,17 +18,17 @@ import boto3
 import pytest
 import yaml
 
-from fruit_cli.airflow_environment import AirflowPlace, airflow_environment, airflow_processes
-from fruit_cli.airflow_http import current_airflow
-from fruit_cli.embedder_artefact import EXPORT_FORMAT
-from fruit_cli.local_stack import PreferredPorts
-from fruit_cli.wheels import file_sha256
+from fruit_cli.airflow_client.http import current_airflow
+from fruit_cli.release.embedder import EXPORT_FORMAT
+from fruit_cli.release.wheels import file_sha256
+from fruit_cli.stack.airflow_environment import AirflowPlace, airflow_environment, airflow_processes
+from fruit_cli.stack.lifecycle import PreferredPorts
 from fruit_contract import lake, release
 from fruit_contract.regions import EU_REGIONS
 from fruit_pipeline.settings import VARIABLES, load_settings
-from local_cloud.local_secrets import draw
+from local_cloud.project import PROJECT
+from local_cloud.stack.secrets import draw
 
-PROJECT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = PROJECT / "docker-compose.yaml"
 ONE_SHOTS = {"migrate", "publish"}
 # Started by `docker compose run` alone.

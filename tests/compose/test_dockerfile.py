@@ -6,22 +6,22 @@ import ast
 import re
 import sys
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
 import pytest
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[2]
+from local_cloud.project import PROJECT
+
 TEXT = (PROJECT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 ROOTS = ("", "plugins", "spark_jobs")
 
 # What each image is asked to run. Jobs come from the lake, and their packages from the image.
 ENTRIES = {
     "airflow": ["dags/*.py", "plugins/fruit_pipeline/**/*.py"],
-    "local-cloud": ["local_cloud/s3_server.py", "local_cloud/emr_server.py", "local_cloud/node_aws.py", "spark_jobs/**/*.py"],
+    "local-cloud": ["local_cloud/s3/server.py", "local_cloud/emr/server.py", "local_cloud/cluster/node_aws.py", "spark_jobs/**/*.py"],
     "publisher": [
-        *(f"fruit_cli/{command}.py" for command in ("publish", "deliver", "run", "backfill", "estimate")),
-        *("fruit_cli/embedder_export.py", "fruit_cli/__main__.py"),
+        *(f"fruit_cli/commands/{command}.py" for command in ("publish", "deliver", "run", "backfill", "estimate")),
+        *("fruit_cli/release/export.py", "fruit_cli/__main__.py"),
     ],
 }
 # Only `--engine tensorflow` needs the first, and the image's engine is ONNX Runtime; only people who load a version elsewhere the other.

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_cli import run
+from fruit_cli.commands import run
 from fruit_contract.lake import LakeNameError, check_category
 from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
-from fruit_pipeline.steps import extract_features_step, refresh_pca_step
 
 
 def job_arguments(step: dict) -> list[str]:

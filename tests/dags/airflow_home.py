@@ -11,7 +11,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from local_cloud.project import PROJECT
+
 HOME_PREFIX = "fruits-airflow-tests-"
 
 if not Path(os.environ.get("AIRFLOW_HOME", "")).name.startswith(HOME_PREFIX):

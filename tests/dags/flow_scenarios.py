@@ -22,14 +22,15 @@ import boto3
 
 from fruit_contract.lake import safe_run_id, step_logs_prefix
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
-from fruit_pipeline.cluster_request import cluster_request
+from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.settings import Settings
+from local_cloud.project import PROJECT
 from tests.plugins.sample_lake import DAY, EMBEDDER, RUN_ID, SampleLake, build_sample_lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DAGS = Path(__file__).resolve().parents[2] / "dags"
+DAGS = PROJECT / "dags"
 BUCKET = "fruits-lake"
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from fruit_pipeline.instance_types import UnfitInstanceTypeError, UnknownInstanceTypeError
-from fruit_pipeline.planning import NoReleaseError, RunTooLongError
-from fruit_pipeline.run_limits import RunTooLargeError
-from fruit_pipeline.steps import StepTooLongError
+from fruit_pipeline.emr.instance_types import UnfitInstanceTypeError, UnknownInstanceTypeError
+from fruit_pipeline.emr.steps import StepTooLongError
+from fruit_pipeline.planning.limits import RunTooLargeError
+from fruit_pipeline.planning.planner import NoReleaseError, RunTooLongError
 
 pytestmark = [
     pytest.mark.airflow,

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowHttp, local_airflow
-from fruit_cli.connection import LakeConnection, current_connection, local_emr_client
-from fruit_cli.follow_run import make_ready
-from fruit_cli.local_stack import LocalStack, PreferredPorts
-from fruit_cli.publish import publish
+from fruit_cli.airflow_client.api import AirflowApi
+from fruit_cli.airflow_client.follow import make_ready
+from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
+from fruit_cli.commands.publish import publish
+from fruit_cli.lake.connection import LakeConnection, current_connection, local_emr_client
+from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
 from fruit_contract import lake
 from local_cloud.faults import write_faults
-from local_cloud.stack_state import HOME_VARIABLE
+from local_cloud.stack.state import HOME_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

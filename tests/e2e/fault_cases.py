@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from fruit_contract.lake import raw_prefix
-from fruit_pipeline.cluster_reader import clusters_of_run, steps_of_cluster
+from fruit_pipeline.emr.clusters import clusters_of_run, steps_of_cluster
 from local_cloud.faults import FaultKind, faults_from_json, faults_path, write_faults
-from local_cloud.process_sweep import STACK_MARK, marked_processes
+from local_cloud.stack.sweep import STACK_MARK, marked_processes
 from tests.local_cloud.running_cloud import command_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fruit_cli.airflow_api import DagRun, TaskState
+    from fruit_cli.airflow_client.api import DagRun, TaskState
     from tests.e2e.conftest import Product
 
 DAG_ID = "fruit_image_pipeline"

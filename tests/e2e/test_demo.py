@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from fruit_cli.fruit_renderer import CATEGORIES
-from local_cloud.process_sweep import STACK_MARK, marked_processes
-from local_cloud.stack_state import HOME_VARIABLE
+from fruit_cli.demo.fruit.renderer import CATEGORIES
+from local_cloud.stack.state import HOME_VARIABLE
+from local_cloud.stack.sweep import STACK_MARK, marked_processes
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Product

@@ -15,7 +15,6 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,18 +22,19 @@ import psutil
 import pytest
 from rich.console import Console
 
-from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowHttp, local_airflow
-from fruit_cli.connection import current_connection, local_emr_client
-from fruit_cli.deliver import deliver
-from fruit_cli.follow_run import make_ready
-from fruit_cli.fruit_renderer import CATEGORIES, draw_jpeg
-from fruit_cli.local_stack import LocalStack, PreferredPorts
-from fruit_cli.run import run_request, trigger_and_follow
+from fruit_cli.airflow_client.api import AirflowApi
+from fruit_cli.airflow_client.follow import make_ready
+from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
+from fruit_cli.commands.deliver import deliver
+from fruit_cli.commands.run import run_request, trigger_and_follow
+from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
+from fruit_cli.lake.connection import current_connection, local_emr_client
+from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
 from fruit_contract import lake
-from fruit_pipeline.attaching import ENDED
+from fruit_pipeline.emr.states import ENDED
 from local_cloud.faults import Fault, write_faults
-from local_cloud.stack_state import HOME_VARIABLE
+from local_cloud.project import PROJECT
+from local_cloud.stack.state import HOME_VARIABLE
 from tests.e2e.conftest import Product
 from tests.e2e.fault_cases import CASES, DAG_ID, FaultCase, FaultyRun, wait_for
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
-OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+OPERATIONS = PROJECT / "docs" / "operations.md"
 BEGIN, END = "<!-- fault matrix, written by tests/e2e/test_fault_matrix.py -->", "<!-- end of the fault matrix -->"
 IMAGES = 4
 AT_ONCE = 4

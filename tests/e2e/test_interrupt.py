@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local_cloud.process_sweep import STACK_MARK, marked_processes
-from local_cloud.stack_state import HOME_VARIABLE, read_state
+from local_cloud.stack.state import HOME_VARIABLE, read_state
+from local_cloud.stack.sweep import STACK_MARK, marked_processes
 
 if TYPE_CHECKING:
     from pathlib import Path

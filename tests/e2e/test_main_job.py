@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fruit_cli.deliver import deliver
-from fruit_cli.fruit_renderer import CATEGORIES, draw_jpeg
-from fruit_cli.run import run_date
+from fruit_cli.commands.deliver import deliver
+from fruit_cli.commands.run import run_date
+from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
 from fruit_contract import lake
 from fruit_contract.release import EMBEDDER, TENSORFLOW_GRAPH
-from fruit_pipeline.cluster_reader import steps_of_cluster
+from fruit_pipeline.emr.clusters import steps_of_cluster
 from local_cloud.faults import Fault, FaultKind
-from local_cloud.process_sweep import STACK_MARK, marked_processes
+from local_cloud.stack.sweep import STACK_MARK, marked_processes
 from tests.local_cloud.running_cloud import command_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import psutil
 
-    from fruit_cli.airflow_api import TaskState
+    from fruit_cli.airflow_client.api import TaskState
     from tests.e2e.conftest import Product
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

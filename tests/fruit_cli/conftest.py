@@ -7,21 +7,21 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from rich.console import Console
 
-from fruit_cli.airflow_api import AirflowApi
-from fruit_cli.airflow_http import AirflowAddress, AirflowHttp
-from fruit_cli.connection import LakeConnection
+from fruit_cli.airflow_client.api import AirflowApi
+from fruit_cli.airflow_client.http import AirflowAddress, AirflowHttp
+from fruit_cli.lake.connection import LakeConnection
+from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
 ACCESS_KEY = "FRUITSTESTKEY"
 SECRET_KEY = "fruits-test-secret"
 BUCKET = "fruits-lake"
@@ -41,7 +41,7 @@ def local_s3(tmp_path: Path) -> Iterator[tuple[LakeConnection, Path]]:
         port = probe.getsockname()[1]
     root = tmp_path / "s3"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-    command = [sys.executable, "-m", "local_cloud.s3_server", "--root", str(root), "--port", str(port), "--bucket", BUCKET]
+    command = [sys.executable, "-m", "local_cloud.s3.server", "--root", str(root), "--port", str(port), "--bucket", BUCKET]
     server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     try:
         _wait_for(port, server)

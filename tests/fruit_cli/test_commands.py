@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fruit_cli.errors import CommandError, sentence_for
+from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
-    from fruit_cli.connection import LakeConnection
+    from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+    from fruit_cli.lake.connection import LakeConnection
+
 DAY = "2026-11-22"
 DELIVER = ("deliver", "--date", DAY, "--directory")
 

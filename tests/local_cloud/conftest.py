@@ -6,23 +6,22 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from local_cloud.faults import write_faults
-from local_cloud.ports import choose_ports
-from local_cloud.process_sweep import STACK_MARK, end_marked_processes
+from local_cloud.project import PROJECT
+from local_cloud.stack.ports import choose_ports
+from local_cloud.stack.sweep import STACK_MARK, end_marked_processes
 from tests.local_cloud.running_cloud import BUCKET, KEYS, SECOND_LASTS, LocalCloud
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from local_cloud.faults import Fault
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +40,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
         STACK_MARK: str(home),
     }
     root = str(home / "s3")
-    s3 = [sys.executable, "-m", "local_cloud.s3_server", "--root", root, "--port", str(s3_port), "--bucket", BUCKET]
+    s3 = [sys.executable, "-m", "local_cloud.s3.server", "--root", root, "--port", str(s3_port), "--bucket", BUCKET]
     emr = [
         sys.executable,
         "-m",
-        "local_cloud.emr_server",
+        "local_cloud.emr.server",
         "--home",
         str(home),
         "--port",

@@ -11,8 +11,8 @@ from unittest import mock
 import pytest
 
 import tests.dags.airflow_home  # noqa: F401  # makes Airflow's home before Airflow is imported
-from fruit_pipeline.emr_requests import ask_once
-from fruit_pipeline.lake_reader import Lake
+from fruit_pipeline.emr.client import ask_once
+from fruit_pipeline.lake.store import Lake
 from tests.plugins.memory_emr import FILES, Emr
 from tests.plugins.sample_lake import BUCKET, MemoryS3, SampleLake, build_sample_lake
 
@@ -51,7 +51,7 @@ def emr() -> Iterator[Emr]:
         mock.patch(f"{FILES}.create_cluster.emr_client", return_value=emr),
         mock.patch(f"{FILES}.run_step.emr_client", return_value=emr),
         mock.patch(f"{FILES}.terminate_cluster.emr_client", return_value=emr),
-        mock.patch("fruit_pipeline.earlier_clusters.emr_client", return_value=emr),
+        mock.patch("fruit_pipeline.planning.earlier_clusters.emr_client", return_value=emr),
         mock.patch(f"{FILES}.create_cluster.ask_once", partial(ask_once, sleep=lambda _: None)),
         mock.patch(f"{FILES}.run_step.ask_once", partial(ask_once, sleep=lambda _: None)),
     ):

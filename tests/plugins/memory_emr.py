@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError
 
-from fruit_pipeline.cluster_request import cluster_request
+from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID
 

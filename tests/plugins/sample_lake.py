@@ -28,7 +28,7 @@ from fruit_contract.commit import (
     file_key,
     images_digest,
 )
-from fruit_pipeline.lake_reader import Lake
+from fruit_pipeline.lake.store import Lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -17,17 +17,16 @@ import pytest
 from fruit_contract import lake, release
 from fruit_contract.release import PREPROCESSING_VERSION
 from fruit_features.lake.store import s3_client
-from local_cloud.java import find_java
-from local_cloud.running_s3 import RunningS3, running_s3
-from local_cloud.spark_environment import Node, spark_defaults
+from local_cloud.cluster.spark_environment import Node, spark_defaults
+from local_cloud.project import PROJECT
+from local_cloud.stack.java import find_java
+from local_cloud.stack.running_s3 import RunningS3, running_s3
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pyspark.sql import SparkSession
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")

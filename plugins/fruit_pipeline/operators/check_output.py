@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from fruit_pipeline.lake_reader import lake_of
-from fruit_pipeline.output_check import check_run
+from fruit_pipeline.checks.output import check_run
+from fruit_pipeline.lake.store import lake_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

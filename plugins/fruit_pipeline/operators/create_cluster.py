@@ -9,10 +9,10 @@ from airflow.providers.amazon.aws.operators.emr import EmrCreateJobFlowOperator
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fruit_pipeline.attaching import cluster_to_use
-from fruit_pipeline.cluster_reader import clusters_of_run
-from fruit_pipeline.emr_requests import ONE_ATTEMPT_CONFIG, ask_once, emr_client, may_pass, terminate_clusters
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
+from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client, terminate_clusters
+from fruit_pipeline.emr.clusters import clusters_of_run
+from fruit_pipeline.emr.states import cluster_to_use
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

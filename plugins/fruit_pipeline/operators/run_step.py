@@ -12,16 +12,16 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.lake import uri
-from fruit_pipeline.attaching import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, last_step, state_of, step_to_attach
-from fruit_pipeline.claims import require_claim
-from fruit_pipeline.cluster_reader import our_active_clusters, steps_of_cluster
-from fruit_pipeline.concurrent_runs import ClaimLostError
-from fruit_pipeline.diagnosis import diagnose
-from fruit_pipeline.emr_requests import ONE_ATTEMPT_CONFIG, ask_once, emr_client, may_pass
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG, lake_of
-from fruit_pipeline.progress_link import ProgressLink
-from fruit_pipeline.step_failure import bootstrap_failure_message, emr_words, step_failure_message
-from fruit_pipeline.step_logs import have_arrived, logs_prefix, read_bootstrap_logs, read_step_logs
+from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
+from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client
+from fruit_pipeline.emr.clusters import our_active_clusters, steps_of_cluster
+from fruit_pipeline.emr.states import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, last_step, state_of, step_to_attach
+from fruit_pipeline.failures.diagnosis import diagnose
+from fruit_pipeline.failures.logs import have_arrived, logs_prefix, read_bootstrap_logs, read_step_logs
+from fruit_pipeline.failures.message import bootstrap_failure_message, emr_words, step_failure_message
+from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.planning.claims import ClaimLostError, require_claim
+from fruit_pipeline.progress.link import ProgressLink
 from fruit_pipeline.triggers.emr_wait import Waiting
 from fruit_pipeline.triggers.step_end import StepEndTrigger, StepTurnTrigger
 
@@ -47,7 +47,7 @@ class RunStepOperator(EmrAddStepsOperator):
     :param settings: region, connection, waiting times and bucket
     :param steps: a list of one step for AddJobFlowSteps (templated)
     :param job_flow_id: the cluster (templated)
-    :param needs_claim: whether the run must still hold its ingest dates (see concurrent_runs)
+    :param needs_claim: whether the run must still hold its ingest dates (see planning.claims)
     :param one_at_a_time: whether to wait for steps of this name of other runs. Airflow must run this task in one run at a time
         (`max_active_tis_per_dag=1`), which does not count deferred tasks but keeps two from looking at the same moment
     """

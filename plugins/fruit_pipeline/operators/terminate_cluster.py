@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.amazon.aws.operators.emr import EmrTerminateJobFlowOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from fruit_pipeline.attaching import ENDED, state_of
-from fruit_pipeline.cluster_reader import clusters_of_run
-from fruit_pipeline.emr_requests import emr_client, terminate_clusters
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+from fruit_pipeline.aws import BOTOCORE_CONFIG
+from fruit_pipeline.emr.client import emr_client, terminate_clusters
+from fruit_pipeline.emr.clusters import clusters_of_run
+from fruit_pipeline.emr.states import ENDED, state_of
 from fruit_pipeline.triggers.clusters_end import ClustersEndTrigger
 from fruit_pipeline.triggers.emr_wait import Waiting
 

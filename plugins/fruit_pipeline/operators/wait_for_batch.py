@@ -12,10 +12,10 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.regions import RegionNotAllowedError, require_eu_region
-from fruit_pipeline.emr_requests import is_denied
-from fruit_pipeline.ingest_dates import SCHEDULED
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG, lake_of
-from fruit_pipeline.notifiers import BATCH_MISSING, tell
+from fruit_pipeline.alerts.notifiers import BATCH_MISSING, tell
+from fruit_pipeline.aws import BOTOCORE_CONFIG, is_denied
+from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.request.params import SCHEDULED
 from fruit_pipeline.triggers.batch_marker import BatchMarkerTrigger
 from fruit_pipeline.triggers.emr_wait import Waiting
 

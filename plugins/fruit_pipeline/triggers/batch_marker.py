@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.triggers.base import BaseTrigger
 
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+from fruit_pipeline.aws import BOTOCORE_CONFIG
 from fruit_pipeline.triggers.emr_wait import Waiting, connection_of, event_of
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fruit_pipeline.attaching import ENDED, state_of
+from fruit_pipeline.emr.states import ENDED, state_of
 from fruit_pipeline.triggers.emr_wait import EmrWaitTrigger
 
 

@@ -13,8 +13,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fruit_pipeline.emr_requests import may_pass
-from fruit_pipeline.lake_reader import BOTOCORE_CONFIG
+from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,10 +8,10 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from fruit_contract.lake import progress_key
-from fruit_pipeline.attaching import ACTIVE, STEP_ACTIVE, STEP_ENDED_BADLY, is_ours, may_be_ours, state_of
-from fruit_pipeline.emr_requests import is_denied
-from fruit_pipeline.progress import parse_progress, progress_line
-from fruit_pipeline.step_logs import have_arrived, logs_prefix
+from fruit_pipeline.aws import is_denied
+from fruit_pipeline.emr.states import ACTIVE, STEP_ACTIVE, STEP_ENDED_BADLY, is_ours, may_be_ours, state_of
+from fruit_pipeline.failures.logs import have_arrived, logs_prefix
+from fruit_pipeline.progress.tracking import parse_progress, progress_line
 from fruit_pipeline.triggers.emr_wait import EmrWaitTrigger, connection_of
 
 _BOOTSTRAP_FAILURE: Final = "BOOTSTRAP_FAILURE"

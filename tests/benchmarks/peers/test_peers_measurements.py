@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.measurements import Agreement, CeilingRun
+from benchmarks.features.measurements import Agreement, CeilingRun
 from benchmarks.peers.measurements import COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark, summarise_peers, turned, worse
 
 

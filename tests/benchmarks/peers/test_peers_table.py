@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.measurements import Agreement, CeilingRun
+from benchmarks.features.measurements import Agreement, CeilingRun
 from benchmarks.peers.measurements import COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark
 from benchmarks.peers.table import peers_grids, peers_notes
 

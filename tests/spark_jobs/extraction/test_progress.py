@@ -18,7 +18,7 @@ from fruit_features.extraction import step as extraction
 from fruit_features.extraction.progress import ImageCounters, ProgressReporter, RecentRate
 from fruit_features.extraction.step import BooksError, ExtractionRequest, extract_features
 from fruit_features.lake.store import Store
-from fruit_pipeline.progress import STATES, parse_progress
+from fruit_pipeline.progress.tracking import STATES, parse_progress
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -16,13 +15,15 @@ from pyspark.errors import PySparkException
 
 from fruit_features.spark import dealing
 from fruit_features.spark.dealing import attempt_number, run_tasks, stream_tasks, warming
-from local_cloud.java import find_java
+from local_cloud.project import PROJECT
+from local_cloud.stack.java import find_java
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.spark
-PROJECT = Path(__file__).resolve().parents[3]
 
 
 def wait_for(path: Path) -> None:

@@ -1,0 +1,216 @@
+"""The engines benchmark: what runs the network on a CPU, each in a process a core, one thread each, measured in turn."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from benchmarks.engines.measurements import EngineRun, EnginesBenchmark, known_images, quality
+from benchmarks.engines.others import has_openvino
+from benchmarks.features.ceiling_run import ONE_THREAD
+from benchmarks.harness.images import spread
+from benchmarks.harness.way_process import WayProcess
+from fruit_cli.errors import CommandError
+from fruit_contract import release
+from fruit_features.embedding.engines import load_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from benchmarks.engines.measurements import Quality
+    from benchmarks.harness.bench_lake import BenchLake
+    from fruit_cli.lake.delivery_plan import PlannedImage
+
+ONNX_RUNTIME: Final = "ONNX Runtime"
+TENSORFLOW: Final = "TensorFlow"
+OPENVINO: Final = "OpenVINO"
+ONNX_RUNTIME_INT8: Final = "ONNX Runtime int8"
+OPENVINO_INT8: Final = "OpenVINO int8"
+OPENVINO_BF16: Final = "OpenVINO bf16"
+
+_F32: Final = (ONNX_RUNTIME, TENSORFLOW, OPENVINO)
+# A process: 39 MB of tensors, more than a core's cache, and whole batches of every size.
+_MEASURED_IMAGES: Final = 64
+
+
+@dataclass(frozen=True)
+class EngineScale:
+    """How much is measured: all engines at all batches for a window each, in every round.
+
+    Batches divide 64, and the features step's own is one of them: it is what all are compared with.
+    """
+
+    n_images: int
+    n_calibration: int
+    inference_batches: Sequence[int]
+    n_rounds: int
+    window_seconds: float
+
+
+ENGINE_SCALES: Final = {
+    "small": EngineScale(n_images=160, n_calibration=32, inference_batches=(1, 4, 32), n_rounds=3, window_seconds=0.3),
+    "full": EngineScale(n_images=2000, n_calibration=128, inference_batches=(1, 4, 8, 32), n_rounds=6, window_seconds=1.2),
+}
+
+
+@dataclass(frozen=True)
+class _Contender:
+    """`name` is for people, `engine` and `model` are what a process loads."""
+
+    name: str
+    engine: str
+    model: Path
+
+
+def measure_engines(
+    bench: BenchLake, images: Sequence[PlannedImage], scale: EngineScale, n_cores: int, say: Callable[[str], None]
+) -> EnginesBenchmark:
+    """Measures the engines that are installed, then compares their features of `images`.
+
+    Raises CommandError if an engine's process breaks, or if `images` has no category with two images.
+    """
+    categories = [image.category for image in images]
+    known = known_images(categories)
+    if all(known):
+        raise CommandError(f"No category has two images among {len(images)}: choose a folder with more.")
+    calibration = spread([image for image, is_known in zip(images, known, strict=True) if is_known], scale.n_calibration)
+    contenders, remarks = _contenders(bench, calibration, say)
+    with contextlib.ExitStack() as stack:
+        fields = {contender.name: _Field(stack, bench, contender, n_cores) for contender in contenders}
+        load_seconds = {}
+        for name, field in fields.items():
+            load_seconds[name] = field.prepare(images, scale.inference_batches)
+            say(f"{name}: loaded")
+        runs = _run_rounds(fields, scale, say)
+        qualities = _qualities(fields, images, categories, scale.inference_batches[0], say)
+    return EnginesBenchmark(
+        n_cores=n_cores,
+        reference=ONNX_RUNTIME,
+        step_batch=load_engine(release.DEFAULT_ENGINE, bench.onnx_model.read_bytes()).inference_batch,
+        f32=[contender.name for contender in contenders if contender.name in _F32],
+        runs=runs,
+        qualities=qualities,
+        load_seconds=load_seconds,
+        n_images=len(images),
+        n_known=known.count(True),
+        n_categories=len(set(categories)),
+        n_calibration=len(calibration),
+        remarks=remarks,
+    )
+
+
+class _Field:
+    """One engine's processes; they measure together and wait between."""
+
+    def __init__(self, stack: contextlib.ExitStack, bench: BenchLake, contender: _Contender, n_cores: int) -> None:
+        self._contender = contender
+        self._scratch = bench.node.home / "ways"
+        self._processes = [_start(stack, bench, f"{contender.name.replace(' ', '-')}-{number}") for number in range(n_cores)]
+
+    def prepare(self, images: Sequence[PlannedImage], inference_batches: Sequence[int]) -> float:
+        """Loads the engine for each batch. Returns the seconds that the first loading took."""
+        # Fewer images than that are taken more than once.
+        chosen = [image.path for image in spread(images, _MEASURED_IMAGES)]
+        paths = [chosen[number % len(chosen)] for number in range(_MEASURED_IMAGES)]
+        seconds: list[float] = []
+        for inference_batch in inference_batches:
+            for process in self._processes:
+                process.send(
+                    "prepare",
+                    engine=self._contender.engine,
+                    model=str(self._contender.model),
+                    images=paths,
+                    inference_batch=inference_batch,
+                )
+            seconds.append(mean(float(process.receive()["load_seconds"]) for process in self._processes))
+        return seconds[0]
+
+    def measure(self, inference_batch: int, number: int, window_seconds: float) -> EngineRun:
+        """All processes together."""
+        for process in self._processes:
+            process.send("measure", window_seconds=window_seconds, inference_batch=inference_batch)
+        answers = [process.receive() for process in self._processes]
+        return EngineRun(
+            engine=self._contender.name,
+            inference_batch=inference_batch,
+            round=number,
+            images_per_second=sum(answer["images_per_second"] for answer in answers),
+            cpu_seconds_per_image=mean(answer["cpu_seconds_per_image"] for answer in answers),
+        )
+
+    def embed(self, images: Sequence[PlannedImage], inference_batch: int) -> NDArray[np.float32]:
+        """The features of all images, float32[n, 1280], in their order."""
+        n_processes = min(len(self._processes), len(images))
+        places = [self._scratch / f"{self._contender.name}-{number}.npy" for number in range(n_processes)]
+        for number, place in enumerate(places):
+            paths = [image.path for image in images[number::n_processes]]
+            self._processes[number].send("embed", images=paths, inference_batch=inference_batch, place=str(place))
+        for process in self._processes[:n_processes]:
+            process.receive()
+        parts = [np.load(place) for place in places]
+        features = np.empty((len(images), parts[0].shape[1]), dtype=np.float32)
+        for number, part in enumerate(parts):
+            features[number::n_processes] = part
+        return features
+
+
+def _start(stack: contextlib.ExitStack, bench: BenchLake, name: str) -> WayProcess:
+    return stack.enter_context(WayProcess("benchmarks.engines.ways", bench.way_environment(name) | ONE_THREAD, bench.log(name)))
+
+
+def _contenders(bench: BenchLake, calibration: Sequence[PlannedImage], say: Callable[[str], None]) -> tuple[list[_Contender], list[str]]:
+    """The engines that run here, and remarks about those that don't."""
+    onnx, int8 = bench.onnx_model, bench.node.home / "int8.onnx"
+    contenders = [
+        _Contender(ONNX_RUNTIME, "onnxruntime", onnx),
+        _Contender(TENSORFLOW, "tensorflow", onnx.parent / release.TENSORFLOW_GRAPH),
+    ]
+    experiments = [_Contender(ONNX_RUNTIME_INT8, "onnxruntime", int8)]
+    remarks = []
+    with contextlib.ExitStack() as stack:
+        maker = _start(stack, bench, "quantise")
+        answer = maker.ask("quantise", model=str(onnx), images=[image.path for image in calibration], place=str(int8))
+        if not answer["has_vnni"]:
+            remarks.append("This CPU has no VNNI instructions: int8 weights have 7 bits here, and int8 gains less speed than it may.")
+        if has_openvino():
+            contenders.append(_Contender(OPENVINO, "openvino", onnx))
+            experiments.append(_Contender(OPENVINO_INT8, "openvino", int8))
+            if maker.ask("capabilities")["has_bf16"]:
+                experiments.append(_Contender(OPENVINO_BF16, "openvino-bf16", onnx))
+            else:
+                remarks.append("This CPU has no bf16 instructions: OpenVINO would compute in f32, so bf16 is left out.")
+        else:
+            remarks.append("OpenVINO is not installed, its rows are left out: make bench installs it.")
+    say(f"int8 model: calibrated on {len(calibration)} images")
+    return [*contenders, *experiments], remarks
+
+
+def _run_rounds(fields: dict[str, _Field], scale: EngineScale, say: Callable[[str], None]) -> list[EngineRun]:
+    runs = []
+    names = list(fields)
+    for number in range(scale.n_rounds):
+        # Each round begins with another engine, so that none always follows the same one.
+        turned = names[number % len(names) :] + names[: number % len(names)]
+        for inference_batch in scale.inference_batches:
+            runs += [fields[name].measure(inference_batch, number, scale.window_seconds) for name in turned]
+        say(f"round {number + 1} of {scale.n_rounds}: all engines measured")
+    return runs
+
+
+def _qualities(
+    fields: dict[str, _Field], images: Sequence[PlannedImage], categories: Sequence[str], inference_batch: int, say: Callable[[str], None]
+) -> list[Quality]:
+    expected = fields[ONNX_RUNTIME].embed(images, inference_batch)
+    qualities = []
+    for name, field in fields.items():
+        features = expected if name == ONNX_RUNTIME else field.embed(images, inference_batch)
+        qualities.append(quality(name, features, expected, categories))
+        say(f"{name}: features compared")
+    return qualities

@@ -1,0 +1,1 @@
+"""The features step against its ceiling and the notebook way."""

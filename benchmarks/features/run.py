@@ -1,0 +1,173 @@
+"""The features benchmark: every way on the same images, the ceiling measured before, between and after."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.features.ceiling_run import start_ceiling
+from benchmarks.features.measurements import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
+from benchmarks.features.notebook_way import OUTPUT as NOTEBOOK_OUTPUT
+from benchmarks.harness.agreement import compare, read_features
+from benchmarks.harness.bench_lake import save_tensors
+from benchmarks.harness.images import PHONE_PHOTOS, PICTURES, SMALL_PICTURES, lay_batch, spread
+from benchmarks.harness.way_process import WayProcess
+from fruit_cli.errors import CommandError
+from fruit_contract import lake, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.features.ceiling_run import Ceiling
+    from benchmarks.harness.bench_lake import BenchLake
+    from benchmarks.harness.images import ImageKind
+    from fruit_cli.lake.delivery_plan import PlannedImage
+
+OURS_COLD: Final = "ours, cold"
+OURS_WARM: Final = "ours, warm"
+# The notebook way with a kindness that it does not have.
+NOTEBOOK_KEPT: Final = "notebook way, network kept"
+
+_COLD_DATE: Final = "2026-01-01"
+_WARM_DATES: Final = ("2026-01-02", "2026-01-03", "2026-01-04")
+_SMALL_DATE: Final = "2026-01-05"
+_SMALL_DAY_IMAGES: Final = 60
+_NOTEBOOK_WARM_UP_DATE: Final = "2026-01-06"
+_NOTEBOOK_DATES: Final = ("2026-01-07", "2026-01-08")
+_PLANNED_IMAGES: Final = 100_000
+# Images a partition of the notebook way, which builds its network anew in each: the notebook itself had 22,688 images in 24 partitions.
+# The first one is what the other ways are compared with. The second one is that of 5,000 images in as many partitions.
+NOTEBOOK_DENSITIES: Final = (945, 208)
+_NOTEBOOK_WARM_UP_IMAGES: Final = 96  # a core: a whole inference batch and a part of one, for each shape is traced once
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What is measured, and how much of it. The ways see the same images; the notebook way, being slow, may see a part of them.
+
+    `n_notebook_images`: at most so many, for it gets full partitions, as many on each core.
+    `notebook_rows_at_once`: images of one Arrow batch of the notebook way; its 1,024 would be gigabytes of phone photos.
+    """
+
+    kind: ImageKind
+    n_images: int
+    n_notebook_images: int
+    ceiling_window_seconds: float
+    notebook_rows_at_once: int = 1024
+
+
+# By part of the benchmark and size.
+SCALES: Final = {
+    "features": {
+        "small": Scale(SMALL_PICTURES, n_images=400, n_notebook_images=200, ceiling_window_seconds=1.5),
+        "full": Scale(SMALL_PICTURES, n_images=5000, n_notebook_images=5000, ceiling_window_seconds=8.0),
+    },
+    "features-348": {
+        "small": Scale(PICTURES, n_images=400, n_notebook_images=200, ceiling_window_seconds=1.5),
+        "full": Scale(PICTURES, n_images=2500, n_notebook_images=1890, ceiling_window_seconds=8.0),
+    },
+    "features-phone": {
+        "small": Scale(PHONE_PHOTOS, n_images=48, n_notebook_images=24, ceiling_window_seconds=1.5, notebook_rows_at_once=16),
+        "full": Scale(PHONE_PHOTOS, n_images=480, n_notebook_images=240, ceiling_window_seconds=8.0, notebook_rows_at_once=16),
+    },
+}
+
+
+def notebook_loads(n_images: int, n_cores: int) -> list[NotebookLoad]:
+    """What the notebook way gets for each density, of up to `n_images`. Where there are too few images, two densities may be one."""
+    return list(dict.fromkeys(notebook_load(density, n_images, n_cores) for density in NOTEBOOK_DENSITIES))
+
+
+def notebook_name(load: NotebookLoad) -> str:
+    return f"notebook way, {load.per_partition} a partition"
+
+
+def measure_features(
+    bench: BenchLake, images: Sequence[PlannedImage], scale: Scale, n_cores: int, say: Callable[[str], None]
+) -> FeaturesBenchmark:
+    """Runs every way and returns what was measured. Raises CommandError if a way breaks or does not do every image."""
+    for ingest_date in (_COLD_DATE, *_WARM_DATES):
+        lay_batch(images, bench.folder, ingest_date)
+    lay_batch(spread(images, _SMALL_DAY_IMAGES), bench.folder, _SMALL_DATE)
+    loads = notebook_loads(min(scale.n_notebook_images, len(images)), n_cores)
+    for load, ingest_date in zip(loads, _NOTEBOOK_DATES, strict=False):
+        lay_batch(spread(images, load.n_images), bench.folder, ingest_date)
+    lay_batch(spread(images, _NOTEBOOK_WARM_UP_IMAGES * n_cores), bench.folder, _NOTEBOOK_WARM_UP_DATE)
+
+    with contextlib.ExitStack() as stack:
+        ceiling = start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
+        ceiling.prepare(str(bench.onnx_model), images)
+        say(f"ceiling: {ceiling.measure().images_per_second:.0f} images/s")
+        runner = _Runner(bench, ceiling, say)
+        fixed_costs = _measure_ours(runner, len(images))
+        _measure_notebook(runner, loads, n_cores, scale.notebook_rows_at_once)
+
+    ours = read_features(bench.folder / lake.date_prefix(lake.FEATURES, _COLD_DATE), tables.IMAGE_KEY)
+    notebook = read_features(bench.folder / lake.date_prefix(NOTEBOOK_OUTPUT, _NOTEBOOK_DATES[0]), "path")
+    return FeaturesBenchmark(n_cores, ceiling.measured, runner.runs, notebook_name(loads[0]), fixed_costs, compare(ours, notebook))
+
+
+class _Runner:
+    """Times one run of a way after the other, each between two measurements of the ceiling."""
+
+    def __init__(self, bench: BenchLake, ceiling: Ceiling, say: Callable[[str], None]) -> None:
+        self.bench = bench
+        self.runs: list[WayRun] = []
+        self._ceiling = ceiling
+        self._say = say
+
+    def process(self, module: str) -> WayProcess:
+        return WayProcess(f"benchmarks.{module}", self.bench.way_environment(module), self.bench.log(module))
+
+    def run(self, way: str, n_images: int, process: WayProcess, **arguments: Any) -> None:
+        cpu_before, s3_cpu_before = process.cpu_seconds(), self.bench.s3_cpu_seconds()
+        answer = process.ask("run", bucket=self.bench.bucket, **arguments)
+        cpu_seconds, s3_cpu_seconds = process.cpu_seconds() - cpu_before, self.bench.s3_cpu_seconds() - s3_cpu_before
+        if answer["n_images"] != n_images:
+            raise CommandError(f"{way} featurised {answer['n_images']:,} of {n_images:,} images: nothing may be skipped in a comparison.")
+        run = WayRun(
+            way=way,
+            n_images=n_images,
+            seconds=answer["seconds"],
+            cpu_seconds=cpu_seconds,
+            s3_cpu_seconds=s3_cpu_seconds,
+            ceiling_before=self._ceiling.measured[-1],
+            ceiling_after=self._ceiling.measure(),
+            worker_megabytes=answer["worker_megabytes"],
+            stages=answer.get("stages", {}),
+        )
+        self.runs.append(run)
+        self._say(f"{way}: {run.images_per_second:.0f} images/s; ceiling: {run.ceiling_after.images_per_second:.0f}")
+
+
+def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
+    of_release = {"release_id": runner.bench.release_id}
+    with runner.process("ours") as ours:
+        session_start = ours.ask("start")["seconds"]
+        runner.run(OURS_COLD, n_images, ours, ingest_date=_COLD_DATE, **of_release)
+        for ingest_date in _WARM_DATES:
+            runner.run(OURS_WARM, n_images, ours, ingest_date=ingest_date, **of_release)
+        small_day = ours.ask("run", bucket=runner.bench.bucket, ingest_date=_SMALL_DATE, **of_release)
+        nothing_new = ours.ask("run", bucket=runner.bench.bucket, ingest_date=_COLD_DATE, **of_release)
+        planning = ours.ask("plan", n_images=_PLANNED_IMAGES)
+    return FixedCosts(
+        session_start, small_day["n_images"], small_day["seconds"], nothing_new["seconds"], _PLANNED_IMAGES, planning["seconds"]
+    )
+
+
+def _measure_notebook(runner: _Runner, loads: Sequence[NotebookLoad], n_cores: int, rows_at_once: int) -> None:
+    tensors = runner.bench.node.home / "tensors.npz"
+    save_tensors(tensors)
+    with runner.process("notebook_way") as notebook:
+        notebook.ask("start", tensors=str(tensors), rows_at_once=rows_at_once)
+        # Not timed: TensorFlow's import, the first building and tracing of the network in every worker, and Java's warm-up.
+        warm_up = {"ingest_date": _NOTEBOOK_WARM_UP_DATE, "n_partitions": n_cores, "keep_network": True}
+        notebook.ask("run", bucket=runner.bench.bucket, **warm_up)
+        runs = [(notebook_name(load), load, date, False) for load, date in zip(loads, _NOTEBOOK_DATES, strict=False)]
+        # With the network kept, the number of images a partition makes no difference: it is measured once, on the last date.
+        _, load, ingest_date, _ = runs[-1]
+        runs.append((NOTEBOOK_KEPT, load, ingest_date, True))
+        for way, load, ingest_date, keep_network in runs:
+            timed = {"ingest_date": ingest_date, "n_partitions": load.n_partitions, "keep_network": keep_network}
+            runner.run(way, load.n_images, notebook, **timed)

@@ -1,0 +1,49 @@
+"""The inside of a measured way's process: `python -m benchmarks.harness.way_worker <module>` answers requests with the module's HANDLERS.
+
+A request is a line of JSON on stdin, `{"do": <handler>, ...arguments}`; its answer is a line of JSON on stdout. The module is imported by
+its name and is not this program's `__main__`, so that what it keeps in a Spark worker stays from task to task.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+
+import psutil
+
+from benchmarks.harness.memory import WORKER, kind_of, peak_megabytes
+
+
+def seconds_since_process_start() -> float:
+    """How long this process lives: imports and the start of Python count."""
+    return time.time() - psutil.Process().create_time()
+
+
+def peak_spark_worker_megabytes() -> float | None:
+    """The largest resident memory that any living Spark Python worker of this process has had, as the kernel counts it (Linux only)."""
+    peaks = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if kind_of(process) == WORKER:
+                peaks.append(peak_megabytes(process.pid))
+        except (psutil.Error, OSError):
+            continue
+    return max(peaks) if peaks else None
+
+
+def main() -> None:
+    # Spark, Java and TensorFlow print what they like: that goes to stderr, the log. Answers keep the real stdout.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    handlers = importlib.import_module(sys.argv[1]).HANDLERS
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = handlers[request.pop("do")](**request)
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A day after many days."""

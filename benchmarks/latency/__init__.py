@@ -1,0 +1,1 @@
+"""Steps against an S3 that answers late."""

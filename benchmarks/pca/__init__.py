@@ -1,0 +1,1 @@
+"""The PCA steps against pyspark.ml."""

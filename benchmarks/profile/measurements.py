@@ -1,0 +1,69 @@
+"""What a profile says: CPU an image by kind of process, and a worker's time by what it does. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.features.table import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# What a sample counts for: the first of these that is anywhere in its stack. (py-spy names the last folders of a file's path.)
+_LAYERS: Final = (
+    ("the network", "embed (fruit_features/embedding/engines.py"),
+    ("resizing", "resize (PIL/Image.py"),
+    ("decoding", "decode_image (fruit_features/embedding/preprocessing.py"),
+    ("bytes to numbers", "network_input (fruit_features/embedding/preprocessing.py"),
+    ("fetching", "fruit_features/embedding/fetching.py"),
+    ("rows, hashes and Arrow", "featurise (fruit_features/embedding/featurise.py"),
+)
+OTHER: Final = "Spark's own worker code"
+# Threads that wait for work, in a way py-spy does not know as idle.
+_IDLE_ENDS: Final = (
+    "read_int (serializers.py",
+    "_worker (concurrent/futures/thread.py",
+    "manager (daemon.py",
+    "select (selectors.py",
+    "wait (threading.py",
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One warm features step. `cpu_seconds` by kind of process; `layers`: samples by what the workers did."""
+
+    n_images: int
+    seconds: float
+    cpu_seconds: Mapping[str, float]
+    layers: Mapping[str, int]
+
+
+def layers_of(stacks: Mapping[str, int]) -> dict[str, int]:
+    """Samples by layer, most first; waiting threads are left out."""
+    counts: Counter[str] = Counter()
+    for stack, n in stacks.items():
+        if stack.rpartition(";")[2].startswith(_IDLE_ENDS):
+            continue
+        counts[next((name for name, mark in _LAYERS if mark in stack), OTHER)] += n
+    return dict(counts.most_common())
+
+
+def profile_grids(profile: Profile) -> list[Grid]:
+    """CPU an image by process, and the workers' samples."""
+    cpu = [(kind, f"{1000 * seconds / profile.n_images:.2f}") for kind, seconds in profile.cpu_seconds.items()]
+    total = sum(profile.layers.values())
+    samples = [(name, f"{100 * n / total:.1f} %") for name, n in profile.layers.items()]
+    return [
+        Grid("CPU of a warm features step", ("process", "ms/image"), cpu),
+        Grid("What the Python workers do while they compute", ("what", "of their samples"), samples),
+    ]
+
+
+def profile_notes(profile: Profile) -> list[str]:
+    return [
+        f"{profile.n_images:,} images in {profile.seconds:.1f} s without the profiler; the samples are of another run, under py-spy.",
+        "A step's later stages (writing, moments) are in the CPU times and not in the samples.",
+    ]

@@ -1,0 +1,1 @@
+"""Dates of very many images, with an engine made of digests."""

@@ -1,0 +1,1 @@
+"""An Airflow over its REST API."""

@@ -1,0 +1,139 @@
+"""`backfill`: runs the DAG for every ingest date of a range on whatever Airflow is up, and follows the runs to their end.
+
+Dates that have been run before are run again, and cost what is new in them. One date after another, a cluster each; `run` takes a range
+on one cluster.
+The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https) and AIRFLOW_API_TOKEN, and
+FRUITS_TIMEZONE and FRUITS_DAY_OFFSET_HOURS as they are set there.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from fruit_cli.airflow_client.api import AirflowApi
+from fruit_cli.airflow_client.follow import POLL_SECONDS, PauseWatch, RunFailedError, duration, failure_message, make_ready, print_log_tail
+from fruit_cli.airflow_client.http import AirflowHttp, current_airflow
+from fruit_cli.commands.run import (
+    add_category_arguments,
+    categories_asked_for,
+    dates_between,
+    say_what_is_not_delivered,
+    say_what_is_nowhere,
+)
+from fruit_cli.errors import CommandError
+from fruit_contract.day_boundary import UTC_DAYS
+from fruit_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from fruit_cli.airflow_client.api import DagRun
+    from fruit_contract.day_boundary import DayBoundary
+
+_DAY: Final = timedelta(days=1)
+_INSTANT: Final = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.add_argument("--from-date", required=True, help="the first ingest date, yyyy-mm-dd")
+    parser.add_argument("--to-date", required=True, help="the last ingest date, yyyy-mm-dd")
+    add_category_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    ingest_dates = dates_between(arguments.from_date, arguments.to_date)
+    categories = categories_asked_for(arguments.categories)
+    boundary = load_settings().day_boundary
+    console = Console(highlight=False)
+    address = current_airflow()
+    if address.is_local:
+        say_what_is_not_delivered(ingest_dates, console, "a backfill skips such dates")
+    with AirflowHttp(address) as http:
+        backfill(AirflowApi(http), ingest_dates, categories, console, boundary=boundary)
+    return 0
+
+
+def backfill(
+    api: AirflowApi,
+    ingest_dates: Sequence[str],
+    categories: Sequence[str],
+    console: Console,
+    *,
+    boundary: DayBoundary = UTC_DAYS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Creates a backfill over consecutive dates and follows it. Raises RunFailedError if a run fails."""
+    make_ready(api, console, sleep=sleep)
+    # Whole days: the schedule may fire at any hour.
+    begin, end = boundary.begin_of(date.fromisoformat(ingest_dates[0])), boundary.begin_of(date.fromisoformat(ingest_dates[-1]) + _DAY)
+    span = {"logical_date_gte": begin.strftime(_INSTANT), "logical_date_lte": (end - timedelta(seconds=1)).strftime(_INSTANT)}
+    request = {
+        "from_date": span["logical_date_gte"],
+        "to_date": span["logical_date_lte"],
+        # Always sent: a run that is done again would otherwise keep the categories it had.
+        "dag_run_conf": {"categories": list(categories)},
+        "reprocess_behavior": "completed",
+        "max_active_runs": 1,
+    }
+    planned = {_day(logical_date, boundary) for logical_date in api.backfill_dates(request)}
+    if not planned:
+        raise CommandError(
+            f"No date from {ingest_dates[0]} to {ingest_dates[-1]} can run now: they lie ahead, or their runs are under way."
+        )
+    backfill_id = api.create_backfill(request)
+    console.print(f"Backfill {backfill_id}: {len(planned)} runs, one after another. {api.dag_link}/backfills", soft_wrap=True)
+    # What Airflow didn't create now it never will: a run of that date was under way.
+    left_out = sorted(set(ingest_dates) - set(_runs_by_date(api, span, boundary)))
+    if left_out:
+        console.print(f"Not run: {', '.join(left_out)} (ahead of now, or under way already)", style="yellow", soft_wrap=True)
+    failures = _follow(api, span, boundary, console, sleep)
+    if categories:
+        say_what_is_nowhere(api.plans(run.run_id for run in _runs_by_date(api, span, boundary).values()), console)
+    if failures:
+        raise RunFailedError(f"{len(failures)} of {len(planned)} runs failed.\n" + "\n".join(failures))
+
+
+def _follow(api: AirflowApi, span: dict[str, str], boundary: DayBoundary, console: Console, sleep: Callable[[float], None]) -> list[str]:
+    """Says how each run fares until all have ended; returns a sentence for each that failed."""
+    said: dict[str, str] = {}
+    pause = PauseWatch(api, console)
+    failures = []
+    while True:
+        runs = _runs_by_date(api, span, boundary)
+        for ingest_date, dag_run in sorted(runs.items()):
+            if said.get(ingest_date) == dag_run.state:
+                continue
+            said[ingest_date] = dag_run.state
+            console.print(_line(ingest_date, dag_run))
+            if dag_run.state == "failed":
+                tasks = api.tasks(dag_run.run_id)
+                failures.append(failure_message(api, dag_run, tasks))
+                for task in tasks:
+                    if task.state == "failed":
+                        print_log_tail(api, dag_run.run_id, task, console)
+        if all(dag_run.is_finished for dag_run in runs.values()):
+            return failures
+        pause.look()
+        sleep(POLL_SECONDS)
+
+
+def _runs_by_date(api: AirflowApi, span: dict[str, str], boundary: DayBoundary) -> dict[str, DagRun]:
+    """The range's backfill runs. Airflow keeps one run a logical date and turns the one it does again into a backfill run."""
+    return {_day(run.logical_date, boundary): run for run in api.dag_runs({"run_type": "backfill", **span}) if run.logical_date}
+
+
+def _day(logical_date: str, boundary: DayBoundary) -> str:
+    return boundary.day_at(datetime.fromisoformat(logical_date)).isoformat()
+
+
+def _line(ingest_date: str, dag_run: DagRun) -> Text:
+    style = {"success": "green", "failed": "bold red"}.get(dag_run.state, "")
+    took = f" in {duration(dag_run.seconds)}" if dag_run.is_finished and dag_run.seconds is not None else ""
+    return Text.assemble(f"  {ingest_date}  ", (dag_run.state + took, style))

@@ -1,0 +1,75 @@
+"""`make estimate`: minutes and euros of some images, by the settings and the model that `plan_run` uses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from fruit_cli.arguments import positive, positive_minutes
+from fruit_cli.errors import CommandError
+from fruit_pipeline.emr.instance_types import InstanceTypeError
+from fruit_pipeline.planning.estimate import estimate
+from fruit_pipeline.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+DEFAULT_IMAGES: Final = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
+_MOST_NODES: Final = 10_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--images", type=positive, action="append", help="how many new images; may be given more than once (default: 10^3 to 10^9)"
+    )
+    parser.add_argument("--within-minutes", type=positive_minutes, default=1440, help="in which they shall be done (default: a day)")
+    parser.add_argument("--most-nodes", type=positive, default=100, help="core and task nodes at most (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the table. Raises CommandError if a setting is wrong."""
+    if arguments.most_nodes > _MOST_NODES:
+        raise CommandError(f"--most-nodes {arguments.most_nodes:,} is more than a cluster has: give {_MOST_NODES:,} at most.")
+    try:
+        settings = load_settings()
+        table = estimates_table(settings, arguments.images or DEFAULT_IMAGES, arguments.within_minutes, arguments.most_nodes)
+        assumptions = estimate(1, settings).assumptions
+    except (SettingsError, InstanceTypeError) as error:
+        raise CommandError(str(error)) from error
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("It assumes: " + ", ".join(f"{name} {value}" for name, value in assumptions.items()) + ".", markup=False)
+    console.print(
+        f"A run takes the fewest task nodes that finish within FRUITS_TARGET_MINUTES ({settings.target_minutes:g}), "
+        f"{settings.task_instance_max} at most (FRUITS_TASK_INSTANCE_MAX); its speed is what the last large run measured, if there is one.",
+        markup=False,
+    )
+    return 0
+
+
+def estimates_table(settings: Settings, images: Sequence[int], within_minutes: float, most_nodes: int) -> Table:
+    """A line for each number of images: the fewest task nodes beside the core nodes that finish in time, and what they cost."""
+    kind, market = settings.core_instance_type, settings.task_market
+    table = Table(
+        title=f"On the fewest nodes ({kind}, {most_nodes} at most) that finish within {within_minutes:g} minutes", title_justify="left"
+    )
+    for name in ("new images", "core nodes", f"{market} task nodes", "minutes", "EUR", "EUR of S3 requests", "EUR per 1,000 images"):
+        table.add_column(name, justify="right")
+    sized = replace(settings, target_minutes=within_minutes, task_instance_max=max(0, most_nodes - settings.core_instance_count))
+    for n in images:
+        result = estimate(n, sized)
+        per_thousand = result.euros_per_thousand(n)
+        table.add_row(
+            f"{n:,}",
+            f"{result.core_instances:,}",
+            f"{result.task_instances:,}",
+            f"{result.minutes:,.0f}",
+            "not known" if result.euros is None else f"{result.euros:,.2f}",
+            f"{result.s3_euros:,.2f}",
+            "not known" if per_thousand is None else f"{per_thousand:.4f}",
+        )
+    return table

@@ -1,0 +1,118 @@
+"""`publish`: jobs, library, bootstrap action and embedder under `code/<release>/` of the lake, which becomes the current release."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import obstore
+
+from fruit_cli.lake.connection import LakeConnection, current_connection
+from fruit_cli.lake.store import explained, open_store, read_object
+from fruit_cli.release.content import Release, gather_release
+from fruit_cli.release.embedder import embedder_artefact
+from fruit_cli.release.wheels import cluster_wheelhouse
+from fruit_contract import lake, release
+from local_cloud.project import PROJECT
+from local_cloud.stack.state import local_home, make_home
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from obstore.store import S3Store
+
+_PARALLEL_UPLOADS: Final = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", help="MobileNetV2's Keras file, or its s3:// address (default: the ImageNet weights, fetched once)")
+    parser.add_argument("--with-wheelhouse", action="store_true", help="put the nodes' wheels in the release: the cluster needs no index")
+    parser.add_argument("--with-tensorflow", action="store_true", help="the nodes also get TensorFlow, for the engine 'tensorflow'")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    publish(
+        current_connection(),
+        weights=arguments.weights,
+        with_wheelhouse=arguments.with_wheelhouse,
+        with_tensorflow=arguments.with_tensorflow,
+    )
+    return 0
+
+
+def publish(
+    connection: LakeConnection,
+    *,
+    weights: str | None = None,
+    with_wheelhouse: bool = False,
+    with_tensorflow: bool = False,
+    say: Callable[[str], None] = print,
+) -> str:
+    """Publishes the project as it stands and returns the release's id. A release that is there already is not uploaded again.
+
+    Files go first, then `release.json`, and the pointer `code/current.json` last: a broken upload changes nothing for anyone.
+
+    Raises:
+        CommandError: the bucket, the weights or a file of the project is missing, or the store refuses.
+    """
+    store = open_store(connection)
+    with explained(connection):
+        # A missing bucket shows in a listing only, and should be told before the half minute of a first export.
+        _sizes(store, lake.CURRENT_RELEASE_KEY)
+        current = _read_json(store, lake.CURRENT_RELEASE_KEY).get("release")
+    home = local_home()
+    make_home(home)
+    embedder = embedder_artefact(connection, home, weights=weights, say=say)
+    requirements = PROJECT / "requirements" / ("cluster-tensorflow.txt" if with_tensorflow else "cluster.txt")
+    wheels = cluster_wheelhouse(requirements, home / "cache", say) if with_wheelhouse else []
+    content = gather_release(embedder, requirements, wheels)
+    with explained(connection):
+        n_uploaded = _upload(store, content)
+        if current != content.release_id:
+            _say_if_embedder_changes(store, current, content, say)
+            obstore.put(store, lake.CURRENT_RELEASE_KEY, (json.dumps({"release": content.release_id}) + "\n").encode())
+    say(f"{n_uploaded} files uploaded, {len(content.files) + 1 - n_uploaded} were there already.")
+    address = lake.uri(connection.bucket, lake.release_prefix(content.release_id))
+    say(f"Current release: {content.release_id} with embedder {content.embedder_id}, {address}")
+    return content.release_id
+
+
+def _upload(store: S3Store, content: Release) -> int:
+    """Uploads what is missing, `release.json` after the rest; returns how many files went up."""
+    prefix = lake.release_prefix(content.release_id)
+    present = _sizes(store, prefix)
+    missing = [name for name, file in content.files.items() if present.get(prefix + name) != _size(file)]
+    with ThreadPoolExecutor(_PARALLEL_UPLOADS) as pool:
+        # list() raises the first error.
+        list(pool.map(lambda name: obstore.put(store, prefix + name, content.files[name]), missing))
+    manifest = content.manifest()
+    if not missing and present.get(prefix + release.RELEASE_MANIFEST) == len(manifest):
+        return 0
+    obstore.put(store, prefix + release.RELEASE_MANIFEST, manifest)
+    return len(missing) + 1
+
+
+def _say_if_embedder_changes(store: S3Store, current: str | None, content: Release, say: Callable[[str], None]) -> None:
+    if current is None:
+        return
+    embedder_id = _read_json(store, lake.release_prefix(current) + release.RELEASE_MANIFEST).get("embedder_id")
+    if embedder_id not in (None, content.embedder_id):
+        say(f"Note: the embedder changes from {embedder_id} to {content.embedder_id}: every image will be featurised anew.")
+
+
+def _sizes(store: S3Store, prefix: str) -> dict[str, int]:
+    return {entry["path"]: entry["size"] for page in obstore.list(store, prefix) for entry in page}
+
+
+def _size(file: bytes | Path) -> int:
+    return file.stat().st_size if isinstance(file, Path) else len(file)
+
+
+def _read_json(store: S3Store, key: str) -> dict[str, Any]:
+    """The object's content, or {} if there is no such object."""
+    body = read_object(store, key)
+    content = json.loads(body) if body else {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,84 @@
+"""Spark's history of a cluster's steps: stages, tasks, what took how long. On AWS of a cluster that is up or ended in the last 30 days."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_cli.errors import CommandError
+from fruit_cli.lake.connection import current_emr_client
+from local_cloud.cluster.spark_environment import event_log_folder
+from local_cloud.stack.java import JavaNotFoundError, find_java
+from local_cloud.stack.ports import LOOPBACK, choose_ports
+from local_cloud.stack.state import local_home
+
+if TYPE_CHECKING:
+    import argparse
+
+_ATTACHES_WITHIN_SECONDS: Final = 300
+_POLL_SECONDS: Final = 5
+_PORT: Final = 18080
+_CLUSTER_ID: Final = re.compile(r"j-[A-Za-z0-9-]+")
+_HISTORY_SERVER: Final = "org.apache.spark.deploy.history.HistoryServer"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = __doc__
+    parser.add_argument("--cluster", required=True, help="the cluster's id, j-...: task logs and reports have it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if not _CLUSTER_ID.fullmatch(arguments.cluster):
+        raise CommandError(
+            f"'{arguments.cluster}' is no cluster. Type `make spark-history CLUSTER=j-...`: task logs and reports have its id."
+        )
+    folder = event_log_folder(local_home() / "emr", arguments.cluster)
+    if folder.is_dir():
+        return serve(folder)
+    print(f"Spark's history of {arguments.cluster}, for an hour: {persistent_page(current_emr_client(), arguments.cluster)}")
+    return 0
+
+
+def serve(folder: Path) -> int:
+    """Spark's own history server over the local event logs, until Ctrl-C."""
+    import pyspark
+
+    try:
+        java_home = find_java()
+    except JavaNotFoundError as error:
+        raise CommandError(str(error)) from error
+    (port,) = choose_ports([_PORT])
+    # Not as an address: here Spark takes %20 for a part of the folder's name.
+    settings = {"spark.history.fs.logDirectory": str(folder), "spark.history.ui.port": str(port)}
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
+        "JAVA_HOME": str(java_home),
+        "SPARK_LOCAL_IP": LOOPBACK,  # it listens on every address otherwise
+        "LC_ALL": "C.UTF-8",
+    }
+    print(f"Spark's history, until Ctrl-C: http://{LOOPBACK}:{port}", flush=True)
+    program = Path(pyspark.__file__).parent / "bin" / "spark-class"
+    with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as file:
+        file.writelines(f"{name} {value}\n" for name, value in settings.items())
+        file.flush()
+        command = [str(program), _HISTORY_SERVER, "--properties-file", file.name]
+        return subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False).returncode
+
+
+def persistent_page(client: Any, cluster_id: str, *, sleep: Any = time.sleep) -> str:
+    """The address of EMR's own history server for a cluster; whoever has it may look, so it is shown and kept nowhere."""
+    arn = client.describe_cluster(ClusterId=cluster_id)["Cluster"]["ClusterArn"]
+    page_id = client.create_persistent_app_ui(TargetResourceArn=arn, ProfilerType="SHS")["PersistentAppUIId"]
+    for _ in range(_ATTACHES_WITHIN_SECONDS // _POLL_SECONDS):
+        status = client.describe_persistent_app_ui(PersistentAppUIId=page_id)["PersistentAppUI"]["PersistentAppUIStatus"]
+        if status == "ATTACHED":
+            answer = client.get_persistent_app_ui_presigned_url(PersistentAppUIId=page_id, PersistentAppUIType="SHS")
+            if answer.get("PresignedURLReady"):
+                return str(answer["PresignedURL"])
+        sleep(_POLL_SECONDS)
+    raise CommandError(f"EMR did not open the history of {cluster_id} within {_ATTACHES_WITHIN_SECONDS} seconds. Try again in a minute.")

@@ -1,0 +1,1 @@
+"""Which lake a command writes to, and what it puts there."""

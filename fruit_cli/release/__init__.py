@@ -1,0 +1,1 @@
+"""What `make publish` puts under `code/`: jobs, library, wheels, embedder."""

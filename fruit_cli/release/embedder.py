@@ -1,0 +1,174 @@
+"""The embedder as it lies in a release: exported once for a set of weights, then kept under the local home."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_cli.errors import CommandError
+from fruit_cli.release.wheels import file_sha256
+from fruit_contract import release
+from fruit_contract.tables import N_FEATURES
+from local_cloud.project import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fruit_cli.lake.connection import LakeConnection
+    from fruit_cli.release.weights import Tensors
+    from fruit_cli.release.weights_sources import WeightsFile
+
+# Part of what is kept: raise it when the exported graphs change for the same weights.
+EXPORT_FORMAT: Final = 1
+_GRAPH_FILES: Final = (release.ONNX_MODEL, release.TENSORFLOW_GRAPH)
+_IMAGENET_LICENCE: Final = "Apache-2.0 (the ImageNet weights of Keras Applications)"
+_UNKNOWN_LICENCE: Final = "not known: the weights were given by whoever published them"
+
+
+@dataclass(frozen=True)
+class EmbedderArtefact:
+    """A folder with `manifest.json`, `model.onnx` and `frozen_graph.pb`, whole and checked."""
+
+    embedder_id: str
+    directory: Path
+
+    def files(self) -> dict[str, Path]:
+        """Name below `code/<release>/embedder/` to local file."""
+        return {name: self.directory / name for name in (release.EMBEDDER_MANIFEST, *_GRAPH_FILES)}
+
+
+def embedder_artefact(
+    connection: LakeConnection, home: Path, *, weights: str | None = None, say: Callable[[str], None] = print
+) -> EmbedderArtefact:
+    """The artefact for `weights` (a file or `s3://` address), or for the default weights; exports it if it isn't kept under `home` yet.
+
+    Raises:
+        CommandError: the weights can't be had, are not MobileNetV2's, or the export failed.
+    """
+    if weights is None:
+        return default_artefact(home, say)
+    from fruit_cli.release.weights_sources import named_weights
+
+    return _artefact_of(named_weights(weights, connection), weights, home / "embedder", say)
+
+
+def default_artefact(home: Path, say: Callable[[str], None]) -> EmbedderArtefact:
+    """The artefact for the default weights, as `embedder_artefact` gives it: it needs no lake, so it may be made before there is one."""
+    root = home / "embedder"
+    default_path = root / "default.json"
+    if kept := _kept_default(default_path, root):
+        return kept
+    from fruit_cli.release.weights_sources import default_weights
+
+    file = default_weights(home / "cache", say)
+    artefact = _artefact_of(file, file.source, root, say)
+    _write_json(default_path, {"embedder_id": artefact.embedder_id})
+    return artefact
+
+
+def _artefact_of(file: WeightsFile, named: str, root: Path, say: Callable[[str], None]) -> EmbedderArtefact:
+    """`named` is how an error calls the weights."""
+    # numpy and h5py, which a second publish does without.
+    from fruit_cli.release.weights import read_tensors, tensors_sha256
+
+    tensors = read_tensors(file.content, named)
+    digest = tensors_sha256(tensors)
+    artefact = _kept(root, release.embedder_id(digest, release.PREPROCESSING_VERSION))
+    if artefact is None:
+        say("Exporting the embedder (once for these weights, about 30 s) ...")
+        artefact = _export(tensors, _manifest(digest, file.source), root)
+    return artefact
+
+
+def _kept_default(default_path: Path, root: Path) -> EmbedderArtefact | None:
+    default = _read_json(default_path)
+    return _kept(root, str(default["embedder_id"])) if default else None
+
+
+def _kept(root: Path, embedder_id: str) -> EmbedderArtefact | None:
+    """The artefact under `root`, or None if it isn't there, is damaged, or is of another preprocessing or format."""
+    artefact = EmbedderArtefact(embedder_id, root / embedder_id)
+    manifest = _read_json(artefact.directory / release.EMBEDDER_MANIFEST)
+    if not manifest or manifest["exported_with"]["format"] != EXPORT_FORMAT:
+        return None
+    if manifest["preprocessing_version"] != release.PREPROCESSING_VERSION:
+        return None
+    files = artefact.files()
+    if any(not files[name].is_file() or file_sha256(files[name]) != digest for name, digest in manifest["files"].items()):
+        return None
+    return artefact
+
+
+def _manifest(tensors_sha256: str, source: str) -> dict[str, Any]:
+    from fruit_cli.release.weights import IMAGENET_TENSORS_SHA256
+
+    return {
+        "embedder_id": release.embedder_id(tensors_sha256, release.PREPROCESSING_VERSION),
+        "architecture": "MobileNetV2, alpha 1.0, 224x224, no top, global average pooling",
+        "tensors_sha256": tensors_sha256,
+        "preprocessing_version": release.PREPROCESSING_VERSION,
+        "input": {"name": "images", "shape": [None, 224, 224, 3], "dtype": "float32"},
+        "output": {"name": "features", "shape": [None, N_FEATURES], "dtype": "float32"},
+        "weights_source": source,
+        "licence": _IMAGENET_LICENCE if tensors_sha256 == IMAGENET_TENSORS_SHA256 else _UNKNOWN_LICENCE,
+        "exported_with": {"format": EXPORT_FORMAT}
+        | {name: version(name) for name in ("keras", "onnxruntime", "tensorflow-cpu", "tf2onnx")},
+    }
+
+
+def _export(tensors: Tensors, manifest: dict[str, Any], root: Path) -> EmbedderArtefact:
+    """Exports into a scratch folder and moves it into place whole, so that a broken export is never taken for one."""
+    import numpy as np
+
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".export-") as scratch:
+        directory = Path(scratch) / "artefact"
+        directory.mkdir()
+        tensors_path = Path(scratch) / "tensors.npz"
+        # numpy's stub takes no mapping of arrays beside its own keyword.
+        np.savez(tensors_path, allow_pickle=False, **tensors)
+        differences = _run_export(tensors_path, directory)
+        digests = {name: file_sha256(directory / name) for name in _GRAPH_FILES}
+        _write_json(directory / release.EMBEDDER_MANIFEST, manifest | {"files": digests, "largest_difference_from_keras": differences})
+        artefact = EmbedderArtefact(manifest["embedder_id"], root / manifest["embedder_id"])
+        shutil.rmtree(artefact.directory, ignore_errors=True)
+        directory.rename(artefact.directory)
+    return artefact
+
+
+def _run_export(tensors_path: Path, directory: Path) -> dict[str, float]:
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
+    finished = subprocess.run(
+        [sys.executable, "-m", "fruit_cli.release.export", str(tensors_path), str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PROJECT,
+        env={**os.environ, **quiet},
+    )
+    if finished.returncode:
+        last_words = "\n".join(finished.stderr.strip().splitlines()[-15:])
+        raise CommandError(f"The embedder could not be exported (exit code {finished.returncode}). Its last words:\n{last_words}")
+    return {str(name): float(value) for name, value in json.loads(finished.stdout.strip().splitlines()[-1]).items()}
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(path)

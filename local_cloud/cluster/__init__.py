@@ -1,0 +1,1 @@
+"""A cluster that really runs its bootstrap actions and steps on this machine."""

@@ -1,0 +1,176 @@
+"""The one machine of every local cluster: fetches and runs bootstrap actions, runs steps, writes their logs."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_cloud.cluster import logs as cluster_logs
+from local_cloud.cluster.life import StepFailure
+from local_cloud.cluster.spark_environment import event_log_folder, local_command, node_environment, spark_defaults, step_environment
+from local_cloud.cluster.step_process import NodeCommand, NodeProcess
+from local_cloud.faults import FaultKind
+from local_cloud.s3.objects import is_bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from local_cloud.cluster.spark_environment import Node
+    from local_cloud.faults import ClusterFaults, Fault
+
+COMMAND_RUNNER: Final = "command-runner.jar"
+STOP_GRACE_SECONDS: Final = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClusterRequest:
+    """What of RunJobFlow matters to the machine."""
+
+    cluster_id: str
+    instance_id: str
+    log_uri: str | None
+    configurations: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class BootstrapAction:
+    """`content` is run in place of what is at `script`, if there is any."""
+
+    script: str
+    arguments: Sequence[str]
+    content: bytes | None = None
+
+
+@dataclass(frozen=True)
+class StepCommand:
+    id: str
+    name: str
+    jar: str
+    arguments: Sequence[str]
+
+
+class ClusterNode:
+    def __init__(self, node: Node, request: ClusterRequest, faults: ClusterFaults) -> None:
+        self._node = node
+        self._request = request
+        self._faults = faults
+        self._folder = node.clusters_folder / request.cluster_id
+        self._s3 = s3_client(node)
+
+    def bootstrap_process(self, number: int, action: BootstrapAction) -> NodeProcess:
+        """Raises BotoCoreError, ClientError or OSError if the script can't be fetched."""
+        folder = self._bootstrap_folder(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        script = folder / "script"
+        script.write_bytes(self._fetch(action.script) if action.content is None else action.content)
+        environment = node_environment(self._node, mark=f"{self._request.cluster_id}/bootstrap-{number}", temporary=self._temporary(folder))
+        command = NodeCommand(["bash", str(script), *action.arguments], environment, folder)
+        return NodeProcess(command, stop_grace_seconds=STOP_GRACE_SECONDS)
+
+    def run_bootstrap(self, number: int, process: NodeProcess) -> str | None:
+        """Runs one bootstrap action to its end and writes its logs. Returns EMR's message if it failed, else None."""
+        exit_code = process.run()
+        folder = self._bootstrap_folder(number)
+        path = cluster_logs.bootstrap_log_path(self._request.cluster_id, self._request.instance_id, number)
+        self._keep_logs(path, folder, self._faults.of_logs())
+        if exit_code == 0:
+            return None
+        words = cluster_logs.last_words(folder).line
+        return (
+            f"On the master instance ({self._request.instance_id}), bootstrap action {number} returned a non-zero return code ({exit_code})"
+            + (f": {words}" if words else "")
+        )
+
+    def step_process(self, step: StepCommand) -> NodeProcess:
+        folder = self._step_folder(step.id)
+        temporary = self._temporary(folder)
+        settings = folder / "spark-conf"
+        settings.mkdir(parents=True, exist_ok=True)
+        buckets = [bucket.name for bucket in self._node.buckets_folder.iterdir() if is_bucket(bucket)]
+        configurations = self._request.configurations
+        event_logs = event_log_folder(self._node.clusters_folder, self._request.cluster_id)
+        event_logs.mkdir(parents=True, exist_ok=True)
+        defaults = spark_defaults(self._node, buckets=buckets, temporary=temporary, event_logs=event_logs, configurations=configurations)
+        (settings / "spark-defaults.conf").write_text(defaults, encoding="utf-8")
+        environment = step_environment(
+            self._node,
+            mark=f"{self._request.cluster_id}/{step.id}",
+            temporary=temporary,
+            configuration_folder=settings,
+            configurations=configurations,
+        )
+        command = NodeCommand(local_command(step.arguments, self._node.spark_home), environment, folder)
+        return NodeProcess(command, stop_grace_seconds=STOP_GRACE_SECONDS)
+
+    def run_step(self, step: StepCommand, process: NodeProcess) -> StepFailure | None:
+        """Runs one step to its end and writes its logs. Returns None when it ended well."""
+        exit_code = process.run()
+        folder = self._step_folder(step.id)
+        path = cluster_logs.step_log_path(self._request.cluster_id, step.id)
+        self._keep_logs(path, folder, self._faults.of_logs(step.name))
+        if exit_code == 0:
+            return None
+        words = cluster_logs.last_words(folder)
+        ended = f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
+        return StepFailure(
+            reason="Unknown Error.",
+            message=f"The step's process {ended}: {words.line or 'its logs name no error.'}",
+            log_file=cluster_logs.log_address(self._request.log_uri, path, words.log),
+        )
+
+    def _keep_logs(self, path: str, folder: Path, fault: Fault | None) -> None:
+        shutil.rmtree(folder / "tmp", ignore_errors=True)
+        upload = (self._s3, self._request.log_uri, path, folder)
+        if fault is None:
+            cluster_logs.upload_logs(*upload)
+        elif fault.kind is FaultKind.LATE_LOGS:
+            self._faults.after(fault, cluster_logs.upload_logs, *upload)
+
+    def _step_folder(self, step_id: str) -> Path:
+        return self._folder / "steps" / step_id
+
+    def _bootstrap_folder(self, number: int) -> Path:
+        return self._folder / "bootstrap-actions" / str(number)
+
+    def _temporary(self, folder: Path) -> Path:
+        temporary = folder / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        (self._node.clusters_folder / "home").mkdir(parents=True, exist_ok=True)
+        return temporary
+
+    def _fetch(self, address: str) -> bytes:
+        bucket, _, key = address.partition("://")[2].partition("/")
+        content: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return content
+
+
+def refuse_step(step: StepCommand) -> StepFailure | None:
+    """Why this machine can't run the step, or None if it can."""
+    if step.jar != COMMAND_RUNNER:
+        return StepFailure("Main Class not found.", f"The local EMR runs {COMMAND_RUNNER} only, not '{step.jar}'.")
+    if not step.arguments:
+        return StepFailure("Unknown Error.", f"{COMMAND_RUNNER} needs arguments: the program to run and what it is given.")
+    return None
+
+
+def s3_client(node: Node) -> Any:
+    return boto3.client(
+        "s3",
+        region_name=node.region,
+        endpoint_url=node.s3_url,
+        aws_access_key_id=node.access_key_id,
+        aws_secret_access_key=node.secret_access_key,
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 3}),
+    )
+
+
+FETCH_ERRORS: Final = (BotoCoreError, ClientError, OSError)

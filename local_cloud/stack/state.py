@@ -1,0 +1,96 @@
+"""What is up on this machine: written by the supervisor when every process answers, removed when it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from local_cloud.project import PROJECT
+from local_cloud.stack.secrets import write_for_owner
+from local_cloud.stack.sweep import STACK_MARK
+
+HOME_VARIABLE: Final = "FRUITS_LOCAL_HOME"
+_CLOCK_SLACK_SECONDS: Final = 2.0
+
+
+class HomeNotOursError(RuntimeError):
+    """The folder of the local cloud belongs to somebody else. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class StackState:
+    """Addresses and credentials of the running local cloud. `airflow_url` is None when only S3 and EMR are up.
+
+    `airflow_password` is that of Airflow's one user; None if it was started by a version that gave whoever asked a token.
+    """
+
+    supervisor_pid: int
+    s3_url: str
+    emr_url: str
+    airflow_url: str | None
+    access_key_id: str
+    secret_access_key: str
+    region: str
+    bucket: str
+    airflow_password: str | None = None
+
+
+def local_home() -> Path:
+    """Where the local cloud keeps everything: $FRUITS_LOCAL_HOME, else `.local/` of the project."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    return Path(chosen).resolve() if chosen else PROJECT / ".local"
+
+
+def make_home(home: Path) -> None:
+    """Makes the folder, if need be, and closes it to everybody else. Raises HomeNotOursError if it is somebody else's."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home.stat().st_uid != os.geteuid():
+        raise HomeNotOursError(
+            f"'{home}' belongs to another user, so it can't be closed to others. Set {HOME_VARIABLE} to a folder of your own."
+        )
+    home.chmod(0o700)
+
+
+def state_path(home: Path) -> Path:
+    return home / "stack.json"
+
+
+def read_state(home: Path) -> StackState | None:
+    """The running stack, or None if nothing is up (or what was up has died without saying so)."""
+    path = state_path(home)
+    try:
+        written_at = path.stat().st_mtime
+        state = StackState(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, TypeError, json.JSONDecodeError):  # the last two: written by another version
+        return None
+    return state if _is_supervisor(state.supervisor_pid, home, written_at) else None
+
+
+def _is_supervisor(process_id: int, home: Path, moment: float) -> bool:
+    """Whether the process is alive, older than `moment` (after a restart its id may be another's), and of this home.
+
+    A folder that was copied while its local cloud was up brings the state of that one along.
+    """
+    try:
+        process = psutil.Process(process_id)
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and process.create_time() <= moment + _CLOCK_SLACK_SECONDS
+            and process.environ().get(STACK_MARK, str(home)) == str(home)
+        )
+    except psutil.Error:
+        return False
+
+
+def write_state(home: Path, state: StackState) -> None:
+    """Replaces the state atomically; only its owner may read it, for it holds the local credentials."""
+    write_for_owner(state_path(home), json.dumps(asdict(state), indent=2))
+
+
+def remove_state(home: Path) -> None:
+    state_path(home).unlink(missing_ok=True)

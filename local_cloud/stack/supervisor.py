@@ -1,0 +1,235 @@
+"""Keeps the processes of the local cloud together: all of them run, or none.
+
+`python -m local_cloud.stack.supervisor` reads a plan (JSON, see `Plan`) from its standard input, because a plan holds credentials; goes to
+the background, prints its process id, starts every process, writes the state when all answer, and waits. When it is told to stop or when
+one process ends by itself, it ends all of them. It restarts nothing: what died says why in its log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from local_cloud.stack.state import StackState, remove_state, write_state
+from local_cloud.stack.sweep import STACK_MARK, end_marked_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import FrameType
+
+# Airflow's scheduler waits for its tasks, however long they take; nothing is lost when it is killed.
+STOP_GRACE_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 0.25
+ANSWER_SECONDS: Final = 30.0
+LOG_TAIL_LINES: Final = 20
+FAILURE_FILE: Final = "stopped_because.txt"
+
+
+class StackError(Exception):
+    """A process that died or did not answer. The message names it and ends with the tail of its log."""
+
+
+@dataclass(frozen=True)
+class ReadyCheck:
+    """A process is ready when `url` answers with one of `statuses`, and every name of `healthy` is healthy in the JSON it answers with."""
+
+    url: str
+    statuses: tuple[int, ...] = (200,)
+    healthy: tuple[str, ...] = ()
+    timeout_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class ManagedProcess:
+    name: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    ready: ReadyCheck | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run. `state` is what is written when all of it answers, with the supervisor's process id put in."""
+
+    home: str
+    state: StackState = field(repr=False)
+    processes: tuple[ManagedProcess, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        content = json.loads(text)
+        processes = tuple(
+            ManagedProcess(
+                name=process["name"],
+                arguments=tuple(process["arguments"]),
+                environment=process["environment"],
+                ready=_ready_check(process["ready"]) if process["ready"] else None,
+            )
+            for process in content["processes"]
+        )
+        return cls(home=content["home"], state=StackState(**content["state"]), processes=processes)
+
+
+def log_path(home: Path, name: str) -> Path:
+    return home / "logs" / f"{name}.log"
+
+
+def failure_path(home: Path) -> Path:
+    """Why the last stack stopped by itself; not there if it was told to."""
+    return home / FAILURE_FILE
+
+
+def log_tail(home: Path, name: str, lines: int = LOG_TAIL_LINES) -> str:
+    try:
+        text = log_path(home, name).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+class Supervisor:
+    def __init__(self, plan: Plan, *, say: Callable[[str], None] = print) -> None:
+        self._plan = plan
+        self._home = Path(plan.home)
+        self._say = say
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._told_to_stop = threading.Event()
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        failure_path(self._home).unlink(missing_ok=True)
+        try:
+            self._start_all()
+            self._wait_until_ready()
+            if not self._told_to_stop.is_set():
+                write_state(self._home, _with_pid(self._plan.state))
+                self._say("Everything answers.")
+            self._watch()
+        except StackError as failure:
+            failure_path(self._home).write_text(f"{failure}\n", encoding="utf-8")
+            self._say(f"Something failed, so everything is ended: {failure_path(self._home)} says what.")
+            return 1
+        finally:
+            remove_state(self._home)
+            self._end_all()
+            self._say("Everything has ended.")
+        return 0
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._told_to_stop.set()
+
+    def _start_all(self) -> None:
+        for process in self._plan.processes:
+            self._say(f"Starting {process.name}")
+            path = log_path(self._home, process.name)
+            with path.open("wb") as log:
+                try:
+                    self._running[process.name] = subprocess.Popen(
+                        process.arguments,
+                        env={**process.environment, STACK_MARK: self._plan.home},
+                        cwd=self._home,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                except OSError as error:
+                    raise StackError(f"{process.name} could not be started: {error}") from error
+
+    def _wait_until_ready(self) -> None:
+        started = time.monotonic()
+        waiting = {process.name: process.ready for process in self._plan.processes if process.ready}
+        while waiting and not self._told_to_stop.wait(POLL_SECONDS):
+            self._check_alive()
+            for name, check in list(waiting.items()):
+                if is_ready(check):
+                    self._say(f"{name} answers")
+                    del waiting[name]
+                elif time.monotonic() - started > check.timeout_seconds:
+                    raise StackError(f"{name} did not answer on {check.url} within {check.timeout_seconds:g} seconds.{self._tail(name)}")
+
+    def _watch(self) -> None:
+        while not self._told_to_stop.wait(POLL_SECONDS):
+            self._check_alive()
+
+    def _check_alive(self) -> None:
+        for name, process in self._running.items():
+            exit_code = process.poll()
+            if exit_code is not None:
+                raise StackError(f"{name} ended by itself with exit code {exit_code}, so everything is stopped.{self._tail(name)}")
+
+    def _tail(self, name: str) -> str:
+        tail = log_tail(self._home, name)
+        return f" The end of {log_path(self._home, name)}:\n{tail}" if tail else f" Its log {log_path(self._home, name)} is empty."
+
+    def _end_all(self) -> None:
+        """Everything that carries the mark: also what left its parent's process group, and what an earlier crash left behind."""
+        for name in end_marked_processes(STACK_MARK, self._plan.home, grace_seconds=STOP_GRACE_SECONDS, spare={os.getpid()}):
+            self._say(f"Killed {name}, which did not end in {STOP_GRACE_SECONDS:g} seconds")
+        for process in self._running.values():
+            process.wait()
+
+
+def is_ready(check: ReadyCheck) -> bool:
+    try:
+        with urllib.request.urlopen(check.url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310  # an address of our own, on the loopback
+            status, body = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            status, body = error.code, b"{}"
+    except (OSError, TimeoutError):
+        return False
+    if status not in check.statuses:
+        return False
+    components = json.loads(body) if check.healthy else {}
+    return all((components.get(name) or {}).get("status") == "healthy" for name in check.healthy)
+
+
+def go_to_background(log: Path) -> int:
+    """Forks. In the parent: the child's process id. In the child, which has a session of its own and writes to `log`: 0."""
+    child = os.fork()
+    if child:
+        return child
+    os.setsid()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    return 0
+
+
+def main() -> int:
+    plan = Plan.from_json(sys.stdin.read())
+    supervisor = go_to_background(log_path(Path(plan.home), "supervisor"))
+    if supervisor:
+        print(supervisor)
+        return 0
+    return Supervisor(plan, say=lambda line: print(line, flush=True)).run()
+
+
+def _with_pid(state: StackState) -> StackState:
+    return StackState(**(asdict(state) | {"supervisor_pid": os.getpid()}))
+
+
+def _ready_check(content: dict[str, Any]) -> ReadyCheck:
+    """JSON has no tuples."""
+    return ReadyCheck(**(content | {"statuses": tuple(content["statuses"]), "healthy": tuple(content["healthy"])}))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

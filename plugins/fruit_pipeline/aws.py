@@ -1,0 +1,35 @@
+"""How AWS is asked, and what its refusals mean: which may pass, and which are for good."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
+
+# boto3's retry mode that slows down when S3 or EMR throttle.
+BOTOCORE_CONFIG: Final = {"retries": {"mode": "adaptive", "max_attempts": 10}, "max_pool_connections": 32}
+_SERVER_ERROR: Final = 500
+_DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
+_THROTTLED: Final = frozenset(
+    {"ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException", "RequestThrottledException", "SlowDown"}
+)
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether the caller's policy does not allow the request: of somebody else's cluster it does not."""
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in _DENIED
+
+
+def is_throttled(error: BaseException) -> bool:
+    """Returns whether the request was refused for being one of too many, and so was surely not carried out."""
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in _THROTTLED
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the request was refused for the moment (throttled), or nobody knows what became of it."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return is_throttled(error) or status >= _SERVER_ERROR
+    # Time-outs, connections refused or closed, names that do not resolve.
+    return isinstance(error, (HTTPClientError, BotoConnectionError))

@@ -1,0 +1,1 @@
+"""Is what the steps wrote there, and is it right?"""

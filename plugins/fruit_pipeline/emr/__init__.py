@@ -1,0 +1,1 @@
+"""Clusters and steps: what is asked of EMR, and what it says."""

@@ -1,0 +1,93 @@
+"""What EMR knows about clusters, through an Airflow connection."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from fruit_pipeline.aws import is_denied
+from fruit_pipeline.emr.client import emr_client
+from fruit_pipeline.emr.cluster_facts import cluster_facts
+from fruit_pipeline.emr.states import ACTIVE, is_of_run, is_ours, may_be_ours
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fruit_pipeline.settings import Settings
+
+LOG: Final = logging.getLogger(__name__)
+# Between this machine's clock and EMR's. A task that is cleared plans anew, so its earlier clusters are looked for further back.
+_CLOCK_SLACK: Final = timedelta(days=7)
+
+
+def our_active_clusters(client: Any, lake_bucket: str) -> list[dict[str, Any]]:
+    """The clusters of this lake's pipeline that have not ended, as DescribeCluster tells them."""
+    return [cluster for cluster in _described(client, _list_clusters(client, states=ACTIVE)) if is_ours(cluster, lake_bucket)]
+
+
+def clusters_of_run(
+    client: Any, lake_bucket: str, dag_id: str, run_id: str, *, states: Sequence[str] = ACTIVE, created_after: datetime | None = None
+) -> list[dict[str, Any]]:
+    """A run's clusters in any of `states` (none: all), as DescribeCluster tells them. EMR forgets ended ones after two months."""
+    listed = _list_clusters(client, states=states, created_after=created_after)
+    return [cluster for cluster in _described(client, listed) if is_of_run(cluster, lake_bucket, dag_id, run_id)]
+
+
+def steps_of_cluster(client: Any, cluster_id: str, states: Sequence[str] = ()) -> list[dict[str, Any]]:
+    filters = {"StepStates": list(states)} if states else {}
+    pages = client.get_paginator("list_steps").paginate(ClusterId=cluster_id, **filters)
+    return [step for page in pages for step in page["Steps"]]
+
+
+def read_cluster_facts(settings: Settings, cluster_id: str) -> dict[str, Any]:
+    """The cluster's times and its steps', as `run_record.cluster_facts` tells them."""
+    client = emr_client(settings)
+    return cluster_facts(client.describe_cluster(ClusterId=cluster_id)["Cluster"], steps_of_cluster(client, cluster_id))
+
+
+def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at: str) -> list[dict[str, Any]]:
+    """The facts of every cluster the run has had since it was first planned (ISO time), with its instances; the oldest first."""
+    client = emr_client(settings)
+    since = datetime.fromisoformat(planned_at) - _CLOCK_SLACK
+    clusters = clusters_of_run(client, settings.lake_bucket, dag_id, run_id, states=(), created_after=since)
+    facts = [
+        cluster_facts(
+            cluster,
+            steps_of_cluster(client, cluster["Id"]),
+            _pages(client, "list_instances", "Instances", cluster["Id"]),
+            _pages(client, "list_instance_fleets", "InstanceFleets", cluster["Id"]),
+        )
+        for cluster in clusters
+    ]
+    return sorted(facts, key=lambda fact: str(fact["created_at"]))
+
+
+def _list_clusters(client: Any, *, states: Sequence[str] = (), created_after: datetime | None = None) -> list[dict[str, Any]]:
+    filters: dict[str, Any] = {"ClusterStates": list(states)} if states else {}
+    if created_after:
+        filters["CreatedAfter"] = created_after
+    return [cluster for page in client.get_paginator("list_clusters").paginate(**filters) for cluster in page["Clusters"]]
+
+
+def _pages(client: Any, operation: str, field: str, cluster_id: str) -> list[dict[str, Any]]:
+    return [entry for page in client.get_paginator(operation).paginate(ClusterId=cluster_id) for entry in page[field]]
+
+
+def _described(client: Any, listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    described = (_describe(client, entry["Id"]) for entry in listed if may_be_ours(entry))
+    return [cluster for cluster in described if cluster is not None]
+
+
+def _describe(client: Any, cluster_id: str) -> dict[str, Any] | None:
+    """None for a cluster that this role may not even look at: it bears our name and not our tags."""
+    try:
+        cluster: dict[str, Any] = client.describe_cluster(ClusterId=cluster_id)["Cluster"]
+    except ClientError as error:
+        if not is_denied(error):
+            raise
+        LOG.info("Cluster %s is not ours: %s", cluster_id, error)
+        return None
+    return cluster

@@ -1,0 +1,61 @@
+"""Which clusters nobody will end any more. Pure.
+
+The teardown ends a run's clusters and EMR ends idle ones by itself; this is the net below both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fruit_pipeline.emr.cluster_request import unquoted_run_id
+from fruit_pipeline.emr.states import ALIVE, is_ours, state_of, tags_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A cluster of ours that lives. `is_orphan` tells whether to end it, `reason` why or why not."""
+
+    cluster_id: str
+    name: str
+    run_id: str | None
+    is_orphan: bool
+    reason: str
+
+
+def judge_clusters(
+    clusters: Iterable[Mapping[str, Any]],
+    lake_bucket: str,
+    now: datetime,
+    grace: timedelta,
+    is_under_way: Callable[[str, str], bool],
+) -> list[Judged]:
+    """Of the clusters (as DescribeCluster tells them) those that are of this lake's pipeline and live; the others are left out.
+
+    `is_under_way(dag_id, run_id)` asks Airflow. A cluster younger than `grace` is left alone whatever its run says: the run's own teardown
+    may be at it.
+    """
+    return [
+        _judge(cluster, now, grace, is_under_way) for cluster in clusters if is_ours(cluster, lake_bucket) and state_of(cluster) in ALIVE
+    ]
+
+
+def _judge(cluster: Mapping[str, Any], now: datetime, grace: timedelta, is_under_way: Callable[[str, str], bool]) -> Judged:
+    tags = tags_of(cluster)
+    run_id = unquoted_run_id(tags["airflow_run_id"]) if "airflow_run_id" in tags else None
+
+    def judged(*, is_orphan: bool, reason: str) -> Judged:
+        return Judged(str(cluster["Id"]), str(cluster["Name"]), run_id, is_orphan, reason)
+
+    age = now - cluster["Status"]["Timeline"]["CreationDateTime"]
+    if run_id is None or "dag_id" not in tags:
+        return judged(is_orphan=False, reason="its tags do not name its run: EMR's own idle time-out has to end it")
+    if is_under_way(tags["dag_id"], run_id):
+        return judged(is_orphan=False, reason="its run is under way")
+    if age < grace:
+        return judged(is_orphan=False, reason=f"its run is over, but it is only {age.total_seconds() / 60:.0f} minutes old")
+    return judged(is_orphan=True, reason=f"its run is over (or deleted) and it is {age.total_seconds() / 60:.0f} minutes old")

@@ -1,0 +1,67 @@
+"""What of a run is there already on EMR: its clusters, its steps. A task that is tried again goes on with them. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract.lake import safe_run_id
+from fruit_pipeline.emr.cluster_request import CLUSTER_PREFIX, MAX_NAME, quoted_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ALIVE: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
+# A cluster that ends may still write to the lake.
+ACTIVE: Final = (*ALIVE, "TERMINATING")
+ENDED: Final = ("TERMINATED", "TERMINATED_WITH_ERRORS")
+STEP_ACTIVE: Final = ("PENDING", "CANCEL_PENDING", "RUNNING")
+STEP_ENDED_BADLY: Final = ("CANCELLED", "FAILED", "INTERRUPTED")
+
+
+def state_of(thing: Mapping[str, Any]) -> str:
+    """Of a cluster or a step, as EMR describes it."""
+    return str(thing["Status"]["State"])
+
+
+def tags_of(cluster: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in cluster.get("Tags", ())}
+
+
+def may_be_ours(listed: Mapping[str, Any]) -> bool:
+    """From ListClusters, which tells no tags: whether it is worth describing."""
+    return str(listed["Name"]).startswith(f"{CLUSTER_PREFIX} ")
+
+
+def is_ours(cluster: Mapping[str, Any], lake_bucket: str) -> bool:
+    """Whether the pipeline of this lake asked for the cluster; another deployment in the same account has another lake."""
+    tags = tags_of(cluster)
+    return tags.get("product") == "fruits" and tags.get("lake") == lake_bucket
+
+
+def is_of_run(cluster: Mapping[str, Any], lake_bucket: str, dag_id: str, run_id: str) -> bool:
+    tags = tags_of(cluster)
+    quoted = quoted_run_id(run_id)
+    same_run = tags.get("airflow_run_id") == quoted if quoted else tags.get("run_id") == safe_run_id(run_id)[:MAX_NAME]
+    return is_ours(cluster, lake_bucket) and tags.get("dag_id") == dag_id and same_run
+
+
+def cluster_to_use(clusters: Iterable[Mapping[str, Any]]) -> tuple[str | None, list[str]]:
+    """Of a run's clusters: the oldest that lives, if any does, and the ids of living ones that nobody needs beside it."""
+    living = sorted((cluster for cluster in clusters if state_of(cluster) in ALIVE), key=_created_at)
+    ids = [str(cluster["Id"]) for cluster in living]
+    return (ids[0], ids[1:]) if ids else (None, [])
+
+
+def last_step(steps: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    """Of a cluster's steps, the last of this name."""
+    return max((step for step in steps if step["Name"] == name), key=_created_at, default=None)
+
+
+def step_to_attach(steps: Iterable[Mapping[str, Any]], name: str) -> str | None:
+    """Of a cluster's steps, the last of this name, unless it ended badly: such a one is not gone on with."""
+    last = last_step(steps, name)
+    return None if last is None or state_of(last) in STEP_ENDED_BADLY else str(last["Id"])
+
+
+def _created_at(thing: Mapping[str, Any]) -> Any:
+    return thing["Status"]["Timeline"]["CreationDateTime"]

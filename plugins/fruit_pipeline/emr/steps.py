@@ -1,0 +1,105 @@
+"""The cluster's steps: what EMR is asked to run. The same arguments run on a laptop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract import release as release_layout
+from fruit_contract.ingest_days import spans_of_days
+from fruit_contract.lake import release_prefix, uri
+from fruit_pipeline.emr.spark_sizes import task_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fruit_pipeline.settings import Settings
+
+# EMR's own limit for all arguments of a step (AddJobFlowSteps).
+MAX_ARGUMENT_CHARACTERS: Final = 10_280
+
+
+class StepTooLongError(ValueError):
+    """A step whose arguments EMR would refuse."""
+
+
+def extract_features_step(
+    settings: Settings,
+    release: str,
+    run_id: str,
+    ingest_dates: Sequence[str],
+    categories: Sequence[str],
+    *,
+    task_instances: int = 0,
+    retry_rejected: bool = False,
+    accept_rejects: bool = False,
+) -> dict[str, Any]:
+    """The step that turns the images of `ingest_dates` into features. No `categories` means all of them.
+
+    `task_instances` are the nodes beside the settings' core nodes.
+    """
+    arguments = [
+        "--engine", settings.engine,
+        *_flags(retry_rejected=retry_rejected, accept_rejects=accept_rejects),
+        *_date_arguments(ingest_dates),
+        # One word an option: a category that begins with '-' would be taken for an option of its own.
+        *(f"--category={category}" for category in categories),
+    ]  # fmt: skip
+    job = release_layout.EXTRACT_FEATURES_JOB
+    return _step(settings, release, run_id, task_instances, release_layout.EXTRACT_FEATURES_STEP, job, arguments)
+
+
+def refresh_pca_step(
+    settings: Settings,
+    release: str,
+    run_id: str,
+    ingest_dates: Sequence[str],
+    policy: str | None = None,
+    *,
+    task_instances: int = 0,
+    switch_embedder: bool = False,
+) -> dict[str, Any]:
+    """The step that fits the PCA if the policy (default: the settings') says so, and projects what is not projected yet.
+
+    `task_instances` are the nodes beside the settings' core nodes.
+    """
+    arguments = [
+        "--target-variance", repr(settings.target_variance), "--policy", policy or settings.pca_policy,
+        "--margin", repr(settings.pca_margin), "--growth", repr(settings.pca_growth),
+        "--always-below", str(settings.pca_always_below), "--keep-versions", str(settings.pca_keep_versions),
+        *_flags(switch_embedder=switch_embedder),
+        *_date_arguments(ingest_dates),
+    ]  # fmt: skip
+    return _step(settings, release, run_id, task_instances, release_layout.REFRESH_PCA_STEP, release_layout.REFRESH_PCA_JOB, arguments)
+
+
+def _flags(**wanted: bool) -> list[str]:
+    """Returns the options without a value that are wanted: `retry_rejected` is `--retry-rejected`."""
+    return [f"--{name.replace('_', '-')}" for name, is_wanted in wanted.items() if is_wanted]
+
+
+def _date_arguments(ingest_dates: Sequence[str]) -> list[str]:
+    """Runs of consecutive days as one word each (`2026-11-01..2026-11-30`): EMR bounds the length of a step's arguments."""
+    return [word for span in spans_of_days(ingest_dates) for word in ("--ingest-date", span)]
+
+
+def _step(
+    settings: Settings, release: str, run_id: str, task_instances: int, name: str, job: str, arguments: Sequence[str]
+) -> dict[str, Any]:
+    """Client deploy mode: the driver's output is the step's log. A failed step leaves the cluster to the DAG's own teardown.
+
+    A step is told its task slots: when it begins, Spark has no executor yet and takes the cluster for one of two cores.
+    """
+    code = uri(settings.lake_bucket, release_prefix(release))
+    words = [
+        "spark-submit", "--deploy-mode", "client", "--name", name,
+        "--py-files", f"{code}{release_layout.LIBRARY_ZIP}", f"{code}{job}",
+        "--lake-bucket", settings.lake_bucket, "--release", release, "--run-id", run_id,
+        "--task-slots", str(task_slots(settings, settings.core_instance_count + task_instances)),
+        *arguments,
+    ]  # fmt: skip
+    if sum(len(word) for word in words) > MAX_ARGUMENT_CHARACTERS:
+        raise StepTooLongError(
+            f"The arguments of step '{name}' are longer than EMR allows ({MAX_ARGUMENT_CHARACTERS:,} characters). "
+            "Name fewer categories, or none for all of them; or take a shorter range of dates."
+        )
+    return {"Name": name, "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": words}}

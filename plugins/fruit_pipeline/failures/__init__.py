@@ -1,0 +1,1 @@
+"""What does a failure mean, and what is to be done?"""

@@ -1,0 +1,75 @@
+"""The log files that EMR copies to the lake: when they are all there, and what they say."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import ClientError
+
+from fruit_contract.lake import cluster_logs_prefix, step_logs_prefix
+from fruit_pipeline.lake.store import MissingObjectError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from fruit_pipeline.lake.store import Lake
+
+LOG_FILES: Final = ("stdout", "stderr")
+_BOOTSTRAP_LOG: Final = re.compile(r"/node/(?P<instance>[^/]+)/bootstrap-actions/(?P<number>\d+)/(?P<name>stdout|stderr)\.gz$")
+_MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+def logs_prefix(cluster_id: str, step_id: str | None) -> str:
+    """Where a step's logs arrive, or (None) those of a cluster's bootstrap actions."""
+    return step_logs_prefix(cluster_id, step_id) if step_id else f"{cluster_logs_prefix(cluster_id)}node/"
+
+
+def have_arrived(modified: Mapping[str, datetime], step_id: str | None, ended_at: datetime | None) -> bool:
+    """Whether the logs below `logs_prefix` are whole. `modified` tells when each key was written.
+
+    While a step runs, EMR copies what has grown every few minutes: only a copy made after the end holds the end. A log that did not grow
+    any more is not copied again, so one new copy of either is enough where both are there.
+    """
+    if step_id is None:
+        return any(match and match["name"] == "stderr" for match in map(_BOOTSTRAP_LOG.search, modified))
+    logs = {key: moment for key, moment in modified.items() if key.endswith(tuple(f"/{name}.gz" for name in LOG_FILES))}
+    fresh = [key for key, moment in logs.items() if ended_at is None or moment >= ended_at.replace(microsecond=0)]
+    return len(logs) == len(LOG_FILES) and bool(fresh)
+
+
+def read_step_logs(lake: Lake, cluster_id: str, step_id: str) -> dict[str, str]:
+    """The step's log files that have reached the lake, by name."""
+    prefix = step_logs_prefix(cluster_id, step_id)
+    found = {name: _read(lake, f"{prefix}{name}.gz") for name in LOG_FILES}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def read_bootstrap_logs(lake: Lake, cluster_id: str, reason: str = "") -> dict[str, str]:
+    """The logs of one node's last bootstrap action, by name: of a node that EMR's `reason` names, else of any."""
+    matches = [_BOOTSTRAP_LOG.search(stored.key) for stored in lake.list_objects(logs_prefix(cluster_id, None))]
+    there = sorted((int(match["number"]), match["instance"], match["name"], match.string) for match in matches if match)
+    if not there:
+        return {}
+    named = [entry for entry in there if entry[1] in reason]
+    last = (named or there)[-1][:2]
+    found = {name: _read(lake, key) for number, instance, name, key in there if (number, instance) == last}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def _read(lake: Lake, key: str) -> str | None:
+    try:
+        packed = lake.read_bytes(key)
+    except MissingObjectError:
+        return None
+    except ClientError as error:
+        # The step's own failure is the news; why its log can't be read comes with it.
+        return f"(this log can't be read: {error})"
+    try:
+        return gzip.GzipFile(fileobj=io.BytesIO(packed)).read(_MOST_BYTES).decode(errors="replace")
+    except (OSError, EOFError, zlib.error) as error:
+        return f"(this log can't be unpacked: {error})"

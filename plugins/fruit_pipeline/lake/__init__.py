@@ -1,0 +1,1 @@
+"""The lake as Airflow reads and writes it."""

@@ -1,0 +1,129 @@
+"""The ledger of an ingest date: its commit from the footer, its rows as a stream. The one place that knows both forms of it.
+
+A ledger is one object, `ledger.parquet`, whose metadata hold the commit and whose rows ascend by image key. A release before that wrote
+Spark's own files (`part-*.parquet`) without a commit, in no order: the *earlier form*, which the cluster's steps take over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fruit_contract import lake as lake_layout
+from fruit_contract import tables
+from fruit_contract.commit import METADATA_KEY, Commit, CommitFormatError, commit_from_json
+from fruit_contract.increments import KnownImage
+from fruit_pipeline.lake.facts import is_visible_parquet
+from fruit_pipeline.lake.store import READ_AHEAD_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.store import Lake
+
+ROWS_A_BATCH: Final = 8_192
+# Of each column of a large ledger, so much is read at once.
+_COLUMN_BUFFER_BYTES: Final = 2 * 1024 * 1024
+_PLANNED_BY: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STATUS, tables.REASON, tables.EMBEDDER_ID)
+
+
+@dataclass(frozen=True)
+class DateLedger:
+    """What there is of a date's ledger. Without `commit`, `stored` is empty, or holds the files of the earlier form.
+
+    `leftovers` are files of the earlier form beside a commit: whoever took the date over was interrupted before it removed them.
+    """
+
+    stored: tuple[StoredObject, ...]
+    commit: Commit | None
+    leftovers: tuple[StoredObject, ...] = ()
+
+    @property
+    def is_of_earlier_form(self) -> bool:
+        return bool(self.stored) and self.commit is None
+
+
+def find_ledger(lake: Lake, ingest_date: str) -> DateLedger:
+    """Looks for a date's ledger. Raises CommitFormatError if this release can't read it."""
+    return ledger_of_listing(lake, ingest_date, lake.list_objects(lake_layout.date_prefix(lake_layout.LEDGER, ingest_date)))
+
+
+def ledger_of_listing(lake: Lake, ingest_date: str, listing: Iterable[StoredObject]) -> DateLedger:
+    """As `find_ledger`; `listing` is that of the date's folder below `ledger/`."""
+    prefix = lake_layout.date_prefix(lake_layout.LEDGER, ingest_date)
+    files = {stored.key: stored for stored in listing if is_visible_parquet(stored.key, prefix)}
+    ledger = files.pop(lake_layout.ledger_key(ingest_date), None)
+    if ledger is None:
+        return DateLedger(tuple(files.values()), None)
+    return DateLedger((ledger,), _read_commit(lake, ledger), tuple(files.values()))
+
+
+def ledger_batches(lake: Lake, ledger: DateLedger, columns: Sequence[str], rows_a_batch: int = ROWS_A_BATCH) -> Iterator[pa.RecordBatch]:
+    """The ledger's rows in its own order, a few thousand at once. Of a large one, only these columns are read, piece by piece."""
+    for stored in ledger.stored:
+        with _open(lake, stored) as stream, pq.ParquetFile(stream, buffer_size=_COLUMN_BUFFER_BYTES) as file:
+            yield from file.iter_batches(rows_a_batch, columns=list(columns))
+
+
+def ledger_schema(lake: Lake, ledger: DateLedger) -> tuple[pa.Schema, int]:
+    """The columns of the ledger's first file, and the number of rows of all of its files, from their footers."""
+    schema, n_rows = pa.schema([]), 0
+    for stored in ledger.stored:
+        with _open(lake, stored) as stream, pq.ParquetFile(stream) as file:
+            schema = schema if schema.names else file.schema_arrow
+            n_rows += file.metadata.num_rows
+    return schema, n_rows
+
+
+def known_images(lake: Lake, ledger: DateLedger, lost: Collection[str] = ()) -> Iterator[KnownImage]:
+    """The ledger's images, ascending by key. Those whose file of features/ is one of the `lost` ones have no features."""
+    if ledger.is_of_earlier_form:
+        batches: Iterable[pa.RecordBatch] = _sorted_batches(lake, ledger)
+    else:
+        batches = ledger_batches(lake, ledger, (*_PLANNED_BY, *((tables.FILE,) if lost else ())))
+    gone = pa.array(sorted(lost), pa.string())
+    for batch in batches:
+        keys, etags, categories, statuses, reasons, embedders = (values_of(batch.column(name)) for name in _PLANNED_BY)
+        has_features = pc.invert(pc.is_in(batch.column(tables.FILE), gone)).to_pylist() if lost else [True] * len(batch)
+        # Spark's ledgers have ETags as S3 writes them, in quotes.
+        etags = [etag.strip('"') for etag in etags]
+        yield from map(KnownImage, keys, etags, categories, statuses, reasons, embedders, has_features)
+
+
+def values_of(column: pa.Array) -> list[Any]:
+    """A column as Python values. Of few different ones, each is made once."""
+    if len(column) and pa.types.is_string(column.type):
+        encoded = column.dictionary_encode()
+        if 2 * len(encoded.dictionary) < len(column):
+            words = [*encoded.dictionary.to_pylist(), None]
+            return [words[index] for index in encoded.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)]
+    return cast("list[Any]", column.to_pylist())
+
+
+def _sorted_batches(lake: Lake, ledger: DateLedger) -> list[pa.RecordBatch]:
+    """A table in Arrow's memory, about a hundred bytes a row: a date of this form is read once."""
+    batches = list(ledger_batches(lake, ledger, _PLANNED_BY))
+    return pa.Table.from_batches(batches).sort_by(tables.IMAGE_KEY).to_batches(ROWS_A_BATCH) if batches else []
+
+
+def _read_commit(lake: Lake, stored: StoredObject) -> Commit:
+    with _open(lake, stored) as stream, pq.ParquetFile(stream) as file:
+        metadata = file.metadata.metadata or {}
+    text = metadata.get(METADATA_KEY.encode())
+    if text is None:
+        raise CommitFormatError(
+            f"{lake_layout.uri(lake.bucket, stored.key)} holds no commit ('{METADATA_KEY}' in its metadata), so something else than a run "
+            "wrote it. Remove it, and run its date again: what has no ledger is done anew."
+        )
+    return commit_from_json(text.decode())
+
+
+def _open(lake: Lake, stored: StoredObject) -> BinaryIO:
+    """A small ledger is read at once, of a large one what is asked for."""
+    small = stored.size_bytes <= READ_AHEAD_BYTES
+    return lake.open(stored) if small else cast("BinaryIO", lake.open_ranges(stored))

@@ -1,0 +1,115 @@
+"""What all ledgers together say, from their footers, and which PCA versions there are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract import lake as lake_layout
+from fruit_contract import tables
+from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.store import Lake
+
+_FOOTERS_AT_ONCE: Final = 32
+# Of the earlier form, whose ledgers do not say it.
+_UNKNOWN_EMBEDDER: Final = ""
+
+
+@dataclass(frozen=True)
+class _DateCounts:
+    """Images and files of one date, by embedder."""
+
+    ingest_date: str
+    n_images: Mapping[str, int] = field(default_factory=dict)
+    n_files: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_history(lake: Lake) -> History:
+    """Reads one listing, and the footers of the ledgers that the PCA step's cache does not know as they are now."""
+    ledgers = defaultdict[str, list["StoredObject"]](list)
+    for stored in lake.list_objects(f"{lake_layout.LEDGER}/{tables.INGEST_DATE}="):
+        ingest_date = lake_layout.ingest_date_of(stored.key)
+        if ingest_date is not None:
+            ledgers[ingest_date].append(stored)
+    cached = (lake.read_json_if_there(lake_layout.pca_cache_key()) or {}).get("commits", {})
+
+    def count(ingest_date: str) -> _DateCounts:
+        return _from_cache(ingest_date, ledgers[ingest_date], cached) or _from_footer(lake, ingest_date, ledgers[ingest_date])
+
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        return _sum_of(list(pool.map(count, sorted(ledgers))))
+
+
+def read_pca_state(lake: Lake) -> PcaState:
+    """The version that `pca/current.json` names, and a newer one that is on its way."""
+    pointer = lake.read_json_if_there(lake_layout.CURRENT_PCA_KEY)
+    if pointer is None:
+        return PcaState()
+    version, embedder_id = str(pointer["version"]), str(pointer["embedder_id"])
+    provenance = lake.read_json(lake_layout.pca_provenance_key(version))
+    newer = [found for found in sorted(pca_versions(lake)) if found > version]
+    pending = [found for found in newer if (embedder_of_version(lake, found)) == embedder_id]
+    return PcaState(
+        version, embedder_id, int(provenance["n_samples"]), float(provenance["target_variance"]), pending[-1] if pending else ""
+    )
+
+
+def pca_versions(lake: Lake) -> Iterator[str]:
+    """The versions that have a folder below `pca/`."""
+    for folder in lake.list_folders(f"{lake_layout.PCA}/"):
+        if version := lake_layout.partition_values(folder).get("version"):
+            yield version
+
+
+def embedder_of_version(lake: Lake, version: str) -> str | None:
+    """The embedder of a version that was saved whole; None for another."""
+    provenance = lake.read_json_if_there(lake_layout.pca_provenance_key(version))
+    return None if provenance is None else str(provenance["embedder_id"])
+
+
+def _from_cache(ingest_date: str, ledger: Sequence[StoredObject], cached: Mapping[str, Any]) -> _DateCounts | None:
+    """None if the cache does not know this ledger, or not all that is asked for."""
+    entry = cached.get(ingest_date)
+    if entry is None or len(ledger) != 1 or entry.get("etag", "").strip('"') != ledger[0].etag:
+        return None
+    embedders = entry["embedders"]
+    if any("n_images" not in found or "n_files" not in found for found in embedders.values()):
+        return None
+    return _DateCounts(
+        ingest_date,
+        {embedder_id: int(found["n_images"]) for embedder_id, found in embedders.items()},
+        {embedder_id: int(found["n_files"]) for embedder_id, found in embedders.items()},
+    )
+
+
+def _from_footer(lake: Lake, ingest_date: str, listing: Sequence[StoredObject]) -> _DateCounts:
+    from fruit_pipeline.lake.date_ledger import ledger_of_listing, ledger_schema  # pyarrow loads with the task, not with the DAG file
+
+    ledger = ledger_of_listing(lake, ingest_date, listing)
+    if ledger.commit is None:
+        return _DateCounts(ingest_date, {_UNKNOWN_EMBEDDER: ledger_schema(lake, ledger)[1]}, {_UNKNOWN_EMBEDDER: 1})
+    embedders = ledger.commit.embedders
+    return _DateCounts(
+        ingest_date,
+        {embedder_id: found.n_images for embedder_id, found in embedders.items()},
+        {embedder_id: len(found.files) for embedder_id, found in embedders.items()},
+    )
+
+
+def _sum_of(dates: Sequence[_DateCounts]) -> History:
+    images, files, days = defaultdict[str, int](int), defaultdict[str, int](int), defaultdict[str, list[str]](list)
+    for date in dates:
+        for embedder_id, n_images in date.n_images.items():
+            images[embedder_id] += n_images
+            files[embedder_id] += date.n_files[embedder_id]
+            if n_images:
+                days[embedder_id].append(date.ingest_date)
+    embedders = {embedder_id: EmbedderHistory(images[embedder_id], files[embedder_id], tuple(days[embedder_id])) for embedder_id in images}
+    return History(embedders, embedders.pop(_UNKNOWN_EMBEDDER, EmbedderHistory()))

@@ -1,0 +1,160 @@
+"""The lake as Airflow sees it: list, read, write, through the credentials and endpoint of an Airflow connection.
+
+One way in for everything: Parquet is opened through the same S3 client (ranged reads), so assumed roles, proxies and the
+local cloud's endpoint work without a second configuration.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from fruit_contract.lake import uri
+from fruit_pipeline.aws import BOTOCORE_CONFIG
+from fruit_pipeline.lake.facts import StoredObject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fruit_pipeline.settings import Settings
+
+READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
+# No key holds such a thing: in XML its < would be written as &lt;.
+_TIME: Final = re.compile(rb"<LastModified>(\d{4}-\d\d-\d\dT[\d:.]+Z)<")
+
+
+class MissingObjectError(FileNotFoundError):
+    """An object that had to be in the lake. The message names its address."""
+
+
+class Lake:
+    """One bucket behind a boto3 S3 client. Safe to share between threads, as boto3's clients are."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object below `prefix`, page by page, in the store's order."""
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            for entry in page.get("Contents", ()):
+                yield StoredObject(entry["Key"], entry["Size"], entry["ETag"].strip('"'), entry["LastModified"])
+
+    def list_folders(self, prefix: str) -> Iterator[str]:
+        """The folders right below `prefix`, each with the slash at its end."""
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
+            for entry in page.get("CommonPrefixes", ()):
+                yield entry["Prefix"]
+
+    def read_bytes(self, key: str) -> bytes:
+        """The object's content. Raises MissingObjectError if it is not there."""
+        try:
+            return cast("bytes", self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        except self._client.exceptions.NoSuchKey:
+            raise MissingObjectError(f"{uri(self.bucket, key)} is not there.") from None
+
+    def read_json(self, key: str) -> dict[str, Any]:
+        """A JSON object. Raises MissingObjectError if it is not there."""
+        return cast("dict[str, Any]", json.loads(self.read_bytes(key)))
+
+    def read_json_if_there(self, key: str) -> dict[str, Any] | None:
+        try:
+            return self.read_json(key)
+        except MissingObjectError:
+            return None
+
+    def write(self, key: str, content: bytes, content_type: str) -> str:
+        """Puts an object and returns its address."""
+        self._client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=content_type)
+        return uri(self.bucket, key)
+
+    def delete(self, key: str) -> None:
+        """Nothing happens if it is not there."""
+        self._client.delete_object(Bucket=self.bucket, Key=key)
+
+    def is_there(self, key: str) -> bool:
+        """Whether there is an object of exactly this key."""
+        return any(stored.key == key for stored in self.list_objects(key))
+
+    def write_json(self, key: str, value: dict[str, Any]) -> str:
+        content = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode()
+        return self.write(key, content, "application/json")
+
+    def open(self, stored: StoredObject) -> BinaryIO:
+        """A seekable stream over an object, which reads 4 MB ahead: a small object is read at once."""
+        return io.BufferedReader(self.open_ranges(stored), buffer_size=READ_AHEAD_BYTES)
+
+    def open_ranges(self, stored: StoredObject) -> io.RawIOBase:
+        """A seekable stream over an object that reads exactly what it is asked for: each read is a request of its own."""
+        return _RangedObject(self._client, self.bucket, stored)
+
+
+def lake_of(settings: Settings) -> Lake:
+    """The lake of the settings' bucket, through the settings' Airflow connection."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    # Some stores answer a ranged read with the checksum of the whole object, which then never matches; TLS guards the way.
+    config = BOTOCORE_CONFIG | {"response_checksum_validation": "when_required"}
+    hook = S3Hook(aws_conn_id=settings.aws_conn_id, region_name=settings.region, config=config)
+    client = hook.get_conn()
+    spare_time_parsing(client)
+    return Lake(client, settings.lake_bucket)
+
+
+def spare_time_parsing(client: Any) -> None:
+    """Has an S3 client read the times of listings several times faster: of a page of a thousand keys they are most of its work."""
+    client.meta.events.register("before-parse.s3.ListObjectsV2", _times_as_seconds, unique_id="fruits-times-as-seconds")
+
+
+def _times_as_seconds(response_dict: dict[str, Any], **_: object) -> None:
+    """Writes the times in a listing as seconds, which botocore reads at once, where it tries several ways with a text."""
+    if response_dict["status_code"] < 300:
+        response_dict["body"] = _TIME.sub(_as_seconds, response_dict["body"])
+
+
+def _as_seconds(found: re.Match[bytes]) -> bytes:
+    return b"<LastModified>%.3f<" % datetime.fromisoformat(found[1].decode()).timestamp()
+
+
+class _RangedObject(io.RawIOBase):
+    """Reads an object of known size by ranges, so a reader of Parquet fetches the footer and the columns it needs."""
+
+    def __init__(self, client: Any, bucket: str, stored: StoredObject) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._stored = stored
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._stored.size_bytes}[whence]
+        self._position = base + offset
+        return self._position
+
+    def readall(self) -> bytes:
+        """Everything that is left, by one request: Python's own would ask for 8 kB at a time."""
+        return self.read(max(0, self._stored.size_bytes - self._position)) or b""
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._position + len(buffer), self._stored.size_bytes)
+        if self._position >= end:
+            return 0
+        # The ETag guards against a file that is replaced between two ranges of one reader.
+        answer = self._client.get_object(
+            Bucket=self._bucket, Key=self._stored.key, Range=f"bytes={self._position}-{end - 1}", IfMatch=f'"{self._stored.etag}"'
+        )
+        content = answer["Body"].read()
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)

@@ -1,0 +1,115 @@
+"""Looks at the dates of a run: their listings against their ledgers, their files against what these name, and what the PCA makes of it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fruit_contract import lake as lake_layout
+from fruit_contract.increments import UnsortedImagesError
+from fruit_pipeline.lake.date_files import lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
+from fruit_pipeline.lake.date_listing import list_date_files, projected_versions, sorted_objects
+from fruit_pipeline.lake.facts import History
+from fruit_pipeline.lake.history import read_history, read_pca_state
+from fruit_pipeline.planning.date_plan import FileState, plan_date, waiting_for_pca
+from fruit_pipeline.planning.pca_state import POLICY_ALWAYS, POLICY_NEVER, PcaOutlook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fruit_pipeline.lake.date_ledger import DateLedger
+    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.planning.date_plan import DatePlan
+    from fruit_pipeline.request.run_request import RunRequest
+    from fruit_pipeline.settings import Settings
+
+_DATES_AT_ONCE: Final = 16
+
+
+@dataclass(frozen=True)
+class DatesSeen:
+    """The plans of the dates that have a complete batch, those asked for without one, and what is to be expected of the PCA."""
+
+    asked: list[DatePlan]
+    looked_back: list[DatePlan]
+    not_delivered: list[str]
+    outlook: PcaOutlook
+
+
+class DateLooker:
+    """Looks at dates for one run and one release's embedder."""
+
+    def __init__(self, lake: Lake, request: RunRequest, embedder_id: str, settings: Settings) -> None:
+        self._lake = lake
+        self._request = request
+        self._embedder_id = embedder_id
+        self._settings = settings
+        self._policy = request.pca_policy or settings.pca_policy
+        self._pca = read_pca_state(lake)
+        self._versions = projected_versions(lake)
+
+    def at(self, asked: Sequence[str], looked_back: Sequence[str]) -> DatesSeen:
+        """Looks at both, several dates at once."""
+        with ThreadPoolExecutor(_DATES_AT_ONCE) as pool:
+            plans = dict(zip([*asked, *looked_back], pool.map(self._plan_if_delivered, [*asked, *looked_back]), strict=True))
+        seen = {day: plan for day, plan in plans.items() if plan is not None}
+        outlook = self._outlook(list(seen.values()))
+        if outlook.lacks_version():
+            seen = {plan.ingest_date: plan for plan in waiting_for_pca(seen.values())}
+        return DatesSeen(
+            asked=[seen[day] for day in asked if day in seen],
+            looked_back=[seen[day] for day in looked_back if day in seen],
+            not_delivered=[day for day in asked if day not in seen],
+            outlook=outlook,
+        )
+
+    def _outlook(self, plans: Sequence[DatePlan]) -> PcaOutlook:
+        """Reads the history only where it matters: a run without anything to do costs its dates' listings."""
+        other_embedder = self._pca.embedder_id != self._embedder_id
+        matters = (
+            any(plan.has_work for plan in plans)
+            or self._policy == POLICY_ALWAYS
+            or bool(self._pca.version and other_embedder)
+            or (other_embedder and self._policy != POLICY_NEVER and bool(plans))
+        )
+        history = read_history(self._lake) if matters else History()
+        return PcaOutlook(self._pca, history, self._embedder_id, self._policy, self._settings, self._request.switch_embedder)
+
+    def _plan_if_delivered(self, ingest_date: str) -> DatePlan | None:
+        if not self._lake.is_there(lake_layout.success_marker_key(ingest_date)):
+            return None
+        from fruit_pipeline.lake.date_ledger import find_ledger  # pyarrow loads with the task, not with the DAG file
+
+        lake = self._lake
+        ledger = find_ledger(lake, ingest_date)
+        if ledger.is_of_earlier_form:
+            return self._plan(ingest_date, ledger, FileState(of_earlier_form=True), frozenset())
+        listed = list_date_files(lake, ingest_date, self._versions, ledger.leftovers)
+        commit = ledger.commit
+        lost = lost_features(commit, listed)
+        own = commit.embedders.get(self._embedder_id) if commit else None
+        state = FileState(
+            lost=len(lost) + len(lost_moments(commit, listed)) + len(lost_rejects(commit, listed)),
+            unswept=len(unswept_files(commit, listed)),
+            unprojected=len(unprojected_files(commit, listed, self._pca.version, self._pca.embedder_id)) if self._pca.version else 0,
+            n_featurised=own.n_images if own else 0,
+        )
+        return self._plan(ingest_date, ledger, state, lost)
+
+    def _plan(self, ingest_date: str, ledger: DateLedger, state: FileState, lost: frozenset[str]) -> DatePlan:
+        from fruit_pipeline.lake.date_ledger import known_images
+
+        prefix, request = lake_layout.raw_prefix(ingest_date), self._request
+
+        def plan(objects: Iterable[StoredObject]) -> DatePlan:
+            known = known_images(self._lake, ledger, lost)
+            retry_rejected = request.retry_rejected
+            return plan_date(ingest_date, objects, known, self._embedder_id, request.categories, retry_rejected=retry_rejected, files=state)
+
+        try:
+            return plan(self._lake.list_objects(prefix))
+        except UnsortedImagesError:
+            # Not every store lists in the order of the keys. If it is the ledger that is not in order, this says so again.
+            return plan(sorted_objects(self._lake, prefix))

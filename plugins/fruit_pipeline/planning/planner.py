@@ -1,0 +1,207 @@
+"""What `plan_run` does: settles dates, categories and release, looks at the batches, and prepares the requests."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract import lake as lake_layout
+from fruit_contract import release as release_layout
+from fruit_contract.lake import CURRENT_RELEASE_KEY, release_prefix, uri
+from fruit_contract.regions import require_eu_region
+from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
+from fruit_pipeline.lake.date_listing import categories_of
+from fruit_pipeline.lake.store import MissingObjectError
+from fruit_pipeline.planning.claims import busy_dates, claim, living_claims, refuse_busy_dates
+from fruit_pipeline.planning.date_looker import DateLooker
+from fruit_pipeline.planning.date_plan import refuse_categories
+from fruit_pipeline.planning.estimate import MeasuredSpeed
+from fruit_pipeline.planning.limits import refuse_too_many_dates
+from fruit_pipeline.planning.run_plan import RunPlan, over_budget, plan_of_dates
+from fruit_pipeline.request.params import categories_as_meant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.planning.estimate import Estimate
+    from fruit_pipeline.request.run_request import RunRequest
+    from fruit_pipeline.settings import Settings
+
+
+LOG: Final = logging.getLogger(__name__)
+
+
+class NoReleaseError(RuntimeError):
+    """There is no published code to run."""
+
+
+class RunTooLongError(RuntimeError):
+    """The run would not be done before its step is given up."""
+
+
+class OverBudgetError(RuntimeError):
+    """A run would cost more than it may, or nobody knows what. The message says how to allow it."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A plan, and the requests that carry it out. `listed_at` is when the batches were listed."""
+
+    plan: RunPlan
+    release: str
+    listed_at: datetime
+    cluster_request: dict[str, Any]
+    extract_features_steps: list[dict[str, Any]]
+    refresh_pca_steps: list[dict[str, Any]]
+
+    def as_xcoms(self) -> dict[str, Any]:
+        """Ids, addresses and small summaries: what the other tasks need."""
+        return {
+            "ingest_dates": self.plan.ingest_dates,
+            "categories": self.plan.categories,
+            "release": self.release,
+            "listed_at": self.listed_at.isoformat(),
+            "plan": self.plan.as_dict(),
+            "cluster_request": self.cluster_request,
+            "extract_features_steps": self.extract_features_steps,
+            "refresh_pca_steps": self.refresh_pca_steps,
+        }
+
+
+def plan_run(
+    settings: Settings,
+    connect: Callable[[Settings], Lake],
+    request: RunRequest,
+    listed_at: datetime,
+    is_active: Callable[[str], bool],
+) -> PlannedRun:
+    """Plans one run, and claims its dates if there is something to do. `is_active` tells whether another run may still write.
+
+    Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
+    DateIsBusyError if another run works on a date that was asked for, LakeNameError if such a date holds a folder of images that can be no
+    category, OverBudgetError if the run would cost more than it may,
+    RunTooLongError if it would take longer than a step may, RunTooLargeError if it or one of its dates is more than a driver holds,
+    InstanceTypeError if the jobs can't run on the nodes that are set. Earlier dates on which another run works are left to it.
+    """
+    require_eu_region(settings.region)
+    refuse_too_many_dates(request.dates)
+    lake = connect(settings)
+    release = published_release(lake, settings.release)
+    claims = living_claims(lake, request.run_id, {*request.dates.asked, *request.dates.looked_back}, is_active)
+    refuse_busy_dates(busy_dates(claims, request.run_id, request.dates.asked))
+    busy = busy_dates(claims, request.run_id, request.dates.looked_back)
+    request = replace(request, categories=_meant_categories(lake, request))
+    look = DateLooker(lake, request, release.embedder_id, settings)
+    dates = look.at(request.dates.asked, [day for day in request.dates.looked_back if day not in busy])
+    refuse_categories(dates.asked, lake.bucket)
+    plan = plan_of_dates(
+        asked=dates.asked,
+        looked_back=dates.looked_back,
+        not_delivered=dates.not_delivered,
+        busy=sorted(busy),
+        categories=request.categories,
+        settings=settings,
+        refit_asked=request.pca_policy == "always",
+        outlook=dates.outlook,
+        speed=MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key())),
+    )
+    planned = _with_requests(settings, release.release_id, request, plan, listed_at)
+    if plan.has_work:
+        _refuse_too_long(plan.estimate, settings)
+        if not request.over_budget_allowed:
+            _refuse_over_budget(plan.estimate, settings)
+        claim(lake, request.run_id, plan.ingest_dates)
+    return planned
+
+
+def _meant_categories(lake: Lake, request: RunRequest) -> list[str]:
+    """The categories of the request; those that nobody has with the blanks around them are taken without."""
+    if all(name == name.strip() for name in request.categories):
+        return list(request.categories)
+    meant = categories_as_meant(request.categories, set().union(*(categories_of(lake, day) for day in request.dates.asked)))
+    for name, stands_for in meant.items():
+        if name != stands_for:
+            LOG.warning("There is no category %r in what was asked for: it is taken for %r.", name, stands_for)
+    return sorted(set(meant.values()))
+
+
+def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:
+    message = over_budget(estimate, settings)
+    if message:
+        raise OverBudgetError(
+            f"{message} Nothing was started. To go on all the same, trigger the run with 'Go on above the budget' (`over_budget`); "
+            "else ask for a shorter range of dates, or raise FRUITS_BUDGET_EUR."
+        )
+
+
+def _refuse_too_long(estimate: Estimate, settings: Settings) -> None:
+    """Before money is spent on a step that would be given up."""
+    if estimate.minutes > settings.step_timeout_hours * 60:
+        raise RunTooLongError(
+            f"The run would take about {estimate.minutes / 60:.1f} hours, and a step is given up after {settings.step_timeout_hours:g}. "
+            "Nothing was started. Ask for fewer dates or categories at a time, allow more nodes (FRUITS_TASK_INSTANCE_MAX), or more time "
+            "(FRUITS_STEP_TIMEOUT_HOURS)."
+        )
+
+
+def _with_requests(settings: Settings, release_id: str, request: RunRequest, plan: RunPlan, listed_at: datetime) -> PlannedRun:
+    run_id, days, task_instances = request.run_id, plan.ingest_dates, plan.estimate.task_instances
+    extract = extract_features_step(
+        settings,
+        release_id,
+        run_id,
+        days,
+        request.categories,
+        task_instances=task_instances,
+        retry_rejected=request.retry_rejected,
+        accept_rejects=request.accept_rejects,
+    )
+    refresh = refresh_pca_step(
+        settings, release_id, run_id, days, request.pca_policy, task_instances=task_instances, switch_embedder=request.switch_embedder
+    )
+    return PlannedRun(
+        plan=plan,
+        release=release_id,
+        listed_at=listed_at,
+        cluster_request=cluster_request(settings, release_id, run_id, days, task_instances),
+        extract_features_steps=[extract],
+        refresh_pca_steps=[refresh],
+    )
+
+
+@dataclass(frozen=True)
+class PublishedRelease:
+    """A complete release, and the embedder whose features it makes."""
+
+    release_id: str
+    embedder_id: str
+
+
+def published_release(lake: Lake, pinned: str) -> PublishedRelease:
+    """The release to run: the pinned one, else the one `code/current.json` names. Its manifest must be there."""
+    release = pinned
+    if not release:
+        try:
+            release = str(lake.read_json(CURRENT_RELEASE_KEY)["release"])
+        except MissingObjectError as error:
+            raise NoReleaseError(f"No release is published: {error} Run `make publish`.") from error
+    manifest_key = f"{release_prefix(release)}{release_layout.RELEASE_MANIFEST}"
+    try:
+        manifest = lake.read_json(manifest_key)
+    except MissingObjectError as error:
+        remedy = (
+            "Set FRUITS_RELEASE to a published release, or leave it empty, and run `make publish`."
+            if pinned
+            else "Run `make publish` again."
+        )
+        raise NoReleaseError(f"Release '{release}' is not complete: {error} {remedy}") from error
+    there = {stored.key for stored in lake.list_objects(release_prefix(release))}
+    missing = sorted(name for name in manifest["files"] if f"{release_prefix(release)}{name}" not in there)
+    if missing:
+        address = uri(lake.bucket, release_prefix(release))
+        raise NoReleaseError(f"Release '{release}' is not complete: {address} lacks {', '.join(missing)}. Run `make publish` again.")
+    return PublishedRelease(release, str(manifest["embedder_id"]))

@@ -1,0 +1,1 @@
+"""How far is a run? What its steps tell, as pages of Airflow's UI."""

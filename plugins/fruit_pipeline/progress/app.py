@@ -1,0 +1,76 @@
+"""The pages that Airflow's API server shows beside its own UI, below `/fruits`. Thin: it checks who asks, reads the lake, draws.
+
+Airflow mounts such an app without any authentication, so each route asks for Airflow's own: whoever may see the runs of the main flow
+may see its pages.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import requires_access_dag
+from airflow.sdk.exceptions import AirflowException
+from botocore.exceptions import BotoCoreError, ClientError
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+
+from fruit_contract.lake import progress_key
+from fruit_contract.release import EXTRACT_FEATURES_STEP
+from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
+from fruit_pipeline.lake.store import MissingObjectError, lake_of
+from fruit_pipeline.progress.link import airflow_path
+from fruit_pipeline.progress.page import CONTENT_SECURITY_POLICY, message_page, progress_page
+from fruit_pipeline.progress.tracking import parse_progress
+from fruit_pipeline.settings import SettingsError, load_settings
+
+LOG: Final = logging.getLogger(__name__)
+_HEADERS: Final = {
+    "Content-Security-Policy": f"{CONTENT_SECURITY_POLICY}; frame-ancestors 'self'",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+_MESSAGES: Final = {
+    HTTPStatus.UNAUTHORIZED: ("Not logged in", "Log in to Airflow, then open this page again."),
+    HTTPStatus.FORBIDDEN: ("Not allowed", f"You may not see the runs of {MAIN_DAG_ID}."),
+    HTTPStatus.NOT_FOUND: ("Not found", "There is no such page."),
+}
+
+# No descriptions of this app: they would be open to everybody.
+app = FastAPI(title="Fruits!", docs_url=None, redoc_url=None, openapi_url=None)
+
+
+@app.get(
+    "/progress/{run_id:path}",
+    response_class=HTMLResponse,
+    dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN, MAIN_DAG_ID))],
+)
+def show_progress(run_id: str) -> HTMLResponse:
+    """How far the features step of a run of the main flow has come."""
+    try:
+        content = lake_of(load_settings()).read_bytes(progress_key(run_id, EXTRACT_FEATURES_STEP))
+        progress = parse_progress(content)
+    except MissingObjectError:
+        progress = None
+    except (AirflowException, BotoCoreError, ClientError, SettingsError):
+        # What went wrong may name what a viewer need not know.
+        LOG.exception("The progress of %r can't be read", run_id)
+        text = "The lake can't be read from Airflow's API server: its log says why."
+        return _respond(message_page("Progress can't be shown", text, airflow_path(), renew=True), HTTPStatus.BAD_GATEWAY)
+    return _respond(progress_page(run_id, progress, datetime.now(UTC), airflow_path()))
+
+
+@app.exception_handler(HTTPException)
+def explain(_: Request, error: HTTPException) -> HTMLResponse:
+    """A refusal as a page, for it is people who come here."""
+    status = HTTPStatus(error.status_code)
+    title, text = _MESSAGES.get(status, (status.phrase, str(error.detail)))
+    return _respond(message_page(title, text, airflow_path()), status)
+
+
+def _respond(page: str, status: HTTPStatus = HTTPStatus.OK) -> HTMLResponse:
+    return HTMLResponse(page, status, _HEADERS)

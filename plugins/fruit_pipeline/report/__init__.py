@@ -1,0 +1,1 @@
+"""What a run did: its record, its receipt, its page and plots."""

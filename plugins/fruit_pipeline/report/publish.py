@@ -1,0 +1,128 @@
+"""Publishes what a run did: the report below `reports/` and the record below `runs/`."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract import tables
+from fruit_contract.commit import file_key
+from fruit_contract.lake import (
+    measured_speed_key,
+    partition_values,
+    projections_date_prefix,
+    projections_file_key,
+    report_prefix,
+    run_key,
+    step_summary_key,
+    uri,
+)
+from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
+from fruit_pipeline.planning.claims import give_up_claim
+from fruit_pipeline.report.page import report_page
+from fruit_pipeline.report.record import run_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fruit_pipeline.checks.parquet_facts import Projections
+    from fruit_pipeline.checks.pca import PcaFacts
+    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.store import Lake
+
+CATEGORIES_PLOTTED: Final = 6
+_POINTS_A_CATEGORY: Final = 2_000
+EXPLAINED_VARIANCE_PLOT: Final = "explained_variance.png"
+TWO_COMPONENTS_PLOT: Final = "first_two_components.png"
+PAGE: Final = "index.html"
+# In XCom; the record has them all.
+_REPORTS_NAMED: Final = 32
+
+
+def publish_report(
+    lake: Lake,
+    run_id: str,
+    planned: Mapping[str, Any],
+    checks: Mapping[str, Any],
+    cluster: Mapping[str, Any],
+    receipt: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes plots and a page for every date of the run, then the run's record, and returns where they are. The run is then done.
+
+    A speed that the receipt tells is kept for the next plan.
+    """
+    from fruit_pipeline.checks.parquet_facts import read_pca
+
+    dates = planned["ingest_dates"]
+    summaries = {step: lake.read_json(step_summary_key(run_id, step)) for step in (EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP)}
+    report_uris = {day: uri(lake.bucket, f"{report_prefix(day)}{PAGE}") for day in dates}
+    record = run_record(run_id, planned, summaries, checks, cluster, report_uris, receipt)
+    pca = read_pca(lake)
+    for day in dates:
+        _publish_date(lake, day, record, planned["categories"], pca)
+    record_uri = lake.write_json(run_key(run_id), record)
+    if receipt and receipt["measured_speed"]:
+        lake.write_json(measured_speed_key(), receipt["measured_speed"])
+    give_up_claim(lake, run_id)
+    return {"report_uris": [report_uris[day] for day in dates[-_REPORTS_NAMED:]], "record_uri": record_uri}
+
+
+def _publish_date(lake: Lake, ingest_date: str, record: Mapping[str, Any], categories: Sequence[str], pca: PcaFacts | None) -> None:
+    prefix = report_prefix(ingest_date)
+    plots = _plots(lake, ingest_date, categories, pca) if pca else []
+    for name, _, _, png in plots:
+        lake.write(f"{prefix}{name}", png, "image/png")
+    page = report_page(record, ingest_date, [(title, caption, png) for _, title, caption, png in plots])
+    lake.write(f"{prefix}{PAGE}", page.encode(), "text/html; charset=utf-8")
+
+
+def chosen_categories(categories: Sequence[str], ingest_date: str) -> list[str]:
+    """Six categories at random, the same for every run of a date; all of them if there are fewer."""
+    sample = random.Random(ingest_date).sample(sorted(categories), min(CATEGORIES_PLOTTED, len(categories)))  # noqa: S311  # a plot's choice, no secret
+    return sorted(sample)
+
+
+def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts) -> list[tuple[str, str, str, bytes]]:
+    """(file name, title, caption, PNG) of each plot."""
+    from fruit_pipeline.report.plots import explained_variance_png, two_components_png
+
+    n_samples, target = int(pca.provenance["n_samples"]), float(pca.provenance["target_variance"])
+    kept = float(pca.provenance["variance_kept"])
+    variance = explained_variance_png(pca.spectrum, pca.pointer_k, target, n_samples)
+    caption = f"{pca.pointer_k:,} of {len(pca.spectrum):,} components keep {kept:.2%} of the variance of {n_samples:,} images."
+    if not pca.provenance["target_reached"]:
+        caption += f" The target of {target:.4g} can't be reached with so few images."
+    plots = [(EXPLAINED_VARIANCE_PLOT, "Explained variance", caption, variance)]
+    groups = _projections(lake, ingest_date, categories, pca)
+    if groups:
+        points = two_components_png(groups, pca.explained_variance_ratio)
+        caption = f"Images of {ingest_date} under PCA version {pca.version}. The categories are drawn at random, once for a date."
+        plots.append(
+            (
+                TWO_COMPONENTS_PLOT,
+                "Six categories on PC1 and PC2" if len(groups) == CATEGORIES_PLOTTED else "Categories on PC1 and PC2",
+                caption,
+                points,
+            )
+        )
+    return plots
+
+
+def _projections(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts) -> list[Projections]:
+    """The points of a few categories, from the files that the date's commit names."""
+    from fruit_pipeline.checks.parquet_facts import read_first_two_components
+    from fruit_pipeline.lake.date_ledger import find_ledger
+    from fruit_pipeline.lake.date_listing import parquet_files
+
+    commit = find_ledger(lake, ingest_date).commit
+    features = commit.embedders.get(pca.provenance["embedder_id"]) if commit else None
+    if features is None:
+        return []
+    there = parquet_files(lake, projections_date_prefix(pca.version, ingest_date))
+    keys = (projections_file_key(pca.version, file_key(ingest_date, name)) for name in sorted(features.files))
+    files = [there[key] for key in keys if key in there]
+    by_category: dict[str, list[StoredObject]] = {}
+    for stored in files:
+        by_category.setdefault(partition_values(stored.key)[tables.CATEGORY], []).append(stored)
+    chosen = chosen_categories([category for category in by_category if not categories or category in categories], ingest_date)
+    return [read_first_two_components(lake, by_category[category], category, _POINTS_A_CATEGORY) for category in chosen]

@@ -1,0 +1,171 @@
+"""What a run's clusters took and cost, beside what was planned. Pure.
+
+A guide, not a bill: from what EMR tells of the instances, and the settings' table of prices.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from fruit_contract.release import EXTRACT_FEATURES_STEP
+from fruit_pipeline.emr.cluster_request import sibling_types
+from fruit_pipeline.planning.estimate import MeasuredSpeed, UnknownInstanceTypeError, vcpus
+from fruit_pipeline.settings import SPOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from fruit_pipeline.settings import Settings
+
+# Fewer take so little time that starting and ending weigh too much.
+FEWEST_IMAGES_TO_TELL: Final = 2_000
+# EC2 and EMR charge by the second, and for a minute at least.
+_LEAST_SECONDS: Final = 60
+
+
+def receipt(
+    plan_estimate: Mapping[str, Any],
+    clusters: Sequence[Mapping[str, Any]],
+    images: int,
+    settings: Settings,
+    *,
+    read_at: datetime,
+    measured: MeasuredSpeed | None = None,
+) -> dict[str, Any]:
+    """Sums over all `clusters` a run had (`run_record.cluster_facts` with instances), and the plan's estimate beside them.
+
+    `images` are those that were computed. What has not ended is counted up to `read_at`, when EMR was asked. Euros are None if a price is
+    not known.
+    """
+    hours = _instance_hours(clusters, settings, read_at)
+    minutes = sum(_seconds(cluster["created_at"], cluster["ended_at"], read_at) for cluster in clusters) / 60
+    costs = [row["euros"] for row in hours]
+    euros = None if None in costs else sum(costs, 0.0)
+    planned = plan_estimate["euros"]
+    return {
+        "clusters": [cluster["id"] for cluster in clusters],
+        "still_running": [cluster["id"] for cluster in clusters if not cluster["ended_at"]],
+        "cluster_minutes": round(minutes, 1),
+        "instance_hours": [row | {"hours": round(row["hours"], 3), "euros": _rounded(row["euros"], 4)} for row in hours],
+        "euros": _rounded(euros, 2),
+        "images": images,
+        "euros_per_thousand_images": _per_thousand(euros, images),
+        "planned": {
+            "minutes": plan_estimate["minutes"],
+            "euros": planned,
+            "euros_per_thousand_images": _per_thousand(planned, images),
+            "core_instances": plan_estimate["core_instances"],
+            "task_instances": plan_estimate["task_instances"],
+            "task_market": plan_estimate["task_market"],
+            "images_per_second_per_vcpu": plan_estimate["assumptions"]["images_per_second_per_vcpu"],
+            "speed": plan_estimate["assumptions"]["speed"],
+        },
+        "actual_to_planned": {"minutes": _ratio(minutes, plan_estimate["minutes"]), "euros": _ratio(euros, planned)},
+        "measured_speed": measured.as_dict() if measured else None,
+    }
+
+
+def receipt_lines(receipt: Mapping[str, Any]) -> list[str]:
+    """The receipt in words, for the task's log."""
+    planned, ratios = receipt["planned"], receipt["actual_to_planned"]
+    minutes = f"{receipt['cluster_minutes']:,.1f} minutes, planned {planned['minutes']:,.1f}{_times(ratios['minutes'])}"
+    cost = f"{_euros(receipt['euros'])}, planned {_euros(planned['euros'])}{_times(ratios['euros'])}"
+    lines = [f"Clusters ({', '.join(receipt['clusters']) or 'none'}): {minutes}.", f"Cost: {cost}."]
+    if receipt["euros_per_thousand_images"] is not None:
+        lines.append(f"For 1,000 of {receipt['images']:,} computed images: {receipt['euros_per_thousand_images']:.4f} EUR.")
+    lines += [
+        f"{row['hours']:,.2f} hours of {row['market']} {row['instance_type']}: {_euros(row['euros'])}." for row in receipt["instance_hours"]
+    ]
+    measured = receipt["measured_speed"]
+    if measured:
+        lines.append(
+            f"Speed: {measured['images_per_second_per_vcpu']:.1f} images/s a vCPU, "
+            f"planned {planned['images_per_second_per_vcpu']:.1f} ({planned['speed']})."
+        )
+    if receipt["still_running"]:
+        lines.append(f"Not ended when this was read, so it costs more: {', '.join(receipt['still_running'])}.")
+    return lines
+
+
+def measured_speed(summary: Mapping[str, Any], cluster: Mapping[str, Any], settings: Settings) -> MeasuredSpeed | None:
+    """How fast the features step was by its `summary`, on the nodes that the `cluster` (`run_record.cluster_facts`) had meanwhile.
+
+    None if it computed too few images to tell, or if it is not known which nodes those were.
+    """
+    speed = summary.get("images_per_second")
+    if not speed or (summary.get("images_computed") or 0) < FEWEST_IMAGES_TO_TELL:
+        return None
+    steps = [step for step in cluster["steps"] if step["name"] == EXTRACT_FEATURES_STEP and step["state"] == "COMPLETED"]
+    try:
+        n_vcpus = _mean_vcpus(cluster, steps[-1]) if steps else 0
+    except UnknownInstanceTypeError:
+        return None
+    if not n_vcpus:
+        return None
+    return MeasuredSpeed(round(speed / n_vcpus, 2), str(summary["engine"]), settings.core_instance_type, str(summary["run_id"]))
+
+
+def _mean_vcpus(cluster: Mapping[str, Any], step: Mapping[str, Any]) -> float:
+    """Of the core and task nodes, over the time of the step: nodes come and go."""
+    start, end = datetime.fromisoformat(step["started_at"]), datetime.fromisoformat(step["ended_at"])
+    vcpu_seconds = 0.0
+    for instance in cluster["instances"]:
+        if instance["role"] in {"CORE", "TASK"} and instance["ready_at"]:
+            since = max(start, datetime.fromisoformat(instance["ready_at"]))
+            until = min(end, datetime.fromisoformat(instance["ended_at"] or step["ended_at"]))
+            vcpu_seconds += vcpus(instance["instance_type"] or "") * max(0.0, (until - since).total_seconds())
+    length = (end - start).total_seconds()
+    return vcpu_seconds / length if length > 0 else 0.0
+
+
+def _instance_hours(clusters: Iterable[Mapping[str, Any]], settings: Settings, read_at: datetime) -> list[dict[str, Any]]:
+    """A row for each market and instance type. Euros are None if the type has no price."""
+    hours: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for cluster in clusters:
+        for instance in cluster["instances"]:
+            start, end = instance["created_at"] or cluster["created_at"], instance["ended_at"] or cluster["ended_at"]
+            key = (instance["market"], instance["instance_type"] or "unknown type")
+            hours[key] += max(_LEAST_SECONDS, _seconds(start, end, read_at)) / 3600
+    rows = []
+    for (market, instance_type), n_hours in sorted(hours.items()):
+        price = _price(instance_type, settings)
+        share = settings.spot_price_share if market == SPOT else 1
+        euros = None if price is None else n_hours * price * share
+        rows.append({"market": market, "instance_type": instance_type, "hours": n_hours, "euros": euros})
+    return rows
+
+
+def _price(instance_type: str, settings: Settings) -> float | None:
+    """A type without a price of its own that EMR took in place of the set one costs about as much as that."""
+    for name in (instance_type, settings.core_instance_type, settings.primary_instance_type):
+        if name in settings.prices and (name == instance_type or instance_type in sibling_types(name)):
+            return settings.prices[name]
+    return None
+
+
+def _seconds(start: str | None, end: str | None, read_at: datetime) -> float:
+    if not start:
+        return 0.0
+    return max(0.0, ((datetime.fromisoformat(end) if end else read_at) - datetime.fromisoformat(start)).total_seconds())
+
+
+def _per_thousand(euros: float | None, images: int) -> float | None:
+    return None if euros is None or not images else round(1000 * euros / images, 4)
+
+
+def _ratio(actual: float | None, planned: float | None) -> float | None:
+    return None if actual is None or not planned else round(actual / planned, 2)
+
+
+def _rounded(value: float | None, decimals: int) -> float | None:
+    return None if value is None else round(value, decimals)
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f" ({ratio:.2f} times as much)"
+
+
+def _euros(value: float | None) -> str:
+    return "price not known" if value is None else f"{value:.2f} EUR"

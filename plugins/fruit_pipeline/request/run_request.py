@@ -1,0 +1,25 @@
+"""What a run was asked for, in one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fruit_pipeline.request.params import RunDates
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run was asked for. `pca_policy` None: the settings'."""
+
+    run_id: str
+    dates: RunDates
+    categories: Sequence[str] = ()
+    pca_policy: str | None = None
+    retry_rejected: bool = False
+    accept_rejects: bool = False
+    switch_embedder: bool = False
+    over_budget_allowed: bool = False

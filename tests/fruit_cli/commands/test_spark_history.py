@@ -1,0 +1,57 @@
+# ruff: noqa: N803  # boto3 names its arguments so
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fruit_cli.commands.spark_history import persistent_page
+from fruit_cli.errors import CommandError
+
+ARN = "arn:aws:elasticmapreduce:eu-west-1:123456789012:cluster/j-1"
+
+
+class Emr:
+    """EMR's own history server, which takes some looks to be there."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+        self.url_looks = 2
+
+    def describe_cluster(self, *, ClusterId: str) -> Any:
+        assert ClusterId == "j-1"
+        return {"Cluster": {"ClusterArn": ARN}}
+
+    def create_persistent_app_ui(self, *, TargetResourceArn: str, ProfilerType: str) -> Any:
+        assert (TargetResourceArn, ProfilerType) == (ARN, "SHS")
+        return {"PersistentAppUIId": "p-1"}
+
+    def describe_persistent_app_ui(self, *, PersistentAppUIId: str) -> Any:
+        self.looks -= 1
+        return {
+            "PersistentAppUI": {
+                "PersistentAppUIId": PersistentAppUIId,
+                "PersistentAppUIStatus": "STARTING" if self.looks > 0 else "ATTACHED",
+            }
+        }
+
+    def get_persistent_app_ui_presigned_url(self, *, PersistentAppUIId: str, PersistentAppUIType: str) -> Any:
+        assert PersistentAppUIType == "SHS"
+        self.url_looks -= 1
+        return (
+            {"PresignedURLReady": False}
+            if self.url_looks
+            else {"PresignedURLReady": True, "PresignedURL": f"https://{PersistentAppUIId}.example/shs"}
+        )
+
+
+def test_waits_for_emrs_history_server_and_says_where_it_is() -> None:
+    slept: list[float] = []
+    assert persistent_page(Emr(3), "j-1", sleep=slept.append) == "https://p-1.example/shs"
+    assert len(slept) == 3
+
+
+def test_a_history_server_that_never_comes_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(CommandError, match=r"history of j-1 within 300 seconds\. Try again"):
+        persistent_page(Emr(10_000), "j-1", sleep=lambda _: None)

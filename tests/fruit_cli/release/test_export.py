@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from fruit_cli.errors import CommandError
+from fruit_cli.lake.connection import LakeConnection
+from fruit_cli.release import embedder as artefact_module
+from fruit_cli.release.embedder import embedder_artefact
+from fruit_cli.release.export import TOLERANCE, largest_difference, make_reproducible, run_onnx, trial_images
+from fruit_cli.release.weights import mobilenet_v2_shapes, read_tensors, tensors_sha256
+from fruit_cli.release.wheels import file_sha256
+from fruit_contract import release
+from fruit_contract.release import PREPROCESSING_VERSION
+from fruit_features.embedding.engines import engine_file, load_engine
+
+NOWHERE = LakeConnection(bucket="fruits-lake", region="eu-west-1", endpoint_url="http://127.0.0.1:1")
+
+
+def trained_looking_tensors():
+    """Weights whose activations neither vanish nor explode: He-scaled kernels, batch normalisation near the identity."""
+    random = np.random.default_rng(11)
+    tensors = {}
+    for name, shape in mobilenet_v2_shapes().items():
+        if name.endswith("kernel"):
+            fan_in = np.prod(shape[:2]) if "depthwise" in name else np.prod(shape[:3])
+            tensors[name] = random.normal(0, np.sqrt(2 / fan_in), shape)
+        elif name.endswith(("gamma", "moving_variance")):
+            tensors[name] = random.uniform(0.8, 1.2, shape)
+        else:
+            tensors[name] = random.uniform(-0.1, 0.1, shape)
+    return {name: array.astype("<f4") for name, array in tensors.items()}
+
+
+KERAS_PROGRAM = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from fruit_cli.release.export import keras_network, trial_images
+folder = Path(sys.argv[1])
+network = keras_network(dict(np.load(folder / "tensors.npz")))
+network.save(folder / "own.h5")
+np.save(folder / "expected.npy", network(trial_images(), training=False).numpy())
+shapes = {variable.path: tuple(variable.shape) for variable in network.weights}
+(folder / "shapes.json").write_text(json.dumps(shapes))
+"""
+
+
+@pytest.fixture(scope="module")
+def keras_folder(tmp_path_factory):
+    """What Keras itself says and writes, with the weights of this module: `own.h5`, `expected.npy`, `shapes.json`.
+
+    From a process of its own: TensorFlow's thread settings can't be changed once it has worked, and other tests set theirs.
+    """
+    folder = tmp_path_factory.mktemp("keras")
+    np.savez(folder / "tensors.npz", **trained_looking_tensors())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    subprocess.run([sys.executable, "-c", KERAS_PROGRAM, str(folder)], check=True, env=environment, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights_file(keras_folder):
+    return keras_folder / "own.h5"
+
+
+@pytest.fixture(scope="module")
+def expected(keras_folder):
+    """Keras' features of the trial images."""
+    return np.load(keras_folder / "expected.npy")
+
+
+@pytest.fixture(scope="module")
+def said():
+    return []
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def artefact(weights_file, home, said):
+    return embedder_artefact(NOWHERE, home, weights=str(weights_file), say=said.append)
+
+
+def test_names_shapes_and_their_order_are_keras_own(keras_folder):
+    found = json.loads((keras_folder / "shapes.json").read_text(encoding="utf-8"))
+    assert [(name, tuple(shape)) for name, shape in found.items()] == list(mobilenet_v2_shapes().items())
+
+
+def test_reads_what_keras_itself_writes(weights_file):
+    found = read_tensors(weights_file.read_bytes(), "own.h5")
+    assert tensors_sha256(found) == tensors_sha256(trained_looking_tensors())
+
+
+def test_the_manifest_tells_what_the_contract_asks(artefact):
+    manifest = json.loads(artefact.files()[release.EMBEDDER_MANIFEST].read_text(encoding="utf-8"))
+    digest = tensors_sha256(trained_looking_tensors())
+    assert manifest["embedder_id"] == artefact.embedder_id == f"mobilenetv2-{digest[:12]}-p{PREPROCESSING_VERSION}"
+    assert manifest["tensors_sha256"] == digest
+    assert manifest["preprocessing_version"] == PREPROCESSING_VERSION
+    assert manifest["input"] == {"name": "images", "shape": [None, 224, 224, 3], "dtype": "float32"}
+    assert manifest["output"] == {"name": "features", "shape": [None, 1280], "dtype": "float32"}
+    assert manifest["files"] == {name: file_sha256(artefact.directory / name) for name in ("model.onnx", "frozen_graph.pb")}
+    assert manifest["weights_source"] == "file own.h5"
+    assert manifest["licence"].startswith("not known")
+    assert 0 < max(manifest["largest_difference_from_keras"].values()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("engine", release.ENGINES)
+def test_every_engine_gives_keras_features(artefact, expected, engine):
+    images = trial_images()
+    loaded = load_engine(engine, (artefact.directory / engine_file(engine)).read_bytes())
+    found = loaded.embed(images)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() <= TOLERANCE
+    assert expected.std() > 0.01, "features that are all alike would prove nothing"
+    # One image alone gives what it gives among others.
+    assert np.abs(loaded.embed(images[2:3]) - expected[2:3]).max() <= TOLERANCE
+
+
+def test_the_onnx_graph_holds_standard_operators_only_and_no_batch_normalisation(artefact):
+    model = onnx.load(artefact.directory / release.ONNX_MODEL)
+    assert [opset.domain for opset in model.opset_import] == [""]
+    assert {node.domain for node in model.graph.node} == {""}
+    assert {node.op_type for node in model.graph.node} == {"Add", "Clip", "Conv", "GlobalAveragePool", "Squeeze", "Transpose"}
+
+
+def test_the_same_weights_give_the_same_bytes(artefact, weights_file, tmp_path):
+    again = embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
+    for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH, release.EMBEDDER_MANIFEST):
+        assert file_sha256(again.directory / name) == file_sha256(artefact.directory / name), name
+
+
+def test_a_kept_artefact_is_taken_without_exporting_again(artefact, weights_file, home, monkeypatch, said):
+    monkeypatch.setattr(artefact_module, "_run_export", lambda *_: pytest.fail("exported again"))
+    assert embedder_artefact(NOWHERE, home, weights=str(weights_file), say=said.append) == artefact
+    assert [line for line in said if "Exporting" in line] == said[:1]
+
+
+def test_a_damaged_artefact_is_exported_again(artefact, weights_file, tmp_path, monkeypatch):
+    copy = tmp_path / "embedder" / artefact.embedder_id
+    copy.mkdir(parents=True)
+    for name, path in artefact.files().items():
+        (copy / name).write_bytes(path.read_bytes())
+    (copy / release.ONNX_MODEL).write_bytes(b"half")
+
+    def stub_export(tensors_path, directory):
+        for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH):
+            (directory / name).write_bytes(b"whole " + name.encode())
+        return {}
+
+    monkeypatch.setattr(artefact_module, "_run_export", stub_export)
+    found = embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
+    assert found.files()[release.ONNX_MODEL].read_bytes() == b"whole model.onnx"
+
+
+def test_the_default_weights_are_resolved_once(weights_file, artefact, home, monkeypatch):
+    from fruit_cli.release import weights_sources
+
+    content = weights_file.read_bytes()
+    monkeypatch.setattr(weights_sources, "default_weights", lambda *_: weights_sources.WeightsFile(content, "somewhere"))
+    first = embedder_artefact(NOWHERE, home, say=lambda _: None)
+    assert first == artefact
+    monkeypatch.setattr(weights_sources, "default_weights", lambda *_: pytest.fail("resolved again"))
+    assert embedder_artefact(NOWHERE, home, say=lambda _: None) == first
+
+
+def test_the_default_artefact_of_an_earlier_preprocessing_is_not_taken(weights_file, artefact, tmp_path, monkeypatch):
+    from fruit_cli.release import weights_sources
+
+    home = tmp_path / "home"
+    earlier = home / "embedder" / "mobilenetv2-earlier-p1"
+    shutil.copytree(artefact.directory, earlier)
+    manifest = json.loads((earlier / release.EMBEDDER_MANIFEST).read_text(encoding="utf-8"))
+    (earlier / release.EMBEDDER_MANIFEST).write_text(json.dumps(manifest | {"preprocessing_version": 1}), encoding="utf-8")
+    (home / "embedder" / "default.json").write_text(json.dumps({"embedder_id": earlier.name}), encoding="utf-8")
+    shutil.copytree(artefact.directory, home / "embedder" / artefact.embedder_id)
+    monkeypatch.setattr(weights_sources, "default_weights", lambda *_: weights_sources.WeightsFile(weights_file.read_bytes(), "somewhere"))
+
+    assert embedder_artefact(NOWHERE, home, say=lambda _: None).embedder_id == artefact.embedder_id
+
+
+def test_a_failed_export_leaves_nothing_and_tells_the_last_words(weights_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(artefact_module.sys, "executable", "/bin/false")
+    with pytest.raises(CommandError, match=r"could not be exported \(exit code 1\)"):
+        embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
+    assert list((tmp_path / "embedder").iterdir()) == []
+
+
+def test_a_graph_of_another_shape_is_refused():
+    with pytest.raises(SystemExit, match="gives"):
+        largest_difference(np.zeros((4, 1280), np.float32), np.zeros((4, 1000), np.float32))
+
+
+def little_model(prefix):
+    """features = images + a + b, under names that depend on `prefix`; the initializers in an order that does too."""
+    nodes = [
+        helper.make_node("Add", ["images", f"{prefix}_a"], [f"{prefix}_sum"], name=f"{prefix}_first"),
+        helper.make_node("Add", [f"{prefix}_sum", f"{prefix}_b"], ["features"], name=f"{prefix}_second"),
+    ]
+    values = {"a": 1.0, "b": 10.0}
+    initializers = [helper.make_tensor(f"{prefix}_{name}", TensorProto.FLOAT, [1], [value]) for name, value in values.items()]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"{prefix}_n", 2]) for name in ("images", "features")]
+    graph = helper.make_graph(nodes, prefix, ends[:1], ends[1:], initializers if prefix < "m" else initializers[::-1])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(f"com.{prefix}", 1)], ir_version=8)
+
+
+def test_names_that_change_from_run_to_run_do_not_reach_the_file():
+    first, second = little_model("first"), little_model("second")
+    assert first.SerializeToString(deterministic=True) != second.SerializeToString(deterministic=True)
+    make_reproducible(first)
+    make_reproducible(second)
+    assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
+    onnx.checker.check_model(first)
+    found = run_onnx(first.SerializeToString(), np.array([[1, 2]], np.float32))
+    assert found.tolist() == [[12.0, 13.0]]

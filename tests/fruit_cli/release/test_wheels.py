@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import zipfile
+
+import pytest
+
+from fruit_cli.errors import CommandError
+from fruit_cli.release.wheels import cluster_wheelhouse, fetch_wheels, file_sha256
+
+
+def make_wheel(directory, name="tinyfruit", version="1.0"):
+    path = directory / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}.py", "")
+        wheel.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{name}-{version}.dist-info/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def package_index(tmp_path, monkeypatch):
+    """A folder that is pip's only source."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def test_a_wheelhouse_is_fetched_once_for_the_same_pins(tmp_path, package_index):
+    digest = file_sha256(make_wheel(package_index))
+    requirements = tmp_path / "cluster.txt"
+    requirements.write_text(f"tinyfruit==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
+    said = []
+    first = cluster_wheelhouse(requirements, tmp_path / "cache", said.append)
+    assert [wheel.name for wheel in first] == ["tinyfruit-1.0-py3-none-any.whl"]
+    assert file_sha256(first[0]) == digest
+    (package_index / first[0].name).unlink()
+    assert cluster_wheelhouse(requirements, tmp_path / "cache", said.append) == first
+    assert len(said) == 1
+
+
+def test_a_wheel_whose_hash_differs_from_the_pin_is_refused(tmp_path, package_index):
+    make_wheel(package_index)
+    requirements = tmp_path / "cluster.txt"
+    requirements.write_text(f"tinyfruit==1.0 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    with pytest.raises(CommandError, match="DO NOT MATCH THE HASHES"):
+        fetch_wheels(requirements, tmp_path / "wheels", what="The wheels")
+    with pytest.raises(CommandError):
+        cluster_wheelhouse(requirements, tmp_path / "cache", lambda _: None)
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+from fruit_cli.stack.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, api_server_environment, passwords
+from local_cloud.stack.secrets import LocalSecrets, draw
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> AirflowPlace:
+    project = Path("/project")
+    return AirflowPlace(
+        project=project,
+        home=tmp_path / "airflow",
+        dags=project / "dags",
+        plugins=project / "plugins",
+        port=8080,
+        s3_url="http://127.0.0.1:9300",
+        emr_url="http://127.0.0.1:9301",
+        region="eu-west-1",
+        bucket="fruits-lake",
+    )
+
+
+@pytest.fixture
+def secrets() -> LocalSecrets:
+    return draw()
+
+
+def test_the_persons_airflow_and_aws_settings_do_not_come_along(place: AirflowPlace, secrets: LocalSecrets) -> None:
+    inherited = {"PATH": "/bin", "AIRFLOW__CORE__EXECUTOR": "Celery", "AWS_PROFILE": "production", "FRUITS_TARGET_VARIANCE": "0.9"}
+    environment = airflow_environment(place, secrets, inherited)
+    assert environment["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
+    assert "AWS_PROFILE" not in environment
+    assert environment["AWS_CONFIG_FILE"] == "/dev/null"
+    assert environment["FRUITS_TARGET_VARIANCE"] == "0.9"
+
+
+def test_the_connection_sends_s3_and_emr_to_their_local_addresses(place: AirflowPlace, secrets: LocalSecrets) -> None:
+    environment = airflow_environment(place, secrets, {})
+    connection = json.loads(environment["AIRFLOW_CONN_AWS_DEFAULT"])
+    assert connection["login"] == secrets.access_key_id
+    assert connection["extra"]["service_config"] == {
+        "s3": {"endpoint_url": "http://127.0.0.1:9300"},
+        "emr": {"endpoint_url": "http://127.0.0.1:9301"},
+    }
+    assert connection["extra"]["region_name"] == environment["FRUITS_AWS_REGION"] == "eu-west-1"
+
+
+def test_everything_is_on_the_loopback_and_no_log_server_is_started(place: AirflowPlace) -> None:
+    processes = airflow_processes(Path("/venv/bin/airflow"), 8080)
+    assert "127.0.0.1" in processes["airflow-api-server"]
+    assert "--skip-serve-logs" in processes["airflow-scheduler"]
+    assert "--skip-serve-logs" in processes["airflow-triggerer"]
+
+
+def test_nobody_is_admin_without_the_password(place: AirflowPlace, secrets: LocalSecrets) -> None:
+    environment = airflow_environment(place, secrets, {})
+    assert environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "False"
+    (user,) = json.loads(passwords(secrets)).items()
+    assert user == (environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].partition(":")[0], secrets.airflow_password)
+    assert environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"] == str(place.passwords_file)
+
+
+def test_no_secret_is_in_a_command(place: AirflowPlace, secrets: LocalSecrets) -> None:
+    words = " ".join(word for command in airflow_processes(Path("airflow"), 8080).values() for word in command)
+    assert not [secret for secret in vars(secrets).values() if secret in words]
+
+
+@pytest.mark.parametrize("setting", ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"])
+def test_the_api_server_gives_up_on_a_locked_database_long_before_the_scheduler_would(
+    place: AirflowPlace, secrets: LocalSecrets, setting: str
+) -> None:
+    of_the_others = airflow_environment(place, secrets, {})
+    of_the_api_server = api_server_environment(of_the_others)
+    waits = [pkgutil.resolve_name(environment[setting])["timeout"] for environment in (of_the_api_server, of_the_others)]
+    assert waits[0] * 2 <= waits[1]
+    assert {name for name in of_the_others if of_the_others[name] != of_the_api_server[name]} <= {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC",
+    }

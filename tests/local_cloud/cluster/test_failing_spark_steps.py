@@ -1,0 +1,246 @@
+"""Steps that really fail on the local cloud, and what the diagnosis makes of the logs that EMR would have copied."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fruit_pipeline.failures.diagnosis import diagnose
+from fruit_pipeline.failures.logs import logs_prefix, read_bootstrap_logs, read_step_logs
+from fruit_pipeline.failures.message import bootstrap_failure_message, emr_words, step_failure_message
+from fruit_pipeline.lake.store import Lake
+from tests.local_cloud.running_cloud import BUCKET, LocalCloud, shell, step, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+pytestmark = pytest.mark.spark
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A script, and what its failure must be told as."""
+
+    script: str
+    cause: str
+    error: str  # a pattern
+    failing_line: str  # of the script, as the context shows it; empty if none of its lines is to blame
+    submit: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+
+
+SPARK = "from pyspark.sql import SparkSession\nspark = SparkSession.builder.getOrCreate()\n"
+FAILING: Mapping[str, Failing] = {
+    "missing-package": Failing(
+        SPARK
+        + """
+def embed(batches):
+    import engine_that_no_node_has
+    yield from batches
+
+spark.range(4).mapInArrow(embed, "id long").collect()
+""",
+        "package_missing",
+        r"ModuleNotFoundError: No module named 'engine_that_no_node_has'",
+        "import engine_that_no_node_has",
+    ),
+    "missing-key": Failing(
+        """
+import boto3
+boto3.client("s3").get_object(Bucket="fruits-lake", Key="code/never-published/release.json")
+""",
+        "key_not_found",
+        r"NoSuchKey",
+        'Key="code/never-published/release.json"',
+    ),
+    "missing-path": Failing(
+        SPARK + 'spark.read.parquet("s3://fruits-lake/features/ingest_date=1999-01-01").count()\n',
+        "key_not_found",
+        r"PATH_NOT_FOUND.*s3://fruits-lake/features/ingest_date=1999-01-01",
+        'spark.read.parquet("s3://fruits-lake/features/ingest_date=1999-01-01")',
+    ),
+    "missing-script": Failing("", "key_not_found", r"FileNotFoundException.*never-published\.py", ""),
+    "wrong-credentials": Failing(
+        """
+import boto3
+wrong = boto3.client("s3", aws_access_key_id="AKIAWRONGWRONGWRONG1", aws_secret_access_key="wrong")
+wrong.get_object(Bucket="fruits-lake", Key="code/failing/missing-key.py")
+""",
+        "permission",
+        r"ClientError: An error occurred \((?:AccessDenied|SignatureDoesNotMatch|InvalidAccessKeyId|403)\)",
+        'wrong.get_object(Bucket="fruits-lake"',
+    ),
+    "driver-heap": Failing(
+        SPARK + 'spark.range(0, 40_000_000, 1, 1).selectExpr("collect_list(id)").collect()\n',
+        "out_of_memory",
+        r"java\.lang\.OutOfMemoryError",
+        "",
+        ("--driver-memory", "512m"),
+    ),
+    "worker-memory": Failing(
+        SPARK
+        + """
+def hoard(batches):
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    hoarded = bytearray(64 << 30)
+    yield from batches
+
+spark.range(4, numPartitions=1).mapInArrow(hoard, "id long").collect()
+""",
+        "out_of_memory",
+        r"MemoryError",
+        "hoarded = bytearray(64 << 30)",
+    ),
+    "killed-worker": Failing(
+        SPARK
+        + """
+import os, signal
+spark.sparkContext.parallelize([0], 1).foreach(lambda _: os.kill(os.getpid(), signal.SIGKILL))
+""",
+        "out_of_memory",
+        r"Python worker exited unexpectedly \(crashed\)",
+        "os.kill(os.getpid(), signal.SIGKILL)",
+    ),
+    "bad-argument": Failing(
+        """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--engine", choices=["onnxruntime", "tensorflow"])
+parser.parse_args()
+""",
+        "bad_arguments",
+        r"bad-argument\.py: error: argument --engine: invalid choice: 'abacus'",
+        "usage: bad-argument.py",
+        (),
+        ("--engine", "abacus"),
+    ),
+    "defect": Failing(
+        SPARK
+        + """
+from pyspark.sql.functions import udf
+
+@udf("double")
+def share(count):
+    return 1 / count
+
+spark.range(2).select(share("id")).write.parquet("s3://fruits-lake/failing/defect", mode="overwrite")
+""",
+        "code_error",
+        r"ZeroDivisionError: division by zero",
+        "return 1 / count",
+    ),
+    "refused-connection": Failing(
+        """
+import boto3
+from botocore.config import Config
+nobody = boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=Config(retries={"total_max_attempts": 1}))
+nobody.list_buckets()
+""",
+        "network",
+        r"Connection refused",
+        "nobody.list_buckets()",
+    ),
+    "full-disk": Failing(
+        SPARK
+        + """
+def spill(_):
+    with open("/dev/full", "w") as full:
+        full.write("x" * 1_000_000)
+
+spark.sparkContext.parallelize([0], 1).foreach(spill)
+""",
+        "disk_full",
+        r"OSError: \[Errno 28\] No space left on device",
+        'full.write("x" * 1_000_000)',
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A step as EMR tells it, its cluster, and its logs as the product reads them."""
+
+    step: dict[str, Any]
+    cluster: dict[str, Any]
+    logs: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def failed(cloud: LocalCloud) -> dict[str, Failed]:
+    """All of them on one cluster, two at a time."""
+    s3 = cloud.client("s3")
+    steps = []
+    for name, failing in FAILING.items():
+        key = f"code/failing/{name}.py" if failing.script else "code/failing/never-published.py"
+        if failing.script:
+            s3.put_object(Bucket=BUCKET, Key=key, Body=failing.script.encode())
+        submit = ("spark-submit", "--deploy-mode", "client", "--name", name, *failing.submit)
+        steps.append(step(name, *submit, f"s3://{BUCKET}/{key}", *failing.arguments))
+    cluster_id = cloud.run_cluster(*steps, StepConcurrencyLevel=2)
+    cloud.wait_for_cluster(cluster_id, "TERMINATED", seconds=300)
+    lake = Lake(s3, BUCKET)
+    cluster = cloud.client("emr").describe_cluster(ClusterId=cluster_id)["Cluster"]
+    return {done["Name"]: Failed(done, cluster, read_step_logs(lake, cluster_id, done["Id"])) for done in cloud.steps(cluster_id)}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_real_failure_is_told_with_its_error_its_cause_and_the_line_that_failed(failed: dict[str, Failed], name: str) -> None:
+    expected, found = FAILING[name], failed[name]
+    assert found.step["Status"]["State"] == "FAILED"
+    diagnosis = diagnose(found.logs, emr_words(found.step, found.cluster))
+    assert diagnosis.cause.name == expected.cause, diagnosis
+    assert re.search(expected.error, diagnosis.error)
+    shown = "\n".join(diagnosis.context)
+    assert diagnosis.error in shown
+    assert expected.failing_line in shown
+    assert " INFO " not in shown
+    logs_uri = f"s3://{BUCKET}/{logs_prefix(found.cluster['Id'], found.step['Id'])}"
+    message = step_failure_message(found.step, found.cluster, logs_uri, found.logs, 6)
+    assert message.startswith(f"Step '{name}' ({found.step['Id']}) on cluster {found.cluster['Id']} ended as FAILED.")
+    for part in (diagnosis.error, diagnosis.cause.usually, diagnosis.cause.what_to_do, logs_uri, found.cluster["Id"]):
+        assert part in message
+
+
+ENDLESS = (
+    SPARK
+    + """
+import time
+print("it began", flush=True)
+spark.sparkContext.parallelize([0, 1], 2).foreach(lambda _: time.sleep(300))
+"""
+)
+
+
+def test_a_real_step_that_is_cancelled_is_not_told_as_an_error(cloud: LocalCloud) -> None:
+    cloud.client("s3").put_object(Bucket=BUCKET, Key="code/failing/endless.py", Body=ENDLESS.encode())
+    submit = ("spark-submit", "--deploy-mode", "client", "--name", "endless", f"s3://{BUCKET}/code/failing/endless.py")
+    cluster_id = cloud.run_cluster(step("endless", *submit), keep_alive=True)
+    step_id = cloud.wait_for_step(cluster_id, 0, "RUNNING")["Id"]
+    stdout = cloud.home / "emr" / cluster_id / "steps" / step_id / "stdout"
+    wait_until(lambda: {"began": stdout.exists() and "it began" in stdout.read_text()}, lambda seen: seen["began"], 120)
+    emr = cloud.client("emr")
+    emr.cancel_steps(ClusterId=cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS")
+    cancelled = cloud.wait_for_step(cluster_id, 0, "CANCELLED", seconds=60)
+    emr.terminate_job_flows(JobFlowIds=[cluster_id])
+    cluster = emr.describe_cluster(ClusterId=cluster_id)["Cluster"]
+    logs = read_step_logs(Lake(cloud.client("s3"), BUCKET), cluster_id, step_id)
+    assert diagnose(logs, emr_words(cancelled, cluster)).cause.name == "cancelled"
+    assert "Cause: cancelled" in step_failure_message(cancelled, cluster, "s3://logs/", logs, 6)
+
+
+def test_a_real_bootstrap_action_that_finds_no_package_is_told_with_pip_s_own_words(cloud: LocalCloud) -> None:
+    script = "set -e\necho '==> installing'\npython -m pip install --no-index --quiet fruit-package-that-nobody-made==1.0\n"
+    s3 = cloud.client("s3")
+    s3.put_object(Bucket=BUCKET, Key="code/failing/bootstrap.sh", Body=script.encode())
+    action = {"Name": "packages", "ScriptBootstrapAction": {"Path": f"s3://{BUCKET}/code/failing/bootstrap.sh"}}
+    cluster_id = cloud.run_cluster(shell("true"), BootstrapActions=[action])
+    cloud.wait_for_cluster(cluster_id, "TERMINATED_WITH_ERRORS", seconds=60)
+    cluster = cloud.client("emr").describe_cluster(ClusterId=cluster_id)["Cluster"]
+    lines = bootstrap_failure_message(cluster, "s3://logs/", read_bootstrap_logs(Lake(s3, BUCKET), cluster_id)).splitlines()
+    assert lines[0] == f"Cluster {cluster_id} is TERMINATED_WITH_ERRORS before the step ran."
+    assert "Cause: package_missing" in lines
+    assert "The error, in stderr: ERROR: No matching distribution found for fruit-package-that-nobody-made==1.0" in lines

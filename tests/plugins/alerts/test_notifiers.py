@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # Airflow's own
+]
+
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:fruits-alerts"
+CONTEXT: Any = {"dag_run": SimpleNamespace(dag_id="fruit_image_pipeline", run_id="manual__1")}
+
+
+def notifier(**where: Any) -> Any:
+    from fruit_pipeline.alerts.notifiers import RUN_FAILED, FruitsNotifier
+
+    return FruitsNotifier(event=RUN_FAILED, subject="Äpfel\nfailed", message="See its log.", **where)
+
+
+def lines_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_file_gets_a_line_of_json_for_each_piece_of_news(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "notifications.jsonl"
+    notifier(notification_file=str(file))(CONTEXT)
+    notifier(notification_file=str(file))(CONTEXT)
+    first, second = lines_of(file)
+    assert first["event"] == "run_failed"
+    assert first["subject"] == second["subject"] == "Äpfel\nfailed: fruit_image_pipeline manual__1"
+    assert first["message"] == "See its log."
+
+
+def test_sns_gets_a_subject_it_takes_and_the_kind_of_news_as_an_attribute() -> None:
+    with mock.patch("airflow.providers.amazon.aws.hooks.sns.SnsHook.publish_to_target") as publish:
+        notifier(sns_topic_arn=TOPIC)(CONTEXT)
+    sent = publish.call_args.kwargs
+    assert sent["target_arn"] == TOPIC
+    assert sent["subject"] == "?pfel failed: fruit_image_pipeline manual__1"
+    assert sent["message_attributes"] == {"event": "run_failed"}
+
+
+def test_sns_takes_what_is_published() -> None:
+    import boto3
+    from moto import mock_aws
+
+    with mock_aws():
+        sns = boto3.client("sns", "eu-west-1")
+        topic = sns.create_topic(Name="fruits-alerts")["TopicArn"]
+        with mock.patch("airflow.providers.amazon.aws.hooks.sns.SnsHook.get_conn", return_value=sns):
+            notifier(sns_topic_arn=topic).notify(CONTEXT)
+        from moto.sns.models import sns_backends
+
+        (message,) = sns_backends["123456789012"]["eu-west-1"].topics[topic].sent_notifications
+    assert "failed" in message[1]
+
+
+def test_a_deadline_tells_from_the_triggerer(tmp_path: Path) -> None:
+    file = tmp_path / "notifications.jsonl"
+
+    async def tell() -> None:
+        with mock.patch("airflow.providers.amazon.aws.hooks.sns.SnsHook.apublish_to_target", new=mock.AsyncMock()) as publish:
+            await notifier(notification_file=str(file), sns_topic_arn=TOPIC).async_notify(CONTEXT)
+        assert publish.await_count == 1
+
+    asyncio.run(tell())
+    assert len(lines_of(file)) == 1
+
+
+@pytest.mark.parametrize("run", [{"dag_id": "d", "dag_run_id": "r"}, SimpleNamespace(dag_id="d", run_id="r")])
+def test_the_run_is_named_whichever_way_airflow_hands_it_over(tmp_path: Path, run: Any) -> None:
+    file = tmp_path / "notifications.jsonl"
+    notifier(notification_file=str(file))({"dag_run": run})
+    notifier(notification_file=str(file))({})
+    assert [line["subject"] for line in lines_of(file)] == ["Äpfel\nfailed: d r", "Äpfel\nfailed"]
+
+
+@pytest.mark.parametrize("where", [{"notification_file": "/proc/no/such/file"}, {"sns_topic_arn": TOPIC}])
+def test_news_that_can_not_be_delivered_does_not_fail_the_task_that_tells_it(where: dict[str, str]) -> None:
+    from fruit_pipeline.alerts.notifiers import OVER_BUDGET, tell
+    from fruit_pipeline.settings import Settings
+
+    with mock.patch("airflow.providers.amazon.aws.hooks.sns.SnsHook.publish_to_target", side_effect=RuntimeError("no network")):
+        tell(CONTEXT, Settings(**where), OVER_BUDGET, "too much", "99 EUR")
+
+
+def test_a_task_tells_where_the_settings_say(tmp_path: Path) -> None:
+    from fruit_pipeline.alerts.notifiers import OVER_BUDGET, tell
+    from fruit_pipeline.settings import Settings
+
+    file = tmp_path / "notifications.jsonl"
+    tell(CONTEXT, Settings(notification_file=str(file)), OVER_BUDGET, "too much", "99 EUR")
+    assert [(line["event"], line["subject"]) for line in lines_of(file)] == [("over_budget", "too much: fruit_image_pipeline manual__1")]

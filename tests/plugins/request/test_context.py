@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from fruit_contract.lake import LakeNameError, success_marker_key
+from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.request.context import is_active_run, request_of_run
+from fruit_pipeline.request.params import RunDates
+from fruit_pipeline.request.run_request import RunRequest
+from fruit_pipeline.settings import Settings
+
+BUCKET = "fruits-test"
+DAY = "2026-11-22"
+RUN_ID = "run 1"
+SETTINGS = Settings(lake_bucket=BUCKET, lookback_days=1)
+NO_PARAMS = {"ingest_date": None, "last_ingest_date": None, "categories": None, "pca_policy": None}
+NO_PARAMS |= dict.fromkeys(("retry_rejected", "accept_rejects", "switch_embedder", "over_budget"), False)
+
+
+def context(run_type: str, events: dict[Any, list[Any]] | None = None, **params: Any) -> dict[str, Any]:
+    run = SimpleNamespace(run_id=RUN_ID, run_type=run_type, logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC))
+    return {"dag_run": run, "params": NO_PARAMS | params, "triggering_asset_events": events}
+
+
+def event(key: str) -> Any:
+    """As S3 tells of a new object through the queue."""
+    record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": BUCKET}, "object": {"key": key}}}
+    return SimpleNamespace(extra={"payload": {"message_batch": [{"Body": json.dumps({"Records": [record]})}]}})
+
+
+def test_a_run_by_hand_is_asked_for_by_its_params() -> None:
+    asked = {"ingest_date": "2026-11-20", "last_ingest_date": "2026-11-21", "categories": ["Kiwi", "007"]}
+    request = request_of_run(context("manual", **asked, pca_policy="always", retry_rejected=True), SETTINGS)
+    assert request == RunRequest(
+        RUN_ID, RunDates(("2026-11-20", "2026-11-21"), waits=False), ["007", "Kiwi"], "always", retry_rejected=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("param", "expected"),
+    [
+        ("retry_rejected", {"retry_rejected": True}),
+        ("accept_rejects", {"accept_rejects": True}),
+        ("switch_embedder", {"switch_embedder": True}),
+        ("over_budget", {"over_budget_allowed": True}),
+    ],
+)
+def test_what_a_run_is_allowed_is_what_was_ticked(param: str, expected: dict[str, bool]) -> None:
+    request = request_of_run(context("manual", **{param: True}), SETTINGS)
+    assert request == RunRequest(RUN_ID, RunDates(("2026-11-25",)), [], **expected)
+
+
+def test_a_run_that_events_started_is_about_the_dates_they_tell(caplog: pytest.LogCaptureFixture) -> None:
+    events = {"batches": [event(success_marker_key(DAY)), event("raw/elsewhere.txt")], "others": [event(success_marker_key("2026-11-20"))]}
+    with caplog.at_level(logging.WARNING):
+        request = request_of_run(context("asset_triggered", events), SETTINGS)
+    assert request == RunRequest(RUN_ID, RunDates(("2026-11-20", DAY), ("2026-11-21",), waits=False), [])
+    assert "'raw/elsewhere.txt' is not the marker of an image batch" in caplog.text
+
+
+def test_airflows_own_run_types_are_understood() -> None:
+    scheduled = context("scheduled")
+    scheduled["dag_run"].run_type = SimpleNamespace(value="scheduled")
+    assert request_of_run(scheduled, SETTINGS).dates == RunDates(("2026-11-25",), ("2026-11-24",))
+
+
+def test_refuses_params_that_make_no_sense() -> None:
+    with pytest.raises(LakeNameError, match="upside down"):
+        request_of_run(context("manual", ingest_date="2026-11-22", last_ingest_date="2026-11-21"), SETTINGS)
+
+
+class Runs:
+    """Airflow's answer to how many runs of these ids are under way."""
+
+    dag_id = "flow"
+
+    def __init__(self, *under_way: str) -> None:
+        self.under_way = under_way
+
+    def get_dr_count(self, *, dag_id: str, run_ids: list[str], states: list[str]) -> int:
+        assert (dag_id, states) == ("flow", ["queued", "running"])
+        return len(set(run_ids) & set(self.under_way))
+
+
+def test_a_run_may_write_while_it_is_under_way_or_has_a_cluster() -> None:
+    request = cluster_request(SETTINGS, "r1", "marked as failed", [DAY], dag_id="flow")
+    clusters = [{"Id": "j-1", "Name": request["Name"], "Tags": request["Tags"]}]
+    with (
+        mock.patch("fruit_pipeline.request.context.emr_client"),
+        mock.patch("fruit_pipeline.request.context.our_active_clusters", return_value=clusters) as listed,
+    ):
+        is_active = is_active_run(Runs("running"), SETTINGS)
+        assert is_active("running")
+        assert listed.call_count == 0
+        assert is_active("marked as failed")
+        assert not is_active("over")
+        assert not is_active("over long since")
+    assert listed.call_count == 1  # EMR is asked once a plan
