@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -64,22 +64,12 @@ class SourceFiles:
     """Finds, in a worker, the features that `sources` (a file for an image's key) have for a content. A file that is gone has none."""
 
     def __init__(self, store: Store, embedder_id: str, sources: Mapping[str, str]) -> None:
-        self._store = store
-        self._embedder_id = embedder_id
         self._sources = sources
-        self._files: OrderedDict[str, _SourceFile] = OrderedDict()
+        self._open = lru_cache(_FILES_KEPT)(lambda key: _SourceFile(store, key, embedder_id))
 
     def find(self, image_key: str, content_sha256: str) -> KnownFeatures | None:
         source = self._sources.get(image_key)
         return None if source is None else self._open(source).find(content_sha256)
-
-    def _open(self, key: str) -> _SourceFile:
-        if key not in self._files:
-            self._files[key] = _SourceFile(self._store, key, self._embedder_id)
-            if len(self._files) > _FILES_KEPT:
-                self._files.popitem(last=False)
-        self._files.move_to_end(key)
-        return self._files[key]
 
 
 class _SourceFile:

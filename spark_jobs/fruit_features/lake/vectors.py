@@ -18,15 +18,12 @@ if TYPE_CHECKING:
 
 def to_list_array(vectors: Sequence[NDArray[np.float32] | None]) -> pa.ListArray:
     """Returns a list<float32> array with one entry a vector; None becomes null."""
-    present = np.array([vector is not None for vector in vectors], dtype=bool)
-    lengths = np.array([0 if vector is None else len(vector) for vector in vectors], dtype=np.int64)
     offsets = np.zeros(len(vectors) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=offsets[1:])
+    np.cumsum([0 if vector is None else len(vector) for vector in vectors], out=offsets[1:])
     kept = [vector for vector in vectors if vector is not None]
-    flat = np.ascontiguousarray(np.concatenate(kept), dtype=np.float32) if kept else np.empty(0, np.float32)
-    values = pa.Array.from_buffers(pa.float32(), len(flat), [None, pa.py_buffer(flat)])
-    validity = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
-    return pa.Array.from_buffers(pa.list_(pa.float32()), len(vectors), [validity, pa.py_buffer(offsets)], children=[values])
+    values = np.concatenate(kept, dtype=np.float32) if kept else np.empty(0, np.float32)
+    missing = None if len(kept) == len(vectors) else pa.array([vector is None for vector in vectors])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values), mask=missing)
 
 
 def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:

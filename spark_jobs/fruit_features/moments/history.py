@@ -108,7 +108,7 @@ def merge_history(spark: SparkSession, store: Store, embedder_id: str, history: 
     use_blocks = True
     for _ in range(_TRIES + len(history.etags)):
         dates = history.of_embedder(embedder_id)
-        storage = _Storage(store, embedder_id, {day: found.moments.key for day, found in dates.items() if found.moments}, recomputed)
+        storage = LakeMoments(store, embedder_id, {day: found.moments.key for day, found in dates.items() if found.moments}, recomputed)
         states = {day: found.moments.state if found.moments else "" for day, found in dates.items()}
         tree = HistoryTree(states, dict(storage.index) if use_blocks else {}, storage, tables.N_FEATURES)
         try:
@@ -139,20 +139,8 @@ def read_days(store: Store, history: History, embedder_id: str, days: Sequence[s
     """Reads the moments of some dates; those that have none, or whose moments are lost, are left out."""
     dates = history.of_embedder(embedder_id)
     keys = {day: dates[day].moments.key for day in days if day in dates and dates[day].moments}  # type: ignore[union-attr]
-    found = _Storage(store, embedder_id, keys, {}).read([Source(day=day) for day in keys])
+    found = LakeMoments(store, embedder_id, keys).read([Source(day=day) for day in keys])
     return {str(source.day): moments for source, moments in found.items()}
-
-
-class _Storage(LakeMoments):
-    """The lake's moments, with those that were added up again in place of lost ones."""
-
-    def __init__(self, store: Store, embedder_id: str, keys: Mapping[str, str], recomputed: Mapping[str, Moments]) -> None:
-        super().__init__(store, embedder_id, keys)
-        self._recomputed = recomputed
-
-    def read(self, sources: Sequence[Source]) -> dict[Source, Moments]:
-        here = {source: self._recomputed[source.day] for source in sources if source.day is not None and source.day in self._recomputed}
-        return here | super().read([source for source in sources if source not in here and (source.block or str(source.day) in self.keys)])
 
 
 def _date_has_changed(store: Store, history: History, day: str) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 from fruit_features.moments.algebra import NotFiniteError
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
     """
     if not 0 < target_variance <= 1:
         raise ValueError(f"The target variance is {target_variance}: it must lie above 0 and not above 1.")
-    if moments.n_samples < 2:
-        raise TooFewImagesError(f"A PCA needs at least 2 images, there are {moments.n_samples}.")
+    if moments.n_samples < FEWEST_IMAGES_OF_A_PCA:
+        raise TooFewImagesError(f"A PCA needs at least {FEWEST_IMAGES_OF_A_PCA} images, there are {moments.n_samples}.")
     if not (np.isfinite(moments.mean).all() and np.isfinite(moments.scatter).all()):
         raise NotFiniteError(f"The moments of {moments.n_samples} images hold NaN or infinity: a PCA can't be fitted to them.")
     scale = standard_deviation(moments)
@@ -120,7 +121,7 @@ def retained_variance(model: PcaModel, moments: Moments) -> float:
 
     1.0 when nothing varies: there is nothing to lose.
     """
-    if moments.n_samples < 2:
+    if moments.n_samples < FEWEST_IMAGES_OF_A_PCA:
         return 1.0
     standardised = correlation(moments, model.scale)
     total = float(np.trace(standardised))

@@ -13,6 +13,8 @@ from uuid import uuid4
 
 import numpy as np
 
+from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
+
 if TYPE_CHECKING:
     from pyspark.ml.feature import PCAModel, StandardScalerModel
     from pyspark.sql import SparkSession
@@ -81,8 +83,8 @@ def as_scikit_learn(model: PcaModel, n_samples: int) -> tuple[StandardScaler, PC
         ScikitLearnNotFoundError: it is not installed.
         ValueError: fewer than two samples.
     """
-    if n_samples < 2:
-        raise ValueError(f"A PCA needs at least 2 images, there are {n_samples}.")
+    if n_samples < FEWEST_IMAGES_OF_A_PCA:
+        raise ValueError(f"A PCA needs at least {FEWEST_IMAGES_OF_A_PCA} images, there are {n_samples}.")
     try:
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import StandardScaler
