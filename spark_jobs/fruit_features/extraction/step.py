@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,7 +38,6 @@ from fruit_features.takeover import take_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from pyspark.sql import SparkSession
 
@@ -150,7 +149,9 @@ class _Extraction:
         tasks = list(_tasks(images, self.n_slots))
         work = FeaturesTask(self.embedder, self.write, self.progress.counters)
         committed_at = time.monotonic()
-        with _Commits() as under_way:
+        # If something fails, the commits that are under way go on to their end: what was computed before is worth keeping.
+        with ThreadPoolExecutor(_COMMITS_AT_ONCE, thread_name_prefix="commit") as threads:
+            under_way = _Commits(threads)
             # A date without images to compute is committed for what has left it.
             ready = [date for date in commits.values() if date.is_complete]
             try:
@@ -175,6 +176,7 @@ class _Extraction:
             self.progress.writing()
             self._may_commit()
             under_way.begin(ready)
+        under_way.raise_what_failed()
         self.watch.mark("commit")
         return seconds
 
@@ -233,30 +235,23 @@ class _Extraction:
 
 
 class _Commits:
-    """A context in which dates are committed side by side, one commit of a date at a time. At its end all are, or it raises."""
+    """Commits dates side by side in `threads`, one commit of a date at a time."""
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_COMMITS_AT_ONCE, thread_name_prefix="commit")
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
         self._under_way: dict[str, Future[None]] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        # What was computed before something failed is worth keeping.
-        self._threads.shutdown()
-        if kind is None:
-            self._raise_what_failed()
-
     def begin(self, dates: Sequence[DateCommits]) -> None:
-        self._raise_what_failed()
+        """Begins to commit what these dates have pending. Raises what an earlier commit raised."""
+        self.raise_what_failed()
         for date in dates:
             before = self._under_way.get(date.plan.ingest_date)
             if before is not None:
                 before.result()
             self._under_way[date.plan.ingest_date] = self._threads.submit(date.next_commit())
 
-    def _raise_what_failed(self) -> None:
+    def raise_what_failed(self) -> None:
+        """Raises what the commits that have ended raised, if they did."""
         for commit in self._under_way.values():
             if commit.done():
                 commit.result()

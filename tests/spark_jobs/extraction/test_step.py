@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from fruit_contract import lake
+from fruit_contract.summaries import ExtractionSummary
 from fruit_features.embedding.engines import load_engine
 from fruit_features.embedding.preprocessing import decode_image, network_input
 from fruit_features.extraction.step import BooksError, check_books, extract_features
@@ -41,6 +42,7 @@ def test_writes_the_features_that_one_image_alone_would_have(spark, published: L
         "listed": 3, "new": 3, "unchanged": 0, "reused": 0, "removed": 0, "featurised": 3, "rejected": 0,
     }  # fmt: skip
     assert summary["images_computed"] == 6
+    assert summary.keys() == ExtractionSummary.__required_keys__
 
 
 def test_every_listed_image_has_one_ledger_line_and_rejects_say_why(spark, published: LakeFolder) -> None:

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fruit_contract import lake
 from fruit_contract.pca import PolicySettings, RefreshPolicy
+from fruit_contract.summaries import RefreshSummary
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake.store import Store
 from fruit_features.moments.history import ImagesDifferError
@@ -43,6 +44,7 @@ def test_standardises_and_projects_as_scikit_learn_does(spark, published: LakeFo
     k = int(np.argmax(np.cumsum(reference.explained_variance_ratio_) >= 0.95)) + 1
     assert summary["k"] == k
     assert summary["n_samples"] == 50
+    assert summary.keys() == RefreshSummary.__required_keys__
     assert summary["variance_kept"] == pytest.approx(reference.explained_variance_ratio_[:k].sum(), abs=1e-9)
     projections = pd.read_parquet(published.folder / f"projections/pca_version={summary['pca_version']}").sort_values("image_key")
     assert projections["image_key"].to_list() == features["image_key"].to_list()
@@ -280,6 +282,7 @@ def test_one_image_is_too_few_and_is_said(spark, published: LakeFolder) -> None:
 
     assert summary["action"] == "nothing"
     assert "at least 2 images" in summary["reason"]
+    assert summary.keys() == RefreshSummary.__required_keys__
     assert not summary["target_reached"]
     assert not (published.folder / lake.CURRENT_PCA_KEY).exists()
 
