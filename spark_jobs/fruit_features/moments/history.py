@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fruit_contract import tables
-from fruit_contract.commit import MomentsObject
+from fruit_contract.pca_files import CachedDate, EmbedderDate
 from fruit_features.lake.commit import read_commits, read_ledger
 from fruit_features.moments.history_tree import HistoryTree, LostBlockError, LostMomentsError, Source
 from fruit_features.moments.of_files import moments_of_files
@@ -29,20 +29,6 @@ _TRIES: Final = 5
 
 class ImagesDifferError(RuntimeError):
     """The moments are not of as many images as the ledgers say have features. The message says of which dates."""
-
-
-@dataclass(frozen=True)
-class EmbedderDate:
-    """What a date's commit says of an embedder, but for the names of its files."""
-
-    n_images: int
-    n_rows: int
-    n_files: int
-    moments: MomentsObject | None
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> EmbedderDate:
-        return cls(**values | {"moments": MomentsObject(**values["moments"]) if values["moments"] else None})
 
 
 @dataclass
@@ -68,19 +54,19 @@ class History:
         """Returns how many images have their features by this embedder, of the dates that have some."""
         return {day: found.n_images for day, found in self.of_embedder(embedder_id).items() if found.n_images}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, CachedDate]:
         """Returns what the cache holds."""
         return {
-            day: {"etag": etag, "embedders": {embedder_id: asdict(found) for embedder_id, found in self.dates[day].items()}}
+            day: {"etag": etag, "embedders": {embedder_id: found.to_json() for embedder_id, found in self.dates[day].items()}}
             for day, etag in sorted(self.etags.items())
         }
 
 
-def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, Any]) -> History:
+def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, CachedDate]) -> History:
     """Reads what all ledgers say, as they were listed: from the cache, and the footers of those that are not `cached`."""
     history = History(etags={day: entry.etag for day, entry in ledgers.items()})
     for day, etag in history.etags.items():
-        if cached.get(day, {}).get("etag") == etag:
+        if day in cached and cached[day]["etag"] == etag:
             history.dates[day] = {embedder_id: EmbedderDate.from_json(found) for embedder_id, found in cached[day]["embedders"].items()}
     unread = {day: entry for day, entry in ledgers.items() if day not in history.dates}
     for commit, etag in read_commits(store, unread).values():

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from fruit_contract.pca import PolicySettings, RefreshPolicy
+from fruit_contract.pca_files import Provenance
 from fruit_features.moments.history_tree import states_digest
 from fruit_features.pca.fit import TooFewImagesError, fit_pca
 from fruit_features.pca.policy import Decision, decide_refresh
-from fruit_features.pca.versions import PcaVersion, Provenance, load_version, save_version, version_name, was_used
+from fruit_features.pca.versions import PcaVersion, load_version, save_version, version_name, was_used
 
 if TYPE_CHECKING:
     from fruit_features.lake.store import Store

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake, release
 from fruit_contract.pca import DEFAULT_KEPT_VERSIONS, PolicySettings
+from fruit_contract.pca_files import PCA_CACHE_SCHEMA_VERSION, PcaCache
 from fruit_contract.summaries import SUMMARY_SCHEMA_VERSION, PcaAction, PcaOutcome, RefreshSummary
 from fruit_features.embedding.artefact import find_embedder
 from fruit_features.lake.commit import list_ledgers
@@ -32,14 +34,14 @@ from fruit_features.takeover import take_over
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from fruit_contract.pca_files import Provenance
     from fruit_features.moments.algebra import Moments
     from fruit_features.moments.history import History
     from fruit_features.pca.fit import PcaModel
-    from fruit_features.pca.versions import Pointer, Provenance
+    from fruit_features.pca.versions import Pointer
 
 # Whoever reads by a version that is no longer the current one may go on for so long.
 DEFAULT_GRACE_SECONDS: Final = 3600.0
-_CACHE_VERSION: Final = 1
 # Each costs reading 6.6 MB: a long range shows its last dates.
 _DRIFT_DATES_SHOWN: Final = 16
 
@@ -59,26 +61,13 @@ class RefreshRequest:
     task_slots: int | None = None
 
 
-@dataclass
-class _Cache:
-    """What follows from ledgers and listings. `projected` has, by version and date, the ETag of the ledger whose files were projected."""
-
-    commits: dict[str, Any] = field(default_factory=dict)
-    projected: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, store: Store) -> _Cache:
-        """Reads the cache; it is empty if there is none that this release can read."""
-        try:
-            found = store.find_json(lake.pca_cache_key()) or {}
-        except ValueError:
-            found = {}
-        return cls(found["commits"], found["projected"]) if found.get("schema_version") == _CACHE_VERSION else cls()
-
-    def write(self, store: Store) -> None:
-        content = {"schema_version": _CACHE_VERSION, "commits": self.commits, "projected": self.projected}
-        # Without indents, json writes as fast as C: a long history is a megabyte.
-        store.write(lake.pca_cache_key(), json.dumps(content, separators=(",", ":")).encode())
+def _read_cache(store: Store) -> PcaCache:
+    """Reads what follows from ledgers and listings; it is empty if there is none that this release can read."""
+    with suppress(ValueError):
+        found: PcaCache | None = store.find_json(lake.pca_cache_key())
+        if found is not None and found.get("schema_version") == PCA_CACHE_SCHEMA_VERSION:
+            return found
+    return {"schema_version": PCA_CACHE_SCHEMA_VERSION, "commits": {}, "projected": {}}
 
 
 def refresh_pca(spark: SparkSession, request: RefreshRequest) -> RefreshSummary:
@@ -94,9 +83,9 @@ def refresh_pca(spark: SparkSession, request: RefreshRequest) -> RefreshSummary:
     if ledgers.earlier:
         take_over(spark, store, ledgers.earlier)
         ledgers = list_ledgers(store)
-    cache = _Cache.read(store)
+    cache = _read_cache(store)
     pointer = read_pointer(store)
-    history = read_history(store, ledgers.committed, cache.commits)
+    history = read_history(store, ledgers.committed, cache["commits"])
     watch.mark("read_ledgers")
     merged = merge_history(spark, store, embedder_id, history)
     watch.mark("merge_moments")
@@ -127,7 +116,7 @@ class _Refresh:
     store: Store
     embedder_id: str
     request: RefreshRequest
-    cache: _Cache
+    cache: PcaCache
     pointer: Pointer | None
     history: History
     watch: Stopwatch
@@ -213,10 +202,10 @@ class _Refresh:
     def _project(self, chosen: Provenance | None) -> Projected:
         """Projects what is not projected yet, under the chosen version and all that are kept, and removes what has vanished from them."""
         embedders = {version: self.provenances[version].embedder_id for version in sorted(self._kept(chosen))}
-        known = {version: self.cache.projected.get(version, {}) for version in embedders}
+        known = {version: self.cache["projected"].get(version, {}) for version in embedders}
         due = {day for etags in known.values() for day, etag in self.history.etags.items() if etags.get(day) != etag}
         projected = project_dates(self.spark, self.store, embedders, due, self.request.task_slots or task_slots(self.spark))
-        self.cache.projected = {
+        self.cache["projected"] = {
             version: {day: etag for day, etag in (etags | projected.etags).items() if day not in projected.unsettled}
             for version, etags in known.items()
         }
@@ -235,7 +224,8 @@ class _Refresh:
         """Removes versions that are not kept, and what steps that died have left of others; remembers what was found."""
         removed = sorted(self.found_versions - self._kept(pending))
         remove_versions(self.store, removed)
-        self.cache.commits = self.history.to_json()
-        self.cache.write(self.store)
+        self.cache["commits"] = self.history.to_json()
+        # Without indents, json writes as fast as C: a long history is a megabyte.
+        self.store.write(lake.pca_cache_key(), json.dumps(self.cache, separators=(",", ":")).encode())
         self.watch.mark("remove_old_versions")
         return removed

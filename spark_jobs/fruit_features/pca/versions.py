@@ -6,13 +6,14 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fruit_contract import lake
+from fruit_contract.pca_files import PointerContent, Provenance
 from fruit_features.lake.commit import projected_versions, saved_versions
 from fruit_features.lake.store import at_once, to_json
 from fruit_features.pca.fit import PcaModel
@@ -26,23 +27,6 @@ if TYPE_CHECKING:
 
 _VECTORS = ("mean", "scale", "explained_variance", "explained_variance_ratio", "spectrum")
 _MODEL: Final = "model.parquet"
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a PCA version comes from. `moments_state` is `history_tree.states_digest` of the moments it was fitted on."""
-
-    version: str
-    embedder_id: str
-    n_samples: int
-    ingest_dates: tuple[str, ...]
-    target_variance: float
-    k: int
-    variance_kept: float
-    target_reached: bool
-    release: str
-    created_at: str
-    moments_state: str = ""
 
 
 class PcaVersion(NamedTuple):
@@ -95,14 +79,14 @@ def save_version(store: Store, model: PcaModel, provenance: Provenance) -> None:
 def load_version(store: Store, version: str) -> PcaVersion:
     """Reads a version. Raises ObjectNotFoundError if it is not there."""
     model = model_from_parquet(store.read(f"{lake.pca_prefix(version)}{_MODEL}"))
-    return PcaVersion(model, _provenance(store.read_json(lake.pca_provenance_key(version))))
+    return PcaVersion(model, Provenance.from_json(store.read_json(lake.pca_provenance_key(version))))
 
 
 def read_provenances(store: Store) -> dict[str, Provenance]:
     """Reads those of all versions that were saved whole, oldest first, whether or not readers ever used them."""
     names = saved_versions(store)
     found = at_once(lambda version: store.find_json(lake.pca_provenance_key(version)), names)
-    return {version: _provenance(values) for version, values in zip(names, found, strict=True) if values is not None}
+    return {version: Provenance.from_json(values) for version, values in zip(names, found, strict=True) if values is not None}
 
 
 def read_pointer(store: Store) -> Pointer | None:
@@ -110,10 +94,10 @@ def read_pointer(store: Store) -> Pointer | None:
     found = store.find_with_etag(lake.CURRENT_PCA_KEY)
     if found is None:
         return None
-    pointer = json.loads(bytes(found[0]))
+    pointer: PointerContent = json.loads(bytes(found[0]))
     former = {entry["version"]: datetime.fromisoformat(entry["until"]) for entry in pointer.get("former", ())}
     since = datetime.fromisoformat(pointer["since"]) if "since" in pointer else None
-    return Pointer(str(pointer["version"]), since, former, found[1])
+    return Pointer(pointer["version"], since, former, found[1])
 
 
 def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()) -> None:
@@ -124,7 +108,7 @@ def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, n
     former = {version: now for version in versions if was_used(version, before)}
     former |= {**before.former, before.version: now} if before else {}
     former.pop(provenance.version, None)
-    pointer = {
+    pointer: PointerContent = {
         "version": provenance.version,
         "k": provenance.k,
         "embedder_id": provenance.embedder_id,
@@ -170,10 +154,6 @@ def remove_versions(store: Store, versions: Iterable[str]) -> None:
 def version_folders(store: Store) -> set[str]:
     """Returns the versions that have anything in the lake, whole or not."""
     return {*saved_versions(store), *projected_versions(store)}
-
-
-def _provenance(values: dict[str, Any]) -> Provenance:
-    return Provenance(**values | {"ingest_dates": tuple(values["ingest_dates"])})
 
 
 def _one_list(values: pa.Array) -> pa.ListArray:

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 
 from fruit_contract.pca import PolicySettings, RefreshPolicy
+from fruit_contract.pca_files import Provenance
 from fruit_features.moments.algebra import Moments, merge, moments_of
 from fruit_features.pca.fit import fit_pca
 from fruit_features.pca.policy import Decision, decide_refresh
-from fruit_features.pca.versions import PcaVersion, Provenance
+from fruit_features.pca.versions import PcaVersion
 
 TARGET = 0.9
 
