@@ -54,8 +54,7 @@ class Change:
         rows = pa.concat_tables([self.staying, self.added])
         if rows.num_rows:
             rows = rows.sort_by(tables.IMAGE_KEY)
-        index = rows.schema.get_field_index(tables.FILE)
-        return rows.set_column(index, files.LEDGER.field(tables.FILE), renamed(rows.column(tables.FILE), rewritten))
+        return files.with_ledger_columns(rows, {tables.FILE: renamed(rows.column(tables.FILE), rewritten)})
 
     def leaving_of(self, embedder_id: str) -> dict[str, set[str]]:
         """Returns the keys of images whose features of this embedder must go, by category.

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import Commit, EmbedderFiles, digest_text, file_key, images_digest
-from fruit_contract.tables import Status
 from fruit_features.extraction.change import Change, contents_of, featurised_by
 from fruit_features.extraction.known_contents import write_content_index
 from fruit_features.extraction.rewriting import Rewrite, Rewritten, rewrite_files
@@ -121,8 +120,7 @@ class DateCommits:
             _apply(live[result.rewrite.embedder_id], result)
         rows = change.rows(rewritten)
         embedders = self._embedders(name, rows, live, pending, change, rewritten)
-        n_rejected = pc.sum(pc.equal(rows.column(tables.STATUS), Status.REJECTED.value)).as_py() or 0
-        commit = Commit(before.ingest_date, name, rows.num_rows, n_rejected, embedders)
+        commit = Commit(before.ingest_date, name, rows.num_rows, files.rejected_rows(rows).num_rows, embedders)
         self._remember_contents(change, rows)
         self.ledger = put_ledger(self._store, before, rows, commit)
         put_rejected(self._store, self.ledger)

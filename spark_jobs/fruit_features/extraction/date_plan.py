@@ -196,10 +196,8 @@ def _with_former(rows: pa.Table, former: pa.Table, embedder_id: str) -> tuple[pa
         tables.DETAIL: pa.scalar(None, pa.string()),
         **{name: found.column(name) for name in (tables.WIDTH, tables.HEIGHT, tables.FILE)},
     }
-    for name, value in values.items():
-        column = pc.if_else(is_former, value, rows.column(name))
-        rows = rows.set_column(rows.schema.get_field_index(name), files.LEDGER.field(name), column)
-    return rows, is_former.to_numpy()
+    columns = {name: pc.if_else(is_former, value, rows.column(name)) for name, value in values.items()}
+    return files.with_ledger_columns(rows, columns), is_former.to_numpy()
 
 
 def _images(ingest_date: str, listed: pa.Table) -> Iterator[ListedImage]:

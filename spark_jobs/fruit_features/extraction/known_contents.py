@@ -16,7 +16,7 @@ from fruit_features.extraction.content_hashes import hash_content, hash_contents
 from fruit_features.extraction.content_packs import find_hashes
 from fruit_features.lake import files
 from fruit_features.lake.commit import read_ledger
-from fruit_features.lake.vectors import to_matrix
+from fruit_features.lake.vectors import rows_of_embedder, to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -77,9 +77,8 @@ class _SourceFile:
 
     def __init__(self, store: Store, key: str, embedder_id: str) -> None:
         content = store.find(key)
-        self._rows = files.FEATURES.empty_table() if content is None else files.read_rows(content, files.FEATURES.names)
-        own = pc.equal(self._rows.column(tables.EMBEDDER_ID), embedder_id)
-        self._rows = self._rows.filter(own).combine_chunks()
+        rows = files.FEATURES.empty_table() if content is None else files.read_rows(content, files.FEATURES.names)
+        self._rows = rows_of_embedder(rows, embedder_id).combine_chunks()
         self._matrix = to_matrix(self._rows.column(tables.VECTOR).combine_chunks(), tables.N_FEATURES) if self._rows.num_rows else None
         contents = self._rows.column(tables.CONTENT_SHA256).to_pylist()
         self._indexes = {sha256: index for index, sha256 in enumerate(contents)}

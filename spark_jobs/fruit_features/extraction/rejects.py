@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from fruit_contract import tables
 from fruit_contract.tables import RejectReason, Status
+from fruit_features.lake import files
 
 # A step looks at so many images before it commits any.
 FEWEST_IMAGES: Final = 100
@@ -32,8 +33,7 @@ class _Group:
 
     def add(self, rows: pa.Table) -> None:
         self.n_images += rows.num_rows
-        rejected = rows.filter(pc.equal(rows.column(tables.STATUS), Status.REJECTED.value))
-        self.reasons.update(rejected.column(tables.REASON).to_pylist())
+        self.reasons.update(files.rejected_rows(rows).column(tables.REASON).to_pylist())
 
     def complaint(self) -> str | None:
         for reason, count in self.reasons.most_common():

@@ -20,7 +20,6 @@ from fruit_contract import lake, release, tables
 from fruit_contract.books import COLUMNS, Books, unbalanced
 from fruit_contract.increments import Fate
 from fruit_contract.summaries import SUMMARY_SCHEMA_VERSION, ExtractionSummary
-from fruit_contract.tables import Status
 from fruit_features.embedding.artefact import find_embedder, load_embedder
 from fruit_features.extraction.committing import DateCommits
 from fruit_features.extraction.date_plan import plan_dates
@@ -28,6 +27,7 @@ from fruit_features.extraction.known_contents import find_sources
 from fruit_features.extraction.progress import ImageCounters, ProgressReporter
 from fruit_features.extraction.rejects import FEWEST_IMAGES, RejectWatch, UnusualRejectsError
 from fruit_features.extraction.task import SOURCE, FeaturesTask, to_stream
+from fruit_features.lake import files
 from fruit_features.lake.commit import projected_versions
 from fruit_features.lake.store import LISTED, Store
 from fruit_features.spark.dealing import stream_tasks, warming
@@ -283,8 +283,7 @@ def _in_scope(plan: DatePlan, date: DateCommits | None, categories: Sequence[str
 
 
 def _rejected(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
-    rows = _in_scope(plan, date, categories)
-    return rows.filter(pc.equal(rows.column(tables.STATUS), Status.REJECTED.value))
+    return files.rejected_rows(_in_scope(plan, date, categories))
 
 
 def _books(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -7,12 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json, commit_to_json
-from fruit_contract.tables import Status
 from fruit_features.lake import files
 from fruit_features.lake.store import at_once
 
@@ -85,9 +83,8 @@ def put_rejected(store: Store, ledger: Ledger) -> None:
     """Writes `rejected/` from the ledger: its rejected rows, under the name of its commit."""
     if ledger.commit is None or not ledger.commit.n_rejected:
         return
-    rejected = ledger.rows.filter(pc.equal(ledger.rows.column(tables.STATUS), Status.REJECTED.value))
     key = lake.rejected_key(ledger.ingest_date, ledger.commit.write)
-    store.write(key, files.rows_to_parquet(rejected.select(files.REJECTED.names)))
+    store.write(key, files.rows_to_parquet(files.rejected_rows(ledger.rows).select(files.REJECTED.names)))
 
 
 @dataclass(frozen=True)

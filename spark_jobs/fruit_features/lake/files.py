@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fruit_contract import tables
@@ -70,6 +71,18 @@ def read_batches(content: Bytes | memoryview, columns: Sequence[str]) -> Iterato
 def read_rows(content: Bytes | memoryview, columns: Sequence[str]) -> pa.Table:
     """Reads a file's rows, all at once."""
     return open_parquet(content).read(columns=list(columns), use_threads=False)
+
+
+def rejected_rows(rows: pa.Table) -> pa.Table:
+    """Returns the rows of a ledger whose images were rejected."""
+    return rows.filter(pc.equal(rows.column(tables.STATUS), tables.Status.REJECTED.value))
+
+
+def with_ledger_columns(rows: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    """Returns the rows of a ledger with other values in some columns."""
+    for name, values in columns.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), LEDGER.field(name), values)
+    return rows
 
 
 def _to_parquet(

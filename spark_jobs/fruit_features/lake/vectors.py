@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
 def to_list_array(vectors: Sequence[NDArray[np.float32] | None]) -> pa.ListArray:
@@ -39,7 +41,7 @@ def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
     return flat.reshape(len(column), width)
 
 
-def rows_of_embedder(rows: pa.RecordBatch, embedder_id: str) -> pa.RecordBatch:
+def rows_of_embedder(rows: Rows, embedder_id: str) -> Rows:
     """Returns the rows of one embedder; nothing is copied if these are all."""
     its_own = pc.equal(rows.column(tables.EMBEDDER_ID), embedder_id)
     return rows if pc.all(its_own).as_py() else rows.filter(its_own)
