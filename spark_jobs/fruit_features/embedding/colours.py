@@ -24,9 +24,9 @@ _FLOAT_WHITES: Final = (1.0, 255.0, 65535.0)
 def to_rgb(image: Image.Image, container: Container, low_bytes: Image.Image | None = None) -> Image.Image:
     """Returns the picture as RGB.
 
-    Of whole numbers, grey levels of 16 bits give their high byte, and those of 32 bits are as deep as the largest of them needs. Floats
-    reach from black at 0 to white at 1, 255 or 65,535, whichever the largest fits. Of a picture with 16 bits a channel, `low_bytes` has the
-    low ones.
+    Grey levels that are whole numbers of 16 bits give their high byte; those of 32 bits are as deep as the largest of them needs. Floats
+    reach from black at 0 to white at 1, 255 or 65,535, whichever the largest fits. `low_bytes` has the low bytes of a picture with 16 bits
+    a channel.
     """
     if image.mode.startswith("I"):
         return _by_strips(image, _grey_of_numbers(image, container))

@@ -59,8 +59,8 @@ class Change:
     def leaving_of(self, embedder_id: str) -> dict[str, set[str]]:
         """Returns the keys of images whose features of this embedder must go, by category.
 
-        Of the embedder that computes, these are all that leave and are not restored. Of another one, an image that was only computed again
-        keeps its features, as readers of that embedder's PCA versions use them.
+        For the embedder that computes, these are all that leave and are not restored. For another one, an image that was only computed
+        again keeps its features, as readers of that embedder's PCA versions use them.
         """
         contents = dict(contents_of(self.added)) if embedder_id != self.embedder_id else {}
         kept = self.restored if embedder_id == self.embedder_id else frozenset()

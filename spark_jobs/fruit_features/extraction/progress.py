@@ -51,7 +51,7 @@ class ImageCounters:
 class RecentRate:
     """Counts images a second over the last minute before the last news, or since the beginning if that is nearer.
 
-    Images come a task at a time: up to the last news, time is counted that has brought images, and no waiting for the next.
+    Images come a task at a time, so time counts up to the last news only: the wait for the next would look like a slower rate.
     """
 
     def __init__(self, began: float) -> None:

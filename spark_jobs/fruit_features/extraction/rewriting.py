@@ -31,7 +31,7 @@ _MOST_ROWS: Final = 12_288
 class Rewrite:
     """Files of one partition and embedder, by their names below the date's prefix, that become one file: the target.
 
-    Of a source the images that `leaving` has for it are left out.
+    Images that `leaving` names for a source are left out.
     """
 
     ingest_date: str

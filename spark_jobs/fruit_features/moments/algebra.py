@@ -24,7 +24,7 @@ class NotFiniteError(ValueError):
 
 @dataclass(frozen=True)
 class Moments:
-    """Of n vectors x, `mean` is float64[d], and `scatter` float64[d, d] is the sum of (x - mean)(x - mean)^T."""
+    """Moments of `n_samples` vectors x: `mean` is float64[d], `scatter` float64[d, d] the sum of (x - mean)(x - mean)^T."""
 
     n_samples: int
     mean: NDArray[np.float64]

@@ -1,10 +1,9 @@
 """Merges the moments of all dates while reading few of them: a tree of blocks of dates, whose merged moments are kept.
 
-A block of level l covers 4^l consecutive days. What changes every day are the blocks that end in the last day: of each of these not the
-whole is kept but its beginning, all children before the last one. So a day after all others reads one beginning a level, and writes about
-one file. A change of an earlier day makes the blocks above it stale: they are merged again from what stands beside its path. Merges only
-ever add (see `moments`), so this is exact. What is kept is a cache, named by the states of the days it covers: what does not fit, or is not
-there, is merged again.
+A block of level l covers 4^l consecutive days. The blocks that end in the last day change every day, so only their beginning is kept: all
+children before the last one. A day that comes after all others then reads one beginning a level, and writes about one file. When an earlier
+day changes, the blocks above it are stale, and are merged again from what stands beside its path. Merges only ever add (see `moments`), so
+this is exact. What is kept is a cache, named by the states of the days it covers: what does not fit, or is not there, is merged again.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def correlation(moments: Moments, scale: NDArray[np.float64]) -> NDArray[np.floa
 def retained_variance(model: PcaModel, moments: Moments) -> float:
     """Returns the share of the variance of the images behind `moments` that the model's components keep, from the moments alone.
 
-    1.0 when nothing varies: there is nothing to lose.
+    It is 1.0 when nothing varies: there is nothing to lose.
     """
     if moments.n_samples < FEWEST_IMAGES_OF_A_PCA:
         return 1.0
