@@ -1,4 +1,4 @@
-"""The main flow: a day's image batch to features, PCA components and a report, on a cluster that lives only for this."""
+"""Turns a day's image batch into features, PCA components and a report, on a cluster that lives only for this."""
 
 from __future__ import annotations
 
@@ -49,31 +49,33 @@ from fruit_pipeline.settings import PCA_POLICIES, load_settings
 DOC = """
 ### From a day's fruit images to features, PCA components and a report
 
-Each day's batch lands in `raw/ingest_date=<day>/<category>/<file>`; its marker `_SUCCESS` comes last. Then:
+Each day's batch lands in `raw/ingest_date=<day>/<category>/<file>`. Its marker `_SUCCESS` comes last. Then these tasks run:
 
 | task | what it does |
 | --- | --- |
-| `wait_for_batch` | waits for the marker, without a worker slot. No delivery in time: people are told, and a scheduled run goes on with \
-the days before |
-| `plan_run` | lists the batches against what is known, sizes the cluster, estimates minutes and euros. \
-**Nothing new, or above the budget: the run stops here, no cluster** |
-| `create_cluster` | asks EMR for a transient cluster, or finds the run's own (setup) |
-| `extract_features` | MobileNetV2 features of every new image, rejects with a reason, moments, ledger |
-| `refresh_pca` | PCA from all moments if the policy calls for a new one, projections of what changed; one run at a time |
-| `check_output` | ledger against listing, every file that it names: schemas, contents, counts; variance. Changes nothing |
+| `wait_for_batch` | waits for the marker, without a worker slot. If the batch does not come in time, people are told, and a scheduled \
+run goes on with the days before |
+| `plan_run` | compares the batches with what is known, sizes the cluster, estimates minutes and euros. \
+**If nothing is new, or the estimate is above the budget, the run stops here without a cluster** |
+| `create_cluster` | asks EMR for a transient cluster, or finds the one that the run has already (setup) |
+| `extract_features` | writes MobileNetV2 features of every new image, rejects with a reason, moments and the ledger |
+| `refresh_pca` | fits a PCA from all moments if the policy calls for a new one, and projects what changed. One run at a time does so |
+| `check_output` | compares the ledger with the listing, and checks schemas, contents and counts of every file that it names, and the \
+variance. It changes nothing |
 | `terminate_cluster` | ends the run's clusters, whatever happened (teardown) |
-| `write_receipt` | what the clusters took and cost, beside the estimate; of failed runs, too |
-| `publish_report` | plots, page and the run's record |
+| `write_receipt` | writes what the clusters took and cost, beside the estimate. Failed runs get one, too |
+| `publish_report` | writes the plots, the page and the run's record |
 
 A scheduled run also looks at the days before it for late, replaced and vanished images (`FRUITS_LOOKBACK_DAYS`).
 
-**Run it for another day:** *Trigger*, and give the day. **For a range, on one cluster:** give its last day, too; days without a
-complete batch are named and left out. Leave *categories* empty for all of them: new fruit in old dates touches only their own partitions.
-**A run a day over a range:** *Trigger*, *Backfill*.
-**How far is it?** The log of `extract_features` says how many images are done, and when it will be; its link *Progress* has a page.
-**A step failed?** Its task's log has the first error of the step's own logs, what usually causes it and what to do.
-To do it again, clear the failed task: a new cluster is made for it. What a run has committed before it was interrupted stays; \
-the next one does the rest.
+**To run it for another day**, *Trigger* it and give the day. **For a range on one cluster**, give its last day, too. Days without a
+complete batch are named and left out. Leave *categories* empty for all of them. New fruit in old dates touches only its own partitions.
+**For one run a day over a range**, choose *Trigger*, *Backfill*.
+**How far is it?** The log of `extract_features` says how many images are done and how long the rest will take. Its link *Progress* opens a
+page with the same.
+**Did a step fail?** Its task's log has the first error of the step's own logs, what usually causes it and what to do.
+To do it again, clear the failed task: a new cluster is made for it. What a run committed before it was interrupted stays, and \
+the next run does the rest.
 
 **What did a run do?** See `runs/<run id>.json` and `reports/ingest_date=<day>/index.html` in the lake.
 """
@@ -87,14 +89,14 @@ params = {
         type=["null", "string"],
         format="date",
         title="Ingest date",
-        description="The day whose image batch is processed. Empty: the run's own day.",
+        description="The day whose image batch is processed. Leave it empty for the run's own day.",
     ),
     "last_ingest_date": Param(
         None,
         type=["null", "string"],
         format="date",
         title="Last ingest date",
-        description="For a range of days on one cluster: its last day, with the first one above. Empty: one day.",
+        description="The last day of a range on one cluster, whose first day is above. Leave it empty for one day.",
     ),
     "categories": Param(
         [],
@@ -102,19 +104,19 @@ params = {
         items={
             "type": "string",
             "pattern": r"^\s*$|^[\t\r]*[^._/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*[\t\r]*$",
-            # Airflow shows it with a line that it refuses.
+            # Airflow shows this text beside a line that it refuses.
             "description": "a category is called as its folder: without '/' or control characters, and not beginning with '.' or '_'",
         },
         title="Categories",
         description="Only these fruit categories, one a line, as their folders are called. Empty lines don't count. A blank around a name "
-        "counts if there is a category that is called just so, else the name is taken without it. Empty: all of them.",
+        "counts if there is a category of exactly that name; otherwise the name is taken without it. Leave it empty for all of them.",
     ),
     "pca_policy": Param(
         None,
         type=["null", "string"],
         enum=[None, *PCA_POLICIES],
         title="PCA policy",
-        description=f"Whether the PCA is fitted anew: auto, always or never. Empty: as set, {settings.pca_policy}.",
+        description=f"Whether the PCA is fitted anew: auto, always or never. Leave it empty for what is set: {settings.pca_policy}.",
     ),
     "retry_rejected": Param(
         False,
@@ -134,7 +136,7 @@ params = {
         type="boolean",
         title="Switch to the new embedder now",
         description="After a change of weights or preprocessing, readers stay on the current PCA until everything it covers is "
-        "featurised anew. With this they are switched at once.",
+        "featurised anew. With this they switch at once.",
     ),
     "over_budget": Param(
         False,
@@ -144,12 +146,12 @@ params = {
     ),
 }
 
-# Other DAGs can be scheduled on these: an event's extra has ingest dates, images and PCA version of what was found sound.
+# Other DAGs can be scheduled on these assets. An event's extra has the dates, images and PCA version of the output that was found sound.
 features_asset = Asset(name="fruit_features", uri=uri(settings.lake_bucket, FEATURES))
 projections_asset = Asset(name="fruit_projections", uri=uri(settings.lake_bucket, PROJECTIONS))
 
-# Two runs of one date would replace the same partitions at once: the later one asks again, for hours. Other failures end the
-# task at once (its requests to AWS are retried by themselves).
+# Two runs of one date would replace the same partitions at the same time. So the later run asks again, for hours. Any other failure ends
+# the task at once, because botocore has retried its requests to AWS already.
 wait_for_the_date = ExceptionRetryPolicy(
     rules=[
         RetryRule(
@@ -168,7 +170,7 @@ with DAG(
     doc_md=DOC,
     schedule=batch_schedule(settings, settings.batch_queue_url),
     catchup=False,
-    # A day's run holds a place while it waits for its batch, until after the next one has begun; three more may work.
+    # A run holds a place while it waits for its batch, which takes until after the next day's run has begun. Three more runs may work.
     max_active_runs=ceil(settings.batch_timeout_hours / 24) + 3,
     params=params,
     user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket, settings.day_boundary)},
@@ -203,12 +205,12 @@ with DAG(
 
     @task(multiple_outputs=True, retries=240, retry_policy=wait_for_the_date, max_active_tis_per_dag=1)
     def plan_run(**context: Any) -> dict[str, Any]:
-        """Settles dates, categories and release, looks at the batches, prepares the requests. Shows the plan in the log and in XCom."""
-        # S3 tells times in whole seconds.
+        """Settles dates, categories and release, looks at the batches and prepares the requests. The log and XCom show the plan."""
+        # S3 gives times in whole seconds.
         listed_at = datetime.now(UTC).replace(microsecond=0)
         try:
-            # A task was cleared: the plan is made anew, and what it needs is a new cluster. Were the plan to fail or to find nothing,
-            # no teardown would end the one from before.
+            # If a task was cleared, the plan is made anew and needs a new cluster. The one from before must end first: if the plan failed
+            # or found nothing to do, no teardown would end it.
             require_no_cluster_from_before(settings, context["dag"].dag_id, context["dag_run"].run_id)
             request = request_of_run(context, settings)
             planned = plan(settings, lake_of, request, listed_at, is_active_run(context["ti"], settings))
@@ -235,13 +237,13 @@ with DAG(
             raise AirflowSkipException("Nothing to do: nothing is computed and no cluster is started.")
         return planned.as_xcoms()
 
-    # What tasks will have returned, typed as such: the operators' signatures ask for the values.
+    # It stands for what the task will return. The operators' signatures ask for those values, hence the type.
     planned: Any = plan_run()
 
     create_cluster = CreateClusterOperator(task_id="create_cluster", settings=settings, job_flow_overrides=planned["cluster_request"])
     cluster_id: Any = create_cluster.output
 
-    # The steps are accepted while the cluster starts.
+    # EMR accepts steps while the cluster starts.
     extract_features = RunStepOperator(
         task_id="extract_features",
         settings=settings,
@@ -250,7 +252,7 @@ with DAG(
         needs_claim=True,
     )
 
-    # The history has one PCA: two runs must not fit it and flip its pointer at once.
+    # The history has one PCA, so two runs must not fit it and flip its pointer at the same time.
     refresh_pca = RunStepOperator(
         task_id="refresh_pca",
         settings=settings,
@@ -270,8 +272,8 @@ with DAG(
     )
     checks: Any = check_output.output
 
-    # plan_run is a setup, too: the teardown then runs although create_cluster failed, which may have got a cluster all the same. A cluster
-    # that could not be ended must be seen: it costs money.
+    # plan_run is a setup, too, so that the teardown also runs if create_cluster failed, for there may be a cluster all the same. If a
+    # cluster could not be ended, the run must fail so that people see it: that cluster costs money.
     terminate_cluster = TerminateClusterOperator(
         task_id="terminate_cluster",
         settings=settings,
@@ -282,15 +284,15 @@ with DAG(
 
     @task
     def write_receipt(**context: Any) -> dict[str, Any] | None:
-        """Compares what the run's clusters took and cost with the estimate. A run that failed has spent money, too.
+        """Compares what the run's clusters took and cost with the estimate. It does so for a failed run, too, which has also spent money.
 
-        A receipt that can't be written is logged: it does not keep the report from being published.
+        If the receipt can't be written, that is logged and does not keep the report from being published.
         """
         from fruit_pipeline.emr.clusters import read_cluster_costs
         from fruit_pipeline.report.receipts import write_receipt as write
 
         run_id = context["dag_run"].run_id
-        # Not as an argument: what directly follows a setup may not run whatever happened.
+        # The plan is no argument, because Airflow does not let a task that directly follows a setup run whatever happened.
         planned = context["ti"].xcom_pull(task_ids="plan_run")
         try:
             costs = read_cluster_costs(settings, context["dag"].dag_id, run_id, planned["listed_at"])
@@ -299,14 +301,14 @@ with DAG(
             LOG.exception("There is no receipt of this run.")
             return None
 
-    # A teardown, too, so that a run which somebody marks has one.
+    # This is a teardown, too, so that a run that somebody marks also gets a receipt.
     receipt: Any = write_receipt().as_teardown(setups=planned.operator)
 
     @task
     def publish_report(
         planned: dict[str, Any], checks: dict[str, Any], receipt: dict[str, Any] | None, cluster_id: str, **context: Any
     ) -> dict[str, Any]:
-        """Writes the report's plots and page, and the run's record."""
+        """Writes the plots and the page of the report, and the run's record."""
         from fruit_pipeline.emr.clusters import read_cluster_facts
         from fruit_pipeline.report.publish import publish_report as publish
 
@@ -315,7 +317,7 @@ with DAG(
         LOG.info("Reports: %s", ", ".join(published["report_uris"]))
         return published
 
-    # The leaf that decides the run: a step that failed keeps check_output from running, and so this one.
+    # This last task decides whether the run succeeded: if a step fails, check_output does not run, and so neither does this.
     report = publish_report(planned, checks, receipt, cluster_id)
 
     wait_for_batch >> planned >> create_cluster >> extract_features >> refresh_pca >> [check_output, terminate_cluster]

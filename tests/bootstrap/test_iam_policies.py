@@ -41,6 +41,7 @@ def actions_on(policy, resource):
     return {action for statement in of_policy(policy) if resource in statement["Resource"] for action in as_list(statement["Action"])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
 def test_every_action_exists(path):
     session = botocore.session.get_session()
@@ -174,6 +175,7 @@ def test_the_readme_names_every_document_and_only_variables_that_exist():
     assert set(re.findall(r"FRUITS_[A-Z_]+", text)) <= set(VARIABLES.values())
 
 
+@pytest.mark.slow
 def test_the_readmes_aws_commands_exist():
     """`aws <service> <operation>`, each against botocore's models, with options that the operation knows."""
     session = botocore.session.get_session()

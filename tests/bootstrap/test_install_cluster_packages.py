@@ -123,6 +123,7 @@ def last_line(finished):
     return finished.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_installs_the_pins_from_the_release_alone_and_the_second_run_changes_nothing(node, wheels):
     node.publish(wheels)
     node.program("python3.11", REAL_PYTHON)
@@ -144,6 +145,7 @@ def test_installs_the_pins_from_the_release_alone_and_the_second_run_changes_not
     assert (node.venv / "pyvenv.cfg").stat().st_mtime_ns == made
 
 
+@pytest.mark.slow
 def test_other_pins_make_the_environment_anew(node, wheels, tmp_path):
     node.publish(wheels)
     assert node.bootstrap(RELEASE_URI).returncode == 0
@@ -157,6 +159,7 @@ def test_other_pins_make_the_environment_anew(node, wheels, tmp_path):
     assert not (node.venv / "left-behind").exists()
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_run_left_is_made_anew(node, wheels):
     node.publish(wheels)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(node.venv)], check=True)
@@ -173,6 +176,7 @@ def test_an_environment_with_more_than_the_pins_is_left_alone(node, tmp_path):
     assert "nothing to do" in finished.stdout
 
 
+@pytest.mark.slow
 def test_a_wheel_that_differs_from_the_lock_fails_loudly(node, wheels):
     node.publish(wheels, alter=wheels[0].name)
     finished = node.bootstrap(RELEASE_URI)
@@ -182,6 +186,7 @@ def test_a_wheel_that_differs_from_the_lock_fails_loudly(node, wheels):
     assert "publish again with --with-wheelhouse" in last_line(finished)
 
 
+@pytest.mark.slow
 def test_without_a_wheelhouse_the_package_index_serves(node, wheels):
     node.publish(wheels, wheelhouse=False)
     finished = node.bootstrap(RELEASE_URI, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels[0].parent))
@@ -189,6 +194,7 @@ def test_without_a_wheelhouse_the_package_index_serves(node, wheels):
     assert "installing the pins from the package index" in finished.stdout
 
 
+@pytest.mark.slow
 def test_an_index_that_does_not_answer_is_told_with_the_way_out(node, wheels):
     node.publish(wheels, wheelhouse=False)
     finished = node.bootstrap(RELEASE_URI, PIP_NO_INDEX="1")
@@ -221,6 +227,7 @@ def test_a_wheel_that_is_missing_in_the_release_is_told(node, wheels):
     assert last_line(finished).startswith("bootstrap failed: downloading the release's wheels")
 
 
+@pytest.mark.slow
 def test_a_download_that_fails_for_a_while_is_tried_again(node, wheels):
     node.publish(wheels)
     (node.buckets / "failures").write_text("2\n", encoding="utf-8")
@@ -229,6 +236,7 @@ def test_a_download_that_fails_for_a_while_is_tried_again(node, wheels):
     assert node.calls()[:3] == [f"{RELEASE_URI}/bootstrap/requirements.txt"] * 3
 
 
+@pytest.mark.slow
 def test_a_package_that_does_not_import_fails_the_node(node, tmp_path):
     broken = make_wheel(tmp_path, "obstore", "0.12.1", source="raise ImportError('built for another machine')")
     node.publish([broken])
@@ -251,6 +259,7 @@ def test_without_python_3_11_it_is_installed_with_dnf(node, wheels):
     assert last_line(finished).startswith("bootstrap failed: installing Python 3.11 (exit code 7)")
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_temporary_folder(node, wheels, tmp_path):
     node.publish(wheels, alter=wheels[0].name)
     (tmp_path / "tmp").mkdir()

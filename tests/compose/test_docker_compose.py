@@ -81,11 +81,13 @@ def check_schema(path):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_keeps_to_the_compose_specification():
     finished = check_schema(COMPOSE_FILE)
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
+@pytest.mark.slow
 def test_the_schema_check_would_notice_a_slip(tmp_path):
     broken = copy.deepcopy(load())
     broken["services"]["local-s3"]["healthchek"] = broken["services"]["local-s3"].pop("healthcheck")
@@ -247,7 +249,7 @@ def test_the_products_settings_are_those_of_make_up():
     environment = interpolated(SERVICES["airflow-scheduler"]["environment"], dict.fromkeys((n for n, _ in variables_of(SERVICES)), "x"))
     ours = {name: value for name, value in environment.items() if name.startswith("FRUITS_")}
     assert set(ours) <= set(VARIABLES.values())
-    place = AirflowPlace(*[PROJECT] * 4, port=8080, s3_url="", emr_url="", region="eu-west-1", bucket=lake.DEFAULT_BUCKET)
+    place = AirflowPlace(PROJECT, PROJECT, PROJECT, PROJECT, 8080, "", "", region="eu-west-1", bucket=lake.DEFAULT_BUCKET)
     theirs = airflow_environment(place, draw(), {})
     assert set(ours) == {name for name in theirs if name.startswith("FRUITS_")}
     for name in ("FRUITS_SECURITY_CONFIGURATION", "FRUITS_SUBNET_ID", "FRUITS_RETRY_DELAY_SECONDS", "FRUITS_LOG_WAIT_MINUTES"):
@@ -369,6 +371,7 @@ def native(tmp_path_factory):
         services.stop()
 
 
+@pytest.mark.slow
 def test_s3_and_emr_start_with_their_commands_and_get_healthy(native):
     s3 = native.client("s3", "9300")
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [lake.DEFAULT_BUCKET]
@@ -413,6 +416,7 @@ def test_the_command_line_shows_what_it_can_do(native):
     assert "deliver" in finished.stdout
 
 
+@pytest.mark.slow
 def test_the_password_file_of_airflow_is_what_its_auth_manager_reads(tmp_path):
     script = interpolated(SERVICES["migrate"]["command"], {})[2]
     (tmp_path / "airflow").write_text("#!/bin/sh\n[ \"$*\" = 'db migrate' ]\n", encoding="utf-8")

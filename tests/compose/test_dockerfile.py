@@ -83,6 +83,7 @@ def test_what_is_copied_exists_and_is_not_ignored(image):
             assert source.split("/")[0] in allowed, source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", IMAGES)
 def test_everything_that_the_image_imports_is_installed_in_it(image):
     distributions = packages_distributions()
@@ -93,6 +94,7 @@ def test_everything_that_the_image_imports_is_installed_in_it(image):
     assert missing == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", IMAGES)
 def test_every_project_module_that_the_image_imports_is_copied(image):
     copied = [source.rstrip("/") for copy in of_kind(image, "COPY") for source in copy.split()[:-1]]

@@ -26,7 +26,6 @@ def command(home: Path, *arguments: str, **variables: str) -> subprocess.Complet
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_", "AIRFLOW"))}
     environment = {
         **kept,
-        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "plugins"), str(PROJECT / "spark_jobs")]),
         "FRUITS_LOCAL_HOME": str(home),
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
@@ -75,6 +74,7 @@ REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "variables", "words"), REFUSALS)
 def test_what_cannot_be_done_is_refused_in_one_line(
     tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], words: str
@@ -92,6 +92,7 @@ def test_a_mistake_in_the_program_keeps_its_traceback() -> None:
     assert (sentence_for(PermissionError(13, "Permission denied", "/x")) or "").startswith("'/x': Permission denied.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 def test_a_proxy_is_not_asked_for_what_is_on_this_machine(
     tmp_path: Path, local_s3: tuple[LakeConnection, Path], fruit_folder: Path, variable: str

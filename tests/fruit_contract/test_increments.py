@@ -78,6 +78,7 @@ def test_every_image_has_exactly_one_fate(listed: dict, known: dict, scope: set[
     assert found == {image_key: fate for image_key, fate in wanted.items() if fate is not None}
 
 
+@pytest.mark.slow
 @given(listed=LISTED, known=KNOWN, scope=st.sets(CATEGORIES))
 def test_fates_come_in_the_order_of_keys(listed: dict, known: dict, scope: set[str]) -> None:
     """So that the rows of the next ledger do."""
@@ -115,6 +116,7 @@ def test_when_it_is_done_nothing_is_left_to_do(listed: dict, known: dict, scope:
     assert set(again.values()) <= {Fate.UNCHANGED, Fate.CARRIED}
 
 
+@pytest.mark.slow
 @given(listed=LISTED, known=KNOWN, scope=st.sets(CATEGORIES, min_size=1))
 def test_a_scope_says_of_its_categories_what_the_whole_would(listed: dict, known: dict, scope: set[str]) -> None:
     chosen, everything = (fates(listing(listed), ledger(known), "m", of) for of in (scope, ()))

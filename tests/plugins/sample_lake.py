@@ -83,7 +83,9 @@ class SampleLake:
 
     def write_table(self, key: str, columns: dict[str, Any], metadata: dict[str, str] | None = None) -> None:
         stream = io.BytesIO()
-        pq.write_table(pa.table(columns, metadata=metadata), stream)
+        pq.write_table(
+            pa.table(columns, metadata=metadata), stream, use_dictionary=False
+        )  # a dictionary of a million numbers takes a second
         self.client.put_object(Bucket=BUCKET, Key=key, Body=stream.getvalue())
 
     def featurised(self, category: str) -> list[Image]:

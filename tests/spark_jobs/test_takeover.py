@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fruit_contract.commit import Commit
+    from fruit_contract.summaries import ExtractionSummary, RefreshSummary
     from tests.spark_jobs.lake_folder import LakeFolder
 
 ALL_DATES = history.ALL_DATES
@@ -51,11 +52,11 @@ def earlier(test_lake: LakeFolder) -> LakeFolder:
     return test_lake
 
 
-def extract(spark, earlier: LakeFolder, *dates: str) -> dict[str, Any]:
+def extract(spark, earlier: LakeFolder, *dates: str) -> ExtractionSummary:
     return extract_features(spark, ExtractionRequest(earlier.bucket, RELEASE, "run", dates or ALL_DATES, (), "onnxruntime"))
 
 
-def refresh(spark, earlier: LakeFolder, policy: RefreshPolicy = RefreshPolicy.NEVER) -> dict[str, Any]:
+def refresh(spark, earlier: LakeFolder, policy: RefreshPolicy = RefreshPolicy.NEVER) -> RefreshSummary:
     return refresh_pca(spark, RefreshRequest(earlier.bucket, RELEASE, "run", PolicySettings(policy), ALL_DATES))
 
 
@@ -72,6 +73,7 @@ def assert_features(earlier: LakeFolder, expected: dict[str, int]) -> None:
     """Every picture once, with the features of what it shows."""
     features = rows_below(earlier.folder / lake.FEATURES, *tables.FEATURES_COLUMNS)
     assert sorted(features["image_key"]) == sorted(expected)
+    row: Any
     for row in features.itertuples():
         picture = decode_image(history.content_bytes(expected[row.image_key])).pixels[None]
         np.testing.assert_allclose(row.features, features_of(network_input(picture)).reshape(-1), atol=1e-4)
@@ -84,6 +86,7 @@ def assert_projected(earlier: LakeFolder, version: str) -> None:
     features = rows_below(earlier.folder / lake.FEATURES, "image_key", "features").set_index("image_key")["features"]
     projections = rows_below(earlier.folder / lake.projections_prefix(version), *tables.PROJECTIONS_COLUMNS)
     assert sorted(projections["image_key"]) == sorted(features.index)
+    row: Any
     for row in projections.itertuples():
         standardised = np.divide(features[row.image_key] - model.mean, model.scale, out=np.zeros(1280), where=model.scale > 0)
         np.testing.assert_allclose(row.components, standardised @ model.components.T, atol=1e-3)
@@ -240,6 +243,7 @@ def test_a_run_of_one_date_leaves_the_other_dates_to_those_who_come_to_them(spar
     assert_only_what_ledgers_name(earlier)
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_right_after_the_first_commit_has_done_no_harm(earlier: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the earlier files still lie beside the commit: they are garbage, and not an earlier form."""
     with monkeypatch.context() as patch:
@@ -313,6 +317,7 @@ def test_a_later_pointer_tells_since_when(earlier: LakeFolder) -> None:
     assert (pointer.since, dict(pointer.former)) == (None, {})
 
 
+@pytest.mark.slow
 def test_readers_of_an_earlier_lake_stay_on_its_version_until_a_new_embedder_covers_it(
     spark, earlier: LakeFolder, small_network: bytes
 ) -> None:

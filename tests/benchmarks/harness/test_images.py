@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from benchmarks.harness.images import PHONE_PHOTOS, PICTURES, commented_copies, enlarged, given_images, lay_batch, spread
@@ -28,7 +29,7 @@ def test_given_images_come_from_every_category_and_leave_out_what_cannot_be_deco
         put_jpeg(tmp_path / "data" / "Kiwi" / f"{number}.jpg", number)
         put_jpeg(tmp_path / "data" / "Äpfel 50%" / f"{number}.jpg", number)
     (tmp_path / "data" / "Kiwi" / "0.jpg").write_bytes(b"no picture")
-    said = []
+    said: list[str] = []
     images = given_images(4, tmp_path / "data", tmp_path / "copies", said.append)
     assert {(image.category, image.file_name) for image in images} == {("Kiwi", "2.jpg"), ("Äpfel 50%", "0.jpg"), ("Äpfel 50%", "2.jpg")}
     assert all(image.path.startswith(str(tmp_path / "copies")) for image in images)
@@ -56,6 +57,7 @@ def test_a_batch_lies_in_the_lake_with_its_marker(tmp_path):
     assert (day / "Kiwi" / "1.jpg").read_bytes() == (tmp_path / "data" / "Kiwi" / "1.jpg").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_drawn_picture_is_enlarged_to_its_kind_and_each_seed_is_another_photo():
     stream = io.BytesIO()
     Image.new("RGB", (100, 100), (200, 40, 40)).save(stream, "JPEG")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 
 from benchmarks.harness.way_usage import ProcessUsage, UsageMeter, held_kilobytes, lost_cpu_seconds, parse_memory
 
@@ -49,6 +50,7 @@ def test_reads_what_the_kernel_says():
     assert parse_memory("Name:\tzombie\n") == (0, 0)
 
 
+@pytest.mark.slow
 def test_meters_a_process_and_its_child_until_they_are_gone():
     busy = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass\n"
     child = f"{sys.executable!r}, '-c', {busy.format(seconds=0.3)!r}"

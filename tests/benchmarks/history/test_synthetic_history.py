@@ -69,6 +69,7 @@ def keys_below(folder, prefix):
     return {str(file.relative_to(folder)) for file in (folder / prefix).rglob("*.parquet")}
 
 
+@pytest.mark.slow
 def test_every_table_has_the_columns_of_the_contract(model):
     expected = {
         tables.FEATURES_COLUMNS: features_table(partition()),
@@ -112,6 +113,7 @@ def test_a_date_s_commit_names_the_files_that_are_there(written, day):
     assert len(common_hashes((written / lake.content_index_key("embedder", day)).read_bytes(), wanted)) == 8
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_the_date_s_features(written):
     commit, rows = commit_of_date(written, HISTORY.days[0])
     moments = commit.embedders["embedder"].moments
@@ -174,6 +176,7 @@ def moments_read(new_day, n_days):
     return after.n_read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_days", [30, 100])
 def test_no_day_reads_more_moments_than_the_new_day_of_the_benchmark(n_days):
     others = days_before(NEW_DAY, 256)

@@ -85,6 +85,7 @@ def broken_plans(folder: Path, scratch: Path, days: int) -> tuple[dict[str, Deli
     return plans, [file.key for file in broken]
 
 
+@pytest.mark.slow
 def test_draws_a_folder_that_can_be_delivered(drawn: Path) -> None:
     plan = plan_delivery(drawn, "2026-11-22")
     assert plan.categories == sorted(CATEGORIES)

@@ -62,7 +62,7 @@ def keras_folder(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("keras")
     np.savez(folder / "tensors.npz", **trained_looking_tensors())
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     subprocess.run([sys.executable, "-c", KERAS_PROGRAM, str(folder)], check=True, env=environment, capture_output=True)
     return folder
 
@@ -93,6 +93,7 @@ def artefact(weights_file, home, said):
     return embedder_artefact(NOWHERE, home, weights=str(weights_file), say=said.append)
 
 
+@pytest.mark.slow
 def test_names_shapes_and_their_order_are_keras_own(keras_folder):
     found = json.loads((keras_folder / "shapes.json").read_text(encoding="utf-8"))
     assert [(name, tuple(shape)) for name, shape in found.items()] == list(mobilenet_v2_shapes().items())
@@ -103,6 +104,7 @@ def test_reads_what_keras_itself_writes(weights_file):
     assert tensors_sha256(found) == tensors_sha256(trained_looking_tensors())
 
 
+@pytest.mark.slow
 def test_the_manifest_tells_what_the_contract_asks(artefact):
     manifest = json.loads(artefact.files()[release.EMBEDDER_MANIFEST].read_text(encoding="utf-8"))
     digest = tensors_sha256(trained_looking_tensors())
@@ -117,6 +119,7 @@ def test_the_manifest_tells_what_the_contract_asks(artefact):
     assert 0 < max(manifest["largest_difference_from_keras"].values()) <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", release.ENGINES)
 def test_every_engine_gives_keras_features(artefact, expected, engine):
     images = trial_images()
@@ -136,6 +139,7 @@ def test_the_onnx_graph_holds_standard_operators_only_and_no_batch_normalisation
     assert {node.op_type for node in model.graph.node} == {"Add", "Clip", "Conv", "GlobalAveragePool", "Squeeze", "Transpose"}
 
 
+@pytest.mark.slow
 def test_the_same_weights_give_the_same_bytes(artefact, weights_file, tmp_path):
     again = embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
     for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH, release.EMBEDDER_MANIFEST):
@@ -192,7 +196,7 @@ def test_the_default_artefact_of_an_earlier_preprocessing_is_not_taken(weights_f
 
 
 def test_a_failed_export_leaves_nothing_and_tells_the_last_words(weights_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(artefact_module.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(CommandError, match=r"could not be exported \(exit code 1\)"):
         embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
     assert list((tmp_path / "embedder").iterdir()) == []

@@ -46,6 +46,7 @@ def test_knows_the_260_tensors_of_mobilenet_v2():
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == 2_257_984  # as Keras' summary() counts them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"inside_a_model": True}, {"with_top": True}, {"rename": "other_{}".format}, {"rename": "other_{}".format, "with_top": True}],

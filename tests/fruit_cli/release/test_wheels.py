@@ -32,11 +32,12 @@ def package_index(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_a_wheelhouse_is_fetched_once_for_the_same_pins(tmp_path, package_index):
     digest = file_sha256(make_wheel(package_index))
     requirements = tmp_path / "cluster.txt"
     requirements.write_text(f"tinyfruit==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
-    said = []
+    said: list[str] = []
     first = cluster_wheelhouse(requirements, tmp_path / "cache", said.append)
     assert [wheel.name for wheel in first] == ["tinyfruit-1.0-py3-none-any.whl"]
     assert file_sha256(first[0]) == digest
@@ -45,6 +46,7 @@ def test_a_wheelhouse_is_fetched_once_for_the_same_pins(tmp_path, package_index)
     assert len(said) == 1
 
 
+@pytest.mark.slow
 def test_a_wheel_whose_hash_differs_from_the_pin_is_refused(tmp_path, package_index):
     make_wheel(package_index)
     requirements = tmp_path / "cluster.txt"

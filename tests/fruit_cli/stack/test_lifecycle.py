@@ -75,6 +75,7 @@ def run_a_long_step(stack: LocalStack, state: StackState) -> None:
     wait_for(lambda: [command_of(process) for process in processes_of(stack)].count("sleep 300") == 2)
 
 
+@pytest.mark.slow
 def test_starts_answers_and_leaves_nothing_behind(stack: LocalStack) -> None:
     said: list[str] = []
     state = stack.start(with_airflow=False, say=said.append)
@@ -91,6 +92,7 @@ def test_starts_answers_and_leaves_nothing_behind(stack: LocalStack) -> None:
     assert stack.why_it_stopped() is None
 
 
+@pytest.mark.slow
 def test_s3_can_be_far_away(tmp_path: Path) -> None:
     stack = LocalStack(tmp_path / "home", ports=ANY_PORTS, s3_latency_milliseconds=100)
     try:
@@ -106,11 +108,13 @@ def test_s3_can_be_far_away(tmp_path: Path) -> None:
         stack.stop(say=lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_second_start_finds_it_up(stack: LocalStack) -> None:
     first = stack.start(with_airflow=False, say=lambda _: None)
     assert stack.start(with_airflow=False, say=lambda _: None) == first
 
 
+@pytest.mark.slow
 def test_two_starts_at_once_start_one(stack: LocalStack) -> None:
     states: list[StackState] = []
     threads = [threading.Thread(target=lambda: states.append(stack.start(with_airflow=False, say=lambda _: None))) for _ in range(2)]
@@ -122,6 +126,7 @@ def test_two_starts_at_once_start_one(stack: LocalStack) -> None:
     assert states[0] == states[1]
 
 
+@pytest.mark.slow
 def test_stop_leaves_nothing_though_the_supervisor_was_killed(stack: LocalStack) -> None:
     state = stack.start(with_airflow=False, say=lambda _: None)
     run_a_long_step(stack, state)
@@ -132,6 +137,7 @@ def test_stop_leaves_nothing_though_the_supervisor_was_killed(stack: LocalStack)
     assert processes_of(stack) == []
 
 
+@pytest.mark.slow
 def test_starts_again_over_what_a_killed_supervisor_left(stack: LocalStack) -> None:
     first = stack.start(with_airflow=False, say=lambda _: None)
     kill_supervisor(first)
@@ -140,6 +146,7 @@ def test_starts_again_over_what_a_killed_supervisor_left(stack: LocalStack) -> N
     assert len([process for process in processes_of(stack) if "local_cloud.s3.server" in process.cmdline()]) == 1
 
 
+@pytest.mark.slow
 def test_when_one_process_dies_all_end_and_it_is_named(stack: LocalStack) -> None:
     state = stack.start(with_airflow=False, say=lambda _: None)
     process_named(stack, "local_cloud.emr.server").kill()
@@ -162,6 +169,7 @@ def test_a_process_that_cannot_start_is_an_error_with_the_end_of_its_log(stack: 
     assert processes_of(stack) == []
 
 
+@pytest.mark.slow
 def test_nothing_listens_beyond_the_loopback_and_no_secret_is_in_a_command(stack: LocalStack) -> None:
     state = stack.start(with_airflow=False, say=lambda _: None)
     check_addresses_and_commands(stack, state)

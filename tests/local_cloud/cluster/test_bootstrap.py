@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.local_cloud.running_cloud import BUCKET, LocalCloud, shell
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ def bootstrap(cloud: LocalCloud, script: str, *arguments: str) -> dict[str, Any]
     return {"Name": "install", "ScriptBootstrapAction": {"Path": f"s3://{BUCKET}/{key}", "Args": list(arguments)}}
 
 
+@pytest.mark.slow
 def test_a_bootstrap_action_runs_before_the_steps_with_its_arguments_and_the_nodes_aws(cloud: LocalCloud) -> None:
     cloud.client("s3").put_object(Bucket=BUCKET, Key="code/test/wheels/deep/a.whl", Body=b"wheel")
     action = bootstrap(

@@ -36,6 +36,7 @@ def aws(cloud: LocalCloud, tmp_path: Path) -> Aws:
     return run
 
 
+@pytest.mark.slow
 def test_copies_folders_there_and_back(aws: Aws, tmp_path: Path) -> None:
     (tmp_path / "source" / "Äpfel 50%").mkdir(parents=True)
     (tmp_path / "source" / "Äpfel 50%" / "1.jpg").write_bytes(b"jpeg")
@@ -46,6 +47,7 @@ def test_copies_folders_there_and_back(aws: Aws, tmp_path: Path) -> None:
     assert (tmp_path / "back" / "top.txt").read_bytes() == b"top"
 
 
+@pytest.mark.slow
 def test_copies_one_file_under_its_own_or_another_name(aws: Aws, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     assert "upload: a.txt" in aws("s3", "cp", "a.txt", f"s3://{BUCKET}/aws/").stdout
@@ -54,6 +56,7 @@ def test_copies_one_file_under_its_own_or_another_name(aws: Aws, tmp_path: Path)
     assert aws("s3", "cp", f"s3://{BUCKET}/aws/a.txt", "-").stdout == "a"
 
 
+@pytest.mark.slow
 def test_listing_tells_by_its_exit_code_whether_something_is_there(aws: Aws, cloud: LocalCloud) -> None:
     cloud.client("s3").put_object(Bucket=BUCKET, Key="aws/list/deep/x.txt", Body=b"x")
     found = aws("s3", "ls", f"s3://{BUCKET}/aws/list/")
@@ -62,6 +65,7 @@ def test_listing_tells_by_its_exit_code_whether_something_is_there(aws: Aws, clo
     assert aws("s3", "ls", f"s3://{BUCKET}/aws/nothing/").returncode == 1
 
 
+@pytest.mark.slow
 def test_a_missing_object_is_a_readable_error(aws: Aws) -> None:
     failed = aws("s3", "cp", f"s3://{BUCKET}/aws/none.txt", "x.txt")
     assert failed.returncode == 1

@@ -94,6 +94,7 @@ def test_the_list_of_clusters_is_struck_by_faults_of_no_cluster(cloud: LocalClou
     assert error_of(cloud.client("emr", attempts=1).list_clusters)[0] == "ThrottlingException"
 
 
+@pytest.mark.slow
 def test_an_asynchronous_client_is_answered_and_struck_alike(cloud: LocalCloud, commit: Callable[..., None]) -> None:
     cluster = cloud.run_cluster(shell("true"), shell("true"), Name="watched")
     commit(Fault("drop a look", FaultKind.ACCEPT_THEN_DROP, cluster="watched", action="DescribeCluster"))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from local_cloud.faults import Fault, FaultKind
 from local_cloud.stack.sweep import STEP_MARK, is_alive, marked_processes
 from tests.local_cloud.running_cloud import SECOND_LASTS, LocalCloud, error_of, shell, step
@@ -55,6 +57,7 @@ def test_a_step_whose_process_is_killed_fails(cloud: LocalCloud) -> None:
     assert "ended by signal 9" in cloud.steps(cluster)[0]["Status"]["FailureDetails"]["Message"]
 
 
+@pytest.mark.slow
 def test_a_program_or_jar_that_is_not_there_fails_the_step_not_the_request(cloud: LocalCloud) -> None:
     cluster = cloud.run_cluster(step("a", "no-such-program"), step("b", "x", jar="s3://fruits-lake/my.jar"), step("c"))
     cloud.wait_for_cluster(cluster, "TERMINATED")
@@ -64,6 +67,7 @@ def test_a_program_or_jar_that_is_not_there_fails_the_step_not_the_request(cloud
     assert "needs arguments" in no_arguments
 
 
+@pytest.mark.slow
 def test_terminating_kills_the_running_step_and_all_it_started(cloud: LocalCloud) -> None:
     # setsid: a worker that has left the step's process group, as Spark's Python workers do.
     cluster = cloud.run_cluster(shell("setsid sleep 300 & trap '' TERM; echo ready; sleep 300"), shell("true"), keep_alive=True)
@@ -111,6 +115,7 @@ def test_an_interrupted_step_may_tidy_up(cloud: LocalCloud) -> None:
     cloud.client("emr").terminate_job_flows(JobFlowIds=[cluster])
 
 
+@pytest.mark.slow
 def test_a_waiting_cluster_ends_itself_when_its_idle_time_is_over(cloud: LocalCloud) -> None:
     emr = cloud.client("emr")
     cluster = cloud.run_cluster(keep_alive=True, AutoTerminationPolicy={"IdleTimeout": 60})
@@ -121,6 +126,7 @@ def test_a_waiting_cluster_ends_itself_when_its_idle_time_is_over(cloud: LocalCl
     assert (status["Timeline"]["EndDateTime"] - ready_at).total_seconds() >= 60 * SECOND_LASTS - 0.01
 
 
+@pytest.mark.slow
 def test_the_idle_time_can_be_taken_back(cloud: LocalCloud, commit: Callable[..., None]) -> None:
     emr = cloud.client("emr")
     commit(Fault("not idle yet", FaultKind.SLOW_START, cluster="idle", seconds=600))

@@ -66,6 +66,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_half_a_put_is_seen_by_nobody_and_the_whole_by_all(s3: RunningS3) -> None:
     client(s3).put_object(Bucket=BUCKET, Key=KEY, Body=OLD)
     with begin_large_put(s3) as connection:
@@ -83,6 +84,7 @@ def test_a_client_that_dies_in_the_middle_leaves_the_old_object_and_nothing_else
     assert what_readers_see(s3) == OLD_IS_ALL_THERE_IS
 
 
+@pytest.mark.slow
 def test_a_server_killed_in_the_middle_leaves_the_old_object_and_the_next_one_sweeps(tmp_path: Path) -> None:
     root = tmp_path / "s3"
     with running_s3(root, buckets=[BUCKET]) as s3:
@@ -105,6 +107,7 @@ def connection_refused(s3: RunningS3) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_second_server_on_the_folder_leaves_alone_what_the_first_receives(s3: RunningS3) -> None:
     client(s3).put_object(Bucket=BUCKET, Key=KEY, Body=OLD)
     with begin_large_put(s3) as connection:
@@ -231,6 +234,7 @@ class Trial:
             self.wrong.append(f"{who}: {len(content)} bytes that nobody wrote")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [range(1000, 200_000), range(100_000, 100_001)], ids=["of all sizes", "of one size"])
 def test_no_reader_ever_sees_anything_but_a_whole_version(s3: RunningS3, sizes: range) -> None:
     trial = Trial(s3, sizes)

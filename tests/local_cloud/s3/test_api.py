@@ -81,6 +81,7 @@ def test_obstore_lists_what_boto3_lists(s3: RunningS3, through: Any) -> None:
     assert listed == sorted(keys, key=str.encode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["a/", "/a", "a//b", "a/../b", "..", ".", "a/./b", "e" * 256, "e/" * 512 + "e", "a\0b"])
 def test_a_key_that_no_file_can_have_is_refused_and_is_never_there(s3: RunningS3, through: Any, key: str) -> None:
     before = list(s3.root.parent.rglob("*"))
@@ -167,6 +168,7 @@ def s3_listing(keys: list[str], prefix: str, delimiter: str, after: str) -> tupl
     return objects, prefixes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["list_objects_v2", "list_objects"])
 @pytest.mark.parametrize("seed", range(3))
 def test_pages_of_any_size_hold_what_s3_would_list(s3: RunningS3, through: Any, bucket: str, seed: int, operation: str) -> None:
@@ -349,7 +351,8 @@ def test_what_it_does_not_know_it_refuses_and_leaves_the_object_alone(through: A
 
 @pytest.mark.parametrize("wrong", ["access_key_id", "secret_access_key"])
 def test_who_has_not_the_keys_is_refused(s3: RunningS3, wrong: str) -> None:
-    stranger = client(dataclasses.replace(s3, **{wrong: "other"}))
+    keys: dict[str, Any] = {wrong: "other"}
+    stranger = client(dataclasses.replace(s3, **keys))
     for ask in (lambda: stranger.put_object(Bucket=BUCKET, Key="stranger", Body=b"x"), stranger.list_buckets):
         with pytest.raises(ClientError) as refused:
             ask()
@@ -367,6 +370,7 @@ def test_who_does_not_sign_is_refused(s3: RunningS3) -> None:
         assert status_of(connection.recv(1000)) == 400
 
 
+@pytest.mark.slow
 def test_a_request_that_was_changed_on_its_way_is_refused(s3: RunningS3) -> None:
     with connect(s3) as connection:
         connection.sendall(signed_head(s3, "GET", "a").replace(b"/lake/a ", b"/lake/b "))

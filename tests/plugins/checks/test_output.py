@@ -43,6 +43,7 @@ def problems(sample_lake: SampleLake, after_listing: datetime, categories: list[
     return check_run(sample_lake.lake, RUN_ID, [DAY], categories or [], after_listing).problems
 
 
+@pytest.mark.slow
 def test_passes_tables_that_agree(sample_lake: SampleLake, after_listing: datetime) -> None:
     result = check_run(sample_lake.lake, RUN_ID, [DAY], [], after_listing)
     assert result.problems == []
@@ -429,6 +430,7 @@ def test_a_run_is_checked_date_by_date_and_by_its_own_books(sample_lake: SampleL
     ]
 
 
+@pytest.mark.slow
 def test_a_run_of_several_dates_is_sound_if_each_of_them_is(sample_lake: SampleLake, after_listing: datetime) -> None:
     sample_lake.add_date(NEXT_DAY)
     result = check_run(sample_lake.lake, RUN_ID, [DAY, NEXT_DAY], [], after_listing)

@@ -581,6 +581,7 @@ LINES = st.one_of(
 TEXTS = st.one_of(st.text(), st.lists(LINES, max_size=60).map("\n".join))
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["stdout", "stderr", "controller", "other"]), TEXTS), st.lists(TEXTS, max_size=3))
 def test_any_text_gives_a_bounded_answer(logs: dict[str, str], words: list[str]) -> None:
     found = diagnose(logs, words)
@@ -590,6 +591,7 @@ def test_any_text_gives_a_bounded_answer(logs: dict[str, str], words: list[str])
     assert not any("\n" in line for line in found.context)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     [

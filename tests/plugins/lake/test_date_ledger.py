@@ -84,6 +84,7 @@ def write_large(client: MemoryS3, n: int) -> None:
     client.put_object(Bucket=BUCKET, Key=ledger_key(DAY), Body=stream.getvalue())
 
 
+@pytest.mark.slow
 def test_a_ledger_of_many_rows_is_not_kept(empty_lake: SampleLake) -> None:
     def peak(n: int) -> int:
         write_large(empty_lake.client, n)

@@ -32,6 +32,7 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
         yield Lake(client, "fruits-test")
 
 
+@pytest.mark.slow
 def test_lists_names_byte_for_byte_and_etags_without_quotes(lake: Lake) -> None:
     assert lake.write(KEY, b"12345", "image/jpeg") == f"s3://fruits-test/{KEY}"
     (stored,) = lake.list_objects("raw/")
@@ -56,7 +57,7 @@ def test_the_times_of_a_listing_are_the_stores_own(lake: Lake) -> None:
 
 @pytest.mark.parametrize("text", ["2026-11-22T01:02:03.456Z", "2026-11-22T01:02:03Z", "1999-12-31T23:59:59.999999Z"])
 def test_a_time_is_read_as_botocore_would_read_it(text: str) -> None:
-    answer = {"status_code": 200, "body": f"<Key>a</Key><LastModified>{text}</LastModified>".encode()}
+    answer: dict[str, Any] = {"status_code": 200, "body": f"<Key>a</Key><LastModified>{text}</LastModified>".encode()}
     _times_as_seconds(answer)
     seconds = answer["body"].decode().partition("<LastModified>")[2].partition("<")[0]
     assert parse_timestamp(seconds) == pytest.approx(parse_timestamp(text), abs=timedelta(milliseconds=1))
@@ -72,6 +73,7 @@ def test_an_error_and_times_of_another_form_are_left_to_botocore() -> None:
         assert answer == before
 
 
+@pytest.mark.slow
 def test_lists_beyond_the_thousand_keys_of_one_page(lake: Lake) -> None:
     for number in range(1001):
         lake.write(f"raw/{number:04}", b"", "text/plain")
@@ -85,6 +87,7 @@ def test_lists_the_folders_right_below_a_prefix(lake: Lake) -> None:
     assert list(lake.list_folders("q/")) == []
 
 
+@pytest.mark.slow
 def test_a_missing_object_is_named(lake: Lake) -> None:
     with pytest.raises(MissingObjectError, match=r"s3://fruits-test/runs/x\.json is not there"):
         lake.read_json("runs/x.json")

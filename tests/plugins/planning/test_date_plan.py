@@ -128,6 +128,7 @@ def test_what_does_not_come_in_order_is_refused() -> None:
         plan_date(DAY, images, [], "m", ())
 
 
+@pytest.mark.slow
 def test_a_date_of_many_images_takes_no_more_memory_than_one_of_few() -> None:
     """Neither the listing nor the ledger is kept."""
 
@@ -215,6 +216,7 @@ def test_every_object_is_an_image_a_stray_or_in_another_category(names: list[tup
     assert found.images == sum(found.images_by_category.values()) == found.new + found.unchanged
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.tuples(st.sampled_from(["Kiwi", "Plum"]), st.integers(0, 5)), st.sampled_from(["e1", "e2"])),
     st.dictionaries(st.tuples(st.sampled_from(["Kiwi", "Plum"]), st.integers(0, 5)), st.sampled_from(["e1", "e2"])),

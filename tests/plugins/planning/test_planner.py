@@ -116,6 +116,7 @@ def test_a_late_image_is_work_and_its_date_is_claimed(sample_lake: SampleLake) -
     assert {tag["Key"]: tag["Value"] for tag in planned.cluster_request["Tags"]}["ingest_date"] == DAY
 
 
+@pytest.mark.slow
 def test_the_steps_take_consecutive_dates_in_few_words(sample_lake: SampleLake) -> None:
     for day in (DAY_BEFORE, NEXT_DAY, "2026-11-30"):
         sample_lake.add_date(day)
@@ -128,6 +129,7 @@ def test_the_steps_take_consecutive_dates_in_few_words(sample_lake: SampleLake) 
     assert sample_lake.lake.read_json(claim_key(RUN_ID)) == {"run_id": RUN_ID, "ingest_dates": planned.plan.ingest_dates}
 
 
+@pytest.mark.slow
 def test_only_the_dates_that_need_something_are_claimed_and_worked_on(sample_lake: SampleLake) -> None:
     for day in (DAY_BEFORE, NEXT_DAY):
         sample_lake.add_date(day)
@@ -352,6 +354,7 @@ def test_a_ledger_without_a_commit_is_refused_and_it_is_said_what_to_do(sample_l
         plan(sample_lake.lake)
 
 
+@pytest.mark.slow
 def test_many_dates_are_looked_at(sample_lake: SampleLake) -> None:
     days = [f"2026-10-{day:02}" for day in range(1, 21)]
     for day in days:
@@ -507,7 +510,7 @@ def test_a_date_of_more_images_than_the_primary_node_holds_is_refused_and_claims
 
 
 @pytest.mark.parametrize("change", [{"core_instance_type": "m7g.xlarge"}, {"primary_instance_type": "t3.xlarge"}])
-def test_a_run_whose_nodes_can_not_run_the_jobs_is_refused_and_claims_nothing(sample_lake: SampleLake, change: dict[str, str]) -> None:
+def test_a_run_whose_nodes_can_not_run_the_jobs_is_refused_and_claims_nothing(sample_lake: SampleLake, change: dict[str, Any]) -> None:
     sample_lake.delete_below("ledger/")
     with pytest.raises(InstanceTypeError, match=f"FRUITS_{next(iter(change)).upper()}"):
         plan(sample_lake.lake, replace(SETTINGS, **change), over_budget_allowed=True)

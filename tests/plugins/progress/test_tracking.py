@@ -101,6 +101,7 @@ def test_every_field_is_needed(field: str) -> None:
     assert parse_progress({name: value for name, value in SAID.items() if name != field}) is None
 
 
+@pytest.mark.slow
 @given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda value: json.dumps(value).encode()))
 def test_anything_else_is_not_understood(content: bytes) -> None:
     assert parse_progress(content) is None

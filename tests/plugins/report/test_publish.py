@@ -84,6 +84,7 @@ def published(sample_lake: SampleLake, after_listing: datetime) -> dict[str, Any
     return publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), checks, CLUSTER)
 
 
+@pytest.mark.slow
 def test_writes_page_plots_and_record(sample_lake: SampleLake, published: dict[str, Any]) -> None:
     prefix = f"reports/ingest_date={DAY}/"
     names = [stored.key.removeprefix(prefix) for stored in sample_lake.lake.list_objects(prefix)]
@@ -99,6 +100,7 @@ def test_writes_page_plots_and_record(sample_lake: SampleLake, published: dict[s
     assert record["timings_seconds"]["refresh_pca"]["fit"] == 1.5
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_beside_it_and_runs_no_script(sample_lake: SampleLake, published: dict[str, Any]) -> None:
     html = page_of(sample_lake)
     page = Page(html)
@@ -110,12 +112,14 @@ def test_the_page_needs_nothing_beside_it_and_runs_no_script(sample_lake: Sample
     assert all(image.startswith(PNG) for image in images)
 
 
+@pytest.mark.slow
 def test_every_name_is_on_the_page_as_it_was_delivered(sample_lake: SampleLake, published: dict[str, Any]) -> None:
     page = Page(page_of(sample_lake))
     for name in (*CATEGORIES, f"raw/ingest_date={DAY}/Kiwi/<b>broken</b>.jpg", "<i>cut</i> off", "truncated", "11.4", "71.5", VERSION):
         assert name in page.texts
 
 
+@pytest.mark.slow
 def test_a_run_is_done_with_its_dates_when_all_is_published_and_not_before(sample_lake: SampleLake) -> None:
     claim(sample_lake.lake, RUN_ID, [DAY])
     claim(sample_lake.lake, "other run", [DAY])
@@ -125,6 +129,7 @@ def test_a_run_is_done_with_its_dates_when_all_is_published_and_not_before(sampl
     assert [stored.key for stored in sample_lake.lake.list_objects(claims_prefix())] == [claim_key("other run")]
 
 
+@pytest.mark.slow
 def test_the_receipt_is_in_the_record_and_on_the_page(sample_lake: SampleLake) -> None:
     publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER | {"instances": [{}]}, receipt_of())
     record = sample_lake.lake.read_json(run_key(RUN_ID))
@@ -143,6 +148,7 @@ def test_the_receipt_is_in_the_record_and_on_the_page(sample_lake: SampleLake) -
         assert texts[texts.index(name) + 1] == value
 
 
+@pytest.mark.slow
 def test_a_measured_speed_is_kept_for_the_next_plan(sample_lake: SampleLake) -> None:
     publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER, receipt_of())
     assert MeasuredSpeed.from_record(sample_lake.lake.read_json(measured_speed_key())) == SPEED
@@ -151,6 +157,7 @@ def test_a_measured_speed_is_kept_for_the_next_plan(sample_lake: SampleLake) -> 
     assert "not measured" in Page(page_of(sample_lake)).texts
 
 
+@pytest.mark.slow
 def test_a_report_without_a_receipt_says_nothing_of_it(sample_lake: SampleLake, published: dict[str, Any]) -> None:
     assert "Receipt" not in Page(page_of(sample_lake)).texts
     assert sample_lake.lake.read_json(run_key(RUN_ID))["receipt"] is None
@@ -181,6 +188,7 @@ def test_a_date_without_a_pca_still_gets_its_report(sample_lake: SampleLake) -> 
     assert "img" not in Page(page_of(sample_lake)).tags
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_the_switch_to_its_embedder_gets_its_report(sample_lake: SampleLake, after_listing: datetime) -> None:
     """Readers' version is of another embedder: the plots are of that one, and it is said how much is left to do."""
     key = step_summary_key(RUN_ID, "refresh_pca")
@@ -198,6 +206,7 @@ def test_a_run_that_waits_for_the_switch_to_its_embedder_gets_its_report(sample_
     assert sample_lake.lake.read_json(run_key(RUN_ID))["pca"]["pca_version"] is None
 
 
+@pytest.mark.slow
 def test_only_files_that_the_commit_names_are_drawn(sample_lake: SampleLake) -> None:
     sample_lake.put_image(projections_file_key(VERSION, features_key("Kiwi").replace("-0.", "-1.")), b"half a file")
     sample_lake.put_image(projections_file_key(VERSION, features_key("Ghost")), b"half a file")
@@ -205,12 +214,14 @@ def test_only_files_that_the_commit_names_are_drawn(sample_lake: SampleLake) -> 
     assert Page(page_of(sample_lake)).tags.count("img") == 2
 
 
+@pytest.mark.slow
 def test_a_date_without_a_commit_has_no_points(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
     publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
     assert Page(page_of(sample_lake)).tags.count("img") == 1
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1), st.text(), st.text())
 def test_no_text_from_outside_becomes_markup(category: str, detail: str, run_id: str) -> None:
     counts = {"listed": 1, "featurised": 0, "rejected": 1}
@@ -244,6 +255,7 @@ def test_no_text_from_outside_becomes_markup(category: str, detail: str, run_id:
     assert tags == Page(report_page(plain, DAY, [("x", "x", PNG)])).tags
 
 
+@pytest.mark.slow
 def test_every_date_of_a_run_has_a_page_with_what_is_its_own(sample_lake: SampleLake) -> None:
     other = NEXT_DAY
     key = step_summary_key(RUN_ID, "extract_features")
@@ -269,6 +281,7 @@ def test_every_date_of_a_run_has_a_page_with_what_is_its_own(sample_lake: Sample
     assert published["report_uris"] == [record["report_uris"][day] for day in (DAY, other)]
 
 
+@pytest.mark.slow
 def test_every_date_of_a_run_has_its_own_plots(sample_lake: SampleLake) -> None:
     sample_lake.add_date(NEXT_DAY)
     run = planned(sample_lake) | {"ingest_dates": [DAY, NEXT_DAY]}
@@ -283,6 +296,7 @@ def test_every_date_of_a_run_has_its_own_plots(sample_lake: SampleLake) -> None:
     assert (record["totals"]["listed"], record["rejected_by_reason"]) == (86, {"truncated": 2})
 
 
+@pytest.mark.slow
 def test_a_date_of_the_run_without_rejects_says_none(sample_lake: SampleLake) -> None:
     key = step_summary_key(RUN_ID, "extract_features")
     summary = sample_lake.lake.read_json(key)
@@ -305,6 +319,7 @@ def test_a_long_run_names_its_last_reports_and_its_record_all_of_them(sample_lak
     assert published["record_uri"] == f"s3://fruits-test/{run_key(RUN_ID)}"
 
 
+@pytest.mark.slow
 def test_the_drift_of_the_new_day_is_on_its_page(sample_lake: SampleLake, published: dict[str, Any]) -> None:
     page = Page(page_of(sample_lake))
     assert f"Kept of {DAY} alone" in page.texts
@@ -325,11 +340,13 @@ def test_the_same_six_categories_are_chosen_for_every_run_of_a_date() -> None:
     assert chosen_categories(["b", "a"], DAY) == ["a", "b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "target"), [(1, 0.95), (640, 0.95), (1280, 1.0)])
 def test_draws_the_variance_for_any_k(k: int, target: float) -> None:
     assert explained_variance_png([1 / 1280] * 1280, k, target, 10).startswith(PNG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", ["柿", "កខ", "$\\frac{1}$", "^_{", "x" * 300, "a\tb"])
 def test_draws_any_category_name_without_a_warning(category: str) -> None:
     points = np.linspace(-1, 1, 5, dtype=np.float32)

@@ -199,6 +199,7 @@ WAYS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(
     days=st.lists(st.tuples(st.dates().map(str), WAYS), max_size=6),
     rubbish=st.lists(JSON.map(json.dumps) | st.text() | JSON, max_size=4),

@@ -86,9 +86,9 @@ def png_kinds() -> dict[str, OddPicture]:
         for bits in (1, 2, 4, 8, 16)
     }
     pairs |= {
-        f"{bits}-bit grey": lambda bits=bits: (png(rows_of(grey_levels(bits), bits), bits, 0), shown_grey(bits))
+        f"{bits}-bit grey": lambda bits=bits: (png(rows_of(grey_levels(bits), bits), bits, 0), shown_grey(bits))  # type: ignore[misc]
         for bits in (1, 2, 4, 8, 16)
-    }  # type: ignore[misc]
+    }
     pairs |= {f"{bits}-bit colour, one is transparent": lambda bits=bits: colour_with_key(bits, is_there=True) for bits in (8, 16)}  # type: ignore[misc]
     pairs["16-bit colour, the low bytes of one that is transparent"] = lambda: colour_with_key(16, is_there=False)
     return (

@@ -38,6 +38,7 @@ def by_libvips(content: bytes) -> np.ndarray:
     return np.asarray(Image.fromarray(colours).resize((224, 224), Image.Resampling.BICUBIC)).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name for name, kind in KINDS.items() if kind.shows and not name.startswith(_NOT_IN_LIBVIPS) and name not in _ANOTHER_VIEW]
 )

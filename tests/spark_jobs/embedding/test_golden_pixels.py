@@ -127,6 +127,7 @@ def digest(values: bytes) -> str:
     return hashlib.sha256(values).hexdigest()[:16]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_pixels_are_those_of_this_preprocessing_version(name: str) -> None:
     assert PREPROCESSING_VERSION == 2, "A new version has digests of its own."

@@ -78,6 +78,7 @@ def test_what_is_no_image_is_the_same_reject_wherever_it_is_decoded() -> None:
         assert (caught.value.reason, caught.value.detail) == (expected.value.reason, expected.value.detail)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("faulty_decoder")
 @pytest.mark.parametrize(
     ("fault", "reason", "detail"),

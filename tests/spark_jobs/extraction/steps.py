@@ -30,7 +30,7 @@ def extraction(published: LakeFolder, *dates: str, categories: tuple[str, ...] =
     return ExtractionRequest(published.bucket, RELEASE, "run-1", dates or (DAY,), categories, "onnxruntime")
 
 
-def read(test_lake: LakeFolder, table: str) -> pd.DataFrame:
+def read(test_lake: LakeFolder, table: str) -> Any:
     """As a user reads it; empty if the table has no files."""
     folder = test_lake.folder / table
     return pd.read_parquet(folder) if any(folder.rglob("*.parquet")) else pd.DataFrame()

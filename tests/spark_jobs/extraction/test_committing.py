@@ -18,7 +18,7 @@ from fruit_features.extraction import step as extraction_step
 from fruit_features.extraction.committing import FeaturesDifferError
 from fruit_features.extraction.step import extract_features
 from fruit_features.extraction.task import FeaturesTask
-from fruit_features.lake.commit import list_ledgers, read_commits, read_ledger
+from fruit_features.lake.commit import list_ledgers, put_ledger, read_commits, read_ledger
 from fruit_features.lake.store import LostPlaceError, Store
 from tests.spark_jobs.extraction.steps import DAY, extraction, files_of, read
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, LakeFolder, jpeg
@@ -171,7 +171,6 @@ def test_garbage_of_a_run_that_died_is_swept_by_the_next_one(spark, published: L
 
 def test_a_writer_that_lost_its_place_overwrites_nothing(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     published.deliver(DAY, files_of("Kiwi"))
-    put_ledger = committing.put_ledger
 
     def late(store: Any, before: Any, rows: Any, commit: Any) -> Any:
         # Another run commits the date first.
@@ -235,7 +234,6 @@ def test_a_long_step_commits_as_it_goes(spark, published: LakeFolder, monkeypatc
     published.deliver(DAY, files_of("Kiwi", images=600))
     extract_features(spark, replace(extraction(published), categories=("Nothing",)))
     commits = []
-    put_ledger = committing.put_ledger
 
     def putting(store: Any, before: Any, rows: Any, commit: Any) -> Any:
         commits.append(rows.num_rows)

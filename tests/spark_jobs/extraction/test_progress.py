@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract import lake, release
-from fruit_contract.progress import StepState
+from fruit_contract.progress import StepProgress, StepState
 from fruit_features.extraction import step as extraction
 from fruit_features.extraction.progress import ImageCounters, ProgressReporter, RecentRate
 from fruit_features.extraction.step import BooksError, ExtractionRequest, extract_features
@@ -53,9 +53,9 @@ def soon(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def snapshots(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def snapshots(monkeypatch: pytest.MonkeyPatch) -> list[StepProgress]:
     """What a step reports, looked at all the time."""
-    seen: list[dict[str, Any]] = []
+    seen: list[StepProgress] = []
 
     def reporter(spark: SparkSession, store: Store, asked: ExtractionRequest) -> ProgressReporter:
         return ProgressReporter(ImageCounters.of(spark.sparkContext), asked.run_id, STEP, seen.append, every_seconds=0.02)
@@ -90,7 +90,7 @@ def test_a_run_without_new_images_is_done_at_once(spark: SparkSession, published
 
 
 @pytest.mark.spark
-def test_progress_grows_while_the_workers_compute(spark: SparkSession, published: LakeFolder, snapshots: list[dict[str, Any]]) -> None:
+def test_progress_grows_while_the_workers_compute(spark: SparkSession, published: LakeFolder, snapshots: list[StepProgress]) -> None:
     """Every third image is no image, so that rejects grow, too."""
     published.deliver(DAY, {f"Kiwi/{index:03}.jpg": jpeg(index) if index % 3 else b"no" for index in range(400)})
 
@@ -141,7 +141,7 @@ def test_a_step_that_fails_leaves_how_far_it_had_come(spark: SparkSession, publi
 
 
 def test_airflow_understands_every_state_that_is_written() -> None:
-    seen: list[dict[str, Any]] = []
+    seen: list[StepProgress] = []
     counted = counters(3, 1)
     with ProgressReporter(counted, RUN_ID, STEP, seen.append, 0.01) as reporter:
         soon(lambda: bool(seen))
@@ -159,7 +159,7 @@ def test_airflow_understands_every_state_that_is_written() -> None:
 
 
 def test_the_end_is_written_at_once_however_long_the_pause() -> None:
-    seen: list[dict[str, Any]] = []
+    seen: list[StepProgress] = []
     started = time.monotonic()
     with ProgressReporter(counters(), RUN_ID, STEP, seen.append, every_seconds=60) as reporter:
         reporter.computing(1)
@@ -168,7 +168,7 @@ def test_the_end_is_written_at_once_however_long_the_pause() -> None:
 
 
 def test_a_failure_keeps_the_last_state() -> None:
-    seen: list[dict[str, Any]] = []
+    seen: list[StepProgress] = []
 
     def fail() -> None:
         with ProgressReporter(counters(4, 1), RUN_ID, STEP, seen.append, every_seconds=60) as reporter:

@@ -35,6 +35,8 @@ from fruit_features.lake.store import ListedObject, LostPlaceError, Store
 from tests.spark_jobs.written_dates import ledger_rows, write_date
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.spark_jobs.lake_folder import LakeFolder
 
 DAY, LATER = "2026-11-22", "2026-11-23"
@@ -49,11 +51,11 @@ def commit_of(named: dict[str, int], *, write: str = "w1", n_rejected: int = 0, 
 
 
 def date_files(
-    features: set[str] = frozenset(),
-    rejected: set[str] = frozenset(),
-    moments: set[str] = frozenset(),
-    ledger: set[str] = frozenset(),
-    projections: set[str] = frozenset(),
+    features: Iterable[str] = (),
+    rejected: Iterable[str] = (),
+    moments: Iterable[str] = (),
+    ledger: Iterable[str] = (),
+    projections: Iterable[str] = (),
 ) -> DateFiles:
     return DateFiles(DAY, frozenset(features), frozenset(rejected), frozenset(moments), frozenset(ledger), frozenset(projections))
 
@@ -78,6 +80,7 @@ def test_a_date_that_nobody_has_committed_has_no_rows_and_no_commit(test_lake: L
     assert (found.commit, found.etag, found.rows.num_rows, found.rows.schema) == (None, None, 0, files.LEDGER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_files", [0, 1, 400, 3000])
 def test_a_commit_is_read_from_the_footer_however_long_that_is(store: Store, monkeypatch: pytest.MonkeyPatch, n_files: int) -> None:
     commit = commit_of({f"category=Kiwi number {number:06d}/w1-000000.parquet": 1 for number in range(n_files)})
@@ -232,6 +235,7 @@ def dates(draw: st.DrawFn) -> tuple[Commit | None, DateFiles]:
     )
 
 
+@pytest.mark.slow
 @given(date=dates())
 def test_garbage_is_what_the_commit_does_not_name_and_nothing_else(date: tuple[Commit | None, DateFiles]) -> None:
     commit, there = date
@@ -246,6 +250,7 @@ def test_garbage_is_what_the_commit_does_not_name_and_nothing_else(date: tuple[C
     assert staying == {key for key in everything if (lake.features_file_key(key) if key.startswith(lake.PROJECTIONS) else key) in named}
 
 
+@pytest.mark.slow
 @given(date=dates())
 def test_when_the_garbage_is_gone_there_is_none(date: tuple[Commit | None, DateFiles]) -> None:
     commit, there = date

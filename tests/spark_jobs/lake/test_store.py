@@ -46,6 +46,7 @@ def test_the_fast_listing_is_the_exact_one(store: Store) -> None:
     assert names_of(listed) == set(PLAIN)
 
 
+@pytest.mark.slow
 def test_a_folder_of_several_pages_is_listed_and_removed_whole(store: Store) -> None:
     at_once(lambda number: store.write(f"{PREFIX}Kiwi/{number}.jpg", b"x"), range(1_050))
     store.write("raw/ingest_date=2026-11-23/Kiwi/1.jpg", b"x")
@@ -58,6 +59,7 @@ def test_a_folder_of_several_pages_is_listed_and_removed_whole(store: Store) -> 
     assert store.list_keys("raw/") == ["raw/ingest_date=2026-11-23/Kiwi/1.jpg"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ODD)
 def test_keys_that_the_fast_store_cannot_name_are_listed_and_read_all_the_same(store: Store, odd: str) -> None:
     put(store, (*PLAIN, odd))
@@ -101,6 +103,7 @@ def test_folders_are_those_directly_below_by_their_names(store: Store) -> None:
     assert store.list_folders(PREFIX) == ["Kiwi", "Äpfel 50%"]
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_none_or_said_by_its_address(store: Store) -> None:
     assert (store.find(KEY), store.find_with_etag(KEY), store.find_any(KEY), store.find_json(KEY)) == (None,) * 4
     assert store.find_end(ListedObject(KEY, "e", 10), 4) is None
@@ -205,6 +208,7 @@ def test_a_store_without_conditional_writes_still_tells_who_came_too_late(store:
     assert written == []
 
 
+@pytest.mark.slow
 def test_nothing_happens_if_what_is_removed_is_not_there(store: Store) -> None:
     store.write(KEY, b"x")
     store.delete([f"{KEY}.gone", KEY])

@@ -15,7 +15,7 @@ from fruit_features.lake.commit import Ledger, list_ledgers, put_ledger
 from fruit_features.moments import history as history_module
 from fruit_features.moments.algebra import Moments, moments_of
 from fruit_features.moments.history import History, ImagesDifferError, merge_history, read_days
-from tests.spark_jobs.written_dates import keys_in, put_features, vectors, write_date
+from tests.spark_jobs.written_dates import Files, keys_in, put_features, vectors, write_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,10 +60,12 @@ def assert_of(found: Moments, keys: Sequence[str]) -> None:
     np.testing.assert_allclose(found.scatter, expected.scatter, atol=1e-9 * np.abs(expected.scatter).max())
 
 
+@pytest.mark.slow
 def test_the_moments_of_all_dates_are_those_of_all_features(store: Store) -> None:
     assert_of(merge(store).moments, keys_of(DAYS))
 
 
+@pytest.mark.slow
 def test_what_was_merged_is_not_merged_again(store: Store) -> None:
     first = merge(store)
     first.keep()
@@ -83,7 +85,8 @@ def test_without_a_ledger_there_is_nothing(test_lake: LakeFolder) -> None:
 def test_dates_are_those_of_the_embedder_alone(test_lake: LakeFolder) -> None:
     store = test_lake.store
     other = "category=Kiwi/other.parquet"
-    write_date(store, DAYS[0], {"m": {NAME: ("1.jpg", "2.jpg")}, "other": {other: ("3.jpg",)}}, with_moments=True)
+    both: dict[str, Files] = {"m": {NAME: ("1.jpg", "2.jpg")}, "other": {other: ("3.jpg",)}}
+    write_date(store, DAYS[0], both, with_moments=True)
     write_date(store, DAYS[1], {"other": {other: ("4.jpg",)}}, with_moments=True)
 
     history = read_history(store, {})
@@ -116,6 +119,7 @@ def test_what_is_remembered_of_a_ledger_counts_only_while_it_is_the_same(store: 
     assert history.to_json() == read_history(store, {}).to_json()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [None, b"", b"no parquet"])
 def test_moments_that_are_lost_are_added_up_from_the_features(store: Store, ledgers, damage: bytes | None) -> None:
     for day in DAYS[1:3]:
@@ -129,6 +133,7 @@ def test_moments_that_are_lost_are_added_up_from_the_features(store: Store, ledg
     assert_of(merge(store).moments, keys_of(DAYS))
 
 
+@pytest.mark.slow
 def test_a_block_that_is_lost_is_merged_again(store: Store) -> None:
     merge(store).keep()
     blocks = [key for key in store.list_keys(lake.compacted_moments_prefix("m")) if key.endswith(".parquet")]
@@ -142,6 +147,7 @@ def test_a_block_that_is_lost_is_merged_again(store: Store) -> None:
     assert merge(store).n_read == 2
 
 
+@pytest.mark.slow
 def test_a_block_whose_images_are_not_as_many_is_merged_again(store: Store, ledgers) -> None:
     """A cache is never the truth, whatever has happened to it."""
     merge(store).keep()
@@ -152,6 +158,7 @@ def test_a_block_whose_images_are_not_as_many_is_merged_again(store: Store, ledg
     assert_of(merge(store).moments, keys_of(DAYS))
 
 
+@pytest.mark.slow
 def test_moments_of_other_images_than_the_ledgers_say_are_named_by_their_dates(store: Store, ledgers) -> None:
     for day in DAYS[3:]:
         (key,) = ledgers[day].commit.moments_keys()
@@ -171,6 +178,7 @@ def test_moments_of_other_images_than_the_ledgers_say_are_named_by_their_dates(s
         assert (f"{day} ({n_first} instead of {len(images_of(day))})" in message) == (day in differing)
 
 
+@pytest.mark.slow
 def test_a_date_whose_features_are_lost_too_is_an_error(store: Store, ledgers) -> None:
     (key,) = ledgers[DAYS[1]].commit.moments_keys()
     store.delete([key, file_key(DAYS[1], NAME)])
@@ -178,6 +186,7 @@ def test_a_date_whose_features_are_lost_too_is_an_error(store: Store, ledgers) -
         merge(store)
 
 
+@pytest.mark.slow
 def test_a_date_that_is_committed_while_the_moments_are_merged_counts_as_it_is_now(store: Store, ledgers) -> None:
     history = read_history(store, {})
     put_features(store, DAYS[1], "category=Kiwi/w2-000000.parquet", ("new.jpg",))
@@ -192,6 +201,7 @@ def test_a_date_that_is_committed_while_the_moments_are_merged_counts_as_it_is_n
     assert history.etags[DAYS[1]] == after.etag
 
 
+@pytest.mark.slow
 def test_a_date_that_has_been_emptied_meanwhile_counts_no_more(store: Store, ledgers) -> None:
     history = read_history(store, {})
     before = ledgers[DAYS[1]]
@@ -201,6 +211,7 @@ def test_a_date_that_has_been_emptied_meanwhile_counts_no_more(store: Store, led
     assert_of(merge_history(None, store, "m", history).moments, keys_of([DAYS[0], *DAYS[2:]]))
 
 
+@pytest.mark.slow
 def test_a_date_whose_ledger_is_gone_since_it_was_listed_counts_no_more(store: Store) -> None:
     listed = list_ledgers(store).committed
     store.delete([lake.ledger_key(DAYS[1])])
@@ -212,6 +223,7 @@ def test_a_date_whose_ledger_is_gone_since_it_was_listed_counts_no_more(store: S
     assert_of(merge_history(None, store, "m", history).moments, keys_of(staying))
 
 
+@pytest.mark.slow
 def test_a_date_that_is_gone_while_the_moments_are_merged_counts_no_more(store: Store, ledgers) -> None:
     history = read_history(store, {})
     store.delete([lake.ledger_key(DAYS[1]), *ledgers[DAYS[1]].commit.moments_keys()])
@@ -222,6 +234,7 @@ def test_a_date_that_is_gone_while_the_moments_are_merged_counts_no_more(store: 
     assert DAYS[1] not in history.to_json()
 
 
+@pytest.mark.slow
 def test_the_moments_of_single_days_leave_out_what_is_not_there(store: Store, ledgers) -> None:
     store.delete(list(ledgers[DAYS[1]].commit.moments_keys()))
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -65,6 +65,7 @@ def assert_merged(moments: Moments, memory: Memory) -> None:
     np.testing.assert_allclose(moments.scatter, whole.scatter, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(
     steps=st.lists(
         st.lists(st.tuples(st.integers(0, 90), st.sampled_from(["put", "remove"]), st.integers(0, 99)), min_size=1, max_size=8),
@@ -75,7 +76,8 @@ def assert_merged(moments: Moments, memory: Memory) -> None:
 # The last day goes, and the block before it ends the history.
 @example(steps=[[(number, "put", 0) for number in (0, 10, 26, 58)], [(58, "remove", 0)]])
 def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pass(steps: list) -> None:
-    memory, kept = Memory(), {}
+    memory = Memory()
+    kept: dict[str, Any] = {}
     for changes in steps:
         for number, action, seed in changes:
             if action == "put":
@@ -84,7 +86,8 @@ def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pa
                 memory.remove(day(number))
         tree = tree_of(memory, kept)
         assert_merged(tree.merge_all(), memory)
-        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
+        used = tree.used_blocks()
+        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in used}
         again = tree_of(memory, kept)
         assert_merged(again.merge_all(), memory)
         # One beginning a level, the last day, and what comes before the largest block.
@@ -92,9 +95,11 @@ def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pa
         assert again.kept == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_days", [0, 360, 990])
 def test_a_new_day_reads_and_writes_a_few_moments_however_long_the_history_is(n_days: int) -> None:
-    memory, kept = Memory(), {}
+    memory = Memory()
+    kept: dict[str, Any] = {}
     for number in range(n_days):
         memory.put(day(number), "s", number)
     n_read, n_written = [], []
@@ -105,7 +110,8 @@ def test_a_new_day_reads_and_writes_a_few_moments_however_long_the_history_is(n_
         moments = tree.merge_all()
         n_read.append(tree.n_read)
         n_written.append(len(memory.blocks) - n_blocks)
-        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
+        used = tree.used_blocks()
+        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in used}
     assert_merged(moments, memory)
     # The first of them has nothing kept.
     assert max(n_read[1:]) <= 8
@@ -113,19 +119,22 @@ def test_a_new_day_reads_and_writes_a_few_moments_however_long_the_history_is(n_
     assert sum(n_written[1:]) / 69 < 1.5
 
 
+@pytest.mark.slow
 def test_a_change_of_an_earlier_day_reads_what_stands_beside_its_path() -> None:
     memory = Memory()
     for number in range(1000):
         memory.put(day(number), "s", number)
     first = tree_of(memory, {})
     first.merge_all()
-    kept = {name: fingerprint for name, fingerprint in first.kept.items() if name in first.used_blocks()}
+    used = first.used_blocks()
+    kept = {name: fingerprint for name, fingerprint in first.kept.items() if name in used}
     for number in (0, 17, 500, 900, 998):
         memory.put(day(number), "t", number + 5000)
         tree = tree_of(memory, kept)
         assert_merged(tree.merge_all(), memory)
         assert tree.n_read <= 24, (number, tree.n_read)
-        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in tree.used_blocks()}
+        used = tree.used_blocks()
+        kept = {name: fingerprint for name, fingerprint in tree.kept.items() if name in used}
 
 
 def test_never_reads_more_at_once_than_the_driver_can_hold() -> None:

@@ -39,6 +39,7 @@ def assert_same(found: Moments, expected: Moments) -> None:
     np.testing.assert_allclose(found.scatter, expected.scatter, rtol=0, atol=1e-9 * max(np.abs(expected.scatter).max(), 1.0))
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(
     sizes=st.lists(st.integers(0, 9), min_size=1, max_size=4),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -11,6 +11,9 @@ from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
+
+if TYPE_CHECKING:
+    from fruit_contract.summaries import RefreshSummary
 
 
 def extract(spark, published: LakeFolder, *days: str, release: str = RELEASE) -> None:
@@ -26,7 +29,7 @@ def refresh(
     keep_versions: int = 3,
     release: str = RELEASE,
     **more: Any,
-) -> dict:
+) -> RefreshSummary:
     settings = PolicySettings(policy, target)
     request = RefreshRequest(published.bucket, release, "run-1", settings, dates, keep_versions, grace_seconds=more.pop("grace", 0), **more)
     return refresh_pca(spark, request)

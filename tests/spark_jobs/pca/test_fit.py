@@ -131,6 +131,7 @@ def test_a_model_survives_its_file_to_the_bit() -> None:
     np.testing.assert_array_equal(again.explained_variance_ratio, model.explained_variance_ratio)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_samples", "n_features"), [(50, 1280), (2, 40), (7, 20)])
 def test_there_are_no_more_components_than_the_images_span(n_samples: int, n_features: int) -> None:
     values = np.maximum(np.random.default_rng(0).normal(size=(n_samples, n_features)), 0).astype(np.float32)

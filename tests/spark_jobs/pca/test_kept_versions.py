@@ -12,7 +12,7 @@ from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.lake.store import LostPlaceError
 from fruit_features.pca import step as refresh_step
 from fruit_features.pca.step import RefreshRequest, refresh_pca
-from fruit_features.pca.versions import load_version
+from fruit_features.pca.versions import flip_pointer, load_version
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder
 from tests.spark_jobs.pca.steps import deliver, extract, featurised, projected, refresh
 
@@ -130,14 +130,13 @@ def test_a_version_that_readers_may_still_hold_stays_for_a_while(spark, publishe
 def test_a_step_that_only_seemed_dead_does_not_flip_the_pointer_back(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     deliver(published, "2026-11-21", 6, "Kiwi")
     extract(spark, published, "2026-11-21")
-    flip = refresh_step.flip_pointer
 
     def late(*arguments: Any) -> None:
-        monkeypatch.setattr(refresh_step, "flip_pointer", flip)
+        monkeypatch.setattr(refresh_step, "flip_pointer", flip_pointer)
         deliver(published, "2026-11-22", 6, "Kiwi")
         extract(spark, published, "2026-11-22")
         refresh(spark, published)
-        flip(*arguments)
+        flip_pointer(*arguments)
 
     monkeypatch.setattr(refresh_step, "flip_pointer", late)
     with pytest.raises(LostPlaceError):

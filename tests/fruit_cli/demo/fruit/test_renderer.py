@@ -21,6 +21,7 @@ def pixels(category: str, frame: int = 0, frames: int = 8) -> np.ndarray:
     return np.asarray(draw_fruit(category, frame, frames)).astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_draws_a_hundred_pixel_rgb_picture_on_white_that_the_fruit_fills(category: str) -> None:
     picture = draw_fruit(category, 3, 8)
@@ -32,6 +33,7 @@ def test_draws_a_hundred_pixel_rgb_picture_on_white_that_the_fruit_fills(categor
     assert values.std() > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_no_fruit_has_holes(category: str) -> None:
     """A hole would be white samples between the leftmost and rightmost sample of most rows."""
@@ -51,12 +53,14 @@ def test_writes_jpeg_files() -> None:
         assert (image.format, image.size) == ("JPEG", (100, 100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_turns_the_fruit(category: str) -> None:
     assert np.abs(pixels(category, 0) - pixels(category, 2)).mean() > 1
     assert (pixels(category, 8) == pixels(category, 0)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(CATEGORIES, 2)))
 def test_categories_look_different(one: str, other: str) -> None:
     """Any two categories differ more from each other, at best, than one does from itself a step of the turn later."""
