@@ -9,7 +9,8 @@ from fruit_contract.tables import Status
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# The books count these, by ingest date and category.
+# The books count these, by ingest date, category and column.
+Books = dict[str, dict[str, dict[str, int]]]
 COLUMNS: Final = ("listed", "new", "unchanged", "reused", "removed", Status.FEATURISED.value, Status.REJECTED.value)
 
 

@@ -14,7 +14,7 @@ from functools import reduce
 from operator import xor
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_contract.lake import FEATURES, date_prefix
+from fruit_contract.lake import FEATURES, date_prefix, ledger_key, rejected_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -84,7 +84,16 @@ class Commit:
         return {file_key(self.ingest_date, name) for name in self.files()}
 
     def moments_keys(self) -> set[str]:
+        """The keys of the moments of all embedders."""
         return {embedder.moments.key for embedder in self.embedders.values() if embedder.moments is not None}
+
+    def rejected_keys(self) -> set[str]:
+        """The key of the date's file of `rejected/`, if it has rejects."""
+        return {rejected_key(self.ingest_date, self.write)} if self.n_rejected else set()
+
+    def named_keys(self) -> set[str]:
+        """The keys of all files that count, but for projections: these are called like files of `features/`."""
+        return self.features_keys() | self.moments_keys() | self.rejected_keys() | {ledger_key(self.ingest_date)}
 
 
 def file_key(ingest_date: str, name: str) -> str:

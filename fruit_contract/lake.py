@@ -297,6 +297,11 @@ def projections_file_key(version: str, features_key: str) -> str:
     return f"{projections_prefix(version)}{features_key.removeprefix(f'{FEATURES}/')}"
 
 
+def features_file_key(projections_key: str) -> str:
+    """The reverse of `projections_file_key`."""
+    return f"{FEATURES}/{projections_key.split('/', 2)[2]}"
+
+
 def pca_cache_key() -> str:
     """Returns the key of what the PCA step remembers of ledgers and listings. Losing it costs time, never truth."""
     return f"{PCA}/_cache.json"

@@ -12,35 +12,39 @@ from fruit_features.spark.session import start_session
 
 
 def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
+    """Reads the request from the command line; ends the process if it can't be one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lake-bucket", required=True)
-    parser.add_argument("--release", required=True, help="the code release whose embedder is used")
+    parser.add_argument("--lake-bucket", dest="bucket", required=True)
+    parser.add_argument("--release", dest="release_id", required=True, help="the code release whose embedder is used")
     parser.add_argument("--run-id", required=True)
     parser.add_argument(
-        "--ingest-date", required=True, action="extend", type=days_of_span, help="a day or a span (day..day); may be given more than once"
+        "--ingest-date",
+        dest="ingest_dates",
+        required=True,
+        action="extend",
+        type=days_of_span,
+        help="a day or a span (day..day); may be given more than once",
     )
     parser.add_argument(
-        "--category", action="append", default=[], type=lake.check_category, help="only this one; may be given more than once"
+        "--category",
+        dest="categories",
+        action="append",
+        default=[],
+        type=lake.check_category,
+        help="only this one; may be given more than once",
     )
     parser.add_argument("--engine", choices=release.ENGINES, default=release.DEFAULT_ENGINE)
     parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
     parser.add_argument("--accept-rejects", action="store_true", help="goes on although an unusual share of the images is rejected")
     parser.add_argument("--task-slots", type=int, help="how many tasks the planned cluster runs at once")
-    arguments = parser.parse_args(argv)
-    return ExtractionRequest(
-        bucket=arguments.lake_bucket,
-        release_id=arguments.release,
-        run_id=arguments.run_id,
-        ingest_dates=tuple(dict.fromkeys(arguments.ingest_date)),
-        categories=tuple(dict.fromkeys(arguments.category)),
-        engine=arguments.engine,
-        retry_rejected=arguments.retry_rejected,
-        accept_rejects=arguments.accept_rejects,
-        task_slots=arguments.task_slots,
-    )
+    arguments = vars(parser.parse_args(argv))
+    for name in ("ingest_dates", "categories"):
+        arguments[name] = tuple(dict.fromkeys(arguments[name]))
+    return ExtractionRequest(**arguments)
 
 
 def main() -> None:
+    """Runs the step and leaves its summary in the lake."""
     request = parse_request()
     spark = start_session(release.EXTRACT_FEATURES_STEP)
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 
 from fruit_contract import lake, release
 from fruit_contract.ingest_days import days_of_span
+from fruit_contract.pca import DEFAULT_KEPT_VERSIONS, PolicySettings, RefreshPolicy
 from fruit_features.lake.store import Store
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
-from fruit_features.pca.step import DEFAULT_KEPT_VERSIONS, RefreshRequest, refresh_pca
+from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.spark.session import start_session
 
 
@@ -20,12 +21,18 @@ def _share(text: str) -> float:
 
 
 def parse_request(argv: list[str] | None = None) -> RefreshRequest:
+    """Reads the request from the command line; ends the process if it can't be one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lake-bucket", required=True)
-    parser.add_argument("--release", required=True, help="the code release whose embedder names the features to use")
+    parser.add_argument("--lake-bucket", dest="bucket", required=True)
+    parser.add_argument("--release", dest="release_id", required=True, help="the code release whose embedder names the features to use")
     parser.add_argument("--run-id", required=True)
     parser.add_argument(
-        "--ingest-date", action="extend", default=[], type=days_of_span, help="a day of this run or a span; may be given more than once"
+        "--ingest-date",
+        dest="ingest_dates",
+        action="extend",
+        default=[],
+        type=days_of_span,
+        help="a day of this run or a span; may be given more than once",
     )
     defaults = PolicySettings()
     parser.add_argument("--target-variance", type=_share, default=defaults.target_variance, help="the share of the variance to keep")
@@ -38,26 +45,14 @@ def parse_request(argv: list[str] | None = None) -> RefreshRequest:
     )
     parser.add_argument("--switch-embedder", action="store_true", help="makes the release's embedder the one readers use, complete or not")
     parser.add_argument("--task-slots", type=int, help="how many tasks the planned cluster runs at once")
-    arguments = parser.parse_args(argv)
-    return RefreshRequest(
-        bucket=arguments.lake_bucket,
-        release_id=arguments.release,
-        run_id=arguments.run_id,
-        policy=PolicySettings(
-            policy=arguments.policy,
-            target_variance=arguments.target_variance,
-            margin=arguments.margin,
-            growth=arguments.growth,
-            always_below=arguments.always_below,
-        ),
-        ingest_dates=tuple(dict.fromkeys(arguments.ingest_date)),
-        keep_versions=arguments.keep_versions,
-        switch_embedder=arguments.switch_embedder,
-        task_slots=arguments.task_slots,
-    )
+    arguments = vars(parser.parse_args(argv))
+    arguments["policy"] = PolicySettings(**{field.name: arguments.pop(field.name) for field in fields(PolicySettings)})
+    arguments["ingest_dates"] = tuple(dict.fromkeys(arguments["ingest_dates"]))
+    return RefreshRequest(**arguments)
 
 
 def main() -> None:
+    """Runs the step and leaves its summary in the lake."""
     request = parse_request()
     spark = start_session(release.REFRESH_PCA_STEP)
     try:

@@ -9,16 +9,16 @@ import numpy as np
 
 from benchmarks.history.synthetic_history import TARGET_VARIANCE
 from fruit_contract import release
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.embedding.artefact import find_embedder
 from fruit_features.extraction.content_packs import find_hashes
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake.store import Store
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.spark.session import start_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 # `auto` decides on the merged moments as always, and keeps the version whatever they say: histories of any length do the same work.
 _AUTO: Final = PolicySettings(RefreshPolicy.AUTO, TARGET_VARIANCE, margin=1.0, growth=1e9, always_below=0)
@@ -71,7 +71,7 @@ def refresh(bucket: str, release_id: str, *, refit: bool) -> dict[str, Any]:
     return {"seconds": time.monotonic() - started, "stages": refreshed["timings_seconds"], **_said(refreshed)}
 
 
-def _said(summary: dict[str, Any]) -> dict[str, Any]:
+def _said(summary: Mapping[str, object]) -> dict[str, Any]:
     return {name: summary[name] for name in ("action", "k", "moments_read", "n_samples", "projected_ingest_dates")}
 
 

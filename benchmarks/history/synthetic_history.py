@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from fruit_contract import lake, release, tables
 from fruit_contract.commit import Commit, EmbedderFiles, file_name, images_digest
+from fruit_contract.pca_files import Provenance
 from fruit_contract.tables import N_FEATURES, Status
 from fruit_features.extraction.known_contents import write_content_index
 from fruit_features.lake import files
@@ -28,7 +29,7 @@ from fruit_features.lake.vectors import to_list_array
 from fruit_features.moments.algebra import moments_of
 from fruit_features.moments.store import write_moments
 from fruit_features.pca.fit import PcaModel, Projector, fit_pca
-from fruit_features.pca.versions import Provenance, flip_pointer, save_version, version_name
+from fruit_features.pca.versions import flip_pointer, save_version, version_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

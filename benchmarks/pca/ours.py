@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from benchmarks.harness.way_worker import seconds_since_process_start
 from benchmarks.history.synthetic_history import TARGET_VARIANCE
 from fruit_contract import lake, release, tables
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.lake.commit import put_ledger, read_ledger
 from fruit_features.lake.store import Store, at_once
 from fruit_features.lake.vectors import to_matrix
@@ -19,7 +20,6 @@ from fruit_features.moments.algebra import merge_all, moments_of
 from fruit_features.moments.of_files import moments_of_files
 from fruit_features.moments.store import write_moments
 from fruit_features.pca.fit import fit_pca, project
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.spark.session import start_session
 from fruit_features.spark.stopwatch import Stopwatch

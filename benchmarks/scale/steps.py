@@ -9,13 +9,13 @@ from unittest.mock import patch
 from benchmarks.history.synthetic_history import TARGET_VARIANCE
 from benchmarks.scale.digest_engine import DigestTask
 from fruit_contract import lake, release
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.embedding.artefact import find_embedder
 from fruit_features.extraction import step
 from fruit_features.extraction.date_plan import plan_date
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake.commit import projected_versions
 from fruit_features.lake.store import Store
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.spark.session import start_session
 

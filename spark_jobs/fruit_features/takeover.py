@@ -1,4 +1,4 @@
-"""Dates that the release before the commit wrote: what their tables agree on becomes their first commit.
+"""Takes over dates that the release before the commit wrote: what their tables agree on becomes their first commit.
 
 In that form a ledger is a folder of Spark's files and names no files of features, so a line counts if there is a row of features with its
 content. Whatever else lies there, also of a run that was interrupted, is garbage afterwards.
@@ -17,18 +17,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
-from fruit_contract.commit import Commit, EmbedderFiles, file_key, file_name, images_digest
+from fruit_contract.commit import Commit, EmbedderFiles, file_key, file_name
 from fruit_contract.tables import Status
 from fruit_features.lake import files
 from fruit_features.lake.commit import list_date, list_ledgers, no_ledger, projected_versions, put_ledger, put_rejected
 from fruit_features.lake.store import LostPlaceError, at_once
-from fruit_features.lake.vectors import to_matrix
-from fruit_features.moments.algebra import RunningMoments
+from fruit_features.lake.vectors import rows_of_embedder
+from fruit_features.moments.parts import ImageMoments
 from fruit_features.moments.store import write_moments
 from fruit_features.spark.dealing import run_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from pyspark.sql import SparkSession
@@ -60,20 +60,16 @@ def take_over_date(store: Store, ingest_date: str) -> str:
     write = uuid.uuid4().hex[:12]
     rows = _read_rows(store, sorted(there.ledger), files.LEDGER.names).sort_by(tables.IMAGE_KEY)
     details = _read_rows(store, sorted(there.rejected), (tables.IMAGE_KEY, tables.DETAIL))
-    found = _Found(rows)
+    found = _Found(ingest_date, rows)
     for number, key in enumerate(sorted(key for key in there.features if lake.parse_features_file(key) and key.endswith(".parquet"))):
         found.add(key, files.read_rows(store.read(key), files.FEATURES.names), store, f"{write}-t{number:05d}")
     committed = found.rows(details)
-    embedders = {
-        embedder_id: EmbedderFiles(
-            sum(file_rows.values()),
-            dict(sorted(file_rows.items())),
-            write_moments(store, ingest_date, write, embedder_id, found.moments[embedder_id].total(), found.digests[embedder_id]),
-        )
-        for embedder_id, file_rows in found.file_rows.items()
-    }
-    n_rejected = pc.sum(pc.equal(committed.column(tables.STATUS), Status.REJECTED.value)).as_py() or 0
-    commit = Commit(ingest_date, write, committed.num_rows, n_rejected, embedders)
+    embedders = {}
+    for embedder_id, file_rows in found.file_rows.items():
+        own = found.moments[embedder_id]
+        moments = write_moments(store, ingest_date, write, embedder_id, own.running.total(), own.digest)
+        embedders[embedder_id] = EmbedderFiles(sum(file_rows.values()), dict(sorted(file_rows.items())), moments)
+    commit = Commit(ingest_date, write, committed.num_rows, files.rejected_rows(committed).num_rows, embedders)
     try:
         ledger = put_ledger(store, no_ledger(ingest_date), committed, commit)
     except LostPlaceError:
@@ -87,10 +83,10 @@ def take_over_date(store: Store, ingest_date: str) -> str:
 class _Found:
     """The lines of an earlier ledger, and which of them have a row of features."""
 
+    ingest_date: str
     lines: pa.Table
     file_rows: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
-    moments: dict[str, RunningMoments] = field(default_factory=lambda: defaultdict(lambda: RunningMoments(tables.N_FEATURES)))
-    digests: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    moments: dict[str, ImageMoments] = field(default_factory=lambda: defaultdict(ImageMoments))
 
     def __post_init__(self) -> None:
         n_lines = self.lines.num_rows
@@ -99,7 +95,8 @@ class _Found:
 
     def add(self, key: str, features: pa.Table, store: Store, write: str) -> None:
         """Takes the rows that a line stands for. A file that has others, too, is written again without them."""
-        for number, (embedder_id, own) in enumerate(_by_embedder(features)):
+        for number, embedder_id in enumerate(pc.unique(features.column(tables.EMBEDDER_ID)).to_pylist()):
+            own = rows_of_embedder(features, embedder_id)
             lines, taken = self._lines_of(own, embedder_id)
             if not len(lines):
                 continue
@@ -107,20 +104,15 @@ class _Found:
             rows = own.filter(pa.array(taken))
             if len(lines) < features.num_rows:
                 name = f"{name.rpartition('/')[0]}/{write}-{number:02d}.parquet"
-                store.write(file_key(_day_of(key), name), files.features_to_parquet(rows))
+                store.write(file_key(self.ingest_date, name), files.features_to_parquet(rows))
             self.file_rows[embedder_id][name] = len(lines)
-            self._files[lines] = file_key(_day_of(key), name)
+            self._files[lines] = file_key(self.ingest_date, name)
             self._sizes[lines] = np.column_stack([rows.column(side).to_numpy() for side in (tables.WIDTH, tables.HEIGHT)])
             for batch in rows.to_batches():
-                self.moments[embedder_id].add(
-                    to_matrix(batch.column(tables.VECTOR), tables.N_FEATURES), batch.column(tables.IMAGE_KEY).to_pylist
-                )
-            self.digests[embedder_id] ^= images_digest(
-                zip(*(rows.column(column).to_pylist() for column in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True)
-            )
+                self.moments[embedder_id].add(batch)
 
     def rows(self, details: pa.Table) -> pa.Table:
-        """The rows of the first commit: lines with features, with the place of these, and rejects, with what the decoder said."""
+        """Returns the rows of the first commit: lines with features and the place of these, and rejects with what the decoder said."""
         has_file = np.array([file is not None for file in self._files], dtype=bool)
         found = pc.index_in(self.lines.column(tables.IMAGE_KEY), details.column(tables.IMAGE_KEY).combine_chunks())
         columns = {
@@ -129,14 +121,12 @@ class _Found:
             tables.HEIGHT: pa.array(self._sizes[:, 1], mask=~has_file),
             tables.DETAIL: pc.take(details.column(tables.DETAIL), found),
         }
-        rows = self.lines
-        for name, values in columns.items():
-            rows = rows.set_column(rows.schema.get_field_index(name), files.LEDGER.field(name), values)
+        rows = files.with_ledger_columns(self.lines, columns)
         is_rejected = pc.equal(rows.column(tables.STATUS), Status.REJECTED.value)
         return rows.filter(pc.or_(is_rejected, pa.array(has_file)))
 
     def _lines_of(self, features: pa.Table, embedder_id: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The numbers of the lines that rows of features are of and that have none yet, and which rows these are."""
+        """Returns the numbers of the lines that rows of features are of and that have none yet, and which rows these are."""
         index = pc.index_in(features.column(tables.IMAGE_KEY), self.lines.column(tables.IMAGE_KEY).combine_chunks())
         line = self.lines.take(index)
         conditions = [
@@ -156,13 +146,8 @@ class _Found:
         return numbers[taken], taken
 
 
-def _by_embedder(features: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    for embedder_id in pc.unique(features.column(tables.EMBEDDER_ID)).to_pylist():
-        yield embedder_id, features.filter(pc.equal(features.column(tables.EMBEDDER_ID), embedder_id))
-
-
 def _read_rows(store: Store, keys: Sequence[str], columns: Sequence[str]) -> pa.Table:
-    """The rows of some files; a column that a file lacks is empty."""
+    """Reads the rows of some files; a column that a file lacks is empty."""
     schema = pa.schema([files.LEDGER.field(name) for name in columns])
     rows = [schema.empty_table()]
     for content in at_once(store.read, [key for key in keys if key.endswith(".parquet")]):
@@ -173,10 +158,3 @@ def _read_rows(store: Store, keys: Sequence[str], columns: Sequence[str]) -> pa.
         ]
         rows.append(pa.Table.from_arrays(arrays, schema=schema))
     return pa.concat_tables(rows)
-
-
-def _day_of(key: str) -> str:
-    day = lake.ingest_date_of(key)
-    if day is None:
-        raise ValueError(f"'{key}' is of no date.")
-    return day

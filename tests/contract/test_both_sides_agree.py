@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fruit_cli.commands import run
 from fruit_contract.lake import LakeNameError, check_category
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
 from fruit_pipeline.settings import PCA_POLICIES, load_settings
 

@@ -16,6 +16,7 @@ import shutil
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -29,17 +30,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json, images_digest
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_contract.tables import Status
 from fruit_features import takeover
+from fruit_features.embedding.artefact import load_embedder
 from fruit_features.embedding.engines import load_engine
 from fruit_features.embedding.preprocessing import decode_image, network_input
 from fruit_features.extraction import committing, rewriting
 from fruit_features.extraction import step as extraction_step
 from fruit_features.extraction.step import ExtractionRequest, extract_features
+from fruit_features.lake import store
 from fruit_features.lake.store import Store
 from fruit_features.moments import of_files
 from fruit_features.pca import projecting
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version
 from tests.spark_jobs.conftest import publish_network
@@ -47,13 +50,16 @@ from tests.spark_jobs.lake_folder import LakeFolder, jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+
+    from fruit_contract.summaries import ExtractionSummary
 
 pytestmark = [pytest.mark.timeout(3600)]
 
 DAYS = ("2026-03-31", "2026-04-01", "2026-11-22")
 CATEGORIES = ("Kiwi", "Äpfel 50%", "007")
 N_CONTENTS = 10
+# PySpark's accumulator server fails beyond 1,023.
+MOST_OPEN_FILES = 400
 # A release and its embedder: the weights of the two differ.
 RELEASES = {"release-a": "mobilenetv2-a-p1", "release-b": "mobilenetv2-b-p1"}
 
@@ -251,6 +257,8 @@ class History(RuleBasedStateMachine):
         assert again["touched_ingest_dates"] == []
         self.check(RELEASES[release])
         shutil.rmtree(self.lake.folder)
+        let_go_of_lakes()
+        assert len(list(Path("/dev/fd").iterdir())) < MOST_OPEN_FILES
 
     def put(self, day: str, category: str, content: Content) -> None:
         self.n_delivered += 1
@@ -258,7 +266,7 @@ class History(RuleBasedStateMachine):
         self.lake.put(key, content.data)
         self.images[key] = content
 
-    def extract(self, release: str, days: Sequence[str], scope: tuple[str, ...], *, retry_rejected: bool = False) -> dict[str, Any]:
+    def extract(self, release: str, days: Sequence[str], scope: tuple[str, ...], *, retry_rejected: bool = False) -> ExtractionSummary:
         request = ExtractionRequest(
             self.lake.bucket, release, "run", tuple(days), scope, "onnxruntime", retry_rejected, accept_rejects=True, task_slots=2
         )
@@ -493,6 +501,12 @@ def deal_in_this_process(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(extraction_step, "stream_tasks", stream)
     # Commits one after another, so that a history is the same when it is run again.
     patch.setattr(extraction_step, "_COMMITS_AT_ONCE", 1)
+
+
+def let_go_of_lakes() -> None:
+    """Closes the connections to all lakes and forgets what was loaded from them: a process of the product has one lake, this one many."""
+    for keeps in (store._store, load_embedder, projecting._projector):
+        keeps.cache_clear()
 
 
 def read_ledger(folder: Path, day: str) -> tuple[pd.DataFrame, Commit] | None:

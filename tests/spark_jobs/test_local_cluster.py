@@ -16,9 +16,9 @@ import pytest
 
 from fruit_cli.release.content import LIBRARY_PACKAGES, library_zip
 from fruit_contract import lake, tables
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_contract.release import DEFAULT_ENGINE
 from fruit_features.extraction.step import ExtractionRequest, extract_features
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from local_cloud.cluster.spark_environment import Node, spark_defaults
 from local_cloud.project import PROJECT

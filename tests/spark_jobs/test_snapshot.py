@@ -8,7 +8,7 @@ import pytest
 from fruit_contract import lake
 from fruit_lake import NoPcaVersionError, current_version, features_files, projections_files
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, LakeFolder, jpeg
-from tests.spark_jobs.test_refresh import extract, refresh
+from tests.spark_jobs.pca.steps import extract, refresh
 
 pytestmark = pytest.mark.spark
 DAYS = ("2026-11-21", "2026-11-22")

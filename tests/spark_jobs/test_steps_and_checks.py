@@ -11,8 +11,8 @@ import pytest
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import release
+from fruit_contract.pca import PolicySettings
 from fruit_features.extraction.step import ExtractionRequest, extract_features
-from fruit_features.pca.policy import PolicySettings
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.lake.store import Lake

@@ -13,13 +13,13 @@ import pytest
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import images_digest
+from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.embedding.preprocessing import decode_image, network_input
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake import files
 from fruit_features.lake.commit import list_ledgers, read_ledger
 from fruit_features.lake.store import Store
 from fruit_features.lake.vectors import to_list_array
-from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version, read_pointer
 from fruit_features.takeover import take_over_date
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fruit_contract.commit import Commit
+    from fruit_contract.summaries import ExtractionSummary, RefreshSummary
     from tests.spark_jobs.lake_folder import LakeFolder
 
 ALL_DATES = history.ALL_DATES
@@ -51,11 +52,11 @@ def earlier(test_lake: LakeFolder) -> LakeFolder:
     return test_lake
 
 
-def extract(spark, earlier: LakeFolder, *dates: str) -> dict[str, Any]:
+def extract(spark, earlier: LakeFolder, *dates: str) -> ExtractionSummary:
     return extract_features(spark, ExtractionRequest(earlier.bucket, RELEASE, "run", dates or ALL_DATES, (), "onnxruntime"))
 
 
-def refresh(spark, earlier: LakeFolder, policy: RefreshPolicy = RefreshPolicy.NEVER) -> dict[str, Any]:
+def refresh(spark, earlier: LakeFolder, policy: RefreshPolicy = RefreshPolicy.NEVER) -> RefreshSummary:
     return refresh_pca(spark, RefreshRequest(earlier.bucket, RELEASE, "run", PolicySettings(policy), ALL_DATES))
 
 

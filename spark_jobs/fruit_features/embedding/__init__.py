@@ -1,1 +1,1 @@
-"""From an image's bytes to its features: fetching, decoding, the network."""
+"""Turns an image's bytes into its features: fetching, decoding, the network."""

@@ -1,4 +1,4 @@
-"""The published embedder, as a worker loads it: one manifest, one model file, both checked; once per process."""
+"""Loads the published embedder once a process: one manifest and one model file, both checked."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def find_embedder(store: Store, release_id: str, engine: str) -> EmbedderArtefac
 
 @cache
 def load_embedder(artefact: EmbedderArtefact) -> Engine:
-    """The engine, loaded on first use in a process and kept: a session costs as much as a hundred images."""
+    """Returns the engine, loaded on first use in a process and kept: a session costs as much as a hundred images."""
     content = artefact.store.find(artefact.model_key)
     if content is None:
         raise EmbedderArtefactError(f"{artefact.store.uri(artefact.model_key)} is not there: run `make publish`.")

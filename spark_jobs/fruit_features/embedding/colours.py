@@ -1,4 +1,4 @@
-"""Any picture that a decoder gives as RGB: transparent over white, deep levels by their highest bits."""
+"""Turns any picture that a decoder gives into RGB: transparent over white, deep levels by their highest bits."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _FLOAT_WHITES: Final = (1.0, 255.0, 65535.0)
 
 
 def to_rgb(image: Image.Image, container: Container, low_bytes: Image.Image | None = None) -> Image.Image:
-    """The picture as RGB.
+    """Returns the picture as RGB.
 
-    Of whole numbers, grey levels of 16 bits give their high byte, and those of 32 bits are as deep as the largest of them needs. Floats
-    reach from black at 0 to white at 1, 255 or 65,535, whichever the largest fits. Of a picture with 16 bits a channel, `low_bytes` has the
-    low ones.
+    Grey levels that are whole numbers of 16 bits give their high byte; those of 32 bits are as deep as the largest of them needs. Floats
+    reach from black at 0 to white at 1, 255 or 65,535, whichever the largest fits. `low_bytes` has the low bytes of a picture with 16 bits
+    a channel.
     """
     if image.mode.startswith("I"):
         return _by_strips(image, _grey_of_numbers(image, container))
@@ -61,7 +61,7 @@ def _by_strips(image: Image.Image, convert: Callable[[Image.Image, _Box], Image.
 
 
 def _grey_of_numbers(image: Image.Image, container: Container) -> Callable[[Image.Image, _Box], Image.Image]:
-    """What makes grey of whole numbers, which Pillow gives as 16 bits without a sign or as 32 with one."""
+    """Returns what makes grey of whole numbers, which Pillow gives as 16 bits without a sign or as 32 with one."""
 
     def levels(strip: Image.Image) -> NDArray[np.integer[Any]]:
         numbers = np.asarray(strip)
@@ -102,7 +102,7 @@ def _grey_of_floats(image: Image.Image, container: Container) -> Callable[[Image
 
 
 def _without_key(strip: Image.Image, low_bytes: Image.Image | None, container: Container) -> Image.Image:
-    """White where a pixel is of the colour that is transparent."""
+    """Paints white where a pixel is of the colour that is transparent."""
     levels = np.asarray(strip.convert("L") if strip.mode == "1" else strip).reshape(strip.height, strip.width, -1)
     high = [level >> 8 for level in container.key] if container.bits == 16 else container.key
     matches = (levels == high).all(axis=-1)

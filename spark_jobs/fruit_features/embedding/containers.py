@@ -1,4 +1,4 @@
-"""An image file without what says nothing about its pixels, and what its header says of the work that decoding it will be.
+"""Cuts an image file down to what makes its pixels, and reads from its header how much work decoding it will be.
 
 Cameras and editors leave junk in EXIF, ICC profiles, notes and indexes, and a decoder that looks at it may fail on a good picture. So JPEG,
 PNG, TIFF, AVIF and HEIF files are cut down to what makes the pixels before a decoder sees them. Of the metadata, the orientation alone
@@ -13,15 +13,15 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from fruit_features.embedding.tiff_directory import UPRIGHT, Directory
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-UPRIGHT: Final = 1
 
 
 @dataclass(frozen=True)
 class Container:
-    """What a decoder gets of a file, and what is known without it.
+    """What a decoder gets of a file, and what is known before it decodes.
 
     `width` and `height` are 0 where only the decoder knows them. A decoder holds `extra_bytes` beside the pixels, and goes over them
     `n_scans` times. Grey levels have `bits`; `key` is the colour that is transparent, a level a channel.
@@ -40,7 +40,7 @@ class Container:
 
 
 def open_container(content: bytes, file_format: str) -> Container:
-    """The file cut down to what makes its pixels; `file_format` is what Pillow calls its format."""
+    """Cuts a file down to what makes its pixels; `file_format` is what Pillow calls its format."""
     match file_format:
         case "JPEG":
             return _open_jpeg(content)
@@ -57,8 +57,8 @@ def open_container(content: bytes, file_format: str) -> Container:
 
 
 def orientation_of(exif: bytes) -> int:
-    """The orientation that a block of EXIF names, 1 to 8; upright if it names none that other readers follow."""
-    directory = _Directory.read(exif.removeprefix(b"Exif\0\0"))
+    """Returns the orientation that a block of EXIF names, 1 to 8; upright if it names none that other readers follow."""
+    directory = Directory.read(exif.removeprefix(b"Exif\0\0"))
     return UPRIGHT if directory is None else directory.orientation
 
 
@@ -73,9 +73,9 @@ _END_OF_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def complete_jpeg(content: bytes) -> list[bytes]:
-    """A JPEG without its end as two files that have one, and differ in what a decoder reads where data is missing.
+    """Ends a JPEG that has no end in two ways, which differ in what a decoder reads where data is missing.
 
-    If nothing but the end is missing, both give the same pixels. Empty if whole scans may be missing.
+    If nothing but the end is missing, both files give the same pixels. Returns none if whole scans may be missing.
     """
     found = list(_scans(content))
     if found and found[0].is_progressive and not _is_refined(found):
@@ -120,7 +120,7 @@ def _says_colours(marker: int, segment: bytes) -> bool:
 
 
 def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int) -> Container:
-    """The container with what its frame says."""
+    """Returns the container with what its frame says."""
     if len(frame) < 10 or not 0 < 3 * frame[9] <= len(frame) - 10:
         return found
     bits, height, width, n_channels = struct.unpack_from(">BHHB", frame, 4)
@@ -135,7 +135,7 @@ def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int)
 
 
 def _segments(content: bytes, position: int) -> Iterator[tuple[int, int, int]]:
-    """The marker, start and end of each segment, up to what is none. Stray bytes between two are passed over, as decoders do."""
+    """Yields the marker, start and end of each segment, up to what is none. It passes over stray bytes between two, as decoders do."""
     while 0 <= (start := content.find(b"\xff", position)) < len(content) - 3:
         marker = content[start + 1]
         if marker in {0, 0xFF}:
@@ -171,7 +171,7 @@ def _scans(content: bytes) -> Iterator[_Scan]:
 
 
 def _is_refined(scans: Sequence[_Scan]) -> bool:
-    """Whether the scans bring every coefficient of every channel to its last bit."""
+    """Tells whether the scans bring every coefficient of every channel to its last bit."""
     missing = {(channel, place) for scan in scans for channel in scan.channels for place in range(64)}
     for scan in scans:
         if scan.lowest_bit == 0:
@@ -229,7 +229,7 @@ def _open_png(content: bytes) -> Container:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The name and the bytes of each chunk; the last one may be cut off."""
+    """Yields the name and the bytes of each chunk; the last one may be cut off."""
     position = len(_SIGNATURE)
     while position + 8 <= len(content):
         length = int.from_bytes(content[position : position + 4], "big")
@@ -242,98 +242,26 @@ def _is_intact(chunk: bytes) -> bool:
 
 
 def _from_text(compressed: bytes) -> bytes:
-    """The bytes of a note that holds them as hexadecimal text after a name and a length; none if it is no such note."""
+    """Returns the bytes of a note that holds them as hexadecimal text after a name and a length; none if it is no such note."""
     try:
         return bytes.fromhex(zlib.decompressobj().decompress(compressed, _MOST_TEXT).split(maxsplit=2)[2].decode("ascii"))
     except (zlib.error, ValueError, IndexError):
         return b""
 
 
-# TIFF, and EXIF, which is one: a directory of tags.
+# TIFF
 
 _PIXEL_TAGS: Final = frozenset({
     254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 340, 341, 347,
     512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 34908, 34909, 34910, 50674,
 })  # fmt: skip
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _ROWS = 256, 257, 258, 262, 274, 277, 278
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _ROWS = 256, 257, 258, 262, 277, 278
 _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _SIGNED = 0, 1, 2
-# Whole numbers of 16 and 32 bits by TIFF's number of their type, as struct calls them.
-_NUMBERS: Final = {3: "H", 4: "L", 8: "h", 9: "l", 16: "Q"}
-
-
-@dataclass(frozen=True)
-class _Directory:
-    """The first directory of a TIFF: its entries as they stand there, by tag."""
-
-    content: bytes
-    order: str
-    is_big: bool
-    entries: dict[int, bytes]
-
-    @classmethod
-    def read(cls, content: bytes) -> _Directory | None:
-        order = {b"II": "<", b"MM": ">"}.get(content[:2])
-        if order is None or len(content) < 16:
-            return None
-        is_big = 43 in content[2:4]
-        (place,) = struct.unpack_from(order + ("Q" if is_big else "L"), content, 8 if is_big else 4)
-        head, entry_bytes = (8, 20) if is_big else (2, 12)
-        if place + head > len(content):
-            return None
-        (n_entries,) = struct.unpack_from(order + ("Q" if is_big else "H"), content, place)
-        start = place + head
-        n_there = min(n_entries, (len(content) - start) // entry_bytes, 0xFFFF)
-        entries = [content[start + index * entry_bytes : start + (index + 1) * entry_bytes] for index in range(n_there)]
-        return cls(content, order, is_big, {struct.unpack(order + "H", entry[:2])[0]: entry for entry in entries})
-
-    @property
-    def orientation(self) -> int:
-        """As browsers read it: one whole number."""
-        entry = self.entries.get(_ORIENTATION)
-        found = self.numbers(_ORIENTATION)
-        return found[0] if entry is not None and len(found) == 1 and found[0] in range(1, 9) else UPRIGHT
-
-    def numbers(self, tag: int) -> tuple[int, ...]:
-        """The whole numbers of a tag, at most 16; none if it has none."""
-        entry = self.entries.get(tag)
-        if entry is None:
-            return ()
-        kind, count = struct.unpack_from(self.order + ("HQ" if self.is_big else "HL"), entry, 2)
-        number = _NUMBERS.get(kind)
-        if number is None:
-            return ()
-        read = struct.Struct(f"{self.order}{min(count, 16)}{number}")
-        value = entry[12:] if self.is_big else entry[8:]
-        if struct.calcsize(self.order + number) * count > len(value):
-            (place,) = struct.unpack(self.order + ("Q" if self.is_big else "L"), value)
-            value = self.content[place : place + read.size]
-        return read.unpack_from(value) if len(value) >= read.size else ()
-
-    def number(self, tag: int, default: int) -> int:
-        return next(iter(self.numbers(tag)), default)
-
-    def with_number(self, tag: int, value: int) -> _Directory:
-        """The directory with another whole number of 16 bits under a tag that it has."""
-        entry = self.entries[tag]
-        head = struct.pack(self.order + ("HHQ" if self.is_big else "HHL"), tag, 3, 1)
-        changed = (head + struct.pack(self.order + "H", value)).ljust(len(entry), b"\0")
-        return replace(self, entries=self.entries | {tag: changed})
-
-    def only(self, tags: frozenset[int]) -> bytes:
-        """The file with these tags alone, in a directory at its end. What their values point at stays where it is."""
-        kept = [entry for tag, entry in self.entries.items() if tag in tags]
-        number = "Q" if self.is_big else "L"
-        place = len(self.content) + len(self.content) % 2
-        count = struct.pack(self.order + ("Q" if self.is_big else "H"), len(kept))
-        head = self.content[: 8 if self.is_big else 4] + struct.pack(self.order + number, place)
-        rest = memoryview(self.content)[len(head) :]
-        end = bytes(struct.calcsize(self.order + number))
-        return b"".join([head, rest, bytes(len(self.content) % 2), count, *kept, end])
 
 
 def _open_tiff(content: bytes) -> Container:
-    found = _Directory.read(content)
+    found = Directory.read(content)
     if found is None:
         return Container(content)
     width, height = found.number(_WIDTH, 0), found.number(_HEIGHT, 0)
@@ -361,7 +289,7 @@ def _open_tiff(content: bytes) -> Container:
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:
-    """The width and height of the canvas."""
+    """Returns the width and height of the canvas."""
     head = content[12:30].ljust(18, b"\0")
     if head.startswith(b"VP8X"):
         return int.from_bytes(head[12:15], "little") + 1, int.from_bytes(head[15:18], "little") + 1
@@ -372,7 +300,7 @@ def _webp_size(content: bytes) -> tuple[int, int]:
 
 
 def _without_heif_exif(content: bytes) -> bytes:
-    """The file with its EXIF under a name that no reader knows: a turn is among the picture's own properties."""
+    """Hides the file's EXIF under a name that no reader knows: a turn is among the picture's own properties."""
     position = 0
     while position + 8 <= len(content):
         length = int.from_bytes(content[position : position + 4], "big")

@@ -1,4 +1,4 @@
-"""What runs the network: ONNX Runtime (the default), or TensorFlow as the reference. Both from the published artefact alone."""
+"""Runs the network: with ONNX Runtime (the default), or with TensorFlow as the reference. Both need the published artefact alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Engine(Protocol):
     inference_batch: int
 
     def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32[n, 224, 224, 3] in [-1, 1] to float32[n, 1280]."""
+        """Turns images, float32[n, 224, 224, 3] in [-1, 1], into features, float32[n, 1280]."""
         ...
 
 
@@ -29,7 +29,7 @@ class UnknownEngineError(ValueError):
 
 
 def engine_file(engine: str) -> str:
-    """The file of the embedder artefact that `engine` loads."""
+    """Returns the file of the embedder artefact that `engine` loads. Raises UnknownEngineError if there is no such engine."""
     files = {"onnxruntime": release.ONNX_MODEL, "tensorflow": release.TENSORFLOW_GRAPH}
     try:
         return files[engine]
@@ -38,7 +38,7 @@ def engine_file(engine: str) -> str:
 
 
 def load_engine(engine: str, model: bytes, *, n_threads: int = 1) -> Engine:
-    """The engine over the content of its `engine_file`. One thread each by default: Spark runs a worker a core."""
+    """Loads an engine from the content of its `engine_file`. It has one thread by default: Spark runs a worker a core."""
     engine_file(engine)
     if engine == "tensorflow":
         return _TensorFlowEngine(model, n_threads)

@@ -1,4 +1,4 @@
-"""The inner loop of a task: fetched bytes in, Arrow record batches out. Knows no S3, no Spark and not which engine runs."""
+"""The inner loop of a task: takes fetched bytes and gives Arrow record batches. It knows no S3, no Spark and not which engine runs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def featurise(
     known: Known = nothing_known,
     decode: Callable[[bytes], DecodedImage] = decode_image,
 ) -> Iterator[tuple[ImageKey, pa.RecordBatch]]:
-    """One row of RESULTS for every image, in their order; an image that can't be read becomes a reject, never an exception.
+    """Yields one row of RESULTS for every image, in their order; an image that can't be read becomes a reject, never an exception.
 
     A record batch has at most 128 images of one date and category, and comes with the place of its first. An image whose features `known`
     has, by key and SHA-256 of its content, is neither decoded nor embedded: it gets these, and is marked as reused.
@@ -125,7 +125,7 @@ def _featurise_together(
 def _read(
     image: FetchedImage, place: ImageKey, embedder_id: str, known: Known, decode: Callable[[bytes], DecodedImage]
 ) -> tuple[dict[str, object], DecodedImage | KnownFeatures | None]:
-    """The image's row without its features, and what these come from: nothing for a reject."""
+    """Returns the image's row without its features, and what these come from: nothing for a reject."""
     content_sha256 = None if image.content is None else hashlib.sha256(image.content).hexdigest()
     row = _describe(image, place.category, content_sha256, embedder_id)
     try:

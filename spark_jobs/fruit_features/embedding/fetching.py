@@ -29,7 +29,7 @@ MAX_FILE_BYTES: Final = 128 * 1024 * 1024
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """`etag` is that of the bytes fetched. Without `content`, `missing` says why there is none."""
+    """An image as it was fetched: `etag` is that of the bytes. Without `content`, `missing` says why there is none."""
 
     image_key: str
     etag: str
@@ -59,7 +59,7 @@ def fetch_images(store: Store, images: Sequence[tuple[str, str, int]]) -> Iterat
 
 
 def _taken(arriving: deque[Future[list[FetchedImage]]]) -> Iterator[FetchedImage]:
-    """Lets go of each image when it is taken."""
+    """Yields the images of a burst, and lets go of each when it is taken."""
     while arriving:
         images = arriving.popleft().result()[::-1]
         while images:

@@ -1,4 +1,4 @@
-"""Decoding that no picture can end: what is costly or odd is decoded in a process of its own, with bounds on memory and time.
+"""Decodes such that no picture can end a worker: what is costly or odd goes to a process of its own, with bounds on memory and time.
 
 Modest JPEG and PNG files are decoded in the worker itself, for nothing in them can take long. Should one of them kill or stall the worker
 all the same, Spark tries its task again, and then every picture is decoded apart: the one at fault becomes a reject, and all others get
@@ -50,7 +50,7 @@ _Answer = DecodedImage | tuple[RejectReason, str]
 
 
 def decode(content: bytes, *, apart: bool = False) -> DecodedImage:
-    """Like `decode_image`; raises UnreadableImageError for a picture that crashes a decoder or takes too long, too.
+    """Does what `decode_image` does; raises UnreadableImageError also for a picture that crashes a decoder or takes too long.
 
     With `apart`, whatever the picture is, it is decoded in the other process. That one stays for the next picture.
     """
@@ -95,7 +95,7 @@ def _decode_apart(content: bytes) -> DecodedImage:
 
 
 class _DecodingProcess:
-    """The process, and the way to it."""
+    """The process that decodes apart, and the connection to it."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -121,7 +121,7 @@ class _DecodingProcess:
             ) from None
 
     def ask(self, content: bytes) -> _Answer:
-        """Raises TimeoutError if no answer comes in time, EOFError or OSError if the process ends instead."""
+        """Sends a picture and returns the answer. Raises TimeoutError if none comes in time, EOFError or OSError if the process ends."""
         self._connection.send_bytes(content)
         if not self._connection.poll(_STALLED_SECONDS):
             raise TimeoutError
@@ -160,7 +160,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _bound_memory() -> None:
-    """A decoder that asks for more gets nothing: Pillow raises MemoryError, and what can't ends this process alone."""
+    """Bounds what a decoder may ask for: Pillow then raises MemoryError, and what can't do that ends this process alone."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return
@@ -170,7 +170,7 @@ def _bound_memory() -> None:
 
 
 def _bound_time() -> None:
-    """A picture that takes longer ends this process with a signal of its own."""
+    """Makes a picture that takes longer end this process with a signal of its own."""
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + DECODING_SECONDS, most))
 

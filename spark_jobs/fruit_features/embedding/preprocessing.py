@@ -1,4 +1,4 @@
-"""Preprocessing 2: from an image file's bytes to the pixels the network sees.
+"""Preprocessing 2: turns an image file's bytes into the pixels that the network sees.
 
 The version (`fruit_contract.release.PREPROCESSING_VERSION`) is part of `embedder_id`: any change of pixels here is a new version, and so is
 one that a library brings (Pillow 13 turns the order of a tall picture's two passes round). Tests hold the pixels by their digests.
@@ -91,7 +91,7 @@ _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 
 
 class UnreadableImageError(Exception):
-    """The bytes give no image. `reason` is what goes to the ledger, `detail` the decoder's own words."""
+    """The bytes give no image. `reason` goes to the ledger, `detail` has the decoder's own words."""
 
     def __init__(self, reason: RejectReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -101,7 +101,7 @@ class UnreadableImageError(Exception):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """`pixels` uint8[224, 224, 3], RGB. `width` and `height` are those of the upright original, in pixels."""
+    """The pixels, uint8[224, 224, 3] in RGB. `width` and `height` are those of the upright original, in pixels."""
 
     pixels: NDArray[np.uint8]
     width: int
@@ -117,7 +117,7 @@ class EncodedImage:
 
     @property
     def n_pixels(self) -> int | None:
-        """How many pixels a decoder goes over; None where only the decoder knows, or holds much more than these."""
+        """Returns how many pixels a decoder goes over; None where only the decoder knows, or holds much more than these."""
         found = self.container
         if self.file_format not in {"JPEG", "PNG"} or found.width == 0:
             return None
@@ -125,7 +125,7 @@ class EncodedImage:
 
 
 def decode_image(content: bytes) -> DecodedImage:
-    """EXIF's orientation; RGB, alpha over white; stretched to 224x224 with Pillow's BICUBIC.
+    """Decodes a picture: turned upright by EXIF, as RGB, alpha over white, stretched to 224x224 with Pillow's BICUBIC.
 
     A JPEG whose sides are both 896 px or more is decoded at the smallest DCT scale that leaves both at 448 px or more.
     Of an animation or a multi-page file, the first frame counts.
@@ -137,7 +137,7 @@ def decode_image(content: bytes) -> DecodedImage:
 
 
 def find_encoded(content: bytes) -> EncodedImage:
-    """The file's format, by how it begins, and what its header says. Nothing is decoded.
+    """Finds the file's format by how it begins, and reads what its header says. Nothing is decoded.
 
     Raises:
         UnreadableImageError: it is empty, or no decoder knows the format.
@@ -154,7 +154,7 @@ def find_encoded(content: bytes) -> EncodedImage:
 
 
 def decode_encoded(image: EncodedImage) -> DecodedImage:
-    """Like `decode_image`."""
+    """Does what `decode_image` does with a file whose format is known."""
     try:
         return _decode(image)
     except UnreadableImageError as error:
@@ -170,7 +170,7 @@ def decode_encoded(image: EncodedImage) -> DecodedImage:
 
 
 def network_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8[n, 224, 224, 3] as the network's float32 input in [-1, 1]: x / 127.5 - 1."""
+    """Scales uint8[n, 224, 224, 3] to the network's float32 input in [-1, 1]: x / 127.5 - 1."""
     values = pixels.astype(np.float32)
     values /= np.float32(127.5)
     values -= np.float32(1.0)
@@ -178,7 +178,7 @@ def network_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _decode(image: EncodedImage) -> DecodedImage:
-    """Whatever a decoder raises is a fact about the file: one odd picture never fails a step."""
+    """Decodes, and takes whatever a decoder raises for a fact about the file: one odd picture never fails a step."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -221,7 +221,7 @@ def _open(file_format: str, container: Container) -> ImageFile:
 
 
 def _low_bytes(container: Container) -> Image.Image | None:
-    """The low bytes of a PNG of 16 bits a channel, of which Pillow gives the high ones: as if they came first."""
+    """Returns the low bytes of a PNG of 16 bits a channel: Pillow gives the high ones, so it is told that the low ones come first."""
     if not container.key:
         return None
     opened = _open("PNG", container)
@@ -256,7 +256,7 @@ def _refuse_if_too_large(file_format: str, container: Container, size: tuple[int
 
 
 def _brands(content: bytes) -> set[bytes]:
-    """The kinds that a file of the HEIF family says it is."""
+    """Returns the kinds that a file of the HEIF family says it is."""
     if content[4:8] != b"ftyp":
         return set()
     kinds = content[8 : min(int.from_bytes(content[:4], "big"), 256)]

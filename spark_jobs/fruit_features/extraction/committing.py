@@ -1,4 +1,4 @@
-"""What a features step has computed becomes true, a date at a time: files and moments first, then the ledger by one PUT, then the sweep."""
+"""Makes true what a features step has computed, a date at a time: files and moments first, then the ledger by one PUT, then the sweep."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
-from fruit_contract.commit import Commit, EmbedderFiles, digest_text, file_key, file_name, images_digest
-from fruit_contract.tables import Status
+from fruit_contract.commit import Commit, EmbedderFiles, digest_text, file_key, images_digest
+from fruit_features.extraction.change import Change, contents_of, featurised_by
 from fruit_features.extraction.known_contents import write_content_index
-from fruit_features.extraction.rewriting import Rewrite, Rewritten, plan_merges, renamed, rewrite_files
+from fruit_features.extraction.rewriting import Rewrite, Rewritten, rewrite_files
 from fruit_features.extraction.task import ACCOUNT
 from fruit_features.lake import files
-from fruit_features.lake.commit import projected_versions, put_ledger, put_rejected, sweep_date
+from fruit_features.lake.commit import projected_versions, put_ledger, put_rejected, saved_versions, sweep_date
 from fruit_features.lake.store import at_once
-from fruit_features.moments.algebra import Moments, RunningMoments
+from fruit_features.moments.algebra import RunningMoments
 from fruit_features.moments.of_files import merge_parts, moments_of_files
 from fruit_features.moments.store import find_moments, write_moments
 from fruit_features.spark.dealing import run_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
     from pyspark.sql import SparkSession
 
     from fruit_contract.commit import MomentsObject
@@ -62,15 +61,12 @@ class _Pending:
 
 
 class DateCommits:
-    """The commits of one date in one step. `write` is the step's; a commit's own name has its number, too."""
+    """The commits of one date in one step. `write` is the step's name; a commit's own name has its number, too."""
 
     def __init__(self, spark: SparkSession, store: Store, embedder_id: str, write: str, plan: DatePlan) -> None:
+        self._spark, self._store, self._embedder_id, self._write = spark, store, embedder_id, write
         self.plan = plan
         self.ledger = plan.ledger
-        self._spark = spark
-        self._store = store
-        self._embedder_id = embedder_id
-        self._write = write
         self._n_commits = 0
         self._gone = plan.gone
         self._restored = plan.restored
@@ -82,16 +78,16 @@ class DateCommits:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every image of the plan has come to something."""
+        """Tells whether every image of the plan has come to something."""
         return bool(self.n_waited_for <= 0)
 
     @property
     def has_pending(self) -> bool:
-        """Whether something was done since the last commit."""
+        """Tells whether something was done since the last commit."""
         return bool(self._pending.rows)
 
     def add(self, rows: pa.Table, parts: Sequence[PartPlace]) -> None:
-        """Takes what a task did of this date: rows of ACCOUNT, and its parts of moments."""
+        """Takes what a task did of this date: rows of ACCOUNT, and the places of its parts of moments."""
         self._pending.rows.append(rows)
         self._pending.parts.extend(parts)
         self.n_waited_for -= rows.num_rows
@@ -103,7 +99,7 @@ class DateCommits:
         self._pending.merge(self._store)
 
     def next_commit(self) -> Callable[[], None]:
-        """What makes true all that was done since the last commit, to be called in any thread before the next one is asked for.
+        """Returns what makes true all that was done since the last commit; any thread may call it, before the next one is asked for.
 
         The last commit, when all is done, also sweeps what no commit names. Raises FeaturesDifferError or LostPlaceError when it is called;
         the date is then what it was before.
@@ -116,7 +112,7 @@ class DateCommits:
         name = f"{self._write}-c{self._n_commits:03d}"
         done = pa.concat_tables(pending.rows) if pending.rows else ACCOUNT.empty_table()
         before = self.ledger
-        change = _Change.of(before, done, self._restored, self._gone, self._embedder_id)
+        change = Change.of(before, done, self._restored, self._gone, self._embedder_id)
         live = self._live_files(before.commit)
         rewritten = self._rewrite(name, before, change, live, merging=is_last)
         live.setdefault(self._embedder_id, {}).update(change.new_files)
@@ -124,8 +120,7 @@ class DateCommits:
             _apply(live[result.rewrite.embedder_id], result)
         rows = change.rows(rewritten)
         embedders = self._embedders(name, rows, live, pending, change, rewritten)
-        n_rejected = pc.sum(pc.equal(rows.column(tables.STATUS), Status.REJECTED.value)).as_py() or 0
-        commit = Commit(before.ingest_date, name, rows.num_rows, n_rejected, embedders)
+        commit = Commit(before.ingest_date, name, rows.num_rows, files.rejected_rows(rows).num_rows, embedders)
         self._remember_contents(change, rows)
         self.ledger = put_ledger(self._store, before, rows, commit)
         put_rejected(self._store, self.ledger)
@@ -145,9 +140,9 @@ class DateCommits:
         }
 
     def _rewrite(
-        self, name: str, before: Ledger, change: _Change, live: Mapping[str, Mapping[str, int]], *, merging: bool
+        self, name: str, before: Ledger, change: Change, live: Mapping[str, Mapping[str, int]], *, merging: bool
     ) -> list[Rewritten]:
-        """Writes files again whose images leave, and, if `merging`, small ones as one; nothing counts before the ledger names it."""
+        """Writes files again whose images leave, and with `merging` joins small ones; nothing counts before the ledger names it."""
         by_embedder = {self._embedder_id: {}, **live}
         groups = [
             (embedder_id, sources, leaving)
@@ -170,10 +165,10 @@ class DateCommits:
         rows: pa.Table,
         live: Mapping[str, Mapping[str, int]],
         pending: _Pending,
-        change: _Change,
+        change: Change,
         rewritten: Sequence[Rewritten],
     ) -> dict[str, EmbedderFiles]:
-        """What the commit says of each embedder. One that neither images nor a kept PCA version are of is left out."""
+        """Returns what the commit says of each embedder. It leaves out one that neither images nor a kept PCA version are of."""
         n_images = _images_by_embedder(rows)
         left = {result.rewrite.embedder_id for result in rewritten if result.n_left}
         commit = self.ledger.commit
@@ -195,13 +190,12 @@ class DateCommits:
         return found
 
     def _is_used(self, embedder_id: str) -> bool:
-        """Whether a PCA version is of this embedder."""
-        versions = [name.partition("=")[2] for name in self._store.list_folders(f"{lake.PCA}/") if name.startswith("version=")]
-        provenances = (self._store.find_json(lake.pca_provenance_key(version)) or {} for version in versions)
+        """Tells whether a PCA version is of this embedder."""
+        provenances = (self._store.find_json(lake.pca_provenance_key(version)) or {} for version in saved_versions(self._store))
         return any(provenance.get("embedder_id") == embedder_id for provenance in provenances)
 
     def _merged(self, name: str, moments: MomentsObject | None, pending: _Pending) -> MomentsObject:
-        """The moments as they were, and those of what was done since."""
+        """Merges the moments as they were with those of what was done since."""
         pending.merge(self._store)
         running, digest = pending.merged, 0
         if moments is not None:
@@ -214,120 +208,47 @@ class DateCommits:
             digest = int(moments.images_digest, 16)
         for part in pending.parts:
             digest ^= part.images_digest
-        return self._write_moments(name, self._embedder_id, running.total(), digest)
+        return write_moments(self._store, self.plan.ingest_date, name, self._embedder_id, running.total(), digest)
 
     def _recomputed(self, name: str, embedder_id: str, file_rows: Mapping[str, int]) -> MomentsObject:
-        moments, digest = moments_of_files(self._spark, self._store, self.plan.ingest_date, name, embedder_id, file_rows)
-        return self._write_moments(name, embedder_id, moments, digest)
+        day = self.plan.ingest_date
+        moments, digest = moments_of_files(self._spark, self._store, day, name, embedder_id, file_rows)
+        return write_moments(self._store, day, name, embedder_id, moments, digest)
 
-    def _write_moments(self, name: str, embedder_id: str, moments: Moments, digest: int) -> MomentsObject:
-        return write_moments(self._store, self.plan.ingest_date, name, embedder_id, moments, digest)
-
-    def _check(self, embedder_id: str, found: EmbedderFiles, known: EmbedderFiles | None, change: _Change, rows: pa.Table) -> None:
-        """The moments come from the features, and the rows from what became of each image: both must be of the same images."""
+    def _check(self, embedder_id: str, found: EmbedderFiles, known: EmbedderFiles | None, change: Change, rows: pa.Table) -> None:
+        """Raises FeaturesDifferError if the moments, which come from the features, are of other images than the ledger's rows."""
         moments = found.moments
         is_same = moments is not None and moments.n_samples == found.n_rows
         # Files may also hold images that another embedder has featurised since: the ledger has no rows of those.
         has_others = embedder_id != self._embedder_id or (known is not None and known.n_images < known.n_rows)
         if is_same and moments is not None and not has_others:
             before = int(known.moments.images_digest, 16) if known is not None and known.moments is not None else 0
-            left, came = (images_digest(_contents(_of_embedder(some, embedder_id))) for some in (change.leaving, change.added))
+            left, came = (images_digest(contents_of(featurised_by(some, embedder_id))) for some in (change.leaving, change.added))
             is_same = found.n_images == found.n_rows and moments.images_digest == digest_text(before ^ left ^ came)
         if not is_same:
-            own = _of_embedder(rows, embedder_id)
+            own = featurised_by(rows, embedder_id)
             raise FeaturesDifferError(
                 f"The features of {self.plan.ingest_date} of embedder {embedder_id} are not those of the {own.num_rows:,} images that its "
                 f"ledger would name. {_differing(self._store, own)} This commit was not made. Remove the files named here and run the "
                 "date again: their images are then computed again."
             )
 
-    def _remember_contents(self, change: _Change, rows: pa.Table) -> None:
-        """What a content index says is proved by the ledger, so it may come first."""
+    def _remember_contents(self, change: Change, rows: pa.Table) -> None:
+        """Writes the date's content index. The ledger proves what an index says, so the index may come first."""
         whole = change.leaving.num_rows > 0 or self.ledger.commit is None
-        own = _of_embedder(rows if whole else change.added, self._embedder_id)
+        own = featurised_by(rows if whole else change.added, self._embedder_id)
         if own.num_rows or whole:
             contents = zip(*(own.column(name).to_pylist() for name in (tables.ETAG, tables.SIZE_BYTES)), strict=True)
             write_content_index(self._store, self._embedder_id, self.plan.ingest_date, contents, whole=whole)
 
     def _delete_former(self, before: Commit | None, after: Commit, parts: Sequence[PartPlace]) -> None:
-        """Removes what the commit before named and this one does not. Tasks are still writing: what nobody names may be theirs."""
-        stale = [part.key for part in parts]
+        """Removes what the commit before named and this one does not. Tasks still write: a file that nobody names may be theirs."""
+        stale = {part.key for part in parts}
         if before is not None:
             features = before.features_keys() - after.features_keys()
-            stale += features | (before.moments_keys() - after.moments_keys())
-            stale += [lake.projections_file_key(version, key) for version in projected_versions(self._store) for key in features]
-            stale.append(lake.rejected_key(before.ingest_date, before.write))
+            stale |= before.named_keys() - after.named_keys()
+            stale |= {lake.projections_file_key(version, key) for version in projected_versions(self._store) for key in features}
         self._store.delete(sorted(stale))
-
-
-@dataclass(frozen=True)
-class _Change:
-    """A ledger's rows that stay, those that leave it, and those that are added: every image that leaves is gone, or added anew.
-
-    `new_files` are those that tasks have written; restored images have theirs already.
-    """
-
-    embedder_id: str
-    staying: pa.Table
-    leaving: pa.Table
-    added: pa.Table
-    restored: frozenset[str]
-    new_files: dict[str, int]
-
-    @classmethod
-    def of(cls, before: Ledger, done: pa.Table, restored: pa.Table, gone: NDArray[np.int64], embedder_id: str) -> _Change:
-        computed = done.select(files.LEDGER.names)
-        added = pa.concat_tables([computed, restored])
-        is_replaced = pc.is_in(before.rows.column(tables.IMAGE_KEY), added.column(tables.IMAGE_KEY).combine_chunks())
-        leaves = is_replaced.combine_chunks().to_numpy(zero_copy_only=False).copy()
-        leaves[gone] = True
-        mask = pa.array(leaves)
-        keys = frozenset(restored.column(tables.IMAGE_KEY).to_pylist())
-        return cls(embedder_id, before.rows.filter(pc.invert(mask)), before.rows.filter(mask), added, keys, _rows_by_file(computed))
-
-    def rows(self, rewritten: Sequence[Rewritten]) -> pa.Table:
-        """The rows of the next ledger, sorted by key, with the names of files that were written again."""
-        rows = pa.concat_tables([self.staying, self.added])
-        if rows.num_rows:
-            rows = rows.sort_by(tables.IMAGE_KEY)
-        index = rows.schema.get_field_index(tables.FILE)
-        return rows.set_column(index, files.LEDGER.field(tables.FILE), renamed(rows.column(tables.FILE), rewritten))
-
-    def leaving_of(self, embedder_id: str) -> dict[str, set[str]]:
-        """The keys of images whose features of this embedder must go, by category.
-
-        Of the embedder that computes, these are all that leave and are not restored. Of another one, an image that was only computed again
-        keeps its features, as readers of that embedder's PCA versions use them.
-        """
-        contents = dict(_contents(self.added)) if embedder_id != self.embedder_id else {}
-        kept = self.restored if embedder_id == self.embedder_id else frozenset()
-        keys: defaultdict[str, set[str]] = defaultdict(set)
-        columns = (self.leaving.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CATEGORY, tables.CONTENT_SHA256))
-        for image_key, category, content_sha256 in zip(*columns, strict=True):
-            if image_key not in kept and (image_key not in contents or contents[image_key] != content_sha256):
-                keys[category].add(image_key)
-        return keys
-
-    def rewrites(
-        self, embedder_id: str, file_rows: Mapping[str, int], before: Ledger, *, merging: bool
-    ) -> list[tuple[list[str], dict[str, frozenset[str]]]]:
-        """The groups of files of an embedder that become one each, and the images that leave each file."""
-        leaving = self.leaving_of(embedder_id)
-        affected = {name: frozenset(leaving[_category(name)]) for name in self._affected(embedder_id, file_rows, before, leaving)}
-        new = self.new_files if embedder_id == self.embedder_id else {}
-        groups = plan_merges({**file_rows, **new}) if merging else []
-        grouped = {name for group in groups for name in group}
-        groups += [[name] for name in sorted(affected) if name not in grouped]
-        return [(group, {name: affected[name] for name in group if name in affected}) for group in groups]
-
-    def _affected(self, embedder_id: str, file_rows: Mapping[str, int], before: Ledger, leaving: Mapping[str, set[str]]) -> set[str]:
-        """The files that may hold an image of `leaving`: what the ledger names for it, and where it can't name one, all of its category."""
-        named = self.leaving.filter(pc.equal(self.leaving.column(tables.EMBEDDER_ID), embedder_id)).column(tables.FILE).drop_null()
-        found = {file_name(key) for key in named.unique().to_pylist()}
-        known = before.commit.embedders.get(embedder_id) if before.commit else None
-        if known is not None and known.n_images < known.n_rows:
-            found |= {name for name in file_rows if leaving.get(_category(name))}
-        return found & file_rows.keys()
 
 
 def _apply(file_rows: dict[str, int], result: Rewritten) -> None:
@@ -337,39 +258,20 @@ def _apply(file_rows: dict[str, int], result: Rewritten) -> None:
         file_rows[result.rewrite.target] = result.n_rows
 
 
-def _rows_by_file(rows: pa.Table) -> dict[str, int]:
-    counts = rows.column(tables.FILE).drop_null().value_counts().to_pylist()
-    return {file_name(found["values"]): found["counts"] for found in counts}
-
-
 def _images_by_embedder(rows: pa.Table) -> Counter[str]:
     counts = rows.column(tables.EMBEDDER_ID).filter(pc.is_valid(rows.column(tables.FILE))).value_counts().to_pylist()
     return Counter({found["values"]: found["counts"] for found in counts})
 
 
-def _of_embedder(rows: pa.Table, embedder_id: str) -> pa.Table:
-    return rows.filter(pc.and_(pc.equal(rows.column(tables.EMBEDDER_ID), embedder_id), pc.is_valid(rows.column(tables.FILE))))
-
-
-def _contents(rows: pa.Table) -> Iterator[tuple[str, str | None]]:
-    """Key and SHA-256 of each image, some at a time."""
-    for batch in rows.select([tables.IMAGE_KEY, tables.CONTENT_SHA256]).to_batches(max_chunksize=8192):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def _category(name: str) -> str:
-    return lake.unescape_partition_value(name.partition("/")[0].partition("=")[2])
-
-
 def _differing(store: Store, rows: pa.Table) -> str:
-    """Which files differ from their rows of the ledger; looked for only when something does."""
+    """Says which files differ from their rows of the ledger; it is asked only when something does."""
     expected: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
-    for file, content in zip(rows.column(tables.FILE).to_pylist(), _contents(rows), strict=True):
+    for file, content in zip(rows.column(tables.FILE).to_pylist(), contents_of(rows), strict=True):
         expected[file].add(content)
     differing = []
     for key, contents in sorted(expected.items()):
         found = store.find(key)
-        if found is None or set(_contents(files.read_rows(found, (tables.IMAGE_KEY, tables.CONTENT_SHA256)))) != contents:
+        if found is None or set(contents_of(files.read_rows(found, (tables.IMAGE_KEY, tables.CONTENT_SHA256)))) != contents:
             differing.append(key)
     if not differing:
         return "The rows of each file are right, so their moments are not."

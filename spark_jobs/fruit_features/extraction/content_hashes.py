@@ -1,4 +1,4 @@
-"""A date's featurised contents as a short sorted list of hashes: small enough to look through all of history for each new batch.
+"""Keeps a date's featurised contents as a short sorted list of hashes, so that each new batch can be looked up in all of history.
 
 An entry is a hash of an object's ETag and size, which a listing tells without reading the object. It only points at dates worth
 looking at: what is copied is decided by the SHA-256 of the content itself.
@@ -20,12 +20,12 @@ _LITTLE_ENDIAN: Final = np.dtype("<u8")
 
 
 def hash_content(etag: str, size_bytes: int) -> int:
-    """64 bits of a hash of an object's ETag (without quotes) and size."""
+    """Returns 64 bits of a hash of an object's ETag (without quotes) and size."""
     return int.from_bytes(hashlib.blake2b(f"{etag}:{size_bytes}".encode(), digest_size=8).digest(), "little")
 
 
 def hash_contents(contents: Iterable[tuple[str, int]]) -> NDArray[np.uint64]:
-    """Sorted, each once: uint64[<= n] of n pairs of ETag and size."""
+    """Returns the hashes of n pairs of ETag and size, sorted, each once: uint64[<= n]."""
     return np.unique(np.fromiter((hash_content(etag, size) for etag, size in contents), dtype=np.uint64))
 
 
@@ -34,12 +34,12 @@ def to_bytes(hashes: NDArray[np.uint64]) -> bytes:
 
 
 def union(stored: bytes, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The `stored` ones (as `to_bytes` wrote them) and `hashes`, sorted, each once."""
+    """Joins the `stored` hashes (as `to_bytes` wrote them) with others, sorted, each once."""
     return np.union1d(np.frombuffer(stored, dtype=_LITTLE_ENDIAN), hashes)
 
 
 def common_hashes(stored: bytes | memoryview, wanted: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Those of `wanted` that are among the `stored` ones (sorted, as `to_bytes` wrote them). O(m log n)."""
+    """Returns those of `wanted` that are among the `stored` ones (sorted, as `to_bytes` wrote them). O(m log n)."""
     hashes = np.frombuffer(stored, dtype=_LITTLE_ENDIAN)
     if not len(hashes):
         return wanted[:0]

@@ -1,4 +1,4 @@
-"""Looking through the content indexes of all dates: those of a month are also kept as one file, so that years are few requests.
+"""Looks through the content indexes of all dates: those of a month are also kept as one file, so that years are few requests.
 
 A pack names the ETag of each index that it holds. What is listed with another one is read by itself: a pack is a cache, and losing it costs
 requests, never truth.
@@ -37,7 +37,7 @@ class Packed(NamedTuple):
 
 
 def find_hashes(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -> dict[str, NDArray[np.uint64]]:
-    """Which of the `wanted` hashes the content index of each ingest date has; dates in ascending order. Keeps packs as it goes."""
+    """Returns which of the `wanted` hashes the content index of each ingest date has, dates ascending. It keeps packs as it goes."""
     months: dict[str, dict[str, ListedObject]] = {}
     packs = set()
     for entry in store.list_objects(lake.content_index_prefix(embedder_id)):
@@ -76,13 +76,13 @@ def _read_month(store: Store, pack_key: str, listed: Mapping[str, ListedObject],
 
 
 def pack_to_bytes(indexes: Mapping[str, Packed]) -> bytes:
-    """The length of a header, the header (each date's ETag and number of bytes, as JSON), and the indexes one after the other."""
+    """Writes the length of a header, the header (each date's ETag and number of bytes, as JSON), and the indexes one after the other."""
     header = json.dumps({day: [index.etag, len(index.hashes)] for day, index in sorted(indexes.items())}).encode()
     return len(header).to_bytes(_HEADER_BYTES, "little") + header + b"".join(index.hashes for _, index in sorted(indexes.items()))
 
 
 def pack_from_bytes(content: Bytes | bytes | None) -> dict[str, Packed]:
-    """The reverse; nothing of a pack that is gone or damaged."""
+    """Reads a pack; one that is gone or damaged holds nothing."""
     view = memoryview(content or b"")
     start = _HEADER_BYTES + int.from_bytes(view[:_HEADER_BYTES], "little")
     try:

@@ -1,4 +1,4 @@
-"""What a date needs: its listing against its ledger, and what lies in the lake of it against what the ledger names."""
+"""Plans a date: compares its listing with its ledger, and the files that lie there with those that the ledger names."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class DatePlan:
 
     @property
     def is_earlier_form(self) -> bool:
-        """Whether an earlier release wrote the date, and nobody has committed it since."""
+        """Tells whether an earlier release wrote the date, and nobody has committed it since."""
         ledger = {key for key in self.there.ledger if key.endswith(".parquet")}
         return self.ledger.commit is None and bool(ledger) and lake.ledger_key(self.ingest_date) not in ledger
 
     @property
     def lost_moments(self) -> frozenset[str]:
-        """The embedders whose moments are not where the commit says."""
+        """Returns the embedders whose moments are not where the commit says."""
         embedders = self.ledger.commit.embedders if self.ledger.commit else {}
         return frozenset(
             embedder_id for embedder_id, found in embedders.items() if found.moments and found.moments.key not in self.there.moments
@@ -71,7 +71,7 @@ class DatePlan:
 
     @property
     def is_touched(self) -> bool:
-        """Whether the date needs a commit: for its images, or for what was interrupted or has been lost."""
+        """Tells whether the date needs a commit: for its images, or for what was interrupted or has been lost."""
         commit = self.ledger.commit
         return bool(
             self.images.num_rows
@@ -87,7 +87,7 @@ class DatePlan:
 def plan_dates(
     store: Store, ingest_dates: Sequence[str], embedder_id: str, scope: Sequence[str], versions: Sequence[str], *, retry_rejected: bool
 ) -> list[DatePlan]:
-    """The plan of each date; `versions` are those whose projections are looked at. Raises what the store raises."""
+    """Plans each date; `versions` are those whose projections are looked at. Raises what the store raises."""
 
     def plan(ingest_date: str) -> DatePlan:
         return plan_date(store, ingest_date, embedder_id, scope, versions, retry_rejected=retry_rejected)
@@ -98,7 +98,7 @@ def plan_dates(
 def plan_date(
     store: Store, ingest_date: str, embedder_id: str, scope: Sequence[str], versions: Sequence[str], *, retry_rejected: bool
 ) -> DatePlan:
-    """The plan of one date. An image whose features are gone is not known."""
+    """Plans one date. An image whose features are gone counts as new."""
     requests: list[Callable[[], Any]] = [
         partial(store.list_images, lake.raw_prefix(ingest_date)),
         partial(read_ledger, store, ingest_date),
@@ -110,7 +110,7 @@ def plan_date(
 
 
 def read_former(store: Store, ledger: Ledger, there: DateFiles, embedder_id: str) -> pa.Table:
-    """The images that an embedder featurised before another one did, and whose features are still there: in the columns of FORMER.
+    """Returns the images that an embedder featurised before another one did, and whose features are still there: rows of FORMER.
 
     There are some when a release is rolled back. Then every file of that embedder is looked into, but for the vectors.
     """
@@ -160,7 +160,7 @@ def _compared(
 
 
 class _Asked:
-    """Images gathered as rows of LISTED: few at a time are Python's objects, which take several times as much memory."""
+    """Gathers images as rows of LISTED: few at a time are Python's objects, which take several times as much memory."""
 
     def __init__(self) -> None:
         self._tables = [LISTED.empty_table()]
@@ -182,7 +182,7 @@ class _Asked:
 
 
 def _with_former(rows: pa.Table, former: pa.Table, embedder_id: str) -> tuple[pa.Table, NDArray[np.bool_]]:
-    """A ledger's rows as they would be if its images had their `former` features again, and which of them those are."""
+    """Returns a ledger's rows as they would be with their `former` features, and which of them those are."""
     if not former.num_rows:
         return rows, np.zeros(rows.num_rows, dtype=bool)
     index = pc.index_in(rows.column(tables.IMAGE_KEY), former.column(tables.IMAGE_KEY).combine_chunks())
@@ -196,10 +196,8 @@ def _with_former(rows: pa.Table, former: pa.Table, embedder_id: str) -> tuple[pa
         tables.DETAIL: pa.scalar(None, pa.string()),
         **{name: found.column(name) for name in (tables.WIDTH, tables.HEIGHT, tables.FILE)},
     }
-    for name, value in values.items():
-        column = pc.if_else(is_former, value, rows.column(name))
-        rows = rows.set_column(rows.schema.get_field_index(name), files.LEDGER.field(name), column)
-    return rows, is_former.to_numpy()
+    columns = {name: pc.if_else(is_former, value, rows.column(name)) for name, value in values.items()}
+    return files.with_ledger_columns(rows, columns), is_former.to_numpy()
 
 
 def _images(ingest_date: str, listed: pa.Table) -> Iterator[ListedImage]:
@@ -211,7 +209,7 @@ def _images(ingest_date: str, listed: pa.Table) -> Iterator[ListedImage]:
 
 
 def _known(rows: pa.Table, lost: frozenset[str]) -> Iterator[KnownImage]:
-    """The rows of a ledger, some at a time: as Python's objects they take ten times as much memory."""
+    """Yields the rows of a ledger, some at a time: as Python's objects they take ten times as much memory."""
     for batch in rows.select(_KNOWN_COLUMNS).to_batches(max_chunksize=_ROWS_AT_ONCE):
         for *values, file in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             yield KnownImage._make((*values, file not in lost))
@@ -220,7 +218,7 @@ def _known(rows: pa.Table, lost: frozenset[str]) -> Iterator[KnownImage]:
 def _numbered(
     compared: Iterator[tuple[Fate, ListedImage | None, KnownImage | None]],
 ) -> Iterator[tuple[int, tuple[Fate, ListedImage | None, KnownImage | None]]]:
-    """With the number of the ledger's row, which is meaningless for an image that has none."""
+    """Adds the number of the ledger's row, which is meaningless for an image that has none."""
     row = -1
     for found in compared:
         row += found[2] is not None

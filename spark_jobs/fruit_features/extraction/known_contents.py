@@ -1,8 +1,8 @@
-"""Images whose content is already featurised under another key: found by a hash, proved by SHA-256, copied instead of computed."""
+"""Finds content that is already featurised under another key: looked up by a hash, proved by SHA-256, copied instead of computed."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from fruit_features.extraction.content_hashes import hash_content, hash_contents
 from fruit_features.extraction.content_packs import find_hashes
 from fruit_features.lake import files
 from fruit_features.lake.commit import read_ledger
-from fruit_features.lake.vectors import to_matrix
+from fruit_features.lake.vectors import rows_of_embedder, to_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ _FILES_KEPT: Final = 2
 
 
 def write_content_index(store: Store, embedder_id: str, ingest_date: str, contents: Iterable[tuple[str, int]], *, whole: bool) -> None:
-    """Remembers the contents (ETag and size) of a date's featurised images: adds them to what is remembered, or replaces it if `whole`."""
+    """Remembers the contents (ETag and size) of a date's featurised images; replaces what was remembered if they are the `whole`."""
     key = lake.content_index_key(embedder_id, ingest_date)
     before = None if whole else store.find(key)
     hashes = hash_contents(contents)
@@ -40,7 +40,7 @@ def write_content_index(store: Store, embedder_id: str, ingest_date: str, conten
 
 
 def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str | None]:
-    """For each of `images` (with ETag and size), the file of features that probably has its content; None for most.
+    """Returns for each of `images` (with ETag and size) the file of features that probably has its content; None for most.
 
     Reads 8 bytes an image of history, and the ledgers of dates that have such a content.
     """
@@ -61,25 +61,15 @@ def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str |
 
 
 class SourceFiles:
-    """In a worker: the features that `sources` (a file for an image's key) have for a content. A file that is gone has none."""
+    """Finds, in a worker, the features that `sources` (a file for an image's key) have for a content. A file that is gone has none."""
 
     def __init__(self, store: Store, embedder_id: str, sources: Mapping[str, str]) -> None:
-        self._store = store
-        self._embedder_id = embedder_id
         self._sources = sources
-        self._files: OrderedDict[str, _SourceFile] = OrderedDict()
+        self._open = lru_cache(_FILES_KEPT)(lambda key: _SourceFile(store, key, embedder_id))
 
     def find(self, image_key: str, content_sha256: str) -> KnownFeatures | None:
         source = self._sources.get(image_key)
         return None if source is None else self._open(source).find(content_sha256)
-
-    def _open(self, key: str) -> _SourceFile:
-        if key not in self._files:
-            self._files[key] = _SourceFile(self._store, key, self._embedder_id)
-            if len(self._files) > _FILES_KEPT:
-                self._files.popitem(last=False)
-        self._files.move_to_end(key)
-        return self._files[key]
 
 
 class _SourceFile:
@@ -87,9 +77,8 @@ class _SourceFile:
 
     def __init__(self, store: Store, key: str, embedder_id: str) -> None:
         content = store.find(key)
-        self._rows = files.FEATURES.empty_table() if content is None else files.read_rows(content, files.FEATURES.names)
-        own = pc.equal(self._rows.column(tables.EMBEDDER_ID), embedder_id)
-        self._rows = self._rows.filter(own).combine_chunks()
+        rows = files.FEATURES.empty_table() if content is None else files.read_rows(content, files.FEATURES.names)
+        self._rows = rows_of_embedder(rows, embedder_id).combine_chunks()
         self._matrix = to_matrix(self._rows.column(tables.VECTOR).combine_chunks(), tables.N_FEATURES) if self._rows.num_rows else None
         contents = self._rows.column(tables.CONTENT_SHA256).to_pylist()
         self._indexes = {sha256: index for index, sha256 in enumerate(contents)}
@@ -103,19 +92,19 @@ class _SourceFile:
 
 
 def _contents(images: pa.Table) -> Iterator[tuple[str, int]]:
-    """ETag and size of each image."""
+    """Yields the ETag and size of each image."""
     for batch in images.select([tables.ETAG, tables.SIZE_BYTES]).to_batches(max_chunksize=8192):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _dates_by_hash(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -> dict[int, str]:
-    """The latest date that has each hash; most have none."""
+    """Returns the latest date that has each hash; most have none."""
     found = find_hashes(store, embedder_id, wanted) if len(wanted) else {}
     return {int(value): ingest_date for ingest_date, hashes in found.items() for value in hashes}
 
 
 def _places(store: Store, embedder_id: str, ingest_date: str, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], str]:
-    """The file of each of the `wanted` contents that the date's ledger has."""
+    """Returns the file of each of the `wanted` contents that the date's ledger has."""
     rows = read_ledger(store, ingest_date).rows
     etags = pa.array(sorted({etag for etag, _ in wanted}), pa.string())
     conditions = (

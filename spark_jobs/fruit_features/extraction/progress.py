@@ -1,4 +1,4 @@
-"""How far the features step has come, written to the lake every few seconds by a thread of the driver.
+"""Writes to the lake every few seconds how far the features step has come, in a thread of the driver.
 
 Workers count what they finish in Spark accumulators, which reach the driver with each task's end: that costs nothing. Whatever goes
 wrong here is said once and never fails the step.
@@ -11,9 +11,10 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fruit_contract import tables
+from fruit_contract.progress import StepProgress, StepState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from pyspark import Accumulator, SparkContext
-
-# The states, by which Airflow's side knows them, too.
-LISTING: Final = "listing"
-COMPUTING: Final = "computing"
-WRITING: Final = "writing"
-DONE: Final = "done"
 
 EVERY_SECONDS: Final = 5.0
 # A rate over less would jump with every task's end.
@@ -48,22 +43,22 @@ class ImageCounters:
         return cls(context.accumulator(0), context.accumulator(0))
 
     def count(self, results: pa.RecordBatch) -> None:
-        """Called where the task runs, for each record batch of `featurise`'s results. Only rejects have a reason."""
+        """Counts a record batch of `featurise`'s results, where the task runs. Only rejects have a reason."""
         self.done.add(results.num_rows)
         self.rejected.add(results.num_rows - results.column(tables.REASON).null_count)
 
 
 class RecentRate:
-    """Images a second over the last minute before the last news, or since the beginning if that is nearer.
+    """Counts images a second over the last minute before the last news, or since the beginning if that is nearer.
 
-    Images come a task at a time: up to the last news, time is counted that has brought images, and no waiting for the next.
+    Images come a task at a time, so time counts up to the last news only: the wait for the next would look like a slower rate.
     """
 
     def __init__(self, began: float) -> None:
         self._news = deque([(began, 0)])
 
     def look(self, now: float, done: int) -> float | None:
-        """None while no image is done. `now` and `done` never go back."""
+        """Returns the rate, None while no image is done. `now` and `done` never go back."""
         if done > self._news[-1][1]:
             self._news.append((now, done))
             # What remains is the last minute's news and one from before it.
@@ -74,20 +69,21 @@ class RecentRate:
 
 
 class ProgressReporter:
-    """A context: `write` gets the step's progress every few seconds, when its state changes, and at its end, however it ends.
+    """A context that gives `write` the step's progress every few seconds, at each change of its state and at its end, however it ends.
 
     `write` is called by one thread that nobody waits for, but for a moment at the end.
     """
 
     def __init__(
-        self, counters: ImageCounters, run_id: str, step: str, write: Callable[[dict[str, Any]], None], every_seconds: float = EVERY_SECONDS
+        self, counters: ImageCounters, run_id: str, step: str, write: Callable[[StepProgress], None], every_seconds: float = EVERY_SECONDS
     ) -> None:
         self.counters = counters
-        self._names = {"run_id": run_id, "step": step}
+        self._run_id = run_id
+        self._step = step
         self._write = write
         self._every_seconds = every_seconds
         self._lock = threading.Lock()
-        self._state = LISTING
+        self._state = StepState.LISTING
         self._total = 0
         self._began = time.monotonic()
         self._rate = RecentRate(self._began)
@@ -104,22 +100,22 @@ class ProgressReporter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         with self._lock:
-            self._state = DONE if kind is None else self._state
+            self._state = StepState.DONE if kind is None else self._state
             self._is_over = True
         self._news.set()
         self._thread.join(_PATIENCE_SECONDS)
 
     def computing(self, total: int) -> None:
-        """The images are known, and their computation begins."""
+        """Says that the images are known, and that their computation begins."""
         with self._lock:
-            self._state, self._total, self._began = COMPUTING, total, time.monotonic()
+            self._state, self._total, self._began = StepState.COMPUTING, total, time.monotonic()
             self._rate = RecentRate(self._began)
         self._news.set()
 
     def writing(self) -> None:
-        """All images are computed."""
+        """Says that all images are computed."""
         with self._lock:
-            self._state, self._computed = WRITING, (time.monotonic(), min(self.counters.rejected.value, self._total))
+            self._state, self._computed = StepState.WRITING, (time.monotonic(), min(self.counters.rejected.value, self._total))
         self._news.set()
 
     def _run(self) -> None:
@@ -140,7 +136,7 @@ class ProgressReporter:
             print(f"Progress can't be written, the step goes on without it: {error}", flush=True)
         self._complained = True
 
-    def _progress(self) -> dict[str, Any]:
+    def _progress(self) -> StepProgress:
         now = time.monotonic()
         if self._computed is None:
             done = min(self.counters.done.value, self._total)
@@ -153,7 +149,8 @@ class ProgressReporter:
             seconds = computed_at - self._began
             rate = done / seconds if done else None
         return {
-            **self._names,
+            "run_id": self._run_id,
+            "step": self._step,
             "state": self._state,
             "total": self._total,
             "done": done,

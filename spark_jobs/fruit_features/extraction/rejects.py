@@ -1,4 +1,4 @@
-"""Whether so many images are rejected that the fault is rather the decoder's than theirs. Pure."""
+"""Tells whether so many images are rejected that the fault is rather the decoder's than theirs. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from fruit_contract import tables
 from fruit_contract.tables import RejectReason, Status
+from fruit_features.lake import files
 
 # A step looks at so many images before it commits any.
 FEWEST_IMAGES: Final = 100
@@ -22,7 +23,7 @@ class UnusualRejectsError(RuntimeError):
 
 @dataclass
 class _Group:
-    """Images of which at most a share of `most` is expected to be rejected for one reason, if there are `fewest` of them."""
+    """Images of which at most a share of `most` should be rejected for one reason, once there are `fewest` of them."""
 
     whose: str
     fewest: int
@@ -32,8 +33,7 @@ class _Group:
 
     def add(self, rows: pa.Table) -> None:
         self.n_images += rows.num_rows
-        rejected = rows.filter(pc.equal(rows.column(tables.STATUS), Status.REJECTED.value))
-        self.reasons.update(rejected.column(tables.REASON).to_pylist())
+        self.reasons.update(files.rejected_rows(rows).column(tables.REASON).to_pylist())
 
     def complaint(self) -> str | None:
         for reason, count in self.reasons.most_common():
@@ -54,7 +54,7 @@ class RejectWatch:
         self._new = _Group("of this run", FEWEST_IMAGES, 0.5)
 
     def add(self, rows: pa.Table, before: pa.Table) -> None:
-        """`rows` say what became of images, `before` what the ledger said of those that it knew; both in its columns."""
+        """Counts images: `rows` say what became of them, `before` what the ledger said of those that it knew; both in its columns."""
         featurised = before.filter(pc.equal(before.column(tables.STATUS), Status.FEATURISED.value))
         is_known = pc.is_in(rows.column(tables.IMAGE_KEY), featurised.column(tables.IMAGE_KEY).combine_chunks())
         is_same = pc.is_in(_contents(rows), _contents(featurised).combine_chunks())
@@ -64,7 +64,7 @@ class RejectWatch:
         self._replaced.add(rows.filter(pc.and_not(is_known, is_same)))
 
     def complaint(self) -> str | None:
-        """A sentence for people, or None if nothing is unusual."""
+        """Returns a sentence for people, or None if nothing is unusual."""
         return self._same.complaint() or self._replaced.complaint() or self._new.complaint()
 
 

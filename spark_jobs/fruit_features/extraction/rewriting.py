@@ -1,4 +1,4 @@
-"""Files of features written again: without images that have left, or small ones as one. Their projections go with them."""
+"""Writes files of features again: without images that have left, or small ones as one. Their projections go with them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _MOST_ROWS: Final = 12_288
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Files of one partition and embedder, by their names below the date's prefix, that become one: the target.
+    """Files of one partition and embedder, by their names below the date's prefix, that become one file: the target.
 
-    Of a source the images that `leaving` has for it are left out.
+    Images that `leaving` names for a source are left out.
     """
 
     ingest_date: str
@@ -43,7 +43,7 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What came of it: the target has `n_rows` (with none, it is not there). Nothing was written if no image was `n_left`."""
+    """What came of a rewrite: the target has `n_rows` (with none, it is not there). Nothing was written if no image was `n_left`."""
 
     rewrite: Rewrite
     n_rows: int
@@ -55,7 +55,7 @@ class Rewritten:
 
 
 def plan_merges(file_rows: Mapping[str, int]) -> list[list[str]]:
-    """Groups of small files of the same partition that should be one file, from the names and rows of an embedder's files of a date."""
+    """Groups small files of a partition that should be one; `file_rows` has an embedder's files of a date with their numbers of rows."""
     small: defaultdict[str, list[str]] = defaultdict(list)
     for name, n_rows in sorted(file_rows.items()):
         if n_rows < _SMALL_ROWS:
@@ -91,7 +91,7 @@ def rewrite_files(store: Store, rewrite: Rewrite, versions: Collection[str]) -> 
 
 
 def _rewrite_projections(store: Store, rewrite: Rewrite, version: str, target: str) -> None:
-    """Those of a version that lacks some are left to the PCA step."""
+    """Writes the projections of a version again, if it has those of all sources; others are left to the PCA step."""
     keys = [lake.projections_file_key(version, file_key(rewrite.ingest_date, name)) for name in rewrite.sources]
     contents = [content for content in map(store.find, keys) if content is not None]
     if len(contents) == len(keys):
@@ -100,7 +100,7 @@ def _rewrite_projections(store: Store, rewrite: Rewrite, version: str, target: s
 
 
 def renamed(file: pa.ChunkedArray, rewritten: Sequence[Rewritten]) -> pa.ChunkedArray:
-    """The keys of files with those that were written again under their new names."""
+    """Returns the keys of files, with those that were written again under their new names."""
     names = {
         file_key(done.rewrite.ingest_date, source): file_key(done.rewrite.ingest_date, done.rewrite.target)
         for done in rewritten
@@ -113,7 +113,7 @@ def renamed(file: pa.ChunkedArray, rewritten: Sequence[Rewritten]) -> pa.Chunked
 
 
 def _staying(rewrite: Rewrite, contents: Sequence[Bytes], columns: Sequence[str]) -> tuple[pa.Table, int]:
-    """The rows of the sources that stay, and how many there were."""
+    """Returns the rows of the sources that stay, and how many there were."""
     staying, n_rows = [], 0
     for source, content in zip(rewrite.sources, contents, strict=True):
         rows = files.read_rows(content, columns)

@@ -1,4 +1,4 @@
-"""The features step: list, subtract what is known, fetch + decode + embed and write files as it goes, and commit each date: its ledger."""
+"""The features step: lists, subtracts what is known, fetches, decodes, embeds, writes files as it goes, and commits each date's ledger."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import uuid
 from collections import Counter, defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,9 +17,9 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from fruit_contract import lake, release, tables
-from fruit_contract.books import COLUMNS, unbalanced
+from fruit_contract.books import COLUMNS, Books, unbalanced
 from fruit_contract.increments import Fate
-from fruit_contract.tables import Status
+from fruit_contract.summaries import SUMMARY_SCHEMA_VERSION, ExtractionSummary
 from fruit_features.embedding.artefact import find_embedder, load_embedder
 from fruit_features.extraction.committing import DateCommits
 from fruit_features.extraction.date_plan import plan_dates
@@ -27,6 +27,7 @@ from fruit_features.extraction.known_contents import find_sources
 from fruit_features.extraction.progress import ImageCounters, ProgressReporter
 from fruit_features.extraction.rejects import FEWEST_IMAGES, RejectWatch, UnusualRejectsError
 from fruit_features.extraction.task import SOURCE, FeaturesTask, to_stream
+from fruit_features.lake import files
 from fruit_features.lake.commit import projected_versions
 from fruit_features.lake.store import LISTED, Store
 from fruit_features.spark.dealing import stream_tasks, warming
@@ -37,7 +38,6 @@ from fruit_features.takeover import take_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from pyspark.sql import SparkSession
 
@@ -53,7 +53,7 @@ _REJECTS_IN_SUMMARY: Final = 100
 
 
 class BooksError(RuntimeError):
-    """Listed images that did not end in exactly one place."""
+    """Some listed images did not end in exactly one place."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ExtractionRequest:
     commit_every_seconds: float = COMMIT_EVERY_SECONDS
 
 
-def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[str, Any]:
+def extract_features(spark: SparkSession, request: ExtractionRequest) -> ExtractionSummary:
     """Does the step and returns its summary, as `runs/_steps/<run_id>/extract_features.json` holds it.
 
     Raises BooksError if an image would end in no place or in two, UnusualRejectsError if so many are rejected that nothing should be
@@ -85,88 +85,84 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> dict[st
         return _Extraction(spark, store, embedder, request, progress, watch).run()
 
 
-def check_books(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
-    """Of each date and category: listed = new + unchanged + reused = featurised + rejected. Raises BooksError otherwise."""
+def check_books(books: Books) -> None:
+    """Raises BooksError unless, of each date and category, listed = new + unchanged + reused = featurised + rejected."""
     for complaint in unbalanced(books):
         raise BooksError(
             f"{complaint} What is not in the ledger counts as new in the next run. This is a defect of the step, please report it."
         )
 
 
+@dataclass
 class _Extraction:
-    def __init__(
-        self,
-        spark: SparkSession,
-        store: Store,
-        embedder: EmbedderArtefact,
-        request: ExtractionRequest,
-        progress: ProgressReporter,
-        watch: Stopwatch,
-    ) -> None:
-        self._spark = spark
-        self._store = store
-        self._embedder = embedder
-        self._request = request
-        self._progress = progress
-        self._watch = watch
-        self._n_slots = request.task_slots or task_slots(spark)
-        self._write = uuid.uuid4().hex[:12]
-        self._rejects = RejectWatch()
-        self._n_waited_for = 0
+    """One step under way. Its files are called by `write`."""
 
-    def run(self) -> dict[str, Any]:
-        request = self._request
-        with warming(self._spark, self._n_slots, partial(load_embedder, self._embedder)):
+    spark: SparkSession
+    store: Store
+    embedder: EmbedderArtefact
+    request: ExtractionRequest
+    progress: ProgressReporter
+    watch: Stopwatch
+    write: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    rejects: RejectWatch = field(default_factory=RejectWatch)
+    n_waited_for: int = 0
+
+    def __post_init__(self) -> None:
+        self.n_slots = self.request.task_slots or task_slots(self.spark)
+
+    def run(self) -> ExtractionSummary:
+        request = self.request
+        with warming(self.spark, self.n_slots, partial(load_embedder, self.embedder)):
             plans = self._plan(request.ingest_dates)
         earlier = [plan.ingest_date for plan in plans if plan.is_earlier_form]
         if earlier:
-            take_over(self._spark, self._store, earlier)
+            take_over(self.spark, self.store, earlier)
             planned = {plan.ingest_date: plan for plan in self._plan(earlier)}
             plans = [planned.get(plan.ingest_date, plan) for plan in plans]
         touched = [plan for plan in plans if plan.is_touched]
         images = pa.concat_tables([plan.images for plan in touched]) if touched else LISTED.empty_table()
-        self._watch.mark("list")
-        images = images.append_column(SOURCE, pa.array(find_sources(self._store, self._embedder.embedder_id, images), pa.string()))
-        self._watch.mark("find_known_contents")
+        self.watch.mark("list")
+        images = images.append_column(SOURCE, pa.array(find_sources(self.store, self.embedder.embedder_id, images), pa.string()))
+        self.watch.mark("find_known_contents")
         n_known = images.num_rows - images.column(SOURCE).null_count
         print(
             f"{images.num_rows:,} new images in {len(touched)} of {len(plans)} ingest dates: {n_known:,} look like content that is "
             f"featurised already, {images.num_rows - n_known:,} to compute with {request.engine}.",
             flush=True,
         )
-        commits = {
-            plan.ingest_date: DateCommits(self._spark, self._store, self._embedder.embedder_id, self._write, plan) for plan in touched
-        }
-        self._progress.computing(images.num_rows)
+        commits = {plan.ingest_date: DateCommits(self.spark, self.store, self.embedder.embedder_id, self.write, plan) for plan in touched}
+        self.progress.computing(images.num_rows)
         compute_seconds = self._compute(images, commits)
         books = {plan.ingest_date: _books(plan, commits.get(plan.ingest_date), request.categories) for plan in plans}
         check_books(books)
         return self._summary(plans, commits, books, compute_seconds)
 
     def _plan(self, ingest_dates: Sequence[str]) -> list[DatePlan]:
-        request = self._request
-        versions = projected_versions(self._store)
-        embedder_id = self._embedder.embedder_id
-        return plan_dates(self._store, ingest_dates, embedder_id, request.categories, versions, retry_rejected=request.retry_rejected)
+        request = self.request
+        versions = projected_versions(self.store)
+        embedder_id = self.embedder.embedder_id
+        return plan_dates(self.store, ingest_dates, embedder_id, request.categories, versions, retry_rejected=request.retry_rejected)
 
     def _compute(self, images: pa.Table, commits: Mapping[str, DateCommits]) -> float:
         """Computes the images and commits the dates meanwhile: each when it is done, and all that has come every few minutes."""
-        self._n_waited_for = images.num_rows
-        tasks = list(_tasks(images, self._n_slots))
-        work = FeaturesTask(self._embedder, self._write, self._progress.counters)
+        self.n_waited_for = images.num_rows
+        tasks = list(_tasks(images, self.n_slots))
+        work = FeaturesTask(self.embedder, self.write, self.progress.counters)
         committed_at = time.monotonic()
-        with _Commits() as under_way:
+        # If something fails, the commits that are under way go on to their end: what was computed before is worth keeping.
+        with ThreadPoolExecutor(_COMMITS_AT_ONCE, thread_name_prefix="commit") as threads:
+            under_way = _Commits(threads)
             # A date without images to compute is committed for what has left it.
             ready = [date for date in commits.values() if date.is_complete]
             try:
                 # Closed at once if something fails here: the job must not go on.
-                with closing(stream_tasks(self._spark, tasks, work)) as arriving:
+                with closing(stream_tasks(self.spark, tasks, work)) as arriving:
                     for accounts in arriving:
                         ready += self._take(accounts, commits)
                         for date in [date for date in commits.values() if date.has_pending and not date.is_complete][:_COMMITS_AT_ONCE]:
                             date.merge_ahead()
                         if self._may_commit():
-                            if time.monotonic() - committed_at > self._request.commit_every_seconds:
+                            if time.monotonic() - committed_at > self.request.commit_every_seconds:
                                 ready += [date for date in commits.values() if date.has_pending and not date.is_complete]
                                 committed_at = time.monotonic()
                             under_way.begin(ready)
@@ -176,11 +172,12 @@ class _Extraction:
                 if self._may_commit():
                     under_way.begin([date for date in commits.values() if date.has_pending])
                 raise
-            seconds = self._watch.mark("compute")
-            self._progress.writing()
+            seconds = self.watch.mark("compute")
+            self.progress.writing()
             self._may_commit()
             under_way.begin(ready)
-        self._watch.mark("commit")
+        under_way.raise_what_failed()
+        self.watch.mark("commit")
         return seconds
 
     def _take(self, accounts: Sequence[Account], commits: Mapping[str, DateCommits]) -> list[DateCommits]:
@@ -188,20 +185,20 @@ class _Extraction:
         complete = []
         for account in accounts:
             rows = account.table()
-            self._n_waited_for -= rows.num_rows
+            self.n_waited_for -= rows.num_rows
             for ingest_date, own in _by_date(rows):
                 date = commits[ingest_date]
-                self._rejects.add(own, date.plan.changed)
+                self.rejects.add(own, date.plan.changed)
                 date.add(own, [part for part in account.parts if part.ingest_date == ingest_date])
                 if date.is_complete:
                     complete.append(date)
         return complete
 
     def _may_commit(self) -> bool:
-        """Whether enough is known to commit. Raises UnusualRejectsError if what is known is unusual."""
-        if self._n_waited_for and self._rejects.n_seen < FEWEST_IMAGES:
+        """Tells whether enough is known to commit. Raises UnusualRejectsError if what is known is unusual."""
+        if self.n_waited_for and self.rejects.n_seen < FEWEST_IMAGES:
             return False
-        complaint = None if self._request.accept_rejects else self._rejects.complaint()
+        complaint = None if self.request.accept_rejects else self.rejects.complaint()
         if complaint:
             raise UnusualRejectsError(
                 f"{complaint} That is unusual, so they were not committed. Look at some of these images, and at what has changed in the "
@@ -210,19 +207,20 @@ class _Extraction:
         return True
 
     def _summary(
-        self, plans: Sequence[DatePlan], commits: Mapping[str, DateCommits], books: dict[str, Any], compute_seconds: float
-    ) -> dict[str, Any]:
-        request = self._request
-        rejects = {plan.ingest_date: _rejected(plan, commits.get(plan.ingest_date), request.categories) for plan in plans}
-        by_date = {day: Counter(rows.column(tables.REASON).to_pylist()) for day, rows in rejects.items()}
-        listed = pa.concat_tables([rows.slice(0, _REJECTS_IN_SUMMARY) for rows in rejects.values()])
+        self, plans: Sequence[DatePlan], commits: Mapping[str, DateCommits], books: Books, compute_seconds: float
+    ) -> ExtractionSummary:
+        request = self.request
+        rejects_by_date = {plan.ingest_date: _rejected(plan, commits.get(plan.ingest_date), request.categories) for plan in plans}
+        by_date = {day: Counter(rows.column(tables.REASON).to_pylist()) for day, rows in rejects_by_date.items()}
+        listed = pa.concat_tables([rows.slice(0, _REJECTS_IN_SUMMARY) for rows in rejects_by_date.values()])
         n_reused = sum(date.n_reused.total() for date in commits.values())
         n_computed = sum(plan.images.num_rows for plan in plans if plan.is_touched) - n_reused
         return {
+            "schema_version": SUMMARY_SCHEMA_VERSION,
             "step": release.EXTRACT_FEATURES_STEP,
             "run_id": request.run_id,
             "release": request.release_id,
-            "embedder_id": self._embedder.embedder_id,
+            "embedder_id": self.embedder.embedder_id,
             "engine": request.engine,
             "ingest_dates": list(request.ingest_dates),
             "touched_ingest_dates": list(commits),
@@ -232,35 +230,28 @@ class _Extraction:
             "rejected_by_reason_by_date": {day: dict(counts) for day, counts in by_date.items()},
             "images_computed": n_computed,
             "images_per_second": round(n_computed / compute_seconds, 1) if n_computed else None,
-            "timings_seconds": self._watch.finish(),
+            "timings_seconds": self.watch.finish(),
         }
 
 
 class _Commits:
-    """A context in which dates are committed side by side, one commit of a date at a time. At its end all are, or it raises."""
+    """Commits dates side by side in `threads`, one commit of a date at a time."""
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_COMMITS_AT_ONCE, thread_name_prefix="commit")
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
         self._under_way: dict[str, Future[None]] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        # What was computed before something failed is worth keeping.
-        self._threads.shutdown()
-        if kind is None:
-            self._raise_what_failed()
-
     def begin(self, dates: Sequence[DateCommits]) -> None:
-        self._raise_what_failed()
+        """Begins to commit what these dates have pending. Raises what an earlier commit raised."""
+        self.raise_what_failed()
         for date in dates:
             before = self._under_way.get(date.plan.ingest_date)
             if before is not None:
                 before.result()
             self._under_way[date.plan.ingest_date] = self._threads.submit(date.next_commit())
 
-    def _raise_what_failed(self) -> None:
+    def raise_what_failed(self) -> None:
+        """Raises what the commits that have ended raised, if they did."""
         for commit in self._under_way.values():
             if commit.done():
                 commit.result()
@@ -273,31 +264,30 @@ def _progress_reporter(spark: SparkSession, store: Store, request: ExtractionReq
 
 
 def _tasks(images: pa.Table, n_slots: int) -> Iterator[bytes]:
-    """What each task is sent: its images as a stream of IMAGES."""
+    """Yields what each task is sent: its images as a stream of IMAGES."""
     for task in spread(plan_tasks(images.column(tables.SIZE_BYTES).to_pylist(), n_slots), n_slots):
         yield to_stream(images.slice(task.start, len(task)))
 
 
 def _by_date(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of each date; a task has those of one date together."""
+    """Yields the rows of each date; a task has those of one date together."""
     dates = pa.array([lake.ingest_date_of(key) for key in rows.column(tables.IMAGE_KEY).to_pylist()], pa.string())
     for ingest_date in pc.unique(dates).to_pylist():
         yield ingest_date, rows.filter(pc.equal(dates, ingest_date))
 
 
 def _in_scope(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
-    """The date's rows as the ledger has them now, of the chosen categories."""
+    """Returns the date's rows as the ledger has them now, of the chosen categories."""
     rows = (date or plan).ledger.rows
     return rows.filter(pc.is_in(rows.column(tables.CATEGORY), pa.array(categories, pa.string()))) if categories else rows
 
 
 def _rejected(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
-    rows = _in_scope(plan, date, categories)
-    return rows.filter(pc.equal(rows.column(tables.STATUS), Status.REJECTED.value))
+    return files.rejected_rows(_in_scope(plan, date, categories))
 
 
 def _books(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> dict[str, dict[str, int]]:
-    """The books of each category of a date: what was listed, from the plan; where it ended, from the ledger as it is now."""
+    """Returns the books of each category of a date: what was listed, from the plan; where it ended, from the ledger as it is now."""
     books: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
     for fate, counts in plan.counts.items():
         for category, count in counts.items():

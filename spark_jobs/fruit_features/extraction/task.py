@@ -1,4 +1,4 @@
-"""What one task of the features step does: fetch, decode, embed, and write files as it goes. Spark gets a short account of it."""
+"""One task of the features step: it fetches, decodes, embeds, and writes files as it goes. Spark gets a short account of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
-from fruit_contract.commit import images_digest
 from fruit_features.embedding.artefact import load_embedder
 from fruit_features.embedding.featurise import RESULTS, featurise
 from fruit_features.embedding.fetching import fetch_images
@@ -20,9 +19,7 @@ from fruit_features.extraction.known_contents import SourceFiles
 from fruit_features.lake import files
 from fruit_features.lake.store import LISTED
 from fruit_features.lake.transfer import Uploads
-from fruit_features.lake.vectors import to_matrix
-from fruit_features.moments.algebra import RunningMoments
-from fruit_features.moments.parts import PartPlace, part_to_bytes
+from fruit_features.moments.parts import ImageMoments, PartPlace, part_to_bytes
 from fruit_features.spark.dealing import is_retry
 
 if TYPE_CHECKING:
@@ -58,28 +55,30 @@ class FeaturesTask:
     counters: ImageCounters | None = None
 
     def __call__(self, images: bytes, attempt: int) -> Account:
-        """`images` is a stream of rows of IMAGES, sorted by key."""
+        """Computes `images`, a stream of rows of IMAGES sorted by key."""
         name = f"{self.write}-{attempt:06d}"
         rows: list[pa.Table] = []
         parts: list[PartPlace] = []
         with Uploads(self.embedder.store) as uploads:
             for ingest_date, partitions in groupby(self._compute(images), lambda found: found[0]):
-                moments = _DateMoments(ingest_date)
+                moments = ImageMoments()
                 for _, category, results in partitions:
                     features = results.filter(results.column(tables.VECTOR).is_valid()).select(files.FEATURES.names)
                     key = f"{lake.partition_prefix(lake.FEATURES, ingest_date, category)}{name}.parquet"
                     rows.append(_account(results, key))
+                    for batch in features.to_batches():
+                        moments.add(batch)
                     if features.num_rows:
-                        moments.add(features)
                         uploads.put(key, files.features_to_parquet(features))
-                if moments.n_samples:
-                    part = moments.place(f"{lake.moments_parts_prefix(ingest_date)}{name}.bin")
-                    uploads.put(part.key, part_to_bytes(moments.running))
-                    parts.append(part)
+                n_samples = moments.running.n_samples
+                if n_samples:
+                    key = f"{lake.moments_parts_prefix(ingest_date)}{name}.bin"
+                    uploads.put(key, part_to_bytes(moments.running))
+                    parts.append(PartPlace(ingest_date, key, n_samples, moments.digest))
         return Account(to_stream(pa.concat_tables(rows)), parts)
 
     def _compute(self, images: bytes) -> Iterator[tuple[str, str, pa.Table]]:
-        """The results of each date and category, one partition after the other."""
+        """Yields the results of each date and category, one partition after the other."""
         with pa.ipc.open_stream(images) as reader:
             asked = reader.read_all().to_pydict()
         keys, sources = asked[tables.IMAGE_KEY], asked[SOURCE]
@@ -99,35 +98,12 @@ class FeaturesTask:
 
 
 def to_stream(rows: pa.Table) -> bytes:
-    """Rows as a stream of Arrow, compressed: half of a ledger's row are digests, the other half is much like the row before."""
+    """Writes rows as a stream of Arrow, compressed: half of a ledger's row are digests, the other half is much like the row before."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(rows)
     content: bytes = sink.getvalue().to_pybytes()
     return content
-
-
-class _DateMoments:
-    """The moments of what a task computed of one date, and the digest of these images."""
-
-    def __init__(self, ingest_date: str) -> None:
-        self._ingest_date = ingest_date
-        self._digest = 0
-        self.running = RunningMoments(tables.N_FEATURES)
-
-    @property
-    def n_samples(self) -> int:
-        return self.running.n_samples
-
-    def add(self, features: pa.Table) -> None:
-        for batch in features.to_batches():
-            self.running.add(to_matrix(batch.column(tables.VECTOR), tables.N_FEATURES), batch.column(tables.IMAGE_KEY).to_pylist)
-        self._digest ^= images_digest(
-            zip(*(features.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True)
-        )
-
-    def place(self, key: str) -> PartPlace:
-        return PartPlace(self._ingest_date, key, self.n_samples, self._digest)
 
 
 def _account(results: pa.Table, key: str) -> pa.Table:

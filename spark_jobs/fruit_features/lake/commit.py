@@ -1,4 +1,4 @@
-"""The commit of a date: its ledger, read whole or by its footer, replaced by one PUT. Everything else follows from the names in it."""
+"""Reads and replaces the commit of a date: its ledger, whole or by its footer, and the files that lie there beside what it names."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json, commit_to_json
-from fruit_contract.tables import Status
 from fruit_features.lake import files
 from fruit_features.lake.store import at_once
 
@@ -44,12 +42,12 @@ class Ledger:
 
 
 def no_ledger(ingest_date: str) -> Ledger:
-    """That of a date which nobody has committed yet."""
+    """Returns the ledger of a date which nobody has committed yet."""
     return Ledger(ingest_date, files.LEDGER.empty_table())
 
 
 def read_ledger(store: Store, ingest_date: str) -> Ledger:
-    """The date's ledger as it is now."""
+    """Reads the date's ledger as it is now."""
     found = store.find_with_etag(lake.ledger_key(ingest_date))
     if found is None:
         return no_ledger(ingest_date)
@@ -60,7 +58,7 @@ def read_ledger(store: Store, ingest_date: str) -> Ledger:
 
 
 def read_commit(store: Store, ledger: ListedObject) -> tuple[Commit, str] | None:
-    """A date's commit and its ledger's ETag, from the footer alone; None if the ledger is gone. `ledger` is as it was listed."""
+    """Reads a date's commit and its ledger's ETag from the footer alone; None if the ledger is gone. `ledger` is as it was listed."""
     found = store.find_end(ledger, _FOOTER_BYTES)
     if found is not None and _footer_bytes(found) > len(found):
         found = store.find_end(ledger, _footer_bytes(found))
@@ -85,9 +83,8 @@ def put_rejected(store: Store, ledger: Ledger) -> None:
     """Writes `rejected/` from the ledger: its rejected rows, under the name of its commit."""
     if ledger.commit is None or not ledger.commit.n_rejected:
         return
-    rejected = ledger.rows.filter(pc.equal(ledger.rows.column(tables.STATUS), Status.REJECTED.value))
     key = lake.rejected_key(ledger.ingest_date, ledger.commit.write)
-    store.write(key, files.rows_to_parquet(rejected.select(files.REJECTED.names)))
+    store.write(key, files.rows_to_parquet(files.rejected_rows(ledger.rows).select(files.REJECTED.names)))
 
 
 @dataclass(frozen=True)
@@ -102,19 +99,15 @@ class DateFiles:
     projections: frozenset[str]
 
     def garbage(self, commit: Commit | None) -> list[str]:
-        """The keys that no commit names, and so must go, sorted."""
-        features = commit.features_keys() if commit else set()
-        kept = features | (commit.moments_keys() if commit else set())
-        if commit:
-            kept.add(lake.ledger_key(self.ingest_date))
-            kept |= {lake.rejected_key(self.ingest_date, commit.write)} if commit.n_rejected else set()
+        """Returns the keys that no commit names, and so must go, sorted."""
+        named = commit.named_keys() if commit else set()
         there = self.features | self.rejected | self.moments | self.ledger
-        stale = {key for key in self.projections if features_key_of(key) not in features}
-        return sorted((there - kept) | stale)
+        stale = {key for key in self.projections if lake.features_file_key(key) not in named}
+        return sorted((there - named) | stale)
 
     def has_rejected(self, commit: Commit | None) -> bool:
-        """Whether `rejected/` has what the commit says."""
-        return commit is None or not commit.n_rejected or lake.rejected_key(self.ingest_date, commit.write) in self.rejected
+        """Tells whether `rejected/` has what the commit says."""
+        return commit is None or commit.rejected_keys() <= self.rejected
 
 
 def list_date(store: Store, ingest_date: str, versions: Iterable[str]) -> DateFiles:
@@ -141,26 +134,29 @@ def sweep_date(store: Store, commit: Commit) -> int:
 
 
 def projected_versions(store: Store) -> list[str]:
-    """The PCA versions that have projections, complete or not."""
-    names = store.list_folders(f"{lake.PROJECTIONS}/")
-    return [name.partition("=")[2] for name in names if name.startswith(f"{tables.PCA_VERSION}=")]
+    """Lists the PCA versions that have projections, complete or not."""
+    return _partitions(store, lake.PROJECTIONS, tables.PCA_VERSION)
 
 
-def features_key_of(projections_key: str) -> str:
-    """The file of `features/` that a file of `projections/` is called like."""
-    return f"{lake.FEATURES}/{projections_key.split('/', 2)[2]}"
+def saved_versions(store: Store) -> list[str]:
+    """Lists the PCA versions that have a model or a provenance, whole or not."""
+    return _partitions(store, lake.PCA, "version")
+
+
+def _partitions(store: Store, table: str, name: str) -> list[str]:
+    return [folder.removeprefix(f"{name}=") for folder in store.list_folders(f"{table}/") if folder.startswith(f"{name}=")]
 
 
 @dataclass(frozen=True)
 class LedgerListing:
-    """The ledger of every date that was committed, by date, and the dates whose ledger an earlier release wrote, from one listing."""
+    """What one listing says of all ledgers: those of committed dates, by date, and the dates whose ledger an earlier release wrote."""
 
     committed: dict[str, ListedObject]
     earlier: list[str]
 
 
 def list_ledgers(store: Store) -> LedgerListing:
-    """The ledgers that there are now."""
+    """Lists the ledgers that there are now."""
     committed: dict[str, ListedObject] = {}
     earlier: set[str] = set()
     for entry in store.list_objects(f"{lake.LEDGER}/"):
@@ -173,7 +169,7 @@ def list_ledgers(store: Store) -> LedgerListing:
 
 
 def find_ledgers(store: Store, ingest_dates: Collection[str]) -> dict[str, ListedObject]:
-    """The ledgers of some dates, as they are listed now; those of few dates alone."""
+    """Lists the ledgers of some dates as they are now; those of few dates alone."""
     if len(ingest_dates) > _LISTED_ALONE:
         return {day: entry for day, entry in list_ledgers(store).committed.items() if day in ingest_dates}
     listings = at_once(lambda day: store.list_objects(lake.date_prefix(lake.LEDGER, day)), ingest_dates)
@@ -182,7 +178,7 @@ def find_ledgers(store: Store, ingest_dates: Collection[str]) -> dict[str, Liste
 
 
 def read_commits(store: Store, ledgers: Mapping[str, ListedObject]) -> dict[str, tuple[Commit, str]]:
-    """The commits of dates with their ledgers' ETags, as they are now; of those that have one."""
+    """Reads the commits of dates with their ledgers' ETags, as they are now; dates without one are left out."""
     found = at_once(partial(read_commit, store), ledgers.values())
     return {day: commit for day, commit in zip(ledgers, found, strict=True) if commit is not None}
 
@@ -192,5 +188,5 @@ def _commit_of(metadata: pq.FileMetaData) -> Commit:
 
 
 def _footer_bytes(end: Bytes) -> int:
-    """How many bytes at the end of a Parquet file its footer takes, from its last eight."""
+    """Returns how many bytes at the end of a Parquet file its footer takes, from its last eight."""
     return int.from_bytes(bytes(end)[-_MAGIC_BYTES:-4], "little") + _MAGIC_BYTES

@@ -1,10 +1,11 @@
-"""The lake's Parquet files as Arrow tables: their columns, and how they are written and read."""
+"""Holds the columns of the lake's Parquet files, and reads and writes them as Arrow tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fruit_contract import tables
@@ -38,23 +39,23 @@ LEDGER: Final = _schema(tables.LEDGER_COLUMNS)
 
 
 def features_to_parquet(rows: pa.Table) -> memoryview:
-    """A file of `features/`. Only the embedder repeats itself, and nobody looks for a vector by its smallest number."""
+    """Writes a file of `features/`. Only the embedder repeats itself, and nobody looks for a vector by its smallest number."""
     without_vectors = [name for name in FEATURES.names if name != tables.VECTOR]
     return _to_parquet(rows, "snappy", use_dictionary=[tables.EMBEDDER_ID], write_statistics=without_vectors)
 
 
 def projections_to_parquet(rows: pa.Table) -> memoryview:
-    """A file of `projections/`."""
+    """Writes a file of `projections/`."""
     return _to_parquet(rows, "snappy", use_dictionary=False, write_statistics=[tables.IMAGE_KEY])
 
 
 def moments_to_parquet(rows: pa.Table) -> memoryview:
-    """A file of `moments/`, without dictionary or compression: no two of its numbers are alike."""
+    """Writes a file of `moments/`, without dictionary or compression: no two of its numbers are alike."""
     return _to_parquet(rows, "none", use_dictionary=False, write_statistics=False)
 
 
 def rows_to_parquet(rows: pa.Table, metadata: Mapping[str, str] | None = None) -> memoryview:
-    """A file of `ledger/` or `rejected/`: rows without vectors, and `metadata` in its footer."""
+    """Writes a file of `ledger/` or `rejected/`: rows without vectors, and `metadata` in its footer."""
     return _to_parquet(rows, "zstd", row_group_size=131_072, metadata=metadata)
 
 
@@ -63,13 +64,25 @@ def open_parquet(content: Bytes | memoryview) -> pq.ParquetFile:
 
 
 def read_batches(content: Bytes | memoryview, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """A file's rows, some at a time."""
+    """Yields a file's rows, some at a time."""
     yield from open_parquet(content).iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False)
 
 
 def read_rows(content: Bytes | memoryview, columns: Sequence[str]) -> pa.Table:
-    """A file's rows, all at once."""
+    """Reads a file's rows, all at once."""
     return open_parquet(content).read(columns=list(columns), use_threads=False)
+
+
+def rejected_rows(rows: pa.Table) -> pa.Table:
+    """Returns the rows of a ledger whose images were rejected."""
+    return rows.filter(pc.equal(rows.column(tables.STATUS), tables.Status.REJECTED.value))
+
+
+def with_ledger_columns(rows: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    """Returns the rows of a ledger with other values in some columns."""
+    for name, values in columns.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), LEDGER.field(name), values)
+    return rows
 
 
 def _to_parquet(

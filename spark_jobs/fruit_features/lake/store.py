@@ -1,4 +1,4 @@
-"""The lake's bucket over the S3 API. Endpoint, region and credentials come from the environment (on EMR: the instance profile)."""
+"""Reads and writes the lake's bucket by the S3 API. Endpoint, region and credentials come from the environment (on EMR: its profile)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class LostPlaceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Store:
-    """One bucket. Small enough to be sent to workers, and safe to share between threads; connections are kept by the process."""
+    """One bucket. It is small enough to be sent to workers, and safe to share between threads; the process keeps the connections."""
 
     bucket: str
 
@@ -64,7 +64,7 @@ class Store:
         return f"s3://{self.bucket}/{key}"
 
     def list_images(self, prefix: str) -> pa.Table:
-        """Every object below `prefix` (a folder's, with its slash), whatever S3 lets a key hold: rows of LISTED, sorted by key.
+        """Lists every object below `prefix` (a folder's, with its slash), whatever S3 lets a key hold: rows of LISTED, sorted by key.
 
         One thing differs from what S3 says: an object that holds bytes although its key ends in a slash loses that slash.
         """
@@ -82,36 +82,34 @@ class Store:
         return found
 
     def list_objects(self, prefix: str) -> list[ListedObject]:
-        """Every object below `prefix` (a folder's, with its slash), sorted by key; several times faster, for keys we made ourselves."""
+        """Lists every object below `prefix` (a folder's, with its slash), sorted by key: much faster, for keys we made ourselves."""
         return sorted((entry for page in self._pages(prefix) for entry in page), key=lambda entry: entry.key)
 
     def list_keys(self, prefix: str) -> list[str]:
         return [entry.key for entry in self.list_objects(prefix)]
 
     def list_folders(self, prefix: str) -> list[str]:
-        """The names of the folders directly below `prefix`, sorted."""
+        """Lists the names of the folders directly below `prefix`, sorted."""
         found = _connect(self.bucket).list_with_delimiter(prefix)["common_prefixes"]
         return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
 
     def find(self, key: str) -> Bytes | None:
-        """An object's content, without a copy; None if it is not there."""
+        """Returns an object's content, without a copy; None if it is not there."""
         found = self.find_with_etag(key)
         return None if found is None else found[0]
 
     def find_with_etag(self, key: str) -> tuple[Bytes, str] | None:
+        """Returns an object's content and its ETag, which is empty if the store names none; None if it is not there."""
         try:
             result = _connect(self.bucket).get(key)
-            return result.bytes(), (result.meta["e_tag"] or "").strip('"')
         except FileNotFoundError:
             return None
+        return result.bytes(), _bare(result.meta["e_tag"])
 
-    def find_any(self, key: str) -> tuple[bytes, str | None] | None:
-        """Content and ETag of an object whatever S3 lets its key hold; None if it is not there, and no ETag if the store names none."""
+    def find_any(self, key: str) -> tuple[bytes, str] | None:
+        """Does what `find_with_etag` does, for whatever S3 lets a key hold."""
         try:
-            result = _connect(self.bucket).get(key)
-            return bytes(result.bytes()), (result.meta["e_tag"] or "").strip('"') or None
-        except FileNotFoundError:
-            return None
+            found = self.find_with_etag(key)
         except ValueError:
             # A key that the fast store cannot name.
             from botocore.exceptions import ClientError
@@ -123,17 +121,18 @@ class Store:
                 if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
                     return None
                 raise
-            return answer["Body"].read(), answer["ETag"].strip('"')
+            return answer["Body"].read(), _bare(answer["ETag"])
+        return None if found is None else (bytes(found[0]), found[1])
 
     def read(self, key: str) -> Bytes:
-        """Raises ObjectNotFoundError if there is no such object."""
+        """Returns an object's content. Raises ObjectNotFoundError if there is no such object."""
         content = self.find(key)
         if content is None:
             raise ObjectNotFoundError(f"{self.uri(key)} does not exist.")
         return content
 
     def find_end(self, entry: ListedObject, n_bytes: int) -> Bytes | None:
-        """The last `n_bytes` of an object (or all there are); None if it is no longer as it was listed."""
+        """Returns the last `n_bytes` of an object (or all there are); None if it is no longer as it was listed."""
         from obstore.exceptions import BaseError
 
         start = max(0, entry.size_bytes - n_bytes)
@@ -142,7 +141,7 @@ class Store:
         except (FileNotFoundError, BaseError):
             # A shorter one has taken its place, or none.
             return None
-        return result.bytes() if (result.meta["e_tag"] or "").strip('"') == entry.etag else None
+        return result.bytes() if _bare(result.meta["e_tag"]) == entry.etag else None
 
     def write(self, key: str, content: bytes | memoryview) -> None:
         """Puts an object, whole or not at all."""
@@ -166,7 +165,7 @@ class Store:
             raise LostPlaceError(
                 f"{self.uri(key)} was replaced by another writer meanwhile. Nothing was overwritten: run the same again."
             ) from error
-        return (result["e_tag"] or "").strip('"')
+        return _bare(result["e_tag"])
 
     def delete(self, keys: Sequence[str]) -> None:
         """Removes objects, up to a thousand in a request. Nothing happens if one is not there."""
@@ -178,12 +177,12 @@ class Store:
         self.delete(self.list_keys(prefix))
 
     def find_json(self, key: str) -> Any | None:
-        """The parsed object, or None if it does not exist."""
+        """Returns the parsed object, or None if it does not exist."""
         content = self.find(key)
         return None if content is None else json.loads(bytes(content))
 
     def read_json(self, key: str) -> Any:
-        """Raises ObjectNotFoundError if there is no such object."""
+        """Returns the parsed object. Raises ObjectNotFoundError if there is no such object."""
         return json.loads(bytes(self.read(key)))
 
     def write_json(self, key: str, value: Any) -> None:
@@ -191,17 +190,17 @@ class Store:
 
     def _pages(self, prefix: str) -> Iterator[list[ListedObject]]:
         for page in _connect(self.bucket).list(prefix, chunk_size=_LISTED_AT_ONCE):
-            yield [ListedObject(entry["path"], (entry["e_tag"] or "").strip('"'), entry["size"]) for entry in page]
+            yield [ListedObject(entry["path"], _bare(entry["e_tag"]), entry["size"]) for entry in page]
 
     def _etag(self, key: str) -> str | None:
         try:
-            return (_connect(self.bucket).head(key)["e_tag"] or "").strip('"')
+            return _bare(_connect(self.bucket).head(key)["e_tag"])
         except FileNotFoundError:
             return None
 
 
 def listed_table(pages: Iterable[Sequence[ListedObject]]) -> pa.Table:
-    """Listed objects as rows of LISTED, sorted by key: a third of what they take as Python's objects, and millions are held."""
+    """Puts listed objects into rows of LISTED, sorted by key: a third of what they take as Python's objects, and millions are held."""
     batches, is_sorted, last = [LISTED.empty_table()], True, ""
     for page in pages:
         keys = [entry.key for entry in page]
@@ -214,12 +213,12 @@ def listed_table(pages: Iterable[Sequence[ListedObject]]) -> pa.Table:
 
 
 def to_json(value: Any) -> bytes:
-    """As every JSON object of the lake is written."""
+    """Writes an object as every JSON object of the lake is written."""
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode()
 
 
 def at_once(work: Callable[[Item], Result], items: Iterable[Item], n_threads: int = REQUESTS_AT_ONCE) -> list[Result]:
-    """What `work` makes of each item, in their order; for requests, which mostly wait."""
+    """Returns what `work` makes of each item, in their order, with many at a time; for requests, which mostly wait."""
     found = list(items)
     if len(found) <= 1:
         return [work(item) for item in found]
@@ -234,7 +233,7 @@ def load_library() -> None:
 
 
 def s3_client() -> Any:
-    """boto3's client, for keys that the fast store cannot name. One a process, endpoint and key."""
+    """Returns boto3's client, for keys that the fast store cannot name. There is one a process, endpoint and key."""
     return _client(os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ACCESS_KEY_ID"))
 
 
@@ -249,7 +248,7 @@ def _client(endpoint: str | None, access_key_id: str | None) -> Any:  # noqa: AR
 
 
 def _connect(bucket: str) -> S3Store:
-    """One a process, bucket, endpoint and key: it pools connections and credentials."""
+    """Returns the fast store. There is one a process, bucket, endpoint and key: it pools connections and credentials."""
     return _store(bucket, os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ACCESS_KEY_ID"))
 
 
@@ -272,4 +271,9 @@ def _store(bucket: str, endpoint: str | None, access_key_id: str | None) -> S3St
 
 def _pages_of_any(bucket: str, prefix: str) -> Iterator[list[ListedObject]]:
     for page in s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        yield [ListedObject(entry["Key"], entry["ETag"].strip('"'), entry["Size"]) for entry in page.get("Contents", ())]
+        yield [ListedObject(entry["Key"], _bare(entry["ETag"]), entry["Size"]) for entry in page.get("Contents", ())]
+
+
+def _bare(etag: str | None) -> str:
+    """Returns an ETag without its quotes."""
+    return (etag or "").strip('"')

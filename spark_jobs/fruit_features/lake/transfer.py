@@ -1,4 +1,4 @@
-"""Whole files to and from the lake, beside what is computed of them: a distant store answers after tens of milliseconds."""
+"""Moves whole files to and from the lake beside what is computed of them: a distant store answers after tens of milliseconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REQUESTS_AT_ONCE: Final = 16
 
 
 def read_ahead(store: Store, objects: Sequence[ListedObject]) -> Iterator[tuple[str, Bytes]]:
-    """Key and content of each object, in their order; the next ones are fetched meanwhile, as many as fit into memory.
+    """Yields the key and content of each object, in their order; the next ones are fetched meanwhile, as many as fit into memory.
 
     Raises ObjectNotFoundError if one is gone.
     """
@@ -68,7 +68,7 @@ class Uploads:
             self._threads.shutdown(cancel_futures=True)
 
     def put(self, key: str, content: bytes | memoryview) -> None:
-        """Returns at once, unless too much is waiting already."""
+        """Begins to put an object, and returns at once unless too much is waiting already."""
         while self._waiting and self._bytes_waiting + len(content) > _BYTES_AHEAD:
             self._take()
         self._bytes_waiting += len(content)

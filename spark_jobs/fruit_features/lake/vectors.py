@@ -1,8 +1,8 @@
-"""Vectors between numpy and Arrow list columns by their buffers, without a Python object a number (and without pandas)."""
+"""Moves vectors between numpy and Arrow list columns by their buffers, without a Python object a number (and without pandas)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,26 +11,25 @@ import pyarrow.compute as pc
 from fruit_contract import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
+
 
 def to_list_array(vectors: Sequence[NDArray[np.float32] | None]) -> pa.ListArray:
-    """A list<float32> array with one entry a vector; None becomes null."""
-    present = np.array([vector is not None for vector in vectors], dtype=bool)
-    lengths = np.array([0 if vector is None else len(vector) for vector in vectors], dtype=np.int64)
+    """Returns a list<float32> array with one entry a vector; None becomes null."""
     offsets = np.zeros(len(vectors) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=offsets[1:])
+    np.cumsum([0 if vector is None else len(vector) for vector in vectors], out=offsets[1:])
     kept = [vector for vector in vectors if vector is not None]
-    flat = np.ascontiguousarray(np.concatenate(kept), dtype=np.float32) if kept else np.empty(0, np.float32)
-    values = pa.Array.from_buffers(pa.float32(), len(flat), [None, pa.py_buffer(flat)])
-    validity = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
-    return pa.Array.from_buffers(pa.list_(pa.float32()), len(vectors), [validity, pa.py_buffer(offsets)], children=[values])
+    values = np.concatenate(kept, dtype=np.float32) if kept else np.empty(0, np.float32)
+    missing = None if len(kept) == len(vectors) else pa.array([vector is None for vector in vectors])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values), mask=missing)
 
 
 def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
-    """A list<float32> column without nulls as float32[n, width], read-only where Arrow's buffer could be shared.
+    """Returns a list<float32> column without nulls as float32[n, width], read-only where Arrow's buffer could be shared.
 
     Raises ValueError if a vector has another length.
     """
@@ -42,9 +41,7 @@ def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
     return flat.reshape(len(column), width)
 
 
-def split_by_embedder(rows: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """The rows of each embedder; nothing is copied if there is only one."""
-    embedders = rows.column(tables.EMBEDDER_ID)
-    for embedder_id in pc.unique(embedders).to_pylist():
-        its_own = pc.equal(embedders, embedder_id)
-        yield embedder_id, rows if pc.all(its_own).as_py() else rows.filter(its_own)
+def rows_of_embedder(rows: Rows, embedder_id: str) -> Rows:
+    """Returns the rows of one embedder; nothing is copied if these are all."""
+    its_own = pc.equal(rows.column(tables.EMBEDDER_ID), embedder_id)
+    return rows if pc.all(its_own).as_py() else rows.filter(its_own)

@@ -1,4 +1,4 @@
-"""Moments of feature vectors: n, mean and centred scatter matrix. Enough to fit the PCA exactly, and mergeable.
+"""Adds up and merges moments of feature vectors: n, mean and centred scatter matrix. They are enough to fit the PCA exactly.
 
 Merging follows T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
 Sample Variances" (1979): any split and any order give the moments of one pass, up to float64 rounding.
@@ -24,7 +24,7 @@ class NotFiniteError(ValueError):
 
 @dataclass(frozen=True)
 class Moments:
-    """`mean` float64[d]; `scatter` float64[d, d], the sum of (x - mean)(x - mean)^T over `n_samples` vectors x."""
+    """Moments of `n_samples` vectors x: `mean` is float64[d], `scatter` float64[d, d] the sum of (x - mean)(x - mean)^T."""
 
     n_samples: int
     mean: NDArray[np.float64]
@@ -36,12 +36,12 @@ class Moments:
 
 
 def empty_moments(n_features: int) -> Moments:
-    """The moments of no vectors at all: merging them changes nothing."""
+    """Returns the moments of no vectors at all: merging them changes nothing."""
     return Moments(0, np.zeros(n_features), np.zeros((n_features, n_features)))
 
 
 def moments_of(vectors: NDArray[np.float32] | NDArray[np.float64]) -> Moments:
-    """The moments of the rows of `vectors`, float32 or float64[n, d], accumulated in float64. O(n d^2)."""
+    """Returns the moments of the rows of `vectors`, float32 or float64[n, d], accumulated in float64. O(n d^2)."""
     values = np.asarray(vectors, dtype=np.float64)
     if len(values) == 0:
         return empty_moments(values.shape[1])
@@ -51,7 +51,7 @@ def moments_of(vectors: NDArray[np.float32] | NDArray[np.float64]) -> Moments:
 
 
 class RunningMoments:
-    """Moments of vectors that come some at a time: few vectors wait until they are worth a pass."""
+    """Adds up vectors that come some at a time: few vectors wait until they are worth a pass."""
 
     # 10 MB of float32, 21 MB of float64. A pass over few vectors costs as much as merging its moments, O(d^2).
     _ROWS_AT_ONCE = 2048
@@ -61,7 +61,7 @@ class RunningMoments:
         self._waiting: list[NDArray[np.float32]] = []
 
     def add(self, vectors: NDArray[np.float32], image_keys: Callable[[], Sequence[str]] | None = None) -> None:
-        """float32[n, d]. They are kept for a while, so nobody may write to them.
+        """Adds float32[n, d]. They are kept for a while, so nobody may write to them.
 
         Raises NotFiniteError if a number is NaN or infinite; it names the image if `image_keys` says whose the rows are.
         """
@@ -85,11 +85,11 @@ class RunningMoments:
         return self._merged.n_samples + sum(map(len, self._waiting))
 
     def all_waiting(self) -> NDArray[np.float32] | None:
-        """All vectors so far, float32[n, d], if they have been so few that none of them was merged yet."""
+        """Returns all vectors so far, float32[n, d], if they have been so few that none of them was merged yet."""
         return None if self._merged.n_samples or not self._waiting else np.concatenate(self._waiting)
 
     def total(self) -> Moments:
-        """The moments of all vectors so far."""
+        """Returns the moments of all vectors so far."""
         if self._waiting:
             self._merge_waiting()
         return self._merged
@@ -100,7 +100,7 @@ class RunningMoments:
 
 
 def merge(left: Moments, right: Moments) -> Moments:
-    """The moments of both sets of vectors together. O(d^2)."""
+    """Returns the moments of both sets of vectors together. O(d^2)."""
     if left.n_samples == 0:
         return right
     if right.n_samples == 0:
@@ -132,12 +132,12 @@ def merge_all(parts: Iterable[Moments], n_features: int) -> Moments:
 
 
 def pack_upper_triangle(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A symmetric float64[d, d] as its upper triangle, row by row: float64[d (d + 1) / 2]."""
+    """Returns the upper triangle of a symmetric float64[d, d], row by row: float64[d (d + 1) / 2]."""
     return matrix[_upper_triangle(len(matrix))]  # a mask reads row by row
 
 
 def unpack_upper_triangle(packed: NDArray[np.float64], n_features: int) -> NDArray[np.float64]:
-    """The reverse of `pack_upper_triangle`. Raises ValueError if the length does not fit `n_features`."""
+    """Does the reverse of `pack_upper_triangle`. Raises ValueError if the length does not fit `n_features`."""
     expected = n_features * (n_features + 1) // 2
     if len(packed) != expected:
         raise ValueError(

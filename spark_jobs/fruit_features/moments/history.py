@@ -1,13 +1,13 @@
-"""What all ledgers say of one embedder, and the moments of all its images: from few files, however long the history."""
+"""Gathers what all ledgers say of one embedder, and merges the moments of all its images, from few files however long the history."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fruit_contract import tables
-from fruit_contract.commit import EmbedderFiles, MomentsObject
+from fruit_contract.pca_files import CachedDate, EmbedderDate
 from fruit_features.lake.commit import read_commits, read_ledger
 from fruit_features.moments.history_tree import HistoryTree, LostBlockError, LostMomentsError, Source
 from fruit_features.moments.of_files import moments_of_files
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
+    from fruit_contract.commit import Commit
     from fruit_features.lake.store import ListedObject, Store
     from fruit_features.moments.algebra import Moments
 
@@ -30,69 +31,46 @@ class ImagesDifferError(RuntimeError):
     """The moments are not of as many images as the ledgers say have features. The message says of which dates."""
 
 
-@dataclass(frozen=True)
-class EmbedderDate:
-    """What a date's commit says of an embedder, without the names of its files."""
-
-    n_images: int
-    n_rows: int
-    n_files: int
-    moments: MomentsObject | None
-
-    @classmethod
-    def of(cls, files: EmbedderFiles) -> EmbedderDate:
-        return cls(files.n_images, files.n_rows, len(files.files), files.moments)
-
-
 @dataclass
 class History:
-    """The dates of all ledgers: their ETags, and what they say of each embedder."""
+    """All dates that have a ledger: the ledgers' ETags, and what they say of each embedder."""
 
     etags: dict[str, str] = field(default_factory=dict)
     dates: dict[str, dict[str, EmbedderDate]] = field(default_factory=dict)
 
+    def remember(self, commit: Commit, etag: str) -> None:
+        """Takes what a date's commit says."""
+        self.etags[commit.ingest_date] = etag
+        self.dates[commit.ingest_date] = {
+            embedder_id: EmbedderDate(found.n_images, found.n_rows, len(found.files), found.moments)
+            for embedder_id, found in commit.embedders.items()
+        }
+
     def of_embedder(self, embedder_id: str) -> dict[str, EmbedderDate]:
-        """What the dates that have features of an embedder say of it."""
+        """Returns what the dates that have features of an embedder say of it."""
         return {day: embedders[embedder_id] for day, embedders in sorted(self.dates.items()) if embedder_id in embedders}
 
     def n_images_by_date(self, embedder_id: str) -> dict[str, int]:
-        """How many images have their features by this embedder, of the dates that have some."""
+        """Returns how many images have their features by this embedder, of the dates that have some."""
         return {day: found.n_images for day, found in self.of_embedder(embedder_id).items() if found.n_images}
 
-    def to_json(self) -> dict[str, Any]:
-        """What the cache holds."""
+    def to_json(self) -> dict[str, CachedDate]:
+        """Returns what the cache holds."""
         return {
-            day: {
-                "etag": etag,
-                "embedders": {
-                    embedder_id: {
-                        "n_images": found.n_images,
-                        "n_rows": found.n_rows,
-                        "n_files": found.n_files,
-                        "moments": None if found.moments is None else vars(found.moments),
-                    }
-                    for embedder_id, found in self.dates[day].items()
-                },
-            }
+            day: {"etag": etag, "embedders": {embedder_id: found.to_json() for embedder_id, found in self.dates[day].items()}}
             for day, etag in sorted(self.etags.items())
         }
 
 
-def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, Any]) -> History:
-    """What all ledgers say, as they were listed: the footers of those that are not `cached` are read."""
+def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, CachedDate]) -> History:
+    """Reads what all ledgers say, as they were listed: from the cache, and the footers of those that are not `cached`."""
     history = History(etags={day: entry.etag for day, entry in ledgers.items()})
     for day, etag in history.etags.items():
-        if cached.get(day, {}).get("etag") == etag:
-            history.dates[day] = {
-                embedder_id: EmbedderDate(
-                    found["n_images"],
-                    found["n_rows"],
-                    found["n_files"],
-                    MomentsObject(**found["moments"]) if found["moments"] else None,
-                )
-                for embedder_id, found in cached[day]["embedders"].items()
-            }
-    _read_dates(store, history, {day: entry for day, entry in ledgers.items() if day not in history.dates})
+        if day in cached and cached[day]["etag"] == etag:
+            history.dates[day] = {embedder_id: EmbedderDate.from_json(found) for embedder_id, found in cached[day]["embedders"].items()}
+    unread = {day: entry for day, entry in ledgers.items() if day not in history.dates}
+    for commit, etag in read_commits(store, unread).values():
+        history.remember(commit, etag)
     # A ledger may be gone since it was listed.
     history.etags = {day: etag for day, etag in history.etags.items() if day in history.dates}
     return history
@@ -116,7 +94,7 @@ def merge_history(spark: SparkSession, store: Store, embedder_id: str, history: 
     use_blocks = True
     for _ in range(_TRIES + len(history.etags)):
         dates = history.of_embedder(embedder_id)
-        storage = _Storage(store, embedder_id, {day: found.moments.key for day, found in dates.items() if found.moments}, recomputed)
+        storage = LakeMoments(store, embedder_id, {day: found.moments.key for day, found in dates.items() if found.moments}, recomputed)
         states = {day: found.moments.state if found.moments else "" for day, found in dates.items()}
         tree = HistoryTree(states, dict(storage.index) if use_blocks else {}, storage, tables.N_FEATURES)
         try:
@@ -144,41 +122,22 @@ def merge_history(spark: SparkSession, store: Store, embedder_id: str, history: 
 
 
 def read_days(store: Store, history: History, embedder_id: str, days: Sequence[str]) -> dict[str, Moments]:
-    """The moments of some dates; those that have none, or whose moments are lost, are left out."""
+    """Reads the moments of some dates; those that have none, or whose moments are lost, are left out."""
     dates = history.of_embedder(embedder_id)
     keys = {day: dates[day].moments.key for day in days if day in dates and dates[day].moments}  # type: ignore[union-attr]
-    found = _Storage(store, embedder_id, keys, {}).read([Source(day=day) for day in keys])
+    found = LakeMoments(store, embedder_id, keys).read([Source(day=day) for day in keys])
     return {str(source.day): moments for source, moments in found.items()}
 
 
-class _Storage(LakeMoments):
-    """The lake's moments, and in place of lost ones those that were added up again."""
-
-    def __init__(self, store: Store, embedder_id: str, keys: Mapping[str, str], recomputed: Mapping[str, Moments]) -> None:
-        super().__init__(store, embedder_id, keys)
-        self._recomputed = recomputed
-
-    def read(self, sources: Sequence[Source]) -> dict[Source, Moments]:
-        here = {source: self._recomputed[source.day] for source in sources if source.day is not None and source.day in self._recomputed}
-        return here | super().read([source for source in sources if source not in here and (source.block or str(source.day) in self.keys)])
-
-
-def _read_dates(store: Store, history: History, ledgers: Mapping[str, ListedObject]) -> None:
-    for day, (commit, etag) in read_commits(store, ledgers).items():
-        history.etags[day] = etag
-        history.dates[day] = {embedder_id: EmbedderDate.of(files) for embedder_id, files in commit.embedders.items()}
-
-
 def _date_has_changed(store: Store, history: History, day: str) -> bool:
-    """Reads a date's commit again. One that was made meanwhile has taken the moments of the one before away."""
+    """Reads a date's commit again, and tells whether it is another: then the former one's moments are gone for a good reason."""
     ledger = read_ledger(store, day)
     if ledger.etag == history.etags.get(day):
         return False
     if ledger.commit is None or ledger.etag is None:
         del history.etags[day], history.dates[day]
-        return True
-    history.etags[day] = ledger.etag
-    history.dates[day] = {embedder_id: EmbedderDate.of(files) for embedder_id, files in ledger.commit.embedders.items()}
+    else:
+        history.remember(ledger.commit, ledger.etag)
     return True
 
 

@@ -1,10 +1,9 @@
-"""Merging the moments of all dates while reading few of them: a tree of blocks of dates, whose merged moments are kept.
+"""Merges the moments of all dates while reading few of them: a tree of blocks of dates, whose merged moments are kept.
 
-A block of level l covers 4^l consecutive days. What changes every day are the blocks that end in the last day: of each of these not the
-whole is kept but its beginning, all children before the last one. So a day after all others reads one beginning a level, and writes about
-one file. A change of an earlier day makes the blocks above it stale: they are merged again from what stands beside its path. Merges only
-ever add (see `moments`), so this is exact. What is kept is a cache, named by the states of the days it covers: what does not fit, or is not
-there, is merged again.
+A block of level l covers 4^l consecutive days. The blocks that end in the last day change every day, so only their beginning is kept: all
+children before the last one. A day that comes after all others then reads one beginning a level, and writes about one file. When an earlier
+day changes, the blocks above it are stale, and are merged again from what stands beside its path. Merges only ever add (see `moments`), so
+this is exact. What is kept is a cache, named by the states of the days it covers: what does not fit, or is not there, is merged again.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Block:
         return [Block(self.level - 1, self.index * FANOUT + number) for number in range(self.n_children)]
 
     def before(self, child: Block) -> Block:
-        """The children before one of them."""
+        """Returns the block of the children before one of them."""
         return Block(self.level, self.index, child.index - self.index * FANOUT)
 
 
@@ -57,10 +56,10 @@ class Source:
 
 
 class MomentsStorage(Protocol):
-    """Where moments lie."""
+    """Reads and keeps moments."""
 
     def read(self, sources: Sequence[Source]) -> dict[Source, Moments]:
-        """The sources that are there and can be read."""
+        """Returns those of the sources that are there and can be read."""
         ...
 
     def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
@@ -70,7 +69,7 @@ class MomentsStorage(Protocol):
 
 @dataclass
 class HistoryTree:
-    """`states` by day; `kept` are the fingerprints of blocks by name that the storage holds. `n_read` counts moments read."""
+    """A tree over `states` by day; `kept` has the fingerprints of the blocks that the storage holds. `n_read` counts moments read."""
 
     states: Mapping[str, str]
     kept: dict[str, str]
@@ -88,7 +87,7 @@ class HistoryTree:
         self._last_day = max(self.states, default="")
 
     def merge_all(self) -> Moments:
-        """The moments of all days together. Blocks that had to be merged are kept.
+        """Returns the moments of all days together. Blocks that had to be merged are kept.
 
         Raises LostMomentsError if those of a day are not there, and LostBlockError if those of a kept block are not.
         """
@@ -96,9 +95,9 @@ class HistoryTree:
         return merge_all((self._merge(block) for block in tops), self.n_features)
 
     def used_blocks(self) -> set[str]:
-        """The names of the blocks that a later day may need: others may be forgotten."""
-        blocks = {self._before_last(block) if self._is_last(block) else block for block in list(self._days)}
-        return {block.name for block in blocks if self._is_kept(block)}
+        """Returns the names of the kept blocks that a later day may need: others may be forgotten."""
+        beginnings = {self._before_last(block) for block in self._days if self._is_last(block)}
+        return {block.name for block in beginnings | self._days.keys() if self._is_kept(block)}
 
     def _days_of(self, block: Block) -> list[str]:
         if block.n_children == FANOUT:
@@ -109,19 +108,19 @@ class HistoryTree:
         return [child for child in block.children() if child in self._days] if block.level else []
 
     def _is_last(self, block: Block) -> bool:
-        """Whether the block ends in the last day, and so is another one tomorrow."""
+        """Tells whether the block ends in the last day, and so is another one tomorrow."""
         return block.level > 0 and block.n_children == FANOUT and self._days[block][-1] == self._last_day
 
     def _before_last(self, block: Block) -> Block:
         return block.before(self._children(block)[-1])
 
     def _narrowed(self, block: Block) -> Block:
-        """The smallest block with the same days: a larger one would keep the same numbers again."""
+        """Returns the smallest block with the same days: a larger one would keep the same numbers again."""
         children = self._children(block)
         return self._narrowed(children[0]) if len(children) == 1 else block
 
     def _parts(self, block: Block) -> list[Block]:
-        """What a block of several children is merged from: they, or its longest beginning that is kept and the children after that."""
+        """Returns what a block of several children is merged from: they, or its longest kept beginning and the children after that."""
         children = self._children(block)
         if self._is_last(block):
             return [self._before_last(block), children[-1]]
@@ -145,7 +144,7 @@ class HistoryTree:
         return [source] if source is not None else [source for part in self._parts(block) for source in self._sources(part)]
 
     def _source(self, block: Block) -> Source | None:
-        """What the block can be read from in one piece, if there is such a thing."""
+        """Returns what the block can be read from in one piece, if there is such a thing."""
         days = self._days_of(block)
         if len(days) == 1:
             return Source(day=days[0])
@@ -193,12 +192,12 @@ class LostMomentsError(RuntimeError):
 
 
 def states_digest(states: Mapping[str, str]) -> str:
-    """One fingerprint for the states of all days: what a PCA version was fitted on."""
+    """Returns one fingerprint for the states of all days: what a PCA version was fitted on."""
     return hashlib.sha256("\n".join(f"{day} {state}" for day, state in sorted(states.items())).encode()).hexdigest()[:16]
 
 
 def _level_of(days: Collection[str]) -> int:
-    """The lowest level whose blocks are as long as the whole of history."""
+    """Returns the lowest level whose blocks are as long as the whole of history."""
     span = _ordinal(max(days)) - _ordinal(min(days)) + 1 if days else 1
     level = 0
     while FANOUT**level < span:

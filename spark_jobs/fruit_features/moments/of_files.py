@@ -1,20 +1,20 @@
-"""The moments of features that lie in the lake: for a date that images have left, or whose moments are gone."""
+"""Adds up the moments of features that lie in the lake: for a date that images have left, or whose moments are gone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import xor
 from typing import TYPE_CHECKING, Final
 
-import pyarrow.compute as pc
-
 from fruit_contract import lake, tables
-from fruit_contract.commit import file_key, images_digest
+from fruit_contract.commit import file_key
 from fruit_features.lake import files
 from fruit_features.lake.store import ListedObject
 from fruit_features.lake.transfer import read_ahead
-from fruit_features.lake.vectors import to_matrix
+from fruit_features.lake.vectors import rows_of_embedder
 from fruit_features.moments.algebra import Moments, RunningMoments
-from fruit_features.moments.parts import PartPlace, add_part, part_bytes, part_to_bytes
+from fruit_features.moments.parts import ImageMoments, PartPlace, add_part, part_bytes, part_to_bytes
 from fruit_features.spark.dealing import run_tasks
 from fruit_features.spark.task_planning import plan_chunks
 
@@ -43,15 +43,15 @@ class _FilesTask:
     files: tuple[ListedObject, ...]
 
     def run(self) -> PartPlace:
-        running, digest = add_files(self.store, self.files, self.embedder_id)
-        self.store.write(self.part_key, part_to_bytes(running))
-        return PartPlace(self.ingest_date, self.part_key, running.n_samples, digest)
+        found = _add_files(self.store, self.files, self.embedder_id)
+        self.store.write(self.part_key, part_to_bytes(found.running))
+        return PartPlace(self.ingest_date, self.part_key, found.running.n_samples, found.digest)
 
 
 def moments_of_files(
     spark: SparkSession, store: Store, ingest_date: str, write: str, embedder_id: str, file_rows: Mapping[str, int]
 ) -> tuple[Moments, int]:
-    """The moments of a date's features of one embedder and the digest of their images, from one pass over the files.
+    """Returns the moments of a date's features of one embedder and the digest of their images, from one pass over the files.
 
     `file_rows` has the files' numbers of rows by their names below the date's prefix. Few rows are read here, many by Spark's workers,
     whose parts are named by `write`. A file that is gone fails it.
@@ -59,8 +59,8 @@ def moments_of_files(
     entries = [ListedObject(file_key(ingest_date, name), "", n_rows * _BYTES_A_ROW) for name, n_rows in sorted(file_rows.items())]
     n_rows = sum(file_rows.values())
     if n_rows <= _ROWS_READ_BY_DRIVER:
-        running, digest = add_files(store, entries, embedder_id)
-        return running.total(), digest
+        found = _add_files(store, entries, embedder_id)
+        return found.running.total(), found.digest
     chunks = plan_chunks([entry.size_bytes for entry in entries], -(-n_rows // _ROWS_A_TASK))
     prefix = f"{lake.moments_parts_prefix(ingest_date)}{write}-{embedder_id}"
     tasks = [
@@ -70,23 +70,19 @@ def moments_of_files(
     places = run_tasks(spark, tasks, _FilesTask.run)
     running = RunningMoments(tables.N_FEATURES)
     merge_parts(store, running, places)
-    digest = 0
-    for place in places:
-        digest ^= place.images_digest
     store.delete([place.key for place in places])
-    return running.total(), digest
+    return running.total(), reduce(xor, (place.images_digest for place in places))
 
 
-def add_files(store: Store, entries: Sequence[ListedObject], embedder_id: str) -> tuple[RunningMoments, int]:
-    """The moments of the rows of one embedder in some files, and the digest of their images."""
-    running, digest = RunningMoments(tables.N_FEATURES), 0
+def _add_files(store: Store, entries: Sequence[ListedObject], embedder_id: str) -> ImageMoments:
+    """Adds up the rows of one embedder in some files."""
+    found = ImageMoments()
     for _, content in read_ahead(store, entries):
         for batch in files.read_batches(content, _COLUMNS):
-            own = batch.filter(pc.equal(batch.column(tables.EMBEDDER_ID), embedder_id))
+            own = rows_of_embedder(batch, embedder_id)
             if own.num_rows:
-                running.add(to_matrix(own.column(tables.VECTOR), tables.N_FEATURES), own.column(tables.IMAGE_KEY).to_pylist)
-                digest ^= images_digest(zip(*(own.column(name).to_pylist() for name in _COLUMNS[:2]), strict=True))
-    return running, digest
+                found.add(own)
+    return found
 
 
 def merge_parts(store: Store, running: RunningMoments, places: Sequence[PartPlace]) -> None:

@@ -1,4 +1,4 @@
-"""Parts of a date's moments: what tasks computed of some of its images, merged where the date is committed."""
+"""Adds up moments of some of a date's images, as tasks leave them for the commit to merge."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from fruit_contract import tables
+from fruit_contract.commit import images_digest
+from fruit_features.lake.vectors import to_matrix
 from fruit_features.moments.algebra import Moments, RunningMoments, pack_upper_triangle, unpack_upper_triangle
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 # Few vectors are smaller than their moments (5 KB each, against 6.6 MB) and say the same.
@@ -19,8 +22,22 @@ _MOMENTS: Final = 1
 _HEADER: Final = np.dtype("<i8")
 
 
+class ImageMoments:
+    """The moments of images' features, and the digest of these images (`fruit_contract.commit.images_digest`)."""
+
+    def __init__(self) -> None:
+        self.running = RunningMoments(tables.N_FEATURES)
+        self.digest = 0
+
+    def add(self, features: pa.RecordBatch) -> None:
+        """Adds rows of `features/`. Raises NotFiniteError, naming the image, if a number is NaN or infinite."""
+        keys = features.column(tables.IMAGE_KEY)
+        self.running.add(to_matrix(features.column(tables.VECTOR), tables.N_FEATURES), keys.to_pylist)
+        self.digest ^= images_digest(zip(keys.to_pylist(), features.column(tables.CONTENT_SHA256).to_pylist(), strict=True))
+
+
 class PartPlace(NamedTuple):
-    """Where a part lies, and what it is of; `images_digest` as `fruit_contract.commit.images_digest`."""
+    """Where a part lies, and which images it is of."""
 
     ingest_date: str
     key: str
@@ -29,7 +46,7 @@ class PartPlace(NamedTuple):
 
 
 def part_to_bytes(running: RunningMoments) -> bytes:
-    """What a task leaves for the commit: the vectors themselves, or their moments if they are many."""
+    """Writes what a task leaves for the commit: the vectors themselves, or their moments if they are many."""
     vectors = running.all_waiting()
     if vectors is not None and len(vectors) <= _FEW:
         return _header(_VECTORS, len(vectors)) + np.ascontiguousarray(vectors, "<f4").tobytes()
@@ -38,7 +55,7 @@ def part_to_bytes(running: RunningMoments) -> bytes:
 
 
 def part_bytes(n_samples: int) -> int:
-    """How large a part of so many images may be."""
+    """Returns how large a part of so many images may be."""
     n_numbers = tables.N_FEATURES * (tables.N_FEATURES + 3) // 2
     return 2 * _HEADER.itemsize + (4 * n_samples * tables.N_FEATURES if n_samples <= _FEW else 8 * n_numbers)
 

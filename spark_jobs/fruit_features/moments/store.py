@@ -1,4 +1,4 @@
-"""The moments of dates and of blocks of dates, as they lie in the lake: a large row each, read and written without a Spark job."""
+"""Reads and writes the moments of dates and of blocks of dates: one large row each, without a Spark job."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_moments(store: Store, ingest_date: str, write: str, embedder_id: str, 
 
 
 def find_moments(store: Store, key: str) -> Moments | None:
-    """None if they are gone or can't be read."""
+    """Reads moments; None if they are gone or can't be read."""
     content = store.find(key)
     if content is None:
         return None
@@ -50,16 +50,17 @@ def find_moments(store: Store, key: str) -> Moments | None:
 
 
 class LakeMoments:
-    """Implements `history_tree.MomentsStorage` for one embedder; `keys` says where each date's moments lie.
+    """The lake as `history_tree.MomentsStorage` for one embedder; `keys` says where each date's moments lie.
 
-    `index` has the kept blocks' fingerprints by name.
+    `recomputed` are moments of dates that take the place of lost ones. `index` has the kept blocks' fingerprints by name.
     """
 
-    def __init__(self, store: Store, embedder_id: str, keys: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, embedder_id: str, keys: Mapping[str, str], recomputed: Mapping[str, Moments] | None = None) -> None:
         load_library()
         self._store = store
         self._embedder_id = embedder_id
-        self.keys = keys
+        self._keys = keys
+        self._recomputed = recomputed or {}
         self._prefix = lake.compacted_moments_prefix(embedder_id)
         self._writers = ThreadPoolExecutor(_WRITES_AT_ONCE)
         self._writes: list[Future[None]] = []
@@ -67,11 +68,11 @@ class LakeMoments:
 
     def read(self, sources: Sequence[Source]) -> dict[Source, Moments]:
         with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-            found = zip(sources, pool.map(lambda source: find_moments(self._store, self._key(source)), sources), strict=True)
+            found = zip(sources, pool.map(self._find, sources), strict=True)
             return {source: moments for source, moments in found if moments is not None}
 
     def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
-        """Written while the merging goes on; `save_index` waits for it and makes it count."""
+        """Writes a block while the merging goes on; `save_index` waits for it and makes it count."""
         key = f"{self._prefix}{_file_name(block.name, fingerprint)}"
         self._writes.append(self._writers.submit(lambda: self._store.write(key, _to_parquet(self._embedder_id, moments, 0))))
 
@@ -88,10 +89,13 @@ class LakeMoments:
         stale = [key for key in self._store.list_keys(self._prefix) if key.endswith(".parquet") and key not in used]
         self._store.delete(stale)
 
-    def _key(self, source: Source) -> str:
+    def _find(self, source: Source) -> Moments | None:
         if source.block is not None:
-            return f"{self._prefix}{_file_name(source.block.name, source.fingerprint)}"
-        return self.keys[str(source.day)]
+            return find_moments(self._store, f"{self._prefix}{_file_name(source.block.name, source.fingerprint)}")
+        day = str(source.day)
+        if day in self._recomputed:
+            return self._recomputed[day]
+        return find_moments(self._store, self._keys[day]) if day in self._keys else None
 
 
 def _to_parquet(embedder_id: str, moments: Moments, images_digest: int) -> memoryview:

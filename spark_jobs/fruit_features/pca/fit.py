@@ -1,4 +1,4 @@
-"""Standardisation and PCA from moments alone: one eigen-decomposition, no pass over the images.
+"""Fits standardisation and PCA to moments alone: one eigen-decomposition, no pass over the images.
 
 Standardising as Spark ML's StandardScaler(withMean, withStd) and then taking the PCA is the eigen-decomposition of the
 correlation matrix, R = D^-1/2 C D^-1/2 with C = scatter / (n - 1) and D its diagonal (I. T. Jolliffe, "Principal Component
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 from fruit_features.moments.algebra import NotFiniteError
 
 if TYPE_CHECKING:
@@ -49,10 +50,11 @@ class PcaModel:
 
     @property
     def variance_kept(self) -> float:
+        """Returns the share of the variance that the components keep."""
         return float(self.explained_variance_ratio.sum())
 
     def digest(self) -> str:
-        """Twelve hex digits that name the model's content: the same model has the same digest on every machine."""
+        """Returns twelve hex digits that name the model's content: the same model has the same digest on every machine."""
         sha256 = hashlib.sha256()
         for array in (self.mean, self.scale, self.components):
             sha256.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
@@ -60,7 +62,7 @@ class PcaModel:
 
 
 def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
-    """The smallest number of components whose cumulative explained variance ratio reaches `target_variance` (0 to 1].
+    """Fits the smallest number of components whose cumulative explained variance ratio reaches `target_variance` (0 to 1].
 
     There are no more of them than directions in which the images differ: what the decomposition gives beyond is its own rounding.
     Each component's largest absolute loading is positive, so that the same data give the same file. O(d^3).
@@ -71,8 +73,8 @@ def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
     """
     if not 0 < target_variance <= 1:
         raise ValueError(f"The target variance is {target_variance}: it must lie above 0 and not above 1.")
-    if moments.n_samples < 2:
-        raise TooFewImagesError(f"A PCA needs at least 2 images, there are {moments.n_samples}.")
+    if moments.n_samples < FEWEST_IMAGES_OF_A_PCA:
+        raise TooFewImagesError(f"A PCA needs at least {FEWEST_IMAGES_OF_A_PCA} images, there are {moments.n_samples}.")
     if not (np.isfinite(moments.mean).all() and np.isfinite(moments.scatter).all()):
         raise NotFiniteError(f"The moments of {moments.n_samples} images hold NaN or infinity: a PCA can't be fitted to them.")
     scale = standard_deviation(moments)
@@ -88,19 +90,19 @@ def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
 
 
 def components_for(spectrum: NDArray[np.float64], target_variance: float) -> int:
-    """The smallest k whose first k ratios sum to `target_variance`, at least 1, at most the number of ratios."""
+    """Returns the smallest k whose first k ratios sum to `target_variance`, at least 1, at most the number of ratios."""
     reached = np.cumsum(spectrum) >= target_variance
     return int(np.argmax(reached)) + 1 if reached.any() else len(spectrum)
 
 
 def _rank(spectrum: NDArray[np.float64], n_samples: int) -> int:
-    """How many components there are beyond rounding, as `numpy.linalg.matrix_rank` counts; n images span n - 1 at most."""
+    """Counts the components beyond rounding, as `numpy.linalg.matrix_rank` does; n images span n - 1 at most."""
     beyond_rounding = spectrum > spectrum[0] * len(spectrum) * np.finfo(np.float64).eps
     return min(n_samples - 1, int(np.count_nonzero(beyond_rounding)))
 
 
 def standard_deviation(moments: Moments) -> NDArray[np.float64]:
-    """The sample standard deviation (n - 1) of each feature, float64[d]; exactly 0 for a constant feature."""
+    """Returns the sample standard deviation (n - 1) of each feature, float64[d]; exactly 0 for a constant feature."""
     variance: NDArray[np.float64] = np.diag(moments.scatter) / (moments.n_samples - 1)
     constant = variance <= _CONSTANT_BELOW * np.square(moments.mean)
     deviation: NDArray[np.float64] = np.sqrt(np.where(constant, 0.0, variance))
@@ -108,18 +110,18 @@ def standard_deviation(moments: Moments) -> NDArray[np.float64]:
 
 
 def correlation(moments: Moments, scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The covariance of the features divided by `scale` (features of scale 0 map to 0), float64[d, d]."""
+    """Returns the covariance of the features divided by `scale` (features of scale 0 map to 0), float64[d, d]."""
     inverse = inverse_scale(scale)
     covariance: NDArray[np.float64] = moments.scatter / (moments.n_samples - 1)
     return covariance * np.outer(inverse, inverse)
 
 
 def retained_variance(model: PcaModel, moments: Moments) -> float:
-    """The share of the variance of the images behind `moments` that the model's components keep, from the moments alone.
+    """Returns the share of the variance of the images behind `moments` that the model's components keep, from the moments alone.
 
-    1.0 when nothing varies: there is nothing to lose.
+    It is 1.0 when nothing varies: there is nothing to lose.
     """
-    if moments.n_samples < 2:
+    if moments.n_samples < FEWEST_IMAGES_OF_A_PCA:
         return 1.0
     standardised = correlation(moments, model.scale)
     total = float(np.trace(standardised))
@@ -136,17 +138,17 @@ class Projector:
         self._offset = model.mean @ self._loadings
 
     def project(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32[n, d] feature vectors as float32[n, k] PCA components; computed in float64."""
+        """Turns feature vectors, float32[n, d], into PCA components, float32[n, k]; it computes in float64."""
         return (vectors.astype(np.float64) @ self._loadings - self._offset).astype(np.float32)
 
 
 def project(model: PcaModel, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a `Projector` of the model gives, for a single use."""
+    """Returns what a `Projector` of the model gives, for a single use."""
     return Projector(model).project(vectors)
 
 
 def inverse_scale(scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / scale, and 0 where scale is 0 (Spark ML's rule for a constant feature)."""
+    """Returns 1 / scale, and 0 where scale is 0 (Spark ML's rule for a constant feature)."""
     return np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
 
 

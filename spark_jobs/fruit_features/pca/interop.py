@@ -1,9 +1,10 @@
-"""A fitted version as other libraries' own models, for one-off use: pyspark.ml's and scikit-learn's StandardScaler + PCA.
+"""Gives a fitted version as other libraries' own models, for one-off use: pyspark.ml's and scikit-learn's StandardScaler + PCA.
 
-Nothing is fitted again and nothing of this project stays inside: what comes out is saved, piped and pickled like any other.
+Nothing is fitted again and nothing of this project stays inside: what comes out is saved, piped and pickled like any other. Spark's models
+are made by private names of PySpark, for the public way, `load`, needs a folder that the driver and all executors share, and that stays.
 """
 
-# ruff: noqa: SLF001 - PySpark has no public way to a model that was not fitted or read from a file
+# ruff: noqa: SLF001 - see above
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import numpy as np
+
+from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 
 if TYPE_CHECKING:
     from pyspark.ml.feature import PCAModel, StandardScalerModel
@@ -37,7 +40,7 @@ def as_spark_ml(
     standardised_column: str = "standardised",
     output_column: str = "components",
 ) -> tuple[StandardScalerModel, PCAModel]:
-    """The model as pyspark.ml's two stages: vectors of `input_column` -> `standardised_column` -> `output_column`.
+    """Returns the model as pyspark.ml's two stages: vectors of `input_column` -> `standardised_column` -> `output_column`.
 
     They compute in float64 and give what `project` gives before it rounds to float32. `features/` holds arrays, Spark ML takes
     vectors: `pyspark.ml.functions.array_to_vector` makes one of the other. The constructors are those Spark's own `fit` ends with
@@ -67,7 +70,7 @@ def as_spark_ml(
 
 
 def as_scikit_learn(model: PcaModel, n_samples: int) -> tuple[StandardScaler, PCA]:
-    """The model as scikit-learn's two transformers, fitted; `n_samples` is the provenance's. `inverse_transform` works, too.
+    """Returns the model as scikit-learn's two transformers, fitted; `n_samples` is the provenance's. `inverse_transform` works, too.
 
     `scale_` is the sample standard deviation (n - 1), as in Spark ML, where scikit-learn's own fit takes the population's (n);
     `var_` is the population's variance, so that `partial_fit` goes on from it. A constant feature has `var_` 0 and a huge `scale_`: it
@@ -80,8 +83,8 @@ def as_scikit_learn(model: PcaModel, n_samples: int) -> tuple[StandardScaler, PC
         ScikitLearnNotFoundError: it is not installed.
         ValueError: fewer than two samples.
     """
-    if n_samples < 2:
-        raise ValueError(f"A PCA needs at least 2 images, there are {n_samples}.")
+    if n_samples < FEWEST_IMAGES_OF_A_PCA:
+        raise ValueError(f"A PCA needs at least {FEWEST_IMAGES_OF_A_PCA} images, there are {n_samples}.")
     try:
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import StandardScaler
@@ -112,12 +115,12 @@ def as_scikit_learn(model: PcaModel, n_samples: int) -> tuple[StandardScaler, PC
 
 
 def _noise_variance(model: PcaModel, n_samples: int) -> float:
-    """The mean eigenvalue of the components left out, as scikit-learn counts them: n samples have no more than n (0 if none is left)."""
+    """Returns the mean eigenvalue of the components left out, as scikit-learn counts them: n samples have at most n (0 if none is left)."""
     left_out = model.spectrum[model.k : min(len(model.spectrum), n_samples)]
     total = model.explained_variance[0] / model.explained_variance_ratio[0]
     return float(left_out.mean() * total) if len(left_out) else 0.0
 
 
 def _uid(stage: str) -> str:
-    """A name like those Spark gives: two models in one pipeline must not share theirs."""
+    """Returns a name like those Spark gives: two models in one pipeline must not share theirs."""
     return f"{stage}_{uuid4().hex[-12:]}"

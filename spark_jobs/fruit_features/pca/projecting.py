@@ -1,4 +1,4 @@
-"""Projects files of features under PCA versions: a file of the same name, written by whoever read it.
+"""Projects files of features under PCA versions: whoever reads a file writes its projections under the same name.
 
 A date is projected under a version exactly if its files of that version's embedder and its files of projections have the same names.
 """
@@ -11,7 +11,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import file_key
@@ -19,7 +18,7 @@ from fruit_features.lake import files
 from fruit_features.lake.commit import find_ledgers, read_commits, read_ledger
 from fruit_features.lake.store import ListedObject, ObjectNotFoundError, at_once, load_library
 from fruit_features.lake.transfer import Uploads, read_ahead
-from fruit_features.lake.vectors import to_list_array, to_matrix
+from fruit_features.lake.vectors import rows_of_embedder, to_list_array, to_matrix
 from fruit_features.pca.fit import Projector
 from fruit_features.pca.versions import load_version
 from fruit_features.spark.dealing import run_tasks
@@ -54,7 +53,7 @@ class FeaturesGoneError(RuntimeError):
 
 @dataclass
 class Projected:
-    """`ingest_dates` got projections; `etags` are of the ledgers that were projected. Others wrote `unsettled` ones all the while."""
+    """What came of it: `ingest_dates` got projections; `etags` are of the ledgers that count. Others kept writing `unsettled` dates."""
 
     etags: dict[str, str] = field(default_factory=dict)
     ingest_dates: set[str] = field(default_factory=set)
@@ -100,7 +99,7 @@ def _project_round(
     projected: Projected,
     n_slots: int,
 ) -> None:
-    """`days` have their ledgers as they were listed; one without a ledger has no features."""
+    """Projects some dates: `days` have their ledgers as they were listed; one without a ledger has no features."""
     commits = read_commits(store, {day: ledger for day, ledger in days.items() if ledger is not None})
     places = [(version, day) for version in embedders for day in days]
     listings = at_once(lambda place: set(store.list_keys(lake.projections_date_prefix(*place))), places)
@@ -131,7 +130,7 @@ def _project_round(
 
 
 def _expected(commit: Commit | None, version: str, embedder_id: str) -> dict[str, tuple[str, int]]:
-    """The keys of projections that a date should have under a version, with those of its features and their numbers of rows."""
+    """Returns the keys of projections that a date should have under a version, with those of its features and their numbers of rows."""
     found = commit.embedders.get(embedder_id) if commit else None
     if commit is None or found is None:
         return {}
@@ -150,7 +149,7 @@ def _project(spark: SparkSession, store: Store, embedders: Mapping[str, str], du
 
 
 def _raise_if_lost(store: Store, gone: Iterable[str], commits: Mapping[str, tuple[Commit, str]]) -> None:
-    """A file is gone because its date was committed anew, or for no good reason."""
+    """Raises FeaturesGoneError for files that are gone although nobody has committed their date anew."""
     for day in sorted({day for key in gone if (day := lake.ingest_date_of(key)) is not None}):
         if read_ledger(store, day).etag == commits[day][1]:
             lost = ", ".join(store.uri(key) for key in gone if lake.ingest_date_of(key) == day)
@@ -167,7 +166,7 @@ class ProjectionTask:
     embedders: dict[str, str]
 
     def run(self, due: Sequence[_Due]) -> list[str]:
-        """Returns the keys of files that were gone."""
+        """Projects the files, and returns the keys of those that were gone."""
         load_library()
         gone: list[str] = []
         remaining = list(due)
@@ -190,11 +189,11 @@ class ProjectionTask:
 
 
 def project_rows(store: Store, content: Bytes, version: str, embedder_id: str) -> pa.Table:
-    """The projections of a file's features of one embedder, in the columns of `files.PROJECTIONS`."""
+    """Returns the projections of a file's features of one embedder, in the columns of `files.PROJECTIONS`."""
     projector = _projector(store, version)
     batches = []
     for batch in files.read_batches(content, (tables.IMAGE_KEY, tables.EMBEDDER_ID, tables.VECTOR)):
-        own = batch.filter(pc.equal(batch.column(tables.EMBEDDER_ID), embedder_id))
+        own = rows_of_embedder(batch, embedder_id)
         components = projector.project(to_matrix(own.column(tables.VECTOR), tables.N_FEATURES))
         batches.append(pa.record_batch([own.column(tables.IMAGE_KEY), to_list_array(list(components))], schema=files.PROJECTIONS))
     return pa.Table.from_batches(batches, files.PROJECTIONS)
@@ -202,5 +201,5 @@ def project_rows(store: Store, content: Bytes, version: str, embedder_id: str) -
 
 @cache
 def _projector(store: Store, version: str) -> Projector:
-    """Once a process: versions never change."""
+    """Loads a version's projector once a process: versions never change."""
     return Projector(load_version(store, version)[0])

@@ -1,4 +1,4 @@
-"""PCA versions in the lake: the model as one Parquet row, its provenance as JSON, and the pointer to the current one."""
+"""Keeps PCA versions in the lake: the model as one Parquet row, its provenance as JSON, and the pointer to the current one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fruit_contract import lake, tables
+from fruit_contract import lake
+from fruit_contract.pca_files import PointerContent, Provenance
+from fruit_features.lake.commit import projected_versions, saved_versions
 from fruit_features.lake.store import at_once, to_json
 from fruit_features.pca.fit import PcaModel
 
@@ -27,21 +29,11 @@ _VECTORS = ("mean", "scale", "explained_variance", "explained_variance_ratio", "
 _MODEL: Final = "model.parquet"
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """Where a PCA version comes from. `moments_state` is `history_tree.states_digest` of the moments it was fitted on."""
+class PcaVersion(NamedTuple):
+    """A version as it lies in the lake: the model, and where it comes from."""
 
-    version: str
-    embedder_id: str
-    n_samples: int
-    ingest_dates: tuple[str, ...]
-    target_variance: float
-    k: int
-    variance_kept: float
-    target_reached: bool
-    release: str
-    created_at: str
-    moments_state: str = ""
+    model: PcaModel
+    provenance: Provenance
 
 
 @dataclass(frozen=True)
@@ -55,12 +47,12 @@ class Pointer:
 
 
 def version_name(model: PcaModel, created_at: datetime) -> str:
-    """`<UTC time>-<digest of the model>`."""
+    """Returns `<UTC time>-<digest of the model>`."""
     return f"{created_at:%Y%m%dT%H%M%SZ}-{model.digest()}"
 
 
 def model_to_parquet(model: PcaModel) -> bytes:
-    """One row: mean, scale, spectrum list<double>[d]; components list<list<double>>[k][d]; explained_variance(_ratio) list<double>[k]."""
+    """Writes one row: mean, scale, spectrum list<double>[d]; components list<list<double>>[k][d]; the explained ones list<double>[k]."""
     columns = {name: _one_list(pa.array(getattr(model, name))) for name in _VECTORS}
     k, d = model.components.shape
     rows = pa.ListArray.from_arrays(pa.array(np.arange(0, (k + 1) * d, d, dtype=np.int32)), pa.array(model.components.ravel()))
@@ -71,7 +63,7 @@ def model_to_parquet(model: PcaModel) -> bytes:
 
 
 def model_from_parquet(content: Buffer) -> PcaModel:
-    """The reverse of `model_to_parquet`, to the bit."""
+    """Reads what `model_to_parquet` wrote, to the bit."""
     row = pq.ParquetFile(pa.BufferReader(pa.py_buffer(content))).read(use_threads=False)
     vectors = {name: row.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in _VECTORS}
     components = row.column("components").combine_chunks().flatten().flatten().to_numpy(zero_copy_only=False)
@@ -84,39 +76,39 @@ def save_version(store: Store, model: PcaModel, provenance: Provenance) -> None:
     store.write_json(lake.pca_provenance_key(provenance.version), asdict(provenance))
 
 
-def load_version(store: Store, version: str) -> tuple[PcaModel, Provenance]:
-    """The model and its provenance. Raises ObjectNotFoundError if it is not there."""
+def load_version(store: Store, version: str) -> PcaVersion:
+    """Reads a version. Raises ObjectNotFoundError if it is not there."""
     model = model_from_parquet(store.read(f"{lake.pca_prefix(version)}{_MODEL}"))
-    return model, _provenance(store.read_json(lake.pca_provenance_key(version)))
+    return PcaVersion(model, Provenance.from_json(store.read_json(lake.pca_provenance_key(version))))
 
 
 def read_provenances(store: Store) -> dict[str, Provenance]:
-    """Every version that was saved whole, oldest first, whether or not readers ever used it."""
-    names = sorted(folder.partition("=")[2] for folder in store.list_folders(f"{lake.PCA}/") if folder.startswith("version="))
+    """Reads those of all versions that were saved whole, oldest first, whether or not readers ever used them."""
+    names = saved_versions(store)
     found = at_once(lambda version: store.find_json(lake.pca_provenance_key(version)), names)
-    return {version: _provenance(values) for version, values in zip(names, found, strict=True) if values is not None}
+    return {version: Provenance.from_json(values) for version, values in zip(names, found, strict=True) if values is not None}
 
 
 def read_pointer(store: Store) -> Pointer | None:
-    """Which version readers use; None before the first one."""
+    """Reads which version readers use; None before the first one."""
     found = store.find_with_etag(lake.CURRENT_PCA_KEY)
     if found is None:
         return None
-    pointer = json.loads(bytes(found[0]))
+    pointer: PointerContent = json.loads(bytes(found[0]))
     former = {entry["version"]: datetime.fromisoformat(entry["until"]) for entry in pointer.get("former", ())}
     since = datetime.fromisoformat(pointer["since"]) if "since" in pointer else None
-    return Pointer(str(pointer["version"]), since, former, found[1])
+    return Pointer(pointer["version"], since, former, found[1])
 
 
 def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()) -> None:
-    """Makes a version the one readers use. Called when its projections are complete. Those of `versions` that were used stay named.
+    """Makes a version the one readers use, when its projections are complete. Those of `versions` that were used stay named.
 
     Raises LostPlaceError if somebody else has flipped the pointer since `before` was read.
     """
     former = {version: now for version in versions if was_used(version, before)}
     former |= {**before.former, before.version: now} if before else {}
     former.pop(provenance.version, None)
-    pointer = {
+    pointer: PointerContent = {
         "version": provenance.version,
         "k": provenance.k,
         "embedder_id": provenance.embedder_id,
@@ -127,7 +119,7 @@ def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, n
 
 
 def was_used(version: str, pointer: Pointer | None) -> bool:
-    """Whether readers use a version, or did before. Of a pointer that does not say since when, all older versions were used."""
+    """Tells whether readers use a version, or did before. Of a pointer that does not say since when, all older versions were used."""
     if pointer is None:
         return False
     return version == pointer.version or version in pointer.former or (pointer.since is None and version < pointer.version)
@@ -136,7 +128,7 @@ def was_used(version: str, pointer: Pointer | None) -> bool:
 def versions_to_keep(
     provenances: Mapping[str, Provenance], pointer: Pointer | None, pending: str | None, keep: int, grace: timedelta, now: datetime
 ) -> set[str]:
-    """The current version and the `keep - 1` newest that readers used before; what readers may still hold; the last one of each embedder.
+    """Returns the current version and the `keep - 1` used before it; what readers may still hold; the last one of each embedder.
 
     A version that was never complete is kept only while it is `pending`.
     """
@@ -153,21 +145,15 @@ def versions_to_keep(
 
 
 def remove_versions(store: Store, versions: Iterable[str]) -> None:
-    """Projections first: a version that is still there has all it had."""
+    """Removes versions, projections first: a version that is still there has all it had."""
     for version in versions:
         store.delete_below(lake.projections_prefix(version))
         store.delete_below(lake.pca_prefix(version))
 
 
 def version_folders(store: Store) -> set[str]:
-    """The versions that have anything in the lake, whole or not."""
-    names = store.list_folders(f"{lake.PCA}/") + store.list_folders(f"{lake.PROJECTIONS}/")
-    prefixes = ("version=", f"{tables.PCA_VERSION}=")
-    return {name.partition("=")[2] for name in names if name.startswith(prefixes)}
-
-
-def _provenance(values: dict[str, Any]) -> Provenance:
-    return Provenance(**values | {"ingest_dates": tuple(values["ingest_dates"])})
+    """Returns the versions that have anything in the lake, whole or not."""
+    return {*saved_versions(store), *projected_versions(store)}
 
 
 def _one_list(values: pa.Array) -> pa.ListArray:

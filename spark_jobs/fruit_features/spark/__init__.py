@@ -1,1 +1,1 @@
-"""Spark: the session, and the dealing out of work."""
+"""Starts the Spark session, and deals out work."""

@@ -1,4 +1,4 @@
-"""Spark deals out work and brings back short accounts of it: no vector and no file goes through it."""
+"""Lets Spark deal out work and bring back short accounts of it: no vector and no file goes through it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BESIDE: Final = "beside"
 
 
 def run_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
-    """What `work` returns for each item, in their order. One item is one task; it gets its share of the slots beside a long job."""
+    """Returns what `work` makes of each item, in their order. One item is one task; it gets its share of the slots beside a long job."""
     if not items:
         return []
     context = spark.sparkContext
@@ -69,7 +69,7 @@ def warming(spark: SparkSession, n_tasks: int, work: Callable[[], object]) -> It
 
 
 def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item, int], Result]) -> Generator[list[Result]]:
-    """What `work` returns for each item, as tasks end: each list has what came since the one before; it may be empty.
+    """Yields what `work` makes of the items, as tasks end: each list has what came since the one before; it may be empty.
 
     `work` also gets a number that no other attempt at a task of this session has. A task that is tried again counts once. Raises what the
     job raised, after all that came before.
@@ -112,13 +112,13 @@ def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Ite
 
 
 def attempt_number() -> int:
-    """A number that no other attempt at a task of this session has; zero outside of tasks."""
+    """Returns a number that no other attempt at a task of this session has; zero outside of tasks."""
     task = TaskContext.get()
     return 0 if task is None else task.taskAttemptId()
 
 
 def is_retry() -> bool:
-    """Whether this is not the first attempt at a task: whatever ended the one before it may be met again."""
+    """Tells whether this is not the first attempt at a task: whatever ended the one before it may be met again."""
     task = TaskContext.get()
     return task is not None and task.attemptNumber() > 0
 

@@ -1,4 +1,4 @@
-"""The Spark session every step uses, and what the steps rely on in it."""
+"""Starts the Spark session that every step uses, with what the steps rely on in it."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def start_session(step: str) -> SparkSession:
 
 
 def task_slots(spark: SparkSession) -> int:
-    """How many tasks run at once, as far as the driver knows now."""
+    """Returns how many tasks run at once, as far as the driver knows now."""
     return max(1, int(spark.sparkContext.defaultParallelism))

@@ -1,4 +1,4 @@
-"""Where a step's time goes."""
+"""Measures where a step's time goes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Stopwatch:
-    """Seconds between marks, by name."""
+    """Counts the seconds between marks, by name."""
 
     def __init__(self) -> None:
         self._started = self._last = time.monotonic()

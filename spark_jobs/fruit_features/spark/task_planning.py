@@ -18,7 +18,7 @@ _LEAST_COST: Final = 16 * _FIXED_COST_BYTES
 
 
 def plan_chunks(sizes_bytes: Sequence[int], most: int) -> list[list[int]]:
-    """Indices into `sizes_bytes` in at most `most` runs of neighbours, none empty, of about the same number of bytes."""
+    """Returns indices into `sizes_bytes` in at most `most` runs of neighbours, none empty, of about the same number of bytes."""
     total = sum(sizes_bytes) + len(sizes_bytes)
     chunks: dict[int, list[int]] = {}
     before = 0
@@ -31,7 +31,7 @@ def plan_chunks(sizes_bytes: Sequence[int], most: int) -> list[list[int]]:
 
 
 def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[range]:
-    """Runs of neighbours in `sizes_bytes`, every index once, in the order in which they should begin.
+    """Cuts `sizes_bytes` into runs of neighbours, every index once, in the order in which they should begin.
 
     `n_slots` is how many tasks run at once. Each task is two thirds of a slot's share of what remains (guided self-scheduling,
     Polychronopoulos and Kuck, 1987), within bounds: large ones first, small ones to fill the end, when slots would wait for each other.
@@ -58,7 +58,7 @@ def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[range]:
 
 
 def spread(tasks: Sequence[range], n_slots: int) -> list[range]:
-    """The same tasks, such that those which run at once are far apart in the listing: S3 gives each busy prefix so many requests a second.
+    """Orders tasks so that those which run at once are far apart in the listing: S3 gives each busy prefix so many requests a second.
 
     The last ones, which fill the end, stay the last.
     """

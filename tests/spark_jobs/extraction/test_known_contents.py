@@ -179,4 +179,5 @@ def test_a_file_is_not_kept_for_ever(filled: Store) -> None:
     sources = SourceFiles(filled, "m", {str(number): key(number) for number in range(3)})
     for number in range(3):
         sources.find(str(number), content(image(number)))
-    assert list(sources._files) == [key(1), key(2)]
+    filled.delete([key(number) for number in range(3)])
+    assert [sources.find(str(number), content(image(number))) is not None for number in (1, 2, 0)] == [True, True, False]

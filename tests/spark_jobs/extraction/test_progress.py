@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract import lake, release
+from fruit_contract.progress import StepProgress, StepState
 from fruit_features.extraction import step as extraction
-from fruit_features.extraction.progress import COMPUTING, DONE, LISTING, WRITING, ImageCounters, ProgressReporter, RecentRate
+from fruit_features.extraction.progress import ImageCounters, ProgressReporter, RecentRate
 from fruit_features.extraction.step import BooksError, ExtractionRequest, extract_features
 from fruit_features.lake.store import Store
 from fruit_pipeline.progress.tracking import STATES, parse_progress
@@ -52,9 +53,9 @@ def soon(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def snapshots(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def snapshots(monkeypatch: pytest.MonkeyPatch) -> list[StepProgress]:
     """What a step reports, looked at all the time."""
-    seen: list[dict[str, Any]] = []
+    seen: list[StepProgress] = []
 
     def reporter(spark: SparkSession, store: Store, asked: ExtractionRequest) -> ProgressReporter:
         return ProgressReporter(ImageCounters.of(spark.sparkContext), asked.run_id, STEP, seen.append, every_seconds=0.02)
@@ -74,7 +75,7 @@ def test_a_run_leaves_its_whole_progress_in_the_lake(spark: SparkSession, publis
     assert progress.keys() == {
         "run_id", "step", "state", "total", "done", "rejected", "images_per_second", "seconds", "updated_at",
     }  # fmt: skip
-    assert (progress["run_id"], progress["step"], progress["state"]) == (RUN_ID, STEP, DONE)
+    assert (progress["run_id"], progress["step"], progress["state"]) == (RUN_ID, STEP, StepState.DONE)
     assert (progress["total"], progress["done"], progress["rejected"]) == (12, 12, 2)
     assert progress["images_per_second"] > 0
     assert progress["updated_at"].endswith("+00:00")
@@ -85,22 +86,22 @@ def test_a_run_without_new_images_is_done_at_once(spark: SparkSession, published
     published.deliver(DAY, {})
     extract_features(spark, request(published))
     progress = progress_in(published)
-    assert (progress["state"], progress["total"], progress["images_per_second"]) == (DONE, 0, None)
+    assert (progress["state"], progress["total"], progress["images_per_second"]) == (StepState.DONE, 0, None)
 
 
 @pytest.mark.spark
-def test_progress_grows_while_the_workers_compute(spark: SparkSession, published: LakeFolder, snapshots: list[dict[str, Any]]) -> None:
+def test_progress_grows_while_the_workers_compute(spark: SparkSession, published: LakeFolder, snapshots: list[StepProgress]) -> None:
     """Every third image is no image, so that rejects grow, too."""
     published.deliver(DAY, {f"Kiwi/{index:03}.jpg": jpeg(index) if index % 3 else b"no" for index in range(400)})
 
     extract_features(spark, request(published))
 
-    assert [state for state, _ in itertools.groupby(snapshot["state"] for snapshot in snapshots)] == [LISTING, COMPUTING, WRITING, DONE]
+    assert [state for state, _ in itertools.groupby(snapshot["state"] for snapshot in snapshots)] == list(StepState)
     done = [snapshot["done"] for snapshot in snapshots]
     rejected = [snapshot["rejected"] for snapshot in snapshots]
     assert done == sorted(done)
     assert rejected == sorted(rejected)
-    under_way = {snapshot["done"] for snapshot in snapshots if snapshot["state"] == COMPUTING}
+    under_way = {snapshot["done"] for snapshot in snapshots if snapshot["state"] == StepState.COMPUTING}
     assert len(under_way - {0, 400}) >= 2
     assert (done[-1], rejected[-1]) == (400, 134)
     assert all(snapshot["images_per_second"] for snapshot in snapshots if snapshot["done"])
@@ -136,19 +137,19 @@ def test_a_step_that_fails_leaves_how_far_it_had_come(spark: SparkSession, publi
     monkeypatch.setattr(extraction, "check_books", unbalanced)
     with pytest.raises(BooksError):
         extract_features(spark, request(published))
-    assert (progress_in(published)["state"], progress_in(published)["done"]) == (WRITING, 3)
+    assert (progress_in(published)["state"], progress_in(published)["done"]) == (StepState.WRITING, 3)
 
 
 def test_airflow_understands_every_state_that_is_written() -> None:
-    seen: list[dict[str, Any]] = []
+    seen: list[StepProgress] = []
     counted = counters(3, 1)
     with ProgressReporter(counted, RUN_ID, STEP, seen.append, 0.01) as reporter:
         soon(lambda: bool(seen))
         reporter.computing(10)
-        soon(lambda: seen[-1]["state"] == COMPUTING)
+        soon(lambda: seen[-1]["state"] == StepState.COMPUTING)
         counted.rejected.value = 2
         reporter.writing()
-        soon(lambda: seen[-1]["state"] == WRITING)
+        soon(lambda: seen[-1]["state"] == StepState.WRITING)
     understood = [parse_progress(json.dumps(said).encode()) for said in seen]
     assert None not in understood
     assert {progress.state for progress in understood if progress} == set(STATES)
@@ -158,16 +159,16 @@ def test_airflow_understands_every_state_that_is_written() -> None:
 
 
 def test_the_end_is_written_at_once_however_long_the_pause() -> None:
-    seen: list[dict[str, Any]] = []
+    seen: list[StepProgress] = []
     started = time.monotonic()
     with ProgressReporter(counters(), RUN_ID, STEP, seen.append, every_seconds=60) as reporter:
         reporter.computing(1)
-    assert seen[-1]["state"] == DONE
+    assert seen[-1]["state"] == StepState.DONE
     assert time.monotonic() - started < 5
 
 
 def test_a_failure_keeps_the_last_state() -> None:
-    seen: list[dict[str, Any]] = []
+    seen: list[StepProgress] = []
 
     def fail() -> None:
         with ProgressReporter(counters(4, 1), RUN_ID, STEP, seen.append, every_seconds=60) as reporter:
@@ -176,7 +177,7 @@ def test_a_failure_keeps_the_last_state() -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert (seen[-1]["state"], seen[-1]["done"], seen[-1]["rejected"]) == (COMPUTING, 4, 1)
+    assert (seen[-1]["state"], seen[-1]["done"], seen[-1]["rejected"]) == (StepState.COMPUTING, 4, 1)
 
 
 def test_a_store_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

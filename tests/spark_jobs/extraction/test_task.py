@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from fruit_contract import tables
-from fruit_features.extraction import task
 from fruit_features.lake import files
 from fruit_features.moments.algebra import NotFiniteError
 from fruit_features.moments.of_files import moments_of_files
+from fruit_features.moments.parts import ImageMoments
 from tests.spark_jobs.written_dates import keys_in, put_features
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def test_names_the_image_whose_features_hold_a_nan(test_lake: LakeFolder) -> Non
     features = files.read_rows(test_lake.store.read(f"features/ingest_date={DAY}/{NAME}"), files.FEATURES.names)
 
     with pytest.raises(NotFiniteError, match=keys[2]):
-        task._DateMoments(DAY).add(features)
+        ImageMoments().add(features.to_batches()[0])
 
 
 def test_features_of_the_lake_that_hold_a_nan_are_named_too(test_lake: LakeFolder) -> None:

@@ -19,7 +19,6 @@ from fruit_features.lake import files
 from fruit_features.lake.commit import (
     DateFiles,
     Ledger,
-    features_key_of,
     find_ledgers,
     list_date,
     list_ledgers,
@@ -248,7 +247,7 @@ def test_garbage_is_what_the_commit_does_not_name_and_nothing_else(date: tuple[C
     assert set(garbage) <= everything
     named = keys_named_by(commit)
     staying = everything - set(garbage)
-    assert staying == {key for key in everything if (features_key_of(key) if key.startswith(lake.PROJECTIONS) else key) in named}
+    assert staying == {key for key in everything if (lake.features_file_key(key) if key.startswith(lake.PROJECTIONS) else key) in named}
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fruit_features.moments.algebra import Moments, merge_all, moments_of
@@ -73,6 +73,8 @@ def assert_merged(moments: Moments, memory: Memory) -> None:
         max_size=6,
     )
 )
+# The last day goes, and the block before it ends the history.
+@example(steps=[[(number, "put", 0) for number in (0, 10, 26, 58)], [(58, "remove", 0)]])
 def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pass(steps: list) -> None:
     memory = Memory()
     kept: dict[str, Any] = {}

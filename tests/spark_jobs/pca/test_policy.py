@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from fruit_contract.pca import PolicySettings, RefreshPolicy
+from fruit_contract.pca_files import Provenance
 from fruit_features.moments.algebra import Moments, merge, moments_of
 from fruit_features.pca.fit import fit_pca
-from fruit_features.pca.policy import CurrentVersion, Decision, PolicySettings, RefreshPolicy, decide_refresh
-from fruit_features.pca.versions import Provenance
+from fruit_features.pca.policy import Decision, decide_refresh
+from fruit_features.pca.versions import PcaVersion
 
 TARGET = 0.9
 
@@ -15,7 +17,7 @@ def images(seed: int, n_samples: int = 200) -> np.ndarray:
     return random.normal(size=(n_samples, 3)) @ np.random.default_rng(0).normal(size=(3, 10)) + 0.05 * random.normal(size=(n_samples, 10))
 
 
-def fitted(values: np.ndarray) -> CurrentVersion:
+def fitted(values: np.ndarray) -> PcaVersion:
     model = fit_pca(moments_of(values), TARGET)
     provenance = Provenance(
         version="v1",
@@ -29,15 +31,13 @@ def fitted(values: np.ndarray) -> CurrentVersion:
         release="r",
         created_at="2026-11-22T00:00:00+00:00",
     )
-    return CurrentVersion(model, provenance)
+    return PcaVersion(model, provenance)
 
 
 CURRENT = fitted(images(1))
 
 
-def decide(
-    policy: RefreshPolicy, current: CurrentVersion | None, moments: Moments, embedder_id: str = "m", always_below: int = 0
-) -> Decision:
+def decide(policy: RefreshPolicy, current: PcaVersion | None, moments: Moments, embedder_id: str = "m", always_below: int = 0) -> Decision:
     return decide_refresh(PolicySettings(policy, TARGET, always_below=always_below), current, moments, embedder_id)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from fruit_contract import lake
 from fruit_contract.commit import file_key
+from fruit_contract.pca_files import Provenance
 from fruit_features.lake import files
 from fruit_features.lake.commit import read_ledger
 from fruit_features.lake.store import Store
@@ -19,7 +20,7 @@ from fruit_features.lake.vectors import to_matrix
 from fruit_features.pca import projecting
 from fruit_features.pca.fit import PcaModel, project
 from fruit_features.pca.projecting import FeaturesGoneError, Projected, ProjectionTask, project_dates, project_rows
-from fruit_features.pca.versions import Provenance, load_version, save_version, version_name
+from fruit_features.pca.versions import load_version, save_version, version_name
 from tests.spark_jobs.written_dates import Files, features_rows, keys_in, put_features, vector, write_date
 
 if TYPE_CHECKING:

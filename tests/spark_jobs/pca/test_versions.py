@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract import lake
+from fruit_contract.pca_files import Provenance
 from fruit_features.lake.store import LostPlaceError, ObjectNotFoundError
 from fruit_features.moments.algebra import moments_of
 from fruit_features.pca.fit import PcaModel, fit_pca
 from fruit_features.pca.versions import (
     Pointer,
-    Provenance,
     flip_pointer,
     load_version,
     model_from_parquet,
