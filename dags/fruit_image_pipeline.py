@@ -22,6 +22,7 @@ from airflow.sdk.definitions.deadline import DeadlineAlert
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from fruit_contract.lake import FEATURES, PROJECTIONS, LakeNameError, run_key, uri
+from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.alerts.deadline import RunFirstQueued
 from fruit_pipeline.alerts.notifiers import OVER_BUDGET, RUN_FAILED, RUN_LATE, FruitsNotifier, tell, where_to
@@ -44,7 +45,7 @@ from fruit_pipeline.report.record import record_of_nothing
 from fruit_pipeline.request.context import is_active_run, request_of_run
 from fruit_pipeline.request.params import marker_uri_of_run
 from fruit_pipeline.request.schedule import batch_schedule
-from fruit_pipeline.settings import PCA_POLICIES, load_settings
+from fruit_pipeline.settings import load_settings
 
 DOC = """
 ### From a day's fruit images to features, PCA components and a report
@@ -112,7 +113,7 @@ params = {
     "pca_policy": Param(
         None,
         type=["null", "string"],
-        enum=[None, *PCA_POLICIES],
+        enum=[None, *(policy.value for policy in RefreshPolicy)],
         title="PCA policy",
         description=f"Whether the PCA is fitted anew: auto, always or never. Empty: as set, {settings.pca_policy}.",
     ),

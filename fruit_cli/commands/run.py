@@ -19,6 +19,7 @@ from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_connection
 from fruit_cli.lake.store import missing_keys
 from fruit_contract import lake
+from fruit_contract.pca import RefreshPolicy
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from fruit_cli.airflow_client.api import DagRun
 
-PCA_POLICIES: Final = ("auto", "always", "never")
 _DATES_SHOWN: Final = 8
 
 
@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-date", default="", help="the first ingest date of a range, instead of --date")
     parser.add_argument("--to-date", default="", help="the last ingest date of a range")
     add_category_arguments(parser)
-    parser.add_argument("--pca-policy", choices=PCA_POLICIES, help="whether the PCA is fitted anew (default: as the deployment is set)")
+    policies = [policy.value for policy in RefreshPolicy]
+    parser.add_argument("--pca-policy", choices=policies, help="whether the PCA is fitted anew (default: as the deployment is set)")
     parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
     parser.add_argument(
         "--accept-rejects", action="store_true", help="goes on although an unusual share of the images is rejected for one reason"
