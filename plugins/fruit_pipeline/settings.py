@@ -18,6 +18,7 @@ from fruit_contract.day_boundary import DayBoundary
 from fruit_contract.pca import DEFAULT_KEPT_VERSIONS, PolicySettings, RefreshPolicy
 from fruit_contract.regions import DEFAULT_REGION, EU_REGIONS
 from fruit_contract.release import DEFAULT_ENGINE, ENGINES
+from fruit_pipeline.errors import SettingsError
 from fruit_pipeline.setting_fields import (
     ABSOLUTE_PATH,
     ANY_TEXT,
@@ -45,10 +46,6 @@ DEFAULT_PRICES_EUR_PER_HOUR: Final = {"m5.xlarge": 0.25, "m5.2xlarge": 0.5, "m5.
 _A_WEEK_OF_HOURS: Final = 24 * 7
 _POLICY: Final = PolicySettings()
 _INSTANCE_TYPE: Final = r"[a-z][a-z0-9-]*\.[a-z0-9-]+"
-
-
-class SettingsError(ValueError):
-    """One or more FRUITS_* variables hold what they may not. The message names each and says what is allowed."""
 
 
 def _read_prices(text: str) -> tuple[tuple[str, float], ...]:

@@ -29,9 +29,9 @@ from fruit_pipeline.checks.tables import (
     VectorFacts,
     reject_digest,
 )
+from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.lake.date_ledger import ledger_batches, ledger_schema, values_of
 from fruit_pipeline.lake.date_listing import parquet_files
-from fruit_pipeline.lake.store import MissingObjectError
 
 if TYPE_CHECKING:
     from array import array

@@ -8,6 +8,7 @@ from fruit_contract import release as release_layout
 from fruit_contract.ingest_days import spans_of_days
 from fruit_contract.lake import release_prefix, uri
 from fruit_pipeline.emr.spark_sizes import task_slots
+from fruit_pipeline.errors import StepTooLongError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 
 # EMR's own limit for all arguments of a step (AddJobFlowSteps).
 MAX_ARGUMENT_CHARACTERS: Final = 10_280
-
-
-class StepTooLongError(ValueError):
-    """A step whose arguments EMR would refuse."""
 
 
 def extract_features_step(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from fruit_contract.lake import uri
 from fruit_pipeline.aws import BOTOCORE_CONFIG
+from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.lake.facts import StoredObject
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
 # No key holds such a thing: in XML its < would be written as &lt;.
 _TIME: Final = re.compile(rb"<LastModified>(\d{4}-\d\d-\d\dT[\d:.]+Z)<")
-
-
-class MissingObjectError(FileNotFoundError):
-    """An object that had to be in the lake. The message names its address."""
 
 
 class Lake:

@@ -11,10 +11,11 @@ from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fruit_contract.regions import RegionNotAllowedError, require_eu_region
+from fruit_contract.regions import require_eu_region
 from fruit_pipeline.alerts.notifiers import BATCH_MISSING, tell
 from fruit_pipeline.aws import BOTOCORE_CONFIG, is_denied
 from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.request.params import SCHEDULED
 from fruit_pipeline.triggers.batch_marker import BatchMarkerTrigger
 from fruit_pipeline.triggers.emr_wait import Waiting
@@ -58,10 +59,8 @@ class WaitForBatchSensor(S3KeySensor):
         self._settings = settings
 
     def execute(self, context: Context) -> None:
-        try:
+        with refused_for_good():
             require_eu_region(self._settings.region)
-        except RegionNotAllowedError as error:
-            raise AirflowFailException(str(error)) from error
         unknown = sorted(set(context["dag_run"].conf or {}) - set(context["params"]))
         if unknown:
             # A misspelt date would quietly mean another day.

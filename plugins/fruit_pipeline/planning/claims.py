@@ -10,19 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fruit_contract.lake import claim_key, claims_prefix
+from fruit_pipeline.errors import ClaimLostError, DateIsBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from fruit_pipeline.lake.store import Lake
-
-
-class DateIsBusyError(RuntimeError):
-    """Another run is working on an ingest date that this one was asked for. It passes: the task is tried again."""
-
-
-class ClaimLostError(RuntimeError):
-    """A run that had ended was set going again, and another run has taken its dates over meanwhile."""
 
 
 @dataclass(frozen=True)

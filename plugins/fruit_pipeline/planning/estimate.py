@@ -14,10 +14,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-# receipt.py knows both by this module.
-from fruit_pipeline.emr.instance_types import UnknownInstanceTypeError as UnknownInstanceTypeError  # noqa: PLC0414
 from fruit_pipeline.emr.instance_types import primary_type
-from fruit_pipeline.emr.instance_types import vcpus as vcpus  # noqa: PLC0414
 from fruit_pipeline.emr.spark_sizes import most_images_a_run, task_slots
 from fruit_pipeline.settings import SPOT
 

@@ -12,8 +12,8 @@ from fruit_contract.lake import CURRENT_RELEASE_KEY, release_prefix, uri
 from fruit_contract.regions import require_eu_region
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
+from fruit_pipeline.errors import MissingObjectError, NoReleaseError, OverBudgetError, RunTooLongError
 from fruit_pipeline.lake.date_listing import categories_of
-from fruit_pipeline.lake.store import MissingObjectError
 from fruit_pipeline.planning.claims import busy_dates, claim, living_claims, refuse_busy_dates
 from fruit_pipeline.planning.date_looker import DateLooker
 from fruit_pipeline.planning.date_plan import refuse_categories
@@ -33,18 +33,6 @@ if TYPE_CHECKING:
 
 
 LOG: Final = logging.getLogger(__name__)
-
-
-class NoReleaseError(RuntimeError):
-    """There is no published code to run."""
-
-
-class RunTooLongError(RuntimeError):
-    """The run would not be done before its step is given up."""
-
-
-class OverBudgetError(RuntimeError):
-    """A run would cost more than it may, or nobody knows what. The message says how to allow it."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.release import EXTRACT_FEATURES_STEP
 from fruit_pipeline.emr.cluster_request import sibling_types
-from fruit_pipeline.planning.estimate import MeasuredSpeed, UnknownInstanceTypeError, vcpus
+from fruit_pipeline.emr.instance_types import vcpus
+from fruit_pipeline.errors import UnknownInstanceTypeError
+from fruit_pipeline.planning.estimate import MeasuredSpeed
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:

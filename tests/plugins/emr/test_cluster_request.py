@@ -21,9 +21,10 @@ from fruit_pipeline.emr.cluster_request import (
     unquoted_run_id,
     validate_request,
 )
-from fruit_pipeline.emr.instance_types import UnfitInstanceTypeError, UnknownInstanceTypeError, instance_type, vcpus
+from fruit_pipeline.emr.instance_types import instance_type, vcpus
 from fruit_pipeline.emr.spark_sizes import MASTER_MIB, driver_sizes, executor_sizes
-from fruit_pipeline.emr.steps import MAX_ARGUMENT_CHARACTERS, StepTooLongError, extract_features_step, refresh_pca_step
+from fruit_pipeline.emr.steps import MAX_ARGUMENT_CHARACTERS, extract_features_step, refresh_pca_step
+from fruit_pipeline.errors import StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
 
 if TYPE_CHECKING:

@@ -25,11 +25,10 @@ from fruit_contract.lake import (
 )
 from fruit_contract.limits import MOST_DATES_A_RUN
 from fruit_contract.regions import RegionNotAllowedError
-from fruit_pipeline.emr.instance_types import InstanceTypeError
-from fruit_pipeline.planning.claims import DateIsBusyError, claim
+from fruit_pipeline.errors import DateIsBusyError, InstanceTypeError, NoReleaseError, OverBudgetError, RunTooLargeError, RunTooLongError
+from fruit_pipeline.planning.claims import claim
 from fruit_pipeline.planning.estimate import MeasuredSpeed
-from fruit_pipeline.planning.limits import RunTooLargeError
-from fruit_pipeline.planning.planner import NoReleaseError, OverBudgetError, PublishedRelease, RunTooLongError, plan_run, published_release
+from fruit_pipeline.planning.planner import PublishedRelease, plan_run, published_release
 from fruit_pipeline.planning.run_plan import summary_lines
 from fruit_pipeline.request.params import RunDates
 from fruit_pipeline.request.run_request import RunRequest

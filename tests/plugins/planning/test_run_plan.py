@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_pipeline.errors import RunTooLargeError
 from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
 from fruit_pipeline.planning.date_plan import DatePlan, FileState
 from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate
-from fruit_pipeline.planning.limits import RunTooLargeError
 from fruit_pipeline.planning.pca_state import PcaOutlook, Refit
 from fruit_pipeline.planning.run_plan import over_budget, plan_of_dates, summary_lines
 from fruit_pipeline.settings import ON_DEMAND, Settings

@@ -17,7 +17,7 @@ from fruit_contract.lake import claim_key, claims_prefix, measured_speed_key, pr
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.checks.parquet_facts import Projections
 from fruit_pipeline.emr.cluster_facts import cluster_facts
-from fruit_pipeline.lake.store import MissingObjectError
+from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.planning.claims import claim
 from fruit_pipeline.planning.date_plan import plan_date
 from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate
