@@ -9,7 +9,8 @@ from fruit_contract.tables import Status
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# What is counted, by ingest date and category.
+# Counts by ingest date, category and column.
+Books = dict[str, dict[str, dict[str, int]]]
 COLUMNS: Final = ("listed", "new", "unchanged", "reused", "removed", Status.FEATURISED.value, Status.REJECTED.value)
 
 

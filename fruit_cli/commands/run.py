@@ -7,7 +7,6 @@ AIRFLOW_API_USER and AIRFLOW_API_PASSWORD.
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
@@ -19,6 +18,7 @@ from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_connection
 from fruit_cli.lake.store import missing_keys
 from fruit_contract import lake
+from fruit_contract.ingest_days import days_between
 from fruit_contract.pca import RefreshPolicy
 
 if TYPE_CHECKING:
@@ -92,16 +92,8 @@ def dates_asked_for(day: str, first: str, last: str) -> list[str]:
     if day and not (first or last):
         return [lake.parse_ingest_date(day)]
     if first and last and not day:
-        return dates_between(first, last)
+        return days_between(first, last)
     raise CommandError("Give an ingest date (DATE=yyyy-mm-dd), or a range of them (FROM=yyyy-mm-dd TO=yyyy-mm-dd).")
-
-
-def dates_between(first: str, last: str) -> list[str]:
-    """Every ingest date from `first` to `last`, both included."""
-    begin, end = (date.fromisoformat(lake.parse_ingest_date(text)) for text in (first, last))
-    if begin > end:
-        raise CommandError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
-    return [(begin + timedelta(days=number)).isoformat() for number in range((end - begin).days + 1)]
 
 
 def run_request(

@@ -204,6 +204,10 @@ class Settings:
     def day_boundary(self) -> DayBoundary:
         return DayBoundary(self.timezone, self.day_offset_hours)
 
+    def pca_rules(self, asked: RefreshPolicy | None = None) -> PolicySettings:
+        """Returns what decides whether the PCA is fitted anew, with the policy that a run was asked for if it was."""
+        return PolicySettings(asked or self.pca_policy, self.target_variance, self.pca_margin, self.pca_growth, self.pca_always_below)
+
     @property
     def prices(self) -> dict[str, float]:
         return dict(self.prices_eur_per_hour)

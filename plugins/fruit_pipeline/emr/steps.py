@@ -13,6 +13,7 @@ from fruit_pipeline.errors import StepTooLongError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fruit_contract.pca import RefreshPolicy
     from fruit_pipeline.settings import Settings
 
 # EMR's own limit for all arguments of a step (AddJobFlowSteps).
@@ -50,7 +51,7 @@ def refresh_pca_step(
     release: str,
     run_id: str,
     ingest_dates: Sequence[str],
-    policy: str | None = None,
+    policy: RefreshPolicy | None = None,
     *,
     task_instances: int = 0,
     switch_embedder: bool = False,
@@ -59,10 +60,11 @@ def refresh_pca_step(
 
     `task_instances` are the nodes beside the settings' core nodes.
     """
+    rules = settings.pca_rules(policy)
     arguments = [
-        "--target-variance", repr(settings.target_variance), "--policy", policy or settings.pca_policy,
-        "--margin", repr(settings.pca_margin), "--growth", repr(settings.pca_growth),
-        "--always-below", str(settings.pca_always_below), "--keep-versions", str(settings.pca_keep_versions),
+        "--target-variance", repr(rules.target_variance), "--policy", rules.policy.value,
+        "--margin", repr(rules.margin), "--growth", repr(rules.growth),
+        "--always-below", str(rules.always_below), "--keep-versions", str(settings.pca_keep_versions),
         *_flags(switch_embedder=switch_embedder),
         *_date_arguments(ingest_dates),
     ]  # fmt: skip

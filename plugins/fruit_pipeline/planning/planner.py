@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fruit_contract import lake as lake_layout
 from fruit_contract import release as release_layout
 from fruit_contract.lake import CURRENT_RELEASE_KEY, release_prefix, uri
+from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import require_eu_region
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
@@ -93,7 +94,7 @@ def plan_run(
         busy=sorted(busy),
         categories=request.categories,
         settings=settings,
-        refit_asked=request.pca_policy == "always",
+        refit_asked=request.pca_policy is RefreshPolicy.ALWAYS,
         outlook=dates.outlook,
         speed=MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key())),
     )

@@ -9,9 +9,10 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from fruit_contract.progress import StepState
 from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
 from fruit_pipeline.html_page import html_page, tiles
-from fruit_pipeline.progress.tracking import COMPUTING, DONE, LISTING, WRITING, Progress, duration, percent, rate
+from fruit_pipeline.progress.tracking import Progress, duration, percent, rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,15 +27,15 @@ _RENEW_SECONDS: Final = 5
 # Nothing is expected soon.
 _RENEW_IDLE_SECONDS: Final = 15
 _TITLES: Final = {
-    LISTING: "Listing the images",
-    COMPUTING: "Computing features",
-    WRITING: "Writing the tables",
-    DONE: "Features are done",
+    StepState.LISTING: "Listing the images",
+    StepState.COMPUTING: "Computing features",
+    StepState.WRITING: "Writing the tables",
+    StepState.DONE: "Features are done",
 }
 _SENTENCES: Final = {
-    LISTING: "The images are listed, and looked up in what is known.",
-    WRITING: "All images are computed; their tables are being written.",
-    DONE: "All images are computed, and their tables are written.",
+    StepState.LISTING: "The images are listed, and looked up in what is known.",
+    StepState.WRITING: "All images are computed; their tables are being written.",
+    StepState.DONE: "All images are computed, and their tables are written.",
 }
 _STYLE: Final = """
 progress { appearance: none; display: block; width: 100%; height: 1.25rem; margin: 1.5rem 0 .5rem; border: 1px solid var(--line);
@@ -74,7 +75,7 @@ def progress_page(run_id: str, progress: Progress | None, now: datetime, airflow
             f'<p class="muted">Last news: <time datetime="{progress.updated_at.isoformat()}">{said_at}</time></p>',
             foot,
         ],
-        None if progress.state == DONE else renew,
+        None if progress.state == StepState.DONE else renew,
     )
 
 
@@ -90,9 +91,9 @@ def _page(title: str, body: Iterable[str], renew_seconds: int | None) -> str:
 
 
 def _bar(progress: Progress) -> str:
-    if progress.state == LISTING:
+    if progress.state == StepState.LISTING:
         return '<progress aria-label="Images done"></progress>'
-    share = 1.0 if progress.state == DONE else progress.share
+    share = 1.0 if progress.state == StepState.DONE else progress.share
     return f'<progress aria-label="Images done" max="1" value="{share:.4f}">{percent(share)}</progress>'
 
 
@@ -105,16 +106,16 @@ def _news(progress: Progress, silence: timedelta | None) -> str:
 def _facts(progress: Progress, *, show_time_left: bool) -> list[tuple[str, str]]:
     """Value and label of each tile."""
     facts = []
-    if progress.state != LISTING:
+    if progress.state != StepState.LISTING:
         facts += [(f"{progress.done:,}", f"of {progress.total:,} images done")]
-        facts += [(f"{progress.rejected:,}", "rejected" if progress.state in (WRITING, DONE) else "rejected so far")]
-    if progress.images_per_second and progress.state != LISTING:
+        facts += [(f"{progress.rejected:,}", "rejected" if progress.state in (StepState.WRITING, StepState.DONE) else "rejected so far")]
+    if progress.images_per_second and progress.state != StepState.LISTING:
         facts.append((rate(progress.images_per_second), "images a second"))
     seconds_left = progress.seconds_left
     if seconds_left is not None and show_time_left:
         facts.append((duration(seconds_left), "left (estimate)"))
-    if progress.state != LISTING:
-        facts.append((_clock(progress.seconds), "minutes of computing so far" if progress.state == COMPUTING else "minutes of computing"))
+    if progress.state != StepState.LISTING:
+        facts.append((_clock(progress.seconds), f"minutes of computing{' so far' if progress.state == StepState.COMPUTING else ''}"))
     return facts
 
 

@@ -7,8 +7,9 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.day_boundary import UTC_DAYS
+from fruit_contract.ingest_days import days_between
 from fruit_contract.lake import LakeNameError, check_category, parse_ingest_date, success_marker_key, uri
-from fruit_contract.limits import MOST_DATES_A_RUN
+from fruit_contract.runs import RunType
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from fruit_contract.day_boundary import DayBoundary
 
-SCHEDULED: Final = "scheduled"
-ASSET_TRIGGERED: Final = "asset_triggered"
 _NO_PART_OF_A_NAME: Final = "\t\r\n"
 
 
@@ -51,14 +50,16 @@ def dates_of_run(
     """
     first, last = params.get("ingest_date"), params.get("last_ingest_date")
     if last:
-        return RunDates(_range(first, last), waits=False)
+        if not first:
+            raise LakeNameError(f"A range needs its first ingest date, too: only the last one ({last}) was given.")
+        return RunDates(tuple(days_between(first, last)), waits=False)
     if first:
         return RunDates((parse_ingest_date(first),))
     own = boundary.day_at(logical_date or run_after).isoformat()
-    if run_type == ASSET_TRIGGERED:
+    if run_type == RunType.ASSET_TRIGGERED:
         asked = tuple(sorted(set(event_dates))) or (own,)
         return RunDates(asked, _days_before(asked, lookback_days), waits=False)
-    if run_type == SCHEDULED:
+    if run_type == RunType.SCHEDULED:
         return RunDates((own,), _days_before((own,), lookback_days))
     return RunDates((own,))
 
@@ -83,29 +84,21 @@ def categories_as_meant(asked: Sequence[str], there: Collection[str]) -> dict[st
     return {name: stands_for for name, stands_for in meant.items() if stands_for}
 
 
+def run_type_of(dag_run: Any) -> str:
+    """Returns what started Airflow's run: a RunType, or another word of Airflow's."""
+    return str(getattr(dag_run.run_type, "value", dag_run.run_type))
+
+
 def marker_uri_of_run(bucket: str, boundary: DayBoundary, params: Mapping[str, Any], dag_run: Any) -> str:
     """The address of the marker a run waits for, empty if it waits for none. `dag_run` is Airflow's.
 
     Params that make no sense are not waited for: `plan_run` refuses them at once, with a message.
     """
-    run_type = str(getattr(dag_run.run_type, "value", dag_run.run_type))
     try:
-        dates = dates_of_run(params, run_type, dag_run.logical_date, dag_run.run_after, lookback_days=0, boundary=boundary)
+        dates = dates_of_run(params, run_type_of(dag_run), dag_run.logical_date, dag_run.run_after, lookback_days=0, boundary=boundary)
     except LakeNameError:
         return ""
     return uri(bucket, success_marker_key(dates.asked[0])) if dates.waits else ""
-
-
-def _range(first: str | None, last: str) -> tuple[str, ...]:
-    if not first:
-        raise LakeNameError(f"A range needs its first ingest date, too: only the last one ({last}) was given.")
-    begin, end = (date.fromisoformat(parse_ingest_date(text)) for text in (first, last))
-    n_days = (end - begin).days + 1
-    if n_days < 1:
-        raise LakeNameError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
-    if n_days > MOST_DATES_A_RUN:
-        raise LakeNameError(f"The range from {first} to {last} has {n_days:,} days: at most {MOST_DATES_A_RUN:,} are run at once.")
-    return tuple((begin + timedelta(days=number)).isoformat() for number in range(n_days))
 
 
 def _days_before(asked: Sequence[str], n_days: int) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fruit_contract.pca import RefreshPolicy
     from fruit_pipeline.request.params import RunDates
 
 
@@ -18,7 +19,7 @@ class RunRequest:
     run_id: str
     dates: RunDates
     categories: Sequence[str] = ()
-    pca_policy: str | None = None
+    pca_policy: RefreshPolicy | None = None
     retry_rejected: bool = False
     accept_rejects: bool = False
     switch_embedder: bool = False

@@ -126,7 +126,7 @@ def test_names_the_dates_by_what_is_not_as_it_should_be() -> None:
 
 
 def outlook(state: PcaState, history: History, **changed: Any) -> PcaOutlook:
-    return replace(PcaOutlook(state, history, "m", "auto", SETTINGS), **changed)
+    return replace(PcaOutlook(state, history, "m", SETTINGS.pca_rules()), **changed)
 
 
 CURRENT = PcaState("20261101T000000Z-ab", "m", 100_000, 0.95)

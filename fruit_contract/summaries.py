@@ -1,0 +1,80 @@
+"""What each step says of itself when it is done, as `lake.step_summary_key` holds it: JSON objects with these keys."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, TypedDict
+
+from fruit_contract.release import NO_PCA
+
+if TYPE_CHECKING:
+    from fruit_contract.books import Books
+
+SUMMARY_SCHEMA_VERSION: Final = 1
+
+
+class PcaAction(StrEnum):
+    """What the PCA step did: it fitted a version, kept one, or has none."""
+
+    FITTED = "fitted"
+    KEPT = "kept"
+    NOTHING = NO_PCA
+
+
+class StepSummary(TypedDict):
+    """What every step says."""
+
+    schema_version: int
+    step: str
+    run_id: str
+    release: str
+    embedder_id: str
+    timings_seconds: dict[str, float]
+
+
+class RejectedImage(TypedDict):
+    """An image without features: its key, the reason, and the decoder's own words."""
+
+    image_key: str
+    reason: str
+    detail: str
+
+
+class ExtractionSummary(StepSummary):
+    """What the features step says. `rejects` are the first hundred; without images to compute there is no speed."""
+
+    engine: str
+    ingest_dates: list[str]
+    touched_ingest_dates: list[str]
+    by_category: Books
+    rejects: list[RejectedImage]
+    rejected_by_reason: dict[str, int]
+    rejected_by_reason_by_date: dict[str, dict[str, int]]
+    images_computed: int
+    images_per_second: float | None
+
+
+class PcaOutcome(TypedDict):
+    """What became of the PCA. Without one, `pca_version` and what follows from a version are None."""
+
+    action: PcaAction
+    reason: str
+    pca_version: str | None
+    k: int | None
+    n_samples_fitted: int | None
+    variance_kept: float | None
+    retained_variance: float | None
+    retained_variance_by_date: dict[str, float]
+    target_reached: bool
+    projected_ingest_dates: list[str]
+    unsettled_ingest_dates: list[str]
+    removed_versions: list[str]
+
+
+class RefreshSummary(StepSummary, PcaOutcome):
+    """What the PCA step says. `n_samples` is how many images' moments were merged, from `moments_read` files."""
+
+    policy: str
+    target_variance: float
+    n_samples: int
+    moments_read: int
