@@ -64,7 +64,7 @@ with DAG(
     @task(multiple_outputs=True, retries=240, retry_policy=wait_for_the_date, max_active_tis_per_dag=1)
     def plan_run(**context: Any) -> dict[str, Any]:
         """Settles dates, categories and release, looks at the batches, prepares the requests. Shows the plan in the log and in XCom."""
-        return plan_in_task(context, settings)
+        return dict(plan_in_task(context, settings))
 
     # What tasks will have returned, typed as such: the operators' signatures ask for the values.
     planned: Any = plan_run()
@@ -112,7 +112,7 @@ with DAG(
     ).as_teardown(setups=[planned.operator, create_cluster], on_failure_fail_dagrun=True)
 
     @task
-    def write_receipt(**context: Any) -> dict[str, Any] | None:
+    def write_receipt(**context: Any) -> Any:
         """Compares what the run's clusters took and cost with the estimate. A run that failed has spent money, too.
 
         A receipt that can't be written is logged: it does not keep the report from being published.
@@ -123,9 +123,7 @@ with DAG(
     receipt: Any = write_receipt().as_teardown(setups=planned.operator)
 
     @task
-    def publish_report(
-        planned: dict[str, Any], checks: dict[str, Any], receipt: dict[str, Any] | None, cluster_id: str, **context: Any
-    ) -> dict[str, Any]:
+    def publish_report(planned: Any, checks: dict[str, Any], receipt: Any, cluster_id: str, **context: Any) -> dict[str, Any]:
         """Writes the report's plots and page, and the run's record."""
         return publish_in_task(context, settings, planned, checks, receipt, cluster_id)
 

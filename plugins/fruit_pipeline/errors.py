@@ -15,6 +15,7 @@
         └── ClaimLostError              its dates were taken over while it had ended
     PassingError                        it passes by itself: the task is tried again
     └── DateIsBusyError                 another run, or a cluster from before, works on its dates
+    LaterSchemaError                    the lake holds what a later release wrote
     SettingsError                       variables that hold what they may not: the DAG is not read
     MissingObjectError                  an object that had to be in the lake is not there
 
@@ -73,6 +74,10 @@ class PassingError(RuntimeError):
 
 class DateIsBusyError(PassingError):
     """Another run, or a cluster from before, is working on an ingest date that this one was asked for."""
+
+
+class LaterSchemaError(RuntimeError):
+    """A record of a step that a later release than this one wrote."""
 
 
 class SettingsError(ValueError):

@@ -15,7 +15,6 @@ from fruit_contract.commit import file_key, file_name
 from fruit_contract.increments import KnownImage, ListedImage, UnsortedImagesError, compare
 from fruit_contract.lake import image_category
 from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
-from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
 from fruit_contract.tables import Status
 from fruit_pipeline.checks.pca import PcaFacts, pca_problems
 from fruit_pipeline.checks.tables import (
@@ -34,6 +33,7 @@ from fruit_pipeline.checks.tables import (
 from fruit_pipeline.lake.date_files import lost_features, unswept_files
 from fruit_pipeline.lake.date_listing import list_date_files, projected_versions, sorted_objects
 from fruit_pipeline.lake.history import pca_versions
+from fruit_pipeline.lake.summaries import read_extraction_summary, read_refresh_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -82,14 +82,14 @@ def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: 
     A run whose embedder has no PCA (nothing to fit, or readers stay on another embedder's version until this one has caught up) need not
     have one.
     """
-    refresh = lake.read_json(lake_layout.step_summary_key(run_id, REFRESH_PCA_STEP))
+    refresh = read_refresh_summary(lake, run_id)
     pca = _read_pca(lake)
     versions = kept_versions(lake)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as files_pool, ThreadPoolExecutor(_DATES_AT_ONCE) as dates_pool:
         check = partial(check_date, lake, categories=categories, listed_before=listed_before, versions=versions, pool=files_pool)
         results = list(dates_pool.map(check, ingest_dates))
     featurised = sum(result.featurised for result in results)
-    books = lake.read_json(lake_layout.step_summary_key(run_id, EXTRACT_FEATURES_STEP))["by_category"]
+    books = read_extraction_summary(lake, run_id)["by_category"]
     several = len(results) > 1
     # A version whose projections others keep changing is not made the current one: the next run goes on with it.
     expects_pca = refresh["pca_version"] is not None and not refresh.get("unsettled_ingest_dates")

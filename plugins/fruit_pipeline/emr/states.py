@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import safe_run_id
@@ -10,16 +11,41 @@ from fruit_pipeline.emr.cluster_request import CLUSTER_PREFIX, MAX_NAME, quoted_
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-ALIVE: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
+
+class ClusterState(StrEnum):
+    """What EMR calls a cluster's states."""
+
+    STARTING = "STARTING"
+    BOOTSTRAPPING = "BOOTSTRAPPING"
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+    TERMINATED_WITH_ERRORS = "TERMINATED_WITH_ERRORS"
+
+
+class EmrStepState(StrEnum):
+    """What EMR calls a step's states."""
+
+    PENDING = "PENDING"
+    CANCEL_PENDING = "CANCEL_PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+    INTERRUPTED = "INTERRUPTED"
+
+
+ALIVE: Final = (ClusterState.STARTING, ClusterState.BOOTSTRAPPING, ClusterState.RUNNING, ClusterState.WAITING)
 # A cluster that ends may still write to the lake.
-ACTIVE: Final = (*ALIVE, "TERMINATING")
-ENDED: Final = ("TERMINATED", "TERMINATED_WITH_ERRORS")
-STEP_ACTIVE: Final = ("PENDING", "CANCEL_PENDING", "RUNNING")
-STEP_ENDED_BADLY: Final = ("CANCELLED", "FAILED", "INTERRUPTED")
+ACTIVE: Final = (*ALIVE, ClusterState.TERMINATING)
+ENDED: Final = (ClusterState.TERMINATED, ClusterState.TERMINATED_WITH_ERRORS)
+STEP_ACTIVE: Final = (EmrStepState.PENDING, EmrStepState.CANCEL_PENDING, EmrStepState.RUNNING)
+STEP_ENDED_BADLY: Final = (EmrStepState.CANCELLED, EmrStepState.FAILED, EmrStepState.INTERRUPTED)
 
 
 def state_of(thing: Mapping[str, Any]) -> str:
-    """Of a cluster or a step, as EMR describes it."""
+    """Returns the state of a cluster or a step as EMR describes it: mostly one of those above, but EMR may have new ones."""
     return str(thing["Status"]["State"])
 
 

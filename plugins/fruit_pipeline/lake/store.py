@@ -18,7 +18,7 @@ from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.lake.facts import StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fruit_pipeline.settings import Settings
 
@@ -76,7 +76,7 @@ class Lake:
         """Whether there is an object of exactly this key."""
         return any(stored.key == key for stored in self.list_objects(key))
 
-    def write_json(self, key: str, value: dict[str, Any]) -> str:
+    def write_json(self, key: str, value: Mapping[str, Any]) -> str:
         content = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode()
         return self.write(key, content, "application/json")
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from fruit_contract.lake import run_key
 from fruit_pipeline.alerts.notifiers import OVER_BUDGET, tell
 from fruit_pipeline.emr.cluster_request import missing_safeguards
 from fruit_pipeline.errors import OverBudgetError
@@ -17,19 +16,20 @@ from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.planning.earlier_clusters import require_no_cluster_from_before
 from fruit_pipeline.planning.planner import plan_run
 from fruit_pipeline.planning.run_plan import summary_lines
-from fruit_pipeline.report.record import record_of_nothing
+from fruit_pipeline.report.record import record_of_nothing, write_record
 from fruit_pipeline.request.context import is_active_run, request_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fruit_pipeline.planning.planner import PlannedRun
+    from fruit_pipeline.planning.planner import PlannedRun, PlannedXComs
+    from fruit_pipeline.report.receipt import Receipt
     from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
 
 
-def plan_in_task(context: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def plan_in_task(context: Mapping[str, Any], settings: Settings) -> PlannedXComs:
     """Returns the XComs of `plan_run`, and shows the plan in the log. Skips the task, and so the run, if there is nothing to do."""
     planned = _planned(context, settings)
     for line in summary_lines(planned.plan):
@@ -39,7 +39,7 @@ def plan_in_task(context: Mapping[str, Any], settings: Settings) -> dict[str, An
     if not planned.plan.has_work:
         run_id = context["dag_run"].run_id
         context["ti"].xcom_push(key="plan", value=planned.plan.as_dict())
-        lake_of(settings).write_json(run_key(run_id), record_of_nothing(run_id, planned.as_xcoms()))
+        write_record(lake_of(settings), record_of_nothing(run_id, planned.as_xcoms()))
         raise AirflowSkipException("Nothing to do: nothing is computed and no cluster is started.")
     return planned.as_xcoms()
 
@@ -59,14 +59,14 @@ def _planned(context: Mapping[str, Any], settings: Settings) -> PlannedRun:
             raise
 
 
-def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> dict[str, Any] | None:
+def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Receipt | None:
     """Returns the receipt of the run's clusters, None without any. A receipt that can't be written is logged and fails nothing."""
     from fruit_pipeline.emr.clusters import read_cluster_costs
     from fruit_pipeline.report.receipts import write_receipt
 
     run_id = context["dag_run"].run_id
     # Not as an argument: what directly follows a setup may not run whatever happened.
-    planned = context["ti"].xcom_pull(task_ids="plan_run")
+    planned: PlannedXComs = context["ti"].xcom_pull(task_ids="plan_run")
     try:
         costs = read_cluster_costs(settings, context["dag"].dag_id, run_id, planned["listed_at"])
         return write_receipt(lake_of(settings), run_id, planned, costs, settings) if costs else None
@@ -78,9 +78,9 @@ def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> dic
 def publish_in_task(
     context: Mapping[str, Any],
     settings: Settings,
-    planned: dict[str, Any],
+    planned: PlannedXComs,
     checks: dict[str, Any],
-    receipt: dict[str, Any] | None,
+    receipt: Receipt | None,
     cluster_id: str,
 ) -> dict[str, Any]:
     """Returns where the reports and the record are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import release as release_layout
@@ -36,6 +36,19 @@ if TYPE_CHECKING:
 LOG: Final = logging.getLogger(__name__)
 
 
+class PlannedXComs(TypedDict):
+    """What `plan_run` tells the other tasks: ids, addresses and small summaries. `plan` is a RunPlan as a dictionary."""
+
+    ingest_dates: list[str]
+    categories: list[str]
+    release: str
+    listed_at: str
+    plan: dict[str, Any]
+    cluster_request: dict[str, Any]
+    extract_features_steps: list[dict[str, Any]]
+    refresh_pca_steps: list[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """A plan, and the requests that carry it out. `listed_at` is when the batches were listed."""
@@ -47,8 +60,8 @@ class PlannedRun:
     extract_features_steps: list[dict[str, Any]]
     refresh_pca_steps: list[dict[str, Any]]
 
-    def as_xcoms(self) -> dict[str, Any]:
-        """Ids, addresses and small summaries: what the other tasks need."""
+    def as_xcoms(self) -> PlannedXComs:
+        """What the other tasks need."""
         return {
             "ingest_dates": self.plan.ingest_dates,
             "categories": self.plan.categories,

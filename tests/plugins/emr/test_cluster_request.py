@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import EU_REGIONS, RegionNotAllowedError
 from fruit_pipeline.emr.cluster_request import (
     cluster_request,
@@ -438,7 +439,7 @@ def test_the_pca_step_has_target_and_policy() -> None:
         "--target-variance", "0.95", "--policy", "auto", "--margin", "0.005", "--growth", "1.5",
         "--always-below", "5000", "--keep-versions", "3", "--ingest-date", "2026-11-22",
     ]  # fmt: skip
-    asked = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], "always")["HadoopJarStep"]["Args"]
+    asked = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], RefreshPolicy.ALWAYS)["HadoopJarStep"]["Args"]
     assert asked[asked.index("--policy") + 1] == "always"
     assert "s3://fruits-lake/code/r1/jobs/refresh_pca.py" in arguments
 

@@ -137,11 +137,11 @@ def test_a_refit_that_is_foreseen_is_in_the_estimate() -> None:
     kept = run_plan([date_plan()], outlook=outlook(replace(CURRENT, n_samples=10**7), history))
     assert (kept.refit, kept.estimate) == (None, estimate(1, SETTINGS))
     refitted = run_plan([date_plan()], outlook=outlook(CURRENT, history))
-    assert refitted.refit == Refit("images grow from 100,000 to 10,000,001", 10**7, 50_000)
+    assert refitted.refit == Refit("images grew from 100,000 to 10,000,001", 10**7, 50_000)
     assert refitted.estimate == estimate(1, SETTINGS, refit=refitted.refit)
     assert refitted.estimate.minutes > kept.estimate.minutes + 3
     assert (
-        "A new PCA version is foreseen (images grow from 100,000 to 10,000,001): 10,000,000 images in 50,000 files are projected again."
+        "A new PCA version is foreseen (images grew from 100,000 to 10,000,001): 10,000,000 images in 50,000 files are projected again."
         in text_of(refitted)
     )
     assert run_plan([known()], outlook=outlook(CURRENT, history)).refit is None  # nothing is done

@@ -31,15 +31,16 @@ from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION, features_key
 
 if TYPE_CHECKING:
+    from fruit_pipeline.report.receipt import Receipt
     from tests.plugins.sample_lake import SampleLake
 
 NEXT_DAY = "2026-11-23"
-CLUSTER = {"id": "j-1", "release_label": "emr-7.14.0", "created_at": None, "ready_at": None, "minutes": 11.4, "steps": []}
+CLUSTER: Any = {"id": "j-1", "release_label": "emr-7.14.0", "created_at": None, "ready_at": None, "minutes": 11.4, "steps": []}
 PNG = b"\x89PNG\r\n\x1a\n"
 SPEED = MeasuredSpeed(28.5, "onnxruntime", "m5.xlarge", RUN_ID)
 
 
-def receipt_of(cluster_id: str = "j-1", kind: str = "m5.xlarge", measured: MeasuredSpeed | None = SPEED) -> dict[str, Any]:
+def receipt_of(cluster_id: str = "j-1", kind: str = "m5.xlarge", measured: MeasuredSpeed | None = SPEED) -> Receipt:
     """Of a cluster that had one spot node for an hour and has not ended."""
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
     cluster = {"Id": cluster_id, "Status": {"Timeline": {"CreationDateTime": noon}}}
@@ -64,7 +65,7 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-def planned(sample: SampleLake, categories: list[str] | None = None) -> dict[str, Any]:
+def planned(sample: SampleLake, categories: list[str] | None = None) -> Any:
     return {"ingest_dates": [DAY], "categories": categories or [], "release": "r1", "plan": plan_of_a_day(sample)}
 
 
@@ -167,6 +168,7 @@ def test_a_report_without_a_receipt_says_nothing_of_it(sample_lake: SampleLake, 
 def test_a_run_that_did_not_come_to_its_report_has_a_record_of_what_it_cost(sample_lake: SampleLake) -> None:
     run = planned(sample_lake, ["Kiwi"])
     assert record_of_unfinished(RUN_ID, run, receipt_of()) == {
+        "schema_version": 1,
         "run_id": RUN_ID,
         "state": "unfinished",
         "ingest_dates": [DAY],
@@ -225,34 +227,36 @@ def test_a_date_without_a_commit_has_no_points(sample_lake: SampleLake) -> None:
 @given(st.text(min_size=1), st.text(), st.text())
 def test_no_text_from_outside_becomes_markup(category: str, detail: str, run_id: str) -> None:
     counts = {"listed": 1, "featurised": 0, "rejected": 1}
-    extract = {
+    extract: Any = {
         "by_category": {DAY: {category: counts}},
         "rejects": [{"image_key": category, "reason": detail, "detail": detail}],
         "rejected_by_reason": {detail: 1},
         "rejected_by_reason_by_date": {DAY: {detail: 1}},
+        "images_computed": 1,
+        "images_per_second": None,
         "embedder_id": run_id,
         "engine": category,
         "timings_seconds": {detail: 1.0},
     }
-    planned_run = {"ingest_dates": [DAY], "categories": [category], "release": run_id, "plan": plan_of_a_day()}
+    refresh: Any = {"timings_seconds": {}}
+    planned_run: Any = {"ingest_dates": [DAY], "categories": [category], "release": run_id, "plan": plan_of_a_day()}
     uris = {DAY: ""}
     odd = receipt_of(run_id, detail, MeasuredSpeed(1.0, category, detail, run_id))
     odd["planned"]["speed"] = detail
-    record = run_record(
-        run_id, planned_run, {"extract_features": extract, "refresh_pca": {"reason": detail}}, {"problems": []}, CLUSTER, uris, odd
-    )
+    record = run_record(run_id, planned_run, extract, refresh | {"reason": detail}, {"problems": []}, CLUSTER, uris, odd)
     tags = Page(report_page(record, DAY, [(category, detail, PNG)])).tags
     plain = run_record(
         "run",
         planned_run | {"categories": ["x"]},
-        {"extract_features": extract, "refresh_pca": {}},
+        extract,
+        refresh,
         {"problems": []},
         CLUSTER,
         uris,
         receipt_of(),
     )
-    plain = plain | {"by_category": {DAY: {"x": counts}}, "rejects": [{"image_key": "x", "reason": "x", "detail": "x"}]}
-    assert tags == Page(report_page(plain, DAY, [("x", "x", PNG)])).tags
+    plainer = {**plain, "by_category": {DAY: {"x": counts}}, "rejects": [{"image_key": "x", "reason": "x", "detail": "x"}]}
+    assert tags == Page(report_page(plainer, DAY, [("x", "x", PNG)])).tags
 
 
 @pytest.mark.slow
@@ -329,7 +333,14 @@ def test_the_drift_of_the_new_day_is_on_its_page(sample_lake: SampleLake, publis
 def test_a_run_that_found_nothing_has_its_record_too(sample_lake: SampleLake) -> None:
     run = planned(sample_lake, ["Kiwi"])
     record = record_of_nothing(RUN_ID, run)
-    assert record == {"run_id": RUN_ID, "ingest_dates": [], "categories": ["Kiwi"], "release": "r1", "plan": run["plan"]}
+    assert record == {
+        "schema_version": 1,
+        "run_id": RUN_ID,
+        "ingest_dates": [],
+        "categories": ["Kiwi"],
+        "release": "r1",
+        "plan": run["plan"],
+    }
 
 
 def test_the_same_six_categories_are_chosen_for_every_run_of_a_date() -> None:
