@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fruit_contract.commit import Commit
     from fruit_pipeline.lake.date_files import ListedFiles
     from fruit_pipeline.lake.date_ledger import DateLedger
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
 
 _DATES_AT_ONCE: Final = 8
@@ -209,7 +209,7 @@ class _DateCheck:
     def _against_listing(self, known: Callable[[], Iterator[KnownImage]]) -> list[str]:
         prefix = lake_layout.raw_prefix(self._ingest_date)
 
-        def problems(objects: Iterable[StoredObject]) -> list[str]:
+        def problems(objects: Iterable[DatedObject]) -> list[str]:
             return listing_problems(compare(self._images(objects), known(), "", self._categories))
 
         try:
@@ -218,7 +218,7 @@ class _DateCheck:
             # Not every store lists in the order of the keys.
             return problems(sorted_objects(self._lake, prefix))
 
-    def _images(self, objects: Iterable[StoredObject]) -> Iterator[ListedImage]:
+    def _images(self, objects: Iterable[DatedObject]) -> Iterator[ListedImage]:
         for stored in objects:
             category = image_category(stored.key, self._ingest_date)
             if category is not None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fruit_contract.listing import ListedObject
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
 
 @dataclass(frozen=True)
-class StoredObject:
-    """`etag` is without quotes; `modified_at` is the store's own clock, with its time zone."""
+class DatedObject(ListedObject):
+    """An object of a listing, and when it was written by the store's own clock, with its time zone."""
 
-    key: str
-    size_bytes: int
-    etag: str
     modified_at: datetime
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fruit_pipeline.lake.date_ledger import DateLedger
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
     from fruit_pipeline.planning.date_plan import DatePlan
     from fruit_pipeline.request.run_request import RunRequest
@@ -103,7 +103,7 @@ class DateLooker:
 
         prefix, request = lake_layout.raw_prefix(ingest_date), self._request
 
-        def plan(objects: Iterable[StoredObject]) -> DatePlan:
+        def plan(objects: Iterable[DatedObject]) -> DatePlan:
             known = known_images(self._lake, ledger, lost)
             retry_rejected = request.retry_rejected
             return plan_date(ingest_date, objects, known, self._embedder_id, request.categories, retry_rejected=retry_rejected, files=state)

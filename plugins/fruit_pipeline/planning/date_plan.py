@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from fruit_contract.increments import KnownImage
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
 
 STRAYS_NAMED: Final = 20
 REFUSED_CATEGORIES_NAMED: Final = 20
@@ -72,7 +72,7 @@ class DatePlan:
 
 def plan_date(
     ingest_date: str,
-    objects: Iterable[StoredObject],
+    objects: Iterable[DatedObject],
     known: Iterable[KnownImage],
     embedder_id: str,
     categories: Sequence[str],
@@ -139,7 +139,7 @@ def refuse_categories(plans: Iterable[DatePlan], bucket: str) -> None:
 class _Images:
     """The images among a date's objects, one after the other; what is neither image nor marker is counted on the way."""
 
-    def __init__(self, ingest_date: str, objects: Iterable[StoredObject], categories: Sequence[str]) -> None:
+    def __init__(self, ingest_date: str, objects: Iterable[DatedObject], categories: Sequence[str]) -> None:
         self._ingest_date = ingest_date
         self._objects = objects
         self._all_categories = not categories

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fruit_pipeline.checks.parquet_facts import Projections
     from fruit_pipeline.checks.pca import PcaFacts
     from fruit_pipeline.emr.cluster_facts import ClusterFacts
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
     from fruit_pipeline.planning.planner import PlannedXComs
     from fruit_pipeline.report.receipt import Receipt
@@ -123,7 +123,7 @@ def _projections(lake: Lake, ingest_date: str, categories: Sequence[str], pca: P
     there = parquet_files(lake, projections_date_prefix(pca.version, ingest_date))
     keys = (projections_file_key(pca.version, file_key(ingest_date, name)) for name in sorted(features.files))
     files = [there[key] for key in keys if key in there]
-    by_category: dict[str, list[StoredObject]] = {}
+    by_category: dict[str, list[DatedObject]] = {}
     for stored in files:
         by_category.setdefault(partition_values(stored.key)[tables.CATEGORY], []).append(stored)
     chosen = chosen_categories([category for category in by_category if not categories or category in categories], ingest_date)

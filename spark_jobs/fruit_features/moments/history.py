@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from fruit_features.lake.store import ListedObject, Store
+    from fruit_contract.listing import ListedObject
+    from fruit_features.lake.store import Store
     from fruit_features.moments.algebra import Moments
 
 

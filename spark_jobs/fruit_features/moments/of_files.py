@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import file_key, images_digest
+from fruit_contract.listing import ListedObject
 from fruit_features.lake import files
-from fruit_features.lake.store import ListedObject
 from fruit_features.lake.transfer import read_ahead
 from fruit_features.lake.vectors import to_matrix
 from fruit_features.moments.algebra import Moments, RunningMoments
