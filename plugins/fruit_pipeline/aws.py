@@ -19,7 +19,7 @@ _THROTTLED: Final = frozenset(
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the caller's policy does not allow the request: of somebody else's cluster it does not."""
+    """Returns whether the caller's policy does not allow the request: of somebody else's cluster it does not."""
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in _DENIED
 
 

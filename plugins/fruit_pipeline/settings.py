@@ -1,8 +1,8 @@
 """Everything that can be set, read once from the environment into one frozen, validated object.
 
-Cheap and free of I/O, for the DAG file reads it at parse time. A field says all there is to say of its setting, and `docs/settings.md`
-is written from it. The fields are the standard library's: pydantic-settings would add 40 ms to each parse of a DAG file and 0.25 s to
-commands, and its messages don't say what a variable may hold, so that would be written beside it all the same.
+Reading them is cheap and does no I/O, for the DAG file does it at each parse. A field says all there is to say of its setting, and
+`docs/settings.md` is written from it. The fields are the standard library's: pydantic-settings would add 40 ms to each parse of a DAG
+file and 0.25 s to commands, and its messages don't say what a variable may hold, so that would be written beside it all the same.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _PRICES: Final = Kind('JSON of euros an hour by instance type, for example {"m5.
 
 @dataclass(frozen=True)
 class Settings:
-    """How this deployment runs."""
+    """Says how this deployment runs."""
 
     lake_bucket: str = setting(lake.DEFAULT_BUCKET, _BUCKET, "the lake's bucket", part="where")
     # Any text: a region outside the EU must fail a run with a clear message, not make the whole DAG vanish behind an import error.
@@ -220,7 +220,7 @@ VARIABLES: Final[Mapping[str, str]] = {
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of `environment` (default: the process's own). An unset or empty variable takes the default.
+    """Returns the settings of `environment` (default: the process's own). An unset or empty variable takes the default.
 
     Raises SettingsError that names every bad variable at once.
     """
@@ -242,7 +242,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def _with_what_follows(settings: Settings, given: Collection[str]) -> Settings:
-    """Two defaults follow from other settings, where these are given."""
+    """Returns the settings with the two defaults that follow from others, where those are given."""
     if "batch_poll_seconds" not in given and "poll_seconds" in given:
         settings = replace(settings, batch_poll_seconds=settings.poll_seconds)
     if "late_after_hours" not in given:

@@ -1,4 +1,4 @@
-"""What a cluster and its steps did, in the words of EMR's own answers. Pure."""
+"""Tells what a cluster and its steps did, by EMR's own answers. Pure."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def cluster_facts(
     instances: Sequence[Mapping[str, Any]] = (),
     fleets: Sequence[Mapping[str, Any]] = (),
 ) -> ClusterFacts:
-    """From EMR's DescribeCluster, ListSteps, ListInstances and ListInstanceFleets answers.
+    """Returns what EMR's DescribeCluster, ListSteps, ListInstances and ListInstanceFleets answer, as facts.
 
     `minutes` runs from the request to the end of the last step: the cluster may still be there when it is read. Which role an instance has
     (MASTER, CORE or TASK) is known from its fleet alone.
@@ -80,7 +80,7 @@ def cluster_facts(
 
 
 def _was_there(instance: Mapping[str, Any]) -> bool:
-    """A spot node that is still asked for costs nothing."""
+    """Returns whether the node was ever there: a spot node that is still asked for costs nothing."""
     return bool(instance["Status"].get("State") != "AWAITING_FULFILLMENT")
 
 

@@ -20,7 +20,7 @@ class DatedObject(ListedObject):
 
 
 def is_visible_parquet(key: str, prefix: str) -> bool:
-    """Whether a reader of the table below `prefix` would read the object: names that begin with '.' or '_' are hidden from it."""
+    """Returns whether a reader of the table below `prefix` would read the object: it hides names that begin with '.' or '_'."""
     names = key.removeprefix(prefix).split("/")
     return key.endswith(".parquet") and not any(name.startswith((".", "_")) for name in names)
 

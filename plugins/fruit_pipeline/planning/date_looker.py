@@ -51,7 +51,7 @@ class DateLooker:
         self._versions = projected_versions(lake)
 
     def at(self, asked: Sequence[str], looked_back: Sequence[str]) -> DatesSeen:
-        """Looks at both, several dates at once."""
+        """Looks at the dates that were asked for and at those to look back at, several at once."""
         with ThreadPoolExecutor(_DATES_AT_ONCE) as pool:
             plans = dict(zip([*asked, *looked_back], pool.map(self._plan_if_delivered, [*asked, *looked_back]), strict=True))
         seen = {day: plan for day, plan in plans.items() if plan is not None}

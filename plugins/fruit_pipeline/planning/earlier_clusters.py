@@ -1,4 +1,4 @@
-"""A run that is planned anew, because one of its tasks was cleared, begins without the clusters it had."""
+"""Ends the clusters of a run that is planned anew because one of its tasks was cleared."""
 
 from __future__ import annotations
 

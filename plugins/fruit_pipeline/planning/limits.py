@@ -1,4 +1,4 @@
-"""What is too large for one run: the driver on the primary node holds what its dates have listed and known."""
+"""Refuses what is too large for one run: the driver on the primary node holds what its dates have listed and known."""
 
 from __future__ import annotations
 

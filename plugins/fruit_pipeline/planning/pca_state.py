@@ -1,4 +1,4 @@
-"""Which PCA version readers use, and what a run will have to do about it. Pure.
+"""Foresees what a run will have to do about the PCA version that readers use. Pure.
 
 What the cluster's own policy decides from moments (how much of the variance a version keeps) can't be foreseen here; everything else can.
 """
@@ -38,17 +38,17 @@ class PcaOutlook:
 
     @property
     def is_migration(self) -> bool:
-        """Whether readers' version is of another embedder than the release."""
+        """Returns whether the version that readers use is of another embedder than the release."""
         return bool(self.state.version) and self.state.embedder_id != self.embedder_id
 
     def lacks_version(self) -> bool:
-        """Whether the release's embedder has no version although its images call for one, before anything new is done."""
+        """Returns whether the release's embedder has no version although its images call for one, before anything new is done."""
         if self.policy.policy is RefreshPolicy.NEVER or self.history.of(self.embedder_id).n_images < FEWEST_IMAGES_OF_A_PCA:
             return False
         return not self.state.version or (self.is_migration and self._may_switch({}))
 
     def refit(self, n_new: int, n_leaving: Mapping[str, int]) -> Refit | None:
-        """The new version that is to be expected of a run that featurises `n_new` images.
+        """Returns the new version that is to be expected of a run that featurises `n_new` images, or None.
 
         `n_leaving` are those, by embedder, whose features leave the ledgers, as they are featurised anew or have vanished.
         """
@@ -73,7 +73,7 @@ class PcaOutlook:
         return why_refit(self.policy, state, n_images)
 
     def _may_switch(self, n_leaving: Mapping[str, int]) -> bool:
-        """Readers stay on another embedder's version while images have features of that one alone, unless somebody asks for the switch."""
+        """Returns whether readers may leave another embedder's version: no image has its features alone, or somebody asks for it."""
         former = self.state.embedder_id
         n_left = self.history.of(former).n_images + self.history.of_earlier_form.n_images
         return self.switch_embedder or n_left <= n_leaving.get(former, 0)

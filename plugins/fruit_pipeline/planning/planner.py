@@ -1,4 +1,4 @@
-"""What `plan_run` does: settles dates, categories and release, looks at the batches, and prepares the requests."""
+"""Plans a run: settles its dates, categories and release, looks at the batches, and prepares the requests."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class PlannedRun:
     refresh_pca_steps: list[dict[str, Any]]
 
     def as_xcoms(self) -> PlannedXComs:
-        """What the other tasks need."""
+        """Returns what the other tasks need."""
         return {
             "ingest_dates": self.plan.ingest_dates,
             "categories": self.plan.categories,
@@ -121,7 +121,7 @@ def plan_run(
 
 
 def _meant_categories(lake: Lake, request: RunRequest) -> list[str]:
-    """The categories of the request; those that nobody has with the blanks around them are taken without."""
+    """Returns the categories of the request; a name that is nowhere with the blanks around it is taken without them."""
     if all(name == name.strip() for name in request.categories):
         return list(request.categories)
     meant = categories_as_meant(request.categories, set().union(*(categories_of(lake, day) for day in request.dates.asked)))
@@ -141,7 +141,7 @@ def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:
 
 
 def _refuse_too_long(estimate: Estimate, settings: Settings) -> None:
-    """Before money is spent on a step that would be given up."""
+    """Raises RunTooLongError before money is spent on a step that would be given up."""
     if estimate.minutes > settings.step_timeout_hours * 60:
         raise RunTooLongError(
             f"The run would take about {estimate.minutes / 60:.1f} hours, and a step is given up after {settings.step_timeout_hours:g}. "
@@ -184,7 +184,7 @@ class PublishedRelease:
 
 
 def published_release(lake: Lake, pinned: str) -> PublishedRelease:
-    """The release to run: the pinned one, else the one `code/current.json` names. Its manifest must be there."""
+    """Returns the release to run: the pinned one, else the one that `code/current.json` names. Raises NoReleaseError if it is not whole."""
     release = pinned
     if not release:
         try:

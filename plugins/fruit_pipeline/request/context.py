@@ -1,4 +1,4 @@
-"""What Airflow's context of a run says: what was asked for, and which other runs may still write."""
+"""Reads from Airflow's context what a run was asked for, and which other runs may still write."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOG: Final = logging.getLogger(__name__)
 
 
 def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest:
-    """The run's params, its schedule's day or the events that started it. Raises LakeNameError for params that make no sense."""
+    """Returns what params, the schedule's day or the events that started the run ask for. Raises LakeNameError if it makes no sense."""
     dag_run, params = context["dag_run"], context["params"]
     events = context.get("triggering_asset_events") or {}
     told = ingest_dates_of_events((event.extra for of_asset in events.values() for event in of_asset), settings.lake_bucket)
@@ -51,7 +51,7 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
 
 
 def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], bool]:
-    """Tells of another run of this DAG whether it may still write: it has not ended, or a cluster of its own has not."""
+    """Returns a function that tells of another run of this DAG whether it may still write: it or a cluster of its own has not ended."""
     clusters: list[dict[str, Any]] | None = None
 
     def is_active(run_id: str) -> bool:
@@ -66,5 +66,5 @@ def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], boo
 
 
 def _is_under_way(task_instance: Any, run_id: str) -> bool:
-    """False also for a run that Airflow does not know (any more)."""
+    """Returns whether Airflow knows the run and it has not ended."""
     return bool(task_instance.get_dr_count(dag_id=task_instance.dag_id, run_ids=[run_id], states=[*UNDER_WAY]))

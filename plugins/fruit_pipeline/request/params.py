@@ -1,4 +1,4 @@
-"""Which ingest dates a run means, and which categories."""
+"""Tells which ingest dates a run means, and which categories."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_PART_OF_A_NAME: Final = "\t\r\n"
 
 @dataclass(frozen=True)
 class RunDates:
-    """The dates a run is about, and the earlier ones that it also looks at for late, replaced and vanished images; both ascending.
+    """Holds the dates a run is about, and the earlier ones in which it looks for late, replaced and vanished images; both ascending.
 
     `waits` is true if the run waits for the batch of its one date; otherwise it works on what is there.
     """
@@ -42,7 +42,7 @@ def dates_of_run(
     event_dates: Sequence[str] = (),
     boundary: DayBoundary = UTC_DAYS,
 ) -> RunDates:
-    """What the person asked for, else what events announced, else the schedule's day, else the day the run was started.
+    """Returns what the person asked for, else what events announced, else the schedule's day, else the day the run was started.
 
     Only scheduled runs and those that events started look back. A run started by hand may have no logical date. `boundary` says of which
     day a moment is.
@@ -65,7 +65,7 @@ def dates_of_run(
 
 
 def categories_of_run(param: Sequence[str] | None) -> list[str]:
-    """The categories a run is limited to, sorted and without repeats; an empty list means all of them.
+    """Returns the categories a run is limited to, sorted and without repeats; an empty list means all of them.
 
     They come from lines that people type: an empty one is none, and a tab or a line's end around a name, which no name can hold, is no
     part of it. Blanks stay, see `categories_as_meant`. Raises LakeNameError for a name that can't be a category.
@@ -75,7 +75,7 @@ def categories_of_run(param: Sequence[str] | None) -> list[str]:
 
 
 def categories_as_meant(asked: Sequence[str], there: Collection[str]) -> dict[str, str]:
-    """What each name that was asked for stands for: itself, or, where there is no such category, the one without blanks around it.
+    """Returns what each name that was asked for stands for: itself, or, without such a category, the one without blanks around it.
 
     The names of categories are exact and may begin or end with a blank, but a blank behind a name that somebody typed is seldom meant.
     A line of nothing but blanks, which is no category that is there, stands for none.
@@ -90,7 +90,7 @@ def run_type_of(dag_run: Any) -> str:
 
 
 def marker_uri_of_run(bucket: str, boundary: DayBoundary, params: Mapping[str, Any], dag_run: Any) -> str:
-    """The address of the marker a run waits for, empty if it waits for none. `dag_run` is Airflow's.
+    """Returns the address of the marker a run waits for, empty if it waits for none. `dag_run` is Airflow's.
 
     Params that make no sense are not waited for: `plan_run` refuses them at once, with a message.
     """
@@ -102,7 +102,7 @@ def marker_uri_of_run(bucket: str, boundary: DayBoundary, params: Mapping[str, A
 
 
 def _days_before(asked: Sequence[str], n_days: int) -> tuple[str, ...]:
-    """The `n_days` days before the latest of `asked`, without those asked for."""
+    """Returns the `n_days` days before the latest of `asked`, without those asked for."""
     latest = date.fromisoformat(max(asked))
     n_days = min(n_days, (latest - date.min).days)
     days = {(latest - timedelta(days=number)).isoformat() for number in range(1, n_days + 1)}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a run was asked for. `pca_policy` None: the settings'."""
+    """Holds what a run was asked for. Where `pca_policy` is None, the settings' policy holds."""
 
     run_id: str
     dates: RunDates
