@@ -18,10 +18,11 @@ from fruit_pipeline.planning.estimate import MeasuredSpeed
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from fruit_contract.summaries import ExtractionSummary
     from fruit_pipeline.emr.cluster_facts import ClusterFacts
+    from fruit_pipeline.planning.estimate import Estimate
     from fruit_pipeline.settings import Settings
 
 # Fewer take so little time that starting and ending weigh too much.
@@ -75,7 +76,7 @@ class Receipt(TypedDict):
 
 
 def receipt(
-    plan_estimate: Mapping[str, Any],
+    planned: Estimate,
     clusters: Sequence[ClusterFacts],
     images: int,
     settings: Settings,
@@ -83,7 +84,7 @@ def receipt(
     read_at: datetime,
     measured: MeasuredSpeed | None = None,
 ) -> Receipt:
-    """Returns sums over all `clusters` that a run had, and the plan's estimate (an Estimate as a dictionary) beside them.
+    """Returns sums over all `clusters` that a run had, and what was planned beside them.
 
     `images` are those that were computed. What has not ended is counted up to `read_at`, when EMR was asked. Euros are None if a price is
     not known.
@@ -92,7 +93,6 @@ def receipt(
     minutes = sum(_seconds(cluster["created_at"], cluster["ended_at"], read_at) for cluster in clusters) / 60
     costs = [row["euros"] for row in hours if row["euros"] is not None]
     euros = sum(costs, 0.0) if len(costs) == len(hours) else None
-    planned = plan_estimate["euros"]
     return {
         "clusters": [cluster["id"] for cluster in clusters],
         "still_running": [cluster["id"] for cluster in clusters if not cluster["ended_at"]],
@@ -102,16 +102,16 @@ def receipt(
         "images": images,
         "euros_per_thousand_images": _per_thousand(euros, images),
         "planned": {
-            "minutes": plan_estimate["minutes"],
-            "euros": planned,
-            "euros_per_thousand_images": _per_thousand(planned, images),
-            "core_instances": plan_estimate["core_instances"],
-            "task_instances": plan_estimate["task_instances"],
-            "task_market": plan_estimate["task_market"],
-            "images_per_second_per_vcpu": plan_estimate["assumptions"]["images_per_second_per_vcpu"],
-            "speed": plan_estimate["assumptions"]["speed"],
+            "minutes": planned.minutes,
+            "euros": planned.euros,
+            "euros_per_thousand_images": _per_thousand(planned.euros, images),
+            "core_instances": planned.core_instances,
+            "task_instances": planned.task_instances,
+            "task_market": planned.task_market,
+            "images_per_second_per_vcpu": planned.assumptions["images_per_second_per_vcpu"],
+            "speed": planned.assumptions["speed"],
         },
-        "actual_to_planned": {"minutes": _ratio(minutes, plan_estimate["minutes"]), "euros": _ratio(euros, planned)},
+        "actual_to_planned": {"minutes": _ratio(minutes, planned.minutes), "euros": _ratio(euros, planned.euros)},
         "measured_speed": measured.as_dict() if measured else None,
     }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.lake.summaries import read_extraction_summary
+from fruit_pipeline.planning.estimate import Estimate
 from fruit_pipeline.report.receipt import measured_speed, receipt, receipt_lines
 from fruit_pipeline.report.record import record_of_unfinished, write_record
 
@@ -32,7 +33,7 @@ def write_receipt(lake: Lake, run_id: str, planned: PlannedXComs, clusters: Sequ
     summary = _summary(lake, run_id)
     measured = measured_speed(summary, clusters[-1], settings)
     written = receipt(
-        planned["plan"]["estimate"],
+        Estimate(**planned["plan"]["estimate"]),
         clusters,
         summary["images_computed"] if summary else 0,
         settings,

@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import re
 import warnings
-from dataclasses import asdict
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -45,7 +44,7 @@ def receipt_of(cluster_id: str = "j-1", kind: str = "m5.xlarge", measured: Measu
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
     cluster = {"Id": cluster_id, "Status": {"Timeline": {"CreationDateTime": noon}}}
     instance = {"InstanceType": kind, "Market": "SPOT", "Status": {"Timeline": {"CreationDateTime": noon}}}
-    planned = asdict(estimate(43, Settings(), nodes=Nodes(2, 1)))
+    planned = estimate(43, Settings(), nodes=Nodes(2, 1))
     return receipt(planned, [cluster_facts(cluster, [], [instance])], 43, Settings(), read_at=noon.replace(hour=13), measured=measured)
 
 

@@ -51,7 +51,7 @@ def facts(
 
 
 def receipt_of(*clusters: ClusterFacts, images: int = 10**6, settings: Settings = SETTINGS, minute: float = 90) -> Receipt:
-    made = receipt(json.loads(json.dumps(PLANNED.__dict__)), clusters, images, settings, read_at=at(minute))
+    made = receipt(PLANNED, clusters, images, settings, read_at=at(minute))
     assert json.loads(json.dumps(made)) == made
     return made
 
@@ -145,7 +145,7 @@ def test_a_run_whose_cluster_was_never_made_has_a_receipt_of_nothing() -> None:
 def test_says_it_in_words() -> None:
     speed = MeasuredSpeed(42.0, "onnxruntime", "m5.xlarge", "manual__1")
     clusters = [facts(instance("CORE", 0, 60), instance("TASK", 0, 30, "m6i.xlarge", "SPOT"))]
-    made = receipt(PLANNED.__dict__, clusters, 2000, SETTINGS, read_at=at(90), measured=speed)
+    made = receipt(PLANNED, clusters, 2000, SETTINGS, read_at=at(90), measured=speed)
     assert made["measured_speed"] == speed.as_dict()
     assert receipt_lines(made) == [
         "Clusters (j-1): 60.0 minutes, planned 58.2 (1.03 times as much).",
