@@ -9,11 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENV_STAMP := $(VENV)/.requirements-installed
 BENCH_STAMP := $(VENV)/.bench-installed
-PYTEST := $(BIN)/python -m pytest
 LOCK_GROUPS := airflow postgres spark cluster cluster-tensorflow embedder local-cloud cli dev bench
 UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-header
 
-export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins:$(CURDIR)/spark_jobs
 export PYTHONUNBUFFERED := 1
 # Names of folders and files are UTF-8, whatever the locale is.
 export PYTHONUTF8 := 1
@@ -28,7 +26,10 @@ YES := 1 y Y yes Yes YES t true True TRUE on On ON
 NO := 0 n N no No NO f false False FALSE off Off OFF
 yes = $(if $(filter-out $(YES) $(NO),$(value $(1))),$(error $(1)=$(value $(1)) is neither yes nor no: type $(1)=1 or $(1)=0))$(filter $(YES),$(value $(1)))
 
-.PHONY: help setup demo torture test test-fast lint up down deliver run backfill estimate spark-history publish lock bench clean
+# The folders that hold our packages, from where the environment keeps the others: a file there names them to Python and to editors.
+PATHS := ../../../.. ../../../../plugins ../../../../spark_jobs
+
+.PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish lock bench clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +42,7 @@ $(ENV_STAMP): requirements/all.txt requirements/uv.txt Makefile
 	. bootstrap/package_index.sh
 	# Nothing is compiled ahead: Python compiles what is imported, which is less than half of it.
 	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements/all.txt
+	printf '%s\n' $(PATHS) > $(VENV)/lib/python3.11/site-packages/fruits.pth
 	touch $@
 
 setup: $(ENV_STAMP) ## Makes the environment every other target uses
@@ -49,16 +51,19 @@ demo: setup ## The main job: local cloud, real Airflow, drawn or DATA=folder ima
 	@$(BIN)/python -m fruit_cli demo $${DATA:+--data="$$DATA"} $${DAYS:+--days="$$DAYS"} $(if $(call yes,AS_IS),--as-is) $(if $(call yes,KEEP),--keep)
 
 torture: setup ## Odd and damaged pictures, for minutes [EXAMPLES=60000]
-	@FRUITS_TORTURE_EXAMPLES="$${EXAMPLES:-60000}" $(BIN)/python -m pytest -q tests/spark_jobs/embedding/test_odd_kinds.py
+	@FRUITS_TORTURE_EXAMPLES="$${EXAMPLES:-60000}" scripts/test -q tests/spark_jobs/embedding/test_odd_kinds.py
 
-test: setup ## Every check: lint, types, unit, Spark, DAG, end to end
-	@bash tests/run_all.sh
+test: setup ## Every check: lint, types, unit, Spark, DAG, end to end; or what pytest makes of ARGS="path -k name"
+	@$(if $(value ARGS),PYTEST_ADDOPTS="$${PYTEST_ADDOPTS-} $$ARGS" $(BIN)/python -m pytest,scripts/test)
 
 test-fast: setup ## The checks that take a moment each and need neither Spark nor Airflow
-	@$(PYTEST) -m "not slow and not spark and not airflow and not e2e" -n 2 --dist loadgroup
+	@scripts/test -n 2 --dist loadgroup -m "not slow and not spark and not airflow and not e2e"
 
 lint: setup ## Formatting, lint, import boundaries, types, shell scripts
-	@bash tests/run_lint.sh
+	@scripts/lint
+
+format: setup ## Repairs the order of imports and the formatting
+	@scripts/format
 
 up: setup ## Local cloud and the Airflow UI, in the background
 	@$(BIN)/python -m fruit_cli up

@@ -1,4 +1,4 @@
-"""The main flow: a day's image batch to features, PCA components and a report, on a cluster that lives only for this."""
+"""Turns a day's image batch into features, PCA components and a report, on a cluster that lives only for this."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from fruit_pipeline.settings import load_settings
 settings = load_settings()
 retry_delay = timedelta(seconds=settings.retry_delay_seconds)
 
-# Other DAGs can be scheduled on these: an event's extra has ingest dates, images and PCA version of what was found sound.
+# Other DAGs can be scheduled on these assets. An event's extra has the dates, images and PCA version of the output that was found sound.
 features_asset = Asset(name="fruit_features", uri=uri(settings.lake_bucket, FEATURES))
 projections_asset = Asset(name="fruit_projections", uri=uri(settings.lake_bucket, PROJECTIONS))
 
-# Two runs of one date would replace the same partitions at once: the later one asks again, for hours. Other failures end the
-# task at once (its requests to AWS are retried by themselves).
+# Two runs of one date would replace the same partitions at the same time. So the later run asks again, for hours. Any other failure ends
+# the task at once, because botocore has retried its requests to AWS already.
 wait_for_the_date = ExceptionRetryPolicy(
     rules=[RetryRule(exception=PassingError, action=RetryAction.RETRY, retry_delay=retry_delay, reason="the date is busy")],
     default=RetryAction.FAIL,
@@ -45,7 +45,7 @@ with DAG(
     doc_md=Path(__file__).with_suffix(".md").read_text(encoding="utf-8"),
     schedule=batch_schedule(settings, settings.batch_queue_url),
     catchup=False,
-    # A day's run holds a place while it waits for its batch, until after the next one has begun; three more may work.
+    # A run holds a place while it waits for its batch, which takes until after the next day's run has begun. Three more runs may work.
     max_active_runs=ceil(settings.batch_timeout_hours / 24) + 3,
     params=params_of_form(settings),
     user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket, settings.day_boundary)},
@@ -63,16 +63,16 @@ with DAG(
 
     @task(multiple_outputs=True, retries=240, retry_policy=wait_for_the_date, max_active_tis_per_dag=1)
     def plan_run(**context: Any) -> dict[str, Any]:
-        """Settles dates, categories and release, looks at the batches, prepares the requests. Shows the plan in the log and in XCom."""
+        """Settles dates, categories and release, looks at the batches and prepares the requests. The log and XCom show the plan."""
         return dict(plan_in_task(context, settings))
 
-    # What tasks will have returned, typed as such: the operators' signatures ask for the values.
+    # It stands for what the task will return. The operators' signatures ask for those values, hence the type.
     planned: Any = plan_run()
 
     create_cluster = CreateClusterOperator(task_id="create_cluster", settings=settings, job_flow_overrides=planned["cluster_request"])
     cluster_id: Any = create_cluster.output
 
-    # The steps are accepted while the cluster starts.
+    # EMR accepts steps while the cluster starts.
     extract_features = RunStepOperator(
         task_id="extract_features",
         settings=settings,
@@ -81,7 +81,7 @@ with DAG(
         needs_claim=True,
     )
 
-    # The history has one PCA: two runs must not fit it and flip its pointer at once.
+    # The history has one PCA, so two runs must not fit it and flip its pointer at the same time.
     refresh_pca = RunStepOperator(
         task_id="refresh_pca",
         settings=settings,
@@ -101,8 +101,8 @@ with DAG(
     )
     checks: Any = check_output.output
 
-    # plan_run is a setup, too: the teardown then runs although create_cluster failed, which may have got a cluster all the same. A cluster
-    # that could not be ended must be seen: it costs money.
+    # plan_run is a setup, too, so that the teardown also runs if create_cluster failed, for there may be a cluster all the same. If a
+    # cluster could not be ended, the run must fail so that people see it: that cluster costs money.
     terminate_cluster = TerminateClusterOperator(
         task_id="terminate_cluster",
         settings=settings,
@@ -113,21 +113,21 @@ with DAG(
 
     @task
     def write_receipt(**context: Any) -> Any:
-        """Compares what the run's clusters took and cost with the estimate. A run that failed has spent money, too.
+        """Compares what the run's clusters took and cost with the estimate. It does so for a failed run, too, which has also spent money.
 
-        A receipt that can't be written is logged: it does not keep the report from being published.
+        If the receipt can't be written, that is logged and does not keep the report from being published.
         """
         return write_receipt_in_task(context, settings)
 
-    # A teardown, too, so that a run which somebody marks has one.
+    # This is a teardown, too, so that a run that somebody marks also gets a receipt.
     receipt: Any = write_receipt().as_teardown(setups=planned.operator)
 
     @task
     def publish_report(planned: Any, checks: dict[str, Any], receipt: Any, cluster_id: str, **context: Any) -> dict[str, Any]:
-        """Writes the report's plots and page, and the run's record."""
+        """Writes the plots and the page of the report, and the run's record."""
         return publish_in_task(context, settings, planned, checks, receipt, cluster_id)
 
-    # The leaf that decides the run: a step that failed keeps check_output from running, and so this one.
+    # This last task decides whether the run succeeded: if a step fails, check_output does not run, and so neither does this.
     report = publish_report(planned, checks, receipt, cluster_id)
 
     wait_for_batch >> planned >> create_cluster >> extract_features >> refresh_pca >> [check_output, terminate_cluster]

@@ -1,4 +1,4 @@
-"""The third net against clusters that nobody ends: terminates those of this lake's pipeline whose run is over."""
+"""Ends clusters of this lake's pipeline whose run is over. It is the third net below the teardown and EMR's own idle time-out."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from fruit_pipeline.emr.orphans import judge_clusters
 from fruit_pipeline.settings import load_settings
 
 DOC = """
-### Ends clusters that nobody else will
+### Ends clusters that nothing else will end
 
-A run's teardown ends its clusters, and EMR ends idle ones by itself. What slips through both (a run that was deleted, a task that was
-killed between two calls, a step that runs on after its run was given up) is found here by its tags: product, lake, DAG and run.
+A run's teardown ends its clusters, and EMR ends idle ones by itself. A cluster may slip through both, if a run was deleted, a task was
+killed between two calls, or a step runs on after its run was given up. This DAG finds such clusters by their tags: product, lake, DAG and
+run.
 
-Ended is a cluster that bears **this lake's** tags, whose run Airflow does not have under way, and that is older than
-`FRUITS_SWEEP_GRACE_MINUTES`. Nothing else is touched. The task's log has a line for each cluster it looked at, its return value the list.
+It ends a cluster that has the tags of **this lake**, that is older than `FRUITS_SWEEP_GRACE_MINUTES`, and whose run Airflow does not have
+under way. It touches nothing else. The task's log has a line for each cluster it looked at, and it returns the list of those it ended.
 """
 
 LOG = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ with DAG(
     doc_md=DOC,
     schedule=CronTriggerTimetable(settings.sweep_schedule, timezone="UTC"),
     catchup=False,
-    # A net that must be switched on first is none.
+    # A safety net must not have to be switched on first.
     is_paused_upon_creation=False,
     max_active_runs=1,
     on_failure_callback=FruitsNotifier(
@@ -50,7 +51,7 @@ with DAG(
 
     @task
     def sweep(**context: Any) -> list[dict[str, str]]:
-        """Looks at every living cluster of this lake's pipeline; ends orphans; returns what it ended."""
+        """Looks at every living cluster of this lake's pipeline, ends the orphans and returns what it ended."""
         require_eu_region(settings.region)
         client = emr_client(settings)
 

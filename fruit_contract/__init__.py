@@ -1,4 +1,4 @@
-"""What Airflow and the cluster must agree on: the lake's prefixes, its tables' columns, statuses and words.
+"""Holds what Airflow and the cluster must agree on: the lake's prefixes, its tables' columns, statuses and words.
 
-Standard library only. Imported by both sides and shipped inside the jobs' zip, so the truth stands once.
+It needs nothing but the standard library. Both sides import it, and the jobs' zip brings it along, so each truth stands once.
 """

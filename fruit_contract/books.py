@@ -1,4 +1,4 @@
-"""The rule that nothing is lost: every listed image ends in exactly one place."""
+"""Holds the rule that no image is lost: every listed image ends in exactly one place."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
 # Counts by ingest date, category and column.
 Books = dict[str, dict[str, dict[str, int]]]
+# The books count these, by ingest date and category.
 COLUMNS: Final = ("listed", "new", "unchanged", "reused", "removed", Status.FEATURISED.value, Status.REJECTED.value)
 
 
 def unbalanced(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Iterator[str]:
-    """Says which categories of which dates break the rule listed = new + unchanged + reused = featurised + rejected, a sentence each."""
+    """Yields a sentence for each category of a date that breaks the rule listed = new + unchanged + reused = featurised + rejected."""
     for ingest_date, categories in books.items():
         for category, count in categories.items():
             origins = count["new"] + count["unchanged"] + count["reused"]

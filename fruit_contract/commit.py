@@ -1,8 +1,8 @@
-"""What is true of an ingest date: the commit that its ledger carries.
+"""Describes the commit of an ingest date, which its ledger carries. The commit says what is true of the date.
 
-A date's truth is one object, `ledger/ingest_date=<day>/ledger.parquet`, and is replaced by one PUT. It has a row for every image, and, in
-its Parquet metadata, what this module describes: which files count, by embedder. Every other file is immutable and has a name that no
-other write ever has; one that no ledger names is garbage.
+The ledger of a date is one object, `ledger/ingest_date=<day>/ledger.parquet`, and a run replaces it with one PUT. It has a row for every
+image. Its Parquet metadata hold what this module describes: which files count, by embedder. Every other file is immutable and has a name
+that no other write ever has. A file that no ledger names is garbage.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from fruit_contract.lake import FEATURES, date_prefix
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Of the ledger's Parquet file.
+# The metadata of the ledger's Parquet file hold the commit under this key.
 METADATA_KEY: Final = "fruits.commit"
 SCHEMA_VERSION: Final = 1
 
 
 class CommitFormatError(ValueError):
-    """A ledger's metadata that this release can't read. The message says which date's, and what to do."""
+    """Raised if this release can't read a ledger's metadata. The message names the date and says what to do."""
 
 
 @dataclass(frozen=True)
 class MomentsObject:
-    """The moments of an embedder's features of a date: where they lie, of how many images they are, and `images_digest` of these images."""
+    """Says where the moments of one embedder's features of a date lie, and which images they cover.
+
+    `n_samples` is the number of these images, and `images_digest` their digest.
+    """
 
     key: str
     n_samples: int
@@ -38,17 +41,18 @@ class MomentsObject:
 
     @property
     def state(self) -> str:
-        """What tells one set of images from another."""
+        """Returns a text that differs if the set of images differs."""
         return f"{self.n_samples}-{self.images_digest}"
 
 
 @dataclass(frozen=True)
 class EmbedderFiles:
-    """The features of one embedder.
+    """Says which files hold a date's features of one embedder.
 
-    `files` are those of `features/` that count, with their numbers of rows, by their names below the date's prefix
-    (`category=Kiwi/<write>-<n>.parquet`). `n_images` is how many rows of the ledger name this embedder: fewer than the files hold once
-    images were featurised by another embedder since; the files stay as long as a PCA version of this embedder does.
+    `files` has the number of rows of each file of `features/` that counts, by its name below the date's prefix
+    (`category=Kiwi/<write>-<n>.parquet`). `n_images` is how many rows of the ledger name this embedder. It is smaller than the number of
+    rows in the files if another embedder has featurised some of the images since. The files stay as long as there is a PCA version of
+    this embedder.
     """
 
     n_images: int
@@ -62,7 +66,7 @@ class EmbedderFiles:
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit of a date. `write` is a name that no other commit has."""
+    """Holds what one commit says of a date. No other commit has the same name `write`."""
 
     ingest_date: str
     write: str
@@ -72,11 +76,11 @@ class Commit:
     schema_version: int = SCHEMA_VERSION
 
     def files(self) -> dict[str, int]:
-        """The files of all embedders, with their numbers of rows."""
+        """Returns the number of rows of each file, of all embedders."""
         return {name: n_rows for embedder in self.embedders.values() for name, n_rows in embedder.files.items()}
 
     def features_keys(self) -> set[str]:
-        """The keys of all files of `features/` that count."""
+        """Returns the keys of all files of `features/` that count."""
         return {file_key(self.ingest_date, name) for name in self.files()}
 
     def moments_keys(self) -> set[str]:
@@ -84,40 +88,40 @@ class Commit:
 
 
 def file_key(ingest_date: str, name: str) -> str:
-    """The key of a file of `features/` by its name below its date's prefix."""
+    """Returns the key of a file of `features/`, given its name below the date's prefix."""
     return f"{date_prefix(FEATURES, ingest_date)}{name}"
 
 
 def file_name(key: str) -> str:
-    """The name below its date's prefix of a file of `features/`: `category=Kiwi/<write>-<n>.parquet`."""
+    """Returns the name of a file of `features/` below its date's prefix: `category=Kiwi/<write>-<n>.parquet`."""
     return key.split("/", 2)[2]
 
 
 def image_digest(image_key: str, content_sha256: str | None) -> int:
-    """64 bits that name an image and its content."""
+    """Returns 64 bits that stand for an image and its content."""
     return int.from_bytes(hashlib.blake2b(f"{image_key}\0{content_sha256}".encode(), digest_size=8).digest(), "little")
 
 
 def images_digest(images: Iterable[tuple[str, str | None]]) -> int:
-    """One digest for a set of images (key and SHA-256 of the content), whatever their order.
+    """Returns one digest for a set of images (key and SHA-256 of the content), whatever their order.
 
-    That of two sets together is the exclusive or of theirs.
+    The digest of two sets together is the exclusive or of their digests.
     """
     return reduce(xor, (image_digest(image_key, content_sha256) for image_key, content_sha256 in images), 0)
 
 
 def digest_text(digest: int) -> str:
-    """How a digest is written: 16 hexadecimal digits."""
+    """Returns a digest as it is written: in 16 hexadecimal digits."""
     return f"{digest:016x}"
 
 
 def commit_to_json(commit: Commit) -> str:
-    """What the ledger's metadata hold under METADATA_KEY."""
+    """Returns the text that the ledger's metadata hold under METADATA_KEY."""
     return json.dumps(asdict(commit), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def commit_from_json(text: str) -> Commit:
-    """The reverse of `commit_to_json`. Raises CommitFormatError for what a later release wrote."""
+    """Reads what `commit_to_json` wrote. Raises CommitFormatError if a later release wrote it."""
     values: dict[str, Any] = json.loads(text)
     if values["schema_version"] > SCHEMA_VERSION:
         raise CommitFormatError(

@@ -1,6 +1,7 @@
-"""What is new: listed minus known. Pure, and the same for the plan in Airflow and for the step on the cluster.
+"""Decides which images are new: those that are listed and not known. Airflow's plan and the cluster's step both decide it here.
 
-Both sides come sorted by key and are merged as they stream, so a date of millions of images needs no more memory than one of ten.
+What is listed and what is known both come sorted by key and are merged as they stream. So a date of millions of images needs no more
+memory than one of ten.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ListedImage(NamedTuple):
-    """An image of a listing. `etag` is without quotes."""
+    """Describes an image of a listing. `etag` has no quotes around it."""
 
     key: str
     etag: str
@@ -24,7 +25,10 @@ class ListedImage(NamedTuple):
 
 
 class KnownImage(NamedTuple):
-    """What the ledger knows of an image, as far as planning needs it. `has_features` is False if the file it should be in is gone."""
+    """Holds what the ledger knows of an image, as far as planning needs it.
+
+    `has_features` is False if the file that should hold its features is gone.
+    """
 
     image_key: str
     etag: str
@@ -36,17 +40,20 @@ class KnownImage(NamedTuple):
 
 
 class Fate(Enum):
-    """What the next commit of a date has to do with an image."""
+    """Says what the next commit of a date does with an image."""
 
-    NEW = "new"  # listed, and not known
-    CHANGED = "changed"  # listed and known, but to be computed again: other content, another embedder, or its features are gone
-    UNCHANGED = "unchanged"  # listed and known
-    REMOVED = "removed"  # known, and listed no more
-    CARRIED = "carried"  # not of the chosen categories: it keeps its line
+    NEW = "new"  # it is listed and not known
+    CHANGED = "changed"  # it is listed and known, but computed again: its content or the embedder is another, or its features are gone
+    UNCHANGED = "unchanged"  # it is listed and known
+    REMOVED = "removed"  # it is known, and no longer listed
+    CARRIED = "carried"  # it is in none of the chosen categories, and keeps its row
 
 
 class UnsortedImagesError(ValueError):
-    """Images that do not come in ascending order of their keys, each once. The message names the first that does not."""
+    """Raised if images do not come in ascending order of their keys, each once.
+
+    The message names the first image that is out of order.
+    """
 
 
 _Item = TypeVar("_Item")
@@ -60,11 +67,11 @@ def compare(
     *,
     retry_rejected: bool = False,
 ) -> Iterator[tuple[Fate, ListedImage | None, KnownImage | None]]:
-    """Says of every image that is listed or known what becomes of it, for the categories of `scope` (all of them if it is empty).
+    """Yields what becomes of every image that is listed or known, for the categories of `scope` (for all of them if it is empty).
 
-    Both come in ascending order of their keys, and so do their fates. A listed image out of scope is passed over. An image is unchanged if
-    it is known with the same ETag and embedder; one that had vanished and is listed again is not, and with `retry_rejected` no rejected one
-    is. O(n), no memory.
+    Both inputs come in ascending order of their keys, and so does the result. A listed image that is out of scope is passed over. An image
+    is unchanged if it is known with the same ETag and embedder. It is not unchanged if it had vanished before, nor, with `retry_rejected`,
+    if it was rejected. The time is O(n), and the memory does not grow with n.
 
     Raises UnsortedImagesError if an image does not come after the one before it.
     """

@@ -1,4 +1,4 @@
-"""Ingest dates as few words: consecutive days as a span, `2026-11-01..2026-11-30`."""
+"""Writes many ingest dates in few words: consecutive days become a span, `2026-11-01..2026-11-30`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPAN: Final = ".."
 
 
 def spans_of_days(ingest_dates: Iterable[str]) -> list[str]:
-    """The fewest spans and single days that cover exactly these dates, ascending."""
+    """Returns the fewest spans and single days that cover exactly these dates, in ascending order."""
     days = sorted({date.fromisoformat(parse_ingest_date(text)) for text in ingest_dates})
     spans: list[list[date]] = []
     for day in days:
@@ -27,7 +27,7 @@ def spans_of_days(ingest_dates: Iterable[str]) -> list[str]:
 
 
 def days_of_span(text: str) -> list[str]:
-    """The days of a span or of a single day. Raises LakeNameError for anything else."""
+    """Returns the days of a span, or a single day. Raises LakeNameError if `text` is neither."""
     first, separator, last = text.partition(SPAN)
     return days_between(first, last if separator else first)
 

@@ -1,7 +1,7 @@
-"""Where everything lies in the lake. The only module that knows how a lake key or URI is built.
+"""Says where everything lies in the lake. No other module knows how a key or URI of the lake is built.
 
-Keys are byte-exact: no Unicode normalisation, no case folding. Partition values are strings, escaped the way Spark
-(and Hive) escape them in a path, so that a table written by Spark is found again by any reader.
+Keys are exact to the byte: Unicode is not normalised, and case is not folded. Partition values are strings. They are escaped in a path as
+Spark and Hive escape them, so that any reader finds a table that Spark wrote.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ MANIFEST: Final = "_manifest.csv"
 CURRENT_PCA_KEY: Final = f"{PCA}/current.json"
 CURRENT_RELEASE_KEY: Final = f"{CODE}/current.json"
 
-# The characters Hive and Spark escape as %XX in a partition value (Spark: ExternalCatalogUtils.charToEscape).
+# Hive and Spark escape these characters as %XX in a partition value (Spark: ExternalCatalogUtils.charToEscape).
 _ESCAPED_IN_PARTITION: Final = frozenset([chr(code) for code in range(1, 0x20)] + list("\"#%'*/:=?\\\x7f{[]^"))
-# Unicode's control characters: C0, DEL and C1. The stores' clients, Hive's folders and people's terminals each do something else to them.
+# These are Unicode's control characters: C0, DEL and C1. The stores' clients, Hive's folders and people's terminals each treat them in
+# another way.
 _CONTROL_CHARACTER: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
-# What a folder's name has room for on every file system that a lake is copied to.
+# The name of a folder can have this many bytes on every file system to which a lake is copied.
 _FOLDER_NAME_BYTES: Final = 255
-# What S3 allows.
+# S3 allows no longer keys.
 MOST_KEY_BYTES: Final = 1024
 _HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 BUCKET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -49,14 +50,14 @@ _NOT_SAFE_IN_RUN_KEY: Final = re.compile(r"[^A-Za-z0-9._=-]")
 
 
 class LakeNameError(RefusedError):
-    """A date, category or key that can't be a place in the lake. The message names it and says why."""
+    """Raised for a date, category or key that can't be a place in the lake. The message names it and says why."""
 
 
 @dataclass(frozen=True)
 class ImageKey:
-    """The parts of an image's key, `raw/ingest_date=<ingest_date>/<category>/<file_name>`.
+    """Holds the parts of an image's key, `raw/ingest_date=<ingest_date>/<category>/<file_name>`.
 
-    `file_name` may hold slashes: everything below a category folder belongs to that category.
+    `file_name` may hold slashes, because everything below a category folder belongs to that category.
     """
 
     ingest_date: str
@@ -68,7 +69,7 @@ class ImageKey:
 
 
 def parse_ingest_date(text: str) -> str:
-    """Returns `text` if it is a real calendar day written yyyy-mm-dd; raises LakeNameError otherwise."""
+    """Returns `text`. Raises LakeNameError if it is not a real calendar day, written yyyy-mm-dd."""
     if _ISO_DATE.fullmatch(text):
         try:
             date.fromisoformat(text)
@@ -80,7 +81,7 @@ def parse_ingest_date(text: str) -> str:
 
 
 def check_bucket(name: str) -> str:
-    """Returns `name` if it can be a bucket's; raises LakeNameError otherwise."""
+    """Returns `name`. Raises LakeNameError if no bucket can have that name."""
     if not BUCKET_NAME.fullmatch(name):
         raise LakeNameError(
             f"'{name}' is no bucket's name: set FRUITS_LAKE_BUCKET to 3 to 63 lower-case letters, digits, dots and hyphens."
@@ -89,17 +90,17 @@ def check_bucket(name: str) -> str:
 
 
 def check_category(category: str) -> str:
-    """Returns `category` if it can be a folder of images and a partition value; raises LakeNameError otherwise."""
+    """Returns `category`. Raises LakeNameError if it can't be a folder of images and a partition value."""
     reason = _why_no_category(category)
     if reason:
-        # As Python writes it: a tab or a line break must be seen, and not break the line.
+        # The name is shown as Python writes it, so that a tab or a line break is seen and does not break the line.
         raise LakeNameError(f"{category!r} is not a category: {reason}.")
     return category
 
 
 @lru_cache(maxsize=4096)
 def _why_no_category(category: str) -> str | None:
-    """Says why a name can be no category, or returns None. Asked for every key of a listing, hence the cache."""
+    """Returns why a name can't be a category, or None if it can. It is called for every key of a listing, hence the cache."""
     if not category:
         return "it is empty"
     if category.startswith((".", "_")):
@@ -118,7 +119,10 @@ def _why_no_category(category: str) -> str | None:
 
 
 def looks_of(category: str) -> str:
-    """What a name looks like: two names with the same looks differ in normal form, case or outer spaces alone. Never a key."""
+    """Returns what a name looks like, for comparing names but not as a key.
+
+    Two names that look the same differ only in normal form, case or outer spaces.
+    """
     return unicodedata.normalize("NFKC", category).casefold().strip()
 
 
@@ -127,7 +131,7 @@ def has_control_character(name: str) -> bool:
 
 
 def date_prefix(table: str, ingest_date: str) -> str:
-    """`<table>/ingest_date=<day>/`, for features, rejected, moments, ledger, raw and reports."""
+    """Returns `<table>/ingest_date=<day>/`, for features, rejected, moments, ledger, raw and reports."""
     return f"{table}/ingest_date={ingest_date}/"
 
 
@@ -136,7 +140,7 @@ def raw_prefix(ingest_date: str) -> str:
 
 
 def success_marker_key(ingest_date: str) -> str:
-    """The key that is written last: an image batch is complete when it is there."""
+    """Returns the key that a delivery writes last. When it is there, the image batch is complete."""
     return f"{raw_prefix(ingest_date)}{SUCCESS_MARKER}"
 
 
@@ -145,11 +149,11 @@ def image_key(ingest_date: str, category: str, file_name: str) -> str:
 
 
 def parse_image_key(key: str) -> ImageKey | None:
-    """The parts of an image's key, or None if the key is not an image's.
+    """Returns the parts of an image's key, or None if the key is not an image's.
 
-    Every key below a category folder is an image's, `_DSC0001.JPG` too. Not images: folder placeholders (a key that ends in '/'), files
-    whose name begins with '.', files in folders that begin with '.' or '_', files that lie in no category folder (markers, manifests), and
-    those in a folder that can be no category (see `check_category`).
+    Every key below a category folder is an image's, even `_DSC0001.JPG`. These keys are not images: a folder's placeholder (it ends in
+    '/'), a file whose name begins with '.', a file in a folder whose name begins with '.' or '_', a file outside of all category folders (a
+    marker or manifest), and a file in a folder that can be no category (see `check_category`).
     """
     parts = _below_category_folder(key)
     return parts if parts is not None and _why_no_category(parts.category) is None else None
@@ -162,7 +166,10 @@ def image_category(key: str, ingest_date: str) -> str | None:
 
 
 def refused_category(key: str) -> tuple[str, str] | None:
-    """The category of a key that would be an image's if its category could be one, and why it can't; None for any other key."""
+    """Returns the name of a key's folder and why that can be no category, if this alone keeps the key from being an image's.
+
+    Returns None for any other key.
+    """
     parts = _below_category_folder(key)
     reason = _why_no_category(parts.category) if parts is not None else None
     return (parts.category, reason) if parts is not None and reason else None
@@ -186,24 +193,24 @@ def _below_category_folder(key: str) -> ImageKey | None:
 
 
 def escape_partition_value(value: str) -> str:
-    """`value` as Spark writes it in a partition folder's name: `Äpfel 50%` becomes `Äpfel 50%25`."""
+    """Returns `value` as Spark writes it in the name of a partition's folder: `Äpfel 50%` becomes `Äpfel 50%25`."""
     if not value:
         return _HIVE_NULL
     return "".join(f"%{ord(character):02X}" if character in _ESCAPED_IN_PARTITION else character for character in value)
 
 
 def unescape_partition_value(escaped: str) -> str:
-    """The reverse of `escape_partition_value`."""
+    """Returns the value that `escape_partition_value` escaped."""
     return re.sub(r"%([0-9A-Fa-f]{2})", lambda match: chr(int(match.group(1), 16)), escaped)
 
 
 def partition_prefix(table: str, ingest_date: str, category: str) -> str:
-    """`<table>/ingest_date=<day>/category=<escaped>/`, for features."""
+    """Returns `<table>/ingest_date=<day>/category=<escaped>/`, for features."""
     return f"{date_prefix(table, ingest_date)}category={escape_partition_value(category)}/"
 
 
 def parse_features_file(key: str) -> tuple[str, str, str] | None:
-    """Ingest date, category and name of a file of `features/`, or None for any other key."""
+    """Returns ingest date, category and name of a file of `features/`, or None for any other key."""
     parts = key.split("/")
     if len(parts) != 4 or parts[0] != FEATURES:
         return None
@@ -222,44 +229,44 @@ def content_index_prefix(embedder_id: str) -> str:
 
 
 def content_index_key(embedder_id: str, ingest_date: str) -> str:
-    """Hashes of a date's featurised contents, for finding the same content delivered again under another key."""
+    """Returns the key of hashes of a date's featurised contents. They find content that is delivered again under another key."""
     return f"{content_index_prefix(embedder_id)}{ingest_date}.bin"
 
 
 def content_pack_key(embedder_id: str, month: str) -> str:
-    """The content indexes of a month (`2026-11`) in one file: a cache of them."""
+    """Returns the key of the content indexes of a month (`2026-11`) in one file, which is a cache of them."""
     return f"{content_index_prefix(embedder_id)}{month}.pack"
 
 
 def ledger_key(ingest_date: str) -> str:
-    """The commit of a date: what is true of it. See `fruit_contract.commit`."""
+    """Returns the key of a date's ledger, whose commit says what is true of the date. See `fruit_contract.commit`."""
     return f"{date_prefix(LEDGER, ingest_date)}ledger.parquet"
 
 
 def ingest_date_of(key: str) -> str | None:
-    """The date of a key of `<table>/ingest_date=<day>/...`, or None for any other key."""
+    """Returns the date of a key of `<table>/ingest_date=<day>/...`, or None for any other key."""
     parts = key.split("/")
     name, _, ingest_date = parts[1].partition("=") if len(parts) > 2 else ("", "", "")
     return ingest_date if name == "ingest_date" and _ISO_DATE.fullmatch(ingest_date) else None
 
 
 def rejected_key(ingest_date: str, write: str) -> str:
-    """The rejects of a date as the commit `write` has them."""
+    """Returns the key of a date's rejects, as the commit `write` has them."""
     return f"{date_prefix(REJECTED, ingest_date)}{write}.parquet"
 
 
 def moments_key(ingest_date: str, write: str, embedder_id: str) -> str:
-    """The moments of a date's features of one embedder, as the commit `write` has them."""
+    """Returns the key of the moments of a date's features of one embedder, as the commit `write` has them."""
     return f"{date_prefix(MOMENTS, ingest_date)}{write}-{embedder_id}.parquet"
 
 
 def moments_parts_prefix(ingest_date: str) -> str:
-    """Moments of what single tasks of a features step computed, until they are merged into those of the date."""
+    """Returns where the moments of single tasks of a features step lie, until they are merged into those of the date."""
     return f"{MOMENTS}/_parts/ingest_date={ingest_date}/"
 
 
 def compacted_moments_prefix(embedder_id: str) -> str:
-    """Moments of many dates merged, a cache: whatever is missing here is merged again from the dates' own."""
+    """Returns where merged moments of many dates lie. They are a cache: what is missing is merged again from the dates' own."""
     return f"{MOMENTS}/_compacted/{embedder_id}/"
 
 
@@ -268,7 +275,7 @@ def pca_prefix(version: str) -> str:
 
 
 def pca_provenance_key(version: str) -> str:
-    """Where a PCA version comes from: images, dates, target, release."""
+    """Returns the key that says where a PCA version comes from: its images, dates, target and release."""
     return f"{pca_prefix(version)}provenance.json"
 
 
@@ -285,43 +292,46 @@ def projections_date_prefix(version: str, ingest_date: str) -> str:
 
 
 def projections_file_key(version: str, features_key: str) -> str:
-    """A file of `projections/` is called like its file of `features/`: a date is projected exactly if the two sets of names are equal."""
+    """Returns the key of the file of `projections/` that belongs to a file of `features/`.
+
+    Both have the same name. So a date is projected exactly if the two sets of names are equal.
+    """
     return f"{projections_prefix(version)}{features_key.removeprefix(f'{FEATURES}/')}"
 
 
 def pca_cache_key() -> str:
-    """What follows from ledgers and listings, remembered by the PCA step: losing it costs time, never truth."""
+    """Returns the key of what the PCA step remembers of ledgers and listings. Losing it costs time, never truth."""
     return f"{PCA}/_cache.json"
 
 
 def partition_values(key: str) -> dict[str, str]:
-    """The `name=value` folders of a key, unescaped: {'ingest_date': '2026-11-22', 'category': 'Kiwi'}."""
+    """Returns the `name=value` folders of a key, unescaped: {'ingest_date': '2026-11-22', 'category': 'Kiwi'}."""
     pairs = (part.partition("=") for part in key.split("/")[:-1] if "=" in part)
     return {name: unescape_partition_value(value) for name, _, value in pairs}
 
 
 def safe_run_id(run_id: str) -> str:
-    """Airflow's run id made safe for a key: every other character than A-Z a-z 0-9 . _ = - becomes '_'."""
+    """Returns Airflow's run id made safe for a key: every character except A-Z a-z 0-9 . _ = - becomes '_'."""
     return _NOT_SAFE_IN_RUN_KEY.sub("_", run_id) or "_"
 
 
 def run_key(run_id: str) -> str:
-    """What one run did."""
+    """Returns the key of the record of what one run did."""
     return f"{RUNS}/{safe_run_id(run_id)}.json"
 
 
 def step_summary_key(run_id: str, step: str) -> str:
-    """What one step of a run reports about itself; gathered into `run_key` at the end of the run."""
+    """Returns the key of what a step reports about itself. At the end of the run it goes into the run's record."""
     return f"{RUNS}/_steps/{safe_run_id(run_id)}/{step}.json"
 
 
 def progress_key(run_id: str, step: str) -> str:
-    """How far a step that is running has come; its driver replaces it every few seconds."""
+    """Returns the key that says how far a running step has come. The step's driver replaces it every few seconds."""
     return f"{RUNS}/_progress/{safe_run_id(run_id)}/{step}.json"
 
 
 def measured_speed_key() -> str:
-    """How fast the last run was that computed enough images to tell; what the next run's plan stands on."""
+    """Returns the key that says how fast the last run with enough images was. The next run's plan reckons with it."""
     return f"{RUNS}/_measured_speed.json"
 
 
@@ -330,17 +340,17 @@ def claims_prefix() -> str:
 
 
 def claim_key(run_id: str) -> str:
-    """Which ingest dates a run works on, so that no other run writes them at the same time."""
+    """Returns the key that says on which dates a run works, so that no other run writes them at the same time."""
     return f"{claims_prefix()}{safe_run_id(run_id)}.json"
 
 
 def step_logs_prefix(cluster_id: str, step_id: str) -> str:
-    """Where EMR puts a step's stdout.gz, stderr.gz and controller.gz."""
+    """Returns where EMR puts a step's stdout.gz, stderr.gz and controller.gz."""
     return f"{cluster_logs_prefix(cluster_id)}steps/{step_id}/"
 
 
 def cluster_logs_prefix(cluster_id: str) -> str:
-    """Where EMR puts a cluster's logs: below it `steps/<step>/`, and `node/<instance>/bootstrap-actions/<n>/`."""
+    """Returns where EMR puts a cluster's logs: in `steps/<step>/` and `node/<instance>/bootstrap-actions/<n>/` below it."""
     return f"{LOGS}/{cluster_id}/"
 
 
@@ -353,12 +363,12 @@ def release_prefix(release: str) -> str:
 
 
 def uri(bucket: str, key: str) -> str:
-    """The full address of a key (or prefix), `s3://<bucket>/<key>`."""
+    """Returns the full address of a key or prefix, `s3://<bucket>/<key>`."""
     return f"s3://{bucket}/{key}"
 
 
 def split_uri(address: str) -> tuple[str, str]:
-    """`s3://bucket/key` as (bucket, key). Raises LakeNameError for anything else."""
+    """Returns (bucket, key) of `s3://bucket/key`. Raises LakeNameError if the address is anything else."""
     scheme, separator, rest = address.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not separator or not bucket:

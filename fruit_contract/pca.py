@@ -1,4 +1,4 @@
-"""What both sides must know of a PCA: how many images it takes, and when it is fitted anew."""
+"""Holds what both sides must know of a PCA: how many images it takes, and when it is fitted anew."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-# One image has no variance.
+# A single image has no variance.
 FEWEST_IMAGES_OF_A_PCA: Final = 2
 # How many versions stay, the current one among them.
 DEFAULT_KEPT_VERSIONS: Final = 3

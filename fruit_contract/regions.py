@@ -1,6 +1,6 @@
-"""Where the product may run: EMR regions inside the EU.
+"""Says where the product may run: in EMR regions inside the EU.
 
-London (eu-west-2) and Zurich (eu-central-2) bear an `eu-` name and are not in the EU.
+London (eu-west-2) and Zurich (eu-central-2) have names that begin with `eu-`, but are not in the EU.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ EU_REGIONS: Final = frozenset({"eu-central-1", "eu-north-1", "eu-south-1", "eu-s
 
 
 class RegionNotAllowedError(RefusedError):
-    """A region outside the EU. Raised before anything is created."""
+    """Raised for a region outside the EU, before anything is created."""
 
 
 def require_eu_region(region: str) -> str:
-    """Returns `region` if it is inside the EU; raises RegionNotAllowedError otherwise."""
+    """Returns `region`. Raises RegionNotAllowedError if it is not inside the EU."""
     if region not in EU_REGIONS:
         allowed = ", ".join(sorted(EU_REGIONS))
         raise RegionNotAllowedError(

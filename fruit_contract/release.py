@@ -1,13 +1,13 @@
-"""What lies below `code/<release>/`, and how a step calls it.
+"""Says what lies below `code/<release>/`, and how a step calls it.
 
-A release's id is the digest of its content, so a release never changes: `code/current.json` names the one in use.
+A release's id is the digest of its content, so a release never changes. `code/current.json` names the release in use.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# Below code/<release>/
+# These lie below code/<release>/.
 EXTRACT_FEATURES_JOB: Final = "jobs/extract_features.py"
 REFRESH_PCA_JOB: Final = "jobs/refresh_pca.py"
 LIBRARY_ZIP: Final = "fruit_library.zip"
@@ -17,26 +17,27 @@ WHEELHOUSE: Final = "bootstrap/wheelhouse/"
 EMBEDDER: Final = "embedder/"
 RELEASE_MANIFEST: Final = "release.json"
 
-# Below code/<release>/embedder/
+# These lie below code/<release>/embedder/.
 EMBEDDER_MANIFEST: Final = "manifest.json"
 ONNX_MODEL: Final = "model.onnx"
 TENSORFLOW_GRAPH: Final = "frozen_graph.pb"
 
-# Steps, by the names EMR, the logs and the summaries show.
+# EMR, the logs and the summaries show the steps by these names.
 EXTRACT_FEATURES_STEP: Final = "extract_features"
 REFRESH_PCA_STEP: Final = "refresh_pca"
 
-# What the PCA step says it did when there is nothing to fit.
+# The PCA step says that it did this when there is nothing to fit.
 NO_PCA: Final = "nothing"
 
 ENGINES: Final = ("onnxruntime", "tensorflow")
 DEFAULT_ENGINE: Final = "onnxruntime"
 
 ARCHITECTURE: Final = "mobilenetv2"
-# From an image file's bytes to the pixels that the network sees (fruit_features/embedding/preprocessing.py): other pixels, another version.
+# Preprocessing makes the pixels that the network sees of an image file's bytes (fruit_features/embedding/preprocessing.py). If it makes
+# other pixels, it is another version.
 PREPROCESSING_VERSION: Final = 2
 
 
 def embedder_id(tensors_sha256: str, preprocessing_version: int) -> str:
-    """The embedder's name: the weights by the digest of their tensors, and the preprocessing. Features of two ids never mix."""
+    """Returns the embedder's name, of the digest of its weights and its preprocessing. Features of two ids never mix."""
     return f"{ARCHITECTURE}-{tensors_sha256[:12]}-p{preprocessing_version}"

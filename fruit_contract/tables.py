@@ -1,4 +1,4 @@
-"""The lake's tables: column names, statuses and reject reasons."""
+"""Names the columns of the lake's tables, the statuses and the reasons for rejecting an image."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ SIZE_BYTES: Final = "size_bytes"
 STATUS: Final = "status"
 REASON: Final = "reason"
 DETAIL: Final = "detail"
-FILE: Final = "file"  # of the ledger: the key of the file of features/ that holds the image's row
+FILE: Final = "file"  # the ledger's: the key of the file of features/ that holds the image's row
 N_SAMPLES: Final = "n_samples"
 CONTENT_DIGEST: Final = "content_digest"
 MEAN: Final = "mean"
 SCATTER: Final = "scatter"
 PCA_VERSION: Final = "pca_version"
 COMPONENTS: Final = "components"
-REUSED: Final = "reused"  # of a step's own results: features copied from the same content under another key; in no table
+REUSED: Final = "reused"  # in no table, but in a step's own results: features copied from the same content under another key
 
-# The columns inside the files, in order; partition columns (ingest_date, category, pca_version) are in the paths.
+# The files have these columns, in this order. The partition columns (ingest_date, category, pca_version) are in the paths.
 FEATURES_COLUMNS: Final = (IMAGE_KEY, CONTENT_SHA256, WIDTH, HEIGHT, EMBEDDER_ID, VECTOR)
 REJECTED_COLUMNS: Final = (IMAGE_KEY, CATEGORY, CONTENT_SHA256, REASON, DETAIL)
 MOMENTS_COLUMNS: Final = (EMBEDDER_ID, N_SAMPLES, MEAN, SCATTER, CONTENT_DIGEST)
@@ -38,7 +38,7 @@ LEDGER_COLUMNS: Final = (
     IMAGE_KEY, ETAG, SIZE_BYTES, CATEGORY, CONTENT_SHA256, STATUS, REASON, DETAIL, EMBEDDER_ID, WIDTH, HEIGHT, FILE,
 )  # fmt: skip
 
-# What a Parquet reader must see, by column: strings, whole numbers of any width, and lists of 4- or 8-byte floats.
+# A Parquet reader must see these types: strings, whole numbers of any width, and lists of 4- or 8-byte floats.
 COLUMN_TYPES: Final = {
     IMAGE_KEY: "string",
     CATEGORY: "string",
@@ -62,20 +62,20 @@ COLUMN_TYPES: Final = {
 
 
 class Status(StrEnum):
-    """What became of a listed image."""
+    """Says what became of a listed image."""
 
     FEATURISED = "featurised"
     REJECTED = "rejected"
 
 
 class RejectReason(StrEnum):
-    """Why an image has no features. `detail` in `rejected/` holds the decoder's own words."""
+    """Says why an image has no features. `detail` in `rejected/` holds the decoder's own words."""
 
-    EMPTY = "empty"  # zero bytes
+    EMPTY = "empty"  # the file has no bytes
     NOT_AN_IMAGE = "not_an_image"  # no decoder knows the format
     TRUNCATED = "truncated"  # the file ends before the image does, or its data is damaged
-    TOO_LARGE = "too_large"  # more pixels or bytes than the limits allow
+    TOO_LARGE = "too_large"  # it has more pixels or bytes than the limits allow
     TOO_COSTLY = "too_costly"  # decoding it takes more memory or time than a worker has
     CRASHED_THE_DECODER = "crashed_the_decoder"  # the process that decoded it died
     UNREADABLE = "unreadable"  # a decoder knows the format but fails on this file
-    VANISHED = "vanished"  # listed, but gone when it was fetched
+    VANISHED = "vanished"  # it was listed, but gone when it was fetched

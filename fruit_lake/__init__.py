@@ -1,7 +1,8 @@
-"""What a data scientist imports: which files of a lake count at this moment.
+"""Tells a data scientist which files of a lake count at this moment.
 
-Who reads `features/` or `projections/` as folders sees, while a date is written, files that do not count yet or no longer. What counts is
-what the ledgers name; these functions list it, for any reader of Parquet. `lake` is a folder, or an address such as `s3://fruits-lake`.
+While a run writes a date, the folders `features/` and `projections/` also hold files that do not count yet, or that no longer count. The
+files that count are those that the ledgers name. These functions list them, for any reader of Parquet. `lake` is a folder, or an address
+such as `s3://fruits-lake`.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ _LEDGERS_AT_ONCE: Final = 16
 
 
 class NoPcaVersionError(LookupError):
-    """The lake has no PCA version yet."""
+    """Raised if the lake has no PCA version yet."""
 
 
 def features_files(lake: str, ingest_dates: Collection[str] | None = None, embedder_id: str | None = None) -> list[str]:
-    """Returns the files of features that count, sorted: of all dates or of some, of all embedders or of one.
+    """Returns the files of features that count, sorted.
 
-    While a lake goes from one embedder to another, an image may have features of both: name the embedder then.
+    They are those of all dates and all embedders, unless you name some dates or one embedder. While a lake changes from one embedder to
+    another, an image may have features of both, so name the embedder then.
     """
     filesystem, root = _open(lake)
     keys = sorted(
@@ -43,9 +45,9 @@ def features_files(lake: str, ingest_dates: Collection[str] | None = None, embed
 
 
 def projections_files(lake: str, ingest_dates: Collection[str] | None = None, version: str | None = None) -> list[str]:
-    """Returns the files of projections that count, sorted: of a PCA version, or of the current one.
+    """Returns the files of projections that count, sorted.
 
-    Raises NoPcaVersionError if there is none.
+    They are those of the current PCA version, unless you name another version. Raises NoPcaVersionError if there is none.
     """
     filesystem, root = _open(lake)
     chosen = version or current_version(lake)
@@ -55,7 +57,7 @@ def projections_files(lake: str, ingest_dates: Collection[str] | None = None, ve
     named = [layout.projections_file_key(chosen, file.removeprefix(prefix)) for file in features_files(lake, ingest_dates, embedder_id)]
     selector = fs.FileSelector(f"{root}/{layout.projections_prefix(chosen)}", allow_not_found=True, recursive=True)
     there = {info.path.removeprefix(f"{root}/") for info in filesystem.get_file_info(selector)}
-    # What a run has committed a moment ago is projected by its next step.
+    # A run may have committed files a moment ago, which its next step projects.
     return [f"{prefix}{key}" for key in named if key in there]
 
 
@@ -70,7 +72,7 @@ def current_version(lake: str) -> str:
 
 
 def _open(lake: str) -> tuple[fs.FileSystem, str]:
-    """Where the lake is, and its path there."""
+    """Returns the file system that holds the lake, and the lake's path in it."""
     if "://" not in lake:
         return fs.LocalFileSystem(), lake.rstrip("/")
     filesystem, root = fs.FileSystem.from_uri(lake)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 # Stands in for the environment's Python: tells what it was given.
 STAND_IN = """#!/bin/sh
-printf '%s\\0' "${FRUITS_LOCAL_HOME-}" "$@"
+printf '%s\\0' "${FRUITS_LOCAL_HOME-}" "$@" ${PYTEST_ADDOPTS:+"$PYTEST_ADDOPTS"}
 """
+OF_THE_MAKE_THAT_RUNS_THIS = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ARGS", "PYTEST_ADDOPTS"}
 HOSTILE = [
     "/photos/my fruit",
     "/photos/$ales and $$ and ${HOME}",
@@ -61,6 +63,7 @@ def clone(tmp_path: Path) -> Path:
     folder = tmp_path / "a clone"
     (folder / "requirements").mkdir(parents=True)
     shutil.copy(PROJECT / "Makefile", folder)
+    shutil.copytree(PROJECT / "scripts", folder / "scripts")
     for name in ("all", "uv", "bench"):
         (folder / "requirements" / f"{name}.txt").touch()
     programs = folder / ".venv" / "bin"
@@ -73,7 +76,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(clone: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    ours = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"}}
+    ours = {name: value for name, value in os.environ.items() if name not in OF_THE_MAKE_THAT_RUNS_THIS}
     return subprocess.run(
         ["make", *arguments],
         cwd=clone,
@@ -116,6 +119,15 @@ def test_every_variable_arrives_byte_for_byte(clone: Path, target: str, variable
     assert not (clone / "made").exists()
 
 
+@pytest.mark.parametrize("text", HOSTILE)
+def test_pytest_gets_what_was_typed_for_it(clone: Path, text: str) -> None:
+    assert told(make(clone, "test", f"ARGS={text}"))[0] == ["-m", "pytest", f" {text}"]
+
+
+def test_the_quick_checks_are_the_others_but_three_kinds(clone: Path) -> None:
+    assert told(make(clone, "test-fast"))[0] == ["-m", "pytest", "-m", "not spark and not airflow and not e2e"]
+
+
 @pytest.mark.parametrize(("target", "variable", "option"), YES_OR_NO)
 @pytest.mark.parametrize(("text", "means_yes"), [("1", True), ("0", False)])
 def test_every_yes_or_no_is_read_alike(clone: Path, target: str, variable: str, option: str, text: str, means_yes: bool) -> None:
@@ -156,3 +168,9 @@ def test_no_recipe_holds_a_text_that_was_typed(clone: Path) -> None:
     shown = make(clone, "--dry-run", "deliver", "DIR=$(shell touch made) `touch made`", "DATE=today")
     assert "touch" not in shown.stdout
     assert not (clone / "made").exists()
+
+
+def test_the_environment_finds_our_packages_from_anywhere(tmp_path: Path) -> None:
+    program = "import benchmarks, fruit_cli, fruit_contract, fruit_features, fruit_lake, fruit_pipeline, local_cloud"
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=plain, check=True)

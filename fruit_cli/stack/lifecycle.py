@@ -319,7 +319,7 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
 
 def _plain_environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-    return kept | {"PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    return kept | {"PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 def _cloud_environment(state: StackState) -> dict[str, str]:

@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from local_cloud.project import PROJECT
 from local_cloud.stack.latency import request_counts
 from local_cloud.stack.ports import LOOPBACK, choose_ports
 
@@ -68,7 +67,7 @@ def running_s3(
     """
     has_proxy = bool(latency_milliseconds) or count_requests
     keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)}
-    seen = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(PROJECT), "LC_ALL": "C.UTF-8", **keys, **(environment or {})}
+    seen = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", **keys, **(environment or {})}
     port, proxy_port = choose_ports([0, 0])
     command = ["local_cloud.s3.server", "--root", str(root), "--port", str(port)]
     command += [argument for bucket in buckets for argument in ("--bucket", bucket)]

@@ -1,50 +1,43 @@
-"""The frame that the report and the pages of Airflow's UI have in common. Pure.
+"""Fills the templates of the report and of the pages in Airflow's UI. Pure.
 
-No page has scripts; what a page puts in as text, it escapes itself.
+All that a template puts in is escaped, and what it asks for must have been given. No page has scripts.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from html import escape
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
-def html_page(title: str, body: Iterable[str], policy: str, *, style: str = "", renew_seconds: int | None = None) -> str:
-    """A self-contained page. `policy` is its Content-Security-Policy, `style` is added to the common one, `renew_seconds` reloads it."""
-    renew = [f'<meta http-equiv="refresh" content="{renew_seconds}">'] if renew_seconds else []
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            *renew,
-            f"<title>Fruits! {escape(title)}</title>",
-            f"<style>{_common_style()}{style}</style>",
-            "</head>",
-            "<body><main>",
-            '<p class="brand">Fruits!</p>',
-            *body,
-            "</main></body>",
-            "</html>",
-            "",
-        ]
-    )
+def render_page(template: str, policy: str, **values: object) -> str:
+    """Returns a page that needs nothing beside it. `policy` is its Content-Security-Policy."""
+    return _environment().get_template(template).render(values, policy=policy)
 
 
-def tiles(facts: Iterable[tuple[str, str]]) -> str:
-    """Value and label of each, as a row of tiles; nothing if there are none."""
-    items = "".join(f"<li><b>{escape(value)}</b><span>{escape(label)}</span></li>" for value, label in facts)
-    return f'<ul class="tiles">{items}</ul>' if items else ""
-
-
+# Not made on import: the DAG file comes here for a link, and needs no template.
 @cache
-def _common_style() -> str:
-    return (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+def _environment() -> Environment:
+    environment = Environment(
+        # Templates are found beside the modules, in a zip, too.
+        loader=PackageLoader("fruit_pipeline"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": _number, "percent": _percent, "euros": _euros}
+    return environment
+
+
+def _number(value: float | None, decimals: int = 0) -> str:
+    return "none" if value is None else f"{value:,.{decimals}f}"
+
+
+def _percent(share: float | None, decimals: int = 2) -> str:
+    return "none" if share is None else f"{share:.{decimals}%}"
+
+
+def _euros(value: float | None) -> str:
+    return "price not known" if value is None else f"{value:.2f} EUR"

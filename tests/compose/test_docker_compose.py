@@ -249,7 +249,7 @@ def test_the_products_settings_are_those_of_make_up():
     environment = interpolated(SERVICES["airflow-scheduler"]["environment"], dict.fromkeys((n for n, _ in variables_of(SERVICES)), "x"))
     ours = {name: value for name, value in environment.items() if name.startswith("FRUITS_")}
     assert set(ours) <= set(VARIABLES.values())
-    place = AirflowPlace(*[PROJECT] * 4, port=8080, s3_url="", emr_url="", region="eu-west-1", bucket=lake.DEFAULT_BUCKET)
+    place = AirflowPlace(PROJECT, PROJECT, PROJECT, PROJECT, 8080, "", "", region="eu-west-1", bucket=lake.DEFAULT_BUCKET)
     theirs = airflow_environment(place, draw(), {})
     assert set(ours) == {name for name in theirs if name.startswith("FRUITS_")}
     for name in ("FRUITS_SECURITY_CONFIGURATION", "FRUITS_SUBNET_ID", "FRUITS_RETRY_DELAY_SECONDS", "FRUITS_LOG_WAIT_MINUTES"):

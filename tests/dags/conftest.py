@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.dags.airflow_home import PROJECT
+from local_cloud.project import PROJECT
 
 
 @pytest.fixture

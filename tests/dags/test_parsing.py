@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.dags.airflow_home import PROJECT
+from local_cloud.project import PROJECT
 
 pytestmark = [
     pytest.mark.airflow,
@@ -73,7 +73,5 @@ from airflow import plugins_manager
 plugins_manager._get_plugins()
 print(sorted(name for name in ("settings", "steps", "checks", "report", "plots") if name in sys.modules))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(PROJECT / "plugins")}
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fruit_contract.lake import safe_run_id
-from tests.dags.airflow_home import PROJECT
+from local_cloud.project import PROJECT
 from tests.plugins.sample_lake import DAY
 
 if TYPE_CHECKING:
@@ -23,11 +23,10 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], d
     """What became of every scenario, and what was logged in it."""
     results: Path = tmp_path_factory.mktemp("flow") / "results.json"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_", "AIRFLOW_CONN_"))}
-    path = os.pathsep.join(str(PROJECT / folder) for folder in (".", "plugins", "spark_jobs"))
     done = subprocess.run(
         [sys.executable, "-m", "tests.dags.flow_scenarios", str(results)],
         cwd=PROJECT,
-        env=environment | {"PYTHONPATH": path},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -28,7 +28,7 @@ def test_the_demo_runs_the_main_job_shows_what_it_did_and_leaves_nothing_running
     for kept in ("embedder", "cache"):  # exporting the same embedder once more would cost half a minute
         if (product.home / kept).exists():
             shutil.copytree(product.home / kept, tmp_path / kept)
-    environment = os.environ | {HOME_VARIABLE: str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {HOME_VARIABLE: str(tmp_path)}
     environment |= {f"FRUITS_LOCAL_{name}_PORT": "0" for name in ("UI", "S3", "EMR")}
     demo = subprocess.run(
         [sys.executable, "-m", "fruit_cli", "demo", "--images-per-category", str(IMAGES_PER_CATEGORY), "--days", "1"],

@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -186,7 +187,7 @@ def test_an_orphan_is_swept_and_nothing_else_is(faulty: Product, outcomes: dict[
         return str(faulty.emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]["State"])
 
     for orphan in (ours, deleted):
-        wait_for(lambda orphan=orphan: state(orphan), lambda seen: seen in ENDED, "the orphan to end")
+        wait_for(partial(state, orphan), lambda seen: seen in ENDED, "the orphan to end")
     assert state(theirs) == state(by_hand) == "WAITING"
     assert "its run is over (or deleted)" in "\n".join(sweeper.log_lines(run_id, "sweep", 1))
     faulty.emr.terminate_job_flows(JobFlowIds=[theirs, by_hand])

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 def test_ctrl_c_leaves_no_process_of_the_demo(tmp_path: Path) -> None:
-    environment = os.environ | {HOME_VARIABLE: str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {HOME_VARIABLE: str(tmp_path)}
     environment |= {f"FRUITS_LOCAL_{name}_PORT": "0" for name in ("UI", "S3", "EMR")}
     # Where the tests themselves do not hear Ctrl-C (started in the background by a script), the demo would not either.
     as_before = signal.signal(signal.SIGINT, signal.default_int_handler)

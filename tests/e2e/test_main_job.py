@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -117,9 +116,7 @@ np.save(output, load_engine("tensorflow", Path(graph).read_bytes()).embed(networ
 """
     output = product.home / "tensorflow.npy"
     images = [str(product.lake / key) for key in features["image_key"]]
-    subprocess.run(
-        [sys.executable, "-c", program, str(graph), str(output), *images], check=True, env=os.environ | {"PYTHONPATH": ":".join(sys.path)}
-    )
+    subprocess.run([sys.executable, "-c", program, str(graph), str(output), *images], check=True)
 
     np.testing.assert_allclose(np.load(output), np.stack(features["features"].to_list()), atol=1e-4)
 

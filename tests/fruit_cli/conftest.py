@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -16,7 +16,6 @@ from rich.console import Console
 from fruit_cli.airflow_client.api import AirflowApi
 from fruit_cli.airflow_client.http import AirflowAddress, AirflowHttp
 from fruit_cli.lake.connection import LakeConnection
-from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +39,7 @@ def local_s3(tmp_path: Path) -> Iterator[tuple[LakeConnection, Path]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     root = tmp_path / "s3"
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
     command = [sys.executable, "-m", "local_cloud.s3.server", "--root", str(root), "--port", str(port), "--bucket", BUCKET]
     server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     try:
@@ -104,7 +103,7 @@ class FakeAirflow:
     def sleep(self, seconds: float) -> None:
         self.slept += seconds
 
-    def bodies(self, method: str, path: str) -> list[dict[str, object]]:
+    def bodies(self, method: str, path: str) -> list[dict[str, Any]]:
         """The JSON bodies that were sent to this path."""
         sent = [request for request in self.requests if (request.method, request.url.path) == (method, "/api/v2" + path)]
         return [json.loads(request.content) for request in sent]

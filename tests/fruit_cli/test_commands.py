@@ -26,7 +26,6 @@ def command(home: Path, *arguments: str, **variables: str) -> subprocess.Complet
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_", "AIRFLOW"))}
     environment = {
         **kept,
-        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "plugins"), str(PROJECT / "spark_jobs")]),
         "FRUITS_LOCAL_HOME": str(home),
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,

@@ -40,7 +40,7 @@ def test_a_commit_is_read_as_it_was_written(commit: Commit) -> None:
 
 @given(COMMITS)
 def test_the_same_commit_is_written_in_the_same_way(commit: Commit) -> None:
-    turned = Commit(DAY, commit.write, commit.n_images, commit.n_rejected, dict(reversed(commit.embedders.items())))
+    turned = Commit(DAY, commit.write, commit.n_images, commit.n_rejected, dict(reversed(list(commit.embedders.items()))))
     assert commit_to_json(turned) == commit_to_json(commit)
 
 

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from local_cloud.faults import write_faults
-from local_cloud.project import PROJECT
 from local_cloud.stack.ports import choose_ports
 from local_cloud.stack.sweep import STACK_MARK, end_marked_processes
 from tests.local_cloud.running_cloud import BUCKET, KEYS, SECOND_LASTS, LocalCloud
@@ -32,7 +31,6 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     s3_url, emr_url = f"http://127.0.0.1:{s3_port}", f"http://127.0.0.1:{emr_port}"
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(PROJECT),
         "AWS_ACCESS_KEY_ID": KEYS[0],
         "AWS_SECRET_ACCESS_KEY": KEYS[1],
         "AWS_ENDPOINT_URL_S3": s3_url,

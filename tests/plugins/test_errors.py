@@ -19,7 +19,8 @@ LINE = re.compile(r"^(?P<branches>[ │├└─]*)(?P<name>[A-Z]\w+Error)\b", r
 
 def drawn_parents() -> dict[str, str]:
     """What each drawn error hangs under; nothing for those at the left."""
-    parents, above = {}, {}
+    parents: dict[str, str] = {}
+    above: dict[int, str] = {}
     for line in LINE.finditer(errors.__doc__ or ""):
         column = len(line["branches"])
         parents[line["name"]] = above.get(column - 4, "")

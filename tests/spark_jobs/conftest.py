@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
 import secrets
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -73,8 +73,6 @@ def spark_session(s3_server: RunningS3, tmp_path_factory: pytest.TempPathFactory
         "JAVA_HOME": str(node.java_home),
         "PYSPARK_PYTHON": sys.executable,
         "LC_ALL": "C.UTF-8",
-        # Workers find the code where this process does, however the tests were started.
-        "PYTHONPATH": os.pathsep.join(sys.path),
     }
     from fruit_features.spark.session import start_session
 
@@ -86,6 +84,20 @@ def spark_session(s3_server: RunningS3, tmp_path_factory: pytest.TempPathFactory
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
+    end_java()
+
+
+def end_java() -> None:
+    """Ends the stopped session's Java, which would otherwise be told to end by this process' own end, and complained about by it."""
+    from pyspark import SparkContext
+
+    gateway: Any = SparkContext._gateway
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait(60)
+    SparkContext._gateway = SparkContext._jvm = None
+    # Connections are collected when pytest has closed what Airflow's log is written to, and each would say that it closes.
+    logging.getLogger("py4j").setLevel(logging.WARNING)
 
 
 @pytest.fixture

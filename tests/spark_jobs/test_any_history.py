@@ -69,7 +69,7 @@ class Writes:
     crash_at: int | None = None
     after: bool = False
     beside_at: int | None = None
-    beside: Callable[[], None] = lambda: None
+    beside: Callable[[], Any] = lambda: None
     look: Callable[[], None] = lambda: None
     n_done: int = 0
     is_dead: bool = False
@@ -262,12 +262,12 @@ class History(RuleBasedStateMachine):
         request = ExtractionRequest(
             self.lake.bucket, release, "run", tuple(days), scope, "onnxruntime", retry_rejected, accept_rejects=True, task_slots=2
         )
-        return extract_features(self.spark or NoSpark(), request)
+        return extract_features(self.spark or NoSpark(), request)  # type: ignore[arg-type]
 
     def refresh(self, release: str, days: Sequence[str], policy: RefreshPolicy, *, switch: bool = False) -> None:
         settings_ = PolicySettings(policy, always_below=0)
         request = RefreshRequest(self.lake.bucket, release, "run", settings_, tuple(days), 2, 0.0, switch, task_slots=2)
-        refresh_pca(self.spark or NoSpark(), request)
+        refresh_pca(self.spark or NoSpark(), request)  # type: ignore[arg-type]
 
     @contextmanager
     def hooked(self, writes: Writes) -> Iterator[None]:
@@ -327,7 +327,7 @@ class History(RuleBasedStateMachine):
                 continue
             rows = ledger[0]
             for file, own in rows[rows["file"].notna()].groupby("file"):
-                path = self.lake.folder / file
+                path = self.lake.folder / str(file)
                 if path.exists():
                     there = pq.read_table(path, columns=["image_key", "content_sha256"], partitioning=None).to_pandas()
                     assert there["image_key"].is_unique
@@ -378,6 +378,7 @@ class History(RuleBasedStateMachine):
         assert not features.duplicated(["image_key", "embedder_id"]).any()
         own = features[features["embedder_id"] == embedder_id]
         assert sorted(own["image_key"]) == sorted(featurised)
+        row: Any
         for row in features.itertuples():
             content = featurised[row.image_key]
             assert (row.content_sha256, row.width, row.height) == (content.sha256, 60, 40)
@@ -398,7 +399,9 @@ class History(RuleBasedStateMachine):
                 continue
             rows, commit = ledger
             assert list(rows["image_key"]) == sorted(rows["image_key"])
-            lines |= {row.image_key: (row.status, row.reason, row.content_sha256, row.etag, row.size_bytes) for row in rows.itertuples()}
+            row: Any
+            for row in rows.itertuples():
+                lines[row.image_key] = (row.status, row.reason, row.content_sha256, row.etag, row.size_bytes)
             named |= commit.features_keys()
             moments |= commit.moments_keys()
             for other, found in commit.embedders.items():
@@ -430,6 +433,7 @@ class History(RuleBasedStateMachine):
             own = features[features["embedder_id"] == provenance.embedder_id].set_index("image_key")["features"]
             projections = read_all(self.lake.folder / lake.projections_prefix(version), list(tables.PROJECTIONS_COLUMNS))
             assert sorted(projections["image_key"]) == sorted(own.index)
+            row: Any
             for row in projections.itertuples():
                 values = np.divide(own[row.image_key] - model.mean, model.scale, out=np.zeros(1280), where=model.scale > 0)
                 np.testing.assert_allclose(row.components, values @ model.components.T, rtol=1e-4, atol=1e-2)

@@ -73,9 +73,9 @@ def executors_of(event_log: Path) -> set[str]:
 
 
 def submit(job: str, arguments: list[str], home: Path, environment: dict[str, str], archive: Path, zip_file: Path) -> None:
-    words = [home / "bin/spark-submit", "--deploy-mode", "client", "--py-files", zip_file, "--archives", f"{archive}#packages"]
+    options = ["--deploy-mode", "client", "--py-files", str(zip_file), "--archives", f"{archive}#packages"]
     done = subprocess.run(
-        [*words, PROJECT / "spark_jobs" / job, *arguments],
+        [home / "bin/spark-submit", *options, PROJECT / "spark_jobs" / job, *arguments],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=400, cwd=home,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
@@ -136,4 +136,4 @@ def test_several_executors_give_the_rows_of_one_process(
     assert len(rows_of(clustered.folder, lake.LEDGER)) == len(pictures())
     here, there = (rows_of(folder, lake.PROJECTIONS) for folder in (published.folder, clustered.folder))
     assert here["image_key"].tolist() == there["image_key"].tolist()
-    np.testing.assert_allclose(np.stack(there["components"]), np.stack(here["components"]), atol=1e-4)
+    np.testing.assert_allclose(np.stack(there["components"].to_list()), np.stack(here["components"].to_list()), atol=1e-4)

@@ -72,6 +72,7 @@ def assert_features(earlier: LakeFolder, expected: dict[str, int]) -> None:
     """Every picture once, with the features of what it shows."""
     features = rows_below(earlier.folder / lake.FEATURES, *tables.FEATURES_COLUMNS)
     assert sorted(features["image_key"]) == sorted(expected)
+    row: Any
     for row in features.itertuples():
         picture = decode_image(history.content_bytes(expected[row.image_key])).pixels[None]
         np.testing.assert_allclose(row.features, features_of(network_input(picture)).reshape(-1), atol=1e-4)
@@ -84,6 +85,7 @@ def assert_projected(earlier: LakeFolder, version: str) -> None:
     features = rows_below(earlier.folder / lake.FEATURES, "image_key", "features").set_index("image_key")["features"]
     projections = rows_below(earlier.folder / lake.projections_prefix(version), *tables.PROJECTIONS_COLUMNS)
     assert sorted(projections["image_key"]) == sorted(features.index)
+    row: Any
     for row in projections.itertuples():
         standardised = np.divide(features[row.image_key] - model.mean, model.scale, out=np.zeros(1280), where=model.scale > 0)
         np.testing.assert_allclose(row.components, standardised @ model.components.T, atol=1e-3)

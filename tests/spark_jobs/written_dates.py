@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from fruit_features.moments.algebra import moments_of
 from fruit_features.moments.store import write_moments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 EMBEDDER = "m"
 # Files of features by their names below the date's prefix, with the names of the images in each.
-Files = dict[str, tuple[str, ...]]
+Files = Mapping[str, tuple[str, ...]]
 
 
 def vector(image_key: str) -> NDArray[np.float32]:
@@ -76,7 +77,7 @@ def ledger_rows(day: str, by_embedder: Mapping[str, Files], rejected: Mapping[st
     return pa.Table.from_pylist(sorted(lines, key=lambda line: line["image_key"]), schema=files.LEDGER)
 
 
-def line_of(key: str, category: str, embedder_id: str) -> dict[str, object]:
+def line_of(key: str, category: str, embedder_id: str) -> dict[str, Any]:
     empty = dict.fromkeys(files.LEDGER.names)
     return empty | {"image_key": key, "category": category, "embedder_id": embedder_id, "etag": f"etag of {key}", "size_bytes": 7}
 

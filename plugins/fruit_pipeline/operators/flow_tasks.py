@@ -45,11 +45,11 @@ def plan_in_task(context: Mapping[str, Any], settings: Settings) -> PlannedXComs
 
 
 def _planned(context: Mapping[str, Any], settings: Settings) -> PlannedRun:
-    # S3 tells times in whole seconds.
+    # S3 gives times in whole seconds.
     listed_at = datetime.now(UTC).replace(microsecond=0)
     with refused_for_good():
-        # A task was cleared: the plan is made anew, and what it needs is a new cluster. Were the plan to fail or to find nothing,
-        # no teardown would end the one from before.
+        # If a task was cleared, the plan is made anew and needs a new cluster. The one from before must end first: if the plan failed
+        # or found nothing to do, no teardown would end it.
         require_no_cluster_from_before(settings, context["dag"].dag_id, context["dag_run"].run_id)
         request = request_of_run(context, settings)
         try:
@@ -65,7 +65,7 @@ def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Rec
     from fruit_pipeline.report.receipts import write_receipt
 
     run_id = context["dag_run"].run_id
-    # Not as an argument: what directly follows a setup may not run whatever happened.
+    # The plan is no argument, because Airflow does not let a task that directly follows a setup run whatever happened.
     planned: PlannedXComs = context["ti"].xcom_pull(task_ids="plan_run")
     try:
         costs = read_cluster_costs(settings, context["dag"].dag_id, run_id, planned["listed_at"])

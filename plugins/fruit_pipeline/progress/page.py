@@ -1,21 +1,19 @@
 """The page that shows how far a run's features step has come. Pure: progress in, text out.
 
-Whatever came from outside (run ids) is escaped, the page forbids scripts and renews itself until the step is done.
+It renews itself until the step is done. How it looks is in `templates/progress.html.j2`.
 """
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from fruit_contract.progress import StepState
 from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
-from fruit_pipeline.html_page import html_page, tiles
+from fruit_pipeline.html_page import render_page
 from fruit_pipeline.progress.tracking import Progress, duration, percent, rate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
 URL_PREFIX: Final = "/fruits"
@@ -37,16 +35,6 @@ _SENTENCES: Final = {
     StepState.WRITING: "All images are computed; their tables are being written.",
     StepState.DONE: "All images are computed, and their tables are written.",
 }
-_STYLE: Final = """
-progress { appearance: none; display: block; width: 100%; height: 1.25rem; margin: 1.5rem 0 .5rem; border: 1px solid var(--line);
-  border-radius: .5rem; background: var(--soft); color: var(--accent); overflow: hidden; }
-progress::-webkit-progress-bar { background: var(--soft); }
-progress::-webkit-progress-value { background: var(--accent); }
-progress::-moz-progress-bar { background: var(--accent); }
-.news { font-variant-numeric: tabular-nums; }
-a { color: var(--accent); }
-h1 { overflow-wrap: anywhere; } .run { overflow-wrap: anywhere; }
-"""
 
 
 def progress_path(run_id: str) -> str:
@@ -55,46 +43,34 @@ def progress_path(run_id: str) -> str:
 
 
 def progress_page(run_id: str, progress: Progress | None, now: datetime, airflow_path: str = "") -> str:
-    """The page of a run; without progress it says when there will be some. `airflow_path` comes before a path in Airflow's UI."""
+    """Returns the page of a run; without progress it says when there will be some. `airflow_path` comes before a path in Airflow's UI."""
+    shown = _shown(progress, now) if progress else {"title": "No progress yet", "renew_seconds": _RENEW_IDLE_SECONDS}
     run_link = f"{airflow_path}/dags/{MAIN_DAG_ID}/runs/{quote(run_id, safe='')}"
-    foot = f'<p><a href="{escape(run_link)}">The run in Airflow</a>, with its cluster and logs</p>'
-    run = f'<p class="muted run">Run {escape(run_id)}</p>'
-    if progress is None:
-        text = "The features step says how far it has come once it has started on its cluster, which takes some minutes."
-        return _page("No progress yet", [run, f"<p>{text} A run without new images has no such step.</p>", foot], _RENEW_IDLE_SECONDS)
-    silence = progress.silence(now)
-    renew = _RENEW_SECONDS if silence is None else _RENEW_IDLE_SECONDS
-    said_at = f"{progress.updated_at:%Y-%m-%d %H:%M:%S} UTC"
-    return _page(
-        _TITLES[progress.state],
-        [
-            run,
-            _bar(progress),
-            f'<p class="news {"muted" if silence is None else "bad"}">{escape(_news(progress, silence))}</p>',
-            tiles(_facts(progress, show_time_left=silence is None)),
-            f'<p class="muted">Last news: <time datetime="{progress.updated_at.isoformat()}">{said_at}</time></p>',
-            foot,
-        ],
-        None if progress.state == StepState.DONE else renew,
-    )
+    return render_page("progress.html.j2", CONTENT_SECURITY_POLICY, run_id=run_id, run_link=run_link, progress=progress, **shown)
 
 
 def message_page(title: str, text: str, airflow_path: str = "", *, renew: bool = False) -> str:
-    """What is shown instead of progress to somebody who can't see it; `renew` if that may change by itself."""
-    home = f'<p><a href="{escape(airflow_path)}/">To Airflow</a></p>'
-    return _page(title, [f"<p>{escape(text)}</p>", home], _RENEW_IDLE_SECONDS if renew else None)
+    """Returns what is shown instead of progress to somebody who can't see it; `renew` if that may change by itself."""
+    renew_seconds = _RENEW_IDLE_SECONDS if renew else None
+    return render_page(
+        "message.html.j2", CONTENT_SECURITY_POLICY, title=title, text=text, airflow_path=airflow_path, renew_seconds=renew_seconds
+    )
 
 
-def _page(title: str, body: Iterable[str], renew_seconds: int | None) -> str:
-    heading = f"<h1>{escape(title)}</h1>"
-    return html_page(title, [heading, *body], CONTENT_SECURITY_POLICY, style=_STYLE, renew_seconds=renew_seconds)
-
-
-def _bar(progress: Progress) -> str:
-    if progress.state == StepState.LISTING:
-        return '<progress aria-label="Images done"></progress>'
+def _shown(progress: Progress, now: datetime) -> dict[str, object]:
+    """Returns what the template shows of the progress."""
+    silence = progress.silence(now)
     share = 1.0 if progress.state == StepState.DONE else progress.share
-    return f'<progress aria-label="Images done" max="1" value="{share:.4f}">{percent(share)}</progress>'
+    renew_seconds = _RENEW_SECONDS if silence is None else _RENEW_IDLE_SECONDS
+    return {
+        "title": _TITLES[progress.state],
+        "renew_seconds": None if progress.state == StepState.DONE else renew_seconds,
+        "share": share,
+        "percent": percent(share),
+        "silence": silence,
+        "news": _news(progress, silence),
+        "facts": _facts(progress, show_time_left=silence is None),
+    }
 
 
 def _news(progress: Progress, silence: timedelta | None) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _CATEGORY_LINE: Final = {
     "type": "string",
     "pattern": r"^\s*$|^[\t\r]*[^._/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*[\t\r]*$",
-    # Airflow shows it with a line that it refuses.
+    # Airflow shows this text beside a line that it refuses.
     "description": "a category is called as its folder: without '/' or control characters, and not beginning with '.' or '_'",
 }
 
@@ -28,14 +28,14 @@ def params_of_form(settings: Settings) -> dict[str, Param]:
             type=["null", "string"],
             format="date",
             title="Ingest date",
-            description="The day whose image batch is processed. Empty: the run's own day.",
+            description="The day whose image batch is processed. Leave it empty for the run's own day.",
         ),
         "last_ingest_date": Param(
             None,
             type=["null", "string"],
             format="date",
             title="Last ingest date",
-            description="For a range of days on one cluster: its last day, with the first one above. Empty: one day.",
+            description="The last day of a range on one cluster, whose first day is above. Leave it empty for one day.",
         ),
         "categories": Param(
             [],
@@ -43,14 +43,15 @@ def params_of_form(settings: Settings) -> dict[str, Param]:
             items=_CATEGORY_LINE,
             title="Categories",
             description="Only these fruit categories, one a line, as their folders are called. Empty lines don't count. A blank around a "
-            "name counts if there is a category that is called just so, else the name is taken without it. Empty: all of them.",
+            "name counts if there is a category of exactly that name; otherwise the name is taken without it. Leave it empty for all of "
+            "them.",
         ),
         "pca_policy": Param(
             None,
             type=["null", "string"],
             enum=[None, *(policy.value for policy in RefreshPolicy)],
             title="PCA policy",
-            description=f"Whether the PCA is fitted anew: auto, always or never. Empty: as set, {settings.pca_policy}.",
+            description=f"Whether the PCA is fitted anew: auto, always or never. Leave it empty for what is set: {settings.pca_policy}.",
         ),
         "retry_rejected": Param(
             False,
@@ -70,7 +71,7 @@ def params_of_form(settings: Settings) -> dict[str, Param]:
             type="boolean",
             title="Switch to the new embedder now",
             description="After a change of weights or preprocessing, readers stay on the current PCA until everything it covers is "
-            "featurised anew. With this they are switched at once.",
+            "featurised anew. With this they switch at once.",
         ),
         "over_budget": Param(
             False,

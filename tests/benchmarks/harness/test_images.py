@@ -29,7 +29,7 @@ def test_given_images_come_from_every_category_and_leave_out_what_cannot_be_deco
         put_jpeg(tmp_path / "data" / "Kiwi" / f"{number}.jpg", number)
         put_jpeg(tmp_path / "data" / "Äpfel 50%" / f"{number}.jpg", number)
     (tmp_path / "data" / "Kiwi" / "0.jpg").write_bytes(b"no picture")
-    said = []
+    said: list[str] = []
     images = given_images(4, tmp_path / "data", tmp_path / "copies", said.append)
     assert {(image.category, image.file_name) for image in images} == {("Kiwi", "2.jpg"), ("Äpfel 50%", "0.jpg"), ("Äpfel 50%", "2.jpg")}
     assert all(image.path.startswith(str(tmp_path / "copies")) for image in images)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import psutil
 import pytest
@@ -30,7 +29,7 @@ HANDLERS = {"add": add, "fail": fail, "leave": leave}
 @pytest.fixture
 def start(tmp_path):
     (tmp_path / "trial_way.py").write_text(WAY)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), str(tmp_path)])}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     return lambda: WayProcess("trial_way", environment, tmp_path / "way.log")
 
 

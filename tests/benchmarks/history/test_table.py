@@ -40,7 +40,7 @@ def test_stages_stand_by_the_days_of_history():
 def test_refits_and_their_cost():
     grids = history_grids(benchmark())
     assert [row["project s"] for row in rows(grids[2])] == ["2.00", "4.00", "102.00"]
-    costs = dict(grids[3].rows)
+    costs: dict[str, str] = dict(grids[3].rows)  # type: ignore[arg-type]
     assert costs["projecting, per million images"] == "100"
     assert costs["fixed: eigen-decomposition, and saving the version"] == "0.50"
 

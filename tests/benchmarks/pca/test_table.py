@@ -49,7 +49,7 @@ def test_every_round_shows_its_own_ratio():
 
 
 def test_differences_are_shown_with_what_they_are_of():
-    differences = dict(pca_grids(benchmark())[3].rows)
+    differences: dict[str, str] = dict(pca_grids(benchmark())[3].rows)  # type: ignore[arg-type]
     assert differences["components, up to sign"] == "2.0e-12"
     assert differences["projections of 20,000 images as written, in float32, up to sign"] == "2.0e-08"
 

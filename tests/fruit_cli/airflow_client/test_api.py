@@ -13,10 +13,10 @@ from fruit_cli.airflow_client.http import AirflowAddress, AirflowError, AirflowH
 from local_cloud.stack.state import StackState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import FakeAirflow
+    from tests.fruit_cli.conftest import FakeAirflow
 
 RUN = {
     "dag_run_id": "manual__1",
@@ -110,7 +110,9 @@ def test_triggers_with_params_and_no_logical_date(api_of: Callable[..., AirflowA
 
 def test_triggers_one_run_through_a_busy_database_and_a_lost_answer(fake_airflow: FakeAirflow) -> None:
     """Airflow began the second try's run, and nobody heard of it: the third is refused as a conflict, which is the wanted end."""
-    troubles = iter([httpx.Response(500, json={"detail": {"reason": "Database error"}}), httpx.ReadTimeout("timed out")])
+    troubles: Iterator[httpx.Response | Exception] = iter(
+        [httpx.Response(500, json={"detail": {"reason": "Database error"}}), httpx.ReadTimeout("timed out")]
+    )
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method == "GET":

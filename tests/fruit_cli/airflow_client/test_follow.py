@@ -23,10 +23,10 @@ from fruit_contract.lake import LakeNameError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import FakeAirflow
     from rich.console import Console
 
     from fruit_cli.airflow_client.api import AirflowApi
+    from tests.fruit_cli.conftest import FakeAirflow
 
     ApiOf = Callable[..., AirflowApi]
 

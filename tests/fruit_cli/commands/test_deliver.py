@@ -6,7 +6,7 @@ import threading
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import obstore
 import pytest
@@ -44,14 +44,14 @@ class Puts:
         self.error: BaseException = KeyboardInterrupt()
         self._put = obstore.put
         self._lock = threading.Lock()
-        monkeypatch.setattr(deliver_module.obstore, "put", self)
+        monkeypatch.setattr(obstore, "put", self)
 
-    def __call__(self, store: object, key: str, content: object) -> object:
+    def __call__(self, store: Any, key: str, content: Any) -> object:
         with self._lock:
             self.keys.append(key)
             if self.fail_from is not None and len(self.keys) >= self.fail_from:
                 raise self.error
-        return self._put(store, key, content)  # type: ignore[arg-type]
+        return self._put(store, key, content)
 
 
 @pytest.fixture
@@ -202,11 +202,11 @@ class MergingStore:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, one_for: Callable[[str], str]) -> None:
         self.one_for = one_for
-        self._put = deliver_module.obstore.put
-        monkeypatch.setattr(deliver_module.obstore, "put", self.put)
+        self._put = obstore.put
+        monkeypatch.setattr(obstore, "put", self.put)
 
-    def put(self, store: object, key: str, content: object) -> object:
-        return self._put(store, self.one_for(key), content)  # type: ignore[arg-type]
+    def put(self, store: Any, key: str, content: Any) -> object:
+        return self._put(store, self.one_for(key), content)
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_works_in_parallel_in_order_and_takes_only_a_window_of_a_long_list() -> 
             taken += 1
             yield number
 
-    results = in_parallel(lambda number: number * 2, numbers(), workers=4)  # type: ignore[operator, arg-type, var-annotated]
+    results = in_parallel(lambda number: number * 2, numbers(), workers=4)  # type: ignore[arg-type]
     assert next(results) == 0
     assert taken <= 16
     assert list(results) == [number * 2 for number in range(1, 10_000)]

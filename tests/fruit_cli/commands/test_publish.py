@@ -8,8 +8,10 @@ import secrets
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import zipfile
+from functools import partial
 
 import obstore
 import pytest
@@ -24,6 +26,7 @@ from fruit_cli.release import content as release_content
 from fruit_cli.release.content import gather_release, library_zip, release_id
 from fruit_cli.release.embedder import EmbedderArtefact
 from fruit_contract import lake, release
+from local_cloud.project import PROJECT
 
 LOCAL = LakeConnection("fruits-lake", "eu-west-1", "http://127.0.0.1:1", "id", "secret")
 
@@ -72,7 +75,7 @@ def store(project, embedder, monkeypatch, tmp_path):
     memory = MemoryStore()
     monkeypatch.setattr(publish_module, "open_store", lambda _: memory)
     monkeypatch.setattr(publish_module, "PROJECT", project)
-    monkeypatch.setattr(publish_module, "gather_release", lambda *arguments: gather_release(*arguments, project=project))
+    monkeypatch.setattr(publish_module, "gather_release", partial(gather_release, project=project))
     monkeypatch.setattr(publish_module, "embedder_artefact", lambda *_, **__: embedder)
     monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path / "home"))
     return memory
@@ -108,16 +111,16 @@ def test_release_json_tells_every_file_by_its_digest_and_the_pointer_names_the_r
 
 def test_publishing_again_uploads_nothing(store, monkeypatch):
     first = publish(LOCAL, say=quietly)
-    monkeypatch.setattr(publish_module.obstore, "put", lambda *_: pytest.fail("uploaded again"))
-    said = []
+    monkeypatch.setattr(obstore, "put", lambda *_: pytest.fail("uploaded again"))
+    said: list[str] = []
     assert publish(LOCAL, say=said.append) == first
     assert said[0] == "0 files uploaded, 9 were there already."
 
 
-def test_a_broken_upload_is_completed_and_changes_nothing_before(store, monkeypatch):
+def test_a_broken_upload_is_completed_and_changes_nothing_before(store, project, monkeypatch):
     put = obstore.put
     before = publish(LOCAL, say=quietly)
-    job = publish_module.PROJECT / "spark_jobs/refresh_pca.py"
+    job = project / "spark_jobs/refresh_pca.py"
     job.write_text("print('better')", encoding="utf-8")
 
     def break_at_the_library(target, key, content):
@@ -125,7 +128,7 @@ def test_a_broken_upload_is_completed_and_changes_nothing_before(store, monkeypa
             raise ConnectionError("the line broke")
         return put(target, key, content)
 
-    monkeypatch.setattr(publish_module.obstore, "put", break_at_the_library)
+    monkeypatch.setattr(obstore, "put", break_at_the_library)
     with pytest.raises(ConnectionError):
         publish(LOCAL, say=quietly)
     assert json.loads(read(store, lake.CURRENT_RELEASE_KEY)) == {"release": before}
@@ -133,13 +136,13 @@ def test_a_broken_upload_is_completed_and_changes_nothing_before(store, monkeypa
     assert manifests == [f"code/{before}/release.json"]
 
     written = []
-    monkeypatch.setattr(publish_module.obstore, "put", lambda target, key, content: (written.append(key), put(target, key, content)))
+    monkeypatch.setattr(obstore, "put", lambda target, key, content: (written.append(key), put(target, key, content)))
     after = publish(LOCAL, say=quietly)
     assert written == [f"code/{after}/fruit_library.zip", f"code/{after}/release.json", "code/current.json"]
 
 
-def test_going_back_to_an_older_state_only_flips_the_pointer(store):
-    job = publish_module.PROJECT / "spark_jobs/refresh_pca.py"
+def test_going_back_to_an_older_state_only_flips_the_pointer(store, project):
+    job = project / "spark_jobs/refresh_pca.py"
     first = publish(LOCAL, say=quietly)
     old = job.read_bytes()
     job.write_text("print('worse')", encoding="utf-8")
@@ -156,7 +159,7 @@ def test_says_so_when_the_embedder_changes(store, tmp_path, monkeypatch):
     publish(LOCAL, say=quietly)
     other = make_embedder(tmp_path, "mobilenetv2-def-p1")
     monkeypatch.setattr(publish_module, "embedder_artefact", lambda *_, **__: other)
-    said = []
+    said: list[str] = []
     publish(LOCAL, say=said.append)
     assert said[0].startswith("Note: the embedder changes from mobilenetv2-abc-p1 to mobilenetv2-def-p1: every image")
 
@@ -201,8 +204,8 @@ def test_a_project_with_a_file_missing_is_not_published(project, embedder, name)
 
 
 def test_this_project_has_everything_a_release_needs(embedder):
-    found = gather_release(embedder, release_content.PROJECT / "requirements/cluster.txt")
-    with zipfile.ZipFile(io.BytesIO(found.files[release.LIBRARY_ZIP])) as archive:
+    found = gather_release(embedder, PROJECT / "requirements/cluster.txt")
+    with zipfile.ZipFile(io.BytesIO(bytes(found.files[release.LIBRARY_ZIP]))) as archive:
         names = archive.namelist()
     assert {"fruit_contract/lake.py", "fruit_features/__init__.py"} <= set(names)
     assert all(name.endswith(".py") for name in names)
@@ -238,6 +241,24 @@ def test_python_imports_the_library_from_the_zip(project, tmp_path):
     assert finished.stdout == "1\n"
 
 
+def test_the_library_needs_nothing_of_this_clone(tmp_path):
+    """A node has packages and the zip. The clone, which an environment's fruits.pth names, is not there without `site`."""
+    path = tmp_path / release.LIBRARY_ZIP
+    path.write_bytes(library_zip([PROJECT / package for package in release_content.LIBRARY_PACKAGES]))
+    program = """
+import importlib, pkgutil, fruit_contract, fruit_features
+for package in (fruit_contract, fruit_features):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        print(importlib.import_module(module.name).__file__)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(path), sysconfig.get_path("purelib")])}
+    command = [sys.executable, "-S", "-c", program]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+    files = finished.stdout.splitlines()
+    assert len(files) > 30
+    assert {file.startswith(f"{path}/") for file in files} == {True}
+
+
 def test_the_release_id_depends_on_names_and_digests_not_on_their_order():
     digests = {"a": "1", "b": "2"}
     assert release_id({"b": "2", "a": "1"}) == release_id(digests)
@@ -264,7 +285,7 @@ def local_s3(tmp_path):
         "fruits-lake",
     ]
     credentials = {"AWS_ACCESS_KEY_ID": connection.access_key_id, "AWS_SECRET_ACCESS_KEY": connection.secret_access_key}
-    process = subprocess.Popen(command, env={**os.environ, **credentials}, cwd=release_content.PROJECT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env={**os.environ, **credentials}, cwd=PROJECT, stderr=subprocess.DEVNULL)
     try:
         wait_for_port(port)
         yield connection, tmp_path / "s3/fruits-lake"

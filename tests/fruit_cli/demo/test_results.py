@@ -103,7 +103,7 @@ def test_reads_what_a_run_left_in_the_lake(tmp_path: Path, console: Console) -> 
 
 
 def test_finds_features_that_do_not_match_the_ledger(tmp_path: Path) -> None:
-    statuses = {image(1): None, image(2): None}
+    statuses: dict[str, str | None] = {image(1): None, image(2): None}
     folder = lake_of_a_run(tmp_path, statuses, feature_rows=[image(1), image(1)])
     result = read_result(folder, DATE, RUN_ID, set(statuses), None)
     assert result.problems == ("2 rows of features (1 images) for 2 featurised images",)

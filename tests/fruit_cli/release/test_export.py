@@ -62,7 +62,7 @@ def keras_folder(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("keras")
     np.savez(folder / "tensors.npz", **trained_looking_tensors())
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     subprocess.run([sys.executable, "-c", KERAS_PROGRAM, str(folder)], check=True, env=environment, capture_output=True)
     return folder
 
@@ -196,7 +196,7 @@ def test_the_default_artefact_of_an_earlier_preprocessing_is_not_taken(weights_f
 
 
 def test_a_failed_export_leaves_nothing_and_tells_the_last_words(weights_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(artefact_module.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(CommandError, match=r"could not be exported \(exit code 1\)"):
         embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
     assert list((tmp_path / "embedder").iterdir()) == []

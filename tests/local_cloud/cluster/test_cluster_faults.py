@@ -34,7 +34,7 @@ def bootstrap_action(cloud: LocalCloud) -> dict[str, Any]:
 @pytest.mark.parametrize("has_action", [True, False])
 def test_a_bootstrap_failure_is_one_like_any_other(cloud: LocalCloud, commit: Callable[..., None], has_action: bool) -> None:
     commit(Fault(f"bootstrap {has_action}", FaultKind.BOOTSTRAP_FAILURE, cluster="badly booted"))
-    actions = {"BootstrapActions": [bootstrap_action(cloud)]} if has_action else {}
+    actions: dict[str, Any] = {"BootstrapActions": [bootstrap_action(cloud)]} if has_action else {}
     cluster = cloud.run_cluster(named("extract", "true"), Name="badly booted", **actions)
     reason = cloud.wait_for_cluster(cluster, "TERMINATED_WITH_ERRORS")["StateChangeReason"]
     assert reason["Code"] == "BOOTSTRAP_FAILURE"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ def a_step(name: str, action: ActionOnFailure = ActionOnFailure.CONTINUE) -> Ste
     return StepLife(id=name, created_at=NOW, action_on_failure=action)
 
 
-def a_cluster(*steps: StepLife, ready: bool = True, **options: object) -> ClusterLife:
+def a_cluster(*steps: StepLife, ready: bool = True, **options: Any) -> ClusterLife:
     life = ClusterLife(created_at=NOW, **options)
     for step in steps:
         life.add_step(step, NOW)

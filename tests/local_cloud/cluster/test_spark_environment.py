@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from local_cloud.cluster.spark_environment import (
     step_environment,
 )
 
-CONFIGURATIONS = [
+CONFIGURATIONS: list[dict[str, Any]] = [
     {
         "Classification": "spark-env",
         "Configurations": [

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from local_cloud.project import PROJECT
 from local_cloud.stack.state import HOME_VARIABLE
 from tests.local_cloud.running_cloud import BUCKET, step
 
@@ -33,7 +32,7 @@ def test_shows_the_applications_of_a_cluster_that_has_ended(cloud: LocalCloud) -
     cloud.wait_for_cluster(cluster, "TERMINATED", seconds=60)
     server = subprocess.Popen(
         [sys.executable, "-m", "fruit_cli", "spark_history", "--cluster", cluster],
-        env=os.environ | {HOME_VARIABLE: str(cloud.home), "PYTHONPATH": str(PROJECT)},
+        env=os.environ | {HOME_VARIABLE: str(cloud.home)},
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,

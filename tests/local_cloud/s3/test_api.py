@@ -351,7 +351,8 @@ def test_what_it_does_not_know_it_refuses_and_leaves_the_object_alone(through: A
 
 @pytest.mark.parametrize("wrong", ["access_key_id", "secret_access_key"])
 def test_who_has_not_the_keys_is_refused(s3: RunningS3, wrong: str) -> None:
-    stranger = client(dataclasses.replace(s3, **{wrong: "other"}))
+    keys: dict[str, Any] = {wrong: "other"}
+    stranger = client(dataclasses.replace(s3, **keys))
     for ask in (lambda: stranger.put_object(Bucket=BUCKET, Key="stranger", Body=b"x"), stranger.list_buckets):
         with pytest.raises(ClientError) as refused:
             ask()

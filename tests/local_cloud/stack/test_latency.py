@@ -101,7 +101,7 @@ def test_requests_of_many_connections_wait_side_by_side_and_none_is_handed_on_be
 
     async def test(_: LatencyProxy, behind: Behind, address: tuple[str, int]) -> None:
         connections = [await asyncio.open_connection(*address) for _ in range(200)]
-        for _, writer in connections:
+        for _reader, writer in connections:
             writer.write(REQUEST)
         # All of them wait at once, each the whole latency: one after the other they never would.
         await until(lambda: len(asked) == len(connections))
@@ -152,7 +152,7 @@ def test_a_large_body_streams_through_while_it_comes_and_waits_only_once() -> No
         for number in range(n_pieces):
             writer.write(piece)
             await writer.drain()
-            await until(lambda number=number: behind.n_bytes == (number + 1) * len(piece))
+            await until(lambda number=number: behind.n_bytes == (number + 1) * len(piece))  # type: ignore[misc]
         assert await reader.readexactly(len(ANSWER)) == ANSWER
         assert asked == [SECONDS]
         writer.close()
@@ -162,7 +162,7 @@ def test_a_large_body_streams_through_while_it_comes_and_waits_only_once() -> No
 
 def test_a_client_that_hangs_up_is_hung_up_on_behind_the_proxy() -> None:
     async def test(_: LatencyProxy, behind: Behind, address: tuple[str, int]) -> None:
-        _, writer = await asyncio.open_connection(*address)
+        _reader, writer = await asyncio.open_connection(*address)
         writer.write(b"PUT /lake/x HTTP/1.1\r\nHost: s3\r\nContent-Length: 1000\r\n\r\nhalf")
         await until(lambda: behind.n_bytes == 4)
         assert not behind.hung_up.is_set()

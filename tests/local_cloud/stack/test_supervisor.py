@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -36,7 +36,7 @@ def health() -> Iterator[tuple[str, dict[str, str]]]:
 
     statuses: dict[str, str] = {}
 
-    def answer(environ: dict[str, object], start_response: object) -> object:
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
         import json
 
         body = json.dumps({name: {"status": status} for name, status in statuses.items()})

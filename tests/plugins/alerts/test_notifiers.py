@@ -85,7 +85,7 @@ def test_the_run_is_named_whichever_way_airflow_hands_it_over(tmp_path: Path, ru
 
 
 @pytest.mark.parametrize("where", [{"notification_file": "/proc/no/such/file"}, {"sns_topic_arn": TOPIC}])
-def test_news_that_can_not_be_delivered_does_not_fail_the_task_that_tells_it(where: dict[str, str]) -> None:
+def test_news_that_can_not_be_delivered_does_not_fail_the_task_that_tells_it(where: dict[str, Any]) -> None:
     from fruit_pipeline.alerts.notifiers import OVER_BUDGET, tell
     from fruit_pipeline.settings import Settings
 

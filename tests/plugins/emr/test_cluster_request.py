@@ -292,7 +292,7 @@ def test_all_planned_executors_are_asked_for_at_once_and_those_of_core_nodes_are
     ],
 )
 def test_no_cluster_is_asked_for_of_nodes_on_which_the_jobs_can_not_run(
-    change: dict[str, str], error: type[Exception], message: str
+    change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         request(replace(SETTINGS, **change))

@@ -58,7 +58,7 @@ def test_the_times_of_a_listing_are_the_stores_own(lake: Lake) -> None:
 
 @pytest.mark.parametrize("text", ["2026-11-22T01:02:03.456Z", "2026-11-22T01:02:03Z", "1999-12-31T23:59:59.999999Z"])
 def test_a_time_is_read_as_botocore_would_read_it(text: str) -> None:
-    answer = {"status_code": 200, "body": f"<Key>a</Key><LastModified>{text}</LastModified>".encode()}
+    answer: dict[str, Any] = {"status_code": 200, "body": f"<Key>a</Key><LastModified>{text}</LastModified>".encode()}
     _times_as_seconds(answer)
     seconds = answer["body"].decode().partition("<LastModified>")[2].partition("<")[0]
     assert parse_timestamp(seconds) == pytest.approx(parse_timestamp(text), abs=timedelta(milliseconds=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -136,7 +137,7 @@ def test_a_measured_speed_takes_the_place_of_the_assumed_one_and_says_whose_it_i
 
 
 @pytest.mark.parametrize("other", [{"engine": "tensorflow"}, {"core_instance_type": "c5.4xlarge"}])
-def test_a_speed_of_another_engine_or_instance_type_tells_nothing(other: dict[str, str]) -> None:
+def test_a_speed_of_another_engine_or_instance_type_tells_nothing(other: dict[str, Any]) -> None:
     settings = replace(SETTINGS, **other)
     assert estimate(10**6, settings, speed=MEASURED) == estimate(10**6, settings)
 

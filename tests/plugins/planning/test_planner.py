@@ -510,7 +510,7 @@ def test_a_date_of_more_images_than_the_primary_node_holds_is_refused_and_claims
 
 
 @pytest.mark.parametrize("change", [{"core_instance_type": "m7g.xlarge"}, {"primary_instance_type": "t3.xlarge"}])
-def test_a_run_whose_nodes_can_not_run_the_jobs_is_refused_and_claims_nothing(sample_lake: SampleLake, change: dict[str, str]) -> None:
+def test_a_run_whose_nodes_can_not_run_the_jobs_is_refused_and_claims_nothing(sample_lake: SampleLake, change: dict[str, Any]) -> None:
     sample_lake.delete_below("ledger/")
     with pytest.raises(InstanceTypeError, match=f"FRUITS_{next(iter(change)).upper()}"):
         plan(sample_lake.lake, replace(SETTINGS, **change), over_budget_allowed=True)

@@ -28,7 +28,7 @@ SETTINGS = Settings()
 def date_plan(ingest_date: str = DAY, **changed: Any) -> DatePlan:
     """Three images of which one is new, unless told otherwise."""
     counts = {"images": 3, "new": 1, "unchanged": 2, "removed": 0, "size_bytes": 1000} | changed
-    by_category = {"images_by_category": {"Kiwi": 3}, "new_by_category": {"Kiwi": 1}, "n_strays": 0, "strays": []}
+    by_category: dict[str, Any] = {"images_by_category": {"Kiwi": 3}, "new_by_category": {"Kiwi": 1}, "n_strays": 0, "strays": []}
     return DatePlan(ingest_date=ingest_date, **(by_category | counts))
 
 

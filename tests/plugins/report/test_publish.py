@@ -4,7 +4,6 @@ import base64
 import re
 import warnings
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from fruit_pipeline.report.publish import chosen_categories, publish_report
 from fruit_pipeline.report.receipt import receipt
 from fruit_pipeline.report.record import record_of_nothing, record_of_unfinished, run_record, totals
 from fruit_pipeline.settings import Settings
+from tests.plugins.read_page import HOSTILE_NAMES, Page
 from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION, features_key
 
 if TYPE_CHECKING:
@@ -46,22 +46,6 @@ def receipt_of(cluster_id: str = "j-1", kind: str = "m5.xlarge", measured: Measu
     instance = {"InstanceType": kind, "Market": "SPOT", "Status": {"Timeline": {"CreationDateTime": noon}}}
     planned = estimate(43, Settings(), nodes=Nodes(2, 1))
     return receipt(planned, [cluster_facts(cluster, [], [instance])], 43, Settings(), read_at=noon.replace(hour=13), measured=measured)
-
-
-class Page(HTMLParser):
-    """The tags and the text of a page, as a browser sees them."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.texts: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:  # noqa: ARG002  # the parser's signature
-        self.tags.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
 
 
 def planned(sample: SampleLake, categories: list[str] | None = None) -> Any:
@@ -104,9 +88,9 @@ def test_writes_page_plots_and_record(sample_lake: SampleLake, published: dict[s
 def test_the_page_needs_nothing_beside_it_and_runs_no_script(sample_lake: SampleLake, published: dict[str, Any]) -> None:
     html = page_of(sample_lake)
     page = Page(html)
-    assert not {"script", "link", "iframe", "i"} & set(page.tags)
-    assert page.tags.count("img") == 2
-    assert "default-src 'none'" in html
+    assert not {"script", "link", "iframe", "i"} & set(page.names)
+    assert page.names.count("img") == 2
+    assert page.said_to_browser("Content-Security-Policy") == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert not re.search(r'(src|href)="(?!data:image/png;base64,)', html)
     images = [base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', html)]
     assert all(image.startswith(PNG) for image in images)
@@ -186,7 +170,7 @@ def test_a_step_without_its_summary_fails_the_report(sample_lake: SampleLake) ->
 def test_a_date_without_a_pca_still_gets_its_report(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("pca/")
     publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
-    assert "img" not in Page(page_of(sample_lake)).tags
+    assert "img" not in Page(page_of(sample_lake)).names
 
 
 @pytest.mark.slow
@@ -212,50 +196,56 @@ def test_only_files_that_the_commit_names_are_drawn(sample_lake: SampleLake) -> 
     sample_lake.put_image(projections_file_key(VERSION, features_key("Kiwi").replace("-0.", "-1.")), b"half a file")
     sample_lake.put_image(projections_file_key(VERSION, features_key("Ghost")), b"half a file")
     publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
-    assert Page(page_of(sample_lake)).tags.count("img") == 2
+    assert Page(page_of(sample_lake)).names.count("img") == 2
 
 
 @pytest.mark.slow
 def test_a_date_without_a_commit_has_no_points(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
     publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
-    assert Page(page_of(sample_lake)).tags.count("img") == 1
+    assert Page(page_of(sample_lake)).names.count("img") == 1
 
 
-@pytest.mark.slow
-@given(st.text(min_size=1), st.text(), st.text())
-def test_no_text_from_outside_becomes_markup(category: str, detail: str, run_id: str) -> None:
-    counts = {"listed": 1, "featurised": 0, "rejected": 1}
+def page_with(name: str, detail: str, run_id: str) -> Page:
+    """The report of a run in which every text from outside is one of these."""
     extract: Any = {
-        "by_category": {DAY: {category: counts}},
-        "rejects": [{"image_key": category, "reason": detail, "detail": detail}],
+        "by_category": {DAY: {name: {"listed": 1, "featurised": 0, "rejected": 1}}},
+        "rejects": [{"image_key": f"raw/ingest_date={DAY}/{name}", "reason": detail, "detail": detail}],
         "rejected_by_reason": {detail: 1},
         "rejected_by_reason_by_date": {DAY: {detail: 1}},
         "images_computed": 1,
         "images_per_second": None,
         "embedder_id": run_id,
-        "engine": category,
+        "engine": name,
         "timings_seconds": {detail: 1.0},
     }
-    refresh: Any = {"timings_seconds": {}}
-    planned_run: Any = {"ingest_dates": [DAY], "categories": [category], "release": run_id, "plan": plan_of_a_day()}
-    uris = {DAY: ""}
-    odd = receipt_of(run_id, detail, MeasuredSpeed(1.0, category, detail, run_id))
+    refresh: Any = {
+        "action": name,
+        "reason": detail,
+        "pca_version": run_id,
+        "retained_variance_by_date": {name: 0.5},
+        "timings_seconds": {},
+    }
+    planned_run: Any = {"ingest_dates": [DAY], "categories": [name], "release": run_id, "plan": plan_of_a_day()}
+    planned_run["plan"]["refit"] = {"reason": detail}
+    odd = receipt_of(run_id, detail, MeasuredSpeed(1.0, name, detail, run_id))
     odd["planned"]["speed"] = detail
-    record = run_record(run_id, planned_run, extract, refresh | {"reason": detail}, {"problems": []}, CLUSTER, uris, odd)
-    tags = Page(report_page(record, DAY, [(category, detail, PNG)])).tags
-    plain = run_record(
-        "run",
-        planned_run | {"categories": ["x"]},
-        extract,
-        refresh,
-        {"problems": []},
-        CLUSTER,
-        uris,
-        receipt_of(),
-    )
-    plainer = {**plain, "by_category": {DAY: {"x": counts}}, "rejects": [{"image_key": "x", "reason": "x", "detail": "x"}]}
-    assert tags == Page(report_page(plainer, DAY, [("x", "x", PNG)])).tags
+    record = run_record(run_id, planned_run, extract, refresh, {"problems": [detail]}, CLUSTER | {"id": run_id}, {DAY: ""}, odd)
+    return Page(report_page(record, DAY, [(name, detail, PNG)]))
+
+
+@pytest.mark.slow
+@given(st.text(min_size=1), st.text(), st.text())
+def test_no_text_from_outside_becomes_markup(category: str, detail: str, run_id: str) -> None:
+    assert page_with(category, detail, run_id).shape == page_with("x", "x", "x").shape
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_no_name_becomes_a_part_of_the_page(name: str) -> None:
+    shown, plain = page_with(name, name, name), page_with("x", "x", "x")
+    assert shown.shape == plain.shape
+    assert shown.text == plain.text.replace(" x", f" {name}").replace("/x", f"/{name}")
+    assert shown.attributes("img")[0]["alt"] == f"{name}. {name}"
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ BUCKET = "fruits-test"
 DAY = "2026-11-22"
 RUN_ID = "run 1"
 SETTINGS = Settings(lake_bucket=BUCKET, lookback_days=1)
-NO_PARAMS = {"ingest_date": None, "last_ingest_date": None, "categories": None, "pca_policy": None}
+NO_PARAMS: dict[str, Any] = {"ingest_date": None, "last_ingest_date": None, "categories": None, "pca_policy": None}
 NO_PARAMS |= dict.fromkeys(("retry_rejected", "accept_rejects", "switch_embedder", "over_budget"), False)
 
 
@@ -37,8 +37,8 @@ def event(key: str) -> Any:
 
 
 def test_a_run_by_hand_is_asked_for_by_its_params() -> None:
-    asked = {"ingest_date": "2026-11-20", "last_ingest_date": "2026-11-21", "categories": ["Kiwi", "007"]}
-    request = request_of_run(context("manual", **asked, pca_policy="always", retry_rejected=True), SETTINGS)
+    asked: dict[str, Any] = {"ingest_date": "2026-11-20", "last_ingest_date": "2026-11-21", "categories": ["Kiwi", "007"]}
+    request = request_of_run(context("manual", None, **asked, pca_policy="always", retry_rejected=True), SETTINGS)
     assert request == RunRequest(
         RUN_ID, RunDates(("2026-11-20", "2026-11-21"), waits=False), ["007", "Kiwi"], RefreshPolicy.ALWAYS, retry_rejected=True
     )
@@ -53,8 +53,8 @@ def test_a_run_by_hand_is_asked_for_by_its_params() -> None:
         ("over_budget", {"over_budget_allowed": True}),
     ],
 )
-def test_what_a_run_is_allowed_is_what_was_ticked(param: str, expected: dict[str, bool]) -> None:
-    request = request_of_run(context("manual", **{param: True}), SETTINGS)
+def test_what_a_run_is_allowed_is_what_was_ticked(param: str, expected: dict[str, Any]) -> None:
+    request = request_of_run(context("manual", None, **{param: True}), SETTINGS)
     assert request == RunRequest(RUN_ID, RunDates(("2026-11-25",)), [], **expected)
 
 

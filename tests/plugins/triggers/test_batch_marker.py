@@ -16,7 +16,8 @@ pytestmark = [
 ]
 
 BUCKET, KEY = "my-lake", "raw/ingest_date=2026-11-22/_SUCCESS"
-THERE, NOT_YET = [{"Key": KEY}], []
+THERE: list[dict[str, str]] = [{"Key": KEY}]
+NOT_YET: list[dict[str, str]] = []
 # A key that only begins like the marker's is none.
 SOMETHING_ELSE = [{"Key": f"{KEY}.tmp"}]
 

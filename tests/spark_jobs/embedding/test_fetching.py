@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -126,7 +126,7 @@ def test_a_consumer_that_stops_early_leaves_no_thread(test_lake: LakeFolder, mon
     monkeypatch.setattr(fetching, "BURST_IMAGES", 3)
     listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" for index in range(30)})
 
-    images = fetch_images(test_lake.store, listed)
+    images: Any = fetch_images(test_lake.store, listed)
     next(images)
     images.close()
 
@@ -146,7 +146,7 @@ def test_the_stores_library_is_loaded_before_threads_could_do_so_at_the_same_mom
     test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" for index in range(20)})
-    load, connect, done = fetching.load_library, store_module._connect, []
+    load, connect, done = store_module.load_library, store_module._connect, []
 
     def note_load() -> None:
         done.append(("load", threading.current_thread()))

@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,14 +45,14 @@ class DeadlyTask(FeaturesTask):
     folder: str = ""
 
     def __call__(self, images: bytes, attempt: int) -> Account:
-        decode = isolation.decode_encoded
+        decode = isolation.decode_encoded  # type: ignore[attr-defined]
 
         def deadly(image: EncodedImage) -> DecodedImage:
             if image.container.width == DEADLY_WIDTH:
                 os.abort()
             return decode(image)
 
-        isolation.decode_encoded = deadly
+        isolation.decode_encoded = deadly  # type: ignore[attr-defined]
         isolation.end_process()
         sys.path.insert(0, self.folder)
         try:
@@ -59,14 +60,14 @@ class DeadlyTask(FeaturesTask):
         finally:
             sys.path.remove(self.folder)
             isolation.end_process()
-            isolation.decode_encoded = decode
+            isolation.decode_encoded = decode  # type: ignore[attr-defined]
 
 
 def test_a_picture_that_kills_its_worker_is_rejected_and_all_others_get_features(
     spark, published: LakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(DEADLY_APART), encoding="utf-8")
-    monkeypatch.setattr(extraction_step, "FeaturesTask", lambda *others: DeadlyTask(*others, folder=str(tmp_path)))
+    monkeypatch.setattr(extraction_step, "FeaturesTask", partial(DeadlyTask, folder=str(tmp_path)))
     files = {f"Kiwi/{index}.jpg": jpeg(index) for index in range(40)}
     published.deliver(DAY, {**files, "Kiwi/deadly.jpg": jpeg(99, width=DEADLY_WIDTH) + b"deadly"})
 

@@ -36,6 +36,8 @@ from fruit_features.lake.store import LostPlaceError, Store
 from tests.spark_jobs.written_dates import ledger_rows, write_date
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fruit_contract.listing import ListedObject
     from tests.spark_jobs.lake_folder import LakeFolder
 
@@ -51,11 +53,11 @@ def commit_of(named: dict[str, int], *, write: str = "w1", n_rejected: int = 0, 
 
 
 def date_files(
-    features: set[str] = frozenset(),
-    rejected: set[str] = frozenset(),
-    moments: set[str] = frozenset(),
-    ledger: set[str] = frozenset(),
-    projections: set[str] = frozenset(),
+    features: Iterable[str] = (),
+    rejected: Iterable[str] = (),
+    moments: Iterable[str] = (),
+    ledger: Iterable[str] = (),
+    projections: Iterable[str] = (),
 ) -> DateFiles:
     return DateFiles(DAY, frozenset(features), frozenset(rejected), frozenset(moments), frozenset(ledger), frozenset(projections))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -84,13 +84,13 @@ def test_an_answer_that_comes_late_does_not_change_the_order() -> None:
         time.sleep(0.05 if key.endswith("0") else 0)
         return key.encode()
 
-    assert [key for key, _ in read_ahead(Slow(answer), objects(40))] == [entry.key for entry in objects(40)]
+    assert [key for key, _ in read_ahead(Slow(answer), objects(40))] == [entry.key for entry in objects(40)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("bytes_ahead", "most"), [(10**9, 2 * transfer._REQUESTS_AT_ONCE), (35, 4), (5, 1)])
 def test_no_more_is_asked_for_than_fits_into_memory(monkeypatch: pytest.MonkeyPatch, bytes_ahead: int, most: int) -> None:
     monkeypatch.setattr(transfer, "_BYTES_AHEAD", bytes_ahead)
-    store = Slow()
+    store: Any = Slow()
     taken = 0
     for _ in read_ahead(store, objects(100)):
         taken += 1
@@ -102,7 +102,7 @@ def test_no_more_is_asked_for_than_fits_into_memory(monkeypatch: pytest.MonkeyPa
 
 def test_an_object_larger_than_the_bound_still_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "_BYTES_AHEAD", 5)
-    assert len(list(read_ahead(Slow(), objects(3, size_bytes=10**12)))) == 3
+    assert len(list(read_ahead(Slow(), objects(3, size_bytes=10**12)))) == 3  # type: ignore[arg-type]
 
 
 def test_an_object_that_is_gone_is_named_after_those_before_it(test_lake: LakeFolder) -> None:
@@ -110,7 +110,7 @@ def test_an_object_that_is_gone_is_named_after_those_before_it(test_lake: LakeFo
     for entry in listed:
         if entry.key != "a/004":
             test_lake.store.write(entry.key, b"x")
-    seen = []
+    seen: list[str] = []
 
     with pytest.raises(ObjectNotFoundError, match=f"s3://{test_lake.bucket}/a/004 does not exist"):
         seen.extend(key for key, _ in read_ahead(test_lake.store, listed))
@@ -119,8 +119,8 @@ def test_an_object_that_is_gone_is_named_after_those_before_it(test_lake: LakeFo
 
 
 def test_who_stops_early_leaves_no_request_behind() -> None:
-    store = Slow()
-    reading = read_ahead(store, objects(1000))
+    store: Any = Slow()
+    reading: Any = read_ahead(store, objects(1000))
     next(reading)
     reading.close()
     assert no_threads("read-ahead")
@@ -137,7 +137,7 @@ def test_what_was_put_is_there_at_the_end(test_lake: LakeFolder) -> None:
 
 def test_a_put_waits_only_when_too_much_is_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "_BYTES_AHEAD", 35)
-    store = Slow()
+    store: Any = Slow()
     store.may_answer.clear()
     n_put = []
 
@@ -159,7 +159,7 @@ def test_a_put_waits_only_when_too_much_is_waiting(monkeypatch: pytest.MonkeyPat
 
 def test_one_that_is_larger_than_the_bound_is_put_when_nothing_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "_BYTES_AHEAD", 5)
-    store = Slow()
+    store: Any = Slow()
     with Uploads(store) as uploads:
         for entry in objects(3):
             uploads.put(entry.key, b"x" * 100)
@@ -174,7 +174,7 @@ def test_what_the_store_says_of_one_is_raised_at_the_end_at_the_latest(n_after: 
         return b""
 
     def put() -> None:
-        with Uploads(Slow(answer)) as uploads:
+        with Uploads(Slow(answer)) as uploads:  # type: ignore[arg-type]
             for entry in objects(4 + n_after):
                 uploads.put(entry.key, b"x")
 
@@ -188,7 +188,7 @@ def test_an_error_of_the_computation_is_not_hidden_by_one_of_an_upload() -> None
         raise PermissionError("403 Forbidden")
 
     def put() -> None:
-        with Uploads(Slow(answer)) as uploads:
+        with Uploads(Slow(answer)) as uploads:  # type: ignore[arg-type]
             uploads.put("a/001", b"x")
             raise ZeroDivisionError
 

@@ -15,7 +15,7 @@ from fruit_features.lake.commit import Ledger, list_ledgers, put_ledger
 from fruit_features.moments import history as history_module
 from fruit_features.moments.algebra import Moments, moments_of
 from fruit_features.moments.history import History, ImagesDifferError, merge_history, read_days
-from tests.spark_jobs.written_dates import keys_in, put_features, vectors, write_date
+from tests.spark_jobs.written_dates import Files, keys_in, put_features, vectors, write_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,8 @@ def test_without_a_ledger_there_is_nothing(test_lake: LakeFolder) -> None:
 def test_dates_are_those_of_the_embedder_alone(test_lake: LakeFolder) -> None:
     store = test_lake.store
     other = "category=Kiwi/other.parquet"
-    write_date(store, DAYS[0], {"m": {NAME: ("1.jpg", "2.jpg")}, "other": {other: ("3.jpg",)}}, with_moments=True)
+    both: dict[str, Files] = {"m": {NAME: ("1.jpg", "2.jpg")}, "other": {other: ("3.jpg",)}}
+    write_date(store, DAYS[0], both, with_moments=True)
     write_date(store, DAYS[1], {"other": {other: ("4.jpg",)}}, with_moments=True)
 
     history = read_history(store, {})

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -74,7 +74,8 @@ def assert_merged(moments: Moments, memory: Memory) -> None:
     )
 )
 def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pass(steps: list) -> None:
-    memory, kept = Memory(), {}
+    memory = Memory()
+    kept: dict[str, Any] = {}
     for changes in steps:
         for number, action, seed in changes:
             if action == "put":
@@ -95,7 +96,8 @@ def test_whatever_days_come_change_and_go_the_merged_moments_are_those_of_one_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("n_days", [0, 360, 990])
 def test_a_new_day_reads_and_writes_a_few_moments_however_long_the_history_is(n_days: int) -> None:
-    memory, kept = Memory(), {}
+    memory = Memory()
+    kept: dict[str, Any] = {}
     for number in range(n_days):
         memory.put(day(number), "s", number)
     n_read, n_written = [], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_scikit_learn_projects_features_far_from_zero_in_float64() -> None:
 def test_scikit_learn_maps_constant_features_to_zero_and_back_to_their_mean(dtype: type) -> None:
     model = fitted(1.0)
     scaler, pca = as_scikit_learn(model, N_IMAGES)
-    vectors = unseen().astype(dtype)
+    vectors: Any = unseen().astype(dtype)
 
     scaled = scaler.transform(vectors)
     restored = scaler.inverse_transform(pca.inverse_transform(pca.transform(scaled)))
@@ -176,7 +177,7 @@ class TestSparkMl:
 
         arrays = [(index, row.tolist()) for index, row in enumerate(vectors)]
         frame = spark.createDataFrame(arrays, "id int, vector array<float>").coalesce(1)
-        return frame.select("id", array_to_vector("vector").alias(column))
+        return frame.select("id", array_to_vector("vector").alias(column))  # type: ignore[arg-type]
 
     def matrix(self, frame, column: str) -> np.ndarray:
         return np.array([row[0].toArray() for row in frame.orderBy("id").select(column).collect()])
@@ -245,7 +246,7 @@ class TestSparkMl:
         from pyspark.ml import PipelineModel
 
         first, second = fitted(0.5), fitted(0.95)
-        stages = [
+        stages: list[Any] = [
             *as_spark_ml(spark_session, first, standardised_column="scaled_1", output_column="pca_1"),
             *as_spark_ml(spark_session, second, standardised_column="scaled_2", output_column="pca_2"),
         ]

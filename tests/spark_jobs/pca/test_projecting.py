@@ -19,7 +19,7 @@ from fruit_features.lake.vectors import to_matrix
 from fruit_features.pca import projecting
 from fruit_features.pca.fit import PcaModel, project
 from fruit_features.pca.projecting import FeaturesGoneError, Projected, ProjectionTask, project_dates, project_rows
-from fruit_features.pca.versions import Provenance, save_version, version_name
+from fruit_features.pca.versions import Provenance, load_version, save_version, version_name
 from tests.spark_jobs.written_dates import Files, features_rows, keys_in, put_features, vector, write_date
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def save_model(store: Store, seed: int = 0, embedder_id: str = "m") -> str:
     draw = np.random.default_rng(seed)
     ratios = np.array([0.5, 0.3, 0.1])
     model = PcaModel(
-        draw.normal(3, 1, 1280), draw.uniform(1, 2, 1280), draw.normal(size=(3, 1280)), ratios * 9, ratios, np.full(1280, 1 / 1280)
+        draw.normal(3, 1, 1280), draw.uniform(1, 2, 1280), draw.normal(size=(3, 1280)), ratios * 9.0, ratios, np.full(1280, 1 / 1280)
     )
     version = version_name(model, datetime(2026, 11, 1 + seed, tzinfo=UTC))
     save_version(store, model, Provenance(version, embedder_id, 12, (), 0.9, model.k, 0.9, True, "r", "2026-11-01T00:00:00+00:00"))
@@ -60,7 +60,7 @@ def project_in_driver(store: Store, embedders: dict[str, str], *days: str) -> Pr
 
 def assert_rows(store: Store, version: str, key: str, keys: Sequence[str]) -> None:
     """The file holds the projections of these images, in order."""
-    model, _ = projecting.load_version(store, version)
+    model, _ = load_version(store, version)
     rows = files.read_rows(store.read(lake.projections_file_key(version, key)), files.PROJECTIONS.names)
     assert rows.column("image_key").to_pylist() == list(keys)
     found = to_matrix(rows.column("components").combine_chunks(), model.k)
@@ -245,8 +245,8 @@ def test_rows_of_another_embedder_in_a_file_are_left_out(test_lake: LakeFolder) 
     version = save_model(test_lake.store)
     rows = features_rows(["a", "b"])
     others = features_rows(["c"], "other")
-    batches = files.features_to_parquet(rows.take([0])), files.features_to_parquet(others)
-    mixed = files.features_to_parquet(pa.concat_tables([others, rows]))
+    batches: list[Any] = [files.features_to_parquet(rows.take([0])), files.features_to_parquet(others)]
+    mixed: Any = files.features_to_parquet(pa.concat_tables([others, rows]))
 
     assert project_rows(test_lake.store, mixed, version, "m").column("image_key").to_pylist() == ["a", "b"]
     assert [project_rows(test_lake.store, one, version, "m").num_rows for one in batches] == [1, 0]

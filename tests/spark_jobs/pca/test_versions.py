@@ -73,10 +73,10 @@ def test_of_two_versions_of_one_second_the_later_one_stays() -> None:
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[dict[str, str], Pointer | None, str | None, int]:
     """Versions by embedder, what the pointer says of them (also of some that are gone), a version under way, and how many shall stay."""
-    there = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=8).map(sorted))
+    there = sorted(draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=8)))
     versions = {version: draw(st.sampled_from("mn")) for version in there}
     current = None
-    if there and draw(st.booleans()):
+    if there and draw(st.booleans()):  # type: ignore[arg-type]  # it takes `there` for what shall be drawn
         ages = st.integers(0, 120).map(lambda minutes: NOW - timedelta(minutes=minutes))
         former = draw(st.dictionaries(st.sampled_from(NAMES), ages, max_size=6))
         version = draw(st.sampled_from(there))

@@ -15,7 +15,6 @@ from pyspark.errors import PySparkException
 
 from fruit_features.spark import dealing
 from fruit_features.spark.dealing import attempt_number, run_tasks, stream_tasks, warming
-from local_cloud.project import PROJECT
 from local_cloud.stack.java import find_java
 
 if TYPE_CHECKING:
@@ -237,7 +236,6 @@ def test_a_task_that_is_tried_again_counts_once(tmp_path: Path) -> None:
         "SPARK_CONF_DIR": str(tmp_path),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "PYSPARK_PYTHON": sys.executable,
-        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "spark_jobs")]),
     }
     done = subprocess.run(
         [sys.executable, tmp_path / "retried.py", tmp_path / "tried"],
