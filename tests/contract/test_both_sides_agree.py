@@ -65,7 +65,8 @@ def test_both_jobs_take_exactly_the_dates_that_are_planned(days: set[int]) -> No
 
 
 def test_a_policy_that_was_asked_for_reaches_the_pca_job() -> None:
-    step = refresh_pca_step(load_settings({}), "release", "run", ["2026-11-22"], RefreshPolicy.NEVER)
+    never = load_settings({"FRUITS_PCA_POLICY": "never"}).pca_policy
+    step = refresh_pca_step(load_settings({}), "release", "run", ["2026-11-22"], never)
 
     assert importlib.import_module("refresh_pca").parse_request(job_arguments(step)).policy == PolicySettings(RefreshPolicy.NEVER)
 

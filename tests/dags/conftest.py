@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import tests.dags.airflow_home  # noqa: F401  # makes Airflow's home before Airflow is imported
 from local_cloud.project import PROJECT
 
 
