@@ -8,21 +8,56 @@ import os
 import sys
 from typing import Final
 
-from fruit_cli.arguments import OneLineParser
+import click
+
 from fruit_cli.errors import sentence_for
 from local_cloud.stack.ports import keep_loopback_direct
 
 COMMANDS: Final = {
-    "deliver": "uploads a folder of categories as one image batch, marker last",
-    "publish": "puts jobs, library, bootstrap action and embedder under code/<release>/ of the lake",
-    "run": "runs the DAG for one ingest date, or a range on one cluster, and follows it",
-    "backfill": "runs the DAG for a range of ingest dates on whatever is up, and follows it",
-    "estimate": "minutes and euros of some numbers of images",
-    "spark_history": "Spark's own history of a cluster's steps",
-    "demo": "the main job, end to end, on drawn or given images",
-    "up": "starts the local cloud and Airflow in the background",
-    "down": "stops what `up` started",
+    "deliver": "Uploads a folder of categories as one image batch, its marker last.",
+    "publish": "Puts jobs, library, bootstrap action and embedder into the lake.",
+    "run": "Runs the DAG for one ingest date, or a range on one cluster, and follows it.",
+    "backfill": "Runs the DAG for a range of ingest dates, a cluster each, and follows them.",
+    "estimate": "Says how many minutes and euros some numbers of images take.",
+    "spark_history": "Opens Spark's own history of a cluster's steps.",
+    "demo": "Runs the main job, end to end, on drawn or given images.",
+    "up": "Starts the local cloud and Airflow in the background.",
+    "down": "Stops what `up` started.",
 }
+
+
+class _Commands(click.Group):
+    """Imports only the chosen command's module: some load numpy or boto3."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # Click's own signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"fruit_cli.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="`python -m fruit_cli COMMAND --help` tells more of one. docs/operations.md has all settings (FRUITS_...).",
+)
+def program() -> None:
+    """Delivers every day's fruit images, runs the DAG that makes features and a PCA of them, and starts a local cloud to try it on.
+
+    \b
+    Examples:
+      python -m fruit_cli demo
+      python -m fruit_cli deliver --directory ~/fruits-360/Training --date 2026-11-22
+      python -m fruit_cli run --date 2026-11-22
+    """
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,20 +66,14 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A file's name may hold what the terminal's encoding, or any, does not.
             stream.reconfigure(errors="backslashreplace")
-    parser = OneLineParser(prog="fruit_cli", description=__doc__)
-    subparsers = parser.add_subparsers(dest="command", required=True)
-    for name, summary in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=summary, description=summary)
-        subparser.set_defaults(module=name)
-    # Only the chosen command's module is imported: some load numpy or boto3.
     argv = sys.argv[1:] if argv is None else argv
-    chosen = next((argument for argument in argv if argument in COMMANDS), None)
-    if chosen:
-        module = importlib.import_module(f"fruit_cli.commands.{chosen}")
-        module.add_arguments(subparsers.choices[chosen])
     try:
-        arguments = parser.parse_args(argv)
-        return int(module.run(arguments))
+        return _run(argv)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        print(f"error: {_sentence(error, argv)}", file=sys.stderr)
+        return error.exit_code
     except BrokenPipeError:
         # Who read the output has enough of it, as in `... | head`. Python would say so once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,6 +87,18 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
+
+
+def _run(argv: list[str]) -> int:
+    """Runs the command, without Click's own `main`: that tells errors in several lines, and answers to variables of shell completion."""
+    with program.make_context("fruit_cli", list(argv)) as context:
+        return int(program.invoke(context))
+
+
+def _sentence(error: click.UsageError, argv: list[str]) -> str:
+    """Returns what was mistyped, in one line, without the list of all that could be asked for."""
+    program_and_command = ["fruit_cli", *(name for name in argv[:1] if name in COMMANDS)]
+    return f"{' '.join(error.format_message().split())} See `python -m {' '.join(program_and_command)} --help`."
 
 
 if __name__ == "__main__":

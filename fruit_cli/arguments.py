@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
+
+import click
 
 from fruit_cli.errors import CommandError
 
 # Above it, sums of money and time are no longer exact numbers.
 _MOST: Final = 10**15
 
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser that refuses in one line, without the list of all that could be asked for."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}. See `python -m {self.prog} --help`.\n")
+# What a command's help says of the environment it looks at.
+ABOUT_THE_LAKE: Final = (
+    "The local cloud is used if it is up (its home is FRUITS_LOCAL_HOME, else .local/). Otherwise it is AWS, with your usual credentials: "
+    "FRUITS_LAKE_BUCKET [default: fruits-lake] and FRUITS_AWS_REGION [default: eu-west-1] say which lake."
+)
+ABOUT_AIRFLOW: Final = (
+    "The local Airflow is used if it is up. For one elsewhere set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or AIRFLOW_API_USER and "
+    "AIRFLOW_API_PASSWORD."
+)
+ABOUT_THE_LOCAL_CLOUD: Final = (
+    "Everything is kept in FRUITS_LOCAL_HOME [default: .local/]. FRUITS_LOCAL_UI_PORT, FRUITS_LOCAL_S3_PORT and FRUITS_LOCAL_EMR_PORT "
+    "choose other ports, FRUITS_LAKE_BUCKET [default: fruits-lake] another bucket."
+)
 
 
 def positive(text: str) -> int:
@@ -27,7 +35,7 @@ def positive(text: str) -> int:
     except ValueError:
         number = 0
     if not 1 <= number <= _MOST:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 to {_MOST:,}")
+        raise click.BadParameter(f"'{text}' is not a whole number from 1 to {_MOST:,}.")
     return number
 
 
@@ -37,7 +45,7 @@ def positive_minutes(text: str) -> float:
     except ValueError:
         minutes = math.nan
     if not 0 < minutes <= _MOST:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes above 0")
+        raise click.BadParameter(f"'{text}' is not a number of minutes above 0.")
     return minutes
 
 

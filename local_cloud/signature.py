@@ -1,94 +1,117 @@
-"""Checks AWS Signature Version 4 of a request's headers.
+"""What a request says of its signature (AWS Signature Version 4), and whether that can be true. The signature itself each service computes.
 
-The local EMR runs what it is asked to run, so it must know who asks: without this any web page in the user's browser could
-post a command to the loopback address. Source: AWS General Reference, "Create a signed AWS API request".
+Source: AWS General Reference, "Create a signed AWS API request". Signatures in a query (presigned URLs) are not offered.
 """
 
 from __future__ import annotations
 
-import hashlib
+import calendar
 import hmac
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, quote
+import time
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
+MOST_SECONDS_APART: Final = 15 * 60
 _AUTHORIZATION: Final = re.compile(
     ALGORITHM + r" Credential=(?P<key>[^/,]+)/(?P<day>\d{8})/(?P<region>[^/,]+)/(?P<service>[^/,]+)/aws4_request,"
     r"\s*SignedHeaders=(?P<headers>[^,]+),\s*Signature=(?P<signature>[0-9a-f]{64})"
 )
+_TIMESTAMP: Final = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+
+
+class Fault(Enum):
+    """What can be wrong with a signature. Each service answers it by a name of its own."""
+
+    MISSING = auto()
+    MALFORMED = auto()
+    UNKNOWN_KEY = auto()
+    UNSIGNED_HEADER = auto()
+    NO_DATE = auto()
+    WRONG_SCOPE = auto()
+    SKEWED = auto()
+    MISMATCH = auto()
 
 
 class SignatureError(Exception):
-    """A request that the owner of the credentials did not sign. `code` is AWS's name for it."""
+    """Ends a request that the owner of the credentials did not sign just now."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, fault: Fault, message: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.fault = fault
 
 
 @dataclass(frozen=True)
 class Credentials:
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class SignedRequest:
-    """`headers` have lower-case names; `query` is the part after '?', undecoded."""
+class Claim(NamedTuple):
+    """What a request says of its signature. `signed_names` are the headers it covers, in lower case."""
 
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
+    timestamp: str
+    region: str
+    service: str
+    signed_names: tuple[str, ...]
+    signature: str
+
+    def require(self, computed: str) -> None:
+        """Raises SignatureError unless the signature is the computed one."""
+        if not hmac.compare_digest(computed, self.signature):
+            raise SignatureError(
+                Fault.MISMATCH,
+                "The request signature we calculated does not match the signature you provided. "
+                "Check your AWS Secret Access Key and signing method.",
+            )
 
 
-def verified_region(request: SignedRequest, credentials: Credentials) -> str:
-    """The region the request was signed for. Raises SignatureError unless it was signed with `credentials`."""
-    scope = _AUTHORIZATION.fullmatch(request.headers.get("authorization", "").strip())
-    if not scope:
-        raise SignatureError("MissingAuthenticationToken", "Missing Authentication Token")
-    if scope["key"] != credentials.access_key_id:
-        raise SignatureError("UnrecognizedClientException", "The security token included in the request is invalid.")
-    signed_names = scope["headers"].split(";")
-    if "host" not in signed_names or any(name not in request.headers for name in signed_names):
-        raise SignatureError("IncompleteSignatureException", "The signed headers must hold 'host' and be part of the request.")
-    expected = signature(request, signed_names, credentials, day=scope["day"], region=scope["region"], service=scope["service"])
-    if not hmac.compare_digest(expected, scope["signature"]):
+def read_claim(headers: Mapping[str, str], access_key_id: str, service: str) -> Claim:
+    """Returns what headers (their names in lower case) say of their signature.
+
+    Raises SignatureError if they say nothing, name another key or service, don't cover the host, or weren't signed about now.
+    """
+    authorization = headers.get("authorization", "").strip()
+    if not authorization.startswith(ALGORITHM):
+        raise SignatureError(Fault.MISSING, "Missing Authentication Token: the request is not signed in its Authorization header.")
+    said = _AUTHORIZATION.fullmatch(authorization)
+    if not said:
+        raise SignatureError(Fault.MALFORMED, "The Authorization header must hold a Credential's scope, SignedHeaders and a Signature.")
+    if said["key"] != access_key_id:
+        raise SignatureError(Fault.UNKNOWN_KEY, "The security token included in the request is invalid: it is not this server's.")
+    signed_names = tuple(said["headers"].split(";"))
+    if "host" not in signed_names or any(name not in headers for name in signed_names):
+        raise SignatureError(Fault.UNSIGNED_HEADER, "The signed headers must hold 'host' and be part of the request.")
+    timestamp = headers.get("x-amz-date", "")
+    signed_at = _seconds(timestamp)
+    if signed_at is None:
+        raise SignatureError(Fault.NO_DATE, f"The header X-Amz-Date must hold a date like 20261122T093000Z. Got {timestamp!r}.")
+    if (said["day"], said["service"]) != (timestamp[:8], service):
+        raise SignatureError(Fault.WRONG_SCOPE, f"The Credential's scope must name the day {timestamp[:8]} and the service {service!r}.")
+    if abs(time.time() - signed_at) > MOST_SECONDS_APART:
         raise SignatureError(
-            "InvalidSignatureException",
-            "The request signature we calculated does not match the signature you provided. "
-            "Check your AWS Secret Access Key and signing method.",
+            Fault.SKEWED,
+            f"Signature expired or not yet current: the request was signed at {timestamp}, and it is {_timestamp(time.time())}. "
+            "The difference between the request time and the current time is too large: at most 15 minutes.",
         )
-    return scope["region"]
+    return Claim(timestamp, said["region"], service, signed_names, said["signature"])
 
 
-def signature(request: SignedRequest, signed_names: list[str], credentials: Credentials, *, day: str, region: str, service: str) -> str:
-    """The signature of the request's named headers and body, in hex."""
-    canonical = "\n".join(
-        [
-            request.method,
-            quote(request.path, safe="/~") or "/",
-            _canonical_query(request.query),
-            *(f"{name}:{' '.join(request.headers[name].split())}" for name in signed_names),
-            "",
-            ";".join(signed_names),
-            hashlib.sha256(request.body).hexdigest(),
-        ]
-    )
-    scope = f"{day}/{region}/{service}/aws4_request"
-    to_sign = "\n".join([ALGORITHM, request.headers.get("x-amz-date", ""), scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    key = f"AWS4{credentials.secret_access_key}".encode()
-    for part in (day, region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return hmac.new(key, to_sign.encode(), "sha256").hexdigest()
+@lru_cache(maxsize=64)
+def _seconds(timestamp: str) -> float | None:
+    if not _TIMESTAMP.fullmatch(timestamp):
+        return None
+    try:
+        return calendar.timegm(time.strptime(timestamp, "%Y%m%dT%H%M%SZ"))
+    except ValueError:
+        return None
 
 
-def _canonical_query(query: str) -> str:
-    pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in parse_qsl(query, keep_blank_values=True))
-    return "&".join(f"{name}={value}" for name, value in pairs)
+def _timestamp(seconds: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))

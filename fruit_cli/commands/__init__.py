@@ -1,1 +1,1 @@
-"""One module a command: `add_arguments(parser)` and `run(arguments) -> exit code`."""
+"""One module a command: `command`, which Click calls with what was typed, and which returns the exit code."""

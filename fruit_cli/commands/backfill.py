@@ -1,10 +1,4 @@
-"""`backfill`: runs the DAG for every ingest date of a range on whatever Airflow is up, and follows the runs to their end.
-
-Dates that have been run before are run again, and cost what is new in them. One date after another, a cluster each; `run` takes a range
-on one cluster.
-The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https) and AIRFLOW_API_TOKEN, and
-FRUITS_TIMEZONE and FRUITS_DAY_OFFSET_HOURS as they are set there.
-"""
+"""`backfill`: runs the DAG for every ingest date of a range, and follows the runs to their end."""
 
 from __future__ import annotations
 
@@ -12,15 +6,17 @@ import time
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import click
 from rich.console import Console
 from rich.text import Text
 
 from fruit_cli.airflow_client.api import AirflowApi
 from fruit_cli.airflow_client.follow import POLL_SECONDS, PauseWatch, RunFailedError, duration, failure_message, make_ready, print_log_tail
 from fruit_cli.airflow_client.http import AirflowHttp, current_airflow
+from fruit_cli.arguments import ABOUT_AIRFLOW
 from fruit_cli.commands.run import (
-    add_category_arguments,
     categories_asked_for,
+    categories_option,
     say_what_is_not_delivered,
     say_what_is_nowhere,
 )
@@ -31,7 +27,6 @@ from fruit_contract.runs import RunState, RunType
 from fruit_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
 
     from fruit_cli.airflow_client.api import DagRun
@@ -41,23 +36,29 @@ _DAY: Final = timedelta(days=1)
 _INSTANT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = __doc__
-    parser.add_argument("--from-date", required=True, help="the first ingest date, yyyy-mm-dd")
-    parser.add_argument("--to-date", required=True, help="the last ingest date, yyyy-mm-dd")
-    add_category_arguments(parser)
+@click.command(epilog=ABOUT_AIRFLOW)
+@click.option("--from-date", required=True, metavar="YYYY-MM-DD", help="The first ingest date.")
+@click.option("--to-date", required=True, metavar="YYYY-MM-DD", help="The last ingest date.")
+@categories_option
+def command(from_date: str, to_date: str, categories: Sequence[str]) -> int:
+    """Runs the DAG for every ingest date of a range on whatever Airflow is up, and follows the runs to their end.
 
+    Dates that have been run before are run again, and cost what is new in them. One date comes after another, with a cluster each; `run`
+    takes a range on one cluster. For an Airflow elsewhere, set FRUITS_TIMEZONE and FRUITS_DAY_OFFSET_HOURS as they are set there.
 
-def run(arguments: argparse.Namespace) -> int:
-    ingest_dates = days_between(arguments.from_date, arguments.to_date)
-    categories = categories_asked_for(arguments.categories)
+    \b
+    Example:
+      python -m fruit_cli backfill --from-date 2026-11-01 --to-date 2026-11-20
+    """
+    ingest_dates = days_between(from_date, to_date)
+    asked_for = categories_asked_for(categories)
     boundary = load_settings().day_boundary
     console = Console(highlight=False)
     address = current_airflow()
     if address.is_local:
         say_what_is_not_delivered(ingest_dates, console, "a backfill skips such dates")
     with AirflowHttp(address) as http:
-        backfill(AirflowApi(http), ingest_dates, categories, console, boundary=boundary)
+        backfill(AirflowApi(http), ingest_dates, asked_for, console, boundary=boundary)
     return 0
 
 

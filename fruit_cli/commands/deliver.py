@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import click
 import obstore
 from obstore.exceptions import InvalidPathError
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from fruit_cli.arguments import typed_path
+from fruit_cli.arguments import ABOUT_THE_LAKE, typed_path
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_connection, s3_client
 from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage, files_named, plan_delivery
@@ -32,7 +33,6 @@ from fruit_cli.lake.store import explained, open_store, read_object
 from fruit_contract import lake
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from obstore.store import S3Store
@@ -76,17 +76,24 @@ class DeliveryReceipt:
     seconds: float
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--directory", required=True, help="a folder with one folder a category (Fruits-360 layout)")
-    parser.add_argument("--date", required=True, help="the ingest date, yyyy-mm-dd")
-    parser.add_argument("--as-is", action="store_true", help="takes the folders in it for categories, whatever they look like")
+@click.command(epilog=ABOUT_THE_LAKE)
+@click.option("--directory", required=True, metavar="FOLDER", help="The folder that holds one folder a category, as Fruits-360 does.")
+@click.option("--date", "ingest_date", required=True, metavar="YYYY-MM-DD", help="The ingest date that the images belong to.")
+@click.option("--as-is", is_flag=True, help="Takes the folders in it for categories, whatever they look like.")
+def command(directory: str, ingest_date: str, *, as_is: bool) -> int:
+    """Uploads a folder of categories as the image batch of a date, its marker last.
 
+    Type the same command again to resume: what is there already is not sent again. The marker comes when the bucket lists every image as
+    it was sent, and the DAG waits for it. A delivery adds and replaces; images that are there and not in the folder stay.
 
-def run(arguments: argparse.Namespace) -> int:
+    \b
+    Example:
+      python -m fruit_cli deliver --directory ~/fruits-360/Training --date 2026-11-22
+    """
     console = Console(highlight=False)
-    if not arguments.directory:
+    if not directory:
         raise DeliveryRefusedError("Which folder? Type `make deliver DIR=<folder of categories> DATE=<yyyy-mm-dd>`.")
-    deliver(current_connection(), typed_path(arguments.directory), arguments.date, as_is=arguments.as_is, console=console)
+    deliver(current_connection(), typed_path(directory), ingest_date, as_is=as_is, console=console)
     return 0
 
 

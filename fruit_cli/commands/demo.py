@@ -1,7 +1,4 @@
-"""`demo`: the main job, end to end, on this machine: local cloud, a real Airflow, image batches over several dates, the results.
-
-The lake is the folder s3/<bucket>/ of the local home; the demo starts from an empty one and refuses to empty anybody else's.
-"""
+"""`demo`: the main job, end to end, on this machine: local cloud, a real Airflow, image batches over several dates, the results."""
 
 from __future__ import annotations
 
@@ -15,13 +12,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fruit_cli.airflow_client.api import AirflowApi
 from fruit_cli.airflow_client.follow import duration, make_ready, set_runs_aside
 from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
-from fruit_cli.arguments import positive, typed_path
+from fruit_cli.arguments import ABOUT_THE_LOCAL_CLOUD, positive, typed_path
 from fruit_cli.commands.deliver import deliver_plan
 from fruit_cli.commands.publish import publish
 from fruit_cli.commands.run import run_date
@@ -39,7 +37,6 @@ from fruit_cli.stack.lifecycle import LocalStack
 from local_cloud.stack.state import local_home, make_home
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
     from datetime import date
     from pathlib import Path
@@ -60,28 +57,47 @@ class DemoFailedError(CommandError):
     """The demo ran, and its books don't balance."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=typed_path, help="a folder in Fruits-360 layout (default: fruit is drawn)")
-    parser.add_argument(
-        "--days", type=positive, default=DEFAULT_DAYS, help="how many ingest dates, the last one today (default: %(default)s)"
-    )
-    parser.add_argument("--as-is", action="store_true", help="takes the folders in it for categories, whatever they look like")
-    parser.add_argument("--keep", action="store_true", help="leaves Airflow's UI up")
-    parser.add_argument(
-        "--images-per-category", type=positive, default=DEFAULT_IMAGES_PER_CATEGORY, help="of the drawn fruit (default: %(default)s)"
-    )
+@click.command(epilog=ABOUT_THE_LOCAL_CLOUD)
+@click.option(
+    "--data", type=typed_path, metavar="FOLDER", help="A folder in Fruits-360 layout to take the images from.  [default: fruit is drawn]"
+)
+@click.option(
+    "--days",
+    type=positive,
+    default=str(DEFAULT_DAYS),
+    show_default=True,
+    metavar="NUMBER",
+    help="How many ingest dates, the last one today.",
+)
+@click.option("--as-is", is_flag=True, help="Takes the folders in --data for categories, whatever they look like.")
+@click.option("--keep", is_flag=True, help="Leaves Airflow's UI and the local cloud up.")
+@click.option(
+    "--images-per-category",
+    type=positive,
+    default=str(DEFAULT_IMAGES_PER_CATEGORY),
+    show_default=True,
+    metavar="NUMBER",
+    help="How many fruits are drawn of a category.",
+)
+def command(data: Path | None, days: int, images_per_category: int, *, as_is: bool, keep: bool) -> int:
+    """Runs the main job on this machine, end to end: local cloud, a real Airflow, image batches over several dates, the results.
 
+    The lake is the folder s3/<bucket>/ of the local home. The demo starts from an empty one, and refuses to empty anybody else's.
 
-def run(arguments: argparse.Namespace) -> int:
+    \b
+    Examples:
+      python -m fruit_cli demo
+      python -m fruit_cli demo --data ~/fruits-360/Training --days 5 --keep
+    """
     # A log file has no width: the table of the results shall fit.
     narrator = Narrator(Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_LOG))
     home = local_home()
     stack = LocalStack(home)
-    data = arguments.data.resolve() if arguments.data else None
-    dates = demo_dates(arguments.days, _today())
+    data = data.resolve() if data else None
+    dates = demo_dates(days, _today())
     if data:
         # Before anything is started or emptied: a wrong folder should be told at once.
-        deal(plan_delivery(data, dates[0], as_is=arguments.as_is).images, dates)
+        deal(plan_delivery(data, dates[0], as_is=as_is).images, dates)
     make_home(home)
     _stop_earlier_demo(stack, narrator)
     bucket = bucket_of(os.environ)
@@ -95,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
             state = stack.start(say=narrator.detail)
             if embedder.done():
                 embedder.result()
-            plans, broken = _prepare_batches(home, data, dates, arguments.images_per_category, narrator)
+            plans, broken = _prepare_batches(home, data, dates, images_per_category, narrator)
             write_record(home, {ingest_date: len(plan.images) for ingest_date, plan in plans.items()})
             embedder.result()
             narrator.step("Publishing the release")
@@ -105,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         except BaseException:
             stack.stop(say=narrator.detail)
             raise
-        if arguments.keep:
+        if keep:
             narrator.step(f"Still up, as asked: {ui(state)} (`make down` stops it)")
         else:
             narrator.step("Stopping everything")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import click
 
+from fruit_cli.arguments import ABOUT_THE_LOCAL_CLOUD
 from fruit_cli.stack.lifecycle import LocalStack
 from local_cloud.stack.state import local_home
 
-if TYPE_CHECKING:
-    import argparse
 
+@click.command(epilog=ABOUT_THE_LOCAL_CLOUD)
+def command() -> int:
+    """Stops what `up` started: Airflow, and the local cloud with its clusters. The lake stays.
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`down` takes none: the home is $FRUITS_LOCAL_HOME, else `.local/`."""
-
-
-def run(_: argparse.Namespace) -> int:
+    \b
+    Example:
+      python -m fruit_cli down
+    """
     LocalStack(local_home()).stop()
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -15,28 +16,37 @@ from fruit_pipeline.planning.estimate import estimate
 from fruit_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
 DEFAULT_IMAGES: Final = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 _MOST_NODES: Final = 10_000
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--images", type=positive, action="append", help="how many new images; may be given more than once (default: 10^3 to 10^9)"
-    )
-    parser.add_argument("--within-minutes", type=positive_minutes, default=1440, help="in which they shall be done (default: a day)")
-    parser.add_argument("--most-nodes", type=positive, default=100, help="core and task nodes at most (default: %(default)s)")
+@click.command()
+@click.option(
+    "--images", type=positive, multiple=True, metavar="NUMBER", help="How many new images; can be repeated.  [default: 10^3 to 10^9]"
+)
+@click.option(
+    "--within-minutes", type=positive_minutes, default="1440", show_default=True, help="In which they shall be done.", metavar="MINUTES"
+)
+@click.option(
+    "--most-nodes", type=positive, default="100", show_default=True, help="How many core and task nodes there may be.", metavar="NUMBER"
+)
+def command(images: Sequence[int], within_minutes: float, most_nodes: int) -> int:
+    """Says how many nodes, minutes and euros some numbers of new images take, by the model that `plan_run` uses.
 
+    It reads the deployment's settings (FRUITS_TARGET_MINUTES, FRUITS_CORE_INSTANCE_TYPE and the like, see docs/operations.md), and asks
+    nobody: neither AWS nor Airflow.
 
-def run(arguments: argparse.Namespace) -> int:
-    """Prints the table. Raises CommandError if a setting is wrong."""
-    if arguments.most_nodes > _MOST_NODES:
-        raise CommandError(f"--most-nodes {arguments.most_nodes:,} is more than a cluster has: give {_MOST_NODES:,} at most.")
+    \b
+    Example:
+      python -m fruit_cli estimate --images 22,688 --within-minutes 60
+    """
+    if most_nodes > _MOST_NODES:
+        raise CommandError(f"--most-nodes {most_nodes:,} is more than a cluster has: give {_MOST_NODES:,} at most.")
     try:
         settings = load_settings()
-        table = estimates_table(settings, arguments.images or DEFAULT_IMAGES, arguments.within_minutes, arguments.most_nodes)
+        table = estimates_table(settings, images or DEFAULT_IMAGES, within_minutes, most_nodes)
         assumptions = estimate(1, settings).assumptions
     except (SettingsError, InstanceTypeError) as error:
         raise CommandError(str(error)) from error

@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import click
 import obstore
 
+from fruit_cli.arguments import ABOUT_THE_LAKE
 from fruit_cli.lake.connection import LakeConnection, current_connection
 from fruit_cli.lake.store import explained, open_store, read_object
 from fruit_cli.release.content import Release, gather_release
@@ -19,7 +21,6 @@ from local_cloud.project import PROJECT
 from local_cloud.stack.state import local_home, make_home
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     from obstore.store import S3Store
@@ -27,19 +28,24 @@ if TYPE_CHECKING:
 _PARALLEL_UPLOADS: Final = 8
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", help="MobileNetV2's Keras file, or its s3:// address (default: the ImageNet weights, fetched once)")
-    parser.add_argument("--with-wheelhouse", action="store_true", help="put the nodes' wheels in the release: the cluster needs no index")
-    parser.add_argument("--with-tensorflow", action="store_true", help="the nodes also get TensorFlow, for the engine 'tensorflow'")
+@click.command(epilog=ABOUT_THE_LAKE)
+@click.option(
+    "--weights", metavar="FILE", help="MobileNetV2's Keras file, or its s3:// address.  [default: the ImageNet weights, fetched once]"
+)
+@click.option(
+    "--with-wheelhouse", is_flag=True, help="Puts the nodes' wheels in the release, too, so that a cluster needs no package index."
+)
+@click.option("--with-tensorflow", is_flag=True, help="Lets the nodes get TensorFlow, too, for FRUITS_ENGINE=tensorflow.")
+def command(weights: str | None, *, with_wheelhouse: bool, with_tensorflow: bool) -> int:
+    """Puts jobs, library, bootstrap action and embedder under code/<release>/ of the lake, and makes that the current release.
 
+    A release that is there already is not uploaded again. Type this after every change of the jobs.
 
-def run(arguments: argparse.Namespace) -> int:
-    publish(
-        current_connection(),
-        weights=arguments.weights,
-        with_wheelhouse=arguments.with_wheelhouse,
-        with_tensorflow=arguments.with_tensorflow,
-    )
+    \b
+    Example:
+      FRUITS_LAKE_BUCKET=my-lake FRUITS_AWS_REGION=eu-west-1 python -m fruit_cli publish --with-wheelhouse
+    """
+    publish(current_connection(), weights=weights, with_wheelhouse=with_wheelhouse, with_tensorflow=with_tensorflow)
     return 0
 
 

@@ -1,19 +1,17 @@
-"""`run`: triggers the DAG for one ingest date, or for a range of them on one cluster, on whatever Airflow is up, and follows it to its end.
-
-The local stack is used if it is up. For an Airflow elsewhere set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or
-AIRFLOW_API_USER and AIRFLOW_API_PASSWORD.
-"""
+"""`run`: triggers the DAG for one ingest date, or for a range of them on one cluster, and follows it to its end."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+import click
 from rich.console import Console
 
 from fruit_cli.airflow_client.api import AirflowApi
 from fruit_cli.airflow_client.follow import duration, follow_run, make_ready
 from fruit_cli.airflow_client.http import AirflowHttp, current_airflow
+from fruit_cli.arguments import ABOUT_AIRFLOW
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_connection
 from fruit_cli.lake.store import missing_keys
@@ -22,7 +20,6 @@ from fruit_contract.ingest_days import days_between
 from fruit_contract.pca import RefreshPolicy
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping, Sequence
 
     from fruit_cli.airflow_client.api import DagRun
@@ -30,45 +27,62 @@ if TYPE_CHECKING:
 _DATES_SHOWN: Final = 8
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = __doc__
-    parser.add_argument("--date", default="", help="the ingest date, yyyy-mm-dd")
-    parser.add_argument("--from-date", default="", help="the first ingest date of a range, instead of --date")
-    parser.add_argument("--to-date", default="", help="the last ingest date of a range")
-    add_category_arguments(parser)
-    policies = [policy.value for policy in RefreshPolicy]
-    parser.add_argument("--pca-policy", choices=policies, help="whether the PCA is fitted anew (default: as the deployment is set)")
-    parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
-    parser.add_argument(
-        "--accept-rejects", action="store_true", help="goes on although an unusual share of the images is rejected for one reason"
-    )
-    parser.add_argument(
-        "--switch-embedder", action="store_true", help="switches readers to the PCA of a new embedder before everything is featurised anew"
-    )
-    parser.add_argument("--over-budget", action="store_true", help="goes on although the estimate is above the budget")
+categories_option = click.option(
+    "--categories",
+    "--category",
+    "categories",
+    multiple=True,
+    metavar="A,B",
+    help="Only these categories. For names with commas or outer spaces, give a JSON list, or one name each time, two times or more.  "
+    "[default: all]",
+)
 
 
-def add_category_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--categories",
-        "--category",
-        action="append",
-        default=[],
-        help="only these categories, as a,b; or, for names with commas or outer spaces, as a JSON list or one each time this is given, two "
-        "times or more (default: all)",
-    )
+@click.command(epilog=ABOUT_AIRFLOW)
+@click.option("--date", "day", default="", metavar="YYYY-MM-DD", help="The ingest date to run.")
+@click.option("--from-date", default="", metavar="YYYY-MM-DD", help="The first ingest date of a range, instead of --date.")
+@click.option("--to-date", default="", metavar="YYYY-MM-DD", help="The last ingest date of the range.")
+@categories_option
+@click.option(
+    "--pca-policy",
+    type=click.Choice([policy.value for policy in RefreshPolicy]),
+    help="Whether the PCA is fitted anew.  [default: FRUITS_PCA_POLICY of the deployment]",
+)
+@click.option("--retry-rejected", is_flag=True, help="Looks again at images that were rejected before.")
+@click.option("--accept-rejects", is_flag=True, help="Goes on although an unusual share of the images is rejected for one reason.")
+@click.option("--switch-embedder", is_flag=True, help="Switches readers to the PCA of a new embedder before everything is featurised anew.")
+@click.option("--over-budget", is_flag=True, help="Goes on although the estimate is above the budget (FRUITS_BUDGET_EUR).")
+def command(
+    day: str,
+    from_date: str,
+    to_date: str,
+    categories: Sequence[str],
+    *,
+    pca_policy: str | None,
+    retry_rejected: bool,
+    accept_rejects: bool,
+    switch_embedder: bool,
+    over_budget: bool,
+) -> int:
+    """Runs the DAG for one ingest date, or for a range on one cluster, on whatever Airflow is up, and follows it to its end.
 
+    Dates that have been run before cost what is new in them. Ctrl-C ends the following, not the run.
 
-def run(arguments: argparse.Namespace) -> int:
-    ingest_dates = dates_asked_for(arguments.date, arguments.from_date, arguments.to_date)
+    \b
+    Examples:
+      python -m fruit_cli run --date 2026-11-22
+      python -m fruit_cli run --from-date 2026-11-01 --to-date 2026-11-20 --categories Kiwi,Lemon
+      python -m fruit_cli run --date 2026-11-22 --categories '["Apple, red", " Kiwi"]'
+    """
+    ingest_dates = dates_asked_for(day, from_date, to_date)
     request = run_request(
         ingest_dates,
-        categories_asked_for(arguments.categories),
-        pca_policy=arguments.pca_policy,
-        retry_rejected=arguments.retry_rejected,
-        accept_rejects=arguments.accept_rejects,
-        switch_embedder=arguments.switch_embedder,
-        over_budget=arguments.over_budget,
+        categories_asked_for(categories),
+        pca_policy=pca_policy,
+        retry_rejected=retry_rejected,
+        accept_rejects=accept_rejects,
+        switch_embedder=switch_embedder,
+        over_budget=over_budget,
     )
     console = Console(highlight=False)
     address = current_airflow()

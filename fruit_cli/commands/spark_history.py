@@ -1,4 +1,4 @@
-"""Spark's history of a cluster's steps: stages, tasks, what took how long. On AWS of a cluster that is up or ended in the last 30 days."""
+"""`spark_history`: Spark's own history of a cluster's steps, served here or by EMR."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import click
+
+from fruit_cli.arguments import ABOUT_THE_LAKE
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_emr_client
 from local_cloud.cluster.spark_environment import event_log_folder
 from local_cloud.stack.java import JavaNotFoundError, find_java
 from local_cloud.stack.ports import LOOPBACK, choose_ports
 from local_cloud.stack.state import local_home
-
-if TYPE_CHECKING:
-    import argparse
 
 _ATTACHES_WITHIN_SECONDS: Final = 300
 _POLL_SECONDS: Final = 5
@@ -27,20 +27,24 @@ _CLUSTER_ID: Final = re.compile(r"j-[A-Za-z0-9-]+")
 _HISTORY_SERVER: Final = "org.apache.spark.deploy.history.HistoryServer"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = __doc__
-    parser.add_argument("--cluster", required=True, help="the cluster's id, j-...: task logs and reports have it")
+@click.command(epilog=ABOUT_THE_LAKE)
+@click.option("--cluster", required=True, metavar="ID", help="The cluster's id, j-...: task logs and reports have it.")
+def command(cluster: str) -> int:
+    """Opens Spark's own history of a cluster's steps: stages, tasks, what took how long.
 
+    Of a local cluster it is served here until Ctrl-C. On AWS the address of EMR's own page is printed, for a cluster that is up or ended in
+    the last 30 days.
 
-def run(arguments: argparse.Namespace) -> int:
-    if not _CLUSTER_ID.fullmatch(arguments.cluster):
-        raise CommandError(
-            f"'{arguments.cluster}' is no cluster. Type `make spark-history CLUSTER=j-...`: task logs and reports have its id."
-        )
-    folder = event_log_folder(local_home() / "emr", arguments.cluster)
+    \b
+    Example:
+      python -m fruit_cli spark_history --cluster j-2AXXXXXXGAPLF
+    """
+    if not _CLUSTER_ID.fullmatch(cluster):
+        raise CommandError(f"'{cluster}' is no cluster. Type `make spark-history CLUSTER=j-...`: task logs and reports have its id.")
+    folder = event_log_folder(local_home() / "emr", cluster)
     if folder.is_dir():
         return serve(folder)
-    print(f"Spark's history of {arguments.cluster}, for an hour: {persistent_page(current_emr_client(), arguments.cluster)}")
+    print(f"Spark's history of {cluster}, for an hour: {persistent_page(current_emr_client(), cluster)}")
     return 0
 
 

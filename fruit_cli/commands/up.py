@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
+from fruit_cli.arguments import ABOUT_THE_LOCAL_CLOUD
 from fruit_cli.lake.connection import current_connection
 from fruit_cli.stack.airflow_environment import AIRFLOW_USER
 from fruit_cli.stack.lifecycle import LocalStack
 from local_cloud.stack.state import local_home
 
 if TYPE_CHECKING:
-    import argparse
     from pathlib import Path
 
     from local_cloud.stack.state import StackState
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--without-airflow", action="store_true", help="S3 and EMR only")
-    parser.add_argument("--without-release", action="store_true", help="publishes no release into the lake")
+@click.command(epilog=ABOUT_THE_LOCAL_CLOUD)
+@click.option("--without-airflow", is_flag=True, help="Starts S3 and EMR only.")
+@click.option("--without-release", is_flag=True, help="Publishes no release into the lake.")
+def command(*, without_airflow: bool, without_release: bool) -> int:
+    """Starts the local cloud (S3 and EMR on this machine) and Airflow's UI in the background, and publishes a release.
 
-
-def run(arguments: argparse.Namespace) -> int:
+    \b
+    Example:
+      python -m fruit_cli up
+    """
     stack = LocalStack(local_home())
     already_up = stack.state()
     if already_up is None and (reason := stack.why_it_stopped()):
         print(f"The last local cloud stopped by itself: {reason}\n")
-    state = stack.start(with_airflow=not arguments.without_airflow)
-    if not arguments.without_release:
+    state = stack.start(with_airflow=not without_airflow)
+    if not without_release:
         from fruit_cli.commands.publish import publish  # TensorFlow and numpy are behind it
 
         publish(current_connection())

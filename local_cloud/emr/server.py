@@ -30,8 +30,9 @@ from local_cloud.emr.api import REGION_HEADER, LocalEmrResponse
 from local_cloud.emr.api_faults import answer_with_faults
 from local_cloud.emr.backend import EmrSettings, LocalEmrBackend, cluster_names, local_emr_backends
 from local_cloud.emr.errors import error_response
+from local_cloud.emr.signature import CODES, SignedRequest, verified_region
 from local_cloud.faults import FaultBook
-from local_cloud.signature import Credentials, SignatureError, SignedRequest, verified_region
+from local_cloud.signature import Credentials, SignatureError
 from local_cloud.stack.java import JavaNotFoundError, find_java
 from local_cloud.stack.ports import keep_loopback_direct
 
@@ -67,7 +68,7 @@ class EmrApplication:
         try:
             region = verified_region(signed, self._credentials)
         except SignatureError as error:
-            return error_response(error.code, str(error), status=403)
+            return error_response(CODES[error.fault], str(error), status=403)
         request.environ["HTTP_" + REGION_HEADER.upper().replace("-", "_")] = region
         return answer_with_faults(self._faults, request, self.action_of(request), answer=lambda: _dispatch(request), names_of=cluster_names)
 

@@ -125,7 +125,7 @@ def wait_for(look: Callable[[], Any], is_it: Callable[[Any], object], what: str,
     deadline = time.monotonic() + seconds
     while not is_it(seen := look()):
         assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}, there is {seen}"
-        time.sleep(0.5)
+        time.sleep(1)
     return seen
 
 

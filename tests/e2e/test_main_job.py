@@ -228,4 +228,4 @@ def wait_until(holds: Callable[[], bool], seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"still not so after {seconds} s"
-        time.sleep(0.5)
+        time.sleep(1)

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
+from fruit_cli.__main__ import COMMANDS, main, program
 from fruit_cli.errors import CommandError, sentence_for
 from local_cloud.project import PROJECT
 
@@ -48,7 +50,7 @@ REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
     (("spark_history", "--cluster", "j-ABC"), {"AWS_PROFILE": "nosuch"}, "The config profile (nosuch) could not be found"),
     (("spark_history", "--cluster", "../../x"), {}, "'../../x' is no cluster"),
     (("run",), {}, "Give an ingest date"),
-    (("run", "--date", DAY, "--pca-policy", "sometimes"), {}, "invalid choice: 'sometimes'"),
+    (("run", "--date", DAY, "--pca-policy", "sometimes"), {}, "'sometimes' is not one of 'auto', 'always', 'never'"),
     (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://[x", "AIRFLOW_API_TOKEN": "t"}, "names no host"),
     (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://", "AIRFLOW_API_TOKEN": "t"}, "names no host"),
     (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://x", "AIRFLOW_API_TOKEN": "tökén"}, "AIRFLOW_API_TOKEN holds what no token holds"),
@@ -70,7 +72,17 @@ REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
     (("up",), {"FRUITS_LOCAL_UI_PORT": "99999"}, "FRUITS_LOCAL_UI_PORT is '99999'"),
     (("down",), {"FRUITS_LOCAL_S3_PORT": "-1"}, "FRUITS_LOCAL_S3_PORT is '-1'"),
     (("down",), {"FRUITS_LOCAL_HOME": "/dev/null"}, "'/dev/null/stack.json': Not a directory"),
-    (("tidy",), {}, "invalid choice: 'tidy'"),
+    ((), {}, "Missing command. See `python -m fruit_cli --help`."),
+    (("down", "now"), {}, "Got unexpected extra argument (now) See `python -m fruit_cli down --help`."),
+    (("spark_history",), {}, "Missing option '--cluster'. See `python -m fruit_cli spark_history --help`."),
+    (("backfill", "--from-day", DAY), {}, "No such option '--from-day'."),
+    (("run", "--date"), {}, "Option '--date' requires an argument. See `python -m fruit_cli run --help`."),
+    (("run", "--date", DAY, "--over-budget=1"), {}, "Option '--over-budget' does not take a value. See `python -m fruit_cli run --help`."),
+    (("estimate", "--images", "1\n2"), {}, "is not a whole number from 1"),
+    ((*DELIVER, ""), {}, "Which folder?"),
+    ((*DELIVER, "-dashes"), {}, "'-dashes'"),
+    ((*DELIVER, "not UTF-8 \udcff"), {}, "not UTF-8"),
+    (("tidy",), {}, "No such command 'tidy'. See `python -m fruit_cli --help`."),
 ]
 
 
@@ -84,6 +96,43 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     assert words in done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_help_lists_every_command_and_imports_none(tmp_path: Path) -> None:
+    code = (
+        "import sys; from fruit_cli.__main__ import main; main(['--help']); print('heavy:', {'numpy', 'boto3', 'rich'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True)
+    assert all(f"  {name}  " in done.stdout for name in COMMANDS)
+    assert "heavy: set()" in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_commands_help_teaches_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert f"python -m fruit_cli {name}" in told
+    command = program.get_command(click.Context(program), name)
+    assert command
+    for option in command.params:
+        assert isinstance(option, click.Option)
+        assert option.opts[0] in told
+        assert option.help
+        assert option.help.partition("  [default: ")[0].endswith(".")
+
+
+@pytest.mark.parametrize("text", ["-dashes", "--as-is", " two  blanks ", "$HOME `x` $$", "not UTF-8 \udcff", "a\nb", "=", "\"q'", "äpfel"])
+def test_a_value_arrives_byte_for_byte(text: str) -> None:
+    deliver = program.get_command(click.Context(program), "deliver")
+    assert deliver
+    for typed in ([f"--directory={text}"], ["--directory", text]):
+        asked = deliver.make_context("deliver", [*typed, f"--date={DAY}"])
+        assert asked.params == {"directory": text, "ingest_date": DAY, "as_is": False}
+
+
+def test_variables_of_shell_completion_change_nothing(tmp_path: Path) -> None:
+    done = command(tmp_path, "--help", _FRUIT_CLI_COMPLETE="bash_source", _PYTHON_M_FRUIT_CLI_COMPLETE="bash_source")
+    assert done.stdout.startswith("Usage: fruit_cli")
 
 
 def test_a_mistake_in_the_program_keeps_its_traceback() -> None:

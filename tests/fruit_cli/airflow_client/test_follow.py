@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -362,11 +361,10 @@ def test_one_list_or_several_names_can_be_asked_for(given: list[str], categories
 @pytest.mark.parametrize("flag", ["--categories", "--category"])
 def test_the_flag_can_be_repeated(flag: str) -> None:
     for command in (run_command, backfill_command):
-        parser = argparse.ArgumentParser()
-        command.add_arguments(parser)
         days = ["--from-date", "2026-11-22", "--to-date", "2026-11-22"]
-        assert parser.parse_args([*days, flag, "Apple, red", f"{flag}=-x"]).categories == ["Apple, red", "-x"]
-        assert parser.parse_args(days).categories == []
+        asked = command.command.make_context("fruit_cli", [*days, flag, "Apple, red", f"{flag}=-x"])
+        assert asked.params["categories"] == ("Apple, red", "-x")
+        assert command.command.make_context("fruit_cli", days).params["categories"] == ()
 
 
 @pytest.mark.parametrize("text", [" , ", "[]", '[""]'])

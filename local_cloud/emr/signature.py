@@ -1,0 +1,73 @@
+"""Checks that a request to EMR is signed, by signing it again with botocore.
+
+The local EMR runs what it is asked to run, so it must know who asks: without this any web page in the user's browser could
+post a command to the loopback address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
+
+from local_cloud.signature import Fault, SignatureError, read_claim
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local_cloud.signature import Claim, Credentials
+
+# How AWS's services that speak JSON call it.
+CODES: Final = {
+    Fault.MISSING: "MissingAuthenticationToken",
+    Fault.MALFORMED: "IncompleteSignatureException",
+    Fault.UNKNOWN_KEY: "UnrecognizedClientException",
+    Fault.UNSIGNED_HEADER: "IncompleteSignatureException",
+    Fault.NO_DATE: "IncompleteSignatureException",
+    Fault.WRONG_SCOPE: "InvalidSignatureException",
+    Fault.SKEWED: "InvalidSignatureException",
+    Fault.MISMATCH: "InvalidSignatureException",
+}
+_SERVICE: Final = "elasticmapreduce"
+_PAYLOAD_HASH: Final = "x-amz-content-sha256"
+
+
+class SignedRequest(NamedTuple):
+    """A request as it came: `path` is decoded, `query` not, and names of headers are in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def verified_region(request: SignedRequest, credentials: Credentials) -> str:
+    """Returns the region that a request was signed for. Raises SignatureError unless it was signed with these credentials."""
+    claim = read_claim(request.headers, credentials.access_key_id, _SERVICE)
+    body_hash = hashlib.sha256(request.body).hexdigest()
+    if request.headers.get(_PAYLOAD_HASH, body_hash) != body_hash:
+        raise SignatureError(Fault.MISMATCH, "The body is not the one that was signed.")
+    claim.require(_signature(request, claim, credentials))
+    return claim.region
+
+
+class _AsSigned(SigV4Auth):  # type: ignore[misc]  # botocore has no types
+    """Covers the headers that the client says it signed: botocore alone would choose them itself."""
+
+    def headers_to_sign(self, request: Any) -> Any:
+        return request.headers
+
+
+def _signature(request: SignedRequest, claim: Claim, credentials: Credentials) -> str:
+    url = f"http://emr{quote(request.path)}?{request.query}"  # the host that was signed is among the headers
+    headers = {name: request.headers[name] for name in claim.signed_names}
+    again = AWSRequest(request.method, url, headers, request.body)
+    again.context["timestamp"] = claim.timestamp
+    keys = ReadOnlyCredentials(credentials.access_key_id, credentials.secret_access_key, None)
+    signer = _AsSigned(keys, claim.service, claim.region)
+    return str(signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again))
