@@ -2,149 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from math import ceil
+from pathlib import Path
 from typing import Any
 
-from airflow.sdk import (
-    DAG,
-    Asset,
-    ExceptionRetryPolicy,
-    Param,
-    RetryAction,
-    RetryRule,
-    task,
-)
-from airflow.sdk.definitions.callback import AsyncCallback
-from airflow.sdk.definitions.deadline import DeadlineAlert
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import DAG, Asset, ExceptionRetryPolicy, RetryAction, RetryRule, task
 
-from fruit_contract.lake import FEATURES, PROJECTIONS, LakeNameError, run_key, uri
-from fruit_contract.regions import RegionNotAllowedError
-from fruit_pipeline.alerts.deadline import RunFirstQueued
-from fruit_pipeline.alerts.notifiers import OVER_BUDGET, RUN_FAILED, RUN_LATE, FruitsNotifier, tell, where_to
-from fruit_pipeline.emr.cluster_request import missing_safeguards
-from fruit_pipeline.emr.instance_types import InstanceTypeError
-from fruit_pipeline.emr.steps import StepTooLongError
-from fruit_pipeline.lake.store import lake_of
+from fruit_contract.lake import FEATURES, PROJECTIONS, uri
+from fruit_pipeline.alerts.late import late_alert
+from fruit_pipeline.alerts.notifiers import RUN_FAILED, FruitsNotifier, where_to
+from fruit_pipeline.errors import PassingError
 from fruit_pipeline.operators.check_output import CheckOutputOperator
 from fruit_pipeline.operators.create_cluster import CreateClusterOperator
+from fruit_pipeline.operators.flow_tasks import plan_in_task, publish_in_task, write_receipt_in_task
 from fruit_pipeline.operators.run_step import RunStepOperator
 from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
-from fruit_pipeline.planning.claims import DateIsBusyError
-from fruit_pipeline.planning.earlier_clusters import require_no_cluster_from_before
-from fruit_pipeline.planning.limits import RunTooLargeError
-from fruit_pipeline.planning.planner import NoReleaseError, OverBudgetError, RunTooLongError
-from fruit_pipeline.planning.planner import plan_run as plan
-from fruit_pipeline.planning.run_plan import summary_lines
-from fruit_pipeline.report.record import record_of_nothing
-from fruit_pipeline.request.context import is_active_run, request_of_run
+from fruit_pipeline.request.form import params_of_form
 from fruit_pipeline.request.params import marker_uri_of_run
 from fruit_pipeline.request.schedule import batch_schedule
-from fruit_pipeline.settings import PCA_POLICIES, load_settings
+from fruit_pipeline.settings import load_settings
 
-DOC = """
-### From a day's fruit images to features, PCA components and a report
-
-Each day's batch lands in `raw/ingest_date=<day>/<category>/<file>`. Its marker `_SUCCESS` comes last. Then these tasks run:
-
-| task | what it does |
-| --- | --- |
-| `wait_for_batch` | waits for the marker, without a worker slot. If the batch does not come in time, people are told, and a scheduled \
-run goes on with the days before |
-| `plan_run` | compares the batches with what is known, sizes the cluster, estimates minutes and euros. \
-**If nothing is new, or the estimate is above the budget, the run stops here without a cluster** |
-| `create_cluster` | asks EMR for a transient cluster, or finds the one that the run has already (setup) |
-| `extract_features` | writes MobileNetV2 features of every new image, rejects with a reason, moments and the ledger |
-| `refresh_pca` | fits a PCA from all moments if the policy calls for a new one, and projects what changed. One run at a time does so |
-| `check_output` | compares the ledger with the listing, and checks schemas, contents and counts of every file that it names, and the \
-variance. It changes nothing |
-| `terminate_cluster` | ends the run's clusters, whatever happened (teardown) |
-| `write_receipt` | writes what the clusters took and cost, beside the estimate. Failed runs get one, too |
-| `publish_report` | writes the plots, the page and the run's record |
-
-A scheduled run also looks at the days before it for late, replaced and vanished images (`FRUITS_LOOKBACK_DAYS`).
-
-**To run it for another day**, *Trigger* it and give the day. **For a range on one cluster**, give its last day, too. Days without a
-complete batch are named and left out. Leave *categories* empty for all of them. New fruit in old dates touches only its own partitions.
-**For one run a day over a range**, choose *Trigger*, *Backfill*.
-**How far is it?** The log of `extract_features` says how many images are done and how long the rest will take. Its link *Progress* opens a
-page with the same.
-**Did a step fail?** Its task's log has the first error of the step's own logs, what usually causes it and what to do.
-To do it again, clear the failed task: a new cluster is made for it. What a run committed before it was interrupted stays, and \
-the next run does the rest.
-
-**What did a run do?** See `runs/<run id>.json` and `reports/ingest_date=<day>/index.html` in the lake.
-"""
-
-LOG = logging.getLogger(__name__)
 settings = load_settings()
-
-params = {
-    "ingest_date": Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        title="Ingest date",
-        description="The day whose image batch is processed. Leave it empty for the run's own day.",
-    ),
-    "last_ingest_date": Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        title="Last ingest date",
-        description="The last day of a range on one cluster, whose first day is above. Leave it empty for one day.",
-    ),
-    "categories": Param(
-        [],
-        type=["null", "array"],
-        items={
-            "type": "string",
-            "pattern": r"^\s*$|^[\t\r]*[^._/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*[\t\r]*$",
-            # Airflow shows this text beside a line that it refuses.
-            "description": "a category is called as its folder: without '/' or control characters, and not beginning with '.' or '_'",
-        },
-        title="Categories",
-        description="Only these fruit categories, one a line, as their folders are called. Empty lines don't count. A blank around a name "
-        "counts if there is a category of exactly that name; otherwise the name is taken without it. Leave it empty for all of them.",
-    ),
-    "pca_policy": Param(
-        None,
-        type=["null", "string"],
-        enum=[None, *PCA_POLICIES],
-        title="PCA policy",
-        description=f"Whether the PCA is fitted anew: auto, always or never. Leave it empty for what is set: {settings.pca_policy}.",
-    ),
-    "retry_rejected": Param(
-        False,
-        type="boolean",
-        title="Retry rejected images",
-        description="Looks again at images that were rejected before.",
-    ),
-    "accept_rejects": Param(
-        False,
-        type="boolean",
-        title="Accept many rejected images",
-        description="If an unusual share of the images is rejected for one reason, the features step stops before it writes anything. "
-        "With this it goes on all the same.",
-    ),
-    "switch_embedder": Param(
-        False,
-        type="boolean",
-        title="Switch to the new embedder now",
-        description="After a change of weights or preprocessing, readers stay on the current PCA until everything it covers is "
-        "featurised anew. With this they switch at once.",
-    ),
-    "over_budget": Param(
-        False,
-        type="boolean",
-        title="Go on above the budget",
-        description=f"A run whose estimate is above {settings.budget_eur:g} EUR stops before anything is started, unless this is set.",
-    ),
-}
+retry_delay = timedelta(seconds=settings.retry_delay_seconds)
 
 # Other DAGs can be scheduled on these assets. An event's extra has the dates, images and PCA version of the output that was found sound.
 features_asset = Asset(name="fruit_features", uri=uri(settings.lake_bucket, FEATURES))
@@ -153,89 +35,36 @@ projections_asset = Asset(name="fruit_projections", uri=uri(settings.lake_bucket
 # Two runs of one date would replace the same partitions at the same time. So the later run asks again, for hours. Any other failure ends
 # the task at once, because botocore has retried its requests to AWS already.
 wait_for_the_date = ExceptionRetryPolicy(
-    rules=[
-        RetryRule(
-            exception=DateIsBusyError,
-            action=RetryAction.RETRY,
-            retry_delay=timedelta(seconds=settings.retry_delay_seconds),
-            reason="the date is busy",
-        )
-    ],
+    rules=[RetryRule(exception=PassingError, action=RetryAction.RETRY, retry_delay=retry_delay, reason="the date is busy")],
     default=RetryAction.FAIL,
 )
 
 with DAG(
     dag_id="fruit_image_pipeline",
     description="A day's fruit images to MobileNetV2 features, PCA components and a report, on a transient EMR cluster",
-    doc_md=DOC,
+    doc_md=Path(__file__).with_suffix(".md").read_text(encoding="utf-8"),
     schedule=batch_schedule(settings, settings.batch_queue_url),
     catchup=False,
     # A run holds a place while it waits for its batch, which takes until after the next day's run has begun. Three more runs may work.
     max_active_runs=ceil(settings.batch_timeout_hours / 24) + 3,
-    params=params,
+    params=params_of_form(settings),
     user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket, settings.day_boundary)},
-    default_args={"owner": "fruits", "retries": 2, "retry_delay": timedelta(seconds=settings.retry_delay_seconds)},
+    default_args={"owner": "fruits", "retries": 2, "retry_delay": retry_delay},
     on_failure_callback=FruitsNotifier(
         event=RUN_FAILED,
         subject="Fruits! run failed",
         message="The log of the task that failed says why and what to do.",
         **where_to(settings),
     ),
-    deadline=DeadlineAlert(
-        name="late",
-        reference=RunFirstQueued(),
-        interval=timedelta(hours=settings.late_after_hours),
-        callback=AsyncCallback(
-            FruitsNotifier,
-            {
-                "event": RUN_LATE,
-                "subject": "Fruits! run is late",
-                "message": f"It has not ended {settings.late_after_hours:g} hours after it was queued.",
-                **where_to(settings),
-            },
-        ),
-    ),
+    deadline=late_alert(settings),
     tags=["fruits", "emr", "daily"],
 ) as dag:
-    wait_for_batch = WaitForBatchSensor(
-        task_id="wait_for_batch",
-        settings=settings,
-        bucket_key="{{ batch_marker_uri(params, dag_run) }}",
-    )
+    wait_for_batch = WaitForBatchSensor(task_id="wait_for_batch", settings=settings, bucket_key="{{ batch_marker_uri(params, dag_run) }}")
 
     @task(multiple_outputs=True, retries=240, retry_policy=wait_for_the_date, max_active_tis_per_dag=1)
     def plan_run(**context: Any) -> dict[str, Any]:
         """Settles dates, categories and release, looks at the batches and prepares the requests. The log and XCom show the plan."""
-        # S3 gives times in whole seconds.
-        listed_at = datetime.now(UTC).replace(microsecond=0)
-        try:
-            # If a task was cleared, the plan is made anew and needs a new cluster. The one from before must end first: if the plan failed
-            # or found nothing to do, no teardown would end it.
-            require_no_cluster_from_before(settings, context["dag"].dag_id, context["dag_run"].run_id)
-            request = request_of_run(context, settings)
-            planned = plan(settings, lake_of, request, listed_at, is_active_run(context["ti"], settings))
-        except OverBudgetError as error:
-            tell(context, settings, OVER_BUDGET, "Fruits! run is above the budget", str(error))
-            raise AirflowFailException(str(error)) from error
-        except (
-            InstanceTypeError,
-            LakeNameError,
-            NoReleaseError,
-            RegionNotAllowedError,
-            RunTooLargeError,
-            RunTooLongError,
-            StepTooLongError,
-        ) as error:
-            raise AirflowFailException(str(error)) from error
-        for line in summary_lines(planned.plan):
-            LOG.info("%s", line)
-        for line in missing_safeguards(settings):
-            LOG.warning("%s", line)
-        if not planned.plan.has_work:
-            context["ti"].xcom_push(key="plan", value=planned.plan.as_dict())
-            lake_of(settings).write_json(run_key(request.run_id), record_of_nothing(request.run_id, planned.as_xcoms()))
-            raise AirflowSkipException("Nothing to do: nothing is computed and no cluster is started.")
-        return planned.as_xcoms()
+        return dict(plan_in_task(context, settings))
 
     # It stands for what the task will return. The operators' signatures ask for those values, hence the type.
     planned: Any = plan_run()
@@ -283,39 +112,20 @@ with DAG(
     ).as_teardown(setups=[planned.operator, create_cluster], on_failure_fail_dagrun=True)
 
     @task
-    def write_receipt(**context: Any) -> dict[str, Any] | None:
+    def write_receipt(**context: Any) -> Any:
         """Compares what the run's clusters took and cost with the estimate. It does so for a failed run, too, which has also spent money.
 
         If the receipt can't be written, that is logged and does not keep the report from being published.
         """
-        from fruit_pipeline.emr.clusters import read_cluster_costs
-        from fruit_pipeline.report.receipts import write_receipt as write
-
-        run_id = context["dag_run"].run_id
-        # The plan is no argument, because Airflow does not let a task that directly follows a setup run whatever happened.
-        planned = context["ti"].xcom_pull(task_ids="plan_run")
-        try:
-            costs = read_cluster_costs(settings, context["dag"].dag_id, run_id, planned["listed_at"])
-            return write(lake_of(settings), run_id, planned, costs, settings) if costs else None
-        except Exception:
-            LOG.exception("There is no receipt of this run.")
-            return None
+        return write_receipt_in_task(context, settings)
 
     # This is a teardown, too, so that a run that somebody marks also gets a receipt.
     receipt: Any = write_receipt().as_teardown(setups=planned.operator)
 
     @task
-    def publish_report(
-        planned: dict[str, Any], checks: dict[str, Any], receipt: dict[str, Any] | None, cluster_id: str, **context: Any
-    ) -> dict[str, Any]:
+    def publish_report(planned: Any, checks: dict[str, Any], receipt: Any, cluster_id: str, **context: Any) -> dict[str, Any]:
         """Writes the plots and the page of the report, and the run's record."""
-        from fruit_pipeline.emr.clusters import read_cluster_facts
-        from fruit_pipeline.report.publish import publish_report as publish
-
-        cluster = read_cluster_facts(settings, cluster_id)
-        published = publish(lake_of(settings), context["dag_run"].run_id, planned, checks, cluster, receipt)
-        LOG.info("Reports: %s", ", ".join(published["report_uris"]))
-        return published
+        return publish_in_task(context, settings, planned, checks, receipt, cluster_id)
 
     # This last task decides whether the run succeeded: if a step fails, check_output does not run, and so neither does this.
     report = publish_report(planned, checks, receipt, cluster_id)

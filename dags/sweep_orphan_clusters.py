@@ -9,6 +9,7 @@ from typing import Any
 from airflow.sdk import DAG, CronTriggerTimetable, task
 
 from fruit_contract.regions import require_eu_region
+from fruit_contract.runs import UNDER_WAY
 from fruit_pipeline.alerts.notifiers import ORPHANS_SWEPT, RUN_FAILED, FruitsNotifier, tell, where_to
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import our_active_clusters
@@ -27,7 +28,6 @@ under way. It touches nothing else. The task's log has a line for each cluster i
 """
 
 LOG = logging.getLogger(__name__)
-UNDER_WAY = ["queued", "running"]
 settings = load_settings()
 
 with DAG(
@@ -56,7 +56,7 @@ with DAG(
         client = emr_client(settings)
 
         def is_under_way(dag_id: str, run_id: str) -> bool:
-            return bool(context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id], states=UNDER_WAY))
+            return bool(context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id], states=[*UNDER_WAY]))
 
         judged = judge_clusters(
             our_active_clusters(client, settings.lake_bucket),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fruit_contract.lake import LakeNameError
-from fruit_contract.regions import RegionNotAllowedError
+from fruit_contract.errors import RefusedError
 from local_cloud.stack.ports import NoLoopbackError
 from local_cloud.stack.state import HomeNotOursError
 
@@ -14,7 +13,7 @@ class CommandError(Exception):
 
 def sentence_for(error: Exception) -> str | None:
     """Returns what to tell the person at the keyboard, or None for an error that only a mistake in the program explains."""
-    if isinstance(error, (CommandError, LakeNameError, RegionNotAllowedError, NoLoopbackError, HomeNotOursError)):
+    if isinstance(error, (CommandError, RefusedError, NoLoopbackError, HomeNotOursError)):
         return str(error)
     if isinstance(error, OSError):
         place = f"'{error.filename}': " if error.filename else ""

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.lake import LakeNameError, parse_ingest_date
+from fruit_contract.limits import MOST_DATES_A_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +29,18 @@ def spans_of_days(ingest_dates: Iterable[str]) -> list[str]:
 def days_of_span(text: str) -> list[str]:
     """Returns the days of a span, or a single day. Raises LakeNameError if `text` is neither."""
     first, separator, last = text.partition(SPAN)
-    begin = date.fromisoformat(parse_ingest_date(first))
-    end = date.fromisoformat(parse_ingest_date(last)) if separator else begin
-    if end < begin:
-        raise LakeNameError(f"The span '{text}' is upside down: write the earlier date first.")
-    return [(begin + timedelta(days=number)).isoformat() for number in range((end - begin).days + 1)]
+    return days_between(first, last if separator else first)
+
+
+def days_between(first: str, last: str) -> list[str]:
+    """The days from `first` to `last`, both included.
+
+    Raises LakeNameError if one is no calendar day, the range is upside down, or it has more days than a run takes.
+    """
+    begin, end = (date.fromisoformat(parse_ingest_date(text)) for text in (first, last))
+    n_days = (end - begin).days + 1
+    if n_days < 1:
+        raise LakeNameError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
+    if n_days > MOST_DATES_A_RUN:
+        raise LakeNameError(f"The range from {first} to {last} has {n_days:,} days: at most {MOST_DATES_A_RUN:,} are run at once.")
+    return [(begin + timedelta(days=number)).isoformat() for number in range(n_days)]

@@ -13,6 +13,8 @@ from datetime import date
 from functools import lru_cache
 from typing import Final
 
+from fruit_contract.errors import RefusedError
+
 DEFAULT_BUCKET: Final = "fruits-lake"
 
 RAW: Final = "raw"
@@ -47,7 +49,7 @@ _ISO_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _NOT_SAFE_IN_RUN_KEY: Final = re.compile(r"[^A-Za-z0-9._=-]")
 
 
-class LakeNameError(ValueError):
+class LakeNameError(RefusedError):
     """Raised for a date, category or key that can't be a place in the lake. The message names it and says why."""
 
 

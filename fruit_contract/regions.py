@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from fruit_contract.errors import RefusedError
+
 DEFAULT_REGION: Final = "eu-west-1"
 EU_REGIONS: Final = frozenset({"eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-3"})
 
 
-class RegionNotAllowedError(ValueError):
+class RegionNotAllowedError(RefusedError):
     """Raised for a region outside the EU, before anything is created."""
 
 

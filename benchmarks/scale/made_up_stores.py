@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fruit_features.lake.store import ListedObject, Store, listed_table
+from fruit_features.lake.store import Store, listed_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from obstore import Bytes
+
+    from fruit_contract.listing import ListedObject
 
 # As S3 lists.
 _PAGE: Final = 1000

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from fruit_contract.runs import RunState
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 DAG_ID: Final = "fruit_image_pipeline"
 PLAN_TASK: Final = "plan_run"
 _PAGE: Final = 100
-_FINISHED: Final = frozenset({"success", "failed"})
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class DagRun:
 
     @property
     def is_finished(self) -> bool:
-        return self.state in _FINISHED
+        return self.state in {RunState.SUCCESS, RunState.FAILED}
 
 
 @dataclass(frozen=True)

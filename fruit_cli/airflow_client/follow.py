@@ -12,6 +12,7 @@ from rich.text import Text
 from fruit_cli.airflow_client.api import PLAN_TASK
 from fruit_cli.airflow_client.http import AirflowError
 from fruit_cli.errors import CommandError
+from fruit_contract.runs import RunState, RunType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -112,7 +113,7 @@ def follow_run(
             pause.look()
             status.update(Text(_under_way(run, tasks)))
             sleep(POLL_SECONDS)
-    if run.state == "failed":
+    if run.state == RunState.FAILED:
         raise RunFailedError(failure_message(api, run, tasks))
     return run
 
@@ -177,7 +178,7 @@ def make_ready(api: AirflowApi, console: Console, *, sleep: Callable[[float], No
         raise AirflowError(f"The DAG {api.dag_id} is paused on {api.url}, so none of its runs starts. {_how_to_unpause(api)}")
     console.print("The DAG was paused: unpausing it")
     api.unpause()
-    set_runs_aside(api, {"run_type": "scheduled"}, sleep=sleep)
+    set_runs_aside(api, {"run_type": RunType.SCHEDULED}, sleep=sleep)
 
 
 def set_runs_aside(api: AirflowApi, kind: Mapping[str, str], *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -188,7 +189,7 @@ def set_runs_aside(api: AirflowApi, kind: Mapping[str, str], *, sleep: Callable[
     for _ in range(_SCHEDULE_SETTLES_WITHIN_SECONDS):
         active = [run for run in api.dag_runs(kind) if not run.is_finished]
         for run in active:
-            api.set_run_state(run.run_id, "success" if run.run_type == "scheduled" else "failed", _SET_ASIDE_NOTE)
+            api.set_run_state(run.run_id, RunState.SUCCESS if run.run_type == RunType.SCHEDULED else RunState.FAILED, _SET_ASIDE_NOTE)
         dag = api.dag()
         due = dag is not None and dag.next_run_after is not None and datetime.fromisoformat(dag.next_run_after) <= datetime.now(UTC)
         if not active and not due:

@@ -17,12 +17,13 @@ from fruit_cli.arguments import ABOUT_AIRFLOW
 from fruit_cli.commands.run import (
     categories_asked_for,
     categories_option,
-    dates_between,
     say_what_is_not_delivered,
     say_what_is_nowhere,
 )
 from fruit_cli.errors import CommandError
 from fruit_contract.day_boundary import UTC_DAYS
+from fruit_contract.ingest_days import days_between
+from fruit_contract.runs import RunState, RunType
 from fruit_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def command(from_date: str, to_date: str, categories: Sequence[str]) -> int:
     Example:
       python -m fruit_cli backfill --from-date 2026-11-01 --to-date 2026-11-20
     """
-    ingest_dates = dates_between(from_date, to_date)
+    ingest_dates = days_between(from_date, to_date)
     asked_for = categories_asked_for(categories)
     boundary = load_settings().day_boundary
     console = Console(highlight=False)
@@ -113,7 +114,7 @@ def _follow(api: AirflowApi, span: dict[str, str], boundary: DayBoundary, consol
                 continue
             said[ingest_date] = dag_run.state
             console.print(_line(ingest_date, dag_run))
-            if dag_run.state == "failed":
+            if dag_run.state == RunState.FAILED:
                 tasks = api.tasks(dag_run.run_id)
                 failures.append(failure_message(api, dag_run, tasks))
                 for task in tasks:
@@ -127,7 +128,7 @@ def _follow(api: AirflowApi, span: dict[str, str], boundary: DayBoundary, consol
 
 def _runs_by_date(api: AirflowApi, span: dict[str, str], boundary: DayBoundary) -> dict[str, DagRun]:
     """The range's backfill runs. Airflow keeps one run a logical date and turns the one it does again into a backfill run."""
-    return {_day(run.logical_date, boundary): run for run in api.dag_runs({"run_type": "backfill", **span}) if run.logical_date}
+    return {_day(run.logical_date, boundary): run for run in api.dag_runs({"run_type": RunType.BACKFILL, **span}) if run.logical_date}
 
 
 def _day(logical_date: str, boundary: DayBoundary) -> str:

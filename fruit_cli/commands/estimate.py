@@ -11,9 +11,9 @@ from rich.table import Table
 
 from fruit_cli.arguments import positive, positive_minutes
 from fruit_cli.errors import CommandError
-from fruit_pipeline.emr.instance_types import InstanceTypeError
+from fruit_pipeline.errors import InstanceTypeError, SettingsError
 from fruit_pipeline.planning.estimate import estimate
-from fruit_pipeline.settings import Settings, SettingsError, load_settings
+from fruit_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -17,13 +16,14 @@ from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_connection
 from fruit_cli.lake.store import missing_keys
 from fruit_contract import lake
+from fruit_contract.ingest_days import days_between
+from fruit_contract.pca import RefreshPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fruit_cli.airflow_client.api import DagRun
 
-PCA_POLICIES: Final = ("auto", "always", "never")
 _DATES_SHOWN: Final = 8
 
 
@@ -44,7 +44,9 @@ categories_option = click.option(
 @click.option("--to-date", default="", metavar="YYYY-MM-DD", help="The last ingest date of the range.")
 @categories_option
 @click.option(
-    "--pca-policy", type=click.Choice(PCA_POLICIES), help="Whether the PCA is fitted anew.  [default: FRUITS_PCA_POLICY of the deployment]"
+    "--pca-policy",
+    type=click.Choice([policy.value for policy in RefreshPolicy]),
+    help="Whether the PCA is fitted anew.  [default: FRUITS_PCA_POLICY of the deployment]",
 )
 @click.option("--retry-rejected", is_flag=True, help="Looks again at images that were rejected before.")
 @click.option("--accept-rejects", is_flag=True, help="Goes on although an unusual share of the images is rejected for one reason.")
@@ -104,16 +106,8 @@ def dates_asked_for(day: str, first: str, last: str) -> list[str]:
     if day and not (first or last):
         return [lake.parse_ingest_date(day)]
     if first and last and not day:
-        return dates_between(first, last)
+        return days_between(first, last)
     raise CommandError("Give an ingest date (DATE=yyyy-mm-dd), or a range of them (FROM=yyyy-mm-dd TO=yyyy-mm-dd).")
-
-
-def dates_between(first: str, last: str) -> list[str]:
-    """Every ingest date from `first` to `last`, both included."""
-    begin, end = (date.fromisoformat(lake.parse_ingest_date(text)) for text in (first, last))
-    if begin > end:
-        raise CommandError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
-    return [(begin + timedelta(days=number)).isoformat() for number in range((end - begin).days + 1)]
 
 
 def run_request(

@@ -7,6 +7,8 @@ from typing import Final
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
+from fruit_pipeline.errors import PassingError
+
 # boto3's retry mode that slows down when S3 or EMR throttle.
 BOTOCORE_CONFIG: Final = {"retries": {"mode": "adaptive", "max_attempts": 10}, "max_pool_connections": 32}
 _SERVER_ERROR: Final = 500
@@ -17,7 +19,7 @@ _THROTTLED: Final = frozenset(
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the caller's policy does not allow the request: of somebody else's cluster it does not."""
+    """Returns whether the caller's policy does not allow the request: of somebody else's cluster it does not."""
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in _DENIED
 
 
@@ -27,7 +29,9 @@ def is_throttled(error: BaseException) -> bool:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the request was refused for the moment (throttled), or nobody knows what became of it."""
+    """Returns whether it is worth asking again: the request was refused for the moment, or nobody knows what became of it."""
+    if isinstance(error, PassingError):
+        return True
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return is_throttled(error) or status >= _SERVER_ERROR

@@ -1,7 +1,8 @@
 """Everything that can be set, read once from the environment into one frozen, validated object.
 
-Cheap and free of I/O, for the DAG file reads it at parse time. The region is deliberately not checked here: a region
-outside the EU must fail a run with a clear message, not make the whole DAG vanish behind an import error.
+Reading them is cheap and does no I/O, for the DAG file does it at each parse. A field says all there is to say of its setting, and
+`docs/settings.md` is written from it. The fields are the standard library's: pydantic-settings would add 40 ms to each parse of a DAG
+file and 0.25 s to commands, and its messages don't say what a variable may hold, so that would be written beside it all the same.
 """
 
 from __future__ import annotations
@@ -10,195 +11,47 @@ import json
 import os
 import re
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Final
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import lake
 from fruit_contract.day_boundary import DayBoundary
+from fruit_contract.pca import DEFAULT_KEPT_VERSIONS, PolicySettings, RefreshPolicy
 from fruit_contract.regions import DEFAULT_REGION, EU_REGIONS
 from fruit_contract.release import DEFAULT_ENGINE, ENGINES
+from fruit_pipeline.errors import SettingsError
+from fruit_pipeline.setting_fields import (
+    ABSOLUTE_PATH,
+    ANY_TEXT,
+    CRON,
+    NAME,
+    TIME_ZONE,
+    Kind,
+    declaration_of,
+    number,
+    one_of,
+    setting,
+    text_like,
+    whole_number,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Collection, Mapping
 
-PCA_POLICIES: Final = ("auto", "always", "never")
 SPOT: Final = "spot"
 ON_DEMAND: Final = "on-demand"
 
 # One hour on demand in eu-west-1 with EMR's own charge, in euros, rounded up. A guide for the plan, not a bill.
 DEFAULT_PRICES_EUR_PER_HOUR: Final = {"m5.xlarge": 0.25, "m5.2xlarge": 0.5, "m5.4xlarge": 1.0, "c5.4xlarge": 0.89, "r5.xlarge": 0.32}
 
-_INSTANCE_TYPE: Final = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
-_CRON_FIELDS: Final = 5
+_A_WEEK_OF_HOURS: Final = 24 * 7
+_POLICY: Final = PolicySettings()
+_INSTANCE_TYPE: Final = r"[a-z][a-z0-9-]*\.[a-z0-9-]+"
 
 
-class SettingsError(ValueError):
-    """One or more FRUITS_* variables hold what they may not. The message names each and says what is allowed."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How this deployment runs. Every field is read from the variable `FRUITS_<FIELD NAME>`; see `VARIABLES` for the exceptions."""
-
-    lake_bucket: str = lake.DEFAULT_BUCKET
-    region: str = DEFAULT_REGION
-    aws_conn_id: str = "aws_default"
-    release: str = ""
-    engine: str = DEFAULT_ENGINE
-    target_variance: float = 0.95
-    pca_policy: str = "auto"
-    pca_margin: float = 0.005
-    pca_growth: float = 1.5
-    pca_always_below: int = 5000
-    pca_keep_versions: int = 3
-
-    schedule: str = "0 0 * * *"
-    timezone: str = "UTC"
-    day_offset_hours: float = 0.0
-    batch_timeout_hours: float = 30.0
-    batch_poll_seconds: int = 60
-    lookback_days: int = 7
-    batch_queue_url: str = ""
-    poll_seconds: int = 30
-    step_timeout_hours: float = 6.0
-    log_wait_minutes: float = 10.0
-    retry_delay_seconds: int = 60
-    late_after_hours: float = 36.0
-    sweep_schedule: str = "*/30 * * * *"
-    sweep_grace_minutes: int = 20
-    sns_topic_arn: str = ""
-    notification_file: str = ""
-
-    emr_release_label: str = "emr-7.14.0"
-    primary_instance_type: str = "m5.xlarge"
-    core_instance_type: str = "m5.xlarge"
-    core_instance_count: int = 2
-    task_instance_max: int = 8
-    task_market: str = "spot"
-    spot_timeout_minutes: int = 10
-    target_minutes: float = 60.0
-    subnet_id: str = ""
-    service_role: str = "EMR_DefaultRole"
-    instance_profile: str = "EMR_EC2_DefaultRole"
-    security_configuration: str = ""
-    idle_timeout_seconds: int = 1800
-    root_volume_gib: int = 30
-
-    images_per_second_per_vcpu: float = 30.0
-    cluster_start_minutes: float = 7.0
-    fixed_work_minutes: float = 3.0
-    budget_eur: float = 25.0
-    spot_price_share: float = 0.5
-    prices_eur_per_hour: tuple[tuple[str, float], ...] = tuple(sorted(DEFAULT_PRICES_EUR_PER_HOUR.items()))
-
-    @property
-    def day_boundary(self) -> DayBoundary:
-        return DayBoundary(self.timezone, self.day_offset_hours)
-
-    @property
-    def prices(self) -> dict[str, float]:
-        return dict(self.prices_eur_per_hour)
-
-
-def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of `environment` (default: the process's own). An unset or empty variable takes the default.
-
-    Raises SettingsError that names every bad variable at once.
-    """
-    environment = os.environ if environment is None else environment
-    values: dict[str, object] = {}
-    problems: list[str] = []
-    for name, parse in _PARSERS.items():
-        text = environment.get(VARIABLES[name], "").strip()
-        if not text:
-            continue
-        try:
-            values[name] = parse(text)
-        except ValueError as error:
-            problems.append(f"{VARIABLES[name]} is '{text}': {error}")
-    if "batch_poll_seconds" not in values and "poll_seconds" in values:
-        values["batch_poll_seconds"] = values["poll_seconds"]
-    if problems:
-        raise SettingsError("\n".join(problems))
-    settings = Settings(**values)  # type: ignore[arg-type]  # each parser returns its field's type; a test holds the two together
-    if "late_after_hours" not in values:
-        # A run that only waits for its batch is not late yet.
-        late_after_hours = max(settings.late_after_hours, settings.batch_timeout_hours + settings.step_timeout_hours)
-        settings = replace(settings, late_after_hours=late_after_hours)
-    return settings
-
-
-# --- parsers: text of a variable to the field's value, or ValueError that says what is allowed
-
-
-def _matching(pattern: re.Pattern[str], allowed: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError(f"it must be {allowed}.")
-        return text
-
-    return parse
-
-
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"it must be one of {', '.join(allowed)}.")
-        return text
-
-    return parse
-
-
-def _whole_number(lowest: int, highest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not lowest <= int(text) <= highest:
-            raise ValueError(f"it must be a whole number from {lowest} to {highest}.")
-        return int(text)
-
-    return parse
-
-
-def _number(above: float, highest: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if not above < number <= highest:
-            raise ValueError(f"it must be a number above {above:g}, at most {highest:g}.")
-        return number
-
-    return parse
-
-
-def _cron(text: str) -> str:
-    if len(text.split()) != _CRON_FIELDS:
-        raise ValueError("it must be a cron expression of five fields, for example '0 0 * * *' (midnight).")
-    return text
-
-
-def _timezone(text: str) -> str:
-    try:
-        ZoneInfo(text)
-    except (KeyError, ValueError, OSError):  # unknown, no name at all, or a folder of them
-        raise ValueError("it must be the name of a time zone, for example Europe/Berlin.") from None
-    return text
-
-
-def _absolute_path(text: str) -> str:
-    if not text.startswith("/"):
-        raise ValueError("it must be the absolute path of a file.")
-    return text
-
-
-def _prices(text: str) -> tuple[tuple[str, float], ...]:
-    message = 'it must be JSON of euros an hour by instance type, for example {"m5.xlarge": 0.25}.'
-    try:
-        table = json.loads(text)
-    except ValueError:
-        raise ValueError(message) from None
-    if not isinstance(table, dict) or not all(_is_price(price) and _INSTANCE_TYPE.fullmatch(kind) for kind, price in table.items()):
-        raise ValueError(message)
+def _read_prices(text: str) -> tuple[tuple[str, float], ...]:
+    table = json.loads(text)
+    if not isinstance(table, dict) or not all(_is_price(price) and re.fullmatch(_INSTANCE_TYPE, kind) for kind, price in table.items()):
+        raise ValueError(text)
     return tuple(sorted((DEFAULT_PRICES_EUR_PER_HOUR | {kind: float(price) for kind, price in table.items()}).items()))
 
 
@@ -206,67 +59,194 @@ def _is_price(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
-_NAME: Final = _matching(re.compile(r"[A-Za-z0-9_.:/+=,@-]{1,256}"), "a name of letters, digits and _.:/+=,@-")
-_INSTANCE: Final = _matching(_INSTANCE_TYPE, "an EC2 instance type, for example m5.xlarge")
+_INSTANCE: Final = text_like(_INSTANCE_TYPE, "an EC2 instance type, for example m5.xlarge")
+_BUCKET: Final = text_like(lake.BUCKET_NAME.pattern, "a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens")
+_RELEASE: Final = text_like(r"[A-Za-z0-9._-]{1,128}", "a release's id, as `make publish` prints it, or empty for the published one")
+_QUEUE: Final = text_like(r"https?://[^\s/]+/\d{12}/[A-Za-z0-9_-]{1,80}", "the URL of a standard SQS queue")
+_TOPIC: Final = text_like(
+    rf"arn:aws:sns:({'|'.join(sorted(EU_REGIONS))}):\d{{12}}:[A-Za-z0-9_-]{{1,256}}",
+    "the ARN of an SNS topic (a standard one) in a region inside the EU",
+)
+_EMR_RELEASE: Final = text_like(r"emr-\d+\.\d+\.\d+", "an EMR release, for example emr-7.14.0")
+_SUBNETS: Final = text_like(
+    r"subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*", "a subnet's id, for example subnet-0abc1234, or several with commas in between"
+)
+_PRICES: Final = Kind('JSON of euros an hour by instance type, for example {"m5.xlarge": 0.25}', _read_prices)
 
-_PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
-    "lake_bucket": _matching(lake.BUCKET_NAME, "a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens"),
-    "region": str,
-    "aws_conn_id": _NAME,
-    "release": _matching(
-        re.compile(r"[A-Za-z0-9._-]{1,128}"), "a release's id, as `make publish` prints it, or empty for the published one"
-    ),
-    "engine": _one_of(*ENGINES),
-    "target_variance": _number(0, 1),
-    "pca_policy": _one_of(*PCA_POLICIES),
-    "pca_margin": _number(0, 1),
-    "pca_growth": _number(1, 1_000_000),
-    "pca_always_below": _whole_number(0, 999_999_999),
-    "pca_keep_versions": _whole_number(1, 1000),
-    "schedule": _cron,
-    "timezone": _timezone,
-    "day_offset_hours": _number(-24, 24),
-    "batch_timeout_hours": _number(0, 24 * 7),
-    "batch_poll_seconds": _whole_number(1, 3600),
-    "lookback_days": _whole_number(0, 366),
-    "batch_queue_url": _matching(re.compile(r"https?://[^\s/]+/\d{12}/[A-Za-z0-9_-]{1,80}"), "the URL of a standard SQS queue"),
-    "poll_seconds": _whole_number(1, 3600),
-    "step_timeout_hours": _number(0, 24 * 7),
-    "log_wait_minutes": _number(0, 60),
-    "retry_delay_seconds": _whole_number(1, 3600),
-    "late_after_hours": _number(0, 24 * 31),
-    "sweep_schedule": _cron,
-    "sweep_grace_minutes": _whole_number(0, 24 * 60),
-    "sns_topic_arn": _matching(
-        re.compile(rf"arn:aws:sns:({'|'.join(sorted(EU_REGIONS))}):\d{{12}}:[A-Za-z0-9_-]{{1,256}}"),
-        "the ARN of an SNS topic (a standard one) in a region inside the EU",
-    ),
-    "notification_file": _absolute_path,
-    "emr_release_label": _matching(re.compile(r"emr-\d+\.\d+\.\d+"), "an EMR release, for example emr-7.14.0"),
-    "primary_instance_type": _INSTANCE,
-    "core_instance_type": _INSTANCE,
-    "core_instance_count": _whole_number(1, 1000),
-    "task_instance_max": _whole_number(0, 1000),
-    "task_market": _one_of(SPOT, ON_DEMAND),
-    "spot_timeout_minutes": _whole_number(5, 1440),
-    "target_minutes": _number(0, 24 * 60 * 7),
-    "subnet_id": _matching(
-        re.compile(r"subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*"), "a subnet's id, for example subnet-0abc1234, or several with commas in between"
-    ),
-    "service_role": _NAME,
-    "instance_profile": _NAME,
-    "security_configuration": _NAME,
-    "idle_timeout_seconds": _whole_number(60, 604800),
-    "root_volume_gib": _whole_number(15, 100),
-    "images_per_second_per_vcpu": _number(0, 1_000_000),
-    "cluster_start_minutes": _number(0, 240),
-    "fixed_work_minutes": _number(0, 240),
-    "budget_eur": _number(0, 1_000_000),
-    "spot_price_share": _number(0, 1),
-    "prices_eur_per_hour": _prices,
-}
 
-VARIABLES: Final[Mapping[str, str]] = {field.name: f"FRUITS_{field.name.upper()}" for field in fields(Settings)} | {
-    "region": "FRUITS_AWS_REGION"
+@dataclass(frozen=True)
+class Settings:
+    """Says how this deployment runs."""
+
+    lake_bucket: str = setting(lake.DEFAULT_BUCKET, _BUCKET, "the lake's bucket", part="where")
+    # Any text: a region outside the EU must fail a run with a clear message, not make the whole DAG vanish behind an import error.
+    region: str = setting(
+        DEFAULT_REGION,
+        ANY_TEXT,
+        "its region, one inside the EU; or every run stops before anything is created",
+        variable="FRUITS_AWS_REGION",
+    )
+    aws_conn_id: str = setting("aws_default", NAME, "Airflow's connection; without keys in it, the role Airflow runs under")
+    release: str = setting("", _RELEASE, "pins a code release; without it, the one that `code/current.json` names is run")
+    engine: str = setting(DEFAULT_ENGINE, one_of(ENGINES), "for tensorflow, publish with `python -m fruit_cli publish --with-tensorflow`")
+
+    schedule: str = setting("0 0 * * *", CRON, "in `FRUITS_TIMEZONE`: when a day's run starts to wait for its batch", part="when")
+    timezone: str = setting(
+        "UTC",
+        TIME_ZONE,
+        "where the ingest day of a run begins at midnight, summer and winter. `make backfill` reads it, too, and asks for whole days; "
+        "*Backfill* in the UI asks for moments",
+    )
+    day_offset_hours: float = setting(
+        0.0,
+        number(-24, 24),
+        "how long after that midnight (negative: before it) the day begins: with 4, what is started at 03:00 is about the day before. Set "
+        "`FRUITS_SCHEDULE` to match",
+        unit="hours",
+    )
+    batch_timeout_hours: float = setting(
+        30.0,
+        number(0, _A_WEEK_OF_HOURS),
+        "how long a run waits for its batch, from its start and over all tries; then people are told, and it goes on with the days before",
+        unit="hours",
+    )
+    batch_poll_seconds: int = setting(
+        60,
+        whole_number(1, 3600),
+        "how often it looks for the batch; unset, as often as `FRUITS_POLL_SECONDS` says if that is set",
+        unit="seconds",
+    )
+    lookback_days: int = setting(7, whole_number(0, 366), "how many earlier days a scheduled run also looks at", unit="days")
+    batch_queue_url: str = setting(
+        "", _QUEUE, "an SQS queue whose messages start runs, too ([bootstrap/README.md](../bootstrap/README.md))"
+    )
+
+    target_variance: float = setting(_POLICY.target_variance, number(0, 1), "the share of the variance to keep", part="the PCA")
+    pca_policy: RefreshPolicy = setting(_POLICY.policy, one_of(RefreshPolicy), "when the PCA is fitted anew")
+    pca_margin: float = setting(_POLICY.margin, number(0, 1), "`auto` fits when the version keeps less than the target minus this")
+    pca_growth: float = setting(_POLICY.growth, number(1, 1_000_000), "`auto` fits when images grew by this factor", unit="times")
+    pca_always_below: int = setting(
+        _POLICY.always_below, whole_number(0, 999_999_999), "`auto` fits every time below so many", unit="images"
+    )
+    pca_keep_versions: int = setting(DEFAULT_KEPT_VERSIONS, whole_number(1, 1000), "how many versions stay", unit="versions")
+
+    emr_release_label: str = setting("emr-7.14.0", _EMR_RELEASE, "what EMR installs on the nodes", part="the cluster")
+    primary_instance_type: str = setting(
+        "m5.xlarge",
+        _INSTANCE,
+        "one node, on demand; its memory bounds the images of a run ([operations.md](operations.md#instance-types))",
+    )
+    core_instance_type: str = setting(
+        "m5.xlarge",
+        _INSTANCE,
+        "core and task nodes; siblings of the same size (m5a, m5d, m6i, m6a) are taken where EMR finds them cheaper or sooner",
+    )
+    core_instance_count: int = setting(2, whole_number(1, 1000), "core nodes, on demand", unit="nodes")
+    task_instance_max: int = setting(8, whole_number(0, 1000), "the most task nodes a run may get", unit="nodes")
+    task_market: str = setting(SPOT, one_of((SPOT, ON_DEMAND)), "how task nodes are bought")
+    spot_timeout_minutes: int = setting(10, whole_number(5, 1440), "without a spot node within this, on demand", unit="minutes")
+    target_minutes: float = setting(
+        60.0, number(0, _A_WEEK_OF_HOURS * 60), "`plan_run` takes the fewest task nodes that should do a run within this", unit="minutes"
+    )
+    subnet_id: str = setting("", _SUBNETS, "the tagged private subnet")
+    service_role: str = setting("EMR_DefaultRole", NAME, "EMR's own role")
+    instance_profile: str = setting("EMR_EC2_DefaultRole", NAME, "the nodes' role")
+    security_configuration: str = setting("", NAME, "the security configuration's name: encryption, IMDSv2")
+    root_volume_gib: int = setting(30, whole_number(15, 100), "a node's disk", unit="GiB")
+
+    idle_timeout_seconds: int = setting(
+        1800,
+        whole_number(60, 604800),
+        "the cluster ends itself when idle so long. A run that waits longer for its turn at the PCA loses its cluster",
+        unit="seconds",
+        part="patience",
+    )
+    step_timeout_hours: float = setting(6.0, number(0, _A_WEEK_OF_HOURS), "a step that runs longer is cancelled and given up", unit="hours")
+    poll_seconds: int = setting(30, whole_number(1, 3600), "how often Airflow asks EMR", unit="seconds")
+    log_wait_minutes: float = setting(
+        10.0, number(0, 60), "how long a failed step's task waits for its logs; the cluster is up meanwhile", unit="minutes"
+    )
+    retry_delay_seconds: int = setting(60, whole_number(1, 3600), "how long a task waits before it is tried again", unit="seconds")
+    sweep_schedule: str = setting("*/30 * * * *", CRON, "in UTC: when orphan clusters are looked for")
+    sweep_grace_minutes: int = setting(20, whole_number(0, 24 * 60), "the sweep leaves a younger cluster alone", unit="minutes")
+
+    budget_eur: float = setting(
+        25.0, number(0, 1_000_000), "a run whose estimate is above this, or has no price, stops", unit="EUR", part="money"
+    )
+    prices_eur_per_hour: tuple[tuple[str, float], ...] = setting(
+        tuple(sorted(DEFAULT_PRICES_EUR_PER_HOUR.items())),
+        _PRICES,
+        "on demand, EMR's charge included; what is given is added to the default",
+        unit="EUR an hour",
+    )
+    spot_price_share: float = setting(0.5, number(0, 1), "what a spot node costs of the price on demand")
+    images_per_second_per_vcpu: float = setting(
+        30.0,
+        number(0, 1_000_000),
+        "the speed to plan with until a run of 2,000 images or more has measured it (`runs/_measured_speed.json`)",
+        unit="images/s",
+    )
+    cluster_start_minutes: float = setting(7.0, number(0, 240), "from the request to the first step", unit="minutes")
+    fixed_work_minutes: float = setting(3.0, number(0, 240), "what a run takes however few images it has", unit="minutes")
+
+    late_after_hours: float = setting(
+        36.0,
+        number(0, 24 * 31),
+        "people are told of a run that has not ended so long after it was queued; unset, it is never less than the waits for batch and "
+        "step together",
+        unit="hours",
+        part="news",
+    )
+    sns_topic_arn: str = setting("", _TOPIC, "who is told, named `fruits-…` ([its policy](../bootstrap/iam/airflow-policy.json))")
+    notification_file: str = setting("", ABSOLUTE_PATH, "where what people are told is written, too, as lines of JSON")
+
+    @property
+    def day_boundary(self) -> DayBoundary:
+        return DayBoundary(self.timezone, self.day_offset_hours)
+
+    def pca_rules(self, asked: RefreshPolicy | None = None) -> PolicySettings:
+        """Returns what decides whether the PCA is fitted anew, with the policy that a run was asked for if it was."""
+        return PolicySettings(asked or self.pca_policy, self.target_variance, self.pca_margin, self.pca_growth, self.pca_always_below)
+
+    @property
+    def prices(self) -> dict[str, float]:
+        return dict(self.prices_eur_per_hour)
+
+
+VARIABLES: Final[Mapping[str, str]] = {
+    field.name: declaration_of(field).variable or f"FRUITS_{field.name.upper()}" for field in fields(Settings)
 }
 """The environment variable of every field."""
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Returns the settings of `environment` (default: the process's own). An unset or empty variable takes the default.
+
+    Raises SettingsError that names every bad variable at once.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for field in fields(Settings):
+        text = environment.get(VARIABLES[field.name], "").strip()
+        if not text:
+            continue
+        kind = declaration_of(field).kind
+        try:
+            values[field.name] = kind.read(text)
+        except ValueError:
+            problems.append(f"{VARIABLES[field.name]} is '{text}': it must be {kind.allowed}.")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return _with_what_follows(Settings(**values), values.keys())
+
+
+def _with_what_follows(settings: Settings, given: Collection[str]) -> Settings:
+    """Returns the settings with the two defaults that follow from others, where those are given."""
+    if "batch_poll_seconds" not in given and "poll_seconds" in given:
+        settings = replace(settings, batch_poll_seconds=settings.poll_seconds)
+    if "late_after_hours" not in given:
+        # A run that only waits for its batch is not late yet.
+        hours = max(settings.late_after_hours, settings.batch_timeout_hours + settings.step_timeout_hours)
+        settings = replace(settings, late_after_hours=hours)
+    return settings

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_cli.commands import run
 from fruit_contract.lake import LakeNameError, check_category
 from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
-from fruit_pipeline.settings import PCA_POLICIES, load_settings
+from fruit_pipeline.settings import load_settings
 
 
 def job_arguments(step: dict) -> list[str]:
@@ -66,33 +65,22 @@ def test_both_jobs_take_exactly_the_dates_that_are_planned(days: set[int]) -> No
 
 
 def test_a_policy_that_was_asked_for_reaches_the_pca_job() -> None:
-    step = refresh_pca_step(load_settings({}), "release", "run", ["2026-11-22"], "never")
+    never = load_settings({"FRUITS_PCA_POLICY": "never"}).pca_policy
+    step = refresh_pca_step(load_settings({}), "release", "run", ["2026-11-22"], never)
 
     assert importlib.import_module("refresh_pca").parse_request(job_arguments(step)).policy == PolicySettings(RefreshPolicy.NEVER)
 
 
-@pytest.mark.parametrize("policy", PCA_POLICIES)
-def test_the_pca_job_takes_the_step_that_is_planned(policy: str) -> None:
+@pytest.mark.parametrize("policy", RefreshPolicy)
+def test_the_pca_job_takes_the_step_that_is_planned(policy: RefreshPolicy) -> None:
     chosen = {"POLICY": policy, "MARGIN": "0.01", "GROWTH": "2", "ALWAYS_BELOW": "7", "KEEP_VERSIONS": "5"}
     settings = load_settings({"FRUITS_TARGET_VARIANCE": "0.9"} | {f"FRUITS_PCA_{name}": value for name, value in chosen.items()})
 
     step = refresh_pca_step(settings, "release", "run", ["2026-11-20", "2026-11-22"])
     request = importlib.import_module("refresh_pca").parse_request(job_arguments(step))
 
-    assert request.policy == PolicySettings(RefreshPolicy(policy), 0.9, margin=0.01, growth=2.0, always_below=7)
+    assert request.policy == PolicySettings(policy, 0.9, margin=0.01, growth=2.0, always_below=7)
     assert (request.ingest_dates, request.keep_versions) == (("2026-11-20", "2026-11-22"), 5)
-
-
-def test_both_sides_have_the_same_defaults_and_policies() -> None:
-    defaults, job = (
-        load_settings({}),
-        importlib.import_module("refresh_pca").parse_request(["--lake-bucket", "b", "--release", "r", "--run-id", "x"]),
-    )
-    policy = PolicySettings(
-        RefreshPolicy(defaults.pca_policy), defaults.target_variance, defaults.pca_margin, defaults.pca_growth, defaults.pca_always_below
-    )
-    assert (job.policy, job.keep_versions) == (policy, defaults.pca_keep_versions)
-    assert set(PCA_POLICIES) == set(RefreshPolicy) == set(run.PCA_POLICIES)
 
 
 @pytest.mark.parametrize(

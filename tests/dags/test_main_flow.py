@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
-from fruit_pipeline.emr.instance_types import UnfitInstanceTypeError, UnknownInstanceTypeError
-from fruit_pipeline.emr.steps import StepTooLongError
-from fruit_pipeline.planning.limits import RunTooLargeError
-from fruit_pipeline.planning.planner import NoReleaseError, RunTooLongError
+from fruit_pipeline.errors import (
+    NoReleaseError,
+    RunTooLargeError,
+    RunTooLongError,
+    StepTooLongError,
+    UnfitInstanceTypeError,
+    UnknownInstanceTypeError,
+)
 
 pytestmark = [
     pytest.mark.airflow,
@@ -223,13 +227,12 @@ def test_a_run_that_is_refused_is_not_tried_again(main_dag: Any, monkeypatch: py
     def refuse(*_: Any) -> None:
         raise error("what to do")
 
-    plan_run = main_dag.get_task("plan_run").python_callable
-    for name, stand_in in {"plan": refuse, "require_no_cluster_from_before": lambda *_: None, "is_active_run": lambda *_: None}.items():
-        monkeypatch.setitem(plan_run.__globals__, name, stand_in)
+    for name, stand_in in {"plan_run": refuse, "require_no_cluster_from_before": lambda *_: None, "is_active_run": lambda *_: None}.items():
+        monkeypatch.setattr(f"fruit_pipeline.operators.flow_tasks.{name}", stand_in)
     params = main_dag.params.dump()
     run = SimpleNamespace(run_id="r", run_type="manual", logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC))
     with pytest.raises(AirflowFailException, match="what to do"):
-        plan_run(dag=main_dag, dag_run=run, params=params, ti=None)
+        main_dag.get_task("plan_run").python_callable(dag=main_dag, dag_run=run, params=params, ti=None)
 
 
 def marker_uri(dag: Any, params: dict[str, Any], logical_date: datetime | None) -> str:

@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from fruit_pipeline.settings import VARIABLES, Settings, SettingsError, load_settings
+from fruit_pipeline.errors import SettingsError
+from fruit_pipeline.settings import VARIABLES, Settings, load_settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:

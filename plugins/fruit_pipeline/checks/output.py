@@ -15,7 +15,6 @@ from fruit_contract.commit import file_key, file_name
 from fruit_contract.increments import KnownImage, ListedImage, UnsortedImagesError, compare
 from fruit_contract.lake import image_category
 from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
-from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
 from fruit_contract.tables import Status
 from fruit_pipeline.checks.pca import PcaFacts, pca_problems
 from fruit_pipeline.checks.tables import (
@@ -34,6 +33,7 @@ from fruit_pipeline.checks.tables import (
 from fruit_pipeline.lake.date_files import lost_features, unswept_files
 from fruit_pipeline.lake.date_listing import list_date_files, projected_versions, sorted_objects
 from fruit_pipeline.lake.history import pca_versions
+from fruit_pipeline.lake.summaries import read_extraction_summary, read_refresh_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fruit_contract.commit import Commit
     from fruit_pipeline.lake.date_files import ListedFiles
     from fruit_pipeline.lake.date_ledger import DateLedger
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
 
 _DATES_AT_ONCE: Final = 8
@@ -82,14 +82,14 @@ def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: 
     A run whose embedder has no PCA (nothing to fit, or readers stay on another embedder's version until this one has caught up) need not
     have one.
     """
-    refresh = lake.read_json(lake_layout.step_summary_key(run_id, REFRESH_PCA_STEP))
+    refresh = read_refresh_summary(lake, run_id)
     pca = _read_pca(lake)
     versions = kept_versions(lake)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as files_pool, ThreadPoolExecutor(_DATES_AT_ONCE) as dates_pool:
         check = partial(check_date, lake, categories=categories, listed_before=listed_before, versions=versions, pool=files_pool)
         results = list(dates_pool.map(check, ingest_dates))
     featurised = sum(result.featurised for result in results)
-    books = lake.read_json(lake_layout.step_summary_key(run_id, EXTRACT_FEATURES_STEP))["by_category"]
+    books = read_extraction_summary(lake, run_id)["by_category"]
     several = len(results) > 1
     # A version whose projections others keep changing is not made the current one: the next run goes on with it.
     expects_pca = refresh["pca_version"] is not None and not refresh.get("unsettled_ingest_dates")
@@ -209,7 +209,7 @@ class _DateCheck:
     def _against_listing(self, known: Callable[[], Iterator[KnownImage]]) -> list[str]:
         prefix = lake_layout.raw_prefix(self._ingest_date)
 
-        def problems(objects: Iterable[StoredObject]) -> list[str]:
+        def problems(objects: Iterable[DatedObject]) -> list[str]:
             return listing_problems(compare(self._images(objects), known(), "", self._categories))
 
         try:
@@ -218,7 +218,7 @@ class _DateCheck:
             # Not every store lists in the order of the keys.
             return problems(sorted_objects(self._lake, prefix))
 
-    def _images(self, objects: Iterable[StoredObject]) -> Iterator[ListedImage]:
+    def _images(self, objects: Iterable[DatedObject]) -> Iterator[ListedImage]:
         for stored in objects:
             category = image_category(stored.key, self._ingest_date)
             if category is not None:

@@ -29,9 +29,9 @@ from fruit_pipeline.checks.tables import (
     VectorFacts,
     reject_digest,
 )
+from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.lake.date_ledger import ledger_batches, ledger_schema, values_of
 from fruit_pipeline.lake.date_listing import parquet_files
-from fruit_pipeline.lake.store import MissingObjectError
 
 if TYPE_CHECKING:
     from array import array
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fruit_pipeline.lake.date_ledger import DateLedger
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
 
 _ROWS_A_BATCH: Final = 8_192
@@ -87,7 +87,7 @@ def ledger_rows(lake: Lake, ledger: DateLedger) -> Iterator[LedgerRow]:
         yield from map(LedgerRow, *(values_of(batch.column(name)) for name in LedgerRow._fields))
 
 
-def read_features(lake: Lake, stored: StoredObject, ledger_digests: array[int], named: array[int]) -> FeaturesRead:
+def read_features(lake: Lake, stored: DatedObject, ledger_digests: array[int], named: array[int]) -> FeaturesRead:
     """A file of features/ without its vectors.
 
     With `ledger_digests` (of all images of the ledger, ascending), every row must be one of these; `named` are those that must be in the
@@ -117,7 +117,7 @@ def read_features(lake: Lake, stored: StoredObject, ledger_digests: array[int], 
     return FeaturesRead(facts, pa.chunked_array(keys, pa.string()).combine_chunks())
 
 
-def read_projections(lake: Lake, stored: StoredObject, image_keys: pa.Array | None) -> tuple[VectorFacts, Images | None]:
+def read_projections(lake: Lake, stored: DatedObject, image_keys: pa.Array | None) -> tuple[VectorFacts, Images | None]:
     """A file of projections/ without its components, and the images that it or `image_keys` (if they are given) have alone."""
     with _opened(lake, stored) as file:
         facts = _vector_facts(file, tables.COMPONENTS)
@@ -131,7 +131,7 @@ def read_projections(lake: Lake, stored: StoredObject, image_keys: pa.Array | No
     return facts, Images.of(apart or [str(first[0])])
 
 
-def read_moments(lake: Lake, stored: StoredObject) -> MomentsFacts:
+def read_moments(lake: Lake, stored: DatedObject) -> MomentsFacts:
     """A file of moments/ without its scatter, which is nearly all of it."""
     columns = [tables.EMBEDDER_ID, tables.N_SAMPLES]
     with _opened(lake, stored) as file:
@@ -145,7 +145,7 @@ def read_moments(lake: Lake, stored: StoredObject) -> MomentsFacts:
     return MomentsFacts(table, samples, n_numbers, bool(np.isfinite(mean).all()))
 
 
-def read_rejected(lake: Lake, stored: StoredObject) -> RejectedFacts:
+def read_rejected(lake: Lake, stored: DatedObject) -> RejectedFacts:
     digest = 0
     with _opened(lake, stored) as file:
         table = _table_facts(file.schema_arrow, file.metadata.num_rows)
@@ -185,7 +185,7 @@ def read_pca(lake: Lake) -> PcaFacts | None:
     )
 
 
-def read_first_two_components(lake: Lake, files: Sequence[StoredObject], category: str, max_images: int) -> Projections:
+def read_first_two_components(lake: Lake, files: Sequence[DatedObject], category: str, max_images: int) -> Projections:
     """The points of one category for the plot, at most `max_images` of them, in the files' order."""
     points = [np.zeros((0, 2), dtype=np.float32)]
     n_points = 0
@@ -211,7 +211,7 @@ def _first_two(column: pa.Array) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _opened(lake: Lake, stored: StoredObject) -> Iterator[pq.ParquetFile]:
+def _opened(lake: Lake, stored: DatedObject) -> Iterator[pq.ParquetFile]:
     """A file of which only ranges are read: those of the columns that are asked for, neighbours at once."""
     with lake.open_ranges(stored) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
         yield file

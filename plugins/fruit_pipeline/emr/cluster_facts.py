@@ -1,9 +1,9 @@
-"""What a cluster and its steps did, in the words of EMR's own answers. Pure."""
+"""Tells what a cluster and its steps did, by EMR's own answers. Pure."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from fruit_pipeline.settings import ON_DEMAND, SPOT
 
@@ -11,13 +11,53 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+class EmrStepFacts(TypedDict):
+    """A step: when it ran, in ISO time, and how long. What has not happened yet is None."""
+
+    id: str
+    name: str
+    state: str
+    started_at: str | None
+    ended_at: str | None
+    minutes: float | None
+
+
+class InstanceFacts(TypedDict):
+    """A node. `role` is MASTER, CORE or TASK, `market` the settings' word for how it was bought."""
+
+    role: str | None
+    instance_type: str | None
+    market: str
+    created_at: str | None
+    ready_at: str | None
+    ended_at: str | None
+
+
+class ClusterSummary(TypedDict):
+    """A cluster and its steps, as the run's record keeps them."""
+
+    id: str
+    release_label: str | None
+    created_at: str | None
+    ready_at: str | None
+    ended_at: str | None
+    minutes: float | None
+    steps: list[EmrStepFacts]
+
+
+class ClusterFacts(ClusterSummary):
+    """The same with the nodes, of which the receipt keeps the sums."""
+
+    instances: list[InstanceFacts]
+
+
 def cluster_facts(
     cluster: Mapping[str, Any],
     steps: Sequence[Mapping[str, Any]],
     instances: Sequence[Mapping[str, Any]] = (),
     fleets: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
-    """From EMR's DescribeCluster, ListSteps, ListInstances and ListInstanceFleets answers.
+) -> ClusterFacts:
+    """Returns what EMR's DescribeCluster, ListSteps, ListInstances and ListInstanceFleets answer, as facts.
 
     `minutes` runs from the request to the end of the last step: the cluster may still be there when it is read. Which role an instance has
     (MASTER, CORE or TASK) is known from its fleet alone.
@@ -40,11 +80,11 @@ def cluster_facts(
 
 
 def _was_there(instance: Mapping[str, Any]) -> bool:
-    """A spot node that is still asked for costs nothing."""
+    """Returns whether the node was ever there: a spot node that is still asked for costs nothing."""
     return bool(instance["Status"].get("State") != "AWAITING_FULFILLMENT")
 
 
-def _instance_facts(instance: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Any]:
+def _instance_facts(instance: Mapping[str, Any], roles: Mapping[str, str]) -> InstanceFacts:
     timeline = instance["Status"].get("Timeline", {})
     return {
         "role": roles.get(instance.get("InstanceFleetId", "")),
@@ -56,7 +96,7 @@ def _instance_facts(instance: Mapping[str, Any], roles: Mapping[str, str]) -> di
     }
 
 
-def _step_facts(step: Mapping[str, Any]) -> dict[str, Any]:
+def _step_facts(step: Mapping[str, Any]) -> EmrStepFacts:
     timeline = step["Status"].get("Timeline", {})
     started_at, ended_at = _text(timeline.get("StartDateTime")), _text(timeline.get("EndDateTime"))
     return {

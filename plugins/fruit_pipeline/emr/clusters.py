@@ -16,6 +16,7 @@ from fruit_pipeline.emr.states import ACTIVE, is_of_run, is_ours, may_be_ours
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fruit_pipeline.emr.cluster_facts import ClusterFacts
     from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
@@ -42,13 +43,13 @@ def steps_of_cluster(client: Any, cluster_id: str, states: Sequence[str] = ()) -
     return [step for page in pages for step in page["Steps"]]
 
 
-def read_cluster_facts(settings: Settings, cluster_id: str) -> dict[str, Any]:
-    """The cluster's times and its steps', as `run_record.cluster_facts` tells them."""
+def read_cluster_facts(settings: Settings, cluster_id: str) -> ClusterFacts:
+    """The cluster's times and its steps', without its nodes."""
     client = emr_client(settings)
     return cluster_facts(client.describe_cluster(ClusterId=cluster_id)["Cluster"], steps_of_cluster(client, cluster_id))
 
 
-def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at: str) -> list[dict[str, Any]]:
+def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at: str) -> list[ClusterFacts]:
     """The facts of every cluster the run has had since it was first planned (ISO time), with its instances; the oldest first."""
     client = emr_client(settings)
     since = datetime.fromisoformat(planned_at) - _CLOCK_SLACK

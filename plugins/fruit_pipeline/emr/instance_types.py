@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from fruit_pipeline.errors import UnfitInstanceTypeError, UnknownInstanceTypeError
 from fruit_pipeline.settings import VARIABLES
 
 if TYPE_CHECKING:
@@ -21,18 +22,6 @@ _VCPUS_OF_LARGE: Final = 2
 _VCPUS_AN_XLARGE: Final = 4
 _NAME: Final = re.compile(r"(?P<family>[cmr])(?P<generation>\d+)(?P<letters>[a-z]*)(?:-flex)?\.(?:large|(?P<times>[1-9]\d*)?xlarge)")
 _LETTER_OF_GRAVITON: Final = "g"
-
-
-class InstanceTypeError(ValueError):
-    """An instance type that no cluster can be planned with. The message names the setting to change."""
-
-
-class UnknownInstanceTypeError(InstanceTypeError):
-    """An instance type whose name does not tell its vCPUs and memory."""
-
-
-class UnfitInstanceTypeError(InstanceTypeError):
-    """An instance type that is known, and on which the jobs can't run."""
 
 
 @dataclass(frozen=True)

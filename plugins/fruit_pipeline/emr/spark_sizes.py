@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.limits import DRIVER_BASE_BYTES, DRIVER_BYTES_AN_IMAGE, MOST_IMAGES_A_RUN, PYTHON_WORKER_BYTES
-from fruit_pipeline.emr.instance_types import UnfitInstanceTypeError, vcpus
+from fruit_pipeline.emr.instance_types import vcpus
+from fruit_pipeline.errors import UnfitInstanceTypeError
 
 if TYPE_CHECKING:
     from fruit_pipeline.emr.instance_types import InstanceType

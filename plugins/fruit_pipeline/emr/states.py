@@ -1,7 +1,8 @@
-"""What of a run is there already on EMR: its clusters, its steps. A task that is tried again goes on with them. Pure."""
+"""Finds what EMR has of a run already, its clusters and its steps, so that a task which is tried again goes on with them. Pure."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import safe_run_id
@@ -10,16 +11,41 @@ from fruit_pipeline.emr.cluster_request import CLUSTER_PREFIX, MAX_NAME, quoted_
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-ALIVE: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
+
+class ClusterState(StrEnum):
+    """What EMR calls a cluster's states."""
+
+    STARTING = "STARTING"
+    BOOTSTRAPPING = "BOOTSTRAPPING"
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+    TERMINATED_WITH_ERRORS = "TERMINATED_WITH_ERRORS"
+
+
+class EmrStepState(StrEnum):
+    """What EMR calls a step's states."""
+
+    PENDING = "PENDING"
+    CANCEL_PENDING = "CANCEL_PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+    INTERRUPTED = "INTERRUPTED"
+
+
+ALIVE: Final = (ClusterState.STARTING, ClusterState.BOOTSTRAPPING, ClusterState.RUNNING, ClusterState.WAITING)
 # A cluster that ends may still write to the lake.
-ACTIVE: Final = (*ALIVE, "TERMINATING")
-ENDED: Final = ("TERMINATED", "TERMINATED_WITH_ERRORS")
-STEP_ACTIVE: Final = ("PENDING", "CANCEL_PENDING", "RUNNING")
-STEP_ENDED_BADLY: Final = ("CANCELLED", "FAILED", "INTERRUPTED")
+ACTIVE: Final = (*ALIVE, ClusterState.TERMINATING)
+ENDED: Final = (ClusterState.TERMINATED, ClusterState.TERMINATED_WITH_ERRORS)
+STEP_ACTIVE: Final = (EmrStepState.PENDING, EmrStepState.CANCEL_PENDING, EmrStepState.RUNNING)
+STEP_ENDED_BADLY: Final = (EmrStepState.CANCELLED, EmrStepState.FAILED, EmrStepState.INTERRUPTED)
 
 
 def state_of(thing: Mapping[str, Any]) -> str:
-    """Of a cluster or a step, as EMR describes it."""
+    """Returns the state of a cluster or a step as EMR describes it: mostly one of those above, but EMR may have new ones."""
     return str(thing["Status"]["State"])
 
 
@@ -28,12 +54,12 @@ def tags_of(cluster: Mapping[str, Any]) -> dict[str, str]:
 
 
 def may_be_ours(listed: Mapping[str, Any]) -> bool:
-    """From ListClusters, which tells no tags: whether it is worth describing."""
+    """Returns whether a cluster is worth describing, by what ListClusters says, which tells no tags."""
     return str(listed["Name"]).startswith(f"{CLUSTER_PREFIX} ")
 
 
 def is_ours(cluster: Mapping[str, Any], lake_bucket: str) -> bool:
-    """Whether the pipeline of this lake asked for the cluster; another deployment in the same account has another lake."""
+    """Returns whether the pipeline of this lake asked for the cluster; another deployment in the same account has another lake."""
     tags = tags_of(cluster)
     return tags.get("product") == "fruits" and tags.get("lake") == lake_bucket
 
@@ -46,19 +72,19 @@ def is_of_run(cluster: Mapping[str, Any], lake_bucket: str, dag_id: str, run_id:
 
 
 def cluster_to_use(clusters: Iterable[Mapping[str, Any]]) -> tuple[str | None, list[str]]:
-    """Of a run's clusters: the oldest that lives, if any does, and the ids of living ones that nobody needs beside it."""
+    """Returns the oldest of a run's living clusters, if there is one, and the ids of those that nobody needs beside it."""
     living = sorted((cluster for cluster in clusters if state_of(cluster) in ALIVE), key=_created_at)
     ids = [str(cluster["Id"]) for cluster in living]
     return (ids[0], ids[1:]) if ids else (None, [])
 
 
 def last_step(steps: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
-    """Of a cluster's steps, the last of this name."""
+    """Returns the last of a cluster's steps of this name."""
     return max((step for step in steps if step["Name"] == name), key=_created_at, default=None)
 
 
 def step_to_attach(steps: Iterable[Mapping[str, Any]], name: str) -> str | None:
-    """Of a cluster's steps, the last of this name, unless it ended badly: such a one is not gone on with."""
+    """Returns the last of a cluster's steps of this name, unless it ended badly: such a one is not gone on with."""
     last = last_step(steps, name)
     return None if last is None or state_of(last) in STEP_ENDED_BADLY else str(last["Id"])
 

@@ -8,18 +8,16 @@ from fruit_contract import release as release_layout
 from fruit_contract.ingest_days import spans_of_days
 from fruit_contract.lake import release_prefix, uri
 from fruit_pipeline.emr.spark_sizes import task_slots
+from fruit_pipeline.errors import StepTooLongError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fruit_contract.pca import RefreshPolicy
     from fruit_pipeline.settings import Settings
 
 # EMR's own limit for all arguments of a step (AddJobFlowSteps).
 MAX_ARGUMENT_CHARACTERS: Final = 10_280
-
-
-class StepTooLongError(ValueError):
-    """A step whose arguments EMR would refuse."""
 
 
 def extract_features_step(
@@ -53,7 +51,7 @@ def refresh_pca_step(
     release: str,
     run_id: str,
     ingest_dates: Sequence[str],
-    policy: str | None = None,
+    policy: RefreshPolicy | None = None,
     *,
     task_instances: int = 0,
     switch_embedder: bool = False,
@@ -62,10 +60,11 @@ def refresh_pca_step(
 
     `task_instances` are the nodes beside the settings' core nodes.
     """
+    rules = settings.pca_rules(policy)
     arguments = [
-        "--target-variance", repr(settings.target_variance), "--policy", policy or settings.pca_policy,
-        "--margin", repr(settings.pca_margin), "--growth", repr(settings.pca_growth),
-        "--always-below", str(settings.pca_always_below), "--keep-versions", str(settings.pca_keep_versions),
+        "--target-variance", repr(rules.target_variance), "--policy", rules.policy.value,
+        "--margin", repr(rules.margin), "--growth", repr(rules.growth),
+        "--always-below", str(rules.always_below), "--keep-versions", str(settings.pca_keep_versions),
         *_flags(switch_embedder=switch_embedder),
         *_date_arguments(ingest_dates),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import ClientError
 
 from fruit_contract.lake import cluster_logs_prefix, step_logs_prefix
-from fruit_pipeline.lake.store import MissingObjectError
+from fruit_pipeline.errors import MissingObjectError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

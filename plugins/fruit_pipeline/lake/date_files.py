@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fruit_contract.commit import Commit
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class ListedFiles:
     `others` never count once a step is done: parts of moments, and what is left of a ledger of the earlier form.
     """
 
-    features: Mapping[str, StoredObject] = field(default_factory=dict)
-    moments: Mapping[str, StoredObject] = field(default_factory=dict)
-    rejected: Mapping[str, StoredObject] = field(default_factory=dict)
-    projections: Mapping[str, Mapping[str, StoredObject]] = field(default_factory=dict)
-    others: Mapping[str, StoredObject] = field(default_factory=dict)
+    features: Mapping[str, DatedObject] = field(default_factory=dict)
+    moments: Mapping[str, DatedObject] = field(default_factory=dict)
+    rejected: Mapping[str, DatedObject] = field(default_factory=dict)
+    projections: Mapping[str, Mapping[str, DatedObject]] = field(default_factory=dict)
+    others: Mapping[str, DatedObject] = field(default_factory=dict)
 
 
 def lost_features(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:

@@ -23,7 +23,7 @@ from fruit_pipeline.lake.store import READ_AHEAD_BYTES
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
 
 ROWS_A_BATCH: Final = 8_192
@@ -39,9 +39,9 @@ class DateLedger:
     `leftovers` are files of the earlier form beside a commit: whoever took the date over was interrupted before it removed them.
     """
 
-    stored: tuple[StoredObject, ...]
+    stored: tuple[DatedObject, ...]
     commit: Commit | None
-    leftovers: tuple[StoredObject, ...] = ()
+    leftovers: tuple[DatedObject, ...] = ()
 
     @property
     def is_of_earlier_form(self) -> bool:
@@ -53,7 +53,7 @@ def find_ledger(lake: Lake, ingest_date: str) -> DateLedger:
     return ledger_of_listing(lake, ingest_date, lake.list_objects(lake_layout.date_prefix(lake_layout.LEDGER, ingest_date)))
 
 
-def ledger_of_listing(lake: Lake, ingest_date: str, listing: Iterable[StoredObject]) -> DateLedger:
+def ledger_of_listing(lake: Lake, ingest_date: str, listing: Iterable[DatedObject]) -> DateLedger:
     """As `find_ledger`; `listing` is that of the date's folder below `ledger/`."""
     prefix = lake_layout.date_prefix(lake_layout.LEDGER, ingest_date)
     files = {stored.key: stored for stored in listing if is_visible_parquet(stored.key, prefix)}
@@ -111,7 +111,7 @@ def _sorted_batches(lake: Lake, ledger: DateLedger) -> list[pa.RecordBatch]:
     return pa.Table.from_batches(batches).sort_by(tables.IMAGE_KEY).to_batches(ROWS_A_BATCH) if batches else []
 
 
-def _read_commit(lake: Lake, stored: StoredObject) -> Commit:
+def _read_commit(lake: Lake, stored: DatedObject) -> Commit:
     with _open(lake, stored) as stream, pq.ParquetFile(stream) as file:
         metadata = file.metadata.metadata or {}
     text = metadata.get(METADATA_KEY.encode())
@@ -123,7 +123,7 @@ def _read_commit(lake: Lake, stored: StoredObject) -> Commit:
     return commit_from_json(text.decode())
 
 
-def _open(lake: Lake, stored: StoredObject) -> BinaryIO:
+def _open(lake: Lake, stored: DatedObject) -> BinaryIO:
     """A small ledger is read at once, of a large one what is asked for."""
     small = stored.size_bytes <= READ_AHEAD_BYTES
     return lake.open(stored) if small else cast("BinaryIO", lake.open_ranges(stored))

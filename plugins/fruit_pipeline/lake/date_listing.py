@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_pipeline.lake.date_files import ListedFiles
-from fruit_pipeline.lake.facts import StoredObject, is_visible_parquet
+from fruit_pipeline.lake.facts import DatedObject, is_visible_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ def categories_of(lake: Lake, ingest_date: str) -> set[str]:
     }
 
 
-def list_date_files(lake: Lake, ingest_date: str, versions: Sequence[str], leftovers: Sequence[StoredObject] = ()) -> ListedFiles:
+def list_date_files(lake: Lake, ingest_date: str, versions: Sequence[str], leftovers: Sequence[DatedObject] = ()) -> ListedFiles:
     """The files that there are of a date below features/, moments/, rejected/ and, for each of these PCA versions, projections/.
 
     `leftovers` are those below ledger/ that are no ledger.
@@ -46,12 +46,12 @@ def list_date_files(lake: Lake, ingest_date: str, versions: Sequence[str], lefto
     return ListedFiles(features, moments, rejected, projections, parts | {stored.key: stored for stored in leftovers})
 
 
-def parquet_files(lake: Lake, prefix: str) -> dict[str, StoredObject]:
+def parquet_files(lake: Lake, prefix: str) -> dict[str, DatedObject]:
     """The data files below a prefix, by key."""
     return {stored.key: stored for stored in lake.list_objects(prefix) if is_visible_parquet(stored.key, prefix)}
 
 
-def sorted_objects(lake: Lake, prefix: str) -> Iterator[StoredObject]:
+def sorted_objects(lake: Lake, prefix: str) -> Iterator[DatedObject]:
     """The objects below `prefix` in ascending order of their keys, for a store that lists them in another order.
 
     They are sorted in Arrow's memory, which takes some hundred bytes each.
@@ -60,7 +60,7 @@ def sorted_objects(lake: Lake, prefix: str) -> Iterator[StoredObject]:
     import pyarrow.compute as pc
 
     schema = pa.schema(
-        [("key", pa.string()), ("size_bytes", pa.int64()), ("etag", pa.string()), ("modified_at", pa.timestamp("us", "UTC"))]
+        [("key", pa.string()), ("etag", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))]
     )
     listing, chunks = lake.list_objects(prefix), []
     while objects := list(islice(listing, _OBJECTS_A_CHUNK)):
@@ -71,4 +71,4 @@ def sorted_objects(lake: Lake, prefix: str) -> Iterator[StoredObject]:
     order = pc.sort_indices(table.column("key"))
     for start in range(0, len(order), _OBJECTS_A_CHUNK):
         chunk = table.take(order.slice(start, _OBJECTS_A_CHUNK))
-        yield from map(StoredObject, *(column.to_pylist() for column in chunk.columns))
+        yield from map(DatedObject, *(column.to_pylist() for column in chunk.columns))

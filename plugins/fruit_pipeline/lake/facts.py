@@ -5,23 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fruit_contract.listing import ListedObject
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
 
 @dataclass(frozen=True)
-class StoredObject:
-    """`etag` is without quotes; `modified_at` is the store's own clock, with its time zone."""
+class DatedObject(ListedObject):
+    """An object of a listing, and when it was written by the store's own clock, with its time zone."""
 
-    key: str
-    size_bytes: int
-    etag: str
     modified_at: datetime
 
 
 def is_visible_parquet(key: str, prefix: str) -> bool:
-    """Whether a reader of the table below `prefix` would read the object: names that begin with '.' or '_' are hidden from it."""
+    """Returns whether a reader of the table below `prefix` would read the object: it hides names that begin with '.' or '_'."""
     names = key.removeprefix(prefix).split("/")
     return key.endswith(".parquet") and not any(name.startswith((".", "_")) for name in names)
 

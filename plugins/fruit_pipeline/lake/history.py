@@ -14,7 +14,7 @@ from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
 
 _FOOTERS_AT_ONCE: Final = 32
@@ -33,7 +33,7 @@ class _DateCounts:
 
 def read_history(lake: Lake) -> History:
     """Reads one listing, and the footers of the ledgers that the PCA step's cache does not know as they are now."""
-    ledgers = defaultdict[str, list["StoredObject"]](list)
+    ledgers = defaultdict[str, list["DatedObject"]](list)
     for stored in lake.list_objects(f"{lake_layout.LEDGER}/{tables.INGEST_DATE}="):
         ingest_date = lake_layout.ingest_date_of(stored.key)
         if ingest_date is not None:
@@ -74,7 +74,7 @@ def embedder_of_version(lake: Lake, version: str) -> str | None:
     return None if provenance is None else str(provenance["embedder_id"])
 
 
-def _from_cache(ingest_date: str, ledger: Sequence[StoredObject], cached: Mapping[str, Any]) -> _DateCounts | None:
+def _from_cache(ingest_date: str, ledger: Sequence[DatedObject], cached: Mapping[str, Any]) -> _DateCounts | None:
     """None if the cache does not know this ledger, or not all that is asked for."""
     entry = cached.get(ingest_date)
     if entry is None or len(ledger) != 1 or entry.get("etag", "").strip('"') != ledger[0].etag:
@@ -89,7 +89,7 @@ def _from_cache(ingest_date: str, ledger: Sequence[StoredObject], cached: Mappin
     )
 
 
-def _from_footer(lake: Lake, ingest_date: str, listing: Sequence[StoredObject]) -> _DateCounts:
+def _from_footer(lake: Lake, ingest_date: str, listing: Sequence[DatedObject]) -> _DateCounts:
     from fruit_pipeline.lake.date_ledger import ledger_of_listing, ledger_schema  # pyarrow loads with the task, not with the DAG file
 
     ledger = ledger_of_listing(lake, ingest_date, listing)

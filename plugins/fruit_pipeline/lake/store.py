@@ -14,20 +14,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from fruit_contract.lake import uri
 from fruit_pipeline.aws import BOTOCORE_CONFIG
-from fruit_pipeline.lake.facts import StoredObject
+from fruit_pipeline.errors import MissingObjectError
+from fruit_pipeline.lake.facts import DatedObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fruit_pipeline.settings import Settings
 
 READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
 # No key holds such a thing: in XML its < would be written as &lt;.
 _TIME: Final = re.compile(rb"<LastModified>(\d{4}-\d\d-\d\dT[\d:.]+Z)<")
-
-
-class MissingObjectError(FileNotFoundError):
-    """An object that had to be in the lake. The message names its address."""
 
 
 class Lake:
@@ -37,11 +34,11 @@ class Lake:
         self._client = client
         self.bucket = bucket
 
-    def list_objects(self, prefix: str) -> Iterator[StoredObject]:
+    def list_objects(self, prefix: str) -> Iterator[DatedObject]:
         """Every object below `prefix`, page by page, in the store's order."""
         for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
             for entry in page.get("Contents", ()):
-                yield StoredObject(entry["Key"], entry["Size"], entry["ETag"].strip('"'), entry["LastModified"])
+                yield DatedObject(entry["Key"], entry["ETag"].strip('"'), entry["Size"], entry["LastModified"])
 
     def list_folders(self, prefix: str) -> Iterator[str]:
         """The folders right below `prefix`, each with the slash at its end."""
@@ -79,15 +76,15 @@ class Lake:
         """Whether there is an object of exactly this key."""
         return any(stored.key == key for stored in self.list_objects(key))
 
-    def write_json(self, key: str, value: dict[str, Any]) -> str:
+    def write_json(self, key: str, value: Mapping[str, Any]) -> str:
         content = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode()
         return self.write(key, content, "application/json")
 
-    def open(self, stored: StoredObject) -> BinaryIO:
+    def open(self, stored: DatedObject) -> BinaryIO:
         """A seekable stream over an object, which reads 4 MB ahead: a small object is read at once."""
         return io.BufferedReader(self.open_ranges(stored), buffer_size=READ_AHEAD_BYTES)
 
-    def open_ranges(self, stored: StoredObject) -> io.RawIOBase:
+    def open_ranges(self, stored: DatedObject) -> io.RawIOBase:
         """A seekable stream over an object that reads exactly what it is asked for: each read is a request of its own."""
         return _RangedObject(self._client, self.bucket, stored)
 
@@ -122,7 +119,7 @@ def _as_seconds(found: re.Match[bytes]) -> bytes:
 class _RangedObject(io.RawIOBase):
     """Reads an object of known size by ranges, so a reader of Parquet fetches the footer and the columns it needs."""
 
-    def __init__(self, client: Any, bucket: str, stored: StoredObject) -> None:
+    def __init__(self, client: Any, bucket: str, stored: DatedObject) -> None:
         self._client = client
         self._bucket = bucket
         self._stored = stored

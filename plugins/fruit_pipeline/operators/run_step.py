@@ -20,7 +20,8 @@ from fruit_pipeline.failures.diagnosis import diagnose
 from fruit_pipeline.failures.logs import have_arrived, logs_prefix, read_bootstrap_logs, read_step_logs
 from fruit_pipeline.failures.message import bootstrap_failure_message, emr_words, step_failure_message
 from fruit_pipeline.lake.store import lake_of
-from fruit_pipeline.planning.claims import ClaimLostError, require_claim
+from fruit_pipeline.operators.refusal import refused_for_good
+from fruit_pipeline.planning.claims import require_claim
 from fruit_pipeline.progress.link import ProgressLink
 from fruit_pipeline.triggers.emr_wait import Waiting
 from fruit_pipeline.triggers.step_end import StepEndTrigger, StepTurnTrigger
@@ -73,10 +74,8 @@ class RunStepOperator(EmrAddStepsOperator):
             raise AirflowException(f"Waiting before the step is added failed ({event['status']}): {event.get('message')}")
         run_id = context["dag_run"].run_id
         if self._needs_claim:
-            try:
+            with refused_for_good():
                 require_claim(lake_of(self._settings), run_id)
-            except ClaimLostError as error:
-                raise AirflowFailException(str(error)) from error
         client = emr_client(self._settings)
         last = last_step(steps_of_cluster(client, self._cluster_id), self._step_name)
         if last and state_of(last) == "COMPLETED":

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from fruit_pipeline.aws import BOTOCORE_CONFIG
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
-from fruit_pipeline.emr.states import ENDED, state_of
+from fruit_pipeline.emr.states import ENDED, ClusterState, state_of
 from fruit_pipeline.triggers.clusters_end import ClustersEndTrigger
 from fruit_pipeline.triggers.emr_wait import Waiting
 
@@ -64,7 +64,7 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
             self.log.info("The run has no cluster that is still there.")
             self._fail_with_a_run_marked_as_failed(context)
             return
-        living = [str(cluster["Id"]) for cluster in ours if state_of(cluster) != "TERMINATING"]
+        living = [str(cluster["Id"]) for cluster in ours if state_of(cluster) != ClusterState.TERMINATING]
         if living:
             terminate_clusters(client, living)
             self.log.info("Told to end: %s", ", ".join(living))

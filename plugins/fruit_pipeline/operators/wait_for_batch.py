@@ -11,22 +11,21 @@ from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fruit_contract.regions import RegionNotAllowedError, require_eu_region
+from fruit_contract.regions import require_eu_region
+from fruit_contract.runs import RunType
 from fruit_pipeline.alerts.notifiers import BATCH_MISSING, tell
 from fruit_pipeline.aws import BOTOCORE_CONFIG, is_denied
 from fruit_pipeline.lake.store import lake_of
-from fruit_pipeline.request.params import SCHEDULED
+from fruit_pipeline.operators.refusal import refused_for_good
+from fruit_pipeline.request.params import run_type_of
 from fruit_pipeline.triggers.batch_marker import BatchMarkerTrigger
 from fruit_pipeline.triggers.emr_wait import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.sdk import Context
 
     from fruit_pipeline.settings import Settings
 
-_BACKFILL: Final = "backfill"
 # Beyond the trigger's own end: for a triggerer that is gone.
 _GRACE: Final = timedelta(minutes=15)
 
@@ -58,10 +57,8 @@ class WaitForBatchSensor(S3KeySensor):
         self._settings = settings
 
     def execute(self, context: Context) -> None:
-        try:
+        with refused_for_good():
             require_eu_region(self._settings.region)
-        except RegionNotAllowedError as error:
-            raise AirflowFailException(str(error)) from error
         unknown = sorted(set(context["dag_run"].conf or {}) - set(context["params"]))
         if unknown:
             # A misspelt date would quietly mean another day.
@@ -70,7 +67,7 @@ class WaitForBatchSensor(S3KeySensor):
         if not self.bucket_key:
             self.log.info("This run works on the batches that are there: nothing to wait for.")
             return
-        if _run_type(context) == _BACKFILL:
+        if run_type_of(context["dag_run"]) == RunType.BACKFILL:
             if not self._look():
                 raise AirflowSkipException(f"Nothing to do for this date: {self.bucket_key} is not there.")
             return
@@ -124,7 +121,7 @@ class WaitForBatchSensor(S3KeySensor):
             return
         settings = self._settings
         notice = f"No image batch within {settings.batch_timeout_hours:g} hours: {self.bucket_key} is not there."
-        if _run_type(context) != SCHEDULED:
+        if run_type_of(context["dag_run"]) != RunType.SCHEDULED:
             raise AirflowFailException(f"{notice} Deliver the batch (`make deliver`) and run again.")
         later = (
             f"If it still comes, the next scheduled runs find it for {settings.lookback_days} days; after that, trigger a run for its date."
@@ -137,7 +134,3 @@ class WaitForBatchSensor(S3KeySensor):
 def _is_refused(error: BotoCoreError | ClientError) -> bool:
     """Whether the lake's setting or the rights to it are wrong, which time alone does not mend."""
     return is_denied(error) or (isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchBucket")
-
-
-def _run_type(context: Context | Mapping[str, Any]) -> str:
-    return str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))

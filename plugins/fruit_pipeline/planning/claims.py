@@ -1,4 +1,4 @@
-"""Two runs must not write the same ingest date at the same time: the runs' claims on ingest dates, as they lie in the lake.
+"""Keeps two runs from writing the same ingest date at the same time, by claims on ingest dates that lie in the lake.
 
 A run claims its dates in the lake before it asks for a cluster. Claims are taken one run at a time (`plan_run` runs in one run at a
 time), and count as long as the run that made them, or a cluster of it, lives: one that nobody gives back holds nobody up.
@@ -10,19 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fruit_contract.lake import claim_key, claims_prefix
+from fruit_pipeline.errors import ClaimLostError, DateIsBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from fruit_pipeline.lake.store import Lake
-
-
-class DateIsBusyError(RuntimeError):
-    """Another run is working on an ingest date that this one was asked for. It passes: the task is tried again."""
-
-
-class ClaimLostError(RuntimeError):
-    """A run that had ended was set going again, and another run has taken its dates over meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,7 @@ class Claim:
 
 
 def busy_dates(claims: Iterable[Claim], run_id: str, ingest_dates: Collection[str]) -> dict[str, str]:
-    """Of `ingest_dates`, those that the living `claims` of other runs hold, with the run that holds each."""
+    """Returns those of `ingest_dates` that other runs claim, each with the run that does."""
     wanted = frozenset(ingest_dates)
     return {day: claim.run_id for claim in claims if claim.run_id != run_id for day in claim.ingest_dates if day in wanted}
 
@@ -47,7 +40,7 @@ def refuse_busy_dates(busy: Mapping[str, str]) -> None:
 
 
 def living_claims(lake: Lake, run_id: str, ingest_dates: Collection[str], is_active: Callable[[str], bool]) -> list[Claim]:
-    """The claims of other runs on any of `ingest_dates`, if they have not ended; those of runs that have are removed.
+    """Returns the claims of other runs on any of `ingest_dates`, and removes those of runs that have ended.
 
     A run that failed keeps its claim until another one wants its dates, so that it can be gone on with.
     """
@@ -64,12 +57,12 @@ def living_claims(lake: Lake, run_id: str, ingest_dates: Collection[str], is_act
 
 
 def claim(lake: Lake, run_id: str, ingest_dates: Sequence[str]) -> None:
-    """Writes the run's claim in place of one it had."""
+    """Writes the run's claim, in place of one that it had."""
     lake.write_json(claim_key(run_id), {"run_id": run_id, "ingest_dates": list(ingest_dates)})
 
 
 def give_up_claim(lake: Lake, run_id: str) -> None:
-    """For a run that is done with its dates."""
+    """Removes the claim of a run that is done with its dates."""
     lake.delete(claim_key(run_id))
 
 

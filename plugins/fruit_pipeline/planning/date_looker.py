@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_contract.increments import UnsortedImagesError
+from fruit_contract.pca import RefreshPolicy
 from fruit_pipeline.lake.date_files import lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
 from fruit_pipeline.lake.date_listing import list_date_files, projected_versions, sorted_objects
 from fruit_pipeline.lake.facts import History
 from fruit_pipeline.lake.history import read_history, read_pca_state
 from fruit_pipeline.planning.date_plan import FileState, plan_date, waiting_for_pca
-from fruit_pipeline.planning.pca_state import POLICY_ALWAYS, POLICY_NEVER, PcaOutlook
+from fruit_pipeline.planning.pca_state import PcaOutlook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fruit_pipeline.lake.date_ledger import DateLedger
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
     from fruit_pipeline.planning.date_plan import DatePlan
     from fruit_pipeline.request.run_request import RunRequest
@@ -45,13 +46,12 @@ class DateLooker:
         self._lake = lake
         self._request = request
         self._embedder_id = embedder_id
-        self._settings = settings
-        self._policy = request.pca_policy or settings.pca_policy
+        self._policy = settings.pca_rules(request.pca_policy)
         self._pca = read_pca_state(lake)
         self._versions = projected_versions(lake)
 
     def at(self, asked: Sequence[str], looked_back: Sequence[str]) -> DatesSeen:
-        """Looks at both, several dates at once."""
+        """Looks at the dates that were asked for and at those to look back at, several at once."""
         with ThreadPoolExecutor(_DATES_AT_ONCE) as pool:
             plans = dict(zip([*asked, *looked_back], pool.map(self._plan_if_delivered, [*asked, *looked_back]), strict=True))
         seen = {day: plan for day, plan in plans.items() if plan is not None}
@@ -70,12 +70,12 @@ class DateLooker:
         other_embedder = self._pca.embedder_id != self._embedder_id
         matters = (
             any(plan.has_work for plan in plans)
-            or self._policy == POLICY_ALWAYS
+            or self._policy.policy is RefreshPolicy.ALWAYS
             or bool(self._pca.version and other_embedder)
-            or (other_embedder and self._policy != POLICY_NEVER and bool(plans))
+            or (other_embedder and self._policy.policy is not RefreshPolicy.NEVER and bool(plans))
         )
         history = read_history(self._lake) if matters else History()
-        return PcaOutlook(self._pca, history, self._embedder_id, self._policy, self._settings, self._request.switch_embedder)
+        return PcaOutlook(self._pca, history, self._embedder_id, self._policy, self._request.switch_embedder)
 
     def _plan_if_delivered(self, ingest_date: str) -> DatePlan | None:
         if not self._lake.is_there(lake_layout.success_marker_key(ingest_date)):
@@ -103,7 +103,7 @@ class DateLooker:
 
         prefix, request = lake_layout.raw_prefix(ingest_date), self._request
 
-        def plan(objects: Iterable[StoredObject]) -> DatePlan:
+        def plan(objects: Iterable[DatedObject]) -> DatePlan:
             known = known_images(self._lake, ledger, lost)
             retry_rejected = request.retry_rejected
             return plan_date(ingest_date, objects, known, self._embedder_id, request.categories, retry_rejected=retry_rejected, files=state)

@@ -1,4 +1,4 @@
-"""What is to be done for one ingest date: its listing against its ledger, in numbers small enough for XCom."""
+"""Plans what is to be done for one ingest date, by comparing its listing with its ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from fruit_contract.increments import KnownImage
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.lake.facts import DatedObject
 
 STRAYS_NAMED: Final = 20
 REFUSED_CATEGORIES_NAMED: Final = 20
@@ -22,7 +22,7 @@ REFUSED_CATEGORIES_NAMED: Final = 20
 
 @dataclass(frozen=True)
 class FileState:
-    """How a date's files differ from what its commit names, in numbers of files.
+    """Says how a date's files differ from what its commit names, in numbers of files.
 
     `lost` are named and gone, `unswept` are there and not named, `unprojected` have no counterpart under the current PCA version.
     A date `of_earlier_form` has a ledger that a former release wrote, and is not looked at more closely: the run takes it over.
@@ -38,7 +38,7 @@ class FileState:
 
 @dataclass(frozen=True)
 class DatePlan:
-    """Counts are of images in the chosen categories; `size_bytes` is that of the new ones.
+    """Says what is to be done for a date. Counts are of images in the chosen categories; `size_bytes` is that of the new ones.
 
     `n_leaving` counts the images whose features of an embedder leave the ledger, because they are computed anew or have vanished.
     `strays` are keys that are neither images nor the delivery's own files, so nothing will be done with them; the first few only.
@@ -72,7 +72,7 @@ class DatePlan:
 
 def plan_date(
     ingest_date: str,
-    objects: Iterable[StoredObject],
+    objects: Iterable[DatedObject],
     known: Iterable[KnownImage],
     embedder_id: str,
     categories: Sequence[str],
@@ -80,7 +80,7 @@ def plan_date(
     retry_rejected: bool = False,
     files: FileState = FileState(),  # frozen
 ) -> DatePlan:
-    """The plan for the objects listed under `raw/ingest_date=<ingest_date>/`; no `categories` means all of them.
+    """Returns the plan for the objects listed under `raw/ingest_date=<ingest_date>/`; no `categories` means all of them.
 
     Both `objects` and `known` ascend by their keys, and are looked at one after the other. Raises UnsortedImagesError if they don't.
     """
@@ -121,7 +121,7 @@ def plan_date(
 
 
 def waiting_for_pca(plans: Iterable[DatePlan]) -> list[DatePlan]:
-    """Marks the dates that have features, where a PCA of them could be and is not."""
+    """Marks the dates that have features of which there could be a PCA and is none."""
     return [replace(plan, waits_for_pca=plan.files.n_featurised > 0) for plan in plans]
 
 
@@ -137,9 +137,9 @@ def refuse_categories(plans: Iterable[DatePlan], bucket: str) -> None:
 
 
 class _Images:
-    """The images among a date's objects, one after the other; what is neither image nor marker is counted on the way."""
+    """Yields the images among a date's objects, and counts on the way what is neither image nor marker."""
 
-    def __init__(self, ingest_date: str, objects: Iterable[StoredObject], categories: Sequence[str]) -> None:
+    def __init__(self, ingest_date: str, objects: Iterable[DatedObject], categories: Sequence[str]) -> None:
         self._ingest_date = ingest_date
         self._objects = objects
         self._all_categories = not categories
@@ -163,6 +163,6 @@ class _Images:
 
 
 def _is_stray(key: str, ingest_date: str) -> bool:
-    """Folder placeholders and the delivery's own files are no strays."""
+    """Returns whether an object is none that belongs there, as folder placeholders and the delivery's own files do."""
     name = key.removeprefix(raw_prefix(ingest_date))
     return not key.endswith("/") and name not in {SUCCESS_MARKER, MANIFEST}

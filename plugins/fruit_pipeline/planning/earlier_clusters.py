@@ -1,4 +1,4 @@
-"""A run that is planned anew, because one of its tasks was cleared, begins without the clusters it had."""
+"""Ends the clusters of a run that is planned anew because one of its tasks was cleared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fruit_contract.regions import require_eu_region
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import ALIVE, state_of
-from fruit_pipeline.planning.claims import DateIsBusyError
+from fruit_pipeline.errors import DateIsBusyError
 
 if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings

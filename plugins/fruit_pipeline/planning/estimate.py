@@ -1,4 +1,4 @@
-"""How long some images take on a cluster, what it costs, and how many nodes finish in a given time: from 10^4 images to 10^9.
+"""Estimates how long some images take on a cluster, what it costs, and how many nodes finish in time: from 10^4 images to 10^9.
 
 minutes of a run = start of the cluster + fixed work + images x (driver's seconds + vCPU seconds / vCPUs of all core and task nodes)
 euros = minutes x nodes x their hourly price, and besides, images x requests to S3 x their price
@@ -14,10 +14,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-# receipt.py knows both by this module.
-from fruit_pipeline.emr.instance_types import UnknownInstanceTypeError as UnknownInstanceTypeError  # noqa: PLC0414
 from fruit_pipeline.emr.instance_types import primary_type
-from fruit_pipeline.emr.instance_types import vcpus as vcpus  # noqa: PLC0414
 from fruit_pipeline.emr.spark_sizes import most_images_a_run, task_slots
 from fruit_pipeline.settings import SPOT
 
@@ -68,7 +65,7 @@ class MeasuredSpeed:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any] | None) -> MeasuredSpeed | None:
-        """What `as_dict` made; None for what is not there, or no such record."""
+        """Returns the speed that `as_dict` made the record of, or None if there is no such record."""
         try:
             speed = cls(**record) if record else None
             makes_sense = speed is not None and 0 < speed.images_per_second_per_vcpu < math.inf
@@ -85,7 +82,7 @@ class MeasuredSpeed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Minutes from the request to the end of the last step, and their assumptions.
+    """Says how many minutes a run takes from the request to the end of its last step, what it costs, and on which assumptions.
 
     `euros` are the instances', None when a price is not known; `s3_euros` are those of requests. `task_market` is that of the task nodes:
     "spot" or "on-demand".
@@ -116,7 +113,7 @@ def estimate(
     needs_cluster: bool = True,
     refit: Refit | None = None,
 ) -> Estimate:
-    """What `images` new images take on `nodes` (default: what `nodes_for` says). No work needs no cluster: zero of all.
+    """Returns what `images` new images take on `nodes` (default: what `nodes_for` says). Without work there is no cluster, and all is zero.
 
     `refit` is the new PCA that is foreseen, under which the history is projected. `speed` counts if it tells of these settings, else the
     settings' own. Raises InstanceTypeError if an instance type's name does not tell its vCPUs, or a driver has no room.
@@ -160,7 +157,7 @@ def estimate(
 
 
 def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = None, refit: Refit | None = None) -> Nodes:
-    """The settings' core nodes and the fewest task nodes that do `images` within the target minutes; all task nodes if none can."""
+    """Returns the core nodes that are set, and the fewest task nodes that do `images` within the target minutes (all, if none can)."""
     core, most = settings.core_instance_count, settings.task_instance_max
     per_vcpu = _speed(settings, speed)[0]
     within = (n for n in range(most) if _minutes(images, settings, Nodes(core, n), per_vcpu, refit) <= settings.target_minutes)
@@ -168,7 +165,7 @@ def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = Non
 
 
 def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, str]:
-    """Images a second a vCPU, and where that comes from."""
+    """Returns images a second a vCPU, and where that comes from."""
     if measured and measured.tells_of(settings):
         return measured.images_per_second_per_vcpu, f"measured by run {measured.run_id}"
     return settings.images_per_second_per_vcpu, "assumed"

@@ -1,4 +1,4 @@
-"""What is too large for one run: the driver on the primary node holds what its dates have listed and known."""
+"""Refuses what is too large for one run: the driver on the primary node holds what its dates have listed and known."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 from fruit_contract.limits import MOST_DATES_A_RUN, MOST_IMAGES_A_RUN
 from fruit_pipeline.emr.spark_sizes import most_images_a_run
+from fruit_pipeline.errors import RunTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fruit_pipeline.emr.instance_types import InstanceType
     from fruit_pipeline.request.params import RunDates
-
-
-class RunTooLargeError(RuntimeError):
-    """A run has more dates, or its dates have more images, than its driver holds. The message says what to do."""
 
 
 def refuse_too_many_dates(dates: RunDates) -> None:

@@ -1,4 +1,4 @@
-"""Which PCA version readers use, and what a run will have to do about it. Pure.
+"""Foresees what a run will have to do about the PCA version that readers use. Pure.
 
 What the cluster's own policy decides from moments (how much of the variance a version keeps) can't be foreseen here; everything else can.
 """
@@ -8,15 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
+from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA, RefreshPolicy, why_refit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fruit_contract.pca import PolicySettings
     from fruit_pipeline.lake.facts import History, PcaState
-    from fruit_pipeline.settings import Settings
-
-POLICY_ALWAYS, POLICY_NEVER = "always", "never"
 
 
 @dataclass(frozen=True)
@@ -30,28 +28,27 @@ class Refit:
 
 @dataclass(frozen=True)
 class PcaOutlook:
-    """What a run finds: the current version, the history, and what the run and the settings ask for."""
+    """What a run finds: the current version, the history, and what the run and the settings ask for (`policy`)."""
 
     state: PcaState
     history: History
     embedder_id: str
-    policy: str
-    settings: Settings
+    policy: PolicySettings
     switch_embedder: bool = False
 
     @property
     def is_migration(self) -> bool:
-        """Whether readers' version is of another embedder than the release."""
+        """Returns whether the version that readers use is of another embedder than the release."""
         return bool(self.state.version) and self.state.embedder_id != self.embedder_id
 
     def lacks_version(self) -> bool:
-        """Whether the release's embedder has no version although its images call for one, before anything new is done."""
-        if self.policy == POLICY_NEVER or self.history.of(self.embedder_id).n_images < FEWEST_IMAGES_OF_A_PCA:
+        """Returns whether the release's embedder has no version although its images call for one, before anything new is done."""
+        if self.policy.policy is RefreshPolicy.NEVER or self.history.of(self.embedder_id).n_images < FEWEST_IMAGES_OF_A_PCA:
             return False
         return not self.state.version or (self.is_migration and self._may_switch({}))
 
     def refit(self, n_new: int, n_leaving: Mapping[str, int]) -> Refit | None:
-        """The new version that is to be expected of a run that featurises `n_new` images.
+        """Returns the new version that is to be expected of a run that featurises `n_new` images, or None.
 
         `n_leaving` are those, by embedder, whose features leave the ledgers, as they are featurised anew or have vanished.
         """
@@ -62,27 +59,21 @@ class PcaOutlook:
         return Refit(reason, own.n_images + earlier.n_images, own.n_files + earlier.n_files) if reason else None
 
     def _reason(self, n_images: int, n_leaving: Mapping[str, int]) -> str | None:
-        state, settings = self.state, self.settings
-        if self.policy == POLICY_NEVER:
+        state = self.state
+        if self.policy.policy is RefreshPolicy.NEVER:
             return None
         if not state.version:
             return "there is no version yet"
         if self.is_migration:
             return "the embedder changes" if self._may_switch(n_leaving) else None
-        if self.policy == POLICY_ALWAYS:
+        if self.policy.policy is RefreshPolicy.ALWAYS:
             return "the policy is 'always'"
         if state.pending:
             return f"version {state.pending} is not complete yet"
-        if state.target_variance != settings.target_variance:
-            return f"the target changes from {state.target_variance:g} to {settings.target_variance:g}"
-        if n_images < settings.pca_always_below:
-            return f"{n_images:,} images are few enough to fit anew every time"
-        if n_images >= settings.pca_growth * state.n_samples:
-            return f"images grow from {state.n_samples:,} to {n_images:,}"
-        return None
+        return why_refit(self.policy, state, n_images)
 
     def _may_switch(self, n_leaving: Mapping[str, int]) -> bool:
-        """Readers stay on another embedder's version while images have features of that one alone, unless somebody asks for the switch."""
+        """Returns whether readers may leave another embedder's version: no image has its features alone, or somebody asks for it."""
         former = self.state.embedder_id
         n_left = self.history.of(former).n_images + self.history.of_earlier_form.n_images
         return self.switch_embedder or n_left <= n_leaving.get(former, 0)

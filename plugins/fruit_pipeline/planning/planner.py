@@ -1,19 +1,20 @@
-"""What `plan_run` does: settles dates, categories and release, looks at the batches, and prepares the requests."""
+"""Plans a run: settles its dates, categories and release, looks at the batches, and prepares the requests."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import release as release_layout
 from fruit_contract.lake import CURRENT_RELEASE_KEY, release_prefix, uri
+from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import require_eu_region
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
+from fruit_pipeline.errors import MissingObjectError, NoReleaseError, OverBudgetError, RunTooLongError
 from fruit_pipeline.lake.date_listing import categories_of
-from fruit_pipeline.lake.store import MissingObjectError
 from fruit_pipeline.planning.claims import busy_dates, claim, living_claims, refuse_busy_dates
 from fruit_pipeline.planning.date_looker import DateLooker
 from fruit_pipeline.planning.date_plan import refuse_categories
@@ -35,16 +36,17 @@ if TYPE_CHECKING:
 LOG: Final = logging.getLogger(__name__)
 
 
-class NoReleaseError(RuntimeError):
-    """There is no published code to run."""
+class PlannedXComs(TypedDict):
+    """What `plan_run` tells the other tasks: ids, addresses and small summaries. `plan` is a RunPlan as a dictionary."""
 
-
-class RunTooLongError(RuntimeError):
-    """The run would not be done before its step is given up."""
-
-
-class OverBudgetError(RuntimeError):
-    """A run would cost more than it may, or nobody knows what. The message says how to allow it."""
+    ingest_dates: list[str]
+    categories: list[str]
+    release: str
+    listed_at: str
+    plan: dict[str, Any]
+    cluster_request: dict[str, Any]
+    extract_features_steps: list[dict[str, Any]]
+    refresh_pca_steps: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class PlannedRun:
     extract_features_steps: list[dict[str, Any]]
     refresh_pca_steps: list[dict[str, Any]]
 
-    def as_xcoms(self) -> dict[str, Any]:
-        """Ids, addresses and small summaries: what the other tasks need."""
+    def as_xcoms(self) -> PlannedXComs:
+        """Returns what the other tasks need."""
         return {
             "ingest_dates": self.plan.ingest_dates,
             "categories": self.plan.categories,
@@ -105,7 +107,7 @@ def plan_run(
         busy=sorted(busy),
         categories=request.categories,
         settings=settings,
-        refit_asked=request.pca_policy == "always",
+        refit_asked=request.pca_policy is RefreshPolicy.ALWAYS,
         outlook=dates.outlook,
         speed=MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key())),
     )
@@ -119,7 +121,7 @@ def plan_run(
 
 
 def _meant_categories(lake: Lake, request: RunRequest) -> list[str]:
-    """The categories of the request; those that nobody has with the blanks around them are taken without."""
+    """Returns the categories of the request; a name that is nowhere with the blanks around it is taken without them."""
     if all(name == name.strip() for name in request.categories):
         return list(request.categories)
     meant = categories_as_meant(request.categories, set().union(*(categories_of(lake, day) for day in request.dates.asked)))
@@ -139,7 +141,7 @@ def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:
 
 
 def _refuse_too_long(estimate: Estimate, settings: Settings) -> None:
-    """Before money is spent on a step that would be given up."""
+    """Raises RunTooLongError before money is spent on a step that would be given up."""
     if estimate.minutes > settings.step_timeout_hours * 60:
         raise RunTooLongError(
             f"The run would take about {estimate.minutes / 60:.1f} hours, and a step is given up after {settings.step_timeout_hours:g}. "
@@ -182,7 +184,7 @@ class PublishedRelease:
 
 
 def published_release(lake: Lake, pinned: str) -> PublishedRelease:
-    """The release to run: the pinned one, else the one `code/current.json` names. Its manifest must be there."""
+    """Returns the release to run: the pinned one, else the one that `code/current.json` names. Raises NoReleaseError if it is not whole."""
     release = pinned
     if not release:
         try:

@@ -1,4 +1,4 @@
-"""What a run is about to do, how long it should take and what it should cost: shown before money is spent."""
+"""Plans what a run does, how long it should take and what it should cost, and says so before money is spent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SAID_OF_DATES: Final = {
 
 @dataclass(frozen=True)
 class Migration:
-    """What is left to do until readers can go over to the release's embedder: images that have features of the old one alone.
+    """Says what is left to do until readers can go over to the release's embedder: images that have features of the old one alone.
 
     `minutes` and `euros` (None if a price is not known) are of one run over all of them.
     """
@@ -58,7 +58,7 @@ class Migration:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run will do. Small enough for XCom.
+    """Says what a run will do, in numbers small enough for XCom.
 
     `ingest_dates` are the dates it will work on: those asked for that need something, and earlier ones in which something is late.
     `not_delivered` were asked for and have no complete batch; `nothing_new` were asked for and are as they were; `busy` are earlier
@@ -120,7 +120,7 @@ def plan_of_dates(
     speed: MeasuredSpeed | None = None,
     outlook: PcaOutlook | None = None,
 ) -> RunPlan:
-    """The plan of a run over its dates' plans. Dates without work are left out, unless a new fit was asked for.
+    """Returns the plan of a run, made of its dates' plans. Dates without work are left out, unless a new fit was asked for.
 
     `speed` is the last one that was measured, and `outlook` tells whether a new PCA is to be expected. Raises RunTooLargeError if the
     dates that were asked for, and need something, have more images than a driver on the primary node holds. Earlier dates that do not fit
@@ -175,7 +175,7 @@ def plan_of_dates(
 
 
 def summary_lines(plan: RunPlan) -> list[str]:
-    """The plan in words, for the task's log."""
+    """Returns the plan in words, for the task's log."""
     lines = [f"{said}: {_dates(dates)}." for name, said in _SAID_OF_DATES.items() if (dates := getattr(plan, name))]
     if plan.too_large:
         lines.append(
@@ -243,7 +243,7 @@ def _migration_line(migration: Migration) -> str:
 
 
 def over_budget(estimate: Estimate, settings: Settings) -> str | None:
-    """Why the estimate is more than a run may cost; None if it is not. A price that is not known may be any."""
+    """Says why the estimate is more than a run may cost; returns None if it is not. A price that is not known may be any."""
     budget = f"the budget of a run is {settings.budget_eur:.2f} EUR"
     if estimate.all_euros is None:
         unknown = ", ".join(kind for kind, price in sorted(estimate.assumptions["eur_per_hour"].items()) if price is None)
@@ -266,7 +266,7 @@ def _nodes(estimate: Estimate) -> str:
 
 
 def _similar(missing: Sequence[str], there: Collection[str]) -> dict[str, list[str]]:
-    """Of each missing category the names that are there and look much like it, if there are any: what was meant, perhaps."""
+    """Returns, by missing category, the names that are there and look much like it: perhaps one of them was meant."""
     by_looks = defaultdict(list)
     for category in sorted(there):
         by_looks[looks_of(category)].append(category)
@@ -275,12 +275,12 @@ def _similar(missing: Sequence[str], there: Collection[str]) -> dict[str, list[s
 
 
 def _shown(category: str) -> str:
-    """In quotes if it would be misread without: its spaces outside or its comma are part of the name."""
+    """Returns the name, in quotes if outer spaces or a comma are part of it and would be misread without."""
     return repr(category) if category != category.strip() or "," in category else category
 
 
 def _dates(ingest_dates: Sequence[str]) -> str:
-    """All of a few dates, the ends of many."""
+    """Names all of a few dates, and the first and last of many."""
     if len(ingest_dates) <= DATES_NAMED:
         return ", ".join(ingest_dates)
     return f"{len(ingest_dates):,} dates from {min(ingest_dates)} to {max(ingest_dates)}"

@@ -22,11 +22,12 @@ from starlette.exceptions import HTTPException
 from fruit_contract.lake import progress_key
 from fruit_contract.release import EXTRACT_FEATURES_STEP
 from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
-from fruit_pipeline.lake.store import MissingObjectError, lake_of
+from fruit_pipeline.errors import MissingObjectError, SettingsError
+from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.progress.link import airflow_path
 from fruit_pipeline.progress.page import CONTENT_SECURITY_POLICY, message_page, progress_page
 from fruit_pipeline.progress.tracking import parse_progress
-from fruit_pipeline.settings import SettingsError, load_settings
+from fruit_pipeline.settings import load_settings
 
 LOG: Final = logging.getLogger(__name__)
 _HEADERS: Final = {

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from fruit_contract.progress import StepState
 from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
 from fruit_pipeline.html_page import render_page
-from fruit_pipeline.progress.tracking import COMPUTING, DONE, LISTING, WRITING, Progress, duration, percent, rate
+from fruit_pipeline.progress.tracking import Progress, duration, percent, rate
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -24,15 +25,15 @@ _RENEW_SECONDS: Final = 5
 # Nothing is expected soon.
 _RENEW_IDLE_SECONDS: Final = 15
 _TITLES: Final = {
-    LISTING: "Listing the images",
-    COMPUTING: "Computing features",
-    WRITING: "Writing the tables",
-    DONE: "Features are done",
+    StepState.LISTING: "Listing the images",
+    StepState.COMPUTING: "Computing features",
+    StepState.WRITING: "Writing the tables",
+    StepState.DONE: "Features are done",
 }
 _SENTENCES: Final = {
-    LISTING: "The images are listed, and looked up in what is known.",
-    WRITING: "All images are computed; their tables are being written.",
-    DONE: "All images are computed, and their tables are written.",
+    StepState.LISTING: "The images are listed, and looked up in what is known.",
+    StepState.WRITING: "All images are computed; their tables are being written.",
+    StepState.DONE: "All images are computed, and their tables are written.",
 }
 
 
@@ -59,11 +60,11 @@ def message_page(title: str, text: str, airflow_path: str = "", *, renew: bool =
 def _shown(progress: Progress, now: datetime) -> dict[str, object]:
     """Returns what the template shows of the progress."""
     silence = progress.silence(now)
-    share = 1.0 if progress.state == DONE else progress.share
+    share = 1.0 if progress.state == StepState.DONE else progress.share
     renew_seconds = _RENEW_SECONDS if silence is None else _RENEW_IDLE_SECONDS
     return {
         "title": _TITLES[progress.state],
-        "renew_seconds": None if progress.state == DONE else renew_seconds,
+        "renew_seconds": None if progress.state == StepState.DONE else renew_seconds,
         "share": share,
         "percent": percent(share),
         "silence": silence,
@@ -81,16 +82,16 @@ def _news(progress: Progress, silence: timedelta | None) -> str:
 def _facts(progress: Progress, *, show_time_left: bool) -> list[tuple[str, str]]:
     """Value and label of each tile."""
     facts = []
-    if progress.state != LISTING:
+    if progress.state != StepState.LISTING:
         facts += [(f"{progress.done:,}", f"of {progress.total:,} images done")]
-        facts += [(f"{progress.rejected:,}", "rejected" if progress.state in (WRITING, DONE) else "rejected so far")]
-    if progress.images_per_second and progress.state != LISTING:
+        facts += [(f"{progress.rejected:,}", "rejected" if progress.state in (StepState.WRITING, StepState.DONE) else "rejected so far")]
+    if progress.images_per_second and progress.state != StepState.LISTING:
         facts.append((rate(progress.images_per_second), "images a second"))
     seconds_left = progress.seconds_left
     if seconds_left is not None and show_time_left:
         facts.append((duration(seconds_left), "left (estimate)"))
-    if progress.state != LISTING:
-        facts.append((_clock(progress.seconds), "minutes of computing so far" if progress.state == COMPUTING else "minutes of computing"))
+    if progress.state != StepState.LISTING:
+        facts.append((_clock(progress.seconds), f"minutes of computing{' so far' if progress.state == StepState.COMPUTING else ''}"))
     return facts
 
 

@@ -9,12 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-# The states a step writes.
-LISTING: Final = "listing"
-COMPUTING: Final = "computing"
-WRITING: Final = "writing"
-DONE: Final = "done"
-STATES: Final = (LISTING, COMPUTING, WRITING, DONE)
+from fruit_contract.progress import StepState
 
 # A step writes every few seconds.
 _STALE_AFTER: Final = timedelta(seconds=60)
@@ -28,7 +23,7 @@ class Progress:
 
     run_id: str
     step: str
-    state: str
+    state: StepState
     total: int
     done: int
     rejected: int
@@ -44,7 +39,7 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """Of computing images; None if that can't be told."""
-        if self.state != COMPUTING or not self.images_per_second:
+        if self.state != StepState.COMPUTING or not self.images_per_second:
             return None
         seconds = max(0, self.total - self.done) / self.images_per_second
         return seconds if math.isfinite(seconds) else None
@@ -52,7 +47,7 @@ class Progress:
     def silence(self, now: datetime) -> timedelta | None:
         """How long a step that is not done has said nothing; None as long as that is usual."""
         silent = now - self.updated_at
-        return None if self.state == DONE or silent < _STALE_AFTER else silent
+        return None if self.state == StepState.DONE or silent < _STALE_AFTER else silent
 
 
 def parse_progress(content: bytes | Mapping[str, Any]) -> Progress | None:
@@ -63,12 +58,12 @@ def parse_progress(content: bytes | Mapping[str, Any]) -> Progress | None:
         done = min(_count(fields["done"]), total)
         speed = fields["images_per_second"]
         updated_at = datetime.fromisoformat(fields["updated_at"])
-        if fields["state"] not in STATES or updated_at.tzinfo is None:
+        if updated_at.tzinfo is None:
             return None
         return Progress(
             run_id=str(fields["run_id"]),
             step=str(fields["step"]),
-            state=str(fields["state"]),
+            state=StepState(fields["state"]),
             total=total,
             done=done,
             rejected=min(_count(fields["rejected"]), done),
@@ -113,12 +108,12 @@ def time_left(seconds: float) -> str:
 
 
 def _line_parts(progress: Progress, *, show_time_left: bool) -> list[str]:
-    if progress.state == LISTING:
+    if progress.state == StepState.LISTING:
         return ["listing the images and what is known of them"]
     rejected = f"{progress.rejected:,} rejected"
-    if progress.state == DONE:
+    if progress.state == StepState.DONE:
         return [f"done: {progress.total:,} images", rejected] if progress.total else ["done: no new images"]
-    if progress.state == WRITING:
+    if progress.state == StepState.WRITING:
         return [f"{progress.done:,} images computed", rejected, "writing the tables"] if progress.total else ["writing the tables"]
     if not progress.done:
         return [f"none of {progress.total:,} images done yet"]

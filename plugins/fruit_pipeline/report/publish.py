@@ -13,22 +13,24 @@ from fruit_contract.lake import (
     projections_date_prefix,
     projections_file_key,
     report_prefix,
-    run_key,
-    step_summary_key,
     uri,
 )
-from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
+from fruit_pipeline.lake.summaries import read_extraction_summary, read_refresh_summary
 from fruit_pipeline.planning.claims import give_up_claim
 from fruit_pipeline.report.page import report_page
-from fruit_pipeline.report.record import run_record
+from fruit_pipeline.report.record import run_record, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fruit_pipeline.checks.parquet_facts import Projections
     from fruit_pipeline.checks.pca import PcaFacts
-    from fruit_pipeline.lake.facts import StoredObject
+    from fruit_pipeline.emr.cluster_facts import ClusterFacts
+    from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.planning.planner import PlannedXComs
+    from fruit_pipeline.report.receipt import Receipt
+    from fruit_pipeline.report.record import RunRecord
 
 CATEGORIES_PLOTTED: Final = 6
 _POINTS_A_CATEGORY: Final = 2_000
@@ -42,10 +44,10 @@ _REPORTS_NAMED: Final = 32
 def publish_report(
     lake: Lake,
     run_id: str,
-    planned: Mapping[str, Any],
+    planned: PlannedXComs,
     checks: Mapping[str, Any],
-    cluster: Mapping[str, Any],
-    receipt: Mapping[str, Any] | None = None,
+    cluster: ClusterFacts,
+    receipt: Receipt | None = None,
 ) -> dict[str, Any]:
     """Writes plots and a page for every date of the run, then the run's record, and returns where they are. The run is then done.
 
@@ -54,20 +56,20 @@ def publish_report(
     from fruit_pipeline.checks.parquet_facts import read_pca
 
     dates = planned["ingest_dates"]
-    summaries = {step: lake.read_json(step_summary_key(run_id, step)) for step in (EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP)}
+    extract, refresh = read_extraction_summary(lake, run_id), read_refresh_summary(lake, run_id)
     report_uris = {day: uri(lake.bucket, f"{report_prefix(day)}{PAGE}") for day in dates}
-    record = run_record(run_id, planned, summaries, checks, cluster, report_uris, receipt)
+    record = run_record(run_id, planned, extract, refresh, checks, cluster, report_uris, receipt)
     pca = read_pca(lake)
     for day in dates:
         _publish_date(lake, day, record, planned["categories"], pca)
-    record_uri = lake.write_json(run_key(run_id), record)
+    record_uri = write_record(lake, record)
     if receipt and receipt["measured_speed"]:
         lake.write_json(measured_speed_key(), receipt["measured_speed"])
     give_up_claim(lake, run_id)
     return {"report_uris": [report_uris[day] for day in dates[-_REPORTS_NAMED:]], "record_uri": record_uri}
 
 
-def _publish_date(lake: Lake, ingest_date: str, record: Mapping[str, Any], categories: Sequence[str], pca: PcaFacts | None) -> None:
+def _publish_date(lake: Lake, ingest_date: str, record: RunRecord, categories: Sequence[str], pca: PcaFacts | None) -> None:
     prefix = report_prefix(ingest_date)
     plots = _plots(lake, ingest_date, categories, pca) if pca else []
     for name, _, _, png in plots:
@@ -121,7 +123,7 @@ def _projections(lake: Lake, ingest_date: str, categories: Sequence[str], pca: P
     there = parquet_files(lake, projections_date_prefix(pca.version, ingest_date))
     keys = (projections_file_key(pca.version, file_key(ingest_date, name)) for name in sorted(features.files))
     files = [there[key] for key in keys if key in there]
-    by_category: dict[str, list[StoredObject]] = {}
+    by_category: dict[str, list[DatedObject]] = {}
     for stored in files:
         by_category.setdefault(partition_values(stored.key)[tables.CATEGORY], []).append(stored)
     chosen = chosen_categories([category for category in by_category if not categories or category in categories], ingest_date)

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from fruit_contract.release import EXTRACT_FEATURES_STEP
 from fruit_pipeline.emr.cluster_request import sibling_types
-from fruit_pipeline.planning.estimate import MeasuredSpeed, UnknownInstanceTypeError, vcpus
+from fruit_pipeline.emr.instance_types import vcpus
+from fruit_pipeline.emr.states import EmrStepState
+from fruit_pipeline.errors import UnknownInstanceTypeError
+from fruit_pipeline.planning.estimate import MeasuredSpeed
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from fruit_contract.summaries import ExtractionSummary
+    from fruit_pipeline.emr.cluster_facts import ClusterFacts
+    from fruit_pipeline.planning.estimate import Estimate
     from fruit_pipeline.settings import Settings
 
 # Fewer take so little time that starting and ending weigh too much.
@@ -25,49 +31,92 @@ FEWEST_IMAGES_TO_TELL: Final = 2_000
 _LEAST_SECONDS: Final = 60
 
 
+class InstanceHours(TypedDict):
+    """The nodes of one type, bought in one way. `euros` is None if the type has no price, here and below."""
+
+    market: str
+    instance_type: str
+    hours: float
+    euros: float | None
+
+
+class PlannedCost(TypedDict):
+    """What the plan said."""
+
+    minutes: float
+    euros: float | None
+    euros_per_thousand_images: float | None
+    core_instances: int
+    task_instances: int
+    task_market: str
+    images_per_second_per_vcpu: float
+    speed: str
+
+
+class Ratios(TypedDict):
+    """How many times as much as planned."""
+
+    minutes: float | None
+    euros: float | None
+
+
+class Receipt(TypedDict):
+    """What a run's clusters took and cost, and what was planned. `measured_speed` is a MeasuredSpeed as a dictionary."""
+
+    clusters: list[str]
+    still_running: list[str]
+    cluster_minutes: float
+    instance_hours: list[InstanceHours]
+    euros: float | None
+    images: int
+    euros_per_thousand_images: float | None
+    planned: PlannedCost
+    actual_to_planned: Ratios
+    measured_speed: dict[str, Any] | None
+
+
 def receipt(
-    plan_estimate: Mapping[str, Any],
-    clusters: Sequence[Mapping[str, Any]],
+    planned: Estimate,
+    clusters: Sequence[ClusterFacts],
     images: int,
     settings: Settings,
     *,
     read_at: datetime,
     measured: MeasuredSpeed | None = None,
-) -> dict[str, Any]:
-    """Sums over all `clusters` a run had (`run_record.cluster_facts` with instances), and the plan's estimate beside them.
+) -> Receipt:
+    """Returns sums over all `clusters` that a run had, and what was planned beside them.
 
     `images` are those that were computed. What has not ended is counted up to `read_at`, when EMR was asked. Euros are None if a price is
     not known.
     """
     hours = _instance_hours(clusters, settings, read_at)
     minutes = sum(_seconds(cluster["created_at"], cluster["ended_at"], read_at) for cluster in clusters) / 60
-    costs = [row["euros"] for row in hours]
-    euros = None if None in costs else sum(costs, 0.0)
-    planned = plan_estimate["euros"]
+    costs = [row["euros"] for row in hours if row["euros"] is not None]
+    euros = sum(costs, 0.0) if len(costs) == len(hours) else None
     return {
         "clusters": [cluster["id"] for cluster in clusters],
         "still_running": [cluster["id"] for cluster in clusters if not cluster["ended_at"]],
         "cluster_minutes": round(minutes, 1),
-        "instance_hours": [row | {"hours": round(row["hours"], 3), "euros": _rounded(row["euros"], 4)} for row in hours],
+        "instance_hours": [{**row, "hours": round(row["hours"], 3), "euros": _rounded(row["euros"], 4)} for row in hours],
         "euros": _rounded(euros, 2),
         "images": images,
         "euros_per_thousand_images": _per_thousand(euros, images),
         "planned": {
-            "minutes": plan_estimate["minutes"],
-            "euros": planned,
-            "euros_per_thousand_images": _per_thousand(planned, images),
-            "core_instances": plan_estimate["core_instances"],
-            "task_instances": plan_estimate["task_instances"],
-            "task_market": plan_estimate["task_market"],
-            "images_per_second_per_vcpu": plan_estimate["assumptions"]["images_per_second_per_vcpu"],
-            "speed": plan_estimate["assumptions"]["speed"],
+            "minutes": planned.minutes,
+            "euros": planned.euros,
+            "euros_per_thousand_images": _per_thousand(planned.euros, images),
+            "core_instances": planned.core_instances,
+            "task_instances": planned.task_instances,
+            "task_market": planned.task_market,
+            "images_per_second_per_vcpu": planned.assumptions["images_per_second_per_vcpu"],
+            "speed": planned.assumptions["speed"],
         },
-        "actual_to_planned": {"minutes": _ratio(minutes, plan_estimate["minutes"]), "euros": _ratio(euros, planned)},
+        "actual_to_planned": {"minutes": _ratio(minutes, planned.minutes), "euros": _ratio(euros, planned.euros)},
         "measured_speed": measured.as_dict() if measured else None,
     }
 
 
-def receipt_lines(receipt: Mapping[str, Any]) -> list[str]:
+def receipt_lines(receipt: Receipt) -> list[str]:
     """The receipt in words, for the task's log."""
     planned, ratios = receipt["planned"], receipt["actual_to_planned"]
     minutes = f"{receipt['cluster_minutes']:,.1f} minutes, planned {planned['minutes']:,.1f}{_times(ratios['minutes'])}"
@@ -89,17 +138,18 @@ def receipt_lines(receipt: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def measured_speed(summary: Mapping[str, Any], cluster: Mapping[str, Any], settings: Settings) -> MeasuredSpeed | None:
-    """How fast the features step was by its `summary`, on the nodes that the `cluster` (`run_record.cluster_facts`) had meanwhile.
+def measured_speed(summary: ExtractionSummary | None, cluster: ClusterFacts, settings: Settings) -> MeasuredSpeed | None:
+    """How fast the features step was by its `summary`, on the nodes that the `cluster` had meanwhile.
 
-    None if it computed too few images to tell, or if it is not known which nodes those were.
+    None if it did not end, or computed too few images to tell, or if it is not known which nodes those were.
     """
-    speed = summary.get("images_per_second")
-    if not speed or (summary.get("images_computed") or 0) < FEWEST_IMAGES_TO_TELL:
+    speed = summary["images_per_second"] if summary else None
+    if summary is None or not speed or summary["images_computed"] < FEWEST_IMAGES_TO_TELL:
         return None
-    steps = [step for step in cluster["steps"] if step["name"] == EXTRACT_FEATURES_STEP and step["state"] == "COMPLETED"]
+    steps = [step for step in cluster["steps"] if step["name"] == EXTRACT_FEATURES_STEP and step["state"] == EmrStepState.COMPLETED]
+    started_at, ended_at = (steps[-1]["started_at"], steps[-1]["ended_at"]) if steps else (None, None)
     try:
-        n_vcpus = _mean_vcpus(cluster, steps[-1]) if steps else 0
+        n_vcpus = _mean_vcpus(cluster, started_at, ended_at) if started_at and ended_at else 0
     except UnknownInstanceTypeError:
         return None
     if not n_vcpus:
@@ -107,20 +157,20 @@ def measured_speed(summary: Mapping[str, Any], cluster: Mapping[str, Any], setti
     return MeasuredSpeed(round(speed / n_vcpus, 2), str(summary["engine"]), settings.core_instance_type, str(summary["run_id"]))
 
 
-def _mean_vcpus(cluster: Mapping[str, Any], step: Mapping[str, Any]) -> float:
+def _mean_vcpus(cluster: ClusterFacts, started_at: str, ended_at: str) -> float:
     """Of the core and task nodes, over the time of the step: nodes come and go."""
-    start, end = datetime.fromisoformat(step["started_at"]), datetime.fromisoformat(step["ended_at"])
+    start, end = datetime.fromisoformat(started_at), datetime.fromisoformat(ended_at)
     vcpu_seconds = 0.0
     for instance in cluster["instances"]:
         if instance["role"] in {"CORE", "TASK"} and instance["ready_at"]:
             since = max(start, datetime.fromisoformat(instance["ready_at"]))
-            until = min(end, datetime.fromisoformat(instance["ended_at"] or step["ended_at"]))
+            until = min(end, datetime.fromisoformat(instance["ended_at"] or ended_at))
             vcpu_seconds += vcpus(instance["instance_type"] or "") * max(0.0, (until - since).total_seconds())
     length = (end - start).total_seconds()
     return vcpu_seconds / length if length > 0 else 0.0
 
 
-def _instance_hours(clusters: Iterable[Mapping[str, Any]], settings: Settings, read_at: datetime) -> list[dict[str, Any]]:
+def _instance_hours(clusters: Iterable[ClusterFacts], settings: Settings, read_at: datetime) -> list[InstanceHours]:
     """A row for each market and instance type. Euros are None if the type has no price."""
     hours: defaultdict[tuple[str, str], float] = defaultdict(float)
     for cluster in clusters:
@@ -128,7 +178,7 @@ def _instance_hours(clusters: Iterable[Mapping[str, Any]], settings: Settings, r
             start, end = instance["created_at"] or cluster["created_at"], instance["ended_at"] or cluster["ended_at"]
             key = (instance["market"], instance["instance_type"] or "unknown type")
             hours[key] += max(_LEAST_SECONDS, _seconds(start, end, read_at)) / 3600
-    rows = []
+    rows: list[InstanceHours] = []
     for (market, instance_type), n_hours in sorted(hours.items()):
         price = _price(instance_type, settings)
         share = settings.spot_price_share if market == SPOT else 1

@@ -4,40 +4,51 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from fruit_contract.lake import run_key, step_summary_key
-from fruit_contract.release import EXTRACT_FEATURES_STEP
+from fruit_pipeline.errors import MissingObjectError
+from fruit_pipeline.lake.summaries import read_extraction_summary
+from fruit_pipeline.planning.estimate import Estimate
 from fruit_pipeline.report.receipt import measured_speed, receipt, receipt_lines
-from fruit_pipeline.report.record import record_of_unfinished
+from fruit_pipeline.report.record import record_of_unfinished, write_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from fruit_contract.summaries import ExtractionSummary
+    from fruit_pipeline.emr.cluster_facts import ClusterFacts
     from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.planning.planner import PlannedXComs
+    from fruit_pipeline.report.receipt import Receipt
     from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
 
 
-def write_receipt(
-    lake: Lake, run_id: str, planned: Mapping[str, Any], clusters: Sequence[Mapping[str, Any]], settings: Settings
-) -> dict[str, Any]:
-    """Returns the receipt of the run's `clusters` (`run_record.cluster_facts`), which are not empty.
+def write_receipt(lake: Lake, run_id: str, planned: PlannedXComs, clusters: Sequence[ClusterFacts], settings: Settings) -> Receipt:
+    """Returns the receipt of the run's `clusters`, which are not empty.
 
     The record is the unfinished run's until `publish_report` replaces it.
     """
-    summary = lake.read_json_if_there(step_summary_key(run_id, EXTRACT_FEATURES_STEP)) or {}
+    summary = _summary(lake, run_id)
     measured = measured_speed(summary, clusters[-1], settings)
     written = receipt(
-        planned["plan"]["estimate"],
+        Estimate(**planned["plan"]["estimate"]),
         clusters,
-        int(summary.get("images_computed") or 0),
+        summary["images_computed"] if summary else 0,
         settings,
         read_at=datetime.now(UTC),
         measured=measured,
     )
     for line in receipt_lines(written):
         LOG.info("%s", line)
-    lake.write_json(run_key(run_id), record_of_unfinished(run_id, planned, written))
+    write_record(lake, record_of_unfinished(run_id, planned, written))
     return written
+
+
+def _summary(lake: Lake, run_id: str) -> ExtractionSummary | None:
+    """None if the step did not end well."""
+    try:
+        return read_extraction_summary(lake, run_id)
+    except MissingObjectError:
+        return None

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
+from fruit_contract.books import COLUMNS
+from fruit_contract.lake import run_key
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_COUNTED: Final = ("listed", "new", "unchanged", "reused", "removed", "featurised", "rejected")
+    from fruit_contract.books import Books
+    from fruit_contract.summaries import ExtractionSummary, RefreshSummary, RejectedImage
+    from fruit_pipeline.emr.cluster_facts import ClusterFacts, ClusterSummary
+    from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.planning.planner import PlannedXComs
+    from fruit_pipeline.report.receipt import Receipt
+
+# Records without one are of earlier releases, and have the same keys.
+RECORD_SCHEMA_VERSION: Final = 1
 _PCA_FACTS: Final = (
     "action",
     "reason",
@@ -28,72 +38,109 @@ _PCA_FACTS: Final = (
 )
 
 
+class RecordOfPlan(TypedDict):
+    """What is known of a run once it is planned, and all there is of one that found nothing to do."""
+
+    schema_version: int
+    run_id: str
+    ingest_dates: list[str]
+    categories: list[str]
+    release: str
+    plan: dict[str, Any]
+
+
+class RecordOfUnfinished(RecordOfPlan):
+    """A run that had a cluster and did not come to its report. `state` is "unfinished"."""
+
+    state: str
+    receipt: Receipt
+
+
+class RunRecord(RecordOfPlan):
+    """A run that came to its end. `receipt` is None if nobody knows what its clusters cost; `pca` has some of the PCA step's summary."""
+
+    ingest_date: str
+    embedder_id: str
+    engine: str
+    by_category: Books
+    totals: dict[str, int]
+    rejected_by_reason: dict[str, int]
+    rejected_by_reason_by_date: dict[str, dict[str, int]]
+    rejects: list[RejectedImage]
+    images_computed: int
+    images_per_second: float | None
+    pca: dict[str, object]
+    checks: dict[str, Any]
+    cluster: ClusterSummary
+    receipt: Receipt | None
+    timings_seconds: dict[str, dict[str, float]]
+    report_uri: str
+    report_uris: dict[str, str]
+
+
 def run_record(
     run_id: str,
-    planned: Mapping[str, Any],
-    summaries: Mapping[str, Mapping[str, Any]],
+    planned: PlannedXComs,
+    extract: ExtractionSummary,
+    refresh: RefreshSummary,
     checks: Mapping[str, Any],
-    cluster: Mapping[str, Any],
+    cluster: ClusterFacts,
     report_uris: Mapping[str, str],
-    receipt: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """`planned` holds plan_run's XComs, `summaries` each step's summary by step name, `checks` check_output's result.
-
-    `receipt` (receipt.receipt) is None if nobody knows what the run's clusters cost.
-    """
-    extract, refresh = summaries[EXTRACT_FEATURES_STEP], summaries[REFRESH_PCA_STEP]
+    receipt: Receipt | None = None,
+) -> RunRecord:
+    """Returns the record of a run that came to its end. `checks` is what check_output found, `report_uris` are by ingest date."""
+    of_pca: Mapping[str, object] = refresh
+    # The receipt has the sum of its instances.
+    of_cluster = {name: fact for name, fact in cluster.items() if name != "instances"}
     return {
-        "run_id": run_id,
+        **_of_plan(run_id, planned),
         "ingest_date": max(planned["ingest_dates"]),
-        "ingest_dates": list(planned["ingest_dates"]),
-        "categories": planned["categories"],
-        "release": planned["release"],
-        "embedder_id": extract.get("embedder_id"),
-        "engine": extract.get("engine"),
-        "plan": planned["plan"],
-        "by_category": extract.get("by_category", {}),
-        "totals": totals(extract.get("by_category", {})),
-        "rejected_by_reason": extract.get("rejected_by_reason", {}),
-        "rejected_by_reason_by_date": extract.get("rejected_by_reason_by_date", {}),
-        "rejects": extract.get("rejects", []),
-        "images_computed": extract.get("images_computed"),
-        "images_per_second": extract.get("images_per_second"),
-        "pca": {name: refresh.get(name) for name in _PCA_FACTS},
+        "embedder_id": extract["embedder_id"],
+        "engine": extract["engine"],
+        "by_category": extract["by_category"],
+        "totals": totals(extract["by_category"]),
+        "rejected_by_reason": extract["rejected_by_reason"],
+        "rejected_by_reason_by_date": extract["rejected_by_reason_by_date"],
+        "rejects": extract["rejects"],
+        "images_computed": extract["images_computed"],
+        "images_per_second": extract["images_per_second"],
+        "pca": {name: of_pca.get(name) for name in _PCA_FACTS},
         "checks": dict(checks),
-        # The receipt has the sum of its instances.
-        "cluster": {name: fact for name, fact in cluster.items() if name != "instances"},
-        "receipt": dict(receipt) if receipt else None,
-        "timings_seconds": {name: dict(summary.get("timings_seconds", {})) for name, summary in summaries.items()},
+        "cluster": cast("ClusterSummary", of_cluster),
+        "receipt": receipt,
+        "timings_seconds": {EXTRACT_FEATURES_STEP: extract["timings_seconds"], REFRESH_PCA_STEP: refresh["timings_seconds"]},
         "report_uri": report_uris[max(report_uris)],
         "report_uris": dict(report_uris),
     }
 
 
-def record_of_nothing(run_id: str, planned: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a run that found nothing to do and asked for no cluster."""
-    return {
-        "run_id": run_id,
-        "ingest_dates": [],
-        "categories": planned["categories"],
-        "release": planned["release"],
-        "plan": planned["plan"],
-    }
+def record_of_nothing(run_id: str, planned: PlannedXComs) -> RecordOfPlan:
+    """Returns the record of a run that found nothing to do and asked for no cluster."""
+    return {**_of_plan(run_id, planned), "ingest_dates": []}
 
 
-def record_of_unfinished(run_id: str, planned: Mapping[str, Any], receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a run that had a cluster and did not come to its report."""
+def record_of_unfinished(run_id: str, planned: PlannedXComs, receipt: Receipt) -> RecordOfUnfinished:
+    """Returns the record of a run that had a cluster and did not come to its report."""
+    return {**_of_plan(run_id, planned), "state": "unfinished", "receipt": receipt}
+
+
+def write_record(lake: Lake, record: RecordOfPlan) -> str:
+    """Writes the run's record in place of the one it had, and returns its address."""
+    return lake.write_json(run_key(record["run_id"]), record)
+
+
+def totals(by_category: Books) -> dict[str, int]:
+    """Returns the counts of all dates and categories together."""
+    every = [counts for categories in by_category.values() for counts in categories.values()]
+    return {name: sum(counts.get(name, 0) for counts in every) for name in COLUMNS}
+
+
+def _of_plan(run_id: str, planned: PlannedXComs) -> RecordOfPlan:
     return {
+        "schema_version": RECORD_SCHEMA_VERSION,
         "run_id": run_id,
-        "state": "unfinished",
         "ingest_dates": list(planned["ingest_dates"]),
         "categories": planned["categories"],
         "release": planned["release"],
         "plan": planned["plan"],
-        "receipt": dict(receipt),
     }
-
-
-def totals(by_category: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, int]:
-    """The counts of all dates and categories together; `by_category` is {date: {category: {count: n}}}."""
-    every = [counts for categories in by_category.values() for counts in categories.values()]
-    return {name: sum(counts.get(name, 0) for counts in every) for name in _COUNTED}

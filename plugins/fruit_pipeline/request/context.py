@@ -1,15 +1,17 @@
-"""What Airflow's context of a run says: what was asked for, and which other runs may still write."""
+"""Reads from Airflow's context what a run was asked for, and which other runs may still write."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from fruit_contract.pca import RefreshPolicy
+from fruit_contract.runs import UNDER_WAY
 from fruit_pipeline.emr.client import emr_client
 from fruit_pipeline.emr.clusters import our_active_clusters
 from fruit_pipeline.emr.states import is_of_run
 from fruit_pipeline.request.events import ingest_dates_of_events
-from fruit_pipeline.request.params import categories_of_run, dates_of_run
+from fruit_pipeline.request.params import categories_of_run, dates_of_run, run_type_of
 from fruit_pipeline.request.run_request import RunRequest
 
 if TYPE_CHECKING:
@@ -18,11 +20,10 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
-_UNDER_WAY: Final = ["queued", "running"]
 
 
 def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest:
-    """The run's params, its schedule's day or the events that started it. Raises LakeNameError for params that make no sense."""
+    """Returns what params, the schedule's day or the events that started the run ask for. Raises LakeNameError if it makes no sense."""
     dag_run, params = context["dag_run"], context["params"]
     events = context.get("triggering_asset_events") or {}
     told = ingest_dates_of_events((event.extra for of_asset in events.values() for event in of_asset), settings.lake_bucket)
@@ -30,7 +31,7 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
         LOG.warning("An event was ignored: %s", reason)
     dates = dates_of_run(
         params,
-        str(getattr(dag_run.run_type, "value", dag_run.run_type)),
+        run_type_of(dag_run),
         dag_run.logical_date,
         dag_run.run_after,
         lookback_days=settings.lookback_days,
@@ -41,7 +42,7 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
         dag_run.run_id,
         dates,
         categories_of_run(params["categories"]),
-        params["pca_policy"],
+        RefreshPolicy(params["pca_policy"]) if params["pca_policy"] else None,
         params["retry_rejected"],
         accept_rejects=params["accept_rejects"],
         switch_embedder=params["switch_embedder"],
@@ -50,7 +51,7 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
 
 
 def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], bool]:
-    """Tells of another run of this DAG whether it may still write: it has not ended, or a cluster of its own has not."""
+    """Returns a function that tells of another run of this DAG whether it may still write: it or a cluster of its own has not ended."""
     clusters: list[dict[str, Any]] | None = None
 
     def is_active(run_id: str) -> bool:
@@ -65,5 +66,5 @@ def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], boo
 
 
 def _is_under_way(task_instance: Any, run_id: str) -> bool:
-    """False also for a run that Airflow does not know (any more)."""
-    return bool(task_instance.get_dr_count(dag_id=task_instance.dag_id, run_ids=[run_id], states=_UNDER_WAY))
+    """Returns whether Airflow knows the run and it has not ended."""
+    return bool(task_instance.get_dr_count(dag_id=task_instance.dag_id, run_ids=[run_id], states=[*UNDER_WAY]))

@@ -1,4 +1,4 @@
-"""Which image batches are complete, as S3 tells it through a queue.
+"""Tells which image batches are complete, by what S3 says through a queue.
 
 An event only means "go and look": S3 may tell twice, late or in another order, messages are deleted when they are received, and
 Airflow may hand the events of one moment to several runs or to none. So nothing here raises, and nothing may rely on an event alone.
@@ -40,7 +40,7 @@ class _Ignored(NamedTuple):
 
 
 def ingest_dates_of_events(extras: Iterable[object], bucket: str) -> BatchEvents:
-    """The ingest dates whose marker was written to `bucket`, from the `extra` of the asset events that started a run.
+    """Returns the ingest dates whose marker was written to `bucket`, from the `extra` of the asset events that started a run.
 
     Understands S3's own notifications, the same through SNS, and EventBridge's. Whatever else comes is named, never raised: the
     message is gone from the queue by now, and a run that fails over it would help nobody. What a message holds beside
@@ -69,7 +69,10 @@ def _day_of_marker(found: _NewObject, bucket: str) -> str | _Ignored:
 
 
 def _objects_of_extra(extra: object) -> Iterator[_NewObject | _Ignored]:
-    """From what the queue's trigger leaves on an asset event: {"from_trigger": true, "payload": {"message_batch": [{"Body": "..."}]}}."""
+    """Yields what the messages name that the queue's trigger leaves on an asset event.
+
+    It leaves them as {"from_trigger": true, "payload": {"message_batch": [{"Body": "..."}]}}.
+    """
     messages = _at(extra, "payload", "message_batch")
     if not isinstance(messages, list):
         yield _Ignored("an event without messages of a queue")
@@ -108,14 +111,14 @@ def _new_object(place: object) -> _NewObject | _Ignored:
 
 
 def _at(value: object, *names: str) -> Any:
-    """`value[name][name]...`, or None where the way ends."""
+    """Returns `value[name][name]...`, or None where the way ends."""
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
 def _json(text: object) -> object:
-    """What `text` says, or None. Text that is nested without end is a RecursionError of its own."""
+    """Returns what the JSON says, or None. Text that is nested without end is a RecursionError of its own."""
     try:
         return json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
@@ -123,6 +126,6 @@ def _json(text: object) -> object:
 
 
 def _quoted(value: object) -> str:
-    """For a line of a log: no line breaks, and of bounded length."""
+    """Returns the value for a line of a log, without line breaks and of bounded length."""
     text = ascii(value)
     return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."

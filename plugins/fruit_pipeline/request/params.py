@@ -1,4 +1,4 @@
-"""Which ingest dates a run means, and which categories."""
+"""Tells which ingest dates a run means, and which categories."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.day_boundary import UTC_DAYS
+from fruit_contract.ingest_days import days_between
 from fruit_contract.lake import LakeNameError, check_category, parse_ingest_date, success_marker_key, uri
-from fruit_contract.limits import MOST_DATES_A_RUN
+from fruit_contract.runs import RunType
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -16,14 +17,12 @@ if TYPE_CHECKING:
 
     from fruit_contract.day_boundary import DayBoundary
 
-SCHEDULED: Final = "scheduled"
-ASSET_TRIGGERED: Final = "asset_triggered"
 _NO_PART_OF_A_NAME: Final = "\t\r\n"
 
 
 @dataclass(frozen=True)
 class RunDates:
-    """The dates a run is about, and the earlier ones that it also looks at for late, replaced and vanished images; both ascending.
+    """Holds the dates a run is about, and the earlier ones in which it looks for late, replaced and vanished images; both ascending.
 
     `waits` is true if the run waits for the batch of its one date; otherwise it works on what is there.
     """
@@ -43,7 +42,7 @@ def dates_of_run(
     event_dates: Sequence[str] = (),
     boundary: DayBoundary = UTC_DAYS,
 ) -> RunDates:
-    """What the person asked for, else what events announced, else the schedule's day, else the day the run was started.
+    """Returns what the person asked for, else what events announced, else the schedule's day, else the day the run was started.
 
     Only scheduled runs and those that events started look back. A run started by hand may have no logical date. `boundary` says of which
     day a moment is.
@@ -51,20 +50,22 @@ def dates_of_run(
     """
     first, last = params.get("ingest_date"), params.get("last_ingest_date")
     if last:
-        return RunDates(_range(first, last), waits=False)
+        if not first:
+            raise LakeNameError(f"A range needs its first ingest date, too: only the last one ({last}) was given.")
+        return RunDates(tuple(days_between(first, last)), waits=False)
     if first:
         return RunDates((parse_ingest_date(first),))
     own = boundary.day_at(logical_date or run_after).isoformat()
-    if run_type == ASSET_TRIGGERED:
+    if run_type == RunType.ASSET_TRIGGERED:
         asked = tuple(sorted(set(event_dates))) or (own,)
         return RunDates(asked, _days_before(asked, lookback_days), waits=False)
-    if run_type == SCHEDULED:
+    if run_type == RunType.SCHEDULED:
         return RunDates((own,), _days_before((own,), lookback_days))
     return RunDates((own,))
 
 
 def categories_of_run(param: Sequence[str] | None) -> list[str]:
-    """The categories a run is limited to, sorted and without repeats; an empty list means all of them.
+    """Returns the categories a run is limited to, sorted and without repeats; an empty list means all of them.
 
     They come from lines that people type: an empty one is none, and a tab or a line's end around a name, which no name can hold, is no
     part of it. Blanks stay, see `categories_as_meant`. Raises LakeNameError for a name that can't be a category.
@@ -74,7 +75,7 @@ def categories_of_run(param: Sequence[str] | None) -> list[str]:
 
 
 def categories_as_meant(asked: Sequence[str], there: Collection[str]) -> dict[str, str]:
-    """What each name that was asked for stands for: itself, or, where there is no such category, the one without blanks around it.
+    """Returns what each name that was asked for stands for: itself, or, without such a category, the one without blanks around it.
 
     The names of categories are exact and may begin or end with a blank, but a blank behind a name that somebody typed is seldom meant.
     A line of nothing but blanks, which is no category that is there, stands for none.
@@ -83,33 +84,25 @@ def categories_as_meant(asked: Sequence[str], there: Collection[str]) -> dict[st
     return {name: stands_for for name, stands_for in meant.items() if stands_for}
 
 
+def run_type_of(dag_run: Any) -> str:
+    """Returns what started Airflow's run: a RunType, or another word of Airflow's."""
+    return str(getattr(dag_run.run_type, "value", dag_run.run_type))
+
+
 def marker_uri_of_run(bucket: str, boundary: DayBoundary, params: Mapping[str, Any], dag_run: Any) -> str:
-    """The address of the marker a run waits for, empty if it waits for none. `dag_run` is Airflow's.
+    """Returns the address of the marker a run waits for, empty if it waits for none. `dag_run` is Airflow's.
 
     Params that make no sense are not waited for: `plan_run` refuses them at once, with a message.
     """
-    run_type = str(getattr(dag_run.run_type, "value", dag_run.run_type))
     try:
-        dates = dates_of_run(params, run_type, dag_run.logical_date, dag_run.run_after, lookback_days=0, boundary=boundary)
+        dates = dates_of_run(params, run_type_of(dag_run), dag_run.logical_date, dag_run.run_after, lookback_days=0, boundary=boundary)
     except LakeNameError:
         return ""
     return uri(bucket, success_marker_key(dates.asked[0])) if dates.waits else ""
 
 
-def _range(first: str | None, last: str) -> tuple[str, ...]:
-    if not first:
-        raise LakeNameError(f"A range needs its first ingest date, too: only the last one ({last}) was given.")
-    begin, end = (date.fromisoformat(parse_ingest_date(text)) for text in (first, last))
-    n_days = (end - begin).days + 1
-    if n_days < 1:
-        raise LakeNameError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
-    if n_days > MOST_DATES_A_RUN:
-        raise LakeNameError(f"The range from {first} to {last} has {n_days:,} days: at most {MOST_DATES_A_RUN:,} are run at once.")
-    return tuple((begin + timedelta(days=number)).isoformat() for number in range(n_days))
-
-
 def _days_before(asked: Sequence[str], n_days: int) -> tuple[str, ...]:
-    """The `n_days` days before the latest of `asked`, without those asked for."""
+    """Returns the `n_days` days before the latest of `asked`, without those asked for."""
     latest = date.fromisoformat(max(asked))
     n_days = min(n_days, (latest - date.min).days)
     days = {(latest - timedelta(days=number)).isoformat() for number in range(1, n_days + 1)}

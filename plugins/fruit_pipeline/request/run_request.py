@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fruit_contract.pca import RefreshPolicy
     from fruit_pipeline.request.params import RunDates
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a run was asked for. `pca_policy` None: the settings'."""
+    """Holds what a run was asked for. Where `pca_policy` is None, the settings' policy holds."""
 
     run_id: str
     dates: RunDates
     categories: Sequence[str] = ()
-    pca_policy: str | None = None
+    pca_policy: RefreshPolicy | None = None
     retry_rejected: bool = False
     accept_rejects: bool = False
     switch_embedder: bool = False

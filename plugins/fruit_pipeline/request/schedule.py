@@ -22,7 +22,7 @@ _MESSAGES_AT_ONCE: Final = 10
 
 
 def batch_schedule(settings: Settings, queue_url: str) -> CronTriggerTimetable | AssetOrTimeSchedule:
-    """The daily schedule alone if `queue_url` is empty, else that or a message in the queue, whichever comes.
+    """Returns the daily schedule alone if `queue_url` is empty, else that or a message in the queue, whichever comes.
 
     The daily run stays: a message is deleted when it is received, before its run exists, so it may get lost. Backfills ask the
     daily schedule in both cases. Opens no connection: the triggerer does, while the DAG is not paused.

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from fruit_contract.lake import progress_key
 from fruit_pipeline.aws import is_denied
-from fruit_pipeline.emr.states import ACTIVE, STEP_ACTIVE, STEP_ENDED_BADLY, is_ours, may_be_ours, state_of
+from fruit_pipeline.emr.states import ACTIVE, STEP_ACTIVE, STEP_ENDED_BADLY, EmrStepState, is_ours, may_be_ours, state_of
 from fruit_pipeline.failures.logs import have_arrived, logs_prefix
 from fruit_pipeline.progress.tracking import parse_progress, progress_line
 from fruit_pipeline.triggers.emr_wait import EmrWaitTrigger, connection_of
@@ -62,7 +62,7 @@ class StepEndTrigger(EmrWaitTrigger):
             self.log.info("EMR says: %s %s", told.get("Status"), told.get("Reason") or "")
 
     async def _news(self, emr: Any, s3: Any, step: dict[str, Any]) -> str:
-        if state_of(step) == "PENDING":
+        if state_of(step) == EmrStepState.PENDING:
             cluster = (await emr.describe_cluster(ClusterId=self.cluster_id))["Cluster"]
             return f"The cluster is {state_of(cluster)}, the step waits for it."
         progress = await self._progress(s3, step["Status"].get("Timeline", {}).get("StartDateTime"))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from obstore import Bytes
 
-    from fruit_features.lake.store import ListedObject, Store
+    from fruit_contract.listing import ListedObject
+    from fruit_features.lake.store import Store
 
 # The latest month is packed anew when so many of its indexes have to be read by themselves; any other one at once.
 _MOST_LOOSE: Final = 4

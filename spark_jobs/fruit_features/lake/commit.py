@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from obstore import Bytes
 
-    from fruit_features.lake.store import ListedObject, Store
+    from fruit_contract.listing import ListedObject
+    from fruit_features.lake.store import Store
 
 # A footer with the names of a few hundred files fits; a longer one takes a second request.
 _FOOTER_BYTES: Final = 64 * 1024

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fruit_contract import lake, tables
+from fruit_contract.listing import ListedObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,15 +36,6 @@ _RETRIES: Final[RetryConfig] = {
     "max_retries": 40,
     "retry_timeout": timedelta(minutes=8),
 }
-
-
-@dataclass(frozen=True)
-class ListedObject:
-    """One object of a listing. `etag` is without quotes."""
-
-    key: str
-    etag: str
-    size_bytes: int
 
 
 class ObjectNotFoundError(FileNotFoundError):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from obstore import Bytes
 
-    from fruit_features.lake.store import ListedObject, Store
+    from fruit_contract.listing import ListedObject
+    from fruit_features.lake.store import Store
 
 # What waits in a worker between the store and the computation, in either direction.
 _BYTES_AHEAD: Final = 32 * 1024 * 1024

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from fruit_contract.commit import Commit
-    from fruit_features.lake.store import ListedObject, Store
+    from fruit_contract.listing import ListedObject
+    from fruit_features.lake.store import Store
     from fruit_features.moments.algebra import Moments
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import file_key
+from fruit_contract.listing import ListedObject
 from fruit_features.lake import files
-from fruit_features.lake.store import ListedObject
 from fruit_features.lake.transfer import read_ahead
 from fruit_features.lake.vectors import rows_of_embedder
 from fruit_features.moments.algebra import Moments, RunningMoments

@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from fruit_contract import lake, tables
 from fruit_contract.commit import file_key
+from fruit_contract.listing import ListedObject
 from fruit_features.lake import files
 from fruit_features.lake.commit import find_ledgers, read_commits, read_ledger
-from fruit_features.lake.store import ListedObject, ObjectNotFoundError, at_once, load_library
+from fruit_features.lake.store import ObjectNotFoundError, at_once, load_library
 from fruit_features.lake.transfer import Uploads, read_ahead
 from fruit_features.lake.vectors import rows_of_embedder, to_list_array, to_matrix
 from fruit_features.pca.fit import Projector

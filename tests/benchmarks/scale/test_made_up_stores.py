@@ -8,8 +8,8 @@ from obstore import Bytes
 
 from benchmarks.scale.made_up_stores import FolderStore, MadeUpDate
 from fruit_contract import lake
+from fruit_contract.listing import ListedObject
 from fruit_features.extraction.date_plan import plan_date
-from fruit_features.lake.store import ListedObject
 
 DAY = "2026-01-01"
 

@@ -13,9 +13,10 @@ from fruit_cli.airflow_client.http import AirflowError
 from fruit_cli.commands import backfill as backfill_command
 from fruit_cli.commands import run as run_command
 from fruit_cli.commands.backfill import backfill
-from fruit_cli.commands.run import categories_asked_for, dates_asked_for, dates_between, parse_categories, run_date, run_request
+from fruit_cli.commands.run import categories_asked_for, dates_asked_for, parse_categories, run_date, run_request
 from fruit_cli.errors import CommandError
 from fruit_contract.day_boundary import DayBoundary
+from fruit_contract.ingest_days import days_between
 from fruit_contract.lake import LakeNameError
 
 if TYPE_CHECKING:
@@ -293,8 +294,8 @@ def test_a_backfill_of_days_to_come_is_refused(api_of: ApiOf, fake_airflow: Fake
 
 
 def test_lists_the_dates_of_a_range() -> None:
-    assert dates_between("2026-11-29", "2026-12-02") == ["2026-11-29", "2026-11-30", "2026-12-01", "2026-12-02"]
-    assert dates_between("2026-11-29", "2026-11-29") == ["2026-11-29"]
+    assert days_between("2026-11-29", "2026-12-02") == ["2026-11-29", "2026-11-30", "2026-12-01", "2026-12-02"]
+    assert days_between("2026-11-29", "2026-11-29") == ["2026-11-29"]
 
 
 def test_a_run_is_for_a_date_or_for_a_range() -> None:
@@ -324,8 +325,8 @@ def test_a_range_goes_to_the_dag_by_its_ends() -> None:
 
 
 def test_refuses_a_range_that_is_upside_down() -> None:
-    with pytest.raises(CommandError, match="upside down"):
-        dates_between("2026-11-30", "2026-11-29")
+    with pytest.raises(LakeNameError, match="upside down"):
+        days_between("2026-11-30", "2026-11-29")
 
 
 @pytest.mark.parametrize(

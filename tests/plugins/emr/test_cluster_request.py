@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import EU_REGIONS, RegionNotAllowedError
 from fruit_pipeline.emr.cluster_request import (
     cluster_request,
@@ -21,9 +22,10 @@ from fruit_pipeline.emr.cluster_request import (
     unquoted_run_id,
     validate_request,
 )
-from fruit_pipeline.emr.instance_types import UnfitInstanceTypeError, UnknownInstanceTypeError, instance_type, vcpus
+from fruit_pipeline.emr.instance_types import instance_type, vcpus
 from fruit_pipeline.emr.spark_sizes import MASTER_MIB, driver_sizes, executor_sizes
-from fruit_pipeline.emr.steps import MAX_ARGUMENT_CHARACTERS, StepTooLongError, extract_features_step, refresh_pca_step
+from fruit_pipeline.emr.steps import MAX_ARGUMENT_CHARACTERS, extract_features_step, refresh_pca_step
+from fruit_pipeline.errors import StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
 
 if TYPE_CHECKING:
@@ -437,7 +439,7 @@ def test_the_pca_step_has_target_and_policy() -> None:
         "--target-variance", "0.95", "--policy", "auto", "--margin", "0.005", "--growth", "1.5",
         "--always-below", "5000", "--keep-versions", "3", "--ingest-date", "2026-11-22",
     ]  # fmt: skip
-    asked = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], "always")["HadoopJarStep"]["Args"]
+    asked = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], RefreshPolicy.ALWAYS)["HadoopJarStep"]["Args"]
     assert asked[asked.index("--policy") + 1] == "always"
     assert "s3://fruits-lake/code/r1/jobs/refresh_pca.py" in arguments
 

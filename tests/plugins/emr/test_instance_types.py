@@ -4,15 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from fruit_pipeline.emr.instance_types import (
-    UnfitInstanceTypeError,
-    UnknownInstanceTypeError,
-    core_type,
-    instance_type,
-    primary_type,
-    require_x86,
-    vcpus,
-)
+from fruit_pipeline.emr.instance_types import core_type, instance_type, primary_type, require_x86, vcpus
+from fruit_pipeline.errors import UnfitInstanceTypeError, UnknownInstanceTypeError
 from fruit_pipeline.settings import Settings
 
 

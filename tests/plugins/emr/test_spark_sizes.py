@@ -12,8 +12,9 @@ from fruit_contract.limits import (
     RESULT_BYTES_AN_IMAGE,
 )
 from fruit_pipeline.emr.cluster_request import sibling_types
-from fruit_pipeline.emr.instance_types import UnfitInstanceTypeError, instance_type
+from fruit_pipeline.emr.instance_types import instance_type
 from fruit_pipeline.emr.spark_sizes import MASTER_MIB, MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes, most_images_a_run, task_slots
+from fruit_pipeline.errors import UnfitInstanceTypeError
 from fruit_pipeline.settings import Settings
 
 # EMR's default of yarn.nodemanager.resource.memory-mb, as AWS' release guide lists it ("Task configuration").

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fruit_contract import lake
 from fruit_contract.commit import Commit, EmbedderFiles, MomentsObject, file_key
 from fruit_pipeline.lake.date_files import ListedFiles, lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
-from fruit_pipeline.lake.facts import StoredObject, is_visible_parquet
+from fruit_pipeline.lake.facts import DatedObject, is_visible_parquet
 
 DAY = "2026-11-22"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -19,8 +19,8 @@ NEW = EmbedderFiles(3, {"category=Kiwi/b-0.parquet": 2, "category=Fig/b-1.parque
 COMMIT = Commit(DAY, "b", 4, 1, {"old": OLD, "new": NEW})
 
 
-def files(keys: set[str]) -> dict[str, StoredObject]:
-    return {key: StoredObject(key, 1, "e", NOW) for key in keys}
+def files(keys: set[str]) -> dict[str, DatedObject]:
+    return {key: DatedObject(key, "e", 1, NOW) for key in keys}
 
 
 def projected(version: str, *embedders: EmbedderFiles) -> set[str]:
@@ -36,7 +36,7 @@ def listed(**more: set[str]) -> ListedFiles:
 
 
 def without(found: ListedFiles, key: str) -> ListedFiles:
-    def rest(of: dict[str, StoredObject]) -> dict[str, StoredObject]:
+    def rest(of: dict[str, DatedObject]) -> dict[str, DatedObject]:
         return {other: stored for other, stored in of.items() if other != key}
 
     projections = {version: rest(dict(of)) for version, of in found.projections.items()}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.utils import parse_timestamp
 
-from fruit_pipeline.lake.store import Lake, MissingObjectError, _times_as_seconds, spare_time_parsing
+from fruit_pipeline.errors import MissingObjectError
+from fruit_pipeline.lake.store import Lake, _times_as_seconds, spare_time_parsing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fruit_pipeline.planning.claims import DateIsBusyError
+from fruit_pipeline.errors import DateIsBusyError
 from fruit_pipeline.planning.earlier_clusters import require_no_cluster_from_before
 from fruit_pipeline.settings import Settings
 from tests.plugins.memory_emr import DAG_ID, SETTINGS, api_error, context, create_cluster, deferred, of_the_dag, run_step

@@ -5,17 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fruit_contract.lake import claim_key
-from fruit_pipeline.planning.claims import (
-    Claim,
-    ClaimLostError,
-    DateIsBusyError,
-    busy_dates,
-    claim,
-    give_up_claim,
-    living_claims,
-    refuse_busy_dates,
-    require_claim,
-)
+from fruit_pipeline.errors import ClaimLostError, DateIsBusyError
+from fruit_pipeline.planning.claims import Claim, busy_dates, claim, give_up_claim, living_claims, refuse_busy_dates, require_claim
 
 if TYPE_CHECKING:
     from tests.plugins.sample_lake import SampleLake

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fruit_contract.increments import KnownImage, UnsortedImagesError
 from fruit_contract.lake import LakeNameError, image_key
-from fruit_pipeline.lake.facts import StoredObject
+from fruit_pipeline.lake.facts import DatedObject
 from fruit_pipeline.planning.date_plan import (
     REFUSED_CATEGORIES_NAMED,
     STRAYS_NAMED,
@@ -29,21 +29,21 @@ DAY = "2026-11-22"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def stored(key: str, size_bytes: int = 1000) -> StoredObject:
-    return StoredObject(key, size_bytes, "etag", NOW)
+def stored(key: str, size_bytes: int = 1000) -> DatedObject:
+    return DatedObject(key, "etag", size_bytes, NOW)
 
 
-def image(category: str, name: object) -> StoredObject:
+def image(category: str, name: object) -> DatedObject:
     return stored(image_key(DAY, category, f"{name}.jpg"))
 
 
 def line(
-    image: StoredObject, category: str = "Kiwi", status: str = "featurised", embedder_id: str = "m", reason: str | None = None
+    image: DatedObject, category: str = "Kiwi", status: str = "featurised", embedder_id: str = "m", reason: str | None = None
 ) -> KnownImage:
     return KnownImage(image.key, image.etag, category, status, reason, embedder_id)
 
 
-def plan(objects: list[StoredObject], ledger: tuple[KnownImage, ...] = (), categories: tuple[str, ...] = (), **options: Any) -> DatePlan:
+def plan(objects: list[DatedObject], ledger: tuple[KnownImage, ...] = (), categories: tuple[str, ...] = (), **options: Any) -> DatePlan:
     """Both as a store and a ledger give them: ascending."""
     listed = sorted(objects, key=lambda stored: stored.key)
     return plan_date(DAY, listed, sorted(ledger), "m", categories, **options)

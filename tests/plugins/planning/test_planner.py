@@ -24,12 +24,12 @@ from fruit_contract.lake import (
     success_marker_key,
 )
 from fruit_contract.limits import MOST_DATES_A_RUN
+from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import RegionNotAllowedError
-from fruit_pipeline.emr.instance_types import InstanceTypeError
-from fruit_pipeline.planning.claims import DateIsBusyError, claim
+from fruit_pipeline.errors import DateIsBusyError, InstanceTypeError, NoReleaseError, OverBudgetError, RunTooLargeError, RunTooLongError
+from fruit_pipeline.planning.claims import claim
 from fruit_pipeline.planning.estimate import MeasuredSpeed
-from fruit_pipeline.planning.limits import RunTooLargeError
-from fruit_pipeline.planning.planner import NoReleaseError, OverBudgetError, PublishedRelease, RunTooLongError, plan_run, published_release
+from fruit_pipeline.planning.planner import PublishedRelease, plan_run, published_release
 from fruit_pipeline.planning.run_plan import summary_lines
 from fruit_pipeline.request.params import RunDates
 from fruit_pipeline.request.run_request import RunRequest
@@ -107,7 +107,7 @@ def test_where_everything_is_known_there_is_nothing_to_do_and_nothing_is_written
 
 def test_a_late_image_is_work_and_its_date_is_claimed(sample_lake: SampleLake) -> None:
     sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
-    planned = plan(sample_lake.lake, categories=["Kiwi"], pca_policy="never", retry_rejected=True)
+    planned = plan(sample_lake.lake, categories=["Kiwi"], pca_policy=RefreshPolicy.NEVER, retry_rejected=True)
     assert (planned.plan.new, planned.plan.unchanged) == (2, 6)  # the rejected one is looked at again
     assert sample_lake.lake.read_json(claim_key(RUN_ID))["ingest_dates"] == [DAY]
     (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
@@ -143,7 +143,7 @@ def test_only_the_dates_that_need_something_are_claimed_and_worked_on(sample_lak
 
 def test_without_wishes_the_steps_are_as_the_settings_say(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
-    planned = plan(sample_lake.lake, replace(SETTINGS, pca_policy="never"))
+    planned = plan(sample_lake.lake, replace(SETTINGS, pca_policy=RefreshPolicy.NEVER))
     (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
     assert option(refresh, "--policy") == ["never"]
     assert not [word for word in arguments(extract) if word.startswith(("--retry-rejected", "--accept-rejects", "--category"))]
@@ -430,16 +430,16 @@ def test_an_image_that_vanished_while_it_was_fetched_and_is_back_is_work(sample_
 def test_whether_a_date_waits_for_its_first_pca_is_decided_by_the_policy_of_the_run(sample_lake: SampleLake) -> None:
     sample_lake.client.delete_object(Bucket=BUCKET, Key=CURRENT_PCA_KEY)
     assert plan(sample_lake.lake).plan.waiting_for_pca == [DAY]
-    never = replace(SETTINGS, pca_policy="never")
+    never = replace(SETTINGS, pca_policy=RefreshPolicy.NEVER)
     assert plan(sample_lake.lake).plan.has_work
-    assert not plan(sample_lake.lake, pca_policy="never").plan.has_work
+    assert not plan(sample_lake.lake, pca_policy=RefreshPolicy.NEVER).plan.has_work
     assert not plan(sample_lake.lake, never).plan.has_work
-    assert plan(sample_lake.lake, never, pca_policy="auto").plan.has_work
+    assert plan(sample_lake.lake, never, pca_policy=RefreshPolicy.AUTO).plan.has_work
 
 
 def test_a_new_fit_can_be_asked_for_though_nothing_is_new(sample_lake: SampleLake) -> None:
-    assert plan(sample_lake.lake, pca_policy="always").plan.has_work
-    assert not plan(sample_lake.lake, settings=replace(SETTINGS, pca_policy="always")).plan.has_work
+    assert plan(sample_lake.lake, pca_policy=RefreshPolicy.ALWAYS).plan.has_work
+    assert not plan(sample_lake.lake, settings=replace(SETTINGS, pca_policy=RefreshPolicy.ALWAYS)).plan.has_work
 
 
 def test_the_cluster_has_the_nodes_of_the_plan(sample_lake: SampleLake) -> None:

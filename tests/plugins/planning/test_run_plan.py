@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_pipeline.errors import RunTooLargeError
 from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
 from fruit_pipeline.planning.date_plan import DatePlan, FileState
 from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate
-from fruit_pipeline.planning.limits import RunTooLargeError
 from fruit_pipeline.planning.pca_state import PcaOutlook, Refit
 from fruit_pipeline.planning.run_plan import over_budget, plan_of_dates, summary_lines
 from fruit_pipeline.settings import ON_DEMAND, Settings
@@ -126,7 +126,7 @@ def test_names_the_dates_by_what_is_not_as_it_should_be() -> None:
 
 
 def outlook(state: PcaState, history: History, **changed: Any) -> PcaOutlook:
-    return replace(PcaOutlook(state, history, "m", "auto", SETTINGS), **changed)
+    return replace(PcaOutlook(state, history, "m", SETTINGS.pca_rules()), **changed)
 
 
 CURRENT = PcaState("20261101T000000Z-ab", "m", 100_000, 0.95)
@@ -137,11 +137,11 @@ def test_a_refit_that_is_foreseen_is_in_the_estimate() -> None:
     kept = run_plan([date_plan()], outlook=outlook(replace(CURRENT, n_samples=10**7), history))
     assert (kept.refit, kept.estimate) == (None, estimate(1, SETTINGS))
     refitted = run_plan([date_plan()], outlook=outlook(CURRENT, history))
-    assert refitted.refit == Refit("images grow from 100,000 to 10,000,001", 10**7, 50_000)
+    assert refitted.refit == Refit("images grew from 100,000 to 10,000,001", 10**7, 50_000)
     assert refitted.estimate == estimate(1, SETTINGS, refit=refitted.refit)
     assert refitted.estimate.minutes > kept.estimate.minutes + 3
     assert (
-        "A new PCA version is foreseen (images grow from 100,000 to 10,000,001): 10,000,000 images in 50,000 files are projected again."
+        "A new PCA version is foreseen (images grew from 100,000 to 10,000,001): 10,000,000 images in 50,000 files are projected again."
         in text_of(refitted)
     )
     assert run_plan([known()], outlook=outlook(CURRENT, history)).refit is None  # nothing is done

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
 
+from fruit_contract.progress import StepState
 from fruit_pipeline.progress.page import CONTENT_SECURITY_POLICY, message_page, progress_page, progress_path
-from fruit_pipeline.progress.tracking import COMPUTING, DONE, LISTING, STATES, WRITING, Progress
 from tests.plugins.progress.test_tracking import NOW, said
 from tests.plugins.read_page import HOSTILE_NAMES, Page
+
+if TYPE_CHECKING:
+    from fruit_pipeline.progress.tracking import Progress
 
 RUN_ID = "manual__2026-11-22T00:00:00+00:00"
 
@@ -42,23 +45,23 @@ def test_a_step_that_says_nothing_any_more() -> None:
 
 
 def test_the_listing_has_no_numbers_yet() -> None:
-    shown = page(said(state=LISTING, total=0, done=0, rejected=0, images_per_second=None))
+    shown = page(said(state=StepState.LISTING, total=0, done=0, rejected=0, images_per_second=None))
     assert "Listing the images" in shown.text
     assert shown.attributes("progress") == [{"aria-label": "Images done"}]
     assert "of 0" not in shown.text
 
 
 def test_the_end_is_not_renewed() -> None:
-    shown = page(said(state=DONE, done=22_688, seconds=192))
+    shown = page(said(state=StepState.DONE, done=22_688, seconds=192))
     assert "Features are done" in shown.text
     assert "3:12 minutes of computing" in shown.text
     assert "2 rejected Last" not in shown.text
     assert shown.said_to_browser("refresh") is None
-    assert page(said(state=WRITING, done=22_688)).said_to_browser("refresh") == "5"
+    assert page(said(state=StepState.WRITING, done=22_688)).said_to_browser("refresh") == "5"
 
 
 def test_a_run_without_new_images_is_done_all_the_same() -> None:
-    shown = page(said(state=DONE, total=0, done=0, rejected=0, images_per_second=None))
+    shown = page(said(state=StepState.DONE, total=0, done=0, rejected=0, images_per_second=None))
     assert "Features are done" in shown.text
     assert shown.attributes("progress")[0]["value"] == "1.0000"
 
@@ -70,7 +73,7 @@ def test_without_progress_it_says_when_there_will_be_some() -> None:
     assert shown.said_to_browser("refresh") == "15"
 
 
-@pytest.mark.parametrize("state", [None, *STATES])
+@pytest.mark.parametrize("state", [None, *StepState])
 def test_it_loads_nothing_and_runs_no_script(state: str | None) -> None:
     shown = page(said(state=state) if state else None)
     assert not {tag for tag, _ in shown.tags} & {"script", "link", "img", "iframe", "form", "object"}
@@ -121,4 +124,4 @@ def test_a_message() -> None:
 
 
 def test_the_sample_is_one_of_a_running_step() -> None:
-    assert said().state == COMPUTING
+    assert said().state == StepState.COMPUTING

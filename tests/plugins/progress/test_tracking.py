@@ -12,26 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.progress.tracking import (
-    COMPUTING,
-    DONE,
-    LISTING,
-    STATES,
-    WRITING,
-    Progress,
-    duration,
-    parse_progress,
-    percent,
-    progress_line,
-    rate,
-    time_left,
-)
+from fruit_contract.progress import StepState
+from fruit_pipeline.progress.tracking import Progress, duration, parse_progress, percent, progress_line, rate, time_left
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 SAID = {
     "run_id": "manual__2026-11-22T00:00:00+00:00",
     "step": "extract_features",
-    "state": COMPUTING,
+    "state": StepState.COMPUTING,
     "total": 22_688,
     "done": 1_024,
     "rejected": 2,
@@ -44,7 +32,7 @@ progress_of_any_kind = st.builds(
     Progress,
     run_id=st.text(),
     step=st.text(),
-    state=st.sampled_from(STATES),
+    state=st.sampled_from(StepState),
     total=st.integers(0, 10**12),
     done=st.integers(0, 10**12),
     rejected=st.integers(0, 10**12),
@@ -68,7 +56,7 @@ def test_what_a_step_says_is_understood() -> None:
     assert parse_progress(json.dumps(SAID).encode()) == Progress(
         run_id="manual__2026-11-22T00:00:00+00:00",
         step="extract_features",
-        state=COMPUTING,
+        state=StepState.COMPUTING,
         total=22_688,
         done=1_024,
         rejected=2,
@@ -126,18 +114,20 @@ def test_while_it_computes() -> None:
 
 
 def test_before_and_after() -> None:
-    assert line(state=LISTING, total=0, done=0, images_per_second=None) == "listing the images and what is known of them"
-    assert line(state=WRITING, done=22_688) == "22,688 images computed, 2 rejected, writing the tables"
-    assert line(state=DONE, done=22_688) == "done: 22,688 images, 2 rejected"
-    assert line(state=WRITING, total=0) == "writing the tables"
-    assert line(state=DONE, total=0) == "done: no new images"
+    assert line(state=StepState.LISTING, total=0, done=0, images_per_second=None) == "listing the images and what is known of them"
+    assert line(state=StepState.WRITING, done=22_688) == "22,688 images computed, 2 rejected, writing the tables"
+    assert line(state=StepState.DONE, done=22_688) == "done: 22,688 images, 2 rejected"
+    assert line(state=StepState.WRITING, total=0) == "writing the tables"
+    assert line(state=StepState.DONE, total=0) == "done: no new images"
 
 
 def test_a_step_that_says_nothing_any_more() -> None:
     silent = {"updated_at": (NOW - timedelta(minutes=3, seconds=10)).isoformat()}
     assert line(**silent) == "1,024 of 22,688 images (4.5 %), 118 images/s, 2 rejected so far, no news for 4 min"
-    assert line(**silent, state=WRITING, done=22_688) == "22,688 images computed, 2 rejected, writing the tables, no news for 4 min"
-    assert line(**silent, state=DONE, done=22_688) == "done: 22,688 images, 2 rejected"
+    assert (
+        line(**silent, state=StepState.WRITING, done=22_688) == "22,688 images computed, 2 rejected, writing the tables, no news for 4 min"
+    )
+    assert line(**silent, state=StepState.DONE, done=22_688) == "done: 22,688 images, 2 rejected"
 
 
 def test_a_node_whose_clock_is_ahead_is_not_silent() -> None:
@@ -167,7 +157,7 @@ def test_a_share_is_whole_only_at_the_end() -> None:
 
 
 def test_of_a_speed_that_is_next_to_nothing_no_time_left_is_told() -> None:
-    said = parse_progress(json.dumps(SAID | {"state": COMPUTING, "images_per_second": 5e-324}).encode())
+    said = parse_progress(json.dumps(SAID | {"state": StepState.COMPUTING, "images_per_second": 5e-324}).encode())
 
     assert said is not None
     assert "left" not in progress_line(said, said.updated_at)
@@ -178,14 +168,14 @@ def test_there_are_words_for_any_progress(progress: Progress, later: timedelta) 
     words = progress_line(progress, progress.updated_at + later)
     assert words
     assert "\n" not in words
-    assert ("no news" in words) == (progress.state != DONE and later >= timedelta(minutes=1))
+    assert ("no news" in words) == (progress.state != StepState.DONE and later >= timedelta(minutes=1))
     assert " -" not in words
     assert 0 <= progress.share <= 1
 
 
 @given(progress_of_any_kind)
 def test_time_left_shrinks_as_images_are_done(progress: Progress) -> None:
-    computing = replace(progress, state=COMPUTING)
+    computing = replace(progress, state=StepState.COMPUTING)
     before, after = computing.seconds_left, replace(computing, done=computing.done + 1).seconds_left
     assert computing.images_per_second or (before is None and after is None)
     if before is not None and after is not None:

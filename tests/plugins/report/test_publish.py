@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import re
 import warnings
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from fruit_contract.lake import claim_key, claims_prefix, measured_speed_key, pr
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.checks.parquet_facts import Projections
 from fruit_pipeline.emr.cluster_facts import cluster_facts
-from fruit_pipeline.lake.store import MissingObjectError
+from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.planning.claims import claim
 from fruit_pipeline.planning.date_plan import plan_date
 from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate
@@ -31,24 +30,25 @@ from tests.plugins.read_page import HOSTILE_NAMES, Page
 from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION, features_key
 
 if TYPE_CHECKING:
+    from fruit_pipeline.report.receipt import Receipt
     from tests.plugins.sample_lake import SampleLake
 
 NEXT_DAY = "2026-11-23"
-CLUSTER = {"id": "j-1", "release_label": "emr-7.14.0", "created_at": None, "ready_at": None, "minutes": 11.4, "steps": []}
+CLUSTER: Any = {"id": "j-1", "release_label": "emr-7.14.0", "created_at": None, "ready_at": None, "minutes": 11.4, "steps": []}
 PNG = b"\x89PNG\r\n\x1a\n"
 SPEED = MeasuredSpeed(28.5, "onnxruntime", "m5.xlarge", RUN_ID)
 
 
-def receipt_of(cluster_id: str = "j-1", kind: str = "m5.xlarge", measured: MeasuredSpeed | None = SPEED) -> dict[str, Any]:
+def receipt_of(cluster_id: str = "j-1", kind: str = "m5.xlarge", measured: MeasuredSpeed | None = SPEED) -> Receipt:
     """Of a cluster that had one spot node for an hour and has not ended."""
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
     cluster = {"Id": cluster_id, "Status": {"Timeline": {"CreationDateTime": noon}}}
     instance = {"InstanceType": kind, "Market": "SPOT", "Status": {"Timeline": {"CreationDateTime": noon}}}
-    planned = asdict(estimate(43, Settings(), nodes=Nodes(2, 1)))
+    planned = estimate(43, Settings(), nodes=Nodes(2, 1))
     return receipt(planned, [cluster_facts(cluster, [], [instance])], 43, Settings(), read_at=noon.replace(hour=13), measured=measured)
 
 
-def planned(sample: SampleLake, categories: list[str] | None = None) -> dict[str, Any]:
+def planned(sample: SampleLake, categories: list[str] | None = None) -> Any:
     return {"ingest_dates": [DAY], "categories": categories or [], "release": "r1", "plan": plan_of_a_day(sample)}
 
 
@@ -151,6 +151,7 @@ def test_a_report_without_a_receipt_says_nothing_of_it(sample_lake: SampleLake, 
 def test_a_run_that_did_not_come_to_its_report_has_a_record_of_what_it_cost(sample_lake: SampleLake) -> None:
     run = planned(sample_lake, ["Kiwi"])
     assert record_of_unfinished(RUN_ID, run, receipt_of()) == {
+        "schema_version": 1,
         "run_id": RUN_ID,
         "state": "unfinished",
         "ingest_dates": [DAY],
@@ -207,22 +208,29 @@ def test_a_date_without_a_commit_has_no_points(sample_lake: SampleLake) -> None:
 
 def page_with(name: str, detail: str, run_id: str) -> Page:
     """The report of a run in which every text from outside is one of these."""
-    extract = {
+    extract: Any = {
         "by_category": {DAY: {name: {"listed": 1, "featurised": 0, "rejected": 1}}},
         "rejects": [{"image_key": f"raw/ingest_date={DAY}/{name}", "reason": detail, "detail": detail}],
         "rejected_by_reason": {detail: 1},
         "rejected_by_reason_by_date": {DAY: {detail: 1}},
+        "images_computed": 1,
+        "images_per_second": None,
         "embedder_id": run_id,
         "engine": name,
         "timings_seconds": {detail: 1.0},
     }
-    refresh = {"action": name, "reason": detail, "pca_version": run_id, "retained_variance_by_date": {name: 0.5}}
-    planned_run: dict[str, Any] = {"ingest_dates": [DAY], "categories": [name], "release": run_id, "plan": plan_of_a_day()}
+    refresh: Any = {
+        "action": name,
+        "reason": detail,
+        "pca_version": run_id,
+        "retained_variance_by_date": {name: 0.5},
+        "timings_seconds": {},
+    }
+    planned_run: Any = {"ingest_dates": [DAY], "categories": [name], "release": run_id, "plan": plan_of_a_day()}
     planned_run["plan"]["refit"] = {"reason": detail}
     odd = receipt_of(run_id, detail, MeasuredSpeed(1.0, name, detail, run_id))
     odd["planned"]["speed"] = detail
-    summaries: dict[str, Any] = {"extract_features": extract, "refresh_pca": refresh}
-    record = run_record(run_id, planned_run, summaries, {"problems": [detail]}, CLUSTER | {"id": run_id}, {DAY: ""}, odd)
+    record = run_record(run_id, planned_run, extract, refresh, {"problems": [detail]}, CLUSTER | {"id": run_id}, {DAY: ""}, odd)
     return Page(report_page(record, DAY, [(name, detail, PNG)]))
 
 
@@ -314,7 +322,14 @@ def test_the_drift_of_the_new_day_is_on_its_page(sample_lake: SampleLake, publis
 def test_a_run_that_found_nothing_has_its_record_too(sample_lake: SampleLake) -> None:
     run = planned(sample_lake, ["Kiwi"])
     record = record_of_nothing(RUN_ID, run)
-    assert record == {"run_id": RUN_ID, "ingest_dates": [], "categories": ["Kiwi"], "release": "r1", "plan": run["plan"]}
+    assert record == {
+        "schema_version": 1,
+        "run_id": RUN_ID,
+        "ingest_dates": [],
+        "categories": ["Kiwi"],
+        "release": "r1",
+        "plan": run["plan"],
+    }
 
 
 def test_the_same_six_categories_are_chosen_for_every_run_of_a_date() -> None:

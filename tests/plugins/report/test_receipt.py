@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.emr.cluster_facts import cluster_facts
+from fruit_pipeline.emr.cluster_facts import ClusterFacts, cluster_facts
 from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate
-from fruit_pipeline.report.receipt import FEWEST_IMAGES_TO_TELL, measured_speed, receipt, receipt_lines
+from fruit_pipeline.report.receipt import FEWEST_IMAGES_TO_TELL, Receipt, measured_speed, receipt, receipt_lines
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
 
 SETTINGS = replace(Settings(), prices_eur_per_hour=(("m5.2xlarge", 0.5), ("m5.xlarge", 0.25)), spot_price_share=0.4)
@@ -43,19 +43,20 @@ def step(name: str = "extract_features", start: float = 10, end: float | None = 
 
 def facts(
     *instances: dict[str, Any], end: float | None = 60, steps: tuple[dict[str, Any], ...] = (step(),), name: str = "j-1"
-) -> dict[str, Any]:
+) -> ClusterFacts:
     """Of a cluster that was asked for at noon, as JSON keeps them."""
     cluster = {"Id": name, "ReleaseLabel": "emr-7.14.0", "Status": timeline(0, end)}
-    return dict(json.loads(json.dumps(cluster_facts(cluster, steps, instances, FLEETS))))
+    kept: ClusterFacts = json.loads(json.dumps(cluster_facts(cluster, steps, instances, FLEETS)))
+    return kept
 
 
-def receipt_of(*clusters: dict[str, Any], images: int = 10**6, settings: Settings = SETTINGS, minute: float = 90) -> dict[str, Any]:
-    made = receipt(json.loads(json.dumps(PLANNED.__dict__)), clusters, images, settings, read_at=at(minute))
+def receipt_of(*clusters: ClusterFacts, images: int = 10**6, settings: Settings = SETTINGS, minute: float = 90) -> Receipt:
+    made = receipt(PLANNED, clusters, images, settings, read_at=at(minute))
     assert json.loads(json.dumps(made)) == made
     return made
 
 
-def hours_of(made: dict[str, Any]) -> dict[tuple[str, str], tuple[float, float | None]]:
+def hours_of(made: Receipt) -> dict[tuple[str, str], tuple[float, float | None]]:
     return {(row["market"], row["instance_type"]): (row["hours"], row["euros"]) for row in made["instance_hours"]}
 
 
@@ -144,7 +145,7 @@ def test_a_run_whose_cluster_was_never_made_has_a_receipt_of_nothing() -> None:
 def test_says_it_in_words() -> None:
     speed = MeasuredSpeed(42.0, "onnxruntime", "m5.xlarge", "manual__1")
     clusters = [facts(instance("CORE", 0, 60), instance("TASK", 0, 30, "m6i.xlarge", "SPOT"))]
-    made = receipt(PLANNED.__dict__, clusters, 2000, SETTINGS, read_at=at(90), measured=speed)
+    made = receipt(PLANNED, clusters, 2000, SETTINGS, read_at=at(90), measured=speed)
     assert made["measured_speed"] == speed.as_dict()
     assert receipt_lines(made) == [
         "Clusters (j-1): 60.0 minutes, planned 58.2 (1.03 times as much).",
@@ -177,7 +178,7 @@ def test_the_sum_of_two_clusters_is_that_of_their_receipts(first: list[Any], sec
     assert receipt_of(one, two, minute=700)["euros"] >= both["euros"]
 
 
-SUMMARY = {"run_id": "manual__1", "engine": "onnxruntime", "images_computed": 100_000, "images_per_second": 240.0}
+SUMMARY: Any = {"run_id": "manual__1", "engine": "onnxruntime", "images_computed": 100_000, "images_per_second": 240.0}
 NODES = (instance("MASTER", 0, 60), instance("CORE", 0, 60), instance("CORE", 0, 60))
 
 
@@ -205,10 +206,10 @@ def test_of_several_tries_the_one_that_was_completed_counts() -> None:
         SUMMARY | {"images_computed": FEWEST_IMAGES_TO_TELL - 1},
         SUMMARY | {"images_computed": None, "images_per_second": None},
         SUMMARY | {"images_per_second": None},
-        {},
+        None,
     ],
 )
-def test_too_few_images_tell_no_speed(summary: dict[str, Any]) -> None:
+def test_too_few_images_tell_no_speed(summary: Any) -> None:
     assert measured_speed(summary, facts(*NODES), SETTINGS) is None
 
 
@@ -228,7 +229,7 @@ def test_two_thousand_images_tell_a_speed() -> None:
         facts(),
     ],
 )
-def test_where_the_nodes_are_not_known_no_speed_is_told(cluster: dict[str, Any]) -> None:
+def test_where_the_nodes_are_not_known_no_speed_is_told(cluster: ClusterFacts) -> None:
     assert measured_speed(SUMMARY, cluster, SETTINGS) is None
 
 

@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 
 from fruit_contract.lake import LakeNameError, success_marker_key
+from fruit_contract.pca import RefreshPolicy
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.request.context import is_active_run, request_of_run
 from fruit_pipeline.request.params import RunDates
@@ -39,7 +40,7 @@ def test_a_run_by_hand_is_asked_for_by_its_params() -> None:
     asked: dict[str, Any] = {"ingest_date": "2026-11-20", "last_ingest_date": "2026-11-21", "categories": ["Kiwi", "007"]}
     request = request_of_run(context("manual", None, **asked, pca_policy="always", retry_rejected=True), SETTINGS)
     assert request == RunRequest(
-        RUN_ID, RunDates(("2026-11-20", "2026-11-21"), waits=False), ["007", "Kiwi"], "always", retry_rejected=True
+        RUN_ID, RunDates(("2026-11-20", "2026-11-21"), waits=False), ["007", "Kiwi"], RefreshPolicy.ALWAYS, retry_rejected=True
     )
 
 

@@ -10,9 +10,10 @@ import pytest
 from fruit_contract import lake
 from fruit_contract.commit import Commit, EmbedderFiles, MomentsObject, file_key
 from fruit_contract.increments import Fate
+from fruit_contract.listing import ListedObject
 from fruit_features.extraction.date_plan import FORMER, DatePlan, _compared, plan_date, plan_dates
 from fruit_features.lake.commit import DateFiles, Ledger, no_ledger
-from fruit_features.lake.store import LISTED, ListedObject, listed_table
+from fruit_features.lake.store import LISTED, listed_table
 from tests.spark_jobs.written_dates import Files, ledger_rows, put_features, write_date
 
 if TYPE_CHECKING:

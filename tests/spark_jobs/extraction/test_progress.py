@@ -18,7 +18,7 @@ from fruit_features.extraction import step as extraction
 from fruit_features.extraction.progress import ImageCounters, ProgressReporter, RecentRate
 from fruit_features.extraction.step import BooksError, ExtractionRequest, extract_features
 from fruit_features.lake.store import Store
-from fruit_pipeline.progress.tracking import STATES, parse_progress
+from fruit_pipeline.progress.tracking import parse_progress
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def test_airflow_understands_every_state_that_is_written() -> None:
         soon(lambda: seen[-1]["state"] == StepState.WRITING)
     understood = [parse_progress(json.dumps(said).encode()) for said in seen]
     assert None not in understood
-    assert {progress.state for progress in understood if progress} == set(STATES)
+    assert {progress.state for progress in understood if progress} == set(StepState)
     last = understood[-1]
     assert last
     assert (last.run_id, last.total, last.done, last.rejected) == (RUN_ID, 10, 10, 2)

@@ -31,12 +31,13 @@ from fruit_features.lake.commit import (
     read_ledger,
     sweep_date,
 )
-from fruit_features.lake.store import ListedObject, LostPlaceError, Store
+from fruit_features.lake.store import LostPlaceError, Store
 from tests.spark_jobs.written_dates import ledger_rows, write_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fruit_contract.listing import ListedObject
     from tests.spark_jobs.lake_folder import LakeFolder
 
 DAY, LATER = "2026-11-22", "2026-11-23"

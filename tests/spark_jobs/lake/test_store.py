@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fruit_contract.listing import ListedObject
 from fruit_features.lake import store as store_module
-from fruit_features.lake.store import ListedObject, LostPlaceError, ObjectNotFoundError, Store, at_once, listed_table
+from fruit_features.lake.store import LostPlaceError, ObjectNotFoundError, Store, at_once, listed_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fruit_contract.listing import ListedObject
 from fruit_features.lake import transfer
-from fruit_features.lake.store import ListedObject, ObjectNotFoundError, Store
+from fruit_features.lake.store import ObjectNotFoundError, Store
 from fruit_features.lake.transfer import Uploads, read_ahead
 
 if TYPE_CHECKING:

@@ -1,0 +1,88 @@
+"""The errors of Airflow's side, as a family: who catches one catches the base class of what it means.
+
+    RefusedError                        it can't be done, now or later: the task fails at once (fruit_contract.errors)
+    ├── LakeNameError                   a day, a range of days or a category that can't be one (fruit_contract.lake)
+    ├── RegionNotAllowedError           a region outside the EU (fruit_contract.regions)
+    └── RunRefusedError                 a run that is not begun, or not gone on with
+        ├── InstanceTypeError           an instance type that no cluster can be planned with
+        │   ├── UnknownInstanceTypeError
+        │   └── UnfitInstanceTypeError
+        ├── NoReleaseError              no published code to run
+        ├── RunTooLargeError            more dates or images than a driver holds
+        ├── RunTooLongError             it would not be done before its step is given up
+        ├── StepTooLongError            arguments that EMR would refuse
+        ├── OverBudgetError             dearer than a run may be: people are told, too
+        └── ClaimLostError              its dates were taken over while it had ended
+    PassingError                        it passes by itself: the task is tried again
+    └── DateIsBusyError                 another run, or a cluster from before, works on its dates
+    LaterSchemaError                    the lake holds what a later release wrote
+    SettingsError                       variables that hold what they may not: the DAG is not read
+    MissingObjectError                  an object that had to be in the lake is not there
+
+Every message is for people: it says what is wrong and what to do. Whether an error passes, one of AWS or of this family, is answered by
+`fruit_pipeline.aws.may_pass`; what a failed step means, by `fruit_pipeline.failures`.
+"""
+
+from __future__ import annotations
+
+from fruit_contract.errors import RefusedError
+
+
+class RunRefusedError(RefusedError):
+    """A run that is not begun, or not gone on with. Nothing was started for it."""
+
+
+class InstanceTypeError(RunRefusedError):
+    """An instance type that no cluster can be planned with. The message names the setting to change."""
+
+
+class UnknownInstanceTypeError(InstanceTypeError):
+    """An instance type whose name does not tell its vCPUs and memory."""
+
+
+class UnfitInstanceTypeError(InstanceTypeError):
+    """An instance type that is known, and on which the jobs can't run."""
+
+
+class NoReleaseError(RunRefusedError):
+    """There is no published code to run."""
+
+
+class RunTooLargeError(RunRefusedError):
+    """A run has more dates, or its dates have more images, than its driver holds."""
+
+
+class RunTooLongError(RunRefusedError):
+    """The run would not be done before its step is given up."""
+
+
+class StepTooLongError(RunRefusedError):
+    """A step has longer arguments than EMR takes."""
+
+
+class OverBudgetError(RunRefusedError):
+    """A run would cost more than it may, or nobody knows what. The message says how to allow it."""
+
+
+class ClaimLostError(RunRefusedError):
+    """A run that had ended was set going again, and another run has taken its dates over meanwhile."""
+
+
+class PassingError(RuntimeError):
+    """What passes by itself: the task is tried again."""
+
+
+class DateIsBusyError(PassingError):
+    """Another run, or a cluster from before, is working on an ingest date that this one was asked for."""
+
+
+class LaterSchemaError(RuntimeError):
+    """A record of a step that a later release than this one wrote."""
+
+
+class SettingsError(ValueError):
+    """One or more FRUITS_* variables hold what they may not. The message names each and says what is allowed."""
+
+
+class MissingObjectError(FileNotFoundError):
+    """An object that had to be in the lake is not there. The message names its address."""
