@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fruit_pipeline.failures import causes as failure_causes
-from fruit_pipeline.failures.causes import Cause, cause_of
-from fruit_pipeline.failures.log_reports import (
+from fruit_contract.failures import causes as failure_causes
+from fruit_contract.failures.causes import Cause, cause_of
+from fruit_contract.failures.error_text import (
     ERROR_LEVELS,
     FRAME,
     GAP,

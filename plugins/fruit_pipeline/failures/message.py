@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_pipeline.failures.causes import TIME_OUT
+from fruit_contract.failures.causes import TIME_OUT
 from fruit_pipeline.failures.diagnosis import EMR, diagnose
 from fruit_pipeline.failures.redaction import redact
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from fruit_pipeline.failures.causes import CAUSES, CODE_ERROR, UNKNOWN, cause_of, table
+from fruit_contract.failures.causes import CAUSES, CODE_ERROR, UNKNOWN, cause_of, table
 from fruit_pipeline.settings import VARIABLES
 from local_cloud.project import PROJECT
 

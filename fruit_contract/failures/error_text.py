@@ -10,8 +10,8 @@ from functools import cached_property
 from itertools import islice
 from typing import Final
 
-from fruit_pipeline.failures import causes as failure_causes
-from fruit_pipeline.failures.causes import Cause, cause_of
+from fruit_contract.failures import causes as failure_causes
+from fruit_contract.failures.causes import Cause, cause_of
 
 LONGEST_LINE: Final = 400
 LONGEST_SCANNED: Final = 4000
