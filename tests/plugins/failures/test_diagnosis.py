@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.failures.error_text import LONGEST_LINE
-from fruit_pipeline.failures.diagnosis import CONTEXT_LINES, EMR, diagnose
+from fruit_contract.failures.error_text import CONTEXT_LINES
+from fruit_pipeline.failures.diagnosis import EMR, LONGEST_LINE, diagnose
 
 STAMP = "26/11/25 12:58:46"
 CHATTER = "".join(f"{STAMP} INFO TaskSetManager: Finished task {n}.0 in stage 1.0 (TID {n}) in 12 ms on ip-10-0-0-7\n" for n in range(50))
