@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from fruit_features.extraction.step import BooksError
 from fruit_features.failure import failure_in, failure_told
 from fruit_features.lake.store import LostPlaceError, Store
 from fruit_features.moments.algebra import NotFiniteError
+from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +72,26 @@ def test_an_error_is_told_with_its_cause_and_whether_it_may_pass(
     assert str(error) in failure.message
     assert failure.what_to_do
     assert any("raise error" in line for line in failure.context)
+
+
+CLASS = re.compile(r"^class (\w+Error)\(", re.MULTILINE)
+OWN = [
+    (".".join(file.relative_to(root).with_suffix("").parts), name)
+    for root, package in ((PROJECT / "spark_jobs", "fruit_features"), (PROJECT, "fruit_contract"))
+    for file in sorted((root / package).rglob("*.py"))
+    for name in CLASS.findall(file.read_text(encoding="utf-8"))
+    if name not in {"UnreadableImageError", "TooFewImagesError"}  # which the steps always catch themselves
+]
+
+
+@pytest.mark.parametrize(("module", "name"), OWN)
+def test_every_error_of_the_steps_is_told_as_more_than_a_defect(written: dict[str, bytes], module: str, name: str) -> None:
+    kind = getattr(importlib.import_module(module), name)
+    with pytest.raises(kind):
+        ended_by(kind("s3://fruits-lake/raw/ingest_date=2026-11-22/Kiwi/1.jpg"))
+    failure = told(written)
+    assert failure.name == f"{module}.{name}"
+    assert failure.cause not in {"code_error", "unknown"}
 
 
 def test_the_root_of_a_chain_is_told_also_if_the_end_of_the_session_fails_on_top(written: dict[str, bytes]) -> None:

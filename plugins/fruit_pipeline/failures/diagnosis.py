@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.failures.causes import BOOTSTRAP_FAILED, CANCELLED, CODE_ERROR, NODE_LOST, UNKNOWN, Cause
-from fruit_contract.failures.error_text import LONGEST_SCANNED, FoundError, Standing, find_error, last_lines, symptom_of_another
+from fruit_contract.failures.error_text import FoundError, Standing, find_error, last_lines
+from fruit_contract.failures.reports import LONGEST_SCANNED, symptom_of_another
 from fruit_contract.failures.rules import cause_of
 from fruit_pipeline.failures.redaction import redact
 

@@ -360,6 +360,15 @@ def test_a_java_that_went_away_without_a_word_is_no_network_failure() -> None:
     assert diagnose({"stdout": stdout}, ["The step's process ended with exit code 137"]).cause.name == "out_of_memory"
 
 
+def test_what_a_driver_stumbles_over_without_its_java_is_no_defect() -> None:
+    lost = "py4j.protocol.Py4JNetworkError: Answer from Java side is empty"
+    stdout = chain(lost, HANDLING, "AttributeError: 'NoneType' object has no attribute 'setCallSite'")
+    assert diagnose({"stdout": stdout}).cause.name == "unknown"
+    assert diagnose({"stdout": stdout}, ["The step's process was ended by signal 9"]).cause.name == "out_of_memory"
+    known = "fruit_features.extraction.step.BooksError: The books of 'Kiwi' of 2026-11-22 do not balance"
+    assert cause_and_error({"stdout": chain(lost, HANDLING, known)}) == ("books_do_not_balance", known)
+
+
 # --- plain lines
 
 
