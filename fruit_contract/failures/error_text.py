@@ -128,6 +128,7 @@ class _Text:
         start, end = report.start, report.end
         if root.is_plain or (len(report.mentions) == 1 and not root.is_python):
             start, end = max(0, start - _LINES_BEFORE), min(len(self._lines) - 1, end + _LINES_AFTER)
+        end = next((number - 1 for number in range(root.line, end + 1) if self._lines[number].startswith(DRIVER_FRAMES)), end)
         shown = list(_without_libraries(self._lines, start, end))
         place = next((place for place, (number, _) in enumerate(shown) if number >= root.line), len(shown) - 1)
         first = max(0, min(place - CONTEXT_LINES * 3 // 4, len(shown) - CONTEXT_LINES))
@@ -140,8 +141,6 @@ def _without_libraries(lines: Sequence[str], start: int, end: int) -> Iterator[t
     is_library = False
     for number in range(start, end + 1):
         line = lines[number]
-        if line.startswith(DRIVER_FRAMES):
-            return
         if frame := FRAME.match(line):
             is_library = _LIBRARY.search(frame["file"]) is not None
         elif not line[:4].isspace() or line.startswith("\t"):

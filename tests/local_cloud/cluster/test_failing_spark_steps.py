@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
@@ -206,18 +207,23 @@ class Failed:
     lake: Lake
 
 
+def put_library(s3: Any) -> str:
+    """The jobs' library, as a release has it; returns its address."""
+    library = library_zip([PROJECT / package for package in LIBRARY_PACKAGES])
+    s3.put_object(Bucket=BUCKET, Key="code/failing/library.zip", Body=library)
+    return f"s3://{BUCKET}/code/failing/library.zip"
+
+
 @pytest.fixture(scope="module")
 def failed(cloud: LocalCloud) -> dict[str, Failed]:
     """All of them on one cluster, two at a time."""
     s3 = cloud.client("s3")
-    library = library_zip([PROJECT / package for package in LIBRARY_PACKAGES])
-    s3.put_object(Bucket=BUCKET, Key="code/failing/library.zip", Body=library)
+    library_uri = put_library(s3)
     steps = []
     for name, failing in FAILING.items():
         key = f"code/failing/{name}.py" if failing.script else "code/failing/never-published.py"
         if failing.script:
             s3.put_object(Bucket=BUCKET, Key=key, Body=failing.as_step(name).encode())
-        library_uri = f"s3://{BUCKET}/code/failing/library.zip"
         submit = ("spark-submit", "--deploy-mode", "client", "--name", name, "--py-files", library_uri, *failing.submit)
         steps.append(step(name, *submit, f"s3://{BUCKET}/{key}", *failing.arguments))
     cluster_id = cloud.run_cluster(*steps, StepConcurrencyLevel=2)
@@ -274,6 +280,31 @@ def test_a_real_step_that_is_cancelled_is_not_told_as_an_error(cloud: LocalCloud
     diagnosis = diagnose_step(Lake(cloud.client("s3"), BUCKET), cancelled, cluster, RUN_ID)
     assert diagnosis.cause.name == "cancelled"
     assert "Cause: cancelled" in step_failure_message(cancelled, cluster, diagnosis)
+
+
+KILLED_JAVA = (
+    SPARK
+    + """
+import os, signal
+os.kill(os.getppid(), signal.SIGKILL)
+spark.range(3).count()
+"""
+)
+
+
+def test_what_a_driver_sees_of_its_java_s_death_is_not_told_as_the_failure(cloud: LocalCloud) -> None:
+    s3 = cloud.client("s3")
+    script = Failing(KILLED_JAVA, "out_of_memory", "", "").as_step("killed-java")
+    s3.put_object(Bucket=BUCKET, Key="code/failing/killed-java.py", Body=script.encode())
+    submit = ("spark-submit", "--deploy-mode", "client", "--name", "killed-java", "--py-files", put_library(s3))
+    cluster_id = cloud.run_cluster(step("killed-java", *submit, f"s3://{BUCKET}/code/failing/killed-java.py"))
+    cloud.wait_for_cluster(cluster_id, "TERMINATED", seconds=120)
+    (ended,) = cloud.steps(cluster_id)
+    cluster = cloud.client("emr").describe_cluster(ClusterId=cluster_id)["Cluster"]
+    time.sleep(2)  # what the driver had to say, it has said
+    diagnosis = diagnose_step(Lake(s3, BUCKET), ended, cluster, RUN_ID)
+    assert diagnosis.log != TOLD
+    assert diagnosis.cause.name == "out_of_memory"  # which is what mostly kills a process with signal 9
 
 
 def test_a_real_bootstrap_action_that_finds_no_package_is_told_with_pip_s_own_words(cloud: LocalCloud) -> None:

@@ -263,6 +263,13 @@ def test_the_deepest_known_cause_of_a_java_chain_counts() -> None:
     assert cause_and_error({"stderr": stderr}) == ("network", "java.net.UnknownHostException: s3.eu-west-1.amazonaws.com")
 
 
+def test_a_cause_that_stands_behind_the_driver_s_frames_is_shown() -> None:
+    stdout = f"{aborted('org.apache.spark.SparkException: Exception thrown in awaitResult')}Caused by: java.io.IOException: ENOSPC\n"
+    found = diagnose({"stdout": stdout})
+    assert (found.cause.name, found.error) == ("disk_full", "java.io.IOException: ENOSPC")
+    assert found.error in found.context
+
+
 # --- what is not the error
 
 
