@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.failures.error_text import Standing, find_error
@@ -28,10 +28,11 @@ def failure_told(bucket: str, run_id: str, step: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = "".join(traceback.format_exception(error))
-        writing = threading.Thread(target=_write, args=(Store(bucket), failure_key(run_id, step), step, text), daemon=True)
-        writing.start()
-        writing.join(_PATIENCE_SECONDS)
+        with suppress(Exception):  # such as that no thread can be started: the step's own error is the news
+            text = "".join(traceback.format_exception(error))
+            writing = threading.Thread(target=_write, args=(Store(bucket), failure_key(run_id, step), step, text), daemon=True)
+            writing.start()
+            writing.join(_PATIENCE_SECONDS)
         raise
 
 
@@ -46,5 +47,5 @@ def _write(store: Store, key: str, step: str, text: str) -> None:
         failure = failure_in(step, text)
         if failure:
             store.write(key, failure.to_json())
-    except Exception as error:  # noqa: BLE001 - the step's own error is the news
+    except Exception as error:  # noqa: BLE001 - as above
         print(f"warning: why the step failed could not be told to the lake ({type(error).__name__}); its log says it.", flush=True)

@@ -147,6 +147,16 @@ def test_a_store_that_refuses_or_does_not_answer_hides_no_error(
     assert found.cause == "books_do_not_balance"
 
 
+def test_a_process_that_can_start_no_thread_ends_with_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    with pytest.raises(BooksError) as raised:
+        ended_by(BooksError("Kiwi"))
+    assert raised.value.__context__ is None
+
+
 @given(st.text(), st.sampled_from([ValueError, BooksError, RuntimeError, type("Odd", (Exception,), {"__str__": lambda _: 1 / 0})]))
 def test_whatever_an_error_says_it_is_raised_on(text: str, kind: type[Exception]) -> None:
     objects: dict[str, bytes] = {}
