@@ -16,6 +16,7 @@ from fruit_contract.failures.reports import (
     DRIVER_FRAMES,
     ERROR_LEVELS,
     FRAME,
+    LIBRARY,
     PLAIN,
     RECORD,
     SURVIVED,
@@ -40,7 +41,6 @@ _LOST_TASK: Final = re.compile(r"Lost task (?P<task>\d+)\.\d+ in stage (?P<stage
 _ABORTING: Final = re.compile(r"Task (?P<task>\d+) in stage (?P<stage>[\d.]+) failed \d+ times?; aborting job")
 _HANDED_ON: Final = re.compile(r".*Lost task [^:]{0,200}: |Caused by: |: ")
 _POINTER: Final = re.compile(r"\s+[~^ ]+$")
-_LIBRARY: Final = re.compile(r"site-packages|dist-packages|/lib(?:64)?/python3|pyspark\.zip|py4j|<frozen |<string>")
 
 
 class Standing(IntEnum):
@@ -142,7 +142,7 @@ def _without_libraries(lines: Sequence[str], start: int, end: int) -> Iterator[t
     for number in range(start, end + 1):
         line = lines[number]
         if frame := FRAME.match(line):
-            is_library = _LIBRARY.search(frame["file"]) is not None
+            is_library = LIBRARY.search(frame["file"]) is not None
         elif not line[:4].isspace() or line.startswith("\t"):
             is_library = False
         if line.strip() and not (is_library or is_passing(line) or _POINTER.match(line)):

@@ -38,6 +38,7 @@ _CHAINED: Final = frozenset({"During handling of the above exception, another ex
 _FROM_WORKER: Final = "An exception was thrown from the Python worker"
 _UNRAISABLE: Final = ("Exception ignored in", "Error in atexit._run_exitfuncs", "Exception ignored on")
 FRAME: Final = re.compile(r'\s+File "(?P<file>[^"]*)", line \d+')
+LIBRARY: Final = re.compile(r"site-packages|dist-packages|/lib(?:64)?/python3|pyspark\.zip|py4j|<frozen |<string>")
 _LAST_LINE: Final = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?::\s|:?$)")
 _PYTHON: Final = re.compile(r"(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit))(?::\s|$)")
 _JAVA: Final = re.compile(
@@ -165,6 +166,11 @@ def is_passing(line: str) -> bool:
     return record is not None and record["level"] in WARNINGS and not _SCHEDULER.match(line, record.end())
 
 
+def _is_of_the_link(frames: list[str]) -> bool:
+    """Whether an error came up where Python and Java talk, and not in code that was called from there."""
+    return all(LIBRARY.search(file) for file in frames) and any("py4j" in file or "pyspark" in file for file in frames)
+
+
 class _Reader:
     """Reads a text line by line into reports."""
 
@@ -186,7 +192,7 @@ class _Reader:
                 self._frames.append(frame["file"])
             self._extend(number)
         elif self._frames is not None and (found := _LAST_LINE.match(line)):
-            is_link = _LINK.match(found["name"]) is not None and any("py4j" in file or "pyspark" in file for file in self._frames[-3:])
+            is_link = _LINK.match(found["name"]) is not None and _is_of_the_link(self._frames[-3:])
             self._frames = None
             self._mention(number, found["name"], is_python=True, is_raised_from=self._is_raised_from, is_link=is_link)
         elif line.startswith(_UNRAISABLE):

@@ -367,6 +367,13 @@ def test_a_java_that_went_away_without_a_word_is_no_network_failure() -> None:
     assert diagnose({"stdout": stdout}, ["The step's process ended with exit code 137"]).cause.name == "out_of_memory"
 
 
+def test_a_worker_s_own_error_is_no_broken_link_though_spark_called_it() -> None:
+    worker = '  File "/usr/lib/spark/python/lib/pyspark.zip/pyspark/util.py", line 83, in wrapper\n  File "job.py", line 9, in spill\n'
+    for error, cause in (("OSError: [Errno 28] No space left on device", "disk_full"), ("TimeoutError: x", "network")):
+        reason = f"org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n{worker}{error}\n"
+        assert cause_and_error({"stdout": aborted(reason)}) == (cause, error)
+
+
 def test_what_a_driver_stumbles_over_without_its_java_is_no_defect() -> None:
     lost = "py4j.protocol.Py4JNetworkError: Answer from Java side is empty"
     stdout = chain(lost, HANDLING, "AttributeError: 'NoneType' object has no attribute 'setCallSite'")
