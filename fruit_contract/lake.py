@@ -335,6 +335,11 @@ def progress_key(run_id: str, step: str) -> str:
     return f"{RUNS}/_progress/{safe_run_id(run_id)}/{step}.json"
 
 
+def failure_key(run_id: str, step: str) -> str:
+    """Why a step of a run failed, as the step told it before it ended. What was written before it began is about an earlier try."""
+    return f"{RUNS}/_failures/{safe_run_id(run_id)}/{step}.json"
+
+
 def measured_speed_key() -> str:
     """Returns the key that says how fast the last run with enough images was. The next run's plan reckons with it."""
     return f"{RUNS}/_measured_speed.json"

@@ -8,6 +8,7 @@ from dataclasses import fields
 from fruit_contract import lake, release
 from fruit_contract.ingest_days import days_of_span
 from fruit_contract.pca import DEFAULT_KEPT_VERSIONS, PolicySettings, RefreshPolicy
+from fruit_features.failure import failure_told
 from fruit_features.lake.store import Store
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.spark.session import start_session
@@ -54,12 +55,13 @@ def parse_request(argv: list[str] | None = None) -> RefreshRequest:
 def main() -> None:
     """Runs the step and leaves its summary in the lake."""
     request = parse_request()
-    spark = start_session(release.REFRESH_PCA_STEP)
-    try:
-        summary = refresh_pca(spark, request)
-        Store(request.bucket).write_json(lake.step_summary_key(request.run_id, release.REFRESH_PCA_STEP), summary)
-    finally:
-        spark.stop()
+    with failure_told(request.bucket, request.run_id, release.REFRESH_PCA_STEP):
+        spark = start_session(release.REFRESH_PCA_STEP)
+        try:
+            summary = refresh_pca(spark, request)
+            Store(request.bucket).write_json(lake.step_summary_key(request.run_id, release.REFRESH_PCA_STEP), summary)
+        finally:
+            spark.stop()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The log files that EMR copies to the lake: when they are all there, and what they say."""
+"""What tells of a failure in the lake: what the step itself wrote, and the log files that EMR copies there; when they are all there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import gzip
 import io
 import re
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from fruit_contract.lake import cluster_logs_prefix, step_logs_prefix
+from fruit_contract.failures.record import StepFailure
+from fruit_contract.lake import cluster_logs_prefix, failure_key, step_logs_prefix, uri
 from fruit_pipeline.errors import MissingObjectError
+from fruit_pipeline.failures.diagnosis import Diagnosis, diagnose
+from fruit_pipeline.failures.message import emr_words, reason_of_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +25,22 @@ if TYPE_CHECKING:
 LOG_FILES: Final = ("stdout", "stderr")
 _BOOTSTRAP_LOG: Final = re.compile(r"/node/(?P<instance>[^/]+)/bootstrap-actions/(?P<number>\d+)/(?P<name>stdout|stderr)\.gz$")
 _MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+def diagnose_step(lake: Lake, step: Mapping[str, Any], cluster: Mapping[str, Any], run_id: str) -> Diagnosis:
+    """Returns why a step of a run ended badly. `step` and `cluster` are those of EMR's DescribeStep and DescribeCluster."""
+    started_at = step["Status"].get("Timeline", {}).get("StartDateTime")
+    told = read_failure(lake, run_id, step["Name"], started_at)
+    logs = {} if told else read_step_logs(lake, cluster["Id"], step["Id"])
+    logs_uri = uri(lake.bucket, logs_prefix(cluster["Id"], step["Id"]))
+    return diagnose(logs, emr_words(step, cluster), told, step=step["Name"], logs_uri=logs_uri)
+
+
+def diagnose_bootstrap(lake: Lake, cluster: Mapping[str, Any]) -> Diagnosis:
+    """Returns why a cluster ended before a step ran."""
+    reason = reason_of_cluster(cluster)
+    logs = read_bootstrap_logs(lake, cluster["Id"], reason)
+    return diagnose(logs, [reason] if reason else [], logs_uri=uri(lake.bucket, logs_prefix(cluster["Id"], None)))
 
 
 def logs_prefix(cluster_id: str, step_id: str | None) -> str:
@@ -40,6 +59,23 @@ def have_arrived(modified: Mapping[str, datetime], step_id: str | None, ended_at
     logs = {key: moment for key, moment in modified.items() if key.endswith(tuple(f"/{name}.gz" for name in LOG_FILES))}
     fresh = [key for key, moment in logs.items() if ended_at is None or moment >= ended_at.replace(microsecond=0)]
     return len(logs) == len(LOG_FILES) and bool(fresh)
+
+
+def was_told(modified: Mapping[str, datetime], run_id: str, step_name: str, started_at: datetime | None) -> bool:
+    """Returns whether a step has told its failure itself. What was written before it started is about an earlier try."""
+    written_at = modified.get(failure_key(run_id, step_name))
+    return written_at is not None and started_at is not None and written_at >= started_at.replace(microsecond=0)
+
+
+def read_failure(lake: Lake, run_id: str, step_name: str, started_at: datetime | None) -> StepFailure | None:
+    """Returns what a step that started then told of its failure; None if it died without a word."""
+    key = failure_key(run_id, step_name)
+    try:
+        if was_told({stored.key: stored.modified_at for stored in lake.list_objects(key)}, run_id, step_name, started_at):
+            return StepFailure.read(lake.read_bytes(key))
+    except (MissingObjectError, ClientError):
+        pass  # the logs are left
+    return None
 
 
 def read_step_logs(lake: Lake, cluster_id: str, step_id: str) -> dict[str, str]:

@@ -11,14 +11,13 @@ from airflow.providers.amazon.aws.operators.emr import EmrAddStepsOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralTimeout
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fruit_contract.lake import uri
+from fruit_contract.lake import failure_key, uri
 from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
 from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client
 from fruit_pipeline.emr.clusters import our_active_clusters, steps_of_cluster
 from fruit_pipeline.emr.states import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, last_step, state_of, step_to_attach
-from fruit_pipeline.failures.diagnosis import diagnose
-from fruit_pipeline.failures.logs import have_arrived, logs_prefix, read_bootstrap_logs, read_step_logs
-from fruit_pipeline.failures.message import bootstrap_failure_message, emr_words, step_failure_message
+from fruit_pipeline.failures.logs import diagnose_bootstrap, diagnose_step, have_arrived, logs_prefix, was_told
+from fruit_pipeline.failures.message import bootstrap_failure_message, given_up_message, step_failure_message
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.planning.claims import require_claim
@@ -90,10 +89,11 @@ class RunStepOperator(EmrAddStepsOperator):
         if attached is None and self._one_at_a_time and self._is_others_turn(client):
             turn = StepTurnTrigger(self._waiting(), self._cluster_id, self._step_name)
             self.defer(trigger=turn, method_name="execute", timeout=self._patience)
-        self._step_id = attached or self._add_step_once(client)
+        run_id = context["dag_run"].run_id
+        self._step_id = attached or self._add_step_once(client, run_id)
         self._keep_links(context)
         self.log.info("Step '%s' (%s) on cluster %s", self._step_name, self._step_id, self._cluster_id)
-        trigger = self._until_it_ends(self._step_id, context["dag_run"].run_id)
+        trigger = self._until_it_ends(self._step_id, run_id)
         remembered = {"step_id": self._step_id, "was_there": attached is not None}
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self._patience, kwargs=remembered)
 
@@ -109,7 +109,7 @@ class RunStepOperator(EmrAddStepsOperator):
             self.log.info("Step %s was cancelled when the try before this one was ended. It is added again.", step_id)
             return self.execute(context)
         if state in STEP_ENDED_BADLY:
-            raise self._failure(client, step)
+            raise self._failure(client, step, context["dag_run"].run_id)
         if event["status"] == "error":
             # The step lives: the next try attaches to it.
             raise AirflowException(f"Waiting for step {step_id} of cluster {self._cluster_id} failed: {event.get('message')}")
@@ -165,7 +165,7 @@ class RunStepOperator(EmrAddStepsOperator):
         others = [cluster["Id"] for cluster in our_active_clusters(client, self._settings.lake_bucket) if cluster["Id"] != self._cluster_id]
         return any(step["Name"] == self._step_name for other in others for step in steps_of_cluster(client, other, STEP_ACTIVE))
 
-    def _add_step_once(self, client: Any) -> str:
+    def _add_step_once(self, client: Any, run_id: str) -> str:
         once = emr_client(self._settings, config=ONE_ATTEMPT_CONFIG)
 
         def add() -> str:
@@ -180,40 +180,44 @@ class RunStepOperator(EmrAddStepsOperator):
             if state_of(cluster) not in ALIVE:
                 before = last_step(steps_of_cluster(client, self._cluster_id), self._step_name)
                 if before:  # by a try that did not live to say how it ended
-                    raise self._failure(client, before) from error
+                    raise self._failure(client, before, run_id) from error
                 raise AirflowFailException(self._why_the_cluster_ended(cluster)) from error
             raise AirflowFailException(f"EMR refused step '{self._step_name}' on cluster {self._cluster_id}: {error}") from error
 
     def _require_that_it_may_pass(self, client: Any, failed: Mapping[str, Any], run_id: str) -> None:
         """Returns if a step that failed may be added again; else fails as the try should have that waited for it. Waits for its logs."""
-        if self._logs_may_come(failed):
+        if self._logs_may_come(failed, run_id):
             self.defer(trigger=self._until_it_ends(str(failed["Id"]), run_id), method_name="execute", timeout=self._patience)
-        failure = self._failure(client, failed)
+        failure = self._failure(client, failed, run_id)
         if isinstance(failure, AirflowFailException):
             raise failure
         self.log.info("Step %s failed in a way that may pass: it is added again.", failed["Id"])
 
-    def _logs_may_come(self, failed: Mapping[str, Any]) -> bool:
-        ended_at = failed["Status"].get("Timeline", {}).get("EndDateTime")
+    def _logs_may_come(self, failed: Mapping[str, Any], run_id: str) -> bool:
+        timeline = failed["Status"].get("Timeline", {})
+        ended_at = timeline.get("EndDateTime")
         if ended_at is None or datetime.now(UTC) - ended_at >= timedelta(minutes=self._settings.log_wait_minutes):
             return False
-        stored = lake_of(self._settings).list_objects(logs_prefix(self._cluster_id, failed["Id"]))
-        return not have_arrived({log.key: log.modified_at for log in stored}, failed["Id"], ended_at)
+        step_id = failed["Id"]
+        prefixes = (failure_key(run_id, self._step_name), logs_prefix(self._cluster_id, step_id))
+        lake = lake_of(self._settings)
+        modified = {stored.key: stored.modified_at for prefix in prefixes for stored in lake.list_objects(prefix)}
+        is_told = was_told(modified, run_id, self._step_name, timeline.get("StartDateTime"))
+        return not (is_told or have_arrived(modified, step_id, ended_at))
 
-    def _failure(self, client: Any, step: Mapping[str, Any]) -> AirflowException:
+    def _failure(self, client: Any, step: Mapping[str, Any], run_id: str) -> AirflowException:
         """Why it ended badly: an AirflowFailException, unless another try may help."""
         cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
         if "StartDateTime" not in step["Status"].get("Timeline", {}) and state_of(cluster) not in ALIVE:
             return AirflowFailException(self._why_the_cluster_ended(cluster))
-        logs = read_step_logs(lake_of(self._settings), self._cluster_id, step["Id"])
-        logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, step["Id"]))
-        message = step_failure_message(step, cluster, logs_uri, logs, self._settings.step_timeout_hours)
+        found = diagnose_step(lake_of(self._settings), step, cluster, run_id)
+        message = step_failure_message(step, cluster, found)
         if state_of(cluster) not in ALIVE:
             return AirflowFailException(
                 f"{message}\nIts cluster is gone, so this task can't try again: clear it (a new cluster is made), or leave the "
                 "work to the next run for these dates."
             )
-        if state_of(step) == "FAILED" and diagnose(logs, emr_words(step, cluster)).cause.passes:
+        if state_of(step) == "FAILED" and found.may_pass:
             return AirflowException(f"{message}\nThis may pass, so the step is added again if tries are left.")
         return AirflowFailException(message)
 
@@ -225,12 +229,10 @@ class RunStepOperator(EmrAddStepsOperator):
             self.log.warning("The step could not be told to end: %s", error)
         cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
         logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, step["Id"]))
-        raise AirflowFailException(step_failure_message(step, cluster, logs_uri, {}, self._settings.step_timeout_hours))
+        raise AirflowFailException(given_up_message(step, cluster, logs_uri, self._settings.step_timeout_hours))
 
     def _why_the_cluster_ended(self, cluster: dict[str, Any]) -> str:
-        logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, None))
-        reason = str(cluster["Status"].get("StateChangeReason", {}).get("Message", ""))
-        return bootstrap_failure_message(cluster, logs_uri, read_bootstrap_logs(lake_of(self._settings), self._cluster_id, reason))
+        return bootstrap_failure_message(cluster, diagnose_bootstrap(lake_of(self._settings), cluster))
 
     def _cancel(self, client: Any, step_id: str) -> None:
         client.cancel_steps(ClusterId=self._cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS")

@@ -1,4 +1,4 @@
-"""Waits for a step's end, says how far it has come, and when it ended badly waits for its logs, too."""
+"""Waits for a step's end, says how far it has come, and when it died without a word waits for its logs, too."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from fruit_contract.lake import progress_key
+from fruit_contract.lake import failure_key, progress_key
 from fruit_pipeline.aws import is_denied
 from fruit_pipeline.emr.states import ACTIVE, STEP_ACTIVE, STEP_ENDED_BADLY, EmrStepState, is_ours, may_be_ours, state_of
-from fruit_pipeline.failures.logs import have_arrived, logs_prefix
+from fruit_pipeline.failures.logs import have_arrived, logs_prefix, was_told
 from fruit_pipeline.progress.tracking import parse_progress, progress_line
 from fruit_pipeline.triggers.emr_wait import EmrWaitTrigger, connection_of
 
@@ -25,7 +25,7 @@ class StepEndTrigger(EmrWaitTrigger):
     :param step_id: the step
     :param step_name: its name, by which its progress is found
     :param run_id: the run's
-    :param log_wait_minutes: how long to wait for the logs of a step that ended badly: EMR copies them minutes later
+    :param log_wait_minutes: how long to wait for the logs of a step that failed without telling why: EMR copies them minutes later
     """
 
     def __init__(
@@ -86,13 +86,23 @@ class StepEndTrigger(EmrWaitTrigger):
         never_started = "StartDateTime" not in timeline
         if never_started and not await self._bootstrap_failed(emr):
             return True  # there will be none
-        self._ended_seen_at = self._ended_seen_at or datetime.now(UTC)
+        if self._ended_seen_at is None:
+            self._ended_seen_at = datetime.now(UTC)
+            if not never_started and await self._was_told(s3, timeline["StartDateTime"]):
+                return True  # they are not needed
         if datetime.now(UTC) - self._ended_seen_at >= self.log_wait:
             return True  # given up
         step_id = None if never_started else self.step_id
-        answer = await s3.list_objects_v2(Bucket=self.waiting.lake_bucket, Prefix=logs_prefix(self.cluster_id, step_id))
-        modified = {entry["Key"]: entry["LastModified"] for entry in answer.get("Contents", ())}
-        return have_arrived(modified, step_id, None if never_started else timeline.get("EndDateTime"))
+        arrived = await self._modified(s3, logs_prefix(self.cluster_id, step_id))
+        return have_arrived(arrived, step_id, None if never_started else timeline.get("EndDateTime"))
+
+    async def _was_told(self, s3: Any, started_at: datetime) -> bool:
+        told = await self._modified(s3, failure_key(self.run_id, self.step_name))
+        return was_told(told, self.run_id, self.step_name, started_at)
+
+    async def _modified(self, s3: Any, prefix: str) -> dict[str, datetime]:
+        answer = await s3.list_objects_v2(Bucket=self.waiting.lake_bucket, Prefix=prefix)
+        return {entry["Key"]: entry["LastModified"] for entry in answer.get("Contents", ())}
 
     async def _bootstrap_failed(self, emr: Any) -> bool:
         cluster = (await emr.describe_cluster(ClusterId=self.cluster_id))["Cluster"]

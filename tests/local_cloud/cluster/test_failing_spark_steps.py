@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fruit_pipeline.failures.diagnosis import diagnose
-from fruit_pipeline.failures.logs import logs_prefix, read_bootstrap_logs, read_step_logs
+from fruit_cli.release.content import LIBRARY_PACKAGES, library_zip
+from fruit_pipeline.failures.diagnosis import TOLD, diagnose
+from fruit_pipeline.failures.logs import diagnose_bootstrap, diagnose_step, logs_prefix, read_step_logs
 from fruit_pipeline.failures.message import bootstrap_failure_message, emr_words, step_failure_message
 from fruit_pipeline.lake.store import Lake
+from local_cloud.project import PROJECT
 from tests.local_cloud.running_cloud import BUCKET, LocalCloud, shell, step, wait_until
 
 if TYPE_CHECKING:
@@ -22,7 +26,7 @@ pytestmark = pytest.mark.spark
 
 @dataclass(frozen=True)
 class Failing:
-    """A script, and what its failure must be told as."""
+    """A script, and what its failure must be told as. `tells` if the script, as a job does, can tell it itself before it ends."""
 
     script: str
     cause: str
@@ -30,8 +34,15 @@ class Failing:
     failing_line: str  # of the script, as the context shows it; empty if none of its lines is to blame
     submit: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    tells: bool = True
+
+    def as_step(self, name: str) -> str:
+        """The script as a job's `main` is written."""
+        head = "from fruit_features.failure import failure_told\n"
+        return f"{head}with failure_told({BUCKET!r}, {RUN_ID!r}, {name!r}):\n{indent(self.script, '    ')}" if self.tells else self.script
 
 
+RUN_ID = "manual__2026-11-22"
 SPARK = "from pyspark.sql import SparkSession\nspark = SparkSession.builder.getOrCreate()\n"
 FAILING: Mapping[str, Failing] = {
     "missing-package": Failing(
@@ -62,7 +73,7 @@ boto3.client("s3").get_object(Bucket="fruits-lake", Key="code/never-published/re
         r"PATH_NOT_FOUND.*s3://fruits-lake/features/ingest_date=1999-01-01",
         'spark.read.parquet("s3://fruits-lake/features/ingest_date=1999-01-01")',
     ),
-    "missing-script": Failing("", "key_not_found", r"FileNotFoundException.*never-published\.py", ""),
+    "missing-script": Failing("", "key_not_found", r"FileNotFoundException.*never-published\.py", "", tells=False),
     "wrong-credentials": Failing(
         """
 import boto3
@@ -79,6 +90,7 @@ wrong.get_object(Bucket="fruits-lake", Key="code/failing/missing-key.py")
         r"java\.lang\.OutOfMemoryError",
         "",
         ("--driver-memory", "512m"),
+        tells=False,
     ),
     "worker-memory": Failing(
         SPARK
@@ -117,6 +129,7 @@ parser.parse_args()
         "usage: bad-argument.py",
         (),
         ("--engine", "abacus"),
+        tells=False,
     ),
     "defect": Failing(
         SPARK
@@ -144,6 +157,30 @@ nobody.list_buckets()
         r"Connection refused",
         "nobody.list_buckets()",
     ),
+    "another-writer": Failing(
+        """
+from fruit_features.lake.store import Store
+Store("fruits-lake").replace("code/failing/endless.py", b"mine", "the ETag of what was there before")
+""",
+        "another_writer",
+        r"LostPlaceError: s3://fruits-lake/code/failing/endless\.py was replaced by another writer meanwhile",
+        'Store("fruits-lake").replace(',
+    ),
+    "not-finite": Failing(
+        SPARK
+        + """
+from fruit_features.moments.algebra import NotFiniteError
+from fruit_features.spark.dealing import stream_tasks
+
+def embed(key, _):
+    raise NotFiniteError(f"{key} has NaN among its features")
+
+list(stream_tasks(spark, ["raw/ingest_date=2026-11-22/Kiwi/1.jpg"], embed))
+""",
+        "features_not_finite",
+        r"NotFiniteError: raw/ingest_date=2026-11-22/Kiwi/1\.jpg has NaN among its features",
+        'raise NotFiniteError(f"{key} has NaN among its features")',
+    ),
     "full-disk": Failing(
         SPARK
         + """
@@ -167,31 +204,44 @@ class Failed:
     step: dict[str, Any]
     cluster: dict[str, Any]
     logs: dict[str, str]
+    lake: Lake
+
+
+def put_library(s3: Any) -> str:
+    """The jobs' library, as a release has it; returns its address."""
+    library = library_zip([PROJECT / package for package in LIBRARY_PACKAGES])
+    s3.put_object(Bucket=BUCKET, Key="code/failing/library.zip", Body=library)
+    return f"s3://{BUCKET}/code/failing/library.zip"
 
 
 @pytest.fixture(scope="module")
 def failed(cloud: LocalCloud) -> dict[str, Failed]:
     """All of them on one cluster, two at a time."""
     s3 = cloud.client("s3")
+    library_uri = put_library(s3)
     steps = []
     for name, failing in FAILING.items():
         key = f"code/failing/{name}.py" if failing.script else "code/failing/never-published.py"
         if failing.script:
-            s3.put_object(Bucket=BUCKET, Key=key, Body=failing.script.encode())
-        submit = ("spark-submit", "--deploy-mode", "client", "--name", name, *failing.submit)
+            s3.put_object(Bucket=BUCKET, Key=key, Body=failing.as_step(name).encode())
+        submit = ("spark-submit", "--deploy-mode", "client", "--name", name, "--py-files", library_uri, *failing.submit)
         steps.append(step(name, *submit, f"s3://{BUCKET}/{key}", *failing.arguments))
     cluster_id = cloud.run_cluster(*steps, StepConcurrencyLevel=2)
     cloud.wait_for_cluster(cluster_id, "TERMINATED", seconds=300)
     lake = Lake(s3, BUCKET)
     cluster = cloud.client("emr").describe_cluster(ClusterId=cluster_id)["Cluster"]
-    return {done["Name"]: Failed(done, cluster, read_step_logs(lake, cluster_id, done["Id"])) for done in cloud.steps(cluster_id)}
+    return {done["Name"]: Failed(done, cluster, read_step_logs(lake, cluster_id, done["Id"]), lake) for done in cloud.steps(cluster_id)}
 
 
 @pytest.mark.parametrize("name", FAILING)
 def test_a_real_failure_is_told_with_its_error_its_cause_and_the_line_that_failed(failed: dict[str, Failed], name: str) -> None:
     expected, found = FAILING[name], failed[name]
     assert found.step["Status"]["State"] == "FAILED"
-    diagnosis = diagnose(found.logs, emr_words(found.step, found.cluster))
+    from_logs = diagnose(found.logs, emr_words(found.step, found.cluster))
+    diagnosis = diagnose_step(found.lake, found.step, found.cluster, RUN_ID)
+    assert (diagnosis.log == TOLD) == expected.tells
+    # A step that can't reach the store can't tell either: then its logs say the same.
+    assert (from_logs.cause, from_logs.error) == (diagnosis.cause, diagnosis.error)
     assert diagnosis.cause.name == expected.cause, diagnosis
     assert re.search(expected.error, diagnosis.error)
     shown = "\n".join(diagnosis.context)
@@ -199,7 +249,7 @@ def test_a_real_failure_is_told_with_its_error_its_cause_and_the_line_that_faile
     assert expected.failing_line in shown
     assert " INFO " not in shown
     logs_uri = f"s3://{BUCKET}/{logs_prefix(found.cluster['Id'], found.step['Id'])}"
-    message = step_failure_message(found.step, found.cluster, logs_uri, found.logs, 6)
+    message = step_failure_message(found.step, found.cluster, diagnosis)
     assert message.startswith(f"Step '{name}' ({found.step['Id']}) on cluster {found.cluster['Id']} ended as FAILED.")
     for part in (diagnosis.error, diagnosis.cause.usually, diagnosis.cause.what_to_do, logs_uri, found.cluster["Id"]):
         assert part in message
@@ -227,9 +277,34 @@ def test_a_real_step_that_is_cancelled_is_not_told_as_an_error(cloud: LocalCloud
     cancelled = cloud.wait_for_step(cluster_id, 0, "CANCELLED", seconds=60)
     emr.terminate_job_flows(JobFlowIds=[cluster_id])
     cluster = emr.describe_cluster(ClusterId=cluster_id)["Cluster"]
-    logs = read_step_logs(Lake(cloud.client("s3"), BUCKET), cluster_id, step_id)
-    assert diagnose(logs, emr_words(cancelled, cluster)).cause.name == "cancelled"
-    assert "Cause: cancelled" in step_failure_message(cancelled, cluster, "s3://logs/", logs, 6)
+    diagnosis = diagnose_step(Lake(cloud.client("s3"), BUCKET), cancelled, cluster, RUN_ID)
+    assert diagnosis.cause.name == "cancelled"
+    assert "Cause: cancelled" in step_failure_message(cancelled, cluster, diagnosis)
+
+
+KILLED_JAVA = (
+    SPARK
+    + """
+import os, signal
+os.kill(os.getppid(), signal.SIGKILL)
+spark.range(3).count()
+"""
+)
+
+
+def test_what_a_driver_sees_of_its_java_s_death_is_not_told_as_the_failure(cloud: LocalCloud) -> None:
+    s3 = cloud.client("s3")
+    script = Failing(KILLED_JAVA, "out_of_memory", "", "").as_step("killed-java")
+    s3.put_object(Bucket=BUCKET, Key="code/failing/killed-java.py", Body=script.encode())
+    submit = ("spark-submit", "--deploy-mode", "client", "--name", "killed-java", "--py-files", put_library(s3))
+    cluster_id = cloud.run_cluster(step("killed-java", *submit, f"s3://{BUCKET}/code/failing/killed-java.py"))
+    cloud.wait_for_cluster(cluster_id, "TERMINATED", seconds=120)
+    (ended,) = cloud.steps(cluster_id)
+    cluster = cloud.client("emr").describe_cluster(ClusterId=cluster_id)["Cluster"]
+    time.sleep(2)  # what the driver had to say, it has said
+    diagnosis = diagnose_step(Lake(s3, BUCKET), ended, cluster, RUN_ID)
+    assert diagnosis.log != TOLD
+    assert diagnosis.cause.name == "out_of_memory"  # which is what mostly kills a process with signal 9
 
 
 def test_a_real_bootstrap_action_that_finds_no_package_is_told_with_pip_s_own_words(cloud: LocalCloud) -> None:
@@ -240,7 +315,7 @@ def test_a_real_bootstrap_action_that_finds_no_package_is_told_with_pip_s_own_wo
     cluster_id = cloud.run_cluster(shell("true"), BootstrapActions=[action])
     cloud.wait_for_cluster(cluster_id, "TERMINATED_WITH_ERRORS", seconds=60)
     cluster = cloud.client("emr").describe_cluster(ClusterId=cluster_id)["Cluster"]
-    lines = bootstrap_failure_message(cluster, "s3://logs/", read_bootstrap_logs(Lake(s3, BUCKET), cluster_id)).splitlines()
+    lines = bootstrap_failure_message(cluster, diagnose_bootstrap(Lake(s3, BUCKET), cluster)).splitlines()
     assert lines[0] == f"Cluster {cluster_id} is TERMINATED_WITH_ERRORS before the step ran."
     assert "Cause: package_missing" in lines
     assert "The error, in stderr: ERROR: No matching distribution found for fruit-package-that-nobody-made==1.0" in lines

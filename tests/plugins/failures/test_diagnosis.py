@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.failures.diagnosis import CONTEXT_LINES, EMR, diagnose
-from fruit_pipeline.failures.log_reports import LONGEST_LINE
+from fruit_contract.failures.error_text import CONTEXT_LINES
+from fruit_pipeline.failures.diagnosis import EMR, LONGEST_LINE, diagnose
 
 STAMP = "26/11/25 12:58:46"
 CHATTER = "".join(f"{STAMP} INFO TaskSetManager: Finished task {n}.0 in stage 1.0 (TID {n}) in 12 ms on ip-10-0-0-7\n" for n in range(50))
@@ -263,6 +263,13 @@ def test_the_deepest_known_cause_of_a_java_chain_counts() -> None:
     assert cause_and_error({"stderr": stderr}) == ("network", "java.net.UnknownHostException: s3.eu-west-1.amazonaws.com")
 
 
+def test_a_cause_that_stands_behind_the_driver_s_frames_is_shown() -> None:
+    stdout = f"{aborted('org.apache.spark.SparkException: Exception thrown in awaitResult')}Caused by: java.io.IOException: ENOSPC\n"
+    found = diagnose({"stdout": stdout})
+    assert (found.cause.name, found.error) == ("disk_full", "java.io.IOException: ENOSPC")
+    assert found.error in found.context
+
+
 # --- what is not the error
 
 
@@ -358,6 +365,22 @@ def test_a_java_that_went_away_without_a_word_is_no_network_failure() -> None:
     assert diagnose({"stdout": stdout}).cause.name == "unknown"
     assert diagnose({"stdout": stdout}, ["exit code 1: ConnectionRefusedError: [Errno 111] Refused"]).cause.name == "unknown"
     assert diagnose({"stdout": stdout}, ["The step's process ended with exit code 137"]).cause.name == "out_of_memory"
+
+
+def test_a_worker_s_own_error_is_no_broken_link_though_spark_called_it() -> None:
+    worker = '  File "/usr/lib/spark/python/lib/pyspark.zip/pyspark/util.py", line 83, in wrapper\n  File "job.py", line 9, in spill\n'
+    for error, cause in (("OSError: [Errno 28] No space left on device", "disk_full"), ("TimeoutError: x", "network")):
+        reason = f"org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n{worker}{error}\n"
+        assert cause_and_error({"stdout": aborted(reason)}) == (cause, error)
+
+
+def test_what_a_driver_stumbles_over_without_its_java_is_no_defect() -> None:
+    lost = "py4j.protocol.Py4JNetworkError: Answer from Java side is empty"
+    stdout = chain(lost, HANDLING, "AttributeError: 'NoneType' object has no attribute 'setCallSite'")
+    assert diagnose({"stdout": stdout}).cause.name == "unknown"
+    assert diagnose({"stdout": stdout}, ["The step's process was ended by signal 9"]).cause.name == "out_of_memory"
+    known = "fruit_features.extraction.step.BooksError: The books of 'Kiwi' of 2026-11-22 do not balance"
+    assert cause_and_error({"stdout": chain(lost, HANDLING, known)}) == ("books_do_not_balance", known)
 
 
 # --- plain lines

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fruit_pipeline.failures.message import bootstrap_failure_message, emr_words, step_failure_message
+from fruit_pipeline.failures.diagnosis import diagnose
+from fruit_pipeline.failures.message import bootstrap_failure_message, emr_words, given_up_message, reason_of_cluster, step_failure_message
 
 CLUSTER = {"Id": "j-1", "Status": {"State": "RUNNING", "StateChangeReason": {"Message": "Running step"}}}
 LOGS = "s3://fruits-lake/logs/j-1/steps/s-1/"
@@ -17,10 +18,18 @@ def ended(state: str, code: str, message: str) -> dict[str, Any]:
     return {"Id": "j-1", "Status": {"State": state, "StateChangeReason": {"Code": code, "Message": message}}}
 
 
+def message_of_step(step: dict[str, Any], cluster: dict[str, Any], logs: dict[str, str]) -> str:
+    return step_failure_message(step, cluster, diagnose(logs, emr_words(step, cluster), step=step["Name"], logs_uri=LOGS))
+
+
+def message_of_bootstrap(cluster: dict[str, Any], logs_uri: str, logs: dict[str, str]) -> str:
+    return bootstrap_failure_message(cluster, diagnose(logs, [reason_of_cluster(cluster)], logs_uri=logs_uri))
+
+
 def test_tells_what_failed_why_and_what_to_do_in_that_order() -> None:
     failed = step("FAILED", FailureDetails={"Reason": "Unknown Error.", "Message": "ended with exit code 1"})
     logs = {"stdout": f"{TRACEBACK}ModuleNotFoundError: No module named 'obstore'\n", "stderr": "26/11/25 12:00:00 INFO SparkContext: x\n"}
-    lines = step_failure_message(failed, CLUSTER, LOGS, logs, 6).splitlines()
+    lines = message_of_step(failed, CLUSTER, logs).splitlines()
     assert lines[:8] == [
         "Step 'extract_features' (s-1) on cluster j-1 ended as FAILED.",
         "EMR says: Unknown Error. ended with exit code 1",
@@ -38,7 +47,7 @@ def test_tells_what_failed_why_and_what_to_do_in_that_order() -> None:
 
 def test_logs_that_are_not_there_yet_are_named_and_emr_s_reason_is_explained() -> None:
     failed = step("FAILED", FailureDetails={"Reason": "Unknown Error.", "Message": "The step's process ended with exit code 137"})
-    message = step_failure_message(failed, CLUSTER, LOGS, {}, 6)
+    message = message_of_step(failed, CLUSTER, {})
     assert "Cause: out_of_memory\nEMR names it: Unknown Error. The step's process ended with exit code 137\n" in message
     assert "The logs have not arrived within the time waited (FRUITS_LOG_WAIT_MINUTES)" in message
     assert "FRUITS_CORE_INSTANCE_TYPE" in message
@@ -46,14 +55,14 @@ def test_logs_that_are_not_there_yet_are_named_and_emr_s_reason_is_explained() -
 
 def test_logs_that_name_no_error_are_shown_by_their_end() -> None:
     logs = {"stdout": " \n", "stderr": "\n".join(f"line {n}" for n in range(500))}
-    message = step_failure_message(step("FAILED"), CLUSTER, LOGS, logs, 6)
+    message = message_of_step(step("FAILED"), CLUSTER, logs)
     assert "Cause: unknown\nThe error, in stderr: line 499\n" in message
     assert "    line 480\n" in message
     assert "line 3\n" not in message
 
 
 def test_a_step_that_takes_too_long_is_told_apart_from_a_failed_one() -> None:
-    message = step_failure_message(step("RUNNING"), CLUSTER, LOGS, {}, 6)
+    message = given_up_message(step("RUNNING"), CLUSTER, LOGS, 6)
     assert "still RUNNING after 6 hours" in message
     assert "Cause: time_out" in message
     assert "FRUITS_STEP_TIMEOUT_HOURS" in message
@@ -62,7 +71,7 @@ def test_a_step_that_takes_too_long_is_told_apart_from_a_failed_one() -> None:
 
 def test_a_cancelled_step_tells_why() -> None:
     cancelled = step("CANCELLED", StateChangeReason={"Message": "Cancelled by user"})
-    message = step_failure_message(cancelled, CLUSTER, LOGS, {"stdout": f"{TRACEBACK}KeyboardInterrupt\n"}, 6)
+    message = message_of_step(cancelled, CLUSTER, {"stdout": f"{TRACEBACK}KeyboardInterrupt\n"})
     assert "EMR says: Cancelled by user" in message
     assert "Cause: cancelled" in message
 
@@ -70,7 +79,7 @@ def test_a_cancelled_step_tells_why() -> None:
 def test_a_cluster_that_lost_its_machines_is_the_cause() -> None:
     lost = ended("TERMINATED_WITH_ERRORS", "INSTANCE_FAILURE", "All slaves in the job flow were terminated")
     logs = {"stdout": f"{TRACEBACK}ConnectionResetError: [Errno 104] Connection reset by peer\n"}
-    message = step_failure_message(step("FAILED"), lost, LOGS, logs, 6)
+    message = message_of_step(step("FAILED"), lost, logs)
     assert "The cluster is TERMINATED_WITH_ERRORS: All slaves in the job flow were terminated" in message
     assert "Cause: node_lost" in message
     assert "FRUITS_TASK_MARKET=on-demand" in message
@@ -94,9 +103,7 @@ def test_a_cluster_that_died_in_its_bootstrap_action_tells_the_script_s_words() 
         "release exist, and may the "
         "node's instance profile read it?\n"
     )
-    lines = bootstrap_failure_message(
-        cluster, "s3://fruits-lake/logs/j-1/node/", {"stdout": "==> downloading\n", "stderr": stderr}
-    ).splitlines()
+    lines = message_of_bootstrap(cluster, "s3://fruits-lake/logs/j-1/node/", {"stdout": "==> downloading\n", "stderr": stderr}).splitlines()
     assert lines[0] == "Cluster j-1 is TERMINATED_WITH_ERRORS before the step ran."
     assert lines[1].startswith("EMR says: BOOTSTRAP_FAILURE: On the master instance (i-1), bootstrap action 1")
     assert lines[2:4] == [
@@ -110,19 +117,19 @@ def test_a_cluster_that_died_in_its_bootstrap_action_tells_the_script_s_words() 
 
 def test_a_cluster_that_got_no_machines_is_explained_without_logs() -> None:
     cluster = ended("TERMINATED_WITH_ERRORS", "INSTANCE_FLEET_TIMEOUT", "The fleet's time-out for provisioning is over")
-    message = bootstrap_failure_message(cluster, LOGS, {})
+    message = message_of_bootstrap(cluster, LOGS, {})
     assert "Cause: capacity" in message
     assert "FRUITS_SUBNET_ID several subnets" in message
 
 
 def test_a_cluster_that_says_nothing_is_told_all_the_same() -> None:
-    message = bootstrap_failure_message({"Id": "j-1", "Status": {"State": "TERMINATED"}}, LOGS, {})
+    message = message_of_bootstrap({"Id": "j-1", "Status": {"State": "TERMINATED"}}, LOGS, {})
     assert "Cause: unknown" in message
     assert "EMR says" not in message
 
 
 def test_no_secret_of_emr_s_words_is_shown() -> None:
     failed = step("FAILED", FailureDetails={"Message": "GET https://b/k?X-Amz-Signature=0a1b2c3d by AKIAABCDEFGHIJKLMNOP failed"})
-    message = step_failure_message(failed, CLUSTER, LOGS, {}, 6)
+    message = message_of_step(failed, CLUSTER, {})
     assert "0a1b2c3d" not in message
     assert "ABCDEFGHIJKLMNOP" not in message

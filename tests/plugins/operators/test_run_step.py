@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from fruit_contract.failures.error_text import find_error
+from fruit_contract.failures.record import StepFailure
+from fruit_contract.lake import failure_key
 from fruit_pipeline.planning.claims import claim
 from tests.plugins.memory_emr import api_error, context, deferred, run_step
 from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID
@@ -168,6 +171,36 @@ def test_a_failure_that_may_pass_is_tried_again(emr: Emr, lake: Lake) -> None:
     error = failure_of(emr, lake, stderr=THROTTLED)
     assert "added again" in str(error)
     assert is_tried_again(error)
+
+
+def put_told(lake: Lake, line: str, written_ago: timedelta = timedelta()) -> None:
+    """What the step of the operator under test told of its failure."""
+    found = find_error({"": f'Traceback (most recent call last):\n  File "job.py", line 7, in main\n{line}\n'})
+    assert found
+    content = StepFailure.of("refresh_pca", found).to_json()
+    lake._client.objects[failure_key(RUN_ID, "refresh_pca")] = (content, datetime.now(UTC) - written_ago)
+
+
+@pytest.mark.parametrize("error", ["fruit_features.lake.store.LostPlaceError: Another writer", "fruit_features.x.BooksError: Kiwi"])
+def test_what_the_step_told_itself_decides_and_is_shown_before_any_log_is_there(emr: Emr, lake: Lake, error: str) -> None:
+    put_told(lake, error)
+    raised = failure_of(emr, lake)
+    assert f"The error, in failure.json: {error}" in str(raised)
+    assert "The logs have not arrived" not in str(raised)
+    assert is_tried_again(raised) == ("LostPlaceError" in error)
+
+
+def test_what_an_earlier_try_told_is_not_taken_for_this_one_s_failure(emr: Emr, lake: Lake) -> None:
+    put_told(lake, "fruit_features.x.BooksError: Kiwi", written_ago=timedelta(days=400))
+    error = failure_of(emr, lake, stderr=THROTTLED)
+    assert "BooksError" not in str(error)
+    assert is_tried_again(error)
+
+
+def test_a_try_that_finds_a_step_that_told_its_failure_does_not_wait_for_logs(emr: Emr, lake: Lake) -> None:
+    failed_step(emr, ended_ago=timedelta(seconds=1))
+    put_told(lake, "fruit_features.lake.store.LostPlaceError: Another writer")
+    assert deferred(run_step("j-1")).trigger.step_id == "s-2"
 
 
 def test_nothing_is_tried_again_on_a_cluster_that_is_gone(emr: Emr, lake: Lake) -> None:

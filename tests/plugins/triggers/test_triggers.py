@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from fruit_contract.lake import progress_key
+from fruit_contract.lake import failure_key, progress_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -221,8 +221,23 @@ def test_a_step_that_ended_badly_is_told_when_its_whole_logs_are_there() -> None
 
     event, said = event_of(step_trigger(), LateLogs(FAILED), s3)
     assert event == {"status": "ended", "state": FAILED, "step_id": "s-1"}
-    assert s3.lists == 4
+    assert s3.lists == 1 + 4  # first whether the step told why itself
     assert said == ["The step ended as FAILED. Waiting for its logs, which EMR copies to the lake within about five minutes."]
+
+
+def test_a_step_that_told_its_failure_itself_needs_no_logs() -> None:
+    s3 = S3()
+    s3.modified = {failure_key(RUN_ID, "extract_features"): NOW}
+    event, said = event_of(step_trigger(), Emr(FAILED), s3)
+    assert event == {"status": "ended", "state": FAILED, "step_id": "s-1"}
+    assert (s3.lists, said) == (1, [])
+
+
+def test_what_an_earlier_try_told_keeps_no_one_from_waiting_for_the_logs() -> None:
+    s3 = S3()
+    s3.modified = {failure_key(RUN_ID, "extract_features"): NOW - timedelta(hours=2)}
+    _, said = event_of(step_trigger(log_wait_minutes=0.002), Emr(FAILED), s3)
+    assert "Waiting for its logs" in said[0]
 
 
 def test_logs_that_never_come_are_waited_for_only_so_long() -> None:

@@ -1,5 +1,6 @@
-"""Cuts a log into reports: what tells of one failure (a traceback with those it is chained to, a Java stack trace, a logger's line, a plain
-`error: ...`), and which of the errors in it is the root. Pure.
+"""Cuts a text into reports, each of which tells of one failure. Pure.
+
+That is a traceback with those it is chained to, a Java stack trace, a logger's line, or a plain `error: ...`.
 """
 
 from __future__ import annotations
@@ -10,36 +11,36 @@ from functools import cached_property
 from itertools import islice
 from typing import Final
 
-from fruit_pipeline.failures import causes as failure_causes
-from fruit_pipeline.failures.causes import Cause, cause_of
+from fruit_contract.failures.causes import CANCELLED
+from fruit_contract.failures.rules import STEP_RULES, VAGUE, Rule, cause_of, rule_of_error
 
-LONGEST_LINE: Final = 400
 LONGEST_SCANNED: Final = 4000
 _LINES_SCANNED: Final = 20_000  # from either end of what is left of a log without Spark's chatter
 _FRAMES_OF_JAVA: Final = 2
 _MESSAGE_LINES: Final = 8
-GAP: Final = "\0"  # where chatter was left out
 RECORD: Final = re.compile(
     r"(?:\d\d/\d\d/\d\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d[T ][\d:.,]+Z?)\s+(?:\[[^\]]{0,200}\]\s*)?(?:- )?(?P<level>[A-Z]{4,8})\b:?\s*"
 )
 _PYTHON_RECORD: Final = re.compile(r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):[\w.]+:")
 _CHATTER: Final = frozenset({"INFO", "DEBUG", "TRACE"})
+WARNINGS: Final = frozenset({"WARN", "WARNING"})
 ERROR_LEVELS: Final = frozenset({"ERROR", "FATAL", "CRITICAL", "SEVERE"})
-SCHEDULER: Final = re.compile(
+_SCHEDULER: Final = re.compile(
     r"(?:TaskSetManager|TaskSchedulerImpl|Yarn[\w$]*|BlockManagerMaster\w*|HealthTracker|ExecutorMonitor|Client)\b"
 )
 _NOISY_LOGGER: Final = re.compile(
     r"(?:ShutdownHookManager|Transport\w+|AsyncEventQueue|LiveListenerBus|ContextCleaner|Inbox|ApplicationMaster: RECEIVED)\b"
 )
+DRIVER_FRAMES: Final = "Driver stacktrace:"  # and all the errors once more
 _TRACEBACK: Final = "Traceback (most recent call last):"
-_CHAINED: Final = "During handling of the above exception, another exception occurred:"
 _RAISED_FROM: Final = "The above exception was the direct cause of the following exception:"
+_CHAINED: Final = frozenset({"During handling of the above exception, another exception occurred:", _RAISED_FROM})
 _FROM_WORKER: Final = "An exception was thrown from the Python worker"
 _UNRAISABLE: Final = ("Exception ignored in", "Error in atexit._run_exitfuncs", "Exception ignored on")
 FRAME: Final = re.compile(r'\s+File "(?P<file>[^"]*)", line \d+')
 LIBRARY: Final = re.compile(r"site-packages|dist-packages|/lib(?:64)?/python3|pyspark\.zip|py4j|<frozen |<string>")
-_FINAL_LINE: Final = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?::\s|:?$)")
-_BARE_ERROR: Final = re.compile(r"(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit))(?::\s|$)")
+_LAST_LINE: Final = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?::\s|:?$)")
+_PYTHON: Final = re.compile(r"(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit))(?::\s|$)")
 _JAVA: Final = re.compile(
     r'(?:Exception in thread "[^"]{0,200}" |Caused by: |Suppressed: |: |# )?'
     r"(?P<name>(?:[a-z_][\w$]*\.)+[A-Z][\w$]*(?:Exception|Error|Failure|Fault|Throwable|Interrupt)[\w$]*)(?::\s|$)"
@@ -53,12 +54,12 @@ PLAIN: Final = re.compile(
     r"|No space left on device"
     r"|[\w.-]{1,80}: \S{1,80} installed, \S{1,80} pinned$"
 )
-_UNREAD_LOG: Final = "(this log can't be "  # see step_logs: why Airflow can't read it is no failure of the step
 _LOUD: Final = re.compile(r"error|fail|fatal|denied|killed|no space|not found|refused|unable|exit", re.IGNORECASE)
+# The last is of a log that Airflow can't read: why is no failure of the step.
 SURVIVED: Final = re.compile(
-    r"ignor|retry|try(?:ing)? again|computed again|merged again|goes on without|fall(?:ing|s)? back", re.IGNORECASE
+    r"ignor|retry|try(?:ing)? again|computed again|merged again|goes on without|fall(?:ing|s)? back|\(this log can't be ", re.IGNORECASE
 )
-SYMPTOM: Final = re.compile(
+_SYMPTOM: Final = re.compile(
     r"Py4JNetworkError|Answer from Java side is empty|Error while sending or receiving|trying to connect to the Java server"
     r"|SparkContext (?:was|has been) (?:shut ?down|stopped)|stopped SparkContext|SparkContext was shut down|[Ss]hutdown ?[Hh]ook"
     r"|Shutdown in progress|TaskKilled|Stage cancelled|InterruptedException|ClosedByInterrupt|RejectedExecution|ClosedChannelException"
@@ -75,9 +76,11 @@ _WRAPPER: Final = re.compile(
 )
 _LOOK_UP: Final = re.compile(r"(?:Key|Attribute|Index|Lookup)Error|StopIteration")
 _LINK: Final = re.compile(r"(?:\w*Connection\w*|EOF|BrokenPipe|OS|Timeout|socket\.\w*)(?:Error|timeout)?\b")
-_VAGUE: Final = (failure_causes.UNKNOWN, failure_causes.CODE_ERROR)
-_OF_CLUSTERS: Final = (failure_causes.CLUSTER_SETTINGS, failure_causes.CAPACITY)
-_STEP_CAUSES: Final = tuple(cause for cause in failure_causes.CAUSES if cause not in _OF_CLUSTERS)
+
+
+def symptom_of_another(words: str) -> bool:
+    """Returns whether words tell of what follows when a process or its Java ends, whatever ended them."""
+    return _SYMPTOM.search(words) is not None
 
 
 @dataclass
@@ -93,22 +96,16 @@ class Mention:
     is_link: bool = False  # a broken connection between Python and Java
 
     @cached_property
-    def cause(self) -> Cause:
-        """Its name tells more than its words, which may hold anything: `FileNotFoundError: .../timed out/...`."""
-        named = cause_of(self.name, _STEP_CAUSES) if self.name else failure_causes.UNKNOWN
-        return cause_of(self.words, _STEP_CAUSES) if named in _VAGUE else named
+    def rule(self) -> Rule:
+        return rule_of_error(self.name, self.words)
 
-    @property
-    def is_look_up(self) -> bool:
-        return _LOOK_UP.search(self.name) is not None
-
-    @property
+    @cached_property
     def is_symptom(self) -> bool:
-        return self.is_link or SYMPTOM.search(self.words) is not None
+        return self.is_link or symptom_of_another(self.words)
 
     @property
     def is_known(self) -> bool:
-        return self.cause not in _VAGUE and not self.is_symptom
+        return self.rule.cause not in VAGUE and not self.is_symptom
 
     @property
     def is_real(self) -> bool:
@@ -117,7 +114,7 @@ class Mention:
 
 @dataclass
 class Report:
-    """What tells of one failure: lines from `start` to `end` (inclusive). `level` is a logger's, empty for what ended the process."""
+    """Lines from `start` to `end` (inclusive) about one failure. `level` is a logger's, empty for what ended the process."""
 
     start: int
     end: int
@@ -126,104 +123,116 @@ class Report:
     mentions: list[Mention] = field(default_factory=list)
 
     def root(self) -> Mention | None:
-        """Python's first real error; else the deepest known one of Java's, else the deepest real one."""
+        """Returns Python's first real error; else the deepest known one of Java's, else the deepest real one."""
         real = [mention for mention in self.mentions if mention.is_real]
         python = [mention for mention in real if mention.is_python]
+        began = next((mention for mention in self.mentions if mention.is_python), None)
+        if began and began.is_symptom and not any(mention.is_known for mention in python):
+            return began  # without its Java, a step stumbles over many things
         if python:
             first = python[0]
-            better = (later for later in python[1:] if later.is_known and (later.is_raised_from or first.is_look_up))
+            better = (later for later in python[1:] if later.is_known and (later.is_raised_from or _LOOK_UP.search(first.name)))
             return first if first.is_known else next(better, first)
         known = [mention for mention in real if mention.is_known]
         return next(reversed(known or real or self.mentions), None)
 
 
-class Reader:
-    """Cuts a log into reports, line by line."""
+def reports_of(lines: list[str]) -> list[Report]:
+    """Returns the reports in a text's telling lines, in order."""
+    reader = _Reader(lines)
+    for number, line in enumerate(lines):
+        reader.read(number, line)
+    return reader.reports
+
+
+def telling_lines(text: str) -> list[str]:
+    """The lines without Spark's chatter and without all but the first of Java's frames."""
+    telling: list[str] = []
+    frames = 0
+    for whole in text.splitlines():
+        line = whole[:LONGEST_SCANNED].rstrip()
+        frames = frames + 1 if line.startswith("\tat ") else 0
+        record = RECORD.match(line) if line[:1].isdigit() else None
+        if frames <= _FRAMES_OF_JAVA and not (record and record["level"] in _CHATTER):
+            telling.append(line)
+    if len(telling) > 2 * _LINES_SCANNED:
+        return [*telling[:_LINES_SCANNED], *telling[-_LINES_SCANNED:]]
+    return telling
+
+
+def is_passing(line: str) -> bool:
+    """Whether it is a warning of anything but the schedulers of tasks and nodes."""
+    record = RECORD.match(line)
+    return record is not None and record["level"] in WARNINGS and not _SCHEDULER.match(line, record.end())
+
+
+def _is_of_the_link(frames: list[str]) -> bool:
+    """Whether an error came up where Python and Java talk, and not in code that was called from there."""
+    return all(LIBRARY.search(file) for file in frames) and any("py4j" in file or "pyspark" in file for file in frames)
+
+
+class _Reader:
+    """Reads a text line by line into reports."""
 
     def __init__(self, lines: list[str]) -> None:
         self.reports: list[Report] = []
         self._lines = lines
         self._report: Report | None = None
-        self._in_traceback = False
+        self._frames: list[str] | None = None  # of the traceback that is being read
         self._is_raised_from = False
-        self._frames: list[str] = []
-        for number, line in enumerate(lines):
-            self._read(number, line)
 
-    def _read(self, number: int, line: str) -> None:
-        if line == GAP:
-            if not self._in_traceback:
-                self._report = None
-            return
+    def read(self, number: int, line: str) -> None:
         record = RECORD.match(line) or _PYTHON_RECORD.match(line)
         if record:
             self._read_record(number, line, record)
         elif _TRACEBACK in line:
             self._read_traceback(number, line)
-        elif self._in_traceback:
-            self._read_frame(number, line)
+        elif self._frames is not None and (not line.strip() or line[:1].isspace()):
+            if frame := FRAME.match(line):
+                self._frames.append(frame["file"])
+            self._extend(number)
+        elif self._frames is not None and (found := _LAST_LINE.match(line)):
+            is_link = _LINK.match(found["name"]) is not None and _is_of_the_link(self._frames[-3:])
+            self._frames = None
+            self._mention(number, found["name"], is_python=True, is_raised_from=self._is_raised_from, is_link=is_link)
         elif line.startswith(_UNRAISABLE):
             self._open(number, is_noise=True)
         else:
+            self._frames = None
             self._read_text(number, line)
 
     def _read_text(self, number: int, line: str) -> None:
         if found := _JAVA.match(line):
-            self._read_java(number, line, found["name"])
-        elif found := _BARE_ERROR.match(line):
+            if line.startswith("Exception in thread"):
+                self._open(number)
+            self._mention(number, found["name"])
+        elif found := _PYTHON.match(line):
             self._mention(number, found["name"], is_python=True)
-        elif PLAIN.match(line) or (_LOUD.search(line) and line[:1].strip() and self._is_plain_and_known(number)):
+        elif PLAIN.match(line) or (_LOUD.search(line) and line[:1].strip() and self._is_plain_and_known(line)):
             self._open(number)
             self._mention(number, "", is_plain=True)
-        elif self._report is not None and (
-            not line.strip() or line[:1].isspace() or line in {_CHAINED, _RAISED_FROM, "Driver stacktrace:"}
-        ):
-            self._report.end = number
+        elif not line.strip() or line[:1].isspace() or line in _CHAINED or line == DRIVER_FRAMES:
+            self._extend(number)
 
     def _read_record(self, number: int, line: str, record: re.Match[str]) -> None:
         level, said = record["level"], line[record.end() :]
-        is_error = level in ERROR_LEVELS
-        self._open(number, level=level, is_noise=bool(_NOISY_LOGGER.match(said)) or not (is_error or SCHEDULER.match(said)))
-        self._in_traceback = _TRACEBACK in line
-        self._frames = []
-        if not self._in_traceback:
+        is_noise = bool(_NOISY_LOGGER.match(said)) or not (level in ERROR_LEVELS or _SCHEDULER.match(said))
+        self._open(number, level=level, is_noise=is_noise)
+        if _TRACEBACK in line:
+            self._frames = []
+        else:
             found = _JAVA_WITHIN.search(said)
             self._mention(number, found["name"] if found else "")
 
     def _read_traceback(self, number: int, line: str) -> None:
-        is_chained = self._is_chained(number)
-        belongs = self._report is not None and (is_chained or self._expects_traceback(number))
+        report, before = self._report, self._before(number)
+        is_logged = report is not None and report.end == number - 1 and bool(_PYTHON_RECORD.match(before) or before.startswith(_UNRAISABLE))
         if found := _JAVA.match(line):
-            self._read_java(number, line, found["name"])
-        elif not belongs and not line[:1].isspace():
+            self._mention(number, found["name"])
+        elif report is None or not (before in _CHAINED or is_logged or before.startswith(_FROM_WORKER) or line[:1].isspace()):
             self._open(number)
-        if self._report is None:
-            self._open(number)
-        self._in_traceback = True
         self._frames = []
-        self._is_raised_from = is_chained and self._before(number) == _RAISED_FROM
-
-    def _read_frame(self, number: int, line: str) -> None:
-        if not line.strip() or line[:1].isspace():
-            if frame := FRAME.match(line):
-                self._frames.append(frame["file"])
-            self._extend(number)
-            return
-        self._in_traceback = False
-        found = _FINAL_LINE.match(line)
-        if found:
-            is_link = (
-                bool(self._frames) and all(LIBRARY.search(file) for file in self._frames[-3:]) and _LINK.match(found["name"]) is not None
-            )
-            is_link = is_link and any("py4j" in file or "pyspark" in file for file in self._frames[-3:])
-            self._mention(number, found["name"], is_python=True, is_raised_from=self._is_raised_from, is_link=is_link)
-        else:
-            self._read(number, line)
-
-    def _read_java(self, number: int, line: str, name: str) -> None:
-        if line.startswith("Exception in thread"):
-            self._open(number)
-        self._mention(number, name)
+        self._is_raised_from = before == _RAISED_FROM
 
     def _mention(self, number: int, name: str, **kind: bool) -> None:
         report = self._report if self._report is not None and number - self._report.end <= _MESSAGE_LINES else self._open(number)
@@ -233,67 +242,26 @@ class Reader:
     def _words(self, number: int) -> str:
         lines = [self._lines[number]]
         for line in islice(self._lines, number + 1, number + _MESSAGE_LINES):
-            if (
-                line == GAP
-                or not line.strip()
-                or _TRACEBACK in line
-                or line.startswith(("\tat ", "Caused by: ", ": "))
-                or RECORD.match(line)
-            ):
-                break
-            if _JAVA.match(line) or _BARE_ERROR.match(line) or PLAIN.match(line):
+            is_other = _TRACEBACK in line or line.startswith(("\tat ", "Caused by: ", ": "))
+            if not line.strip() or is_other or any(error.match(line) for error in (RECORD, _JAVA, _PYTHON, PLAIN)):
                 break
             lines.append(line)
         return "\n".join(lines)[:LONGEST_SCANNED]
 
-    def _is_plain_and_known(self, number: int) -> bool:
-        line = self._lines[number][:LONGEST_LINE]
-        is_harmless = SURVIVED.search(line) or "warn" in line.lower() or line.startswith(_UNREAD_LOG)
-        return not is_harmless and cause_of(line, _STEP_CAUSES) not in (*_VAGUE, failure_causes.CANCELLED)
-
-    def _is_chained(self, number: int) -> bool:
-        return self._before(number) in {_CHAINED, _RAISED_FROM}
+    def _is_plain_and_known(self, line: str) -> bool:
+        is_harmless = SURVIVED.search(line) or "warn" in line.lower()
+        return not is_harmless and cause_of(line[:400], STEP_RULES) not in (*VAGUE, CANCELLED)
 
     def _before(self, number: int) -> str:
         """The last line that is not empty."""
         return next((self._lines[place] for place in range(number - 1, max(-1, number - 4), -1) if self._lines[place].strip()), "").strip()
 
-    def _expects_traceback(self, number: int) -> bool:
-        """Whether the report so far ends in words that a traceback follows: a logger's, or those of an error of a worker."""
-        report = self._report
-        before = self._before(number)
-        is_logged = report is not None and report.end == number - 1 and bool(_PYTHON_RECORD.match(before) or before.startswith(_UNRAISABLE))
-        return is_logged or before.startswith(_FROM_WORKER)
-
     def _open(self, number: int, *, level: str = "", is_noise: bool = False) -> Report:
         self._report = Report(number, number, level, is_noise)
-        self._in_traceback = False
+        self._frames = None
         self.reports.append(self._report)
         return self._report
 
     def _extend(self, number: int) -> None:
         if self._report is not None:
             self._report.end = number
-
-
-def telling_lines(text: str) -> list[str]:
-    """The lines without Spark's chatter and without all but the first of Java's frames."""
-    telling: list[str] = []
-    frames = 0
-    for whole in text.splitlines():
-        line = whole[:LONGEST_SCANNED].rstrip()
-        if line.startswith("\tat "):
-            frames += 1
-            if frames > _FRAMES_OF_JAVA:
-                continue
-        else:
-            frames = 0
-        record = RECORD.match(line) if line[:1].isdigit() else None
-        if record and record["level"] in _CHATTER:
-            line = GAP
-        if line == GAP and telling and telling[-1] == GAP:
-            continue
-        telling.append(line)
-    if len(telling) > 2 * _LINES_SCANNED:
-        return [*telling[:_LINES_SCANNED], GAP, *telling[-_LINES_SCANNED:]]
-    return telling

@@ -1,0 +1,1 @@
+"""What may make a step fail, and how both sides tell of it."""
