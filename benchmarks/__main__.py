@@ -11,32 +11,24 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.console import Console
 
 from benchmarks.engines.run import ENGINE_SCALES, measure_engines
-from benchmarks.engines.table import engines_grids, engines_notes
 from benchmarks.features.run import SCALES, measure_features
-from benchmarks.features.table import features_grids, features_notes, markdown_page
 from benchmarks.harness.bench_lake import bench_lake
+from benchmarks.harness.grid import markdown_page
 from benchmarks.harness.images import SMALL_PICTURES, commented_copies, drawn_images, given_images
 from benchmarks.harness.machine import describe_machine, load, usable_cores
 from benchmarks.history.run import HISTORY_SCALES, measure_history
-from benchmarks.history.table import history_grids, history_notes
 from benchmarks.latency.run import LATENCY_SCALES, measure_latency
-from benchmarks.latency.table import latency_grids, latency_notes
 from benchmarks.pca.run import PCA_SCALES, measure_pca
-from benchmarks.pca.table import pca_grids, pca_notes
 from benchmarks.peers.run import DRAWN_ONE_IN, PEERS_SCALES, measure_peers
-from benchmarks.peers.table import peers_grids, peers_notes
-from benchmarks.profile.measurements import profile_grids, profile_notes
 from benchmarks.profile.run import PROFILE_IMAGES, measure_profile
-from benchmarks.scale.measurements import sizes_with
+from benchmarks.scale.result import sizes_with
 from benchmarks.scale.run import SCALE_SIZES, measure_scale
-from benchmarks.scale.table import scale_grids, scale_notes
 from benchmarks.setup.run import measure_setup
-from benchmarks.setup.table import setup_grids, setup_notes
 from fruit_cli.errors import CommandError
 from fruit_contract.lake import safe_run_id
 from local_cloud.stack.java import JavaNotFoundError
@@ -44,8 +36,10 @@ from local_cloud.stack.ports import keep_loopback_direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
-    from benchmarks.features.table import Grid
+    from benchmarks.harness.bench_lake import BenchLake
+    from benchmarks.harness.grid import Grid
     from benchmarks.harness.images import ImageKind
     from fruit_cli.lake.delivery_plan import PlannedImage
 
@@ -75,14 +69,20 @@ class Bench:
         return f"make bench SIZE={self.size}" + (f" DATA={self.data.name}" if self.data else "")
 
 
+class Result(Protocol):
+    """What a part measured, for people."""
+
+    def grids(self) -> Sequence[Grid]: ...
+    def notes(self) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """A part's result for people: what it was measured on, tables and notes."""
+    """A part's result, what it was measured on, and the name of its page if that says more than the part and the size."""
 
-    name: str
+    result: Result
     images: str
-    grids: Sequence[Grid]
-    notes: Sequence[str]
+    name: str = ""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -139,108 +139,97 @@ def _measure(part: str, bench: Bench) -> None:
         **describe_machine(),
         "load": f"{load_before:.1f} before, {load():.1f} after (the last minute's average)",
     }
-    for grid in outcome.grids:
+    grids, notes = outcome.result.grids(), outcome.result.notes()
+    for grid in grids:
         bench.console.print(grid.to_rich())
-    for note in outcome.notes:
+    for note in notes:
         bench.console.print(note, markup=False)
     RESULTS.mkdir(exist_ok=True)
-    page = markdown_page(f"{part.capitalize()}, {bench.size}", facts, outcome.grids, outcome.notes)
-    (RESULTS / f"{outcome.name}.md").write_text(page, encoding="utf-8")
-    bench.say(f"Saved as benchmarks/results/{outcome.name}.md")
+    name = outcome.name or safe_run_id("-".join([part, bench.size, *([bench.data.name] if bench.data and PARTS[part].on_data else [])]))
+    (RESULTS / f"{name}.md").write_text(markdown_page(f"{part.capitalize()}, {bench.size}", facts, grids, notes), encoding="utf-8")
+    bench.say(f"Saved as benchmarks/results/{name}.md")
 
 
-def _images(bench: Bench, n: int, temporary: Path, kind: ImageKind) -> tuple[list[PlannedImage], str]:
+def _images(
+    bench: Bench, n: int, temporary: Path, kind: ImageKind = SMALL_PICTURES, *, drawn: bool = False
+) -> tuple[list[PlannedImage], str]:
     """`n` images, drawn or of the folder that was asked for, and what they are."""
     folder = temporary / "images"
     folder.mkdir()
     bench.say(f"Preparing {n:,} images")
-    if bench.data:
+    if bench.data and not drawn:
         images, described = given_images(n, bench.data, folder, bench.say), f"images of {bench.data.name}"
     else:
         images, described = drawn_images(n, folder, usable_cores(), kind), kind.described
     return images, f"{len(images):,} {described}"
 
 
-def _name(part: str, bench: Bench) -> str:
-    return safe_run_id("-".join([part, bench.size, *([bench.data.name] if bench.data else [])]))
-
-
 def _features(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores = SCALES[part][bench.size], usable_cores()
+    scale = SCALES[part][bench.size]
     images, described = _images(bench, scale.n_images, temporary, scale.kind)
-    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
-        result = measure_features(lake, images, scale, n_cores, bench.say)
-    return Outcome(_name(part, bench), described, features_grids(result), features_notes(result))
+    with _lake(bench, temporary) as lake:
+        return Outcome(measure_features(lake, images, scale, usable_cores(), bench.say), described)
 
 
-def _peers(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores = PEERS_SCALES[bench.size], usable_cores()
-    folder = temporary / "images"
-    folder.mkdir()
-    n_drawn = scale.n_cold // DRAWN_ONE_IN
-    bench.say(f"Preparing {scale.n_cold:,} images")
-    images = commented_copies(drawn_images(n_drawn, folder, n_cores), DRAWN_ONE_IN, temporary / "copies")
-    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
-        result = measure_peers(lake, images, scale, n_cores, bench.say)
+def _peers(_: str, bench: Bench, temporary: Path) -> Outcome:
+    scale = PEERS_SCALES[bench.size]
+    pictures, described = _images(bench, scale.n_cold // DRAWN_ONE_IN, temporary, drawn=True)
+    images = commented_copies(pictures, DRAWN_ONE_IN, temporary / "copies")
     described = (
-        f"{len(images):,} drawn fruit, 100x100 JPEG: {n_drawn:,} pictures, each in {DRAWN_ONE_IN} files that differ in their comment"
+        f"{len(images):,} drawn fruit, 100x100 JPEG: {len(pictures):,} pictures, each in {DRAWN_ONE_IN} files that differ in their comment"
     )
-    return Outcome(f"{part}-{bench.size}", described, peers_grids(result), peers_notes(result))
+    with _lake(bench, temporary) as lake:
+        return Outcome(measure_peers(lake, images, scale, usable_cores(), bench.say), described)
 
 
-def _history(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores = HISTORY_SCALES[bench.size], usable_cores()
-    folder = temporary / "images"
-    folder.mkdir()
-    images = drawn_images(scale.n_images, folder, n_cores)
-    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
+def _history(_: str, bench: Bench, temporary: Path) -> Outcome:
+    scale = HISTORY_SCALES[bench.size]
+    images, described = _images(bench, scale.n_images, temporary, drawn=True)
+    with _lake(bench, temporary) as lake:
         result = measure_history(lake, images, scale, bench.say)
-    described = f"{len(images):,} drawn fruit, 100x100 JPEG, on the new day; synthetic features on the days before it"
-    return Outcome(f"{part}-{bench.size}", described, history_grids(result), history_notes(result))
+    return Outcome(result, f"{described}, on the new day; synthetic features on the days before it")
 
 
-def _engines(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores = ENGINE_SCALES[bench.size], usable_cores()
-    images, described = _images(bench, scale.n_images, temporary, SMALL_PICTURES)
-    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
-        result = measure_engines(lake, images, scale, n_cores, bench.say)
-    return Outcome(_name(part, bench), described, engines_grids(result), engines_notes(result))
+def _engines(_: str, bench: Bench, temporary: Path) -> Outcome:
+    scale = ENGINE_SCALES[bench.size]
+    images, described = _images(bench, scale.n_images, temporary)
+    with _lake(bench, temporary) as lake:
+        return Outcome(measure_engines(lake, images, scale, usable_cores(), bench.say), described)
 
 
-def _profile(part: str, bench: Bench, temporary: Path) -> Outcome:
-    images, described = _images(bench, PROFILE_IMAGES[bench.size], temporary, SMALL_PICTURES)
-    with bench_lake(temporary / "home", usable_cores(), bench.say) as lake:
-        result = measure_profile(lake, images, bench.say)
-    return Outcome(_name(part, bench), described, profile_grids(result), profile_notes(result))
+def _profile(_: str, bench: Bench, temporary: Path) -> Outcome:
+    images, described = _images(bench, PROFILE_IMAGES[bench.size], temporary)
+    with _lake(bench, temporary) as lake:
+        return Outcome(measure_profile(lake, images, bench.say), described)
 
 
-def _pca(part: str, bench: Bench, temporary: Path) -> Outcome:
+def _pca(_: str, bench: Bench, temporary: Path) -> Outcome:
     scale = PCA_SCALES[bench.size]
-    with bench_lake(temporary / "home", usable_cores(), bench.say) as lake:
+    with _lake(bench, temporary) as lake:
         result = measure_pca(lake, scale, bench.say)
-    described = f"none: {scale.n_images:,} synthetic feature vectors, float32[1280]"
-    return Outcome(_name(part, bench), described, pca_grids(result), pca_notes(result))
+    return Outcome(result, f"none: {scale.n_images:,} synthetic feature vectors, float32[1280]")
 
 
-def _latency(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores = LATENCY_SCALES[bench.size], usable_cores()
-    images, described = _images(bench, scale.n_images, temporary, SMALL_PICTURES)
-    result = measure_latency(temporary / "home", images, scale, n_cores, bench.say)
-    return Outcome(
-        _name(part, bench), f"{described}, on the new day; synthetic features before it", latency_grids(result), latency_notes(result)
-    )
+def _latency(_: str, bench: Bench, temporary: Path) -> Outcome:
+    scale = LATENCY_SCALES[bench.size]
+    images, described = _images(bench, scale.n_images, temporary)
+    result = measure_latency(temporary / "home", images, scale, usable_cores(), bench.say)
+    return Outcome(result, f"{described}, on the new day; synthetic features before it")
 
 
 def _scale(part: str, bench: Bench, temporary: Path) -> Outcome:
     sizes = sizes_with(SCALE_SIZES[bench.size], bench.scale)
     result = measure_scale(temporary / "home", sizes, usable_cores(), bench.say)
     name = safe_run_id("-".join([part, bench.size, *([bench.scale] if bench.scale else [])]))
-    return Outcome(name, "drawn pictures, 24x24 JPEG; the engine is a digest, not a network", scale_grids(result), scale_notes(result))
+    return Outcome(result, "drawn pictures, 24x24 JPEG; the engine is a digest, not a network", name)
 
 
-def _setup(part: str, bench: Bench, temporary: Path) -> Outcome:
-    result = measure_setup(temporary, bench.say)
-    return Outcome(f"{part}-{bench.size}", "the demo's own", setup_grids(result), setup_notes())
+def _setup(_: str, bench: Bench, temporary: Path) -> Outcome:
+    return Outcome(measure_setup(temporary, bench.say), "the demo's own")
+
+
+def _lake(bench: Bench, temporary: Path) -> AbstractContextManager[BenchLake]:
+    return bench_lake(temporary / "home", usable_cores(), bench.say)
 
 
 @dataclass(frozen=True)

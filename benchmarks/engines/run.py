@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from benchmarks.engines.measurements import EngineRun, EnginesBenchmark, known_images, quality
 from benchmarks.engines.others import has_openvino
+from benchmarks.engines.result import EngineRun, EnginesBenchmark, known_images, quality
 from benchmarks.features.ceiling_run import ONE_THREAD
 from benchmarks.harness.images import spread
-from benchmarks.harness.way_process import WayProcess
+from benchmarks.harness.summary import turned
 from fruit_cli.errors import CommandError
 from fruit_contract import release
 from fruit_features.embedding.engines import load_engine
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from benchmarks.engines.measurements import Quality
+    from benchmarks.engines.result import Quality
     from benchmarks.harness.bench_lake import BenchLake
+    from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
 ONNX_RUNTIME: Final = "ONNX Runtime"
@@ -162,7 +163,7 @@ class _Field:
 
 
 def _start(stack: contextlib.ExitStack, bench: BenchLake, name: str) -> WayProcess:
-    return stack.enter_context(WayProcess("benchmarks.engines.ways", bench.way_environment(name) | ONE_THREAD, bench.log(name)))
+    return stack.enter_context(bench.start("engines.ways", name, **ONE_THREAD))
 
 
 def _contenders(bench: BenchLake, calibration: Sequence[PlannedImage], say: Callable[[str], None]) -> tuple[list[_Contender], list[str]]:
@@ -196,10 +197,8 @@ def _run_rounds(fields: dict[str, _Field], scale: EngineScale, say: Callable[[st
     runs = []
     names = list(fields)
     for number in range(scale.n_rounds):
-        # Each round begins with another engine, so that none always follows the same one.
-        turned = names[number % len(names) :] + names[: number % len(names)]
         for inference_batch in scale.inference_batches:
-            runs += [fields[name].measure(inference_batch, number, scale.window_seconds) for name in turned]
+            runs += [fields[name].measure(inference_batch, number, scale.window_seconds) for name in turned(names, number)]
         say(f"round {number + 1} of {scale.n_rounds}: all engines measured")
     return runs
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from statistics import mean
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.features.measurements import CeilingRun
+from benchmarks.features.result import CeilingRun
 from benchmarks.harness.images import spread
-from benchmarks.harness.way_process import WayProcess
 from fruit_contract import release
 
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.harness.bench_lake import BenchLake
+    from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
 # For the libraries below a process that is one of as many as there are cores.
@@ -49,9 +49,5 @@ class Ceiling:
 
 def start_ceiling(stack: contextlib.ExitStack, bench: BenchLake, n_cores: int, window_seconds: float) -> Ceiling:
     """Starts the engine processes; they end with `stack`."""
-    processes = []
-    for number in range(n_cores):
-        name = f"ceiling-{number}"
-        process = WayProcess("benchmarks.features.ceiling", bench.way_environment(name) | ONE_THREAD, bench.log(name))
-        processes.append(stack.enter_context(process))
+    processes = [stack.enter_context(bench.start("features.ceiling", f"ceiling-{number}", **ONE_THREAD)) for number in range(n_cores)]
     return Ceiling(processes, window_seconds)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.features.ceiling_run import start_ceiling
-from benchmarks.features.measurements import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
 from benchmarks.features.notebook_way import OUTPUT as NOTEBOOK_OUTPUT
+from benchmarks.features.result import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
 from benchmarks.harness.agreement import compare, read_features
 from benchmarks.harness.bench_lake import save_tensors
 from benchmarks.harness.images import PHONE_PHOTOS, PICTURES, SMALL_PICTURES, lay_batch, spread
-from benchmarks.harness.way_process import WayProcess
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.features.ceiling_run import Ceiling
     from benchmarks.harness.bench_lake import BenchLake
     from benchmarks.harness.images import ImageKind
+    from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
 OURS_COLD: Final = "ours, cold"
@@ -117,9 +117,6 @@ class _Runner:
         self._ceiling = ceiling
         self._say = say
 
-    def process(self, module: str) -> WayProcess:
-        return WayProcess(f"benchmarks.{module}", self.bench.way_environment(module), self.bench.log(module))
-
     def run(self, way: str, n_images: int, process: WayProcess, **arguments: Any) -> None:
         cpu_before, s3_cpu_before = process.cpu_seconds(), self.bench.s3_cpu_seconds()
         answer = process.ask("run", bucket=self.bench.bucket, **arguments)
@@ -136,6 +133,7 @@ class _Runner:
             ceiling_after=self._ceiling.measure(),
             worker_megabytes=answer["worker_megabytes"],
             stages=answer.get("stages", {}),
+            n_cores=self.bench.n_cores,
         )
         self.runs.append(run)
         self._say(f"{way}: {run.images_per_second:.0f} images/s; ceiling: {run.ceiling_after.images_per_second:.0f}")
@@ -143,7 +141,7 @@ class _Runner:
 
 def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
     of_release = {"release_id": runner.bench.release_id}
-    with runner.process("ours") as ours:
+    with runner.bench.start("features.ours") as ours:
         session_start = ours.ask("start")["seconds"]
         runner.run(OURS_COLD, n_images, ours, ingest_date=_COLD_DATE, **of_release)
         for ingest_date in _WARM_DATES:
@@ -159,7 +157,7 @@ def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
 def _measure_notebook(runner: _Runner, loads: Sequence[NotebookLoad], n_cores: int, rows_at_once: int) -> None:
     tensors = runner.bench.node.home / "tensors.npz"
     save_tensors(tensors)
-    with runner.process("notebook_way") as notebook:
+    with runner.bench.start("features.notebook_way") as notebook:
         notebook.ask("start", tensors=str(tensors), rows_at_once=rows_at_once)
         # Not timed: TensorFlow's import, the first building and tracing of the network in every worker, and Java's warm-up.
         warm_up = {"ingest_date": _NOTEBOOK_WARM_UP_DATE, "n_partitions": n_cores, "keep_network": True}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.features.measurements import Agreement
+from benchmarks.features.result import Agreement
 from fruit_contract import lake, tables
 from fruit_contract.tables import N_FEATURES
 

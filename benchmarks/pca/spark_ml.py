@@ -13,7 +13,7 @@ from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 
 from benchmarks.harness.way_worker import seconds_since_process_start
-from benchmarks.pca.measurements import SPARK_ML_OUTPUT
+from benchmarks.pca.result import SPARK_ML_OUTPUT
 from fruit_contract import lake, release, tables
 from fruit_features.spark.session import start_session
 from fruit_features.spark.stopwatch import Stopwatch

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from benchmarks.features.ceiling_run import ONE_THREAD, start_ceiling
 from benchmarks.harness.agreement import compare, read_features
 from benchmarks.harness.images import lay_batch, spread
-from benchmarks.harness.way_process import WayProcess
+from benchmarks.harness.summary import turned
 from benchmarks.harness.way_usage import UsageMeter
 from benchmarks.peers.embedding import output_key
-from benchmarks.peers.measurements import AGREE_WITHIN, COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark, turned, worse
+from benchmarks.peers.result import AGREE_WITHIN, COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark, worse
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
 
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.features.ceiling_run import Ceiling
-    from benchmarks.features.measurements import Agreement
+    from benchmarks.features.result import Agreement
     from benchmarks.harness.agreement import Features
     from benchmarks.harness.bench_lake import BenchLake
+    from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
 # Drawing 20,000 pictures takes longer than featurising them: each is delivered in so many files, which differ in a comment.
@@ -76,7 +77,7 @@ class _Way:
 
 
 _WAYS: Final = {
-    OURS: _Way(OURS, "ours", "pyspark", lambda ingest_date: lake.date_prefix(lake.FEATURES, ingest_date)),
+    OURS: _Way(OURS, "features.ours", "pyspark", lambda ingest_date: lake.date_prefix(lake.FEATURES, ingest_date)),
     DAFT: _Way(DAFT, "peers.daft_way", "daft", lambda ingest_date: output_key("daft", ingest_date)),
     RAY: _Way(RAY, "peers.ray_way", "ray", lambda ingest_date: output_key("ray", ingest_date)),
 }
@@ -126,10 +127,10 @@ class _Runner:
     def take_turn(self, way: _Way, number: int) -> None:
         dates = {kind: self._deliver(kind) for kind in (COLD, WARM)}
         name = f"{way.module.rpartition('.')[2]}-{number}"
-        environment = self._bench.way_environment(name) | ({} if way.name == OURS else ONE_THREAD | _PEERS_ENVIRONMENT)
+        environment = {} if way.name == OURS else ONE_THREAD | _PEERS_ENVIRONMENT
         # Sockets lie in it, whose paths must be short.
         with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as temporary:
-            process = WayProcess(f"benchmarks.{way.module}", environment, self._bench.log(name))
+            process = self._bench.start(way.module, name, **environment)
             with process, UsageMeter(process.pid) as meter:
                 s3_before = self._bench.s3_cpu_seconds()
                 started = process.ask("start", **({"temporary": temporary} if way.name == RAY else {}))["seconds"]
@@ -144,11 +145,12 @@ class _Runner:
                         way=way.name,
                         kind=kind,
                         round=number,
+                        n_cores=self._bench.n_cores,
                         n_images=len(self._images[kind]),
                         seconds=seconds + (started if kind == COLD else 0.0),
                         cpu_seconds=usage.cpu_seconds,
                         s3_cpu_seconds=s3_cpu_seconds,
-                        peak_megabytes=usage.peak_megabytes,
+                        worker_megabytes=usage.peak_megabytes,
                         ceiling_before=self._ceiling.measured[-1],
                         ceiling_after=self._ceiling.measure(),
                     )

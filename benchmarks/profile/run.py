@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.harness.images import lay_batch
-from benchmarks.harness.way_process import WayProcess
-from benchmarks.profile.measurements import Profile, layers_of
+from benchmarks.profile.result import Profile, layers_of
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def measure_profile(bench: BenchLake, images: Sequence[PlannedImage], say: Calla
         raise CommandError("py-spy is not installed: `make bench` installs it.")
     for ingest_date in (_WARM_UP_DATE, _TIMED_DATE, _SAMPLED_DATE):
         lay_batch(images, bench.folder, ingest_date)
-    with WayProcess("benchmarks.features.ours", bench.way_environment("ours"), bench.log("ours")) as ours:
+    with bench.start("features.ours") as ours:
         ours.ask("start")
 
         def run(ingest_date: str) -> float:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.harness.bench_lake import bench_lake
 from benchmarks.harness.requests import requests_since
-from benchmarks.harness.way_process import WayProcess
 from benchmarks.history.synthetic_history import History, days_before, read_embedder_id, write_days, write_version
 from benchmarks.scale.made_up_stores import FolderStore
-from benchmarks.scale.measurements import ScaleBenchmark, ScaleSizes, Stage, written_since
+from benchmarks.scale.result import ScaleBenchmark, ScaleSizes, Stage, written_since
 from benchmarks.scale.synthetic_date import KnownDate, add_late_image, category_names, draw_batch, write_known_date
 from fruit_cli.errors import CommandError
 from fruit_contract import lake
@@ -32,8 +31,8 @@ SCALE_SIZES: Final = {
 }
 
 _DAY: Final = "2026-11-22"
-_CLUSTER: Final = "scale_steps"
-_AIRFLOW: Final = "airflow_side"
+_CLUSTER: Final = "scale.steps"
+_AIRFLOW: Final = "scale.airflow_side"
 _WITHOUT_START: Final = {(_CLUSTER, "plan")}
 _RUN_ID: Final = "scale"
 # Of these tables nothing is written by a run.
@@ -74,7 +73,7 @@ class _Runner:
         self._number += 1
         name = f"{way}-{self._number}"
         files_before = _look(bench.folder)
-        with WayProcess(f"benchmarks.{way}", self._environment(way, name), bench.log(name)) as process:
+        with bench.start(way, name, **self._environment(way, name)) as process:
             # Spark, or Airflow, is loaded before anything is measured.
             if (way, do) not in _WITHOUT_START:
                 process.ask("start")
@@ -103,9 +102,8 @@ class _Runner:
         return answer
 
     def _environment(self, way: str, name: str) -> dict[str, str]:
-        environment = self.bench.way_environment(name)
         if way == _CLUSTER:
-            return environment
+            return {}
         node = self.bench.node
         airflow_home = node.home / "ways" / name / "airflow"
         services = {"s3": {"endpoint_url": node.s3_url}}
@@ -115,7 +113,7 @@ class _Runner:
             "password": node.secret_access_key,
             "extra": {"region_name": node.region, "service_config": services, "config_kwargs": {"s3": {"addressing_style": "path"}}},
         }
-        return environment | {
+        return {
             "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "plugins")]),
             "AIRFLOW_HOME": str(airflow_home),
             "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.setup.table import Setup
+from benchmarks.setup.result import Setup
 from fruit_cli.errors import CommandError
 from fruit_contract import lake
 from local_cloud.project import PROJECT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.features.measurements import CeilingRun, NotebookLoad, WayRun, notebook_load, summarise
+from benchmarks.features.result import Agreement, CeilingRun, FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
 from benchmarks.features.run import notebook_loads, notebook_name
 
 
@@ -22,7 +22,15 @@ def run(way, images_per_second, *, before=200.0, after=200.0, worker_megabytes=N
         ceiling_before=ceiling(before),
         ceiling_after=ceiling(after),
         worker_megabytes=worker_megabytes,
+        n_cores=2,
     )
+
+
+def ways(runs, reference="notebook way"):
+    """The rows of the table of ways, without that of the ceiling."""
+    costs = FixedCosts(6.1, 60, 1.3, 0.2, 100_000, 0.7)
+    ways = FeaturesBenchmark(2, [ceiling(200.0)], runs, reference, costs, Agreement(200, 1.0, 1.0, 0.0)).grids()[0]
+    return [dict(zip(ways.header, row, strict=True)) for row in ways.rows[1:]]
 
 
 def test_a_run_is_compared_with_the_ceiling_around_it():
@@ -31,33 +39,30 @@ def test_a_run_is_compared_with_the_ceiling_around_it():
 
 def test_what_the_s3_server_took_from_the_cores_can_be_left_out():
     # 0.4 s of one of two cores, of 2 s.
-    assert run("ours", 200).share_with_s3_apart(n_cores=2) == pytest.approx(1 / 0.9)
+    assert run("ours", 200).share_with_s3_apart == pytest.approx(1 / 0.9)
 
 
 def test_a_way_is_the_median_of_its_runs_and_is_compared_with_the_reference():
     slow, usual, fast = run("ours", 50), run("ours", 100), run("ours", 300)
-    ours, notebook = summarise([slow, usual, fast, run("notebook way", 20)], "notebook way", 2)
-    assert (ours.way, ours.n_runs) == ("ours", 3)
-    assert ours.images_per_second == pytest.approx(100)
-    assert ours.share_of_ceiling == pytest.approx(0.5)
-    assert ours.times_reference == pytest.approx(5)
-    assert notebook.times_reference == pytest.approx(1)
+    ours, notebook = ways([slow, usual, fast, run("notebook way", 20)])
+    assert (ours["way"], ours["runs"]) == ("ours", "3")
+    assert (ours["images/s"], ours["of ceiling"]) == ("100.0", "50 %")
+    assert (ours["x notebook way"], notebook["x notebook way"]) == ("5.0", "1.0")
 
 
 def test_cpu_is_counted_by_image():
-    (ours,) = summarise([run("ours", 100)], "ours", 2)
-    assert ours.cpu_seconds_per_image == pytest.approx(0.02)
-    assert ours.s3_cpu_seconds_per_image == pytest.approx(0.001)
+    (ours,) = ways([run("ours", 100)], "ours")
+    assert (ours["CPU ms/image"], ours["S3 CPU ms/image"]) == ("20.0", "1.00")
 
 
 def test_the_largest_worker_of_all_runs_counts():
-    (ours,) = summarise([run("ours", 1, worker_megabytes=300), run("ours", 1, worker_megabytes=650), run("ours", 1)], "ours", 2)
-    assert ours.worker_megabytes == 650
+    (ours,) = ways([run("ours", 1, worker_megabytes=300), run("ours", 1, worker_megabytes=650), run("ours", 1)], "ours")
+    assert ours["worker MB"] == "650"
 
 
 def test_refuses_a_comparison_with_a_way_that_did_not_run():
     with pytest.raises(ValueError, match="notebook way"):
-        summarise([run("ours", 100)], "notebook way", 2)
+        ways([run("ours", 100)])
 
 
 def test_the_notebook_way_gets_full_partitions_as_many_on_each_core():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.history.measurements import DayRun, RefitRun, is_flat, refit_cost, summarise_days
+from benchmarks.history.result import DayRun, RefitRun, is_flat, refit_cost, summarise_days
 
 
 def day(n_days, number, seconds, *, cpu_seconds=4.0, moments_read=2):
@@ -20,11 +20,11 @@ def test_a_run_is_compared_with_the_shortest_history_of_its_own_round():
     # The machine became half as fast from round to round: the ratio within a round is the same.
     runs = [day(1, 0, 2.0), day(1000, 0, 2.4), day(1000, 1, 4.8), day(1, 1, 4.0)]
     one, thousand = summarise_days(runs)
-    assert (one.n_days, one.ratio, thousand.n_days) == (1, 1.0, 1000)
-    assert thousand.ratio == pytest.approx(1.2)
-    assert thousand.pca_ratio == pytest.approx(1.2)
-    assert (thousand.seconds, thousand.fastest, thousand.slowest) == pytest.approx((3.6, 2.4, 4.8))
-    assert thousand.stages == pytest.approx({"compute": 1.8})
+    assert (one.first.n_days, one.ratio("seconds"), thousand.first.n_days) == (1, 1.0, 1000)
+    assert thousand.ratio("seconds") == pytest.approx(1.2)
+    assert thousand.ratio("pca_seconds") == pytest.approx(1.2)
+    assert (thousand.median("seconds"), thousand.least("seconds"), thousand.most("seconds")) == pytest.approx((3.6, 2.4, 4.8))
+    assert thousand.stages() == pytest.approx({"compute": 1.8})
 
 
 def test_flat_is_one_and_a_half_times_at_most_after_any_number_of_days():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.history.measurements import DayRun, HistoryBenchmark, RefitRun
-from benchmarks.history.table import history_grids, history_notes
+from benchmarks.history.result import DayRun, HistoryBenchmark, RefitRun
 
 
 def benchmark(slowest=3.6):
@@ -25,20 +24,20 @@ def rows(grid):
 
 
 def test_every_history_is_compared_with_the_shortest():
-    one, thousand = rows(history_grids(benchmark())[0])
+    one, thousand = rows(benchmark().grids()[0])
     assert (one["days of history"], one["both s"], one["x 1 day"], one["CPU x"]) == ("1", "3.00", "1.00", "1.00")
     assert (thousand["days of history"], thousand["its images"], thousand["moments read"]) == ("1,000", "24,000", "16")
     assert (thousand["x 1 day"], thousand["PCA x"], thousand["CPU x"]) == ("1.20", "1.50", "1.25")
 
 
 def test_stages_stand_by_the_days_of_history():
-    one, thousand = rows(history_grids(benchmark())[1])
+    one, thousand = rows(benchmark().grids()[1])
     assert (one["compute"], one["features"], one["project"]) == ("1.20", "0.80", "0.50")
     assert thousand["project"] == "0.75"
 
 
 def test_refits_and_their_cost():
-    grids = history_grids(benchmark())
+    grids = benchmark().grids()
     assert [row["project s"] for row in rows(grids[2])] == ["2.00", "4.00", "102.00"]
     costs = dict(grids[3].rows)
     assert costs["projecting, per million images"] == "100"
@@ -46,5 +45,5 @@ def test_refits_and_their_cost():
 
 
 def test_the_verdict_says_whether_it_is_flat():
-    assert history_notes(benchmark())[0].endswith("this is flat.")
-    assert history_notes(benchmark(slowest=4.6))[0].endswith("this is NOT flat.")
+    assert benchmark().notes()[0].endswith("this is flat.")
+    assert benchmark(slowest=4.6).notes()[0].endswith("this is NOT flat.")

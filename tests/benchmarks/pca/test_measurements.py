@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.pca.measurements import OURS, SPARK_ML, Fitted, PcaRun, compare_pca, summarise_pca
+from benchmarks.pca.result import OURS, SPARK_ML, Fitted, PcaRun, compare_pca, is_fast_enough, summarise_pca
 
 
 def run(way, number, seconds, java="node", cpu_seconds=1.0):
@@ -36,34 +36,35 @@ def turned(pca, signs):
 
 
 def test_the_ratio_is_the_median_of_those_within_a_round():
-    summary = summarise_pca(rounds((9, 9), (1, 12), (2, 20), (4, 44)))[0]
-    assert summary.ratios == [12, 10, 11]
-    assert summary.ratio == 11
+    summary = summarise_pca(rounds((9, 9), (1, 12), (2, 20), (4, 44)))["node", SPARK_ML]
+    assert summary.ratios("seconds") == [12, 10, 11]
+    assert summary.ratio("seconds") == 11
 
 
 def test_cold_runs_count_apart():
-    summary = summarise_pca(rounds((9, 30), (2, 20)))[0]
-    assert (summary.ours.n_runs, summary.ours.seconds, summary.ours.stages) == (1, 2, {"fit": 1})
-    assert summary.cold_seconds == {OURS: 9, SPARK_ML: 30}
+    ours = summarise_pca(rounds((9, 30), (2, 20)))["node", OURS]
+    assert (ours.n_runs, ours.median("seconds"), ours.stages()) == (1, 2, {"fit": 1})
 
 
 @pytest.mark.parametrize(("seconds", "fast_enough"), [(10.0, True), (9.9, False)])
 def test_ten_times_is_fast_enough(seconds, fast_enough):
-    assert summarise_pca(rounds((1, 1), (1, seconds)))[0].is_fast_enough is fast_enough
+    assert is_fast_enough(summarise_pca(rounds((1, 1), (1, seconds)))["node", SPARK_ML]) is fast_enough
 
 
 def test_settings_of_java_are_never_mixed():
-    first, second = summarise_pca([*rounds((1, 1), (1, 5), java="slow"), *rounds((1, 1), (1, 3), java="fast")])
-    assert (first.java, first.ratio, second.java, second.ratio) == ("slow", 5, "fast", 3)
+    summaries = summarise_pca([*rounds((1, 1), (1, 5), java="slow"), *rounds((1, 1), (1, 3), java="fast")])
+    ratios = {key: summary.ratio("seconds") for key, summary in summaries.items()}
+    assert ratios == {("slow", OURS): 1, ("slow", SPARK_ML): 5, ("fast", OURS): 1, ("fast", SPARK_ML): 3}
+    assert list(ratios)[:2] == [("slow", OURS), ("slow", SPARK_ML)]
 
 
 def test_the_cpu_is_compared_within_a_round_too():
     runs = [run(OURS, 1, 1.0, cpu_seconds=2.0), run(SPARK_ML, 1, 1.0, cpu_seconds=8.0)]
-    assert summarise_pca(runs)[0].cpu_ratio == 4
+    assert summarise_pca(runs)["node", SPARK_ML].ratio("cpu_seconds") == 4
 
 
 def test_a_round_needs_both_ways():
-    with pytest.raises(ValueError, match="Round 1 lacks"):
+    with pytest.raises(ValueError, match=r"Round 1 has no run of pyspark\.ml"):
         summarise_pca([*rounds((1, 1)), run(OURS, 1, 1.0)])
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.pca.measurements import OURS, SPARK_ML, PcaAgreement, PcaBenchmark, PcaRun
-from benchmarks.pca.table import pca_grids, pca_notes
+from benchmarks.pca.result import OURS, SPARK_ML, PcaAgreement, PcaBenchmark, PcaRun
 
 
 def benchmark(spark_ml_seconds=24.0, written=2e-8):
@@ -22,50 +21,50 @@ def rows(grid):
 
 
 def test_both_ways_stand_side_by_side():
-    ours, spark_ml, *_ = rows(pca_grids(benchmark())[0])
+    ours, spark_ml, *_ = rows(benchmark().grids()[0])
     assert (ours["way"], ours["s"], ours["x ours"], ours["warm runs"], ours["cold s"]) == ("ours", "2.00", "1.0", "2", "6.0")
     assert (spark_ml["way"], spark_ml["s"], spark_ml["x ours"], spark_ml["CPU x"]) == ("pyspark.ml", "24.00", "12.0", "10.0")
 
 
 def test_the_title_says_on_what():
-    title = pca_grids(benchmark())[0].title
+    title = benchmark().grids()[0].title
     assert "20,000 x 1280 features in 4 dates and 4 categories to 530 components" in title
 
 
 def test_a_setting_of_java_without_a_cold_run_leaves_it_empty():
-    assert [row["cold s"] for row in rows(pca_grids(benchmark())[0])] == ["6.0", "72.0", "", ""]
+    assert [row["cold s"] for row in rows(benchmark().grids()[0])] == ["6.0", "72.0", "", ""]
 
 
 def test_stages_stand_by_the_setting_of_java_and_without_spark():
-    stages = {row[0]: row[1:] for row in pca_grids(benchmark())[1].rows}
+    stages = {row[0]: row[1:] for row in benchmark().grids()[1].rows}
     assert stages["ours: moments"] == ("1.00", "0.90", "0.80")
     assert stages["ours: read"] == ("", "", "0.20")
     assert stages["pyspark.ml: pca fit"] == ("20.00", "6.00", "")
 
 
 def test_every_round_shows_its_own_ratio():
-    found = [(row["round"], row["Java"], row["x"]) for row in rows(pca_grids(benchmark())[2])]
+    found = [(row["round"], row["Java"], row["x"]) for row in rows(benchmark().grids()[2])]
     assert found == [("cold", "node's", "12.0"), ("1", "node's", "12.0"), ("2", "node's", "12.0"), ("1", "cluster's", "5.0")]
 
 
 def test_differences_are_shown_with_what_they_are_of():
-    differences = dict(pca_grids(benchmark())[3].rows)
+    differences = dict(benchmark().grids()[3].rows)
     assert differences["components, up to sign"] == "2.0e-12"
     assert differences["projections of 20,000 images as written, in float32, up to sign"] == "2.0e-08"
 
 
 def test_the_verdicts_say_whether_it_is_ten_times_as_fast():
-    node, cluster, *_ = pca_notes(benchmark())
+    node, cluster, *_ = benchmark().notes()
     assert "node's: pyspark.ml takes 12.0 times as long as ours" in node
     assert node.endswith("At least 10 times: yes.")
     assert cluster.endswith("At least 10 times: NO.")
-    assert pca_notes(benchmark(spark_ml_seconds=19.9))[0].endswith("At least 10 times: NO.")
+    assert benchmark(spark_ml_seconds=19.9).notes()[0].endswith("At least 10 times: NO.")
 
 
 def test_the_verdict_says_whether_they_agree():
-    assert pca_notes(benchmark())[2].endswith("Agreeing to 1e-06: yes.")
-    assert pca_notes(benchmark(written=2e-6))[2].endswith("Agreeing to 1e-06: NO.")
+    assert benchmark().notes()[2].endswith("Agreeing to 1e-06: yes.")
+    assert benchmark(written=2e-6).notes()[2].endswith("Agreeing to 1e-06: NO.")
 
 
 def test_the_arithmetic_alone_is_named():
-    assert any("writes nothing: 1.30 s." in note for note in pca_notes(benchmark()))
+    assert any("writes nothing: 1.30 s." in note for note in benchmark().notes())

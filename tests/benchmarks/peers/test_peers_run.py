@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.peers import embedding
-from benchmarks.peers.measurements import DAFT, RAY
+from benchmarks.peers.result import DAFT, RAY
 from benchmarks.peers.run import _dates, count_rows, installed_peers
 from fruit_cli.errors import CommandError
 from fruit_contract import tables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.profile.measurements import OTHER, Profile, layers_of, profile_grids
+from benchmarks.profile.result import OTHER, Profile, layers_of
 
 WORKER = "main (worker.py:1247);compute (fruit_features/extraction/step.py:127);featurise (fruit_features/embedding/featurise.py:93)"
 DECODING = f"{WORKER};_read (fruit_features/embedding/featurise.py:118);decode_image (fruit_features/embedding/preprocessing.py:90)"
@@ -24,6 +24,6 @@ def test_threads_that_wait_are_left_out():
 
 
 def test_tables_say_milliseconds_an_image_and_shares():
-    cpu, samples = profile_grids(Profile(1000, 4.0, {"Java": 0.5}, {"the network": 3, "decoding": 1}))
+    cpu, samples = Profile(1000, 4.0, {"Java": 0.5}, {"the network": 3, "decoding": 1}).grids()
     assert list(cpu.rows) == [("Java", "0.50")]
     assert list(samples.rows) == [("the network", "75.0 %"), ("decoding", "25.0 %")]

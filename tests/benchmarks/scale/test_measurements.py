@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.scale.measurements import ScaleBenchmark, ScaleSizes, Stage, Written, cost_of, sizes_with, written_since
-from benchmarks.scale.table import scale_grids, scale_notes
+from benchmarks.scale.result import ScaleBenchmark, ScaleSizes, Stage, Written, cost_of, sizes_with, written_since
 
 SIZES = ScaleSizes(images=2_000, categories=13, known=20_000, dates=10, per_partition=2, milliseconds=60)
 PART = "2,000 new images"
@@ -54,7 +53,7 @@ def test_what_a_thousand_images_cost_is_the_sum_of_the_stages():
 
 def test_every_stage_has_a_line_with_its_memory_and_requests():
     late = stage("features step of one late image", "known", 1, written={}, stages={})
-    seconds, requests, written, stopwatches, costs = scale_grids(ScaleBenchmark(SIZES, 1_600_000, [stage(), late]))
+    seconds, requests, written, stopwatches, costs = ScaleBenchmark(SIZES, 1_600_000, [stage(), late]).grids()
     first, one = rows(seconds)
     assert (first["stage"], first["images/s"], first["own Python MB"], first["largest worker MB"]) == (
         f"{PART}: features step",
@@ -73,5 +72,5 @@ def test_every_stage_has_a_line_with_its_memory_and_requests():
 def test_without_new_images_there_is_no_cost_of_an_image():
     sizes = sizes_with(SIZES, "images=0")
     result = ScaleBenchmark(sizes, 0, [stage(part="known")])
-    assert len(scale_grids(result)) == 4
-    assert "60 ms" in scale_notes(result)[-1]
+    assert len(result.grids()) == 4
+    assert "60 ms" in result.notes()[-1]

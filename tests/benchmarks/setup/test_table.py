@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from benchmarks.setup.table import Setup, setup_grids, stage_starts
+from benchmarks.setup.result import Setup, stage_starts
 
 LINES = [
     (0.1, "==> Environment: .venv from requirements/all.txt"),
@@ -15,7 +15,7 @@ LINES = [
 
 
 def test_a_stage_lasts_until_the_next_begins():
-    moments, stages = setup_grids(Setup(LINES, 40.9))
+    moments, stages = Setup(LINES, 40.9).grids()
 
     assert moments.rows == [("the first features in the lake", "40.9"), ("its end", "69.0")]
     assert [row[1:] for row in stages.rows] == [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.features.table import Grid
+from benchmarks.harness.grid import Column, Grid, grid, two_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,28 @@ class Setup:
     lines: Sequence[tuple[float, str]]
     first_features: float
 
+    def grids(self) -> list[Grid]:
+        starts = stage_starts(self)
+        end = self.lines[-1][0]
+        ends = [*(seconds for _, seconds in starts[1:]), end]
+        columns = [
+            Column[tuple[tuple[str, float], float]]("stage", "{}", lambda stage: stage[0][0]),
+            Column("begins at s", "{:.1f}", lambda stage: stage[0][1]),
+            Column("takes s", "{:.1f}", lambda stage: stage[1] - stage[0][1]),
+        ]
+        return [
+            two_columns(
+                "From `make demo` to", ("what", "s"), "{:.1f}", [("the first features in the lake", self.first_features), ("its end", end)]
+            ),
+            grid("Its stages", columns, zip(starts, ends, strict=True)),
+        ]
+
+    def notes(self) -> list[str]:
+        return [
+            "A clone of the last commit, without an environment, the embedder or a local cloud; packages come from this machine's caches.",
+            "One day of the drawn demo; Airflow starts anew.",
+        ]
+
 
 def stage_starts(setup: Setup) -> list[tuple[str, float]]:
     """Each stage that the demo named, with the seconds since the start."""
@@ -37,21 +59,3 @@ def stage_starts(setup: Setup) -> list[tuple[str, float]]:
         if found is not None:
             starts.append((stage, found))
     return starts
-
-
-def setup_grids(setup: Setup) -> list[Grid]:
-    starts = stage_starts(setup)
-    ends = [seconds for _, seconds in starts[1:]] + [setup.lines[-1][0]]
-    stages = [(stage, f"{start:.1f}", f"{end - start:.1f}") for (stage, start), end in zip(starts, ends, strict=True)]
-    moments = [("the first features in the lake", f"{setup.first_features:.1f}"), ("its end", f"{setup.lines[-1][0]:.1f}")]
-    return [
-        Grid("From `make demo` to", ("what", "s"), moments),
-        Grid("Its stages", ("stage", "begins at s", "takes s"), stages),
-    ]
-
-
-def setup_notes() -> list[str]:
-    return [
-        "A clone of the last commit, without an environment, the embedder or a local cloud; packages come from this machine's caches.",
-        "One day of the drawn demo; Airflow starts anew.",
-    ]

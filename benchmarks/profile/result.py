@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.features.table import Grid
+from benchmarks.harness.grid import Grid, two_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +40,21 @@ class Profile:
     cpu_seconds: Mapping[str, float]
     layers: Mapping[str, int]
 
+    def grids(self) -> list[Grid]:
+        """CPU an image by process, and the workers' samples."""
+        cpu = [(kind, 1000 * seconds / self.n_images) for kind, seconds in self.cpu_seconds.items()]
+        samples = [(name, 100 * n / sum(self.layers.values())) for name, n in self.layers.items()]
+        return [
+            two_columns("CPU of a warm features step", ("process", "ms/image"), "{:.2f}", cpu),
+            two_columns("What the Python workers do while they compute", ("what", "of their samples"), "{:.1f} %", samples),
+        ]
+
+    def notes(self) -> list[str]:
+        return [
+            f"{self.n_images:,} images in {self.seconds:.1f} s without the profiler; the samples are of another run, under py-spy.",
+            "A step's later stages (writing, moments) are in the CPU times and not in the samples.",
+        ]
+
 
 def layers_of(stacks: Mapping[str, int]) -> dict[str, int]:
     """Samples by layer, most first; waiting threads are left out."""
@@ -49,21 +64,3 @@ def layers_of(stacks: Mapping[str, int]) -> dict[str, int]:
             continue
         counts[next((name for name, mark in _LAYERS if mark in stack), OTHER)] += n
     return dict(counts.most_common())
-
-
-def profile_grids(profile: Profile) -> list[Grid]:
-    """CPU an image by process, and the workers' samples."""
-    cpu = [(kind, f"{1000 * seconds / profile.n_images:.2f}") for kind, seconds in profile.cpu_seconds.items()]
-    total = sum(profile.layers.values())
-    samples = [(name, f"{100 * n / total:.1f} %") for name, n in profile.layers.items()]
-    return [
-        Grid("CPU of a warm features step", ("process", "ms/image"), cpu),
-        Grid("What the Python workers do while they compute", ("what", "of their samples"), samples),
-    ]
-
-
-def profile_notes(profile: Profile) -> list[str]:
-    return [
-        f"{profile.n_images:,} images in {profile.seconds:.1f} s without the profiler; the samples are of another run, under py-spy.",
-        "A step's later stages (writing, moments) are in the CPU times and not in the samples.",
-    ]
