@@ -12,13 +12,8 @@ from benchmarks.harness.summary import Summary, summarise
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-
-@dataclass(frozen=True)
-class CeilingRun:
-    """The engine alone on every core, for a few seconds."""
-
-    images_per_second: float
-    cpu_seconds_per_image: float
+    from benchmarks.engines.field import EngineSpeed
+    from benchmarks.harness.agreement import Agreement
 
 
 @dataclass(frozen=True)
@@ -30,8 +25,8 @@ class WayRun:
     seconds: float
     cpu_seconds: float
     s3_cpu_seconds: float
-    ceiling_before: CeilingRun
-    ceiling_after: CeilingRun
+    ceiling_before: EngineSpeed
+    ceiling_after: EngineSpeed
     worker_megabytes: float | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
     n_cores: int = field(kw_only=True)
@@ -81,21 +76,11 @@ class FixedCosts:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How like each other two ways' features of the same images are."""
-
-    n_images: int
-    mean_cosine: float
-    smallest_cosine: float
-    largest_difference: float
-
-
-@dataclass(frozen=True)
 class FeaturesBenchmark:
     """`reference_way` is the one the others are compared with."""
 
     n_cores: int
-    ceilings: Sequence[CeilingRun]
+    ceilings: Sequence[EngineSpeed]
     runs: Sequence[WayRun]
     reference_way: str
     fixed_costs: FixedCosts

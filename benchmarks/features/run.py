@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.features.ceiling_run import start_ceiling
+from benchmarks.engines.field import Ceiling
 from benchmarks.features.notebook_way import OUTPUT as NOTEBOOK_OUTPUT
 from benchmarks.features.result import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
 from benchmarks.harness.agreement import compare, read_features
@@ -18,7 +18,6 @@ from fruit_contract import lake, tables
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.features.ceiling_run import Ceiling
     from benchmarks.harness.bench_lake import BenchLake
     from benchmarks.harness.images import ImageKind
     from benchmarks.harness.way_process import WayProcess
@@ -96,9 +95,8 @@ def measure_features(
     lay_batch(spread(images, _NOTEBOOK_WARM_UP_IMAGES * n_cores), bench.folder, _NOTEBOOK_WARM_UP_DATE)
 
     with contextlib.ExitStack() as stack:
-        ceiling = start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
-        ceiling.prepare(str(bench.onnx_model), images)
-        say(f"ceiling: {ceiling.measure().images_per_second:.0f} images/s")
+        ceiling = Ceiling(stack, bench, images, scale.ceiling_window_seconds)
+        say(f"ceiling: {ceiling.again().images_per_second:.0f} images/s")
         runner = _Runner(bench, ceiling, say)
         fixed_costs = _measure_ours(runner, len(images))
         _measure_notebook(runner, loads, n_cores, scale.notebook_rows_at_once)
@@ -130,7 +128,7 @@ class _Runner:
             cpu_seconds=cpu_seconds,
             s3_cpu_seconds=s3_cpu_seconds,
             ceiling_before=self._ceiling.measured[-1],
-            ceiling_after=self._ceiling.measure(),
+            ceiling_after=self._ceiling.again(),
             worker_megabytes=answer["worker_megabytes"],
             stages=answer.get("stages", {}),
             n_cores=self.bench.n_cores,

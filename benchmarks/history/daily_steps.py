@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from fruit_features.lake.store import Store
 from fruit_features.pca.policy import PolicySettings, RefreshPolicy
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.spark.session import start_session
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # `auto` decides on the merged moments as always, and keeps the version whatever they say: histories of any length do the same work.
 _AUTO: Final = PolicySettings(RefreshPolicy.AUTO, TARGET_VARIANCE, margin=1.0, growth=1e9, always_below=0)
@@ -73,6 +70,3 @@ def refresh(bucket: str, release_id: str, *, refit: bool) -> dict[str, Any]:
 
 def _said(summary: dict[str, Any]) -> dict[str, Any]:
     return {name: summary[name] for name in ("action", "k", "moments_read", "n_samples", "projected_ingest_dates")}
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "extract": extract, "refresh": refresh}

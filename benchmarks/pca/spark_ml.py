@@ -19,8 +19,6 @@ from fruit_features.spark.session import start_session
 from fruit_features.spark.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pyspark.ml.feature import PCAModel, StandardScalerModel
     from pyspark.sql import DataFrame, SparkSession
 
@@ -102,6 +100,3 @@ def _write(projected: DataFrame, bucket: str) -> None:
     hint = f"/*+ REBALANCE({', '.join(_PARTITIONED_BY)}) */"
     gathered = projected.sparkSession.sql(f"SELECT {hint} * FROM {{projected}}", projected=projected)  # noqa: S608 - built of our own constants
     gathered.write.mode("overwrite").partitionBy(*_PARTITIONED_BY).parquet(lake.uri(bucket, f"{SPARK_ML_OUTPUT}/"))
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "export": export}

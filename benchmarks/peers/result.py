@@ -13,7 +13,8 @@ from benchmarks.harness.summary import Summary, summarise
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmarks.features.result import Agreement, CeilingRun
+    from benchmarks.engines.field import EngineSpeed
+    from benchmarks.harness.agreement import Agreement
 
 OURS: Final = "ours"
 DAFT: Final = "Daft"
@@ -51,7 +52,7 @@ class PeersBenchmark:
     """`agreements` compare each peer's features with ours, over all its runs. `remarks` say what was left out."""
 
     n_cores: int
-    ceilings: Sequence[CeilingRun]
+    ceilings: Sequence[EngineSpeed]
     runs: Sequence[PeerRun]
     agreements: Mapping[str, Agreement]
     remarks: Sequence[str] = ()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow.parquet as pq
 
-from benchmarks.features.ceiling_run import ONE_THREAD, start_ceiling
+from benchmarks.engines.field import ONE_THREAD, Ceiling
 from benchmarks.harness.agreement import compare, read_features
 from benchmarks.harness.images import lay_batch, spread
 from benchmarks.harness.summary import turned
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from benchmarks.features.ceiling_run import Ceiling
-    from benchmarks.features.result import Agreement
-    from benchmarks.harness.agreement import Features
+    from benchmarks.harness.agreement import Agreement, Features
     from benchmarks.harness.bench_lake import BenchLake
     from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
@@ -98,9 +96,8 @@ def measure_peers(
     if not peers:
         raise CommandError("Neither Daft nor Ray is installed: `make bench` installs them.")
     with contextlib.ExitStack() as stack:
-        ceiling = start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
-        ceiling.prepare(str(bench.onnx_model), images)
-        say(f"ceiling: {ceiling.measure().images_per_second:.0f} images/s")
+        ceiling = Ceiling(stack, bench, images, scale.ceiling_window_seconds)
+        say(f"ceiling: {ceiling.again().images_per_second:.0f} images/s")
         runner = _Runner(bench, ceiling, images, scale, say)
         for number in range(scale.n_rounds):
             # Ours opens the first round: its features are what the others' are compared with.
@@ -152,7 +149,7 @@ class _Runner:
                         s3_cpu_seconds=s3_cpu_seconds,
                         worker_megabytes=usage.peak_megabytes,
                         ceiling_before=self._ceiling.measured[-1],
-                        ceiling_after=self._ceiling.measure(),
+                        ceiling_after=self._ceiling.again(),
                     )
                     self.runs.append(run)
                     self._say(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.features.result import Agreement, CeilingRun, FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
+from benchmarks.engines.field import EngineSpeed
+from benchmarks.features.result import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
 from benchmarks.features.run import notebook_loads, notebook_name
+from benchmarks.harness.agreement import Agreement
 
 
 def ceiling(images_per_second):
-    return CeilingRun(images_per_second, cpu_seconds_per_image=0.01)
+    return EngineSpeed(images_per_second, cpu_seconds_per_image=0.01)
 
 
 def run(way, images_per_second, *, before=200.0, after=200.0, worker_megabytes=None):

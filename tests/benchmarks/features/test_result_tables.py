@@ -6,12 +6,14 @@ import io
 
 from rich.console import Console
 
-from benchmarks.features.result import Agreement, CeilingRun, FeaturesBenchmark, FixedCosts, WayRun
+from benchmarks.engines.field import EngineSpeed
+from benchmarks.features.result import FeaturesBenchmark, FixedCosts, WayRun
+from benchmarks.harness.agreement import Agreement
 from benchmarks.harness.grid import Grid, markdown_page
 
 
 def benchmark():
-    fast, slow = CeilingRun(240.0, 0.0082), CeilingRun(200.0, 0.0098)
+    fast, slow = EngineSpeed(240.0, 0.0082), EngineSpeed(200.0, 0.0098)
     stages = {"list": 0.1, "compute": 2.25, "write_ledger": 0.3, "total": 2.65}
     runs = [
         WayRun("ours, warm", 400, 2.5, 4.8, 0.12, fast, slow, 512.4, stages, n_cores=2),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.features.result import Agreement, CeilingRun
+from benchmarks.engines.field import EngineSpeed
+from benchmarks.harness.agreement import Agreement
 from benchmarks.peers.result import COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark
 
-CEILING = CeilingRun(500.0, 0.0037)
+CEILING = EngineSpeed(500.0, 0.0037)
 
 
 def benchmark(remarks=(), peak_megabytes=812.4):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.features.result import Agreement, CeilingRun
+from benchmarks.engines.field import EngineSpeed
+from benchmarks.harness.agreement import Agreement
 from benchmarks.harness.summary import turned
 from benchmarks.peers.result import COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark, faster_by, summarise_peers, worse
 
 
 def run(way, number, images_per_second, *, kind=WARM, cpu_milliseconds=8.0, peak_megabytes=None, ceiling=200.0):
-    ceilings = CeilingRun(ceiling, 0.004), CeilingRun(ceiling, 0.004)
+    ceilings = EngineSpeed(ceiling, 0.004), EngineSpeed(ceiling, 0.004)
     seconds = 100 / images_per_second
     return PeerRun(way, 100, seconds, cpu_milliseconds / 10, 0.05, *ceilings, peak_megabytes, kind=kind, round=number, n_cores=2)
 
@@ -62,5 +63,5 @@ def test_of_all_comparisons_the_worst_is_kept():
 
 
 def test_the_engines_own_time_is_the_median_of_all_its_windows():
-    ceilings = [CeilingRun(500.0, 0.0036), CeilingRun(520.0, 0.0035), CeilingRun(200.0, 0.009)]
+    ceilings = [EngineSpeed(500.0, 0.0036), EngineSpeed(520.0, 0.0035), EngineSpeed(200.0, 0.009)]
     assert PeersBenchmark(2, ceilings, [], {}).engine_seconds_per_image == 0.0036
