@@ -67,9 +67,7 @@ class _Contender:
     model: Path
 
 
-def measure_engines(
-    bench: BenchLake, images: Sequence[PlannedImage], scale: EngineScale, n_cores: int, say: Callable[[str], None]
-) -> EnginesBenchmark:
+def measure_engines(bench: BenchLake, images: Sequence[PlannedImage], scale: EngineScale, say: Callable[[str], None]) -> EnginesBenchmark:
     """Measures the engines that are installed, then compares their features of `images`.
 
     Raises CommandError if an engine's process breaks, or if `images` has no category with two images.
@@ -89,7 +87,7 @@ def measure_engines(
         runs = _run_rounds(fields, scale, say)
         qualities = _qualities(fields, images, categories, scale.inference_batches[0], say)
     return EnginesBenchmark(
-        n_cores=n_cores,
+        n_cores=bench.n_cores,
         reference=ONNX_RUNTIME,
         step_batch=step_batch(bench),
         f32=[contender.name for contender in contenders if contender.name in _F32],

@@ -82,13 +82,12 @@ def notebook_name(load: NotebookLoad) -> str:
     return f"notebook way, {load.per_partition} a partition"
 
 
-def measure_features(
-    bench: BenchLake, images: Sequence[PlannedImage], scale: Scale, n_cores: int, say: Callable[[str], None]
-) -> FeaturesBenchmark:
+def measure_features(bench: BenchLake, images: Sequence[PlannedImage], scale: Scale, say: Callable[[str], None]) -> FeaturesBenchmark:
     """Runs every way and returns what was measured. Raises CommandError if a way breaks or does not do every image."""
     for ingest_date in (_COLD_DATE, *_WARM_DATES):
         lay_batch(images, bench.folder, ingest_date)
     lay_batch(spread(images, _SMALL_DAY_IMAGES), bench.folder, _SMALL_DATE)
+    n_cores = bench.n_cores
     loads = notebook_loads(min(scale.n_notebook_images, len(images)), n_cores)
     for load, ingest_date in zip(loads, _NOTEBOOK_DATES, strict=False):
         lay_batch(spread(images, load.n_images), bench.folder, ingest_date)
@@ -99,7 +98,7 @@ def measure_features(
         say(f"ceiling: {ceiling.again().images_per_second:.0f} images/s")
         runner = _Runner(bench, ceiling, say)
         fixed_costs = _measure_ours(runner, len(images))
-        _measure_notebook(runner, loads, n_cores, scale.notebook_rows_at_once)
+        _measure_notebook(runner, loads, scale.notebook_rows_at_once)
 
     ours = read_features(bench.folder / lake.date_prefix(lake.FEATURES, _COLD_DATE), tables.IMAGE_KEY)
     notebook = read_features(bench.folder / lake.date_prefix(NOTEBOOK_OUTPUT, _NOTEBOOK_DATES[0]), "path")
@@ -152,13 +151,13 @@ def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
     )
 
 
-def _measure_notebook(runner: _Runner, loads: Sequence[NotebookLoad], n_cores: int, rows_at_once: int) -> None:
+def _measure_notebook(runner: _Runner, loads: Sequence[NotebookLoad], rows_at_once: int) -> None:
     tensors = runner.bench.node.home / "tensors.npz"
     save_tensors(tensors)
     with runner.bench.start("features.notebook_way") as notebook:
         notebook.ask("start", tensors=str(tensors), rows_at_once=rows_at_once)
         # Not timed: TensorFlow's import, the first building and tracing of the network in every worker, and Java's warm-up.
-        warm_up = {"ingest_date": _NOTEBOOK_WARM_UP_DATE, "n_partitions": n_cores, "keep_network": True}
+        warm_up = {"ingest_date": _NOTEBOOK_WARM_UP_DATE, "n_partitions": runner.bench.n_cores, "keep_network": True}
         notebook.ask("run", bucket=runner.bench.bucket, **warm_up)
         runs = [(notebook_name(load), load, date, False) for load, date in zip(loads, _NOTEBOOK_DATES, strict=False)]
         # With the network kept, the number of images a partition makes no difference: it is measured once, on the last date.

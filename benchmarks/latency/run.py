@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.harness.bench_lake import bench_lake
 from benchmarks.harness.images import lay_batch
+from benchmarks.harness.machine import usable_cores
 from benchmarks.harness.requests import requests_since
 from benchmarks.history.synthetic_history import History, clone_lake, days_before, read_embedder_id, write_history
 from benchmarks.latency.result import LatencyBenchmark, StepRun
@@ -48,13 +49,11 @@ LATENCY_SCALES: Final = {
 }
 
 
-def measure_latency(
-    home: Path, images: Sequence[PlannedImage], scale: LatencyScale, n_cores: int, say: Callable[[str], None]
-) -> LatencyBenchmark:
+def measure_latency(home: Path, images: Sequence[PlannedImage], scale: LatencyScale, say: Callable[[str], None]) -> LatencyBenchmark:
     """Times both steps at every distance. Raises CommandError if a run breaks or does other work than it should."""
     runs: list[StepRun] = []
     for milliseconds in _MILLISECONDS:
-        with bench_lake(home / f"{milliseconds:g}", n_cores, say, s3_latency_milliseconds=milliseconds) as lake:
+        with bench_lake(home / f"{milliseconds:g}", usable_cores(), say, s3_latency_milliseconds=milliseconds) as lake:
             history = _write_lake(lake, images, scale)
             say(f"{milliseconds:g} ms: a history of {history.n_images:,} images is written")
             with lake.start(_WAY) as process:

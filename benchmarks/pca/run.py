@@ -33,13 +33,14 @@ from fruit_features.pca.fit import inverse_scale
 from fruit_features.pca.versions import model_from_parquet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from benchmarks.harness.bench_lake import BenchLake
     from benchmarks.harness.way_process import WayProcess
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 _DAY_AFTER: Final = "2025-03-17"
 _MODULES: Final = {OURS: "pca.ours", SPARK_ML: "pca.spark_ml"}
@@ -66,7 +67,7 @@ PCA_SCALES: Final = {
 }
 
 
-def measure_pca(bench: BenchLake, scale: PcaScale, say: Callable[[str], None]) -> PcaBenchmark:
+def measure_pca(bench: BenchLake, _: Sequence[PlannedImage], scale: PcaScale, say: Callable[[str], None]) -> PcaBenchmark:
     """Times everything. Raises CommandError if a run breaks, or does other work than it should."""
     per_partition = scale.n_images // (scale.n_dates * len(CATEGORIES))
     embedder_id = read_embedder_id(bench.folder, bench.release_id)

@@ -57,6 +57,11 @@ class PeersScale:
     n_rounds: int
     ceiling_window_seconds: float
 
+    @property
+    def n_images(self) -> int:
+        """Pictures to draw: each becomes several files."""
+        return self.n_cold // DRAWN_ONE_IN
+
 
 PEERS_SCALES: Final = {
     "small": PeersScale(n_cold=1200, n_warm=600, n_rounds=3, ceiling_window_seconds=1.5),
@@ -88,9 +93,7 @@ def installed_peers() -> tuple[list[str], list[str]]:
     return [name for name in (DAFT, RAY) if name not in missing], remarks
 
 
-def measure_peers(
-    bench: BenchLake, images: Sequence[PlannedImage], scale: PeersScale, n_cores: int, say: Callable[[str], None]
-) -> PeersBenchmark:
+def measure_peers(bench: BenchLake, images: Sequence[PlannedImage], scale: PeersScale, say: Callable[[str], None]) -> PeersBenchmark:
     """Times every way in every round. Raises CommandError if there is no peer, or if a way breaks or does not give our features."""
     peers, remarks = installed_peers()
     if not peers:
@@ -103,7 +106,7 @@ def measure_peers(
             # Ours opens the first round: its features are what the others' are compared with.
             for name in turned([OURS, *peers], number):
                 runner.take_turn(_WAYS[name], number)
-    return PeersBenchmark(n_cores, ceiling.measured, runner.runs, runner.agreements, remarks)
+    return PeersBenchmark(bench.n_cores, ceiling.measured, runner.runs, runner.agreements, remarks)
 
 
 class _Runner:

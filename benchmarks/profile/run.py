@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     from benchmarks.harness.bench_lake import BenchLake
     from fruit_cli.lake.delivery_plan import PlannedImage
 
-PROFILE_IMAGES: Final = {"small": 1000, "full": 5000}
+
+@dataclass(frozen=True)
+class ProfileScale:
+    n_images: int
+
+
+PROFILE_SCALES: Final = {"small": ProfileScale(1000), "full": ProfileScale(5000)}
 _WARM_UP_DATE, _TIMED_DATE, _SAMPLED_DATE = "2026-01-01", "2026-01-02", "2026-01-03"
 _SAMPLES_PER_SECOND: Final = 100
 # A worker is sampled while it computes, from some time after the step begins.
@@ -32,7 +39,7 @@ _SAMPLED_SHARE: Final = 0.5
 _LISTING_SECONDS: Final = 1.0
 
 
-def measure_profile(bench: BenchLake, images: Sequence[PlannedImage], say: Callable[[str], None]) -> Profile:
+def measure_profile(bench: BenchLake, images: Sequence[PlannedImage], _: ProfileScale, say: Callable[[str], None]) -> Profile:
     """Runs a day for its CPU times, and another one under py-spy (which slows it). Raises CommandError if py-spy is not there."""
     if sampler() is None:
         raise CommandError("py-spy is not installed: `make bench` installs it.")

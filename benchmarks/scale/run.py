@@ -10,6 +10,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.harness.bench_lake import bench_lake
+from benchmarks.harness.machine import usable_cores
 from benchmarks.harness.requests import requests_since
 from benchmarks.history.synthetic_history import History, days_before, read_embedder_id, write_days, write_version
 from benchmarks.scale.made_up_stores import FolderStore
@@ -20,10 +21,11 @@ from fruit_contract import lake
 from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.harness.bench_lake import BenchLake
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 SCALE_SIZES: Final = {
     "small": ScaleSizes(images=2_000, categories=13, known=20_000, dates=10, per_partition=2, milliseconds=60),
@@ -39,9 +41,10 @@ _RUN_ID: Final = "scale"
 _NOT_LOOKED_AT: Final = frozenset({lake.RAW, lake.CODE})
 
 
-def measure_scale(home: Path, sizes: ScaleSizes, n_cores: int, say: Callable[[str], None]) -> ScaleBenchmark:
+def measure_scale(home: Path, _: Sequence[PlannedImage], sizes: ScaleSizes, say: Callable[[str], None]) -> ScaleBenchmark:
     """Measures every part. Raises CommandError if a stage breaks, or does other work than it should."""
     home.mkdir()
+    n_cores = usable_cores()
     stages: list[Stage] = []
     delivered_bytes = 0
     if sizes.images:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from benchmarks.__main__ import PARTS, chosen_parts
+import pytest
+from rich.console import Console
+
+from benchmarks.__main__ import PARTS, Bench, chosen_parts, page_name
 from local_cloud.project import PROJECT
 
 BENCHMARKS = PROJECT / "benchmarks"
@@ -23,6 +27,30 @@ def test_full_runs_every_part_and_small_only_quick_ones():
 def test_a_persons_images_are_given_only_to_what_looks_at_images():
     assert "history" not in chosen_parts("full", None, with_data=True)
     assert "features" in chosen_parts("full", None, with_data=True)
+
+
+def bench(size="full", data=None, only=None, scale=""):
+    return Bench(size, data and Path(data), only, scale, Console())
+
+
+@pytest.mark.parametrize(
+    ("part", "asked", "name"),
+    [
+        ("features", bench(), "features-full"),
+        ("features-348", bench("small", "/photos/Äpfel"), "features-348-small-_pfel"),
+        ("history", bench(data="/photos/mine"), "history-full"),
+        ("scale", bench(scale="images=0,known=0"), "scale-full-images=0_known=0"),
+        ("setup", bench("small"), "setup-small"),
+    ],
+)
+def test_each_data_folder_and_scale_has_a_page_of_its_own(part, asked, name):
+    assert page_name(part, asked) == name
+
+
+def test_the_command_that_a_page_names():
+    assert bench("small").command == "make bench SIZE=small"
+    assert bench(data="/photos/mine").command == "make bench SIZE=full DATA=mine"
+    assert bench(only="scale", scale="known=0").command == "python -m benchmarks --only scale --size full --scale known=0"
 
 
 def test_one_part_alone():
