@@ -26,7 +26,6 @@ CATEGORIES: Final = tuple(FRUITS)
 SIDE: Final = 100
 JPEG_QUALITY: Final = 90
 _GRID: Final = 2 * SIDE  # two samples along each side of a pixel
-_DEPTHS: Final = 20_000
 _LAMP: Final = np.array([-0.45, 0.62, 0.64], dtype=np.float32)
 _FILL_LIGHT: Final = np.array([0.80, -0.05, 0.60], dtype=np.float32)
 _HALFWAY: Final = np.array([-0.25, 0.34, 0.91], dtype=np.float32)  # between the lamp and the camera: it is mirrored there
@@ -81,7 +80,7 @@ def _nearest(points: Floats, extent: float) -> NDArray[np.intp]:
     """The number of the point that each sample shows, [rows, columns]; -1 where there is none."""
     column, row, depth = ((points / (np.array([1, -1, 1], dtype=np.float32) * extent) + 1) * (_GRID / 2)).T
     # Of several assignments to one sample the last one stays: that of the nearest point. (Small integers are sorted in no time.)
-    order = np.argsort((depth * 256).astype(np.uint16), kind="stable")
+    order = np.argsort((np.clip(depth, 0, 255) * 256).astype(np.uint16), kind="stable")
     shown = np.full((_GRID, _GRID), -1)
     shown[row[order].astype(np.intp), column[order].astype(np.intp)] = order
     for axis in (1, 0):
