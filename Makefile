@@ -57,7 +57,7 @@ test: setup ## Every check: lint, types, unit, Spark, DAG, end to end; or what p
 	@$(if $(value ARGS),PYTEST_ADDOPTS="$${PYTEST_ADDOPTS-} $$ARGS" $(BIN)/python -m pytest,scripts/test)
 
 test-fast: setup ## The checks that take a moment each and need neither Spark nor Airflow
-	@scripts/test -n 2 --dist loadgroup -m "not slow and not spark and not airflow and not e2e"
+	@scripts/test -n 2 --no-loadscope-reorder -m "not slow and not spark and not airflow and not e2e"
 
 lint: setup ## Formatting, lint, import boundaries, types, shell scripts
 	@scripts/lint

@@ -8,44 +8,37 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rich.console import Console
 
 from benchmarks.engines.run import ENGINE_SCALES, measure_engines
-from benchmarks.engines.table import engines_grids, engines_notes
 from benchmarks.features.run import SCALES, measure_features
-from benchmarks.features.table import features_grids, features_notes, markdown_page
 from benchmarks.harness.bench_lake import bench_lake
+from benchmarks.harness.grid import markdown_page
 from benchmarks.harness.images import SMALL_PICTURES, commented_copies, drawn_images, given_images
 from benchmarks.harness.machine import describe_machine, load, usable_cores
 from benchmarks.history.run import HISTORY_SCALES, measure_history
-from benchmarks.history.table import history_grids, history_notes
 from benchmarks.latency.run import LATENCY_SCALES, measure_latency
-from benchmarks.latency.table import latency_grids, latency_notes
 from benchmarks.pca.run import PCA_SCALES, measure_pca
-from benchmarks.pca.table import pca_grids, pca_notes
-from benchmarks.peers.run import DRAWN_ONE_IN, PEERS_SCALES, measure_peers
-from benchmarks.peers.table import peers_grids, peers_notes
-from benchmarks.profile.measurements import profile_grids, profile_notes
-from benchmarks.profile.run import PROFILE_IMAGES, measure_profile
-from benchmarks.scale.measurements import sizes_with
+from benchmarks.peers.run import DRAWN_ONE_IN, PEERS_SCALES, PeersScale, measure_peers
+from benchmarks.profile.run import PROFILE_SCALES, measure_profile
+from benchmarks.scale.result import sizes_with
 from benchmarks.scale.run import SCALE_SIZES, measure_scale
-from benchmarks.scale.table import scale_grids, scale_notes
 from benchmarks.setup.run import measure_setup
-from benchmarks.setup.table import setup_grids, setup_notes
 from fruit_cli.errors import CommandError
 from fruit_contract.lake import safe_run_id
 from local_cloud.stack.java import JavaNotFoundError
 from local_cloud.stack.ports import keep_loopback_direct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from benchmarks.features.table import Grid
+    from benchmarks.harness.grid import Grid
     from benchmarks.harness.images import ImageKind
     from fruit_cli.lake.delivery_plan import PlannedImage
 
@@ -75,14 +68,29 @@ class Bench:
         return f"make bench SIZE={self.size}" + (f" DATA={self.data.name}" if self.data else "")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A part's result for people: what it was measured on, tables and notes."""
+class Result(Protocol):
+    """What a part measured, for people."""
 
-    name: str
-    images: str
-    grids: Sequence[Grid]
-    notes: Sequence[str]
+    def grids(self) -> Sequence[Grid]: ...
+    def notes(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """One benchmark: `measure` with what `scales` has for the size, on a lake that is there, or in a folder if it starts its own.
+
+    `images` prepares what it is measured on, and `described` says it ("{}": the images). `in_small`: a run without `--only` has it in
+    `small`, too; `on_data`: such a run has it on a person's folder, too. `takes_data`: with `--only`, it may look at one.
+    """
+
+    measure: Callable[..., Result]
+    scales: Mapping[str, Any]
+    images: Callable[[Bench, Any, Path], tuple[list[PlannedImage], str]] | None = None
+    described: str = "{}"
+    in_small: bool = False
+    on_data: bool = False
+    takes_data: bool = True
+    starts_lakes: bool = False
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -127,143 +135,84 @@ def chosen_parts(size: str, only: str | None, *, with_data: bool) -> list[str]:
     return [name for name, part in PARTS.items() if (part.in_small or size == "full") and (part.on_data or not with_data)]
 
 
-def _measure(part: str, bench: Bench) -> None:
+def _measure(name: str, bench: Bench) -> None:
     """Measures one part in a temporary folder, prints it and saves it."""
-    load_before = load()
+    part, load_before = PARTS[name], load()
+    scale = sizes_with(SCALE_SIZES[bench.size], bench.scale) if name == "scale" else part.scales[bench.size]
     with tempfile.TemporaryDirectory(prefix="fruits-benchmark-", ignore_cleanup_errors=True) as temporary:
-        outcome = PARTS[part].measure(part, bench, Path(temporary))
+        home = Path(temporary) / "home"
+        images, described = part.images(bench, scale, Path(temporary)) if part.images else ([], "")
+        with nullcontext(home) if part.starts_lakes else bench_lake(home, usable_cores(), bench.say) as where:
+            result = part.measure(where, images, scale, bench.say)
     facts = {
         "command": f"`{bench.command}`",
         "day": f"{datetime.now(UTC):%Y-%m-%d}",
-        "images": outcome.images,
+        "images": part.described.format(described, scale=scale),
         **describe_machine(),
         "load": f"{load_before:.1f} before, {load():.1f} after (the last minute's average)",
     }
-    for grid in outcome.grids:
+    grids, notes = result.grids(), result.notes()
+    for grid in grids:
         bench.console.print(grid.to_rich())
-    for note in outcome.notes:
+    for note in notes:
         bench.console.print(note, markup=False)
     RESULTS.mkdir(exist_ok=True)
-    page = markdown_page(f"{part.capitalize()}, {bench.size}", facts, outcome.grids, outcome.notes)
-    (RESULTS / f"{outcome.name}.md").write_text(page, encoding="utf-8")
-    bench.say(f"Saved as benchmarks/results/{outcome.name}.md")
+    file_name = f"{page_name(name, bench)}.md"
+    (RESULTS / file_name).write_text(markdown_page(f"{name.capitalize()}, {bench.size}", facts, grids, notes), encoding="utf-8")
+    bench.say(f"Saved as benchmarks/results/{file_name}")
 
 
-def _images(bench: Bench, n: int, temporary: Path, kind: ImageKind) -> tuple[list[PlannedImage], str]:
-    """`n` images, drawn or of the folder that was asked for, and what they are."""
-    folder = temporary / "images"
-    folder.mkdir()
-    bench.say(f"Preparing {n:,} images")
-    if bench.data:
-        images, described = given_images(n, bench.data, folder, bench.say), f"images of {bench.data.name}"
-    else:
-        images, described = drawn_images(n, folder, usable_cores(), kind), kind.described
-    return images, f"{len(images):,} {described}"
+def page_name(name: str, bench: Bench) -> str:
+    """What a result is saved as: each data folder and each other scale has its own."""
+    data = [bench.data.name] if bench.data and PARTS[name].takes_data else []
+    return safe_run_id("-".join([name, bench.size, *data, *([bench.scale] if name == "scale" and bench.scale else [])]))
 
 
-def _name(part: str, bench: Bench) -> str:
-    return safe_run_id("-".join([part, bench.size, *([bench.data.name] if bench.data else [])]))
+def _given(bench: Bench, scale: Any, temporary: Path) -> tuple[list[PlannedImage], str]:
+    """Images of the folder that was asked for, or drawn ones, and what they are."""
+    if not bench.data:
+        return _drawn(bench, scale, temporary)
+    bench.say(f"Preparing {scale.n_images:,} images")
+    (temporary / "images").mkdir()
+    images = given_images(scale.n_images, bench.data, temporary / "images", bench.say)
+    return images, f"{len(images):,} images of {bench.data.name}"
 
 
-def _features(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores = SCALES[part][bench.size], usable_cores()
-    images, described = _images(bench, scale.n_images, temporary, scale.kind)
-    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
-        result = measure_features(lake, images, scale, n_cores, bench.say)
-    return Outcome(_name(part, bench), described, features_grids(result), features_notes(result))
+def _drawn(bench: Bench, scale: Any, temporary: Path) -> tuple[list[PlannedImage], str]:
+    bench.say(f"Preparing {scale.n_images:,} images")
+    (temporary / "images").mkdir()
+    kind: ImageKind = getattr(scale, "kind", SMALL_PICTURES)
+    images = drawn_images(scale.n_images, temporary / "images", usable_cores(), kind)
+    return images, f"{len(images):,} {kind.described}"
 
 
-def _peers(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores = PEERS_SCALES[bench.size], usable_cores()
-    folder = temporary / "images"
-    folder.mkdir()
-    n_drawn = scale.n_cold // DRAWN_ONE_IN
-    bench.say(f"Preparing {scale.n_cold:,} images")
-    images = commented_copies(drawn_images(n_drawn, folder, n_cores), DRAWN_ONE_IN, temporary / "copies")
-    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
-        result = measure_peers(lake, images, scale, n_cores, bench.say)
-    described = (
-        f"{len(images):,} drawn fruit, 100x100 JPEG: {n_drawn:,} pictures, each in {DRAWN_ONE_IN} files that differ in their comment"
-    )
-    return Outcome(f"{part}-{bench.size}", described, peers_grids(result), peers_notes(result))
-
-
-def _history(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores = HISTORY_SCALES[bench.size], usable_cores()
-    folder = temporary / "images"
-    folder.mkdir()
-    images = drawn_images(scale.n_images, folder, n_cores)
-    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
-        result = measure_history(lake, images, scale, bench.say)
-    described = f"{len(images):,} drawn fruit, 100x100 JPEG, on the new day; synthetic features on the days before it"
-    return Outcome(f"{part}-{bench.size}", described, history_grids(result), history_notes(result))
-
-
-def _engines(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores = ENGINE_SCALES[bench.size], usable_cores()
-    images, described = _images(bench, scale.n_images, temporary, SMALL_PICTURES)
-    with bench_lake(temporary / "home", n_cores, bench.say) as lake:
-        result = measure_engines(lake, images, scale, n_cores, bench.say)
-    return Outcome(_name(part, bench), described, engines_grids(result), engines_notes(result))
-
-
-def _profile(part: str, bench: Bench, temporary: Path) -> Outcome:
-    images, described = _images(bench, PROFILE_IMAGES[bench.size], temporary, SMALL_PICTURES)
-    with bench_lake(temporary / "home", usable_cores(), bench.say) as lake:
-        result = measure_profile(lake, images, bench.say)
-    return Outcome(_name(part, bench), described, profile_grids(result), profile_notes(result))
-
-
-def _pca(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale = PCA_SCALES[bench.size]
-    with bench_lake(temporary / "home", usable_cores(), bench.say) as lake:
-        result = measure_pca(lake, scale, bench.say)
-    described = f"none: {scale.n_images:,} synthetic feature vectors, float32[1280]"
-    return Outcome(_name(part, bench), described, pca_grids(result), pca_notes(result))
-
-
-def _latency(part: str, bench: Bench, temporary: Path) -> Outcome:
-    scale, n_cores = LATENCY_SCALES[bench.size], usable_cores()
-    images, described = _images(bench, scale.n_images, temporary, SMALL_PICTURES)
-    result = measure_latency(temporary / "home", images, scale, n_cores, bench.say)
-    return Outcome(
-        _name(part, bench), f"{described}, on the new day; synthetic features before it", latency_grids(result), latency_notes(result)
-    )
-
-
-def _scale(part: str, bench: Bench, temporary: Path) -> Outcome:
-    sizes = sizes_with(SCALE_SIZES[bench.size], bench.scale)
-    result = measure_scale(temporary / "home", sizes, usable_cores(), bench.say)
-    name = safe_run_id("-".join([part, bench.size, *([bench.scale] if bench.scale else [])]))
-    return Outcome(name, "drawn pictures, 24x24 JPEG; the engine is a digest, not a network", scale_grids(result), scale_notes(result))
-
-
-def _setup(part: str, bench: Bench, temporary: Path) -> Outcome:
-    result = measure_setup(temporary, bench.say)
-    return Outcome(f"{part}-{bench.size}", "the demo's own", setup_grids(result), setup_notes())
-
-
-@dataclass(frozen=True)
-class Part:
-    """One benchmark. `in_small`: a run without `--only` has it in `small`, too; `on_data`: it looks at images, so at a person's folder."""
-
-    measure: Callable[[str, Bench, Path], Outcome]
-    in_small: bool = False
-    on_data: bool = False
+def _copies(bench: Bench, scale: PeersScale, temporary: Path) -> tuple[list[PlannedImage], str]:
+    pictures, described = _drawn(bench, scale, temporary)
+    copies = commented_copies(pictures, DRAWN_ONE_IN, temporary / "copies")
+    words = f"{len(pictures):,} pictures, each in {DRAWN_ONE_IN} files that differ in their comment"
+    return copies, f"{len(copies):,} {described.partition(' ')[2]}: {words}"
 
 
 PARTS: Final = {
-    "features": Part(_features, in_small=True, on_data=True),
-    "features-348": Part(_features),
-    "features-phone": Part(_features),
-    "peers": Part(_peers),
-    "pca": Part(_pca, in_small=True),
-    "engines": Part(_engines, on_data=True),
-    "profile": Part(_profile, on_data=True),
-    "history": Part(_history),
-    "latency": Part(_latency),
-    "scale": Part(_scale),
-    "setup": Part(_setup),
+    "features": Part(measure_features, SCALES["features"], _given, in_small=True, on_data=True),
+    "features-348": Part(measure_features, SCALES["features-348"], _given),
+    "features-phone": Part(measure_features, SCALES["features-phone"], _given),
+    "peers": Part(measure_peers, PEERS_SCALES, _copies, takes_data=False),
+    "pca": Part(measure_pca, PCA_SCALES, described="none: {scale.n_images:,} synthetic feature vectors, float32[1280]", in_small=True),
+    "engines": Part(measure_engines, ENGINE_SCALES, _given, on_data=True),
+    "profile": Part(measure_profile, PROFILE_SCALES, _given, on_data=True),
+    "history": Part(
+        measure_history, HISTORY_SCALES, _drawn, "{}, on the new day; synthetic features on the days before it", takes_data=False
+    ),
+    "latency": Part(measure_latency, LATENCY_SCALES, _given, "{}, on the new day; synthetic features before it", starts_lakes=True),
+    "scale": Part(
+        measure_scale,
+        SCALE_SIZES,
+        described="drawn pictures, 24x24 JPEG; the engine is a digest, not a network",
+        takes_data=False,
+        starts_lakes=True,
+    ),
+    "setup": Part(measure_setup, {"small": None, "full": None}, described="the demo's own", takes_data=False, starts_lakes=True),
 }
 
 

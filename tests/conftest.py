@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from local_cloud.project import PROJECT
 from local_cloud.stack.ports import keep_loopback_direct
 
 # Tests talk to servers of their own, on machines behind a proxy too.
@@ -17,21 +19,37 @@ keep_loopback_direct(os.environ)
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# What shares something dear (a whole product, a Spark session) runs in one process, these first: they take as long as all the rest.
+# What shares something dear (a whole product, a Spark session) stays in one process. These come first, for they take as long as the rest.
+_LONGEST_FIRST: Final = ("faults", "product", "spark", "interrupt")
 _OF_THEIR_OWN: Final = {"tests/e2e/test_fault_matrix.py": "faults", "tests/e2e/test_interrupt.py": "interrupt"}
-_SHARED: Final = {"e2e": "product", "spark": "spark"}
-_FIRST: Final = ("faults", "product", "spark", "interrupt")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says which tests stay together in one process, and which come first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: _FIRST.index(group) if (group := _group(item)) in _FIRST else len(_FIRST))
+    order = {group: number for number, group in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(_group(item.nodeid), len(order)))
 
 
-def _group(item: pytest.Item) -> str:
-    file = item.nodeid.partition("::")[0]
-    shared = next((group for marker, group in _SHARED.items() if item.get_closest_marker(marker)), file)
-    return _OF_THEIR_OWN.get(file, shared)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deals tests out to processes by group (`-n 4`). Their own `--dist loadgroup` does not know pytest 9."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return Groups(config, log)
+
+
+def _group(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    if file in _OF_THEIR_OWN:
+        return _OF_THEIR_OWN[file]
+    if file.startswith("tests/e2e/"):
+        return "product"
+    return "spark" if _starts_spark(file) else file
+
+
+@cache
+def _starts_spark(file: str) -> bool:
+    return "pytest.mark.spark" in (PROJECT / file).read_text(encoding="utf-8")

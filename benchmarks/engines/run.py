@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from statistics import mean
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from benchmarks.engines.measurements import EngineRun, EnginesBenchmark, known_images, quality
+from benchmarks.engines.field import ONE_THREAD, EngineField, step_batch
 from benchmarks.engines.others import has_openvino
-from benchmarks.features.ceiling_run import ONE_THREAD
+from benchmarks.engines.result import EngineRun, EnginesBenchmark, known_images, quality
 from benchmarks.harness.images import spread
-from benchmarks.harness.way_process import WayProcess
+from benchmarks.harness.summary import turned
 from fruit_cli.errors import CommandError
 from fruit_contract import release
-from fruit_features.embedding.engines import load_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from benchmarks.engines.measurements import Quality
+    from benchmarks.engines.result import Quality
     from benchmarks.harness.bench_lake import BenchLake
     from fruit_cli.lake.delivery_plan import PlannedImage
 
@@ -69,9 +67,7 @@ class _Contender:
     model: Path
 
 
-def measure_engines(
-    bench: BenchLake, images: Sequence[PlannedImage], scale: EngineScale, n_cores: int, say: Callable[[str], None]
-) -> EnginesBenchmark:
+def measure_engines(bench: BenchLake, images: Sequence[PlannedImage], scale: EngineScale, say: Callable[[str], None]) -> EnginesBenchmark:
     """Measures the engines that are installed, then compares their features of `images`.
 
     Raises CommandError if an engine's process breaks, or if `images` has no category with two images.
@@ -83,17 +79,17 @@ def measure_engines(
     calibration = spread([image for image, is_known in zip(images, known, strict=True) if is_known], scale.n_calibration)
     contenders, remarks = _contenders(bench, calibration, say)
     with contextlib.ExitStack() as stack:
-        fields = {contender.name: _Field(stack, bench, contender, n_cores) for contender in contenders}
+        fields = {contender.name: _Field(stack, bench, contender) for contender in contenders}
         load_seconds = {}
         for name, field in fields.items():
-            load_seconds[name] = field.prepare(images, scale.inference_batches)
+            load_seconds[name] = field.load(images, scale.inference_batches)
             say(f"{name}: loaded")
         runs = _run_rounds(fields, scale, say)
         qualities = _qualities(fields, images, categories, scale.inference_batches[0], say)
     return EnginesBenchmark(
-        n_cores=n_cores,
+        n_cores=bench.n_cores,
         reference=ONNX_RUNTIME,
-        step_batch=load_engine(release.DEFAULT_ENGINE, bench.onnx_model.read_bytes()).inference_batch,
+        step_batch=step_batch(bench),
         f32=[contender.name for contender in contenders if contender.name in _F32],
         runs=runs,
         qualities=qualities,
@@ -106,63 +102,38 @@ def measure_engines(
     )
 
 
-class _Field:
-    """One engine's processes; they measure together and wait between."""
+class _Field(EngineField):
+    """One contender's processes."""
 
-    def __init__(self, stack: contextlib.ExitStack, bench: BenchLake, contender: _Contender, n_cores: int) -> None:
+    def __init__(self, stack: contextlib.ExitStack, bench: BenchLake, contender: _Contender) -> None:
+        super().__init__(stack, bench, contender.name)
         self._contender = contender
         self._scratch = bench.node.home / "ways"
-        self._processes = [_start(stack, bench, f"{contender.name.replace(' ', '-')}-{number}") for number in range(n_cores)]
 
-    def prepare(self, images: Sequence[PlannedImage], inference_batches: Sequence[int]) -> float:
+    def load(self, images: Sequence[PlannedImage], inference_batches: Sequence[int]) -> float:
         """Loads the engine for each batch. Returns the seconds that the first loading took."""
-        # Fewer images than that are taken more than once.
-        chosen = [image.path for image in spread(images, _MEASURED_IMAGES)]
-        paths = [chosen[number % len(chosen)] for number in range(_MEASURED_IMAGES)]
-        seconds: list[float] = []
-        for inference_batch in inference_batches:
-            for process in self._processes:
-                process.send(
-                    "prepare",
-                    engine=self._contender.engine,
-                    model=str(self._contender.model),
-                    images=paths,
-                    inference_batch=inference_batch,
-                )
-            seconds.append(mean(float(process.receive()["load_seconds"]) for process in self._processes))
+        engine, model = self._contender.engine, str(self._contender.model)
+        seconds = [self.prepare(engine, model, images, _MEASURED_IMAGES, inference_batch) for inference_batch in inference_batches]
         return seconds[0]
 
-    def measure(self, inference_batch: int, number: int, window_seconds: float) -> EngineRun:
-        """All processes together."""
-        for process in self._processes:
-            process.send("measure", window_seconds=window_seconds, inference_batch=inference_batch)
-        answers = [process.receive() for process in self._processes]
-        return EngineRun(
-            engine=self._contender.name,
-            inference_batch=inference_batch,
-            round=number,
-            images_per_second=sum(answer["images_per_second"] for answer in answers),
-            cpu_seconds_per_image=mean(answer["cpu_seconds_per_image"] for answer in answers),
-        )
+    def run(self, inference_batch: int, number: int, window_seconds: float) -> EngineRun:
+        speed = self.measure(window_seconds, inference_batch)
+        return EngineRun(self._contender.name, inference_batch, number, speed.images_per_second, speed.cpu_seconds_per_image)
 
     def embed(self, images: Sequence[PlannedImage], inference_batch: int) -> NDArray[np.float32]:
         """The features of all images, float32[n, 1280], in their order."""
-        n_processes = min(len(self._processes), len(images))
+        n_processes = min(len(self.processes), len(images))
         places = [self._scratch / f"{self._contender.name}-{number}.npy" for number in range(n_processes)]
         for number, place in enumerate(places):
             paths = [image.path for image in images[number::n_processes]]
-            self._processes[number].send("embed", images=paths, inference_batch=inference_batch, place=str(place))
-        for process in self._processes[:n_processes]:
+            self.processes[number].send("embed", images=paths, inference_batch=inference_batch, place=str(place))
+        for process in self.processes[:n_processes]:
             process.receive()
         parts = [np.load(place) for place in places]
         features = np.empty((len(images), parts[0].shape[1]), dtype=np.float32)
         for number, part in enumerate(parts):
             features[number::n_processes] = part
         return features
-
-
-def _start(stack: contextlib.ExitStack, bench: BenchLake, name: str) -> WayProcess:
-    return stack.enter_context(WayProcess("benchmarks.engines.ways", bench.way_environment(name) | ONE_THREAD, bench.log(name)))
 
 
 def _contenders(bench: BenchLake, calibration: Sequence[PlannedImage], say: Callable[[str], None]) -> tuple[list[_Contender], list[str]]:
@@ -175,7 +146,7 @@ def _contenders(bench: BenchLake, calibration: Sequence[PlannedImage], say: Call
     experiments = [_Contender(ONNX_RUNTIME_INT8, "onnxruntime", int8)]
     remarks = []
     with contextlib.ExitStack() as stack:
-        maker = _start(stack, bench, "quantise")
+        maker = stack.enter_context(bench.start("engines.ways", "quantise", **ONE_THREAD))
         answer = maker.ask("quantise", model=str(onnx), images=[image.path for image in calibration], place=str(int8))
         if not answer["has_vnni"]:
             remarks.append("This CPU has no VNNI instructions: int8 weights have 7 bits here, and int8 gains less speed than it may.")
@@ -196,10 +167,8 @@ def _run_rounds(fields: dict[str, _Field], scale: EngineScale, say: Callable[[st
     runs = []
     names = list(fields)
     for number in range(scale.n_rounds):
-        # Each round begins with another engine, so that none always follows the same one.
-        turned = names[number % len(names) :] + names[: number % len(names)]
         for inference_batch in scale.inference_batches:
-            runs += [fields[name].measure(inference_batch, number, scale.window_seconds) for name in turned]
+            runs += [fields[name].run(inference_batch, number, scale.window_seconds) for name in turned(names, number)]
         say(f"round {number + 1} of {scale.n_rounds}: all engines measured")
     return runs
 

@@ -13,7 +13,7 @@ from fruit_features.embedding.engines import load_engine
 from fruit_features.embedding.preprocessing import decode_image, network_input
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -91,12 +91,3 @@ def capabilities() -> dict[str, Any]:
 
 def _decoded(paths: Sequence[str]) -> NDArray[np.float32]:
     return network_input(np.stack([decode_image(Path(path).read_bytes()).pixels for path in paths]))
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
-    "prepare": prepare,
-    "measure": measure,
-    "embed": embed,
-    "quantise": quantise,
-    "capabilities": capabilities,
-}

@@ -90,6 +90,3 @@ def _preprocess(content: bytes) -> NDArray[np.float32]:
 
     image = Image.open(io.BytesIO(content)).convert("RGB").resize((NETWORK_SIDE, NETWORK_SIDE))
     return np.asarray(preprocess_input(np.asarray(image, dtype=np.float32)))
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run}

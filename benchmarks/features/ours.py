@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,9 +17,6 @@ from fruit_features.extraction.task import IMAGES, SOURCE, to_stream
 from fruit_features.lake.store import Store
 from fruit_features.spark.session import start_session, task_slots
 from fruit_features.spark.task_planning import plan_tasks, spread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def start() -> dict[str, Any]:
@@ -59,6 +56,3 @@ def plan(n_images: int) -> dict[str, Any]:
     if sum(map(len, tasks)) != n_images or not all(streams):
         raise ValueError(f"The tasks do not hold the {n_images:,} images once each.")
     return {"seconds": seconds}
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "plan": plan}

@@ -6,22 +6,21 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.features.ceiling_run import start_ceiling
-from benchmarks.features.measurements import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
+from benchmarks.engines.field import Ceiling
 from benchmarks.features.notebook_way import OUTPUT as NOTEBOOK_OUTPUT
+from benchmarks.features.result import FeaturesBenchmark, FixedCosts, NotebookLoad, WayRun, notebook_load
 from benchmarks.harness.agreement import compare, read_features
 from benchmarks.harness.bench_lake import save_tensors
 from benchmarks.harness.images import PHONE_PHOTOS, PICTURES, SMALL_PICTURES, lay_batch, spread
-from benchmarks.harness.way_process import WayProcess
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.features.ceiling_run import Ceiling
     from benchmarks.harness.bench_lake import BenchLake
     from benchmarks.harness.images import ImageKind
+    from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
 OURS_COLD: Final = "ours, cold"
@@ -83,25 +82,23 @@ def notebook_name(load: NotebookLoad) -> str:
     return f"notebook way, {load.per_partition} a partition"
 
 
-def measure_features(
-    bench: BenchLake, images: Sequence[PlannedImage], scale: Scale, n_cores: int, say: Callable[[str], None]
-) -> FeaturesBenchmark:
+def measure_features(bench: BenchLake, images: Sequence[PlannedImage], scale: Scale, say: Callable[[str], None]) -> FeaturesBenchmark:
     """Runs every way and returns what was measured. Raises CommandError if a way breaks or does not do every image."""
     for ingest_date in (_COLD_DATE, *_WARM_DATES):
         lay_batch(images, bench.folder, ingest_date)
     lay_batch(spread(images, _SMALL_DAY_IMAGES), bench.folder, _SMALL_DATE)
+    n_cores = bench.n_cores
     loads = notebook_loads(min(scale.n_notebook_images, len(images)), n_cores)
     for load, ingest_date in zip(loads, _NOTEBOOK_DATES, strict=False):
         lay_batch(spread(images, load.n_images), bench.folder, ingest_date)
     lay_batch(spread(images, _NOTEBOOK_WARM_UP_IMAGES * n_cores), bench.folder, _NOTEBOOK_WARM_UP_DATE)
 
     with contextlib.ExitStack() as stack:
-        ceiling = start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
-        ceiling.prepare(str(bench.onnx_model), images)
-        say(f"ceiling: {ceiling.measure().images_per_second:.0f} images/s")
+        ceiling = Ceiling(stack, bench, images, scale.ceiling_window_seconds)
+        say(f"ceiling: {ceiling.again().images_per_second:.0f} images/s")
         runner = _Runner(bench, ceiling, say)
         fixed_costs = _measure_ours(runner, len(images))
-        _measure_notebook(runner, loads, n_cores, scale.notebook_rows_at_once)
+        _measure_notebook(runner, loads, scale.notebook_rows_at_once)
 
     ours = read_features(bench.folder / lake.date_prefix(lake.FEATURES, _COLD_DATE), tables.IMAGE_KEY)
     notebook = read_features(bench.folder / lake.date_prefix(NOTEBOOK_OUTPUT, _NOTEBOOK_DATES[0]), "path")
@@ -117,9 +114,6 @@ class _Runner:
         self._ceiling = ceiling
         self._say = say
 
-    def process(self, module: str) -> WayProcess:
-        return WayProcess(f"benchmarks.{module}", self.bench.way_environment(module), self.bench.log(module))
-
     def run(self, way: str, n_images: int, process: WayProcess, **arguments: Any) -> None:
         cpu_before, s3_cpu_before = process.cpu_seconds(), self.bench.s3_cpu_seconds()
         answer = process.ask("run", bucket=self.bench.bucket, **arguments)
@@ -133,9 +127,10 @@ class _Runner:
             cpu_seconds=cpu_seconds,
             s3_cpu_seconds=s3_cpu_seconds,
             ceiling_before=self._ceiling.measured[-1],
-            ceiling_after=self._ceiling.measure(),
+            ceiling_after=self._ceiling.again(),
             worker_megabytes=answer["worker_megabytes"],
             stages=answer.get("stages", {}),
+            n_cores=self.bench.n_cores,
         )
         self.runs.append(run)
         self._say(f"{way}: {run.images_per_second:.0f} images/s; ceiling: {run.ceiling_after.images_per_second:.0f}")
@@ -143,7 +138,7 @@ class _Runner:
 
 def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
     of_release = {"release_id": runner.bench.release_id}
-    with runner.process("ours") as ours:
+    with runner.bench.start("features.ours") as ours:
         session_start = ours.ask("start")["seconds"]
         runner.run(OURS_COLD, n_images, ours, ingest_date=_COLD_DATE, **of_release)
         for ingest_date in _WARM_DATES:
@@ -156,13 +151,13 @@ def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
     )
 
 
-def _measure_notebook(runner: _Runner, loads: Sequence[NotebookLoad], n_cores: int, rows_at_once: int) -> None:
+def _measure_notebook(runner: _Runner, loads: Sequence[NotebookLoad], rows_at_once: int) -> None:
     tensors = runner.bench.node.home / "tensors.npz"
     save_tensors(tensors)
-    with runner.process("notebook_way") as notebook:
+    with runner.bench.start("features.notebook_way") as notebook:
         notebook.ask("start", tensors=str(tensors), rows_at_once=rows_at_once)
         # Not timed: TensorFlow's import, the first building and tracing of the network in every worker, and Java's warm-up.
-        warm_up = {"ingest_date": _NOTEBOOK_WARM_UP_DATE, "n_partitions": n_cores, "keep_network": True}
+        warm_up = {"ingest_date": _NOTEBOOK_WARM_UP_DATE, "n_partitions": runner.bench.n_cores, "keep_network": True}
         notebook.ask("run", bucket=runner.bench.bucket, **warm_up)
         runs = [(notebook_name(load), load, date, False) for load, date in zip(loads, _NOTEBOOK_DATES, strict=False)]
         # With the network kept, the number of images a partition makes no difference: it is measured once, on the last date.

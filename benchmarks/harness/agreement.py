@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.features.measurements import Agreement
 from fruit_contract import lake, tables
 from fruit_contract.tables import N_FEATURES
 
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
     # By (category, file name), float32[1280] each.
     Features = Mapping[tuple[str, str], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How like each other two ways' features of the same images are."""
+
+    n_images: int
+    mean_cosine: float
+    smallest_cosine: float
+    largest_difference: float
 
 
 def read_features(folder: Path, key_column: str) -> Features:

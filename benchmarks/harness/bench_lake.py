@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.harness.way_process import WayProcess
 from fruit_cli.commands.publish import publish
 from fruit_cli.lake.connection import LakeConnection
 from fruit_cli.release.weights import read_tensors
@@ -44,6 +45,10 @@ class BenchLake:
         return self.node.buckets_folder / self.bucket
 
     @property
+    def n_cores(self) -> int:
+        return int(self.node.cores)
+
+    @property
     def onnx_model(self) -> Path:
         return self.folder / lake.release_prefix(self.release_id) / release.EMBEDDER / release.ONNX_MODEL
 
@@ -67,8 +72,11 @@ class BenchLake:
         python_path = os.pathsep.join([str(PROJECT), str(PROJECT / "spark_jobs")])
         return environment | {"PYTHONPATH": python_path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 
-    def log(self, way: str) -> Path:
-        return self.node.home / "ways" / f"{way}.log"
+    def start(self, module: str, name: str = "", more_buckets: Sequence[str] = (), **environment: str) -> WayProcess:
+        """Starts a way, `benchmarks.<module>`, in a process called `name`; `environment` comes on top of what a step sees."""
+        way = name or module.rpartition(".")[2]
+        log = self.node.home / "ways" / f"{way}.log"
+        return WayProcess(f"benchmarks.{module}", self.way_environment(way, more_buckets) | environment, log)
 
 
 @contextlib.contextmanager

@@ -75,17 +75,12 @@ class WayProcess:
 
     def cpu_seconds(self) -> float:
         """The CPU that the process and all it has started have used so far."""
-        process = psutil.Process(self._process.pid)
-        # A process's own times hold those of its children that have ended.
-        seconds = 0.0
-        for member in [process, *process.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                seconds += sum(member.cpu_times()[:4])
-        return seconds
+        return sum(self.cpu_seconds_by_kind().values())
 
     def cpu_seconds_by_kind(self) -> dict[str, float]:
         """The same, for Java, Spark's Python workers and this process's own Python apart."""
         process = psutil.Process(self._process.pid)
+        # A process's own times hold those of its children that have ended.
         seconds = {WORKER: 0.0, JAVA: 0.0, OWN: 0.0}
         for member in [process, *process.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,6 +1,6 @@
-"""The inside of a measured way's process: `python -m benchmarks.harness.way_worker <module>` answers requests with the module's HANDLERS.
+"""The inside of a measured way's process: `python -m benchmarks.harness.way_worker <module>` answers requests with the module's functions.
 
-A request is a line of JSON on stdin, `{"do": <handler>, ...arguments}`; its answer is a line of JSON on stdout. The module is imported by
+A request is a line of JSON on stdin, `{"do": <function>, ...arguments}`; its answer is a line of JSON on stdout. The module is imported by
 its name and is not this program's `__main__`, so that what it keeps in a Spark worker stays from task to task.
 """
 
@@ -38,10 +38,10 @@ def main() -> None:
     # Spark, Java and TensorFlow print what they like: that goes to stderr, the log. Answers keep the real stdout.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    handlers = importlib.import_module(sys.argv[1]).HANDLERS
+    way = importlib.import_module(sys.argv[1])
     for line in sys.stdin:
         request = json.loads(line)
-        answer = handlers[request.pop("do")](**request)
+        answer = getattr(way, request.pop("do"))(**request)
         print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -18,7 +18,7 @@ from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.spark.session import start_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 # `auto` decides on the merged moments as always, and keeps the version whatever they say: histories of any length do the same work.
 _AUTO: Final = PolicySettings(RefreshPolicy.AUTO, TARGET_VARIANCE, margin=1.0, growth=1e9, always_below=0)
@@ -73,6 +73,3 @@ def refresh(bucket: str, release_id: str, *, refit: bool) -> dict[str, Any]:
 
 def _said(summary: Mapping[str, object]) -> dict[str, Any]:
     return {name: summary[name] for name in ("action", "k", "moments_read", "n_samples", "projected_ingest_dates")}
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "extract": extract, "refresh": refresh}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.harness.images import lay_batch
-from benchmarks.harness.way_process import WayProcess
-from benchmarks.history.measurements import DayRun, HistoryBenchmark, RefitRun
+from benchmarks.harness.summary import turned
+from benchmarks.history.result import DayRun, HistoryBenchmark, RefitRun
 from benchmarks.history.synthetic_history import CATEGORIES, History, clone_lake, days_before, read_embedder_id, write_history
 from benchmarks.scale.made_up_stores import FolderStore
 from fruit_cli.errors import CommandError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.harness.bench_lake import BenchLake
+    from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
 # Of all days one of those for which a refresh reads the most kept moments (tests/benchmarks/test_synthetic_history.py).
@@ -30,7 +31,7 @@ NEW_DAY: Final = "2024-10-03"
 _IMAGES_PER_PARTITION: Final = 6  # 24 a day; what images cost a refit is measured on the histories of `refit_images`
 _REFIT_DAYS: Final = 16
 _WARM_UP_ROUNDS: Final = 2
-_WAY: Final = "daily_steps"
+_WAY: Final = "history.daily_steps"
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,7 @@ def measure_history(bench: BenchLake, images: Sequence[PlannedImage], scale: His
     lakes = [lake_of(n_days, _IMAGES_PER_PARTITION) for n_days in scale.days]
     refit_lakes = [lake_of(_REFIT_DAYS, n // (_REFIT_DAYS * len(CATEGORIES))) for n in scale.refit_images]
     every_lake = [*lakes, *refit_lakes]
-    environment = bench.way_environment(_WAY, [name for lake in every_lake for name in (lake.name, lake.clone_name)])
-    with WayProcess(f"benchmarks.{_WAY}", environment, bench.log(_WAY)) as process:
+    with bench.start(_WAY, more_buckets=[name for lake in every_lake for name in (lake.name, lake.clone_name)]) as process:
         process.send("start")
         for lake in every_lake:
             clone_lake(bench.folder, _folder(bench, lake.name))
@@ -91,7 +91,7 @@ def measure_history(bench: BenchLake, images: Sequence[PlannedImage], scale: His
         # Java goes on compiling for some runs.
         for lake in lakes * _WARM_UP_ROUNDS:
             runner.run_day(lake, images)
-        days = [runner.run_day(lake, images, number) for number in range(scale.rounds) for lake in _turned(lakes, number)]
+        days = [runner.run_day(lake, images, number) for number in range(scale.rounds) for lake in turned(lakes, number)]
         # An untimed refit warms up. That of the longest history takes minutes and is run once.
         runner.refit(refit_lakes[0])
         refits = [runner.refit(lake) for lake in (*refit_lakes * scale.refit_rounds, lakes[-1])]
@@ -166,12 +166,6 @@ class _Runner:
 
     def _cpu_seconds(self) -> float:
         return self._process.cpu_seconds() + self._bench.s3_cpu_seconds()
-
-
-def _turned(lakes: Sequence[Lake], number: int) -> list[Lake]:
-    """Each round begins with another history: none is always the first, or always after the longest."""
-    start = number % len(lakes)
-    return [*lakes[start:], *lakes[:start]]
 
 
 def _folder(bench: BenchLake, bucket: str) -> Path:

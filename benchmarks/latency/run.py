@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.harness.bench_lake import bench_lake
 from benchmarks.harness.images import lay_batch
+from benchmarks.harness.machine import usable_cores
 from benchmarks.harness.requests import requests_since
-from benchmarks.harness.way_process import WayProcess
 from benchmarks.history.synthetic_history import History, clone_lake, days_before, read_embedder_id, write_history
-from benchmarks.latency.measurements import LatencyBenchmark, StepRun
+from benchmarks.latency.result import LatencyBenchmark, StepRun
 from benchmarks.scale.made_up_stores import FolderStore
 from fruit_cli.errors import CommandError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.harness.bench_lake import BenchLake
+    from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
 FEATURES: Final = "features of a day"
@@ -28,7 +29,7 @@ REFIT: Final = "refit of the PCA"
 _MILLISECONDS: Final = (0.0, 60.0)
 _NEW_DAY: Final = "2025-03-17"
 _IMAGES_PER_PARTITION: Final = 6
-_WAY: Final = "daily_steps"
+_WAY: Final = "history.daily_steps"
 # The lake that is written, and the one that runs see. Workers keep the embedder by bucket: one name for all.
 _SOURCE, _RUN = "latency", "latency-run"
 
@@ -48,16 +49,14 @@ LATENCY_SCALES: Final = {
 }
 
 
-def measure_latency(
-    home: Path, images: Sequence[PlannedImage], scale: LatencyScale, n_cores: int, say: Callable[[str], None]
-) -> LatencyBenchmark:
+def measure_latency(home: Path, images: Sequence[PlannedImage], scale: LatencyScale, say: Callable[[str], None]) -> LatencyBenchmark:
     """Times both steps at every distance. Raises CommandError if a run breaks or does other work than it should."""
     runs: list[StepRun] = []
     for milliseconds in _MILLISECONDS:
-        with bench_lake(home / f"{milliseconds:g}", n_cores, say, s3_latency_milliseconds=milliseconds) as lake:
+        with bench_lake(home / f"{milliseconds:g}", usable_cores(), say, s3_latency_milliseconds=milliseconds) as lake:
             history = _write_lake(lake, images, scale)
             say(f"{milliseconds:g} ms: a history of {history.n_images:,} images is written")
-            with WayProcess(f"benchmarks.{_WAY}", lake.way_environment(_WAY), lake.log(_WAY)) as process:
+            with lake.start(_WAY) as process:
                 runner = _Runner(lake, process, milliseconds, len(images), say)
                 process.ask("start")
                 # Leaves the blocks of merged moments that daily runs leave.

@@ -25,8 +25,6 @@ from fruit_features.spark.session import start_session
 from fruit_features.spark.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
     from pyspark.sql import SparkSession
 
@@ -99,6 +97,3 @@ def _read_vectors(folder: Path) -> NDArray[np.float32]:
     """float32[n, 1280]."""
     parts = [pq.read_table(file, columns=[tables.VECTOR], partitioning=None) for file in sorted(folder.rglob("*.parquet"))]
     return np.concatenate([to_matrix(part[tables.VECTOR].combine_chunks(), tables.N_FEATURES) for part in parts])
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "compute": compute}

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.features.measurements import median_stages
-from benchmarks.harness.way_process import WayProcess
+from benchmarks.harness.summary import median_stages
 from benchmarks.history.synthetic_history import (
     CATEGORIES,
     History,
@@ -26,7 +25,7 @@ from benchmarks.history.synthetic_history import (
     read_embedder_id,
     write_features,
 )
-from benchmarks.pca.measurements import OURS, SPARK_ML, SPARK_ML_OUTPUT, WAYS, Fitted, PcaAgreement, PcaBenchmark, PcaRun, compare_pca
+from benchmarks.pca.result import OURS, SPARK_ML, SPARK_ML_OUTPUT, WAYS, Fitted, PcaAgreement, PcaBenchmark, PcaRun, compare_pca
 from benchmarks.scale.made_up_stores import FolderStore
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
@@ -34,15 +33,17 @@ from fruit_features.pca.fit import inverse_scale
 from fruit_features.pca.versions import model_from_parquet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from benchmarks.harness.bench_lake import BenchLake
+    from benchmarks.harness.way_process import WayProcess
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 _DAY_AFTER: Final = "2025-03-17"
-_MODULES: Final = {OURS: "pca_ours", SPARK_ML: "pca_spark_ml"}
+_MODULES: Final = {OURS: "pca.ours", SPARK_ML: "pca.spark_ml"}
 _COMPUTE_ROUNDS: Final = 3
 _LOCAL_NODE: Final = "as on the local node"
 _OPTIMISING: Final = "fully optimising"
@@ -66,7 +67,7 @@ PCA_SCALES: Final = {
 }
 
 
-def measure_pca(bench: BenchLake, scale: PcaScale, say: Callable[[str], None]) -> PcaBenchmark:
+def measure_pca(bench: BenchLake, _: Sequence[PlannedImage], scale: PcaScale, say: Callable[[str], None]) -> PcaBenchmark:
     """Times everything. Raises CommandError if a run breaks, or does other work than it should."""
     per_partition = scale.n_images // (scale.n_dates * len(CATEGORIES))
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
@@ -117,8 +118,7 @@ class _Runner:
 
     def _start(self, way: str, java: str, buckets: list[str]) -> WayProcess:
         module = _MODULES[way]
-        name = f"{module}_{list(_JAVA).index(java)}"
-        return WayProcess(f"benchmarks.{module}", self._bench.way_environment(name, buckets) | _JAVA[java], self._bench.log(name))
+        return self._bench.start(module, f"{module}_{list(_JAVA).index(java)}", buckets, **_JAVA[java])
 
     def _run(self, java: str, way: str, number: int, process: WayProcess, bucket: str) -> None:
         arguments: dict[str, Any] = {"release_id": self._bench.release_id} if way == OURS else {"k": self.k}

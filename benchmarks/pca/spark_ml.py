@@ -13,14 +13,12 @@ from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark reader knows
 
 from benchmarks.harness.way_worker import seconds_since_process_start
-from benchmarks.pca.measurements import SPARK_ML_OUTPUT
+from benchmarks.pca.result import SPARK_ML_OUTPUT
 from fruit_contract import lake, release, tables
 from fruit_features.spark.session import start_session
 from fruit_features.spark.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pyspark.ml.feature import PCAModel, StandardScalerModel
     from pyspark.sql import DataFrame, SparkSession
 
@@ -102,6 +100,3 @@ def _write(projected: DataFrame, bucket: str) -> None:
     hint = f"/*+ REBALANCE({', '.join(_PARTITIONED_BY)}) */"
     gathered = projected.sparkSession.sql(f"SELECT {hint} * FROM {{projected}}", projected=projected)  # noqa: S608 - built of our own constants
     gathered.write.mode("overwrite").partitionBy(*_PARTITIONED_BY).parquet(lake.uri(bucket, f"{SPARK_ML_OUTPUT}/"))
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run, "export": export}

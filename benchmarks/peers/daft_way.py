@@ -90,6 +90,3 @@ def _computing(embedder: EmbedderArtefact) -> Callable[[Any], Any]:
         return pa.StructArray.from_arrays(list(columns.values()), list(columns))
 
     return compute
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run}

@@ -22,8 +22,6 @@ from benchmarks.peers.embedding import IMAGES_AT_ONCE, S3Access, embed_images, f
 from fruit_contract import lake, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from benchmarks.peers.embedding import EmbedderArtefact
 
 PEER: Final = "ray"
@@ -81,6 +79,3 @@ def embed_batch(images: pa.Table, embedder: EmbedderArtefact) -> pa.Table:
         tables.CATEGORY: [key.split("/")[2] for key in keys],
     }
     return pa.table(columns)
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "run": run}

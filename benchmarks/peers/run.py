@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow.parquet as pq
 
-from benchmarks.features.ceiling_run import ONE_THREAD, start_ceiling
+from benchmarks.engines.field import ONE_THREAD, Ceiling
 from benchmarks.harness.agreement import compare, read_features
 from benchmarks.harness.images import lay_batch, spread
-from benchmarks.harness.way_process import WayProcess
+from benchmarks.harness.summary import turned
 from benchmarks.harness.way_usage import UsageMeter
 from benchmarks.peers.embedding import output_key
-from benchmarks.peers.measurements import AGREE_WITHIN, COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark, turned, worse
+from benchmarks.peers.result import AGREE_WITHIN, COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark, worse
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
 
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from benchmarks.features.ceiling_run import Ceiling
-    from benchmarks.features.measurements import Agreement
-    from benchmarks.harness.agreement import Features
+    from benchmarks.harness.agreement import Agreement, Features
     from benchmarks.harness.bench_lake import BenchLake
+    from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
 # Drawing 20,000 pictures takes longer than featurising them: each is delivered in so many files, which differ in a comment.
@@ -58,6 +57,11 @@ class PeersScale:
     n_rounds: int
     ceiling_window_seconds: float
 
+    @property
+    def n_images(self) -> int:
+        """Pictures to draw: each becomes several files."""
+        return self.n_cold // DRAWN_ONE_IN
+
 
 PEERS_SCALES: Final = {
     "small": PeersScale(n_cold=1200, n_warm=600, n_rounds=3, ceiling_window_seconds=1.5),
@@ -76,7 +80,7 @@ class _Way:
 
 
 _WAYS: Final = {
-    OURS: _Way(OURS, "ours", "pyspark", lambda ingest_date: lake.date_prefix(lake.FEATURES, ingest_date)),
+    OURS: _Way(OURS, "features.ours", "pyspark", lambda ingest_date: lake.date_prefix(lake.FEATURES, ingest_date)),
     DAFT: _Way(DAFT, "peers.daft_way", "daft", lambda ingest_date: output_key("daft", ingest_date)),
     RAY: _Way(RAY, "peers.ray_way", "ray", lambda ingest_date: output_key("ray", ingest_date)),
 }
@@ -89,23 +93,20 @@ def installed_peers() -> tuple[list[str], list[str]]:
     return [name for name in (DAFT, RAY) if name not in missing], remarks
 
 
-def measure_peers(
-    bench: BenchLake, images: Sequence[PlannedImage], scale: PeersScale, n_cores: int, say: Callable[[str], None]
-) -> PeersBenchmark:
+def measure_peers(bench: BenchLake, images: Sequence[PlannedImage], scale: PeersScale, say: Callable[[str], None]) -> PeersBenchmark:
     """Times every way in every round. Raises CommandError if there is no peer, or if a way breaks or does not give our features."""
     peers, remarks = installed_peers()
     if not peers:
         raise CommandError("Neither Daft nor Ray is installed: `make bench` installs them.")
     with contextlib.ExitStack() as stack:
-        ceiling = start_ceiling(stack, bench, n_cores, scale.ceiling_window_seconds)
-        ceiling.prepare(str(bench.onnx_model), images)
-        say(f"ceiling: {ceiling.measure().images_per_second:.0f} images/s")
+        ceiling = Ceiling(stack, bench, images, scale.ceiling_window_seconds)
+        say(f"ceiling: {ceiling.again().images_per_second:.0f} images/s")
         runner = _Runner(bench, ceiling, images, scale, say)
         for number in range(scale.n_rounds):
             # Ours opens the first round: its features are what the others' are compared with.
             for name in turned([OURS, *peers], number):
                 runner.take_turn(_WAYS[name], number)
-    return PeersBenchmark(n_cores, ceiling.measured, runner.runs, runner.agreements, remarks)
+    return PeersBenchmark(bench.n_cores, ceiling.measured, runner.runs, runner.agreements, remarks)
 
 
 class _Runner:
@@ -126,10 +127,10 @@ class _Runner:
     def take_turn(self, way: _Way, number: int) -> None:
         dates = {kind: self._deliver(kind) for kind in (COLD, WARM)}
         name = f"{way.module.rpartition('.')[2]}-{number}"
-        environment = self._bench.way_environment(name) | ({} if way.name == OURS else ONE_THREAD | _PEERS_ENVIRONMENT)
+        environment = {} if way.name == OURS else ONE_THREAD | _PEERS_ENVIRONMENT
         # Sockets lie in it, whose paths must be short.
         with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as temporary:
-            process = WayProcess(f"benchmarks.{way.module}", environment, self._bench.log(name))
+            process = self._bench.start(way.module, name, **environment)
             with process, UsageMeter(process.pid) as meter:
                 s3_before = self._bench.s3_cpu_seconds()
                 started = process.ask("start", **({"temporary": temporary} if way.name == RAY else {}))["seconds"]
@@ -144,13 +145,14 @@ class _Runner:
                         way=way.name,
                         kind=kind,
                         round=number,
+                        n_cores=self._bench.n_cores,
                         n_images=len(self._images[kind]),
                         seconds=seconds + (started if kind == COLD else 0.0),
                         cpu_seconds=usage.cpu_seconds,
                         s3_cpu_seconds=s3_cpu_seconds,
-                        peak_megabytes=usage.peak_megabytes,
+                        worker_megabytes=usage.peak_megabytes,
                         ceiling_before=self._ceiling.measured[-1],
-                        ceiling_after=self._ceiling.measure(),
+                        ceiling_after=self._ceiling.again(),
                     )
                     self.runs.append(run)
                     self._say(

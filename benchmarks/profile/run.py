@@ -9,12 +9,12 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.harness.images import lay_batch
-from benchmarks.harness.way_process import WayProcess
-from benchmarks.profile.measurements import Profile, layers_of
+from benchmarks.profile.result import Profile, layers_of
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from benchmarks.harness.bench_lake import BenchLake
     from fruit_cli.lake.delivery_plan import PlannedImage
 
-PROFILE_IMAGES: Final = {"small": 1000, "full": 5000}
+
+@dataclass(frozen=True)
+class ProfileScale:
+    n_images: int
+
+
+PROFILE_SCALES: Final = {"small": ProfileScale(1000), "full": ProfileScale(5000)}
 _WARM_UP_DATE, _TIMED_DATE, _SAMPLED_DATE = "2026-01-01", "2026-01-02", "2026-01-03"
 _SAMPLES_PER_SECOND: Final = 100
 # A worker is sampled while it computes, from some time after the step begins.
@@ -33,13 +39,13 @@ _SAMPLED_SHARE: Final = 0.5
 _LISTING_SECONDS: Final = 1.0
 
 
-def measure_profile(bench: BenchLake, images: Sequence[PlannedImage], say: Callable[[str], None]) -> Profile:
+def measure_profile(bench: BenchLake, images: Sequence[PlannedImage], _: ProfileScale, say: Callable[[str], None]) -> Profile:
     """Runs a day for its CPU times, and another one under py-spy (which slows it). Raises CommandError if py-spy is not there."""
     if sampler() is None:
         raise CommandError("py-spy is not installed: `make bench` installs it.")
     for ingest_date in (_WARM_UP_DATE, _TIMED_DATE, _SAMPLED_DATE):
         lay_batch(images, bench.folder, ingest_date)
-    with WayProcess("benchmarks.features.ours", bench.way_environment("ours"), bench.log("ours")) as ours:
+    with bench.start("features.ours") as ours:
         ours.ask("start")
 
         def run(ingest_date: str) -> float:

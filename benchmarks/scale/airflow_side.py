@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.lake.store import lake_of
@@ -13,9 +13,6 @@ from fruit_pipeline.planning.planner import plan_run
 from fruit_pipeline.request.params import RunDates
 from fruit_pipeline.request.run_request import RunRequest
 from fruit_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def start() -> dict[str, Any]:
@@ -45,6 +42,3 @@ def check(bucket: str, run_id: str, ingest_date: str) -> dict[str, Any]:
 
 def _settings(bucket: str) -> Settings:
     return Settings(lake_bucket=bucket, region=os.environ["AWS_REGION"])
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "plan": plan, "check": check}

@@ -10,21 +10,22 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.harness.bench_lake import bench_lake
+from benchmarks.harness.machine import usable_cores
 from benchmarks.harness.requests import requests_since
-from benchmarks.harness.way_process import WayProcess
 from benchmarks.history.synthetic_history import History, days_before, read_embedder_id, write_days, write_version
 from benchmarks.scale.made_up_stores import FolderStore
-from benchmarks.scale.measurements import ScaleBenchmark, ScaleSizes, Stage, written_since
+from benchmarks.scale.result import ScaleBenchmark, ScaleSizes, Stage, written_since
 from benchmarks.scale.synthetic_date import KnownDate, add_late_image, category_names, draw_batch, write_known_date
 from fruit_cli.errors import CommandError
 from fruit_contract import lake
 from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.harness.bench_lake import BenchLake
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 SCALE_SIZES: Final = {
     "small": ScaleSizes(images=2_000, categories=13, known=20_000, dates=10, per_partition=2, milliseconds=60),
@@ -32,17 +33,18 @@ SCALE_SIZES: Final = {
 }
 
 _DAY: Final = "2026-11-22"
-_CLUSTER: Final = "scale_steps"
-_AIRFLOW: Final = "airflow_side"
+_CLUSTER: Final = "scale.steps"
+_AIRFLOW: Final = "scale.airflow_side"
 _WITHOUT_START: Final = {(_CLUSTER, "plan")}
 _RUN_ID: Final = "scale"
 # Of these tables nothing is written by a run.
 _NOT_LOOKED_AT: Final = frozenset({lake.RAW, lake.CODE})
 
 
-def measure_scale(home: Path, sizes: ScaleSizes, n_cores: int, say: Callable[[str], None]) -> ScaleBenchmark:
+def measure_scale(home: Path, _: Sequence[PlannedImage], sizes: ScaleSizes, say: Callable[[str], None]) -> ScaleBenchmark:
     """Measures every part. Raises CommandError if a stage breaks, or does other work than it should."""
     home.mkdir()
+    n_cores = usable_cores()
     stages: list[Stage] = []
     delivered_bytes = 0
     if sizes.images:
@@ -74,7 +76,7 @@ class _Runner:
         self._number += 1
         name = f"{way}-{self._number}"
         files_before = _look(bench.folder)
-        with WayProcess(f"benchmarks.{way}", self._environment(way, name), bench.log(name)) as process:
+        with bench.start(way, name, **self._environment(way, name)) as process:
             # Spark, or Airflow, is loaded before anything is measured.
             if (way, do) not in _WITHOUT_START:
                 process.ask("start")
@@ -103,9 +105,8 @@ class _Runner:
         return answer
 
     def _environment(self, way: str, name: str) -> dict[str, str]:
-        environment = self.bench.way_environment(name)
         if way == _CLUSTER:
-            return environment
+            return {}
         node = self.bench.node
         airflow_home = node.home / "ways" / name / "airflow"
         services = {"s3": {"endpoint_url": node.s3_url}}
@@ -115,7 +116,7 @@ class _Runner:
             "password": node.secret_access_key,
             "extra": {"region_name": node.region, "service_config": services, "config_kwargs": {"s3": {"addressing_style": "path"}}},
         }
-        return environment | {
+        return {
             "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "plugins")]),
             "AIRFLOW_HOME": str(airflow_home),
             "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),

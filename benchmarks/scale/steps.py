@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 from unittest.mock import patch
 
 from benchmarks.history.synthetic_history import TARGET_VARIANCE
@@ -18,9 +18,6 @@ from fruit_features.lake.commit import projected_versions
 from fruit_features.lake.store import Store
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.spark.session import start_session
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def start() -> dict[str, Any]:
@@ -68,6 +65,3 @@ def plan(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     started = time.monotonic()
     planned = plan_date(store, ingest_date, embedder_id, (), projected_versions(store), retry_rejected=False)
     return {"seconds": time.monotonic() - started, "n_images": planned.ledger.rows.num_rows, "n_new": planned.images.num_rows}
-
-
-HANDLERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"start": start, "extract": extract, "refresh": refresh, "plan": plan}

@@ -10,21 +10,23 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.setup.table import Setup
+from benchmarks.setup.result import Setup
 from fruit_cli.errors import CommandError
 from fruit_contract import lake
 from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from fruit_cli.lake.delivery_plan import PlannedImage
 
 _POLL_SECONDS: Final = 0.1
 # Of the environment of this process, what a newcomer's shell has not.
 _NOT_A_NEWCOMERS: Final = ("PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
 
 
-def measure_setup(folder: Path, say: Callable[[str], None]) -> Setup:
+def measure_setup(folder: Path, _: Sequence[PlannedImage], __: None, say: Callable[[str], None]) -> Setup:
     """Clones the last commit into `folder` and runs its demo of one day. Raises CommandError if that can't be, or the demo fails."""
     clone = folder / "clone"
     git = shutil.which("git")

@@ -1,4 +1,4 @@
-"""The fruit that can be drawn: for each category its solid, its skin, stem and leaves, and how it is held to the camera.
+"""The fruit that can be drawn: for each category its painted surfaces, and how it is held to the camera.
 
 Names are of the kind Fruits-360 has, with spaces, digits and letters beyond ASCII, for those are what breaks pipelines.
 """
@@ -10,234 +10,183 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from fruit_cli.demo.fruit import skins as fruit_skins
-from fruit_cli.demo.fruit.solids import Ball, BentTube, RevolvedSolid, strand
+from fruit_cli.demo.fruit.surfaces import mix, revolved, rotation, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fruit_cli.demo.fruit.solids import Solid
-    from fruit_cli.demo.fruit.texture import Canvas, Skin
+    from fruit_cli.demo.fruit.surfaces import Colour, Floats, Surface
 
 
 @dataclass(frozen=True)
 class Fruit:
-    """One category. `extent` is half the picture's side in the solid's units; angles in degrees; `shine` the highlight's sharpness.
+    """One category. `extent` is half the picture's side in the surfaces' units; angles in degrees; `shine` the highlight's sharpness.
 
     The fruit turns around the picture's upright, tipped towards the camera by `camera_degrees`; it leans from that axis by `lean_degrees`.
     """
 
-    category: str
-    solid: Solid | None = None
-    paint: Callable[[Canvas], Skin] | None = None
-    balls: tuple[Ball, ...] = ()
-    extent: float = 1.12
+    surfaces: Callable[[], list[Surface]]
+    extent: float = 1.2
     camera_degrees: float = 20
     lean_degrees: float = 24
     shine: float = 45
     softness: float = 0.25
-    bumpiness: float = 0.0
 
 
-def _sepals(count: int, length: float, height: float) -> tuple[Ball, ...]:
-    balls: list[Ball] = []
-    for number in range(count):
-        angle = 2 * np.pi * number / count
-        across, along = float(np.cos(angle)), float(np.sin(angle))
-        reach = length * (0.85 + 0.25 * ((number * 7) % 3) / 2)
-        balls += strand(
-            [(0, height, 0), (across * reach * 0.5, height + 0.09, along * reach * 0.5), (across * reach, height - 0.02, along * reach)],
-            [0.06, 0.10, 0.02],
-            (0.24, 0.50, 0.14),
-            (0.44, 0.66, 0.24),
-        )
-    return tuple(balls)
+_APPLE: Final = ((0, 0.52), (0.1, 0.6), (0.3, 0.86), (0.9, 0.8), (1.03, 0.1), (0.82, -0.8), (0.3, -0.96), (0.12, -0.82), (0, -0.78))
 
 
-def _heap(
-    count: int, berry: float, shape: tuple[float, float, float], colours: list[tuple[float, float, float]], gloss: float
-) -> tuple[Ball, ...]:
-    """Berries on a Fibonacci spiral over an ellipsoid."""
-    balls = []
-    for number in range(count):
-        height = 1 - 2 * (number + 0.5) / count
-        ring, angle = np.sqrt(1 - height * height), number * np.pi * (3 - np.sqrt(5))
-        centre = (float(ring * np.cos(angle) * shape[0]), float(height * shape[1]), float(ring * np.sin(angle) * shape[2]))
-        balls.append(Ball(centre, berry * (0.94 + 0.06 * ((number * 5) % 3)), colours[(number * 7) % len(colours)], gloss))
-    return tuple(balls)
+def _apple_red() -> list[Surface]:
+    skin = revolved(_APPLE)
+    streaks = skin.noise(4, stretch=(1, 0.16, 1))
+    colour = mix((0.62, 0.05, 0.07), (0.80, 0.16, 0.10), streaks + 0.5)
+    colour = mix(colour, (0.88, 0.66, 0.25), step(skin.noise(1) + 0.5 * streaks + skin.u, 0.9, 1.7))
+    colour = mix(colour, (0.93, 0.78, 0.55), skin.dots(24, 0.2, jitter=0.3))
+    return [skin.painted(mix(colour, (0.46, 0.33, 0.10), 0.8 * _ends(skin, 0.16)), 0.55, 0.004 * streaks), _stem(0.5, 1.16)]
 
 
-def _stem(
-    foot: float, top: float, width: float = 0.05, sway: float = 0.14, colour: tuple[float, float, float] = (0.36, 0.24, 0.12)
-) -> tuple[Ball, ...]:
-    return tuple(strand([(0, foot, 0), (sway * 0.2, (foot + top) / 2, 0), (sway, top, 0.04)], [width, width * 0.8, width * 1.25], colour))
+def _granny_smith() -> list[Surface]:
+    skin = revolved(_APPLE).placed(scale=(1, 1.05, 1))
+    colour = mix((0.42, 0.62, 0.10), (0.62, 0.76, 0.24), skin.noise(1.3) + 0.5)
+    colour = mix(colour, (0.86, 0.92, 0.62), skin.dots(26, 0.25, jitter=0.3))
+    return [skin.painted(mix(colour, (0.36, 0.40, 0.10), 0.8 * _ends(skin, 0.16)), 0.6), _stem(0.55, 1.12), _leaf(0.5, 1.0, 24)]
 
 
-def _leaf(root: float) -> tuple[Ball, ...]:
-    return tuple(
-        strand(
-            [(0.05, root, 0), (0.30, root + 0.16, 0.12), (0.56, root + 0.10, 0.22)],
-            [0.03, 0.12, 0.02],
-            (0.20, 0.42, 0.12),
-            (0.38, 0.60, 0.20),
-        )
+def _peach() -> list[Surface]:
+    skin = revolved(
+        ((0, 0.66), (0.1, 0.72), (0.4, 0.92), (0.96, 0.64), (1, -0.2), (0.6, -0.9), (0.14, -0.96), (0, -1.02)), lobes=(1, 0.06, 60)
     )
+    fuzz = skin.noise(26)
+    colour = mix((0.97, 0.72, 0.36), (0.80, 0.22, 0.18), step(skin.noise(1) + 0.5 * np.cos(2 * np.pi * skin.v + 1), -0.6, 0.9))
+    colour = mix(colour, (1, 0.86, 0.7), step(fuzz, 0.1, 1.5) * 0.35)
+    return [skin.painted(mix(colour, (0.55, 0.30, 0.12), 0.8 * _ends(skin, 0.14)), 0.04, 0.002 * fuzz)]
 
 
-_APPLE: Final = RevolvedSolid(
-    (
-        (0, 0.52),
-        (0.10, 0.60),
-        (0.26, 0.82),
-        (0.58, 0.90),
-        (0.92, 0.62),
-        (1.0, 0.20),
-        (0.94, -0.30),
-        (0.74, -0.76),
-        (0.42, -0.94),
-        (0.16, -0.84),
-        (0, -0.78),
-    )
-)
-_GRANNY: Final = RevolvedSolid(
-    (
-        (0, 0.60),
-        (0.10, 0.66),
-        (0.24, 0.84),
-        (0.56, 0.92),
-        (0.90, 0.66),
-        (1.0, 0.12),
-        (0.92, -0.42),
-        (0.68, -0.86),
-        (0.36, -0.98),
-        (0.14, -0.88),
-        (0, -0.84),
-    )
-)
-_PEACH: Final = RevolvedSolid(
-    (
-        (0, 0.66),
-        (0.10, 0.72),
-        (0.30, 0.88),
-        (0.66, 0.84),
-        (0.96, 0.46),
-        (1.0, -0.06),
-        (0.84, -0.58),
-        (0.46, -0.90),
-        (0.16, -0.97),
-        (0, -1.02),
-    ),
-    lobe_count=1,
-    lobe_depth=0.06,
-    lobe_sharpness=60,
-)
-_PLUM: Final = RevolvedSolid(
-    ((0, 0.88), (0.22, 0.92), (0.62, 0.76), (0.82, 0.30), (0.84, -0.20), (0.64, -0.74), (0.28, -0.98), (0, -1.0)),
-    lobe_count=1,
-    lobe_depth=0.04,
-    lobe_sharpness=90,
-)
-_ORANGE: Final = RevolvedSolid(
-    ((0, 0.88), (0.12, 0.90), (0.46, 0.89), (0.86, 0.58), (1.0, 0.06), (0.90, -0.50), (0.54, -0.88), (0.18, -0.95), (0, -0.94))
-)
-_LEMON: Final = RevolvedSolid(
-    (
-        (0, 1.10),
-        (0.12, 1.06),
-        (0.24, 0.90),
-        (0.54, 0.66),
-        (0.76, 0.26),
-        (0.76, -0.26),
-        (0.54, -0.68),
-        (0.24, -0.92),
-        (0.15, -1.10),
-        (0, -1.18),
-    )
-)
-_KIWI: Final = RevolvedSolid(((0, 0.98), (0.20, 0.98), (0.56, 0.82), (0.76, 0.36), (0.78, -0.18), (0.62, -0.74), (0.26, -1.0), (0, -1.0)))
-_PEAR: Final = RevolvedSolid(
-    (
-        (0, 1.06),
-        (0.14, 1.10),
-        (0.34, 0.96),
-        (0.42, 0.62),
-        (0.50, 0.32),
-        (0.78, -0.06),
-        (0.90, -0.46),
-        (0.74, -0.88),
-        (0.36, -1.04),
-        (0.12, -0.98),
-        (0, -0.94),
-    )
-)
-_STRAWBERRY: Final = RevolvedSolid(
-    ((0, 0.70), (0.20, 0.80), (0.66, 0.80), (0.86, 0.46), (0.74, -0.06), (0.50, -0.58), (0.24, -0.98), (0, -1.10))
-)
-_WATERMELON: Final = RevolvedSolid(
-    ((0, 0.98), (0.30, 1.0), (0.72, 0.78), (0.94, 0.30), (0.94, -0.30), (0.72, -0.78), (0.30, -1.0), (0, -0.98))
-)
-_CARAMBULA: Final = RevolvedSolid(
-    ((0, 1.02), (0.24, 1.04), (0.62, 0.80), (0.86, 0.28), (0.86, -0.28), (0.60, -0.82), (0.22, -1.12), (0, -1.16)),
-    lobe_count=5,
-    lobe_depth=0.50,
-    lobe_sharpness=1.6,
-)
-_BANANA: Final = BentTube(
-    bend_radius=1.05, half_angle=1.10, thickness=(0.06, 0.07, 0.10, 0.27, 0.32, 0.33, 0.32, 0.27, 0.14, 0.07), sides=5, side_depth=0.045
-)
+def _plum() -> list[Surface]:
+    skin = revolved(((0, 0.88), (0.22, 0.94), (0.7, 0.74), (0.88, 0.1), (0.7, -0.74), (0.28, -1), (0, -1)), lobes=(1, 0.06, 90))
+    bloom = step(skin.noise(2.2), -0.4, 1.2)
+    colour = mix((0.20, 0.05, 0.20), (0.36, 0.09, 0.25), skin.noise(1.6) + 0.5)
+    return [skin.painted(mix(colour, (0.50, 0.46, 0.66), 0.55 * bloom), 0.42 - 0.34 * bloom), _stem(0.84, 1.12)]
 
-_RED_BERRIES: Final = [(0.74, 0.08, 0.20), (0.82, 0.12, 0.26), (0.66, 0.05, 0.16)]
-_DARK_BERRIES: Final = [(0.16, 0.07, 0.20), (0.24, 0.10, 0.27), (0.12, 0.05, 0.15), (0.30, 0.12, 0.28)]
 
-FRUITS: Final[dict[str, Fruit]] = {
-    fruit.category: fruit
-    for fruit in (
-        Fruit("Apple Red 1", _APPLE, fruit_skins.apple_red, _stem(0.50, 1.16), extent=1.22, bumpiness=0.012),
-        Fruit(
-            "Açaí", None, None, _heap(46, 0.25, (0.62, 0.72, 0.62), _DARK_BERRIES, 0.5) + _stem(0.6, 1.20, 0.05, 0.1), extent=1.16, shine=30
-        ),
-        Fruit("Banana", _BANANA, fruit_skins.banana, extent=1.20, camera_degrees=12, lean_degrees=10, shine=22, bumpiness=0.01),
-        Fruit("Carambula", _CARAMBULA, fruit_skins.carambula, extent=1.20, lean_degrees=38, shine=60, softness=0.5, bumpiness=0.01),
-        Fruit(
-            "Granny Smith",
-            _GRANNY,
-            fruit_skins.granny_smith,
-            _stem(0.58, 1.12, 0.045, -0.10) + _leaf(0.92),
-            extent=1.20,
-            shine=70,
-            bumpiness=0.008,
-        ),
-        Fruit("Kiwi", _KIWI, fruit_skins.kiwi, lean_degrees=50, softness=0.35, bumpiness=0.030),
-        Fruit("Lemon", _LEMON, fruit_skins.lemon, extent=1.24, lean_degrees=58, bumpiness=0.020),
-        Fruit("Orange", _ORANGE, fruit_skins.orange, lean_degrees=30, bumpiness=0.020),
-        Fruit("Pear", _PEAR, fruit_skins.pear, _stem(1.0, 1.44, 0.05, 0.20), extent=1.34, lean_degrees=14, bumpiness=0.008),
-        Fruit("Plum", _PLUM, fruit_skins.plum, _stem(0.84, 1.12, 0.035, 0.06), extent=1.14, lean_degrees=36, bumpiness=0.006),
-        Fruit("Pêche", _PEACH, fruit_skins.peach, softness=0.5, extent=1.14, lean_degrees=30, bumpiness=0.014),
-        Fruit(
-            "Raspberry",
-            None,
-            None,
-            _heap(74, 0.20, (0.62, 0.80, 0.62), _RED_BERRIES, 0.35) + _sepals(5, 0.5, 0.93),
-            extent=1.20,
-            shine=25,
-            softness=0.5,
-        ),
-        Fruit(
-            "Strawberry",
-            _STRAWBERRY,
-            fruit_skins.strawberry,
-            _sepals(8, 0.72, 0.80) + _stem(0.8, 1.20, 0.04, 0.1, (0.40, 0.58, 0.22)),
-            extent=1.26,
-            bumpiness=0.040,
-        ),
-        Fruit(
-            "Watermelon",
-            _WATERMELON,
-            fruit_skins.watermelon,
-            _stem(0.94, 1.12, 0.05, 0.08, (0.42, 0.46, 0.18)),
-            lean_degrees=62,
-            extent=1.12,
-            bumpiness=0.006,
-        ),
-    )
+def _orange() -> list[Surface]:
+    skin = revolved(((0, 0.88), (0.46, 0.92), (0.94, 0.58), (1.02, 0), (0.92, -0.62), (0.5, -0.94), (0, -0.94)))
+    colour = mix((0.96, 0.52, 0.05), (0.99, 0.62, 0.12), skin.noise(1.5) + 0.5)
+    return [_with_pores(skin, mix(colour, (0.36, 0.42, 0.14), step(skin.u, 0.05, 0.03)), (0.84, 0.38, 0.02))]
+
+
+def _lemon() -> list[Surface]:
+    skin = revolved(((0, 1.1), (0.14, 1.06), (0.26, 0.88), (0.74, 0.5), (0.84, 0), (0.74, -0.52), (0.24, -0.92), (0.15, -1.12), (0, -1.18)))
+    colour = mix((0.96, 0.82, 0.12), (0.99, 0.90, 0.32), skin.noise(1.5) + 0.5)
+    return [_with_pores(skin, mix(colour, (0.70, 0.74, 0.16), 0.7 * _ends(skin, 0.16)), (0.86, 0.68, 0.06))]
+
+
+def _kiwi() -> list[Surface]:
+    skin = revolved(((0, 0.98), (0.3, 1), (0.7, 0.7), (0.84, 0), (0.68, -0.74), (0.28, -1.02), (0, -1)))
+    hair = skin.noise(22, stretch=(1, 0.35, 1))
+    colour = mix((0.44, 0.31, 0.15), (0.66, 0.51, 0.29), 0.4 * skin.noise(5) + 0.5)
+    colour = mix(colour, (0.76, 0.63, 0.40), 0.65 * step(hair, 0.2, 1.5))
+    return [skin.painted(mix(colour, (0.22, 0.15, 0.07), _ends(skin, 0.1)), 0.03, 0.008 * hair)]
+
+
+def _pear() -> list[Surface]:
+    skin = revolved(((0, 1.06), (0.18, 1.1), (0.4, 0.9), (0.44, 0.4), (0.86, 0), (0.96, -0.5), (0.74, -0.98), (0.2, -1.04), (0, -0.96)))
+    colour = mix((0.66, 0.70, 0.20), (0.84, 0.80, 0.34), skin.noise(1.2) + 0.5)
+    colour = mix(colour, (0.82, 0.40, 0.16), 0.75 * step(np.cos(2 * np.pi * skin.v) + 0.5 * skin.noise(1.6), 0.35, 1.5))
+    colour = mix(colour, (0.52, 0.40, 0.14), skin.dots(34, 0.3, jitter=0.4))
+    return [skin.painted(mix(colour, (0.48, 0.34, 0.12), 0.8 * _ends(skin, 0.12)), 0.3), _stem(1.0, 1.4)]
+
+
+def _strawberry() -> list[Surface]:
+    skin = revolved(((0, 0.7), (0.2, 0.8), (0.7, 0.82), (0.9, 0.4), (0.72, -0.1), (0.48, -0.6), (0.22, -1.02), (0, -1.1)))
+    seeds = skin.dots(13, 0.45)
+    colour = mix((0.78, 0.05, 0.06), (0.90, 0.14, 0.10), skin.noise(1.6) + 0.5)
+    colour = mix(colour, (0.52, 0.02, 0.04), step(seeds, 0, 0.6) * 0.5)
+    colour = mix(colour, (0.95, 0.80, 0.36), step(seeds, 0.55, 0.75))
+    return [skin.painted(colour, 0.6, 0.03 * step(seeds, 0.5, 0.9) - 0.05 * step(seeds, 0, 0.6)), *_sepals(8, 0.72, 0.8), _stem(0.8, 1.2)]
+
+
+def _watermelon() -> list[Surface]:
+    skin = revolved(((0, 0.98), (0.4, 1.02), (0.88, 0.66), (1, 0), (0.88, -0.66), (0.4, -1.02), (0, -0.98)))
+    veins = skin.noise(6)
+    band = np.cos(2 * np.pi * 11 * (skin.v + 0.02 * skin.noise(2.5))) + 0.3 * veins
+    colour = mix((0.62, 0.74, 0.40), (0.72, 0.82, 0.50), skin.noise(2, salt=1) + 0.5)
+    colour = mix(colour, (0.34, 0.54, 0.22), 0.6 * step(veins, 0.2, 1))
+    return [skin.painted(mix(colour, (0.07, 0.24, 0.09), step(band, -0.15, 0.35)), 0.34), _stem(0.94, 1.12)]
+
+
+def _carambula() -> list[Surface]:
+    skin = revolved(((0, 1.02), (0.3, 1.02), (0.76, 0.6), (0.92, 0), (0.76, -0.6), (0.22, -1.12), (0, -1.16)), lobes=(5, 0.5, 1.6))
+    ridge = 0.5 + 0.5 * np.cos(5 * 2 * np.pi * skin.v)
+    colour = mix((0.72, 0.70, 0.12), (0.96, 0.84, 0.22), step(ridge, 0, 0.6) + 0.2 * skin.noise(2))
+    colour = mix(colour, (0.55, 0.62, 0.14), 0.8 * step(ridge, 0.9, 1))
+    return [skin.painted(mix(colour, (0.50, 0.34, 0.10), _ends(skin, 0.1)), 0.75)]
+
+
+def _banana() -> list[Surface]:
+    line = ((0, 1.16), (0.07, 1.14), (0.09, 0.62), (0.3, 0.38), (0.34, 0), (0.3, -0.5), (0.12, -0.9), (0.07, -1.14), (0, -1.16))
+    skin = revolved(line, lobes=(5, 0.12, 1))
+    colour = mix((0.93, 0.76, 0.14), (0.99, 0.87, 0.30), skin.noise(1.4) + 0.5)
+    colour = mix(colour, (0.58, 0.66, 0.18), 0.65 * step(skin.u, 0.24, 0.04))
+    colour = mix(colour, (0.42, 0.24, 0.08), 0.75 * step(skin.noise(5), 1.1, 1.6))
+    return [skin.painted(mix(colour, (0.20, 0.13, 0.07), _ends(skin, 0.08)), 0.28).bent(1.05)]
+
+
+def _acai() -> list[Surface]:
+    return [_berries((0.85, 0.95, 0.85), 8, (0.16, 0.07, 0.20), (0.30, 0.12, 0.28), 0.5), _stem(0.9, 1.2)]
+
+
+def _raspberry() -> list[Surface]:
+    return [_berries((0.78, 0.95, 0.78), 10, (0.66, 0.05, 0.16), (0.82, 0.12, 0.26), 0.35), *_sepals(5, 0.5, 0.95)]
+
+
+def _berries(shape: tuple[float, float, float], rows: int, dark: Colour, light: Colour, gloss: float) -> Surface:
+    ball = revolved([(np.sin(polar), np.cos(polar)) for polar in np.linspace(0, np.pi, 20)]).placed(scale=shape)
+    berry = ball.dots(rows, 0.55, jitter=0.1)
+    dome = berry * (2 - berry)
+    return ball.painted(mix(mix(dark, light, 0.4 * ball.noise(4) + 0.5), (0.1, 0.02, 0.06), 0.8 - 1.6 * dome), gloss, 0.13 * dome)
+
+
+def _with_pores(skin: Surface, colour: Floats, dark: Colour) -> Surface:
+    pores = skin.dots(42, 0.5, jitter=0.4)
+    return skin.painted(mix(colour, dark, 0.6 * pores), 0.37, -0.014 * pores)
+
+
+def _ends(skin: Surface, length: float) -> Floats:
+    """1 at both poles, 0 from `length` on; at the lower one from half of that on."""
+    return step(skin.u, length, length / 5) + step(skin.u, 1 - length / 2, 1 - length / 8)
+
+
+def _stem(foot: float, top: float) -> Surface:
+    length = top - foot
+    stem = revolved(((0, length), (0.06, length), (0.04, length / 2), (0.05, 0), (0, 0)))
+    return stem.painted(mix((0.36, 0.24, 0.12), (0.30, 0.26, 0.12), stem.u), 0.1).bent(-1.6).placed(move=(0, foot, 0))
+
+
+def _leaf(length: float, height: float, degrees: float) -> Surface:
+    """A leaf that begins at the axis and points away from it, `degrees` around."""
+    leaf = revolved(((0, length), (0.1, 0.6 * length), (0.07, 0.2 * length), (0.02, 0), (0, 0)))
+    green = leaf.painted(mix((0.38, 0.60, 0.20), (0.20, 0.45, 0.13), leaf.u), 0.1).bent(2 * length)
+    return green.placed(rotation(2, -80), rotation(1, degrees), scale=(1, 1, 0.3), move=(0, height, 0))
+
+
+def _sepals(count: int, length: float, height: float) -> list[Surface]:
+    return [_leaf(length * (0.85 + 0.12 * (number * 7 % 3)), height, 360 * number / count) for number in range(count)]
+
+
+FRUITS: Final = {
+    "Apple Red 1": Fruit(_apple_red, extent=1.22),
+    "Açaí": Fruit(_acai, extent=1.26, shine=30),
+    "Banana": Fruit(_banana, camera_degrees=12, lean_degrees=10, shine=22),
+    "Carambula": Fruit(_carambula, lean_degrees=38, shine=60, softness=0.5),
+    "Granny Smith": Fruit(_granny_smith, extent=1.34, shine=70),
+    "Kiwi": Fruit(_kiwi, extent=1.12, lean_degrees=50, softness=0.35),
+    "Lemon": Fruit(_lemon, extent=1.24, lean_degrees=58),
+    "Orange": Fruit(_orange, extent=1.12, lean_degrees=30),
+    "Pear": Fruit(_pear, extent=1.46, lean_degrees=14),
+    "Plum": Fruit(_plum, extent=1.18, lean_degrees=36),
+    "Pêche": Fruit(_peach, extent=1.14, lean_degrees=30, softness=0.5),
+    "Raspberry": Fruit(_raspberry, extent=1.28, shine=25, softness=0.5),
+    "Strawberry": Fruit(_strawberry, extent=1.33),
+    "Watermelon": Fruit(_watermelon, extent=1.12, lean_degrees=62),
 }

@@ -22,7 +22,6 @@ def fail():
 def leave():
     import subprocess, sys
     return {"pid": subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True).pid}
-HANDLERS = {"add": add, "fail": fail, "leave": leave}
 """
 
 

@@ -9,11 +9,13 @@ import pytest
 from PIL import Image
 
 from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_fruit, draw_jpeg
-from fruit_cli.demo.fruit.solids import BentTube, RevolvedSolid, rotation
+from fruit_cli.demo.fruit.surfaces import revolved, rotation
 from fruit_contract.lake import check_category
 
-BALL = RevolvedSolid(((0, 1.0), (0.4, 0.92), (0.71, 0.71), (0.92, 0.4), (1.0, 0), (0.92, -0.4), (0.71, -0.71), (0.4, -0.92), (0, -1.0)))
-TUBE = BentTube(bend_radius=1.0, half_angle=1.0, thickness=(0.2, 0.3, 0.3, 0.2))
+BALL = revolved([(np.sin(polar), np.cos(polar)) for polar in np.linspace(0, np.pi, 40)])
+TUBE = revolved([(0, 1), (0.2, 1), (0.3, 0.5), (0.3, -0.5), (0.2, -1), (0, -1)])
+# The poles, where a step around is no way at all, have no normals.
+BELOW_THE_POLES = slice(2, -2)
 
 
 @functools.cache
@@ -42,6 +44,13 @@ def test_no_fruit_has_holes(category: str) -> None:
         between = np.maximum.accumulate(fruit, axis=1) & np.maximum.accumulate(fruit[:, ::-1], axis=1)[:, ::-1]
         # Concave outlines (a stem beside a hollow, leaves) leave some white between; holes leave more.
         assert (between & ~fruit).sum() < 0.06 * fruit.sum()
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_the_whole_fruit_is_in_the_picture(category: str) -> None:
+    for frame in range(12):
+        edges = np.asarray(draw_fruit(category, frame, 12))
+        assert min(edges[0].min(), edges[-1].min(), edges[:, 0].min(), edges[:, -1].min()) >= 250
 
 
 def test_draws_the_same_picture_every_time() -> None:
@@ -80,26 +89,45 @@ def test_does_not_draw_what_it_does_not_know() -> None:
         draw_fruit("Durian", 0, 1)
 
 
-@pytest.mark.parametrize("solid", [BALL, TUBE], ids=["revolved", "tube"])
-def test_surface_points_lie_on_the_surface(solid: RevolvedSolid | BentTube) -> None:
-    u, v = np.meshgrid(np.linspace(0.1, 0.9, 30), np.linspace(0.01, 0.99, 30))
-    points = solid.surface(u.ravel().astype(np.float32), v.ravel().astype(np.float32))
-    slack = 0.01 if isinstance(solid, RevolvedSolid) else 0.05  # the tube's faces are not in its surface coordinates
-    assert np.abs(solid.distance(points)).max() < slack
+def test_a_round_line_makes_a_ball() -> None:
+    np.testing.assert_allclose(np.linalg.norm(BALL.points, axis=0), 1.0, atol=0.01)
 
 
-@pytest.mark.parametrize("solid", [BALL, TUBE], ids=["revolved", "tube"])
-def test_coordinates_are_those_of_the_surface_point(solid: RevolvedSolid | BentTube) -> None:
-    u, v = (values.ravel().astype(np.float32) for values in np.meshgrid(np.linspace(0.1, 0.9, 20), np.linspace(0.05, 0.95, 20)))
-    found_u, found_v = solid.coordinates(solid.surface(u, v))
-    np.testing.assert_allclose(found_u, u, atol=1e-3)
-    np.testing.assert_allclose(found_v, v, atol=1e-3)
+def test_coordinates_are_those_of_the_surface_point() -> None:
+    x, y, z = BALL.points
+    np.testing.assert_allclose(np.arccos(np.clip(y, -1, 1)) / np.pi, BALL.u, atol=0.01)
+    np.testing.assert_allclose((np.arctan2(z, x) / (2 * np.pi) % 1)[5:-5], BALL.v[5:-5], atol=1e-3)
 
 
-def test_a_round_meridian_makes_a_ball() -> None:
-    directions = np.random.default_rng(1).normal(size=(3, 200)).astype(np.float32)
-    directions /= np.linalg.norm(directions, axis=0)
-    np.testing.assert_allclose(BALL.distance(directions * 2), 1.0, atol=0.03)
+def test_normals_are_unit_vectors_that_point_outwards() -> None:
+    normals = BALL.normals()[:, BELOW_THE_POLES]
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=0), 1.0, atol=1e-3)
+    assert (normals * BALL.points[:, BELOW_THE_POLES]).sum(axis=0).min() > 0.95
+
+
+def test_points_of_a_bent_tube_lie_around_its_arc() -> None:
+    x, y, z = TUBE.bent(1.0).points
+    around_arc = np.hypot(np.hypot(x + 1.0, y) - 1.0, z)
+    np.testing.assert_allclose(around_arc, np.hypot(TUBE.points[0], TUBE.points[2]), atol=1e-5)
+    assert (TUBE.bent(1.0).normals()[2] * z).min() > -1e-4
+
+
+def test_bumps_are_raised_along_the_normals() -> None:
+    raised = BALL.painted(BALL.colour, gloss=0.5, height=0.1)
+    np.testing.assert_allclose(np.linalg.norm(raised.points[:, BELOW_THE_POLES], axis=0), 1.1, atol=0.01)
+    assert (raised.gloss == 0.5).all()
+
+
+def test_points_are_close_enough_to_leave_no_gap() -> None:
+    steps = [np.linalg.norm(np.diff(BALL.points, axis=axis), axis=0).max() for axis in (1, 2)]
+    assert max(steps) < 2 * 1.12 / 200  # a sample of the largest fruit in its picture
+
+
+def test_dots_are_strewn_evenly_and_stay_apart() -> None:
+    dots = BALL.dots(10, 0.4)
+    assert (dots.min(), dots.max()) == (0, pytest.approx(1, abs=0.1))
+    upper, lower = dots[: len(dots) // 2].mean(), dots[len(dots) // 2 :].mean()
+    assert upper == pytest.approx(lower, rel=0.2)
 
 
 def test_rotations_turn_the_right_way_round() -> None:
