@@ -20,7 +20,6 @@ from fruit_cli.airflow_client.api import AirflowApi
 from fruit_cli.airflow_client.follow import duration, make_ready, set_runs_aside
 from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
 from fruit_cli.arguments import ABOUT_THE_LOCAL_CLOUD, positive, typed_path
-from fruit_cli.commands.deliver import deliver_plan
 from fruit_cli.commands.publish import publish
 from fruit_cli.commands.run import run_date
 from fruit_cli.commands.up import ui
@@ -31,6 +30,7 @@ from fruit_cli.demo.results_table import results_table
 from fruit_cli.demo.run_results import cluster_minutes_of, read_result, report_files
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import bucket_of, current_connection, local_emr_client
+from fruit_cli.lake.delivery import deliver_plan
 from fruit_cli.lake.delivery_plan import plan_delivery
 from fruit_cli.release.embedder import default_artefact
 from fruit_cli.stack.lifecycle import LocalStack

@@ -1,4 +1,4 @@
-"""`deliver`: uploads a folder of categories as one image batch to raw/ingest_date=<day>/, its marker last.
+"""Uploads a folder of categories as one image batch to raw/ingest_date=<day>/, its marker last.
 
 Typing the same command again resumes: what is there already, with the same size and content, is not sent again. Before the marker is
 written the bucket is listed: every image must be there under its name, with its size and the ETag that its PUT was answered with.
@@ -18,16 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import click
 import obstore
 from obstore.exceptions import InvalidPathError
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from fruit_cli.arguments import ABOUT_THE_LAKE, typed_path
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.connection import current_connection, s3_client
+from fruit_cli.lake.connection import s3_client
 from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage, files_named, plan_delivery
 from fruit_cli.lake.store import explained, open_store, read_object
 from fruit_contract import lake
@@ -74,27 +72,6 @@ class DeliveryReceipt:
     left_out: tuple[LeftOut, ...]
     empty_folders: tuple[str, ...]
     seconds: float
-
-
-@click.command(epilog=ABOUT_THE_LAKE)
-@click.option("--directory", required=True, metavar="FOLDER", help="The folder that holds one folder a category, as Fruits-360 does.")
-@click.option("--date", "ingest_date", required=True, metavar="YYYY-MM-DD", help="The ingest date that the images belong to.")
-@click.option("--as-is", is_flag=True, help="Takes the folders in it for categories, whatever they look like.")
-def command(directory: str, ingest_date: str, *, as_is: bool) -> int:
-    """Uploads a folder of categories as the image batch of a date, its marker last.
-
-    Type the same command again to resume: what is there already is not sent again. The marker comes when the bucket lists every image as
-    it was sent, and the DAG waits for it. A delivery adds and replaces; images that are there and not in the folder stay.
-
-    \b
-    Example:
-      python -m fruit_cli deliver --directory ~/fruits-360/Training --date 2026-11-22
-    """
-    console = Console(highlight=False)
-    if not directory:
-        raise DeliveryRefusedError("Which folder? Type `make deliver DIR=<folder of categories> DATE=<yyyy-mm-dd>`.")
-    deliver(current_connection(), typed_path(directory), ingest_date, as_is=as_is, console=console)
-    return 0
 
 
 def deliver(

@@ -26,10 +26,10 @@ from rich.console import Console
 from fruit_cli.airflow_client.api import AirflowApi
 from fruit_cli.airflow_client.follow import make_ready
 from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
-from fruit_cli.commands.deliver import deliver
 from fruit_cli.commands.run import run_request, trigger_and_follow
 from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
 from fruit_cli.lake.connection import current_connection, local_emr_client
+from fruit_cli.lake.delivery import deliver
 from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
 from fruit_contract import lake
 from fruit_pipeline.emr.states import ENDED

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from fruit_cli.commands.backfill import backfill
-from fruit_cli.commands.deliver import deliver
 from fruit_cli.commands.run import run_date, run_request, trigger_and_follow
 from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
+from fruit_cli.lake.delivery import deliver
 from fruit_contract import lake
 from tests.e2e.conftest import empty_lake
 

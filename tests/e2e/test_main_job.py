@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fruit_cli.commands.deliver import deliver
 from fruit_cli.commands.run import run_date
 from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
+from fruit_cli.lake.delivery import deliver
 from fruit_contract import lake
 from fruit_contract.release import EMBEDDER, TENSORFLOW_GRAPH
 from fruit_pipeline.emr.clusters import steps_of_cluster

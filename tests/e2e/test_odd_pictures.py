@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from fruit_cli.commands.deliver import deliver
 from fruit_cli.commands.run import run_date
+from fruit_cli.lake.delivery import deliver
 from fruit_contract.tables import Status
 from tests.spark_jobs.embedding.odd_pictures import KINDS
 

@@ -12,8 +12,8 @@ import obstore
 import pytest
 
 from fruit_cli.commands import deliver as deliver_module
-from fruit_cli.commands.deliver import DeliveryNotVerifiedError, RemoteObject, deliver, in_parallel, is_already_there, verify
 from fruit_cli.lake.connection import LakeConnection, s3_client
+from fruit_cli.lake.delivery import DeliveryNotVerifiedError, RemoteObject, deliver, in_parallel, is_already_there, verify
 from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage
 from fruit_cli.lake.store import LakeUnreachableError, missing_keys
 

@@ -13,10 +13,11 @@ from fruit_pipeline.settings import VARIABLES
 from local_cloud.project import PROJECT
 
 OPERATIONS = PROJECT / "docs" / "operations.md"
-BEGIN = "<!-- causes, written by tests/fruit_contract/test_failure_causes.py -->"
+BEGIN = "<!-- causes, written by tests/fruit_contract/failures/test_causes.py -->"
 END = "<!-- end of the causes -->"
 # What the steps raise and never catch themselves, and which of their own words a person is helped by.
-NOT_ENDING_A_STEP = {"UnreadableImageError", "TooFewImagesError"}
+# Rejects, no PCA yet, and a base class that nobody raises.
+NOT_ENDING_A_STEP = {"UnreadableImageError", "TooFewImagesError", "RefusedError"}
 
 
 def table() -> str:
