@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import obstore
 import pytest
 
-from fruit_cli.commands import deliver as deliver_module
+from fruit_cli.lake import delivery as deliver_module
 from fruit_cli.lake.connection import LakeConnection, s3_client
 from fruit_cli.lake.delivery import DeliveryNotVerifiedError, RemoteObject, deliver, in_parallel, is_already_there, verify
 from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage

@@ -15,8 +15,7 @@ from local_cloud.project import PROJECT
 OPERATIONS = PROJECT / "docs" / "operations.md"
 BEGIN = "<!-- causes, written by tests/fruit_contract/failures/test_causes.py -->"
 END = "<!-- end of the causes -->"
-# What the steps raise and never catch themselves, and which of their own words a person is helped by.
-# Rejects, no PCA yet, and a base class that nobody raises.
+# The steps catch two of their errors themselves (a reject; no PCA yet), and one is a base class that nobody raises.
 NOT_ENDING_A_STEP = {"UnreadableImageError", "TooFewImagesError", "RefusedError"}
 
 
