@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fruit_cli.stack import airflow_scheduler
 from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def airflow_processes(airflow: Path, port: int) -> dict[str, tuple[str, ...]]:
     """
     program = str(airflow)
     return {
-        "airflow-scheduler": (program, "scheduler", "--skip-serve-logs"),
+        "airflow-scheduler": (str(airflow.with_name("python")), "-m", airflow_scheduler.__name__, "scheduler", "--skip-serve-logs"),
         "airflow-dag-processor": (program, "dag-processor"),
         "airflow-triggerer": (program, "triggerer", "--skip-serve-logs"),
         "airflow-api-server": (program, "api-server", "--host", "127.0.0.1", "--port", str(port)),
