@@ -20,8 +20,12 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 # What shares something dear (a whole product, a Spark session) stays in one process. These come first, for they take as long as the rest.
-_LONGEST_FIRST: Final = ("faults", "product", "spark", "interrupt")
-_OF_THEIR_OWN: Final = {"tests/e2e/test_fault_matrix.py": "faults", "tests/e2e/test_interrupt.py": "interrupt"}
+_LONGEST_FIRST: Final = ("faults", "product", "increments", "spark")
+_OF_THEIR_OWN: Final = {
+    "tests/e2e/test_fault_matrix.py": "faults",
+    "tests/e2e/test_increments.py": "increments",
+    "tests/e2e/test_interrupt.py": "increments",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Deals tests out to processes by group (`-n 4`). Their own `--dist loadgroup` does not know pytest 9."""
+    """Deals tests out to processes by group (`-n 5`). Their own `--dist loadgroup` does not know pytest 9."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Groups(LoadScopeScheduling):  # type: ignore[misc]

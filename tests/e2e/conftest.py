@@ -50,6 +50,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(home))
+        patch.setenv("FRUITS_RETRY_DELAY_SECONDS", "5")
         state = stack.start()
         try:
             connection = current_connection()
