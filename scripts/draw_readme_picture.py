@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Draws docs/demo_report.png, the picture of the README, from the lake that a finished `make demo` has left.
 
-Call it in the project's root: `PYTHONPATH=.:plugins .venv/bin/python scripts/draw_readme_picture.py`. To draw from another lake, add its
+Call it in the project's root: `.venv/bin/python scripts/draw_readme_picture.py`. To draw from another lake, add its
 folder.
 """
 

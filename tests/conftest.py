@@ -20,12 +20,7 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 # What shares something dear (a whole product, a Spark session) stays in one process. These come first, for they take as long as the rest.
-_LONGEST_FIRST: Final = ("faults", "product", "increments", "spark")
-_OF_THEIR_OWN: Final = {
-    "tests/e2e/test_fault_matrix.py": "faults",
-    "tests/e2e/test_increments.py": "increments",
-    "tests/e2e/test_interrupt.py": "increments",
-}
+_LONGEST_FIRST: Final = ("product", "spark")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Deals tests out to processes by group (`-n 5`). Their own `--dist loadgroup` does not know pytest 9."""
+    """Deals tests out to processes by group (`-n 2`). Their own `--dist loadgroup` does not know pytest 9."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Groups(LoadScopeScheduling):  # type: ignore[misc]
@@ -47,8 +42,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _group(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
-    if file in _OF_THEIR_OWN:
-        return _OF_THEIR_OWN[file]
     if file.startswith("tests/e2e/"):
         return "product"
     return "spark" if _starts_spark(file) else file
