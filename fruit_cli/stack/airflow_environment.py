@@ -11,7 +11,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fruit_cli.stack import airflow_scheduler
 from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from local_cloud.stack.secrets import LocalSecrets
 
 AWS_CONNECTION_ID: Final = "aws_default"
+# Named and not imported: where the command line is installed without Airflow, nothing of it starts a scheduler.
+SCHEDULER_MODULE: Final = "fruit_cli.stack.airflow_scheduler"
 AIRFLOW_USER: Final = "admin"
 PARALLEL_TASKS: Final = 4
 # What a shell hands on. FRUITS_* settings of the person come along too.
@@ -122,7 +123,7 @@ def airflow_processes(airflow: Path, port: int) -> dict[str, tuple[str, ...]]:
     """
     program = str(airflow)
     return {
-        "airflow-scheduler": (str(airflow.with_name("python")), "-m", airflow_scheduler.__name__, "scheduler", "--skip-serve-logs"),
+        "airflow-scheduler": (str(airflow.with_name("python")), "-m", SCHEDULER_MODULE, "scheduler", "--skip-serve-logs"),
         "airflow-dag-processor": (program, "dag-processor"),
         "airflow-triggerer": (program, "triggerer", "--skip-serve-logs"),
         "airflow-api-server": (program, "api-server", "--host", "127.0.0.1", "--port", str(port)),

@@ -21,7 +21,7 @@ import yaml
 from fruit_cli.airflow_client.http import current_airflow
 from fruit_cli.release.embedder import EXPORT_FORMAT
 from fruit_cli.release.wheels import file_sha256
-from fruit_cli.stack.airflow_environment import AirflowPlace, airflow_environment, airflow_processes
+from fruit_cli.stack.airflow_environment import SCHEDULER_MODULE, AirflowPlace, airflow_environment, airflow_processes
 from fruit_cli.stack.lifecycle import PreferredPorts
 from fruit_contract import lake, release
 from fruit_contract.regions import EU_REGIONS
@@ -242,6 +242,10 @@ def test_the_example_file_names_every_variable_and_holds_no_secret():
 def test_airflows_processes_are_those_of_make_up():
     ours = {name.replace("apiserver", "api-server"): tuple(s["command"]) for name, s in SERVICES.items() if name.startswith("airflow-")}
     theirs = airflow_processes(Path("airflow"), 8080)
+    # The local one loads what its tasks import first, for LocalExecutor forks them.
+    _, _, module, *arguments = theirs["airflow-scheduler"]
+    assert module == SCHEDULER_MODULE
+    theirs["airflow-scheduler"] = ("airflow", *arguments)
     assert ours == {name: tuple(ANY_ADDRESS if part == "127.0.0.1" else part for part in command) for name, command in theirs.items()}
 
 

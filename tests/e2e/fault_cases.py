@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from fruit_cli.stack import airflow_scheduler
+from fruit_cli.stack.airflow_environment import SCHEDULER_MODULE
 from fruit_contract.lake import raw_prefix
 from fruit_pipeline.emr.clusters import clusters_of_run, steps_of_cluster
 from local_cloud.faults import FaultKind, faults_from_json, faults_path, write_faults
@@ -106,7 +106,7 @@ class FaultyRun:
     def restart_scheduler(self) -> None:
         """Killed as a whole and started anew; its supervisor looks away meanwhile (it would end everything)."""
         schedulers = [
-            process for process in marked_processes(STACK_MARK, str(self.product.home)) if airflow_scheduler.__name__ in command_of(process)
+            process for process in marked_processes(STACK_MARK, str(self.product.home)) if SCHEDULER_MODULE in command_of(process)
         ]
         first = min(schedulers, key=lambda process: process.create_time())
         supervisor = first.parent()

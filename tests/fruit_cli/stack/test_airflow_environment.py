@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import pkgutil
 from pathlib import Path
 
 import pytest
 
-from fruit_cli.stack.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, api_server_environment, passwords
+from fruit_cli.stack.airflow_environment import (
+    SCHEDULER_MODULE,
+    AirflowPlace,
+    airflow_environment,
+    airflow_processes,
+    api_server_environment,
+    passwords,
+)
 from local_cloud.stack.secrets import LocalSecrets, draw
 
 
@@ -83,3 +91,9 @@ def test_the_api_server_gives_up_on_a_locked_database_long_before_the_scheduler_
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC",
     }
+
+
+def test_the_scheduler_loads_modules_of_others_that_there_are() -> None:
+    module = importlib.import_module(SCHEDULER_MODULE)
+    assert all(importlib.util.find_spec(name) for name in module.LOADED_BEFOREHAND)
+    assert not any(name.startswith(("fruit", "local_cloud")) for name in module.LOADED_BEFOREHAND)
