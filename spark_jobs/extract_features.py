@@ -9,7 +9,7 @@ from fruit_contract.ingest_days import days_of_span
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.failure import failure_told
 from fruit_features.lake.store import Store
-from fruit_features.spark.session import start_session
+from fruit_features.spark.session import session_on_demand
 
 
 def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
@@ -47,13 +47,10 @@ def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
 def main() -> None:
     """Runs the step and leaves its summary in the lake."""
     request = parse_request()
-    with failure_told(request.bucket, request.run_id, release.EXTRACT_FEATURES_STEP):
-        spark = start_session(release.EXTRACT_FEATURES_STEP)
-        try:
-            summary = extract_features(spark, request)
-            Store(request.bucket).write_json(lake.step_summary_key(request.run_id, release.EXTRACT_FEATURES_STEP), summary)
-        finally:
-            spark.stop()
+    step = release.EXTRACT_FEATURES_STEP
+    with failure_told(request.bucket, request.run_id, step), session_on_demand(step) as session:
+        summary = extract_features(session(), request)
+        Store(request.bucket).write_json(lake.step_summary_key(request.run_id, step), summary)
 
 
 if __name__ == "__main__":

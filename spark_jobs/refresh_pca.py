@@ -11,7 +11,7 @@ from fruit_contract.pca import DEFAULT_KEPT_VERSIONS, PolicySettings, RefreshPol
 from fruit_features.failure import failure_told
 from fruit_features.lake.store import Store
 from fruit_features.pca.step import RefreshRequest, refresh_pca
-from fruit_features.spark.session import start_session
+from fruit_features.spark.session import session_on_demand
 
 
 def _share(text: str) -> float:
@@ -55,13 +55,10 @@ def parse_request(argv: list[str] | None = None) -> RefreshRequest:
 def main() -> None:
     """Runs the step and leaves its summary in the lake."""
     request = parse_request()
-    with failure_told(request.bucket, request.run_id, release.REFRESH_PCA_STEP):
-        spark = start_session(release.REFRESH_PCA_STEP)
-        try:
-            summary = refresh_pca(spark, request)
-            Store(request.bucket).write_json(lake.step_summary_key(request.run_id, release.REFRESH_PCA_STEP), summary)
-        finally:
-            spark.stop()
+    step = release.REFRESH_PCA_STEP
+    with failure_told(request.bucket, request.run_id, step), session_on_demand(step) as session:
+        summary = refresh_pca(session, request)
+        Store(request.bucket).write_json(lake.step_summary_key(request.run_id, step), summary)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     spark = start_session(release.EXTRACT_FEATURES_STEP)
     extracted = extract(bucket, release_id, ingest_date)
     between = time.monotonic()
-    refreshed = refresh_pca(spark, RefreshRequest(bucket, release_id, "benchmark", _AUTO, (ingest_date,)))
+    refreshed = refresh_pca(lambda: spark, RefreshRequest(bucket, release_id, "benchmark", _AUTO, (ingest_date,)))
     return {
         "features_seconds": extracted["seconds"],
         "pca_seconds": time.monotonic() - between,
@@ -67,7 +67,7 @@ def refresh(bucket: str, release_id: str, *, refit: bool) -> dict[str, Any]:
         embedder_id = find_embedder(store, release_id, release.DEFAULT_ENGINE).embedder_id
         find_hashes(store, embedder_id, np.array([0], dtype=np.uint64))
     started = time.monotonic()
-    refreshed = refresh_pca(spark, RefreshRequest(bucket, release_id, "benchmark", _ALWAYS if refit else _AUTO))
+    refreshed = refresh_pca(lambda: spark, RefreshRequest(bucket, release_id, "benchmark", _ALWAYS if refit else _AUTO))
     return {"seconds": time.monotonic() - started, "stages": refreshed["timings_seconds"], **_said(refreshed)}
 
 

@@ -45,7 +45,7 @@ def run(bucket: str, release_id: str, ingest_dates: list[str]) -> dict[str, Any]
     store = Store(bucket)
     at_once(lambda day: _commit_moments(spark, store, day), ingest_dates)
     watch.mark("moments")
-    refreshed = refresh_pca(spark, RefreshRequest(bucket, release_id, "benchmark", _ALWAYS))
+    refreshed = refresh_pca(lambda: spark, RefreshRequest(bucket, release_id, "benchmark", _ALWAYS))
     total = watch.finish()["total"]
     steps = refreshed["timings_seconds"]
     stages = {
@@ -87,7 +87,7 @@ def _commit_moments(spark: SparkSession, store: Store, ingest_date: str) -> None
         raise ValueError(f"{ingest_date} has no ledger: the benchmark writes one.")
     embedders = {}
     for embedder_id, found in ledger.commit.embedders.items():
-        moments, digest = moments_of_files(spark, store, ingest_date, _WRITE, embedder_id, found.files)
+        moments, digest = moments_of_files(lambda: spark, store, ingest_date, _WRITE, embedder_id, found.files)
         place = write_moments(store, ingest_date, _WRITE, embedder_id, moments, digest)
         embedders[embedder_id] = replace(found, moments=place)
     put_ledger(store, ledger, ledger.rows, replace(ledger.commit, write=_WRITE, embedders=embedders))

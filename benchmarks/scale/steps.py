@@ -46,7 +46,7 @@ def refresh(bucket: str, release_id: str, run_id: str, ingest_dates: list[str], 
     spark = start_session(release.REFRESH_PCA_STEP)
     policy = PolicySettings(RefreshPolicy.ALWAYS if refit else RefreshPolicy.NEVER, TARGET_VARIANCE)
     started = time.monotonic()
-    summary = refresh_pca(spark, RefreshRequest(bucket, release_id, run_id, policy, tuple(ingest_dates)))
+    summary = refresh_pca(lambda: spark, RefreshRequest(bucket, release_id, run_id, policy, tuple(ingest_dates)))
     Store(bucket).write_json(lake.step_summary_key(run_id, release.REFRESH_PCA_STEP), summary)
     return {
         "seconds": time.monotonic() - started,

@@ -28,7 +28,7 @@ from fruit_features.moments.store import write_moments
 from fruit_features.spark.dealing import run_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from pyspark.sql import SparkSession
@@ -40,12 +40,12 @@ _STATES: Final = f"{lake.MOMENTS}/_states/"
 _PROJECTED: Final = "_projected.json"
 
 
-def take_over(spark: SparkSession, store: Store, ingest_dates: Sequence[str]) -> None:
+def take_over(session: Callable[[], SparkSession], store: Store, ingest_dates: Sequence[str]) -> None:
     """Gives each of these dates its first commit. Each is read once by a worker, vectors and all."""
     if not ingest_dates:
         return
     print(f"{len(ingest_dates):,} dates were written by an earlier release and are taken over.", flush=True)
-    for said in run_tasks(spark, list(ingest_dates), partial(take_over_date, store)):
+    for said in run_tasks(session(), list(ingest_dates), partial(take_over_date, store)):
         print(said, flush=True)
     if not list_ledgers(store).earlier:
         # What that release wrote beside its tables, of dates that never had a ledger, too.

@@ -275,7 +275,7 @@ class History(RuleBasedStateMachine):
     def refresh(self, release: str, days: Sequence[str], policy: RefreshPolicy, *, switch: bool = False) -> None:
         settings_ = PolicySettings(policy, always_below=0)
         request = RefreshRequest(self.lake.bucket, release, "run", settings_, tuple(days), 2, 0.0, switch, task_slots=2)
-        refresh_pca(self.spark or NoSpark(), request)  # type: ignore[arg-type]
+        refresh_pca(lambda: self.spark or NoSpark(), request)  # type: ignore[arg-type, return-value]
 
     @contextmanager
     def hooked(self, writes: Writes) -> Iterator[None]:

@@ -93,7 +93,7 @@ def test_several_executors_give_the_rows_of_one_process(
     for one in (published, clustered):
         one.deliver(DAY, pictures())
     extract_features(spark, ExtractionRequest(published.bucket, RELEASE, "run", (DAY,), (), DEFAULT_ENGINE))
-    refresh_pca(spark, RefreshRequest(published.bucket, RELEASE, "run", PolicySettings(RefreshPolicy.ALWAYS, 0.95)))
+    refresh_pca(lambda: spark, RefreshRequest(published.bucket, RELEASE, "run", PolicySettings(RefreshPolicy.ALWAYS, 0.95)))
 
     home, java = spark_home(node_python, tmp_path), find_java()
     node = Node(tmp_path, s3_server.environment["AWS_ENDPOINT_URL_S3"], "eu-west-1", "", "", node_python, java, home)

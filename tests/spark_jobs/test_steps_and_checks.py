@@ -63,7 +63,7 @@ class Run:
                 self._spark, ExtractionRequest(bucket, self._release, "run", days, (), "onnxruntime")
             ),
             release.REFRESH_PCA_STEP: refresh_pca(
-                self._spark, RefreshRequest(bucket, self._release, "run", PolicySettings(), days, grace_seconds=0)
+                lambda: self._spark, RefreshRequest(bucket, self._release, "run", PolicySettings(), days, grace_seconds=0)
             ),
         }
         for step, summary in summaries.items():

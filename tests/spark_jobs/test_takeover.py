@@ -57,7 +57,7 @@ def extract(spark, earlier: LakeFolder, *dates: str) -> ExtractionSummary:
 
 
 def refresh(spark, earlier: LakeFolder, policy: RefreshPolicy = RefreshPolicy.NEVER) -> RefreshSummary:
-    return refresh_pca(spark, RefreshRequest(earlier.bucket, RELEASE, "run", PolicySettings(policy), ALL_DATES))
+    return refresh_pca(lambda: spark, RefreshRequest(earlier.bucket, RELEASE, "run", PolicySettings(policy), ALL_DATES))
 
 
 def rows_below(folder: Path, *columns: str) -> pd.DataFrame:
@@ -326,7 +326,7 @@ def test_readers_of_an_earlier_lake_stay_on_its_version_until_a_new_embedder_cov
 
     def run(*dates: str) -> str | None:
         extract_features(spark, ExtractionRequest(earlier.bucket, "nextrelease", "run", dates, (), "onnxruntime"))
-        refresh_pca(spark, RefreshRequest(earlier.bucket, "nextrelease", "run", PolicySettings(RefreshPolicy.AUTO), dates))
+        refresh_pca(lambda: spark, RefreshRequest(earlier.bucket, "nextrelease", "run", PolicySettings(RefreshPolicy.AUTO), dates))
         pointer = read_pointer(Store(earlier.bucket))
         return pointer.version if pointer else None
 

@@ -212,7 +212,7 @@ class DateCommits:
 
     def _recomputed(self, name: str, embedder_id: str, file_rows: Mapping[str, int]) -> MomentsObject:
         day = self.plan.ingest_date
-        moments, digest = moments_of_files(self._spark, self._store, day, name, embedder_id, file_rows)
+        moments, digest = moments_of_files(lambda: self._spark, self._store, day, name, embedder_id, file_rows)
         return write_moments(self._store, day, name, embedder_id, moments, digest)
 
     def _check(self, embedder_id: str, found: EmbedderFiles, known: EmbedderFiles | None, change: Change, rows: pa.Table) -> None:

@@ -116,7 +116,7 @@ class _Extraction:
             plans = self._plan(request.ingest_dates)
         earlier = [plan.ingest_date for plan in plans if plan.is_earlier_form]
         if earlier:
-            take_over(self.spark, self.store, earlier)
+            take_over(lambda: self.spark, self.store, earlier)
             planned = {plan.ingest_date: plan for plan in self._plan(earlier)}
             plans = [planned.get(plan.ingest_date, plan) for plan in plans]
         touched = [plan for plan in plans if plan.is_touched]

@@ -86,7 +86,7 @@ class MergedHistory:
     keep: Callable[[], None]
 
 
-def merge_history(spark: SparkSession, store: Store, embedder_id: str, history: History) -> MergedHistory:
+def merge_history(session: Callable[[], SparkSession], store: Store, embedder_id: str, history: History) -> MergedHistory:
     """Merges the moments of all dates of an embedder. A date whose moments are lost is added up from its features.
 
     Raises ImagesDifferError if they are not of as many images as the ledgers say.
@@ -107,7 +107,7 @@ def merge_history(spark: SparkSession, store: Store, embedder_id: str, history: 
         except LostMomentsError as error:
             if not _date_has_changed(store, history, error.ingest_date):
                 print(f"{error} They are added up again from the features.", flush=True)
-                recomputed[error.ingest_date] = _add_up(spark, store, embedder_id, error.ingest_date)
+                recomputed[error.ingest_date] = _add_up(session, store, embedder_id, error.ingest_date)
             continue
         expected = sum(found.n_rows for found in dates.values())
         if merged.n_samples == expected:
@@ -142,10 +142,10 @@ def _date_has_changed(store: Store, history: History, day: str) -> bool:
     return True
 
 
-def _add_up(spark: SparkSession, store: Store, embedder_id: str, day: str) -> Moments:
+def _add_up(session: Callable[[], SparkSession], store: Store, embedder_id: str, day: str) -> Moments:
     commit = read_ledger(store, day).commit
     file_rows = commit.embedders[embedder_id].files if commit else {}
-    return moments_of_files(spark, store, day, f"lost-{commit.write if commit else day}", embedder_id, file_rows)[0]
+    return moments_of_files(session, store, day, f"lost-{commit.write if commit else day}", embedder_id, file_rows)[0]
 
 
 def _difference(store: Store, dates: Mapping[str, EmbedderDate], recomputed: Mapping[str, Moments], n_merged: int, n_expected: int) -> str:

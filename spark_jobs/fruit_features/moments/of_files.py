@@ -19,7 +19,7 @@ from fruit_features.spark.dealing import run_tasks
 from fruit_features.spark.task_planning import plan_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pyspark.sql import SparkSession
 
@@ -49,7 +49,12 @@ class _FilesTask:
 
 
 def moments_of_files(
-    spark: SparkSession, store: Store, ingest_date: str, write: str, embedder_id: str, file_rows: Mapping[str, int]
+    session: Callable[[], SparkSession],
+    store: Store,
+    ingest_date: str,
+    write: str,
+    embedder_id: str,
+    file_rows: Mapping[str, int],
 ) -> tuple[Moments, int]:
     """Returns the moments of a date's features of one embedder and the digest of their images, from one pass over the files.
 
@@ -67,7 +72,7 @@ def moments_of_files(
         _FilesTask(store, ingest_date, embedder_id, f"{prefix}-files-{number:05d}.bin", tuple(entries[index] for index in chunk))
         for number, chunk in enumerate(chunks)
     ]
-    places = run_tasks(spark, tasks, _FilesTask.run)
+    places = run_tasks(session(), tasks, _FilesTask.run)
     running = RunningMoments(tables.N_FEATURES)
     merge_parts(store, running, places)
     store.delete([place.key for place in places])

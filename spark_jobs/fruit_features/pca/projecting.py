@@ -23,10 +23,11 @@ from fruit_features.lake.vectors import rows_of_embedder, to_list_array, to_matr
 from fruit_features.pca.fit import Projector
 from fruit_features.pca.versions import load_version
 from fruit_features.spark.dealing import run_tasks
+from fruit_features.spark.session import task_slots
 from fruit_features.spark.task_planning import plan_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from obstore import Bytes
     from pyspark.sql import SparkSession
@@ -70,12 +71,17 @@ class _Due(NamedTuple):
 
 
 def project_dates(
-    spark: SparkSession, store: Store, embedders: Mapping[str, str], ingest_dates: Collection[str], n_slots: int
+    session: Callable[[], SparkSession],
+    store: Store,
+    embedders: Mapping[str, str],
+    ingest_dates: Collection[str],
+    n_slots: int | None = None,
 ) -> Projected:
     """Projects `ingest_dates` under the versions of `embedders` (version: embedder), and removes the projections whose features are gone.
 
     The new ones come first, so no reader misses a row that was there. Other runs may commit dates meanwhile: these are done again. Raises
-    FeaturesGoneError if a ledger names a file that is not there.
+    FeaturesGoneError if a ledger names a file that is not there. `n_slots` is how many tasks run at once, if that is known better than by
+    the session.
     """
     projected = Projected()
     due = sorted(ingest_dates)
@@ -85,7 +91,7 @@ def project_dates(
         ledgers = find_ledgers(store, due)
         for start in range(0, len(due), _DATES_A_ROUND):
             days = due[start : start + _DATES_A_ROUND]
-            _project_round(spark, store, embedders, {day: ledgers.get(day) for day in days}, projected, n_slots)
+            _project_round(session, store, embedders, {day: ledgers.get(day) for day in days}, projected, n_slots)
         now = find_ledgers(store, due)
         due = [day for day in due if day in now and projected.etags.get(day) != now[day].etag]
     projected.unsettled.update(due)
@@ -93,12 +99,12 @@ def project_dates(
 
 
 def _project_round(
-    spark: SparkSession,
+    session: Callable[[], SparkSession],
     store: Store,
     embedders: Mapping[str, str],
     days: Mapping[str, ListedObject | None],
     projected: Projected,
-    n_slots: int,
+    n_slots: int | None,
 ) -> None:
     """Projects some dates: `days` have their ledgers as they were listed; one without a ledger has no features."""
     commits = read_commits(store, {day: ledger for day, ledger in days.items() if ledger is not None})
@@ -119,7 +125,7 @@ def _project_round(
                     rows[features_key] = n_rows
                     projected.ingest_dates.add(day)
     gone = _project(
-        spark, store, embedders, [_Due(key, rows[key] * _BYTES_A_ROW, tuple(versions)) for key, versions in sorted(due.items())], n_slots
+        session, store, embedders, [_Due(key, rows[key] * _BYTES_A_ROW, tuple(versions)) for key, versions in sorted(due.items())], n_slots
     )
     _raise_if_lost(store, gone, commits)
     # Not before their successors are there.
@@ -139,13 +145,16 @@ def _expected(commit: Commit | None, version: str, embedder_id: str) -> dict[str
     return {lake.projections_file_key(version, key): (key, n_rows) for key, n_rows in features.items()}
 
 
-def _project(spark: SparkSession, store: Store, embedders: Mapping[str, str], due: Sequence[_Due], n_slots: int) -> list[str]:
+def _project(
+    session: Callable[[], SparkSession], store: Store, embedders: Mapping[str, str], due: Sequence[_Due], n_slots: int | None
+) -> list[str]:
     """Projects the files; returns those that were gone."""
     task = ProjectionTask(store, dict(embedders))
     if sum(file.size_bytes for file in due) <= _ROWS_BY_DRIVER * _BYTES_A_ROW:
         return task.run(due)
     sizes = [file.size_bytes + _BYTES_A_FILE for file in due]
-    chunks = plan_chunks(sizes, max(_TASKS_A_SLOT * n_slots, sum(sizes) // _BYTES_A_TASK))
+    spark = session()
+    chunks = plan_chunks(sizes, max(_TASKS_A_SLOT * (n_slots or task_slots(spark)), sum(sizes) // _BYTES_A_TASK))
     return [key for keys in run_tasks(spark, [[due[index] for index in chunk] for chunk in chunks], task.run) for key in keys]
 
 

@@ -27,11 +27,12 @@ from fruit_features.pca.versions import (
     version_folders,
     versions_to_keep,
 )
-from fruit_features.spark.session import task_slots
 from fruit_features.spark.stopwatch import Stopwatch
 from fruit_features.takeover import take_over
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyspark.sql import SparkSession
 
     from fruit_contract.pca_files import Provenance
@@ -70,8 +71,9 @@ def _read_cache(store: Store) -> PcaCache:
     return {"schema_version": PCA_CACHE_SCHEMA_VERSION, "commits": {}, "projected": {}}
 
 
-def refresh_pca(spark: SparkSession, request: RefreshRequest) -> RefreshSummary:
-    """Does the step and returns its summary, as `runs/_steps/<run_id>/refresh_pca.json` holds it.
+def refresh_pca(session: Callable[[], SparkSession], request: RefreshRequest) -> RefreshSummary:
+    """Does the step and returns its summary, as `runs/_steps/<run_id>/refresh_pca.json` holds it. What the driver does
+    itself, sooner than Spark would start, asks for no `session`.
 
     Raises ImagesDifferError if the moments are not of as many images as the ledgers say, and LostPlaceError if somebody else flips the
     pointer meanwhile.
@@ -81,15 +83,15 @@ def refresh_pca(spark: SparkSession, request: RefreshRequest) -> RefreshSummary:
     embedder_id = find_embedder(store, request.release_id, release.DEFAULT_ENGINE).embedder_id
     ledgers = list_ledgers(store)
     if ledgers.earlier:
-        take_over(spark, store, ledgers.earlier)
+        take_over(session, store, ledgers.earlier)
         ledgers = list_ledgers(store)
     cache = _read_cache(store)
     pointer = read_pointer(store)
     history = read_history(store, ledgers.committed, cache["commits"])
     watch.mark("read_ledgers")
-    merged = merge_history(spark, store, embedder_id, history)
+    merged = merge_history(session, store, embedder_id, history)
     watch.mark("merge_moments")
-    outcome = _Refresh(spark, store, embedder_id, request, cache, pointer, history, watch).run(merged.moments)
+    outcome = _Refresh(session, store, embedder_id, request, cache, pointer, history, watch).run(merged.moments)
     # What was merged is written beside all of this; a step that fails merges it again.
     merged.keep()
     watch.mark("keep_moments")
@@ -112,7 +114,7 @@ def refresh_pca(spark: SparkSession, request: RefreshRequest) -> RefreshSummary:
 class _Refresh:
     """One step under way: what it has read, and the pointer and the cache as it leaves them."""
 
-    spark: SparkSession
+    session: Callable[[], SparkSession]
     store: Store
     embedder_id: str
     request: RefreshRequest
@@ -204,7 +206,7 @@ class _Refresh:
         embedders = {version: self.provenances[version].embedder_id for version in sorted(self._kept(chosen))}
         known = {version: self.cache["projected"].get(version, {}) for version in embedders}
         due = {day for etags in known.values() for day, etag in self.history.etags.items() if etags.get(day) != etag}
-        projected = project_dates(self.spark, self.store, embedders, due, self.request.task_slots or task_slots(self.spark))
+        projected = project_dates(self.session, self.store, embedders, due, self.request.task_slots)
         self.cache["projected"] = {
             version: {day: etag for day, etag in (etags | projected.etags).items() if day not in projected.unsettled}
             for version, etags in known.items()

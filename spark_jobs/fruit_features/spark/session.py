@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import SparkSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 # One worker a core: a worker's own threads would fight with its neighbours.
 _ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -26,6 +30,26 @@ def start_session(step: str) -> SparkSession:
     # A step's log is read by people who look for what went wrong.
     spark.sparkContext.setLogLevel("WARN")
     return spark
+
+
+@contextmanager
+def session_on_demand(step: str) -> Iterator[Callable[[], SparkSession]]:
+    """A context whose value gives the step's session. It is started when it is first asked for, and stopped at the end.
+
+    A step whose driver does all of its work never waits for one: on a cluster that is an application of YARN's less.
+    """
+    started: list[SparkSession] = []
+
+    def session() -> SparkSession:
+        if not started:
+            started.append(start_session(step))
+        return started[0]
+
+    try:
+        yield session
+    finally:
+        for spark in started:
+            spark.stop()
 
 
 def task_slots(spark: SparkSession) -> int:

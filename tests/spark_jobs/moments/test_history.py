@@ -251,7 +251,7 @@ def test_workers_add_up_what_is_lost(spark, store: Store, ledgers, monkeypatch: 
     monkeypatch.setattr(of_files, "_ROWS_READ_BY_DRIVER", 0)
     store.delete(list(ledgers[DAYS[2]].commit.moments_keys()))
 
-    merged = merge_history(spark, store, "m", read_history(store, {}))
+    merged = merge_history(lambda: spark, store, "m", read_history(store, {}))
 
     assert_of(merged.moments, keys_of(DAYS))
     assert store.list_keys(f"{lake.MOMENTS}/_parts/") == []

@@ -77,7 +77,7 @@ def test_workers_give_what_the_driver_gives_and_leave_nothing(
     monkeypatch.setattr(of_files, "_ROWS_READ_BY_DRIVER", 0)
     monkeypatch.setattr(of_files, "_ROWS_A_TASK", rows_a_task)
 
-    assert_of(moments_of_files(spark, filled.store, DAY, "w2", "m", FILE_ROWS), KEYS)
+    assert_of(moments_of_files(lambda: spark, filled.store, DAY, "w2", "m", FILE_ROWS), KEYS)
 
     assert filled.store.list_keys(f"{lake.MOMENTS}/") == []
 
@@ -88,4 +88,4 @@ def test_a_file_that_is_gone_for_a_worker_is_named(spark, filled: LakeFolder, mo
     gone = file_key(DAY, list(NAMED)[3])
     filled.store.delete([gone])
     with pytest.raises(Exception, match=f"{gone} does not exist"):
-        moments_of_files(spark, filled.store, DAY, "w2", "m", FILE_ROWS)
+        moments_of_files(lambda: spark, filled.store, DAY, "w2", "m", FILE_ROWS)

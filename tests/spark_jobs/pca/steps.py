@@ -32,7 +32,7 @@ def refresh(
 ) -> RefreshSummary:
     settings = PolicySettings(policy, target)
     request = RefreshRequest(published.bucket, release, "run-1", settings, dates, keep_versions, grace_seconds=more.pop("grace", 0), **more)
-    return refresh_pca(spark, request)
+    return refresh_pca(lambda: spark, request)
 
 
 def projected(published: LakeFolder, version: str) -> list[str]:

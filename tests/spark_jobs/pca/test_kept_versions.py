@@ -95,7 +95,7 @@ def test_a_fit_that_a_step_could_not_finish_is_gone_on_with(spark, published: La
     extract(spark, published, "2026-11-22")
     settings = PolicySettings(RefreshPolicy.AUTO, margin=0.5, always_below=0)
 
-    summary = refresh_pca(spark, RefreshRequest(published.bucket, RELEASE, "run-2", settings))
+    summary = refresh_pca(lambda: spark, RefreshRequest(published.bucket, RELEASE, "run-2", settings))
 
     assert (summary["action"], summary["pca_version"]) == ("kept", begun)
     assert published.store.read_json(lake.CURRENT_PCA_KEY)["version"] == begun

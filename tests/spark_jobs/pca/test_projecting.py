@@ -263,7 +263,7 @@ def test_workers_give_what_the_driver_gives(spark, test_lake: LakeFolder, monkey
     project_in_driver(store, {first: "m"}, DAY, LATER)
     monkeypatch.setattr(projecting, "_ROWS_BY_DRIVER", 0)
 
-    projected = project_dates(spark, store, {first: "m", second: "m"}, (DAY, LATER), 2)
+    projected = project_dates(lambda: spark, store, {first: "m", second: "m"}, (DAY, LATER), 2)
 
     assert (projected.ingest_dates, projected.unsettled) == ({DAY, LATER}, set())
     for version in (first, second):
@@ -281,7 +281,7 @@ def test_workers_tell_the_driver_what_was_gone(spark, test_lake: LakeFolder, mon
     monkeypatch.setattr(projecting, "_ROWS_BY_DRIVER", 0)
 
     with pytest.raises(FeaturesGoneError, match="Lemon"):
-        project_dates(spark, store, {version: "m"}, (DAY,), 2)
+        project_dates(lambda: spark, store, {version: "m"}, (DAY,), 2)
 
 
 def test_projections_are_read_by_anyone_as_float32_lists(test_lake: LakeFolder) -> None:

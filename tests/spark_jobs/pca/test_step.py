@@ -128,6 +128,17 @@ def test_a_kept_version_projects_only_what_changed(spark, published: LakeFolder)
     }  # fmt: skip
 
 
+def test_work_that_the_driver_does_itself_starts_no_session(spark, published: LakeFolder) -> None:
+    deliver(published, "2026-11-22", 12, "Kiwi", "Lemon")
+    extract(spark, published, "2026-11-22")
+    request = RefreshRequest(published.bucket, RELEASE, "run-1", PolicySettings(RefreshPolicy.ALWAYS))
+
+    summary = refresh_pca(lambda: pytest.fail("a session was asked for"), request)
+
+    assert summary["action"] == "fitted"
+    assert projected(published, str(summary["pca_version"])) == featurised(published)
+
+
 def test_auto_keeps_the_version_and_shows_how_well_it_fits_the_new_day(spark, published: LakeFolder) -> None:
     deliver(published, "2026-11-20", 20, "Kiwi", "Lemon")
     extract(spark, published, "2026-11-20")
@@ -136,7 +147,7 @@ def test_auto_keeps_the_version_and_shows_how_well_it_fits_the_new_day(spark, pu
     extract(spark, published, "2026-11-21")
     kept = PolicySettings(RefreshPolicy.AUTO, margin=0.5, always_below=0)
 
-    second = refresh_pca(spark, RefreshRequest(published.bucket, RELEASE, "run-2", kept, ("2026-11-20", "2026-11-21")))
+    second = refresh_pca(lambda: spark, RefreshRequest(published.bucket, RELEASE, "run-2", kept, ("2026-11-20", "2026-11-21")))
 
     assert first["action"] == "fitted"
     assert (second["action"], second["pca_version"]) == ("kept", first["pca_version"])
