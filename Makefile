@@ -29,7 +29,7 @@ yes = $(if $(filter-out $(YES) $(NO),$(value $(1))),$(error $(1)=$(value $(1)) i
 # The folders that hold our packages, from where the environment keeps the others: a file there names them to Python and to editors.
 PATHS := ../../../.. ../../../../plugins ../../../../spark_jobs
 
-.PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish lock bench clean
+.PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish lock bench soak clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -111,6 +111,9 @@ $(BENCH_STAMP): $(ENV_STAMP) requirements/bench.txt
 
 bench: setup $(BENCH_STAMP) ## The benchmarks, side by side in one run [SIZE=small] [DATA=folder]
 	@$(BIN)/python -m benchmarks $${SIZE:+--size="$$SIZE"} $${DATA:+--data="$$DATA"}
+
+soak: setup ## Small runs, four at once, again and again for MINUTES=60; says what went wrong
+	@$(BIN)/python -m benchmarks.soak $${MINUTES:+--minutes="$$MINUTES"}
 
 clean: ## Removes .local/ and the environments
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m fruit_cli down || true; fi

@@ -11,8 +11,9 @@ from typing import Any
 from airflow.sdk import DAG, Asset, ExceptionRetryPolicy, RetryAction, RetryRule, task
 
 from fruit_contract.lake import FEATURES, PROJECTIONS, uri
+from fruit_pipeline.alerts.failed_run import FailedRunNotifier, keep_failure
 from fruit_pipeline.alerts.late import late_alert
-from fruit_pipeline.alerts.notifiers import RUN_FAILED, FruitsNotifier, where_to
+from fruit_pipeline.alerts.notifiers import where_to
 from fruit_pipeline.errors import PassingError
 from fruit_pipeline.operators.check_output import CheckOutputOperator
 from fruit_pipeline.operators.create_cluster import CreateClusterOperator
@@ -49,13 +50,8 @@ with DAG(
     max_active_runs=ceil(settings.batch_timeout_hours / 24) + 3,
     params=params_of_form(settings),
     user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket, settings.day_boundary)},
-    default_args={"owner": "fruits", "retries": 2, "retry_delay": retry_delay},
-    on_failure_callback=FruitsNotifier(
-        event=RUN_FAILED,
-        subject="Fruits! run failed",
-        message="The log of the task that failed says why and what to do.",
-        **where_to(settings),
-    ),
+    default_args={"owner": "fruits", "retries": 2, "retry_delay": retry_delay, "on_failure_callback": keep_failure},
+    on_failure_callback=FailedRunNotifier(**where_to(settings)),
     deadline=late_alert(settings),
     tags=["fruits", "emr", "daily"],
 ) as dag:

@@ -10,7 +10,9 @@ from airflow.sdk import DAG, CronTriggerTimetable, task
 
 from fruit_contract.regions import require_eu_region
 from fruit_contract.runs import UNDER_WAY
-from fruit_pipeline.alerts.notifiers import ORPHANS_SWEPT, RUN_FAILED, FruitsNotifier, tell, where_to
+from fruit_pipeline.alerts.failed_run import FailedRunNotifier, keep_failure
+from fruit_pipeline.alerts.news import ORPHANS_SWEPT
+from fruit_pipeline.alerts.notifiers import tell, where_to
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import our_active_clusters
 from fruit_pipeline.emr.orphans import judge_clusters
@@ -39,13 +41,17 @@ with DAG(
     # A safety net must not have to be switched on first.
     is_paused_upon_creation=False,
     max_active_runs=1,
-    on_failure_callback=FruitsNotifier(
-        event=RUN_FAILED,
+    on_failure_callback=FailedRunNotifier(
         subject="Fruits! the sweep of orphan clusters failed",
-        message="Clusters that nobody ends may be up: the log of its task says why.",
+        message="Clusters that nobody ends may be up.",
         **where_to(settings),
     ),
-    default_args={"owner": "fruits", "retries": 2, "retry_delay": timedelta(seconds=settings.retry_delay_seconds)},
+    default_args={
+        "owner": "fruits",
+        "retries": 2,
+        "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
+        "on_failure_callback": keep_failure,
+    },
     tags=["fruits", "emr", "safety net"],
 ) as dag:
 

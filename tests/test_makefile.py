@@ -54,6 +54,7 @@ TEXTS = [
     ("publish", "WEIGHTS", "--weights"),
     ("bench", "SIZE", "--size"),
     ("bench", "DATA", "--data"),
+    ("soak", "MINUTES", "--minutes"),
 ]
 
 

@@ -15,6 +15,7 @@
         └── ClaimLostError              its dates were taken over while it had ended
     PassingError                        it passes by itself: the task is tried again
     └── DateIsBusyError                 another run, or a cluster from before, works on its dates
+    CauseKnownError                     its cause has a name (fruit_contract.failures.causes)
     LaterSchemaError                    the lake holds what a later release wrote
     SettingsError                       variables that hold what they may not: the DAG is not read
     MissingObjectError                  an object that had to be in the lake is not there
@@ -74,6 +75,14 @@ class PassingError(RuntimeError):
 
 class DateIsBusyError(PassingError):
     """Another run, or a cluster from before, is working on an ingest date that this one was asked for."""
+
+
+class CauseKnownError(Exception):
+    """An error whose cause has a name."""
+
+    def __init__(self, message: str, cause_name: str = "") -> None:
+        super().__init__(message)
+        self.cause_name = cause_name
 
 
 class LaterSchemaError(RuntimeError):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseNotifier
 
+from fruit_pipeline.alerts.news import News, Place, sns_message, sns_subject, with_place
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -20,15 +22,8 @@ if TYPE_CHECKING:
 
 LOG: Final = logging.getLogger(__name__)
 
-# SNS' own limits.
-_LONGEST_SUBJECT: Final = 100
-_LONGEST_MESSAGE: Final = 200_000
-
-RUN_FAILED: Final = "run_failed"
-RUN_LATE: Final = "run_late"
-ORPHANS_SWEPT: Final = "orphans_swept"
-OVER_BUDGET: Final = "over_budget"
-BATCH_MISSING: Final = "batch_missing"
+# Airflow ends the process of a DAG's callback after 50 seconds ([dag_processor] dag_file_processor_timeout): SNS must have refused by then.
+_SNS_CONFIG: Final = {"connect_timeout": 5, "read_timeout": 10, "retries": {"mode": "standard", "total_max_attempts": 2}}
 
 
 class FruitsNotifier(BaseNotifier):
@@ -36,7 +31,7 @@ class FruitsNotifier(BaseNotifier):
 
     :param event: which kind of news, for those who filter (an attribute of the SNS message, a field of the file's line)
     :param subject: a line; the run's DAG and id are put behind it
-    :param message: the whole
+    :param message: the whole; the run, its task and a link to their page are put below it
     :param sns_topic_arn: where to publish, or empty
     :param notification_file: a file that gets a line of JSON, or empty
     :param aws_conn_id: Airflow's connection for SNS
@@ -65,55 +60,69 @@ class FruitsNotifier(BaseNotifier):
         """Nothing is templated, and the DAG that a failed run's callback gets could not render anything."""
 
     def notify(self, context: Context) -> None:
-        subject = self._subject(context)
-        self._log_it(subject)
+        news = self._placed_news(context)
         try:
-            if self.sns_topic_arn:
-                self._sns_hook().publish_to_target(**self._sns_message(subject))
+            self._write_line(news)
         finally:
-            self._write_line(subject)
+            if self.sns_topic_arn:
+                self._sns_hook().publish_to_target(**self._sns_message(news))
 
     async def async_notify(self, context: Context) -> None:
         """For the triggerer, where deadlines are told."""
-        subject = self._subject(context)
-        self._log_it(subject)
+        news = self._placed_news(context)
         try:
-            if self.sns_topic_arn:
-                await self._sns_hook().apublish_to_target(**self._sns_message(subject))
+            await asyncio.to_thread(self._write_line, news)
         finally:
-            await asyncio.to_thread(self._write_line, subject)
+            if self.sns_topic_arn:
+                await self._sns_hook().apublish_to_target(**self._sns_message(news))
 
-    def _subject(self, context: Context) -> str:
-        # Of what Airflow hands over this is all that callbacks, deadlines and tasks have in common.
-        run: Any = context.get("dag_run") or {}
-        names = (run.get(name) if isinstance(run, dict) else getattr(run, name, None) for name in ("dag_id", "run_id", "dag_run_id"))
-        return ": ".join((self.subject, " ".join(dict.fromkeys(str(name) for name in names if name)))).removesuffix(": ")
+    def news(self, context: Context) -> News:  # noqa: ARG002  # for those who have to look first
+        """Returns what to tell, without its place."""
+        return News(self.event, self.subject, self.message)
 
-    def _log_it(self, subject: str) -> None:
-        self.log.warning("%s: %s. %s", self.event, subject, self.message)
+    def _placed_news(self, context: Context) -> News:
+        from airflow.configuration import conf
 
-    def _write_line(self, subject: str) -> None:
+        news = with_place(self.news(context), place_of(context), conf.get("api", "base_url", fallback="") or "")
+        self.log.warning("%s: %s. %s", news.event, news.subject, news.message)
+        return news
+
+    def _write_line(self, news: News) -> None:
         if not self.notification_file:
             return
-        line = {"at": datetime.now(UTC).isoformat(), "event": self.event, "subject": subject, "message": self.message}
+        line = {"at": datetime.now(UTC).isoformat(), "event": news.event, "subject": news.subject, "message": news.message}
         path = Path(self.notification_file)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
-    def _sns_message(self, subject: str) -> dict[str, Any]:
+    def _sns_message(self, news: News) -> dict[str, Any]:
         return {
             "target_arn": self.sns_topic_arn,
-            # SNS takes ASCII of one line.
-            "subject": " ".join(subject.encode("ascii", "replace").decode().split())[:_LONGEST_SUBJECT],
-            "message": f"{subject}\n\n{self.message}"[:_LONGEST_MESSAGE],
-            "message_attributes": {"event": self.event},
+            "subject": sns_subject(news.subject),
+            "message": sns_message(news),
+            "message_attributes": {"event": news.event},
         }
 
     def _sns_hook(self) -> Any:
         from airflow.providers.amazon.aws.hooks.sns import SnsHook
 
-        return SnsHook(aws_conn_id=self.aws_conn_id, region_name=self.sns_topic_arn.split(":")[3])  # type: ignore[no-untyped-call]
+        region = self.sns_topic_arn.split(":")[3]
+        return SnsHook(aws_conn_id=self.aws_conn_id, region_name=region, config=_SNS_CONFIG)  # type: ignore[no-untyped-call]
+
+
+def place_of(context: Context | Mapping[str, Any]) -> Place:
+    """Returns which run is told of, and the task if it tells that itself.
+
+    A task has a DAG run, a deadline a dictionary of one. What is called at a run's end has the DAG and the run's id, and only mostly a run.
+    """
+    run: Any = context.get("dag_run") or {}
+    names: dict[str, Any] = run if isinstance(run, dict) else {name: getattr(run, name, None) for name in ("dag_id", "run_id")}
+    dag_id = names.get("dag_id") or getattr(context.get("dag"), "dag_id", "")
+    run_id = names.get("run_id") or names.get("dag_run_id") or context.get("run_id")
+    is_end_of_run = "reason" in context
+    task_id = "" if is_end_of_run else getattr(context.get("ti"), "task_id", "")
+    return Place(str(dag_id or ""), str(run_id or ""), str(task_id or ""))
 
 
 def where_to(settings: Settings) -> dict[str, Any]:

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from fruit_pipeline.alerts.notifiers import OVER_BUDGET, tell
 from fruit_pipeline.emr.cluster_request import missing_safeguards
-from fruit_pipeline.errors import OverBudgetError
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.planning.earlier_clusters import require_no_cluster_from_before
@@ -52,11 +50,7 @@ def _planned(context: Mapping[str, Any], settings: Settings) -> PlannedRun:
         # or found nothing to do, no teardown would end it.
         require_no_cluster_from_before(settings, context["dag"].dag_id, context["dag_run"].run_id)
         request = request_of_run(context, settings)
-        try:
-            return plan_run(settings, lake_of, request, listed_at, is_active_run(context["ti"], settings))
-        except OverBudgetError as error:
-            tell(context, settings, OVER_BUDGET, "Fruits! run is above the budget", str(error))
-            raise
+        return plan_run(settings, lake_of, request, listed_at, is_active_run(context["ti"], settings))
 
 
 def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Receipt | None:

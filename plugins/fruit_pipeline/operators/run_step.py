@@ -11,11 +11,13 @@ from airflow.providers.amazon.aws.operators.emr import EmrAddStepsOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralTimeout
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fruit_contract.failures.causes import TIME_OUT
 from fruit_contract.lake import failure_key, uri
 from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
 from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client
 from fruit_pipeline.emr.clusters import our_active_clusters, steps_of_cluster
 from fruit_pipeline.emr.states import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, last_step, state_of, step_to_attach
+from fruit_pipeline.errors import CauseKnownError
 from fruit_pipeline.failures.logs import diagnose_bootstrap, diagnose_step, have_arrived, logs_prefix, was_told
 from fruit_pipeline.failures.message import bootstrap_failure_message, given_up_message, step_failure_message
 from fruit_pipeline.lake.store import lake_of
@@ -34,6 +36,14 @@ if TYPE_CHECKING:
 
 # Beyond the trigger's own end: for a triggerer that is gone.
 _GRACE: Final = timedelta(minutes=15)
+
+
+class FailedForGoodError(CauseKnownError, AirflowFailException):
+    """A step, or its cluster, that failed in a way that does not pass."""
+
+
+class FailedForNowError(CauseKnownError, AirflowException):
+    """A step that failed in a way that may pass."""
 
 
 class RunStepOperator(EmrAddStepsOperator):
@@ -181,7 +191,7 @@ class RunStepOperator(EmrAddStepsOperator):
                 before = last_step(steps_of_cluster(client, self._cluster_id), self._step_name)
                 if before:  # by a try that did not live to say how it ended
                     raise self._failure(client, before, run_id) from error
-                raise AirflowFailException(self._why_the_cluster_ended(cluster)) from error
+                raise self._end_of_cluster(cluster) from error
             raise AirflowFailException(f"EMR refused step '{self._step_name}' on cluster {self._cluster_id}: {error}") from error
 
     def _require_that_it_may_pass(self, client: Any, failed: Mapping[str, Any], run_id: str) -> None:
@@ -209,17 +219,18 @@ class RunStepOperator(EmrAddStepsOperator):
         """Why it ended badly: an AirflowFailException, unless another try may help."""
         cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
         if "StartDateTime" not in step["Status"].get("Timeline", {}) and state_of(cluster) not in ALIVE:
-            return AirflowFailException(self._why_the_cluster_ended(cluster))
+            return self._end_of_cluster(cluster)
         found = diagnose_step(lake_of(self._settings), step, cluster, run_id)
         message = step_failure_message(step, cluster, found)
         if state_of(cluster) not in ALIVE:
-            return AirflowFailException(
+            return FailedForGoodError(
                 f"{message}\nIts cluster is gone, so this task can't try again: clear it (a new cluster is made), or leave the "
-                "work to the next run for these dates."
+                "work to the next run for these dates.",
+                found.cause.name,
             )
         if state_of(step) == "FAILED" and found.may_pass:
-            return AirflowException(f"{message}\nThis may pass, so the step is added again if tries are left.")
-        return AirflowFailException(message)
+            return FailedForNowError(f"{message}\nThis may pass, so the step is added again if tries are left.", found.cause.name)
+        return FailedForGoodError(message, found.cause.name)
 
     def _give_up(self, client: Any, step: dict[str, Any]) -> None:
         try:
@@ -229,10 +240,11 @@ class RunStepOperator(EmrAddStepsOperator):
             self.log.warning("The step could not be told to end: %s", error)
         cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
         logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, step["Id"]))
-        raise AirflowFailException(given_up_message(step, cluster, logs_uri, self._settings.step_timeout_hours))
+        raise FailedForGoodError(given_up_message(step, cluster, logs_uri, self._settings.step_timeout_hours), TIME_OUT.name)
 
-    def _why_the_cluster_ended(self, cluster: dict[str, Any]) -> str:
-        return bootstrap_failure_message(cluster, diagnose_bootstrap(lake_of(self._settings), cluster))
+    def _end_of_cluster(self, cluster: dict[str, Any]) -> FailedForGoodError:
+        found = diagnose_bootstrap(lake_of(self._settings), cluster)
+        return FailedForGoodError(bootstrap_failure_message(cluster, found), found.cause.name)
 
     def _cancel(self, client: Any, step_id: str) -> None:
         client.cancel_steps(ClusterId=self._cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS")

@@ -13,7 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.regions import require_eu_region
 from fruit_contract.runs import RunType
-from fruit_pipeline.alerts.notifiers import BATCH_MISSING, tell
+from fruit_pipeline.alerts.news import BATCH_MISSING
+from fruit_pipeline.alerts.notifiers import tell
 from fruit_pipeline.aws import BOTOCORE_CONFIG, is_denied
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
@@ -128,7 +129,8 @@ class WaitForBatchSensor(S3KeySensor):
             if settings.lookback_days
             else "If it still comes, trigger a run for its date."
         )
-        tell(context, settings, BATCH_MISSING, "Fruits! no image batch", f"{notice} This run looks at the days before it. {later}")
+        what_to_do = f"What to do: ask those who deliver. {later}"
+        tell(context, settings, BATCH_MISSING, "Fruits! no image batch", f"{notice} This run looks at the days before it.\n{what_to_do}")
 
 
 def _is_refused(error: BotoCoreError | ClientError) -> bool:

@@ -135,8 +135,8 @@ def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:
     message = over_budget(estimate, settings)
     if message:
         raise OverBudgetError(
-            f"{message} Nothing was started. To go on all the same, trigger the run with 'Go on above the budget' (`over_budget`); "
-            "else ask for a shorter range of dates, or raise FRUITS_BUDGET_EUR."
+            f"{message} Nothing was started.\nWhat to do: to go on all the same, trigger the run with 'Go on above the budget' "
+            "(`over_budget`); else ask for a shorter range of dates, or raise FRUITS_BUDGET_EUR."
         )
 
 

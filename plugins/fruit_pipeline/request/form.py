@@ -22,13 +22,17 @@ _CATEGORY_LINE: Final = {
 
 def params_of_form(settings: Settings) -> dict[str, Param]:
     """Returns the fields in the order in which they are shown, with what they may hold and mean."""
+    begin = f"00:00 {settings.timezone}" + (f" {settings.day_offset_hours:+g} h" if settings.day_offset_hours else "")
     return {
         "ingest_date": Param(
             None,
             type=["null", "string"],
             format="date",
             title="Ingest date",
-            description="The day whose image batch is processed. Leave it empty for the run's own day.",
+            description="The day whose image batch is processed. Leave it empty for the run's own day: that of its logical date or, "
+            f"without one, of its start; a day begins at {begin}. A backfill has a run for each day that begins between its two moments: "
+            f"leave this empty there, and set Airflow's clock (in the menu of the user) to {settings.timezone}, or its days may be others "
+            "than you name.",
         ),
         "last_ingest_date": Param(
             None,

@@ -46,9 +46,14 @@ def dates_of_run(
 
     Only scheduled runs and those that events started look back. A run started by hand may have no logical date. `boundary` says of which
     day a moment is.
-    Raises LakeNameError if a param is not a calendar day, or the range is upside down or too long.
+    Raises LakeNameError if a param is not a calendar day, the range is upside down or too long, or a backfill is given a day.
     """
     first, last = params.get("ingest_date"), params.get("last_ingest_date")
+    if (first or last) and run_type == RunType.BACKFILL:
+        raise LakeNameError(
+            f"A backfill has a run for each day, and all of them would be about {first or last}: leave the ingest dates empty. For a "
+            "range of days on one cluster, trigger a single run with its first and last ingest date."
+        )
     if last:
         if not first:
             raise LakeNameError(f"A range needs its first ingest date, too: only the last one ({last}) was given.")

@@ -21,7 +21,8 @@ CONTEXT: Any = {"dag_run": SimpleNamespace(dag_id="fruit_image_pipeline", run_id
 
 
 def notifier(**where: Any) -> Any:
-    from fruit_pipeline.alerts.notifiers import RUN_FAILED, FruitsNotifier
+    from fruit_pipeline.alerts.news import RUN_FAILED
+    from fruit_pipeline.alerts.notifiers import FruitsNotifier
 
     return FruitsNotifier(event=RUN_FAILED, subject="Äpfel\nfailed", message="See its log.", **where)
 
@@ -37,7 +38,7 @@ def test_a_file_gets_a_line_of_json_for_each_piece_of_news(tmp_path: Path) -> No
     first, second = lines_of(file)
     assert first["event"] == "run_failed"
     assert first["subject"] == second["subject"] == "Äpfel\nfailed: fruit_image_pipeline manual__1"
-    assert first["message"] == "See its log."
+    assert first["message"] == "See its log.\n\nRun: fruit_image_pipeline manual__1"
 
 
 def test_sns_gets_a_subject_it_takes_and_the_kind_of_news_as_an_attribute() -> None:
@@ -86,7 +87,8 @@ def test_the_run_is_named_whichever_way_airflow_hands_it_over(tmp_path: Path, ru
 
 @pytest.mark.parametrize("where", [{"notification_file": "/proc/no/such/file"}, {"sns_topic_arn": TOPIC}])
 def test_news_that_can_not_be_delivered_does_not_fail_the_task_that_tells_it(where: dict[str, Any]) -> None:
-    from fruit_pipeline.alerts.notifiers import OVER_BUDGET, tell
+    from fruit_pipeline.alerts.news import OVER_BUDGET
+    from fruit_pipeline.alerts.notifiers import tell
     from fruit_pipeline.settings import Settings
 
     with mock.patch("airflow.providers.amazon.aws.hooks.sns.SnsHook.publish_to_target", side_effect=RuntimeError("no network")):
@@ -94,7 +96,8 @@ def test_news_that_can_not_be_delivered_does_not_fail_the_task_that_tells_it(whe
 
 
 def test_a_task_tells_where_the_settings_say(tmp_path: Path) -> None:
-    from fruit_pipeline.alerts.notifiers import OVER_BUDGET, tell
+    from fruit_pipeline.alerts.news import OVER_BUDGET
+    from fruit_pipeline.alerts.notifiers import tell
     from fruit_pipeline.settings import Settings
 
     file = tmp_path / "notifications.jsonl"

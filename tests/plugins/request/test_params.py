@@ -117,12 +117,18 @@ def test_events_look_back_from_their_last_date_at_what_they_did_not_tell(told: s
 
 
 def test_the_day_a_person_names_is_the_only_one_whatever_started_the_run() -> None:
-    for run_type in ("manual", "scheduled", "backfill", "asset_triggered"):
+    for run_type in ("manual", "scheduled", "asset_triggered"):
         assert dates(run_type, event_dates=("2026-11-22",), ingest_date="2026-01-31") == RunDates(("2026-01-31",))
 
 
 def test_a_backfill_is_about_the_day_of_each_run_and_waits_for_it() -> None:
     assert dates("backfill") == RunDates(("2026-11-22",))
+
+
+@pytest.mark.parametrize("days", [{"ingest_date": "2026-11-01"}, {"last_ingest_date": "2026-11-01"}])
+def test_a_backfill_that_is_given_a_day_is_refused_for_all_its_runs_would_be_about_it(days: dict[str, str]) -> None:
+    with pytest.raises(LakeNameError, match="all of them would be about 2026-11-01: leave the ingest dates empty"):
+        dates_of_run(days, "backfill", LOGICAL, STARTED, lookback_days=0)
 
 
 def test_events_that_tell_nothing_mean_go_and_look() -> None:

@@ -6,11 +6,13 @@ import os
 import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from fruit_contract.lake import image_key, success_marker_key
 from fruit_pipeline.request.events import BatchEvents, ingest_dates_of_events
+from fruit_pipeline.request.params import dates_of_run
 from fruit_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,6 +58,19 @@ def test_the_daily_run_stays_and_backfills_are_accepted(queue_url: str) -> None:
     runs = list(dag.iter_dagrun_infos_between(DAILY[0], DAILY[-1]))
     assert [run.logical_date for run in runs] == DAILY
     assert [run.run_after for run in runs] == DAILY
+
+
+@pytest.mark.parametrize(
+    ("browser", "timezone"),
+    [("Asia/Tokyo", "UTC"), ("Asia/Tokyo", "Asia/Tokyo"), ("Europe/Berlin", "UTC"), ("Europe/Berlin", "Europe/Berlin")],
+)
+def test_a_backfill_of_whole_days_in_a_browser_has_a_run_for_each_of_them(browser: str, timezone: str) -> None:
+    """The form sends the first moment of the first day and the last of the last, by the clock that Airflow's UI is set to."""
+    settings = Settings(lake_bucket=BUCKET, timezone=timezone)
+    first, last = datetime(2026, 3, 27, tzinfo=ZoneInfo(browser)), datetime(2026, 3, 30, 23, 59, 59, 999000, tzinfo=ZoneInfo(browser))
+    runs = serialised("", settings).iter_dagrun_infos_between(first.astimezone(UTC), last.astimezone(UTC))
+    days = [dates_of_run({}, "backfill", run.logical_date, run.run_after, lookback_days=0, boundary=settings.day_boundary) for run in runs]
+    assert [day for found in days for day in found.asked] == ["2026-03-27", "2026-03-28", "2026-03-29", "2026-03-30"]
 
 
 def test_the_settings_decide_when_the_day_begins() -> None:

@@ -1,0 +1,1 @@
+"""Many small runs at once, again and again for an hour: what goes wrong then, and what grows."""

@@ -1,0 +1,125 @@
+"""Tells that a run failed, once, when it has ended: which tasks, why, and what to do.
+
+Each task that fails leaves its reason among its XComs. They are Airflow's own, so they are there although the lake can't be reached, and
+can be read where Airflow calls back at the end of a run (in the DAG processor).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk.exceptions import AirflowException
+
+from fruit_pipeline.alerts.news import OVER_BUDGET, RUN_FAILED, TaskFailure, news_of_failures
+from fruit_pipeline.alerts.notifiers import FruitsNotifier, place_of
+from fruit_pipeline.errors import CauseKnownError, OverBudgetError
+from fruit_pipeline.failures.redaction import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow.sdk import Context
+
+    from fruit_pipeline.alerts.news import News
+
+LOG: Final = logging.getLogger(__name__)
+
+FAILURE_KEY: Final = "failure"
+_LONGEST_TEXT: Final = 8_000
+# A task tells Airflow that it failed, and leaves its reason a moment later.
+_LOOKS: Final = 4
+_BETWEEN_LOOKS_SECONDS: Final = 1.0
+
+
+def keep_failure(context: Context) -> None:
+    """Leaves the error that ended a task for the end of the run. Of a try that died, for which others call this, there is none."""
+    error = context.get("exception")
+    if error is None:
+        return
+    task_instance = context["ti"]
+    failure = failure_of(error, task_instance.task_id, task_instance.try_number)
+    task_instance.xcom_push(key=FAILURE_KEY, value=asdict(failure))
+
+
+def failure_of(error: BaseException | str, task_id: str, try_number: int) -> TaskFailure:
+    """Returns what to tell of an error, without secrets and not too long."""
+    errors = list(_with_reasons(error)) if isinstance(error, BaseException) else []
+    cause = next((found.cause_name for found in errors if isinstance(found, CauseKnownError)), "")
+    event = OVER_BUDGET if any(isinstance(found, OverBudgetError) for found in errors) else RUN_FAILED
+    # What Airflow's own exceptions say is written for people; of any other, its class says the most.
+    name = "" if isinstance(error, (str, AirflowException)) else f"{type(error).__name__}: "
+    text = redact(f"{name}{error}")
+    text = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}\n[...] the rest is in its log"
+    return TaskFailure(task_id, try_number, event, cause, text, datetime.now(UTC).isoformat())
+
+
+def _with_reasons(error: BaseException) -> Iterator[BaseException]:
+    found: BaseException | None = error
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = found.__cause__
+
+
+class FailedRunNotifier(FruitsNotifier):
+    """Tells of a run that failed. Airflow calls it once, when the last task has ended; after a clear, when the run has ended again.
+
+    What can't be read of the tasks' reasons is left out, and the message is sent all the same.
+
+    :param subject: a line; the names of the failed tasks are put behind it
+    :param message: what such a failure means beyond the run, or empty
+    """
+
+    def __init__(self, *, subject: str = "Fruits! run failed", message: str = "", **kwargs: Any) -> None:
+        super().__init__(event=RUN_FAILED, subject=subject, message=message, **kwargs)
+
+    def news(self, context: Context) -> News:
+        failed = _failed_tasks(context)
+        failures = _reasons(context, failed)
+        told = {failure.task_id for failure in failures}
+        silent = [task_id for task_id in failed if task_id not in told]
+        return news_of_failures(failures, silent, subject=self.subject, note=self.message)
+
+
+def _failed_tasks(context: Context) -> list[str]:
+    """Returns the tasks that have failed. Without any, Airflow hands over no task, or one that did not fail."""
+    task_instance: Any = context.get("ti")
+    if task_instance is None:
+        return []
+    place = place_of(context)
+    try:
+        states = task_instance.get_task_states(dag_id=place.dag_id, run_ids=[place.run_id])[place.run_id]
+    except Exception:  # the message must not be lost over its details
+        LOG.exception("The states of the tasks of %s can't be had.", place.name)
+        return [str(task_instance.task_id)]
+    return sorted(task_id for task_id, state in states.items() if state == "failed")
+
+
+def _reasons(context: Context, failed: Sequence[str]) -> list[TaskFailure]:
+    found: dict[str, TaskFailure] = {}
+    for look in range(_LOOKS):
+        for task_id in failed:
+            if task_id not in found and (failure := _reason(context["ti"], task_id)):
+                found[task_id] = failure
+        if len(found) == len(failed) or look == _LOOKS - 1:
+            break
+        time.sleep(_BETWEEN_LOOKS_SECONDS)
+    return list(found.values())
+
+
+def _reason(task_instance: Any, task_id: str) -> TaskFailure | None:
+    """Returns what a task left. Of the task that was the last to fail, another try's reason is none."""
+    try:
+        kept = task_instance.xcom_pull(task_ids=task_id, key=FAILURE_KEY, map_indexes=-1)
+        failure = TaskFailure.of_xcom(kept) if kept else None
+    except Exception:  # the message must not be lost over its details
+        LOG.exception("Why %s failed can't be read.", task_id)
+        return None
+    if failure and task_id == task_instance.task_id and failure.try_number != task_instance.try_number:
+        return None
+    return failure
