@@ -15,8 +15,8 @@ _MOST: Final = 10**15
 
 # What a command's help says of the environment it looks at.
 ABOUT_THE_LAKE: Final = (
-    "The local cloud's home is FRUITS_LOCAL_HOME, else .local/. On AWS, with your usual credentials, FRUITS_LAKE_BUCKET and FRUITS_AWS_REGION "
-    "[default: eu-west-1] say which lake, and FRUITS_LAKE_OWNER whose it must be [default: the account of the credentials]."
+    "The local cloud's home is FRUITS_LOCAL_HOME, else .local/. On AWS, with your usual credentials, FRUITS_LAKE_BUCKET and "
+    "FRUITS_AWS_REGION [default: eu-west-1] say which lake, and FRUITS_LAKE_OWNER whose [default: the account of the credentials]."
 )
 ABOUT_AIRFLOW: Final = (
     "For an Airflow elsewhere (--target aws) set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or AIRFLOW_API_USER and "

@@ -18,7 +18,7 @@ class Target(StrEnum):
 
 
 class _TargetType(click.Choice[str]):
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Target:  # type: ignore[override]
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Target:
         return Target(super().convert(value, param, ctx))
 
 
