@@ -26,6 +26,9 @@ YES := 1 y Y yes Yes YES t true True TRUE on On ON
 NO := 0 n N no No NO f false False FALSE off Off OFF
 yes = $(if $(filter-out $(YES) $(NO),$(value $(1))),$(error $(1)=$(value $(1)) is neither yes nor no: type $(1)=1 or $(1)=0))$(filter $(YES),$(value $(1)))
 
+# TARGET=local or TARGET=aws, else what FRUITS_TARGET says.
+ON := $${TARGET:+--target="$$TARGET"}
+
 # The folders that hold our packages, from where the environment keeps the others: a file there names them to Python and to editors.
 PATHS := ../../../.. ../../../../plugins ../../../../spark_jobs
 
@@ -71,26 +74,26 @@ up: setup ## Local cloud and the Airflow UI, in the background
 down: ## Stops what `make up` started
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m fruit_cli down; else echo "Nothing is up: there is no $(VENV) yet."; fi
 
-deliver: setup ## Uploads DIR=folder of categories as the image batch of DATE=yyyy-mm-dd [AS_IS=1]
-	@$(BIN)/python -m fruit_cli deliver --directory="$${DIR-}" --date="$${DATE-}" $(if $(call yes,AS_IS),--as-is)
+deliver: setup ## Uploads DIR=folder of categories as the image batch of DATE=yyyy-mm-dd [TARGET=aws] [AS_IS=1]
+	@$(BIN)/python -m fruit_cli deliver --directory="$${DIR-}" --date="$${DATE-}" $(if $(call yes,AS_IS),--as-is) $(ON)
 
-run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) on whatever is up, and follows it [CATEGORIES=a,b] [POLICY=always] [RETRY_REJECTED=1] [ACCEPT_REJECTS=1] [SWITCH_EMBEDDER=1] [OVER_BUDGET=1]
+run: setup ## Runs the DAG for DATE= (or FROM= TO= on one cluster) and follows it [TARGET=aws] [CATEGORIES=a,b] [POLICY=always] [RETRY_REJECTED=1] [ACCEPT_REJECTS=1] [SWITCH_EMBEDDER=1] [OVER_BUDGET=1]
 	@$(BIN)/python -m fruit_cli run --date="$${DATE-}" --from-date="$${FROM-}" --to-date="$${TO-}" --categories="$${CATEGORIES-}" \
 	  $${POLICY:+--pca-policy="$$POLICY"} $(if $(call yes,RETRY_REJECTED),--retry-rejected) \
 	  $(if $(call yes,ACCEPT_REJECTS),--accept-rejects) $(if $(call yes,SWITCH_EMBEDDER),--switch-embedder) \
-	  $(if $(call yes,OVER_BUDGET),--over-budget)
+	  $(if $(call yes,OVER_BUDGET),--over-budget) $(ON)
 
-backfill: setup ## Runs the DAG for FROM= TO= [CATEGORIES=a,b] on whatever is up, and follows it
-	@$(BIN)/python -m fruit_cli backfill --from-date="$${FROM-}" --to-date="$${TO-}" --categories="$${CATEGORIES-}"
+backfill: setup ## Runs the DAG for FROM= TO= [CATEGORIES=a,b] [TARGET=aws], and follows it
+	@$(BIN)/python -m fruit_cli backfill --from-date="$${FROM-}" --to-date="$${TO-}" --categories="$${CATEGORIES-}" $(ON)
 
 estimate: setup ## Minutes and euros of IMAGES=n new images, or of 10^3 to 10^9
 	@$(BIN)/python -m fruit_cli estimate $${IMAGES:+--images="$$IMAGES"}
 
-spark-history: setup ## Spark's own history of the steps of CLUSTER=j-...
-	@$(BIN)/python -m fruit_cli spark_history --cluster="$${CLUSTER-}"
+spark-history: setup ## Spark's own history of the steps of CLUSTER=j-... [TARGET=aws]
+	@$(BIN)/python -m fruit_cli spark_history --cluster="$${CLUSTER-}" $(ON)
 
-publish: setup ## Jobs, library zip, bootstrap action and embedder to code/<release>/ of the lake
-	@$(BIN)/python -m fruit_cli publish $(if $(call yes,WHEELHOUSE),--with-wheelhouse) $${WEIGHTS:+--weights="$$WEIGHTS"}
+publish: setup ## Jobs, library zip, bootstrap action and embedder to code/<release>/ of the lake [TARGET=aws] [WHEELHOUSE=0]
+	@$(BIN)/python -m fruit_cli publish $(if $(call yes,WHEELHOUSE),--with-wheelhouse,$(if $(value WHEELHOUSE),--without-wheelhouse)) $${WEIGHTS:+--weights="$$WEIGHTS"} $(ON)
 
 # `all` is resolved first; every other group is then resolved within its pins.
 lock: setup ## Compiles requirements/*.txt from pyproject.toml [UPGRADE=1]

@@ -30,8 +30,9 @@ settings = load_settings()
 retry_delay = timedelta(seconds=settings.retry_delay_seconds)
 
 # Other DAGs can be scheduled on these assets. An event's extra has the dates, images and PCA version of the output that was found sound.
-features_asset = Asset(name="fruit_features", uri=uri(settings.lake_bucket, FEATURES))
-projections_asset = Asset(name="fruit_projections", uri=uri(settings.lake_bucket, PROJECTIONS))
+bucket = settings.lake_bucket or "fruits-lake-is-not-set"
+features_asset = Asset(name="fruit_features", uri=uri(bucket, FEATURES))
+projections_asset = Asset(name="fruit_projections", uri=uri(bucket, PROJECTIONS))
 
 # Two runs of one date would replace the same partitions at the same time. So the later run asks again, for hours. Any other failure ends
 # the task at once, because botocore has retried its requests to AWS already.

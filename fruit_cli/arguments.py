@@ -15,11 +15,11 @@ _MOST: Final = 10**15
 
 # What a command's help says of the environment it looks at.
 ABOUT_THE_LAKE: Final = (
-    "The local cloud is used if it is up (its home is FRUITS_LOCAL_HOME, else .local/). Otherwise it is AWS, with your usual credentials: "
-    "FRUITS_LAKE_BUCKET [default: fruits-lake] and FRUITS_AWS_REGION [default: eu-west-1] say which lake."
+    "The local cloud's home is FRUITS_LOCAL_HOME, else .local/. On AWS, with your usual credentials, FRUITS_LAKE_BUCKET and "
+    "FRUITS_AWS_REGION [default: eu-west-1] say which lake, and FRUITS_LAKE_OWNER whose [default: the account of the credentials]."
 )
 ABOUT_AIRFLOW: Final = (
-    "The local Airflow is used if it is up. For one elsewhere set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or AIRFLOW_API_USER and "
+    "For an Airflow elsewhere (--target aws) set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or AIRFLOW_API_USER and "
     "AIRFLOW_API_PASSWORD."
 )
 ABOUT_THE_LOCAL_CLOUD: Final = (

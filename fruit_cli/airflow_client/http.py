@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from fruit_cli.errors import CommandError
+from fruit_cli.lake.target import Target
 from fruit_cli.stack.airflow_environment import AIRFLOW_USER
 from local_cloud.stack.state import local_home, read_state
 
@@ -66,20 +67,23 @@ class AirflowAddress:
     is_local: bool = False
 
 
-def current_airflow(environment: Mapping[str, str] | None = None) -> AirflowAddress:
-    """The local stack's Airflow if it is up, else the one that AIRFLOW_API_URL names, with AIRFLOW_API_TOKEN or a user and a password.
+def current_airflow(target: Target = Target.LOCAL, environment: Mapping[str, str] | None = None) -> AirflowAddress:
+    """The Airflow of `target`: the local stack's, or for AWS the one that AIRFLOW_API_URL names, with AIRFLOW_API_TOKEN or a user and a
+    password. (In compose's network these name the local one, too.)
 
     Raises AirflowError if there is none, or if what names it can't be meant.
     """
-    state = read_state(local_home())
-    if state and state.airflow_url:
-        return local_airflow(state)
     environment = os.environ if environment is None else environment
+    if target is Target.LOCAL and not environment.get(IS_LOCAL_VARIABLE):
+        state = read_state(local_home())
+        if state and state.airflow_url:
+            return local_airflow(state)
+        raise AirflowError(f"No local Airflow is up. Type `make up`, or say TARGET=aws for the Airflow that {URL_VARIABLE} names.")
     url, token = environment.get(URL_VARIABLE, ""), environment.get(TOKEN_VARIABLE, "")
     login = Login(environment.get(USER_VARIABLE, ""), environment.get(PASSWORD_VARIABLE, ""))
     is_local = bool(environment.get(IS_LOCAL_VARIABLE))
     if not url:
-        raise AirflowError(f"No Airflow is up. Type `make up`, or set {URL_VARIABLE} and {TOKEN_VARIABLE} to use one elsewhere.")
+        raise AirflowError(f"Which Airflow? Set {URL_VARIABLE} and {TOKEN_VARIABLE}, or say TARGET=local for the local one.")
     if not token and not (login.user and login.password):
         raise AirflowError(
             f"{URL_VARIABLE} is set, but {TOKEN_VARIABLE} is not. Set it to a token of that Airflow's API, or {USER_VARIABLE} and "

@@ -21,6 +21,7 @@ from fruit_cli.commands.run import (
     say_what_is_nowhere,
 )
 from fruit_cli.errors import CommandError
+from fruit_cli.lake.target import Target, target_option
 from fruit_contract.day_boundary import UTC_DAYS
 from fruit_contract.ingest_days import days_between
 from fruit_contract.runs import RunState, RunType
@@ -40,8 +41,9 @@ _INSTANT: Final = "%Y-%m-%dT%H:%M:%SZ"
 @click.option("--from-date", required=True, metavar="YYYY-MM-DD", help="The first ingest date.")
 @click.option("--to-date", required=True, metavar="YYYY-MM-DD", help="The last ingest date.")
 @categories_option
-def command(from_date: str, to_date: str, categories: Sequence[str]) -> int:
-    """Runs the DAG for every ingest date of a range on whatever Airflow is up, and follows the runs to their end.
+@target_option
+def command(from_date: str, to_date: str, categories: Sequence[str], *, target: Target) -> int:
+    """Runs the DAG for every ingest date of a range on the target's Airflow, and follows the runs to their end.
 
     Dates that have been run before are run again, and cost what is new in them. One date comes after another, with a cluster each; `run`
     takes a range on one cluster. For an Airflow elsewhere, set FRUITS_TIMEZONE and FRUITS_DAY_OFFSET_HOURS as they are set there.
@@ -54,7 +56,7 @@ def command(from_date: str, to_date: str, categories: Sequence[str]) -> int:
     asked_for = categories_asked_for(categories)
     boundary = load_settings().day_boundary
     console = Console(highlight=False)
-    address = current_airflow()
+    address = current_airflow(target)
     if address.is_local:
         say_what_is_not_delivered(ingest_dates, console, "a backfill skips such dates")
     with AirflowHttp(address) as http:

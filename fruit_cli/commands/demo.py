@@ -29,7 +29,7 @@ from fruit_cli.demo.home import empty_lake, is_the_demos, lake_folder, write_rec
 from fruit_cli.demo.results_table import results_table
 from fruit_cli.demo.run_results import cluster_minutes_of, read_result, report_files
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.connection import bucket_of, current_connection, local_emr_client
+from fruit_cli.lake.connection import current_connection, local_bucket, local_emr_client
 from fruit_cli.lake.delivery import deliver_plan
 from fruit_cli.lake.delivery_plan import plan_delivery
 from fruit_cli.release.embedder import default_artefact
@@ -100,7 +100,7 @@ def command(data: Path | None, days: int, images_per_category: int, *, as_is: bo
         deal(plan_delivery(data, dates[0], as_is=as_is).images, dates)
     make_home(home)
     _stop_earlier_demo(stack, narrator)
-    bucket = bucket_of(os.environ)
+    bucket = local_bucket(os.environ)
     if empty_lake(home, bucket):
         narrator.step(f"Emptied the lake of an earlier demo: {lake_folder(home, bucket)}")
     # Starting Airflow leaves a core free now and then; a first export of the embedder needs no cloud.

@@ -11,8 +11,9 @@ import click
 import obstore
 
 from fruit_cli.arguments import ABOUT_THE_LAKE
-from fruit_cli.lake.connection import LakeConnection, current_connection
 from fruit_cli.lake.store import explained, open_store, read_object
+from fruit_cli.lake.target import Target, target_option
+from fruit_cli.lake.whereabouts import lake_of_target
 from fruit_cli.release.content import Release, gather_release
 from fruit_cli.release.embedder import embedder_artefact
 from fruit_cli.release.wheels import cluster_wheelhouse
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from obstore.store import S3Store
 
+    from fruit_cli.lake.connection import LakeConnection
+
 _PARALLEL_UPLOADS: Final = 8
 
 
@@ -33,19 +36,24 @@ _PARALLEL_UPLOADS: Final = 8
     "--weights", metavar="FILE", help="MobileNetV2's Keras file, or its s3:// address.  [default: the ImageNet weights, fetched once]"
 )
 @click.option(
-    "--with-wheelhouse", is_flag=True, help="Puts the nodes' wheels in the release, too, so that a cluster needs no package index."
+    "--with-wheelhouse/--without-wheelhouse",
+    default=None,
+    help="Puts the nodes' wheels in the release, too, so that a cluster needs no package index.  [default: on AWS, with]",
 )
 @click.option("--with-tensorflow", is_flag=True, help="Lets the nodes get TensorFlow, too, for FRUITS_ENGINE=tensorflow.")
-def command(weights: str | None, *, with_wheelhouse: bool, with_tensorflow: bool) -> int:
+@target_option
+def command(weights: str | None, *, with_wheelhouse: bool | None, with_tensorflow: bool, target: Target) -> int:
     """Puts jobs, library, bootstrap action and embedder under code/<release>/ of the lake, and makes that the current release.
 
     A release that is there already is not uploaded again. Type this after every change of the jobs.
 
     \b
     Example:
-      FRUITS_LAKE_BUCKET=my-lake FRUITS_AWS_REGION=eu-west-1 python -m fruit_cli publish --with-wheelhouse
+      FRUITS_LAKE_BUCKET=my-lake FRUITS_AWS_REGION=eu-west-1 python -m fruit_cli publish --target aws
     """
-    publish(current_connection(), weights=weights, with_wheelhouse=with_wheelhouse, with_tensorflow=with_tensorflow)
+    if with_wheelhouse is None:
+        with_wheelhouse = target is Target.AWS
+    publish(lake_of_target(target), weights=weights, with_wheelhouse=with_wheelhouse, with_tensorflow=with_tensorflow)
     return 0
 
 

@@ -15,6 +15,7 @@ from fruit_cli.arguments import ABOUT_AIRFLOW
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_connection
 from fruit_cli.lake.store import missing_keys
+from fruit_cli.lake.target import Target, target_option
 from fruit_contract import lake
 from fruit_contract.ingest_days import days_between
 from fruit_contract.pca import RefreshPolicy
@@ -52,6 +53,7 @@ categories_option = click.option(
 @click.option("--accept-rejects", is_flag=True, help="Goes on although an unusual share of the images is rejected for one reason.")
 @click.option("--switch-embedder", is_flag=True, help="Switches readers to the PCA of a new embedder before everything is featurised anew.")
 @click.option("--over-budget", is_flag=True, help="Goes on although the estimate is above the budget (FRUITS_BUDGET_EUR).")
+@target_option
 def command(
     day: str,
     from_date: str,
@@ -63,8 +65,9 @@ def command(
     accept_rejects: bool,
     switch_embedder: bool,
     over_budget: bool,
+    target: Target,
 ) -> int:
-    """Runs the DAG for one ingest date, or for a range on one cluster, on whatever Airflow is up, and follows it to its end.
+    """Runs the DAG for one ingest date, or for a range on one cluster, on the target's Airflow, and follows it to its end.
 
     Dates that have been run before cost what is new in them. Ctrl-C ends the following, not the run.
 
@@ -85,7 +88,7 @@ def command(
         over_budget=over_budget,
     )
     console = Console(highlight=False)
-    address = current_airflow()
+    address = current_airflow(target)
     if address.is_local:
         what_happens = "the run waits for it" if len(ingest_dates) == 1 else "the run leaves them out"
         say_what_is_not_delivered(ingest_dates, console, what_happens)

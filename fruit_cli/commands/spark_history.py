@@ -15,6 +15,7 @@ import click
 from fruit_cli.arguments import ABOUT_THE_LAKE
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_emr_client
+from fruit_cli.lake.target import Target, target_option
 from local_cloud.cluster.spark_environment import event_log_folder
 from local_cloud.stack.java import JavaNotFoundError, find_java
 from local_cloud.stack.ports import LOOPBACK, choose_ports
@@ -29,7 +30,8 @@ _HISTORY_SERVER: Final = "org.apache.spark.deploy.history.HistoryServer"
 
 @click.command(epilog=ABOUT_THE_LAKE)
 @click.option("--cluster", required=True, metavar="ID", help="The cluster's id, j-...: task logs and reports have it.")
-def command(cluster: str) -> int:
+@target_option
+def command(cluster: str, *, target: Target) -> int:
     """Opens Spark's own history of a cluster's steps: stages, tasks, what took how long.
 
     Of a local cluster it is served here until Ctrl-C. On AWS the address of EMR's own page is printed, for a cluster that is up or ended in
@@ -42,9 +44,10 @@ def command(cluster: str) -> int:
     if not _CLUSTER_ID.fullmatch(cluster):
         raise CommandError(f"'{cluster}' is no cluster. Type `make spark-history CLUSTER=j-...`: task logs and reports have its id.")
     folder = event_log_folder(local_home() / "emr", cluster)
-    if folder.is_dir():
+    if target is Target.LOCAL and folder.is_dir():
         return serve(folder)
-    print(f"Spark's history of {cluster}, for an hour: {persistent_page(current_emr_client(), cluster)}")
+    where = "On AWS" if target is Target.AWS else "On the local cloud"
+    print(f"{where}: Spark's history of {cluster}, for an hour: {persistent_page(current_emr_client(target), cluster)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Which lake a command talks to: the local cloud if it is up, else the AWS account of the environment."""
+"""Which lake a command works on, and as whom: the local cloud's, or one on AWS."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from fruit_cli.errors import CommandError
+from fruit_cli.lake.target import Target
 from fruit_contract import lake
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
 from local_cloud.stack.state import local_home, read_state
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from local_cloud.stack.state import StackState
 
 
+BUCKET_VARIABLE: Final = "FRUITS_LAKE_BUCKET"
+OWNER_VARIABLE: Final = "FRUITS_LAKE_OWNER"
+# Set by docker-compose.yaml: its local cloud is in a network of its own, and leaves no word of itself on this machine.
+LOCAL_S3_VARIABLE: Final = "FRUITS_LOCAL_S3_URL"
+_ENDPOINT_VARIABLE: Final = "AWS_ENDPOINT_URL_S3"
 # The local S3 knows buckets by path alone, and leaves checksums alone.
 _LOCAL_OPTIONS: Final = {
     "s3": {"addressing_style": "path"},
@@ -28,13 +34,17 @@ _LOCAL_OPTIONS: Final = {
 
 @dataclass(frozen=True)
 class LakeConnection:
-    """A bucket and how to reach it. Without an endpoint it is AWS, with boto3's own credential chain."""
+    """A bucket and how to reach it. Without an endpoint it is AWS, with boto3's own credential chain.
+
+    `owner` is the AWS account that must own the bucket; without one, the account of the credentials must.
+    """
 
     bucket: str
     region: str
     endpoint_url: str | None = None
     access_key_id: str | None = None
     secret_access_key: str | None = None
+    owner: str = ""
 
     def __repr__(self) -> str:
         return f"LakeConnection(bucket={self.bucket!r}, region={self.region!r}, endpoint_url={self.endpoint_url!r})"
@@ -44,11 +54,34 @@ class LakeConnection:
         return self.endpoint_url is not None
 
 
-def current_connection(environment: Mapping[str, str] | None = None) -> LakeConnection:
-    """The local cloud if it is up, else AWS as FRUITS_LAKE_BUCKET and FRUITS_AWS_REGION name it.
+def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, str] | None = None) -> LakeConnection:
+    """The lake of `target`: that of the local cloud that is up, or on AWS the one that FRUITS_LAKE_BUCKET and FRUITS_AWS_REGION name.
 
-    Raises RegionNotAllowedError for a region outside the EU, CommandError for an endpoint without keys.
+    Raises CommandError if no local cloud is up, if a lake on AWS is not named, or for an endpoint without keys; RegionNotAllowedError for a
+    region outside the EU.
     """
+    environment = os.environ if environment is None else environment
+    if target is Target.LOCAL:
+        return _local_connection(environment)
+    region = require_eu_region(environment.get("FRUITS_AWS_REGION", DEFAULT_REGION))
+    if not environment.get(BUCKET_VARIABLE):
+        raise CommandError(
+            f"{BUCKET_VARIABLE} is not set: a lake on AWS has no default name, for all the world's buckets share their names. Set it, "
+            "FRUITS_AWS_REGION and FRUITS_LAKE_OWNER (the account's number)."
+        )
+    bucket = lake.check_bucket(environment[BUCKET_VARIABLE])
+    if environment.get(_ENDPOINT_VARIABLE):
+        return _with_keys(bucket, region, _ENDPOINT_VARIABLE, environment)
+    # AWS' own chain knows more kinds of credentials than a key and its secret: session tokens, profiles, roles.
+    return LakeConnection(bucket=bucket, region=region, owner=_owner_of(environment))
+
+
+def local_bucket(environment: Mapping[str, str]) -> str:
+    """The bucket of the local cloud. Raises LakeNameError if FRUITS_LAKE_BUCKET can't be a bucket's name."""
+    return lake.check_bucket(environment.get(BUCKET_VARIABLE) or lake.DEFAULT_BUCKET)
+
+
+def _local_connection(environment: Mapping[str, str]) -> LakeConnection:
     state = read_state(local_home())
     if state:
         return LakeConnection(
@@ -58,25 +91,27 @@ def current_connection(environment: Mapping[str, str] | None = None) -> LakeConn
             access_key_id=state.access_key_id,
             secret_access_key=state.secret_access_key,
         )
-    environment = os.environ if environment is None else environment
-    endpoint_url = environment.get("AWS_ENDPOINT_URL_S3")
-    bucket = bucket_of(environment)
-    region = require_eu_region(environment.get("FRUITS_AWS_REGION", DEFAULT_REGION))
-    if endpoint_url is None:
-        # AWS' own chain knows more kinds of credentials than a key and its secret: session tokens, profiles, roles.
-        return LakeConnection(bucket=bucket, region=region)
+    if environment.get(LOCAL_S3_VARIABLE):
+        return _with_keys(local_bucket(environment), environment.get("FRUITS_AWS_REGION", DEFAULT_REGION), LOCAL_S3_VARIABLE, environment)
+    raise CommandError(f"No local cloud is up. Type `make up`, or say TARGET=aws for the lake on AWS that {BUCKET_VARIABLE} names.")
+
+
+def _with_keys(bucket: str, region: str, variable: str, environment: Mapping[str, str]) -> LakeConnection:
+    endpoint_url = environment[variable]
     keys = [environment.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
     if not all(keys) or urlsplit(endpoint_url).scheme not in {"http", "https"}:
         raise CommandError(
-            f"AWS_ENDPOINT_URL_S3 is '{endpoint_url}': set it to the http:// or https:// address of an S3, "
+            f"{variable} is '{endpoint_url}': set it to the http:// or https:// address of an S3, "
             "and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to its keys. To use AWS itself, unset it."
         )
     return LakeConnection(bucket, region, endpoint_url, *keys)
 
 
-def bucket_of(environment: Mapping[str, str]) -> str:
-    """The lake's bucket, FRUITS_LAKE_BUCKET. Raises LakeNameError if that can't be a bucket's name."""
-    return lake.check_bucket(environment.get("FRUITS_LAKE_BUCKET", lake.DEFAULT_BUCKET))
+def _owner_of(environment: Mapping[str, str]) -> str:
+    owner = environment.get(OWNER_VARIABLE, "")
+    if owner and not (len(owner) == 12 and owner.isascii() and owner.isdecimal()):
+        raise CommandError(f"{OWNER_VARIABLE} is '{owner}': it must be the twelve digits of an AWS account, or empty for your own.")
+    return owner
 
 
 def local_emr_client(state: StackState) -> Any:
@@ -92,22 +127,26 @@ def local_emr_client(state: StackState) -> Any:
     )
 
 
-def current_emr_client() -> Any:
-    """A boto3 EMR client for the local cloud if it is up, else for AWS as the environment says."""
+def current_emr_client(target: Target) -> Any:
+    """A boto3 EMR client for the local cloud that is up, or for AWS as the environment says. Raises CommandError if no local one is up."""
     import boto3
 
-    state = read_state(local_home())
-    if state:
-        return local_emr_client(state)
+    if target is Target.LOCAL:
+        state = read_state(local_home())
+        if state:
+            return local_emr_client(state)
+        _local_connection(os.environ)  # in compose's network boto3 finds the local EMR by its own variable
     return boto3.client("emr", region_name=require_eu_region(os.environ.get("FRUITS_AWS_REGION", DEFAULT_REGION)))
 
 
 def s3_client(connection: LakeConnection) -> Any:
-    """A boto3 S3 client for the connection."""
+    """A boto3 S3 client for the connection, which follows no bucket to another region."""
     import boto3  # a second of import that `--help` need not wait for
     from botocore.config import Config
 
-    return boto3.client(
+    from fruit_pipeline.lake.location import stay_here
+
+    client = boto3.client(
         "s3",
         region_name=connection.region,
         endpoint_url=connection.endpoint_url,
@@ -119,3 +158,5 @@ def s3_client(connection: LakeConnection) -> Any:
             **(_LOCAL_OPTIONS if connection.is_local else {}),
         ),
     )
+    stay_here(client, connection.owner)
+    return client

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from local_cloud.project import ACCOUNT
 from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
         "SPT_NOENV": "1",
         "FRUITS_LAKE_BUCKET": place.bucket,
         "FRUITS_AWS_REGION": place.region,
+        "FRUITS_LAKE_OWNER": ACCOUNT,
         "FRUITS_AWS_CONN_ID": AWS_CONNECTION_ID,
         # A step here takes seconds, and asking costs nothing.
         "FRUITS_POLL_SECONDS": "1",

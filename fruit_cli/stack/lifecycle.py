@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.connection import bucket_of
+from fruit_cli.lake.connection import local_bucket
 from fruit_cli.stack.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, api_server_environment, passwords
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
 from local_cloud.project import PROJECT
@@ -119,7 +119,7 @@ class LocalStack:
         _require_plain_paths(self.home)
         secrets = load_or_draw(self.home)
         region = require_eu_region(os.environ.get("FRUITS_AWS_REGION", DEFAULT_REGION))
-        bucket = bucket_of(os.environ)
+        bucket = local_bucket(os.environ)
         airflow_port, s3_port, emr_port, near_port = choose_ports([self._ports.airflow, self._ports.s3, self._ports.emr, 0])
         state = StackState(
             supervisor_pid=0,

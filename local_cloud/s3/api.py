@@ -14,9 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote
 
+from local_cloud.project import ACCOUNT
 from local_cloud.s3 import answers
 from local_cloud.s3.connection import Response
-from local_cloud.s3.errors import S3Error, invalid_argument, no_such_key, not_implemented, precondition_failed
+from local_cloud.s3.errors import S3Error, another_owner, invalid_argument, no_such_key, not_implemented, precondition_failed
 from local_cloud.s3.listing import FOLLOWS_ALL, ListingRequest, list_objects
 from local_cloud.s3.multipart import MultipartUploads, child, elements
 from local_cloud.s3.objects import Condition, is_path, names_etag
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 MOST_LISTED: Final = 1000
 DOCUMENT_BYTES: Final = 10 << 20
+_OWNER: Final = "x-amz-expected-bucket-owner"
 _XML: Final = {"Content-Type": "application/xml"}
 _LISTING: Final = {
     *("list-type", "prefix", "delimiter", "max-keys", "encoding-type", "continuation-token", "start-after", "marker"),
@@ -69,6 +71,8 @@ class S3Api:
             raise invalid_argument("Path and query must be UTF-8.") from None
         query.pop("x-id", None)  # some clients name the operation, for their logs
         bucket, _, key = path[1:].partition("/")
+        if request.headers.get(_OWNER, ACCOUNT) != ACCOUNT:
+            raise another_owner()
         if key:
             return await self._of_object(request, bucket, key, query)
         if bucket:

@@ -25,6 +25,10 @@ def no_such_upload() -> S3Error:
     return S3Error(404, "NoSuchUpload", "There is no such multipart upload: it was completed, aborted, or the server was started again.")
 
 
+def another_owner() -> S3Error:
+    return S3Error(403, "AccessDenied", "The bucket is not of the account that the request names as its owner.")
+
+
 def invalid_argument(message: str) -> S3Error:
     return S3Error(400, "InvalidArgument", message)
 

@@ -7,6 +7,7 @@
         ├── InstanceTypeError           an instance type that no cluster can be planned with
         │   ├── UnknownInstanceTypeError
         │   └── UnfitInstanceTypeError
+        ├── LakeElsewhereError          a lake that is not named, or whose bucket is elsewhere, or somebody else's
         ├── NoReleaseError              no published code to run
         ├── RunTooLargeError            more dates or images than a driver holds
         ├── RunTooLongError             it would not be done before its step is given up
@@ -43,6 +44,10 @@ class UnknownInstanceTypeError(InstanceTypeError):
 
 class UnfitInstanceTypeError(InstanceTypeError):
     """An instance type that is known, and on which the jobs can't run."""
+
+
+class LakeElsewhereError(RunRefusedError):
+    """The lake's bucket is not named, is in another region than is set, or belongs to another account. Nothing of it was touched."""
 
 
 class NoReleaseError(RunRefusedError):

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from fruit_contract import lake
 from fruit_contract.day_boundary import DayBoundary
 from fruit_contract.pca import DEFAULT_KEPT_VERSIONS, PolicySettings, RefreshPolicy
-from fruit_contract.regions import DEFAULT_REGION, EU_REGIONS
+from fruit_contract.regions import DEFAULT_REGION, EU_REGIONS, require_eu_region
 from fruit_contract.release import DEFAULT_ENGINE, ENGINES
-from fruit_pipeline.errors import SettingsError
+from fruit_pipeline.errors import LakeElsewhereError, SettingsError
 from fruit_pipeline.setting_fields import (
     ABSOLUTE_PATH,
     ANY_TEXT,
@@ -61,10 +61,15 @@ def _is_price(value: object) -> bool:
 
 _INSTANCE: Final = text_like(_INSTANCE_TYPE, "an EC2 instance type, for example m5.xlarge")
 _BUCKET: Final = text_like(lake.BUCKET_NAME.pattern, "a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens")
+_ACCOUNT: Final = text_like(r"\d{12}", "the twelve digits of an AWS account")
 _RELEASE: Final = text_like(r"[A-Za-z0-9._-]{1,128}", "a release's id, as `make publish` prints it, or empty for the published one")
-_QUEUE: Final = text_like(r"https?://[^\s/]+/\d{12}/[A-Za-z0-9_-]{1,80}", "the URL of a standard SQS queue")
+_EU: Final = "|".join(sorted(EU_REGIONS))
+_QUEUE: Final = text_like(
+    rf"https?://((vpce-[\w-]+\.)?sqs\.({_EU})\.(vpce\.)?amazonaws\.com|(?![^/]*amazonaws)[^\s/]+)/\d{{12}}/[A-Za-z0-9_-]{{1,80}}",
+    "the URL of a standard SQS queue in a region inside the EU",
+)
 _TOPIC: Final = text_like(
-    rf"arn:aws:sns:({'|'.join(sorted(EU_REGIONS))}):\d{{12}}:[A-Za-z0-9_-]{{1,256}}",
+    rf"arn:aws:sns:({_EU}):\d{{12}}:[A-Za-z0-9_-]{{1,256}}",
     "the ARN of an SNS topic (a standard one) in a region inside the EU",
 )
 _EMR_RELEASE: Final = text_like(r"emr-\d+\.\d+\.\d+", "an EMR release, for example emr-7.14.0")
@@ -78,7 +83,11 @@ _PRICES: Final = Kind('JSON of euros an hour by instance type, for example {"m5.
 class Settings:
     """Says how this deployment runs."""
 
-    lake_bucket: str = setting(lake.DEFAULT_BUCKET, _BUCKET, "the lake's bucket", part="where")
+    # Empty is refused by each run, for the same reason as a region outside the EU.
+    lake_bucket: str = setting("", _BUCKET, "the lake's bucket; without it, every run stops before anything is created", part="where")
+    lake_owner: str = setting(
+        "", _ACCOUNT, "the AWS account that owns the bucket: S3 refuses each request of Airflow's to a bucket of another; empty for any"
+    )
     # Any text: a region outside the EU must fail a run with a clear message, not make the whole DAG vanish behind an import error.
     region: str = setting(
         DEFAULT_REGION,
@@ -199,6 +208,12 @@ class Settings:
     )
     sns_topic_arn: str = setting("", _TOPIC, "who is told, named `fruits-…` ([its policy](../bootstrap/iam/airflow-policy.json))")
     notification_file: str = setting("", ABSOLUTE_PATH, "where what people are told is written, too, as lines of JSON")
+
+    def require_place(self) -> None:
+        """Raises RegionNotAllowedError for a region outside the EU, LakeElsewhereError if the lake is not named."""
+        require_eu_region(self.region)
+        if not self.lake_bucket:
+            raise LakeElsewhereError("FRUITS_LAKE_BUCKET is not set, so there is no lake. Set it for all of Airflow's processes.")
 
     @property
     def day_boundary(self) -> DayBoundary:

@@ -19,6 +19,8 @@ import pytest
 import yaml
 
 from fruit_cli.airflow_client.http import current_airflow
+from fruit_cli.lake.connection import current_connection
+from fruit_cli.lake.target import Target
 from fruit_cli.release.embedder import EXPORT_FORMAT
 from fruit_cli.release.wheels import file_sha256
 from fruit_cli.stack.airflow_environment import SCHEDULER_MODULE, AirflowPlace, airflow_environment, airflow_processes
@@ -197,7 +199,10 @@ def test_no_proxy_of_the_machine_stands_between_the_services():
 def test_the_command_line_reaches_lake_and_airflow_without_anything_typed(tmp_path, monkeypatch):
     monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path))
     service = SERVICES[COMMAND_LINE]
-    address = current_airflow(interpolated(service["environment"], {"AIRFLOW_ADMIN_PASSWORD": "a secret"}))
+    environment = interpolated(service["environment"], {"AIRFLOW_ADMIN_PASSWORD": "a secret"})
+    given = environment | {"AWS_ACCESS_KEY_ID": "drawn", "AWS_SECRET_ACCESS_KEY": "drawn, too"}
+    assert current_connection(Target.LOCAL, given).endpoint_url == environment["AWS_ENDPOINT_URL_S3"]
+    address = current_airflow(Target.LOCAL, environment)
     assert address.login is not None
     assert address.is_local
     users = SERVICES["airflow-apiserver"]["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]

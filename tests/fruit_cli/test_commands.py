@@ -12,6 +12,7 @@ import pytest
 
 from fruit_cli.__main__ import COMMANDS, main, program
 from fruit_cli.errors import CommandError, sentence_for
+from fruit_cli.lake.target import Target
 from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def command(home: Path, *arguments: str, **variables: str) -> subprocess.Complet
     return subprocess.run(run, env=environment, cwd=PROJECT, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False)
 
 
+AWS = {"FRUITS_TARGET": "aws"}
+NAMED = AWS | {"FRUITS_LAKE_BUCKET": "my-lake"}
+
 REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
     ((*DELIVER, "~nosuchuser/x"), {}, "'~nosuchuser/x' begins with the home of a user that is not known here"),
     ((*DELIVER, "x" * 5000), {}, "File name too long"),
@@ -45,27 +49,39 @@ REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
     (("estimate", "--images", "1e400"), {}, "'1e400' is not a whole number"),
     (("estimate", "--within-minutes", "nan"), {}, "'nan' is not a number of minutes above 0"),
     (("estimate", "--most-nodes", "100000000000"), {}, "give 10,000 at most"),
-    (("spark_history", "--cluster", "j-ABC"), {}, "No local cloud is up, and AWS' credentials are missing"),
-    (("spark_history", "--cluster", "j-ABC"), {"AWS_ACCESS_KEY_ID": "a"}, "missing: AWS_SECRET_ACCESS_KEY"),
-    (("spark_history", "--cluster", "j-ABC"), {"AWS_PROFILE": "nosuch"}, "The config profile (nosuch) could not be found"),
+    (("spark_history", "--cluster", "j-ABC"), {}, "No local cloud is up. Type `make up`, or say TARGET=aws"),
+    (("spark_history", "--cluster", "j-ABC", "--target", "aws"), {}, "AWS' credentials are missing"),
+    (("spark_history", "--cluster", "j-ABC"), AWS | {"AWS_ACCESS_KEY_ID": "a"}, "missing: AWS_SECRET_ACCESS_KEY"),
+    (("spark_history", "--cluster", "j-ABC"), AWS | {"AWS_PROFILE": "nosuch"}, "The config profile (nosuch) could not be found"),
     (("spark_history", "--cluster", "../../x"), {}, "'../../x' is no cluster"),
     (("run",), {}, "Give an ingest date"),
     (("run", "--date", DAY, "--pca-policy", "sometimes"), {}, "'sometimes' is not one of 'auto', 'always', 'never'"),
-    (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://[x", "AIRFLOW_API_TOKEN": "t"}, "names no host"),
-    (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://", "AIRFLOW_API_TOKEN": "t"}, "names no host"),
-    (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://x", "AIRFLOW_API_TOKEN": "tökén"}, "AIRFLOW_API_TOKEN holds what no token holds"),
+    (("run", "--date", DAY), AWS | {"AIRFLOW_API_URL": "https://[x", "AIRFLOW_API_TOKEN": "t"}, "names no host"),
+    (("run", "--date", DAY), AWS | {"AIRFLOW_API_URL": "https://", "AIRFLOW_API_TOKEN": "t"}, "names no host"),
     (
         ("run", "--date", DAY),
-        {"AIRFLOW_API_URL": "https://x", "AIRFLOW_API_TOKEN": "t", "ALL_PROXY": "socks5://127.0.0.1:1"},
+        AWS | {"AIRFLOW_API_URL": "https://x", "AIRFLOW_API_TOKEN": "tökén"},
+        "AIRFLOW_API_TOKEN holds what no token holds",
+    ),
+    (
+        ("run", "--date", DAY),
+        AWS | {"AIRFLOW_API_URL": "https://x", "AIRFLOW_API_TOKEN": "t", "ALL_PROXY": "socks5://127.0.0.1:1"},
         "can't be reached with the proxy settings of this shell",
     ),
-    (("publish",), {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, "AWS_SECRET_ACCESS_KEY to its keys"),
+    (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://x", "AIRFLOW_API_TOKEN": "t"}, "No local Airflow is up"),
+    (("publish",), {}, "No local cloud is up. Type `make up`, or say TARGET=aws"),
+    (("publish",), {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "FRUITS_LAKE_BUCKET": "my-lake"}, "No local cloud is up"),
+    (("publish",), AWS, "FRUITS_LAKE_BUCKET is not set: a lake on AWS has no default name"),
+    (("publish",), NAMED, "AWS' credentials are missing"),
+    (("publish",), NAMED | {"FRUITS_LAKE_OWNER": "me"}, "FRUITS_LAKE_OWNER is 'me'"),
+    (("publish",), {"FRUITS_TARGET": "gcp"}, "'gcp' is not one of 'local', 'aws'"),
+    (("publish",), NAMED | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, "AWS_SECRET_ACCESS_KEY to its keys"),
     (
         ("publish",),
-        {"AWS_ENDPOINT_URL_S3": "garbage", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+        NAMED | {"AWS_ENDPOINT_URL_S3": "garbage", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
         "AWS_ENDPOINT_URL_S3 is 'garbage'",
     ),
-    (("publish",), {"FRUITS_LAKE_BUCKET": "../x Y"}, "'../x Y' is no bucket's name"),
+    (("publish",), AWS | {"FRUITS_LAKE_BUCKET": "../x Y"}, "'../x Y' is no bucket's name"),
     (("demo", "--days", "0"), {}, "'0' is not a whole number from 1"),
     (("demo", "--days", "1000000000"), {}, "There is no calendar for 1,000,000,000 days"),
     (("demo", "--data", "~nosuchuser/x"), {}, "begins with the home of a user"),
@@ -127,7 +143,7 @@ def test_a_value_arrives_byte_for_byte(text: str) -> None:
     assert deliver
     for typed in ([f"--directory={text}"], ["--directory", text]):
         asked = deliver.make_context("deliver", [*typed, f"--date={DAY}"])
-        assert asked.params == {"directory": text, "ingest_date": DAY, "as_is": False}
+        assert asked.params == {"directory": text, "ingest_date": DAY, "as_is": False, "target": Target.LOCAL}
 
 
 def test_variables_of_shell_completion_change_nothing(tmp_path: Path) -> None:
@@ -150,7 +166,7 @@ def test_a_proxy_is_not_asked_for_what_is_on_this_machine(
     done = command(
         tmp_path / "home",
         *(*DELIVER, str(fruit_folder)),
-        AWS_ENDPOINT_URL_S3=connection.endpoint_url or "",
+        FRUITS_LOCAL_S3_URL=connection.endpoint_url or "",
         AWS_ACCESS_KEY_ID=connection.access_key_id or "",
         AWS_SECRET_ACCESS_KEY=connection.secret_access_key or "",
         NO_PROXY="",

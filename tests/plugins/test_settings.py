@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from fruit_pipeline.errors import SettingsError
+from fruit_contract.regions import RegionNotAllowedError
+from fruit_pipeline.errors import LakeElsewhereError, SettingsError
 from fruit_pipeline.settings import VARIABLES, Settings, load_settings
 
 
@@ -21,6 +22,7 @@ def test_every_field_has_a_variable_of_its_own() -> None:
 def test_reads_every_variable_into_the_type_of_its_field() -> None:
     environment = {
         "FRUITS_LAKE_BUCKET": "my-lake",
+        "FRUITS_LAKE_OWNER": "123456789012",
         "FRUITS_AWS_REGION": "eu-north-1",
         "FRUITS_AWS_CONN_ID": "aws_other",
         "FRUITS_RELEASE": "0123abcd",
@@ -78,6 +80,26 @@ def test_reads_every_variable_into_the_type_of_its_field() -> None:
     assert settings.prices["m5.xlarge"] == Settings().prices["m5.xlarge"]
 
 
+def test_there_is_no_lake_that_is_not_named() -> None:
+    with pytest.raises(LakeElsewhereError, match="FRUITS_LAKE_BUCKET is not set"):
+        load_settings({}).require_place()
+    with pytest.raises(RegionNotAllowedError):
+        load_settings({"FRUITS_LAKE_BUCKET": "my-lake", "FRUITS_AWS_REGION": "us-east-1"}).require_place()
+    load_settings({"FRUITS_LAKE_BUCKET": "my-lake"}).require_place()
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/q",
+        "https://vpce-0a1b-2c3d.sqs.eu-west-1.vpce.amazonaws.com/123456789012/q",
+        "http://127.0.0.1:9324/000000000000/q",
+    ],
+)
+def test_a_queue_in_the_eu_or_of_no_aws_is_taken(queue: str) -> None:
+    assert load_settings({"FRUITS_BATCH_QUEUE_URL": queue}).batch_queue_url == queue
+
+
 def test_waits_for_batches_as_often_as_for_clusters_when_only_that_is_set() -> None:
     assert load_settings({"FRUITS_POLL_SECONDS": "2"}).batch_poll_seconds == 2
     assert load_settings({"FRUITS_POLL_SECONDS": "2", "FRUITS_BATCH_POLL_SECONDS": "9"}).batch_poll_seconds == 9
@@ -109,6 +131,9 @@ def test_a_run_that_only_waits_for_its_batch_is_not_called_late() -> None:
         ("FRUITS_PCA_ALWAYS_BELOW", "-1", "from 0 to 999999999"),
         ("FRUITS_PCA_KEEP_VERSIONS", "0", "from 1 to 1000"),
         ("FRUITS_BATCH_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/123456789012/batches.fifo", "standard SQS queue"),
+        ("FRUITS_BATCH_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/batches", "in a region inside the EU"),
+        ("FRUITS_BATCH_QUEUE_URL", "https://eu-west-2.queue.amazonaws.com/123456789012/batches", "in a region inside the EU"),
+        ("FRUITS_LAKE_OWNER", "1234", "twelve digits"),
         ("FRUITS_BATCH_QUEUE_URL", "arn:aws:sqs:eu-west-1:123456789012:q", "SQS queue"),
         ("FRUITS_SCHEDULE", "daily", "five fields"),
         ("FRUITS_TIMEZONE", "Europe", "Europe/Berlin"),

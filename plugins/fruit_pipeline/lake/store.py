@@ -16,6 +16,7 @@ from fruit_contract.lake import uri
 from fruit_pipeline.aws import BOTOCORE_CONFIG
 from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.lake.facts import DatedObject
+from fruit_pipeline.lake.location import require_lake_here, stay_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,26 +32,26 @@ class Lake:
     """One bucket behind a boto3 S3 client. Safe to share between threads, as boto3's clients are."""
 
     def __init__(self, client: Any, bucket: str) -> None:
-        self._client = client
+        self.client = client
         self.bucket = bucket
 
     def list_objects(self, prefix: str) -> Iterator[DatedObject]:
         """Every object below `prefix`, page by page, in the store's order."""
-        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
             for entry in page.get("Contents", ()):
                 yield DatedObject(entry["Key"], entry["ETag"].strip('"'), entry["Size"], entry["LastModified"])
 
     def list_folders(self, prefix: str) -> Iterator[str]:
         """The folders right below `prefix`, each with the slash at its end."""
-        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
             for entry in page.get("CommonPrefixes", ()):
                 yield entry["Prefix"]
 
     def read_bytes(self, key: str) -> bytes:
         """The object's content. Raises MissingObjectError if it is not there."""
         try:
-            return cast("bytes", self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
-        except self._client.exceptions.NoSuchKey:
+            return cast("bytes", self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        except self.client.exceptions.NoSuchKey:
             raise MissingObjectError(f"{uri(self.bucket, key)} is not there.") from None
 
     def read_json(self, key: str) -> dict[str, Any]:
@@ -65,12 +66,12 @@ class Lake:
 
     def write(self, key: str, content: bytes, content_type: str) -> str:
         """Puts an object and returns its address."""
-        self._client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=content_type)
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=content_type)
         return uri(self.bucket, key)
 
     def delete(self, key: str) -> None:
         """Nothing happens if it is not there."""
-        self._client.delete_object(Bucket=self.bucket, Key=key)
+        self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def is_there(self, key: str) -> bool:
         """Whether there is an object of exactly this key."""
@@ -86,7 +87,7 @@ class Lake:
 
     def open_ranges(self, stored: DatedObject) -> io.RawIOBase:
         """A seekable stream over an object that reads exactly what it is asked for: each read is a request of its own."""
-        return _RangedObject(self._client, self.bucket, stored)
+        return _RangedObject(self.client, self.bucket, stored)
 
 
 def lake_of(settings: Settings) -> Lake:
@@ -97,8 +98,18 @@ def lake_of(settings: Settings) -> Lake:
     config = BOTOCORE_CONFIG | {"response_checksum_validation": "when_required"}
     hook = S3Hook(aws_conn_id=settings.aws_conn_id, region_name=settings.region, config=config)
     client = hook.get_conn()
+    stay_here(client, settings.lake_owner)
     spare_time_parsing(client)
     return Lake(client, settings.lake_bucket)
+
+
+def require_lake_in_eu(settings: Settings) -> None:
+    """Asks S3 where the lake's bucket is and whose.
+
+    Raises RegionNotAllowedError or LakeElsewhereError if it is not where it is set to be; botocore's errors if S3 could not say.
+    """
+    settings.require_place()
+    require_lake_here(lake_of(settings).client, settings.lake_bucket, settings.region, settings.lake_owner)
 
 
 def spare_time_parsing(client: Any) -> None:

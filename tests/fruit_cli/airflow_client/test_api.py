@@ -10,6 +10,7 @@ import pytest
 from fruit_cli.airflow_client import http as airflow_http
 from fruit_cli.airflow_client.api import AirflowApi
 from fruit_cli.airflow_client.http import AirflowAddress, AirflowError, AirflowHttp, Login, current_airflow, local_airflow
+from fruit_cli.lake.target import Target
 from local_cloud.stack.state import StackState
 
 if TYPE_CHECKING:
@@ -33,13 +34,15 @@ def nothing_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path))
 
 
-def test_says_make_up_when_nothing_is_up() -> None:
-    with pytest.raises(AirflowError, match="make up"):
-        current_airflow({})
+def test_without_a_local_stack_no_other_airflow_is_taken_in_its_place() -> None:
+    with pytest.raises(AirflowError, match=r"No local Airflow is up.*make up"):
+        current_airflow(Target.LOCAL, {"AIRFLOW_API_URL": "https://airflow.example", "AIRFLOW_API_TOKEN": "secret"})
+    with pytest.raises(AirflowError, match="Set AIRFLOW_API_URL"):
+        current_airflow(Target.AWS, {})
 
 
 def test_uses_the_airflow_of_the_environment() -> None:
-    address = current_airflow({"AIRFLOW_API_URL": "https://airflow.example/", "AIRFLOW_API_TOKEN": "secret"})
+    address = current_airflow(Target.AWS, {"AIRFLOW_API_URL": "https://airflow.example/", "AIRFLOW_API_TOKEN": "secret"})
     assert address == AirflowAddress("https://airflow.example", "secret")
     assert not address.is_local
     assert "secret" not in repr(address)
@@ -47,23 +50,23 @@ def test_uses_the_airflow_of_the_environment() -> None:
 
 def test_asks_for_the_token_that_is_missing() -> None:
     with pytest.raises(AirflowError, match="AIRFLOW_API_TOKEN is not"):
-        current_airflow({"AIRFLOW_API_URL": "https://airflow.example"})
+        current_airflow(Target.AWS, {"AIRFLOW_API_URL": "https://airflow.example"})
 
 
 @pytest.mark.parametrize("url", ["http://airflow.example", "airflow.example", "http://127.0.0.1.example"])
 def test_sends_no_token_in_the_clear(url: str) -> None:
     with pytest.raises(AirflowError, match="https://"):
-        current_airflow({"AIRFLOW_API_URL": url, "AIRFLOW_API_TOKEN": "secret"})
+        current_airflow(Target.AWS, {"AIRFLOW_API_URL": url, "AIRFLOW_API_TOKEN": "secret"})
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080"])
 def test_allows_plain_http_on_this_machine(url: str) -> None:
-    assert current_airflow({"AIRFLOW_API_URL": url, "AIRFLOW_API_TOKEN": "secret"}).url == url
+    assert current_airflow(Target.AWS, {"AIRFLOW_API_URL": url, "AIRFLOW_API_TOKEN": "secret"}).url == url
 
 
 def test_logs_in_as_a_user_and_again_when_the_token_has_run_out(fake_airflow: FakeAirflow) -> None:
     environment = {"AIRFLOW_API_URL": "https://airflow.example", "AIRFLOW_API_USER": "ada", "AIRFLOW_API_PASSWORD": "pass word"}
-    address = current_airflow(environment)
+    address = current_airflow(Target.AWS, environment)
     assert "pass word" not in repr(address)
     fake_airflow.on("GET", f"/dags/fruit_image_pipeline/dagRuns/{RUN['dag_run_id']}", httpx.Response(401, json={"detail": "ended"}), RUN)
     with AirflowHttp(address, transport=httpx.MockTransport(fake_airflow), sleep=fake_airflow.sleep) as http:
@@ -93,8 +96,8 @@ def test_logs_in_to_the_local_airflow_with_its_password_if_it_has_one() -> None:
 def test_the_airflow_of_a_compose_project_is_ours_and_its_links_lead_to_the_host() -> None:
     environment = {"AIRFLOW_API_URL": "http://airflow-apiserver:8080", "AIRFLOW_API_USER": "admin", "AIRFLOW_API_PASSWORD": "secret"}
     with pytest.raises(AirflowError, match="https://"):
-        current_airflow(environment)
-    address = current_airflow(environment | {"AIRFLOW_API_IS_LOCAL": "1", "AIRFLOW_UI_URL": "http://127.0.0.1:18080"})
+        current_airflow(Target.AWS, environment)
+    address = current_airflow(Target.LOCAL, environment | {"AIRFLOW_API_IS_LOCAL": "1", "AIRFLOW_UI_URL": "http://127.0.0.1:18080"})
     assert address.is_local
     with AirflowHttp(address) as http:
         assert AirflowApi(http).run_link("manual__1") == "http://127.0.0.1:18080/dags/fruit_image_pipeline/runs/manual__1"

@@ -181,18 +181,27 @@ def test_a_wheelhouse_goes_into_the_release(store, tmp_path, monkeypatch):
     assert read(store, f"code/{found}/{release.WHEELHOUSE}{wheel.name}") == b"wheel"
 
 
-def test_the_command_line_reaches_publish(monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "wheelhouse"),
+    [
+        ((), False),
+        (("--with-wheelhouse",), True),
+        (("--target", "aws"), True),
+        (("--target", "aws", "--without-wheelhouse"), False),
+    ],
+)
+def test_the_command_line_reaches_publish_and_nodes_on_aws_need_no_package_index(monkeypatch, options, wheelhouse):
     asked = {}
     monkeypatch.setattr(publish_module, "publish", lambda _, **options: asked.update(options))
-    monkeypatch.setattr(publish_module, "current_connection", lambda: LOCAL)
-    assert main(["publish", "--weights", "s3://b/w.h5", "--with-wheelhouse"]) == 0
-    assert asked == {"weights": "s3://b/w.h5", "with_wheelhouse": True, "with_tensorflow": False}
+    monkeypatch.setattr(publish_module, "lake_of_target", lambda _: LOCAL)
+    assert main(["publish", "--weights", "s3://b/w.h5", *options]) == 0
+    assert asked == {"weights": "s3://b/w.h5", "with_wheelhouse": wheelhouse, "with_tensorflow": False}
 
 
 def test_refuses_a_region_outside_the_eu(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path))
     monkeypatch.setenv("FRUITS_AWS_REGION", "eu-west-2")
-    assert main(["publish"]) == 1
+    assert main(["publish", "--target", "aws"]) == 1
     assert "Region 'eu-west-2' is not inside the EU" in capsys.readouterr().err
 
 

@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+from local_cloud.project import ACCOUNT
 from local_cloud.stack.running_s3 import running_s3
 from tests.local_cloud.s3_requests import BUCKET, client, connect, md5, signed_head, status_of, store
 
@@ -50,6 +51,15 @@ def put_all(through: Any, bucket: str, keys: list[str]) -> None:
 
 def code_of(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
     return error.value.response["ResponseMetadata"]["HTTPStatusCode"], error.value.response["Error"]["Code"]
+
+
+def test_a_bucket_of_another_owner_than_the_request_names_is_refused(through: Any, bucket: str) -> None:
+    through.put_object(Bucket=bucket, Key="a", Body=b"a", ExpectedBucketOwner=ACCOUNT)
+    for ask in (through.get_object, through.put_object, through.delete_object):
+        with pytest.raises(ClientError) as error:
+            ask(Bucket=bucket, Key="a", ExpectedBucketOwner="210987654321")
+        assert code_of(error) == (403, "AccessDenied")
+    assert through.get_object(Bucket=bucket, Key="a", ExpectedBucketOwner=ACCOUNT)["Body"].read() == b"a"
 
 
 # --- names ---

@@ -31,7 +31,7 @@ from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SETTINGS = Settings()
+SETTINGS = Settings(lake_bucket="fruits-lake")
 RUN_ID = "manual__2026-11-22T08:00:00+00:00"
 
 

@@ -48,7 +48,7 @@ def test_the_times_of_a_listing_are_the_stores_own(lake: Lake) -> None:
         lake.write(name, b"12345", "image/jpeg")
     slowly = list(lake.list_objects("raw/"))
 
-    spare_time_parsing(lake._client)
+    spare_time_parsing(lake.client)
 
     quickly = list(lake.list_objects("raw/"))
     assert quickly == slowly

@@ -178,7 +178,7 @@ def put_told(lake: Lake, line: str, written_ago: timedelta = timedelta()) -> Non
     found = find_error({"": f'Traceback (most recent call last):\n  File "job.py", line 7, in main\n{line}\n'})
     assert found
     content = StepFailure.of("refresh_pca", found).to_json()
-    lake._client.objects[failure_key(RUN_ID, "refresh_pca")] = (content, datetime.now(UTC) - written_ago)
+    lake.client.objects[failure_key(RUN_ID, "refresh_pca")] = (content, datetime.now(UTC) - written_ago)
 
 
 @pytest.mark.parametrize("error", ["fruit_features.lake.store.LostPlaceError: Another writer", "fruit_features.x.BooksError: Kiwi"])

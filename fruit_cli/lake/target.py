@@ -1,0 +1,33 @@
+"""What a command works on, as the person says it: the local cloud, or AWS. Whether something happens to be up decides nothing."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import click
+
+TARGET_VARIABLE: Final = "FRUITS_TARGET"
+
+
+class Target(StrEnum):
+    """The local cloud of this machine (or of compose's network), or an AWS account in the EU."""
+
+    LOCAL = "local"
+    AWS = "aws"
+
+
+class _TargetType(click.Choice[str]):
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Target:
+        return Target(super().convert(value, param, ctx))
+
+
+target_option = click.option(
+    "--target",
+    type=_TargetType([target.value for target in Target]),
+    default=Target.LOCAL.value,
+    show_default=True,
+    envvar=TARGET_VARIABLE,
+    show_envvar=True,
+    help="What to work on: the local cloud that `up` starts, or AWS, where FRUITS_LAKE_BUCKET must name the lake.",
+)

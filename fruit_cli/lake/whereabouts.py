@@ -1,0 +1,37 @@
+"""Says where a command goes before its first byte does, and stops it if that is not where it should go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fruit_cli.lake.connection import LakeConnection, current_connection, s3_client
+from fruit_cli.lake.target import Target
+from fruit_contract.lake import uri
+from fruit_pipeline.lake.location import require_lake_here
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def lake_of_target(target: Target, say: Callable[[str], None] = print) -> LakeConnection:
+    """Returns the lake to work on, after it was said and, on AWS, looked at.
+
+    Raises what `current_connection` does; LakeElsewhereError if the bucket is not in the region that is set, or not of the account that
+    must own it; botocore's errors if AWS can't be asked.
+    """
+    connection = current_connection(target)
+    if target is Target.LOCAL:
+        say(f"On the local cloud: {uri(connection.bucket, '')} at {connection.endpoint_url}")
+        return connection
+    if connection.is_local:
+        say(f"On an S3 of your own: {uri(connection.bucket, '')} at {connection.endpoint_url}")
+        return connection
+    import boto3
+
+    identity = boto3.client("sts", region_name=connection.region).get_caller_identity()
+    owned = replace(connection, owner=connection.owner or str(identity["Account"]))
+    whose = "" if owned.owner == identity["Account"] else f" of account {owned.owner}"
+    say(f"On AWS: {uri(owned.bucket, '')}{whose} in {owned.region}, as {identity['Arn']}")
+    require_lake_here(s3_client(owned), owned.bucket, owned.region, owned.owner)
+    return owned
