@@ -8,19 +8,20 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Asset, ExceptionRetryPolicy, RetryAction, RetryRule, task
+from airflow.sdk import DAG, Asset, task
 
 from fruit_contract.lake import FEATURES, PROJECTIONS, uri
 from fruit_pipeline.alerts.failed_run import FailedRunNotifier, keep_failure
 from fruit_pipeline.alerts.late import late_alert
 from fruit_pipeline.alerts.notifiers import where_to
-from fruit_pipeline.errors import PassingError
 from fruit_pipeline.operators.check_output import CheckOutputOperator
 from fruit_pipeline.operators.create_cluster import CreateClusterOperator
-from fruit_pipeline.operators.flow_tasks import plan_in_task, publish_in_task, write_receipt_in_task
+from fruit_pipeline.operators.flow_tasks import publish_in_task, write_receipt_in_task
+from fruit_pipeline.operators.plan_run import PlanRunOperator
 from fruit_pipeline.operators.run_step import RunStepOperator
 from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
+from fruit_pipeline.planning.patience import RUNS_AT_WORK
 from fruit_pipeline.request.form import params_of_form
 from fruit_pipeline.request.params import marker_uri_of_run
 from fruit_pipeline.request.schedule import batch_schedule
@@ -34,21 +35,14 @@ bucket = settings.lake_bucket or "fruits-lake-is-not-set"
 features_asset = Asset(name="fruit_features", uri=uri(bucket, FEATURES))
 projections_asset = Asset(name="fruit_projections", uri=uri(bucket, PROJECTIONS))
 
-# Two runs of one date would replace the same partitions at the same time. So the later run asks again, for hours. Any other failure ends
-# the task at once, because botocore has retried its requests to AWS already.
-wait_for_the_date = ExceptionRetryPolicy(
-    rules=[RetryRule(exception=PassingError, action=RetryAction.RETRY, retry_delay=retry_delay, reason="the date is busy")],
-    default=RetryAction.FAIL,
-)
-
 with DAG(
     dag_id="fruit_image_pipeline",
     description="A day's fruit images to MobileNetV2 features, PCA components and a report, on a transient EMR cluster",
     doc_md=Path(__file__).with_suffix(".md").read_text(encoding="utf-8"),
     schedule=batch_schedule(settings, settings.batch_queue_url),
     catchup=False,
-    # A run holds a place while it waits for its batch, which takes until after the next day's run has begun. Three more runs may work.
-    max_active_runs=ceil(settings.batch_timeout_hours / 24) + 3,
+    # A run holds a place while it waits for its batch, which takes until after the next day's run has begun.
+    max_active_runs=ceil(settings.batch_timeout_hours / 24) + RUNS_AT_WORK,
     params=params_of_form(settings),
     user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket, settings.day_boundary)},
     default_args={"owner": "fruits", "retries": 2, "retry_delay": retry_delay, "on_failure_callback": keep_failure},
@@ -58,13 +52,8 @@ with DAG(
 ) as dag:
     wait_for_batch = WaitForBatchSensor(task_id="wait_for_batch", settings=settings, bucket_key="{{ batch_marker_uri(params, dag_run) }}")
 
-    @task(multiple_outputs=True, retries=240, retry_policy=wait_for_the_date, max_active_tis_per_dag=1)
-    def plan_run(**context: Any) -> dict[str, Any]:
-        """Settles dates, categories and release, looks at the batches and prepares the requests. The log and XCom show the plan."""
-        return dict(plan_in_task(context, settings))
-
     # It stands for what the task will return. The operators' signatures ask for those values, hence the type.
-    planned: Any = plan_run()
+    planned: Any = PlanRunOperator(task_id="plan_run", settings=settings).output
 
     create_cluster = CreateClusterOperator(task_id="create_cluster", settings=settings, job_flow_overrides=planned["cluster_request"])
     cluster_id: Any = create_cluster.output
@@ -85,7 +74,6 @@ with DAG(
         job_flow_id=cluster_id,
         steps=planned["refresh_pca_steps"],
         one_at_a_time=True,
-        max_active_tis_per_dag=1,
     )
 
     check_output = CheckOutputOperator(

@@ -349,9 +349,14 @@ def claims_prefix() -> str:
     return f"{RUNS}/_claims/"
 
 
-def claim_key(run_id: str) -> str:
-    """Returns the key that says on which dates a run works, so that no other run writes them at the same time."""
-    return f"{claims_prefix()}{safe_run_id(run_id)}.json"
+def dates_claims_key() -> str:
+    """Returns the key that says on which dates each run works, so that no two write one date at the same time."""
+    return f"{claims_prefix()}books/ingest_dates.json"
+
+
+def pca_claims_key() -> str:
+    """Returns the key that says which run's turn it is to fit the PCA and to flip its pointer."""
+    return f"{claims_prefix()}books/pca.json"
 
 
 def step_logs_prefix(cluster_id: str, step_id: str) -> str:

@@ -14,8 +14,9 @@
         ├── StepTooLongError            arguments that EMR would refuse
         ├── OverBudgetError             dearer than a run may be: people are told, too
         └── ClaimLostError              its dates were taken over while it had ended
-    PassingError                        it passes by itself: the task is tried again
-    └── DateIsBusyError                 another run, or a cluster from before, works on its dates
+    PassingError                        it passes by itself: it is waited for, or tried again
+    ├── DateIsBusyError                 another run works on its dates
+    └── ReplacedMeanwhileError          another writer replaced an object first: look again, decide again
     CauseKnownError                     its cause has a name (fruit_contract.failures.causes)
     LaterSchemaError                    the lake holds what a later release wrote
     SettingsError                       variables that hold what they may not: the DAG is not read
@@ -27,7 +28,12 @@ Every message is for people: it says what is wrong and what to do. Whether an er
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fruit_contract.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class RunRefusedError(RefusedError):
@@ -75,11 +81,19 @@ class ClaimLostError(RunRefusedError):
 
 
 class PassingError(RuntimeError):
-    """What passes by itself: the task is tried again."""
+    """What passes by itself: it is waited for, or tried again."""
 
 
 class DateIsBusyError(PassingError):
-    """Another run, or a cluster from before, is working on an ingest date that this one was asked for."""
+    """Other runs are working on `ingest_dates`, which this one was asked for. The message names both."""
+
+    def __init__(self, message: str, ingest_dates: Sequence[str]) -> None:
+        super().__init__(message)
+        self.ingest_dates = tuple(ingest_dates)
+
+
+class ReplacedMeanwhileError(PassingError):
+    """Another writer replaced an object between a look at it and the write that was to follow. Nothing was written."""
 
 
 class CauseKnownError(Exception):

@@ -166,7 +166,7 @@ class Settings:
     idle_timeout_seconds: int = setting(
         1800,
         whole_number(60, 604800),
-        "the cluster ends itself when idle so long. A run that waits longer for its turn at the PCA loses its cluster",
+        "the cluster ends itself when idle so long; one that waits for its turn at the PCA may be idle for as long as that takes",
         unit="seconds",
         part="patience",
     )

@@ -22,10 +22,9 @@ import boto3
 
 from fruit_contract.lake import safe_run_id, step_logs_prefix
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
-from fruit_pipeline.emr.cluster_request import cluster_request
-from fruit_pipeline.settings import Settings
+from fruit_pipeline.lake.store import Lake
 from local_cloud.project import PROJECT
-from tests.plugins.sample_lake import DAY, EMBEDDER, RUN_ID, SampleLake, build_sample_lake
+from tests.plugins.sample_lake import DAY, EMBEDDER, RUN_ID, SampleLake, build_sample_lake, held_dates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,19 +55,9 @@ def put_forgotten_image(s3: Any) -> None:
 
 
 def put_claim_of_an_ended_run(s3: Any) -> None:
+    """In the form of a former release."""
     claim = {"run_id": "manual__ended", "ingest_dates": [DAY]}
     s3.put_object(Bucket=BUCKET, Key="runs/_claims/manual__ended.json", Body=json.dumps(claim).encode())
-
-
-def put_claim_of_a_run_with_a_cluster(s3: Any) -> None:
-    """A run that somebody marked as failed; its cluster has not heard of it yet."""
-    put_claim_of_an_ended_run(s3)
-    emr = boto3.client("emr", "eu-west-1", endpoint_url=s3.meta.endpoint_url, aws_access_key_id="testing", aws_secret_access_key="testing")
-    emr.run_job_flow(
-        Name=f"fruits {DAY} manual__ended",
-        Tags=cluster_request(Settings(lake_bucket=BUCKET), "r1", "manual__ended", [DAY])["Tags"],
-        Instances={"InstanceCount": 1, "MasterInstanceType": "m5.xlarge", "KeepJobFlowAliveWhenNoSteps": True},
-    )
 
 
 SCENARIOS = {
@@ -90,7 +79,6 @@ SCENARIOS = {
         conf={}, is_scheduled=True, environment={"FRUITS_BATCH_TIMEOUT_HOURS": "0.0015"}, delivered=lambda _: False
     ),
     "range": Scenario(conf={"ingest_date": "2026-11-20", "last_ingest_date": DAY}),
-    "date_is_busy": Scenario(after_delivery=put_claim_of_a_run_with_a_cluster),
     "abandoned_claim": Scenario(after_delivery=put_claim_of_an_ended_run),
     "outside_the_eu": Scenario(environment={"FRUITS_AWS_REGION": "eu-west-2"}),
     "nothing_published": Scenario(environment={"FRUITS_RELEASE": "r9"}),
@@ -175,8 +163,6 @@ def run_scenario(name: str, scenario: Scenario, clients: dict[str, Any], sample:
         start_run = SerializedDAG.create_dagrun
         # DAG.test() knows only runs by hand.
         scheduled = {"run_type": DagRunType.SCHEDULED, "run_id": f"scheduled__{name}"} if scenario.is_scheduled else {}
-        # Hours of asking again would be hours of this test.
-        dag.get_task("plan_run").retries = 0
         with mock.patch.object(SerializedDAG, "create_dagrun", lambda dag, **facts: start_run(dag, **facts | scheduled)):
             run = dag.test(run_conf=scenario.conf, logical_date=scenario.logical_date)
     clusters = [clients["emr"].describe_cluster(ClusterId=entry["Id"])["Cluster"] for entry in clients["emr"].list_clusters()["Clusters"]]
@@ -187,6 +173,7 @@ def run_scenario(name: str, scenario: Scenario, clients: dict[str, Any], sample:
         "clusters": [cluster["Status"]["State"] for cluster in clusters],
         "cluster_tags": [{tag["Key"]: tag["Value"] for tag in cluster["Tags"]} for cluster in clusters],
         "cancelled_steps": len(cancelled),
+        "claims": held_dates(Lake(s3, BUCKET)),
         "records": [
             json.loads(s3.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read())
             for entry in s3.list_objects_v2(Bucket=BUCKET, Prefix="runs/", Delimiter="/").get("Contents", ())

@@ -6,15 +6,6 @@ from typing import Any
 
 import pytest
 
-from fruit_pipeline.errors import (
-    NoReleaseError,
-    RunTooLargeError,
-    RunTooLongError,
-    StepTooLongError,
-    UnfitInstanceTypeError,
-    UnknownInstanceTypeError,
-)
-
 pytestmark = [
     pytest.mark.airflow,
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # Airflow's own
@@ -75,11 +66,14 @@ def test_every_task_is_tried_again_for_each_finds_what_it_had_started(main_dag: 
     assert retries["terminate_cluster"] >= 4
 
 
-def test_long_waits_take_no_worker_slot_but_one_pca_at_a_time(main_dag: Any) -> None:
+def test_long_waits_take_no_worker_slot_and_runs_take_turns_at_the_pca(main_dag: Any) -> None:
     deferrable = {task.task_id for task in main_dag.tasks if getattr(task, "deferrable", False)}
     assert deferrable == {"wait_for_batch", "extract_features", "refresh_pca", "terminate_cluster"}
-    assert main_dag.get_task("refresh_pca").max_active_tis_per_dag == 1
     assert main_dag.get_task("refresh_pca")._one_at_a_time
+
+
+def test_no_task_waits_where_airflow_has_neither_log_nor_time_out_for_it(main_dag: Any) -> None:
+    assert {task.task_id for task in main_dag.tasks if task.max_active_tis_per_dag or task.retries > 10} == set()
 
 
 def test_waits_are_long_enough_for_a_large_day(main_dag: Any) -> None:
@@ -215,24 +209,6 @@ def test_the_form_explains_itself(main_dag: Any) -> None:
         param = main_dag.params.get_param(name)
         assert param.schema["title"]
         assert param.description
-
-
-@pytest.mark.parametrize(
-    "error",
-    [NoReleaseError, RunTooLargeError, RunTooLongError, StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError],
-)
-def test_a_run_that_is_refused_is_not_tried_again(main_dag: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-
-    def refuse(*_: Any) -> None:
-        raise error("what to do")
-
-    for name, stand_in in {"plan_run": refuse, "require_no_cluster_from_before": lambda *_: None, "is_active_run": lambda *_: None}.items():
-        monkeypatch.setattr(f"fruit_pipeline.operators.flow_tasks.{name}", stand_in)
-    params = main_dag.params.dump()
-    run = SimpleNamespace(run_id="r", run_type="manual", logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC))
-    with pytest.raises(AirflowFailException, match="what to do"):
-        main_dag.get_task("plan_run").python_callable(dag=main_dag, dag_run=run, params=params, ti=None)
 
 
 def marker_uri(dag: Any, params: dict[str, Any], logical_date: datetime | None) -> str:

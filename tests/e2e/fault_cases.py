@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from fruit_cli.commands.run import run_request
 from fruit_cli.stack.airflow_environment import SCHEDULER_MODULE
 from fruit_contract.lake import raw_prefix
 from fruit_pipeline.emr.clusters import clusters_of_run, steps_of_cluster
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 
 DAG_ID = "fruit_image_pipeline"
 WITHIN_SECONDS = 600  # much more than it takes, for this machine has other tests to run
-WAIT, EXTRACT, REFRESH = "wait_for_batch", "extract_features", "refresh_pca"
+WAIT, PLAN, EXTRACT, REFRESH = "wait_for_batch", "plan_run", "extract_features", "refresh_pca"
+# A date of no case's own.
+ANOTHER_DAY = "2026-04-01"
 ONE_LIST_OF_FAULTS = threading.Lock()
+# Airflow's SQLite takes one writer at a time.
+ONE_AFTER_ANOTHER = threading.Lock()
 
 
 @dataclass
@@ -38,6 +43,13 @@ class FaultyRun:
     product: Product
     run_id: str
     day: str
+
+    @classmethod
+    def begin(cls, product: Product, day: str) -> FaultyRun:
+        with ONE_AFTER_ANOTHER:
+            run = cls(product, product.api.trigger(run_request([day])), day)
+            time.sleep(3)
+        return run
 
     def raw(self) -> Path:
         return self.product.lake / raw_prefix(self.day)
@@ -102,6 +114,10 @@ class FaultyRun:
         (worker,) = (process for process in marked if f"LocalExecutor: {instance}" in command_of(process))
         for process in [worker, *worker.children(recursive=True)]:
             process.kill()
+
+    def wait_until_deferred(self, task_id: str) -> None:
+        """It waits in the triggerer, where it has a log and an end: not as one that is merely scheduled."""
+        wait_for(lambda: self.task(task_id).state, lambda state: state == "deferred", f"{task_id} of {self.run_id} to be deferred")
 
     def restart_scheduler(self) -> None:
         """Killed as a whole and started anew; its supervisor looks away meanwhile (it would end everything)."""
@@ -189,6 +205,23 @@ def restart_scheduler(run: FaultyRun) -> None:
     run.wait_for_step()
     run.restart_scheduler()
     run.let_go(FaultKind.SLOW_STEP)
+
+
+def run_three_at_once(run: FaultyRun) -> None:
+    """While this run's PCA step is at work, one more run wants its date, and another one its turn at the PCA: that one is looked at then."""
+    run.wait_for_step(name=REFRESH)
+    of_the_same_date, of_another_date = FaultyRun.begin(run.product, run.day), FaultyRun.begin(run.product, ANOTHER_DAY)
+    of_the_same_date.wait_until_deferred(PLAN)
+    assert f"{run.day} ({run.run_id}, since " in of_the_same_date.log(PLAN)
+    wait_for(
+        lambda: of_another_date.log(REFRESH), lambda text: "Another run's turn at the PCA is not over" in text, "a turn to be waited for"
+    )
+    of_another_date.wait_until_deferred(REFRESH)
+    run.let_go(FaultKind.SLOW_STEP)
+    assert [run.finish().state, of_the_same_date.finish().state] == ["success", "success"]
+    # What it wanted was done by then.
+    assert (of_the_same_date.task(PLAN).state, of_the_same_date.clusters()) == ("skipped", [])
+    run.run_id, run.day = of_another_date.run_id, of_another_date.day
 
 
 def fail_task(run: FaultyRun) -> None:
@@ -342,6 +375,16 @@ CASES = (
         steps=WHOLE,
         where=WAIT,
         says=("S3 could not be asked for the marker",),
+    ),
+    FaultCase(
+        name="three runs at once: two of one date, and the third one comes to the PCA while the first is at it",
+        made_by="the first run's PCA step takes its time until the other two wait, without a worker slot",
+        faults=(HELD | {"step": REFRESH},),
+        act=run_three_at_once,
+        ends="success",
+        steps=WHOLE,
+        where=REFRESH,
+        says=("Another run's turn at the PCA is not over: pca (", "This one waits for its own"),
     ),
     FaultCase(
         name="the scheduler is restarted while a step runs",

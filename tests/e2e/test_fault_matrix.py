@@ -9,8 +9,6 @@ import json
 import os
 import shutil
 import signal
-import threading
-import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,16 +26,19 @@ from fruit_cli.airflow_client.follow import make_ready
 from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
 from fruit_cli.commands.run import run_request, trigger_and_follow
 from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
-from fruit_cli.lake.connection import current_connection, local_emr_client
+from fruit_cli.lake.connection import current_connection, local_emr_client, s3_client
 from fruit_cli.lake.delivery import deliver
 from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
 from fruit_contract import lake
+from fruit_pipeline.emr.clusters import steps_of_cluster
 from fruit_pipeline.emr.states import ENDED
+from fruit_pipeline.lake.store import Lake
+from fruit_pipeline.planning.claim_book import pca_book
 from local_cloud.faults import Fault, write_faults
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import HOME_VARIABLE
 from tests.e2e.conftest import Product
-from tests.e2e.fault_cases import CASES, DAG_ID, FaultCase, FaultyRun, wait_for
+from tests.e2e.fault_cases import ANOTHER_DAY, CASES, DAG_ID, REFRESH, FaultCase, FaultyRun, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +49,6 @@ OPERATIONS = PROJECT / "docs" / "operations.md"
 BEGIN, END = "<!-- fault matrix, written by tests/e2e/test_fault_matrix.py -->", "<!-- end of the fault matrix -->"
 IMAGES = 4
 AT_ONCE = 4
-
-# Airflow's SQLite takes one writer at a time.
-ONE_AFTER_ANOTHER = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,7 @@ def outcomes(faulty: Product, tmp_path_factory: pytest.TempPathFactory) -> dict[
         (batch / category).mkdir()
         for index in range(IMAGES):
             (batch / category / f"{index}.jpg").write_bytes(draw_jpeg(category, index, IMAGES))
+    deliver(faulty.connection, batch, ANOTHER_DAY, console=faulty.console)
     for case in CASES:
         deliver(faulty.connection, batch, day_of(case), console=faulty.console)
         if case.batch_comes_late:
@@ -116,9 +115,7 @@ def outcomes(faulty: Product, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def run_case(faulty: Product, case: FaultCase) -> Outcome:
-    with ONE_AFTER_ANOTHER:
-        run = FaultyRun(faulty, faulty.api.trigger(run_request([day_of(case)])), day_of(case))
-        time.sleep(3)
+    run = FaultyRun.begin(faulty, day_of(case))
     case.act(run)
     ended = run.finish()
     # A run that was marked by hand is over before its teardown is.
@@ -151,8 +148,18 @@ def overlapping(steps: list[dict[str, Any]]) -> list[str]:
     return found
 
 
+def test_never_are_two_runs_at_the_pca_at_once(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    pages = faulty.emr.get_paginator("list_clusters").paginate()
+    steps = [step for page in pages for cluster in page["Clusters"] for step in steps_of_cluster(faulty.emr, cluster["Id"])]
+    times = [step["Status"]["Timeline"] for step in steps if step["Name"] == REFRESH]
+    worked = sorted((time["StartDateTime"], time["EndDateTime"]) for time in times if "StartDateTime" in time)
+    assert len(worked) > len(CASES) / 2
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(worked))
+    assert pca_book(Lake(s3_client(faulty.connection), faulty.connection.bucket)).read() == ()
+
+
 def test_the_next_run_completes_what_the_faults_left(faulty: Product, outcomes: dict[str, Outcome]) -> None:
-    days = [day_of(case) for case in CASES]
+    days = [*(day_of(case) for case in CASES), ANOTHER_DAY]
     finished = trigger_and_follow(faulty.api, run_request(days), faulty.console)
     ledger = pd.read_parquet(faulty.lake / lake.LEDGER)
     assert ledger.groupby("ingest_date", observed=True).size().to_dict() == dict.fromkeys(days, 2 * IMAGES)

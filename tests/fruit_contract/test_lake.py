@@ -124,9 +124,7 @@ def test_an_address_is_split_into_bucket_and_key() -> None:
             lake.split_uri(address)
 
 
-def test_each_run_has_a_claim_of_its_own() -> None:
-    assert lake.claim_key("manual__2026-11-22T08:00:00+00:00") == "runs/_claims/manual__2026-11-22T08_00_00_00_00.json"
-    assert lake.claim_key("a").startswith(lake.claims_prefix())
+def test_caches_of_contents_lie_together() -> None:
     assert lake.content_index_key("m", "2026-11-22").startswith(lake.content_index_prefix("m"))
     assert lake.content_index_prefix("m").startswith(lake.content_indexes_prefix())
 
@@ -162,7 +160,8 @@ def test_what_is_kept_beside_a_tables_partitions_is_hidden_from_its_readers() ->
         lake.moments_parts_prefix("2026-11-22"),
         lake.compacted_moments_prefix("m") + "index.json",
         lake.pca_cache_key(),
-        lake.claim_key("run"),
+        lake.dates_claims_key(),
+        lake.pca_claims_key(),
     )
     assert all(any(part.startswith("_") for part in key.split("/")) for key in keys)
 

@@ -52,6 +52,7 @@ def emr() -> Iterator[Emr]:
         mock.patch(f"{FILES}.run_step.emr_client", return_value=emr),
         mock.patch(f"{FILES}.terminate_cluster.emr_client", return_value=emr),
         mock.patch("fruit_pipeline.planning.earlier_clusters.emr_client", return_value=emr),
+        mock.patch("fruit_pipeline.request.context.emr_client", return_value=emr),
         mock.patch(f"{FILES}.create_cluster.ask_once", partial(ask_once, sleep=lambda _: None)),
         mock.patch(f"{FILES}.run_step.ask_once", partial(ask_once, sleep=lambda _: None)),
     ):
@@ -60,7 +61,11 @@ def emr() -> Iterator[Emr]:
 
 @pytest.fixture
 def lake() -> Iterator[Lake]:
-    """The lake of steps' claims and logs."""
+    """The lake of claims and of steps' logs."""
     lake = Lake(MemoryS3(), BUCKET)
-    with mock.patch(f"{FILES}.run_step.lake_of", return_value=lake):
+    with (
+        mock.patch(f"{FILES}.run_step.lake_of", return_value=lake),
+        mock.patch(f"{FILES}.terminate_cluster.lake_of", return_value=lake),
+        mock.patch(f"{FILES}.plan_run.lake_of", return_value=lake),
+    ):
         yield lake

@@ -38,6 +38,7 @@ class Emr:
         self.cancelled: list[str] = []
         self.terminated: list[str] = []
         self.denied: set[str] = set()
+        self.idle_timeouts: list[int] = []
         self.clock = 0
 
     def cluster(self, state: str = "WAITING", run_id: str = RUN_ID, settings: Settings = SETTINGS) -> str:
@@ -85,6 +86,10 @@ class Emr:
     def cancel_steps(self, *, ClusterId: str, StepIds: list[str], StepCancellationOption: str) -> None:
         self.cancelled += StepIds
 
+    def put_auto_termination_policy(self, *, ClusterId: str, AutoTerminationPolicy: dict[str, int]) -> None:
+        self._maybe(self.refuse)
+        self.idle_timeouts.append(AutoTerminationPolicy["IdleTimeout"])
+
     def terminate_job_flows(self, *, JobFlowIds: list[str]) -> None:
         self.terminated += JobFlowIds
 
@@ -111,6 +116,8 @@ class Emr:
 def context(**states: str) -> Any:
     task_instance = mock.Mock()
     task_instance.get_task_states.return_value = {RUN_ID: states}
+    task_instance.dag_id = DAG_ID
+    task_instance.get_dr_count.return_value = 0  # no other run is under way
     return {"dag_run": SimpleNamespace(run_id=RUN_ID), "ti": task_instance}
 
 

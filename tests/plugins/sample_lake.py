@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
 
 from fruit_contract import lake as lake_layout
 from fruit_contract.commit import (
@@ -29,6 +30,8 @@ from fruit_contract.commit import (
     images_digest,
 )
 from fruit_pipeline.lake.store import Lake
+from fruit_pipeline.planning.claim_book import DatesBook
+from fruit_pipeline.planning.claims import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -236,7 +239,14 @@ class MemoryS3:
     def __init__(self, objects: dict[str, tuple[bytes, datetime]] | None = None) -> None:
         self.objects = dict(objects or {})
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str = "") -> None:
+    def put_object(
+        self, *, Bucket: str, Key: str, Body: bytes, ContentType: str = "", IfMatch: str | None = None, IfNoneMatch: str | None = None
+    ) -> None:
+        there = etag_of(self.objects[Key][0]) if Key in self.objects else None
+        if (IfMatch and IfMatch != there) or (IfNoneMatch and there):
+            raise ClientError(
+                {"Error": {"Code": "PreconditionFailed", "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 412}}, "PutObject"
+            )
         self.objects[Key] = (Body, datetime.now(UTC))
 
     def delete_object(self, *, Bucket: str, Key: str) -> None:
@@ -250,7 +260,7 @@ class MemoryS3:
         if Range:
             first, last = (int(number) for number in Range.removeprefix("bytes=").split("-"))
             content = content[first : last + 1]
-        return {"Body": io.BytesIO(content)}
+        return {"Body": io.BytesIO(content), "ETag": etag_of(self.objects[Key][0])}
 
     def get_paginator(self, operation: str) -> MemoryS3:
         assert operation == "list_objects_v2"
@@ -269,6 +279,16 @@ class MemoryS3:
             page = found[start : start + 10]
             entries = [{"Key": key, "Size": len(body), "ETag": etag_of(body), "LastModified": moment} for key, body, moment in page]
             yield {"Contents": entries} if entries else {}
+
+
+def hold_dates(lake: Lake, run_id: str, *ingest_dates: str) -> None:
+    """Has a run claim dates that are free."""
+    assert DatesBook(lake).take(Wish(run_id, ingest_dates), lambda _: True).held == ingest_dates
+
+
+def held_dates(lake: Lake) -> dict[str, list[str]]:
+    """Which dates each run holds."""
+    return {claim.run_id: [*claim.names] for claim in DatesBook(lake).read()}
 
 
 def etag_of(content: bytes) -> str:

@@ -12,9 +12,11 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from botocore.exceptions import ClientError
+
 from fruit_contract.lake import uri
 from fruit_pipeline.aws import BOTOCORE_CONFIG
-from fruit_pipeline.errors import MissingObjectError
+from fruit_pipeline.errors import MissingObjectError, ReplacedMeanwhileError
 from fruit_pipeline.lake.facts import DatedObject
 from fruit_pipeline.lake.location import require_lake_here, stay_here
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
+_JSON: Final = "application/json"
+# Of a conditional write: the condition does not hold (412), or another one was at it in the same moment (409), or what was to be replaced
+# is gone (404).
+_OTHERS_WERE_FIRST: Final = frozenset({404, 409, 412})
+_NOT_IMPLEMENTED: Final = 501
 # No key holds such a thing: in XML its < would be written as &lt;.
 _TIME: Final = re.compile(rb"<LastModified>(\d{4}-\d\d-\d\dT[\d:.]+Z)<")
 
@@ -49,10 +56,32 @@ class Lake:
 
     def read_bytes(self, key: str) -> bytes:
         """The object's content. Raises MissingObjectError if it is not there."""
+        return self._read(key)[0]
+
+    def read_json_with_etag(self, key: str) -> tuple[dict[str, Any], str] | None:
+        """Returns a JSON object and the ETag by which `replace_json` knows it again, or None if it is not there."""
         try:
-            return cast("bytes", self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
-        except self.client.exceptions.NoSuchKey:
-            raise MissingObjectError(f"{uri(self.bucket, key)} is not there.") from None
+            content, etag = self._read(key)
+        except MissingObjectError:
+            return None
+        return json.loads(content), etag
+
+    def replace_json(self, key: str, value: Mapping[str, Any], etag: str | None) -> None:
+        """Puts a JSON object in place of the one with `etag` (None: of none). Raises ReplacedMeanwhileError if there is another one.
+
+        A store without conditional writes says so, or ignores the condition: who must be sure looks afterwards what is there.
+        """
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": _as_json(value), "ContentType": _JSON}
+        try:
+            self.client.put_object(**place, **condition)
+        except ClientError as error:
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if status in _OTHERS_WERE_FIRST and error.response["Error"]["Code"] != "NoSuchBucket":
+                raise ReplacedMeanwhileError(f"{uri(self.bucket, key)} was replaced by another writer meanwhile.") from error
+            if status != _NOT_IMPLEMENTED:
+                raise
+            self.client.put_object(**place)
 
     def read_json(self, key: str) -> dict[str, Any]:
         """A JSON object. Raises MissingObjectError if it is not there."""
@@ -78,8 +107,7 @@ class Lake:
         return any(stored.key == key for stored in self.list_objects(key))
 
     def write_json(self, key: str, value: Mapping[str, Any]) -> str:
-        content = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode()
-        return self.write(key, content, "application/json")
+        return self.write(key, _as_json(value), _JSON)
 
     def open(self, stored: DatedObject) -> BinaryIO:
         """A seekable stream over an object, which reads 4 MB ahead: a small object is read at once."""
@@ -88,6 +116,17 @@ class Lake:
     def open_ranges(self, stored: DatedObject) -> io.RawIOBase:
         """A seekable stream over an object that reads exactly what it is asked for: each read is a request of its own."""
         return _RangedObject(self.client, self.bucket, stored)
+
+    def _read(self, key: str) -> tuple[bytes, str]:
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
+        except self.client.exceptions.NoSuchKey:
+            raise MissingObjectError(f"{uri(self.bucket, key)} is not there.") from None
+        return cast("bytes", answer["Body"].read()), str(answer["ETag"])
+
+
+def _as_json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode()
 
 
 def lake_of(settings: Settings) -> Lake:
@@ -131,7 +170,7 @@ class _RangedObject(io.RawIOBase):
     """Reads an object of known size by ranges, so a reader of Parquet fetches the footer and the columns it needs."""
 
     def __init__(self, client: Any, bucket: str, stored: DatedObject) -> None:
-        self._client = client
+        self.client = client
         self._bucket = bucket
         self._stored = stored
         self._position = 0
@@ -159,7 +198,7 @@ class _RangedObject(io.RawIOBase):
         if self._position >= end:
             return 0
         # The ETag guards against a file that is replaced between two ranges of one reader.
-        answer = self._client.get_object(
+        answer = self.client.get_object(
             Bucket=self._bucket, Key=self._stored.key, Range=f"bytes={self._position}-{end - 1}", IfMatch=f'"{self._stored.etag}"'
         )
         content = answer["Body"].read()

@@ -15,17 +15,21 @@ from fruit_contract.failures.causes import TIME_OUT
 from fruit_contract.lake import failure_key, uri
 from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
 from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client
-from fruit_pipeline.emr.clusters import our_active_clusters, steps_of_cluster
+from fruit_pipeline.emr.clusters import steps_of_cluster
 from fruit_pipeline.emr.states import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, last_step, state_of, step_to_attach
 from fruit_pipeline.errors import CauseKnownError
 from fruit_pipeline.failures.logs import diagnose_bootstrap, diagnose_step, have_arrived, logs_prefix, was_told
 from fruit_pipeline.failures.message import bootstrap_failure_message, given_up_message, step_failure_message
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
-from fruit_pipeline.planning.claims import require_claim
+from fruit_pipeline.operators.turns import until_free
+from fruit_pipeline.planning.claim_book import DatesBook, pca_book
+from fruit_pipeline.planning.claims import PCA_TURN, Wish, who_holds
+from fruit_pipeline.planning.patience import longest_step, patience_for_the_pca
 from fruit_pipeline.progress.link import ProgressLink
-from fruit_pipeline.triggers.emr_wait import Waiting
-from fruit_pipeline.triggers.step_end import StepEndTrigger, StepTurnTrigger
+from fruit_pipeline.request.context import is_active_run
+from fruit_pipeline.triggers.emr_wait import GRACE, Waiting
+from fruit_pipeline.triggers.step_end import StepEndTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +38,8 @@ if TYPE_CHECKING:
 
     from fruit_pipeline.settings import Settings
 
-# Beyond the trigger's own end: for a triggerer that is gone.
-_GRACE: Final = timedelta(minutes=15)
+# EMR's own limit.
+_LONGEST_IDLE: Final = timedelta(days=7)
 
 
 class FailedForGoodError(CauseKnownError, AirflowFailException):
@@ -58,8 +62,8 @@ class RunStepOperator(EmrAddStepsOperator):
     :param steps: a list of one step for AddJobFlowSteps (templated)
     :param job_flow_id: the cluster (templated)
     :param needs_claim: whether the run must still hold its ingest dates (see planning.claims)
-    :param one_at_a_time: whether to wait for steps of this name of other runs. Airflow must run this task in one run at a time
-        (`max_active_tis_per_dag=1`), which does not count deferred tasks but keeps two from looking at the same moment
+    :param one_at_a_time: whether the step may only be there while the run has the turn at the PCA. The turn is taken before the step is
+        added, and given back when it has ended; until then nobody else gets it, whatever becomes of this task
     """
 
     operator_extra_links = (EmrClusterLink(), EmrLogsLink(), ProgressLink())  # type: ignore[assignment]  # one more than the base has
@@ -77,35 +81,77 @@ class RunStepOperator(EmrAddStepsOperator):
         self._one_at_a_time = one_at_a_time
         self._step_id: str | None = None
 
-    def execute(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Also comes back here (`event`) when the step's turn has come, or the logs of the one that failed before it."""
-        if event is not None and event["status"] != "ended":
-            raise AirflowException(f"Waiting before the step is added failed ({event['status']}): {event.get('message')}")
+    def execute(self, context: Context, event: dict[str, Any] | None = None, until: str = "") -> Any:
+        """Also comes back here (`event`) when its turn may have come, which it waits for `until` (ISO time), or the logs of the step that
+        failed before.
+        """
+        if event is not None and event["status"] == "error":
+            raise AirflowException(f"Waiting before the step is added failed: {event.get('message')}")
         run_id = context["dag_run"].run_id
         if self._needs_claim:
             with refused_for_good():
-                require_claim(lake_of(self._settings), run_id)
+                DatesBook(lake_of(self._settings)).require(run_id)
         client = emr_client(self._settings)
         last = last_step(steps_of_cluster(client, self._cluster_id), self._step_name)
+        if last and state_of(last) not in STEP_ACTIVE:
+            self._give_back_turn(run_id)
         if last and state_of(last) == "COMPLETED":
             self.log.info("Step %s has completed while no try of this task was there to see it.", last["Id"])
             return [str(last["Id"])]
         if last and state_of(last) == "FAILED":
             self._require_that_it_may_pass(client, last, run_id)
-        return self._add_and_wait(context, client, str(last["Id"]) if last and state_of(last) in STEP_ACTIVE else None)
+        return self._add_and_wait(context, client, str(last["Id"]) if last and state_of(last) in STEP_ACTIVE else None, until)
 
-    def _add_and_wait(self, context: Context, client: Any, attached: str | None) -> Any:
+    def _add_and_wait(self, context: Context, client: Any, attached: str | None, until: str) -> Any:
         """Waits for the step that is there (`attached`), or for one that it adds."""
-        if attached is None and self._one_at_a_time and self._is_others_turn(client):
-            turn = StepTurnTrigger(self._waiting(), self._cluster_id, self._step_name)
-            self.defer(trigger=turn, method_name="execute", timeout=self._patience)
         run_id = context["dag_run"].run_id
+        if self._one_at_a_time and attached is None:
+            self._take_turn(context, client, until)
         self._step_id = attached or self._add_step_once(client, run_id)
+        if until:
+            self._set_idle_timeout(client, timedelta(seconds=self._settings.idle_timeout_seconds))
         self._keep_links(context)
         self.log.info("Step '%s' (%s) on cluster %s", self._step_name, self._step_id, self._cluster_id)
         trigger = self._until_it_ends(self._step_id, run_id)
         remembered = {"step_id": self._step_id, "was_there": attached is not None}
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self._patience, kwargs=remembered)
+
+    def _take_turn(self, context: Context, client: Any, until: str) -> None:
+        """Returns when the run has the turn at the PCA. Else defers, until that is free or the time is over."""
+        run_id, book = context["dag_run"].run_id, pca_book(lake_of(self._settings))
+        wish = Wish(run_id, (PCA_TURN,), cluster_id=self._cluster_id)
+        answer = book.take(wish, is_active_run(context["ti"], self._settings))
+        if answer.held:
+            return
+        now, patience = datetime.now(UTC), patience_for_the_pca(self._settings)
+        end = datetime.fromisoformat(until) if until else now + patience
+        holder = f"Another run's turn at the PCA is not over: {who_holds(answer.busy)}, on cluster {answer.busy[PCA_TURN].cluster_id}."
+        if now >= end:
+            raise AirflowFailException(
+                f"{holder} This run has waited for {patience / timedelta(hours=1):.1f} hours. What it featurised stays. See what keeps "
+                "that run, end it if it hangs, then clear this task, or leave the PCA to the next run for these dates."
+            )
+        if not self._cluster_lives(client):
+            cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
+            raise AirflowFailException(self._why_the_cluster_ended(cluster))
+        self.log.info("%s This one waits for its own, until %s at most.", holder, end.isoformat(timespec="seconds"))
+        if not until:
+            self._set_idle_timeout(client, end - now + GRACE + timedelta(seconds=self._settings.idle_timeout_seconds))
+        trigger = until_free(self._settings, book, run_id, wish.needed, end)
+        self.defer(trigger=trigger, method_name="execute", kwargs={"until": end.isoformat()}, timeout=end - now + GRACE)
+
+    def _give_back_turn(self, run_id: str) -> None:
+        """Call it when the step has ended, and not before: another run's must not begin while this one still works."""
+        if self._one_at_a_time:
+            pca_book(lake_of(self._settings)).give_back_if_possible(run_id)
+
+    def _set_idle_timeout(self, client: Any, timeout: timedelta) -> None:
+        """Has EMR leave the cluster alone for so long while it is idle: while it waits for its turn it has nothing to do."""
+        seconds = int(min(timeout, _LONGEST_IDLE).total_seconds())
+        try:
+            client.put_auto_termination_policy(ClusterId=self._cluster_id, AutoTerminationPolicy={"IdleTimeout": seconds})
+        except (BotoCoreError, ClientError) as error:
+            self.log.warning("EMR does not change the idle time-out of cluster %s to %s seconds: %s", self._cluster_id, seconds, error)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, step_id: str = "", *, was_there: bool = False) -> Any:
         event = event or {"status": "error", "message": "the trigger sent no event"}
@@ -113,6 +159,8 @@ class RunStepOperator(EmrAddStepsOperator):
         step_id = step_id or event["step_id"]
         step = client.describe_step(ClusterId=self._cluster_id, StepId=step_id)["Step"]
         state = state_of(step)
+        if state not in STEP_ACTIVE:
+            self._give_back_turn(context["dag_run"].run_id)
         if state == "COMPLETED":
             return [step_id]
         if state == "CANCELLED" and was_there and self._cluster_lives(client):
@@ -131,8 +179,8 @@ class RunStepOperator(EmrAddStepsOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
             step_id = (next_kwargs or {}).get("step_id") or self._find(emr_client(self._settings))
-            if not step_id:
-                raise
+            if not step_id:  # its turn did not come while there was a triggerer
+                return self.execute(context, until=datetime.now(UTC).isoformat())
             return self.execute_complete(context, {"status": "time_out"}, step_id)
 
     def on_kill(self) -> None:
@@ -156,7 +204,7 @@ class RunStepOperator(EmrAddStepsOperator):
 
     @property
     def _patience(self) -> timedelta:
-        return timedelta(hours=self._settings.step_timeout_hours, minutes=self._settings.log_wait_minutes) + _GRACE
+        return longest_step(self._settings) + GRACE
 
     def _waiting(self) -> dict[str, Any]:
         return asdict(Waiting.of(self._settings, datetime.now(UTC) + timedelta(hours=self._settings.step_timeout_hours)))
@@ -169,11 +217,6 @@ class RunStepOperator(EmrAddStepsOperator):
 
     def _cluster_lives(self, client: Any) -> bool:
         return state_of(client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]) in ALIVE
-
-    def _is_others_turn(self, client: Any) -> bool:
-        """Whether another cluster of ours runs a step of this name."""
-        others = [cluster["Id"] for cluster in our_active_clusters(client, self._settings.lake_bucket) if cluster["Id"] != self._cluster_id]
-        return any(step["Name"] == self._step_name for other in others for step in steps_of_cluster(client, other, STEP_ACTIVE))
 
     def _add_step_once(self, client: Any, run_id: str) -> str:
         once = emr_client(self._settings, config=ONE_ATTEMPT_CONFIG)

@@ -13,6 +13,9 @@ from fruit_pipeline.aws import BOTOCORE_CONFIG
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import ENDED, ClusterState, state_of
+from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.planning.claim_book import pca_book
+from fruit_pipeline.planning.patience import CLUSTER_END
 from fruit_pipeline.triggers.clusters_end import ClustersEndTrigger
 from fruit_pipeline.triggers.emr_wait import Waiting
 
@@ -21,13 +24,12 @@ if TYPE_CHECKING:
 
     from fruit_pipeline.settings import Settings
 
-_WAIT_MINUTES: Final = 30
 # For a cluster whose request is under way: over two minutes, and a request is given up after one.
 _LOOKS: Final = 3
 
 
 class TerminateClusterOperator(EmrTerminateJobFlowOperator):
-    """Asks EMR to end the run's clusters and waits, without a worker slot, until they have.
+    """Asks EMR to end the run's clusters and waits, without a worker slot, until they have. Then it gives back the run's turn at the PCA.
 
     It finds them by their tags: a run may have a cluster that no task knows the id of (the one that asked for it was killed). A cluster
     that ended with errors (its bootstrap failed, say) is gone and costs nothing: it is no reason to fail here.
@@ -62,17 +64,17 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         if not ids:
             self._look_again_for_one_under_way(context)
             self.log.info("The run has no cluster that is still there.")
-            self._fail_with_a_run_marked_as_failed(context)
+            self._end(context)
             return
         living = [str(cluster["Id"]) for cluster in ours if state_of(cluster) != ClusterState.TERMINATING]
         if living:
             terminate_clusters(client, living)
             self.log.info("Told to end: %s", ", ".join(living))
-        until = datetime.now(UTC) + timedelta(minutes=_WAIT_MINUTES)
+        until = datetime.now(UTC) + CLUSTER_END
         self.defer(
             trigger=ClustersEndTrigger(asdict(Waiting.of(self._settings, until)), ids),
             method_name="execute_complete",
-            timeout=timedelta(minutes=2 * _WAIT_MINUTES),
+            timeout=2 * CLUSTER_END,
             kwargs={"cluster_ids": ids},
         )
 
@@ -84,9 +86,14 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         left = [f"{cluster_id} ({state})" for cluster_id, state in states.items() if state not in ENDED]
         if left:
             raise AirflowException(
-                f"Not ended within {_WAIT_MINUTES} minutes: {', '.join(left)}. They cost money: this task tries again, "
-                "and `aws emr terminate-clusters` ends them by hand."
+                f"Not ended within {CLUSTER_END / timedelta(minutes=1):.0f} minutes: {', '.join(left)}. They cost money: this task tries "
+                "again, and `aws emr terminate-clusters` ends them by hand."
             )
+        self._end(context)
+
+    def _end(self, context: Context) -> None:
+        """Nothing of the run writes any more."""
+        pca_book(lake_of(self._settings)).give_back_if_possible(context["dag_run"].run_id)
         self._fail_with_a_run_marked_as_failed(context)
 
     def _look_again_for_one_under_way(self, context: Context) -> None:

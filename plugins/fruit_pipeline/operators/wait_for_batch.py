@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
@@ -20,15 +20,12 @@ from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.request.params import run_type_of
 from fruit_pipeline.triggers.batch_marker import BatchMarkerTrigger
-from fruit_pipeline.triggers.emr_wait import Waiting
+from fruit_pipeline.triggers.emr_wait import GRACE, Waiting
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from fruit_pipeline.settings import Settings
-
-# Beyond the trigger's own end: for a triggerer that is gone.
-_GRACE: Final = timedelta(minutes=15)
 
 
 class WaitForBatchSensor(S3KeySensor):
@@ -79,7 +76,7 @@ class WaitForBatchSensor(S3KeySensor):
         elif not self._look(until):
             settings = self._settings
             waiting = Waiting(settings.region, settings.aws_conn_id, settings.lake_bucket, settings.batch_poll_seconds, until.isoformat())
-            self.defer(trigger=BatchMarkerTrigger(asdict(waiting), self._key), method_name="execute_complete", timeout=left + _GRACE)
+            self.defer(trigger=BatchMarkerTrigger(asdict(waiting), self._key), method_name="execute_complete", timeout=left + GRACE)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
         if event["status"] != "ended":

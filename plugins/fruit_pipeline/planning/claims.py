@@ -1,75 +1,101 @@
-"""Keeps two runs from writing the same ingest date at the same time, by claims on ingest dates that lie in the lake.
+"""Decides who may work on what, by the claims that runs have made. Pure.
 
-A run claims its dates in the lake before it asks for a cluster. Claims are taken one run at a time (`plan_run` runs in one run at a
-time), and count as long as the run that made them, or a cluster of it, lives: one that nobody gives back holds nobody up.
+What can be claimed are names: ingest dates, each of which one run at a time may write, or the turn at the PCA (`PCA_TURN`). A claim counts
+as long as the run that made it, or a cluster of it, lives: one that nobody gives back holds nobody up. A run that is refused keeps nothing,
+so no two runs wait for each other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from fruit_contract.lake import claim_key, claims_prefix
-from fruit_pipeline.errors import ClaimLostError, DateIsBusyError
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from fruit_pipeline.lake.store import Lake
+PCA_TURN: Final = "pca"
+_NAMED: Final = 8
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The ingest dates that a run works on."""
+    """Says what a run holds, since when (ISO time), and by which of its clusters, if it names one."""
 
     run_id: str
-    ingest_dates: tuple[str, ...]
+    names: tuple[str, ...]
+    since: str
+    cluster_id: str = ""
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Claim:
+        return cls(fields["run_id"], tuple(fields["names"]), fields["since"], fields["cluster_id"])
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
-def busy_dates(claims: Iterable[Claim], run_id: str, ingest_dates: Collection[str]) -> dict[str, str]:
-    """Returns those of `ingest_dates` that other runs claim, each with the run that does."""
-    wanted = frozenset(ingest_dates)
-    return {day: claim.run_id for claim in claims if claim.run_id != run_id for day in claim.ingest_dates if day in wanted}
+@dataclass(frozen=True)
+class Wish:
+    """Says what a run wants: all of `needed` or nothing, and with it whatever is free of `welcome`."""
+
+    run_id: str
+    needed: tuple[str, ...]
+    welcome: tuple[str, ...] = ()
+    cluster_id: str = ""
 
 
-def refuse_busy_dates(busy: Mapping[str, str]) -> None:
-    """Raises DateIsBusyError if there are any."""
-    if busy:
-        shown = ", ".join(f"{day} ({run_id})" for day, run_id in sorted(busy.items())[:8])
-        raise DateIsBusyError(f"Other runs are working on {len(busy):,} of the ingest dates asked for: {shown}. This one is tried again.")
+@dataclass(frozen=True)
+class Answer:
+    """Holds the claims as they are after a wish, what of it its run holds now, and which names others hold.
 
-
-def living_claims(lake: Lake, run_id: str, ingest_dates: Collection[str], is_active: Callable[[str], bool]) -> list[Claim]:
-    """Returns the claims of other runs on any of `ingest_dates`, and removes those of runs that have ended.
-
-    A run that failed keeps its claim until another one wants its dates, so that it can be gone on with.
+    Nothing is held if something needed is among `busy`.
     """
-    living = []
-    for stored in list(lake.list_objects(claims_prefix())):
-        found = lake.read_json_if_there(stored.key)
-        if found is None or found["run_id"] == run_id or set(ingest_dates).isdisjoint(found["ingest_dates"]):
-            continue
-        if is_active(found["run_id"]):
-            living.append(Claim(found["run_id"], tuple(found["ingest_dates"])))
-        else:
-            lake.delete(stored.key)
-    return living
+
+    claims: tuple[Claim, ...]
+    held: tuple[str, ...]
+    busy: Mapping[str, Claim]
 
 
-def claim(lake: Lake, run_id: str, ingest_dates: Sequence[str]) -> None:
-    """Writes the run's claim, in place of one that it had."""
-    lake.write_json(claim_key(run_id), {"run_id": run_id, "ingest_dates": list(ingest_dates)})
+def answer_wish(claims: Sequence[Claim], wish: Wish, lives: Callable[[str], bool], now: str) -> Answer:
+    """Returns what becomes of a wish. `lives` tells of another run whether it may still write; it is asked only of those in the way.
+
+    The claim of a run that has ended goes as a whole: what it still held is no longer as it knew it.
+    """
+    ended = {run_id for run_id in {claim.run_id for claim in held_by_others(claims, wish).values()} if not lives(run_id)}
+    others = tuple(claim for claim in claims if claim.run_id != wish.run_id and claim.run_id not in ended)
+    busy = held_by_others(others, wish)
+    if any(name in busy for name in wish.needed):
+        return Answer(others, (), busy)
+    held = tuple(sorted({*wish.needed, *wish.welcome} - busy.keys()))
+    before = claim_of(claims, wish.run_id)
+    own = Claim(wish.run_id, held, before.since if before else now, wish.cluster_id)
+    return Answer((*others, own) if held else others, held, busy)
 
 
-def give_up_claim(lake: Lake, run_id: str) -> None:
-    """Removes the claim of a run that is done with its dates."""
-    lake.delete(claim_key(run_id))
+def held_by_others(claims: Iterable[Claim], wish: Wish) -> dict[str, Claim]:
+    """Returns those names of a wish that other runs claim, each with their claim."""
+    wanted = {*wish.needed, *wish.welcome}
+    return {name: claim for claim in claims if claim.run_id != wish.run_id for name in claim.names if name in wanted}
 
 
-def require_claim(lake: Lake, run_id: str) -> None:
-    """Raises ClaimLostError if another run has removed the claim, which it does when this run had ended."""
-    if lake.read_json_if_there(claim_key(run_id)) is None:
-        raise ClaimLostError(
-            f"The run {run_id} had ended, and another run may have taken over its ingest dates: it can't be gone on with. "
-            "Trigger a new run for these dates."
-        )
+def claim_of(claims: Iterable[Claim], run_id: str) -> Claim | None:
+    return next((claim for claim in claims if claim.run_id == run_id), None)
+
+
+def narrowed(claims: Iterable[Claim], run_id: str, names: Iterable[str]) -> tuple[Claim, ...]:
+    """Returns the claims with nothing but `names` left of the run's own; without it if nothing is left."""
+    kept = frozenset(names)
+    cut = (
+        Claim(claim.run_id, tuple(name for name in claim.names if name in kept), claim.since, claim.cluster_id)
+        if claim.run_id == run_id
+        else claim
+        for claim in claims
+    )
+    return tuple(claim for claim in cut if claim.names)
+
+
+def who_holds(busy: Mapping[str, Claim]) -> str:
+    """Returns in words who holds what, and since when: `2026-11-21 (manual__a, since 2026-11-22T08:00:00+00:00)`."""
+    shown = (f"{name} ({claim.run_id}, since {claim.since})" for name, claim in sorted(busy.items())[:_NAMED])
+    more = f" and {len(busy) - _NAMED:,} more" if len(busy) > _NAMED else ""
+    return f"{', '.join(shown)}{more}"

@@ -8,20 +8,15 @@ from fruit_contract.regions import require_eu_region
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import ALIVE, state_of
-from fruit_pipeline.errors import DateIsBusyError
 
 if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 
-def require_no_cluster_from_before(settings: Settings, dag_id: str, run_id: str) -> None:
-    """Ends clusters that the run has from before it was planned. Raises DateIsBusyError until they have ended: they may still write."""
+def end_clusters_from_before(settings: Settings, dag_id: str, run_id: str) -> dict[str, str]:
+    """Tells clusters to end that the run has from before it was planned, and returns those that have not yet, each with its state."""
     require_eu_region(settings.region)
     client = emr_client(settings)
     clusters = clusters_of_run(client, settings.lake_bucket, dag_id, run_id)
-    if clusters:
-        terminate_clusters(client, [cluster["Id"] for cluster in clusters if state_of(cluster) in ALIVE])
-        shown = ", ".join(f"{cluster['Id']} ({state_of(cluster)})" for cluster in clusters)
-        raise DateIsBusyError(
-            f"The run has a cluster from before it was planned anew: {shown}. It is ended first, then this is tried again."
-        )
+    terminate_clusters(client, [cluster["Id"] for cluster in clusters if state_of(cluster) in ALIVE])
+    return {str(cluster["Id"]): state_of(cluster) for cluster in clusters}

@@ -13,9 +13,10 @@ from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import require_eu_region
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
-from fruit_pipeline.errors import MissingObjectError, NoReleaseError, OverBudgetError, RunTooLongError
+from fruit_pipeline.errors import DateIsBusyError, MissingObjectError, NoReleaseError, OverBudgetError, RunTooLongError
 from fruit_pipeline.lake.date_listing import categories_of
-from fruit_pipeline.planning.claims import busy_dates, claim, living_claims, refuse_busy_dates
+from fruit_pipeline.planning.claim_book import DatesBook
+from fruit_pipeline.planning.claims import Wish, who_holds
 from fruit_pipeline.planning.date_looker import DateLooker
 from fruit_pipeline.planning.date_plan import refuse_categories
 from fruit_pipeline.planning.estimate import MeasuredSpeed
@@ -24,10 +25,11 @@ from fruit_pipeline.planning.run_plan import RunPlan, over_budget, plan_of_dates
 from fruit_pipeline.request.params import categories_as_meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from fruit_pipeline.lake.store import Lake
+    from fruit_pipeline.planning.claims import Answer
     from fruit_pipeline.planning.estimate import Estimate
     from fruit_pipeline.request.run_request import RunRequest
     from fruit_pipeline.settings import Settings
@@ -81,7 +83,9 @@ def plan_run(
     listed_at: datetime,
     is_active: Callable[[str], bool],
 ) -> PlannedRun:
-    """Plans one run, and claims its dates if there is something to do. `is_active` tells whether another run may still write.
+    """Claims the dates of one run and plans it. `is_active` tells whether another run may still write.
+
+    It claims first and lists then, so that nothing else changes what it sees; what needs nothing, or can't be planned, it gives back.
 
     Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
     DateIsBusyError if another run works on a date that was asked for, LakeNameError if such a date holds a folder of images that can be no
@@ -93,18 +97,36 @@ def plan_run(
     refuse_too_many_dates(request.dates)
     lake = connect(settings)
     release = published_release(lake, settings.release)
-    claims = living_claims(lake, request.run_id, {*request.dates.asked, *request.dates.looked_back}, is_active)
-    refuse_busy_dates(busy_dates(claims, request.run_id, request.dates.asked))
-    busy = busy_dates(claims, request.run_id, request.dates.looked_back)
+    book, asked = DatesBook(lake), request.dates.asked
+    answer = book.take(Wish(request.run_id, asked, request.dates.looked_back), is_active)
+    _refuse_busy_dates(answer, asked)
+    try:
+        planned = _plan_claimed(settings, lake, request, release, listed_at, answer)
+    except BaseException:
+        book.give_back_if_possible(request.run_id)
+        raise
+    book.keep(request.run_id, planned.plan.ingest_dates)
+    return planned
+
+
+def _refuse_busy_dates(answer: Answer, asked: Sequence[str]) -> None:
+    busy = {day: claim for day, claim in answer.busy.items() if day in asked}
+    if busy:
+        raise DateIsBusyError(f"Other runs are working on {len(busy):,} of the ingest dates asked for: {who_holds(busy)}.", [*busy])
+
+
+def _plan_claimed(
+    settings: Settings, lake: Lake, request: RunRequest, release: PublishedRelease, listed_at: datetime, answer: Answer
+) -> PlannedRun:
     request = replace(request, categories=_meant_categories(lake, request))
     look = DateLooker(lake, request, release.embedder_id, settings)
-    dates = look.at(request.dates.asked, [day for day in request.dates.looked_back if day not in busy])
+    dates = look.at(request.dates.asked, [day for day in request.dates.looked_back if day in answer.held])
     refuse_categories(dates.asked, lake.bucket)
     plan = plan_of_dates(
         asked=dates.asked,
         looked_back=dates.looked_back,
         not_delivered=dates.not_delivered,
-        busy=sorted(busy),
+        busy=sorted(answer.busy),
         categories=request.categories,
         settings=settings,
         refit_asked=request.pca_policy is RefreshPolicy.ALWAYS,
@@ -116,7 +138,6 @@ def plan_run(
         _refuse_too_long(plan.estimate, settings)
         if not request.over_budget_allowed:
             _refuse_over_budget(plan.estimate, settings)
-        claim(lake, request.run_id, plan.ingest_dates)
     return planned
 
 

@@ -16,7 +16,7 @@ from fruit_contract.lake import (
     uri,
 )
 from fruit_pipeline.lake.summaries import read_extraction_summary, read_refresh_summary
-from fruit_pipeline.planning.claims import give_up_claim
+from fruit_pipeline.planning.claim_book import DatesBook
 from fruit_pipeline.report.page import report_page
 from fruit_pipeline.report.record import run_record, write_record
 
@@ -65,7 +65,7 @@ def publish_report(
     record_uri = write_record(lake, record)
     if receipt and receipt["measured_speed"]:
         lake.write_json(measured_speed_key(), receipt["measured_speed"])
-    give_up_claim(lake, run_id)
+    DatesBook(lake).give_back(run_id)
     return {"report_uris": [report_uris[day] for day in dates[-_REPORTS_NAMED:]], "record_uri": record_uri}
 
 

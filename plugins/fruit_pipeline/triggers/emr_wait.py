@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.amazon.aws.hooks.emr import EmrHook
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from fruit_pipeline.settings import Settings
+
+GRACE: Final = timedelta(minutes=15)
+"""A task waits so much longer than its trigger, which may be without a triggerer for a while."""
 
 # Each of them after botocore's own retries: EMR has been out of reach for long when they are used up.
 LOOKS_THAT_MAY_FAIL: Final = 20
@@ -43,11 +46,11 @@ class Waiting:
         return datetime.now(UTC) >= datetime.fromisoformat(self.until)
 
 
-class EmrWaitTrigger(BaseTrigger):
-    """Looks every `poll_seconds` until `look` has an answer; the event is that answer.
+class WaitTrigger(BaseTrigger):
+    """Holds what a trigger waits with, how it is kept in Airflow's database, and what it says in the task's log.
 
-    Its `status` is `ended` (what was waited for has happened), `time_out` or `error`; the other fields are of the subclass, and `about`,
-    which says what was waited for.
+    :param waiting: fields of Waiting
+    :param fields: the subclass's own arguments
     """
 
     def __init__(self, waiting: dict[str, Any], **fields: Any) -> None:
@@ -56,12 +59,29 @@ class EmrWaitTrigger(BaseTrigger):
         self._fields = fields
         self._said = ""
 
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{type(self).__module__}.{type(self).__qualname__}", {"waiting": asdict(self.waiting), **self._fields}
+
+    def say(self, line: str) -> None:
+        """To the task's log, when it is news."""
+        if line != self._said:
+            self._said = line
+            self.log.info("%s", line)
+
+    def _s3_hook(self) -> S3Hook:
+        return S3Hook(aws_conn_id=self.waiting.aws_conn_id, region_name=self.waiting.region, config=BOTOCORE_CONFIG)
+
+
+class EmrWaitTrigger(WaitTrigger):
+    """Looks every `poll_seconds` until `look` has an answer; the event is that answer.
+
+    Its `status` is `ended` (what was waited for has happened), `time_out` or `error`; the other fields are of the subclass, and `about`,
+    which says what was waited for.
+    """
+
     @property
     def about(self) -> dict[str, Any]:
         return {}
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        return f"{type(self).__module__}.{type(self).__qualname__}", {"waiting": asdict(self.waiting), **self._fields}
 
     @abstractmethod
     async def look(self, emr: Any, s3: Any) -> dict[str, Any] | None:
@@ -89,18 +109,9 @@ class EmrWaitTrigger(BaseTrigger):
                     return
                 await asyncio.sleep(self.waiting.poll_seconds)
 
-    def say(self, line: str) -> None:
-        """To the task's log, when it is news."""
-        if line != self._said:
-            self._said = line
-            self.log.info("%s", line)
-
     def _emr_hook(self) -> EmrHook:
         waiting = self.waiting
         return EmrHook(aws_conn_id=waiting.aws_conn_id, region_name=waiting.region, emr_conn_id=None, config=BOTOCORE_CONFIG)
-
-    def _s3_hook(self) -> S3Hook:
-        return S3Hook(aws_conn_id=self.waiting.aws_conn_id, region_name=self.waiting.region, config=BOTOCORE_CONFIG)
 
 
 async def connection_of(hook: Any) -> Any:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
-
 from fruit_contract.lake import failure_key, progress_key
-from fruit_pipeline.aws import is_denied
-from fruit_pipeline.emr.states import ACTIVE, STEP_ACTIVE, STEP_ENDED_BADLY, EmrStepState, is_ours, may_be_ours, state_of
+from fruit_pipeline.emr.states import STEP_ACTIVE, STEP_ENDED_BADLY, EmrStepState, state_of
 from fruit_pipeline.failures.logs import have_arrived, logs_prefix, was_told
 from fruit_pipeline.progress.tracking import parse_progress, progress_line
 from fruit_pipeline.triggers.emr_wait import EmrWaitTrigger, connection_of
@@ -107,36 +104,3 @@ class StepEndTrigger(EmrWaitTrigger):
     async def _bootstrap_failed(self, emr: Any) -> bool:
         cluster = (await emr.describe_cluster(ClusterId=self.cluster_id))["Cluster"]
         return bool(cluster["Status"].get("StateChangeReason", {}).get("Code") == _BOOTSTRAP_FAILURE)
-
-
-class StepTurnTrigger(EmrWaitTrigger):
-    """Waits until no other cluster of this lake's pipeline runs a step of this name. The event has no further fields.
-
-    :param waiting: fields of Waiting
-    :param cluster_id: the cluster of the step that waits for its turn
-    :param step_name: the step's name
-    """
-
-    def __init__(self, waiting: dict[str, Any], cluster_id: str, step_name: str) -> None:
-        super().__init__(waiting, cluster_id=cluster_id, step_name=step_name)
-        self.cluster_id, self.step_name = cluster_id, step_name
-
-    async def look(self, emr: Any, s3: Any) -> dict[str, Any] | None:  # noqa: ARG002  # the base's signature
-        async for page in emr.get_paginator("list_clusters").paginate(ClusterStates=list(ACTIVE)):
-            for listed in page["Clusters"]:
-                if listed["Id"] != self.cluster_id and may_be_ours(listed) and await self._runs_it(emr, listed["Id"]):
-                    self.say(f"Another run's {self.step_name} is under way on cluster {listed['Id']}: this one waits for its turn.")
-                    return None
-        return {}
-
-    async def _runs_it(self, emr: Any, cluster_id: str) -> bool:
-        try:
-            cluster = (await emr.describe_cluster(ClusterId=cluster_id))["Cluster"]
-        except ClientError as error:
-            if is_denied(error):
-                return False  # somebody else's, with a name like ours
-            raise
-        if not is_ours(cluster, self.waiting.lake_bucket):
-            return False
-        steps = await emr.list_steps(ClusterId=cluster_id, StepStates=list(STEP_ACTIVE))
-        return any(step["Name"] == self.step_name for step in steps["Steps"])

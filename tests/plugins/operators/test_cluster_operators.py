@@ -8,10 +8,10 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fruit_pipeline.errors import DateIsBusyError
-from fruit_pipeline.planning.earlier_clusters import require_no_cluster_from_before
+from fruit_pipeline.planning.claim_book import pca_book
+from fruit_pipeline.planning.claims import PCA_TURN, Wish
 from fruit_pipeline.settings import Settings
-from tests.plugins.memory_emr import DAG_ID, SETTINGS, api_error, context, create_cluster, deferred, of_the_dag, run_step
+from tests.plugins.memory_emr import SETTINGS, api_error, context, create_cluster, deferred, of_the_dag, run_step
 from tests.plugins.sample_lake import RUN_ID
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_somebody_elses_cluster_with_a_name_like_ours_is_in_nobodys_way(emr: Emr
 # --- ending clusters
 
 
-def test_ends_every_cluster_of_the_run_whatever_tasks_knew_of_it(emr: Emr) -> None:
+def test_ends_every_cluster_of_the_run_whatever_tasks_knew_of_it(emr: Emr, lake: Lake) -> None:
     emr.cluster("RUNNING", run_id="manual__other")
     for state in ("WAITING", "TERMINATING", "STARTING", "TERMINATED"):
         emr.cluster(state)
@@ -105,14 +105,14 @@ def test_ends_every_cluster_of_the_run_whatever_tasks_knew_of_it(emr: Emr) -> No
     assert waits.trigger.cluster_ids == waits.kwargs["cluster_ids"] == ["j-2", "j-3", "j-4"]
 
 
-def test_a_run_without_a_cluster_has_nothing_to_end(emr: Emr) -> None:
+def test_a_run_without_a_cluster_has_nothing_to_end(emr: Emr, lake: Lake) -> None:
     emr.cluster("WAITING", run_id="manual__other")
     emr.cluster("TERMINATED_WITH_ERRORS")
     terminate_cluster().execute(context())
     assert emr.terminated == []
 
 
-def test_a_cluster_that_was_asked_for_and_is_not_listed_yet_is_looked_for_again(emr: Emr) -> None:
+def test_a_cluster_that_was_asked_for_and_is_not_listed_yet_is_looked_for_again(emr: Emr, lake: Lake) -> None:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
     killed = context(create_cluster="failed")
@@ -126,11 +126,11 @@ def test_a_cluster_that_was_asked_for_and_is_not_listed_yet_is_looked_for_again(
 
 
 @pytest.mark.parametrize("state", ["TERMINATED", "TERMINATED_WITH_ERRORS"])
-def test_a_cluster_that_is_gone_is_ended_whatever_it_died_of(emr: Emr, state: str) -> None:
+def test_a_cluster_that_is_gone_is_ended_whatever_it_died_of(emr: Emr, lake: Lake, state: str) -> None:
     terminate_cluster().execute_complete(context(), {"status": "error"}, [emr.cluster(state)])
 
 
-def test_a_cluster_that_does_not_end_fails_the_teardown_which_tries_again(emr: Emr) -> None:
+def test_a_cluster_that_does_not_end_fails_the_teardown_which_tries_again(emr: Emr, lake: Lake) -> None:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
     with pytest.raises(AirflowException, match=r"Not ended within 30 minutes: j-1 \(TERMINATING\)") as caught:
@@ -139,7 +139,7 @@ def test_a_cluster_that_does_not_end_fails_the_teardown_which_tries_again(emr: E
 
 
 @pytest.mark.parametrize("with_cluster", [True, False])
-def test_a_run_that_a_person_marked_as_failed_does_not_end_as_successful(emr: Emr, with_cluster: bool) -> None:
+def test_a_run_that_a_person_marked_as_failed_does_not_end_as_successful(emr: Emr, lake: Lake, with_cluster: bool) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     marked = context(extract_features="failed", check_output="skipped", publish_report="skipped")
@@ -157,26 +157,18 @@ def test_a_run_that_a_person_marked_as_failed_does_not_end_as_successful(emr: Em
         {"plan_run": "skipped", "publish_report": "skipped"},
     ],
 )
-def test_any_other_run_is_decided_by_its_own_tasks(emr: Emr, states: dict[str, str]) -> None:
+def test_any_other_run_is_decided_by_its_own_tasks(emr: Emr, lake: Lake, states: dict[str, str]) -> None:
     terminate_cluster().execute_complete(context(**states), {"status": "ended"}, [emr.cluster("TERMINATED")])
 
 
-# --- planning anew
-
-
-def test_a_run_that_is_planned_for_the_first_time_has_no_cluster_from_before(emr: Emr) -> None:
-    emr.cluster("RUNNING", run_id="manual__other")
-    emr.cluster("TERMINATED")
-    require_no_cluster_from_before(SETTINGS, DAG_ID, RUN_ID)
-    assert emr.terminated == []
-
-
-def test_a_run_that_is_planned_anew_ends_its_cluster_and_waits_until_it_is_gone(emr: Emr) -> None:
-    mine = emr.cluster("WAITING")
-    for state, told in (("WAITING", [mine]), ("TERMINATING", [mine])):
-        emr.clusters[mine]["Status"]["State"] = state
-        with pytest.raises(DateIsBusyError, match=rf"{mine} \({state}\)"):
-            require_no_cluster_from_before(SETTINGS, DAG_ID, RUN_ID)
-        assert emr.terminated == told
+@pytest.mark.parametrize("with_cluster", [True, False])
+def test_a_run_whose_clusters_have_ended_gives_back_its_turn_at_the_pca(emr: Emr, lake: Lake, with_cluster: bool) -> None:
+    operator, book = terminate_cluster(), pca_book(lake)
+    book.take(Wish(RUN_ID, (PCA_TURN,)), lambda _: True)
+    mine = emr.cluster("TERMINATING")
+    with pytest.raises(Exception, match="Not ended"):
+        operator.execute_complete(context(), {"status": "time_out"}, [mine])
+    assert book.read()  # its step may still be at work
     emr.clusters[mine]["Status"]["State"] = "TERMINATED"
-    require_no_cluster_from_before(SETTINGS, DAG_ID, RUN_ID)
+    operator.execute_complete(context(), {"status": "ended"}, [mine]) if with_cluster else operator.execute(context())
+    assert book.read() == ()

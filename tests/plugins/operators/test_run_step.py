@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,15 +10,18 @@ from botocore.exceptions import ReadTimeoutError
 
 from fruit_contract.failures.error_text import find_error
 from fruit_contract.failures.record import StepFailure
-from fruit_contract.lake import failure_key
-from fruit_pipeline.planning.claims import claim
+from fruit_contract.lake import failure_key, pca_claims_key
+from fruit_pipeline.planning.claim_book import pca_book
+from fruit_pipeline.planning.claims import PCA_TURN, Wish
 from tests.plugins.memory_emr import api_error, context, deferred, run_step
-from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID
+from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID, hold_dates
 
 if TYPE_CHECKING:
     from fruit_pipeline.lake.store import Lake
     from tests.plugins.memory_emr import Emr
 
+OTHER = "manual__other"
+LONG_AGO = "2026-01-01T00:00:00+00:00"
 THROTTLED = "botocore.exceptions.ClientError: An error occurred (SlowDown) when calling the GetObject operation: slow down\n"
 
 pytestmark = [
@@ -92,44 +96,154 @@ def test_a_try_that_finds_a_failed_step_waits_for_its_logs_before_it_judges(emr:
     assert deferred(operator, event={"status": "ended", "state": "FAILED"}).trigger.step_id == "s-2"
 
 
-def test_a_step_waits_for_its_turn_while_another_run_has_one_under_way(emr: Emr, lake: Lake) -> None:
-    other = emr.cluster("RUNNING", run_id="manual__other")
-    emr.step(other, "RUNNING")
+def take_turn(lake: Lake, emr: Emr, state: str = "RUNNING", run_id: str = OTHER) -> str:
+    """Has another run take the turn at the PCA, by a cluster in that state."""
+    cluster_id = emr.cluster(state, run_id=run_id)
+    assert pca_book(lake).take(Wish(run_id, (PCA_TURN,), cluster_id=cluster_id), lambda _: True).held
+    return cluster_id
+
+
+def turn(lake: Lake) -> list[str]:
+    """Who has it."""
+    return [claim.run_id for claim in pca_book(lake).read()]
+
+
+def test_a_step_waits_without_a_slot_for_its_turn_and_keeps_its_cluster(emr: Emr, lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    take_turn(lake, emr)
     mine = emr.cluster()
     operator = run_step(mine, one_at_a_time=True)
     waits = deferred(operator)
-    assert (type(waits.trigger).__name__, waits.method_name) == ("StepTurnTrigger", "execute")
+    assert (type(waits.trigger).__name__, waits.method_name) == ("ClaimsFreeTrigger", "execute")
+    assert (waits.trigger.key, waits.trigger.wish) == (pca_claims_key(), Wish(RUN_ID, (PCA_TURN,)))
     assert emr.steps[mine] == []
-    # Its turn has come, it seems, but a third run was quicker.
-    assert type(deferred(operator, event={"status": "ended"}).trigger).__name__ == "StepTurnTrigger"
-    emr.steps[other][0]["Status"]["State"] = "COMPLETED"
-    assert type(deferred(operator, event={"status": "ended"}).trigger).__name__ == "StepEndTrigger"
-    assert len(emr.steps[mine]) == 1
+    until = datetime.fromisoformat(waits.kwargs["until"])
+    assert timedelta(hours=18) < until - datetime.now(UTC) < timedelta(hours=19)
+    # EMR must not take the idle cluster away before the turn can have come.
+    assert emr.idle_timeouts == [pytest.approx((until - datetime.now(UTC) + timedelta(minutes=45)).total_seconds(), abs=5)]
+    # It is to look whether the other run still lives, and waits on, until the same moment.
+    again = deferred(operator, event={"status": "ended"}, **waits.kwargs)
+    assert again.kwargs == waits.kwargs
+    assert len(emr.idle_timeouts) == 1
+    pca_book(lake).give_back(OTHER)
+    assert type(deferred(operator, event={"status": "ended"}, **waits.kwargs).trigger).__name__ == "StepEndTrigger"
+    assert (len(emr.steps[mine]), emr.idle_timeouts[1:]) == (1, [1800])
+    assert turn(lake) == [RUN_ID]
+
+
+@pytest.mark.parametrize("end", ["COMPLETED", "FAILED", "CANCELLED"])
+def test_the_turn_is_given_back_when_the_step_has_ended_and_not_before(emr: Emr, lake: Lake, end: str) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    operator = run_step(emr.cluster(), one_at_a_time=True)
+    waits = deferred(operator)
+    for event in ({"status": "error", "message": "no answer"}, {"status": "time_out"}):
+        with pytest.raises(AirflowException):
+            operator.execute_complete(context(), event, **waits.kwargs)
+        assert turn(lake) == [RUN_ID]  # the step may still run
+    operator.on_kill()
+    assert turn(lake) == [RUN_ID]
+    emr.steps["j-1"][0]["Status"] = {"State": end, "Timeline": {"EndDateTime": datetime(2026, 1, 1, tzinfo=UTC)}}
+    with contextlib.suppress(AirflowException):
+        operator.execute_complete(context(), {"status": "ended"}, **waits.kwargs)
+    assert turn(lake) == []
+
+
+def test_a_step_that_ended_while_no_try_was_there_does_not_keep_the_turn(emr: Emr, lake: Lake) -> None:
+    take_turn(lake, emr, run_id=RUN_ID)
+    emr.step("j-1", "COMPLETED")
+    run_step("j-1", one_at_a_time=True).execute(context())
+    assert turn(lake) == []
+
+
+@pytest.mark.parametrize(("state", "is_free"), [("RUNNING", False), ("TERMINATING", False), ("TERMINATED", True)])
+def test_the_turn_of_a_run_that_has_ended_is_free_when_its_clusters_have(emr: Emr, lake: Lake, state: str, is_free: bool) -> None:
+    """A step may run on after its run was given up."""
+    take_turn(lake, emr, state)
+    trigger = deferred(run_step(emr.cluster(), one_at_a_time=True)).trigger
+    assert type(trigger).__name__ == ("StepEndTrigger" if is_free else "ClaimsFreeTrigger")
+    assert turn(lake) == [RUN_ID if is_free else OTHER]
+
+
+def test_the_turn_of_a_run_under_way_is_its_own_also_without_a_cluster(emr: Emr, lake: Lake) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    take_turn(lake, emr, "TERMINATED")
+    under_way = context()
+    under_way["ti"].get_dr_count.return_value = 1
+    with pytest.raises(TaskDeferred):
+        run_step(emr.cluster(), one_at_a_time=True).execute(under_way)
+    assert turn(lake) == [OTHER]
+
+
+def test_a_task_that_was_killed_between_its_turn_and_its_step_goes_on_with_its_turn(emr: Emr, lake: Lake) -> None:
+    take_turn(lake, emr, run_id=RUN_ID)
+    assert type(deferred(run_step("j-1", one_at_a_time=True)).trigger).__name__ == "StepEndTrigger"
+    assert turn(lake) == [RUN_ID]
 
 
 def test_a_step_that_was_added_already_does_not_wait_for_its_turn_again(emr: Emr, lake: Lake) -> None:
-    emr.step(emr.cluster("RUNNING", run_id="manual__other"), "RUNNING")
+    take_turn(lake, emr)
     mine = emr.cluster()
     step_id = emr.step(mine, "RUNNING")
     assert deferred(run_step(mine, one_at_a_time=True)).trigger.step_id == step_id
 
 
-def test_a_turn_that_never_comes_is_an_error(emr: Emr, lake: Lake) -> None:
+@pytest.mark.parametrize(
+    "back", [("execute", {"event": {"status": "time_out"}, "until": LONG_AGO}), ("__fail__", {"error": "Trigger timeout"})]
+)
+def test_a_turn_that_does_not_come_fails_the_task_and_names_who_has_it(emr: Emr, lake: Lake, back: Any) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    other = take_turn(lake, emr)
+    with pytest.raises(AirflowFailException, match=rf"pca \({OTHER}, since .*\), on cluster {other}.*has waited for 18\.5 hours"):
+        run_step(emr.cluster(), one_at_a_time=True).resume_execution(*back, context())
+
+
+@pytest.mark.parametrize(
+    "back", [("execute", {"event": {"status": "time_out"}, "until": LONG_AGO}), ("__fail__", {"error": "Trigger timeout"})]
+)
+def test_a_turn_that_is_free_at_the_very_end_is_taken(emr: Emr, lake: Lake, back: Any) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    with pytest.raises(TaskDeferred):
+        run_step(emr.cluster(), one_at_a_time=True).resume_execution(*back, context())
+    assert len(emr.steps["j-1"]) == 1
+
+
+def test_a_cluster_that_ends_while_its_step_waits_for_its_turn_ends_the_waiting(emr: Emr, lake: Lake) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    take_turn(lake, emr)
+    mine = emr.cluster("TERMINATED_WITH_ERRORS")
+    emr.clusters[mine]["Status"]["StateChangeReason"] = {"Code": "INSTANCE_FAILURE", "Message": "All slaves were terminated"}
+    with pytest.raises(AirflowFailException, match="All slaves were terminated"):
+        run_step(mine, one_at_a_time=True).execute(context())
+
+
+def test_an_emr_that_leaves_the_idle_time_out_as_it_is_ends_no_waiting(emr: Emr, lake: Lake) -> None:
+    take_turn(lake, emr)
+    emr.refuse = [api_error("AccessDeniedException")]
+    assert type(deferred(run_step(emr.cluster(), one_at_a_time=True)).trigger).__name__ == "ClaimsFreeTrigger"
+    assert emr.idle_timeouts == []
+
+
+def test_when_waiting_before_the_step_fails_the_next_try_begins_anew(emr: Emr, lake: Lake) -> None:
     from airflow.sdk.exceptions import AirflowException
 
-    with pytest.raises(AirflowException, match="time_out"):
-        run_step(emr.cluster(), one_at_a_time=True).execute(context(), event={"status": "time_out"})
+    with pytest.raises(AirflowException, match="AccessDenied") as caught:
+        run_step(emr.cluster()).execute(context(), event={"status": "error", "message": "AccessDenied"})
+    assert is_tried_again(caught.value)
 
 
 def test_a_step_is_not_added_for_a_run_that_lost_its_dates(emr: Emr, lake: Lake) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    claim(lake, "another run", [DAY])
+    hold_dates(lake, "another run", DAY)
     operator = run_step(emr.cluster(), needs_claim=True)
     with pytest.raises(AirflowFailException, match=r"The run manual__.* can't be gone on with\. Trigger a new run"):
         operator.execute(context())
     assert emr.steps["j-1"] == []
-    claim(lake, RUN_ID, [DAY])
+    hold_dates(lake, RUN_ID, "2026-11-23")
     assert deferred(operator).trigger.step_id == "s-1"
 
 

@@ -1,87 +1,73 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from fruit_pipeline.planning.claims import Claim, Wish, answer_wish, claim_of, narrowed, who_holds
 
-import pytest
-
-from fruit_contract.lake import claim_key
-from fruit_pipeline.errors import ClaimLostError, DateIsBusyError
-from fruit_pipeline.planning.claims import Claim, busy_dates, claim, give_up_claim, living_claims, refuse_busy_dates, require_claim
-
-if TYPE_CHECKING:
-    from tests.plugins.sample_lake import SampleLake
-
-RUN = "manual__2026-11-22T09:00:00+00:00"
+NOW, EARLIER = "2026-11-22T09:00:00+00:00", "2026-11-22T08:00:00+00:00"
+OTHER = Claim("other", ("20", "21"), EARLIER)
 
 
-def test_the_dates_of_other_runs_are_busy() -> None:
-    claims = [Claim("a", ("2026-11-20", "2026-11-21")), Claim("own", ("2026-11-22",))]
-    assert busy_dates(claims, "own", ["2026-11-21", "2026-11-22", "2026-11-23"]) == {"2026-11-21": "a"}
+def nobody_asks(run_id: str) -> bool:
+    raise AssertionError(run_id)
 
 
-def test_busy_dates_are_named_with_the_run_that_works_on_them() -> None:
-    refuse_busy_dates({})
-    with pytest.raises(DateIsBusyError, match=r"2026-11-21 \(a\)"):
-        refuse_busy_dates({"2026-11-21": "a"})
+def lives(_: str) -> bool:
+    return True
 
 
-def test_of_many_busy_dates_a_few_are_named() -> None:
-    busy = {f"2026-11-{day:02}": "a" for day in range(1, 31)}
-    with pytest.raises(DateIsBusyError, match="working on 30 of the ingest dates") as caught:
-        refuse_busy_dates(busy)
-    assert "2026-11-08" in str(caught.value)
-    assert "2026-11-09" not in str(caught.value)
+def has_ended(_: str) -> bool:
+    return False
 
 
-def test_claims_end_with_their_runs(empty_lake: SampleLake) -> None:
-    lake = empty_lake.lake
-    for run_id in ("over", "running", RUN):
-        claim(lake, run_id, ["2026-11-22"])
-    claim(lake, "failed on another date", ["2026-11-20"])
-
-    living = living_claims(lake, RUN, ["2026-11-21", "2026-11-22"], lambda run_id: run_id == "running")
-
-    assert living == [Claim("running", ("2026-11-22",))]
-    left = ["running", RUN, "failed on another date"]
-    assert sorted(empty_lake.client.objects) == sorted(claim_key(run_id) for run_id in left)
+def test_free_dates_are_held_by_whoever_wants_them() -> None:
+    answer = answer_wish([OTHER], Wish("own", ("22",), ("23", "24")), nobody_asks, NOW)
+    assert (answer.held, answer.busy) == (("22", "23", "24"), {})
+    assert answer.claims == (OTHER, Claim("own", ("22", "23", "24"), NOW))
 
 
-def test_nobody_is_asked_about_a_run_whose_dates_are_not_wanted(empty_lake: SampleLake) -> None:
-    """A run that failed keeps its claim, so that it can be gone on with."""
-    claim(empty_lake.lake, "failed", ["2026-11-20"])
-    assert living_claims(empty_lake.lake, RUN, ["2026-11-21"], lambda _: pytest.fail("asked")) == []
-    require_claim(empty_lake.lake, "failed")
+def test_what_is_merely_welcome_is_left_to_the_run_that_holds_it() -> None:
+    answer = answer_wish([OTHER], Wish("own", ("22",), ("21", "19")), lives, NOW)
+    assert (answer.held, answer.busy) == (("19", "22"), {"21": OTHER})
 
 
-def test_a_claim_can_be_given_up_once_and_again(empty_lake: SampleLake) -> None:
-    claim(empty_lake.lake, RUN, ["2026-11-22"])
-    claim(empty_lake.lake, "another", ["2026-11-22"])
-    give_up_claim(empty_lake.lake, RUN)
-    give_up_claim(empty_lake.lake, RUN)
-    assert list(empty_lake.client.objects) == [claim_key("another")]
+def test_who_can_not_have_all_it_needs_keeps_nothing() -> None:
+    """Else two runs could each hold what the other one waits for."""
+    before = Claim("own", ("19",), EARLIER)
+    answer = answer_wish([before, OTHER], Wish("own", ("19", "21"), ("18",)), lives, NOW)
+    assert (answer.held, answer.busy) == ((), {"21": OTHER})
+    assert answer.claims == (OTHER,)
 
 
-def test_a_run_that_claims_again_has_one_claim(empty_lake: SampleLake) -> None:
-    claim(empty_lake.lake, RUN, ["2026-11-21", "2026-11-22"])
-    claim(empty_lake.lake, RUN, ["2026-11-22"])
-    assert living_claims(empty_lake.lake, "another", ["2026-11-22"], lambda _: True) == [Claim(RUN, ("2026-11-22",))]
+def test_the_claim_of_a_run_that_has_ended_goes_as_a_whole() -> None:
+    answer = answer_wish([OTHER], Wish("own", ("21",)), has_ended, NOW)
+    assert answer.claims == (Claim("own", ("21",), NOW),)
+    assert claim_of(answer.claims, "other") is None
 
 
-def test_a_claim_that_goes_away_while_it_is_looked_at_is_none(empty_lake: SampleLake) -> None:
-    lake = empty_lake.lake
-    for run_id in ("a", "b"):
-        claim(lake, run_id, ["2026-11-22"])
-
-    def is_active(_: str) -> bool:
-        lake.delete(claim_key("b"))
-        return True
-
-    assert [living.run_id for living in living_claims(lake, RUN, ["2026-11-22"], is_active)] == ["a"]
+def test_an_ended_run_in_whose_way_nobody_is_keeps_its_claim_so_that_it_can_be_gone_on_with() -> None:
+    assert OTHER in answer_wish([OTHER], Wish("own", ("22",)), nobody_asks, NOW).claims
 
 
-def test_a_run_whose_claim_was_taken_away_can_not_go_on(empty_lake: SampleLake) -> None:
-    claim(empty_lake.lake, RUN, ["2026-11-22"])
-    require_claim(empty_lake.lake, RUN)
-    living_claims(empty_lake.lake, "another", ["2026-11-22"], lambda _: False)
-    with pytest.raises(ClaimLostError, match="Trigger a new run"):
-        require_claim(empty_lake.lake, RUN)
+def test_who_takes_again_what_it_has_holds_it_since_it_first_did() -> None:
+    answer = answer_wish([Claim("own", ("21", "22"), EARLIER)], Wish("own", ("22", "23"), cluster_id="j-1"), nobody_asks, NOW)
+    assert answer.claims == (Claim("own", ("22", "23"), EARLIER, "j-1"),)
+
+
+def test_what_is_given_back_is_the_runs_own_and_nobody_elses() -> None:
+    own = Claim("own", ("22", "23"), EARLIER)
+    assert narrowed([OTHER, own], "own", ["22", "20"]) == (OTHER, Claim("own", ("22",), EARLIER))
+    assert narrowed([OTHER, own], "own", []) == (OTHER,)
+    assert narrowed([OTHER], "own", []) == (OTHER,)
+
+
+def test_of_many_that_are_held_a_few_are_named() -> None:
+    many = {f"2026-11-{day:02}": OTHER for day in range(1, 31)}
+    said = who_holds(many)
+    assert said.startswith(f"2026-11-01 (other, since {EARLIER}), 2026-11-02")
+    assert said.endswith(" and 22 more")
+    assert "2026-11-09" not in said
+    assert who_holds({"pca": OTHER}) == f"pca (other, since {EARLIER})"
+
+
+def test_a_claim_is_read_as_it_was_written() -> None:
+    claim = Claim("manual__Äpfel", ("2026-11-22",), NOW, "j-1")
+    assert Claim.from_dict(claim.as_dict()) == claim

@@ -12,8 +12,7 @@ from fruit_contract.increments import UnsortedImagesError
 from fruit_contract.lake import (
     CURRENT_PCA_KEY,
     LakeNameError,
-    claim_key,
-    claims_prefix,
+    dates_claims_key,
     ledger_key,
     measured_speed_key,
     moments_parts_prefix,
@@ -27,7 +26,7 @@ from fruit_contract.limits import MOST_DATES_A_RUN
 from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.errors import DateIsBusyError, InstanceTypeError, NoReleaseError, OverBudgetError, RunTooLargeError, RunTooLongError
-from fruit_pipeline.planning.claims import claim
+from fruit_pipeline.planning.date_looker import DateLooker
 from fruit_pipeline.planning.estimate import MeasuredSpeed
 from fruit_pipeline.planning.planner import PublishedRelease, plan_run, published_release
 from fruit_pipeline.planning.run_plan import summary_lines
@@ -44,6 +43,8 @@ from tests.plugins.sample_lake import (
     VERSION,
     WRITE,
     features_key,
+    held_dates,
+    hold_dates,
     moments_object_key,
 )
 
@@ -79,8 +80,9 @@ def option(step: dict[str, Any], name: str) -> list[str]:
     return [value for word, value in pairwise(words) if word == name]
 
 
-def claims(lake: Lake) -> list[str]:
-    return [stored.key for stored in lake.list_objects(claims_prefix())]
+def nothing_but_claims(sample: SampleLake, before: dict[str, Any]) -> bool:
+    """Whether nothing else was written since."""
+    return {key: value for key, value in sample.client.objects.items() if key != dates_claims_key()} == before
 
 
 def test_plans_with_the_published_release(sample_lake: SampleLake) -> None:
@@ -102,14 +104,15 @@ def test_where_everything_is_known_there_is_nothing_to_do_and_nothing_is_written
     planned = plan(sample_lake.lake)
     assert not planned.plan.has_work
     assert planned.plan.nothing_new == [DAY]
-    assert sample_lake.client.objects == before
+    assert nothing_but_claims(sample_lake, before)
+    assert held_dates(sample_lake.lake) == {}
 
 
 def test_a_late_image_is_work_and_its_date_is_claimed(sample_lake: SampleLake) -> None:
     sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
     planned = plan(sample_lake.lake, categories=["Kiwi"], pca_policy=RefreshPolicy.NEVER, retry_rejected=True)
     assert (planned.plan.new, planned.plan.unchanged) == (2, 6)  # the rejected one is looked at again
-    assert sample_lake.lake.read_json(claim_key(RUN_ID))["ingest_dates"] == [DAY]
+    assert held_dates(sample_lake.lake) == {RUN_ID: [DAY]}
     (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
     assert {"--retry-rejected", "--category=Kiwi", DAY} <= set(arguments(extract))
     assert arguments(refresh)[arguments(refresh).index("--policy") + 1] == "never"
@@ -126,7 +129,7 @@ def test_the_steps_take_consecutive_dates_in_few_words(sample_lake: SampleLake) 
     for step in planned.extract_features_steps + planned.refresh_pca_steps:
         assert option(step, "--ingest-date") == [f"{DAY_BEFORE}..{NEXT_DAY}", "2026-11-30"]
     assert planned.cluster_request["Name"].startswith(f"fruits {DAY_BEFORE}..2026-11-30 ")
-    assert sample_lake.lake.read_json(claim_key(RUN_ID)) == {"run_id": RUN_ID, "ingest_dates": planned.plan.ingest_dates}
+    assert held_dates(sample_lake.lake) == {RUN_ID: planned.plan.ingest_dates}
 
 
 @pytest.mark.slow
@@ -137,7 +140,7 @@ def test_only_the_dates_that_need_something_are_claimed_and_worked_on(sample_lak
     planned = plan(sample_lake.lake, dates=RunDates((DAY_BEFORE, DAY, NEXT_DAY), waits=False))
     assert (planned.plan.ingest_dates, planned.plan.nothing_new) == ([NEXT_DAY], [DAY_BEFORE, DAY])
     assert (planned.plan.images, planned.plan.new) == (44, 1)
-    assert sample_lake.lake.read_json(claim_key(RUN_ID))["ingest_dates"] == [NEXT_DAY]
+    assert held_dates(sample_lake.lake) == {RUN_ID: [NEXT_DAY]}
     assert option(planned.extract_features_steps[0], "--ingest-date") == [NEXT_DAY]
 
 
@@ -208,7 +211,7 @@ def test_a_range_names_the_dates_that_nobody_delivered(sample_lake: SampleLake) 
 
 def test_a_date_that_another_run_works_on_is_waited_for_if_asked_for_and_left_if_not(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
-    claim(sample_lake.lake, "another", [DAY])
+    hold_dates(sample_lake.lake, "another", DAY)
     with pytest.raises(DateIsBusyError, match=f"{DAY} .another"):
         plan(sample_lake.lake)
     sample_lake.put_image(success_marker_key(NEXT_DAY), b"")
@@ -219,25 +222,55 @@ def test_a_date_that_another_run_works_on_is_waited_for_if_asked_for_and_left_if
 
 def test_a_run_that_must_wait_claims_nothing(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
-    claim(sample_lake.lake, "another", [DAY])
-    with pytest.raises(DateIsBusyError):
-        plan(sample_lake.lake)
-    assert claims(sample_lake.lake) == [claim_key("another")]
+    hold_dates(sample_lake.lake, "another", DAY)
+    with pytest.raises(DateIsBusyError) as busy:
+        plan(sample_lake.lake, dates=RunDates((DAY, NEXT_DAY), waits=False))
+    assert busy.value.ingest_dates == (DAY,)
+    assert held_dates(sample_lake.lake) == {"another": [DAY]}
 
 
 def test_the_claims_of_runs_that_ended_are_cleared_away_and_those_on_other_dates_hold_nobody_up(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
-    claim(sample_lake.lake, "ended", [DAY])
-    claim(sample_lake.lake, "elsewhere", [NEXT_DAY])
+    hold_dates(sample_lake.lake, "ended", DAY)
+    hold_dates(sample_lake.lake, "elsewhere", NEXT_DAY)
     assert plan(sample_lake.lake, is_active=lambda run_id: run_id == "elsewhere").plan.ingest_dates == [DAY]
-    assert claims(sample_lake.lake) == sorted([claim_key("elsewhere"), claim_key(RUN_ID)])
+    assert held_dates(sample_lake.lake) == {"elsewhere": [NEXT_DAY], RUN_ID: [DAY]}
 
 
 def test_a_run_that_is_planned_again_is_not_in_its_own_way(sample_lake: SampleLake) -> None:
-    claim(sample_lake.lake, RUN_ID, [DAY_BEFORE, DAY])
+    hold_dates(sample_lake.lake, RUN_ID, DAY_BEFORE, DAY)
     sample_lake.delete_below("ledger/")
     assert plan(sample_lake.lake, is_active=lambda _: pytest.fail("a run need not ask about itself")).plan.new == 43
-    assert sample_lake.lake.read_json(claim_key(RUN_ID))["ingest_dates"] == [DAY]
+    assert held_dates(sample_lake.lake) == {RUN_ID: [DAY]}
+
+
+def test_the_dates_are_claimed_before_they_are_looked_at(sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others do to them meanwhile is no longer theirs to do."""
+    sample_lake.add_date(DAY_BEFORE)
+    hold_dates(sample_lake.lake, "another", "2026-11-20")
+    seen = {}
+
+    def look(looker: DateLooker, asked: Any, looked_back: Any) -> Any:
+        seen.update(held_dates(sample_lake.lake))
+        return whole(looker, asked, looked_back)
+
+    whole = DateLooker.at
+    monkeypatch.setattr(DateLooker, "at", look)
+    plan(sample_lake.lake, dates=RunDates((DAY,), ("2026-11-20", DAY_BEFORE)))
+    assert seen == {"another": ["2026-11-20"], RUN_ID: [DAY_BEFORE, DAY]}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_plan_that_breaks_off_gives_its_dates_back(
+    sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(DateLooker, "at", fail)
+    with pytest.raises(error):
+        plan(sample_lake.lake)
+    assert held_dates(sample_lake.lake) == {}
 
 
 @pytest.mark.parametrize(
@@ -464,18 +497,19 @@ def test_the_plan_stands_on_the_last_speed_that_was_measured(sample_lake: Sample
 CHEAP = replace(SETTINGS, budget_eur=0.01)
 
 
-def test_a_run_above_its_budget_is_refused_before_it_claims_anything(sample_lake: SampleLake) -> None:
+def test_a_run_above_its_budget_is_refused_and_holds_nothing(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
     before = dict(sample_lake.client.objects)
     with pytest.raises(OverBudgetError, match=r"about 0\.13 EUR.*budget of a run is 0\.01 EUR.*`over_budget`.*FRUITS_BUDGET_EUR"):
         plan(sample_lake.lake, CHEAP)
-    assert sample_lake.client.objects == before
+    assert nothing_but_claims(sample_lake, before)
+    assert held_dates(sample_lake.lake) == {}
 
 
 def test_a_run_may_be_allowed_to_go_above_its_budget(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
     assert plan(sample_lake.lake, CHEAP, over_budget_allowed=True).plan.new == 43
-    assert claims(sample_lake.lake) == [claim_key(RUN_ID)]
+    assert held_dates(sample_lake.lake) == {RUN_ID: [DAY]}
 
 
 def test_a_run_whose_price_nobody_knows_is_refused_too(sample_lake: SampleLake) -> None:
@@ -490,7 +524,7 @@ def test_a_run_that_would_not_be_done_before_its_step_is_given_up_is_refused(sam
     sample_lake.delete_below("ledger/")
     with pytest.raises(RunTooLongError, match=r"about 0\.2 hours.*given up after 0\.1\..*FRUITS_STEP_TIMEOUT_HOURS"):
         plan(sample_lake.lake, replace(SETTINGS, step_timeout_hours=0.1), over_budget_allowed=True)
-    assert claims(sample_lake.lake) == []
+    assert held_dates(sample_lake.lake) == {}
 
 
 def test_a_run_of_more_dates_than_its_driver_reads_is_refused_before_the_lake_is_touched(sample_lake: SampleLake) -> None:
@@ -506,7 +540,7 @@ def test_a_date_of_more_images_than_the_primary_node_holds_is_refused_and_claims
     monkeypatch.setattr("fruit_pipeline.planning.limits.most_images_a_run", lambda _: 42)
     with pytest.raises(RunTooLargeError, match=rf"{DAY} has 43 images.*m5\.xlarge has memory for 42.*FRUITS_PRIMARY_INSTANCE_TYPE"):
         plan(sample_lake.lake, over_budget_allowed=True)
-    assert claims(sample_lake.lake) == []
+    assert held_dates(sample_lake.lake) == {}
 
 
 @pytest.mark.parametrize("change", [{"core_instance_type": "m7g.xlarge"}, {"primary_instance_type": "t3.xlarge"}])
@@ -514,7 +548,7 @@ def test_a_run_whose_nodes_can_not_run_the_jobs_is_refused_and_claims_nothing(sa
     sample_lake.delete_below("ledger/")
     with pytest.raises(InstanceTypeError, match=f"FRUITS_{next(iter(change)).upper()}"):
         plan(sample_lake.lake, replace(SETTINGS, **change), over_budget_allowed=True)
-    assert claims(sample_lake.lake) == []
+    assert held_dates(sample_lake.lake) == {}
 
 
 def test_where_there_is_nothing_to_do_no_budget_is_asked(sample_lake: SampleLake) -> None:

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.lake import claim_key, claims_prefix, measured_speed_key, projections_file_key, run_key, step_summary_key
+from fruit_contract.lake import measured_speed_key, projections_file_key, run_key, step_summary_key
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.checks.parquet_facts import Projections
 from fruit_pipeline.emr.cluster_facts import cluster_facts
 from fruit_pipeline.errors import MissingObjectError
-from fruit_pipeline.planning.claims import claim
 from fruit_pipeline.planning.date_plan import plan_date
 from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate
 from fruit_pipeline.planning.run_plan import plan_of_dates
@@ -27,7 +26,7 @@ from fruit_pipeline.report.receipt import receipt
 from fruit_pipeline.report.record import record_of_nothing, record_of_unfinished, run_record, totals
 from fruit_pipeline.settings import Settings
 from tests.plugins.read_page import HOSTILE_NAMES, Page
-from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION, features_key
+from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION, features_key, held_dates, hold_dates
 
 if TYPE_CHECKING:
     from fruit_pipeline.report.receipt import Receipt
@@ -105,12 +104,12 @@ def test_every_name_is_on_the_page_as_it_was_delivered(sample_lake: SampleLake, 
 
 @pytest.mark.slow
 def test_a_run_is_done_with_its_dates_when_all_is_published_and_not_before(sample_lake: SampleLake) -> None:
-    claim(sample_lake.lake, RUN_ID, [DAY])
-    claim(sample_lake.lake, "other run", [DAY])
+    hold_dates(sample_lake.lake, RUN_ID, DAY)
+    hold_dates(sample_lake.lake, "other run", "2026-11-23")
     with pytest.raises(MissingObjectError):
         publish_report(sample_lake.lake, "other run", planned(sample_lake), {}, CLUSTER)
     publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
-    assert [stored.key for stored in sample_lake.lake.list_objects(claims_prefix())] == [claim_key("other run")]
+    assert held_dates(sample_lake.lake) == {"other run": ["2026-11-23"]}
 
 
 @pytest.mark.slow

@@ -6,15 +6,12 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from fruit_contract.lake import failure_key, progress_key
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 pytestmark = [
     pytest.mark.airflow,
@@ -72,7 +69,6 @@ class Emr:
         self.started = started
         self.cluster = cluster or {"Id": "j-1", "Name": "fruits x", "Status": {"State": "RUNNING"}}
         self.cancelled: list[str] = []
-        self.others: list[dict[str, Any]] = []
         self.looks = 0
 
     def _next(self) -> Any:
@@ -88,24 +84,11 @@ class Emr:
         return {"Step": {"Id": StepId, "Status": {"State": state, "Timeline": timeline}}}
 
     async def describe_cluster(self, *, ClusterId: str) -> Any:
-        if ClusterId == "j-denied":
-            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not yours"}}, "DescribeCluster")
-        return {"Cluster": next((other for other in self.others if other["Id"] == ClusterId), self.cluster)}
+        return {"Cluster": self.cluster}
 
     async def cancel_steps(self, *, ClusterId: str, StepIds: list[str], StepCancellationOption: str) -> Any:
         self.cancelled += StepIds
         return {"CancelStepsInfoList": [{"StepId": step_id, "Status": "SUBMITTED"} for step_id in StepIds]}
-
-    def get_paginator(self, name: str) -> Any:
-        assert name == "list_clusters"
-
-        async def pages(**_: Any) -> AsyncIterator[Any]:
-            yield {"Clusters": [{"Id": other["Id"], "Name": other["Name"]} for other in self.others]}
-
-        return SimpleNamespace(paginate=pages)
-
-    async def list_steps(self, *, ClusterId: str, StepStates: list[str]) -> Any:
-        return {"Steps": [{"Name": name} for name in (self._next() if ClusterId != "j-1" else [])]}
 
 
 class Hook:
@@ -271,35 +254,6 @@ def test_a_person_who_ends_the_task_ends_the_step() -> None:
     trigger._emr_hook = lambda: Hook(emr)
     asyncio.run(trigger.on_kill())
     assert emr.cancelled == ["s-1"]
-
-
-def other(lake: str = BUCKET, name: str = "fruits 2026-11-22 other") -> dict[str, Any]:
-    return {"Id": "j-2", "Name": name, "Status": {"State": "RUNNING"}, "Tags": [tag("product", "fruits"), tag("lake", lake)]}
-
-
-def tag(key: str, value: str) -> dict[str, str]:
-    return {"Key": key, "Value": value}
-
-
-def turn_trigger() -> Any:
-    from fruit_pipeline.triggers.step_end import StepTurnTrigger
-
-    return StepTurnTrigger(waiting(), "j-1", "refresh_pca")
-
-
-def test_a_steps_turn_comes_when_no_other_run_has_one_of_its_name() -> None:
-    emr = Emr(["refresh_pca"], ["refresh_pca"], ["extract_features"])
-    emr.others = [other(), {"Id": "j-1", "Name": "fruits 2026-11-22 this"}]
-    event, said = event_of(turn_trigger(), emr)
-    assert event == {"status": "ended"}
-    assert said == ["Another run's refresh_pca is under way on cluster j-2: this one waits for its turn."]
-
-
-@pytest.mark.parametrize("stranger", [other(lake="their-lake"), other(name="somebody else's"), other() | {"Id": "j-denied"}])
-def test_other_lakes_clusters_hold_nobody_up(stranger: dict[str, Any]) -> None:
-    emr = Emr(["refresh_pca"])
-    emr.others = [stranger]
-    assert event_of(turn_trigger(), emr)[0] == {"status": "ended"}
 
 
 def test_waits_until_all_clusters_have_ended() -> None:

@@ -1,0 +1,120 @@
+# ruff: noqa: N803  # boto3 names its arguments so
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, Self
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from fruit_contract.lake import pca_claims_key
+
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # Airflow's own
+]
+
+BUCKET, RUN_ID = "my-lake", "manual__own"
+SINCE = "2026-11-22T08:00:00+00:00"
+FREE: list[str] = []
+
+
+class NoSuchKeyError(Exception):
+    pass
+
+
+class S3:
+    """The hook, its client, and who has the turn at each look, or an error; the last one stays."""
+
+    exceptions = SimpleNamespace(NoSuchKey=NoSuchKeyError)
+
+    def __init__(self, *looks: Any) -> None:
+        self.looks = list(looks)
+
+    async def get_async_conn(self) -> Self:
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def get_object(self, *, Bucket: str, Key: str) -> Any:
+        assert (Bucket, Key) == (BUCKET, pca_claims_key())
+        found = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if isinstance(found, Exception):
+            raise found
+        claims = [{"run_id": run_id, "names": ["pca"], "since": SINCE, "cluster_id": ""} for run_id in found]
+        return {"Body": Body(json.dumps({"claims": claims, "write": "x"}).encode())}
+
+
+class Body:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def read(self) -> bytes:
+        return self.content
+
+
+def after(minutes: float) -> str:
+    return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
+
+
+def event_of(s3: S3, monkeypatch: pytest.MonkeyPatch, *, minutes: float = 60, look_again: float = 60) -> tuple[str, list[str]]:
+    """The event's status, and what was said in the task's log."""
+    from fruit_pipeline.triggers import claims_free
+
+    monkeypatch.setattr(claims_free, "SETTLE_SECONDS", 0)
+    waiting = {"region": "eu-west-1", "aws_conn_id": "aws_default", "lake_bucket": BUCKET, "poll_seconds": 0, "until": after(minutes)}
+    first = claims_free.ClaimsFreeTrigger(waiting, pca_claims_key(), RUN_ID, ["pca"], after(look_again))
+    path, fields = first.serialize()
+    assert path == "fruit_pipeline.triggers.claims_free.ClaimsFreeTrigger"
+    trigger: Any = claims_free.ClaimsFreeTrigger(**json.loads(json.dumps(fields)))  # as after a restart
+    said: list[str] = []
+
+    def say(text: str, *words: Any) -> None:
+        said.append(text % words)
+
+    trigger._s3_hook = lambda: s3
+    trigger._log = SimpleNamespace(info=say, warning=say)
+
+    async def first_event() -> Any:
+        return (await anext(trigger.run())).payload["status"]
+
+    return asyncio.run(asyncio.wait_for(first_event(), 20)), said
+
+
+def test_waits_until_what_others_hold_is_given_back_and_says_who_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    status, said = event_of(S3(["a"], ["a"], ["b"], FREE), monkeypatch)
+    assert status == "ended"
+    assert [line.partition("hold: ")[2] for line in said] == [f"pca (a, since {SINCE}).", f"pca (b, since {SINCE})."]
+
+
+@pytest.mark.parametrize("look", [FREE, [RUN_ID], NoSuchKeyError()])
+def test_what_nobody_else_holds_is_free(monkeypatch: pytest.MonkeyPatch, look: Any) -> None:
+    assert event_of(S3(look), monkeypatch) == ("ended", [])
+
+
+def test_the_task_looks_every_so_often_whether_the_others_still_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    status, said = event_of(S3(["a"]), monkeypatch, look_again=0)
+    assert (status, len(said)) == ("ended", 1)
+
+
+def test_no_error_of_s3_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    status, said = event_of(S3(["a"], EndpointConnectionError(endpoint_url="https://s3"), ["a"], FREE), monkeypatch)
+    assert status == "ended"
+    assert any("S3 could not be asked for the claims of other runs" in line for line in said)
+
+
+@pytest.mark.parametrize("look", [["a"], EndpointConnectionError(endpoint_url="https://s3")])
+def test_the_waiting_has_an_end_that_a_restart_does_not_move(monkeypatch: pytest.MonkeyPatch, look: Any) -> None:
+    assert event_of(S3(look), monkeypatch, minutes=-1)[0] == "time_out"
