@@ -208,7 +208,7 @@ def restart_scheduler(run: FaultyRun) -> None:
 
 
 def run_three_at_once(run: FaultyRun) -> None:
-    """While this run's PCA step is at work, one more run wants its date, and another one its turn at the PCA: that one is looked at then."""
+    """While this run's PCA step is at work, another run wants its date, and a third one the turn at the PCA: that one is looked at then."""
     run.wait_for_step(name=REFRESH)
     of_the_same_date, of_another_date = FaultyRun.begin(run.product, run.day), FaultyRun.begin(run.product, ANOTHER_DAY)
     of_the_same_date.wait_until_deferred(PLAN)

@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 from botocore.utils import parse_timestamp
 
-from fruit_pipeline.errors import MissingObjectError
+from fruit_pipeline.errors import MissingObjectError, ReplacedMeanwhileError
 from fruit_pipeline.lake.store import Lake, _times_as_seconds, spare_time_parsing
 
 if TYPE_CHECKING:
@@ -134,3 +135,37 @@ def test_a_stream_notices_that_its_object_was_replaced(lake: Lake) -> None:
     lake.write(KEY, b"b" * 100, "text/plain")
     with lake.open(stored) as stream, pytest.raises(ClientError, match=r"PreconditionFailed|pre-conditions"):
         stream.read()
+
+
+def test_an_object_is_replaced_only_as_it_was_read(lake: Lake) -> None:
+    assert lake.read_json_with_etag("book.json") is None
+    lake.replace_json("book.json", {"n": 1}, None)
+    found = lake.read_json_with_etag("book.json")
+    assert found
+    assert found[0] == {"n": 1}
+    with pytest.raises(ReplacedMeanwhileError, match=r"s3://fruits-test/book\.json"):
+        lake.replace_json("book.json", {"n": 2}, None)
+    lake.replace_json("book.json", {"n": 2}, found[1])
+    with pytest.raises(ReplacedMeanwhileError):
+        lake.replace_json("book.json", {"n": 3}, found[1])
+    assert lake.read_json("book.json") == {"n": 2}
+
+
+def test_an_object_that_is_gone_is_not_replaced(lake: Lake) -> None:
+    lake.replace_json("book.json", {"n": 1}, None)
+    found = lake.read_json_with_etag("book.json")
+    lake.delete("book.json")
+    with pytest.raises(ReplacedMeanwhileError):
+        lake.replace_json("book.json", {"n": 2}, found[1] if found else None)
+
+
+@pytest.mark.parametrize(("code", "status"), [("NoSuchBucket", 404), ("AccessDenied", 403)])
+def test_a_lake_that_refuses_is_not_taken_for_another_writer(lake: Lake, code: str, status: int) -> None:
+    answer: Any = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+    def refuse(**_: Any) -> None:
+        raise ClientError(answer, "PutObject")
+
+    lake._client.put_object = refuse
+    with pytest.raises(ClientError, match=code):
+        lake.replace_json("book.json", {"n": 1}, None)
