@@ -87,7 +87,7 @@ class PassingError(RuntimeError):
 class DateIsBusyError(PassingError):
     """Other runs are working on `ingest_dates`, which this one was asked for. The message names both."""
 
-    def __init__(self, message: str, ingest_dates: Sequence[str]) -> None:
+    def __init__(self, message: str, ingest_dates: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.ingest_dates = tuple(ingest_dates)
 
