@@ -133,7 +133,7 @@ class RunStepOperator(EmrAddStepsOperator):
             )
         if not self._cluster_lives(client):
             cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
-            raise AirflowFailException(self._why_the_cluster_ended(cluster))
+            raise self._end_of_cluster(cluster)
         self.log.info("%s This one waits for its own, until %s at most.", holder, end.isoformat(timespec="seconds"))
         if not until:
             self._set_idle_timeout(client, end - now + GRACE + timedelta(seconds=self._settings.idle_timeout_seconds))

@@ -166,6 +166,6 @@ def test_a_lake_that_refuses_is_not_taken_for_another_writer(lake: Lake, code: s
     def refuse(**_: Any) -> None:
         raise ClientError(answer, "PutObject")
 
-    lake._client.put_object = refuse
+    lake.client.put_object = refuse
     with pytest.raises(ClientError, match=code):
         lake.replace_json("book.json", {"n": 1}, None)

@@ -500,7 +500,7 @@ CHEAP = replace(SETTINGS, budget_eur=0.01)
 def test_a_run_above_its_budget_is_refused_and_holds_nothing(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
     before = dict(sample_lake.client.objects)
-    with pytest.raises(OverBudgetError, match=r"about 0\.13 EUR.*budget of a run is 0\.01 EUR.*`over_budget`.*FRUITS_BUDGET_EUR"):
+    with pytest.raises(OverBudgetError, match=r"(?s)about 0\.13 EUR.*budget of a run is 0\.01 EUR.*`over_budget`.*FRUITS_BUDGET_EUR"):
         plan(sample_lake.lake, CHEAP)
     assert nothing_but_claims(sample_lake, before)
     assert held_dates(sample_lake.lake) == {}
