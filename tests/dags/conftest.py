@@ -13,10 +13,11 @@ from local_cloud.project import PROJECT
 
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Without what the person who runs the tests has set for AWS and for the product."""
+    """Without what the person who runs the tests has set for AWS and for the product, and with a lake."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "FRUITS_", "AIRFLOW_CONN_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("FRUITS_LAKE_BUCKET", "fruits-lake")
     return monkeypatch
 
 

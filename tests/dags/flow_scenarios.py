@@ -147,7 +147,12 @@ def run_scenario(name: str, scenario: Scenario, clients: dict[str, Any], sample:
             raise ValidationException("not today")
         return ActionResult({"InstanceFleets": []})
 
-    settings = {"FRUITS_POLL_SECONDS": "1", "FRUITS_RETRY_DELAY_SECONDS": "1", "FRUITS_LOG_WAIT_MINUTES": "0.05"}
+    settings = {
+        "FRUITS_LAKE_BUCKET": BUCKET,
+        "FRUITS_POLL_SECONDS": "1",
+        "FRUITS_RETRY_DELAY_SECONDS": "1",
+        "FRUITS_LOG_WAIT_MINUTES": "0.05",
+    }
     with (
         mock.patch.dict(os.environ, settings | scenario.environment),
         mock.patch.object(Cluster, "add_steps", add_and_end_steps),
