@@ -63,16 +63,20 @@ with DAG(
         """Settles dates, categories and release, looks at the batches and prepares the requests. The log and XCom show the plan."""
         return dict(plan_in_task(context, settings))
 
-    # It stands for what the task will return. The operators' signatures ask for those values, hence the type.
+    # It stands for what the task will return. The operators' signatures ask for those values, hence the type. The tasks work in the plan's
+    # place, for the environment may have changed since: of these settings they take only how they wait.
     planned: Any = plan_run()
 
-    create_cluster = CreateClusterOperator(task_id="create_cluster", settings=settings, job_flow_overrides=planned["cluster_request"])
+    create_cluster = CreateClusterOperator(
+        task_id="create_cluster", settings=settings, place=planned["place"], job_flow_overrides=planned["cluster_request"]
+    )
     cluster_id: Any = create_cluster.output
 
     # EMR accepts steps while the cluster starts.
     extract_features = RunStepOperator(
         task_id="extract_features",
         settings=settings,
+        place=planned["place"],
         job_flow_id=cluster_id,
         steps=planned["extract_features_steps"],
         needs_claim=True,
@@ -82,6 +86,7 @@ with DAG(
     refresh_pca = RunStepOperator(
         task_id="refresh_pca",
         settings=settings,
+        place=planned["place"],
         job_flow_id=cluster_id,
         steps=planned["refresh_pca_steps"],
         one_at_a_time=True,
@@ -91,6 +96,7 @@ with DAG(
     check_output = CheckOutputOperator(
         task_id="check_output",
         settings=settings,
+        place=planned["place"],
         ingest_dates=planned["ingest_dates"],
         categories=planned["categories"],
         listed_before=planned["listed_at"],

@@ -139,6 +139,13 @@ def test_other_dags_can_be_scheduled_on_what_was_found_sound(main_dag: Any) -> N
     assert outlets == {"fruit_features": "s3://fruits-lake/features", "fruit_projections": "s3://fruits-lake/projections"}
 
 
+def test_every_task_after_the_plan_works_where_the_plan_says(main_dag: Any) -> None:
+    for name in ("create_cluster", "extract_features", "refresh_pca", "check_output"):
+        task = main_dag.get_task(name)
+        assert "place" in task.template_fields
+        assert (task.place.operator.task_id, task.place.key) == ("plan_run", "place")
+
+
 def test_the_dates_of_a_step_are_held_until_it_is_added(main_dag: Any) -> None:
     assert main_dag.get_task("extract_features")._needs_claim
 
@@ -227,8 +234,10 @@ def test_a_run_that_is_refused_is_not_tried_again(main_dag: Any, monkeypatch: py
     def refuse(*_: Any) -> None:
         raise error("what to do")
 
-    for name, stand_in in {"plan_run": refuse, "require_no_cluster_from_before": lambda *_: None, "is_active_run": lambda *_: None}.items():
-        monkeypatch.setattr(f"fruit_pipeline.operators.flow_tasks.{name}", stand_in)
+    flow_tasks = "fruit_pipeline.operators.flow_tasks"
+    monkeypatch.setattr(f"{flow_tasks}.plan_run", refuse)
+    for name in ("require_no_cluster_from_before", "give_up_claims_elsewhere", "remember", "is_active_run"):
+        monkeypatch.setattr(f"{flow_tasks}.{name}", lambda *_: None)
     params = main_dag.params.dump()
     run = SimpleNamespace(run_id="r", run_type="manual", logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC))
     with pytest.raises(AirflowFailException, match="what to do"):

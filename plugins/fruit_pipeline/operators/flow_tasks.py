@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -11,7 +12,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from fruit_pipeline.emr.cluster_request import missing_safeguards
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
-from fruit_pipeline.planning.earlier_clusters import require_no_cluster_from_before
+from fruit_pipeline.places import PLANNING_TASK_ID, Place, ask_everywhere, place_of_run, remember, settings_of_run
+from fruit_pipeline.planning.earlier_clusters import give_up_claims_elsewhere, require_no_cluster_from_before
 from fruit_pipeline.planning.planner import plan_run
 from fruit_pipeline.planning.run_plan import summary_lines
 from fruit_pipeline.report.record import record_of_nothing, write_record
@@ -48,7 +50,11 @@ def _planned(context: Mapping[str, Any], settings: Settings) -> PlannedRun:
     with refused_for_good():
         # If a task was cleared, the plan is made anew and needs a new cluster. The one from before must end first: if the plan failed
         # or found nothing to do, no teardown would end it.
-        require_no_cluster_from_before(settings, context["dag"].dag_id, context["dag_run"].run_id)
+        run_id = context["dag_run"].run_id
+        require_no_cluster_from_before(settings, context["dag"].dag_id, run_id)
+        give_up_claims_elsewhere(settings, run_id)
+        # Before there is a claim or a cluster to look for there.
+        remember(Place.of(settings))
         request = request_of_run(context, settings)
         return plan_run(settings, lake_of, request, listed_at, is_active_run(context["ti"], settings))
 
@@ -56,14 +62,27 @@ def _planned(context: Mapping[str, Any], settings: Settings) -> PlannedRun:
 def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Receipt | None:
     """Returns the receipt of the run's clusters, None without any. A receipt that can't be written is logged and fails nothing."""
     from fruit_pipeline.emr.clusters import read_cluster_costs
+    from fruit_pipeline.report.receipt import spent_lines
     from fruit_pipeline.report.receipts import write_receipt
 
-    run_id = context["dag_run"].run_id
+    run = context["dag_run"]
     # The plan is no argument, because Airflow does not let a task that directly follows a setup run whatever happened.
-    planned: PlannedXComs = context["ti"].xcom_pull(task_ids="plan_run")
+    planned: PlannedXComs | None = context["ti"].xcom_pull(task_ids=PLANNING_TASK_ID)
     try:
-        costs = read_cluster_costs(settings, context["dag"].dag_id, run_id, planned["listed_at"])
-        return write_receipt(lake_of(settings), run_id, planned, costs, settings) if costs else None
+        begin = datetime.fromisoformat(planned["listed_at"]) if planned else run.start_date or run.run_after
+        read = partial(read_cluster_costs, dag_id=context["dag"].dag_id, run_id=run.run_id, planned_at=begin)
+        found = ask_everywhere(settings, place_of_run(context["ti"]), read)
+        # Two places may be one to EMR, if only the connection differs.
+        by_id = {cluster["id"]: cluster for clusters in found.values() for cluster in clusters}
+        costs = sorted(by_id.values(), key=lambda cluster: str(cluster["created_at"]))
+        if not costs:
+            return None
+        if planned is None:
+            LOG.warning("The run's plan is gone, so there is nothing to compare with. Its clusters:")
+            for line in spent_lines(costs, settings, datetime.now(UTC)):
+                LOG.warning("%s", line)
+            return None
+        return write_receipt(lake_of(settings_of_run(settings, planned["place"])), run.run_id, planned, costs, settings)
     except Exception:
         LOG.exception("There is no receipt of this run.")
         return None
@@ -81,6 +100,7 @@ def publish_in_task(
     from fruit_pipeline.emr.clusters import read_cluster_facts
     from fruit_pipeline.report.publish import publish_report
 
+    settings = settings_of_run(settings, planned["place"])
     cluster = read_cluster_facts(settings, cluster_id)
     published = publish_report(lake_of(settings), context["dag_run"].run_id, planned, checks, cluster, receipt)
     LOG.info("Reports: %s", ", ".join(published["report_uris"]))
