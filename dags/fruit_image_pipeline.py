@@ -52,16 +52,20 @@ with DAG(
 ) as dag:
     wait_for_batch = WaitForBatchSensor(task_id="wait_for_batch", settings=settings, bucket_key="{{ batch_marker_uri(params, dag_run) }}")
 
-    # It stands for what the task will return. The operators' signatures ask for those values, hence the type.
+    # It stands for what the task will return. The operators' signatures ask for those values, hence the type. The tasks work in the plan's
+    # place, for the environment may have changed since: of these settings they take only how they wait.
     planned: Any = PlanRunOperator(task_id="plan_run", settings=settings).output
 
-    create_cluster = CreateClusterOperator(task_id="create_cluster", settings=settings, job_flow_overrides=planned["cluster_request"])
+    create_cluster = CreateClusterOperator(
+        task_id="create_cluster", settings=settings, place=planned["place"], job_flow_overrides=planned["cluster_request"]
+    )
     cluster_id: Any = create_cluster.output
 
     # EMR accepts steps while the cluster starts.
     extract_features = RunStepOperator(
         task_id="extract_features",
         settings=settings,
+        place=planned["place"],
         job_flow_id=cluster_id,
         steps=planned["extract_features_steps"],
         needs_claim=True,
@@ -71,6 +75,7 @@ with DAG(
     refresh_pca = RunStepOperator(
         task_id="refresh_pca",
         settings=settings,
+        place=planned["place"],
         job_flow_id=cluster_id,
         steps=planned["refresh_pca_steps"],
         one_at_a_time=True,
@@ -79,6 +84,7 @@ with DAG(
     check_output = CheckOutputOperator(
         task_id="check_output",
         settings=settings,
+        place=planned["place"],
         ingest_dates=planned["ingest_dates"],
         categories=planned["categories"],
         listed_before=planned["listed_at"],

@@ -13,6 +13,7 @@
         ├── RunTooLongError             it would not be done before its step is given up
         ├── StepTooLongError            arguments that EMR would refuse
         ├── OverBudgetError             dearer than a run may be: people are told, too
+        ├── NoPlaceError                nobody knows in which lake and region it works
         └── ClaimLostError              its dates were taken over while it had ended
     PassingError                        it passes by itself: it is waited for, or tried again
     ├── DateIsBusyError                 another run works on its dates
@@ -74,6 +75,10 @@ class StepTooLongError(RunRefusedError):
 
 class OverBudgetError(RunRefusedError):
     """A run would cost more than it may, or nobody knows what. The message says how to allow it."""
+
+
+class NoPlaceError(RunRefusedError):
+    """What should say in which lake and region runs work does not."""
 
 
 class ClaimLostError(RunRefusedError):

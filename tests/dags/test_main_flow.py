@@ -133,6 +133,13 @@ def test_other_dags_can_be_scheduled_on_what_was_found_sound(main_dag: Any) -> N
     assert outlets == {"fruit_features": "s3://fruits-lake/features", "fruit_projections": "s3://fruits-lake/projections"}
 
 
+def test_every_task_after_the_plan_works_where_the_plan_says(main_dag: Any) -> None:
+    for name in ("create_cluster", "extract_features", "refresh_pca", "check_output"):
+        task = main_dag.get_task(name)
+        assert "place" in task.template_fields
+        assert (task.place.operator.task_id, task.place.key) == ("plan_run", "place")
+
+
 def test_the_dates_of_a_step_are_held_until_it_is_added(main_dag: Any) -> None:
     assert main_dag.get_task("extract_features")._needs_claim
 

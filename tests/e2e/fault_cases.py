@@ -16,6 +16,7 @@ from fruit_cli.stack.airflow_environment import SCHEDULER_MODULE
 from fruit_contract.lake import raw_prefix
 from fruit_pipeline.emr.clusters import clusters_of_run, steps_of_cluster
 from local_cloud.faults import FaultKind, faults_from_json, faults_path, write_faults
+from local_cloud.stack.state import read_state
 from local_cloud.stack.sweep import STACK_MARK, marked_processes
 from tests.local_cloud.running_cloud import command_of
 
@@ -31,6 +32,8 @@ WITHIN_SECONDS = 600  # much more than it takes, for this machine has other test
 WAIT, PLAN, EXTRACT, REFRESH = "wait_for_batch", "plan_run", "extract_features", "refresh_pca"
 # A date of no case's own.
 ANOTHER_DAY = "2026-04-01"
+# Settings of another place.
+ELSEWHERE = {"FRUITS_LAKE_BUCKET": "another-lake", "FRUITS_AWS_REGION": "eu-central-1"}
 ONE_LIST_OF_FAULTS = threading.Lock()
 # Airflow's SQLite takes one writer at a time.
 ONE_AFTER_ANOTHER = threading.Lock()
@@ -119,23 +122,35 @@ class FaultyRun:
         """It waits in the triggerer, where it has a log and an end: not as one that is merely scheduled."""
         wait_for(lambda: self.task(task_id).state, lambda state: state == "deferred", f"{task_id} of {self.run_id} to be deferred")
 
-    def restart_scheduler(self) -> None:
-        """Killed as a whole and started anew; its supervisor looks away meanwhile (it would end everything)."""
-        schedulers = [
-            process for process in marked_processes(STACK_MARK, str(self.product.home)) if SCHEDULER_MODULE in command_of(process)
-        ]
-        first = min(schedulers, key=lambda process: process.create_time())
-        supervisor = first.parent()
-        assert supervisor is not None
-        supervisor.send_signal(signal.SIGSTOP)
-        environment, command = first.environ(), first.cmdline()
-        everything = [first, *first.children(recursive=True)]
-        for process in everything:
-            process.kill()
-        psutil.wait_procs(everything, 10)
-        log = str(self.product.home / "logs" / "airflow-scheduler-again.log")
-        to_log = [(os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
-        os.posix_spawn(command[0], command, environment, file_actions=to_log, setsid=True)
+
+def scheduler_of(product: Product) -> psutil.Process:
+    marked = marked_processes(STACK_MARK, str(product.home))
+    return min((process for process in marked if SCHEDULER_MODULE in command_of(process)), key=lambda process: process.create_time())
+
+
+def restart_scheduler(product: Product, settings: dict[str, str]) -> None:
+    """Killed as a whole and started anew with these settings, which tasks find that start from now on.
+
+    Its supervisor looks away meanwhile and ever after: it would end everything.
+    """
+    first = scheduler_of(product)
+    state = read_state(product.home)
+    assert state is not None
+    psutil.Process(state.supervisor_pid).send_signal(signal.SIGSTOP)
+    environment, command = first.environ() | settings, first.cmdline()
+    everything = [first, *first.children(recursive=True)]
+    for process in everything:
+        process.kill()
+    psutil.wait_procs(everything, 10)
+    log = str(product.home / "logs" / "airflow-scheduler-again.log")
+    to_log = [(os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
+    os.posix_spawn(command[0], command, environment, file_actions=to_log, setsid=True)
+
+
+def work_with(product: Product, settings: dict[str, str]) -> None:
+    """Has tasks that start from now on find these settings, if they do not find them already."""
+    if not settings.items() <= scheduler_of(product).environ().items():
+        restart_scheduler(product, settings)
 
 
 def wait_for(look: Callable[[], Any], is_it: Callable[[Any], object], what: str, seconds: float = WITHIN_SECONDS) -> Any:
@@ -201,9 +216,9 @@ def fail_s3(run: FaultyRun) -> None:
     run.late_batch().rename(folder)
 
 
-def restart_scheduler(run: FaultyRun) -> None:
+def change_place(run: FaultyRun) -> None:
     run.wait_for_step()
-    run.restart_scheduler()
+    restart_scheduler(run.product, ELSEWHERE)
     run.let_go(FaultKind.SLOW_STEP)
 
 
@@ -387,10 +402,10 @@ CASES = (
         says=("Another run's turn at the PCA is not over: pca (", "This one waits for its own"),
     ),
     FaultCase(
-        name="the scheduler is restarted while a step runs",
-        made_by="SIGKILL to the scheduler and its workers; a new one is started",
+        name="the scheduler is restarted while a step runs, and by then the lake's bucket and region are set otherwise",
+        made_by="SIGKILL to the scheduler and its workers; a new one is started with another `FRUITS_LAKE_BUCKET` and `FRUITS_AWS_REGION`",
         faults=(HELD,),
-        act=restart_scheduler,
+        act=change_place,
         ends="success",
         steps=WHOLE,
         where=EXTRACT,

@@ -38,7 +38,7 @@ from local_cloud.faults import Fault, write_faults
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import HOME_VARIABLE
 from tests.e2e.conftest import Product
-from tests.e2e.fault_cases import ANOTHER_DAY, CASES, DAG_ID, REFRESH, FaultCase, FaultyRun, wait_for
+from tests.e2e.fault_cases import ANOTHER_DAY, CASES, DAG_ID, ELSEWHERE, REFRESH, FaultCase, FaultyRun, wait_for, work_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ def faulty(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def outcomes(faulty: Product, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """Every case once, several at a time; what kills the scheduler comes last and alone."""
+    """Every case once, several at a time; what kills the scheduler, and has its tasks work elsewhere from then on, comes last and alone."""
     batch = tmp_path_factory.mktemp("batch")
     for category in CATEGORIES[:2]:
         (batch / category).mkdir()
@@ -158,28 +158,8 @@ def test_never_are_two_runs_at_the_pca_at_once(faulty: Product, outcomes: dict[s
     assert pca_book(Lake(s3_client(faulty.connection), faulty.connection.bucket)).read() == ()
 
 
-def test_the_next_run_completes_what_the_faults_left(faulty: Product, outcomes: dict[str, Outcome]) -> None:
-    days = [*(day_of(case) for case in CASES), ANOTHER_DAY]
-    finished = trigger_and_follow(faulty.api, run_request(days), faulty.console)
-    ledger = pd.read_parquet(faulty.lake / lake.LEDGER)
-    assert ledger.groupby("ingest_date", observed=True).size().to_dict() == dict.fromkeys(days, 2 * IMAGES)
-    assert set(ledger["status"]) == {"featurised"}
-    assert ledger["image_key"].is_unique
-    record = json.loads((faulty.lake / lake.run_key(finished.run_id)).read_text())
-    receipt = record["receipt"]
-    assert receipt["still_running"] == []
-    assert receipt["euros"] > 0
-    assert not [entry for entry in faulty.emr.list_clusters()["Clusters"] if entry["Status"]["State"] not in ENDED]
-
-
-def test_a_run_that_failed_has_its_receipt(faulty: Product, outcomes: dict[str, Outcome]) -> None:
-    failed = next(outcomes[case.name].run.run_id for case in CASES if case.ends == "failed")
-    record = json.loads((faulty.lake / lake.run_key(failed)).read_text())
-    assert record["state"] == "unfinished"
-    assert record["receipt"]["cluster_minutes"] > 0
-
-
-def test_an_orphan_is_swept_and_nothing_else_is(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+def test_an_orphan_is_swept_in_the_lake_that_was_set_before_and_nothing_else_is(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    work_with(faulty, ELSEWHERE)
     tags = {"product": "fruits", "lake": faulty.connection.bucket, "dag_id": DAG_ID}
     ended = outcomes[CASES[0].name].run.run_id
     ours = start_cluster(faulty, "fruits 2026-03-01 orphan", tags | {"airflow_run_id": ended})
@@ -198,6 +178,28 @@ def test_an_orphan_is_swept_and_nothing_else_is(faulty: Product, outcomes: dict[
     assert state(theirs) == state(by_hand) == "WAITING"
     assert "its run is over (or deleted)" in "\n".join(sweeper.log_lines(run_id, "sweep", 1))
     faulty.emr.terminate_job_flows(JobFlowIds=[theirs, by_hand])
+
+
+def test_the_next_run_completes_what_the_faults_left(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    work_with(faulty, {"FRUITS_LAKE_BUCKET": faulty.connection.bucket, "FRUITS_AWS_REGION": faulty.emr.meta.region_name})
+    days = [*(day_of(case) for case in CASES), ANOTHER_DAY]
+    finished = trigger_and_follow(faulty.api, run_request(days), faulty.console)
+    ledger = pd.read_parquet(faulty.lake / lake.LEDGER)
+    assert ledger.groupby("ingest_date", observed=True).size().to_dict() == dict.fromkeys(days, 2 * IMAGES)
+    assert set(ledger["status"]) == {"featurised"}
+    assert ledger["image_key"].is_unique
+    record = json.loads((faulty.lake / lake.run_key(finished.run_id)).read_text())
+    receipt = record["receipt"]
+    assert receipt["still_running"] == []
+    assert receipt["euros"] > 0
+    assert not [entry for entry in faulty.emr.list_clusters()["Clusters"] if entry["Status"]["State"] not in ENDED]
+
+
+def test_a_run_that_failed_has_its_receipt(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    failed = next(outcomes[case.name].run.run_id for case in CASES if case.ends == "failed")
+    record = json.loads((faulty.lake / lake.run_key(failed)).read_text())
+    assert record["state"] == "unfinished"
+    assert record["receipt"]["cluster_minutes"] > 0
 
 
 def start_cluster(faulty: Product, name: str, tags: dict[str, str]) -> str:

@@ -14,6 +14,7 @@ import tests.dags.airflow_home  # noqa: F401  # makes Airflow's home before Airf
 from fruit_pipeline.emr.client import ask_once
 from fruit_pipeline.lake.store import Lake
 from tests.plugins.memory_emr import FILES, Emr
+from tests.plugins.memory_variables import MemoryVariables
 from tests.plugins.sample_lake import BUCKET, MemoryS3, SampleLake, build_sample_lake
 
 if TYPE_CHECKING:
@@ -44,15 +45,23 @@ def after_listing() -> datetime:
 
 
 @pytest.fixture
-def emr() -> Iterator[Emr]:
+def variables() -> Iterator[MemoryVariables]:
+    """Airflow's Variables."""
+    variables = MemoryVariables()
+    with mock.patch("fruit_pipeline.places.variables", return_value=variables):
+        yield variables
+
+
+@pytest.fixture
+def emr(variables: MemoryVariables) -> Iterator[Emr]:
     """The EMR of every operator that asks for it."""
     emr = Emr()
     with (
-        mock.patch(f"{FILES}.create_cluster.emr_client", return_value=emr),
-        mock.patch(f"{FILES}.run_step.emr_client", return_value=emr),
-        mock.patch(f"{FILES}.terminate_cluster.emr_client", return_value=emr),
-        mock.patch("fruit_pipeline.planning.earlier_clusters.emr_client", return_value=emr),
-        mock.patch("fruit_pipeline.request.context.emr_client", return_value=emr),
+        mock.patch(f"{FILES}.create_cluster.emr_client", emr.client),
+        mock.patch(f"{FILES}.run_step.emr_client", emr.client),
+        mock.patch(f"{FILES}.terminate_cluster.emr_client", emr.client),
+        mock.patch("fruit_pipeline.planning.earlier_clusters.emr_client", emr.client),
+        mock.patch("fruit_pipeline.request.context.emr_client", emr.client),
         mock.patch(f"{FILES}.create_cluster.ask_once", partial(ask_once, sleep=lambda _: None)),
         mock.patch(f"{FILES}.run_step.ask_once", partial(ask_once, sleep=lambda _: None)),
     ):

@@ -13,11 +13,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.places import Place
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID
 
 DAG_ID = "fruit_image_pipeline"
 SETTINGS = Settings(lake_bucket=BUCKET, poll_seconds=1)
+PLACE = Place.of(SETTINGS)
+OF_THE_PLAN = PLACE.as_dict()
 REQUEST = cluster_request(SETTINGS, "r1", RUN_ID, [DAY])
 STEP = {"Name": "refresh_pca", "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["true"]}}
 FILES = "fruit_pipeline.operators"
@@ -40,6 +43,11 @@ class Emr:
         self.denied: set[str] = set()
         self.idle_timeouts: list[int] = []
         self.clock = 0
+        self.elsewhere: dict[str, Emr] = {}
+
+    def client(self, settings: Settings, **_: Any) -> Emr:
+        """The EMR of the settings' region: this one, if it is none of those that are `elsewhere`."""
+        return self.elsewhere.get(settings.region, self)
 
     def cluster(self, state: str = "WAITING", run_id: str = RUN_ID, settings: Settings = SETTINGS) -> str:
         request = cluster_request(settings, "r1", run_id, [DAY])
@@ -113,8 +121,10 @@ class Emr:
         return datetime(2026, 11, 22, 8, self.clock, tzinfo=UTC)
 
 
-def context(**states: str) -> Any:
+def context(place: Any = OF_THE_PLAN, **states: str) -> Any:
+    """What a task of the run gets. `place` is what the plan says, if there is one."""
     task_instance = mock.Mock()
+    task_instance.xcom_pull.return_value = place
     task_instance.get_task_states.return_value = {RUN_ID: states}
     task_instance.dag_id = DAG_ID
     task_instance.get_dr_count.return_value = 0  # no other run is under way
@@ -145,13 +155,19 @@ def deferred(operator: Any, **arguments: Any) -> Any:
     return caught.value
 
 
-def run_step(cluster_id: str, **options: Any) -> Any:
+def run_step(cluster_id: str, settings: Settings = SETTINGS, **options: Any) -> Any:
     from fruit_pipeline.operators.run_step import RunStepOperator
 
-    return of_the_dag(lambda: RunStepOperator(task_id="refresh_pca", settings=SETTINGS, job_flow_id=cluster_id, steps=[STEP], **options))
+    return of_the_dag(
+        lambda: RunStepOperator(
+            task_id="refresh_pca", settings=settings, place=OF_THE_PLAN, job_flow_id=cluster_id, steps=[STEP], **options
+        )
+    )
 
 
-def create_cluster() -> Any:
+def create_cluster(settings: Settings = SETTINGS) -> Any:
     from fruit_pipeline.operators.create_cluster import CreateClusterOperator
 
-    return of_the_dag(lambda: CreateClusterOperator(task_id="create_cluster", settings=SETTINGS, job_flow_overrides=REQUEST))
+    return of_the_dag(
+        lambda: CreateClusterOperator(task_id="create_cluster", settings=settings, place=OF_THE_PLAN, job_flow_overrides=REQUEST)
+    )

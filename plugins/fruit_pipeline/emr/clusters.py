@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
@@ -15,6 +15,7 @@ from fruit_pipeline.emr.states import ACTIVE, is_of_run, is_ours, may_be_ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from fruit_pipeline.emr.cluster_facts import ClusterFacts
     from fruit_pipeline.settings import Settings
@@ -49,12 +50,11 @@ def read_cluster_facts(settings: Settings, cluster_id: str) -> ClusterFacts:
     return cluster_facts(client.describe_cluster(ClusterId=cluster_id)["Cluster"], steps_of_cluster(client, cluster_id))
 
 
-def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at: str) -> list[ClusterFacts]:
-    """The facts of every cluster the run has had since it was first planned (ISO time), with its instances; the oldest first."""
+def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at: datetime) -> list[ClusterFacts]:
+    """The facts of every cluster the run has had since it was first planned, with its instances."""
     client = emr_client(settings)
-    since = datetime.fromisoformat(planned_at) - _CLOCK_SLACK
-    clusters = clusters_of_run(client, settings.lake_bucket, dag_id, run_id, states=(), created_after=since)
-    facts = [
+    clusters = clusters_of_run(client, settings.lake_bucket, dag_id, run_id, states=(), created_after=planned_at - _CLOCK_SLACK)
+    return [
         cluster_facts(
             cluster,
             steps_of_cluster(client, cluster["Id"]),
@@ -63,7 +63,6 @@ def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at:
         )
         for cluster in clusters
     ]
-    return sorted(facts, key=lambda fact: str(fact["created_at"]))
 
 
 def _list_clusters(client: Any, *, states: Sequence[str] = (), created_after: datetime | None = None) -> list[dict[str, Any]]:

@@ -33,27 +33,33 @@ def judge_clusters(
     now: datetime,
     grace: timedelta,
     is_under_way: Callable[[str, str], bool],
+    *,
+    asked_before: datetime | None = None,
 ) -> list[Judged]:
     """Of the clusters (as DescribeCluster tells them) those that are of this lake's pipeline and live; the others are left out.
 
     `is_under_way(dag_id, run_id)` asks Airflow. A cluster younger than `grace` is left alone whatever its run says: the run's own teardown
-    may be at it.
+    may be at it. So is one that was not `asked_before` a moment: by then this Airflow had left the lake, and another may work there now.
     """
-    return [
-        _judge(cluster, now, grace, is_under_way) for cluster in clusters if is_ours(cluster, lake_bucket) and state_of(cluster) in ALIVE
-    ]
+    ours = (cluster for cluster in clusters if is_ours(cluster, lake_bucket) and state_of(cluster) in ALIVE)
+    return [_judge(cluster, now, grace, is_under_way, asked_before) for cluster in ours]
 
 
-def _judge(cluster: Mapping[str, Any], now: datetime, grace: timedelta, is_under_way: Callable[[str, str], bool]) -> Judged:
+def _judge(
+    cluster: Mapping[str, Any], now: datetime, grace: timedelta, is_under_way: Callable[[str, str], bool], asked_before: datetime | None
+) -> Judged:
     tags = tags_of(cluster)
     run_id = unquoted_run_id(tags["airflow_run_id"]) if "airflow_run_id" in tags else None
 
     def judged(*, is_orphan: bool, reason: str) -> Judged:
         return Judged(str(cluster["Id"]), str(cluster["Name"]), run_id, is_orphan, reason)
 
-    age = now - cluster["Status"]["Timeline"]["CreationDateTime"]
+    created_at: datetime = cluster["Status"]["Timeline"]["CreationDateTime"]
+    age = now - created_at
     if run_id is None or "dag_id" not in tags:
         return judged(is_orphan=False, reason="its tags do not name its run: EMR's own idle time-out has to end it")
+    if asked_before and created_at >= asked_before:
+        return judged(is_orphan=False, reason="it was asked for after this Airflow had left its lake: another one may work there")
     if is_under_way(tags["dag_id"], run_id):
         return judged(is_orphan=False, reason="its run is under way")
     if age < grace:

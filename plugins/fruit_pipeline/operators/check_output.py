@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.places import settings_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,26 +29,29 @@ class CheckOutputOperator(BaseOperator):
 
     Problems fail the task at once: trying again would find them again. What S3 refuses is retried.
 
-    :param settings: bucket, region and connection
+    :param settings: everything but bucket, region and connection
+    :param place: those, as the plan says (templated)
     :param ingest_dates: the dates to check (templated)
     :param categories: limits the check to these, empty for all (templated)
     :param listed_before: ISO time of the run's listing; what arrived later need not be in the ledger (templated)
     """
 
-    template_fields: Sequence[str] = ("ingest_dates", "categories", "listed_before")
+    template_fields: Sequence[str] = ("ingest_dates", "categories", "listed_before", "place")
     ui_color = "#d5f5e3"
 
-    def __init__(self, *, settings: Settings, ingest_dates: Any, categories: Any, listed_before: Any, **kwargs: Any) -> None:
+    def __init__(self, *, settings: Settings, place: Any, ingest_dates: Any, categories: Any, listed_before: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.ingest_dates = ingest_dates
         self.categories = categories
         self.listed_before = listed_before
+        self.place = place
         self._settings = settings
 
     def execute(self, context: Context) -> dict[str, Any]:
         run_id = context["dag_run"].run_id
         listed_before = datetime.fromisoformat(self.listed_before)
-        result = check_run(lake_of(self._settings), run_id, self.ingest_dates, self.categories, listed_before)
+        lake = lake_of(settings_of_run(self._settings, self.place))
+        result = check_run(lake, run_id, self.ingest_dates, self.categories, listed_before)
         for problem in result.problems:
             self.log.error("%s", problem)
         if result.problems:
@@ -59,6 +63,8 @@ class CheckOutputOperator(BaseOperator):
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {
                 "run_id": run_id,
+                # The asset's address is that of the lake that is set now.
+                "lake_bucket": lake.bucket,
                 "ingest_dates": [*result.ingest_dates],
                 "categories": [*self.categories],
                 "images": result.images_in_ledger,

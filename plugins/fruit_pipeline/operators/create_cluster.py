@@ -13,6 +13,8 @@ from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
 from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import cluster_to_use
+from fruit_pipeline.operators.runs_place import InRunsPlace
+from fruit_pipeline.places import Place, remember
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -20,17 +22,20 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 
-class CreateClusterOperator(EmrCreateJobFlowOperator):
+class CreateClusterOperator(InRunsPlace, EmrCreateJobFlowOperator):
     """Asks EMR for the run's cluster and returns its id, without waiting for it; finds it by its tags if it is there already.
 
     So a try whose answer was lost (a time-out, a worker that died) leaves no second cluster, and a task that is tried again uses the
     cluster it has. A setup that fails would keep its teardown from running, so nothing is waited for here.
 
-    :param settings: region, connection and bucket
+    :param settings: everything but region, connection and bucket
+    :param place: those, as the plan says (templated)
     :param job_flow_overrides: the body of RunJobFlow (templated)
     """
 
-    def __init__(self, *, settings: Settings, job_flow_overrides: Any, **kwargs: Any) -> None:
+    template_fields = ("job_flow_overrides", "place")
+
+    def __init__(self, *, settings: Settings, place: Any, job_flow_overrides: Any, **kwargs: Any) -> None:
         super().__init__(
             job_flow_overrides=job_flow_overrides,
             aws_conn_id=settings.aws_conn_id,
@@ -40,10 +45,13 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
             deferrable=False,
             **kwargs,
         )
-        self._settings = settings
+        self.place = place
+        self._settings_now = settings
 
     def execute(self, context: Context) -> str:
         request: Any = self.job_flow_overrides  # a template, rendered by now
+        # Before there is anything to look for there.
+        remember(Place.of(self._settings))
         patient, once = emr_client(self._settings), emr_client(self._settings, config=ONE_ATTEMPT_CONFIG)
 
         def find() -> str | None:

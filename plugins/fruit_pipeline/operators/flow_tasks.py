@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.places import PLANNING_TASK_ID, ask_everywhere, place_of_run, settings_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,14 +23,27 @@ LOG: Final = logging.getLogger(__name__)
 def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Receipt | None:
     """Returns the receipt of the run's clusters, None without any. A receipt that can't be written is logged and fails nothing."""
     from fruit_pipeline.emr.clusters import read_cluster_costs
+    from fruit_pipeline.report.receipt import spent_lines
     from fruit_pipeline.report.receipts import write_receipt
 
-    run_id = context["dag_run"].run_id
+    run = context["dag_run"]
     # The plan is no argument, because Airflow does not let a task that directly follows a setup run whatever happened.
-    planned: PlannedXComs = context["ti"].xcom_pull(task_ids="plan_run")
+    planned: PlannedXComs | None = context["ti"].xcom_pull(task_ids=PLANNING_TASK_ID)
     try:
-        costs = read_cluster_costs(settings, context["dag"].dag_id, run_id, planned["listed_at"])
-        return write_receipt(lake_of(settings), run_id, planned, costs, settings) if costs else None
+        begin = datetime.fromisoformat(planned["listed_at"]) if planned else run.start_date or run.run_after
+        read = partial(read_cluster_costs, dag_id=context["dag"].dag_id, run_id=run.run_id, planned_at=begin)
+        found = ask_everywhere(settings, place_of_run(context["ti"]), read)
+        # Two places may be one to EMR, if only the connection differs.
+        by_id = {cluster["id"]: cluster for clusters in found.values() for cluster in clusters}
+        costs = sorted(by_id.values(), key=lambda cluster: str(cluster["created_at"]))
+        if not costs:
+            return None
+        if planned is None:
+            LOG.warning("The run's plan is gone, so there is nothing to compare with. Its clusters:")
+            for line in spent_lines(costs, settings, datetime.now(UTC)):
+                LOG.warning("%s", line)
+            return None
+        return write_receipt(lake_of(settings_of_run(settings, planned["place"])), run.run_id, planned, costs, settings)
     except Exception:
         LOG.exception("There is no receipt of this run.")
         return None
@@ -45,6 +61,7 @@ def publish_in_task(
     from fruit_pipeline.emr.clusters import read_cluster_facts
     from fruit_pipeline.report.publish import publish_report
 
+    settings = settings_of_run(settings, planned["place"])
     cluster = read_cluster_facts(settings, cluster_id)
     published = publish_report(lake_of(settings), context["dag_run"].run_id, planned, checks, cluster, receipt)
     LOG.info("Reports: %s", ", ".join(published["report_uris"]))

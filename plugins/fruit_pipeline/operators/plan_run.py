@@ -14,8 +14,9 @@ from fruit_pipeline.errors import DateIsBusyError
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.operators.turns import until_free
+from fruit_pipeline.places import Place, remember, settings_in
 from fruit_pipeline.planning.claim_book import DatesBook, pca_book
-from fruit_pipeline.planning.earlier_clusters import end_clusters_from_before
+from fruit_pipeline.planning.earlier_clusters import end_clusters_from_before, give_back_elsewhere
 from fruit_pipeline.planning.patience import CLUSTER_END, patience_for_dates
 from fruit_pipeline.planning.planner import plan_run
 from fruit_pipeline.planning.run_plan import summary_lines
@@ -75,6 +76,8 @@ class PlanRunOperator(BaseOperator):
     def _plan(self, context: Context) -> PlannedRun:
         # S3 gives times in whole seconds.
         listed_at = datetime.now(UTC).replace(microsecond=0)
+        # Before there is a claim or a cluster to look for there.
+        remember(Place.of(self._settings))
         request = request_of_run(context, self._settings)
         return plan_run(self._settings, lake_of, request, listed_at, is_active_run(context["ti"], self._settings))
 
@@ -88,13 +91,16 @@ class PlanRunOperator(BaseOperator):
             ending = end_clusters_from_before(self._settings, self.dag_id, run_id)
         if not ending:
             pca_book(lake_of(self._settings)).give_back(run_id)
+            give_back_elsewhere(self._settings, run_id)
             return
-        shown = ", ".join(f"{cluster_id} ({state})" for cluster_id, state in ending.items())
+        shown = ", ".join(f"{cluster_id} ({state})" for clusters in ending.values() for cluster_id, state in clusters.items())
         if event is not None and event["status"] != "ended":
             raise AirflowException(f"The run has a cluster from before it was planned anew, and it does not end: {shown}.")
         self.log.info("The run has a cluster from before it was planned anew: %s. It is ended first.", shown)
-        waiting = Waiting.of(self._settings, datetime.now(UTC) + CLUSTER_END)
-        self.defer(trigger=ClustersEndTrigger(asdict(waiting), [*ending]), method_name="execute", timeout=CLUSTER_END + GRACE)
+        # One place after the other: all were told to end at once.
+        place, clusters = next(iter(ending.items()))
+        waiting = Waiting.of(settings_in(self._settings, place), datetime.now(UTC) + CLUSTER_END)
+        self.defer(trigger=ClustersEndTrigger(asdict(waiting), [*clusters]), method_name="execute", timeout=CLUSTER_END + GRACE)
 
     def _wait(self, context: Context, busy: DateIsBusyError, until: str) -> NoReturn:
         now, patience = datetime.now(UTC), patience_for_dates(self._settings)

@@ -22,6 +22,7 @@ from fruit_pipeline.failures.logs import diagnose_bootstrap, diagnose_step, have
 from fruit_pipeline.failures.message import bootstrap_failure_message, given_up_message, step_failure_message
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
+from fruit_pipeline.operators.runs_place import InRunsPlace
 from fruit_pipeline.operators.turns import until_free
 from fruit_pipeline.planning.claim_book import DatesBook, pca_book
 from fruit_pipeline.planning.claims import PCA_TURN, Wish, who_holds
@@ -50,7 +51,7 @@ class FailedForNowError(CauseKnownError, AirflowException):
     """A step that failed in a way that may pass."""
 
 
-class RunStepOperator(EmrAddStepsOperator):
+class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
     """Adds one step to a cluster, waits without a worker slot until it ends, and explains its failure.
 
     The step is added once: a task that is tried again goes on with the one it added (it is found by its name: a cluster is of one run), and
@@ -58,7 +59,8 @@ class RunStepOperator(EmrAddStepsOperator):
     also for a try that finds it: Airflow tries again for reasons of its own, too (a worker that is gone, a heartbeat that came late).
     Killing, marking or clearing the task cancels the step.
 
-    :param settings: region, connection, waiting times and bucket
+    :param settings: waiting times
+    :param place: region, connection and bucket, as the plan says (templated)
     :param steps: a list of one step for AddJobFlowSteps (templated)
     :param job_flow_id: the cluster (templated)
     :param needs_claim: whether the run must still hold its ingest dates (see planning.claims)
@@ -68,7 +70,9 @@ class RunStepOperator(EmrAddStepsOperator):
 
     operator_extra_links = (EmrClusterLink(), EmrLogsLink(), ProgressLink())  # type: ignore[assignment]  # one more than the base has
 
-    def __init__(self, *, settings: Settings, needs_claim: bool = False, one_at_a_time: bool = False, **kwargs: Any) -> None:
+    template_fields = ("job_flow_id", "place", "steps")
+
+    def __init__(self, *, settings: Settings, place: Any, needs_claim: bool = False, one_at_a_time: bool = False, **kwargs: Any) -> None:
         super().__init__(
             aws_conn_id=settings.aws_conn_id,
             region_name=settings.region,
@@ -76,7 +80,8 @@ class RunStepOperator(EmrAddStepsOperator):
             deferrable=True,
             **kwargs,
         )
-        self._settings = settings
+        self.place = place
+        self._settings_now = settings
         self._needs_claim = needs_claim
         self._one_at_a_time = one_at_a_time
         self._step_id: str | None = None
@@ -204,7 +209,7 @@ class RunStepOperator(EmrAddStepsOperator):
 
     @property
     def _patience(self) -> timedelta:
-        return longest_step(self._settings) + GRACE
+        return longest_step(self._settings_now) + GRACE
 
     def _waiting(self) -> dict[str, Any]:
         return asdict(Waiting.of(self._settings, datetime.now(UTC) + timedelta(hours=self._settings.step_timeout_hours)))

@@ -14,12 +14,15 @@ from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import ENDED, ClusterState, state_of
 from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.places import Place, ask_each, ask_everywhere, known_places, place_of_run, settings_in
 from fruit_pipeline.planning.claim_book import pca_book
 from fruit_pipeline.planning.patience import CLUSTER_END
 from fruit_pipeline.triggers.clusters_end import ClustersEndTrigger
 from fruit_pipeline.triggers.emr_wait import Waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow.sdk import Context
 
     from fruit_pipeline.settings import Settings
@@ -31,13 +34,14 @@ _LOOKS: Final = 3
 class TerminateClusterOperator(EmrTerminateJobFlowOperator):
     """Asks EMR to end the run's clusters and waits, without a worker slot, until they have. Then it gives back the run's turn at the PCA.
 
-    It finds them by their tags: a run may have a cluster that no task knows the id of (the one that asked for it was killed). A cluster
-    that ended with errors (its bootstrap failed, say) is gone and costs nothing: it is no reason to fail here.
+    It finds them by their tags: a run may have a cluster that no task knows the id of (the one that asked for it was killed). It looks
+    where the run was planned, and in every other place that is known, for a run that was planned anew, or whose plan is gone, may have a
+    cluster there. A cluster that ended with errors (its bootstrap failed, say) is gone and costs nothing: it is no reason to fail here.
 
     Fails when a person marked the *run* as failed: Airflow skips what has not run yet, so without a failed task among those that decide a
     run it would end as successful.
 
-    :param settings: region, connection, bucket and waiting times
+    :param settings: waiting times, and where else to look
     :param asking_task_id: the task that asks for the cluster
     :param deciding_task_id: the task whose success is the run's
     """
@@ -58,30 +62,28 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         self._deciding_task_id = deciding_task_id
 
     def execute(self, context: Context) -> None:
-        client = emr_client(self._settings)
-        ours = clusters_of_run(client, self._settings.lake_bucket, self.dag_id, context["dag_run"].run_id)
-        ids = [str(cluster["Id"]) for cluster in ours]
-        if not ids:
+        def end(there: Settings) -> list[str]:
+            return self._told_to_end(there, context["dag_run"].run_id)
+
+        found = ask_everywhere(self._settings, place_of_run(context["ti"]), end)
+        ids_by_place = [(place, ids) for place, ids in found.items() if ids]
+        if not ids_by_place:
             self._look_again_for_one_under_way(context)
             self.log.info("The run has no cluster that is still there.")
             self._end(context)
             return
-        living = [str(cluster["Id"]) for cluster in ours if state_of(cluster) != ClusterState.TERMINATING]
-        if living:
-            terminate_clusters(client, living)
-            self.log.info("Told to end: %s", ", ".join(living))
-        until = datetime.now(UTC) + CLUSTER_END
-        self.defer(
-            trigger=ClustersEndTrigger(asdict(Waiting.of(self._settings, until)), ids),
-            method_name="execute_complete",
-            timeout=2 * CLUSTER_END,
-            kwargs={"cluster_ids": ids},
-        )
+        self._wait(ids_by_place)
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, cluster_ids: Any = ()) -> None:
-        client = emr_client(self._settings)
-        cluster_ids = cluster_ids or (event or {})["cluster_ids"]
-        states = {cluster_id: state_of(client.describe_cluster(ClusterId=cluster_id)["Cluster"]) for cluster_id in cluster_ids}
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any] | None = None,  # noqa: ARG002  # the clusters are asked themselves
+        clusters: Sequence[Any] = (),
+    ) -> None:
+        """Comes back here for one place after the other (`clusters`: the ids in each); its clusters are told to end all at once."""
+        (place, ids), *others = [(Place.read(place), ids) for place, ids in clusters]
+        client = emr_client(settings_in(self._settings, place))
+        states = {cluster_id: state_of(client.describe_cluster(ClusterId=cluster_id)["Cluster"]) for cluster_id in ids}
         self.log.info("%s", ", ".join(f"Cluster {cluster_id} is {state}" for cluster_id, state in states.items()))
         left = [f"{cluster_id} ({state})" for cluster_id, state in states.items() if state not in ENDED]
         if left:
@@ -89,12 +91,39 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
                 f"Not ended within {CLUSTER_END / timedelta(minutes=1):.0f} minutes: {', '.join(left)}. They cost money: this task tries "
                 "again, and `aws emr terminate-clusters` ends them by hand."
             )
+        if others:
+            self._wait(others)
         self._end(context)
 
     def _end(self, context: Context) -> None:
-        """Nothing of the run writes any more."""
-        pca_book(lake_of(self._settings)).give_back_if_possible(context["dag_run"].run_id)
+        """Nothing of the run writes any more, wherever it was planned."""
+
+        def give_back(there: Settings) -> None:
+            pca_book(lake_of(there)).give_back_if_possible(context["dag_run"].run_id)
+
+        own = place_of_run(context["ti"])
+        ask_each(self._settings, dict.fromkeys([*([own] if own else []), *known_places(self._settings)]), give_back)
         self._fail_with_a_run_marked_as_failed(context)
+
+    def _told_to_end(self, there: Settings, run_id: str) -> list[str]:
+        """Returns the ids of the run's clusters in a place, also of those that end already."""
+        client = emr_client(there)
+        ours = clusters_of_run(client, there.lake_bucket, self.dag_id, run_id)
+        living = [str(cluster["Id"]) for cluster in ours if state_of(cluster) != ClusterState.TERMINATING]
+        if living:
+            terminate_clusters(client, living)
+            self.log.info("Told to end: %s", ", ".join(living))
+        return [str(cluster["Id"]) for cluster in ours]
+
+    def _wait(self, ids_by_place: Sequence[tuple[Place, list[str]]]) -> None:
+        place, ids = ids_by_place[0]
+        until = datetime.now(UTC) + CLUSTER_END
+        self.defer(
+            trigger=ClustersEndTrigger(asdict(Waiting.of(settings_in(self._settings, place), until)), ids),
+            method_name="execute_complete",
+            timeout=2 * CLUSTER_END,
+            kwargs={"clusters": [[place.as_dict(), ids] for place, ids in ids_by_place]},
+        )
 
     def _look_again_for_one_under_way(self, context: Context) -> None:
         """A request that its task did not live to see answered may be carried out after the first look."""

@@ -1,22 +1,43 @@
-"""Ends the clusters of a run that is planned anew because one of its tasks was cleared."""
+"""Ends what a run has that is planned anew because one of its tasks was cleared, in whatever place it was planned before."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fruit_contract.regions import require_eu_region
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import ALIVE, state_of
+from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.places import Place, ask_each, ask_everywhere, known_places
+from fruit_pipeline.planning.claim_book import DatesBook, pca_book
 
 if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 
-def end_clusters_from_before(settings: Settings, dag_id: str, run_id: str) -> dict[str, str]:
-    """Tells clusters to end that the run has from before it was planned, and returns those that have not yet, each with its state."""
-    require_eu_region(settings.region)
-    client = emr_client(settings)
-    clusters = clusters_of_run(client, settings.lake_bucket, dag_id, run_id)
-    terminate_clusters(client, [cluster["Id"] for cluster in clusters if state_of(cluster) in ALIVE])
-    return {str(cluster["Id"]): state_of(cluster) for cluster in clusters}
+def end_clusters_from_before(settings: Settings, dag_id: str, run_id: str) -> dict[Place, dict[str, str]]:
+    """Tells clusters to end that the run has from before it was planned, and returns those that have not: by place, each with its state.
+
+    It looks in every place that is known, as the settings may have changed. Only where the run is to work now must it be able to look.
+    """
+    settings.require_place()
+
+    def end(there: Settings) -> dict[str, str]:
+        client = emr_client(there)
+        clusters = clusters_of_run(client, there.lake_bucket, dag_id, run_id)
+        terminate_clusters(client, [cluster["Id"] for cluster in clusters if state_of(cluster) in ALIVE])
+        return {str(cluster["Id"]): state_of(cluster) for cluster in clusters}
+
+    found = ask_everywhere(settings, Place.of(settings), end)
+    return {place: clusters for place, clusters in found.items() if clusters}
+
+
+def give_back_elsewhere(settings: Settings, run_id: str) -> None:
+    """Gives back what the run holds in other lakes, where it was planned before."""
+
+    def give_back(there: Settings) -> None:
+        lake = lake_of(there)
+        DatesBook(lake).give_back(run_id)
+        pca_book(lake).give_back(run_id)
+
+    ask_each(settings, [place for place in known_places(settings) if place.lake_bucket != settings.lake_bucket], give_back)

@@ -15,6 +15,7 @@ from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
 from fruit_pipeline.errors import DateIsBusyError, MissingObjectError, NoReleaseError, OverBudgetError, RunTooLongError
 from fruit_pipeline.lake.date_listing import categories_of
+from fruit_pipeline.places import Place
 from fruit_pipeline.planning.claim_book import DatesBook
 from fruit_pipeline.planning.claims import Wish, who_holds
 from fruit_pipeline.planning.date_looker import DateLooker
@@ -39,11 +40,12 @@ LOG: Final = logging.getLogger(__name__)
 
 
 class PlannedXComs(TypedDict):
-    """What `plan_run` tells the other tasks: ids, addresses and small summaries. `plan` is a RunPlan as a dictionary."""
+    """What `plan_run` tells the other tasks: ids, addresses and small summaries. `plan` is a RunPlan as a dictionary, `place` a Place."""
 
     ingest_dates: list[str]
     categories: list[str]
     release: str
+    place: dict[str, str]
     listed_at: str
     plan: dict[str, Any]
     cluster_request: dict[str, Any]
@@ -57,6 +59,7 @@ class PlannedRun:
 
     plan: RunPlan
     release: str
+    place: Place
     listed_at: datetime
     cluster_request: dict[str, Any]
     extract_features_steps: list[dict[str, Any]]
@@ -68,6 +71,7 @@ class PlannedRun:
             "ingest_dates": self.plan.ingest_dates,
             "categories": self.plan.categories,
             "release": self.release,
+            "place": self.place.as_dict(),
             "listed_at": self.listed_at.isoformat(),
             "plan": self.plan.as_dict(),
             "cluster_request": self.cluster_request,
@@ -189,6 +193,7 @@ def _with_requests(settings: Settings, release_id: str, request: RunRequest, pla
     return PlannedRun(
         plan=plan,
         release=release_id,
+        place=Place.of(settings),
         listed_at=listed_at,
         cluster_request=cluster_request(settings, release_id, run_id, days, task_instances),
         extract_features_steps=[extract],

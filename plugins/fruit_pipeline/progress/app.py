@@ -9,25 +9,32 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import requires_access_dag
+from airflow.models.xcom import XComModel
 from airflow.sdk.exceptions import AirflowException
+from airflow.utils.session import create_session
 from botocore.exceptions import BotoCoreError, ClientError
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
+from fruit_contract.errors import RefusedError
 from fruit_contract.lake import progress_key
 from fruit_contract.release import EXTRACT_FEATURES_STEP
 from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
 from fruit_pipeline.errors import MissingObjectError, SettingsError
 from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.places import PLACE_XCOM, PLANNING_TASK_ID, settings_of_run
 from fruit_pipeline.progress.link import airflow_path
 from fruit_pipeline.progress.page import CONTENT_SECURITY_POLICY, message_page, progress_page
 from fruit_pipeline.progress.tracking import parse_progress
 from fruit_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
 _HEADERS: Final = {
@@ -53,16 +60,25 @@ app = FastAPI(title="Fruits!", docs_url=None, redoc_url=None, openapi_url=None)
 def show_progress(run_id: str) -> HTMLResponse:
     """How far the features step of a run of the main flow has come."""
     try:
-        content = lake_of(load_settings()).read_bytes(progress_key(run_id, EXTRACT_FEATURES_STEP))
+        content = lake_of(_settings_of(run_id)).read_bytes(progress_key(run_id, EXTRACT_FEATURES_STEP))
         progress = parse_progress(content)
     except MissingObjectError:
         progress = None
-    except (AirflowException, BotoCoreError, ClientError, SettingsError):
+    except (AirflowException, BotoCoreError, ClientError, RefusedError, SettingsError):
         # What went wrong may name what a viewer need not know.
         LOG.exception("The progress of %r can't be read", run_id)
         text = "The lake can't be read from Airflow's API server: its log says why."
         return _respond(message_page("Progress can't be shown", text, airflow_path(), renew=True), HTTPStatus.BAD_GATEWAY)
     return _respond(progress_page(run_id, progress, datetime.now(UTC), airflow_path()))
+
+
+def _settings_of(run_id: str) -> Settings:
+    """Returns the settings for the lake that the run works in, if it is planned already, else for the one that is set."""
+    with create_session(scoped=False) as session:
+        planned = XComModel.get_many(run_id=run_id, key=PLACE_XCOM, task_ids=PLANNING_TASK_ID, dag_ids=MAIN_DAG_ID, limit=1)
+        told = session.scalar(planned)
+        place = XComModel.deserialize_value(told) if told else None
+    return settings_of_run(load_settings(), place) if place else load_settings()
 
 
 @app.exception_handler(HTTPException)

@@ -124,9 +124,7 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     lines = [f"Clusters ({', '.join(receipt['clusters']) or 'none'}): {minutes}.", f"Cost: {cost}."]
     if receipt["euros_per_thousand_images"] is not None:
         lines.append(f"For 1,000 of {receipt['images']:,} computed images: {receipt['euros_per_thousand_images']:.4f} EUR.")
-    lines += [
-        f"{row['hours']:,.2f} hours of {row['market']} {row['instance_type']}: {_euros(row['euros'])}." for row in receipt["instance_hours"]
-    ]
+    lines += _hours_lines(receipt["instance_hours"])
     measured = receipt["measured_speed"]
     if measured:
         lines.append(
@@ -136,6 +134,15 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     if receipt["still_running"]:
         lines.append(f"Not ended when this was read, so it costs more: {', '.join(receipt['still_running'])}.")
     return lines
+
+
+def spent_lines(clusters: Sequence[ClusterFacts], settings: Settings, read_at: datetime) -> list[str]:
+    """Returns what clusters took and cost, in words, where no plan is left to compare with."""
+    return [f"Clusters: {', '.join(cluster['id'] for cluster in clusters)}.", *_hours_lines(_instance_hours(clusters, settings, read_at))]
+
+
+def _hours_lines(rows: Iterable[InstanceHours]) -> list[str]:
+    return [f"{row['hours']:,.2f} hours of {row['market']} {row['instance_type']}: {_euros(row['euros'])}." for row in rows]
 
 
 def measured_speed(summary: ExtractionSummary | None, cluster: ClusterFacts, settings: Settings) -> MeasuredSpeed | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -28,12 +29,14 @@ LOG: Final = logging.getLogger(__name__)
 def write_receipt(lake: Lake, run_id: str, planned: PlannedXComs, clusters: Sequence[ClusterFacts], settings: Settings) -> Receipt:
     """Returns the receipt of the run's `clusters`, which are not empty.
 
-    The record is the unfinished run's until `publish_report` replaces it.
+    Prices and instance types are the plan's, whatever is set by now. The record is the unfinished run's until `publish_report` replaces it.
     """
+    estimate = Estimate(**planned["plan"]["estimate"])
+    settings = _as_planned(settings, estimate)
     summary = _summary(lake, run_id)
     measured = measured_speed(summary, clusters[-1], settings)
     written = receipt(
-        Estimate(**planned["plan"]["estimate"]),
+        estimate,
         clusters,
         summary["images_computed"] if summary else 0,
         settings,
@@ -44,6 +47,19 @@ def write_receipt(lake: Lake, run_id: str, planned: PlannedXComs, clusters: Sequ
         LOG.info("%s", line)
     write_record(lake, record_of_unfinished(run_id, planned, written))
     return written
+
+
+def _as_planned(settings: Settings, estimate: Estimate) -> Settings:
+    """Returns the settings with the nodes and prices that the estimate was made with."""
+    assumed = estimate.assumptions
+    known = {kind: price for kind, price in assumed["eur_per_hour"].items() if price is not None}
+    return replace(
+        settings,
+        primary_instance_type=assumed["primary_instance_type"],
+        core_instance_type=assumed["core_instance_type"],
+        prices_eur_per_hour=tuple(sorted((settings.prices | known).items())),
+        spot_price_share=assumed["spot_price_share"],
+    )
 
 
 def _summary(lake: Lake, run_id: str) -> ExtractionSummary | None:

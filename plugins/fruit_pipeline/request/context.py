@@ -10,6 +10,7 @@ from fruit_contract.runs import UNDER_WAY
 from fruit_pipeline.emr.client import emr_client
 from fruit_pipeline.emr.clusters import our_active_clusters
 from fruit_pipeline.emr.states import is_of_run
+from fruit_pipeline.places import known_places, settings_in
 from fruit_pipeline.request.events import ingest_dates_of_events
 from fruit_pipeline.request.params import categories_of_run, dates_of_run, run_type_of
 from fruit_pipeline.request.run_request import RunRequest
@@ -51,7 +52,10 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
 
 
 def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], bool]:
-    """Returns a function that tells of another run of this DAG whether it may still write: it or a cluster of its own has not ended."""
+    """Returns a function that tells of another run of this DAG whether it may still write: it or a cluster of its own has not ended.
+
+    A cluster writes into this lake from whichever region it was started in, so every place with this lake is asked.
+    """
     clusters: list[dict[str, Any]] | None = None
 
     def is_active(run_id: str) -> bool:
@@ -59,7 +63,8 @@ def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], boo
         if _is_under_way(task_instance, run_id):
             return True
         if clusters is None:
-            clusters = our_active_clusters(emr_client(settings), settings.lake_bucket)
+            places = [settings_in(settings, place) for place in known_places(settings) if place.lake_bucket == settings.lake_bucket]
+            clusters = [cluster for there in places for cluster in our_active_clusters(emr_client(there), there.lake_bucket)]
         return any(is_of_run(cluster, settings.lake_bucket, task_instance.dag_id, run_id) for cluster in clusters)
 
     return is_active

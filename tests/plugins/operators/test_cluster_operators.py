@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
+from fruit_pipeline.lake.store import Lake
+from fruit_pipeline.places import Place, remember, remembered_places
 from fruit_pipeline.planning.claim_book import pca_book
 from fruit_pipeline.planning.claims import PCA_TURN, Wish
+from fruit_pipeline.planning.earlier_clusters import end_clusters_from_before, give_back_elsewhere
 from fruit_pipeline.settings import Settings
-from tests.plugins.memory_emr import SETTINGS, api_error, context, create_cluster, deferred, of_the_dag, run_step
-from tests.plugins.sample_lake import RUN_ID
+from tests.plugins.memory_emr import DAG_ID, PLACE, SETTINGS, Emr, api_error, context, create_cluster, deferred, of_the_dag, run_step
+from tests.plugins.sample_lake import DAY, RUN_ID, MemoryS3, held_dates, hold_dates
 
 if TYPE_CHECKING:
-    from fruit_pipeline.lake.store import Lake
-    from tests.plugins.memory_emr import Emr
+    from tests.plugins.memory_variables import MemoryVariables
 
 pytestmark = [
     pytest.mark.airflow,
@@ -24,14 +26,23 @@ pytestmark = [
 ]
 
 
-def terminate_cluster() -> Any:
+# What is set when somebody has changed it after the run was planned.
+CHANGED = Settings(lake_bucket="another-lake", region="eu-central-1", aws_conn_id="another")
+
+
+def terminate_cluster(settings: Settings = SETTINGS) -> Any:
     from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 
     return of_the_dag(
         lambda: TerminateClusterOperator(
-            task_id="terminate_cluster", settings=SETTINGS, asking_task_id="create_cluster", deciding_task_id="publish_report"
+            task_id="terminate_cluster", settings=settings, asking_task_id="create_cluster", deciding_task_id="publish_report"
         )
     )
+
+
+def waited_for(*cluster_ids: str) -> Any:
+    """What the task remembers while it waits for the end of clusters of the run's own place."""
+    return {"clusters": [[PLACE.as_dict(), list(cluster_ids)]]}
 
 
 # --- asking for a cluster
@@ -90,7 +101,25 @@ def test_somebody_elses_cluster_with_a_name_like_ours_is_in_nobodys_way(emr: Emr
     emr.denied.add(theirs)
     mine = create_cluster().execute(context())
     assert type(deferred(run_step(mine, one_at_a_time=True)).trigger).__name__ == "StepEndTrigger"
-    assert deferred(terminate_cluster()).kwargs["cluster_ids"] == [mine]
+    assert deferred(terminate_cluster()).kwargs == waited_for(mine)
+
+
+def test_a_cluster_is_asked_for_where_the_run_was_planned_whatever_is_set_by_now(emr: Emr) -> None:
+    there = emr.elsewhere["eu-central-1"] = Emr()
+    operator = create_cluster(CHANGED)
+    assert operator.execute(context()) == "j-1"
+    assert (list(emr.clusters), there.clusters) == (["j-1"], {})
+    assert (operator._hook_parameters["region_name"], operator._hook_parameters["aws_conn_id"]) == ("eu-west-1", "aws_default")
+    assert deferred(run_step("j-1", CHANGED)).trigger.waiting.lake_bucket == SETTINGS.lake_bucket
+
+
+def test_a_place_is_remembered_before_there_is_a_cluster_in_it(emr: Emr) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    emr.refuse = [api_error("ValidationException")]
+    with pytest.raises(AirflowFailException):
+        create_cluster(CHANGED).execute(context())
+    assert set(remembered_places()) == {PLACE}
 
 
 # --- ending clusters
@@ -102,7 +131,8 @@ def test_ends_every_cluster_of_the_run_whatever_tasks_knew_of_it(emr: Emr, lake:
         emr.cluster(state)
     waits = deferred(terminate_cluster())
     assert emr.terminated == ["j-2", "j-4"]
-    assert waits.trigger.cluster_ids == waits.kwargs["cluster_ids"] == ["j-2", "j-3", "j-4"]
+    assert waits.trigger.cluster_ids == ["j-2", "j-3", "j-4"]
+    assert waits.kwargs == waited_for("j-2", "j-3", "j-4")
 
 
 def test_a_run_without_a_cluster_has_nothing_to_end(emr: Emr, lake: Lake) -> None:
@@ -127,14 +157,14 @@ def test_a_cluster_that_was_asked_for_and_is_not_listed_yet_is_looked_for_again(
 
 @pytest.mark.parametrize("state", ["TERMINATED", "TERMINATED_WITH_ERRORS"])
 def test_a_cluster_that_is_gone_is_ended_whatever_it_died_of(emr: Emr, lake: Lake, state: str) -> None:
-    terminate_cluster().execute_complete(context(), {"status": "error"}, [emr.cluster(state)])
+    terminate_cluster().execute_complete(context(), {"status": "error"}, **waited_for(emr.cluster(state)))
 
 
 def test_a_cluster_that_does_not_end_fails_the_teardown_which_tries_again(emr: Emr, lake: Lake) -> None:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
     with pytest.raises(AirflowException, match=r"Not ended within 30 minutes: j-1 \(TERMINATING\)") as caught:
-        terminate_cluster().execute_complete(context(), {"status": "time_out"}, [emr.cluster("TERMINATING")])
+        terminate_cluster().execute_complete(context(), {"status": "time_out"}, **waited_for(emr.cluster("TERMINATING")))
     assert not isinstance(caught.value, AirflowFailException)
 
 
@@ -144,7 +174,7 @@ def test_a_run_that_a_person_marked_as_failed_does_not_end_as_successful(emr: Em
 
     marked = context(extract_features="failed", check_output="skipped", publish_report="skipped")
     operator = terminate_cluster()
-    end = partial(operator.execute_complete, event={"status": "ended"}, cluster_ids=[emr.cluster("TERMINATED")])
+    end = partial(operator.execute_complete, event={"status": "ended"}, **waited_for(emr.cluster("TERMINATED")))
     with pytest.raises(AirflowFailException, match="marked as failed while extract_features was under way"):
         (end if with_cluster else operator.execute)(marked)
 
@@ -158,7 +188,56 @@ def test_a_run_that_a_person_marked_as_failed_does_not_end_as_successful(emr: Em
     ],
 )
 def test_any_other_run_is_decided_by_its_own_tasks(emr: Emr, lake: Lake, states: dict[str, str]) -> None:
-    terminate_cluster().execute_complete(context(**states), {"status": "ended"}, [emr.cluster("TERMINATED")])
+    terminate_cluster().execute_complete(context(**states), {"status": "ended"}, **waited_for(emr.cluster("TERMINATED")))
+
+
+def test_ends_the_cluster_of_a_run_whose_region_and_lake_are_no_longer_set(emr: Emr) -> None:
+    emr.elsewhere["eu-central-1"] = Emr()
+    mine = emr.cluster("WAITING")
+    waits = deferred(terminate_cluster(CHANGED))
+    assert emr.terminated == [mine]
+    assert (waits.trigger.waiting.region, waits.trigger.waiting.lake_bucket) == (PLACE.region, PLACE.lake_bucket)
+
+
+@pytest.mark.parametrize("place", [None, PLACE.as_dict(), {"lake_bucket": "?"}])
+def test_ends_the_clusters_of_every_known_place_one_wait_after_the_other(emr: Emr, lake: Lake, place: Any) -> None:
+    """Whether the plan is gone, or another than the one that asked for the first cluster."""
+    from airflow.sdk.exceptions import TaskDeferred
+
+    there = emr.elsewhere["eu-central-1"] = Emr()
+    emr.cluster("WAITING")
+    there.cluster("WAITING", settings=CHANGED)
+    there.cluster("WAITING", run_id="manual__other", settings=CHANGED)
+    remember(PLACE)
+    operator, run = terminate_cluster(CHANGED), context(place)
+    regions = []
+    come_back: Any = operator.execute
+    for _ in range(2):
+        with pytest.raises(TaskDeferred) as caught:
+            come_back(run)
+        regions.append(caught.value.trigger.waiting.region)
+        come_back = partial(operator.execute_complete, event={"status": "ended"}, **caught.value.kwargs)
+        for cluster in (emr.clusters["j-1"], there.clusters["j-1"]):
+            cluster["Status"]["State"] = "TERMINATED"
+    come_back(run)
+    assert sorted(regions) == ["eu-central-1", "eu-west-1"]
+    assert (emr.terminated, there.terminated) == (["j-1"], ["j-1"])
+
+
+def test_a_place_out_of_reach_fails_only_the_teardown_of_a_run_that_may_have_worked_there(emr: Emr) -> None:
+    emr.elsewhere["eu-central-1"] = OutOfReach()
+    mine = emr.cluster("WAITING")
+    assert deferred(terminate_cluster(CHANGED)).kwargs == waited_for(mine)
+    remember(PLACE)
+    emr.terminated.clear()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        terminate_cluster(CHANGED).execute(context(place=None))
+    assert emr.terminated == [mine]
+
+
+class OutOfReach(Emr):
+    def get_paginator(self, name: str) -> Any:  # noqa: ARG002  # as EMR has it
+        raise api_error("AccessDenied")
 
 
 @pytest.mark.parametrize("with_cluster", [True, False])
@@ -167,8 +246,42 @@ def test_a_run_whose_clusters_have_ended_gives_back_its_turn_at_the_pca(emr: Emr
     book.take(Wish(RUN_ID, (PCA_TURN,)), lambda _: True)
     mine = emr.cluster("TERMINATING")
     with pytest.raises(Exception, match="Not ended"):
-        operator.execute_complete(context(), {"status": "time_out"}, [mine])
+        operator.execute_complete(context(), {"status": "time_out"}, **waited_for(mine))
     assert book.read()  # its step may still be at work
     emr.clusters[mine]["Status"]["State"] = "TERMINATED"
-    operator.execute_complete(context(), {"status": "ended"}, [mine]) if with_cluster else operator.execute(context())
+    operator.execute_complete(context(), {"status": "ended"}, **waited_for(mine)) if with_cluster else operator.execute(context())
     assert book.read() == ()
+
+
+# --- planning anew
+
+
+def test_a_run_that_is_planned_anew_in_another_place_ends_its_cluster_in_the_one_before(emr: Emr) -> None:
+    emr.elsewhere["eu-central-1"] = Emr()
+    mine = emr.cluster("WAITING")
+    remember(PLACE)
+    assert end_clusters_from_before(CHANGED, DAG_ID, RUN_ID) == {PLACE: {mine: "WAITING"}}
+    assert emr.terminated == [mine]
+
+
+def test_a_place_before_that_is_out_of_reach_holds_no_plan_up_but_the_new_one_does(emr: Emr, caplog: pytest.LogCaptureFixture) -> None:
+    emr.elsewhere["eu-central-1"] = OutOfReach()
+    remember(Place.of(CHANGED))
+    assert end_clusters_from_before(SETTINGS, DAG_ID, RUN_ID) == {}
+    assert f"{Place.of(CHANGED)} can't be asked" in caplog.text
+    with pytest.raises(ClientError, match="AccessDenied"):
+        end_clusters_from_before(CHANGED, DAG_ID, RUN_ID)
+
+
+def test_a_run_that_is_planned_anew_in_another_lake_gives_back_what_it_holds_in_the_one_before(variables: MemoryVariables) -> None:
+    lakes = {bucket: Lake(MemoryS3(), bucket) for bucket in (SETTINGS.lake_bucket, CHANGED.lake_bucket)}
+    for lake in lakes.values():
+        hold_dates(lake, RUN_ID, DAY)
+        hold_dates(lake, "manual__other", "2026-11-23")
+        pca_book(lake).take(Wish(RUN_ID, (PCA_TURN,)), lambda _: True)
+    remember(PLACE)
+    with mock.patch("fruit_pipeline.planning.earlier_clusters.lake_of", lambda settings: lakes[settings.lake_bucket]):
+        give_back_elsewhere(CHANGED, RUN_ID)
+    assert held_dates(lakes[SETTINGS.lake_bucket]) == {"manual__other": ["2026-11-23"]}
+    assert held_dates(lakes[CHANGED.lake_bucket]) == {"manual__other": ["2026-11-23"], RUN_ID: [DAY]}
+    assert [bool(pca_book(lake).read()) for lake in lakes.values()] == [False, True]

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
+from fruit_pipeline.places import Place
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID, VERSION
 
@@ -191,14 +192,16 @@ def test_a_misspelt_param_does_not_quietly_mean_another_day(sensor: Any) -> None
 def check_output(ingest_dates: list[str], listed_before: datetime, **options: Any) -> Any:
     from fruit_pipeline.operators.check_output import CheckOutputOperator
 
-    fixed: dict[str, Any] = {"task_id": "check_output", "settings": SETTINGS, "categories": []}
+    changed = Settings(lake_bucket="another-lake")  # since the run was planned
+    fixed: dict[str, Any] = {"task_id": "check_output", "settings": changed, "place": Place.of(SETTINGS).as_dict(), "categories": []}
     return CheckOutputOperator(**fixed, ingest_dates=ingest_dates, listed_before=listed_before.isoformat(), **options)
 
 
 def test_check_output_returns_what_it_looked_at(sample_lake: SampleLake, after_listing: datetime) -> None:
     operator = check_output([DAY], after_listing)
-    with mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake):
+    with mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake) as opened:
         result = operator.execute(context())
+    assert opened.call_args.args[0].lake_bucket == BUCKET
     assert (result["featurised"], result["problems"]) == (42, [])
 
 
@@ -212,6 +215,7 @@ def test_other_dags_are_told_what_was_found_sound(sample_lake: SampleLake, after
         operator.execute(events)
     assert events["outlet_events"][asset].extra == {
         "run_id": RUN_ID,
+        "lake_bucket": BUCKET,
         "ingest_dates": [DAY],
         "categories": [],
         "images": 43,

@@ -17,6 +17,7 @@ from fruit_pipeline.errors import (
     UnfitInstanceTypeError,
     UnknownInstanceTypeError,
 )
+from fruit_pipeline.places import Place, remembered_places
 from fruit_pipeline.planning.claim_book import DatesBook, pca_book
 from fruit_pipeline.planning.claims import PCA_TURN, Wish
 from tests.plugins.memory_emr import FILES, SETTINGS, context, of_the_dag
@@ -178,3 +179,17 @@ def test_a_run_that_is_refused_is_not_tried_again(emr: Emr, lake: Lake, error: t
         pytest.raises(AirflowFailException, match="what to do"),
     ):
         plan_run().execute(asked_for())
+
+
+def test_a_place_is_remembered_before_a_run_claims_a_date_in_it(emr: Emr, lake: Lake) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    remembered: list[set[Place]] = []
+
+    def refuse(*_: Any) -> None:
+        remembered.append(set(remembered_places()))
+        raise NoReleaseError("nothing is published")
+
+    with mock.patch(f"{FILES}.plan_run.plan_run", refuse), pytest.raises(AirflowFailException, match="nothing is published"):
+        plan_run().execute(asked_for())
+    assert remembered == [{Place.of(SETTINGS)}]

@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fruit_contract.lake import progress_key
+from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
+from fruit_pipeline.places import Place
 from fruit_pipeline.progress.page import progress_path
 from fruit_pipeline.settings import Settings
 from tests.plugins.progress.test_tracking import SAID
@@ -102,6 +105,34 @@ def test_nothing_else_is_served(api_server: Callable[..., TestClient], lake: Sam
     for path in ("/fruits/", "/fruits/docs", "/fruits/redoc", "/fruits/openapi.json"):
         assert client.get(path).status_code == 404, path
     assert client.post(PAGE).status_code == 405
+
+
+def planned(place: dict[str, str]) -> None:
+    """Leaves in Airflow's database what `plan_run` has told, and no more of the run than the database asks for."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import text
+
+    with create_session() as session:
+        session.execute(text("PRAGMA foreign_keys=OFF"))
+        run = DagRun(dag_id=MAIN_DAG_ID, run_id=RUN_ID, run_type="manual", run_after=datetime(2026, 11, 22, tzinfo=UTC))
+        session.add(run)
+        session.flush()
+        told = {"dag_id": MAIN_DAG_ID, "run_id": RUN_ID, "dag_run_id": run.id, "task_id": "plan_run", "map_index": -1, "key": "place"}
+        session.add(XComModel(**told, value=json.dumps(place)))
+
+
+def test_the_progress_of_a_run_is_read_where_it_was_planned(
+    api_server: Callable[..., TestClient], lake: SampleLake, monkeypatch: Any
+) -> None:
+    client, asked = api_server(login=False), []
+    monkeypatch.setattr("fruit_pipeline.progress.app.lake_of", lambda settings: asked.append(Place.of(settings)) or lake.lake)
+    before = Place("old-lake", "", "eu-west-3", "old")
+    client.get(PAGE)
+    planned(before.as_dict())
+    client.get(PAGE)
+    assert asked == [Place.of(Settings(lake_bucket=BUCKET)), before]
 
 
 def test_no_run_id_leads_out_of_the_progress(api_server: Callable[..., TestClient], lake: SampleLake, monkeypatch: Any) -> None:

@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from fruit_contract.lake import LakeNameError, success_marker_key
 from fruit_contract.pca import RefreshPolicy
 from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.places import Place, remember
 from fruit_pipeline.request.context import is_active_run, request_of_run
 from fruit_pipeline.request.params import RunDates
 from fruit_pipeline.request.run_request import RunRequest
 from fruit_pipeline.settings import Settings
+from tests.plugins.memory_emr import Emr
 
 BUCKET = "fruits-test"
 DAY = "2026-11-22"
@@ -86,10 +90,11 @@ class Runs:
         self.under_way = under_way
 
     def get_dr_count(self, *, dag_id: str, run_ids: list[str], states: list[str]) -> int:
-        assert (dag_id, states) == ("flow", ["queued", "running"])
+        assert (dag_id, states) == (self.dag_id, ["queued", "running"])
         return len(set(run_ids) & set(self.under_way))
 
 
+@pytest.mark.usefixtures("variables")
 def test_a_run_may_write_while_it_is_under_way_or_has_a_cluster() -> None:
     request = cluster_request(SETTINGS, "r1", "marked as failed", [DAY], dag_id="flow")
     clusters = [{"Id": "j-1", "Name": request["Name"], "Tags": request["Tags"]}]
@@ -104,3 +109,29 @@ def test_a_run_may_write_while_it_is_under_way_or_has_a_cluster() -> None:
         assert not is_active("over")
         assert not is_active("over long since")
     assert listed.call_count == 1  # EMR is asked once a plan
+
+
+def test_a_run_may_write_from_a_cluster_in_a_region_that_is_no_longer_set(emr: Emr) -> None:
+    changed = replace(SETTINGS, region="eu-central-1")
+    emr.elsewhere["eu-central-1"] = Emr()
+    emr.cluster(run_id="marked as failed", settings=SETTINGS)
+    task_instance = Runs()
+    task_instance.dag_id = "fruit_image_pipeline"
+    with mock.patch("fruit_pipeline.request.context.emr_client", emr.client):
+        assert not is_active_run(task_instance, changed)("marked as failed")
+        remember(Place.of(SETTINGS))
+        assert is_active_run(task_instance, changed)("marked as failed")
+        assert not is_active_run(task_instance, replace(changed, lake_bucket="another-lake"))("marked as failed")
+
+
+def test_whether_a_run_may_write_is_not_guessed_while_a_region_is_out_of_reach(emr: Emr) -> None:
+    remember(Place.of(SETTINGS))
+    changed = replace(SETTINGS, region="eu-central-1")
+
+    def client(settings: Settings) -> Emr:
+        if settings.region == SETTINGS.region:
+            raise EndpointConnectionError(endpoint_url="https://emr")
+        return Emr()
+
+    with mock.patch("fruit_pipeline.request.context.emr_client", client), pytest.raises(EndpointConnectionError):
+        is_active_run(Runs(), changed)("marked as failed")

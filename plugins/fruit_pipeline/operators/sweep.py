@@ -1,0 +1,104 @@
+"""Ends the clusters that nobody else will end, in every place in which this Airflow has worked."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk.exceptions import AirflowException
+from botocore.exceptions import ClientError
+
+from fruit_contract.runs import UNDER_WAY
+from fruit_pipeline.alerts.news import ORPHANS_SWEPT
+from fruit_pipeline.alerts.notifiers import tell
+from fruit_pipeline.emr.client import emr_client, terminate_clusters
+from fruit_pipeline.emr.clusters import our_active_clusters
+from fruit_pipeline.emr.orphans import judge_clusters
+from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.places import Place, ask_each, forget, known_places, remembered_places
+from fruit_pipeline.planning.claim_book import DatesBook, pca_book
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fruit_pipeline.emr.orphans import Judged
+    from fruit_pipeline.settings import Settings
+
+LOG: Final = logging.getLogger(__name__)
+
+# A place is remembered right before a cluster is asked for. EMR's clock may be another, and a request is repeated for minutes.
+_REQUESTS_TAKE: Final = timedelta(hours=1)
+# No run is planned so long before it asks for its cluster, unless a person clears its task: then it is remembered again.
+_REMEMBERED_FOR: Final = timedelta(days=1)
+
+
+def sweep_in_task(context: Mapping[str, Any], settings: Settings) -> list[dict[str, str]]:
+    """Looks at the living clusters of every place, ends the orphans and returns what it ended.
+
+    Raises AirflowException at the end if there is a place that it could not look at.
+    """
+    here, last_used = Place.of(settings), remembered_places()
+    ended: list[dict[str, str]] = []
+
+    def sweep(there: Settings) -> None:
+        place = Place.of(there)
+        ended.extend(_sweep_place(context, there, None if place == here else last_used[place]))
+        if place != here and _is_left(there, last_used[place], here):
+            forget(place)
+            LOG.info("Nothing of ours is left in the %s: nobody looks there any more.", place)
+
+    _, errors = ask_each(settings, known_places(settings), sweep)
+    if errors:
+        told = "\n".join(
+            f"- {place}: {error}"
+            + ("" if place == here else f" (if nothing of ours is there any more, delete the Variable {place.variable})")
+            for place, error in errors.items()
+        )
+        raise AirflowException(f"Clusters may be up that nobody ends, in places that could not be looked at:\n{told}")
+    return ended
+
+
+def _sweep_place(context: Mapping[str, Any], settings: Settings, last_used: datetime | None) -> list[dict[str, str]]:
+    """Ends the orphans of one place. `last_used` is when this Airflow last worked there, None if it does so now."""
+
+    def is_under_way(dag_id: str, run_id: str) -> bool:
+        return bool(context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id], states=[*UNDER_WAY]))
+
+    client, place = emr_client(settings), Place.of(settings)
+    judged = judge_clusters(
+        our_active_clusters(client, settings.lake_bucket),
+        settings.lake_bucket,
+        datetime.now(UTC),
+        timedelta(minutes=settings.sweep_grace_minutes),
+        is_under_way,
+        asked_before=last_used + _REQUESTS_TAKE if last_used else None,
+    )
+    for cluster in judged:
+        LOG.info("%s %s: %s.", "Ending" if cluster.is_orphan else "Leaving", cluster.cluster_id, cluster.reason)
+    orphans = [cluster for cluster in judged if cluster.is_orphan]
+    if orphans:
+        lines = "\n".join(f"{cluster.cluster_id} '{cluster.name}': {cluster.reason}" for cluster in orphans)
+        tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters are ended", f"In the {place}:\n{lines}")
+        terminate_clusters(client, [cluster.cluster_id for cluster in orphans])
+    LOG.info("%s clusters of ours in the %s, %s of them ended.", len(judged), place, len(orphans))
+    return [_row(cluster, place) for cluster in orphans]
+
+
+def _row(cluster: Judged, place: Place) -> dict[str, str]:
+    return {"cluster_id": cluster.cluster_id, "name": cluster.name, "reason": cluster.reason, "region": place.region}
+
+
+def _is_left(settings: Settings, last_used: datetime, here: Place) -> bool:
+    """Whether this Airflow has nothing in a place any more: no cluster, and no claim in another lake than the one it works in."""
+    if datetime.now(UTC) - last_used < _REMEMBERED_FOR or our_active_clusters(emr_client(settings), settings.lake_bucket):
+        return False
+    if settings.lake_bucket == here.lake_bucket:
+        return True
+    try:
+        lake = lake_of(settings)
+        return not (DatesBook(lake).read() or pca_book(lake).read())
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchBucket":
+            raise
+        return True
