@@ -37,7 +37,7 @@ from local_cloud.faults import Fault, write_faults
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import HOME_VARIABLE
 from tests.e2e.conftest import Product
-from tests.e2e.fault_cases import CASES, DAG_ID, FaultCase, FaultyRun, wait_for
+from tests.e2e.fault_cases import CASES, DAG_ID, EXTRACT, FaultCase, FaultyRun, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,19 +207,33 @@ def start_cluster(faulty: Product, name: str, tags: dict[str, str]) -> str:
     return str(answer["JobFlowId"])
 
 
-def test_people_are_told_of_failed_and_late_runs_and_of_orphans(faulty: Product, outcomes: dict[str, Outcome]) -> None:
-    file = faulty.home / "airflow" / "notifications.jsonl"
+def news_of(faulty: Product, kind: str, about: str) -> list[dict[str, str]]:
+    """What people were told of a kind with `about` in its subject, oldest first."""
+    lines = (faulty.home / "airflow" / "notifications.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == kind and about in line["subject"]]
 
-    def told() -> dict[str, list[str]]:
-        found = defaultdict(list)
-        for line in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
-            found[line["event"]].append(line["subject"])
-        return found
 
-    failed = [outcomes[case.name].run.run_id for case in CASES if case.ends == "failed"]
-    wait_for(told, lambda news: all(any(run_id in text for text in news["run_failed"]) for run_id in failed), "news of every failed run")
-    assert any(failed[0] in text for text in told()["run_late"])
-    assert any("orphan" in text for text in told()["orphans_swept"])
+def test_people_are_told_once_of_each_failed_run_which_task_why_and_what_to_do(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    for case in CASES:
+        run_id = outcomes[case.name].run.run_id
+        if case.ends != "failed":
+            assert news_of(faulty, "run_failed", run_id) == []
+            continue
+        (news,) = wait_for(partial(news_of, faulty, "run_failed", run_id), bool, f"news of {run_id}")
+        assert EXTRACT in news["subject"]
+        assert "What to do: " in news["message"]
+        assert news["message"].endswith(f"Its page: {faulty.api.run_link(run_id)}")
+        if "What to do:" in case.says:
+            assert f"{EXTRACT} failed, in its try " in news["message"]
+            assert "\nCause: " in news["message"]
+
+
+def test_people_are_told_of_late_runs_and_of_orphans(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    failed = next(outcomes[case.name].run.run_id for case in CASES if case.ends == "failed")
+    (late,) = news_of(faulty, "run_late", failed)
+    assert late["message"].endswith(f"Its page: {faulty.api.run_link(failed)}")
+    (orphans,) = news_of(faulty, "orphans_swept", "orphan")
+    assert "/dags/sweep_orphan_clusters/runs/" in orphans["message"]
 
 
 def test_the_operations_manual_has_this_matrix(outcomes: dict[str, Outcome]) -> None:
