@@ -37,7 +37,7 @@ from local_cloud.faults import Fault, write_faults
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import HOME_VARIABLE
 from tests.e2e.conftest import Product
-from tests.e2e.fault_cases import CASES, DAG_ID, EXTRACT, FaultCase, FaultyRun, wait_for
+from tests.e2e.fault_cases import CASES, DAG_ID, EXTRACT, REFRESH, WHOLE, FaultCase, FaultyRun, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,6 +234,37 @@ def test_people_are_told_of_late_runs_and_of_orphans(faulty: Product, outcomes: 
     assert late["message"].endswith(f"Its page: {faulty.api.run_link(failed)}")
     (orphans,) = news_of(faulty, "orphans_swept", "orphan")
     assert "/dags/sweep_orphan_clusters/runs/" in orphans["message"]
+
+
+def test_a_task_of_a_successful_run_that_is_cleared_alone_leaves_it_as_it_was(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    run = next(outcomes[case.name].run for case in CASES if case.ends == "success" and case.steps == WHOLE)
+    before, clusters = ledger_of(faulty, run.day), run.clusters()
+    for task_id in ("check_output", "publish_report", REFRESH, EXTRACT):
+        run.clear(task_id, with_downstream=False)
+        assert run.finish().state == "success"
+    assert run.task("plan_run").state == run.task(EXTRACT).state == "skipped"  # it found nothing to do
+    assert run.clusters() == clusters
+    assert ledger_of(faulty, run.day).equals(before)
+
+
+def test_a_task_of_a_failed_run_that_is_cleared_alone_is_not_enough_and_people_are_told_so(
+    faulty: Product, outcomes: dict[str, Outcome]
+) -> None:
+    """The run that completed what the faults left has been before: so this one has nothing to do, and asks for no cluster."""
+    run = next(outcomes[case.name].run for case in CASES if case.ends == "failed")
+    told, clusters = news_of(faulty, "run_failed", run.run_id), run.clusters()
+    run.clear(EXTRACT, with_downstream=False)
+    assert run.finish().state == "failed"
+    assert run.task("publish_report").state == "upstream_failed"
+    assert run.clusters() == clusters
+    news = wait_for(partial(news_of, faulty, "run_failed", run.run_id), lambda lines: len(lines) > len(told), "the second news")
+    assert len(news) == len(told) + 1
+    assert "No task failed this time." in news[-1]["message"]
+    assert "clear those as well (with *downstream*)" in news[-1]["message"]
+
+
+def ledger_of(faulty: Product, day: str) -> pd.DataFrame:
+    return pd.read_parquet(faulty.lake / lake.date_prefix(lake.LEDGER, day))
 
 
 def test_the_operations_manual_has_this_matrix(outcomes: dict[str, Outcome]) -> None:
