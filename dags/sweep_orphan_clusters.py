@@ -75,8 +75,9 @@ with DAG(
             LOG.info("%s %s: %s.", "Ending" if cluster.is_orphan else "Leaving", cluster.cluster_id, cluster.reason)
         orphans = [cluster for cluster in judged if cluster.is_orphan]
         if orphans:
-            lines = "\n".join(f"{cluster.cluster_id} '{cluster.name}': {cluster.reason}" for cluster in orphans)
-            tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters are ended", lines)
+            lines = [f"{cluster.cluster_id} '{cluster.name}': {cluster.reason}" for cluster in orphans]
+            advice = "What to do: nothing for these. If it comes back, see in the log of terminate_cluster why their runs left them."
+            tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters are ended", "\n".join([*lines, advice]))
             terminate_clusters(client, [cluster.cluster_id for cluster in orphans])
         LOG.info("%s clusters of ours, %s of them ended.", len(judged), len(orphans))
         return [{"cluster_id": cluster.cluster_id, "name": cluster.name, "reason": cluster.reason} for cluster in orphans]
