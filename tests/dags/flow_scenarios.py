@@ -22,6 +22,7 @@ import boto3
 
 from fruit_contract.lake import safe_run_id, step_logs_prefix
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
+from fruit_pipeline.alerts.failed_run import FAILURE_KEY
 from fruit_pipeline.lake.store import Lake
 from local_cloud.project import PROJECT
 from tests.plugins.sample_lake import DAY, EMBEDDER, RUN_ID, SampleLake, build_sample_lake, held_dates
@@ -177,6 +178,7 @@ def run_scenario(name: str, scenario: Scenario, clients: dict[str, Any], sample:
         "tasks": {instance.task_id: str(instance.state) for instance in run.get_task_instances()},
         "clusters": [cluster["Status"]["State"] for cluster in clusters],
         "cluster_tags": [{tag["Key"]: tag["Value"] for tag in cluster["Tags"]} for cluster in clusters],
+        "failures": failures_of(run),
         "cancelled_steps": len(cancelled),
         "claims": held_dates(Lake(s3, BUCKET)),
         "records": [
@@ -185,6 +187,16 @@ def run_scenario(name: str, scenario: Scenario, clients: dict[str, Any], sample:
         ],
         "objects": [entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET).get("Contents", ())],
     }
+
+
+def failures_of(run: Any) -> dict[str, dict[str, Any]]:
+    """What each failed task left for the message at the run's end. (DAG.test() calls back where XComs can't be read.)"""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        kept: Any = session.scalars(XComModel.get_many(run_id=run.run_id, dag_ids=run.dag_id, key=FAILURE_KEY)).all()
+        return {entry.task_id: XComModel.deserialize_value(entry) for entry in kept}
 
 
 def end_step(step: Any, cluster_id: str, scenario: Scenario, s3: Any, sample: SampleLake) -> None:

@@ -59,6 +59,10 @@ def test_a_step_that_fails_fails_the_run_and_the_cluster_ends_all_the_same(outco
     assert result["clusters"] == ["TERMINATED"]
     assert f"Step '{step}'" in outcome[1][scenario]
     assert "ValueError: the step broke on purpose" in outcome[1][scenario]
+    left = result["failures"][step]
+    assert (left["event"], left["cause"]) == ("run_failed", "code_error")
+    assert "ValueError: the step broke on purpose" in left["text"]
+    assert "What to do: " in left["text"]
 
 
 def test_a_step_that_never_ends_is_given_up_cancelled_and_its_cluster_ended(outcome: Any) -> None:
@@ -76,7 +80,9 @@ def test_a_run_above_the_budget_stops_before_anything_is_started(outcome: Any) -
     assert result["tasks"]["plan_run"] == "failed"
     assert result["clusters"] == []
     assert result["claims"] == {}
-    assert "over_budget: Fruits! run is above the budget" in outcome[1]["above_the_budget"]
+    left = result["failures"]["plan_run"]
+    assert left["event"] == "over_budget"
+    assert "the budget of a run is 0.01 EUR. Nothing was started.\nWhat to do: " in left["text"]
 
 
 def test_a_run_above_the_budget_goes_on_when_it_is_asked_to(outcome: Any) -> None:

@@ -104,8 +104,8 @@ class FaultyRun:
     def mark_run(self, state: str) -> None:
         self.product.api.set_run_state(self.run_id, state, "by hand")
 
-    def clear(self, task_id: str) -> None:
-        request = {"dry_run": False, "task_ids": [task_id], "dag_run_id": self.run_id, "include_downstream": True}
+    def clear(self, task_id: str, *, with_downstream: bool = True) -> None:
+        request = {"dry_run": False, "task_ids": [task_id], "dag_run_id": self.run_id, "include_downstream": with_downstream}
         request |= {"only_failed": False, "reset_dag_runs": True}
         self.product.api._http.send("POST", f"/dags/{DAG_ID}/clearTaskInstances", json=request)
 

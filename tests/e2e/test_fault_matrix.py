@@ -38,7 +38,19 @@ from local_cloud.faults import Fault, write_faults
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import HOME_VARIABLE
 from tests.e2e.conftest import Product
-from tests.e2e.fault_cases import ANOTHER_DAY, CASES, DAG_ID, ELSEWHERE, REFRESH, FaultCase, FaultyRun, wait_for, work_with
+from tests.e2e.fault_cases import (
+    ANOTHER_DAY,
+    CASES,
+    DAG_ID,
+    ELSEWHERE,
+    EXTRACT,
+    REFRESH,
+    WHOLE,
+    FaultCase,
+    FaultyRun,
+    wait_for,
+    work_with,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,19 +228,64 @@ def start_cluster(faulty: Product, name: str, tags: dict[str, str]) -> str:
     return str(answer["JobFlowId"])
 
 
-def test_people_are_told_of_failed_and_late_runs_and_of_orphans(faulty: Product, outcomes: dict[str, Outcome]) -> None:
-    file = faulty.home / "airflow" / "notifications.jsonl"
+def news_of(faulty: Product, kind: str, about: str) -> list[dict[str, str]]:
+    """What people were told of a kind with `about` in its subject, oldest first."""
+    lines = (faulty.home / "airflow" / "notifications.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == kind and about in line["subject"]]
 
-    def told() -> dict[str, list[str]]:
-        found = defaultdict(list)
-        for line in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
-            found[line["event"]].append(line["subject"])
-        return found
 
-    failed = [outcomes[case.name].run.run_id for case in CASES if case.ends == "failed"]
-    wait_for(told, lambda news: all(any(run_id in text for text in news["run_failed"]) for run_id in failed), "news of every failed run")
-    assert any(failed[0] in text for text in told()["run_late"])
-    assert any("orphan" in text for text in told()["orphans_swept"])
+def test_people_are_told_once_of_each_failed_run_which_task_why_and_what_to_do(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    for case in CASES:
+        run_id = outcomes[case.name].run.run_id
+        if case.ends != "failed":
+            assert news_of(faulty, "run_failed", run_id) == []
+            continue
+        (news,) = wait_for(partial(news_of, faulty, "run_failed", run_id), bool, f"news of {run_id}")
+        assert EXTRACT in news["subject"]
+        assert "What to do: " in news["message"]
+        assert news["message"].endswith(f"Its page: {faulty.api.run_link(run_id)}")
+        if "What to do:" in case.says:
+            assert f"{EXTRACT} failed, in its try " in news["message"]
+            assert "\nCause: " in news["message"]
+
+
+def test_people_are_told_of_late_runs_and_of_orphans(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    failed = next(outcomes[case.name].run.run_id for case in CASES if case.ends == "failed")
+    (late,) = news_of(faulty, "run_late", failed)
+    assert late["message"].endswith(f"Its page: {faulty.api.run_link(failed)}")
+    (orphans,) = news_of(faulty, "orphans_swept", "orphan")
+    assert "/dags/sweep_orphan_clusters/runs/" in orphans["message"]
+
+
+def test_a_task_of_a_successful_run_that_is_cleared_alone_leaves_it_as_it_was(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    run = next(outcomes[case.name].run for case in CASES if case.ends == "success" and case.steps == WHOLE)
+    before, clusters = ledger_of(faulty, run.day), run.clusters()
+    for task_id in ("check_output", "publish_report", REFRESH, EXTRACT):
+        run.clear(task_id, with_downstream=False)
+        assert run.finish().state == "success"
+    assert run.task("plan_run").state == run.task(EXTRACT).state == "skipped"  # it found nothing to do
+    assert run.clusters() == clusters
+    assert ledger_of(faulty, run.day).equals(before)
+
+
+def test_a_task_of_a_failed_run_that_is_cleared_alone_is_not_enough_and_people_are_told_so(
+    faulty: Product, outcomes: dict[str, Outcome]
+) -> None:
+    """The run that completed what the faults left has been before: so this one has nothing to do, and asks for no cluster."""
+    run = next(outcomes[case.name].run for case in CASES if case.ends == "failed")
+    told, clusters = news_of(faulty, "run_failed", run.run_id), run.clusters()
+    run.clear(EXTRACT, with_downstream=False)
+    assert run.finish().state == "failed"
+    assert run.task("publish_report").state == "upstream_failed"
+    assert run.clusters() == clusters
+    news = wait_for(partial(news_of, faulty, "run_failed", run.run_id), lambda lines: len(lines) > len(told), "the second news")
+    assert len(news) == len(told) + 1
+    assert "No task failed this time." in news[-1]["message"]
+    assert "clear those as well (with *downstream*)" in news[-1]["message"]
+
+
+def ledger_of(faulty: Product, day: str) -> pd.DataFrame:
+    return pd.read_parquet(faulty.lake / lake.date_prefix(lake.LEDGER, day))
 
 
 def test_the_operations_manual_has_this_matrix(outcomes: dict[str, Outcome]) -> None:

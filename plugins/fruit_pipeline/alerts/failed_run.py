@@ -32,6 +32,8 @@ FAILURE_KEY: Final = "failure"
 _LONGEST_TEXT: Final = 8_000
 # A task tells Airflow that it failed, and leaves its reason a moment later.
 _LOOKS: Final = 4
+# Airflow's word for why a run ended, if it was that.
+_A_TASK_FAILED: Final = "task_failure"
 _BETWEEN_LOOKS_SECONDS: Final = 1.0
 
 
@@ -87,39 +89,45 @@ class FailedRunNotifier(FruitsNotifier):
 
 
 def _failed_tasks(context: Context) -> list[str]:
-    """Returns the tasks that have failed. Without any, Airflow hands over no task, or one that did not fail."""
+    """Returns the tasks that have failed: the last of them, which Airflow hands over, and those that are failed at this moment.
+
+    Somebody may have cleared them already. If none had failed, Airflow hands over none, or one that could not run.
+    """
     task_instance: Any = context.get("ti")
     if task_instance is None:
         return []
     place = place_of(context)
+    last = {str(task_instance.task_id)} if context.get("reason") == _A_TASK_FAILED else set()
     try:
         states = task_instance.get_task_states(dag_id=place.dag_id, run_ids=[place.run_id])[place.run_id]
     except Exception:  # the message must not be lost over its details
         LOG.exception("The states of the tasks of %s can't be had.", place.name)
-        return [str(task_instance.task_id)]
-    return sorted(task_id for task_id, state in states.items() if state == "failed")
+        return sorted(last)
+    return sorted(last.union(task_id for task_id, state in states.items() if state == "failed"))
 
 
 def _reasons(context: Context, failed: Sequence[str]) -> list[TaskFailure]:
-    found: dict[str, TaskFailure] = {}
-    for look in range(_LOOKS):
-        for task_id in failed:
-            if task_id not in found and (failure := _reason(context["ti"], task_id)):
-                found[task_id] = failure
-        if len(found) == len(failed) or look == _LOOKS - 1:
-            break
-        time.sleep(_BETWEEN_LOOKS_SECONDS)
-    return list(found.values())
+    """Returns what the tasks left, as far as it can be read."""
+    missing, found = list(failed), []
+    try:
+        for look in range(_LOOKS):
+            kept = {task_id: context["ti"].xcom_pull(task_ids=task_id, key=FAILURE_KEY, map_indexes=-1) for task_id in missing}
+            missing = [task_id for task_id in missing if not kept[task_id]]
+            found += [failure for value in kept.values() if value and (failure := _as_failure(value, context["ti"]))]
+            if not missing or look == _LOOKS - 1:
+                break
+            time.sleep(_BETWEEN_LOOKS_SECONDS)
+    except Exception:  # the message must not be lost over its details
+        LOG.exception("Why %s failed can't be read.", ", ".join(missing))
+    return found
 
 
-def _reason(task_instance: Any, task_id: str) -> TaskFailure | None:
+def _as_failure(kept: Any, last_failed: Any) -> TaskFailure | None:
     """Returns what a task left. Of the task that was the last to fail, another try's reason is none."""
     try:
-        kept = task_instance.xcom_pull(task_ids=task_id, key=FAILURE_KEY, map_indexes=-1)
-        failure = TaskFailure.of_xcom(kept) if kept else None
-    except Exception:  # the message must not be lost over its details
-        LOG.exception("Why %s failed can't be read.", task_id)
+        failure = TaskFailure.of_xcom(kept)
+    except (KeyError, TypeError, ValueError):
+        LOG.warning("What a task left of its failure can't be understood: %r", kept)
         return None
-    if failure and task_id == task_instance.task_id and failure.try_number != task_instance.try_number:
-        return None
-    return failure
+    is_of_another_try = failure.task_id == last_failed.task_id and failure.try_number != last_failed.try_number
+    return None if is_of_another_try else failure

@@ -80,7 +80,7 @@ def with_place(news: News, place: Place, base_url: str) -> News:
 def news_of_failures(failures: Sequence[TaskFailure], silent: Sequence[str], *, subject: str, note: str = "") -> News:
     """Returns what to tell of a run that failed: each task, why, and what to do.
 
-    `silent` are failed tasks of which no try told why; `note` says what the failure means beyond the run.
+    `silent` are failed tasks that left no word why; `note` says what the failure means beyond the run.
     """
     ordered = sorted(failures, key=lambda failure: failure.at)
     first = ordered[0] if ordered else None
@@ -115,7 +115,7 @@ def _told(failure: TaskFailure) -> str:
 def _untold(task_ids: Sequence[str]) -> str:
     names = ", ".join(task_ids)
     return (
-        f"{names} failed, and no try lived to tell why: somebody marked it, or its process was lost.\n"
+        f"{names} failed, and left no word why: somebody marked it (or has cleared it already), or its process was lost.\n"
         f"{_SAYS_WHAT_TO_DO}if that was not meant, look at its log, then clear {names} (with *downstream*), or trigger a run for the same "
         "dates."
     )

@@ -78,8 +78,10 @@ def _sweep_place(context: Mapping[str, Any], settings: Settings, last_used: date
         LOG.info("%s %s: %s.", "Ending" if cluster.is_orphan else "Leaving", cluster.cluster_id, cluster.reason)
     orphans = [cluster for cluster in judged if cluster.is_orphan]
     if orphans:
-        lines = "\n".join(f"{cluster.cluster_id} '{cluster.name}': {cluster.reason}" for cluster in orphans)
-        tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters are ended", f"In the {place}:\n{lines}")
+        lines = [f"{cluster.cluster_id} '{cluster.name}': {cluster.reason}" for cluster in orphans]
+        advice = "What to do: nothing for these. If it comes back, see in the log of terminate_cluster why their runs left them."
+        message = "\n".join([f"In the {place}:", *lines, advice])
+        tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters are ended", message)
         terminate_clusters(client, [cluster.cluster_id for cluster in orphans])
     LOG.info("%s clusters of ours in the %s, %s of them ended.", len(judged), place, len(orphans))
     return [_row(cluster, place) for cluster in orphans]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 from fruit_contract.books import COLUMNS
-from fruit_contract.lake import run_key
+from fruit_contract.lake import run_key, uri
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
 
 if TYPE_CHECKING:
@@ -125,8 +125,14 @@ def record_of_unfinished(run_id: str, planned: PlannedXComs, receipt: Receipt) -
 
 
 def write_record(lake: Lake, record: RecordOfPlan) -> str:
-    """Writes the run's record in place of the one it had, and returns its address."""
-    return lake.write_json(run_key(record["run_id"]), record)
+    """Writes the run's record in place of the one it had, and returns its address.
+
+    A run that is cleared (or backfilled once more) and finds nothing to do keeps the record of what it did, and of what that cost.
+    """
+    key = run_key(record["run_id"])
+    if not record["ingest_dates"] and (lake.read_json_if_there(key) or {}).get("ingest_dates"):
+        return uri(lake.bucket, key)
+    return lake.write_json(key, record)
 
 
 def totals(by_category: Books) -> dict[str, int]:

@@ -27,7 +27,7 @@ RUN = SimpleNamespace(dag_id="fruit_image_pipeline", run_id="manual__1")
 class LastFailed:
     """The task that Airflow hands over at the end of a run. What is left among the XComs comes with the n-th look."""
 
-    states: Mapping[str, str] | None
+    states: Mapping[str, str | None] | None
     left: dict[str, Any] = field(default_factory=dict)
     task_id: str = "terminate_cluster"
     try_number: int = 1
@@ -99,7 +99,17 @@ def test_what_a_task_leaves_a_moment_after_it_failed_is_waited_for(tmp_path: Pat
 def test_a_reason_that_can_not_be_read_does_not_hold_the_message_up(tmp_path: Path, left: dict[str, Any]) -> None:
     line = line_of(tmp_path, LastFailed({"plan_run": "failed"}, left, "plan_run"))
     assert line["subject"] == "Fruits! run failed in plan_run: fruit_image_pipeline manual__1"
-    assert "plan_run failed, and no try lived to tell why" in line["message"]
+    assert "plan_run failed, and left no word why" in line["message"]
+
+
+def test_a_task_that_was_cleared_right_after_the_run_had_ended_is_told_all_the_same(tmp_path: Path) -> None:
+    last = LastFailed({"plan_run": "scheduled"}, {"plan_run": left_by("plan_run", "it broke")}, "plan_run")
+    assert "plan_run failed, in its try 1.\nit broke" in line_of(tmp_path, last)["message"]
+
+
+def test_a_task_that_could_not_run_is_not_taken_for_one_that_failed(tmp_path: Path) -> None:
+    last = LastFailed({"plan_run": "success", "refresh_pca": None}, {}, "refresh_pca")
+    assert "No task failed this time." in line_of(tmp_path, last, reason="all_tasks_deadlocked")["message"]
 
 
 def test_without_the_states_the_task_that_airflow_names_is_told(tmp_path: Path) -> None:

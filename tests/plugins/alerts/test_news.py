@@ -38,10 +38,10 @@ def test_each_failure_says_what_to_do_once() -> None:
     assert "Then clear terminate_cluster (with *downstream*)" in news.message
 
 
-def test_a_task_of_which_no_try_told_why_is_named_all_the_same() -> None:
+def test_a_task_that_left_no_word_is_named_all_the_same() -> None:
     news = told([], ["extract_features"])
     assert news.subject == "Fruits! run failed in extract_features"
-    assert "extract_features failed, and no try lived to tell why" in news.message
+    assert "extract_features failed, and left no word why" in news.message
     assert "What to do: " in news.message
 
 

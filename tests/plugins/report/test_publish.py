@@ -23,7 +23,7 @@ from fruit_pipeline.report.page import report_page
 from fruit_pipeline.report.plots import explained_variance_png, two_components_png
 from fruit_pipeline.report.publish import chosen_categories, publish_report
 from fruit_pipeline.report.receipt import receipt
-from fruit_pipeline.report.record import record_of_nothing, record_of_unfinished, run_record, totals
+from fruit_pipeline.report.record import record_of_nothing, record_of_unfinished, run_record, totals, write_record
 from fruit_pipeline.settings import Settings
 from tests.plugins.read_page import HOSTILE_NAMES, Page
 from tests.plugins.sample_lake import CATEGORIES, DAY, EMBEDDER, RUN_ID, VERSION, features_key, held_dates, hold_dates
@@ -329,6 +329,15 @@ def test_a_run_that_found_nothing_has_its_record_too(sample_lake: SampleLake) ->
         "release": "r1",
         "plan": run["plan"],
     }
+
+
+def test_a_run_that_is_cleared_and_finds_nothing_to_do_keeps_the_record_of_what_it_did(sample_lake: SampleLake) -> None:
+    run = planned(sample_lake)
+    nothing, unfinished = record_of_nothing(RUN_ID, run), record_of_unfinished(RUN_ID, run, receipt_of())
+    address = f"s3://fruits-test/{run_key(RUN_ID)}"
+    for record, kept in ((nothing, nothing), (unfinished, unfinished), (nothing, unfinished)):
+        assert write_record(sample_lake.lake, record) == address
+        assert sample_lake.lake.read_json(run_key(RUN_ID)) == kept
 
 
 def test_the_same_six_categories_are_chosen_for_every_run_of_a_date() -> None:
