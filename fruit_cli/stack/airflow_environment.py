@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from local_cloud.cluster.spark_environment import ONE_THREAD_A_PROCESS
 from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         **NO_OBJECT_CHECKSUMS,
+        **ONE_THREAD_A_PROCESS,
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
