@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from local_cloud.cluster.spark_environment import ONE_THREAD_A_PROCESS
 from local_cloud.project import ACCOUNT
 from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
 
@@ -113,6 +114,7 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         **NO_OBJECT_CHECKSUMS,
+        **ONE_THREAD_A_PROCESS,
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
@@ -168,6 +170,8 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("dag_processor", "min_file_process_interval"): "30",
         ("dag_processor", "parsing_processes"): "1",
         ("scheduler", "enable_health_check"): "False",
+        # Each of a run's tasks waits for a look of the scheduler, which takes 25 ms of a core. By default it looks once a second.
+        ("scheduler", "scheduler_idle_sleep_time"): "0.5",
         # A worker that died is noticed within half a minute: on one machine no network delays a heartbeat.
         ("scheduler", "task_instance_heartbeat_timeout"): "30",
         # How long it may take until a task's process is seen to have ended. A task that is resumed before that (its step ended within

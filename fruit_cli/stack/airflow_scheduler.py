@@ -1,4 +1,4 @@
-"""Airflow's scheduler, with what every task imports loaded beforehand: LocalExecutor forks a process for each task.
+"""Airflow's scheduler, with what every task loads loaded beforehand: LocalExecutor forks a process for each task.
 
 None of our own modules is loaded here, so that a task sees them as they are when it starts.
 """
@@ -6,6 +6,7 @@ None of our own modules is loaded here, so that a task sees them as they are whe
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
 from typing import Final
 
@@ -13,20 +14,38 @@ LOADED_BEFOREHAND: Final = (
     "airflow.providers.amazon.aws.hooks.s3",
     "airflow.providers.amazon.aws.operators.emr",
     "airflow.providers.amazon.aws.sensors.s3",
+    "airflow.providers.common.compat.assets",
+    "airflow.providers.standard.decorators.python",
+    "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
     "matplotlib.backends.backend_agg",
     "pandas",
     "pyarrow.parquet",
 )
+SERVICES: Final = ("emr", "s3")
 
 
 def main() -> None:
     """Runs `airflow` with the arguments of this process."""
     for name in LOADED_BEFOREHAND:
         import_module(name)
+    share_service_descriptions()
     from airflow.__main__ import main as airflow
 
     sys.exit(airflow())  # type: ignore[no-untyped-call]
+
+
+def share_service_descriptions() -> None:
+    """Has all AWS sessions of this process, and of those it forks, share what describes the services; `SERVICES`' is read at once.
+
+    A session's loader remembers it; but each hook makes a session, which would read megabytes of JSON for its one client.
+    """
+    import boto3
+    import botocore.session
+
+    botocore.session.create_loader = cache(botocore.session.create_loader)
+    for service in SERVICES:
+        boto3.Session("nobody", "nothing").client(service, region_name="eu-west-1")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,7 @@ POLL_SECONDS: Final = 0.2
 _LAST_PORT: Final = 65535
 # What separates paths, is replaced, or begins the options of a database's address.
 _NOT_IN_PATHS: Final = frozenset(",:?$")
+MIGRATED_NOTE: Final = "migrated-to.txt"
 AIRFLOW_COMPONENTS: Final = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
@@ -210,9 +212,7 @@ class LocalStack:
 
     def _migrate_database(self, place: AirflowPlace, program: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
         """Brings Airflow's database to the installed version. Asking Airflow itself costs seconds, so the version is noted beside it."""
-        from importlib.metadata import version
-
-        note = place.home / "migrated-to.txt"
+        note = place.home / MIGRATED_NOTE
         wanted = version("apache-airflow")
         if (place.home / "airflow.db").exists() and note.exists() and note.read_text(encoding="utf-8") == wanted:
             return

@@ -35,6 +35,12 @@ HONOURED_SPARK_PREFIXES: Final = (
 )
 HONOURED_EXPORT_PREFIXES: Final = ("FRUITS_", "OMP_", "MKL_", "OPENBLAS_", "TF_", "PYTHONHASHSEED", "MALLOC_")
 
+# A step lives for seconds here: Java's optimising compiler would take more time from the cores than it gives back, and checking the code
+# of Spark's own classes takes as long as running some of it.
+QUICK_JAVA: Final = "-XX:-UsePerfData -XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+# Threads of linear algebra wait for each other by spinning: a PCA that takes one core 0.4 s takes two cores, busy with other processes, 6.
+ONE_THREAD_A_PROCESS: Final[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}
+
 
 @dataclass(frozen=True)
 class Node:
@@ -93,6 +99,7 @@ def step_environment(
     """`node_environment` plus Spark and what the cluster's `spark-env` exports."""
     return {
         **node_environment(node, mark=mark, temporary=temporary),
+        **ONE_THREAD_A_PROCESS,
         **honoured_exports(configurations),
         "SPARK_HOME": str(node.spark_home),
         "SPARK_CONF_DIR": str(configuration_folder),
@@ -123,8 +130,7 @@ def spark_defaults(
         "spark.driver.memory": node.driver_memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        # A step lives for seconds here: Java's optimising compiler would take more time from the two cores than it gives back.
-        "spark.driver.extraJavaOptions": f'"-Djava.io.tmpdir={temporary}" -XX:-UsePerfData -XX:TieredStopAtLevel=1',
+        "spark.driver.extraJavaOptions": f'"-Djava.io.tmpdir={temporary}" {QUICK_JAVA}',
         "spark.local.dir": str(temporary),
         "spark.sql.warehouse.dir": (temporary / "warehouse").as_uri(),
         "spark.ui.enabled": "false",

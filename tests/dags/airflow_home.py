@@ -15,6 +15,14 @@ from local_cloud.project import PROJECT
 
 HOME_PREFIX = "fruits-airflow-tests-"
 
+
+def copy_database(migrated: Path) -> None:
+    """Gives this home an Airflow database, unless it has one. `migrated` is an empty one."""
+    database = Path(os.environ["AIRFLOW_HOME"]) / "airflow.db"
+    if not database.exists():
+        shutil.copy(migrated, database)
+
+
 if not Path(os.environ.get("AIRFLOW_HOME", "")).name.startswith(HOME_PREFIX):
     home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX))
     atexit.register(shutil.rmtree, home, ignore_errors=True)

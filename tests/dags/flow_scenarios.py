@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from unittest import mock
 
 import boto3
 
+from fruit_cli.stack.airflow_scheduler import share_service_descriptions
 from fruit_contract.lake import safe_run_id, step_logs_prefix
 from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
 from fruit_pipeline.alerts.failed_run import FAILURE_KEY
@@ -92,7 +92,7 @@ def main(names: list[str], results: Path) -> None:
     import httpx
     from moto.server import ThreadedMotoServer
 
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, stdout=subprocess.DEVNULL)
+    share_service_descriptions()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

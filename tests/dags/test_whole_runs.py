@@ -10,6 +10,7 @@ import pytest
 
 from fruit_contract.lake import safe_run_id
 from local_cloud.project import PROJECT
+from tests.dags.airflow_home import copy_database
 from tests.plugins.sample_lake import DAY
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ pytestmark = pytest.mark.airflow
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, str]]:
+def outcome(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """What became of every scenario, and what was logged in it."""
+    copy_database(airflow_database)
     results: Path = tmp_path_factory.mktemp("flow") / "results.json"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_", "AIRFLOW_CONN_"))}
     done = subprocess.run(

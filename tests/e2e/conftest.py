@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +15,7 @@ from fruit_cli.airflow_client.follow import make_ready
 from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
 from fruit_cli.commands.publish import publish
 from fruit_cli.lake.connection import LakeConnection, current_connection, local_emr_client
-from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
+from fruit_cli.stack.lifecycle import MIGRATED_NOTE, LocalStack, PreferredPorts
 from fruit_contract import lake
 from local_cloud.faults import write_faults
 from local_cloud.stack.state import HOME_VARIABLE
@@ -44,9 +44,18 @@ class Product:
         return cluster
 
 
+def copy_database(migrated: Path, home: Path) -> None:
+    """Gives a stack's home an empty Airflow database, which it would take seconds to make; tests/fruit_cli/stack has one made."""
+    airflow = home / "airflow"
+    airflow.mkdir(parents=True)
+    shutil.copy(migrated, airflow / "airflow.db")
+    (airflow / MIGRATED_NOTE).write_text(version("apache-airflow"), encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+def product(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> Iterator[Product]:
     home = tmp_path_factory.mktemp("home")
+    copy_database(airflow_database, home)
     stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(home))
@@ -77,7 +86,6 @@ def empty_lake(product: Product) -> None:
     for folder in product.lake.iterdir():
         if folder.name != lake.CODE:
             shutil.rmtree(folder)
-    time.sleep(1.5)  # what the S3 server remembers of a folder
 
 
 @pytest.fixture

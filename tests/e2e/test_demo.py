@@ -16,6 +16,7 @@ import pytest
 from fruit_cli.demo.fruit.renderer import CATEGORIES
 from local_cloud.stack.state import HOME_VARIABLE
 from local_cloud.stack.sweep import STACK_MARK, marked_processes
+from tests.e2e.conftest import copy_database
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Product
@@ -24,7 +25,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 IMAGES_PER_CATEGORY = 2
 
 
-def test_the_demo_runs_the_main_job_shows_what_it_did_and_leaves_nothing_running(product: Product, tmp_path: Path) -> None:
+def test_the_demo_runs_the_main_job_shows_what_it_did_and_leaves_nothing_running(
+    product: Product, tmp_path: Path, airflow_database: Path
+) -> None:
+    copy_database(airflow_database, tmp_path)
     for kept in ("embedder", "cache"):  # exporting the same embedder once more would cost half a minute
         if (product.home / kept).exists():
             shutil.copytree(product.home / kept, tmp_path / kept)

@@ -37,7 +37,7 @@ from fruit_pipeline.planning.claim_book import pca_book
 from local_cloud.faults import Fault, write_faults
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import HOME_VARIABLE
-from tests.e2e.conftest import Product
+from tests.e2e.conftest import Product, copy_database
 from tests.e2e.fault_cases import (
     ANOTHER_DAY,
     CASES,
@@ -54,6 +54,7 @@ from tests.e2e.fault_cases import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
@@ -77,13 +78,15 @@ def day_of(case: FaultCase) -> str:
 
 
 @pytest.fixture(scope="module")
-def faulty(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+def faulty(product: Product, tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> Iterator[Product]:
     """A product of its own, with the same release: its scheduler gets killed, and its runs count as late after seconds."""
     home = tmp_path_factory.mktemp("faulty")
+    copy_database(airflow_database, home)
     shutil.copytree(product.lake / lake.CODE, home / "s3" / product.connection.bucket / lake.CODE)
     stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(home))
+        patch.setenv("FRUITS_LOCAL_SPARK_CORES", "1")  # several runs at a time, of few images each
         patch.setenv("FRUITS_SWEEP_GRACE_MINUTES", "0")
         patch.setenv("FRUITS_RETRY_DELAY_SECONDS", "2")
         patch.setenv("FRUITS_LOG_WAIT_MINUTES", "0.2")

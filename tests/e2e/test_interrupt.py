@@ -13,6 +13,7 @@ import pytest
 
 from local_cloud.stack.state import HOME_VARIABLE, read_state
 from local_cloud.stack.sweep import STACK_MARK, marked_processes
+from tests.e2e.conftest import copy_database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-def test_ctrl_c_leaves_no_process_of_the_demo(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_process_of_the_demo(tmp_path: Path, airflow_database: Path) -> None:
+    copy_database(airflow_database, tmp_path)
     environment = os.environ | {HOME_VARIABLE: str(tmp_path)}
     environment |= {f"FRUITS_LOCAL_{name}_PORT": "0" for name in ("UI", "S3", "EMR")}
     # Where the tests themselves do not hear Ctrl-C (started in the background by a script), the demo would not either.

@@ -5,6 +5,9 @@ import json
 import pkgutil
 from pathlib import Path
 
+import boto3
+import botocore.loaders
+import botocore.session
 import pytest
 
 from fruit_cli.stack.airflow_environment import (
@@ -15,6 +18,7 @@ from fruit_cli.stack.airflow_environment import (
     api_server_environment,
     passwords,
 )
+from fruit_cli.stack.airflow_scheduler import SERVICES, share_service_descriptions
 from local_cloud.stack.secrets import LocalSecrets, draw
 
 
@@ -97,3 +101,13 @@ def test_the_scheduler_loads_modules_of_others_that_there_are() -> None:
     module = importlib.import_module(SCHEDULER_MODULE)
     assert all(importlib.util.find_spec(name) for name in module.LOADED_BEFOREHAND)
     assert not any(name.startswith(("fruit", "local_cloud")) for name in module.LOADED_BEFOREHAND)
+
+
+def test_aws_sessions_of_the_scheduler_share_what_describes_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(botocore.session, "create_loader", botocore.session.create_loader)  # undone afterwards
+
+    share_service_descriptions()
+
+    monkeypatch.setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _, path: pytest.fail(f"{path} is read again"))
+    for service in SERVICES:
+        assert boto3.Session("nobody", "nothing").client(service, region_name="eu-west-3").meta.service_model.service_name == service

@@ -108,3 +108,15 @@ def test_only_sparks_programs_are_resolved(tmp_path: Path) -> None:
     assert local_command(["spark-submit", "job.py"], tmp_path) == [str(tmp_path / "bin" / "spark-submit"), "job.py"]
     assert local_command(["bash", "-c", "true"], tmp_path) == ["bash", "-c", "true"]
     assert local_command(["spark-unknown"], tmp_path) == ["spark-unknown"]
+
+
+def test_a_step_computes_on_one_thread_unless_its_cluster_says_otherwise(node: Node, tmp_path: Path) -> None:
+    def threads(*configurations: dict[str, Any]) -> str:
+        environment = step_environment(
+            node, mark="j-1/s-1", temporary=tmp_path, configuration_folder=tmp_path, configurations=configurations
+        )
+        return environment["OPENBLAS_NUM_THREADS"]
+
+    export = {"Classification": "export", "Properties": {"OPENBLAS_NUM_THREADS": "4"}}
+    assert threads() == "1"
+    assert threads({"Classification": "spark-env", "Configurations": [export]}) == "4"

@@ -17,11 +17,13 @@ from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
 from fruit_pipeline.places import Place
 from fruit_pipeline.progress.page import progress_path
 from fruit_pipeline.settings import Settings
+from tests.dags.airflow_home import copy_database
 from tests.plugins.progress.test_tracking import SAID
 from tests.plugins.sample_lake import BUCKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from starlette.testclient import TestClient
 
@@ -38,9 +40,9 @@ PAGE = progress_path(RUN_ID)
 
 
 @pytest.fixture(scope="module")
-def database() -> None:
+def database(airflow_database: Path) -> None:
     """Airflow's, for revoked tokens and teams."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    copy_database(airflow_database)
 
 
 @pytest.fixture
