@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, task
 
+from fruit_contract.newer_python import UTC
 from fruit_contract.regions import require_eu_region
 from fruit_contract.runs import UNDER_WAY
 from fruit_pipeline.alerts.failed_run import FailedRunNotifier, keep_failure
