@@ -95,6 +95,16 @@ spark-history: setup ## Spark's own history of the steps of CLUSTER=j-... [TARGE
 publish: setup ## Jobs, library zip, bootstrap action and embedder to code/<release>/ of the lake [TARGET=aws] [WHEELHOUSE=0]
 	@$(BIN)/python -m fruit_cli publish $(if $(call yes,WHEELHOUSE),--with-wheelhouse,$(if $(value WHEELHOUSE),--without-wheelhouse)) $${WEIGHTS:+--weights="$$WEIGHTS"} $(ON)
 
+# Its files bear the time of the commit, so a commit has one wheel to the byte.
+wheel: setup ## Airflow's side as a wheel, dist/fruits_airflow-*.whl, for an Airflow elsewhere
+	@rm -rf dist
+	export SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct 2>/dev/null || echo 0)"
+	$(BIN)/python -m hatchling build --target wheel --directory dist
+
+compat: wheel ## Tries the wheel with the lowest and the highest Python, Airflow and provider, for half an hour [ARGS=3.12]
+	@. bootstrap/package_index.sh
+	$(BIN)/python scripts/compat.py $${ARGS-}
+
 # `all` is resolved first; every other group is then resolved within its pins.
 lock: setup ## Compiles requirements/*.txt from pyproject.toml [UPGRADE=1]
 	@. bootstrap/package_index.sh

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, Protocol
+
+from fruit_contract.newer_python import StrEnum
 
 # A single image has no variance.
 FEWEST_IMAGES_OF_A_PCA: Final = 2

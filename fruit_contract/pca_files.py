@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from fruit_contract.commit import MomentsObject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import NotRequired
 
 PCA_CACHE_SCHEMA_VERSION: Final = 1
 

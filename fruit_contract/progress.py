@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TypedDict
+
+from fruit_contract.newer_python import StrEnum
 
 
 class StepState(StrEnum):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypedDict
 
+from fruit_contract.newer_python import StrEnum
 from fruit_contract.release import NO_PCA
 
 if TYPE_CHECKING:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.failures.causes import UNKNOWN, Cause
 from fruit_contract.failures.rules import CAUSES
+from fruit_contract.newer_python import UTC
 
 if TYPE_CHECKING:
     from fruit_contract.failures.error_text import FoundError

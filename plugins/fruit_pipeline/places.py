@@ -11,9 +11,10 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.errors import NoPlaceError
 from fruit_pipeline.setting_fields import declaration_of
 from fruit_pipeline.settings import Settings

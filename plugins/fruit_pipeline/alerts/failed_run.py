@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowException
 
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.alerts.news import OVER_BUDGET, RUN_FAILED, TaskFailure, news_of_failures
 from fruit_pipeline.alerts.notifiers import FruitsNotifier, place_of
 from fruit_pipeline.errors import CauseKnownError, OverBudgetError

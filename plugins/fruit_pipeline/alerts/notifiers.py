@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseNotifier
 
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.alerts.news import News, Place, sns_message, sns_subject, with_place
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import safe_run_id
+from fruit_contract.newer_python import StrEnum
 from fruit_pipeline.emr.cluster_request import CLUSTER_PREFIX, MAX_NAME, quoted_run_id
 
 if TYPE_CHECKING:

@@ -32,12 +32,18 @@ _PROSE: Final = (
     *("will", "with"),
 )
 
+
+def _kept(name: str, pattern: str) -> str:
+    """Returns the pattern of what is never given back once it matched, which bounds the time. Python 3.10 has no `++` for it."""
+    return rf"(?=(?P<{name}>{pattern}))(?P={name})"
+
+
 _KEYWORD: Final = "(?i:" + "|".join([*(name.replace(" ", "[_. -]?") for name in _COMPOUNDS), *_WORDS]) + ")"
 _ABOUT_AT_END: Final = rf"(?:(?i:{'|'.join(_ABOUT)})(?![\w.-]))"
 _IS_ABOUT: Final = rf"(?:[\w.-]{{0,40}}[_.-])?{_ABOUT_AT_END}|[\w.-]{{0,40}}(?=[A-Z]){_ABOUT_AT_END}"
 # `secret`, `secretKey`, `secret.key`, `SECRET_1`, and neither `secrets`, `secretly` nor `secret_name`; then the rest of such a name.
 _BEGUN: Final = rf"(?<!(?i:unexpected) )(?<!(?i:unrecognized) ){_KEYWORD}(?![a-z]|S\b|{_IS_ABOUT})"
-_REST: Final = r"[\w.-]{0,60}+"
+_REST: Final = _kept("rest", r"[\w.-]{0,60}")
 _QUOTE: Final = r"\\{0,4}[\"']"
 _NOTHING: Final = r"(?:(?i:n/a|none|null|nil|true|false)|\*+(?:\(redacted\))?)(?![^\s\"'\\,;)}\]])"
 _PLAIN: Final = rf"(?:(?![&;][\w.-]{{1,60}}[=:]|{_QUOTE}(?:[\s,;:)\]}}&]|$)|</)\S)+"
@@ -48,13 +54,16 @@ def _in_quotes(depth: int) -> str:
     slash, mark = r"\\", rf"(?P=mark{depth})"
     opening = rf"(?P<quote{depth}>(?<!{slash}){slash}{{{depth}}}(?P<mark{depth}>[\"']))"
     escaped = rf"{slash}{{{2 * (depth + 1)}}}|{slash}{{{depth + 1},{2 * depth + 1}}}{mark}"
-    return rf"{opening}(?!{_NOTHING})(?:{escaped}|(?!{slash}{{0,{depth}}}{mark})[^\n])++"
+    value = rf"(?:{escaped}|(?!{slash}{{0,{depth}}}{mark})[^\n])+"
+    # What says that there is no secret fills the quotes, or the whole of a line that was cut.
+    nothing = rf"{_NOTHING}(?={slash}{{{depth}}}{mark}|$)"
+    return rf"{opening}(?!{nothing}){_kept(f'value{depth}', value)}"
 
 
 _VALUE: Final = rf"(?!{_NOTHING})(?:{_in_quotes(0)}|{_in_quotes(1)}|{_in_quotes(3)}|(?!{_QUOTE}){_PLAIN})"
 _NAMED_AND_HIDDEN: Final = rf"\g<name>\g<quote0>\g<quote1>\g<quote3>{_HIDDEN}"
 _ASSIGNED: Final = rf"(?:{_QUOTE})?\]?[ \t]{{0,3}}(?:[:=]{{1,2}}>?|>|%3[Dd])[ \t]{{0,3}}"
-_SCHEME: Final = r"(?:(?:Basic|Bearer|Digest|Negotiate|NTLM|Token)[ \t]{1,3})?+"
+_SCHEME: Final = _kept("scheme", r"(?:(?:Basic|Bearer|Digest|Negotiate|NTLM|Token)[ \t]{1,3})?")
 _NO_PROSE: Final = rf"(?!(?i:{'|'.join(_PROSE)})[.,;:]?(?:\s|$))(?![=:>])"
 
 _SECRETS: Final = (

@@ -163,7 +163,8 @@ def _times_as_seconds(response_dict: dict[str, Any], **_: object) -> None:
 
 
 def _as_seconds(found: re.Match[bytes]) -> bytes:
-    return b"<LastModified>%.3f<" % datetime.fromisoformat(found[1].decode()).timestamp()
+    # Python 3.10 does not know Z.
+    return b"<LastModified>%.3f<" % datetime.fromisoformat(found[1].decode().replace("Z", "+00:00")).timestamp()
 
 
 class _RangedObject(io.RawIOBase):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.places import PLANNING_TASK_ID, ask_everywhere, place_of_run, settings_of_run
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferralTimeout
 
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.emr.cluster_request import missing_safeguards
 from fruit_pipeline.errors import DateIsBusyError
 from fruit_pipeline.lake.store import lake_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.amazon.aws.links.emr import EmrClusterLink, EmrLogsLink, get_log_uri
@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.failures.causes import TIME_OUT
 from fruit_contract.lake import failure_key, uri
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
 from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client
 from fruit_pipeline.emr.clusters import steps_of_cluster

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import ClientError
 
+from fruit_contract.newer_python import UTC
 from fruit_contract.runs import UNDER_WAY
 from fruit_pipeline.alerts.news import ORPHANS_SWEPT
 from fruit_pipeline.alerts.notifiers import tell

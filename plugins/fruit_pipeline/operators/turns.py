@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.triggers.claims_free import ClaimsFreeTrigger
 from fruit_pipeline.triggers.emr_wait import Waiting
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -11,6 +11,7 @@ from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fruit_contract.newer_python import UTC
 from fruit_contract.regions import require_eu_region
 from fruit_contract.runs import RunType
 from fruit_pipeline.alerts.news import BATCH_MISSING

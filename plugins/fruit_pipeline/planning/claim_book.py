@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from fruit_contract.lake import claims_prefix, dates_claims_key, pca_claims_key
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.errors import ClaimLostError, ReplacedMeanwhileError
 from fruit_pipeline.planning.claims import Claim, answer_wish, claim_of, narrowed
 

@@ -7,7 +7,7 @@ may see its pages.
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ from starlette.exceptions import HTTPException
 
 from fruit_contract.errors import RefusedError
 from fruit_contract.lake import progress_key
+from fruit_contract.newer_python import UTC
 from fruit_contract.release import EXTRACT_FEATURES_STEP
 from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
 from fruit_pipeline.errors import MissingObjectError, SettingsError

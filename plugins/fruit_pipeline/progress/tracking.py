@@ -6,9 +6,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from fruit_contract.newer_python import UTC
 from fruit_contract.progress import StepState
 
 # A step writes every few seconds.

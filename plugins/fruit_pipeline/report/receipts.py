@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.lake.summaries import read_extraction_summary
 from fruit_pipeline.planning.estimate import Estimate

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.planning.claim_book import claims_from
 from fruit_pipeline.planning.claims import Wish, held_by_others, who_holds
 from fruit_pipeline.triggers.lake_wait import LakeWaitTrigger

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fruit_contract.lake import failure_key, progress_key
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.emr.states import STEP_ACTIVE, STEP_ENDED_BADLY, EmrStepState, state_of
 from fruit_pipeline.failures.logs import have_arrived, logs_prefix, was_told
 from fruit_pipeline.progress.tracking import parse_progress, progress_line

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fruit_pipeline.failures.redaction import redact
@@ -71,6 +71,8 @@ def test_no_secret_survives_in_quotes(words: str, name: str, sign: str, quote: s
 
 
 @given(name=NAMES, secret=st.text(min_size=8).filter(lambda text: len(text.strip()) > 7), ascii_only=st.booleans())
+@example(name="secret", secret="*, and more", ascii_only=True)
+@example(name="secret", secret="null and more", ascii_only=True)
 def test_no_secret_survives_in_json(name: str, secret: str, ascii_only: bool) -> None:
     written = json.dumps({"a": 1, name: secret, "z": "kept"}, ensure_ascii=ascii_only)
     assert json.loads(redact(written)) == {"a": 1, name: "[removed]", "z": "kept"}
