@@ -42,6 +42,16 @@ class NetworkFindings:
     doubts: tuple[str, ...] = ()
 
 
+def session_of_caller() -> Any:
+    """Returns boto3's session. Raises CommandError if there are no credentials."""
+    from boto3.session import Session
+
+    session = Session()
+    if session.get_credentials() is None:
+        raise CommandError("There are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+    return session
+
+
 class Account:
     """The account and region of the caller's credentials."""
 

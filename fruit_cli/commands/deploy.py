@@ -7,9 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import click
-from botocore.exceptions import NoCredentialsError
 
-from fruit_cli.aws.account import SERVICE_LINKED_ROLES, Account
+from fruit_cli.aws.account import SERVICE_LINKED_ROLES, Account, session_of_caller
 from fruit_cli.aws.cloudformation import Stacks
 from fruit_cli.aws.request import DEFAULT_NAME, DeployRequest, default_bucket
 from fruit_cli.aws.stacks import PARTS, PRICES_ARE_OF, Lake, environment_of, kept_subnets, stack_name, stacks_of, template_of
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from fruit_cli.aws.stacks import Stack
 
-_NO_ACCOUNT: Final = "000000000000"
 ABOUT_AWS: Final = (
     "It takes your usual AWS credentials (AWS_PROFILE and the like), which must be an administrator's, and FRUITS_AWS_REGION "
     "[default: eu-west-1]. docs/aws.md tells the whole way."
@@ -80,13 +78,12 @@ def command(
         email=email,
         budget_usd=budget,
     )
-    from boto3.session import Session
-
-    session = Session()
-    if session.get_credentials() is None:
+    try:
+        session = session_of_caller()
+    except CommandError as error:
         if not dry_run:
-            raise NoCredentialsError
-        print("There are no AWS credentials, so that this is what would be made in an empty account.")
+            raise
+        print(f"{error} This is what would be made in an empty account:")
         lake = Lake(request.bucket or default_bucket(name, "<account>", request.region), makes_bucket=True, key=request.key or "")
         _say_plan(request, stacks_of(request, lake, {}), {})
         return 0

@@ -6,9 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 import click
-from botocore.exceptions import NoCredentialsError
 
-from fruit_cli.aws.account import Account
+from fruit_cli.aws.account import Account, session_of_caller
 from fruit_cli.aws.cloudformation import Stacks
 from fruit_cli.aws.removal import find_removal
 from fruit_cli.aws.request import DEFAULT_NAME, check_name
@@ -36,12 +35,7 @@ def command(name: str, erase_lake: str | None, *, dry_run: bool, yes: bool) -> i
       python -m fruit_cli destroy --dry-run
     """
     region = require_eu_region(os.environ.get("FRUITS_AWS_REGION") or DEFAULT_REGION)
-    from boto3.session import Session
-
-    session = Session()
-    if session.get_credentials() is None:
-        raise NoCredentialsError
-    destroy(check_name(name), Account(session, region, print), erase_lake=erase_lake or None, dry_run=dry_run, yes=yes)
+    destroy(check_name(name), Account(session_of_caller(), region, print), erase_lake=erase_lake or None, dry_run=dry_run, yes=yes)
     return 0
 
 
