@@ -22,9 +22,9 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval ove
 export PYTHON
 
 # $(call yes,KEEP) is empty if KEEP says no or nothing.
-YES := 1 y Y yes Yes YES t true True TRUE on On ON
-NO := 0 n N no No NO f false False FALSE off Off OFF
-yes = $(if $(filter-out $(YES) $(NO),$(value $(1))),$(error $(1)=$(value $(1)) is neither yes nor no: type $(1)=1 or $(1)=0))$(filter $(YES),$(value $(1)))
+YES_WORDS := 1 y Y yes Yes YES t true True TRUE on On ON
+NO_WORDS := 0 n N no No NO f false False FALSE off Off OFF
+yes = $(if $(filter-out $(YES_WORDS) $(NO_WORDS),$(value $(1))),$(error $(1)=$(value $(1)) is neither yes nor no: type $(1)=1 or $(1)=0))$(filter $(YES_WORDS),$(value $(1)))
 
 # TARGET=local or TARGET=aws, else what FRUITS_TARGET says.
 ON := $${TARGET:+--target="$$TARGET"}
@@ -32,7 +32,7 @@ ON := $${TARGET:+--target="$$TARGET"}
 # The folders that hold our packages, from where the environment keeps the others: a file there names them to Python and to editors.
 PATHS := ../../../.. ../../../../plugins ../../../../spark_jobs
 
-.PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish lock bench soak clean
+.PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish deploy destroy lock bench soak clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -104,6 +104,16 @@ wheel: setup ## Airflow's side as a wheel, dist/fruits_airflow-*.whl, for an Air
 compat: wheel ## Tries the wheel with the lowest and the highest Python, Airflow and provider, for half an hour [ARGS=3.12]
 	@. bootstrap/package_index.sh
 	$(BIN)/python scripts/compat.py $${ARGS-}
+
+deploy: setup ## What an AWS account needs, and what it costs [DRY_RUN=1] [YES=1] [STACK=fruits] [ALERT_EMAIL=...] [ZONES=2] [SSM=0] [SUBNETS=...] [KMS_KEY=arn] [AIRFLOW=arn] [CERTIFICATES=s3://...] [BUDGET=200] [BLOCK_PUBLIC_ACCESS=1]
+	@$(BIN)/python -m fruit_cli deploy $${STACK:+--name="$$STACK"} $(if $(call yes,DRY_RUN),--dry-run) $(if $(call yes,YES),--yes) \
+	  $${ZONES:+--zones="$$ZONES"} $(if $(value SSM),$(if $(call yes,SSM),--ssm,--no-ssm)) $${SUBNETS:+--subnets="$$SUBNETS"} \
+	  $${KMS_KEY:+--key="$$KMS_KEY"} $${AIRFLOW:+--airflow="$$AIRFLOW"} $${CERTIFICATES:+--certificates="$$CERTIFICATES"} \
+	  $${ALERT_EMAIL:+--email="$$ALERT_EMAIL"} $${BUDGET:+--budget="$$BUDGET"} $(if $(call yes,BLOCK_PUBLIC_ACCESS),--block-public-access)
+
+destroy: setup ## Removes what `make deploy` made; a bucket that holds something stays [DRY_RUN=1] [YES=1] [STACK=fruits] [ERASE_LAKE=bucket]
+	@$(BIN)/python -m fruit_cli destroy $${STACK:+--name="$$STACK"} $(if $(call yes,DRY_RUN),--dry-run) $(if $(call yes,YES),--yes) \
+	  $${ERASE_LAKE:+--erase-lake="$$ERASE_LAKE"}
 
 # `all` is resolved first; every other group is then resolved within its pins.
 lock: setup ## Compiles requirements/*.txt from pyproject.toml [UPGRADE=1]

@@ -16,6 +16,8 @@ from local_cloud.stack.ports import keep_loopback_direct
 COMMANDS: Final = {
     "deliver": "Uploads a folder of categories as one image batch, its marker last.",
     "publish": "Puts jobs, library, bootstrap action and embedder into the lake.",
+    "deploy": "Makes what an AWS account needs, and says first what and what it costs.",
+    "destroy": "Removes what `deploy` made.",
     "run": "Runs the DAG for one ingest date, or a range on one cluster, and follows it.",
     "backfill": "Runs the DAG for a range of ingest dates, a cluster each, and follows them.",
     "estimate": "Says how many minutes and euros some numbers of images take.",

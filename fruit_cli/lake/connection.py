@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from fruit_cli.errors import CommandError
+from fruit_cli.lake.deployed import with_deployed
 from fruit_cli.lake.target import Target
 from fruit_contract import lake
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
@@ -63,11 +64,12 @@ def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, 
     environment = os.environ if environment is None else environment
     if target is Target.LOCAL:
         return _local_connection(environment)
+    environment = with_deployed(environment)
     region = require_eu_region(environment.get("FRUITS_AWS_REGION", DEFAULT_REGION))
     if not environment.get(BUCKET_VARIABLE):
         raise CommandError(
             f"{BUCKET_VARIABLE} is not set: a lake on AWS has no default name, for all the world's buckets share their names. Set it, "
-            "FRUITS_AWS_REGION and FRUITS_LAKE_OWNER (the account's number)."
+            "FRUITS_AWS_REGION and FRUITS_LAKE_OWNER (the account's number), or type the command where `make deploy` left fruits.env."
         )
     bucket = lake.check_bucket(environment[BUCKET_VARIABLE])
     if environment.get(_ENDPOINT_VARIABLE):
@@ -136,7 +138,7 @@ def current_emr_client(target: Target) -> Any:
         if state:
             return local_emr_client(state)
         _local_connection(os.environ)  # in compose's network boto3 finds the local EMR by its own variable
-    return boto3.client("emr", region_name=require_eu_region(os.environ.get("FRUITS_AWS_REGION", DEFAULT_REGION)))
+    return boto3.client("emr", region_name=require_eu_region(with_deployed(os.environ).get("FRUITS_AWS_REGION", DEFAULT_REGION)))
 
 
 def s3_client(connection: LakeConnection) -> Any:

@@ -117,6 +117,13 @@ CAPACITY: Final = Cause(
     "Clear create_cluster later. To find instances more easily give FRUITS_SUBNET_ID several subnets (one a zone), another "
     "FRUITS_CORE_INSTANCE_TYPE, or FRUITS_TASK_MARKET=on-demand; if a limit is named, have it raised in AWS' Service Quotas.",
 )
+NO_SERVICE_LINKED_ROLE: Final = Cause(
+    "no_service_linked_role",
+    "The account lacks a role under which AWS itself acts: EMR's (AWSServiceRoleForEMRCleanup) or that of spot nodes "
+    "(AWSServiceRoleForEC2Spot). That is so in a new account, and Airflow's role may not make them.",
+    "Type `make deploy` again: it makes the roles that are missing. By hand: `aws iam create-service-linked-role --aws-service-name "
+    "elasticmapreduce.amazonaws.com`, for spot nodes with `spot.amazonaws.com`. Then clear create_cluster.",
+)
 CLUSTER_SETTINGS: Final = Cause(
     "cluster_settings",
     "EMR accepted the request for a cluster and then found that a subnet, role, instance type or release does not work.",
@@ -135,7 +142,7 @@ PERMISSION: Final = Cause(
     "A role may not do what the step asked for: the bucket or key is another than its policy names, or KMS refuses. S3 also answers 403 "
     "for a key that is not there if the role may not list the bucket.",
     "See which action and which key the error names, compare FRUITS_LAKE_BUCKET and the role of the nodes (FRUITS_INSTANCE_PROFILE) "
-    "with bootstrap/README.md and bootstrap/iam/nodes-policy.json, and mend the policy; then clear the task.",
+    "with bootstrap/README.md and bootstrap/stacks/cluster.yaml, mend that and `make deploy`; then clear the task.",
 )
 NODE_LOST: Final = Cause(
     "node_lost",

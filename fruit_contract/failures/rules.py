@@ -96,6 +96,11 @@ RULES: Final = (
         r"(?:timed? ?out|time-out).{0,80}(?:provision|fleet)|(?:provision|fleet).{0,80}(?:timed? ?out|time-out)|max spot instance",
     ),
     _rule(
+        causes.NO_SERVICE_LINKED_ROLE,
+        r"AuthFailure\.ServiceLinkedRoleCreationNotPermitted",
+        r"service[- ]linked role|AWSServiceRoleFor(?:EMRCleanup|EC2Spot)|iam:CreateServiceLinkedRole",
+    ),
+    _rule(
         causes.CLUSTER_SETTINGS,
         "VALIDATION_ERROR",
         r"(?:vpc|subnet)\S*(?: configuration)? (?:was|is) (?:invalid|not)|subnet .*(?:does not exist|not found|no route|not have)",
@@ -186,7 +191,9 @@ RULES: Final = (
     _rule(causes.UNKNOWN, "", ""),
 )
 # In the words of a step or a bootstrap action, what speaks of limits and subnets is about something else.
-STEP_RULES: Final = tuple(rule for rule in RULES if rule.cause not in (causes.CAPACITY, causes.CLUSTER_SETTINGS))
+STEP_RULES: Final = tuple(
+    rule for rule in RULES if rule.cause not in (causes.CAPACITY, causes.NO_SERVICE_LINKED_ROLE, causes.CLUSTER_SETTINGS)
+)
 CAUSES: Final = tuple(dict.fromkeys(rule.cause for rule in RULES))
 # Names that say no more than that something went wrong.
 VAGUE: Final = (causes.UNKNOWN, causes.CODE_ERROR)

@@ -206,7 +206,7 @@ class Settings:
         unit="hours",
         part="news",
     )
-    sns_topic_arn: str = setting("", _TOPIC, "who is told, named `fruits-…` ([its policy](../bootstrap/iam/airflow-policy.json))")
+    sns_topic_arn: str = setting("", _TOPIC, "who is told, named `fruits-…` ([Airflow's policy](../bootstrap/stacks/airflow.yaml))")
     notification_file: str = setting("", ABSOLUTE_PATH, "where what people are told is written, too, as lines of JSON")
 
     def require_place(self) -> None:

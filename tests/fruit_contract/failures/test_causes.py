@@ -110,6 +110,19 @@ def test_an_error_of_the_steps_has_its_cause(error: str, name: str) -> None:
         ("You have exceeded your EC2 instance limit", "capacity"),
         ("VALIDATION_ERROR: You have requested more vCPU capacity than your current vCPU limit of 32 allows for", "capacity"),
         ("VALIDATION_ERROR: Instance type 'm5.xlarge' is not supported in this Availability Zone", "cluster_settings"),
+        (
+            "VALIDATION_ERROR: The request failed: service-linked role AWSServiceRoleForEMRCleanup does not exist",
+            "no_service_linked_role",
+        ),
+        (
+            "AuthFailure.ServiceLinkedRoleCreationNotPermitted: The provided credentials do not have permission to create it",
+            "no_service_linked_role",
+        ),
+        (
+            "User: arn:aws:sts::1:assumed-role/x is not authorized to perform: iam:CreateServiceLinkedRole on resource: x",
+            "no_service_linked_role",
+        ),
+        ("VALIDATION_ERROR: Service role fruits-emr-service has insufficient EC2 permissions", "cluster_settings"),
         ("Could not execute broadcast in 300 secs", "time_out"),
         ("java.util.concurrent.TimeoutException: Futures timed out after [300 seconds]", "time_out"),
         ("a plain sentence about a fruit", "unknown"),

@@ -1,0 +1,185 @@
+"""What an account must have beside our stacks, and what others left in our network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from fruit_cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# EMR and EC2 act under these, and a first cluster fails where they are not: AWS service, role.
+SERVICE_LINKED_ROLES: Final = {
+    "elasticmapreduce.amazonaws.com": "AWSServiceRoleForEMRCleanup",
+    "spot.amazonaws.com": "AWSServiceRoleForEC2Spot",
+}
+EMR_TAG: Final = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
+_EMR_GROUPS: Final = "ElasticMapReduce-*"
+_EMR_ENDPOINT: Final = "emr-service-vpce"
+_ALIVE: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
+_KEY_WINDOW_DAYS: Final = 30
+_NOT_THERE: Final = frozenset({"404", "NoSuchBucket", "NotFound"})
+
+
+@dataclass(frozen=True)
+class FoundBucket:
+    """A bucket of this account. `key` is the KMS key that it encrypts with, or empty."""
+
+    name: str
+    region: str
+    key: str
+
+
+@dataclass(frozen=True)
+class NetworkFindings:
+    """What a network that is there already lacks for our clusters: `missing` keeps them from starting, of `doubts` a person decides."""
+
+    missing: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+
+
+def session_of_caller() -> Any:
+    """Returns boto3's session. Raises CommandError if there are no credentials."""
+    from boto3.session import Session
+
+    session = Session()
+    if session.get_credentials() is None:
+        raise CommandError("There are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+    return session
+
+
+class Account:
+    """The account and region of the caller's credentials."""
+
+    def __init__(self, session: Any, region: str, say: Callable[[str], None]) -> None:
+        self._session, self.region, self._say = session, region, say
+
+    def identity(self) -> tuple[str, str]:
+        """Returns the account's number, and who the caller is."""
+        caller = self.client("sts").get_caller_identity()
+        return caller["Account"], caller["Arn"]
+
+    def client(self, service: str) -> Any:
+        return self._session.client(service, region_name=self.region)
+
+    def has_service_linked_role(self, role: str) -> bool:
+        try:
+            self.client("iam").get_role(RoleName=role)
+        except self.client("iam").exceptions.NoSuchEntityException:
+            return False
+        return True
+
+    def make_service_linked_roles(self) -> None:
+        """Makes those that are not there, and waits until IAM knows them: the key's policy names one of them."""
+        iam = self.client("iam")
+        for service, role in SERVICE_LINKED_ROLES.items():
+            if self.has_service_linked_role(role):
+                self._say(f"  {role}: is there")
+                continue
+            made = iam.create_service_linked_role(AWSServiceName=service)["Role"]["RoleName"]
+            iam.get_waiter("role_exists").wait(RoleName=made)
+            self._say(f"  {role}: made")
+
+    def find_bucket(self, name: str, account: str) -> FoundBucket | None:
+        """Returns the bucket, or None if nobody has it. Raises CommandError if it is somebody else's."""
+        s3 = self.client("s3")
+        try:
+            region = s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _NOT_THERE:
+                return None
+            raise CommandError(
+                f"The bucket '{name}' is another account's, or these credentials may not see it. Set FRUITS_LAKE_BUCKET to another name."
+            ) from error
+        key = "" if region not in (None, self.region) else self._key_of(name)
+        return FoundBucket(name, region or self.region, key)
+
+    def _key_of(self, bucket: str) -> str:
+        try:
+            (rule,) = self.client("s3").get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ServerSideEncryptionConfigurationNotFoundError":
+                return ""
+            raise
+        key = rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID")
+        # A bucket may name it by its id or an alias.
+        return str(self.client("kms").describe_key(KeyId=key)["KeyMetadata"]["Arn"]) if key else ""
+
+    def is_empty(self, bucket: str) -> bool:
+        return not self.client("s3").list_objects_v2(Bucket=bucket, MaxKeys=1).get("KeyCount")
+
+    def erase_bucket(self, bucket: str) -> None:
+        """Removes all objects, all versions and broken uploads of a bucket, and then itself."""
+        s3 = self.client("s3")
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            objects = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
+            if objects:
+                refused = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True}).get("Errors")
+                if refused:
+                    raise CommandError(f"S3 refused to remove s3://{bucket}/{refused[0]['Key']}: {refused[0]['Message']}.")
+        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+            for upload in page.get("Uploads", ()):
+                s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        s3.delete_bucket(Bucket=bucket)
+
+    def forget_key(self, key: str) -> None:
+        """Has a key removed after the 30 days in which that can be taken back."""
+        self.client("kms").schedule_key_deletion(KeyId=key, PendingWindowInDays=_KEY_WINDOW_DAYS)
+
+    def clusters_of(self, bucket: str) -> list[str]:
+        """Returns the ids of the clusters of a lake that are not gone yet."""
+        emr = self.client("emr")
+        pages = emr.get_paginator("list_clusters").paginate(ClusterStates=list(_ALIVE))
+        ids = [cluster["Id"] for page in pages for cluster in page["Clusters"]]
+        tags = {cluster_id: emr.describe_cluster(ClusterId=cluster_id)["Cluster"].get("Tags", ()) for cluster_id in ids}
+        return [cluster_id for cluster_id in ids if {"Key": "lake", "Value": bucket} in tags[cluster_id]]
+
+    def blocks_public_access(self) -> bool:
+        """Returns whether EMR refuses clusters whose ports, 22 among them, are open to the world."""
+        settings = self.client("emr").get_block_public_access_configuration()["BlockPublicAccessConfiguration"]
+        return bool(settings.get("BlockPublicSecurityGroupRules")) and not settings.get("PermittedPublicSecurityGroupRuleRanges")
+
+    def block_public_access(self) -> None:
+        self.client("emr").put_block_public_access_configuration(
+            BlockPublicAccessConfiguration={"BlockPublicSecurityGroupRules": True, "PermittedPublicSecurityGroupRuleRanges": []}
+        )
+
+    def look_at_subnets(self, subnet_ids: Sequence[str]) -> NetworkFindings:
+        ec2 = self.client("ec2")
+        subnets = ec2.describe_subnets(SubnetIds=list(subnet_ids))["Subnets"]
+        vpc_ids = sorted({subnet["VpcId"] for subnet in subnets})
+        if len(vpc_ids) > 1:
+            return NetworkFindings((f"The subnets are of several VPCs ({', '.join(vpc_ids)}): a cluster can choose among those of one.",))
+        vpc = ec2.describe_vpcs(VpcIds=vpc_ids)["Vpcs"][0]
+        places = {vpc["VpcId"]: vpc, **{subnet["SubnetId"]: subnet for subnet in subnets}}
+        untagged = " ".join(place_id for place_id, place in places.items() if EMR_TAG not in place.get("Tags", ()))
+        missing = (f"Type `aws ec2 create-tags --resources {untagged} --tags Key={EMR_TAG['Key']},Value=true`: EMR asks for that tag.",)
+        doubts = [f"{subnet['SubnetId']} gives machines public addresses." for subnet in subnets if subnet.get("MapPublicIpOnLaunch")]
+        endpoints = ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": vpc_ids}])["VpcEndpoints"]
+        if not any(endpoint["ServiceName"].endswith(".s3") for endpoint in endpoints):
+            doubts.append(f"{vpc_ids[0]} has no S3 gateway endpoint: without a NAT no node reaches the lake, and a NAT costs by the GB.")
+        return NetworkFindings(missing if untagged else (), tuple(doubts))
+
+    def clear_network(self, vpc_id: str) -> None:
+        """Removes what EMR itself made in our network and leaves there: its security groups, and an endpoint of its own."""
+        ec2 = self.client("ec2")
+        here = {"Name": "vpc-id", "Values": [vpc_id]}
+        endpoints = ec2.describe_vpc_endpoints(Filters=[here, {"Name": "tag:Name", "Values": [_EMR_ENDPOINT]}])["VpcEndpoints"]
+        if endpoints:
+            ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint["VpcEndpointId"] for endpoint in endpoints])
+        groups = ec2.describe_security_groups(Filters=[here, {"Name": "group-name", "Values": [_EMR_GROUPS]}])["SecurityGroups"]
+        # Their rules name each other, so that none can go before all rules have gone.
+        for group in groups:
+            if group["IpPermissions"]:
+                ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=group["IpPermissions"])
+            if group["IpPermissionsEgress"]:
+                ec2.revoke_security_group_egress(GroupId=group["GroupId"], IpPermissions=group["IpPermissionsEgress"])
+        for group in groups:
+            ec2.delete_security_group(GroupId=group["GroupId"])
+        if endpoints or groups:
+            self._say(f"  {len(groups)} security groups and {len(endpoints)} endpoints that EMR had made in {vpc_id}: removed")

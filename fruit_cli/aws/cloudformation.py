@@ -1,0 +1,125 @@
+"""Stacks of CloudFormation are made, brought up to date and removed; what goes wrong is told in plain words."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from fruit_cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_POLL_SECONDS: Final = 5
+_LONGEST_SECONDS: Final = 3600
+# A first attempt that failed: such a stack can only be removed.
+_NEVER_MADE: Final = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS", "DELETE_FAILED"})
+_TAGS: Final = [{"Key": "product", "Value": "fruits"}]
+# What AWS says of the resources that it gave up on because of another one.
+_FOLLOWS: Final = ("Resource creation cancelled", "Resource update cancelled")
+
+
+class StackFailedError(CommandError):
+    """Raised for a stack that CloudFormation could not make, change or remove."""
+
+
+class Stacks:
+    """The stacks of one account and region. `sleep` is what waits between two looks."""
+
+    def __init__(self, client: Any, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
+        self._client, self._say, self._sleep = client, say, sleep
+
+    def find(self, name: str) -> dict[str, Any] | None:
+        """Returns a stack as CloudFormation describes it, or None if there is none."""
+        try:
+            found: dict[str, Any] = self._client.describe_stacks(StackName=name)["Stacks"][0]
+        except ClientError as error:
+            if "does not exist" in error.response["Error"]["Message"]:
+                return None
+            raise
+        return None if found["StackStatus"] == "DELETE_COMPLETE" else found
+
+    def parameters(self, name: str) -> dict[str, str]:
+        """Returns the parameters of a stack; none if it is not there, or was never made."""
+        found = self.find(name)
+        if found is None or found["StackStatus"] in _NEVER_MADE:
+            return {}
+        return {entry["ParameterKey"]: entry["ParameterValue"] for entry in found.get("Parameters", ())}
+
+    def outputs(self, name: str) -> dict[str, str]:
+        found = self.find(name) or {}
+        return {entry["OutputKey"]: entry["OutputValue"] for entry in found.get("Outputs", ())}
+
+    def resource(self, name: str, logical_id: str) -> str | None:
+        """Returns the name or id of what a stack made, or None if it made no such thing."""
+        if self.find(name) is None:
+            return None
+        made = self._client.describe_stack_resources(StackName=name)["StackResources"]
+        return next((str(entry["PhysicalResourceId"]) for entry in made if entry.get("LogicalResourceId") == logical_id), None)
+
+    def put(self, name: str, template: str, parameters: Mapping[str, str]) -> dict[str, str]:
+        """Makes a stack or brings it up to date, waits for the end, and returns its outputs. Raises StackFailedError."""
+        found = self.find(name)
+        if found is not None and found["StackStatus"] in _NEVER_MADE:
+            self._say(f"  {name}: an attempt that failed is removed first")
+            self.remove(name)
+            found = None
+        request = {
+            "StackName": name,
+            "TemplateBody": template,
+            "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            "Capabilities": ["CAPABILITY_NAMED_IAM"],
+            "Tags": _TAGS,
+        }
+        if found is None:
+            stack_id = self._client.create_stack(**request)["StackId"]
+            self._wait(name, stack_id, "made", "CREATE_COMPLETE")
+        else:
+            try:
+                stack_id = self._client.update_stack(**request)["StackId"]
+            except ClientError as error:
+                if "No updates are to be performed" not in error.response["Error"]["Message"]:
+                    raise
+                self._say(f"  {name}: nothing to change")
+            else:
+                self._wait(name, stack_id, "changed", "UPDATE_COMPLETE")
+        return self.outputs(name)
+
+    def remove(self, name: str) -> None:
+        """Removes a stack and waits until it is gone. Nothing happens if it is not there. Raises StackFailedError."""
+        found = self.find(name)
+        if found is None:
+            return
+        self._client.delete_stack(StackName=name)
+        self._wait(name, found["StackId"], "removed", "DELETE_COMPLETE")
+
+    def _wait(self, name: str, stack_id: str, done: str, wanted: str) -> None:
+        for _ in range(_LONGEST_SECONDS // _POLL_SECONDS):
+            # By its id a stack is found after it is gone, too.
+            status = self._client.describe_stacks(StackName=stack_id)["Stacks"][0]["StackStatus"]
+            if status == wanted:
+                self._say(f"  {name}: {done}")
+                return
+            if not status.endswith("_IN_PROGRESS"):
+                raise StackFailedError(self._failure(name, stack_id, status))
+            self._sleep(_POLL_SECONDS)
+        raise StackFailedError(
+            f"Stack {name} is not done after {_LONGEST_SECONDS // 60} minutes. See its events in AWS' console, then type the same again."
+        )
+
+    def _failure(self, name: str, stack_id: str, status: str) -> str:
+        pages = self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id)
+        # Events of the last attempt only, the first of them first.
+        events = [event for page in pages for event in page["StackEvents"]]
+        reasons = []
+        for event in events:
+            if event["ResourceStatus"].endswith("_FAILED") and not event.get("ResourceStatusReason", "").startswith(_FOLLOWS):
+                reasons.append(
+                    f"  {event['LogicalResourceId']} ({event['ResourceType']}): {event.get('ResourceStatusReason', 'no reason')}"
+                )
+            if event["PhysicalResourceId"] == stack_id and event.get("ResourceStatusReason") == "User Initiated":
+                break
+        told = "\n".join(reversed(reasons)) or "  CloudFormation gives no reason."
+        return f"Stack {name} ended as {status}:\n{told}\nMend that, then type the same command again: what is done already stays."

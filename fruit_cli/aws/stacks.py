@@ -1,0 +1,181 @@
+"""The stacks of a deployment: in which order they are made, what each gets from those before it, and what it costs. Pure, but for the
+reading of templates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fruit_cli.errors import CommandError
+from local_cloud.project import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fruit_cli.aws.request import DeployRequest
+
+TEMPLATES: Final = PROJECT / "bootstrap" / "stacks"
+# CloudFormation takes no larger template in a request; a larger one would have to lie in a bucket first.
+MOST_TEMPLATE_BYTES: Final = 51_200
+HOURS_A_MONTH: Final = 730
+# AWS' price list for Ireland (eu-west-1) as of 2025; other EU regions are up to a tenth above it. Endpoints cost by hour and zone.
+USD_PER_ENDPOINT_HOUR: Final = 0.011
+USD_PER_KEY_MONTH: Final = 1.0
+PRICES_ARE_OF: Final = "AWS' list prices for eu-west-1 as of 2025, see aws.amazon.com/privatelink/pricing and aws.amazon.com/kms/pricing"
+ENDPOINTS: Final = 3
+SSM_ENDPOINTS: Final = 3
+# Where CloudFormation knows no budgets.
+REGIONS_WITHOUT_BUDGETS: Final = frozenset({"eu-north-1", "eu-south-1", "eu-south-2"})
+DEFAULT_ZONES: Final = "2"
+DEFAULT_AIRFLOW: Final = "ec2.amazonaws.com"
+DEFAULT_BUDGET_USD: Final = 200
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Says which bucket and key a deployment uses, and which of them are its own."""
+
+    bucket: str
+    makes_bucket: bool
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Describes one stack. `inputs` names its parameters that are outputs of stacks before it."""
+
+    part: str
+    parameters: Mapping[str, str]
+    inputs: tuple[str, ...]
+    makes: str
+    usd_a_month: float = 0.0
+
+    def name(self, deployment: str) -> str:
+        return stack_name(deployment, self.part)
+
+
+# In the order in which they are made; each needs only those before it.
+PARTS: Final = ("lake", "network", "cluster", "airflow", "people", "budget")
+
+
+def stack_name(deployment: str, part: str) -> str:
+    return f"{deployment}-{part}"
+
+
+def template_of(part: str) -> str:
+    """Returns a stack's template. Raises CommandError if it is too large for a request."""
+    template = (TEMPLATES / f"{part}.yaml").read_text(encoding="utf-8")
+    if len(template.encode()) > MOST_TEMPLATE_BYTES:
+        raise CommandError(f"bootstrap/stacks/{part}.yaml has more than {MOST_TEMPLATE_BYTES:,} bytes: make two stacks of it.")
+    return template
+
+
+def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[str, str]]) -> list[Stack]:
+    """Returns the stacks of a deployment, in their order.
+
+    `before` has the parameters of the stacks that are there: what was not typed this time stays as it is.
+    """
+    common = {"Name": request.name}
+
+    def typed(part: str, parameter: str, value: str | None, default: str) -> str:
+        return before.get(part, {}).get(parameter, default) if value is None else value
+
+    zones = typed("network", "Zones", request.zones, DEFAULT_ZONES)
+    ssm = typed("network", "Shell", None if request.ssm is None else _yes_or_no(request.ssm), "yes")
+    stacks = [
+        Stack(
+            "lake",
+            common
+            | {
+                "Bucket": lake.bucket,
+                "MakeBucket": _yes_or_no(lake.makes_bucket),
+                "KeyArn": lake.key,
+                "Email": typed("lake", "Email", request.email, ""),
+            },
+            (),
+            _lake_in_words(lake),
+            0.0 if lake.key else USD_PER_KEY_MONTH,
+        )
+    ]
+    subnets = kept_subnets(request, before)
+    if not subnets:
+        n_endpoints = ENDPOINTS + (SSM_ENDPOINTS if ssm == "yes" else 0)
+        stacks.append(
+            Stack(
+                "network",
+                common | {"Bucket": lake.bucket, "Zones": zones, "Shell": ssm},
+                (),
+                f"a VPC with {zones} private subnet{'s' if zones != '1' else ''} that reaches AWS' services alone: a gateway to S3, and "
+                f"{n_endpoints} interface endpoints in each",
+                n_endpoints * int(zones) * HOURS_A_MONTH * USD_PER_ENDPOINT_HOUR,
+            )
+        )
+    service, principal = _airflow(request.airflow, before.get("airflow", {}))
+    stacks += [
+        Stack(
+            "cluster",
+            common
+            | {"Bucket": lake.bucket, "Certificates": typed("cluster", "Certificates", request.certificates, "")}
+            | ({"SubnetIds": subnets} if subnets else {}),
+            ("KeyArn",) if subnets else ("KeyArn", "SubnetIds"),
+            "EMR's role, the nodes' role, and EMR's security configuration (encrypted disks and objects, IMDSv2)",
+        ),
+        Stack(
+            "airflow",
+            common | {"Bucket": lake.bucket, "AirflowService": service, "AirflowPrincipal": principal},
+            ("KeyArn", "QueueArn", "TopicArn", "ServiceRoleArn", "NodeRoleArn"),
+            f"Airflow's role, for {principal or service}",
+        ),
+        Stack("people", common | {"Bucket": lake.bucket}, ("KeyArn",), "policies for who publishes, delivers, is on call or analyses"),
+    ]
+    if request.region not in REGIONS_WITHOUT_BUDGETS:
+        budget = typed("budget", "MonthlyUsd", None if request.budget_usd is None else str(request.budget_usd), str(DEFAULT_BUDGET_USD))
+        stacks.append(
+            Stack(
+                "budget",
+                common | {"MonthlyUsd": budget},
+                ("TopicArn",),
+                f"a budget of {budget} USD a month for the whole account, which tells the topic at 80 % and when more is foreseen",
+            )
+        )
+    return stacks
+
+
+def kept_subnets(request: DeployRequest, before: Mapping[str, Mapping[str, str]]) -> str:
+    """Returns the subnets of a network that is not ours, as typed now or the last time; empty if the network is ours."""
+    if request.subnets:
+        return ",".join(request.subnets)
+    return "" if before.get("network") else before.get("cluster", {}).get("SubnetIds", "")
+
+
+def environment_of(region: str, bucket: str, owner: str, outputs: Mapping[str, str]) -> dict[str, str]:
+    """Returns the settings that a deployment gives Airflow and the commands."""
+    return {
+        "FRUITS_AWS_REGION": region,
+        "FRUITS_LAKE_BUCKET": bucket,
+        "FRUITS_LAKE_OWNER": owner,
+        "FRUITS_SERVICE_ROLE": outputs["ServiceRole"],
+        "FRUITS_INSTANCE_PROFILE": outputs["InstanceProfile"],
+        "FRUITS_SECURITY_CONFIGURATION": outputs["SecurityConfiguration"],
+        "FRUITS_SUBNET_ID": outputs["SubnetIds"],
+        "FRUITS_BATCH_QUEUE_URL": outputs["QueueUrl"],
+        "FRUITS_SNS_TOPIC_ARN": outputs["TopicArn"],
+    }
+
+
+def _airflow(typed: str | None, before: Mapping[str, str]) -> tuple[str, str]:
+    """Returns the service and the principal, of which one is empty."""
+    if typed is None:
+        return before.get("AirflowService", DEFAULT_AIRFLOW), before.get("AirflowPrincipal", "")
+    return ("", typed) if typed.startswith("arn:") else (typed, "")
+
+
+def _lake_in_words(lake: Lake) -> str:
+    bucket = f"the bucket {lake.bucket}" if lake.makes_bucket else f"(the bucket {lake.bucket} is there, and stays as it is)"
+    key = f"(the key {lake.key} is there)" if lake.key else "a KMS key"
+    return f"{key}, {bucket}, the queue of new batches, the topic of alerts"
+
+
+def _yes_or_no(value: bool) -> str:
+    return "yes" if value else "no"

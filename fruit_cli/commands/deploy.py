@@ -1,0 +1,191 @@
+"""`deploy`: what an AWS account needs before its first cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from fruit_cli.aws.account import SERVICE_LINKED_ROLES, Account, session_of_caller
+from fruit_cli.aws.cloudformation import Stacks
+from fruit_cli.aws.request import DEFAULT_NAME, DeployRequest, default_bucket
+from fruit_cli.aws.stacks import PARTS, PRICES_ARE_OF, Lake, environment_of, kept_subnets, stack_name, stacks_of, template_of
+from fruit_cli.errors import CommandError
+from fruit_cli.lake.deployed import environment_file, write_environment_file
+from fruit_contract.regions import DEFAULT_REGION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fruit_cli.aws.stacks import Stack
+
+ABOUT_AWS: Final = (
+    "It takes your usual AWS credentials (AWS_PROFILE and the like), which must be an administrator's, and FRUITS_AWS_REGION "
+    "[default: eu-west-1]. docs/aws.md tells the whole way."
+)
+
+
+@click.command(epilog=ABOUT_AWS)
+@click.option("--name", default=DEFAULT_NAME, show_default=True, help="What all that is made is called by; begins with 'fruits'.")
+@click.option("--dry-run", is_flag=True, help="Says what would be made and what it costs, and makes nothing.")
+@click.option("--yes", is_flag=True, help="Does not ask.")
+@click.option("--zones", metavar="1|2|3", help="In how many zones clusters may run.  [default: 2]")
+@click.option("--ssm/--no-ssm", default=None, help="Endpoints for SSM, through which people reach nodes.  [default: yes]")
+@click.option("--subnets", metavar="ID,ID", default="", help="Subnets that are there already, instead of a network of our own.")
+@click.option("--key", metavar="ARN", help="A KMS key that is there already.  [default: makes one]")
+@click.option("--airflow", metavar="WHO", help="Who takes Airflow's role: an ARN, or a service.  [default: ec2.amazonaws.com]")
+@click.option("--certificates", metavar="S3-ADDRESS", help="A zip of PEM files: nodes then encrypt what they tell each other.")
+@click.option("--email", metavar="ADDRESS", help="Who gets alerts and the budget's warnings.")
+@click.option("--budget", type=click.IntRange(min=1), metavar="USD", help="What the account may cost a month.  [default: 200]")
+@click.option("--block-public-access", is_flag=True, help="Has EMR refuse public clusters in the whole account, without asking.")
+def command(
+    name: str,
+    zones: str | None,
+    subnets: str,
+    key: str | None,
+    airflow: str | None,
+    certificates: str | None,
+    email: str | None,
+    budget: int | None,
+    *,
+    dry_run: bool,
+    yes: bool,
+    ssm: bool | None,
+    block_public_access: bool,
+) -> int:
+    """Makes what an AWS account in the EU needs: key, bucket, network, roles, queue, topic and budget, as stacks of CloudFormation.
+
+    Type it again to change something; what is not named stays as it is. The bucket is FRUITS_LAKE_BUCKET [default: one named after the
+    account and the region]. At the end it writes fruits.env (FRUITS_ENV_FILE), which Airflow and every command with `--target aws` read.
+
+    \b
+    Examples:
+      python -m fruit_cli deploy --dry-run
+      FRUITS_AWS_REGION=eu-central-1 python -m fruit_cli deploy --email team@example.org
+    """
+    request = DeployRequest(
+        name=name,
+        region=os.environ.get("FRUITS_AWS_REGION") or DEFAULT_REGION,
+        bucket=os.environ.get("FRUITS_LAKE_BUCKET") or None,
+        key=key or None,
+        subnets=tuple(part.strip() for part in subnets.split(",") if part.strip()),
+        zones=zones or None,
+        ssm=ssm,
+        airflow=airflow or None,
+        certificates=certificates,
+        email=email,
+        budget_usd=budget,
+    )
+    try:
+        session = session_of_caller()
+    except CommandError as error:
+        if not dry_run:
+            raise
+        print(f"{error} This is what would be made in an empty account:")
+        lake = Lake(request.bucket or default_bucket(name, "<account>", request.region), makes_bucket=True, key=request.key or "")
+        _say_plan(request, stacks_of(request, lake, {}), {})
+        return 0
+    deploy(request, session, dry_run=dry_run, yes=yes, block_public_access=block_public_access)
+    return 0
+
+
+def deploy(request: DeployRequest, session: object, *, dry_run: bool = False, yes: bool = False, block_public_access: bool = False) -> None:
+    """Makes what is not there and changes what differs. Raises CommandError if something stands in the way."""
+    account = Account(session, request.region, print)
+    number, caller = account.identity()
+    stacks = Stacks(account.client("cloudformation"), print)
+    before = {part: found for part in PARTS if (found := stacks.parameters(stack_name(request.name, part)))}
+    lake = _lake(request, account, number, before.get("lake", {}))
+    print(f"To AWS account {number}, region {request.region}, bucket {lake.bucket}, as {caller}")
+    plan = stacks_of(request, lake, before)
+    _look_at_network(request, account, before)
+    _say_plan(request, plan, before)
+    if dry_run:
+        return
+    confirm("Make it?", yes=yes)
+    account.make_service_linked_roles()
+    _public_access(account, yes=yes, block=block_public_access)
+    outputs: dict[str, str] = {}
+    for stack in plan:
+        inputs = {name: outputs[name] for name in stack.inputs}
+        outputs |= stacks.put(stack.name(request.name), template_of(stack.part), {**stack.parameters, **inputs})
+    path = environment_file()
+    comments = (
+        f"Written by `make deploy`: {request.name} in AWS account {number}.",
+        f"Airflow runs as {outputs['AirflowRoleArn']}.",
+        *(f"For people: {outputs[part + 'PolicyArn']}" for part in ("Publisher", "Deliverer", "Operator", "Analyst")),
+    )
+    write_environment_file(path, environment_of(request.region, lake.bucket, number, outputs), comments)
+    print(f"Written: {path}. Airflow and every command with TARGET=aws read it. Next: `make publish TARGET=aws` (docs/aws.md).")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Raises CommandError unless a person says yes, or said so before."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise CommandError(
+            "Nobody is here to say yes. Type YES=1 (--yes) if it is meant, or DRY_RUN=1 (--dry-run) to see what would happen."
+        )
+    if not click.confirm(question):
+        raise CommandError("Nothing was changed.")
+
+
+def _lake(request: DeployRequest, account: Account, number: str, before: Mapping[str, str]) -> Lake:
+    if before:
+        if request.bucket not in (None, before["Bucket"]):
+            raise CommandError(f"The lake of '{request.name}' is {before['Bucket']}. For {request.bucket} choose another STACK.")
+        if request.key not in (None, before["KeyArn"]):
+            raise CommandError(f"The key of '{request.name}' can't be changed: what is there is encrypted with it. Leave KMS_KEY away.")
+        return Lake(before["Bucket"], before["MakeBucket"] == "yes", before["KeyArn"])
+    bucket = request.bucket or default_bucket(request.name, number, request.region)
+    found = account.find_bucket(bucket, number)
+    if found is None:
+        return Lake(bucket, makes_bucket=True, key=request.key or "")
+    if found.region != request.region:
+        raise CommandError(f"The bucket {bucket} is in {found.region}, and FRUITS_AWS_REGION is {request.region}: they must be the same.")
+    return Lake(bucket, makes_bucket=False, key=request.key or found.key)
+
+
+def _look_at_network(request: DeployRequest, account: Account, before: Mapping[str, Mapping[str, str]]) -> None:
+    subnets = kept_subnets(request, before)
+    if not subnets:
+        return
+    findings = account.look_at_subnets(subnets.split(","))
+    for doubt in findings.doubts:
+        print(f"Look: {doubt}")
+    if findings.missing:
+        raise CommandError(" ".join(findings.missing))
+
+
+def _say_plan(request: DeployRequest, plan: list[Stack], before: Mapping[str, Mapping[str, str]]) -> None:
+    for stack in plan:
+        known = before.get(stack.part)
+        what = "make" if known is None else "bring up to date"
+        print(
+            f"  {what} {stack.name(request.name)}: {stack.makes}" + (f" ({stack.usd_a_month:.2f} USD a month)" if stack.usd_a_month else "")
+        )
+    print(f"  make or find the service-linked roles {' and '.join(SERVICE_LINKED_ROLES.values())}")
+    total = sum(stack.usd_a_month for stack in plan)
+    print(f"While nothing runs, that costs about {total:.0f} USD a month beside what lies in the bucket ({PRICES_ARE_OF}).")
+    if any(stack.part == "network" and stack.usd_a_month for stack in plan):
+        print("Interface endpoints cost by hour and zone: ZONES=1 and SSM=0 make fewer of them.")
+    if not any(stack.part == "budget" for stack in plan):
+        print(f"No budget: CloudFormation makes none in {request.region}. Make one by hand (docs/aws.md).")
+    if not request.email and not before.get("lake", {}).get("Email"):
+        print("Nobody gets the alerts yet: ALERT_EMAIL=<address> subscribes somebody.")
+
+
+def _public_access(account: Account, *, yes: bool, block: bool) -> None:
+    """EMR's block of public access is the whole account's, so that it is never changed along with the rest."""
+    if account.blocks_public_access():
+        print("  EMR's block of public access: is on, without exceptions")
+        return
+    told = "EMR would start clusters in this account whose port 22, or others, are open to the world."
+    if block or (not yes and sys.stdin.isatty() and click.confirm(f"{told} Forbid that for the whole account?")):
+        account.block_public_access()
+        print("  EMR's block of public access: switched on, without exceptions")
+    else:
+        print(f"  {told} It stays so: BLOCK_PUBLIC_ACCESS=1 forbids it.")

@@ -1,0 +1,74 @@
+"""`destroy`: removes what `deploy` made; a lake with something in it stays unless it is named."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from fruit_cli.aws.account import Account, session_of_caller
+from fruit_cli.aws.cloudformation import Stacks
+from fruit_cli.aws.removal import find_removal
+from fruit_cli.aws.request import DEFAULT_NAME, check_name
+from fruit_cli.aws.stacks import stack_name
+from fruit_cli.commands.deploy import ABOUT_AWS, confirm
+from fruit_cli.lake.deployed import environment_file, read_environment_file
+from fruit_contract.regions import DEFAULT_REGION, require_eu_region
+
+if TYPE_CHECKING:
+    from fruit_cli.aws.removal import Removal
+
+
+@click.command(epilog=ABOUT_AWS)
+@click.option("--name", default=DEFAULT_NAME, show_default=True, help="What `deploy` was told.")
+@click.option("--dry-run", is_flag=True, help="Says what would be removed, and removes nothing.")
+@click.option("--yes", is_flag=True, help="Does not ask.")
+@click.option("--erase-lake", metavar="BUCKET", help="Erases the bucket of this name with all that is in it, and its key.")
+def command(name: str, erase_lake: str | None, *, dry_run: bool, yes: bool) -> int:
+    """Removes what `deploy` made. A bucket with something in it stays, and so does its key, unless the bucket is named.
+
+    The next `deploy` takes a bucket and a key that stayed. A key that is removed can be taken back for 30 days.
+
+    \b
+    Example:
+      python -m fruit_cli destroy --dry-run
+    """
+    region = require_eu_region(os.environ.get("FRUITS_AWS_REGION") or DEFAULT_REGION)
+    destroy(check_name(name), Account(session_of_caller(), region, print), erase_lake=erase_lake or None, dry_run=dry_run, yes=yes)
+    return 0
+
+
+def destroy(name: str, account: Account, *, erase_lake: str | None = None, dry_run: bool = False, yes: bool = False) -> None:
+    """Raises CommandError if there is nothing to remove, another lake is named, or clusters are up."""
+    number, caller = account.identity()
+    print(f"In AWS account {number}, region {account.region}, as {caller}")
+    stacks = Stacks(account.client("cloudformation"), print)
+    removal = find_removal(name, account, stacks, erase_lake)
+    for line in removal.lines:
+        print(f"  {line}")
+    if dry_run:
+        return
+    confirm("Remove it?", yes=yes)
+    for part in removal.parts:
+        if part == "network":
+            vpc_id = stacks.resource(stack_name(name, part), "Vpc")
+            if vpc_id:
+                account.clear_network(vpc_id)
+        stacks.remove(stack_name(name, part))
+    if removal.bucket:
+        _end_lake(removal, removal.bucket, account)
+
+
+def _end_lake(removal: Removal, bucket: str, account: Account) -> None:
+    if removal.erases:
+        account.erase_bucket(bucket)
+        if removal.own_key:
+            account.forget_key(removal.own_key)
+        print(f"Erased: {bucket}")
+    else:
+        print(f"Kept: s3://{bucket}. `make deploy` takes it again, and `make destroy ERASE_LAKE={bucket}` after that erases it.")
+    path = environment_file()
+    if read_environment_file(path).get("FRUITS_LAKE_BUCKET") == bucket:
+        path.unlink()
+        print(f"Removed: {path}")

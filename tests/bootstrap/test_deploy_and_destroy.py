@@ -1,0 +1,220 @@
+"""`make deploy` and `make destroy` against moto's account: what is made, what stays, what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+import fruit_cli.commands.deploy as deploy_command
+from fruit_cli.aws.account import Account
+from fruit_cli.aws.cloudformation import StackFailedError, Stacks
+from fruit_cli.aws.request import DeployRequest
+from fruit_cli.commands.destroy import destroy
+from fruit_cli.errors import CommandError
+from fruit_cli.lake.connection import current_connection
+from fruit_cli.lake.target import Target
+from tests.bootstrap.conftest import ACCOUNT, BUCKET, REGION, DeployedAccount
+
+pytestmark = pytest.mark.slow
+
+
+def deploy(account: DeployedAccount, **asked: Any) -> None:
+    yes = bool(asked.pop("yes", True))
+    dry_run = bool(asked.pop("dry_run", False))
+    deploy_command.deploy(DeployRequest("fruits", REGION, **asked), account.session, yes=yes, dry_run=dry_run)
+
+
+def remove(account: DeployedAccount, **asked: Any) -> None:
+    destroy("fruits", Account(account.session, REGION, print), **({"yes": True} | asked))
+
+
+def start_cluster(account: DeployedAccount) -> str:
+    instances = {
+        "MasterInstanceType": "m5.xlarge",
+        "SlaveInstanceType": "m5.xlarge",
+        "InstanceCount": 2,
+        "KeepJobFlowAliveWhenNoSteps": True,
+    }
+    tags = [{"Key": "lake", "Value": BUCKET}]
+    return account.client("emr").run_job_flow(Name="fruits", Instances=instances, Tags=tags)["JobFlowId"]
+
+
+def leave_security_groups(account: DeployedAccount) -> None:
+    """As EMR does: they name each other, and it never removes them."""
+    ec2 = account.client("ec2")
+    vpc = Stacks(account.client("cloudformation"), print).resource("fruits-network", "Vpc")
+    names = ("ElasticMapReduce-Master-Private", "ElasticMapReduce-Slave-Private")
+    first, second = (ec2.create_security_group(GroupName=name, Description="EMR's", VpcId=vpc)["GroupId"] for name in names)
+    for group, other in ((first, second), (second, first)):
+        rule = {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "UserIdGroupPairs": [{"GroupId": other}]}
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+
+
+def stacks_there(account: DeployedAccount) -> set[str]:
+    found = account.client("cloudformation").describe_stacks()["Stacks"]
+    return {stack["StackName"] for stack in found if stack["StackStatus"] != "DELETE_COMPLETE"}
+
+
+def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys, monkeypatch, tmp_path) -> None:
+    deploy(account, dry_run=True)
+    assert "96.36 USD a month" in capsys.readouterr().out
+    assert stacks_there(account) == set()
+
+    with pytest.raises(CommandError, match="Nobody is here to say yes"):
+        deploy(account, yes=False)
+    assert stacks_there(account) == set()
+
+    deploy(account, zones="1", ssm=False)
+    told = capsys.readouterr().out
+    assert told.startswith(f"To AWS account {ACCOUNT}, region {REGION}, bucket {BUCKET}, as ")
+    assert "BLOCK_PUBLIC_ACCESS=1 forbids it" in told
+    assert not Account(account.session, REGION, print).blocks_public_access()
+    assert len(stacks_there(account)) == 6
+    s3 = account.client("s3")
+    (rule,) = s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
+    key = rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"]
+    monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path / "nothing is up"))
+    connection = current_connection(Target.AWS)
+    assert (connection.bucket, connection.region, connection.owner) == (BUCKET, REGION, ACCOUNT)
+
+    # Typed again: what is not named stays as it was.
+    deploy_command.deploy(DeployRequest("fruits", REGION, budget_usd=50), account.session, yes=True, block_public_access=True)
+    assert Account(account.session, REGION, print).blocks_public_access()
+    assert f"bucket {BUCKET}" in capsys.readouterr().out
+    parameters = Stacks(account.client("cloudformation"), print).parameters("fruits-network")
+    assert (parameters["Zones"], parameters["Shell"]) == ("1", "no")
+    with pytest.raises(CommandError, match="choose another STACK"):
+        deploy(account, bucket="another-lake")
+
+    s3.put_object(Bucket=BUCKET, Key="raw/ingest_date=2026-11-22/Kiwi/1.jpg", Body=b"kiwi")
+    cluster_id = start_cluster(account)
+    with pytest.raises(CommandError, match=f"Clusters of this lake are up: {cluster_id}"):
+        remove(account)
+    account.client("emr").terminate_job_flows(JobFlowIds=[cluster_id])
+    leave_security_groups(account)
+    with pytest.raises(CommandError, match="ERASE_LAKE is 'another'"):
+        remove(account, erase_lake="another")
+    remove(account, dry_run=True)
+    assert len(stacks_there(account)) == 6
+    remove(account)
+    assert f"keep the bucket {BUCKET}, for there is something in it" in capsys.readouterr().out
+    assert stacks_there(account) == set()
+    assert not account.environment_file.exists()
+    assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 1
+    assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
+
+    for policy in account.client("iam").list_policies(Scope="Local")["Policies"]:
+        # moto's CloudFormation leaves them.
+        account.client("iam").delete_policy(PolicyArn=policy["Arn"])
+    # The next deployment takes both again, and erases the lake only if it is named.
+    deploy(account)
+    assert f"the bucket {BUCKET} is there" in capsys.readouterr().out
+    assert Stacks(account.client("cloudformation"), print).outputs("fruits-lake")["KeyArn"] == key
+    remove(account, erase_lake=BUCKET)
+    assert s3.list_buckets()["Buckets"] == []
+
+
+def test_an_empty_lake_goes_and_its_key_can_be_taken_back(account) -> None:
+    deploy(account)
+    key = Stacks(account.client("cloudformation"), print).resource("fruits-lake", "Key")
+    remove(account)
+    assert account.client("s3").list_buckets()["Buckets"] == []
+    assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+    with pytest.raises(CommandError, match="There is nothing called 'fruits'"):
+        remove(account)
+
+
+def test_a_network_that_is_there_must_bear_emrs_tag(account, capsys) -> None:
+    ec2 = account.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+    with pytest.raises(CommandError, match=f"aws ec2 create-tags --resources {vpc} {subnet} "):
+        deploy(account, subnets=(subnet,))
+    ec2.create_tags(Resources=[vpc, subnet], Tags=[{"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}])
+    deploy(account, subnets=(subnet,))
+    assert "has no S3 gateway endpoint" in capsys.readouterr().out
+    assert "fruits-network" not in stacks_there(account)
+    # It is remembered.
+    deploy(account)
+    assert "fruits-network" not in stacks_there(account)
+    assert f"FRUITS_SUBNET_ID={subnet}\n" in account.environment_file.read_text()
+    remove(account)
+    assert ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
+
+
+def test_a_bucket_elsewhere_is_refused(account) -> None:
+    s3 = account.session.client("s3", region_name="eu-west-3")
+    s3.create_bucket(Bucket="fruits-far", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
+    with pytest.raises(CommandError, match="is in eu-west-3, and FRUITS_AWS_REGION is eu-west-1"):
+        deploy(account, bucket="fruits-far")
+
+
+class FailingCloudFormation:
+    """CloudFormation that could not make a role, in the words of its events (newest first, as it tells them)."""
+
+    def __init__(self) -> None:
+        self.made = False
+
+    def describe_stacks(self, **_):
+        if not self.made:
+            error = {"Error": {"Code": "ValidationError", "Message": "Stack with id fruits-airflow does not exist"}}
+            raise ClientError(error, "DescribeStacks")
+        return {"Stacks": [{"StackName": "fruits-airflow", "StackId": "arn:stack", "StackStatus": "ROLLBACK_COMPLETE"}]}
+
+    def create_stack(self, **_):
+        self.made = True
+        return {"StackId": "arn:stack"}
+
+    def get_paginator(self, _):
+        return self
+
+    def paginate(self, **_):
+        def event(name, status, reason, physical=""):
+            kind = {"LogicalResourceId": name, "ResourceType": "AWS::IAM::Role", "PhysicalResourceId": physical}
+            return kind | {"ResourceStatus": status, "ResourceStatusReason": reason}
+
+        return [
+            {
+                "StackEvents": [
+                    event("AirflowProfile", "CREATE_FAILED", "Resource creation cancelled"),
+                    event("AirflowRole", "CREATE_FAILED", "fruits-airflow already exists in stack other"),
+                    event("fruits-airflow", "CREATE_IN_PROGRESS", "User Initiated", "arn:stack"),
+                    event("AirflowRole", "CREATE_FAILED", "an attempt of last week"),
+                ]
+            }
+        ]
+
+
+def test_what_cloudformation_could_not_make_is_told_with_its_own_reason_alone() -> None:
+    with pytest.raises(StackFailedError) as failed:
+        Stacks(FailingCloudFormation(), print, lambda _: None).put("fruits-airflow", "{}", {})
+    told = str(failed.value)
+    assert told.splitlines()[:2] == [
+        "Stack fruits-airflow ended as ROLLBACK_COMPLETE:",
+        "  AirflowRole (AWS::IAM::Role): fruits-airflow already exists in stack other",
+    ]
+    assert "last week" not in told
+    assert "cancelled" not in told
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"name": "Lake"}, "STACK is 'Lake'"),
+        ({"name": "fruits-" + "x" * 40}, "32 characters at most"),
+        ({"region": "us-east-1"}, "not inside the EU"),
+        ({"region": "eu-west-2"}, "not inside the EU"),
+        ({"bucket": "No_Bucket"}, "is no bucket's name"),
+        ({"key": "arn:aws:kms:eu-west-3:123456789012:key/12345678-1234-1234-1234-123456789012"}, "a KMS key in eu-west-1"),
+        ({"subnets": ("vpc-1",)}, "SUBNETS is 'vpc-1'"),
+        ({"zones": "4"}, "ZONES is '4'"),
+        ({"airflow": "me"}, "AIRFLOW is 'me'"),
+        ({"certificates": "s3://b/raw/x.zip"}, "CERTIFICATES is"),
+        ({"email": "nobody"}, "ALERT_EMAIL is 'nobody'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_aws_is_asked(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(Exception, match=words):
+        DeployRequest(**({"name": "fruits", "region": REGION} | asked))

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from fruit_cli.lake.connection import current_connection
+from fruit_cli.lake.deployed import read_environment_file, with_deployed, write_environment_file
+from fruit_cli.lake.target import Target
+
+VALUES = {
+    "FRUITS_AWS_REGION": "eu-west-3",
+    "FRUITS_LAKE_BUCKET": "fruits-lake-123456789012-eu-west-3",
+    "FRUITS_SUBNET_ID": "subnet-1,subnet-2",
+}
+
+
+def test_the_file_holds_what_was_written_and_comments_say_nothing(tmp_path) -> None:
+    path = tmp_path / "fruits.env"
+    write_environment_file(path, VALUES, ["FRUITS_LAKE_BUCKET=another", "for people"])
+    assert read_environment_file(path) == VALUES
+    assert read_environment_file(tmp_path / "none") == {}
+
+
+def test_a_variable_that_was_typed_goes_before_the_file(tmp_path) -> None:
+    path = tmp_path / "fruits.env"
+    write_environment_file(path, VALUES, [])
+    merged = with_deployed({"FRUITS_ENV_FILE": str(path), "FRUITS_LAKE_BUCKET": "typed", "FRUITS_AWS_REGION": ""})
+    assert (merged["FRUITS_LAKE_BUCKET"], merged["FRUITS_AWS_REGION"]) == ("typed", "eu-west-3")
+
+
+def test_a_file_that_names_a_region_outside_the_eu_leads_nowhere(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path / "nothing is up"))
+    path = tmp_path / "fruits.env"
+    write_environment_file(path, VALUES | {"FRUITS_AWS_REGION": "us-east-1"}, [])
+    with pytest.raises(Exception, match="not inside the EU"):
+        current_connection(Target.AWS, {"FRUITS_ENV_FILE": str(path)})
+
+
+def test_the_lake_that_was_deployed_is_the_one_that_is_meant_on_aws(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path / "nothing is up"))
+    path = tmp_path / "fruits.env"
+    write_environment_file(path, VALUES, [])
+    connection = current_connection(Target.AWS, {"FRUITS_ENV_FILE": str(path)})
+    assert (connection.bucket, connection.region, connection.is_local) == (VALUES["FRUITS_LAKE_BUCKET"], "eu-west-3", False)
