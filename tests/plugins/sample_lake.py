@@ -239,6 +239,9 @@ class MemoryS3:
     def __init__(self, objects: dict[str, tuple[bytes, datetime]] | None = None) -> None:
         self.objects = dict(objects or {})
 
+    def get_bucket_location(self, *, Bucket: str) -> dict[str, str]:
+        return {"LocationConstraint": "eu-west-1"}
+
     def put_object(
         self, *, Bucket: str, Key: str, Body: bytes, ContentType: str = "", IfMatch: str | None = None, IfNoneMatch: str | None = None
     ) -> None:

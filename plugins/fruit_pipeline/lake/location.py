@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _EVENT: Final = "before-parameter-build.s3"
 _OWNER: Final = "ExpectedBucketOwner"
 _REGION_HEADER: Final = "x-amz-bucket-region"
+# S3 calls some regions as it did when they were its first.
+_OLD_NAMES: Final = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
 
 
 def stay_here(client: Any, owner: str = "") -> None:
@@ -44,21 +46,22 @@ def require_lake_here(client: Any, bucket: str, region: str, owner: str = "") ->
     """
     require_eu_region(region)
     try:
-        answer = client.head_bucket(Bucket=bucket)
+        # Not HeadBucket: rights to list are for some prefixes alone.
+        found = client.get_bucket_location(Bucket=bucket).get("LocationConstraint")
     except ClientError as error:
-        answer = error.response
-        status = answer["ResponseMetadata"].get("HTTPStatusCode")
-        _require_region(bucket, region, _region_of(answer))
+        metadata = error.response["ResponseMetadata"]
+        status = metadata.get("HTTPStatusCode")
+        _require_region(bucket, region, metadata.get("HTTPHeaders", {}).get(_REGION_HEADER, ""))
         if status == 404:
             raise LakeElsewhereError(f"The bucket s3://{bucket} doesn't exist. Check FRUITS_LAKE_BUCKET.") from error
         if status == 403:
             whose = f"is not of account {owner}, or it" if owner else "is somebody else's, or it"
             raise LakeElsewhereError(
-                f"The bucket s3://{bucket} {whose} refuses these credentials (s3:ListBucket is needed). Nothing was read or written. Check "
-                "FRUITS_LAKE_BUCKET and FRUITS_LAKE_OWNER, and who you are (`aws sts get-caller-identity`)."
+                f"The bucket s3://{bucket} {whose} refuses these credentials (s3:GetBucketLocation is needed). Nothing was read or "
+                "written. Check FRUITS_LAKE_BUCKET and FRUITS_LAKE_OWNER, and who you are (`aws sts get-caller-identity`)."
             ) from error
         raise
-    _require_region(bucket, region, _region_of(answer))
+    _require_region(bucket, region, _OLD_NAMES.get(found, found))
 
 
 def _require_region(bucket: str, region: str, found: str) -> None:
@@ -67,7 +70,3 @@ def _require_region(bucket: str, region: str, found: str) -> None:
     outside = "" if found in EU_REGIONS else ", which is not inside the EU: images may not be kept or processed there"
     remedy = "Set FRUITS_AWS_REGION to it." if not outside else "Make a lake in the EU (docs/aws.md), and set FRUITS_LAKE_BUCKET to it."
     raise LakeElsewhereError(f"The bucket s3://{bucket} is in {found}{outside}. FRUITS_AWS_REGION says {region}. {remedy}")
-
-
-def _region_of(answer: Any) -> str:
-    return str(answer.get("BucketRegion") or answer["ResponseMetadata"].get("HTTPHeaders", {}).get(_REGION_HEADER, ""))

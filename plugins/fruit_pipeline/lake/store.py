@@ -18,7 +18,7 @@ from fruit_contract.lake import uri
 from fruit_pipeline.aws import BOTOCORE_CONFIG
 from fruit_pipeline.errors import MissingObjectError, ReplacedMeanwhileError
 from fruit_pipeline.lake.facts import DatedObject
-from fruit_pipeline.lake.location import require_lake_here, stay_here
+from fruit_pipeline.lake.location import stay_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -140,15 +140,6 @@ def lake_of(settings: Settings) -> Lake:
     stay_here(client, settings.lake_owner)
     spare_time_parsing(client)
     return Lake(client, settings.lake_bucket)
-
-
-def require_lake_in_eu(settings: Settings) -> None:
-    """Asks S3 where the lake's bucket is and whose.
-
-    Raises RegionNotAllowedError or LakeElsewhereError if it is not where it is set to be; botocore's errors if S3 could not say.
-    """
-    settings.require_place()
-    require_lake_here(lake_of(settings).client, settings.lake_bucket, settings.region, settings.lake_owner)
 
 
 def spare_time_parsing(client: Any) -> None:

@@ -12,11 +12,11 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.newer_python import UTC
-from fruit_contract.regions import require_eu_region
 from fruit_contract.runs import RunType
 from fruit_pipeline.alerts.news import BATCH_MISSING
 from fruit_pipeline.alerts.notifiers import tell
 from fruit_pipeline.aws import BOTOCORE_CONFIG, is_denied
+from fruit_pipeline.lake.location import require_lake_here
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.request.params import run_type_of
@@ -57,7 +57,7 @@ class WaitForBatchSensor(S3KeySensor):
 
     def execute(self, context: Context) -> None:
         with refused_for_good():
-            require_eu_region(self._settings.region)
+            self._settings.require_place()
         unknown = sorted(set(context["dag_run"].conf or {}) - set(context["params"]))
         if unknown:
             # A misspelt date would quietly mean another day.
@@ -101,12 +101,16 @@ class WaitForBatchSensor(S3KeySensor):
 
     def _look(self, until: datetime | None = None) -> bool:
         """Whether the marker is there. An error that may be over before `until` counts as no; any other raises AirflowException."""
+        settings = self._settings
+        lake = lake_of(settings)
         try:
-            there = lake_of(self._settings).is_there(self._key)
+            with refused_for_good():
+                require_lake_here(lake.client, lake.bucket, settings.region, settings.lake_owner)
+            there = lake.is_there(self._key)
         except (BotoCoreError, ClientError) as error:
             if until is None or _is_refused(error):
                 raise AirflowException(
-                    f"S3 could not be asked for {self.bucket_key}: {error} Check the connection '{self._settings.aws_conn_id}', its rights "
+                    f"S3 could not be asked for {self.bucket_key}: {error} Check the connection '{settings.aws_conn_id}', its rights "
                     "and FRUITS_LAKE_BUCKET, then clear this task."
                 ) from error
             self.log.warning("S3 could not be asked for %s. It is asked again until %s: %s", self.bucket_key, until.isoformat(), error)

@@ -10,11 +10,11 @@ from fruit_contract import lake as lake_layout
 from fruit_contract import release as release_layout
 from fruit_contract.lake import CURRENT_RELEASE_KEY, release_prefix, uri
 from fruit_contract.pca import RefreshPolicy
-from fruit_contract.regions import require_eu_region
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
 from fruit_pipeline.errors import DateIsBusyError, MissingObjectError, NoReleaseError, OverBudgetError, RunTooLongError
 from fruit_pipeline.lake.date_listing import categories_of
+from fruit_pipeline.lake.location import require_lake_here
 from fruit_pipeline.places import Place
 from fruit_pipeline.planning.claim_book import DatesBook
 from fruit_pipeline.planning.claims import Wish, who_holds
@@ -91,15 +91,17 @@ def plan_run(
 
     It claims first and lists then, so that nothing else changes what it sees; what needs nothing, or can't be planned, it gives back.
 
-    Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, NoReleaseError if no release is published,
+    Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, LakeElsewhereError if the lake is not named, not
+    in that region, or not of the account that must own it, NoReleaseError if no release is published,
     DateIsBusyError if another run works on a date that was asked for, LakeNameError if such a date holds a folder of images that can be no
     category, OverBudgetError if the run would cost more than it may,
     RunTooLongError if it would take longer than a step may, RunTooLargeError if it or one of its dates is more than a driver holds,
     InstanceTypeError if the jobs can't run on the nodes that are set. Earlier dates on which another run works are left to it.
     """
-    require_eu_region(settings.region)
+    settings.require_place()
     refuse_too_many_dates(request.dates)
     lake = connect(settings)
+    require_lake_here(lake.client, lake.bucket, settings.region, settings.lake_owner)
     release = published_release(lake, settings.release)
     book, asked = DatesBook(lake), request.dates.asked
     answer = book.take(Wish(request.run_id, asked, request.dates.looked_back), is_active)

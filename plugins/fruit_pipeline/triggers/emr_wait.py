@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.newer_python import UTC
 from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
+from fruit_pipeline.lake.location import stay_here
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -91,6 +92,7 @@ class EmrWaitTrigger(WaitTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         failed = 0
         async with await connection_of(self._emr_hook()) as emr, await connection_of(self._s3_hook()) as s3:
+            stay_here(s3)
             while True:
                 try:
                     event = await self.look(emr, s3)

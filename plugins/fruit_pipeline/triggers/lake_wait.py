@@ -6,6 +6,7 @@ import asyncio
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fruit_pipeline.lake.location import stay_here
 from fruit_pipeline.triggers.emr_wait import WaitTrigger, connection_of, event_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class LakeWaitTrigger(WaitTrigger):
         while not self.waiting.is_over:
             try:
                 async with await connection_of(self._s3_hook()) as s3:
+                    stay_here(s3)
                     while not self.waiting.is_over:
                         if await self.look(s3):
                             yield event_of({"status": "ended"})

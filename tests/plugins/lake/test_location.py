@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -22,7 +23,9 @@ OWNER = "123456789012"
 class AnsweringS3:
     """An S3 client whose requests get one answer, and are kept."""
 
-    def __init__(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"", owner: str = "") -> None:
+    def __init__(
+        self, status: int, headers: dict[str, str] | None = None, body: bytes = b"<Error><Code>NotNow</Code></Error>", owner: str = ""
+    ) -> None:
         self.client = boto3.client("s3", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
         self.requests: list[AWSPreparedRequest] = []
         stay_here(self.client, owner)
@@ -43,16 +46,40 @@ class _Raw:
         yield self._body
 
 
+def location(name: bytes) -> bytes:
+    """What GetBucketLocation answers; Virginia has no name."""
+    return b'<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/">' + name + b"</LocationConstraint>"
+
+
 def moved(region: str) -> dict[str, str]:
     return {"x-amz-bucket-region": region}
 
 
-@pytest.mark.parametrize("status", [200, 301, 400])
+@pytest.mark.parametrize("status", [301, 400, 403])
 def test_a_bucket_in_another_region_is_told_and_not_followed(status: int) -> None:
     s3 = AnsweringS3(status, moved("us-east-1"))
     with pytest.raises(LakeElsewhereError, match=r"s3://lake is in us-east-1, which is not inside the EU"):
         require_lake_here(s3.client, "lake", "eu-west-1")
     assert len(s3.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (b"", "is in us-east-1, which is not inside the EU"),
+        (b"eu-west-2", "is in eu-west-2, which is not inside the EU"),
+        (b"eu-central-1", "is in eu-central-1. FRUITS_AWS_REGION says eu-west-1"),
+    ],
+)
+def test_what_s3_says_of_a_bucket_counts(name: bytes, words: str) -> None:
+    s3 = AnsweringS3(200, body=location(name))
+    with pytest.raises(LakeElsewhereError, match=re.escape(words)):
+        require_lake_here(s3.client, "lake", "eu-west-1")
+
+
+@pytest.mark.parametrize("name", [b"eu-west-1", b"EU"])
+def test_a_bucket_that_is_where_it_is_set_to_be_is_taken(name: bytes) -> None:
+    require_lake_here(AnsweringS3(200, body=location(name)).client, "lake", "eu-west-1")
 
 
 def test_no_object_is_fetched_from_another_region() -> None:
@@ -72,7 +99,7 @@ def test_a_bucket_in_another_region_of_the_eu_says_what_to_set() -> None:
 
 
 def test_each_request_names_the_owner() -> None:
-    s3 = AnsweringS3(200, moved("eu-west-1"), owner=OWNER)
+    s3 = AnsweringS3(200, body=location(b"eu-west-1"), owner=OWNER)
     require_lake_here(s3.client, "lake", "eu-west-1", OWNER)
     s3.client.put_object(Bucket="lake", Key="x", Body=b"")
     s3.client.delete_object(Bucket="lake", Key="x")

@@ -59,6 +59,7 @@ def sensor_of(settings: Settings, bucket_key: str = MARKER) -> Any:
 def s3_says(*answers: object) -> Iterator[mock.Mock]:
     """To the question whether the marker is there, one answer a look; an exception is raised."""
     with mock.patch("fruit_pipeline.operators.wait_for_batch.lake_of") as lake_of:
+        lake_of.return_value.client.get_bucket_location.return_value = {"LocationConstraint": SETTINGS.region}
         looks = lake_of.return_value.is_there
         looks.side_effect = answers
         yield looks
@@ -166,6 +167,17 @@ def test_a_lake_that_is_not_there_or_closed_is_told_at_once(sensor: Any, code: s
 
     with s3_says(refusal(code)), pytest.raises(AirflowException, match=f"{code}.*FRUITS_LAKE_BUCKET"):
         sensor.execute(context("scheduled"))
+
+
+@pytest.mark.parametrize("elsewhere", ["us-east-1", "eu-west-2", "eu-central-1"])
+def test_a_lake_in_another_region_than_is_set_is_told_at_once_and_not_looked_at(sensor: Any, elsewhere: str) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with mock.patch("fruit_pipeline.operators.wait_for_batch.lake_of") as lake_of:
+        lake_of.return_value.client.get_bucket_location.return_value = {"LocationConstraint": elsewhere}
+        with pytest.raises(AirflowFailException, match=f"is in {elsewhere}"):
+            sensor.execute(context("scheduled"))
+        assert not lake_of.return_value.is_there.called
 
 
 def test_a_run_that_works_on_what_is_there_waits_for_nothing() -> None:

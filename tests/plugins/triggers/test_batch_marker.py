@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any, Self
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
@@ -24,6 +25,8 @@ SOMETHING_ELSE = [{"Key": f"{KEY}.tmp"}]
 
 class S3:
     """The hook, its client, and what it answers, one answer a look; the last one stays. An exception is raised."""
+
+    meta = Mock()
 
     def __init__(self, *answers: Any, connecting_fails: int = 0) -> None:
         self.answers = list(answers)

@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -29,6 +30,8 @@ class NoSuchKeyError(Exception):
 
 class S3:
     """The hook, its client, and who has the turn at each look, or an error; the last one stays."""
+
+    meta = Mock()
 
     exceptions = SimpleNamespace(NoSuchKey=NoSuchKeyError)
 

@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -43,6 +44,7 @@ class Body:
 
 
 class S3:
+    meta = Mock()
     exceptions = SimpleNamespace(NoSuchKey=NoSuchKeyError)
 
     def __init__(self) -> None:
