@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,17 +18,17 @@ from fruit_pipeline.errors import (
     UnfitInstanceTypeError,
     UnknownInstanceTypeError,
 )
-from fruit_pipeline.places import Place, remembered_places
+from fruit_pipeline.places import Place, remember, remembered_places
 from fruit_pipeline.planning.claim_book import DatesBook, pca_book
 from fruit_pipeline.planning.claims import PCA_TURN, Wish
-from tests.plugins.memory_emr import FILES, SETTINGS, context, of_the_dag
+from tests.plugins.memory_emr import FILES, PLACE, SETTINGS, Emr, context, of_the_dag
 from tests.plugins.sample_lake import DAY, RUN_ID, held_dates, hold_dates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fruit_pipeline.lake.store import Lake
-    from tests.plugins.memory_emr import Emr
+    from fruit_pipeline.settings import Settings
     from tests.plugins.sample_lake import SampleLake
 
 pytestmark = [
@@ -49,10 +50,10 @@ def lake(sample_lake: SampleLake) -> Iterator[Lake]:
         yield sample_lake.lake
 
 
-def plan_run() -> Any:
+def plan_run(settings: Settings = SETTINGS) -> Any:
     from fruit_pipeline.operators.plan_run import PlanRunOperator
 
-    return of_the_dag(lambda: PlanRunOperator(task_id="plan_run", settings=SETTINGS))
+    return of_the_dag(lambda: PlanRunOperator(task_id="plan_run", settings=settings))
 
 
 def asked_for(*, under_way: int = 0) -> Any:
@@ -192,4 +193,17 @@ def test_a_place_is_remembered_before_a_run_claims_a_date_in_it(emr: Emr, lake: 
 
     with mock.patch(f"{FILES}.plan_run.plan_run", refuse), pytest.raises(AirflowFailException, match="nothing is published"):
         plan_run().execute(asked_for())
-    assert remembered == [{Place.of(SETTINGS)}]
+    assert remembered == [{PLACE}]
+
+
+def test_a_run_that_is_planned_anew_waits_for_the_end_of_its_cluster_where_it_was_planned_before(emr: Emr, lake: Lake) -> None:
+    changed = replace(SETTINGS, region="eu-central-1")
+    emr.elsewhere["eu-central-1"] = Emr()
+    mine = emr.cluster("TERMINATING")
+    remember(PLACE)
+    operator = plan_run(changed)
+    with waits() as first:
+        operator.execute(asked_for())
+    assert (first.trigger.cluster_ids, first.trigger.waiting.region) == ([mine], PLACE.region)
+    emr.clusters[mine]["Status"]["State"] = "TERMINATED"
+    assert operator.execute(asked_for(), event={"status": "ended"})["place"] == Place.of(changed).as_dict()

@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError
 
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.places import Place, remember, remembered_places
+from fruit_pipeline.planning.claim_book import DatesBook, pca_book
+from fruit_pipeline.planning.claims import PCA_TURN, Wish
 from fruit_pipeline.settings import Settings
 from tests.plugins.memory_emr import Emr, api_error
 from tests.plugins.sample_lake import DAY, MemoryS3, hold_dates
@@ -152,7 +154,11 @@ def test_a_place_is_kept_while_something_of_ours_is_left_there(cloud: Cloud, var
     hold_dates(lake, OVER, DAY)
     sweep()
     assert Place.of(BEFORE) in remembered_places()
-    cloud.lakes[BEFORE.lake_bucket] = Lake(MemoryS3(), BEFORE.lake_bucket)
+    DatesBook(lake).give_back(OVER)
+    pca_book(lake).take(Wish(OVER, (PCA_TURN,)), lambda _: True)
+    sweep()
+    assert Place.of(BEFORE) in remembered_places()
+    pca_book(lake).give_back(OVER)
     cloud.cluster(BEFORE, OVER, "TERMINATING")
     sweep()
     assert Place.of(BEFORE) in remembered_places()
