@@ -14,7 +14,7 @@ from fruit_cli.aws.request import DeployRequest
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.settings import Settings, load_settings
 from local_cloud.project import PROJECT
-from tests.bootstrap.conftest import BUCKET, REGION, DeployedAccount
+from tests.bootstrap.conftest import ACCOUNT, BUCKET, REGION, DeployedAccount
 
 TEMPLATES = sorted(stacks.TEMPLATES.glob("*.yaml"))
 
@@ -91,7 +91,7 @@ def test_the_file_of_a_deployment_is_what_airflow_takes(deployed: DeployedAccoun
     lines = deployed.environment_file.read_text(encoding="utf-8").splitlines()
     environment = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     settings = load_settings(environment)
-    assert (settings.lake_bucket, settings.region) == (BUCKET, REGION)
+    assert (settings.lake_bucket, settings.region, settings.lake_owner) == (BUCKET, REGION, ACCOUNT)
     request = cluster_request(settings, "abc", "run", ["2026-11-22"])
     assert (request["ServiceRole"], request["JobFlowRole"], request["SecurityConfiguration"]) == (
         "fruits-emr-service",

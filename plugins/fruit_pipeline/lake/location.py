@@ -7,8 +7,9 @@ that is set says nothing about it, for botocore follows a bucket to its own regi
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from xml.etree.ElementTree import ParseError
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
 
 from fruit_contract.regions import EU_REGIONS, require_eu_region
 from fruit_pipeline.errors import LakeElsewhereError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _EVENT: Final = "before-parameter-build.s3"
 _OWNER: Final = "ExpectedBucketOwner"
 _REGION_HEADER: Final = "x-amz-bucket-region"
+# How S3 calls its two oldest regions, if it says anything.
+_OLD_NAMES: Final = {"": "us-east-1", "EU": "eu-west-1"}
 
 
 def stay_here(client: Any, owner: str = "") -> None:
@@ -37,14 +40,17 @@ def stay_here(client: Any, owner: str = "") -> None:
 
 
 def require_lake_here(client: Any, bucket: str, region: str, owner: str = "") -> None:
-    """Asks S3 where a bucket is, with a client that stays here.
+    """Asks S3 where a bucket is, with a client that stays here. It takes one small right, s3:GetBucketLocation, which lists nothing.
 
     Raises RegionNotAllowedError if `region` is outside the EU; LakeElsewhereError if the bucket is in another region, not there, not of
     account `owner`, or not for us; ClientError if S3 could not say.
     """
     require_eu_region(region)
     try:
-        answer = client.head_bucket(Bucket=bucket)
+        found = client.get_bucket_location(Bucket=bucket).get("LocationConstraint") or ""
+    except ParseError as error:
+        # A proxy's page, or nothing at all.
+        raise HTTPClientError(error=f"S3's answer about s3://{bucket} can't be read: {error}") from error
     except ClientError as error:
         answer = error.response
         status = answer["ResponseMetadata"].get("HTTPStatusCode")
@@ -54,11 +60,11 @@ def require_lake_here(client: Any, bucket: str, region: str, owner: str = "") ->
         if status == 403:
             whose = f"is not of account {owner}, or it" if owner else "is somebody else's, or it"
             raise LakeElsewhereError(
-                f"The bucket s3://{bucket} {whose} refuses these credentials (s3:ListBucket is needed). Nothing was read or written. Check "
-                "FRUITS_LAKE_BUCKET and FRUITS_LAKE_OWNER, and who you are (`aws sts get-caller-identity`)."
+                f"The bucket s3://{bucket} {whose} refuses these credentials (s3:GetBucketLocation is needed). Nothing was read or written. "
+                "Check FRUITS_LAKE_BUCKET and FRUITS_LAKE_OWNER, and who you are (`aws sts get-caller-identity`)."
             ) from error
         raise
-    _require_region(bucket, region, _region_of(answer))
+    _require_region(bucket, region, _OLD_NAMES.get(found, found))
 
 
 def _require_region(bucket: str, region: str, found: str) -> None:
