@@ -195,6 +195,7 @@ ALLOWED["airflow"] += [
     ),
     *(on_cluster(action, OURS) for action in (*DRIVES, "PutAutoTerminationPolicy", "PutManagedScalingPolicy")),
     asked("elasticmapreduce:ListClusters", "*"),
+    asked("elasticmapreduce:DescribeSecurityConfiguration", "*"),
     pass_role("fruits-emr-service", "elasticmapreduce.amazonaws.com"),
     pass_role("fruits-emr-nodes", "ec2.amazonaws.com"),
     *(asked(f"sqs:{action}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:fruits-image-batches") for action in ("ReceiveMessage", "DeleteMessage")),

@@ -60,8 +60,8 @@ def require_lake_here(client: Any, bucket: str, region: str, owner: str = "") ->
         if status == 403:
             whose = f"is not of account {owner}, or it" if owner else "is somebody else's, or it"
             raise LakeElsewhereError(
-                f"The bucket s3://{bucket} {whose} refuses these credentials (s3:GetBucketLocation is needed). Nothing was read or written. "
-                "Check FRUITS_LAKE_BUCKET and FRUITS_LAKE_OWNER, and who you are (`aws sts get-caller-identity`)."
+                f"The bucket s3://{bucket} {whose} refuses these credentials (s3:GetBucketLocation is needed). Nothing was read or "
+                "written. Check FRUITS_LAKE_BUCKET and FRUITS_LAKE_OWNER, and who you are (`aws sts get-caller-identity`)."
             ) from error
         raise
     _require_region(bucket, region, _OLD_NAMES.get(found, found))
