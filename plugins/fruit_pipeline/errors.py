@@ -9,7 +9,7 @@
         │   └── UnfitInstanceTypeError
         ├── LakeElsewhereError          a lake that is not named, or whose bucket is elsewhere, or somebody else's
         ├── NoReleaseError              no published code to run
-        ├── SecurityConfigurationError  clusters would encrypt in a way that the steps can't read, or can't be made
+        ├── SecurityConfigurationError  clusters would encrypt in a way that the steps can't read
         ├── RunTooLargeError            more dates or images than a driver holds
         ├── RunTooLongError             it would not be done before its step is given up
         ├── StepTooLongError            arguments that EMR would refuse
@@ -59,7 +59,7 @@ class LakeElsewhereError(RunRefusedError):
 
 
 class SecurityConfigurationError(RunRefusedError):
-    """EMR's security configuration is not there, or has clients encrypt what our steps read and write without EMR."""
+    """EMR's security configuration has clients encrypt what our steps read and write without EMR."""
 
 
 class NoReleaseError(RunRefusedError):

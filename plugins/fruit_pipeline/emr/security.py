@@ -21,23 +21,18 @@ _NOT_THERE: Final = "InvalidRequestException"
 
 
 def require_readable(settings: Settings, client: Any) -> None:
-    """Raises SecurityConfigurationError if the configuration that clusters get is not there, or encrypts on the client's side.
+    """Raises SecurityConfigurationError if the configuration that clusters get encrypts on the client's side.
 
-    Whoever may not look goes on: a cluster that EMR can't make is told of later.
+    Whoever may not look goes on. So does a name that EMR does not know: it refuses the request for a cluster itself then.
     """
     name = settings.security_configuration
     try:
         document = client.describe_security_configuration(Name=name)["SecurityConfiguration"]
     except ClientError as error:
-        if is_denied(error):
-            LOG.warning("Whether '%s' encrypts on the client's side can't be told: %s", name, error)
-            return
-        if error.response["Error"]["Code"] == _NOT_THERE:
-            raise SecurityConfigurationError(
-                f"EMR has no security configuration '{name}' in {settings.region}. Set FRUITS_SECURITY_CONFIGURATION to one that is there; "
-                "`make deploy` makes one."
-            ) from error
-        raise
+        if not is_denied(error) and error.response["Error"]["Code"] != _NOT_THERE:
+            raise
+        LOG.info("Whether '%s' encrypts on the client's side can't be told: %s", name, error)
+        return
     mode = s3_mode(document)
     if mode.startswith(_CLIENT_SIDE):
         raise SecurityConfigurationError(
