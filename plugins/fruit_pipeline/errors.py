@@ -9,6 +9,7 @@
         │   └── UnfitInstanceTypeError
         ├── LakeElsewhereError          a lake that is not named, or whose bucket is elsewhere, or somebody else's
         ├── NoReleaseError              no published code to run
+        ├── SecurityConfigurationError  clusters would encrypt in a way that the steps can't read
         ├── RunTooLargeError            more dates or images than a driver holds
         ├── RunTooLongError             it would not be done before its step is given up
         ├── StepTooLongError            arguments that EMR would refuse
@@ -55,6 +56,10 @@ class UnfitInstanceTypeError(InstanceTypeError):
 
 class LakeElsewhereError(RunRefusedError):
     """The lake's bucket is not named, is in another region than is set, or belongs to another account. Nothing of it was touched."""
+
+
+class SecurityConfigurationError(RunRefusedError):
+    """EMR's security configuration has clients encrypt what our steps read and write without EMR."""
 
 
 class NoReleaseError(RunRefusedError):

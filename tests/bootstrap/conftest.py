@@ -101,7 +101,7 @@ def _account(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed
     account = DeployedAccount(None, folder / "fruits.env")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "nobody's")
-    for name in ("AWS_PROFILE", "FRUITS_LAKE_BUCKET", "FRUITS_AWS_REGION"):
+    for name in ("AWS_PROFILE", "FRUITS_LAKE_BUCKET", "FRUITS_AWS_REGION", "FRUITS_LAKE_OWNER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FRUITS_ENV_FILE", str(account.environment_file))
     # moto knows CloudFormation's younger word not yet.

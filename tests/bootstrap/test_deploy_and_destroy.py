@@ -57,7 +57,7 @@ def stacks_there(account: DeployedAccount) -> set[str]:
     return {stack["StackName"] for stack in found if stack["StackStatus"] != "DELETE_COMPLETE"}
 
 
-def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys, monkeypatch, tmp_path) -> None:
+def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys) -> None:
     deploy(account, dry_run=True)
     assert "96.36 USD a month" in capsys.readouterr().out
     assert stacks_there(account) == set()
@@ -75,7 +75,6 @@ def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys, m
     s3 = account.client("s3")
     (rule,) = s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
     key = rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"]
-    monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path / "nothing is up"))
     connection = current_connection(Target.AWS)
     assert (connection.bucket, connection.region, connection.owner) == (BUCKET, REGION, ACCOUNT)
 

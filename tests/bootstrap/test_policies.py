@@ -195,6 +195,7 @@ ALLOWED["airflow"] += [
     ),
     *(on_cluster(action, OURS) for action in (*DRIVES, "PutAutoTerminationPolicy", "PutManagedScalingPolicy")),
     asked("elasticmapreduce:ListClusters", "*"),
+    asked("elasticmapreduce:DescribeSecurityConfiguration", "*"),
     pass_role("fruits-emr-service", "elasticmapreduce.amazonaws.com"),
     pass_role("fruits-emr-nodes", "ec2.amazonaws.com"),
     *(asked(f"sqs:{action}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:fruits-image-batches") for action in ("ReceiveMessage", "DeleteMessage")),
@@ -461,17 +462,25 @@ def test_the_prefixes_are_those_of_the_lake() -> None:
     assert set(EVERY_PREFIX) == known | {lake.LOGS}
 
 
-def test_what_airflow_asks_for_is_what_its_code_calls() -> None:
-    """Every call of an operation of EMR, and every page of a listing of it, below plugins/ and dags/."""
-    model = botocore.session.get_session().get_service_model("emr")
-    operations = {xform_name(name): name for name in model.operation_names}
-    called = set()
-    for path in [*(PROJECT / "plugins").rglob("*.py"), *(PROJECT / "dags").glob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute) and node.attr in operations:
-                called.add(operations[node.attr])
-            if isinstance(node, ast.Constant) and node.value in operations:
-                called.add(operations[node.value])
+def test_what_airflow_asks_emr_for_is_what_its_code_calls() -> None:
     by_request = {request.action.removeprefix("elasticmapreduce:") for request in ALLOWED["airflow"] if "mapreduce" in request.action}
     # RunJobFlow asks for these two itself.
-    assert called == by_request - {"AddTags", "PutManagedScalingPolicy"}
+    assert called_below("emr", "plugins", "dags") == by_request - {"AddTags", "PutManagedScalingPolicy"}
+
+
+def test_what_airflow_asks_s3_for_is_what_its_code_calls() -> None:
+    by_request = {request.action.removeprefix("s3:") for request in ALLOWED["airflow"] if request.action.startswith("s3:")}
+    called = called_below("s3", "plugins", "dags")
+    assert {"ListBucket" if name.startswith("ListObjects") else name for name in called} == by_request
+
+
+def called_below(service: str, *folders: str) -> set[str]:
+    """Returns the operations of a service that the code below some folders names: it calls them, or asks for pages of them."""
+    model = botocore.session.get_session().get_service_model(service)
+    operations = {xform_name(name): name for name in model.operation_names}
+    files = [path for folder in folders for path in (PROJECT / folder).rglob("*.py")]
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    names = [
+        node.attr if isinstance(node, ast.Attribute) else node.value for node in nodes if isinstance(node, (ast.Attribute, ast.Constant))
+    ]
+    return {operations[name] for name in names if isinstance(name, str) and name in operations}

@@ -14,7 +14,7 @@ from fruit_cli.aws.request import DeployRequest
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.settings import Settings, load_settings
 from local_cloud.project import PROJECT
-from tests.bootstrap.conftest import BUCKET, REGION, DeployedAccount
+from tests.bootstrap.conftest import ACCOUNT, BUCKET, REGION, DeployedAccount
 
 TEMPLATES = sorted(stacks.TEMPLATES.glob("*.yaml"))
 
@@ -84,6 +84,8 @@ def test_a_cluster_encrypts_disks_and_objects_and_asks_for_tokens(deployed: Depl
     at_rest = security["EncryptionConfiguration"]["AtRestEncryptionConfiguration"]
     assert at_rest["S3EncryptionConfiguration"]["EncryptionMode"] == "SSE-KMS"
     assert at_rest["LocalDiskEncryptionConfiguration"]["EnableEbsEncryption"] in (True, "true")
+    # It can't be changed, only replaced: with a name of ours there would be two of one name for a moment.
+    assert "Name" not in deployed.properties["AWS::EMR::SecurityConfiguration"][0]
 
 
 @pytest.mark.slow
@@ -91,13 +93,10 @@ def test_the_file_of_a_deployment_is_what_airflow_takes(deployed: DeployedAccoun
     lines = deployed.environment_file.read_text(encoding="utf-8").splitlines()
     environment = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     settings = load_settings(environment)
-    assert (settings.lake_bucket, settings.region) == (BUCKET, REGION)
+    assert (settings.lake_bucket, settings.region, settings.lake_owner) == (BUCKET, REGION, ACCOUNT)
     request = cluster_request(settings, "abc", "run", ["2026-11-22"])
-    assert (request["ServiceRole"], request["JobFlowRole"], request["SecurityConfiguration"]) == (
-        "fruits-emr-service",
-        "fruits-emr-nodes",
-        "fruits",
-    )
+    assert (request["ServiceRole"], request["JobFlowRole"]) == ("fruits-emr-service", "fruits-emr-nodes")
+    assert request["SecurityConfiguration"].startswith("fruits-cluster-Security-")
     assert len(request["Instances"]["Ec2SubnetIds"]) == 2
     queues = deployed.client("sqs").list_queues()["QueueUrls"]
     assert settings.batch_queue_url.rsplit("/", 1)[1] in {url.rsplit("/", 1)[1] for url in queues}

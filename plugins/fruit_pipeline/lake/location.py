@@ -7,8 +7,9 @@ that is set says nothing about it, for botocore follows a bucket to its own regi
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from xml.etree.ElementTree import ParseError
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
 
 from fruit_contract.regions import EU_REGIONS, require_eu_region
 from fruit_pipeline.errors import LakeElsewhereError
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 _EVENT: Final = "before-parameter-build.s3"
 _OWNER: Final = "ExpectedBucketOwner"
 _REGION_HEADER: Final = "x-amz-bucket-region"
-# S3 calls some regions as it did when they were its first.
-_OLD_NAMES: Final = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
+# How S3 calls its two oldest regions, if it says anything.
+_OLD_NAMES: Final = {"": "us-east-1", "EU": "eu-west-1"}
 
 
 def stay_here(client: Any, owner: str = "") -> None:
@@ -39,19 +40,21 @@ def stay_here(client: Any, owner: str = "") -> None:
 
 
 def require_lake_here(client: Any, bucket: str, region: str, owner: str = "") -> None:
-    """Asks S3 where a bucket is, with a client that stays here.
+    """Asks S3 where a bucket is, with a client that stays here. It takes one small right, s3:GetBucketLocation, which lists nothing.
 
     Raises RegionNotAllowedError if `region` is outside the EU; LakeElsewhereError if the bucket is in another region, not there, not of
     account `owner`, or not for us; ClientError if S3 could not say.
     """
     require_eu_region(region)
     try:
-        # Not HeadBucket: rights to list are for some prefixes alone.
-        found = client.get_bucket_location(Bucket=bucket).get("LocationConstraint")
+        found = client.get_bucket_location(Bucket=bucket).get("LocationConstraint") or ""
+    except ParseError as error:
+        # A proxy's page, or nothing at all.
+        raise HTTPClientError(error=f"S3's answer about s3://{bucket} can't be read: {error}") from error
     except ClientError as error:
-        metadata = error.response["ResponseMetadata"]
-        status = metadata.get("HTTPStatusCode")
-        _require_region(bucket, region, metadata.get("HTTPHeaders", {}).get(_REGION_HEADER, ""))
+        answer = error.response
+        status = answer["ResponseMetadata"].get("HTTPStatusCode")
+        _require_region(bucket, region, _region_of(answer))
         if status == 404:
             raise LakeElsewhereError(f"The bucket s3://{bucket} doesn't exist. Check FRUITS_LAKE_BUCKET.") from error
         if status == 403:
@@ -70,3 +73,7 @@ def _require_region(bucket: str, region: str, found: str) -> None:
     outside = "" if found in EU_REGIONS else ", which is not inside the EU: images may not be kept or processed there"
     remedy = "Set FRUITS_AWS_REGION to it." if not outside else "Make a lake in the EU (docs/aws.md), and set FRUITS_LAKE_BUCKET to it."
     raise LakeElsewhereError(f"The bucket s3://{bucket} is in {found}{outside}. FRUITS_AWS_REGION says {region}. {remedy}")
+
+
+def _region_of(answer: Any) -> str:
+    return str(answer.get("BucketRegion") or answer["ResponseMetadata"].get("HTTPHeaders", {}).get(_REGION_HEADER, ""))

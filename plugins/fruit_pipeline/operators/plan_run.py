@@ -10,7 +10,9 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferralTimeout
 
 from fruit_contract.newer_python import UTC
+from fruit_pipeline.emr.client import emr_client
 from fruit_pipeline.emr.cluster_request import missing_safeguards
+from fruit_pipeline.emr.security import require_readable
 from fruit_pipeline.errors import DateIsBusyError
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
@@ -80,6 +82,8 @@ class PlanRunOperator(BaseOperator):
         # Before there is a claim or a cluster to look for there.
         remember(Place.of(self._settings))
         request = request_of_run(context, self._settings)
+        if self._settings.security_configuration:
+            require_readable(self._settings, emr_client(self._settings))
         return plan_run(self._settings, lake_of, request, listed_at, is_active_run(context["ti"], self._settings))
 
     def _end_clusters_from_before(self, context: Context, event: dict[str, Any] | None) -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from fruit_cli.lake.connection import current_connection
+from fruit_cli.lake.connection import current_connection, local_bucket
 from fruit_cli.lake.deployed import read_environment_file, with_deployed, write_environment_file
 from fruit_cli.lake.target import Target
 
 VALUES = {
     "FRUITS_AWS_REGION": "eu-west-3",
     "FRUITS_LAKE_BUCKET": "fruits-lake-123456789012-eu-west-3",
+    "FRUITS_LAKE_OWNER": "123456789012",
     "FRUITS_SUBNET_ID": "subnet-1,subnet-2",
 }
 
@@ -27,17 +28,17 @@ def test_a_variable_that_was_typed_goes_before_the_file(tmp_path) -> None:
     assert (merged["FRUITS_LAKE_BUCKET"], merged["FRUITS_AWS_REGION"]) == ("typed", "eu-west-3")
 
 
-def test_a_file_that_names_a_region_outside_the_eu_leads_nowhere(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path / "nothing is up"))
+def test_a_file_that_names_a_region_outside_the_eu_leads_nowhere(tmp_path) -> None:
     path = tmp_path / "fruits.env"
     write_environment_file(path, VALUES | {"FRUITS_AWS_REGION": "us-east-1"}, [])
     with pytest.raises(Exception, match="not inside the EU"):
         current_connection(Target.AWS, {"FRUITS_ENV_FILE": str(path)})
 
 
-def test_the_lake_that_was_deployed_is_the_one_that_is_meant_on_aws(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path / "nothing is up"))
+def test_the_lake_that_was_deployed_is_the_one_on_aws_and_no_local_one(tmp_path) -> None:
     path = tmp_path / "fruits.env"
     write_environment_file(path, VALUES, [])
     connection = current_connection(Target.AWS, {"FRUITS_ENV_FILE": str(path)})
     assert (connection.bucket, connection.region, connection.is_local) == (VALUES["FRUITS_LAKE_BUCKET"], "eu-west-3", False)
+    assert connection.owner == "123456789012"
+    assert local_bucket({"FRUITS_ENV_FILE": str(path)}) == "fruits-lake"

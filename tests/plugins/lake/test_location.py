@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
 
 from fruit_contract.regions import RegionNotAllowedError
+from fruit_pipeline.aws import may_pass
 from fruit_pipeline.errors import LakeElsewhereError
 from fruit_pipeline.lake.location import require_lake_here, stay_here
 
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
 
 OWNER = "123456789012"
+REFUSED = b"<Error><Code>Whatever</Code></Error>"
 
 
 class AnsweringS3:
     """An S3 client whose requests get one answer, and are kept."""
 
-    def __init__(
-        self, status: int, headers: dict[str, str] | None = None, body: bytes = b"<Error><Code>NotNow</Code></Error>", owner: str = ""
-    ) -> None:
+    def __init__(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"", owner: str = "") -> None:
         self.client = boto3.client("s3", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
         self.requests: list[AWSPreparedRequest] = []
         stay_here(self.client, owner)
@@ -46,40 +45,20 @@ class _Raw:
         yield self._body
 
 
-def location(name: bytes) -> bytes:
-    """What GetBucketLocation answers; Virginia has no name."""
-    return b'<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/">' + name + b"</LocationConstraint>"
+def located(region: str) -> bytes:
+    return f'<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{region}</LocationConstraint>'.encode()
 
 
 def moved(region: str) -> dict[str, str]:
     return {"x-amz-bucket-region": region}
 
 
-@pytest.mark.parametrize("status", [301, 400, 403])
-def test_a_bucket_in_another_region_is_told_and_not_followed(status: int) -> None:
-    s3 = AnsweringS3(status, moved("us-east-1"))
+@pytest.mark.parametrize(("status", "body"), [(200, located("")), (301, REFUSED), (400, REFUSED)])
+def test_a_bucket_in_another_region_is_told_and_not_followed(status: int, body: bytes) -> None:
+    s3 = AnsweringS3(status, moved("us-east-1"), body)
     with pytest.raises(LakeElsewhereError, match=r"s3://lake is in us-east-1, which is not inside the EU"):
         require_lake_here(s3.client, "lake", "eu-west-1")
     assert len(s3.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        (b"", "is in us-east-1, which is not inside the EU"),
-        (b"eu-west-2", "is in eu-west-2, which is not inside the EU"),
-        (b"eu-central-1", "is in eu-central-1. FRUITS_AWS_REGION says eu-west-1"),
-    ],
-)
-def test_what_s3_says_of_a_bucket_counts(name: bytes, words: str) -> None:
-    s3 = AnsweringS3(200, body=location(name))
-    with pytest.raises(LakeElsewhereError, match=re.escape(words)):
-        require_lake_here(s3.client, "lake", "eu-west-1")
-
-
-@pytest.mark.parametrize("name", [b"eu-west-1", b"EU"])
-def test_a_bucket_that_is_where_it_is_set_to_be_is_taken(name: bytes) -> None:
-    require_lake_here(AnsweringS3(200, body=location(name)).client, "lake", "eu-west-1")
 
 
 def test_no_object_is_fetched_from_another_region() -> None:
@@ -93,13 +72,13 @@ def test_no_object_is_fetched_from_another_region() -> None:
 
 
 def test_a_bucket_in_another_region_of_the_eu_says_what_to_set() -> None:
-    s3 = AnsweringS3(301, moved("eu-central-1"))
+    s3 = AnsweringS3(301, moved("eu-central-1"), REFUSED)
     with pytest.raises(LakeElsewhereError, match=r"is in eu-central-1\. FRUITS_AWS_REGION says eu-west-1\. Set FRUITS_AWS_REGION"):
         require_lake_here(s3.client, "lake", "eu-west-1")
 
 
 def test_each_request_names_the_owner() -> None:
-    s3 = AnsweringS3(200, body=location(b"eu-west-1"), owner=OWNER)
+    s3 = AnsweringS3(200, body=located("EU"), owner=OWNER)
     require_lake_here(s3.client, "lake", "eu-west-1", OWNER)
     s3.client.put_object(Bucket="lake", Key="x", Body=b"")
     s3.client.delete_object(Bucket="lake", Key="x")
@@ -107,14 +86,14 @@ def test_each_request_names_the_owner() -> None:
 
 
 def test_somebody_elses_bucket_is_refused() -> None:
-    s3 = AnsweringS3(403, moved("eu-west-1"), owner=OWNER)
+    s3 = AnsweringS3(403, moved("eu-west-1"), REFUSED, owner=OWNER)
     with pytest.raises(LakeElsewhereError, match=rf"s3://lake is not of account {OWNER}, or it refuses these credentials"):
         require_lake_here(s3.client, "lake", "eu-west-1", OWNER)
 
 
 def test_a_bucket_that_is_not_there_is_told() -> None:
     with pytest.raises(LakeElsewhereError, match="s3://lake doesn't exist"):
-        require_lake_here(AnsweringS3(404).client, "lake", "eu-west-1")
+        require_lake_here(AnsweringS3(404, body=REFUSED).client, "lake", "eu-west-1")
 
 
 def test_a_region_outside_the_eu_is_refused_before_anything_is_asked() -> None:
@@ -125,6 +104,13 @@ def test_a_region_outside_the_eu_is_refused_before_anything_is_asked() -> None:
 
 
 def test_an_s3_that_fails_is_no_verdict() -> None:
-    s3 = AnsweringS3(501)
+    s3 = AnsweringS3(501, body=REFUSED)
     with pytest.raises(ClientError):
         require_lake_here(s3.client, "lake", "eu-west-1")
+
+
+def test_an_answer_that_is_none_of_s3s_passes() -> None:
+    s3 = AnsweringS3(501, body=b"a proxy's page")
+    with pytest.raises(HTTPClientError) as error:
+        require_lake_here(s3.client, "lake", "eu-west-1")
+    assert may_pass(error.value)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -93,6 +94,24 @@ def test_a_run_with_nothing_to_do_is_skipped_says_why_and_holds_nothing(emr: Emr
         plan_run().execute(found)
     assert found["ti"].xcom_push.call_args.kwargs["value"]["not_delivered"] == ["2026-11-23"]
     assert lake.read_json(run_key(RUN_ID))["plan"]["not_delivered"] == ["2026-11-23"]
+    assert held_dates(lake) == {}
+
+
+def test_a_security_configuration_whose_objects_no_step_could_read_is_refused_and_holds_nothing(emr: Emr, lake: Lake) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from fruit_pipeline.operators.plan_run import PlanRunOperator
+
+    at_rest = {"S3EncryptionConfiguration": {"EncryptionMode": "CSE-KMS"}}
+    document = json.dumps({"EncryptionConfiguration": {"AtRestEncryptionConfiguration": at_rest}})
+    client = mock.Mock(describe_security_configuration=mock.Mock(return_value={"SecurityConfiguration": document}))
+    settings = replace(SETTINGS, security_configuration="fruits")
+    operator = of_the_dag(lambda: PlanRunOperator(task_id="plan_run", settings=settings))
+    with (
+        mock.patch(f"{FILES}.plan_run.emr_client", return_value=client),
+        pytest.raises(AirflowFailException, match="'fruits' has EMR encrypt objects on the client's side"),
+    ):
+        operator.execute(asked_for())
     assert held_dates(lake) == {}
 
 
