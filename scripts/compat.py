@@ -2,18 +2,20 @@
 """Tries the wheel with the lowest and the highest of what it says it runs with, and writes the table of docs/installing.md.
 
 `make compat` calls it in the project's root. Each combination gets an environment of its own below .local/compat/, with packages that are
-no younger than its day, so that it is what somebody installed then. A Python that this machine lacks is named as not tried.
+no younger than its day, so that it is what somebody installed then. A Python that this machine lacks is named as not tried. What was
+tried with a wheel of the same content is not tried again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from email.parser import BytesParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 PAGE: Final = PROJECT / "docs" / "installing.md"
 MARKER: Final = "<!-- combinations, written by make compat -->\n"
 HOME: Final = PROJECT / ".local" / "compat"
-UV: Final = Path(sys.executable).with_name("uv")
+UV: Final = str(Path(sys.executable).with_name("uv"))
 SHOWN: Final = ("apache-airflow", "apache-airflow-providers-amazon", "numpy", "pyarrow", "matplotlib")
 TEST_TOOLS: Final = ("hypothesis", "moto[s3,server]", "pytest", "pytest-timeout", "typing-extensions")
 # What the unit tests need besides themselves. The wheel has the rest.
@@ -77,20 +79,39 @@ class Outcome:
         return bool(self.versions) and not any(self.troubles.values())
 
 
-def main(chosen: Sequence[str]) -> int:
+def main(pythons: Sequence[str]) -> int:
     wheel = next((PROJECT / "dist").glob("fruits_airflow-*.whl"))
-    outcomes = {combination: _tried(combination, wheel) for combination in COMBINATIONS if not chosen or combination.python in chosen}
+    content = _content_of(wheel)
+    outcomes: dict[Combination, Outcome] = {}
+    for combination in COMBINATIONS:
+        kept = _home_of(combination) / f"outcome-{content}.json"
+        if kept.exists():
+            outcomes[combination] = Outcome(**json.loads(kept.read_text(encoding="utf-8")))
+        elif not pythons or combination.python in pythons:
+            outcomes[combination] = _tried(combination, wheel)
+            if outcomes[combination].versions:
+                kept.write_text(json.dumps(asdict(outcomes[combination])), encoding="utf-8")
     table = "".join(f"{line}\n" for line in _table(outcomes))
     print(table)
-    if not chosen:
+    if len(outcomes) == len(COMBINATIONS):
         before, _, after = PAGE.read_text(encoding="utf-8").split(MARKER)
         PAGE.write_text(MARKER.join([before, table, after]), encoding="utf-8")
     return 0 if all(outcome.is_good or not outcome.versions for outcome in outcomes.values()) else 1
 
 
+def _content_of(wheel: Path) -> str:
+    """Returns the digest of a wheel's list of files, which does not change with the time of the commit."""
+    with ZipFile(wheel) as opened:
+        return hashlib.sha256(opened.read(next(name for name in opened.namelist() if name.endswith("/RECORD")))).hexdigest()[:16]
+
+
+def _home_of(combination: Combination) -> Path:
+    return HOME / re.sub(r"\W+", "-", combination.what)
+
+
 def _tried(combination: Combination, wheel: Path) -> Outcome:
     print(f"==> {combination.what}: Python {combination.python}", flush=True)
-    home = HOME / re.sub(r"\W+", "-", combination.what)
+    home = _home_of(combination)
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     python = home / "venv" / "bin" / "python"
@@ -99,17 +120,7 @@ def _tried(combination: Combination, wheel: Path) -> Outcome:
     constraints = home / "constraints.txt"
     constraints.write_text("\n".join([*combination.pins, *(_lower_bounds(wheel) if combination.lowest else ())]), encoding="utf-8")
     until = [f"--exclude-newer={combination.on}"] if combination.on else []
-    install: list[str | Path] = [
-        UV,
-        "pip",
-        "install",
-        "--quiet",
-        f"--python={python}",
-        *until,
-        f"--constraint={constraints}",
-        wheel,
-        *TEST_TOOLS,
-    ]
+    install = [UV, "pip", "install", "--quiet", f"--python={python}", f"--constraint={constraints}", *until, str(wheel), *TEST_TOOLS]
     if trouble := _trouble_of(install, home):
         return Outcome({}, {"install": trouble}, 0)
     tree = _tree(home / "tree")
@@ -165,7 +176,7 @@ def _unit_tests(combination: Combination, python: Path, tree: Path) -> tuple[int
     names = ["-p", "tests.python_310"] if combination.python == "3.10" else []
     # Warnings are other versions' own, and no matter here.
     options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "-o", "pythonpath=.", "-o", "filterwarnings=default"]
-    only = ["-m", "not slow and not spark and not e2e"]
+    only = ["--hypothesis-profile=few", "-m", "not slow and not spark and not e2e"]
     done = _done([python, "-m", "pytest", *names, *options, *only, *UNIT_TESTS], tree, {"PYTHONPATH": str(tree)})
     (tree.parent / "unit-tests.log").write_text(done.stdout, encoding="utf-8")
     counted = re.search(r"(\d+) passed", done.stdout.splitlines()[-1] if done.stdout else "")

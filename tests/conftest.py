@@ -28,6 +28,8 @@ os.environ.update(ONE_THREAD_A_PROCESS)
 # No test is timed: a busy machine may stop for longer than any example takes.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+# For `make compat`, which looks for what other versions do differently: `--hypothesis-profile=few`.
+settings.register_profile("few", settings.get_profile("untimed"), max_examples=5)
 
 # What shares something dear (a whole product, a Spark session) stays in one process. These come first, for they take as long as the rest.
 _LONGEST_FIRST: Final = ("product", "spark")

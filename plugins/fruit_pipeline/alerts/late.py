@@ -27,4 +27,4 @@ def late_alert(settings: Settings) -> DeadlineAlert:
         **where_to(settings),
     }
     interval = timedelta(hours=settings.late_after_hours)
-    return DeadlineAlert(name="late", reference=RunFirstQueued(), interval=interval, callback=AsyncCallback(FruitsNotifier, news))
+    return DeadlineAlert(reference=RunFirstQueued(), interval=interval, callback=AsyncCallback(FruitsNotifier, news))
