@@ -1,21 +1,21 @@
-"""Lets Spark deal out work and bring back short accounts of it: no vector and no file goes through it."""
+"""Lets Spark deal out work and bring back short accounts of it: no vector and no file goes through it.
+
+PySpark is loaded where it is used, as a step may need none of it (`session_on_demand`).
+"""
 
 from __future__ import annotations
 
 import uuid
 from contextlib import contextmanager, suppress
 from threading import Event
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-from py4j.protocol import Py4JJavaError
-from pyspark import AccumulatorParam, InheritableThread, TaskContext
-from pyspark.errors import PySparkException
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from fruit_features.spark.worker_imports import forget_zip_importers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
+    from pyspark import AccumulatorParam
     from pyspark.sql import SparkSession
 
 Item = TypeVar("Item")
@@ -50,6 +50,10 @@ def warming(spark: SparkSession, n_tasks: int, work: Callable[[], object]) -> It
     A session's first job waits for Java's classes, for executors and Python's workers, and for what these load; a session that has run one
     needs no more. Nothing depends on it: what fails here fails again, and is told, where it is needed.
     """
+    from py4j.protocol import Py4JJavaError
+    from pyspark import InheritableThread
+    from pyspark.errors import PySparkException
+
     if spark.sparkContext.statusTracker().getJobIdsForGroup():
         yield
         return
@@ -76,8 +80,10 @@ def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Ite
     """
     if not items:
         return
+    from pyspark import InheritableThread
+
     context = spark.sparkContext
-    arrived = context.accumulator([], _ListParam())
+    arrived = context.accumulator([], cast("AccumulatorParam[list[Any]]", _ListParam()))
 
     def call(item: Item) -> None:
         forget_zip_importers()
@@ -113,17 +119,23 @@ def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Ite
 
 def attempt_number() -> int:
     """Returns a number that no other attempt at a task of this session has; zero outside of tasks."""
+    from pyspark import TaskContext
+
     task = TaskContext.get()
     return 0 if task is None else task.taskAttemptId()
 
 
 def is_retry() -> bool:
     """Tells whether this is not the first attempt at a task: whatever ended the one before it may be met again."""
+    from pyspark import TaskContext
+
     task = TaskContext.get()
     return task is not None and task.attemptNumber() > 0
 
 
-class _ListParam(AccumulatorParam[list[Any]]):
+class _ListParam:
+    """Adds up lists; Spark asks for no more than these two methods."""
+
     def zero(self, value: list[Any]) -> list[Any]:  # noqa: ARG002 - the interface's
         return []
 

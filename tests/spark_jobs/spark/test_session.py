@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from fruit_features.spark import session as module
 from fruit_features.spark.session import session_on_demand
+from local_cloud.project import PROJECT
 
 
 class Session:
@@ -49,3 +53,9 @@ def test_a_step_that_fails_stops_its_session(started: list[Session]) -> None:
     with pytest.raises(ValueError, match="no"):
         fail()
     assert [one.is_stopped for one in started] == [True]
+
+
+@pytest.mark.slow
+def test_the_pca_step_loads_spark_with_its_session() -> None:
+    program = "import refresh_pca, sys; sys.exit('pyspark' in sys.modules or 'py4j' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=PROJECT / "spark_jobs", check=True)
