@@ -6,7 +6,9 @@ Spark's own files (`part-*.parquet`) without a commit, in no order: the *earlier
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import pyarrow as pa
@@ -31,6 +33,9 @@ ROWS_A_BATCH: Final = 8_192
 ROWS_A_RANGE: Final = 8_000
 # Of each column of a large ledger, so much is read at once.
 _COLUMN_BUFFER_BYTES: Final = 2 * 1024 * 1024
+# To read a ledger takes some 20 MB however large it is, and a run may look at sixteen dates at once. This one has some 20,000 rows.
+_LARGE_BYTES: Final = 1024 * 1024
+_LARGE_AT_ONCE: Final = Semaphore(2)
 _PLANNED_BY: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STATUS, tables.REASON, tables.EMBEDDER_ID)
 
 
@@ -66,10 +71,15 @@ def ledger_of_listing(lake: Lake, ingest_date: str, listing: Iterable[DatedObjec
 
 
 def ledger_batches(lake: Lake, ledger: DateLedger, columns: Sequence[str], rows_a_batch: int = ROWS_A_BATCH) -> Iterator[pa.RecordBatch]:
-    """The ledger's rows in its own order, a few thousand at once. Of a large one, only these columns are read, piece by piece."""
-    for stored in ledger.stored:
-        with _open(lake, stored) as stream, pq.ParquetFile(stream, buffer_size=_COLUMN_BUFFER_BYTES) as file:
-            yield from file.iter_batches(rows_a_batch, columns=list(columns))
+    """The ledger's rows in its own order, a few thousand at once. Of a large one, only these columns are read, piece by piece.
+
+    If two large ones are being read already, it waits for one of them to be done.
+    """
+    is_large = sum(stored.size_bytes for stored in ledger.stored) > _LARGE_BYTES
+    with _LARGE_AT_ONCE if is_large else nullcontext():
+        for stored in ledger.stored:
+            with _open(lake, stored) as stream, pq.ParquetFile(stream, buffer_size=_COLUMN_BUFFER_BYTES) as file:
+                yield from file.iter_batches(rows_a_batch, columns=list(columns))
 
 
 def ledger_schema(lake: Lake, ledger: DateLedger) -> tuple[pa.Schema, int]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
+from fruit_contract.newer_python import UTC
 from fruit_pipeline.lake.facts import DatedObject
 
 if TYPE_CHECKING:

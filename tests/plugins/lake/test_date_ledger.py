@@ -10,7 +10,7 @@ import pytest
 from fruit_contract.commit import METADATA_KEY, Commit, commit_to_json
 from fruit_contract.increments import KnownImage
 from fruit_contract.lake import ledger_key
-from fruit_pipeline.lake.date_ledger import find_ledger, known_batches, ledger_schema, values_of
+from fruit_pipeline.lake.date_ledger import _LARGE_AT_ONCE, find_ledger, known_batches, ledger_schema, values_of
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, MemoryS3, commit_of, features_key
 
 if TYPE_CHECKING:
@@ -93,6 +93,27 @@ def test_a_ledger_of_many_rows_is_not_kept(empty_lake: SampleLake) -> None:
 
     few, many = peak(10_000), peak(100_000)
     assert many < few + 2_000_000  # a row takes a hundred bytes
+
+
+def test_of_large_ledgers_two_are_read_at_once(empty_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a run which looks at many large dates takes no more memory for it."""
+    write_large(empty_lake.client, 50_000)
+    ledger = find_ledger(empty_lake.lake, DAY)
+    monkeypatch.setattr("fruit_pipeline.lake.date_ledger._LARGE_BYTES", 0)
+    first, second, third = (known_batches(empty_lake.lake, ledger) for _ in range(3))
+    next(first)
+    next(second)
+    assert not _LARGE_AT_ONCE.acquire(blocking=False)
+    assert sum(map(len, second)) > 0
+    assert sum(map(len, third)) == 50_000
+    del first
+    assert [_LARGE_AT_ONCE.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    _LARGE_AT_ONCE.release(2)
+
+
+def test_small_ledgers_wait_for_none(sample_lake: SampleLake) -> None:
+    reading = [known_batches(sample_lake.lake, find_ledger(sample_lake.lake, DAY)) for _ in range(16)]
+    assert [len(next(batches)) for batches in reading] == [43] * 16
 
 
 def test_only_what_planning_needs_is_fetched_of_a_large_ledger(empty_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> None:
