@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from fruit_pipeline.lake.store import Lake
 
 ROWS_A_BATCH: Final = 8_192
-# As many images of a ledger are looked for in the listing at once: S3 lists them by eight pages.
-ROWS_A_RANGE: Final = 8_000
+# As many images of a ledger are looked for in the listing at once: S3 lists them by four pages.
+ROWS_A_RANGE: Final = 4_000
 # Of each column of a large ledger, so much is read at once.
 _COLUMN_BUFFER_BYTES: Final = 2 * 1024 * 1024
 # To read a ledger takes some 20 MB however large it is, and a run may look at sixteen dates at once. This one has some 20,000 rows.

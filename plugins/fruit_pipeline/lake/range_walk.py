@@ -35,7 +35,8 @@ Result = TypeVar("Result")
 _RANGES_AT_ONCE: Final = 16
 # Each thread in which Arrow allocates keeps memory of its own, and these mostly compute.
 _VISITS_AT_ONCE: Final = 2
-_PAGES_A_VISIT: Final = 8
+_PAGES_A_VISIT: Final = 4
+_PAGES_BEFORE_SPLIT: Final = 8
 # No character of a key is one of these: they are halves of characters in another encoding.
 _FIRST_SURROGATE, _AFTER_SURROGATES = 0xD800, 0xE000
 _LAST_CHARACTER: Final = 0x10FFFF
@@ -55,7 +56,7 @@ class _Range:
     after: str
     upto: str | None
     known: pa.Table
-    pages_before_split: int = _PAGES_A_VISIT
+    pages_before_split: int = _PAGES_BEFORE_SPLIT
 
     def until(self, key: str) -> _Range:
         """Returns the part of it up to and including `key`."""
