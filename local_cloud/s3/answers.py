@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ _HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _NAMESPACE: Final = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 # Characters below 32 are not allowed in XML, which S3 disregards; clients ask for encoded keys to be safe from it.
 _SPECIAL: Final = re.compile('[&<>"\x00-\x1f]')
+_NOT_ENCODED: Final = "/-_.*"
 _NAMED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
@@ -76,7 +78,13 @@ def deleted(keys: Iterable[str], failures: Iterable[tuple[str, S3Error]]) -> byt
 
 
 def encoded_key(key: str) -> str:
-    return quote(key, safe="/-_.*")
+    folder, slash, name = key.rpartition("/")
+    return f"{_encoded_folder(folder)}{slash}{quote(name, safe=_NOT_ENCODED)}"
+
+
+@lru_cache(maxsize=64)
+def _encoded_folder(folder: str) -> str:
+    return quote(folder, safe=_NOT_ENCODED)
 
 
 def _common_prefix(prefix: str, written: Callable[[str], str]) -> str:
@@ -96,8 +104,12 @@ def _etag(etag: str) -> str:
 
 
 def _time(name: str, seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return f"<{name}>{moment}</{name}>"
+    return f"<{name}>{_second(int(seconds))}.{int(seconds % 1 * 1000):03}Z</{name}>"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def _escaped(text: str) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
+from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from local_cloud.s3.etags import SETTLED_SECONDS
 from local_cloud.s3.objects import is_path
 
 if TYPE_CHECKING:
@@ -16,10 +20,13 @@ if TYPE_CHECKING:
 
 # No character is greater: a prefix with it is greater than all keys below the prefix.
 FOLLOWS_ALL: Final = "\U0010ffff"
+MOST_FOLDERS: Final = 32
+
+# Of the folders that were read last: which version of the folder it was, and what is in it.
+_READ: Final[dict[Path, tuple[tuple[int, int], list[str]]]] = {}
 
 
-@dataclass(frozen=True)
-class ListedObject:
+class ListedObject(NamedTuple):
     key: str
     size: int
     modified: float
@@ -61,7 +68,7 @@ def list_objects(bucket: Path, request: ListingRequest, etags: ETags) -> Listing
         if common is not None:
             prefixes.append(common)
             last = common + FOLLOWS_ALL
-        elif (listed := _listed(bucket, key, etags)) is not None:
+        elif (listed := _listed(str(bucket), key, etags)) is not None:
             objects.append(listed)
             last = key
     return Listing(objects, prefixes, is_truncated=False, last=last)
@@ -83,7 +90,9 @@ def _walk(bucket: Path, request: ListingRequest) -> Iterator[str]:
 
 
 def _walk_folder(bucket: Path, folder: str, request: ListingRequest) -> Iterator[str]:
-    for key in _entries(bucket / folder, folder):
+    entries = _entries(bucket / folder, folder)
+    # Of the entries before `after`, only the last one can be a folder that holds greater keys.
+    for key in islice(entries, max(bisect_right(entries, request.after) - 1, 0), None):
         if not key.startswith(request.prefix):
             continue
         if not key.endswith("/"):
@@ -98,13 +107,27 @@ def _walk_folder(bucket: Path, folder: str, request: ListingRequest) -> Iterator
 
 
 def _entries(path: Path, folder: str) -> list[str]:
-    """Returns the keys of a folder's files, and those of its folders with their slash, in order."""
+    """Returns the keys of a folder's files, and those of its folders with their slash, in order.
+
+    What was read of a few folders is remembered: a folder of many keys is read once, not once a page.
+    """
+    asked = time.time()
     try:
-        with os.scandir(path) as entries:
-            names = [f"{folder}{entry.name}/" if entry.is_dir() else f"{folder}{entry.name}" for entry in entries]
+        changed = path.stat()
+        known = _READ.get(path)
+        if known is not None and known[0] == (changed.st_ino, changed.st_mtime_ns):
+            return known[1]
+        with os.scandir(path) as found:
+            names = [f"{folder}{entry.name}/" if entry.is_dir() else f"{folder}{entry.name}" for entry in found]
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
-    return sorted(name for name in names if _is_text(name))
+    entries = sorted(name for name in names if _is_text(name))
+    # Within one tick of the file system's clock a folder may change once more and keep its time.
+    if asked - changed.st_mtime > SETTLED_SECONDS:
+        if len(_READ) >= MOST_FOLDERS:
+            _READ.pop(next(iter(_READ)), None)
+        _READ[path] = (changed.st_ino, changed.st_mtime_ns), entries
+    return entries
 
 
 def _is_passed(folder: str, after: str) -> bool:
@@ -117,11 +140,11 @@ def _is_text(name: str) -> bool:
     return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
 
 
-def _listed(bucket: Path, key: str, etags: ETags) -> ListedObject | None:
+def _listed(bucket: str, key: str, etags: ETags) -> ListedObject | None:
     """Returns the object, or None if it is gone since the folder was read."""
-    path = bucket / key
+    path = f"{bucket}/{key}"
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - a path as an object takes longer than the rest
         etag = etags.known(status)
         if etag is None:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

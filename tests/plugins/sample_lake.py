@@ -269,8 +269,9 @@ class MemoryS3:
         assert operation == "list_objects_v2"
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str, Delimiter: str = "") -> Iterator[dict[str, Any]]:
-        keys = [key for key in (sorted(self.objects) if self.lists_in_order else [*self.objects]) if key.startswith(Prefix)]
+    def paginate(self, *, Bucket: str, Prefix: str, Delimiter: str = "", StartAfter: str = "") -> Iterator[dict[str, Any]]:
+        in_order = sorted(self.objects) if self.lists_in_order else [*self.objects]
+        keys = [key for key in in_order if key.startswith(Prefix) and key > StartAfter]
         if Delimiter:
             below = (key.removeprefix(Prefix).partition(Delimiter) for key in keys)
             yield {
@@ -281,7 +282,7 @@ class MemoryS3:
         for start in range(0, max(len(found), 1), 10):
             page = found[start : start + 10]
             entries = [{"Key": key, "Size": len(body), "ETag": etag_of(body), "LastModified": moment} for key, body, moment in page]
-            yield {"Contents": entries} if entries else {}
+            yield {"Contents": entries, "IsTruncated": start + 10 < len(found)} if entries else {}
 
 
 def hold_dates(lake: Lake, run_id: str, *ingest_dates: str) -> None:

@@ -12,18 +12,15 @@ from fruit_contract import lake as lake_layout
 from fruit_contract import tables
 from fruit_contract.books import unbalanced
 from fruit_contract.commit import file_key, file_name
-from fruit_contract.increments import KnownImage, ListedImage, UnsortedImagesError, compare
-from fruit_contract.lake import image_category
 from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 from fruit_contract.tables import Status
 from fruit_pipeline.checks.pca import PcaFacts, pca_problems
 from fruit_pipeline.checks.tables import (
-    LateImage,
     LedgerTally,
+    ListingDifferences,
     RowsOfFile,
     features_problems,
     garbage_problems,
-    listing_problems,
     moments_problems,
     projection_names_problems,
     projections_problems,
@@ -31,18 +28,20 @@ from fruit_pipeline.checks.tables import (
     schema_problems,
 )
 from fruit_pipeline.lake.date_files import lost_features, unswept_files
-from fruit_pipeline.lake.date_listing import list_date_files, projected_versions, sorted_objects
+from fruit_pipeline.lake.date_listing import list_date_files, projected_versions
 from fruit_pipeline.lake.history import pca_versions
 from fruit_pipeline.lake.summaries import read_extraction_summary, read_refresh_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
+
+    import pyarrow as pa
 
     from fruit_contract.commit import Commit
     from fruit_pipeline.lake.date_files import ListedFiles
     from fruit_pipeline.lake.date_ledger import DateLedger
-    from fruit_pipeline.lake.facts import DatedObject
+    from fruit_pipeline.lake.range_walk import RangeWalker
     from fruit_pipeline.lake.store import Lake
 
 _DATES_AT_ONCE: Final = 8
@@ -82,11 +81,17 @@ def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: 
     A run whose embedder has no PCA (nothing to fit, or readers stay on another embedder's version until this one has caught up) need not
     have one.
     """
+    from fruit_pipeline.lake.range_walk import RangeWalker  # numpy and pyarrow load with the task, not with the DAG file
+
     refresh = read_refresh_summary(lake, run_id)
     pca = _read_pca(lake)
     versions = kept_versions(lake)
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as files_pool, ThreadPoolExecutor(_DATES_AT_ONCE) as dates_pool:
-        check = partial(check_date, lake, categories=categories, listed_before=listed_before, versions=versions, pool=files_pool)
+    with (
+        RangeWalker(lake) as walker,
+        ThreadPoolExecutor(_FILES_AT_ONCE) as files_pool,
+        ThreadPoolExecutor(_DATES_AT_ONCE) as dates_pool,
+    ):
+        check = partial(check_date, lake, walker, categories=categories, listed_before=listed_before, versions=versions, pool=files_pool)
         results = list(dates_pool.map(check, ingest_dates))
     featurised = sum(result.featurised for result in results)
     books = read_extraction_summary(lake, run_id)["by_category"]
@@ -126,6 +131,7 @@ def kept_versions(lake: Lake) -> list[KeptVersion]:
 
 def check_date(
     lake: Lake,
+    walker: RangeWalker,
     ingest_date: str,
     categories: Sequence[str],
     listed_before: datetime,
@@ -137,11 +143,11 @@ def check_date(
 
     ledger = find_ledger(lake, ingest_date)
     listed = list_date_files(lake, ingest_date, [version.version for version in versions], ledger.leftovers)
-    date = _DateCheck(lake, ingest_date, categories, listed_before, listed)
+    date = _DateCheck(lake, walker, ingest_date, categories, listed_before, listed)
     if ledger.is_of_earlier_form:
         problems, tally = ["the ledger is still as a former release wrote it: the features step did not take the date over"], None
     elif ledger.commit is None:
-        problems, tally = [*date.listing_without_ledger(), *garbage_problems(unswept_files(None, listed))], None
+        problems, tally = [*date.against_listing(ledger), *garbage_problems(unswept_files(None, listed))], None
     else:
         problems, tally = date.problems(ledger, ledger.commit, versions, pool)
     counts = tally.by_category if tally else {}
@@ -161,15 +167,21 @@ def check_date(
 class _DateCheck:
     """The check of one date: what all of its parts need."""
 
-    def __init__(self, lake: Lake, ingest_date: str, categories: Sequence[str], listed_before: datetime, listed: ListedFiles) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        walker: RangeWalker,
+        ingest_date: str,
+        categories: Sequence[str],
+        listed_before: datetime,
+        listed: ListedFiles,
+    ) -> None:
         self._lake = lake
+        self._walker = walker
         self._ingest_date = ingest_date
         self._categories = categories
         self._listed_before = listed_before
         self._listed = listed
-
-    def listing_without_ledger(self) -> list[str]:
-        return self._against_listing(lambda: iter(()))
 
     def problems(
         self, ledger: DateLedger, commit: Commit, versions: Sequence[KeptVersion], pool: ThreadPoolExecutor
@@ -180,50 +192,33 @@ class _DateCheck:
         of_schema = schema_problems("ledger", facts, tables.LEDGER_COLUMNS)
         if of_schema:
             return of_schema, None
-        tally, of_listing = self._ledger_and_listing(ledger, commit)
+        tally = self._tally(ledger, commit)
         return [
-            *of_listing,
+            *(self.against_listing(ledger) if tally.is_sorted else []),
             *tally.problems(),
             *garbage_problems(unswept_files(commit, self._listed)),
             *self._rejected_problems(commit, tally),
             *self._files_problems(commit, tally, versions, pool),
         ], tally
 
-    def _ledger_and_listing(self, ledger: DateLedger, commit: Commit) -> tuple[LedgerTally, list[str]]:
-        """One pass over the ledger's rows: they are counted while they are compared with the listing."""
+    def _tally(self, ledger: DateLedger, commit: Commit) -> LedgerTally:
         from fruit_pipeline.checks.parquet_facts import ledger_rows
 
         tally = LedgerTally(commit, self._categories)
+        for row in ledger_rows(self._lake, ledger):
+            tally.add(row)
+        return tally
 
-        def known() -> Iterator[KnownImage]:
-            nonlocal tally
-            tally = LedgerTally(commit, self._categories)
-            for row in ledger_rows(self._lake, ledger):
-                tally.add(row)
-                if tally.is_sorted:
-                    yield KnownImage(row.image_key, row.etag.strip('"'), row.category, row.status, row.reason, row.embedder_id)
+    def against_listing(self, ledger: DateLedger) -> list[str]:
+        from fruit_pipeline.checks.parquet_facts import listing_differences
+        from fruit_pipeline.lake.date_ledger import known_batches
 
-        problems = self._against_listing(known)
-        return tally, problems if tally.is_sorted else []
+        def differences(listed: pa.Table, known: pa.Table) -> ListingDifferences:
+            return listing_differences(self._ingest_date, listed, known, self._categories, self._listed_before)
 
-    def _against_listing(self, known: Callable[[], Iterator[KnownImage]]) -> list[str]:
         prefix = lake_layout.raw_prefix(self._ingest_date)
-
-        def problems(objects: Iterable[DatedObject]) -> list[str]:
-            return listing_problems(compare(self._images(objects), known(), "", self._categories))
-
-        try:
-            return problems(self._lake.list_objects(prefix))
-        except UnsortedImagesError:
-            # Not every store lists in the order of the keys.
-            return problems(sorted_objects(self._lake, prefix))
-
-    def _images(self, objects: Iterable[DatedObject]) -> Iterator[ListedImage]:
-        for stored in objects:
-            category = image_category(stored.key, self._ingest_date)
-            if category is not None:
-                kind = ListedImage if stored.modified_at < self._listed_before else LateImage
-                yield kind(stored.key, stored.etag, stored.size_bytes, category)
+        found = self._walker.walk(prefix, lambda: known_batches(self._lake, ledger), differences)
+        return sum(found, ListingDifferences()).problems()
 
     def _rejected_problems(self, commit: Commit, tally: LedgerTally) -> list[str]:
         from fruit_pipeline.checks.parquet_facts import read_rejected

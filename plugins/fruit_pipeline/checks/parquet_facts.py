@@ -18,11 +18,14 @@ import pyarrow.parquet as pq
 from fruit_contract import tables
 from fruit_contract.commit import image_digest
 from fruit_contract.lake import CURRENT_PCA_KEY, pca_prefix, pca_provenance_key, uri
+from fruit_contract.tables import RejectReason
 from fruit_pipeline.checks.pca import PcaFacts
 from fruit_pipeline.checks.tables import (
+    EXAMPLES_NAMED,
     FeaturesFacts,
     Images,
     LedgerRow,
+    ListingDifferences,
     MomentsFacts,
     RejectedFacts,
     TableFacts,
@@ -32,10 +35,13 @@ from fruit_pipeline.checks.tables import (
 from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.lake.date_ledger import ledger_batches, ledger_schema, values_of
 from fruit_pipeline.lake.date_listing import parquet_files
+from fruit_pipeline.lake.image_fates import fates_of
+from fruit_pipeline.lake.image_rows import KEY, LISTED, images_of
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from numpy.typing import NDArray
 
@@ -79,6 +85,25 @@ def type_name(arrow_type: pa.DataType) -> str:
 def read_ledger_facts(lake: Lake, ledger: DateLedger) -> TableFacts:
     schema, n_rows = ledger_schema(lake, ledger)
     return _table_facts(schema, n_rows)
+
+
+def listing_differences(
+    ingest_date: str, listed: pa.Table, known: pa.Table, categories: Sequence[str], listed_before: datetime
+) -> ListingDifferences:
+    """Compares a range of a date's listing with the ledger's rows in it: rows of LISTED and of KNOWN, ascending.
+
+    An image that arrived, or changed, after the run's own listing need not be in the ledger as it is now. One that vanished after that
+    keeps its line, with the reason `vanished`.
+    """
+    fates = fates_of(images_of(listed, ingest_date).images, known, "", categories)
+    in_time = pc.less(fates.images.column("modified_at"), pa.scalar(listed_before, LISTED.field("modified_at").type))
+    is_other = pc.fill_null(pc.not_equal(fates.lines.column(tables.ETAG), fates.images.column("etag")), fill_value=False)
+    had_vanished = pc.fill_null(pc.equal(fates.removed.column(tables.REASON), RejectReason.VANISHED), fill_value=False)
+    return ListingDifferences(
+        unknown=_named(fates.images.column(KEY).filter(pc.and_not(in_time, fates.is_known))),
+        gone=_named(fates.removed.column(tables.IMAGE_KEY).filter(pc.invert(had_vanished))),
+        replaced=_named(fates.images.column(KEY).filter(pc.and_(in_time, is_other))),
+    )
 
 
 def ledger_rows(lake: Lake, ledger: DateLedger) -> Iterator[LedgerRow]:
@@ -215,6 +240,10 @@ def _opened(lake: Lake, stored: DatedObject) -> Iterator[pq.ParquetFile]:
     """A file of which only ranges are read: those of the columns that are asked for, neighbours at once."""
     with lake.open_ranges(stored) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
         yield file
+
+
+def _named(keys: pa.ChunkedArray) -> Images:
+    return Images(len(keys), keys.slice(0, EXAMPLES_NAMED).to_pylist())
 
 
 def _table_facts(schema: pa.Schema, n_rows: int) -> TableFacts:

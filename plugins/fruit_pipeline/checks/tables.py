@@ -15,24 +15,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fruit_contract import tables
 from fruit_contract.commit import digest_text, file_key, image_digest
-from fruit_contract.increments import Fate, ListedImage
-from fruit_contract.tables import N_FEATURES, RejectReason, Status
+from fruit_contract.tables import N_FEATURES, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from fruit_contract.commit import Commit, EmbedderFiles
-    from fruit_contract.increments import KnownImage
 
 EXAMPLES_NAMED: Final = 5
 N_SCATTER: Final = N_FEATURES * (N_FEATURES + 1) // 2
 _STATUSES: Final = frozenset(Status)
-
-
-class LateImage(ListedImage):
-    """An image that arrived, or changed, after the run's own listing: it need not be in the ledger as it is now."""
-
-    __slots__ = ()
 
 
 class LedgerRow(NamedTuple):
@@ -67,6 +59,9 @@ class Images:
             return []
         return [f"{sentence}: {self.n:,} ({', '.join(self.named)}{', ...' if self.n > len(self.named) else ''})"]
 
+    def __add__(self, other: Images) -> Images:
+        return Images(self.n + other.n, sorted(self.named + other.named)[:EXAMPLES_NAMED])
+
     @classmethod
     def of(cls, image_keys: Iterable[str]) -> Images:
         found = cls()
@@ -82,6 +77,26 @@ class RowsOfFile:
     n: int = 0
     digest: int = 0
     embedder_ids: set[str | None] = field(default_factory=set)
+
+
+@dataclass
+class ListingDifferences:
+    """Images in which the ledger and the listing differ: listed and not in the ledger, no longer listed, listed with another ETag."""
+
+    unknown: Images = field(default_factory=Images)
+    gone: Images = field(default_factory=Images)
+    replaced: Images = field(default_factory=Images)
+
+    def __add__(self, other: ListingDifferences) -> ListingDifferences:
+        return ListingDifferences(self.unknown + other.unknown, self.gone + other.gone, self.replaced + other.replaced)
+
+    def problems(self) -> list[str]:
+        """The ledger must hold every listed image as it is, and nothing else."""
+        return [
+            *self.unknown.problem("listed but not in the ledger"),
+            *self.gone.problem("in the ledger but no longer listed"),
+            *self.replaced.problem("in the ledger with another ETag than the image has"),
+        ]
 
 
 class LedgerTally:
@@ -207,29 +222,6 @@ class FeaturesFacts:
     embedder_ids: frozenset[str | None]
     strangers: Images = field(default_factory=Images)
     n_lacking: int = 0
-
-
-def listing_problems(fates: Iterable[tuple[Fate, ListedImage | None, KnownImage | None]]) -> list[str]:
-    """The ledger must hold every listed image, and nothing else. `fates` are what `increments.compare` says of them.
-
-    An image that vanished after it was listed keeps its line, with the reason `vanished`.
-    """
-    unknown, gone, replaced = Images(), Images(), Images()
-    for fate, image, line in fates:
-        is_late = isinstance(image, LateImage)
-        if line is None and image is not None:
-            if not is_late:
-                unknown.add(image.key)
-        elif image is None and line is not None:
-            if fate is Fate.REMOVED and line.reason != RejectReason.VANISHED:
-                gone.add(line.image_key)
-        elif image is not None and line is not None and not is_late and line.etag != image.etag:
-            replaced.add(image.key)
-    return [
-        *unknown.problem("listed but not in the ledger"),
-        *gone.problem("in the ledger but no longer listed"),
-        *replaced.problem("in the ledger with another ETag than the image has"),
-    ]
 
 
 def garbage_problems(keys: Iterable[str]) -> list[str]:

@@ -6,7 +6,9 @@ Spark's own files (`part-*.parquet`) without a commit, in no order: the *earlier
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import pyarrow as pa
@@ -16,8 +18,8 @@ import pyarrow.parquet as pq
 from fruit_contract import lake as lake_layout
 from fruit_contract import tables
 from fruit_contract.commit import METADATA_KEY, Commit, CommitFormatError, commit_from_json
-from fruit_contract.increments import KnownImage
 from fruit_pipeline.lake.facts import is_visible_parquet
+from fruit_pipeline.lake.image_rows import KNOWN, check_ascending
 from fruit_pipeline.lake.store import READ_AHEAD_BYTES
 
 if TYPE_CHECKING:
@@ -27,8 +29,13 @@ if TYPE_CHECKING:
     from fruit_pipeline.lake.store import Lake
 
 ROWS_A_BATCH: Final = 8_192
+# As many images of a ledger are looked for in the listing at once: S3 lists them by four pages.
+ROWS_A_RANGE: Final = 4_000
 # Of each column of a large ledger, so much is read at once.
 _COLUMN_BUFFER_BYTES: Final = 2 * 1024 * 1024
+# To read a ledger takes some 20 MB however large it is, and a run may look at sixteen dates at once. This one has some 20,000 rows.
+_LARGE_BYTES: Final = 1024 * 1024
+_LARGE_AT_ONCE: Final = Semaphore(2)
 _PLANNED_BY: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STATUS, tables.REASON, tables.EMBEDDER_ID)
 
 
@@ -64,10 +71,15 @@ def ledger_of_listing(lake: Lake, ingest_date: str, listing: Iterable[DatedObjec
 
 
 def ledger_batches(lake: Lake, ledger: DateLedger, columns: Sequence[str], rows_a_batch: int = ROWS_A_BATCH) -> Iterator[pa.RecordBatch]:
-    """The ledger's rows in its own order, a few thousand at once. Of a large one, only these columns are read, piece by piece."""
-    for stored in ledger.stored:
-        with _open(lake, stored) as stream, pq.ParquetFile(stream, buffer_size=_COLUMN_BUFFER_BYTES) as file:
-            yield from file.iter_batches(rows_a_batch, columns=list(columns))
+    """The ledger's rows in its own order, a few thousand at once. Of a large one, only these columns are read, piece by piece.
+
+    If two large ones are being read already, it waits for one of them to be done.
+    """
+    is_large = sum(stored.size_bytes for stored in ledger.stored) > _LARGE_BYTES
+    with _LARGE_AT_ONCE if is_large else nullcontext():
+        for stored in ledger.stored:
+            with _open(lake, stored) as stream, pq.ParquetFile(stream, buffer_size=_COLUMN_BUFFER_BYTES) as file:
+                yield from file.iter_batches(rows_a_batch, columns=list(columns))
 
 
 def ledger_schema(lake: Lake, ledger: DateLedger) -> tuple[pa.Schema, int]:
@@ -80,19 +92,25 @@ def ledger_schema(lake: Lake, ledger: DateLedger) -> tuple[pa.Schema, int]:
     return schema, n_rows
 
 
-def known_images(lake: Lake, ledger: DateLedger, lost: Collection[str] = ()) -> Iterator[KnownImage]:
-    """The ledger's images, ascending by key. Those whose file of features/ is one of the `lost` ones have no features."""
+def known_batches(lake: Lake, ledger: DateLedger, lost: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
+    """The ledger's images, rows of KNOWN, ascending by key. Those whose file of features/ is one of the `lost` ones have no features.
+
+    Raises UnsortedImagesError if the ledger is not in order.
+    """
     if ledger.is_of_earlier_form:
         batches: Iterable[pa.RecordBatch] = _sorted_batches(lake, ledger)
     else:
-        batches = ledger_batches(lake, ledger, (*_PLANNED_BY, *((tables.FILE,) if lost else ())))
+        batches = ledger_batches(lake, ledger, (*_PLANNED_BY, *((tables.FILE,) if lost else ())), ROWS_A_RANGE)
     gone = pa.array(sorted(lost), pa.string())
+    before = None
     for batch in batches:
-        keys, etags, categories, statuses, reasons, embedders = (values_of(batch.column(name)) for name in _PLANNED_BY)
-        has_features = pc.invert(pc.is_in(batch.column(tables.FILE), gone)).to_pylist() if lost else [True] * len(batch)
+        columns = {name: batch.column(name).cast(pa.string()) for name in _PLANNED_BY}
+        check_ascending(columns[tables.IMAGE_KEY], before)
+        before = columns[tables.IMAGE_KEY][-1].as_py() if len(batch) else before
         # Spark's ledgers have ETags as S3 writes them, in quotes.
-        etags = [etag.strip('"') for etag in etags]
-        yield from map(KnownImage, keys, etags, categories, statuses, reasons, embedders, has_features)
+        columns[tables.ETAG] = pc.utf8_trim(columns[tables.ETAG], '"')
+        is_lost = pc.is_in(batch.column(tables.FILE), gone) if lost else pa.repeat(pa.scalar(value=False), len(batch))
+        yield pa.record_batch([*columns.values(), pc.invert(is_lost)], schema=KNOWN)
 
 
 def values_of(column: pa.Array) -> list[Any]:
@@ -108,7 +126,7 @@ def values_of(column: pa.Array) -> list[Any]:
 def _sorted_batches(lake: Lake, ledger: DateLedger) -> list[pa.RecordBatch]:
     """A table in Arrow's memory, about a hundred bytes a row: a date of this form is read once."""
     batches = list(ledger_batches(lake, ledger, _PLANNED_BY))
-    return pa.Table.from_batches(batches).sort_by(tables.IMAGE_KEY).to_batches(ROWS_A_BATCH) if batches else []
+    return pa.Table.from_batches(batches).sort_by(tables.IMAGE_KEY).to_batches(ROWS_A_RANGE) if batches else []
 
 
 def _read_commit(lake: Lake, stored: DatedObject) -> Commit:

@@ -1,20 +1,18 @@
-"""Lists what there is of an ingest date, by one listing a table, and its images in the order of their keys."""
+"""Lists what there is of an ingest date beside its images, by one listing a table."""
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fruit_contract import lake as lake_layout
 from fruit_pipeline.lake.date_files import ListedFiles
-from fruit_pipeline.lake.facts import DatedObject, is_visible_parquet
+from fruit_pipeline.lake.facts import is_visible_parquet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
+    from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
-
-_OBJECTS_A_CHUNK: Final = 50_000
 
 
 def projected_versions(lake: Lake) -> list[str]:
@@ -49,26 +47,3 @@ def list_date_files(lake: Lake, ingest_date: str, versions: Sequence[str], lefto
 def parquet_files(lake: Lake, prefix: str) -> dict[str, DatedObject]:
     """The data files below a prefix, by key."""
     return {stored.key: stored for stored in lake.list_objects(prefix) if is_visible_parquet(stored.key, prefix)}
-
-
-def sorted_objects(lake: Lake, prefix: str) -> Iterator[DatedObject]:
-    """The objects below `prefix` in ascending order of their keys, for a store that lists them in another order.
-
-    They are sorted in Arrow's memory, which takes some hundred bytes each.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    schema = pa.schema(
-        [("key", pa.string()), ("etag", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))]
-    )
-    listing, chunks = lake.list_objects(prefix), []
-    while objects := list(islice(listing, _OBJECTS_A_CHUNK)):
-        columns = [pa.array([getattr(stored, field.name) for stored in objects], field.type) for field in schema]
-        chunks.append(pa.record_batch(columns, schema=schema))
-    table = pa.Table.from_batches(chunks, schema).combine_chunks()
-    del chunks
-    order = pc.sort_indices(table.column("key"))
-    for start in range(0, len(order), _OBJECTS_A_CHUNK):
-        chunk = table.take(order.slice(start, _OBJECTS_A_CHUNK))
-        yield from map(DatedObject, *(column.to_pylist() for column in chunk.columns))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fruit_contract.listing import ListedObject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+
+# A date may hold a million of either.
+STRAYS_NAMED: Final = 20
+REFUSED_CATEGORIES_NAMED: Final = 20
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from botocore.exceptions import ClientError
@@ -17,12 +15,14 @@ from botocore.exceptions import ClientError
 from fruit_contract.lake import uri
 from fruit_pipeline.aws import BOTOCORE_CONFIG
 from fruit_pipeline.errors import MissingObjectError, ReplacedMeanwhileError
-from fruit_pipeline.lake.facts import DatedObject
+from fruit_pipeline.lake.listing_page import page_of, read_listings_fast
 from fruit_pipeline.lake.location import stay_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from fruit_pipeline.lake.facts import DatedObject
+    from fruit_pipeline.lake.listing_page import ListedPage
     from fruit_pipeline.settings import Settings
 
 READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
@@ -31,8 +31,6 @@ _JSON: Final = "application/json"
 # is gone (404).
 _OTHERS_WERE_FIRST: Final = frozenset({404, 409, 412})
 _NOT_IMPLEMENTED: Final = 501
-# No key holds such a thing: in XML its < would be written as &lt;.
-_TIME: Final = re.compile(rb"<LastModified>(\d{4}-\d\d-\d\dT[\d:.]+Z)<")
 
 
 class Lake:
@@ -42,11 +40,15 @@ class Lake:
         self.client = client
         self.bucket = bucket
 
+    def list_pages(self, prefix: str, after: str = "") -> Iterator[ListedPage]:
+        """Every object below `prefix` whose key is greater than `after`, page by page, in the store's order."""
+        start = {"StartAfter": after} if after else {}
+        return map(page_of, self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **start))
+
     def list_objects(self, prefix: str) -> Iterator[DatedObject]:
         """Every object below `prefix`, page by page, in the store's order."""
-        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
-            for entry in page.get("Contents", ()):
-                yield DatedObject(entry["Key"], entry["ETag"].strip('"'), entry["Size"], entry["LastModified"])
+        for page in self.list_pages(prefix):
+            yield from page.objects()
 
     def list_folders(self, prefix: str) -> Iterator[str]:
         """The folders right below `prefix`, each with the slash at its end."""
@@ -138,24 +140,8 @@ def lake_of(settings: Settings) -> Lake:
     hook = S3Hook(aws_conn_id=settings.aws_conn_id, region_name=settings.region, config=config)
     client = hook.get_conn()
     stay_here(client, settings.lake_owner)
-    spare_time_parsing(client)
+    read_listings_fast(client)
     return Lake(client, settings.lake_bucket)
-
-
-def spare_time_parsing(client: Any) -> None:
-    """Has an S3 client read the times of listings several times faster: of a page of a thousand keys they are most of its work."""
-    client.meta.events.register("before-parse.s3.ListObjectsV2", _times_as_seconds, unique_id="fruits-times-as-seconds")
-
-
-def _times_as_seconds(response_dict: dict[str, Any], **_: object) -> None:
-    """Writes the times in a listing as seconds, which botocore reads at once, where it tries several ways with a text."""
-    if response_dict["status_code"] < 300:
-        response_dict["body"] = _TIME.sub(_as_seconds, response_dict["body"])
-
-
-def _as_seconds(found: re.Match[bytes]) -> bytes:
-    # Python 3.10 does not know Z.
-    return b"<LastModified>%.3f<" % datetime.fromisoformat(found[1].decode().replace("Z", "+00:00")).timestamp()
 
 
 class _RangedObject(io.RawIOBase):

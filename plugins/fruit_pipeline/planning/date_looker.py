@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake as lake_layout
-from fruit_contract.increments import UnsortedImagesError
 from fruit_contract.pca import RefreshPolicy
 from fruit_pipeline.lake.date_files import lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
-from fruit_pipeline.lake.date_listing import list_date_files, projected_versions, sorted_objects
+from fruit_pipeline.lake.date_listing import list_date_files, projected_versions
 from fruit_pipeline.lake.facts import History
 from fruit_pipeline.lake.history import read_history, read_pca_state
-from fruit_pipeline.planning.date_plan import FileState, plan_date, waiting_for_pca
+from fruit_pipeline.planning.date_plan import DateCounts, FileState, plan_date, waiting_for_pca
 from fruit_pipeline.planning.pca_state import PcaOutlook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    import pyarrow as pa
 
     from fruit_pipeline.lake.date_ledger import DateLedger
-    from fruit_pipeline.lake.facts import DatedObject
+    from fruit_pipeline.lake.range_walk import RangeWalker
     from fruit_pipeline.lake.store import Lake
     from fruit_pipeline.planning.date_plan import DatePlan
     from fruit_pipeline.request.run_request import RunRequest
@@ -52,8 +54,11 @@ class DateLooker:
 
     def at(self, asked: Sequence[str], looked_back: Sequence[str]) -> DatesSeen:
         """Looks at the dates that were asked for and at those to look back at, several at once."""
-        with ThreadPoolExecutor(_DATES_AT_ONCE) as pool:
-            plans = dict(zip([*asked, *looked_back], pool.map(self._plan_if_delivered, [*asked, *looked_back]), strict=True))
+        from fruit_pipeline.lake.range_walk import RangeWalker  # pyarrow loads with the task, not with the DAG file
+
+        days = [*asked, *looked_back]
+        with RangeWalker(self._lake) as walker, ThreadPoolExecutor(_DATES_AT_ONCE) as pool:
+            plans = dict(zip(days, pool.map(partial(self._plan_if_delivered, walker), days), strict=True))
         seen = {day: plan for day, plan in plans.items() if plan is not None}
         outlook = self._outlook(list(seen.values()))
         if outlook.lacks_version():
@@ -77,15 +82,15 @@ class DateLooker:
         history = read_history(self._lake) if matters else History()
         return PcaOutlook(self._pca, history, self._embedder_id, self._policy, self._request.switch_embedder)
 
-    def _plan_if_delivered(self, ingest_date: str) -> DatePlan | None:
+    def _plan_if_delivered(self, walker: RangeWalker, ingest_date: str) -> DatePlan | None:
         if not self._lake.is_there(lake_layout.success_marker_key(ingest_date)):
             return None
-        from fruit_pipeline.lake.date_ledger import find_ledger  # pyarrow loads with the task, not with the DAG file
+        from fruit_pipeline.lake.date_ledger import find_ledger
 
         lake = self._lake
         ledger = find_ledger(lake, ingest_date)
         if ledger.is_of_earlier_form:
-            return self._plan(ingest_date, ledger, FileState(of_earlier_form=True), frozenset())
+            return self._plan(walker, ingest_date, ledger, FileState(of_earlier_form=True), frozenset())
         listed = list_date_files(lake, ingest_date, self._versions, ledger.leftovers)
         commit = ledger.commit
         lost = lost_features(commit, listed)
@@ -96,20 +101,15 @@ class DateLooker:
             unprojected=len(unprojected_files(commit, listed, self._pca.version, self._pca.embedder_id)) if self._pca.version else 0,
             n_featurised=own.n_images if own else 0,
         )
-        return self._plan(ingest_date, ledger, state, lost)
+        return self._plan(walker, ingest_date, ledger, state, lost)
 
-    def _plan(self, ingest_date: str, ledger: DateLedger, state: FileState, lost: frozenset[str]) -> DatePlan:
-        from fruit_pipeline.lake.date_ledger import known_images
+    def _plan(self, walker: RangeWalker, ingest_date: str, ledger: DateLedger, state: FileState, lost: frozenset[str]) -> DatePlan:
+        from fruit_pipeline.lake.date_ledger import known_batches
+        from fruit_pipeline.planning.date_counts import count_images
 
-        prefix, request = lake_layout.raw_prefix(ingest_date), self._request
+        def count(listed: pa.Table, known: pa.Table) -> DateCounts:
+            request = self._request
+            return count_images(ingest_date, listed, known, self._embedder_id, request.categories, retry_rejected=request.retry_rejected)
 
-        def plan(objects: Iterable[DatedObject]) -> DatePlan:
-            known = known_images(self._lake, ledger, lost)
-            retry_rejected = request.retry_rejected
-            return plan_date(ingest_date, objects, known, self._embedder_id, request.categories, retry_rejected=retry_rejected, files=state)
-
-        try:
-            return plan(self._lake.list_objects(prefix))
-        except UnsortedImagesError:
-            # Not every store lists in the order of the keys. If it is the ledger that is not in order, this says so again.
-            return plan(sorted_objects(self._lake, prefix))
+        counts = walker.walk(lake_layout.raw_prefix(ingest_date), lambda: known_batches(self._lake, ledger, lost), count)
+        return plan_date(ingest_date, sum(counts, DateCounts()), state)

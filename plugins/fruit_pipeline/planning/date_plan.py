@@ -1,23 +1,16 @@
-"""Plans what is to be done for one ingest date, by comparing its listing with its ledger."""
+"""Says what is to be done for one ingest date, by what its listing and its ledger have."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from fruit_contract.increments import Fate, ListedImage, compare
-from fruit_contract.lake import MANIFEST, SUCCESS_MARKER, LakeNameError, image_category, raw_prefix, refused_category, uri
-from fruit_contract.tables import Status
+from fruit_contract.lake import LakeNameError, raw_prefix, uri
+from fruit_pipeline.lake.facts import REFUSED_CATEGORIES_NAMED, STRAYS_NAMED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from fruit_contract.increments import KnownImage
-    from fruit_pipeline.lake.facts import DatedObject
-
-STRAYS_NAMED: Final = 20
-REFUSED_CATEGORIES_NAMED: Final = 20
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -70,52 +63,51 @@ class DatePlan:
         return bool(self.new or self.removed or of_files or self.waits_for_pca)
 
 
-def plan_date(
-    ingest_date: str,
-    objects: Iterable[DatedObject],
-    known: Iterable[KnownImage],
-    embedder_id: str,
-    categories: Sequence[str],
-    *,
-    retry_rejected: bool = False,
-    files: FileState = FileState(),  # frozen
-) -> DatePlan:
-    """Returns the plan for the objects listed under `raw/ingest_date=<ingest_date>/`; no `categories` means all of them.
+@dataclass(frozen=True)
+class DateCounts:
+    """Counts of the images of a date, or of those in a range of its keys. What a DatePlan says, these mean."""
 
-    Both `objects` and `known` ascend by their keys, and are looked at one after the other. Raises UnsortedImagesError if they don't.
-    """
-    images = _Images(ingest_date, objects, categories)
-    listed, new = Counter[str](), Counter[str]()
-    leaving = Counter[str]()
-    unchanged = removed = size_bytes = 0
-    for fate, image, line in compare(images, known, embedder_id, categories, retry_rejected=retry_rejected):
-        if fate is Fate.CARRIED:
-            continue
-        if fate is not Fate.UNCHANGED and line is not None and line.status == Status.FEATURISED:
-            leaving[line.embedder_id or ""] += 1
-        if image is not None:
-            listed[image.category] += 1
-            if fate is Fate.UNCHANGED:
-                unchanged += 1
-            else:
-                new[image.category] += 1
-                size_bytes += image.size_bytes
-        else:
-            removed += 1
+    images_by_category: Counter[str] = field(default_factory=Counter)
+    new_by_category: Counter[str] = field(default_factory=Counter)
+    removed: int = 0
+    size_bytes: int = 0
+    n_leaving: Counter[str] = field(default_factory=Counter)
+    n_strays: int = 0
+    strays: list[str] = field(default_factory=list)
+    refused_categories: dict[str, str] = field(default_factory=dict)
+    categories_there: frozenset[str] = frozenset()
+
+    def __add__(self, other: DateCounts) -> DateCounts:
+        return DateCounts(
+            images_by_category=self.images_by_category + other.images_by_category,
+            new_by_category=self.new_by_category + other.new_by_category,
+            removed=self.removed + other.removed,
+            size_bytes=self.size_bytes + other.size_bytes,
+            n_leaving=self.n_leaving + other.n_leaving,
+            n_strays=self.n_strays + other.n_strays,
+            strays=sorted(self.strays + other.strays)[:STRAYS_NAMED],
+            refused_categories=dict(sorted((self.refused_categories | other.refused_categories).items())[:REFUSED_CATEGORIES_NAMED]),
+            categories_there=self.categories_there | other.categories_there,
+        )
+
+
+def plan_date(ingest_date: str, counts: DateCounts, files: FileState) -> DatePlan:
+    """Returns the plan for a date of which all images were counted."""
+    images, new = counts.images_by_category.total(), counts.new_by_category.total()
     return DatePlan(
         ingest_date=ingest_date,
-        images=listed.total(),
-        new=new.total(),
-        unchanged=unchanged,
-        removed=removed,
-        size_bytes=size_bytes,
-        images_by_category=dict(sorted(listed.items())),
-        new_by_category=dict(sorted(new.items())),
-        n_strays=images.n_strays,
-        strays=images.strays,
-        refused_categories=images.refused_categories,
-        categories_there=frozenset(images.categories),
-        n_leaving=dict(leaving),
+        images=images,
+        new=new,
+        unchanged=images - new,
+        removed=counts.removed,
+        size_bytes=counts.size_bytes,
+        images_by_category=dict(sorted(counts.images_by_category.items())),
+        new_by_category=dict(sorted(counts.new_by_category.items())),
+        n_strays=counts.n_strays,
+        strays=counts.strays,
+        refused_categories=counts.refused_categories,
+        categories_there=counts.categories_there,
+        n_leaving=dict(counts.n_leaving),
         files=files,
     )
 
@@ -134,35 +126,3 @@ def refuse_categories(plans: Iterable[DatePlan], bucket: str) -> None:
     more = [f"And {len(named) - REFUSED_CATEGORIES_NAMED:,} more."] if len(named) > REFUSED_CATEGORIES_NAMED else []
     remedy = "Nothing was started. Rename these folders, or take them out, and run again; or ask for the other categories alone."
     raise LakeNameError("\n".join([*named[:REFUSED_CATEGORIES_NAMED], *more, remedy]))
-
-
-class _Images:
-    """Yields the images among a date's objects, and counts on the way what is neither image nor marker."""
-
-    def __init__(self, ingest_date: str, objects: Iterable[DatedObject], categories: Sequence[str]) -> None:
-        self._ingest_date = ingest_date
-        self._objects = objects
-        self._all_categories = not categories
-        self.categories: set[str] = set()
-        self.n_strays = 0
-        self.strays: list[str] = []
-        self.refused_categories: dict[str, str] = {}
-
-    def __iter__(self) -> Iterator[ListedImage]:
-        for stored in self._objects:
-            category = image_category(stored.key, self._ingest_date)
-            if category is not None:
-                self.categories.add(category)
-                yield ListedImage(stored.key, stored.etag, stored.size_bytes, category)
-            elif _is_stray(stored.key, self._ingest_date):
-                self.n_strays += 1
-                if len(self.strays) < STRAYS_NAMED:
-                    self.strays.append(stored.key)
-                if self._all_categories and len(self.refused_categories) < REFUSED_CATEGORIES_NAMED:
-                    self.refused_categories.update(filter(None, [refused_category(stored.key)]))
-
-
-def _is_stray(key: str, ingest_date: str) -> bool:
-    """Returns whether an object is none that belongs there, as folder placeholders and the delivery's own files do."""
-    name = key.removeprefix(raw_prefix(ingest_date))
-    return not key.endswith("/") and name not in {SUCCESS_MARKER, MANIFEST}

@@ -179,6 +179,22 @@ def s3_listing(keys: list[str], prefix: str, delimiter: str, after: str) -> tupl
 
 
 @pytest.mark.slow
+def test_a_folder_that_was_read_before_is_listed_as_it_is_now(s3: RunningS3, through: Any, bucket: str) -> None:
+    """What was read of it is remembered as long as it keeps its time."""
+
+    def listed() -> list[str]:
+        return [entry["Key"] for entry in through.list_objects_v2(Bucket=bucket).get("Contents", ())]
+
+    put_all(through, bucket, ["a/1", "a/2"])
+    for folder in (s3.root / bucket, s3.root / bucket / "a"):
+        os.utime(folder, (1_000_000_000, 1_000_000_000))
+    assert listed() == listed() == ["a/1", "a/2"]
+    put_all(through, bucket, ["a/3", "b"])
+    assert listed() == ["a/1", "a/2", "a/3", "b"]
+    through.delete_object(Bucket=bucket, Key="a/1")
+    assert listed() == ["a/2", "a/3", "b"]
+
+
 @pytest.mark.parametrize("operation", ["list_objects_v2", "list_objects"])
 @pytest.mark.parametrize("seed", range(3))
 def test_pages_of_any_size_hold_what_s3_would_list(s3: RunningS3, through: Any, bucket: str, seed: int, operation: str) -> None:

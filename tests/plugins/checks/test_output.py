@@ -15,7 +15,6 @@ from fruit_contract.commit import EmbedderFiles, MomentsObject, digest_text, ima
 from fruit_contract.lake import step_summary_key
 from fruit_pipeline.checks import tables as checks
 from fruit_pipeline.checks.output import check_run
-from fruit_pipeline.lake import date_listing
 from tests.plugins.sample_lake import (
     DAY,
     EMBEDDER,
@@ -466,17 +465,3 @@ def test_unfinished_files_are_not_read(sample_lake: SampleLake, after_listing: d
     sample_lake.put_image(f"{prefix}_temporary/0/part-1.parquet", b"half a file")
     sample_lake.put_image(f"{prefix}_SUCCESS", b"")
     assert problems(sample_lake, after_listing) == []
-
-
-@pytest.mark.parametrize("objects_a_chunk", [1, 7, 50_000])
-def test_a_listing_is_sorted_by_code_points(sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch, objects_a_chunk: int) -> None:
-    keys = [f"raw/{name}" for name in ("é", "Z", "a", "\U0001f34e", "￿", "a/b", "a b", "柿")]
-    for key in keys:
-        sample_lake.put_image(key)
-    sample_lake.client.lists_in_order = False
-    monkeypatch.setattr(date_listing, "_OBJECTS_A_CHUNK", objects_a_chunk)
-    found = list(date_listing.sorted_objects(sample_lake.lake, "raw/"))
-    assert [stored.key for stored in found] == sorted(key for key in sample_lake.client.objects if key.startswith("raw/"))
-    assert {(stored.key, stored.etag, stored.modified_at) for stored in found} == {
-        (stored.key, stored.etag, stored.modified_at) for stored in sample_lake.lake.list_objects("raw/")
-    }

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import tracemalloc
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -9,19 +8,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from fruit_contract.commit import METADATA_KEY, Commit, commit_to_json
+from fruit_contract.increments import KnownImage
 from fruit_contract.lake import ledger_key
-from fruit_pipeline.lake.date_ledger import find_ledger, known_images, ledger_schema, values_of
+from fruit_pipeline.lake.date_ledger import _LARGE_AT_ONCE, find_ledger, known_batches, ledger_schema, values_of
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, MemoryS3, commit_of, features_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fruit_contract.increments import KnownImage
     from tests.plugins.sample_lake import SampleLake
 
 
 def known(sample: SampleLake, lost: set[str] | None = None) -> Iterator[KnownImage]:
-    return known_images(sample.lake, find_ledger(sample.lake, DAY), lost or set())
+    for batch in known_batches(sample.lake, find_ledger(sample.lake, DAY), lost or set()):
+        yield from (KnownImage(**row) for row in batch.to_pylist())
 
 
 def test_finds_the_commit(sample_lake: SampleLake) -> None:
@@ -34,7 +34,7 @@ def test_finds_the_commit(sample_lake: SampleLake) -> None:
 def test_a_date_may_have_no_ledger(sample_lake: SampleLake) -> None:
     ledger = find_ledger(sample_lake.lake, "2026-11-23")
     assert (ledger.stored, ledger.commit, ledger.is_of_earlier_form) == ((), None, False)
-    assert list(known_images(sample_lake.lake, ledger)) == []
+    assert list(known_batches(sample_lake.lake, ledger)) == []
 
 
 def test_tells_what_is_known_in_order(sample_lake: SampleLake) -> None:
@@ -57,7 +57,7 @@ def test_the_earlier_form_tells_the_same(sample_lake: SampleLake) -> None:
     sample_lake.write_earlier_ledger(sample_lake.images)
     ledger = find_ledger(sample_lake.lake, DAY)
     assert (ledger.is_of_earlier_form, len(ledger.stored)) == (True, 2)
-    assert list(known_images(sample_lake.lake, ledger)) == before
+    assert list(known(sample_lake)) == before
     assert ledger_schema(sample_lake.lake, ledger)[1] == 43
 
 
@@ -88,14 +88,32 @@ def write_large(client: MemoryS3, n: int) -> None:
 def test_a_ledger_of_many_rows_is_not_kept(empty_lake: SampleLake) -> None:
     def peak(n: int) -> int:
         write_large(empty_lake.client, n)
-        tracemalloc.start()
-        assert sum(1 for _ in known(empty_lake)) == n
-        size = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return size - len(empty_lake.client.objects[ledger_key(DAY)][0])
+        before = pa.total_allocated_bytes()
+        return max(pa.total_allocated_bytes() - before for _ in known_batches(empty_lake.lake, find_ledger(empty_lake.lake, DAY)))
 
-    few, many = peak(10_000), peak(40_000)
-    assert many < few + 1_000_000  # a row kept as Python objects takes hundreds of bytes
+    few, many = peak(10_000), peak(100_000)
+    assert many < few + 2_000_000  # a row takes a hundred bytes
+
+
+def test_of_large_ledgers_two_are_read_at_once(empty_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a run which looks at many large dates takes no more memory for it."""
+    write_large(empty_lake.client, 50_000)
+    ledger = find_ledger(empty_lake.lake, DAY)
+    monkeypatch.setattr("fruit_pipeline.lake.date_ledger._LARGE_BYTES", 0)
+    first, second, third = (known_batches(empty_lake.lake, ledger) for _ in range(3))
+    next(first)
+    next(second)
+    assert not _LARGE_AT_ONCE.acquire(blocking=False)
+    assert sum(map(len, second)) > 0
+    assert sum(map(len, third)) == 50_000
+    del first
+    assert [_LARGE_AT_ONCE.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    _LARGE_AT_ONCE.release(2)
+
+
+def test_small_ledgers_wait_for_none(sample_lake: SampleLake) -> None:
+    reading = [known_batches(sample_lake.lake, find_ledger(sample_lake.lake, DAY)) for _ in range(16)]
+    assert [len(next(batches)) for batches in reading] == [43] * 16
 
 
 def test_only_what_planning_needs_is_fetched_of_a_large_ledger(empty_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> None:

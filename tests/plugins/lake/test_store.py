@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from botocore.utils import parse_timestamp
 
 from fruit_pipeline.errors import MissingObjectError, ReplacedMeanwhileError
-from fruit_pipeline.lake.store import Lake, _times_as_seconds, spare_time_parsing
+from fruit_pipeline.lake.listing_page import read_listings_fast
+from fruit_pipeline.lake.store import Lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,36 +43,37 @@ def test_lists_names_byte_for_byte_and_etags_without_quotes(lake: Lake) -> None:
     assert stored.modified_at.tzinfo is not None
 
 
-def test_the_times_of_a_listing_are_the_stores_own(lake: Lake) -> None:
-    names = [KEY, "raw/<LastModified>2020-01-01T00:00:00Z<", "raw/x"]
+def test_a_listing_that_is_read_fast_is_botocores(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [KEY, "raw/<LastModified>2020-01-01T00:00:00Z<", "raw/a\tb&amp;<Key>\x01", "raw/柿 ÿ+%2F//", "raw/x"]
     for name in names:
         lake.write(name, b"12345", "image/jpeg")
     slowly = list(lake.list_objects("raw/"))
 
-    spare_time_parsing(lake.client)
+    read_listings_fast(lake.client)
+    monkeypatch.setattr("fruit_pipeline.lake.listing_page._columns_of", None)
 
     quickly = list(lake.list_objects("raw/"))
     assert quickly == slowly
     assert {stored.key for stored in quickly} == set(names)
-    assert [stored.modified_at.utcoffset() for stored in quickly] == [timedelta(0)] * 3
+    assert [stored.modified_at.utcoffset() for stored in quickly] == [timedelta(0)] * 5
 
 
-@pytest.mark.parametrize("text", ["2026-11-22T01:02:03.456Z", "2026-11-22T01:02:03Z", "1999-12-31T23:59:59.999999Z"])
-def test_a_time_is_read_as_botocore_would_read_it(text: str) -> None:
-    answer: dict[str, Any] = {"status_code": 200, "body": f"<Key>a</Key><LastModified>{text}</LastModified>".encode()}
-    _times_as_seconds(answer)
-    seconds = answer["body"].decode().partition("<LastModified>")[2].partition("<")[0]
-    assert parse_timestamp(seconds) == pytest.approx(parse_timestamp(text), abs=timedelta(milliseconds=1))
+def test_botocore_reads_no_more_of_a_fast_listing_than_its_head(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of its handlers reads each answer a second time."""
+    lake.write(KEY, b"12345", "image/jpeg")
+    read_listings_fast(lake.client)
+    seen: list[bytes] = []
+    monkeypatch.setattr("botocore.handlers._looks_like_special_case_error", lambda _, body: seen.append(body))
+    assert len(list(lake.list_objects("raw/"))) == 1
+    assert len(seen) == 1
+    assert b"<Contents>" not in seen[0]
 
 
-def test_an_error_and_times_of_another_form_are_left_to_botocore() -> None:
-    for answer in (
-        {"status_code": 404, "body": b"<LastModified>2026-11-22T01:02:03Z<"},
-        {"status_code": 200, "body": b"<LastModified>Sun<"},
-    ):
-        before = dict(answer)
-        _times_as_seconds(answer)
-        assert answer == before
+def test_lists_what_comes_after_a_key(lake: Lake) -> None:
+    for name in ("raw/a", "raw/b", "raw/ä", "raw/柿"):
+        lake.write(name, b"", "text/plain")
+    assert [page.keys for page in lake.list_pages("raw/", "raw/b")] == [["raw/ä", "raw/柿"]]
+    assert [page.keys for page in lake.list_pages("raw/", "raw/柿")] == [[]]
 
 
 @pytest.mark.slow

@@ -1,36 +1,37 @@
 from __future__ import annotations
 
-import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.increments import KnownImage, UnsortedImagesError
+from fruit_contract.increments import KnownImage
 from fruit_contract.lake import LakeNameError, image_key
-from fruit_pipeline.lake.facts import DatedObject
-from fruit_pipeline.planning.date_plan import (
-    REFUSED_CATEGORIES_NAMED,
-    STRAYS_NAMED,
-    FileState,
-    plan_date,
-    refuse_categories,
-    waiting_for_pca,
-)
+from fruit_pipeline.lake.facts import REFUSED_CATEGORIES_NAMED, STRAYS_NAMED, DatedObject
+from fruit_pipeline.lake.image_rows import KNOWN, LISTED
+from fruit_pipeline.lake.listing_page import ListedPage
+from fruit_pipeline.lake.range_walk import RangeWalker
+from fruit_pipeline.planning.date_counts import count_images
+from fruit_pipeline.planning.date_plan import DateCounts, FileState, plan_date, refuse_categories, waiting_for_pca
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fruit_pipeline.lake.store import Lake
     from fruit_pipeline.planning.date_plan import DatePlan
 
 DAY = "2026-11-22"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def stored(key: str, size_bytes: int = 1000) -> DatedObject:
-    return DatedObject(key, "etag", size_bytes, NOW)
+def stored(key: str, size_bytes: int = 1000, etag: str = "etag") -> DatedObject:
+    return DatedObject(key, etag, size_bytes, NOW)
 
 
 def image(category: str, name: object) -> DatedObject:
@@ -43,10 +44,17 @@ def line(
     return KnownImage(image.key, image.etag, category, status, reason, embedder_id)
 
 
-def plan(objects: list[DatedObject], ledger: tuple[KnownImage, ...] = (), categories: tuple[str, ...] = (), **options: Any) -> DatePlan:
-    """Both as a store and a ledger give them: ascending."""
-    listed = sorted(objects, key=lambda stored: stored.key)
-    return plan_date(DAY, listed, sorted(ledger), "m", categories, **options)
+def counts(
+    objects: list[DatedObject], ledger: tuple[KnownImage, ...] = (), categories: tuple[str, ...] = (), *, retry_rejected: bool = False
+) -> DateCounts:
+    """Of objects and lines in any order."""
+    listed = pa.Table.from_pylist([vars(stored) for stored in sorted(objects, key=lambda stored: stored.key)], schema=LISTED)
+    known = pa.Table.from_pylist([line._asdict() for line in sorted(ledger)], schema=KNOWN)
+    return count_images(DAY, listed, known, "m", categories, retry_rejected=retry_rejected)
+
+
+def plan(*arguments: Any, files: FileState | None = None, **options: Any) -> DatePlan:
+    return plan_date(DAY, counts(*arguments, **options), files or FileState())
 
 
 def test_counts_images_and_bytes_by_category() -> None:
@@ -120,31 +128,6 @@ def test_tells_how_many_images_lose_the_features_that_the_ledger_names() -> None
 def test_dates_with_features_wait_for_a_pca() -> None:
     featurised, empty = plan([], files=FileState(n_featurised=1)), plan([])
     assert [one.has_work for one in waiting_for_pca([featurised, empty])] == [True, False]
-
-
-def test_what_does_not_come_in_order_is_refused() -> None:
-    images = [image("Kiwi", 2), image("Kiwi", 1)]
-    with pytest.raises(UnsortedImagesError, match=r"Kiwi/1\.jpg' comes after '.*Kiwi/2\.jpg'"):
-        plan_date(DAY, images, [], "m", ())
-
-
-@pytest.mark.slow
-def test_a_date_of_many_images_takes_no_more_memory_than_one_of_few() -> None:
-    """Neither the listing nor the ledger is kept."""
-
-    def peak(n: int) -> int:
-        keys = (f"{n:06}" for n in range(n))
-        objects = (image("Kiwi", key) for key in keys)
-        ledger = (line(image("Kiwi", f"{n:06}")) for n in range(0, n, 2))
-        tracemalloc.start()
-        found = plan_date(DAY, objects, ledger, "m", ())
-        size = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert (found.images, found.new) == (n, n // 2)
-        return size
-
-    peak(10)
-    assert peak(20_000) < peak(200) + 20_000
 
 
 def test_counts_and_names_what_is_no_image() -> None:
@@ -236,3 +219,64 @@ def test_the_plan_is_the_difference_of_listing_and_ledger(listed: dict, known: d
     assert found.new_by_category == dict(sorted(Counter(category for category, _ in new).items()))
     assert found.size_bytes == 1000 * len(new)
     assert found.has_work == (there != before)
+
+
+@given(
+    st.dictionaries(st.tuples(st.sampled_from(["Kiwi", "Plum", "_x", "a\tb"]), st.integers(0, 9)), st.sampled_from(["etag", "e2"])),
+    st.dictionaries(st.tuples(st.sampled_from(["Kiwi", "Plum"]), st.integers(0, 9)), st.sampled_from(["m", "old", None])),
+    st.integers(0, 9),
+    st.sets(st.sampled_from(["Kiwi", "Plum"])),
+)
+def test_the_counts_of_two_ranges_together_are_those_of_both(listed: dict, known: dict, border: int, chosen: set[str]) -> None:
+    objects = [stored(f"raw/ingest_date={DAY}/{category}/{n}", etag=etag) for (category, n), etag in listed.items()]
+    lines = tuple(
+        line(stored(image_key(DAY, category, str(n))), category, embedder_id=embedder_id) for (category, n), embedder_id in known.items()
+    )
+    point = f"raw/ingest_date={DAY}/Plum/{border}"
+    before = counts([one for one in objects if one.key <= point], tuple(one for one in lines if one.image_key <= point), tuple(chosen))
+    after = counts([one for one in objects if one.key > point], tuple(one for one in lines if one.image_key > point), tuple(chosen))
+    assert before + after == counts(objects, lines, tuple(chosen))
+
+
+class MillionsOfKiwis:
+    """Lists Kiwi images, as S3 does, which it makes up as it goes."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def list_pages(self, prefix: str, after: str = "") -> Iterator[ListedPage]:
+        start = int(after.removesuffix(".jpg").rpartition("/")[2]) + 1 if after.endswith(".jpg") else 0
+        for first in range(start, max(self.n, start + 1), 1000):
+            numbers = range(first, min(first + 1000, self.n))
+            keys = [f"{prefix}Kiwi/{number:09}.jpg" for number in numbers]
+            etags, times = [f"{number:032}" for number in numbers], ["2026-11-22T01:02:03.000"] * len(keys)
+            yield ListedPage(keys, etags, [*numbers], times, is_last=numbers.stop == self.n)
+
+    def known(self) -> Iterator[pa.RecordBatch]:
+        for page in self.list_pages(f"raw/ingest_date={DAY}/"):
+            n = len(page.keys)
+            words = [pa.repeat(pa.scalar(word, pa.string()), n) for word in ("Kiwi", "featurised", None, "m")]
+            yield pa.record_batch([pa.array(page.keys), pa.array(page.etags), *words, pa.repeat(pa.scalar(value=True), n)], schema=KNOWN)
+
+
+def memory(what: str) -> int:
+    """Bytes of this process, now (VmRSS) or at the most since that was forgotten (VmHWM)."""
+    (line,) = (line for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if line.startswith(f"{what}:"))
+    return 1024 * int(line.split()[1])
+
+
+@pytest.mark.slow
+def test_a_date_of_half_a_million_images_takes_the_memory_of_the_ranges_at_work() -> None:
+    """As Python's objects its listing and its ledger would take 500 MB, and in Arrow's columns 140."""
+    kiwis = MillionsOfKiwis(500_000)
+
+    def count(listed: pa.Table, known: pa.Table) -> DateCounts:
+        return count_images(DAY, listed, known, "m", (), retry_rejected=False)
+
+    with RangeWalker(cast("Lake", kiwis)) as walker:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        before = memory("VmRSS")
+        found = sum(walker.walk(f"raw/ingest_date={DAY}/", kiwis.known, count), DateCounts())
+        peak = memory("VmHWM") - before
+    assert (found.images_by_category, found.new_by_category.total(), found.removed) == ({"Kiwi": 500_000}, 0, 0)
+    assert peak < 80_000_000

@@ -16,7 +16,9 @@ from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.checks.parquet_facts import Projections
 from fruit_pipeline.emr.cluster_facts import cluster_facts
 from fruit_pipeline.errors import MissingObjectError
-from fruit_pipeline.planning.date_plan import plan_date
+from fruit_pipeline.lake.image_rows import KNOWN, rows_of_pages
+from fruit_pipeline.planning.date_counts import count_images
+from fruit_pipeline.planning.date_plan import FileState, plan_date
 from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate
 from fruit_pipeline.planning.run_plan import plan_of_dates
 from fruit_pipeline.report.page import report_page
@@ -52,8 +54,9 @@ def planned(sample: SampleLake, categories: list[str] | None = None) -> Any:
 
 
 def plan_of_a_day(sample: SampleLake | None = None) -> dict[str, Any]:
-    objects = sample.lake.list_objects(f"raw/ingest_date={DAY}/") if sample else []
-    dates = [plan_date(DAY, objects, [], EMBEDDER, [])]
+    pages = list(sample.lake.list_pages(f"raw/ingest_date={DAY}/")) if sample else []
+    counts = count_images(DAY, rows_of_pages(pages), KNOWN.empty_table(), EMBEDDER, [], retry_rejected=False)
+    dates = [plan_date(DAY, counts, FileState())]
     return plan_of_dates(dates, [], [], [], Settings()).as_dict()
 
 

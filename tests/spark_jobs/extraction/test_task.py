@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from fruit_contract import tables
+from fruit_features.embedding.artefact import EmbedderArtefact
+from fruit_features.extraction import task
+from fruit_features.extraction.task import SOURCE, FeaturesTask
 from fruit_features.lake import files
 from fruit_features.moments.algebra import NotFiniteError
 from fruit_features.moments.of_files import moments_of_files
@@ -16,6 +22,8 @@ from fruit_features.moments.parts import ImageMoments
 from tests.spark_jobs.written_dates import keys_in, put_features
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tests.spark_jobs.lake_folder import LakeFolder
 
 DAY = "2026-11-22"
@@ -35,6 +43,43 @@ def test_features_of_the_lake_that_hold_a_nan_are_named_too(test_lake: LakeFolde
 
     with pytest.raises(NotFiniteError, match=keys[2]):
         moments_of_files(None, test_lake.store, DAY, "w2", "m", {NAME: 4})
+
+
+@dataclass(frozen=True)
+class OddEngine:
+    """An engine that is broken, or of another network."""
+
+    features: NDArray[np.float32]
+    inference_batch: int = 1
+
+    def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.stack([self.features] * len(images))
+
+
+@pytest.mark.parametrize(
+    ("features", "error"),
+    [
+        (np.full(tables.N_FEATURES, np.inf, np.float32), "raw/ingest_date=2026-11-22/Kiwi/1.jpg' hold NaN or infinity"),
+        (np.ones(tables.N_FEATURES - 1, np.float32), "1 vectors hold 1279 numbers, expected 1280 each"),
+    ],
+)
+def test_a_task_writes_no_features_that_are_none(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch, features: NDArray[np.float32], error: str
+) -> None:
+    """Nobody reads the vectors again to see whether they are sound: Airflow's check reads footers and short columns."""
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8), "green").save(picture, "JPEG")
+    test_lake.put(f"raw/ingest_date={DAY}/Kiwi/1.jpg", picture.getvalue())
+    listed = test_lake.store.list_images(f"raw/ingest_date={DAY}/")
+    asked = listed.append_column(SOURCE, pa.array([""], pa.string()))
+    monkeypatch.setattr(task, "load_embedder", lambda _: OddEngine(features))
+    monkeypatch.setattr(task, "is_retry", lambda: False)
+    artefact = EmbedderArtefact(test_lake.store, "r1", "m", "onnxruntime", "", "")
+
+    with pytest.raises(ValueError, match=error):
+        FeaturesTask(artefact, "w1")(task.to_stream(asked), 0)
+
+    assert test_lake.store.list_keys("features/") == []
 
 
 def put_with_nan(test_lake: LakeFolder) -> list[str]:
