@@ -93,9 +93,8 @@ def main(pythons: Sequence[str]) -> int:
                 kept.write_text(json.dumps(asdict(outcomes[combination])), encoding="utf-8")
     table = "".join(f"{line}\n" for line in _table(outcomes))
     print(table)
-    if len(outcomes) == len(COMBINATIONS):
-        before, _, after = PAGE.read_text(encoding="utf-8").split(MARKER)
-        PAGE.write_text(MARKER.join([before, table, after]), encoding="utf-8")
+    before, _, after = PAGE.read_text(encoding="utf-8").split(MARKER)
+    PAGE.write_text(MARKER.join([before, table, after]), encoding="utf-8")
     return 0 if all(outcome.is_good or not outcome.versions for outcome in outcomes.values()) else 1
 
 
@@ -211,7 +210,8 @@ def _done(command: Sequence[str | Path], folder: Path, environment: Mapping[str,
 def _table(outcomes: Mapping[Combination, Outcome]) -> Iterator[str]:
     yield "| what | Python | Airflow | amazon provider | numpy | pyarrow | matplotlib | imports, DAGs, plugin | unit tests |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-    for combination, outcome in outcomes.items():
+    for combination in COMBINATIONS:
+        outcome = outcomes.get(combination, Outcome({}, {"install": "left out this time"}, 0))
         versions = [outcome.versions.get(name, "") for name in SHOWN]
         yield f"| {' | '.join([combination.what, combination.python, *versions, *_verdicts(outcome)])} |"
 
