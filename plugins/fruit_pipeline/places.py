@@ -28,6 +28,7 @@ Answer = TypeVar("Answer")
 PLANNING_TASK_ID: Final = "plan_run"
 PLACE_XCOM: Final = "place"
 VARIABLE_PREFIX: Final = "fruits_place_"
+_KEYS: Final = "fruits_places"
 _LAST_USED: Final = "last_used"
 
 
@@ -97,6 +98,9 @@ def remember(place: Place) -> None:
     """Keeps in mind that this Airflow works in a place, and that it did so at this moment."""
     told = place.as_dict() | {_LAST_USED: datetime.now(UTC).isoformat()}
     variables().set(place.variable, json.dumps(told), description=f"Where fruit_image_pipeline has worked: {place}. The sweep forgets it.")
+    if not hasattr(variables(), "keys"):
+        keys = sorted({*_remembered_keys(), place.variable})
+        variables().set(_KEYS, json.dumps(keys), description="The Variables that say where fruit_image_pipeline has worked.")
 
 
 def forget(place: Place) -> None:
@@ -107,7 +111,7 @@ def forget(place: Place) -> None:
 def remembered_places() -> dict[Place, datetime]:
     """Returns every place that is remembered, with the moment at which this Airflow last asked for something there."""
     found = {}
-    for key in variables().keys(prefix=VARIABLE_PREFIX):
+    for key in _remembered_keys():
         text = variables().get(key, default=None)
         if text is None:  # forgotten since the keys were listed
             continue
@@ -117,6 +121,16 @@ def remembered_places() -> dict[Place, datetime]:
         except (KeyError, ValueError, NoPlaceError):
             LOG.exception("The Variable %s does not say where runs have worked. Nobody looks there: mend or delete it.", key)
     return found
+
+
+def _remembered_keys() -> list[str]:
+    """Returns the Variables' keys. Airflow 3.2 lets no task list Variables, so one more of them names those that there are.
+
+    Two runs that change it at the same moment may lose a key of it. It is there again when the run asks for its cluster.
+    """
+    if hasattr(variables(), "keys"):
+        return list(variables().keys(prefix=VARIABLE_PREFIX))
+    return list(json.loads(variables().get(_KEYS, default="[]")))
 
 
 def known_places(settings: Settings) -> list[Place]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 
-class MemoryVariables:
-    """Its methods are those of airflow.sdk.Variable."""
+class OlderVariables:
+    """Its methods are those of airflow.sdk.Variable in Airflow 3.2."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -16,8 +16,12 @@ class MemoryVariables:
     def get(self, key: str, default: str | None = None) -> str | None:
         return self.values.get(key, default)
 
-    def keys(self, prefix: str) -> list[str]:
-        return [key for key in self.values if key.startswith(prefix)]
-
     def delete(self, key: str) -> None:
         self.values.pop(key, None)
+
+
+class MemoryVariables(OlderVariables):
+    """Its methods are those of airflow.sdk.Variable."""
+
+    def keys(self, prefix: str) -> list[str]:
+        return [key for key in self.values if key.startswith(prefix)]

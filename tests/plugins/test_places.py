@@ -20,6 +20,7 @@ from fruit_pipeline.places import (
     settings_of_run,
 )
 from fruit_pipeline.settings import Settings
+from tests.plugins.memory_variables import OlderVariables
 
 if TYPE_CHECKING:
     from tests.plugins.memory_variables import MemoryVariables
@@ -67,6 +68,18 @@ def test_every_place_is_remembered_by_itself_with_the_moment_it_was_last_used(va
     assert set(first) == set(second) == {HERE, BEFORE}
     assert second[BEFORE] > first[BEFORE]
     assert second[HERE] == first[HERE]
+    forget(BEFORE)
+    assert set(remembered_places()) == {HERE}
+
+
+def test_places_are_remembered_where_tasks_can_not_list_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Airflow 3.2."""
+    variables = OlderVariables()
+    monkeypatch.setattr("fruit_pipeline.places.variables", lambda: variables)
+    assert remembered_places() == {}
+    for place in (BEFORE, HERE, BEFORE):
+        remember(place)
+    assert set(remembered_places()) == {HERE, BEFORE}
     forget(BEFORE)
     assert set(remembered_places()) == {HERE}
 
