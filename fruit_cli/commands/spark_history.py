@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -35,7 +37,7 @@ def command(cluster: str, *, target: Target) -> int:
     """Opens Spark's own history of a cluster's steps: stages, tasks, what took how long.
 
     Of a local cluster it is served here until Ctrl-C. On AWS the address of EMR's own page is printed, for a cluster that is up or ended in
-    the last 30 days.
+    the last 30 days; and of one that is up, the command that forwards a port of its primary node.
 
     \b
     Example:
@@ -47,7 +49,10 @@ def command(cluster: str, *, target: Target) -> int:
     if target is Target.LOCAL and folder.is_dir():
         return serve(folder)
     where = "On AWS" if target is Target.AWS else "On the local cloud"
-    print(f"{where}: Spark's history of {cluster}, for an hour: {persistent_page(current_emr_client(target), cluster)}")
+    client = current_emr_client(target)
+    print(f"{where}: Spark's history of {cluster}, for an hour: {persistent_page(client, cluster)}")
+    if forward := port_forwarding(client, cluster):
+        print(f"While it is up, its primary node's own page is at http://{LOOPBACK}:{_PORT} as long as this runs:\n  {forward}")
     return 0
 
 
@@ -89,3 +94,13 @@ def persistent_page(client: Any, cluster_id: str, *, sleep: Any = time.sleep) ->
                 return str(answer["PresignedURL"])
         sleep(_POLL_SECONDS)
     raise CommandError(f"EMR did not open the history of {cluster_id} within {_ATTACHES_WITHIN_SECONDS} seconds. Try again in a minute.")
+
+
+def port_forwarding(client: Any, cluster_id: str) -> str:
+    """The command that forwards the history server's port of the cluster's primary node through SSM; empty if that node is not up."""
+    found = client.list_instances(ClusterId=cluster_id, InstanceFleetType="MASTER", InstanceStates=["RUNNING"])["Instances"]
+    if not found:
+        return ""
+    ports = json.dumps({"portNumber": [str(_PORT)], "localPortNumber": [str(_PORT)]})
+    command = ["aws", "ssm", "start-session", "--region", client.meta.region_name, "--target", found[0]["Ec2InstanceId"]]
+    return shlex.join([*command, "--document-name", "AWS-StartPortForwardingSession", "--parameters", ports])
