@@ -30,6 +30,7 @@ EVERY_PREFIX = ("raw", "features", "rejected", "moments", "ledger", "pca", "proj
 def asked(action: str, resource: str, **context: str) -> Request:
     """A request over TLS, in the lake's region unless the context names another."""
     usual = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3", "aws:RequestedRegion": REGION, "aws:PrincipalAccount": ACCOUNT}
+    usual |= {"aws:ResourceAccount": ACCOUNT}
     return Request(action, resource, usual | context)
 
 
@@ -237,6 +238,12 @@ FOR_NOBODY = [
         new_cluster(action, tags_of_request(), region)
         for action in ("RunJobFlow", "AddTags")
         for region in ("us-east-1", "eu-west-2", "eu-central-1")
+    ),
+    # The lake's name, after it was given up and another account has taken it.
+    *(
+        on_object(action, f"{prefix}/x", **{"aws:ResourceAccount": "210987654321"})
+        for action in ("GetObject", "PutObject", "DeleteObject")
+        for prefix in EVERY_PREFIX
     ),
     # Other people's buckets, this one's settings, and ways in that nobody takes.
     *(on_object(action, IMAGE, "somebody-elses") for action in ("GetObject", "PutObject", "DeleteObject")),
