@@ -35,7 +35,7 @@ def is_category(text: str) -> bool:
 )
 def test_the_features_job_takes_the_step_that_is_planned(categories: list[str]) -> None:
     step = extract_features_step(
-        load_settings({}),
+        load_settings({"FRUITS_LAKE_BUCKET": "my-lake"}),
         "release",
         "manual__2026-11-22T00:00:00+00:00",
         ["2026-11-19", "2026-11-21", "2026-11-22"],
@@ -48,7 +48,7 @@ def test_the_features_job_takes_the_step_that_is_planned(categories: list[str]) 
     assert request.ingest_dates == ("2026-11-19", "2026-11-21", "2026-11-22")
     assert request.retry_rejected is bool(categories)
     assert request.categories == tuple(categories)
-    assert (request.bucket, request.release_id, request.engine) == ("fruits-lake", "release", "onnxruntime")
+    assert (request.bucket, request.release_id, request.engine) == ("my-lake", "release", "onnxruntime")
     assert request.run_id == "manual__2026-11-22T00:00:00+00:00"
 
 

@@ -41,7 +41,7 @@ class Run:
     def __init__(self, spark: SparkSession, folder: LakeFolder, release_id: str = RELEASE, embedder_id: str = EMBEDDER_ID) -> None:
         self._spark = spark
         self._folder = folder
-        self.lake = Lake(boto3.Session().client("s3"), folder.bucket)
+        self.lake = Lake(boto3.Session().client("s3", region_name="eu-west-1"), folder.bucket)
         self.use(release_id, embedder_id)
 
     def use(self, release_id: str, embedder_id: str) -> None:

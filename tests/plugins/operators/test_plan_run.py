@@ -225,4 +225,5 @@ def test_a_run_that_is_planned_anew_waits_for_the_end_of_its_cluster_where_it_wa
         operator.execute(asked_for())
     assert (first.trigger.cluster_ids, first.trigger.waiting.region) == ([mine], PLACE.region)
     emr.clusters[mine]["Status"]["State"] = "TERMINATED"
-    assert operator.execute(asked_for(), event={"status": "ended"})["place"] == Place.of(changed).as_dict()
+    with mock.patch.object(lake.client, "get_bucket_location", return_value={"LocationConstraint": "eu-central-1"}):
+        assert operator.execute(asked_for(), event={"status": "ended"})["place"] == Place.of(changed).as_dict()
