@@ -54,7 +54,7 @@ RULES: Final = (
     ),
     _rule(
         causes.LAKE_DAMAGED,
-        "LostBlockError UnsortedImagesError",
+        "LostBlockError UnsortedImagesError DamagedFileError",
         r"its moments file is damaged|is not a parquet file|magic bytes not found|CANNOT_READ_FILE_FOOTER|could not read footer",
     ),
     # What others raise, and what is only said.

@@ -3,6 +3,7 @@
     RefusedError                        it can't be done, now or later: the task fails at once (fruit_contract.errors)
     ├── LakeNameError                   a day, a range of days or a category that can't be one (fruit_contract.lake)
     ├── RegionNotAllowedError           a region outside the EU (fruit_contract.regions)
+    ├── DamagedFileError                a file of the lake that is not as it was written
     └── RunRefusedError                 a run that is not begun, or not gone on with
         ├── InstanceTypeError           an instance type that no cluster can be planned with
         │   ├── UnknownInstanceTypeError
@@ -36,6 +37,10 @@ from fruit_contract.errors import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+class DamagedFileError(RefusedError):
+    """A file of the lake is not as it was written: it was cut off or replaced, or a byte of it has changed. The message names it."""
 
 
 class RunRefusedError(RefusedError):

@@ -62,7 +62,7 @@ def take_over_date(store: Store, ingest_date: str) -> str:
     details = _read_rows(store, sorted(there.rejected), (tables.IMAGE_KEY, tables.DETAIL))
     found = _Found(ingest_date, rows)
     for number, key in enumerate(sorted(key for key in there.features if lake.parse_features_file(key) and key.endswith(".parquet"))):
-        found.add(key, files.read_rows(store.read(key), files.FEATURES.names), store, f"{write}-t{number:05d}")
+        found.add(key, files.read_rows(store.uri(key), store.read(key), files.FEATURES.names), store, f"{write}-t{number:05d}")
     committed = found.rows(details)
     embedders = {}
     for embedder_id, file_rows in found.file_rows.items():
@@ -150,8 +150,10 @@ def _read_rows(store: Store, keys: Sequence[str], columns: Sequence[str]) -> pa.
     """Reads the rows of some files; a column that a file lacks is empty."""
     schema = pa.schema([files.LEDGER.field(name) for name in columns])
     rows = [schema.empty_table()]
-    for content in at_once(store.read, [key for key in keys if key.endswith(".parquet")]):
-        table = files.open_parquet(content).read(use_threads=False)
+    tables_there = [key for key in keys if key.endswith(".parquet")]
+    for key, content in zip(tables_there, at_once(store.read, tables_there), strict=True):
+        with files.open_parquet(store.uri(key), content) as file:
+            table = file.read(use_threads=False)
         arrays = [
             table.column(field.name).cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
             for field in schema

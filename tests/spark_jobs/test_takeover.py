@@ -282,7 +282,7 @@ def test_rows_of_two_embedders_in_the_same_files_are_all_kept(test_lake: LakeFol
     assert dict(zip(features["image_key"], features["embedder_id"], strict=True)) == embedders
     for embedder_id, found in commit.embedders.items():
         for name, n_rows in found.files.items():
-            rows = files.read_rows(test_lake.store.read(f"features/ingest_date=2026-11-20/{name}"), ["embedder_id"])
+            rows = files.read_rows(name, test_lake.store.read(f"features/ingest_date=2026-11-20/{name}"), ["embedder_id"])
             assert rows.column(0).to_pylist() == [embedder_id] * n_rows
 
 

@@ -107,3 +107,11 @@ def write_date(
     rows = ledger_rows(day, by_embedder, rejected)
     commit = Commit(day, write, rows.num_rows, len(rejected or {}), embedders)
     return put_ledger(store, before or no_ledger(day), rows, commit)
+
+
+def damage(store: Store, key: str) -> None:
+    """Changes one bit of a Parquet file, among its rows."""
+    content = bytearray(store.read(key))
+    n_footer = int.from_bytes(content[-8:-4], "little") + 8
+    content[(len(content) - n_footer) // 2] ^= 1
+    store.write(key, bytes(content))

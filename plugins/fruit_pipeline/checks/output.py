@@ -27,6 +27,7 @@ from fruit_pipeline.checks.tables import (
     rejected_problems,
     schema_problems,
 )
+from fruit_pipeline.errors import DamagedFileError
 from fruit_pipeline.lake.date_files import lost_features, unswept_files
 from fruit_pipeline.lake.date_listing import list_date_files, projected_versions
 from fruit_pipeline.lake.history import pca_versions
@@ -138,18 +139,24 @@ def check_date(
     versions: Sequence[KeptVersion],
     pool: ThreadPoolExecutor,
 ) -> CheckResult:
-    """Checks all files of one ingest date against its commit, and its ledger against the listing of the chosen `categories`."""
+    """Checks all files of one ingest date against its commit, and its ledger against the listing of the chosen `categories`.
+
+    A file that can't be read is the only problem that is told, for what else is wrong may come of that.
+    """
     from fruit_pipeline.lake.date_ledger import find_ledger  # numpy and pyarrow load with the task, not with the DAG file
 
-    ledger = find_ledger(lake, ingest_date)
-    listed = list_date_files(lake, ingest_date, [version.version for version in versions], ledger.leftovers)
-    date = _DateCheck(lake, walker, ingest_date, categories, listed_before, listed)
-    if ledger.is_of_earlier_form:
-        problems, tally = ["the ledger is still as a former release wrote it: the features step did not take the date over"], None
-    elif ledger.commit is None:
-        problems, tally = [*date.against_listing(ledger), *garbage_problems(unswept_files(None, listed))], None
-    else:
-        problems, tally = date.problems(ledger, ledger.commit, versions, pool)
+    try:
+        ledger = find_ledger(lake, ingest_date)
+        listed = list_date_files(lake, ingest_date, [version.version for version in versions], ledger.leftovers)
+        date = _DateCheck(lake, walker, ingest_date, categories, listed_before, listed)
+        if ledger.is_of_earlier_form:
+            problems, tally = ["the ledger is still as a former release wrote it: the features step did not take the date over"], None
+        elif ledger.commit is None:
+            problems, tally = [*date.against_listing(ledger), *garbage_problems(unswept_files(None, listed))], None
+        else:
+            problems, tally = date.problems(ledger, ledger.commit, versions, pool)
+    except DamagedFileError as error:
+        problems, tally = [str(error)], None
     counts = tally.by_category if tally else {}
     featurised = {category: n for (category, status), n in counts.items() if status == Status.FEATURISED}
     n_images = sum(counts.values())

@@ -6,14 +6,12 @@ No vector is read where a footer tells enough: of a file of features, a few rang
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fruit_contract import tables
 from fruit_contract.commit import image_digest
@@ -37,12 +35,15 @@ from fruit_pipeline.lake.date_ledger import ledger_batches, ledger_schema, value
 from fruit_pipeline.lake.date_listing import parquet_files
 from fruit_pipeline.lake.image_fates import fates_of
 from fruit_pipeline.lake.image_rows import KEY, LISTED, images_of
+from fruit_pipeline.lake.parquet import open_parquet
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
+    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
     from fruit_pipeline.lake.date_ledger import DateLedger
@@ -191,8 +192,8 @@ def read_pca(lake: Lake) -> PcaFacts | None:
     model_files = list(parquet_files(lake, pca_prefix(version)).values())
     if not model_files:
         raise MissingObjectError(f"pca/current.json names version {version}, but {uri(lake.bucket, pca_prefix(version))} holds no model.")
-    with lake.open(model_files[0]) as stream:
-        model = pq.read_table(stream).slice(0, 1)
+    with open_parquet(lake, model_files[0]) as file:
+        model = file.read().slice(0, 1)
     numbers = {name: _flat_numbers(model.column(name)) for name in model.column_names}
     components = model.column("components")[0].as_py()
     return PcaFacts(
@@ -215,7 +216,7 @@ def read_first_two_components(lake: Lake, files: Sequence[DatedObject], category
     points = [np.zeros((0, 2), dtype=np.float32)]
     n_points = 0
     for stored in files:
-        with lake.open(stored) as stream, pq.ParquetFile(stream) as file:
+        with open_parquet(lake, stored) as file:
             for batch in file.iter_batches(_VECTORS_A_BATCH, columns=[tables.COMPONENTS]):
                 points.append(_first_two(batch.column(0)))
                 n_points += len(batch)
@@ -235,11 +236,9 @@ def _first_two(column: pa.Array) -> NDArray[np.float32]:
     return two
 
 
-@contextmanager
-def _opened(lake: Lake, stored: DatedObject) -> Iterator[pq.ParquetFile]:
+def _opened(lake: Lake, stored: DatedObject) -> AbstractContextManager[pq.ParquetFile]:
     """A file of which only ranges are read: those of the columns that are asked for, neighbours at once."""
-    with lake.open_ranges(stored) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
-        yield file
+    return open_parquet(lake, stored, ranges_only=True, pre_buffer=True)
 
 
 def _named(keys: pa.ChunkedArray) -> Images:

@@ -9,21 +9,24 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Semaphore
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import tables
 from fruit_contract.commit import METADATA_KEY, Commit, CommitFormatError, commit_from_json
 from fruit_pipeline.lake.facts import is_visible_parquet
 from fruit_pipeline.lake.image_rows import KNOWN, check_ascending
+from fruit_pipeline.lake.parquet import open_parquet
 from fruit_pipeline.lake.store import READ_AHEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    import pyarrow.parquet as pq
 
     from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
@@ -78,7 +81,7 @@ def ledger_batches(lake: Lake, ledger: DateLedger, columns: Sequence[str], rows_
     is_large = sum(stored.size_bytes for stored in ledger.stored) > _LARGE_BYTES
     with _LARGE_AT_ONCE if is_large else nullcontext():
         for stored in ledger.stored:
-            with _open(lake, stored) as stream, pq.ParquetFile(stream, buffer_size=_COLUMN_BUFFER_BYTES) as file:
+            with _opened(lake, stored, buffer_size=_COLUMN_BUFFER_BYTES) as file:
                 yield from file.iter_batches(rows_a_batch, columns=list(columns))
 
 
@@ -86,7 +89,7 @@ def ledger_schema(lake: Lake, ledger: DateLedger) -> tuple[pa.Schema, int]:
     """The columns of the ledger's first file, and the number of rows of all of its files, from their footers."""
     schema, n_rows = pa.schema([]), 0
     for stored in ledger.stored:
-        with _open(lake, stored) as stream, pq.ParquetFile(stream) as file:
+        with _opened(lake, stored) as file:
             schema = schema if schema.names else file.schema_arrow
             n_rows += file.metadata.num_rows
     return schema, n_rows
@@ -130,7 +133,7 @@ def _sorted_batches(lake: Lake, ledger: DateLedger) -> list[pa.RecordBatch]:
 
 
 def _read_commit(lake: Lake, stored: DatedObject) -> Commit:
-    with _open(lake, stored) as stream, pq.ParquetFile(stream) as file:
+    with _opened(lake, stored) as file:
         metadata = file.metadata.metadata or {}
     text = metadata.get(METADATA_KEY.encode())
     if text is None:
@@ -141,7 +144,6 @@ def _read_commit(lake: Lake, stored: DatedObject) -> Commit:
     return commit_from_json(text.decode())
 
 
-def _open(lake: Lake, stored: DatedObject) -> BinaryIO:
+def _opened(lake: Lake, stored: DatedObject, **options: Any) -> AbstractContextManager[pq.ParquetFile]:
     """A small ledger is read at once, of a large one what is asked for."""
-    small = stored.size_bytes <= READ_AHEAD_BYTES
-    return lake.open(stored) if small else cast("BinaryIO", lake.open_ranges(stored))
+    return open_parquet(lake, stored, ranges_only=stored.size_bytes > READ_AHEAD_BYTES, **options)

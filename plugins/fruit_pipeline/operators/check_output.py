@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.places import settings_of_run
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class CheckOutputOperator(BaseOperator):
         run_id = context["dag_run"].run_id
         listed_before = datetime.fromisoformat(self.listed_before)
         lake = lake_of(settings_of_run(self._settings, self.place))
-        result = check_run(lake, run_id, self.ingest_dates, self.categories, listed_before)
+        with refused_for_good():
+            result = check_run(lake, run_id, self.ingest_dates, self.categories, listed_before)
         for problem in result.problems:
             self.log.error("%s", problem)
         if result.problems:

@@ -271,7 +271,7 @@ def _differing(store: Store, rows: pa.Table) -> str:
     differing = []
     for key, contents in sorted(expected.items()):
         found = store.find(key)
-        if found is None or set(contents_of(files.read_rows(found, (tables.IMAGE_KEY, tables.CONTENT_SHA256)))) != contents:
+        if found is None or set(contents_of(files.read_rows(store.uri(key), found, (tables.IMAGE_KEY, tables.CONTENT_SHA256)))) != contents:
             differing.append(key)
     if not differing:
         return "The rows of each file are right, so their moments are not."

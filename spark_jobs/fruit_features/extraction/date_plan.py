@@ -120,7 +120,7 @@ def read_former(store: Store, ledger: Ledger, there: DateFiles, embedder_id: str
 
     def read(key: str) -> pa.Table:
         content = store.find(key)
-        rows = files.FEATURES.empty_table() if content is None else files.read_rows(content, FORMER.names[:-1])
+        rows = files.FEATURES.empty_table() if content is None else files.read_rows(store.uri(key), content, FORMER.names[:-1])
         return rows.select(FORMER.names[:-1]).append_column(tables.FILE, pa.array([key] * rows.num_rows, pa.string()))
 
     keys = sorted({file_key(ledger.ingest_date, name) for name in found.files} & there.features)

@@ -61,7 +61,10 @@ def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str |
 
 
 class SourceFiles:
-    """Finds, in a worker, the features that `sources` (a file for an image's key) have for a content. A file that is gone has none."""
+    """Finds, in a worker, the features that `sources` (a file for an image's key) have for a content.
+
+    A file that is gone, or is not as it was written, has none.
+    """
 
     def __init__(self, store: Store, embedder_id: str, sources: Mapping[str, str]) -> None:
         self._sources = sources
@@ -76,9 +79,7 @@ class _SourceFile:
     """The features of one file by the SHA-256 of their contents."""
 
     def __init__(self, store: Store, key: str, embedder_id: str) -> None:
-        content = store.find(key)
-        rows = files.FEATURES.empty_table() if content is None else files.read_rows(content, files.FEATURES.names)
-        self._rows = rows_of_embedder(rows, embedder_id).combine_chunks()
+        self._rows = rows_of_embedder(_rows_if_sound(store, key), embedder_id).combine_chunks()
         self._matrix = to_matrix(self._rows.column(tables.VECTOR).combine_chunks(), tables.N_FEATURES) if self._rows.num_rows else None
         contents = self._rows.column(tables.CONTENT_SHA256).to_pylist()
         self._indexes = {sha256: index for index, sha256 in enumerate(contents)}
@@ -89,6 +90,17 @@ class _SourceFile:
             return None
         width, height = (self._rows.column(name)[index].as_py() for name in (tables.WIDTH, tables.HEIGHT))
         return KnownFeatures(self._matrix[index], width, height)
+
+
+def _rows_if_sound(store: Store, key: str) -> pa.Table:
+    content = store.find(key)
+    if content is None:
+        return files.FEATURES.empty_table()
+    try:
+        return files.read_rows(store.uri(key), content, files.FEATURES.names)
+    except files.DamagedFileError as error:
+        print(f"{error} Its images' features are computed again where they were to be taken from it.", flush=True)
+        return files.FEATURES.empty_table()
 
 
 def _contents(images: pa.Table) -> Iterator[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -79,7 +80,8 @@ def rewrite_files(store: Store, rewrite: Rewrite, versions: Collection[str]) -> 
 
     Raises ObjectNotFoundError if a source is gone.
     """
-    contents = [store.read(file_key(rewrite.ingest_date, name)) for name in rewrite.sources]
+    sources = {name: file_key(rewrite.ingest_date, name) for name in rewrite.sources}
+    contents = {name: (store.uri(key), store.read(key)) for name, key in sources.items()}
     staying, n_rows = _staying(rewrite, contents, files.FEATURES.names)
     done = Rewritten(rewrite, staying.num_rows, n_rows - staying.num_rows)
     if done.is_changed and staying.num_rows:
@@ -91,10 +93,15 @@ def rewrite_files(store: Store, rewrite: Rewrite, versions: Collection[str]) -> 
 
 
 def _rewrite_projections(store: Store, rewrite: Rewrite, version: str, target: str) -> None:
-    """Writes the projections of a version again, if it has those of all sources; others are left to the PCA step."""
-    keys = [lake.projections_file_key(version, file_key(rewrite.ingest_date, name)) for name in rewrite.sources]
-    contents = [content for content in map(store.find, keys) if content is not None]
-    if len(contents) == len(keys):
+    """Writes the projections of a version again, if it has those of all sources, as they were written; others are left to the PCA step."""
+    contents = {}
+    for name in rewrite.sources:
+        key = lake.projections_file_key(version, file_key(rewrite.ingest_date, name))
+        content = store.find(key)
+        if content is None:
+            return
+        contents[name] = (store.uri(key), content)
+    with suppress(files.DamagedFileError):
         staying, _ = _staying(rewrite, contents, files.PROJECTIONS.names)
         store.write(lake.projections_file_key(version, target), files.projections_to_parquet(staying))
 
@@ -112,11 +119,11 @@ def renamed(file: pa.ChunkedArray, rewritten: Sequence[Rewritten]) -> pa.Chunked
     return pc.coalesce(pc.take(pa.array(list(names.values())), index), file)
 
 
-def _staying(rewrite: Rewrite, contents: Sequence[Bytes], columns: Sequence[str]) -> tuple[pa.Table, int]:
-    """Returns the rows of the sources that stay, and how many there were."""
+def _staying(rewrite: Rewrite, contents: Mapping[str, tuple[str, Bytes]], columns: Sequence[str]) -> tuple[pa.Table, int]:
+    """Returns the rows of the sources that stay, and how many there were. `contents` has each source's address and content."""
     staying, n_rows = [], 0
-    for source, content in zip(rewrite.sources, contents, strict=True):
-        rows = files.read_rows(content, columns)
+    for source, (uri, content) in contents.items():
+        rows = files.read_rows(uri, content, columns)
         n_rows += rows.num_rows
         leaving = pa.array(sorted(rewrite.leaving.get(source, ())), pa.string())
         staying.append(rows.filter(pc.invert(pc.is_in(rows.column(tables.IMAGE_KEY), leaving))))

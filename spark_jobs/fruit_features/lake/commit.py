@@ -49,13 +49,14 @@ def no_ledger(ingest_date: str) -> Ledger:
 
 def read_ledger(store: Store, ingest_date: str) -> Ledger:
     """Reads the date's ledger as it is now."""
-    found = store.find_with_etag(lake.ledger_key(ingest_date))
+    key = lake.ledger_key(ingest_date)
+    found = store.find_with_etag(key)
     if found is None:
         return no_ledger(ingest_date)
     content, etag = found
-    parquet = files.open_parquet(content)
-    rows = parquet.read(columns=files.LEDGER.names)
-    return Ledger(ingest_date, rows, _commit_of(parquet.metadata), etag)
+    with files.open_parquet(store.uri(key), content) as file:
+        rows, metadata = file.read(columns=files.LEDGER.names), file.metadata
+    return Ledger(ingest_date, rows, _commit_of(metadata), etag)
 
 
 def read_commit(store: Store, ledger: ListedObject) -> tuple[Commit, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -25,6 +26,10 @@ _LONG: Final = frozenset({tables.SIZE_BYTES, tables.N_SAMPLES, tables.CONTENT_DI
 # Bounds who reads a file: 2,048 vectors are 10 MB, 21 MB in float64.
 ROWS_AT_ONCE: Final = 2048
 _ROWS_PER_ROW_GROUP: Final = 8_192
+
+
+class DamagedFileError(OSError):
+    """A file of the lake is not as it was written: it was cut off, replaced by something else, or a byte of it has changed."""
 
 
 def _schema(columns: Sequence[str]) -> pa.Schema:
@@ -59,18 +64,28 @@ def rows_to_parquet(rows: pa.Table, metadata: Mapping[str, str] | None = None) -
     return _to_parquet(rows, "zstd", row_group_size=131_072, metadata=metadata)
 
 
-def open_parquet(content: Bytes | memoryview) -> pq.ParquetFile:
-    return pq.ParquetFile(pa.BufferReader(pa.py_buffer(content)))
+@contextmanager
+def open_parquet(uri: str, content: Bytes | memoryview) -> Iterator[pq.ParquetFile]:
+    """Opens a file of the lake. Pages that carry a checksum are compared with it as they are read.
+
+    Raises DamagedFileError, which names it by its `uri`, if within the context something in it can't be read.
+    """
+    try:
+        yield pq.ParquetFile(pa.BufferReader(pa.py_buffer(content)), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFileError(f"{uri} is not as it was written: {error}") from error
 
 
-def read_batches(content: Bytes | memoryview, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yields a file's rows, some at a time."""
-    yield from open_parquet(content).iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False)
+def read_batches(uri: str, content: Bytes | memoryview, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yields a file's rows, some at a time. Raises as `open_parquet`."""
+    with open_parquet(uri, content) as file:
+        yield from file.iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False)
 
 
-def read_rows(content: Bytes | memoryview, columns: Sequence[str]) -> pa.Table:
-    """Reads a file's rows, all at once."""
-    return open_parquet(content).read(columns=list(columns), use_threads=False)
+def read_rows(uri: str, content: Bytes | memoryview, columns: Sequence[str]) -> pa.Table:
+    """Reads a file's rows, all at once. Raises as `open_parquet`."""
+    with open_parquet(uri, content) as file:
+        return file.read(columns=list(columns), use_threads=False)
 
 
 def rejected_rows(rows: pa.Table) -> pa.Table:
@@ -93,7 +108,7 @@ def _to_parquet(
     **options: object,
 ) -> memoryview:
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, rows.schema, compression=compression, **options) as writer:
+    with pq.ParquetWriter(sink, rows.schema, compression=compression, write_page_checksum=True, **options) as writer:
         writer.write_table(rows, row_group_size=row_group_size)
         if metadata:
             writer.add_key_value_metadata(metadata)

@@ -82,8 +82,8 @@ def moments_of_files(
 def _add_files(store: Store, entries: Sequence[ListedObject], embedder_id: str) -> ImageMoments:
     """Adds up the rows of one embedder in some files."""
     found = ImageMoments()
-    for _, content in read_ahead(store, entries):
-        for batch in files.read_batches(content, _COLUMNS):
+    for key, content in read_ahead(store, entries):
+        for batch in files.read_batches(store.uri(key), content, _COLUMNS):
             own = rows_of_embedder(batch, embedder_id)
             if own.num_rows:
                 found.add(own)

@@ -39,7 +39,7 @@ def find_moments(store: Store, key: str) -> Moments | None:
     if content is None:
         return None
     try:
-        table = files.read_rows(content, (tables.N_SAMPLES, tables.MEAN, tables.SCATTER))
+        table = files.read_rows(store.uri(key), content, (tables.N_SAMPLES, tables.MEAN, tables.SCATTER))
         mean, scatter = (table.column(name)[0].values.to_numpy() for name in (tables.MEAN, tables.SCATTER))
         if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
             raise ValueError("it holds NaN or infinity")  # noqa: TRY301  # as good as not there: they are added up anew

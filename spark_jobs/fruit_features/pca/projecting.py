@@ -188,7 +188,7 @@ class ProjectionTask:
                         remaining, read_ahead(self.store, [ListedObject(file.key, "", file.size_bytes) for file in remaining]), strict=True
                     ):
                         for version in file.versions:
-                            projections = project_rows(self.store, content, version, self.embedders[version])
+                            projections = project_rows(self.store, file.key, content, version, self.embedders[version])
                             uploads.put(lake.projections_file_key(version, file.key), files.projections_to_parquet(projections))
                         n_done += 1
                 except ObjectNotFoundError:
@@ -198,11 +198,14 @@ class ProjectionTask:
         return gone
 
 
-def project_rows(store: Store, content: Bytes, version: str, embedder_id: str) -> pa.Table:
-    """Returns the projections of a file's features of one embedder, in the columns of `files.PROJECTIONS`."""
+def project_rows(store: Store, key: str, content: Bytes, version: str, embedder_id: str) -> pa.Table:
+    """Returns the projections of a file's features of one embedder, in the columns of `files.PROJECTIONS`.
+
+    Raises DamagedFileError if the `content` of `key` is not as it was written.
+    """
     projector = _projector(store, version)
     batches = []
-    for batch in files.read_batches(content, (tables.IMAGE_KEY, tables.EMBEDDER_ID, tables.VECTOR)):
+    for batch in files.read_batches(store.uri(key), content, (tables.IMAGE_KEY, tables.EMBEDDER_ID, tables.VECTOR)):
         own = rows_of_embedder(batch, embedder_id)
         components = projector.project(to_matrix(own.column(tables.VECTOR), tables.N_FEATURES))
         batches.append(pa.record_batch([own.column(tables.IMAGE_KEY), to_list_array(list(components))], schema=files.PROJECTIONS))

@@ -15,6 +15,7 @@ from fruit_contract.commit import EmbedderFiles, MomentsObject, digest_text, ima
 from fruit_contract.lake import step_summary_key
 from fruit_pipeline.checks import tables as checks
 from fruit_pipeline.checks.output import check_run
+from fruit_pipeline.errors import DamagedFileError
 from tests.plugins.sample_lake import (
     DAY,
     EMBEDDER,
@@ -48,6 +49,31 @@ def test_passes_tables_that_agree(sample_lake: SampleLake, after_listing: dateti
     assert result.problems == []
     assert (result.images_in_ledger, result.featurised, result.rejected, result.partitions) == (43, 42, 1, 7)
     assert result.pca_version == VERSION
+
+
+@pytest.mark.parametrize("cut", [slice(0, -9), slice(100, None), slice(0, 0)])
+@pytest.mark.parametrize(
+    "key",
+    [
+        lake_layout.ledger_key(DAY),
+        features_key("Kiwi"),
+        moments_object_key(),
+        lake_layout.rejected_key(DAY, WRITE),
+        lake_layout.projections_file_key(VERSION, features_key("Kiwi")),
+    ],
+)
+def test_names_a_file_that_is_not_whole(sample_lake: SampleLake, after_listing: datetime, key: str, cut: slice) -> None:
+    sample_lake.put_image(key, sample_lake.client.objects[key][0][cut])
+    (problem,) = problems(sample_lake, after_listing)
+    assert problem.startswith(f"{lake_layout.uri(sample_lake.lake.bucket, key)} is not as it was written: ")
+    assert "remove it, and run its date again" in problem
+
+
+def test_refuses_a_pca_version_that_is_not_whole(sample_lake: SampleLake, after_listing: datetime) -> None:
+    (key,) = (key for key in sample_lake.client.objects if key.startswith(lake_layout.pca_prefix(VERSION)) and key.endswith(".parquet"))
+    sample_lake.put_image(key, b"not Parquet")
+    with pytest.raises(DamagedFileError, match=f"{key} is not as it was written: "):
+        problems(sample_lake, after_listing)
 
 
 class TestLedgerAndListing:

@@ -13,7 +13,7 @@ from fruit_contract.commit import file_key
 from fruit_features.extraction import known_contents
 from fruit_features.extraction.known_contents import SourceFiles, find_sources, write_content_index
 from fruit_features.lake.store import Store
-from tests.spark_jobs.written_dates import content, keys_in, put_features, vector, write_date
+from tests.spark_jobs.written_dates import content, damage, keys_in, put_features, vector, write_date
 
 if TYPE_CHECKING:
     from tests.spark_jobs.lake_folder import LakeFolder
@@ -145,6 +145,12 @@ def test_features_are_those_of_the_content_and_not_of_the_key(filled: Store) -> 
 
 def test_a_file_that_is_gone_has_no_features(filled: Store) -> None:
     assert SourceFiles(filled, "m", {"new": key(3)}).find("new", content(image(3))) is None
+
+
+def test_a_file_in_which_a_bit_has_changed_has_no_features(filled: Store) -> None:
+    assert SourceFiles(filled, "m", {"new": key(1)}).find("new", content(image(1))) is not None
+    damage(filled, key(1))
+    assert SourceFiles(filled, "m", {"new": key(1)}).find("new", content(image(1))) is None
 
 
 def test_rows_of_another_embedder_are_no_source(filled: Store) -> None:

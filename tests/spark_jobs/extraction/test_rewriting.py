@@ -17,7 +17,7 @@ from fruit_features.extraction.rewriting import MOST_SMALL_FILES, Rewrite, Rewri
 from fruit_features.lake import files
 from fruit_features.lake.store import ObjectNotFoundError
 from fruit_features.lake.vectors import to_list_array, to_matrix
-from tests.spark_jobs.written_dates import keys_in, put_features, vectors
+from tests.spark_jobs.written_dates import damage, keys_in, put_features, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def rewrite(sources: Sequence[str], leaving: dict[str, Sequence[str]]) -> Rewrit
 
 
 def assert_target(store: Store, keys: Sequence[str]) -> None:
-    rows = files.read_rows(store.read(file_key(DAY, TARGET)), files.FEATURES.names)
+    rows = files.read_rows(TARGET, store.read(file_key(DAY, TARGET)), files.FEATURES.names)
     assert rows.column("image_key").to_pylist() == list(keys)
     np.testing.assert_array_equal(to_matrix(rows.column("features").combine_chunks(), 1280), vectors(keys))
 
@@ -164,7 +164,7 @@ def test_versions_that_have_the_projections_of_all_sources_have_those_of_the_tar
     assert [key for key in filled.list_keys("projections/") if key.endswith(TARGET)] == [
         lake.projections_file_key("all", file_key(DAY, TARGET))
     ]
-    rows = files.read_rows(filled.read(lake.projections_file_key("all", file_key(DAY, TARGET))), files.PROJECTIONS.names)
+    rows = files.read_rows(TARGET, filled.read(lake.projections_file_key("all", file_key(DAY, TARGET))), files.PROJECTIONS.names)
     staying = keys_of(ONE, TWO)[1:]
     assert rows.column("image_key").to_pylist() == staying
     np.testing.assert_array_equal(to_matrix(rows.column("components").combine_chunks(), 3), vectors(staying)[:, :3])
@@ -189,6 +189,20 @@ def test_a_source_that_is_gone_is_named(filled: Store) -> None:
     filled.delete([file_key(DAY, TWO)])
     with pytest.raises(ObjectNotFoundError, match=r"w1-000002\.parquet does not exist"):
         rewrite_files(filled, rewrite([ONE, TWO], {}), ())
+
+
+def test_a_source_in_which_a_bit_has_changed_is_named_and_not_copied(filled: Store) -> None:
+    damage(filled, file_key(DAY, TWO))
+    with pytest.raises(files.DamagedFileError, match=r"w1-000002\.parquet is not as it was written"):
+        rewrite_files(filled, rewrite([ONE, TWO], {}), ())
+
+
+def test_damaged_projections_are_left_to_the_pca_step(filled: Store) -> None:
+    put_projections(filled, "v1", ONE)
+    damage(filled, lake.projections_file_key("v1", file_key(DAY, ONE)))
+    rewrite_files(filled, rewrite([ONE], {ONE: keys_of(ONE)[:1]}), ("v1",))
+    assert filled.find(file_key(DAY, TARGET)) is not None
+    assert filled.find(lake.projections_file_key("v1", file_key(DAY, TARGET))) is None
 
 
 def test_files_that_were_written_again_have_their_new_names() -> None:

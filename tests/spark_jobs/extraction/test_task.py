@@ -32,7 +32,7 @@ NAME = "category=Kiwi/w1-000000.parquet"
 
 def test_names_the_image_whose_features_hold_a_nan(test_lake: LakeFolder) -> None:
     keys = put_with_nan(test_lake)
-    features = files.read_rows(test_lake.store.read(f"features/ingest_date={DAY}/{NAME}"), files.FEATURES.names)
+    features = files.read_rows(NAME, test_lake.store.read(f"features/ingest_date={DAY}/{NAME}"), files.FEATURES.names)
 
     with pytest.raises(NotFiniteError, match=keys[2]):
         ImageMoments().add(features.to_batches()[0])
@@ -86,7 +86,7 @@ def put_with_nan(test_lake: LakeFolder) -> list[str]:
     images = tuple(f"{number}.jpg" for number in range(4))
     put_features(test_lake.store, DAY, NAME, images)
     path = f"features/ingest_date={DAY}/{NAME}"
-    rows = files.read_rows(test_lake.store.read(path), files.FEATURES.names)
+    rows = files.read_rows(path, test_lake.store.read(path), files.FEATURES.names)
     values = np.array(rows.column(tables.VECTOR).to_pylist(), dtype=np.float32)
     values[2, 5] = np.nan
     vectors = pa.array(values.tolist(), rows.schema.field(tables.VECTOR).type)

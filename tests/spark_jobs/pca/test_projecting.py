@@ -62,7 +62,7 @@ def project_in_driver(store: Store, embedders: dict[str, str], *days: str) -> Pr
 def assert_rows(store: Store, version: str, key: str, keys: Sequence[str]) -> None:
     """The file holds the projections of these images, in order."""
     model, _ = load_version(store, version)
-    rows = files.read_rows(store.read(lake.projections_file_key(version, key)), files.PROJECTIONS.names)
+    rows = files.read_rows(key, store.read(lake.projections_file_key(version, key)), files.PROJECTIONS.names)
     assert rows.column("image_key").to_pylist() == list(keys)
     found = to_matrix(rows.column("components").combine_chunks(), model.k)
     np.testing.assert_array_equal(found, project(model, np.stack([vector(key) for key in keys])))
@@ -249,8 +249,8 @@ def test_rows_of_another_embedder_in_a_file_are_left_out(test_lake: LakeFolder) 
     batches: list[Any] = [files.features_to_parquet(rows.take([0])), files.features_to_parquet(others)]
     mixed: Any = files.features_to_parquet(pa.concat_tables([others, rows]))
 
-    assert project_rows(test_lake.store, mixed, version, "m").column("image_key").to_pylist() == ["a", "b"]
-    assert [project_rows(test_lake.store, one, version, "m").num_rows for one in batches] == [1, 0]
+    assert project_rows(test_lake.store, "mixed", mixed, version, "m").column("image_key").to_pylist() == ["a", "b"]
+    assert [project_rows(test_lake.store, "one", one, version, "m").num_rows for one in batches] == [1, 0]
 
 
 @pytest.mark.spark

@@ -22,6 +22,7 @@ from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 from tests.spark_jobs.pca.steps import deliver, extract, featurised, projected, refresh
+from tests.spark_jobs.written_dates import damage
 
 pytestmark = pytest.mark.spark
 
@@ -230,6 +231,21 @@ def test_features_that_are_gone_fail_the_step_and_are_named(spark, published: La
 
     with pytest.raises(FeaturesGoneError, match=key):
         refresh(spark, published)
+    extract(spark, published, "2026-11-22")
+    summary = refresh(spark, published)
+
+    assert projected(published, summary["pca_version"]) == featurised(published)
+
+
+def test_features_in_which_a_bit_has_changed_fail_the_step_are_named_and_can_be_made_anew(spark, published: LakeFolder) -> None:
+    deliver(published, "2026-11-22", 6, "Kiwi")
+    extract(spark, published, "2026-11-22")
+    key = published.store.list_keys("features/")[0]
+    damage(published.store, key)
+
+    with pytest.raises(Exception, match=f"{key} is not as it was written"):
+        refresh(spark, published)
+    published.store.delete([key])
     extract(spark, published, "2026-11-22")
     summary = refresh(spark, published)
 
