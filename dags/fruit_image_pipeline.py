@@ -11,7 +11,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, task
 
 from fruit_contract.lake import FEATURES, PROJECTIONS, uri
-from fruit_pipeline.alerts.failed_run import FailedRunNotifier, keep_failure
+from fruit_pipeline.alerts.failed_run import FailedRunNotifier, FailedTaskNotifier, keep_failure
 from fruit_pipeline.alerts.late import late_alert
 from fruit_pipeline.alerts.notifiers import where_to
 from fruit_pipeline.operators.check_output import CheckOutputOperator
@@ -47,6 +47,7 @@ with DAG(
     user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket, settings.day_boundary)},
     default_args={"owner": "fruits", "retries": 2, "retry_delay": retry_delay, "on_failure_callback": keep_failure},
     on_failure_callback=FailedRunNotifier(**where_to(settings)),
+    on_success_callback=FailedTaskNotifier(**where_to(settings)),
     deadline=late_alert(settings),
     tags=["fruits", "emr", "daily"],
 ) as dag:

@@ -89,6 +89,25 @@ class FailedRunNotifier(FruitsNotifier):
         return news_of_failures(failures, silent, subject=self.subject, note=self.message)
 
 
+class FailedTaskNotifier(FailedRunNotifier):
+    """Tells of a run that ended as successful although a task of it has failed. For the callback of a run's success.
+
+    Airflow looks at a run's last task only. That is still successful from before if somebody cleared an earlier one alone.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(subject="Fruits! run counts as successful, yet it failed", message=_LAST_TASK_DID_NOT_RUN, **kwargs)
+
+    def notify(self, context: Context) -> None:
+        if _failed_tasks(context):
+            super().notify(context)
+
+
+_LAST_TASK_DID_NOT_RUN: Final = (
+    "Airflow calls this run successful, for its last task was not run again: somebody cleared another one alone, and that one failed."
+)
+
+
 def _failed_tasks(context: Context) -> list[str]:
     """Returns the tasks that have failed: the last of them, which Airflow hands over, and those that are failed at this moment.
 

@@ -168,3 +168,25 @@ def test_a_long_error_is_cut() -> None:
     text = failure_of("x" * 100_000, "plan_run", 1).text
     assert len(text) < 9_000
     assert text.endswith("the rest is in its log")
+
+
+def line_of_success(tmp_path: Path, states: Mapping[str, str | None] | None) -> list[dict[str, Any]]:
+    from fruit_pipeline.alerts.failed_run import FailedTaskNotifier
+
+    file = tmp_path / "notifications.jsonl"
+    last = LastFailed(states, {"check_output": left_by("check_output", "1 problem in the tables")}, task_id="publish_report")
+    given: Any = {"dag_run": RUN, "ti": last, "reason": "success"}
+    FailedTaskNotifier(notification_file=str(file))(given)
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def test_a_run_that_succeeded_is_no_news(tmp_path: Path) -> None:
+    assert line_of_success(tmp_path, {"check_output": "success", "publish_report": "success", "plan_run": "skipped"}) == []
+
+
+def test_a_task_that_failed_in_a_run_that_counts_as_successful_is_told(tmp_path: Path) -> None:
+    (line,) = line_of_success(tmp_path, {"check_output": "failed", "publish_report": "success"})
+    assert line["event"] == "run_failed"
+    assert line["subject"] == "Fruits! run counts as successful, yet it failed in check_output: fruit_image_pipeline manual__1"
+    assert "somebody cleared another one alone" in line["message"]
+    assert "check_output failed, in its try 1.\n1 problem in the tables" in line["message"]
