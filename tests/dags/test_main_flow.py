@@ -86,6 +86,7 @@ def test_people_are_told_when_a_run_fails_or_is_late(main_dag: Any) -> None:
     callbacks = main_dag.on_failure_callback
     (callback,) = callbacks if isinstance(callbacks, list) else [callbacks]
     assert callback.event == "run_failed"
+    assert main_dag.has_on_success_callback
     (alert,) = main_dag.deadline if isinstance(main_dag.deadline, list) else [main_dag.deadline]
     assert alert.interval.total_seconds() > main_dag.get_task("wait_for_batch").timeout
     assert alert.callback.kwargs["event"] == "run_late"

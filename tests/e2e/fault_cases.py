@@ -336,10 +336,10 @@ CASES = (
     FaultCase(
         name="a step is killed, and its logs never come",
         made_by="SIGKILL to the step's process; no logs",
-        faults=({"kind": FaultKind.KILL_STEP, "step": EXTRACT, "seconds": 3}, {"kind": FaultKind.NO_LOGS, "step": EXTRACT}),
+        faults=({"kind": FaultKind.KILL_STEP, "step": REFRESH}, {"kind": FaultKind.NO_LOGS, "step": REFRESH}),
         ends="failed",
-        steps={EXTRACT: ["FAILED"]},
-        where=EXTRACT,
+        steps={EXTRACT: ["COMPLETED"], REFRESH: ["FAILED"]},
+        where=REFRESH,
         says=("was ended by signal 9", "What to do:"),
     ),
     FaultCase(

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from operator import ne
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -195,8 +196,46 @@ def test_an_orphan_is_swept_in_the_lake_that_was_set_before_and_nothing_else_is(
     faulty.emr.terminate_job_flows(JobFlowIds=[theirs, by_hand])
 
 
+def news_of(faulty: Product, kind: str, about: str) -> list[dict[str, str]]:
+    """What people were told of a kind with `about` in its subject, oldest first."""
+    lines = (faulty.home / "airflow" / "notifications.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == kind and about in line["subject"]]
+
+
+def test_people_are_told_once_of_each_failed_run_which_task_why_and_what_to_do(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    for case in CASES:
+        run_id = outcomes[case.name].run.run_id
+        if case.ends != "failed":
+            assert news_of(faulty, "run_failed", run_id) == []
+            continue
+        (news,) = wait_for(partial(news_of, faulty, "run_failed", run_id), bool, f"news of {run_id}")
+        assert case.where in news["subject"]
+        assert "What to do: " in news["message"]
+        assert news["message"].endswith(f"Its page: {faulty.api.run_link(run_id)}")
+        if "What to do:" in case.says:
+            assert f"{case.where} failed, in its try " in news["message"]
+            assert "\nCause: " in news["message"]
+
+
+def test_tasks_of_a_failed_run_that_are_cleared_one_by_one_make_it_succeed(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+    run = next(outcomes[case.name].run for case in CASES if case.ends == "failed" and case.where == REFRESH)
+    work_with(faulty, here(faulty))
+    clusters = len(run.clusters())
+    for task_id in (REFRESH, "check_output", "publish_report"):
+        old_news = news_of(faulty, "run_failed", run.run_id)
+        run.clear(task_id, with_downstream=False)
+        ended = run.finish()
+        assert run.task(task_id).state == "success"
+        assert ended.state == ("success" if task_id == "publish_report" else "failed")
+        if ended.state == "failed":
+            news = wait_for(partial(news_of, faulty, "run_failed", run.run_id), partial(ne, old_news), "the news")
+            assert "clear those as well (with *downstream*)" in news[-1]["message"]
+    assert len(run.clusters()) == clusters + 1
+    assert [step["Name"] for step in run.steps()] == [EXTRACT, REFRESH, REFRESH]
+
+
 def test_the_next_run_completes_what_the_faults_left(faulty: Product, outcomes: dict[str, Outcome]) -> None:
-    work_with(faulty, {"FRUITS_LAKE_BUCKET": faulty.connection.bucket, "FRUITS_AWS_REGION": faulty.emr.meta.region_name})
+    work_with(faulty, here(faulty))
     days = [*(day_of(case) for case in CASES), ANOTHER_DAY]
     finished = trigger_and_follow(faulty.api, run_request(days), faulty.console)
     ledger = pd.read_parquet(faulty.lake / lake.LEDGER)
@@ -217,6 +256,10 @@ def test_a_run_that_failed_has_its_receipt(faulty: Product, outcomes: dict[str, 
     assert record["receipt"]["cluster_minutes"] > 0
 
 
+def here(faulty: Product) -> dict[str, str]:
+    return {"FRUITS_LAKE_BUCKET": faulty.connection.bucket, "FRUITS_AWS_REGION": faulty.emr.meta.region_name}
+
+
 def start_cluster(faulty: Product, name: str, tags: dict[str, str]) -> str:
     answer = faulty.emr.run_job_flow(
         Name=name,
@@ -229,27 +272,6 @@ def start_cluster(faulty: Product, name: str, tags: dict[str, str]) -> str:
         name,
     )
     return str(answer["JobFlowId"])
-
-
-def news_of(faulty: Product, kind: str, about: str) -> list[dict[str, str]]:
-    """What people were told of a kind with `about` in its subject, oldest first."""
-    lines = (faulty.home / "airflow" / "notifications.jsonl").read_text(encoding="utf-8").splitlines()
-    return [line for line in map(json.loads, lines) if line["event"] == kind and about in line["subject"]]
-
-
-def test_people_are_told_once_of_each_failed_run_which_task_why_and_what_to_do(faulty: Product, outcomes: dict[str, Outcome]) -> None:
-    for case in CASES:
-        run_id = outcomes[case.name].run.run_id
-        if case.ends != "failed":
-            assert news_of(faulty, "run_failed", run_id) == []
-            continue
-        (news,) = wait_for(partial(news_of, faulty, "run_failed", run_id), bool, f"news of {run_id}")
-        assert EXTRACT in news["subject"]
-        assert "What to do: " in news["message"]
-        assert news["message"].endswith(f"Its page: {faulty.api.run_link(run_id)}")
-        if "What to do:" in case.says:
-            assert f"{EXTRACT} failed, in its try " in news["message"]
-            assert "\nCause: " in news["message"]
 
 
 def test_people_are_told_of_late_runs_and_of_orphans(faulty: Product, outcomes: dict[str, Outcome]) -> None:
@@ -285,6 +307,24 @@ def test_a_task_of_a_failed_run_that_is_cleared_alone_is_not_enough_and_people_a
     assert len(news) == len(told) + 1
     assert "No task failed this time." in news[-1]["message"]
     assert "clear those as well (with *downstream*)" in news[-1]["message"]
+
+
+def test_a_check_that_is_cleared_alone_and_fails_is_told_although_the_run_counts_as_successful(
+    faulty: Product, outcomes: dict[str, Outcome]
+) -> None:
+    run = next(outcomes[case.name].run for case in CASES if case.ends == "success" and case.clusters == 2)
+    features = next((faulty.lake / lake.date_prefix(lake.FEATURES, run.day)).rglob("*.parquet"))
+    aside = features.rename(faulty.home / "aside.parquet")
+    run.clear("check_output", with_downstream=False)
+    assert run.finish().state == "success"
+    assert run.task("check_output").state == "failed"
+    (news,) = wait_for(partial(news_of, faulty, "run_failed", run.run_id), bool, "the news")
+    assert "counts as successful, yet it failed in check_output" in news["subject"]
+    assert features.name in news["message"]
+    aside.rename(features)
+    run.clear("check_output", with_downstream=False)
+    assert run.finish().state == "success"
+    assert run.task("check_output").state == "success"
 
 
 def ledger_of(faulty: Product, day: str) -> pd.DataFrame:
