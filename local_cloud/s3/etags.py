@@ -8,7 +8,8 @@ import time
 from typing import Final
 
 READ_BYTES: Final = 1 << 20
-MOST_REMEMBERED: Final = 1_000_000
+# Some 300 bytes each. What is listed in turn and does not fit is not remembered at all, for the oldest goes first.
+MOST_REMEMBERED: Final = 3_000_000
 SETTLED_SECONDS: Final = 0.05
 
 _Version = tuple[int, int, int, int]
