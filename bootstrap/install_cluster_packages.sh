@@ -70,8 +70,8 @@ import importlib
 import re
 import sys
 
-modules = {name: name for name in ("boto3", "numpy", "obstore", "onnxruntime", "pyarrow")}
-modules |= {"pillow": "PIL.Image", "tensorflow-cpu": "tensorflow"}
+modules = {name: name for name in ("boto3", "numpy", "obstore", "pyarrow")}
+modules |= {"ai-edge-litert": "ai_edge_litert.interpreter", "pillow": "PIL.Image", "tensorflow-cpu": "tensorflow"}
 with open(sys.argv[1], encoding="utf-8") as stream:
     pinned = re.findall(r"^([A-Za-z0-9._-]+)==", stream.read(), re.MULTILINE)
 for name in sorted(modules.keys() & set(pinned)):

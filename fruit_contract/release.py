@@ -19,7 +19,7 @@ RELEASE_MANIFEST: Final = "release.json"
 
 # These lie below code/<release>/embedder/.
 EMBEDDER_MANIFEST: Final = "manifest.json"
-ONNX_MODEL: Final = "model.onnx"
+LITERT_MODEL: Final = "model.tflite"
 TENSORFLOW_GRAPH: Final = "frozen_graph.pb"
 
 # EMR, the logs and the summaries show the steps by these names.
@@ -29,13 +29,20 @@ REFRESH_PCA_STEP: Final = "refresh_pca"
 # The PCA step says that it did this when there is nothing to fit.
 NO_PCA: Final = "nothing"
 
-ENGINES: Final = ("onnxruntime", "tensorflow")
-DEFAULT_ENGINE: Final = "onnxruntime"
+ENGINES: Final = ("litert", "tensorflow")
+DEFAULT_ENGINE: Final = "litert"
+# An Airflow of an earlier release names the default of its time.
+_EARLIER_DEFAULT_ENGINES: Final = frozenset({"onnxruntime"})
 
 ARCHITECTURE: Final = "mobilenetv2"
 # Preprocessing makes the pixels that the network sees of an image file's bytes (fruit_features/embedding/preprocessing.py). If it makes
 # other pixels, it is another version.
 PREPROCESSING_VERSION: Final = 2
+
+
+def engine_named(name: str) -> str:
+    """Returns the engine that a step means by a name: the default also by the names that it had in earlier releases."""
+    return DEFAULT_ENGINE if name in _EARLIER_DEFAULT_ENGINES else name
 
 
 def embedder_id(tensors_sha256: str, preprocessing_version: int) -> str:

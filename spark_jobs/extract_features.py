@@ -34,7 +34,7 @@ def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
         type=lake.check_category,
         help="only this one; may be given more than once",
     )
-    parser.add_argument("--engine", choices=release.ENGINES, default=release.DEFAULT_ENGINE)
+    parser.add_argument("--engine", type=release.engine_named, choices=release.ENGINES, default=release.DEFAULT_ENGINE)
     parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
     parser.add_argument("--accept-rejects", action="store_true", help="goes on although an unusual share of the images is rejected")
     parser.add_argument("--task-slots", type=int, help="how many tasks the planned cluster runs at once")

@@ -65,7 +65,7 @@ class Ceiling:
         self._batch = step_batch(bench)
         self._window_seconds = window_seconds
         self.measured: list[EngineSpeed] = []
-        self._field.prepare(release.DEFAULT_ENGINE, str(bench.onnx_model), images, _CEILING_IMAGES, self._batch)
+        self._field.prepare(release.DEFAULT_ENGINE, str(bench.model), images, _CEILING_IMAGES, self._batch)
 
     def again(self) -> EngineSpeed:
         self.measured.append(self._field.measure(self._window_seconds, self._batch))
@@ -74,4 +74,4 @@ class Ceiling:
 
 def step_batch(bench: BenchLake) -> int:
     """How many images the features step gives its engine at once."""
-    return load_engine(release.DEFAULT_ENGINE, bench.onnx_model.read_bytes()).inference_batch
+    return load_engine(release.DEFAULT_ENGINE, bench.model.read_bytes()).inference_batch

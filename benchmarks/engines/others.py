@@ -1,4 +1,4 @@
-"""What a release does not offer, to compare with: OpenVINO, and the network in int8. OpenVINO may not be installed."""
+"""What a release does not offer, to compare with: ONNX Runtime, OpenVINO, and the network in int8. `make bench` installs them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# Understood by every ONNX Runtime since 1.12.
+_OPSET: Final = 17
+
 F32: Final = "f32"
 BF16: Final = "bf16"
 
@@ -26,8 +29,8 @@ _VNNI: Final = frozenset({"avx512_vnni", "avx_vnni"})
 _QUANTISED: Final = ("Conv", "Clip", "Add")
 
 
-def has_openvino() -> bool:
-    return find_spec("openvino") is not None
+def has_others() -> bool:
+    return all(find_spec(package) for package in ("onnx", "onnxruntime", "openvino", "tf2onnx"))
 
 
 def cpu_has_bf16() -> bool:
@@ -44,6 +47,27 @@ def cpu_has_vnni() -> bool:
     except OSError:
         return False
     return any(not _VNNI.isdisjoint(line.split()) for line in text.splitlines() if line.startswith("flags"))
+
+
+class OnnxRuntimeEngine:
+    """The ONNX model in ONNX Runtime."""
+
+    inference_batch = 1
+
+    def __init__(self, model: bytes, n_threads: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = n_threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._images = self._session.get_inputs()[0].name
+
+    def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32[n, 224, 224, 3] in [-1, 1] to float32[n, 1280]."""
+        (features,) = self._session.run(None, {self._images: images})
+        return np.asarray(features, dtype=np.float32)
 
 
 class OpenVinoEngine:
@@ -71,6 +95,21 @@ class OpenVinoEngine:
         return np.asarray(features, dtype=np.float32).reshape(self.inference_batch, N_FEATURES)
 
 
+def make_onnx(graph: Path, place: Path) -> None:
+    """Writes TensorFlow's frozen graph as the ONNX file `place`, with batch normalisation folded into the convolutions."""
+    import onnxruntime
+    import tensorflow as tf
+    import tf2onnx
+
+    definition = tf.compat.v1.GraphDef.FromString(graph.read_bytes())
+    model, _ = tf2onnx.convert.from_graph_def(definition, input_names=["images:0"], output_names=["features:0"], opset=_OPSET)
+    options = onnxruntime.SessionOptions()
+    # Standard operators alone, which OpenVINO knows, too.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(place)
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 def make_int8(model: Path, images: Sequence[str], place: Path) -> None:
     """Writes the ONNX file `model` to `place` with int8 weights (a scale a channel) and uint8 activations, calibrated on the images.
 
@@ -86,7 +125,7 @@ def make_int8(model: Path, images: Sequence[str], place: Path) -> None:
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             batch = next(self._batches, None)
-            return None if batch is None else {"images": batch}
+            return None if batch is None else {"images:0": batch}
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from benchmarks.engines.field import ONE_THREAD, EngineField, step_batch
-from benchmarks.engines.others import has_openvino
+from benchmarks.engines.others import has_others
 from benchmarks.engines.result import EngineRun, EnginesBenchmark, known_images, quality
 from benchmarks.harness.images import spread
 from benchmarks.harness.summary import turned
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.bench_lake import BenchLake
     from fruit_cli.lake.delivery_plan import PlannedImage
 
+LITERT: Final = "LiteRT"
 ONNX_RUNTIME: Final = "ONNX Runtime"
 TENSORFLOW: Final = "TensorFlow"
 OPENVINO: Final = "OpenVINO"
@@ -33,7 +34,7 @@ ONNX_RUNTIME_INT8: Final = "ONNX Runtime int8"
 OPENVINO_INT8: Final = "OpenVINO int8"
 OPENVINO_BF16: Final = "OpenVINO bf16"
 
-_F32: Final = (ONNX_RUNTIME, TENSORFLOW, OPENVINO)
+_F32: Final = (LITERT, ONNX_RUNTIME, TENSORFLOW, OPENVINO)
 # A process: 39 MB of tensors, more than a core's cache, and whole batches of every size.
 _MEASURED_IMAGES: Final = 64
 
@@ -88,7 +89,7 @@ def measure_engines(bench: BenchLake, images: Sequence[PlannedImage], scale: Eng
         qualities = _qualities(fields, images, categories, scale.inference_batches[0], say)
     return EnginesBenchmark(
         n_cores=bench.n_cores,
-        reference=ONNX_RUNTIME,
+        reference=LITERT,
         step_batch=step_batch(bench),
         f32=[contender.name for contender in contenders if contender.name in _F32],
         runs=runs,
@@ -138,27 +139,25 @@ class _Field(EngineField):
 
 def _contenders(bench: BenchLake, calibration: Sequence[PlannedImage], say: Callable[[str], None]) -> tuple[list[_Contender], list[str]]:
     """The engines that run here, and remarks about those that don't."""
-    onnx, int8 = bench.onnx_model, bench.node.home / "int8.onnx"
-    contenders = [
-        _Contender(ONNX_RUNTIME, "onnxruntime", onnx),
-        _Contender(TENSORFLOW, "tensorflow", onnx.parent / release.TENSORFLOW_GRAPH),
-    ]
+    graph = bench.embedder / release.TENSORFLOW_GRAPH
+    contenders = [_Contender(LITERT, release.DEFAULT_ENGINE, bench.model), _Contender(TENSORFLOW, "tensorflow", graph)]
+    if not has_others():
+        return contenders, ["ONNX Runtime and OpenVINO are not installed, their rows are left out: make bench installs them."]
+    onnx, int8 = bench.node.home / "model.onnx", bench.node.home / "int8.onnx"
     experiments = [_Contender(ONNX_RUNTIME_INT8, "onnxruntime", int8)]
     remarks = []
     with contextlib.ExitStack() as stack:
         maker = stack.enter_context(bench.start("engines.ways", "quantise", **ONE_THREAD))
+        maker.ask("convert", graph=str(graph), place=str(onnx))
         answer = maker.ask("quantise", model=str(onnx), images=[image.path for image in calibration], place=str(int8))
         if not answer["has_vnni"]:
             remarks.append("This CPU has no VNNI instructions: int8 weights have 7 bits here, and int8 gains less speed than it may.")
-        if has_openvino():
-            contenders.append(_Contender(OPENVINO, "openvino", onnx))
-            experiments.append(_Contender(OPENVINO_INT8, "openvino", int8))
-            if maker.ask("capabilities")["has_bf16"]:
-                experiments.append(_Contender(OPENVINO_BF16, "openvino-bf16", onnx))
-            else:
-                remarks.append("This CPU has no bf16 instructions: OpenVINO would compute in f32, so bf16 is left out.")
+        contenders += [_Contender(ONNX_RUNTIME, "onnxruntime", onnx), _Contender(OPENVINO, "openvino", onnx)]
+        experiments.append(_Contender(OPENVINO_INT8, "openvino", int8))
+        if maker.ask("capabilities")["has_bf16"]:
+            experiments.append(_Contender(OPENVINO_BF16, "openvino-bf16", onnx))
         else:
-            remarks.append("OpenVINO is not installed, its rows are left out: make bench installs it.")
+            remarks.append("This CPU has no bf16 instructions: OpenVINO would compute in f32, so bf16 is left out.")
     say(f"int8 model: calibrated on {len(calibration)} images")
     return [*contenders, *experiments], remarks
 
@@ -176,10 +175,10 @@ def _run_rounds(fields: dict[str, _Field], scale: EngineScale, say: Callable[[st
 def _qualities(
     fields: dict[str, _Field], images: Sequence[PlannedImage], categories: Sequence[str], inference_batch: int, say: Callable[[str], None]
 ) -> list[Quality]:
-    expected = fields[ONNX_RUNTIME].embed(images, inference_batch)
+    expected = fields[LITERT].embed(images, inference_batch)
     qualities = []
     for name, field in fields.items():
-        features = expected if name == ONNX_RUNTIME else field.embed(images, inference_batch)
+        features = expected if name == LITERT else field.embed(images, inference_batch)
         qualities.append(quality(name, features, expected, categories))
         say(f"{name}: features compared")
     return qualities

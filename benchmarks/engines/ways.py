@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from benchmarks.engines.others import BF16, F32, OpenVinoEngine, cpu_has_bf16, cpu_has_vnni, make_int8
+from benchmarks.engines.others import BF16, F32, OnnxRuntimeEngine, OpenVinoEngine, cpu_has_bf16, cpu_has_vnni, make_int8, make_onnx
 from fruit_features.embedding.engines import load_engine
 from fruit_features.embedding.preprocessing import decode_image, network_input
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from fruit_features.embedding.engines import Engine
 
-# What a request calls an engine that a release does not offer.
+# What a request calls the engines that a release does not offer.
+ONNX_RUNTIME: Final = "onnxruntime"
 OPENVINO: Final = {"openvino": F32, "openvino-bf16": BF16}
 
 _WARM_UP_BATCHES: Final = 2
@@ -41,7 +42,7 @@ def prepare(engine: str, model: str, images: Sequence[str], inference_batch: int
     if engine in OPENVINO:
         loaded: Engine = OpenVinoEngine(content, inference_batch, precision=OPENVINO[engine])
     else:
-        loaded = load_engine(engine, content)
+        loaded = OnnxRuntimeEngine(content) if engine == ONNX_RUNTIME else load_engine(engine, content)
     load_seconds = time.monotonic() - started
     if "all" not in _tensors:
         _tensors["all"] = _decoded(images)
@@ -75,6 +76,12 @@ def embed(images: Sequence[str], inference_batch: int, place: str) -> dict[str, 
         whole = np.resize(tensors, (inference_batch, *tensors.shape[1:]))
         features.append(engine.embed(whole)[: len(tensors)].copy())
     np.save(place, np.concatenate(features), allow_pickle=False)
+    return {}
+
+
+def convert(graph: str, place: str) -> dict[str, Any]:
+    """Writes TensorFlow's graph as the ONNX file `place`."""
+    make_onnx(Path(graph), Path(place))
     return {}
 
 

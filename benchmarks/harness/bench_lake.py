@@ -16,6 +16,7 @@ from fruit_cli.release.weights import read_tensors
 from fruit_cli.release.weights_sources import default_weights
 from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
 from fruit_contract import lake, release
+from fruit_features.embedding.engines import engine_file
 from local_cloud.cluster.spark_environment import Node, spark_defaults, step_environment
 from local_cloud.emr.server import node_from
 from local_cloud.project import PROJECT
@@ -49,8 +50,14 @@ class BenchLake:
         return int(self.node.cores)
 
     @property
-    def onnx_model(self) -> Path:
-        return self.folder / lake.release_prefix(self.release_id) / release.EMBEDDER / release.ONNX_MODEL
+    def embedder(self) -> Path:
+        """The folder of the release's embedder."""
+        return self.folder / lake.release_prefix(self.release_id) / release.EMBEDDER
+
+    @property
+    def model(self) -> Path:
+        """What the features step's own engine loads."""
+        return self.embedder / engine_file(release.DEFAULT_ENGINE)
 
     def s3_cpu_seconds(self) -> float:
         """The CPU that the S3 server has used so far."""

@@ -8,7 +8,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-_PACKAGES: Final = ("onnxruntime", "tensorflow-cpu", "openvino", "daft", "ray", "pyspark", "numpy", "pillow", "pyarrow", "obstore")
+_PACKAGES: Final = (
+    "ai-edge-litert",
+    "onnxruntime",
+    "tensorflow-cpu",
+    "openvino",
+    "daft",
+    "ray",
+    "pyspark",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "obstore",
+)
 
 
 def usable_cores() -> int:

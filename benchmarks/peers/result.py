@@ -80,7 +80,7 @@ class PeersBenchmark:
             "tensors). On another CPU compare by that, and by 'of ceiling': the engine alone on every core, right before and after a run."
         )
         same = (
-            "All fetch from the same local S3 server and write Parquet by category to it. Decoder, preprocessing, ONNX model, "
+            "All fetch from the same local S3 server and write Parquet by category to it. Decoder, preprocessing, LiteRT model, "
             "engine settings "
             f"and the number of workers are the same, on {self.n_cores} cores. Ours does more: it compares with the ledger, "
             "looks for known "

@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from fruit_cli.release.weights_sources import WeightsFile
 
 # Part of what is kept: raise it when the exported graphs change for the same weights.
-EXPORT_FORMAT: Final = 1
-_GRAPH_FILES: Final = (release.ONNX_MODEL, release.TENSORFLOW_GRAPH)
+EXPORT_FORMAT: Final = 2
+_GRAPH_FILES: Final = (release.LITERT_MODEL, release.TENSORFLOW_GRAPH)
 _IMAGENET_LICENCE: Final = "Apache-2.0 (the ImageNet weights of Keras Applications)"
 _UNKNOWN_LICENCE: Final = "not known: the weights were given by whoever published them"
 
 
 @dataclass(frozen=True)
 class EmbedderArtefact:
-    """A folder with `manifest.json`, `model.onnx` and `frozen_graph.pb`, whole and checked."""
+    """A folder with `manifest.json`, `model.tflite` and `frozen_graph.pb`, whole and checked."""
 
     embedder_id: str
     directory: Path
@@ -119,8 +119,7 @@ def _manifest(tensors_sha256: str, source: str) -> dict[str, Any]:
         "output": {"name": "features", "shape": [None, N_FEATURES], "dtype": "float32"},
         "weights_source": source,
         "licence": _IMAGENET_LICENCE if tensors_sha256 == IMAGENET_TENSORS_SHA256 else _UNKNOWN_LICENCE,
-        "exported_with": {"format": EXPORT_FORMAT}
-        | {name: version(name) for name in ("keras", "onnxruntime", "tensorflow-cpu", "tf2onnx")},
+        "exported_with": {"format": EXPORT_FORMAT} | {name: version(name) for name in ("ai-edge-litert", "keras", "tensorflow-cpu")},
     }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from fruit_contract import release
 from fruit_contract.tables import N_FEATURES
+from fruit_features.embedding.engines import load_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from keras import Model
     from numpy.typing import NDArray
-    from onnx import ModelProto
+    from tensorflow.types.experimental import ConcreteFunction
 
     Floats = NDArray[np.float32]
 
@@ -30,22 +31,21 @@ INPUT: Final = "images"
 OUTPUT: Final = "features"
 IMAGE_SHAPE: Final = (224, 224, 3)
 TOLERANCE: Final = 1e-4
-# Understood by every ONNX Runtime since 1.12.
-_OPSET: Final = 17
 _N_TRIAL_IMAGES: Final = 4
 
 
 def main(tensors_path: Path, directory: Path) -> None:
     with np.load(tensors_path) as stored:
         network = keras_network(dict(stored))
-    exported = {release.TENSORFLOW_GRAPH: frozen_graph(network), release.ONNX_MODEL: onnx_model(network, scratch=directory)}
-    for name, content in exported.items():
-        (directory / name).write_bytes(content)
+    graph = frozen_graph(network)
+    model = litert_model(graph)
+    (directory / release.TENSORFLOW_GRAPH).write_bytes(graph)
+    (directory / release.LITERT_MODEL).write_bytes(model)
     images = trial_images()
     expected = network(images, training=False).numpy()
     differences = {
-        release.ONNX_MODEL: largest_difference(expected, run_onnx(exported[release.ONNX_MODEL], images)),
-        release.TENSORFLOW_GRAPH: largest_difference(expected, run_graph(exported[release.TENSORFLOW_GRAPH], images)),
+        release.LITERT_MODEL: largest_difference(expected, load_engine("litert", model).embed(images)),
+        release.TENSORFLOW_GRAPH: largest_difference(expected, run_graph(graph, images)),
     }
     print(json.dumps(differences))
     if not max(differences.values()) <= TOLERANCE:
@@ -75,59 +75,13 @@ def frozen_graph(network: Model) -> bytes:
     return bytes(kept.SerializeToString(deterministic=True))
 
 
-def onnx_model(network: Model, *, scratch: Path) -> bytes:
-    """The network as ONNX, from `images` to `features`, with batch normalisation folded into the convolutions.
-
-    Only ONNX Runtime's basic optimisations are applied: they use standard operators alone, so the file runs on any CPU.
-    """
-    import onnx
-    import onnxruntime
+def litert_model(graph: bytes) -> bytes:
+    """The frozen graph as a LiteRT model for one image, which an interpreter widens; batch normalisation is folded into convolutions."""
     import tensorflow as tf
-    import tf2onnx
 
-    function = tf.function(lambda images: {OUTPUT: network(images, training=False)}, input_signature=_signature())
-    converted, _ = tf2onnx.convert.from_function(function, input_signature=_signature(), opset=_OPSET)
-    folded = scratch / "folded.onnx"
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(folded)
-    onnxruntime.InferenceSession(converted.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    model = onnx.load(folded)
-    folded.unlink()
-    make_reproducible(model)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-def make_reproducible(model: ModelProto) -> None:
-    """Names every value after its place in the graph, in place.
-
-    The converter's own names change from run to run; equal weights shall give equal bytes.
-    """
-    from onnx import TensorProto
-
-    graph = model.graph
-    names = {value.name: value.name for value in [*graph.input, *graph.output]}
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    in_order = []
-    for node in graph.node:
-        for name in [*node.input, *node.output]:
-            if name and name not in names:
-                names[name] = f"value_{len(names)}"
-                if name in stored:
-                    in_order.append(TensorProto.FromString(stored[name].SerializeToString()))
-                    in_order[-1].name = names[name]
-        node.name = f"{node.op_type}_{names[node.output[0]]}"
-        node.input[:] = [names.get(name, "") for name in node.input]
-        node.output[:] = [names[name] for name in node.output]
-    del graph.initializer[:], graph.value_info[:]
-    graph.initializer.extend(in_order)
-    graph.name = release.ARCHITECTURE
-    for value in [*graph.input, *graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_param = "n_images"
-    standard = [opset for opset in model.opset_import if not opset.domain]
-    del model.opset_import[:]
-    model.opset_import.extend(standard)
+    function = _function_of(graph)
+    function.inputs[0].set_shape([1, *IMAGE_SHAPE])
+    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert())
 
 
 def trial_images() -> Floats:
@@ -141,25 +95,25 @@ def trial_images() -> Floats:
     return np.concatenate([fine, coarse]).astype(np.float32)
 
 
-def run_onnx(model: bytes, images: Floats) -> Floats:
-    import onnxruntime
-
-    (features,) = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run([OUTPUT], {INPUT: images})
-    return np.asarray(features, dtype=np.float32)
-
-
 def run_graph(graph: bytes, images: Floats) -> Floats:
     import tensorflow as tf
 
-    definition = tf.compat.v1.GraphDef.FromString(graph)
-    function = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(definition, name=""), [])
-    return np.asarray(function.prune(f"{INPUT}:0", f"{OUTPUT}:0")(tf.constant(images)), dtype=np.float32)
+    return np.asarray(_function_of(graph)(tf.constant(images)), dtype=np.float32)
 
 
 def largest_difference(expected: Floats, found: Floats) -> float:
     if found.shape != (_N_TRIAL_IMAGES, N_FEATURES):
         raise SystemExit(f"The exported graph gives {found.shape} for {_N_TRIAL_IMAGES} images, expected {(_N_TRIAL_IMAGES, N_FEATURES)}")
     return float(np.abs(found - expected).max())
+
+
+def _function_of(graph: bytes) -> ConcreteFunction:
+    """The frozen graph as a function of images."""
+    import tensorflow as tf
+
+    definition = tf.compat.v1.GraphDef.FromString(graph)
+    function = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(definition, name=""), [])
+    return function.prune(f"{INPUT}:0", f"{OUTPUT}:0")
 
 
 def _signature() -> list[tf.TensorSpec]:

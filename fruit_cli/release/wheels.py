@@ -15,8 +15,9 @@ from fruit_cli.errors import CommandError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# An EMR 7 node: Amazon Linux 2023 (glibc 2.34) on x86_64, with Python 3.11.
-_NODE_PLATFORMS: Final = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64")
+# An EMR 7 node: Amazon Linux 2023 (glibc 2.34) on x86_64, with Python 3.11. It runs what was built for any glibc up to its own, and pip takes
+# only those that are named.
+_NODE_PLATFORMS: Final = (*(f"manylinux_2_{minor}_x86_64" for minor in range(34, 16, -1)), "manylinux2014_x86_64")
 _NODE_OPTIONS: Final = (
     *(option for platform in _NODE_PLATFORMS for option in ("--platform", platform)),
     *("--implementation", "cp", "--python-version", "3.11", "--abi", "cp311", "--abi", "abi3", "--abi", "none"),

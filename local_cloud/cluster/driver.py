@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STARTING_SECONDS: Final = 0.3  # EMR takes minutes; long enough here for a poll to see the state
 LOOK_AGAIN_SECONDS: Final = 1.0
-FAILING_BOOTSTRAP: Final = b"echo 'error: No matching distribution found for onnxruntime==9.9.9 (injected)' >&2\nexit 1\n"
+FAILING_BOOTSTRAP: Final = b"echo 'error: No matching distribution found for ai-edge-litert==9.9.9 (injected)' >&2\nexit 1\n"
 
 logger = logging.getLogger(__name__)
 

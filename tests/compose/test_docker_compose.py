@@ -393,9 +393,9 @@ def test_publish_runs_with_its_command(native, tmp_path_factory):
     root = native._folder / "publisher" / "embedder"
     folder = root / "mobilenetv2-abc-p1"
     folder.mkdir(parents=True)
-    for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH):
+    for name in (release.LITERT_MODEL, release.TENSORFLOW_GRAPH):
         (folder / name).write_text(name, encoding="utf-8")
-    digests = {name: file_sha256(folder / name) for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH)}
+    digests = {name: file_sha256(folder / name) for name in (release.LITERT_MODEL, release.TENSORFLOW_GRAPH)}
     manifest = {
         "embedder_id": folder.name,
         "preprocessing_version": release.PREPROCESSING_VERSION,

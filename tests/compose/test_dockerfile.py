@@ -24,7 +24,7 @@ ENTRIES = {
         *("fruit_cli/release/export.py", "fruit_cli/__main__.py"),
     ],
 }
-# Only `--engine tensorflow` needs the first, and the image's engine is ONNX Runtime; only people who load a version elsewhere the other.
+# Only `--engine tensorflow` needs the first, and the image's engine is LiteRT; only people who load a version elsewhere the other.
 NOT_NEEDED = {"local-cloud": {"tensorflow", "sklearn"}}
 
 

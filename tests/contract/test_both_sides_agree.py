@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_contract import release
 from fruit_contract.lake import LakeNameError, check_category
 from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
@@ -48,7 +49,7 @@ def test_the_features_job_takes_the_step_that_is_planned(categories: list[str]) 
     assert request.ingest_dates == ("2026-11-19", "2026-11-21", "2026-11-22")
     assert request.retry_rejected is bool(categories)
     assert request.categories == tuple(categories)
-    assert (request.bucket, request.release_id, request.engine) == ("my-lake", "release", "onnxruntime")
+    assert (request.bucket, request.release_id, request.engine) == ("my-lake", "release", "litert")
     assert request.run_id == "manual__2026-11-22T00:00:00+00:00"
 
 
@@ -81,6 +82,21 @@ def test_the_pca_job_takes_the_step_that_is_planned(policy: RefreshPolicy) -> No
 
     assert request.policy == PolicySettings(policy, 0.9, margin=0.01, growth=2.0, always_below=7)
     assert (request.ingest_dates, request.keep_versions) == (("2026-11-20", "2026-11-22"), 5)
+
+
+@pytest.mark.parametrize("engine", release.ENGINES)
+def test_the_engine_that_is_set_is_the_one_that_runs(engine: str) -> None:
+    step = extract_features_step(load_settings({"FRUITS_ENGINE": engine}), "release", "run", ["2026-11-22"], [])
+
+    assert importlib.import_module("extract_features").parse_request(job_arguments(step)).engine == engine
+
+
+def test_airflow_and_a_release_of_before_the_default_engine_changed_go_together() -> None:
+    step = extract_features_step(load_settings({}), "release", "run", ["2026-11-22"], [])
+    assert "--engine" not in job_arguments(step), "that release knows its own default alone"
+
+    asked = importlib.import_module("extract_features").parse_request([*job_arguments(step), "--engine", "onnxruntime"])
+    assert asked.engine == release.DEFAULT_ENGINE, "that Airflow names the default of its time"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ socket.create_connection = refuse
 from airflow.dag_processing.dagbag import DagBag
 
 bag = DagBag(sys.argv[1])
-heavy = {"tensorflow", "keras", "pyspark", "onnxruntime", "numpy", "pandas", "pyarrow", "matplotlib", "PIL", "obstore", "moto"}
+heavy = {"tensorflow", "keras", "pyspark", "ai_edge_litert", "numpy", "pandas", "pyarrow", "matplotlib", "PIL", "obstore", "moto"}
 print(json.dumps({"errors": bag.import_errors, "dags": sorted(bag.dags), "loaded": sorted(heavy & set(sys.modules))}))
 """
 
@@ -63,7 +63,7 @@ def test_a_region_outside_the_eu_still_shows_the_dag() -> None:
 def test_a_bad_setting_is_named_in_the_import_error() -> None:
     errors = parse_alone(FRUITS_ENGINE="pytorch")["errors"]
     assert len(errors) == 2  # both DAGs read the settings
-    assert all("FRUITS_ENGINE is 'pytorch': it must be one of onnxruntime, tensorflow." in error for error in errors.values())
+    assert all("FRUITS_ENGINE is 'pytorch': it must be one of litert, tensorflow." in error for error in errors.values())
 
 
 def test_airflow_runs_none_of_our_plugin_modules_by_itself() -> None:

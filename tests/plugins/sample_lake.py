@@ -401,7 +401,7 @@ def _write_summaries(sample: SampleLake, spectrum: np.ndarray) -> None:
         "run_id": RUN_ID,
         "release": RELEASE,
         "embedder_id": EMBEDDER,
-        "engine": "onnxruntime",
+        "engine": "litert",
         "ingest_dates": [DAY],
         "touched_ingest_dates": [DAY],
         "by_category": {DAY: {category: {name: found[name] for name in names} for category, found in counts.items()}},

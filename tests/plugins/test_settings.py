@@ -119,7 +119,7 @@ def test_a_run_that_only_waits_for_its_batch_is_not_called_late() -> None:
     ("variable", "value", "allowed"),
     [
         ("FRUITS_LAKE_BUCKET", "My_Bucket", "lower-case letters"),
-        ("FRUITS_ENGINE", "pytorch", "onnxruntime, tensorflow"),
+        ("FRUITS_ENGINE", "pytorch", "litert, tensorflow"),
         ("FRUITS_TARGET_VARIANCE", "1.1", "above 0, at most 1"),
         ("FRUITS_TARGET_VARIANCE", "nan", "above 0, at most 1"),
         ("FRUITS_PCA_POLICY", "sometimes", "auto, always, never"),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import secrets
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +22,11 @@ from local_cloud.cluster.spark_environment import Node, spark_defaults
 from local_cloud.project import PROJECT
 from local_cloud.stack.java import find_java
 from local_cloud.stack.running_s3 import RunningS3, running_s3
+from tests.block_network import block_network
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pyspark.sql import SparkSession
 
@@ -120,7 +122,7 @@ def node_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_network() -> bytes:
-    """An ONNX network with the embedder's input and output."""
+    """A network with the embedder's input and output."""
     return draw_network(0)
 
 
@@ -132,32 +134,7 @@ def other_network() -> bytes:
 
 def draw_network(seed: int) -> bytes:
     """Block means, one fixed matrix, ReLU."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    weights = np.random.default_rng(seed).normal(size=(14 * 14 * 3, 1280)).astype(np.float32)
-    nodes = [
-        helper.make_node("Reshape", ["images", "blocks"], ["blocked"]),
-        helper.make_node("ReduceMean", ["blocked", "block_axes"], ["means"], keepdims=0),
-        helper.make_node("Flatten", ["means"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["products"]),
-        helper.make_node("Relu", ["products"], ["features"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [None, 224, 224, 3])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 1280])],
-        [
-            numpy_helper.from_array(np.array([-1, 14, 16, 14, 16, 3], dtype=np.int64), "blocks"),
-            numpy_helper.from_array(np.array([2, 4], dtype=np.int64), "block_axes"),
-            numpy_helper.from_array(weights, "weights"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    model.ir_version = 9
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return block_network(np.random.default_rng(seed).normal(size=(14 * 14 * 3, 1280)).astype(np.float32))
 
 
 def publish_network(test_lake: LakeFolder, network: bytes, release_id: str = RELEASE, embedder_id: str = EMBEDDER_ID) -> LakeFolder:
@@ -166,27 +143,14 @@ def publish_network(test_lake: LakeFolder, network: bytes, release_id: str = REL
     manifest = {
         "embedder_id": embedder_id,
         "preprocessing_version": PREPROCESSING_VERSION,
-        "files": {release.ONNX_MODEL: hashlib.sha256(network).hexdigest()},
+        "files": {release.LITERT_MODEL: hashlib.sha256(network).hexdigest()},
     }
-    test_lake.put(prefix + release.ONNX_MODEL, network)
+    test_lake.put(prefix + release.LITERT_MODEL, network)
     test_lake.put(prefix + release.EMBEDDER_MANIFEST, json.dumps(manifest).encode())
     return test_lake
 
 
-def use_todays_pixels(test_lake: LakeFolder) -> None:
-    """Says of every published embedder that its pixels are today's."""
-    for manifest in (test_lake.folder / lake.CODE).glob(f"*/{release.EMBEDDER}{release.EMBEDDER_MANIFEST}"):
-        said = json.loads(manifest.read_bytes()) | {"preprocessing_version": PREPROCESSING_VERSION}
-        manifest.write_text(json.dumps(said), encoding="utf-8")
-
-
-@pytest.fixture
-def published(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
-    """`test_lake` with a release."""
-    return publish_network(test_lake, small_network)
-
-
-@pytest.fixture
-def new_lake(s3_server: RunningS3, test_lake: LakeFolder, small_network: bytes) -> Callable[[], LakeFolder]:
-    """Makes published lakes, one a call, for tests that need several."""
-    return lambda: publish_network(make_lake(s3_server), small_network)
+def publish_as_today(test_lake: LakeFolder, release_id: str, embedder_id: str, network: bytes) -> None:
+    """Puts an embedder's network into a release that has it for an engine or pixels of an earlier day."""
+    shutil.rmtree(test_lake.folder / lake.release_prefix(release_id) / release.EMBEDDER)
+    publish_network(test_lake, network, release_id, embedder_id)

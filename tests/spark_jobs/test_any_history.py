@@ -115,7 +115,7 @@ class Content:
 
 @pytest.fixture(scope="module")
 def contents(small_network: bytes, other_network: bytes) -> list[Content]:
-    engines = dict(zip(RELEASES.values(), (load_engine("onnxruntime", network) for network in (small_network, other_network)), strict=True))
+    engines = dict(zip(RELEASES.values(), (load_engine("litert", network) for network in (small_network, other_network)), strict=True))
     found = [Content(b"no image at all", Status.REJECTED, "not_an_image"), Content(b"", Status.REJECTED, "empty")]
     for seed in range(N_CONTENTS):
         data = jpeg(seed)
@@ -268,7 +268,7 @@ class History(RuleBasedStateMachine):
 
     def extract(self, release: str, days: Sequence[str], scope: tuple[str, ...], *, retry_rejected: bool = False) -> ExtractionSummary:
         request = ExtractionRequest(
-            self.lake.bucket, release, "run", tuple(days), scope, "onnxruntime", retry_rejected, accept_rejects=True, task_slots=2
+            self.lake.bucket, release, "run", tuple(days), scope, "litert", retry_rejected, accept_rejects=True, task_slots=2
         )
         return extract_features(self.spark or NoSpark(), request)  # type: ignore[arg-type]
 

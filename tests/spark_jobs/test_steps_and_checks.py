@@ -20,9 +20,11 @@ from fruit_pipeline.planning.planner import plan_run
 from fruit_pipeline.request.params import RunDates
 from fruit_pipeline.request.run_request import RunRequest
 from fruit_pipeline.settings import Settings
+from tests.block_network import block_network
 from tests.fixtures import earlier_lake
 from tests.fixtures.earlier_lake import history
-from tests.spark_jobs.conftest import publish_network, use_todays_pixels
+from tests.fixtures.earlier_lake.network import weights
+from tests.spark_jobs.conftest import publish_as_today, publish_network
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class Run:
         bucket = self._folder.bucket
         summaries = {
             release.EXTRACT_FEATURES_STEP: extract_features(
-                self._spark, ExtractionRequest(bucket, self._release, "run", days, (), "onnxruntime")
+                self._spark, ExtractionRequest(bucket, self._release, "run", days, (), "litert")
             ),
             release.REFRESH_PCA_STEP: refresh_pca(
                 lambda: self._spark, RefreshRequest(bucket, self._release, "run", PolicySettings(), days, grace_seconds=0)
@@ -122,7 +124,8 @@ def test_a_change_of_the_embedder_is_sound_while_it_is_under_way_and_when_it_is_
 
 def test_what_a_former_release_left_is_taken_over_and_is_sound(spark: SparkSession, test_lake: LakeFolder) -> None:
     earlier_lake.unpack_earlier_lake(test_lake.folder)
-    use_todays_pixels(test_lake)
+    network = block_network(weights())
+    publish_as_today(test_lake, earlier_lake.RELEASE, earlier_lake.EMBEDDER_ID, network)
     run = Run(spark, test_lake, earlier_lake.RELEASE, earlier_lake.EMBEDDER_ID)
     days = history.ALL_DATES
     for day in days:

@@ -23,9 +23,10 @@ from fruit_features.lake.vectors import to_list_array
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version, read_pointer
 from fruit_features.takeover import take_over_date
+from tests.block_network import block_network
 from tests.fixtures.earlier_lake import DATES, EMBEDDER_ID, INTERRUPTED_DATE, RELEASE, history, unpack_earlier_lake
-from tests.fixtures.earlier_lake.network import features_of
-from tests.spark_jobs.conftest import publish_network, use_todays_pixels
+from tests.fixtures.earlier_lake.network import features_of, weights
+from tests.spark_jobs.conftest import publish_as_today, publish_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,14 +47,14 @@ NEW = {
 
 @pytest.fixture
 def earlier(test_lake: LakeFolder) -> LakeFolder:
-    """With an embedder whose pixels are today's: what is taken over is seen apart from what a new embedder computes."""
+    """With its embedder as it would be published today: what is taken over is seen apart from what a new embedder computes."""
     unpack_earlier_lake(test_lake.folder)
-    use_todays_pixels(test_lake)
+    publish_as_today(test_lake, RELEASE, EMBEDDER_ID, block_network(weights()))
     return test_lake
 
 
 def extract(spark, earlier: LakeFolder, *dates: str) -> ExtractionSummary:
-    return extract_features(spark, ExtractionRequest(earlier.bucket, RELEASE, "run", dates or ALL_DATES, (), "onnxruntime"))
+    return extract_features(spark, ExtractionRequest(earlier.bucket, RELEASE, "run", dates or ALL_DATES, (), "litert"))
 
 
 def refresh(spark, earlier: LakeFolder, policy: RefreshPolicy = RefreshPolicy.NEVER) -> RefreshSummary:
@@ -325,7 +326,7 @@ def test_readers_of_an_earlier_lake_stay_on_its_version_until_a_new_embedder_cov
     before = read_pointer(Store(earlier.bucket))
 
     def run(*dates: str) -> str | None:
-        extract_features(spark, ExtractionRequest(earlier.bucket, "nextrelease", "run", dates, (), "onnxruntime"))
+        extract_features(spark, ExtractionRequest(earlier.bucket, "nextrelease", "run", dates, (), "litert"))
         refresh_pca(lambda: spark, RefreshRequest(earlier.bucket, "nextrelease", "run", PolicySettings(RefreshPolicy.AUTO), dates))
         pointer = read_pointer(Store(earlier.bucket))
         return pointer.version if pointer else None

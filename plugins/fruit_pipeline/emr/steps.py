@@ -36,7 +36,7 @@ def extract_features_step(
     `task_instances` are the nodes beside the settings' core nodes.
     """
     arguments = [
-        "--engine", settings.engine,
+        *_engine(settings.engine),
         *_flags(retry_rejected=retry_rejected, accept_rejects=accept_rejects),
         *_date_arguments(ingest_dates),
         # One word an option: a category that begins with '-' would be taken for an option of its own.
@@ -74,6 +74,11 @@ def refresh_pca_step(
 def _flags(**wanted: bool) -> list[str]:
     """Returns the options without a value that are wanted: `retry_rejected` is `--retry-rejected`."""
     return [f"--{name.replace('_', '-')}" for name, is_wanted in wanted.items() if is_wanted]
+
+
+def _engine(engine: str) -> list[str]:
+    """Names an engine only if it is not the default: a release that was published earlier has a default of its own."""
+    return [] if engine == release_layout.DEFAULT_ENGINE else ["--engine", engine]
 
 
 def _date_arguments(ingest_dates: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs the network: with ONNX Runtime (the default), or with TensorFlow as the reference. Both need the published artefact alone."""
+"""Runs the network: with LiteRT (the default), or with TensorFlow as the reference. Both need the published artefact alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class UnknownEngineError(ValueError):
 
 def engine_file(engine: str) -> str:
     """Returns the file of the embedder artefact that `engine` loads. Raises UnknownEngineError if there is no such engine."""
-    files = {"onnxruntime": release.ONNX_MODEL, "tensorflow": release.TENSORFLOW_GRAPH}
+    files = {"litert": release.LITERT_MODEL, "tensorflow": release.TENSORFLOW_GRAPH}
     try:
         return files[engine]
     except KeyError:
@@ -42,26 +42,30 @@ def load_engine(engine: str, model: bytes, *, n_threads: int = 1) -> Engine:
     engine_file(engine)
     if engine == "tensorflow":
         return _TensorFlowEngine(model, n_threads)
-    return _OnnxRuntimeEngine(model, n_threads)
+    return _LiteRtEngine(model, n_threads)
 
 
-class _OnnxRuntimeEngine:
+class _LiteRtEngine:
     # One image's activations (a few MB) stay in a core's cache from layer to layer; those of 32 go through the memory 52 times.
     inference_batch = 1
 
     def __init__(self, model: bytes, n_threads: int) -> None:
-        import onnxruntime
+        from ai_edge_litert.interpreter import Interpreter
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = n_threads
-        options.inter_op_num_threads = 1
-        # Spinning threads would take the core from the worker that decodes.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._network = Interpreter(model_content=model, num_threads=n_threads)
+        self._network.allocate_tensors()
+        (images,), (features,) = self._network.get_input_details(), self._network.get_output_details()
+        self._images, self._features = images["index"], features["index"]
+        self._shape = tuple(images["shape"])
 
     def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        (features,) = self._session.run(["features"], {"images": images})
-        return _checked(features, len(images))
+        if images.shape != self._shape:
+            self._network.resize_tensor_input(self._images, images.shape)
+            self._network.allocate_tensors()
+            self._shape = images.shape
+        self._network.set_tensor(self._images, images)
+        self._network.invoke()
+        return _checked(self._network.get_tensor(self._features), len(images))
 
 
 class _TensorFlowEngine:

@@ -84,7 +84,7 @@ def test_ray_gets_the_columns_of_the_features_table(monkeypatch):
     from benchmarks.peers import ray_way
 
     monkeypatch.setattr(embedding, "load_embedder", lambda _: MeanEngine())
-    artefact = embedding.EmbedderArtefact(None, "release", "embedder", "onnxruntime", "key", "digest")
+    artefact = embedding.EmbedderArtefact(None, "release", "embedder", "litert", "key", "digest")
     keys = [f"raw/ingest_date=2026-01-01/{category}/1.jpg" for category in ("Kiwi", "Lemon")]
     found = ray_way.embed_batch(pa.table({"bytes": [jpeg(10), jpeg(200)], "path": [f"lake/{key}" for key in keys]}), artefact)
     assert set(found.column_names) == {*tables.FEATURES_COLUMNS, tables.CATEGORY}

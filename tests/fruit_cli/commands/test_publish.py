@@ -93,7 +93,7 @@ def test_a_release_holds_what_the_contract_names(store):
     found = publish(LOCAL, say=quietly)
     names = [release.EXTRACT_FEATURES_JOB, release.REFRESH_PCA_JOB, release.LIBRARY_ZIP, release.BOOTSTRAP_ACTION]
     names += [release.CLUSTER_REQUIREMENTS, release.RELEASE_MANIFEST]
-    names += [release.EMBEDDER + name for name in (release.EMBEDDER_MANIFEST, release.ONNX_MODEL, release.TENSORFLOW_GRAPH)]
+    names += [release.EMBEDDER + name for name in (release.EMBEDDER_MANIFEST, release.LITERT_MODEL, release.TENSORFLOW_GRAPH)]
     assert keys_of(store) == sorted([*(f"code/{found}/{name}" for name in names), "code/current.json"])
 
 
@@ -338,7 +338,7 @@ def test_a_bucket_that_is_not_there_is_told_before_anything_is_exported(store, l
 
 
 def test_importing_the_commands_loads_no_heavy_module():
-    heavy = "tensorflow keras h5py onnx onnxruntime tf2onnx numpy boto3"
+    heavy = "tensorflow keras h5py ai_edge_litert numpy boto3"
     program = f"import sys, fruit_cli.commands.publish; print(sorted(set('{heavy}'.split()) & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "[]"

@@ -7,15 +7,14 @@ import subprocess
 import sys
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
+from ai_edge_litert import schema_py_generated as schema
 
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import LakeConnection
 from fruit_cli.release import embedder as artefact_module
 from fruit_cli.release.embedder import embedder_artefact
-from fruit_cli.release.export import TOLERANCE, largest_difference, make_reproducible, run_onnx, trial_images
+from fruit_cli.release.export import TOLERANCE, largest_difference, trial_images
 from fruit_cli.release.weights import mobilenet_v2_shapes, read_tensors, tensors_sha256
 from fruit_cli.release.wheels import file_sha256
 from fruit_contract import release
@@ -113,7 +112,7 @@ def test_the_manifest_tells_what_the_contract_asks(artefact):
     assert manifest["preprocessing_version"] == PREPROCESSING_VERSION
     assert manifest["input"] == {"name": "images", "shape": [None, 224, 224, 3], "dtype": "float32"}
     assert manifest["output"] == {"name": "features", "shape": [None, 1280], "dtype": "float32"}
-    assert manifest["files"] == {name: file_sha256(artefact.directory / name) for name in ("model.onnx", "frozen_graph.pb")}
+    assert manifest["files"] == {name: file_sha256(artefact.directory / name) for name in ("model.tflite", "frozen_graph.pb")}
     assert manifest["weights_source"] == "file own.h5"
     assert manifest["licence"].startswith("not known")
     assert 0 < max(manifest["largest_difference_from_keras"].values()) <= TOLERANCE
@@ -132,17 +131,17 @@ def test_every_engine_gives_keras_features(artefact, expected, engine):
     assert np.abs(loaded.embed(images[2:3]) - expected[2:3]).max() <= TOLERANCE
 
 
-def test_the_onnx_graph_holds_standard_operators_only_and_no_batch_normalisation(artefact):
-    model = onnx.load(artefact.directory / release.ONNX_MODEL)
-    assert [opset.domain for opset in model.opset_import] == [""]
-    assert {node.domain for node in model.graph.node} == {""}
-    assert {node.op_type for node in model.graph.node} == {"Add", "Clip", "Conv", "GlobalAveragePool", "Squeeze", "Transpose"}
+def test_the_model_holds_ordinary_operators_only_and_no_batch_normalisation(artefact):
+    model = schema.ModelT.InitFromPackedBuf((artefact.directory / release.LITERT_MODEL).read_bytes())
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    assert {names[code.builtinCode] for code in model.operatorCodes} == {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "MEAN"}
+    assert {tensor.type for graph in model.subgraphs for tensor in graph.tensors} <= {schema.TensorType.FLOAT32, schema.TensorType.INT32}
 
 
 @pytest.mark.slow
 def test_the_same_weights_give_the_same_bytes(artefact, weights_file, tmp_path):
     again = embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
-    for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH, release.EMBEDDER_MANIFEST):
+    for name in (release.LITERT_MODEL, release.TENSORFLOW_GRAPH, release.EMBEDDER_MANIFEST):
         assert file_sha256(again.directory / name) == file_sha256(artefact.directory / name), name
 
 
@@ -157,16 +156,16 @@ def test_a_damaged_artefact_is_exported_again(artefact, weights_file, tmp_path, 
     copy.mkdir(parents=True)
     for name, path in artefact.files().items():
         (copy / name).write_bytes(path.read_bytes())
-    (copy / release.ONNX_MODEL).write_bytes(b"half")
+    (copy / release.LITERT_MODEL).write_bytes(b"half")
 
     def stub_export(tensors_path, directory):
-        for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH):
+        for name in (release.LITERT_MODEL, release.TENSORFLOW_GRAPH):
             (directory / name).write_bytes(b"whole " + name.encode())
         return {}
 
     monkeypatch.setattr(artefact_module, "_run_export", stub_export)
     found = embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
-    assert found.files()[release.ONNX_MODEL].read_bytes() == b"whole model.onnx"
+    assert found.files()[release.LITERT_MODEL].read_bytes() == b"whole model.tflite"
 
 
 def test_the_default_weights_are_resolved_once(weights_file, artefact, home, monkeypatch):
@@ -205,27 +204,3 @@ def test_a_failed_export_leaves_nothing_and_tells_the_last_words(weights_file, t
 def test_a_graph_of_another_shape_is_refused():
     with pytest.raises(SystemExit, match="gives"):
         largest_difference(np.zeros((4, 1280), np.float32), np.zeros((4, 1000), np.float32))
-
-
-def little_model(prefix):
-    """features = images + a + b, under names that depend on `prefix`; the initializers in an order that does too."""
-    nodes = [
-        helper.make_node("Add", ["images", f"{prefix}_a"], [f"{prefix}_sum"], name=f"{prefix}_first"),
-        helper.make_node("Add", [f"{prefix}_sum", f"{prefix}_b"], ["features"], name=f"{prefix}_second"),
-    ]
-    values = {"a": 1.0, "b": 10.0}
-    initializers = [helper.make_tensor(f"{prefix}_{name}", TensorProto.FLOAT, [1], [value]) for name, value in values.items()]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"{prefix}_n", 2]) for name in ("images", "features")]
-    graph = helper.make_graph(nodes, prefix, ends[:1], ends[1:], initializers if prefix < "m" else initializers[::-1])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(f"com.{prefix}", 1)], ir_version=8)
-
-
-def test_names_that_change_from_run_to_run_do_not_reach_the_file():
-    first, second = little_model("first"), little_model("second")
-    assert first.SerializeToString(deterministic=True) != second.SerializeToString(deterministic=True)
-    make_reproducible(first)
-    make_reproducible(second)
-    assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
-    onnx.checker.check_model(first)
-    found = run_onnx(first.SerializeToString(), np.array([[1, 2]], np.float32))
-    assert found.tolist() == [[12.0, 13.0]]

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
+from importlib.metadata import distribution
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from fruit_cli.errors import CommandError
+from fruit_cli.release import wheels
 from fruit_cli.release.wheels import cluster_wheelhouse, fetch_wheels, file_sha256
+from local_cloud.project import PROJECT
 
 
 def make_wheel(directory, name="tinyfruit", version="1.0"):
@@ -56,3 +61,17 @@ def test_a_wheel_whose_hash_differs_from_the_pin_is_refused(tmp_path, package_in
     with pytest.raises(CommandError):
         cluster_wheelhouse(requirements, tmp_path / "cache", lambda _: None)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def pinned_for_nodes():
+    text = (PROJECT / "requirements/cluster.txt").read_text(encoding="utf-8")
+    return re.findall(r"^([\w.-]+)==", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", pinned_for_nodes())
+def test_a_nodes_pip_takes_each_wheel_that_it_is_told_to(name):
+    """The lock is compiled by uv, which is less strict about Python's version; and pip fetches for the platforms alone that are named."""
+    found = distribution(name)
+    assert "3.11.0" in SpecifierSet(found.metadata["Requires-Python"] or "")
+    tags = re.findall(r"^Tag: \S+-(\S+)$", found.read_text("WHEEL"), re.MULTILINE)
+    assert {"any", *wheels._NODE_PLATFORMS} & {platform for tag in tags for platform in tag.split(".")}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-REASON = "No matching distribution found for onnxruntime==9.9.9 (injected)"
+REASON = "No matching distribution found for ai-edge-litert==9.9.9 (injected)"
 
 
 def named(name: str, script: str) -> dict[str, Any]:

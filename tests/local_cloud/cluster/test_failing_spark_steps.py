@@ -121,7 +121,7 @@ spark.sparkContext.parallelize([0], 1).foreach(lambda _: os.kill(os.getpid(), si
         """
 import argparse
 parser = argparse.ArgumentParser()
-parser.add_argument("--engine", choices=["onnxruntime", "tensorflow"])
+parser.add_argument("--engine", choices=["litert", "tensorflow"])
 parser.parse_args()
 """,
         "bad_arguments",

@@ -428,7 +428,7 @@ def test_the_features_step_is_what_a_laptop_runs_too() -> None:
     assert step["HadoopJarStep"]["Args"] == [
         "spark-submit", "--deploy-mode", "client", "--name", "extract_features",
         "--py-files", f"{code}fruit_library.zip", f"{code}jobs/extract_features.py",
-        "--lake-bucket", "fruits-lake", "--release", "r1", "--run-id", RUN_ID, "--task-slots", "8", "--engine", "onnxruntime",
+        "--lake-bucket", "fruits-lake", "--release", "r1", "--run-id", RUN_ID, "--task-slots", "8",
         "--ingest-date", "2026-11-21..2026-11-22", "--category=Äpfel 50%", "--category=-odd",
     ]  # fmt: skip
 

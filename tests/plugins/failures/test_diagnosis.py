@@ -51,9 +51,9 @@ def cause_and_error(logs: dict[str, str], *emr_words: str) -> tuple[str, str]:
     ("reason", "cause", "error"),
     [
         (
-            f"org.apache.spark.api.python.PythonException: {WORKER_TRACEBACK}ModuleNotFoundError: No module named 'onnxruntime'\n",
+            f"org.apache.spark.api.python.PythonException: {WORKER_TRACEBACK}ModuleNotFoundError: No module named 'ai_edge_litert'\n",
             "package_missing",
-            "ModuleNotFoundError: No module named 'onnxruntime'",
+            "ModuleNotFoundError: No module named 'ai_edge_litert'",
         ),
         (
             (
@@ -172,7 +172,10 @@ def test_the_inner_line_of_a_worker_is_shown_with_the_driver_s() -> None:
         ("fruit_features.extraction.step.BooksError: The books of 'Kiwi' of 2026-11-22 do not balance: 3 listed", "books_do_not_balance"),
         ("fruit_features.lake.commit.FeaturesDifferError: Something else has changed the features: those of", "features_changed"),
         ("fruit_features.lake.commit.LostPlaceError: Another writer committed 2026-11-22 meanwhile.", "another_writer"),
-        ("fruit_features.embedding.artefact.EmbedderArtefactError: Release r1 holds no model.onnx: run `make publish`.", "release_broken"),
+        (
+            "fruit_features.embedding.artefact.EmbedderArtefactError: Release r holds no model.tflite: run `make publish`.",
+            "release_broken",
+        ),
         ("fruit_features.lake.store.ObjectNotFoundError: s3://fruits-lake/code/r1/embedder.json does not exist.", "key_not_found"),
         ("ValueError: A scatter of 1280 features has 819840 numbers, this one has 3: its moments file is damaged.", "lake_damaged"),
         (

@@ -355,7 +355,7 @@ def test_a_failed_bootstrap_action_is_explained_from_the_nodes_log(emr: Emr, lak
     reason = {"Code": "BOOTSTRAP_FAILURE", "Message": "On the master instance (i-1), bootstrap action 1 returned a non-zero return code"}
     emr.clusters["j-1"]["Status"]["StateChangeReason"] = reason
     step_id = emr.step("j-1", "CANCELLED", started=False)
-    log = gzip.compress(b"error: No matching distribution found for onnxruntime==9.9.9\n")
+    log = gzip.compress(b"error: No matching distribution found for ai-edge-litert==9.9.9\n")
     lake.write("logs/j-1/node/i-1/bootstrap-actions/1/stderr.gz", log, "application/gzip")
     with pytest.raises(AirflowFailException) as caught:
         run_step("j-1").execute_complete(context(), {"status": "ended"}, step_id)

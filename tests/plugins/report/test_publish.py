@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 NEXT_DAY = "2026-11-23"
 CLUSTER: Any = {"id": "j-1", "release_label": "emr-7.14.0", "created_at": None, "ready_at": None, "minutes": 11.4, "steps": []}
 PNG = b"\x89PNG\r\n\x1a\n"
-SPEED = MeasuredSpeed(28.5, "onnxruntime", "m5.xlarge", RUN_ID)
+SPEED = MeasuredSpeed(28.5, "litert", "m5.xlarge", RUN_ID)
 
 
 def receipt_of(cluster_id: str = "j-1", kind: str = "m5.xlarge", measured: MeasuredSpeed | None = SPEED) -> Receipt:

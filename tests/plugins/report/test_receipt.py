@@ -143,7 +143,7 @@ def test_a_run_whose_cluster_was_never_made_has_a_receipt_of_nothing() -> None:
 
 
 def test_says_it_in_words() -> None:
-    speed = MeasuredSpeed(42.0, "onnxruntime", "m5.xlarge", "manual__1")
+    speed = MeasuredSpeed(42.0, "litert", "m5.xlarge", "manual__1")
     clusters = [facts(instance("CORE", 0, 60), instance("TASK", 0, 30, "m6i.xlarge", "SPOT"))]
     made = receipt(PLANNED, clusters, 2000, SETTINGS, read_at=at(90), measured=speed)
     assert made["measured_speed"] == speed.as_dict()
@@ -178,12 +178,12 @@ def test_the_sum_of_two_clusters_is_that_of_their_receipts(first: list[Any], sec
     assert receipt_of(one, two, minute=700)["euros"] >= both["euros"]
 
 
-SUMMARY: Any = {"run_id": "manual__1", "engine": "onnxruntime", "images_computed": 100_000, "images_per_second": 240.0}
+SUMMARY: Any = {"run_id": "manual__1", "engine": "litert", "images_computed": 100_000, "images_per_second": 240.0}
 NODES = (instance("MASTER", 0, 60), instance("CORE", 0, 60), instance("CORE", 0, 60))
 
 
 def test_the_speed_is_that_of_the_features_step_on_the_nodes_it_had() -> None:
-    assert measured_speed(SUMMARY, facts(*NODES), SETTINGS) == MeasuredSpeed(30.0, "onnxruntime", "m5.xlarge", "manual__1")
+    assert measured_speed(SUMMARY, facts(*NODES), SETTINGS) == MeasuredSpeed(30.0, "litert", "m5.xlarge", "manual__1")
 
 
 def test_nodes_count_for_the_time_they_worked_on_the_step() -> None:

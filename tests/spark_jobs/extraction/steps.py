@@ -27,7 +27,7 @@ DAY = "2026-11-22"
 
 
 def extraction(published: LakeFolder, *dates: str, categories: tuple[str, ...] = ()) -> ExtractionRequest:
-    return ExtractionRequest(published.bucket, RELEASE, "run-1", dates or (DAY,), categories, "onnxruntime")
+    return ExtractionRequest(published.bucket, RELEASE, "run-1", dates or (DAY,), categories, "litert")
 
 
 def read(test_lake: LakeFolder, table: str) -> Any:

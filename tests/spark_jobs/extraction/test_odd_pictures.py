@@ -71,7 +71,7 @@ def test_a_picture_that_kills_its_worker_is_rejected_and_all_others_get_features
     files = {f"Kiwi/{index}.jpg": jpeg(index) for index in range(40)}
     published.deliver(DAY, {**files, "Kiwi/deadly.jpg": jpeg(99, width=DEADLY_WIDTH) + b"deadly"})
 
-    summary = extract_features(spark, extraction_step.ExtractionRequest(published.bucket, RELEASE, "run-1", (DAY,), (), "onnxruntime"))
+    summary = extract_features(spark, extraction_step.ExtractionRequest(published.bucket, RELEASE, "run-1", (DAY,), (), "litert"))
 
     assert summary["rejected_by_reason"] == {RejectReason.CRASHED_THE_DECODER: 1}
     rows = read_ledger(Store(published.bucket), DAY).rows.to_pylist()

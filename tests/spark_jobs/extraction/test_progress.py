@@ -32,7 +32,7 @@ STEP = release.EXTRACT_FEATURES_STEP
 
 
 def request(published: LakeFolder) -> ExtractionRequest:
-    return ExtractionRequest(published.bucket, RELEASE, RUN_ID, (DAY,), (), "onnxruntime")
+    return ExtractionRequest(published.bucket, RELEASE, RUN_ID, (DAY,), (), "litert")
 
 
 def progress_in(published: LakeFolder) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_content_that_only_looks_known_is_computed(
 
     assert summary["images_computed"] == 1
     vector = read(published, "features").set_index("image_key").loc[f"{lake.raw_prefix(DAY)}Kiwi/other.jpg", "features"]
-    expected = load_engine("onnxruntime", small_network).embed(network_input(decode_image(jpeg(2)).pixels[None]))[0]
+    expected = load_engine("litert", small_network).embed(network_input(decode_image(jpeg(2)).pixels[None]))[0]
     np.testing.assert_allclose(vector, expected, atol=1e-5)
 
 

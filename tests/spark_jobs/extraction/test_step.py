@@ -29,7 +29,7 @@ def test_writes_the_features_that_one_image_alone_would_have(spark, published: L
 
     features = read(published, "features").set_index("image_key")
     assert sorted(features.index) == sorted(lake.raw_prefix(DAY) + name for name in files)
-    engine = load_engine("onnxruntime", small_network)
+    engine = load_engine("litert", small_network)
     for name, content in files.items():
         row = features.loc[lake.raw_prefix(DAY) + name]
         decoded = decode_image(content)

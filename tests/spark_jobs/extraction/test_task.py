@@ -74,7 +74,7 @@ def test_a_task_writes_no_features_that_are_none(
     asked = listed.append_column(SOURCE, pa.array([""], pa.string()))
     monkeypatch.setattr(task, "load_embedder", lambda _: OddEngine(features))
     monkeypatch.setattr(task, "is_retry", lambda: False)
-    artefact = EmbedderArtefact(test_lake.store, "r1", "m", "onnxruntime", "", "")
+    artefact = EmbedderArtefact(test_lake.store, "r1", "m", "litert", "", "")
 
     with pytest.raises(ValueError, match=error):
         FeaturesTask(artefact, "w1")(task.to_stream(asked), 0)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def extract(spark, published: LakeFolder, *days: str, release: str = RELEASE) -> None:
-    extract_features(spark, ExtractionRequest(published.bucket, release, "run-1", days, (), "onnxruntime"))
+    extract_features(spark, ExtractionRequest(published.bucket, release, "run-1", days, (), "litert"))
 
 
 def refresh(

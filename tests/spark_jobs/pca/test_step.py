@@ -164,7 +164,7 @@ def test_reads_few_moments_of_a_long_history_and_none_of_the_images(spark, publi
     days = [f"2026-10-{number:02}" for number in range(1, 17)]
     for day in days:
         deliver(published, day, 1, "Kiwi")
-    extract_features(spark, ExtractionRequest(published.bucket, RELEASE, "run-1", tuple(days), (), "onnxruntime"))
+    extract_features(spark, ExtractionRequest(published.bucket, RELEASE, "run-1", tuple(days), (), "litert"))
     first = refresh(spark, published)
     deliver(published, "2026-10-17", 1, "Kiwi")
     extract(spark, published, "2026-10-17")
