@@ -339,17 +339,20 @@ def _of_date(image: Image, ingest_date: str) -> Image:
 
 
 def _summary_with_date(summary: dict[str, Any], ingest_date: str) -> dict[str, Any]:
+    of_the_day = f"ingest_date={DAY}/"
     rejects = [
-        reject | {"image_key": reject["image_key"].replace(f"ingest_date={DAY}/", f"ingest_date={ingest_date}/")}
+        reject | {"image_key": reject["image_key"].replace(of_the_day, f"ingest_date={ingest_date}/")}
         for reject in summary["rejects"]
+        if of_the_day in reject["image_key"]
     ]
+    by_reason = summary["rejected_by_reason_by_date"][DAY]
     return summary | {
         "ingest_dates": [*summary["ingest_dates"], ingest_date],
         "touched_ingest_dates": [*summary["touched_ingest_dates"], ingest_date],
         "by_category": summary["by_category"] | {ingest_date: summary["by_category"][DAY]},
         "rejects": summary["rejects"] + rejects,
-        "rejected_by_reason": {reason: 2 * count for reason, count in summary["rejected_by_reason"].items()},
-        "rejected_by_reason_by_date": summary["rejected_by_reason_by_date"] | {ingest_date: summary["rejected_by_reason_by_date"][DAY]},
+        "rejected_by_reason": {reason: count + by_reason[reason] for reason, count in summary["rejected_by_reason"].items()},
+        "rejected_by_reason_by_date": summary["rejected_by_reason_by_date"] | {ingest_date: by_reason},
     }
 
 
