@@ -63,34 +63,30 @@ def embedder_artefact(
 def default_artefact(home: Path, say: Callable[[str], None]) -> EmbedderArtefact:
     """The artefact for the default weights, as `embedder_artefact` gives it: it needs no lake, so it may be made before there is one."""
     root = home / "embedder"
-    default_path = root / "default.json"
-    if kept := _kept_default(default_path, root):
+    from fruit_cli.release.weights_sources import IMAGENET_TENSORS_SHA256, default_weights
+
+    if kept := _kept(root, release.embedder_id(IMAGENET_TENSORS_SHA256, release.PREPROCESSING_VERSION)):
         return kept
-    from fruit_cli.release.weights_sources import default_weights
-
     file = default_weights(home / "cache", say)
-    artefact = _artefact_of(file, file.source, root, say)
-    _write_json(default_path, {"embedder_id": artefact.embedder_id})
-    return artefact
+    return _artefact_of(file, file.source, root, say, expected_sha256=IMAGENET_TENSORS_SHA256)
 
 
-def _artefact_of(file: WeightsFile, named: str, root: Path, say: Callable[[str], None]) -> EmbedderArtefact:
+def _artefact_of(
+    file: WeightsFile, named: str, root: Path, say: Callable[[str], None], expected_sha256: str | None = None
+) -> EmbedderArtefact:
     """`named` is how an error calls the weights."""
     # numpy and h5py, which a second publish does without.
-    from fruit_cli.release.weights import read_tensors, tensors_sha256
+    from fruit_cli.release.weights import read_tensors, require_digest, tensors_sha256
 
     tensors = read_tensors(file.content, named)
     digest = tensors_sha256(tensors)
+    if expected_sha256:
+        require_digest(digest, expected_sha256, named)
     artefact = _kept(root, release.embedder_id(digest, release.PREPROCESSING_VERSION))
     if artefact is None:
         say("Exporting the embedder (once for these weights, about 30 s) ...")
         artefact = _export(tensors, _manifest(digest, file.source), root)
     return artefact
-
-
-def _kept_default(default_path: Path, root: Path) -> EmbedderArtefact | None:
-    default = _read_json(default_path)
-    return _kept(root, str(default["embedder_id"])) if default else None
 
 
 def _kept(root: Path, embedder_id: str) -> EmbedderArtefact | None:
@@ -108,7 +104,7 @@ def _kept(root: Path, embedder_id: str) -> EmbedderArtefact | None:
 
 
 def _manifest(tensors_sha256: str, source: str) -> dict[str, Any]:
-    from fruit_cli.release.weights import IMAGENET_TENSORS_SHA256
+    from fruit_cli.release.weights_sources import IMAGENET_TENSORS_SHA256
 
     return {
         "embedder_id": release.embedder_id(tensors_sha256, release.PREPROCESSING_VERSION),

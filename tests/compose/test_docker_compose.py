@@ -22,6 +22,7 @@ from fruit_cli.airflow_client.http import current_airflow
 from fruit_cli.lake.connection import current_connection
 from fruit_cli.lake.target import Target
 from fruit_cli.release.embedder import EXPORT_FORMAT
+from fruit_cli.release.weights_sources import IMAGENET_TENSORS_SHA256
 from fruit_cli.release.wheels import file_sha256
 from fruit_cli.stack.airflow_environment import SCHEDULER_MODULE, AirflowPlace, airflow_environment, airflow_processes
 from fruit_cli.stack.lifecycle import PreferredPorts
@@ -391,7 +392,7 @@ def test_s3_and_emr_start_with_their_commands_and_get_healthy(native):
 def test_publish_runs_with_its_command(native, tmp_path_factory):
     # An embedder that has been exported already: the export itself is tested where it lives.
     root = native._folder / "publisher" / "embedder"
-    folder = root / "mobilenetv2-abc-p1"
+    folder = root / release.embedder_id(IMAGENET_TENSORS_SHA256, release.PREPROCESSING_VERSION)
     folder.mkdir(parents=True)
     for name in (release.LITERT_MODEL, release.TENSORFLOW_GRAPH):
         (folder / name).write_text(name, encoding="utf-8")
@@ -403,7 +404,6 @@ def test_publish_runs_with_its_command(native, tmp_path_factory):
         "exported_with": {"format": EXPORT_FORMAT},
     }
     (folder / release.EMBEDDER_MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    (root / "default.json").write_text(json.dumps({"embedder_id": folder.name}), encoding="utf-8")
     finished = native.run("publish")
     assert finished.returncode == 0, finished.stderr
     pointer = native.client("s3", "9300").get_object(Bucket=lake.DEFAULT_BUCKET, Key=lake.CURRENT_RELEASE_KEY)["Body"].read()

@@ -13,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import LakeConnection
 from fruit_cli.release import embedder as artefact_module
+from fruit_cli.release import weights_sources
 from fruit_cli.release.embedder import embedder_artefact
 from fruit_cli.release.export import TOLERANCE, largest_difference, trial_images
 from fruit_cli.release.weights import mobilenet_v2_shapes, read_tensors, tensors_sha256
@@ -168,30 +169,35 @@ def test_a_damaged_artefact_is_exported_again(artefact, weights_file, tmp_path, 
     assert found.files()[release.LITERT_MODEL].read_bytes() == b"whole model.tflite"
 
 
-def test_the_default_weights_are_resolved_once(weights_file, artefact, home, monkeypatch):
-    from fruit_cli.release import weights_sources
+def make_default(monkeypatch, weights_file, *, known):
+    """Lets the file be what is found when no weights are named, and `known` be the digest of the ImageNet weights."""
+    found = weights_sources.WeightsFile(weights_file.read_bytes(), "the place they come from")
+    monkeypatch.setattr(weights_sources, "default_weights", lambda *_: found)
+    monkeypatch.setattr(weights_sources, "IMAGENET_TENSORS_SHA256", known)
 
-    content = weights_file.read_bytes()
-    monkeypatch.setattr(weights_sources, "default_weights", lambda *_: weights_sources.WeightsFile(content, "somewhere"))
-    first = embedder_artefact(NOWHERE, home, say=lambda _: None)
-    assert first == artefact
+
+def test_the_default_weights_are_resolved_once(weights_file, artefact, tmp_path, monkeypatch):
+    def stub_export(_, directory):
+        for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH):
+            shutil.copy(artefact.directory / name, directory / name)
+        return {}
+
+    monkeypatch.setattr(artefact_module, "_run_export", stub_export)
+    make_default(monkeypatch, weights_file, known=tensors_sha256(trained_looking_tensors()))
+    first = embedder_artefact(NOWHERE, tmp_path, say=lambda _: None)
+    assert first.embedder_id == artefact.embedder_id
     monkeypatch.setattr(weights_sources, "default_weights", lambda *_: pytest.fail("resolved again"))
-    assert embedder_artefact(NOWHERE, home, say=lambda _: None) == first
+    assert embedder_artefact(NOWHERE, tmp_path, say=lambda _: None) == first
 
 
-def test_the_default_artefact_of_an_earlier_preprocessing_is_not_taken(weights_file, artefact, tmp_path, monkeypatch):
-    from fruit_cli.release import weights_sources
-
-    home = tmp_path / "home"
-    earlier = home / "embedder" / "mobilenetv2-earlier-p1"
-    shutil.copytree(artefact.directory, earlier)
-    manifest = json.loads((earlier / release.EMBEDDER_MANIFEST).read_text(encoding="utf-8"))
-    (earlier / release.EMBEDDER_MANIFEST).write_text(json.dumps(manifest | {"preprocessing_version": 1}), encoding="utf-8")
-    (home / "embedder" / "default.json").write_text(json.dumps({"embedder_id": earlier.name}), encoding="utf-8")
-    shutil.copytree(artefact.directory, home / "embedder" / artefact.embedder_id)
-    monkeypatch.setattr(weights_sources, "default_weights", lambda *_: weights_sources.WeightsFile(weights_file.read_bytes(), "somewhere"))
-
-    assert embedder_artefact(NOWHERE, home, say=lambda _: None).embedder_id == artefact.embedder_id
+def test_other_weights_than_the_known_ones_are_taken_only_when_they_are_named(weights_file, artefact, tmp_path, monkeypatch):
+    make_default(monkeypatch, weights_file, known=weights_sources.IMAGENET_TENSORS_SHA256)
+    monkeypatch.setattr(artefact_module, "_run_export", lambda *_: pytest.fail("exported"))
+    with pytest.raises(CommandError, match=r"(?s)^the place they come from holds other tensors.*make publish WEIGHTS="):
+        embedder_artefact(NOWHERE, tmp_path, say=lambda _: None)
+    shutil.copytree(artefact.directory, tmp_path / "embedder" / artefact.embedder_id)
+    named = embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
+    assert named.embedder_id == artefact.embedder_id
 
 
 def test_a_failed_export_leaves_nothing_and_tells_the_last_words(weights_file, tmp_path, monkeypatch):
