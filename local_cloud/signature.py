@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 MOST_SECONDS_APART: Final = 15 * 60
@@ -56,6 +56,7 @@ class Credentials:
 class Claim(NamedTuple):
     """What a request says of its signature. `signed_names` are the headers it covers, in lower case."""
 
+    access_key_id: str
     timestamp: str
     region: str
     service: str
@@ -72,7 +73,7 @@ class Claim(NamedTuple):
             )
 
 
-def read_claim(headers: Mapping[str, str], access_key_id: str, service: str) -> Claim:
+def read_claim(headers: Mapping[str, str], access_key_ids: Container[str], service: str) -> Claim:
     """Returns what headers (their names in lower case) say of their signature.
 
     Raises SignatureError if they say nothing, name another key or service, don't cover the host, or weren't signed about now.
@@ -83,7 +84,7 @@ def read_claim(headers: Mapping[str, str], access_key_id: str, service: str) -> 
     said = _AUTHORIZATION.fullmatch(authorization)
     if not said:
         raise SignatureError(Fault.MALFORMED, "The Authorization header must hold a Credential's scope, SignedHeaders and a Signature.")
-    if said["key"] != access_key_id:
+    if said["key"] not in access_key_ids:
         raise SignatureError(Fault.UNKNOWN_KEY, "The security token included in the request is invalid: it is not this server's.")
     signed_names = tuple(said["headers"].split(";"))
     if "host" not in signed_names or any(name not in headers for name in signed_names):
@@ -100,7 +101,7 @@ def read_claim(headers: Mapping[str, str], access_key_id: str, service: str) -> 
             f"Signature expired or not yet current: the request was signed at {timestamp}, and it is {_timestamp(time.time())}. "
             "The difference between the request time and the current time is too large: at most 15 minutes.",
         )
-    return Claim(timestamp, said["region"], service, signed_names, said["signature"])
+    return Claim(said["key"], timestamp, said["region"], service, signed_names, said["signature"])
 
 
 @lru_cache(maxsize=64)

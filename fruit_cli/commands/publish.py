@@ -18,6 +18,7 @@ from fruit_cli.release.content import Release, gather_release
 from fruit_cli.release.embedder import embedder_artefact
 from fruit_cli.release.wheels import cluster_wheelhouse
 from fruit_contract import lake, release
+from local_cloud.keys import Role
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import local_home, make_home
 
@@ -72,6 +73,7 @@ def publish(
     Raises:
         CommandError: the bucket, the weights or a file of the project is missing, or the store refuses.
     """
+    connection = connection.acting_as(Role.PUBLISHER)
     store = open_store(connection)
     with explained(connection):
         # A missing bucket shows in a listing only, and should be told before the half minute of a first export.

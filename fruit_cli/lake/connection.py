@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -12,6 +12,8 @@ from fruit_cli.lake.deployed import with_deployed
 from fruit_cli.lake.target import Target
 from fruit_contract import lake
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
+from local_cloud.keys import Role, credentials_of
+from local_cloud.signature import Credentials
 from local_cloud.stack.state import local_home, read_state
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ _LOCAL_OPTIONS: Final = {
 class LakeConnection:
     """A bucket and how to reach it. Without an endpoint it is AWS, with boto3's own credential chain.
 
-    `owner` is the AWS account that must own the bucket; without one, the account of the credentials must.
+    `owner` is the AWS account that must own the bucket; without one, the account of the credentials must. `has_roles` says that the keys
+    are those of the local cloud's owner, from which the keys of its roles are drawn.
     """
 
     bucket: str
@@ -46,6 +49,7 @@ class LakeConnection:
     access_key_id: str | None = None
     secret_access_key: str | None = None
     owner: str = ""
+    has_roles: bool = False
 
     def __repr__(self) -> str:
         return f"LakeConnection(bucket={self.bucket!r}, region={self.region!r}, endpoint_url={self.endpoint_url!r})"
@@ -53,6 +57,13 @@ class LakeConnection:
     @property
     def is_local(self) -> bool:
         return self.endpoint_url is not None
+
+    def acting_as(self, role: Role) -> LakeConnection:
+        """Returns the connection with the keys of a role where it has roles: on AWS it is a person's or CI's own role that counts."""
+        if not self.has_roles:
+            return self
+        keys = credentials_of(role, Credentials(self.access_key_id or "", self.secret_access_key or ""))
+        return replace(self, access_key_id=keys.access_key_id, secret_access_key=keys.secret_access_key, has_roles=False)
 
 
 def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, str] | None = None) -> LakeConnection:
@@ -92,21 +103,23 @@ def _local_connection(environment: Mapping[str, str]) -> LakeConnection:
             endpoint_url=state.s3_url,
             access_key_id=state.access_key_id,
             secret_access_key=state.secret_access_key,
+            has_roles=True,
         )
     if environment.get(LOCAL_S3_VARIABLE):
-        return _with_keys(local_bucket(environment), environment.get("FRUITS_AWS_REGION", DEFAULT_REGION), LOCAL_S3_VARIABLE, environment)
+        region = environment.get("FRUITS_AWS_REGION", DEFAULT_REGION)
+        return replace(_with_keys(local_bucket(environment), region, LOCAL_S3_VARIABLE, environment), has_roles=True)
     raise CommandError(f"No local cloud is up. Type `make up`, or say TARGET=aws for the lake on AWS that {BUCKET_VARIABLE} names.")
 
 
 def _with_keys(bucket: str, region: str, variable: str, environment: Mapping[str, str]) -> LakeConnection:
     endpoint_url = environment[variable]
-    keys = [environment.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
-    if not all(keys) or urlsplit(endpoint_url).scheme not in {"http", "https"}:
+    access_key_id, secret_access_key = (environment.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    if not (access_key_id and secret_access_key) or urlsplit(endpoint_url).scheme not in {"http", "https"}:
         raise CommandError(
             f"{variable} is '{endpoint_url}': set it to the http:// or https:// address of an S3, "
             "and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to its keys. To use AWS itself, unset it."
         )
-    return LakeConnection(bucket, region, endpoint_url, *keys)
+    return LakeConnection(bucket, region, endpoint_url, access_key_id, secret_access_key)
 
 
 def _owner_of(environment: Mapping[str, str]) -> str:
@@ -116,16 +129,17 @@ def _owner_of(environment: Mapping[str, str]) -> str:
     return owner
 
 
-def local_emr_client(state: StackState) -> Any:
-    """A boto3 EMR client for the running local cloud."""
+def local_emr_client(state: StackState, role: Role = Role.OWNER) -> Any:
+    """A boto3 EMR client for the running local cloud, with the keys of a role."""
     import boto3
 
+    keys = credentials_of(role, Credentials(state.access_key_id, state.secret_access_key))
     return boto3.client(
         "emr",
         endpoint_url=state.emr_url,
         region_name=state.region,
-        aws_access_key_id=state.access_key_id,
-        aws_secret_access_key=state.secret_access_key,
+        aws_access_key_id=keys.access_key_id,
+        aws_secret_access_key=keys.secret_access_key,
     )
 
 
@@ -136,7 +150,7 @@ def current_emr_client(target: Target) -> Any:
     if target is Target.LOCAL:
         state = read_state(local_home())
         if state:
-            return local_emr_client(state)
+            return local_emr_client(state, Role.OPERATOR)
         _local_connection(os.environ)  # in compose's network boto3 finds the local EMR by its own variable
     return boto3.client("emr", region_name=require_eu_region(with_deployed(os.environ).get("FRUITS_AWS_REGION", DEFAULT_REGION)))
 

@@ -29,6 +29,7 @@ from fruit_cli.lake.connection import s3_client
 from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage, files_named, plan_delivery
 from fruit_cli.lake.store import explained, open_store, read_object
 from fruit_contract import lake
+from local_cloud.keys import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -89,6 +90,7 @@ def deliver(
 
 def deliver_plan(connection: LakeConnection, plan: DeliveryPlan, *, console: Console | None = None) -> DeliveryReceipt:
     """Delivers what `plan` names; see `deliver`."""
+    connection = connection.acting_as(Role.DELIVERER)
     console = console or Console(highlight=False)
     started = time.monotonic()
     address = lake.uri(connection.bucket, lake.raw_prefix(plan.ingest_date))

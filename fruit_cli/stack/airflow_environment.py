@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from local_cloud.cluster.spark_environment import ONE_THREAD_A_PROCESS
+from local_cloud.keys import Role
 from local_cloud.project import ACCOUNT
 from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
 
@@ -57,11 +58,12 @@ class AirflowPlace:
 def aws_connection(place: AirflowPlace, secrets: LocalSecrets) -> str:
     """AIRFLOW_CONN_AWS_DEFAULT: one connection that sends S3 and EMR to their local addresses."""
     services = {"s3": {"endpoint_url": place.s3_url}, "emr": {"endpoint_url": place.emr_url}}
+    keys = secrets.keys_of(Role.AIRFLOW)
     return json.dumps(
         {
             "conn_type": "aws",
-            "login": secrets.access_key_id,
-            "password": secrets.secret_access_key,
+            "login": keys.access_key_id,
+            "password": keys.secret_access_key,
             "extra": {
                 "region_name": place.region,
                 "service_config": services,
@@ -79,6 +81,7 @@ def passwords(secrets: LocalSecrets) -> str:
 def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: Mapping[str, str]) -> dict[str, str]:
     """What the scheduler, dag-processor, triggerer, API server and every task see."""
     kept = {name: value for name, value in inherited.items() if name in INHERITED or name.startswith("FRUITS_")}
+    keys = secrets.keys_of(Role.AIRFLOW)
     return {
         **kept,
         **_settings(place, secrets),
@@ -103,8 +106,8 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
         "FRUITS_SECURITY_CONFIGURATION": kept.get("FRUITS_SECURITY_CONFIGURATION", "local"),
         "FRUITS_SUBNET_ID": kept.get("FRUITS_SUBNET_ID", "subnet-0"),
         "FRUITS_NOTIFICATION_FILE": str(place.home / "notifications.jsonl"),
-        "AWS_ACCESS_KEY_ID": secrets.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": secrets.secret_access_key,
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
         "AWS_REGION": place.region,
         "AWS_DEFAULT_REGION": place.region,
         "AWS_ENDPOINT_URL_S3": place.s3_url,

@@ -40,6 +40,7 @@ POLL_SECONDS: Final = 0.2
 _LAST_PORT: Final = 65535
 # What separates paths, is replaced, or begins the options of a database's address.
 _NOT_IN_PATHS: Final = frozenset(",:?$")
+REQUEST_LOGS_VARIABLE: Final = "FRUITS_LOCAL_REQUEST_LOGS"
 MIGRATED_NOTE: Final = "migrated-to.txt"
 AIRFLOW_COMPONENTS: Final = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
@@ -60,6 +61,11 @@ class PreferredPorts:
             s3=_port(environment, "FRUITS_LOCAL_S3_PORT", cls.s3),
             emr=_port(environment, "FRUITS_LOCAL_EMR_PORT", cls.emr),
         )
+
+
+def request_log(folder: Path, service: str) -> Path:
+    """Where the requests to `s3` or `emr` are noted."""
+    return folder / f"{service}-requests.jsonl"
 
 
 class LocalStack:
@@ -158,7 +164,7 @@ class LocalStack:
             name="s3",
             arguments=(
                 *(sys.executable, "-m", "local_cloud.s3.server", "--root", str(self.home / "s3")),
-                *("--port", str(port), "--bucket", state.bucket),
+                *("--port", str(port), "--bucket", state.bucket, *_noting("s3")),
             ),
             environment=_cloud_environment(state),
             ready=ReadyCheck(url=url, statuses=(403,)),  # refusing who does not sign is an answer
@@ -171,7 +177,10 @@ class LocalStack:
             raise CommandError(str(error)) from error
         return ManagedProcess(
             name="emr",
-            arguments=(sys.executable, "-m", "local_cloud.emr.server", "--home", str(self.home), "--port", str(port)),
+            arguments=(
+                *(sys.executable, "-m", "local_cloud.emr.server", "--home", str(self.home), "--port", str(port)),
+                *_noting("emr"),
+            ),
             environment=_cloud_environment(state) | {"JAVA_HOME": str(java_home)},
             ready=ReadyCheck(url=f"{state.emr_url}/health"),
         )
@@ -308,6 +317,12 @@ def _require_plain_paths(home: Path) -> None:
             raise CommandError(
                 f"The path '{path}' holds {' and '.join(found)}, which Spark or Airflow take for more than a part of a name. {what}."
             )
+
+
+def _noting(service: str) -> tuple[str, ...]:
+    """What has a service note each request, in the folder that the environment names."""
+    folder = os.environ.get(REQUEST_LOGS_VARIABLE)
+    return ("--access-log", str(request_log(Path(folder), service))) if folder else ()
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

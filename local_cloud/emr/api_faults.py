@@ -53,16 +53,21 @@ def answer_with_faults(
 
 def cluster_names(body: bytes, names_of: Callable[[Iterable[str]], Sequence[str]]) -> Sequence[str]:
     """The names of the clusters that a request is about: the one it asks for, or those whose ids it tells; none for ListClusters."""
+    request = _read(body)
+    # RunJobFlow alone names a cluster that has no id yet.
+    return [str(request["Name"])] if "Name" in request and "Instances" in request else names_of(cluster_ids(body))
+
+
+def cluster_ids(body: bytes) -> list[str]:
+    """The ids that a request tells."""
+    request = _read(body)
+    alone = [request[name] for name in _ID_NAMES if name in request]
+    return [str(cluster_id) for cluster_id in (*alone, *(request.get("JobFlowIds") or ()))]
+
+
+def _read(body: bytes) -> Mapping[str, Any]:
     try:
         request = json.loads(body or b"{}")
     except ValueError:
-        return ()
-    if not isinstance(request, dict):
-        return ()
-    # RunJobFlow alone names a cluster that has no id yet.
-    return [str(request["Name"])] if "Name" in request and "Instances" in request else names_of(_ids(request))
-
-
-def _ids(request: Mapping[str, Any]) -> list[str]:
-    alone = [request[name] for name in _ID_NAMES if name in request]
-    return [str(cluster_id) for cluster_id in (*alone, *(request.get("JobFlowIds") or ()))]
+        return {}
+    return request if isinstance(request, dict) else {}

@@ -255,6 +255,15 @@ local_emr_backends: Final = BackendDict(LocalEmrBackend, "emr")
 
 def cluster_names(cluster_ids: Iterable[str]) -> list[str]:
     """The names of those that are there, in whichever region."""
+    return [str(cluster.name) for cluster in _clusters(cluster_ids)]
+
+
+def cluster_tags(cluster_ids: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The tags of those that are there, in whichever region, by their ids."""
+    return {cluster.id: {tag["Key"]: tag["Value"] for tag in cluster.tags} for cluster in _clusters(cluster_ids)}
+
+
+def _clusters(cluster_ids: Iterable[str]) -> list[LocalCluster]:
     wanted = set(cluster_ids)
     backends = [backend for account in list(local_emr_backends.values()) for backend in list(account.values())]
-    return [str(cluster.name) for backend in backends for cluster in list(backend.clusters.values()) if cluster.id in wanted]
+    return [cluster for backend in backends for cluster in list(backend.clusters.values()) if cluster.id in wanted]

@@ -10,6 +10,7 @@ State is kept in memory: clusters end with the server. Faults that FOLDER/faults
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -25,13 +26,16 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from fruit_contract.regions import DEFAULT_REGION
+from local_cloud.access_log import AccessLog
 from local_cloud.cluster.spark_environment import Node
 from local_cloud.emr.api import REGION_HEADER, LocalEmrResponse
-from local_cloud.emr.api_faults import answer_with_faults
-from local_cloud.emr.backend import EmrSettings, LocalEmrBackend, cluster_names, local_emr_backends
+from local_cloud.emr.api_faults import answer_with_faults, cluster_ids
+from local_cloud.emr.backend import EmrSettings, LocalEmrBackend, cluster_names, cluster_tags, local_emr_backends
 from local_cloud.emr.errors import error_response
-from local_cloud.emr.signature import CODES, SignedRequest, verified_region
+from local_cloud.emr.model import problems
+from local_cloud.emr.signature import CODES, SignedRequest, verified_caller
 from local_cloud.faults import FaultBook
+from local_cloud.keys import KeyRing, Role, credentials_of
 from local_cloud.signature import Credentials, SignatureError
 from local_cloud.stack.java import JavaNotFoundError, find_java
 from local_cloud.stack.ports import keep_loopback_direct
@@ -47,9 +51,10 @@ logger = logging.getLogger(__name__)
 class EmrApplication:
     """The WSGI application: checks who asks, then lets the API answer."""
 
-    def __init__(self, credentials: Credentials, faults: FaultBook) -> None:
-        self._credentials = credentials
+    def __init__(self, keys: KeyRing, faults: FaultBook, log: AccessLog | None = None) -> None:
+        self._keys = keys
         self._faults = faults
+        self._log = log
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         response = self.answer(Request(environ))
@@ -66,11 +71,17 @@ class EmrApplication:
             body=request.get_data(),
         )
         try:
-            region = verified_region(signed, self._credentials)
+            caller = verified_caller(signed, self._keys)
         except SignatureError as error:
             return error_response(CODES[error.fault], str(error), status=403)
-        request.environ["HTTP_" + REGION_HEADER.upper().replace("-", "_")] = region
-        return answer_with_faults(self._faults, request, self.action_of(request), answer=lambda: _dispatch(request), names_of=cluster_names)
+        request.environ["HTTP_" + REGION_HEADER.upper().replace("-", "_")] = caller.region
+        action, body = self.action_of(request), request.get_data()
+        if found := problems(action, body):
+            logger.info("%s is refused: %s", action, found)
+            return error_response("ValidationException", f"EMR's service model knows no such {action}: {found}")
+        if self._log:
+            self._log.note(caller, action=action, body=json.loads(body or b"{}"), tags=cluster_tags(cluster_ids(body)))
+        return answer_with_faults(self._faults, request, action, answer=lambda: _dispatch(request), names_of=cluster_names)
 
     @staticmethod
     def action_of(request: Request) -> str:
@@ -133,11 +144,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--second-lasts", type=float, default=1.0, help="how long a second of an idle timeout lasts, for tests (default: %(default)s)"
     )
+    parser.add_argument("--access-log", type=Path, help="a file to which each request is noted")
     arguments = parser.parse_args(argv)
     keep_loopback_direct(os.environ)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        node = node_from(os.environ, arguments.home)
+        owner = Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
+        of_nodes = credentials_of(Role.NODES, owner)
+        keys = {"AWS_ACCESS_KEY_ID": of_nodes.access_key_id, "AWS_SECRET_ACCESS_KEY": of_nodes.secret_access_key}
+        node = node_from({**os.environ, **keys}, arguments.home)
     except KeyError as missing:
         print(f"error: set {missing}: the local EMR needs the credentials and the address of the local S3.", file=sys.stderr)
         return 1
@@ -147,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     node.buckets_folder.mkdir(parents=True, exist_ok=True)
     faults = FaultBook(node.home)
     LocalEmrBackend.settings = EmrSettings(node=node, faults=faults, second_lasts=arguments.second_lasts)
-    application = EmrApplication(Credentials(node.access_key_id, node.secret_access_key), faults)
+    application = EmrApplication(KeyRing(owner), faults, AccessLog(arguments.access_log) if arguments.access_log else None)
     server = make_server(arguments.host, arguments.port, application, threaded=True, request_handler=_QuietHandler)
 
     def stop(*_: object) -> None:

@@ -14,12 +14,14 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
+from local_cloud.keys import Caller
 from local_cloud.signature import Fault, SignatureError, read_claim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from local_cloud.signature import Claim, Credentials
+    from local_cloud.keys import KeyRing
+    from local_cloud.signature import Claim
 
 # How AWS's services that speak JSON call it.
 CODES: Final = {
@@ -46,14 +48,14 @@ class SignedRequest(NamedTuple):
     body: bytes
 
 
-def verified_region(request: SignedRequest, credentials: Credentials) -> str:
-    """Returns the region that a request was signed for. Raises SignatureError unless it was signed with these credentials."""
-    claim = read_claim(request.headers, credentials.access_key_id, _SERVICE)
+def verified_caller(request: SignedRequest, keys: KeyRing) -> Caller:
+    """Returns who signed a request, and for which region. Raises SignatureError unless it was signed with one of these keys."""
+    claim = read_claim(request.headers, keys.roles, _SERVICE)
     body_hash = hashlib.sha256(request.body).hexdigest()
     if request.headers.get(_PAYLOAD_HASH, body_hash) != body_hash:
         raise SignatureError(Fault.MISMATCH, "The body is not the one that was signed.")
-    claim.require(_signature(request, claim, credentials))
-    return claim.region
+    claim.require(_signature(request, claim, keys.secrets[claim.access_key_id]))
+    return Caller(keys.roles[claim.access_key_id], claim.region)
 
 
 class _AsSigned(SigV4Auth):  # type: ignore[misc]  # botocore has no types
@@ -63,11 +65,10 @@ class _AsSigned(SigV4Auth):  # type: ignore[misc]  # botocore has no types
         return request.headers
 
 
-def _signature(request: SignedRequest, claim: Claim, credentials: Credentials) -> str:
+def _signature(request: SignedRequest, claim: Claim, secret: str) -> str:
     url = f"http://emr{quote(request.path)}?{request.query}"  # the host that was signed is among the headers
     headers = {name: request.headers[name] for name in claim.signed_names}
     again = AWSRequest(request.method, url, headers, request.body)
     again.context["timestamp"] = claim.timestamp
-    keys = ReadOnlyCredentials(credentials.access_key_id, credentials.secret_access_key, None)
-    signer = _AsSigned(keys, claim.service, claim.region)
+    signer = _AsSigned(ReadOnlyCredentials(claim.access_key_id, secret, None), claim.service, claim.region)
     return str(signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again))

@@ -27,13 +27,17 @@ from local_cloud.s3.signature import check_signature
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from local_cloud.access_log import AccessLog
+    from local_cloud.keys import KeyRing
     from local_cloud.s3.connection import Request
     from local_cloud.s3.objects import BucketFolders, Upload, Version
-    from local_cloud.signature import Credentials
 
 MOST_LISTED: Final = 1000
 DOCUMENT_BYTES: Final = 10 << 20
 _OWNER: Final = "x-amz-expected-bucket-owner"
+# Of a request's headers, those that say what is asked for.
+_ABOUT: Final = ("x-amz-", "if-", "range")
+_OF_EVERY_REQUEST: Final = frozenset({"x-amz-content-sha256", "x-amz-date", "x-amz-decoded-content-length", "x-amz-security-token"})
 _XML: Final = {"Content-Type": "application/xml"}
 _LISTING: Final = {
     *("list-type", "prefix", "delimiter", "max-keys", "encoding-type", "continuation-token", "start-after", "marker"),
@@ -45,15 +49,27 @@ logger = logging.getLogger(__name__)
 
 
 class S3Api:
-    def __init__(self, folders: BucketFolders, credentials: Credentials) -> None:
+    def __init__(self, folders: BucketFolders, keys: KeyRing, log: AccessLog | None = None) -> None:
         self._folders = folders
-        self._credentials = credentials
+        self._keys = keys
+        self._log = log
         self._multipart = MultipartUploads()
 
     async def answer(self, request: Request) -> Response:
         """Answers a request, whatever it is. Raises only what says that the client has hung up."""
         try:
-            region = check_signature(request.method, request.path, request.query, request.headers, self._credentials)
+            caller = check_signature(request.method, request.path, request.query, request.headers, self._keys)
+        except S3Error as error:
+            return _error(error, request)
+        response = await self._answer(request, caller.region)
+        if self._log:
+            about = {name: value for name, value in request.headers.items() if name.startswith(_ABOUT) and name not in _OF_EVERY_REQUEST}
+            asked = {"method": request.method, "path": request.path, "query": request.query, "headers": about, "keys": response.keys}
+            self._log.note(caller, **asked, status=response.status)
+        return response
+
+    async def _answer(self, request: Request, region: str) -> Response:
+        try:
             return await self._routed(request, region)
         except S3Error as error:
             return _error(error, request)
@@ -193,7 +209,8 @@ class S3Api:
             except S3Error as error:
                 failures.append((key, error))
         failed = {key for key, _ in failures}
-        return Response(headers=_XML, content=answers.deleted([key for key in keys if key not in failed], failures))
+        content = answers.deleted([key for key in keys if key not in failed], failures)
+        return Response(headers=_XML, content=content, keys=tuple(keys))
 
     async def _list(self, bucket: str, query: Mapping[str, str]) -> Response:
         folder = self._folders.bucket(bucket)

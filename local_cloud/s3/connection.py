@@ -94,7 +94,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer: `content`, or `length` bytes of `version` from `start` on. To HEAD only the headers are sent."""
+    """An answer: `content`, or `length` bytes of `version` from `start` on. To HEAD only the headers are sent.
+
+    `keys` are the objects that it is about, where the request's path names none.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +105,7 @@ class Response:
     version: Version | None = None
     start: int = 0
     length: int = 0
+    keys: tuple[str, ...] = ()
 
     def head(self, *, is_last: bool) -> bytes:
         length = self.length if self.version else len(self.content)

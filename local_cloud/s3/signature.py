@@ -15,13 +15,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote_to_bytes
 
+from local_cloud.keys import Caller
 from local_cloud.s3.errors import S3Error
 from local_cloud.signature import ALGORITHM, Fault, SignatureError, read_claim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from local_cloud.signature import Claim, Credentials
+    from local_cloud.keys import KeyRing
+    from local_cloud.signature import Claim
 
 PAYLOAD_HASH: Final = "x-amz-content-sha256"
 _SERVICE: Final = "s3"
@@ -38,19 +40,19 @@ _ANSWERS: Final = {
 }
 
 
-def check_signature(method: str, path: str, query: str, headers: Mapping[str, str], credentials: Credentials) -> str:
-    """Returns the region that a request is signed for. Raises S3Error unless it is signed with these credentials.
+def check_signature(method: str, path: str, query: str, headers: Mapping[str, str], keys: KeyRing) -> Caller:
+    """Returns who signed a request, and for which region. Raises S3Error unless it is signed with one of these keys.
 
     Path and query are as sent, names of headers in lower case.
     """
     if PAYLOAD_HASH not in headers:
         raise S3Error(403, "AccessDenied", f"The request is not signed: there is no header {PAYLOAD_HASH}.")
     try:
-        claim = read_claim(headers, credentials.access_key_id, _SERVICE)
-        claim.require(_signature(method, path, query, headers, claim, credentials.secret_access_key))
+        claim = read_claim(headers, keys.roles, _SERVICE)
+        claim.require(_signature(method, path, query, headers, claim, keys.secrets[claim.access_key_id]))
     except SignatureError as error:
         raise S3Error(*_ANSWERS[error.fault], str(error)) from None
-    return claim.region
+    return Caller(keys.roles[claim.access_key_id], claim.region)
 
 
 def _signature(method: str, path: str, query: str, headers: Mapping[str, str], claim: Claim, secret: str) -> str:

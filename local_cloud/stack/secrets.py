@@ -10,8 +10,13 @@ import string
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from local_cloud.keys import credentials_of
+from local_cloud.signature import Credentials
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from local_cloud.keys import Role
 
 FILE_NAME: Final = "secrets.json"
 _KEY_ID_LETTERS: Final = string.ascii_uppercase + string.digits
@@ -20,7 +25,9 @@ _TYPED_LETTERS: Final = string.ascii_letters + string.digits
 
 @dataclass(frozen=True)
 class LocalSecrets:
-    """`access_key_id` and `secret_access_key` open S3 and EMR, the others are Airflow's; `airflow_password` is that of its one user."""
+    """`access_key_id` and `secret_access_key` are the owner's and open S3 and EMR; the others are Airflow's. `airflow_password` is that of
+    its one user.
+    """
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -28,6 +35,9 @@ class LocalSecrets:
     airflow_jwt_secret: str = field(repr=False)
     airflow_api_secret: str = field(repr=False)
     airflow_password: str = field(repr=False)
+
+    def keys_of(self, role: Role) -> Credentials:
+        return credentials_of(role, Credentials(self.access_key_id, self.secret_access_key))
 
 
 def load_or_draw(home: Path) -> LocalSecrets:

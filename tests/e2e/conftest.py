@@ -15,7 +15,7 @@ from fruit_cli.airflow_client.follow import make_ready
 from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
 from fruit_cli.commands.publish import publish
 from fruit_cli.lake.connection import LakeConnection, current_connection, local_emr_client
-from fruit_cli.stack.lifecycle import MIGRATED_NOTE, LocalStack, PreferredPorts
+from fruit_cli.stack.lifecycle import MIGRATED_NOTE, REQUEST_LOGS_VARIABLE, LocalStack, PreferredPorts
 from fruit_contract import lake
 from local_cloud.faults import write_faults
 from local_cloud.stack.state import HOME_VARIABLE
@@ -53,13 +53,20 @@ def copy_database(migrated: Path, home: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def product(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> Iterator[Product]:
+def request_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every local cloud of these tests notes what is asked of it."""
+    return tmp_path_factory.mktemp("request-logs")
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, request_logs: Path) -> Iterator[Product]:
     home = tmp_path_factory.mktemp("home")
     copy_database(airflow_database, home)
     stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(home))
         patch.setenv("FRUITS_RETRY_DELAY_SECONDS", "5")
+        patch.setenv(REQUEST_LOGS_VARIABLE, str(request_logs))
         state = stack.start()
         try:
             connection = current_connection()

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_cloud.emr import signature as emr_signature
+from local_cloud.keys import KeyRing
 from local_cloud.s3.errors import S3Error
 from local_cloud.s3.signature import check_signature
 from local_cloud.signature import Credentials, SignatureError
@@ -75,8 +76,10 @@ def signed(
 def region_of(sent: Sent) -> str:
     """The region that the service takes a request to be signed for. Raises S3Error or SignatureError if it refuses it."""
     if sent.service == "s3":
-        return check_signature("POST", sent.path, sent.query, sent.headers, OURS)
-    return emr_signature.verified_region(emr_signature.SignedRequest("POST", sent.path, sent.query, sent.headers, sent.body), OURS)
+        return check_signature("POST", sent.path, sent.query, sent.headers, KeyRing(OURS)).region
+    return emr_signature.verified_caller(
+        emr_signature.SignedRequest("POST", sent.path, sent.query, sent.headers, sent.body), KeyRing(OURS)
+    ).region
 
 
 def refusal(sent: Sent) -> str:

@@ -19,6 +19,7 @@ from fruit_cli.stack.airflow_environment import (
     passwords,
 )
 from fruit_cli.stack.airflow_scheduler import SERVICES, share_service_descriptions
+from local_cloud.keys import Role
 from local_cloud.stack.secrets import LocalSecrets, draw
 
 
@@ -55,7 +56,9 @@ def test_the_persons_airflow_and_aws_settings_do_not_come_along(place: AirflowPl
 def test_the_connection_sends_s3_and_emr_to_their_local_addresses(place: AirflowPlace, secrets: LocalSecrets) -> None:
     environment = airflow_environment(place, secrets, {})
     connection = json.loads(environment["AIRFLOW_CONN_AWS_DEFAULT"])
-    assert connection["login"] == secrets.access_key_id
+    keys = secrets.keys_of(Role.AIRFLOW)
+    assert (connection["login"], connection["password"]) == (keys.access_key_id, keys.secret_access_key)
+    assert environment["AWS_ACCESS_KEY_ID"] == keys.access_key_id != secrets.access_key_id
     assert connection["extra"]["service_config"] == {
         "s3": {"endpoint_url": "http://127.0.0.1:9300"},
         "emr": {"endpoint_url": "http://127.0.0.1:9301"},

@@ -1,0 +1,21 @@
+"""What was asked of the local cloud, and by whom: a line of JSON for each request, for those who compare it with what roles may do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from local_cloud.keys import Caller
+
+
+class AccessLog:
+    """Appends to a file. A line is there when its request is answered."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def note(self, caller: Caller, **request: Any) -> None:
+        self._file.write(json.dumps({"who": caller.role, "region": caller.region, **request}) + "\n")
