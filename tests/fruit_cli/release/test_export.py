@@ -178,7 +178,7 @@ def make_default(monkeypatch, weights_file, *, known):
 
 def test_the_default_weights_are_resolved_once(weights_file, artefact, tmp_path, monkeypatch):
     def stub_export(_, directory):
-        for name in (release.ONNX_MODEL, release.TENSORFLOW_GRAPH):
+        for name in (release.LITERT_MODEL, release.TENSORFLOW_GRAPH):
             shutil.copy(artefact.directory / name, directory / name)
         return {}
 
