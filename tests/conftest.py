@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -17,6 +18,7 @@ from local_cloud.project import PROJECT
 from local_cloud.stack.ports import keep_loopback_direct
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 # Tests talk to servers of their own, on machines behind a proxy too.
@@ -31,27 +33,65 @@ settings.load_profile("untimed")
 # For `make compat`, which looks for what other versions do differently: `--hypothesis-profile=few`.
 settings.register_profile("few", settings.get_profile("untimed"), max_examples=5)
 
-# What shares something dear (a whole product, a Spark session) stays in one process. These come first, for they take as long as the rest.
-_LONGEST_FIRST: Final = ("product", "spark")
+# What shares something dear (the product, a Spark session) stays in one process, and so do the tests of a file. The longest come first, so
+# that the processes end together.
+_LONGEST_FIRST: Final = (
+    "tests/e2e/test_fault_matrix.py",
+    "product",
+    "spark",
+    "tests/dags/test_whole_runs.py",
+    "tests/local_cloud/cluster/test_failing_spark_steps.py",
+    "tests/e2e/test_demo.py",
+    "tests/fruit_cli/release/test_export.py",
+    "tests/fruit_cli/stack/test_lifecycle.py",
+    "tests/e2e/test_interrupt.py",
+    "tests/local_cloud/cluster/test_spark_steps.py",
+    "tests/local_cloud/cluster/test_spark_history.py",
+    "tests/spark_jobs/embedding/test_preprocessing.py",
+)
+# They start what they need themselves, or share less than it costs to stay together.
+_ON_THEIR_OWN: Final = frozenset({"test_fault_matrix.py", "test_demo.py", "test_interrupt.py"})
 
 
 @pytest.fixture(scope="session")
 def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Airflow's database as `airflow db migrate` leaves it, made once for all processes, as that takes seconds: to be copied."""
-    folder = tmp_path_factory.getbasetemp()
+    """Airflow's database as `airflow db migrate` leaves it: to be copied."""
+
+    def migrate(home: Path) -> None:
+        settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}"}
+        settings["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        subprocess.run(command, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    return made_once(tmp_path_factory, "airflow-database", migrate) / "airflow.db"
+
+
+@pytest.fixture(scope="session")
+def home_with_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local home that holds the exported default embedder and nothing else: to be copied."""
+
+    def export(home: Path) -> None:
+        from fruit_cli.release.embedder import default_artefact
+
+        default_artefact(home, print)
+
+    return made_once(tmp_path_factory, "home-with-embedder", export)
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Returns a folder that `make` fills when the first of the processes asks for it: it would take each of them seconds."""
+    root = tmp_path_factory.getbasetemp()
     # Of all processes, whose own folders are in there.
-    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    home, made = folder / "airflow-database", folder / "airflow-database" / "made"
-    home.mkdir(exist_ok=True)
-    with (folder / "airflow-database.lock").open("w") as lock:
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, made = root / name, root / f"{name}.made"
+    with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}"}
-            settings["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
-            command = [sys.executable, "-m", "airflow", "db", "migrate"]
-            subprocess.run(command, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
             made.touch()
-    return home / "airflow.db"
+    return folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -73,9 +113,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _group(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
-    if file.startswith("tests/e2e/"):
+    folder, _, name = file.rpartition("/")
+    if folder == "tests/e2e" and name not in _ON_THEIR_OWN:
         return "product"
-    return "spark" if _starts_spark(file) else file
+    return "spark" if folder.startswith("tests/spark_jobs") and _starts_spark(file) else file
 
 
 @cache

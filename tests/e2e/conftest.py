@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from local_cloud.faults import write_faults
 from local_cloud.stack.state import HOME_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from local_cloud.faults import Fault
@@ -44,6 +45,11 @@ class Product:
         return cluster
 
 
+def copy_embedder(home_with_embedder: Path, home: Path) -> None:
+    """Gives a home the embedder, so that what is published there does not export it once more."""
+    shutil.copytree(home_with_embedder, home, dirs_exist_ok=True)
+
+
 def copy_database(migrated: Path, home: Path) -> None:
     """Gives a stack's home an empty Airflow database, which it would take seconds to make; tests/fruit_cli/stack has one made."""
     airflow = home / "airflow"
@@ -52,33 +58,48 @@ def copy_database(migrated: Path, home: Path) -> None:
     (airflow / MIGRATED_NOTE).write_text(version("apache-airflow"), encoding="utf-8")
 
 
-@pytest.fixture(scope="session")
-def request_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where every local cloud of these tests notes what is asked of it."""
-    return tmp_path_factory.mktemp("request-logs")
+def request_logs_of(home: Path) -> Path:
+    """Where the local cloud of a home notes what is asked of it."""
+    return home / "request-logs"
 
 
-@pytest.fixture(scope="session")
-def product(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, request_logs: Path) -> Iterator[Product]:
-    home = tmp_path_factory.mktemp("home")
-    copy_database(airflow_database, home)
+@contextmanager
+def running_product(home: Path, **settings: str) -> Iterator[Product]:
+    """A product with a published release, whose stack finds these settings and that is the local one until the end of the block."""
     stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(HOME_VARIABLE, str(home))
-        patch.setenv("FRUITS_RETRY_DELAY_SECONDS", "5")
-        patch.setenv(REQUEST_LOGS_VARIABLE, str(request_logs))
+        for name, value in {HOME_VARIABLE: str(home), REQUEST_LOGS_VARIABLE: str(request_logs_of(home)), **settings}.items():
+            patch.setenv(name, value)
         state = stack.start()
         try:
             connection = current_connection()
             publish(connection)
-            emr = local_emr_client(state)
             console = Console(highlight=False, width=160)
             with AirflowHttp(local_airflow(state)) as http:
                 api = AirflowApi(http)
                 make_ready(api, console)
-                yield Product(home, home / "s3" / state.bucket, connection, api, emr, console)
+                yield Product(home, home / "s3" / state.bucket, connection, api, local_emr_client(state), console)
         finally:
             stack.stop()
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, home_with_embedder: Path) -> Iterator[Product]:
+    home = tmp_path_factory.mktemp("home")
+    copy_database(airflow_database, home)
+    copy_embedder(home_with_embedder, home)
+    with running_product(home, FRUITS_RETRY_DELAY_SECONDS="5") as running:
+        yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Stops the product after the last test that uses it: one that is up and idle takes a tenth of a core from the tests that follow."""
+    result = yield
+    product = item.funcargs.get("product")
+    if isinstance(product, Product) and not (isinstance(nextitem, pytest.Function) and "product" in nextitem.fixturenames):
+        LocalStack(product.home).stop()
+    return result
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
@@ -16,22 +14,17 @@ import pytest
 from fruit_cli.demo.fruit.renderer import CATEGORIES
 from local_cloud.stack.state import HOME_VARIABLE
 from local_cloud.stack.sweep import STACK_MARK, marked_processes
-from tests.e2e.conftest import copy_database
-
-if TYPE_CHECKING:
-    from tests.e2e.conftest import Product
+from tests.e2e.conftest import copy_database, copy_embedder
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 IMAGES_PER_CATEGORY = 2
 
 
 def test_the_demo_runs_the_main_job_shows_what_it_did_and_leaves_nothing_running(
-    product: Product, tmp_path: Path, airflow_database: Path
+    tmp_path: Path, airflow_database: Path, home_with_embedder: Path
 ) -> None:
     copy_database(airflow_database, tmp_path)
-    for kept in ("embedder", "cache"):  # exporting the same embedder once more would cost half a minute
-        if (product.home / kept).exists():
-            shutil.copytree(product.home / kept, tmp_path / kept)
+    copy_embedder(home_with_embedder, tmp_path)
     environment = os.environ | {HOME_VARIABLE: str(tmp_path)}
     environment |= {f"FRUITS_LOCAL_{name}_PORT": "0" for name in ("UI", "S3", "EMR")}
     demo = subprocess.run(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -20,16 +19,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import psutil
 import pytest
-from rich.console import Console
 
 from fruit_cli.airflow_client.api import AirflowApi
-from fruit_cli.airflow_client.follow import make_ready
-from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
 from fruit_cli.commands.run import run_request, trigger_and_follow
 from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
-from fruit_cli.lake.connection import current_connection, local_emr_client, s3_client
+from fruit_cli.lake.connection import s3_client
 from fruit_cli.lake.delivery import deliver
-from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
 from fruit_contract import lake
 from fruit_pipeline.emr.clusters import steps_of_cluster
 from fruit_pipeline.emr.states import ENDED
@@ -37,8 +32,8 @@ from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.planning.claim_book import pca_book
 from local_cloud.faults import Fault, write_faults
 from local_cloud.project import PROJECT
-from local_cloud.stack.state import HOME_VARIABLE
-from tests.e2e.conftest import Product, copy_database
+from local_cloud.stack.state import read_state
+from tests.e2e.conftest import Product, copy_database, copy_embedder, running_product
 from tests.e2e.fault_cases import (
     ANOTHER_DAY,
     CASES,
@@ -79,30 +74,25 @@ def day_of(case: FaultCase) -> str:
 
 
 @pytest.fixture(scope="module")
-def faulty(product: Product, tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> Iterator[Product]:
-    """A product of its own, with the same release: its scheduler gets killed, and its runs count as late after seconds."""
+def faulty(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, home_with_embedder: Path) -> Iterator[Product]:
+    """A product of its own: its scheduler gets killed, and its runs count as late after seconds."""
     home = tmp_path_factory.mktemp("faulty")
     copy_database(airflow_database, home)
-    shutil.copytree(product.lake / lake.CODE, home / "s3" / product.connection.bucket / lake.CODE)
-    stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(HOME_VARIABLE, str(home))
-        patch.setenv("FRUITS_LOCAL_SPARK_CORES", "1")  # several runs at a time, of few images each
-        patch.setenv("FRUITS_SWEEP_GRACE_MINUTES", "0")
-        patch.setenv("FRUITS_RETRY_DELAY_SECONDS", "2")
-        patch.setenv("FRUITS_LOG_WAIT_MINUTES", "0.2")
-        patch.setenv("FRUITS_LATE_AFTER_HOURS", "0.002")
-        state = stack.start()
+    copy_embedder(home_with_embedder, home)
+    settings = {
+        "FRUITS_LOCAL_SPARK_CORES": "1",  # several runs at a time, of few images each
+        "FRUITS_SWEEP_GRACE_MINUTES": "0",
+        "FRUITS_RETRY_DELAY_SECONDS": "2",
+        "FRUITS_LOG_WAIT_MINUTES": "0.2",
+        "FRUITS_LATE_AFTER_HOURS": "0.002",
+    }
+    with running_product(home, **settings) as running:
         try:
-            console = Console(highlight=False, width=160)
-            with AirflowHttp(local_airflow(state)) as http:
-                api = AirflowApi(http)
-                make_ready(api, console)
-                yield Product(home, home / "s3" / state.bucket, current_connection(), api, local_emr_client(state), console)
+            yield running
         finally:
-            # It looks away since its scheduler was killed; stopped processes do not hear that they are to end.
-            psutil.Process(state.supervisor_pid).send_signal(signal.SIGCONT)
-            stack.stop()
+            # Its supervisor looks away since its scheduler was killed; stopped processes do not hear that they are to end.
+            if state := read_state(home):
+                psutil.Process(state.supervisor_pid).send_signal(signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
