@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
+from fruit_cli.aws.certificates import PREFIX, store_new
+from fruit_cli.aws.cloudformation import Stacks
+from fruit_cli.aws.stacks import region_of
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -66,6 +69,10 @@ class Account:
     def client(self, service: str) -> Any:
         return self._session.client(service, region_name=self.region)
 
+    def stacks(self, part: str) -> Stacks:
+        """Returns the stacks of the region in which this part of a deployment is."""
+        return Stacks(self._session.client("cloudformation", region_name=region_of(part, self.region)), self._say)
+
     def has_service_linked_role(self, role: str) -> bool:
         try:
             self.client("iam").get_role(RoleName=role)
@@ -110,7 +117,18 @@ class Account:
         return str(self.client("kms").describe_key(KeyId=key)["KeyMetadata"]["Arn"]) if key else ""
 
     def is_empty(self, bucket: str) -> bool:
-        return not self.client("s3").list_objects_v2(Bucket=bucket, MaxKeys=1).get("KeyCount")
+        """Returns whether there is nothing in a bucket but certificates, which are no loss."""
+        pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return all(entry["Key"].startswith(PREFIX) for page in pages for entry in page.get("Contents", ()))
+
+    def make_certificates(self, bucket: str, owner: str) -> str:
+        """Makes certificates for the nodes and returns their address in the lake."""
+        s3 = self.client("s3")
+
+        def put(key: str, content: bytes) -> None:
+            s3.put_object(Bucket=bucket, Key=key, Body=content, ExpectedBucketOwner=owner)
+
+        return store_new(put, bucket, self.region)
 
     def erase_bucket(self, bucket: str) -> None:
         """Removes all objects, all versions and broken uploads of a bucket, and then itself."""

@@ -10,7 +10,6 @@ from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
     from fruit_cli.aws.account import Account
-    from fruit_cli.aws.cloudformation import Stacks
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,12 @@ class Removal:
         return [*lines, f"keep the bucket {self.bucket}, for {why}" + (f", and its key {self.own_key}" if self.own_key else "")]
 
 
-def find_removal(deployment: str, account: Account, stacks: Stacks, erase_lake: str | None) -> Removal:
+def find_removal(deployment: str, account: Account, erase_lake: str | None) -> Removal:
     """Raises CommandError if there is nothing to remove, another lake is named, or clusters of this one are up."""
-    parts = tuple(part for part in reversed(PARTS) if stacks.find(stack_name(deployment, part)))
+    parts = tuple(part for part in reversed(PARTS) if account.stacks(part).find(stack_name(deployment, part)))
     if not parts:
         raise CommandError(f"There is nothing called '{deployment}' in region {account.region} of this account.")
-    lake_stack = stack_name(deployment, "lake")
+    lake_stack, stacks = stack_name(deployment, "lake"), account.stacks("lake")
     bucket = stacks.parameters(lake_stack).get("Bucket")
     if erase_lake not in (None, bucket):
         raise CommandError(f"ERASE_LAKE is '{erase_lake}', and the lake of '{deployment}' is {bucket}. Nothing was changed.")

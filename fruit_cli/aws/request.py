@@ -18,7 +18,9 @@ _KEY: Final = re.compile(r"arn:aws:kms:([a-z0-9-]+):\d{12}:key/[0-9a-f-]{36}")
 _SUBNET: Final = re.compile(r"subnet-[0-9a-f]+")
 _SERVICE: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*\.amazonaws\.com")
 _PRINCIPAL: Final = re.compile(r"arn:aws:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
-_CERTIFICATES: Final = re.compile(r"s3://[a-z0-9.-]+/code/.+\.zip")
+MAKE_CERTIFICATES: Final = "make"
+NO_CERTIFICATES: Final = "none"
+_CERTIFICATES: Final = re.compile(rf"{MAKE_CERTIFICATES}|{NO_CERTIFICATES}|s3://[a-z0-9.-]+/(code|tls)/.+\.zip")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _ZONES: Final = ("1", "2", "3")
 
@@ -61,7 +63,12 @@ class DeployRequest:
                 "AIRFLOW",
                 "the ARN of the role or user that Airflow runs under, or the service that runs it, for example ec2.amazonaws.com",
             )
-        _check(_CERTIFICATES, self.certificates, "CERTIFICATES", "the address of a zip below code/ of the lake, s3://<bucket>/code/...zip")
+        _check(
+            _CERTIFICATES,
+            self.certificates,
+            "CERTIFICATES",
+            f"'{MAKE_CERTIFICATES}', '{NO_CERTIFICATES}', or the address of a zip below tls/ of the lake, s3://<bucket>/tls/...zip",
+        )
         _check(_EMAIL, self.email, "ALERT_EMAIL", "an address such as team@example.org")
 
 

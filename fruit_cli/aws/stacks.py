@@ -4,28 +4,29 @@ reading of templates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003  # constants are typed with it
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fruit_cli.aws.request import MAKE_CERTIFICATES, NO_CERTIFICATES
 from fruit_cli.errors import CommandError
+from fruit_contract.regions import DEFAULT_REGION
 from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from fruit_cli.aws.request import DeployRequest
 
 TEMPLATES: Final = PROJECT / "bootstrap" / "stacks"
 # CloudFormation takes no larger template in a request; a larger one would have to lie in a bucket first.
 MOST_TEMPLATE_BYTES: Final = 51_200
 HOURS_A_MONTH: Final = 730
-# AWS' price list for Ireland (eu-west-1) as of 2025; other EU regions are up to a tenth above it. Endpoints cost by hour and zone.
-USD_PER_ENDPOINT_HOUR: Final = 0.011
+# What an interface endpoint costs an hour and zone, from AWS' price list as it was then. Where a region's was not looked up, the highest.
+PRICES_OF_YEAR: Final = 2025
+USD_PER_ENDPOINT_HOUR: Final[Mapping[str, float]] = {"eu-west-1": 0.011, "eu-central-1": 0.012}
 USD_PER_KEY_MONTH: Final = 1.0
-PRICES_ARE_OF: Final = "AWS' list prices for eu-west-1 as of 2025, see aws.amazon.com/privatelink/pricing and aws.amazon.com/kms/pricing"
 ENDPOINTS: Final = 3
 SSM_ENDPOINTS: Final = 3
-# Where CloudFormation knows no budgets.
+# Where CloudFormation knows no budgets. They are the whole account's, so that one may as well be made from the default region.
 REGIONS_WITHOUT_BUDGETS: Final = frozenset({"eu-north-1", "eu-south-1", "eu-south-2"})
 DEFAULT_ZONES: Final = "2"
 DEFAULT_AIRFLOW: Final = "ec2.amazonaws.com"
@@ -43,13 +44,17 @@ class Lake:
 
 @dataclass(frozen=True)
 class Stack:
-    """Describes one stack. `inputs` names its parameters that are outputs of stacks before it."""
+    """Describes one stack. `inputs` names its parameters that are outputs of stacks before it.
+
+    With `makes_certificates` it also needs certificates that are yet to be made, once there is a bucket for them.
+    """
 
     part: str
     parameters: Mapping[str, str]
     inputs: tuple[str, ...]
     makes: str
     usd_a_month: float = 0.0
+    makes_certificates: bool = False
 
     def name(self, deployment: str) -> str:
         return stack_name(deployment, self.part)
@@ -61,6 +66,22 @@ PARTS: Final = ("lake", "network", "cluster", "airflow", "people", "budget")
 
 def stack_name(deployment: str, part: str) -> str:
     return f"{deployment}-{part}"
+
+
+def region_of(part: str, region: str) -> str:
+    """Returns the region in which a stack of a deployment is."""
+    return DEFAULT_REGION if part == "budget" and region in REGIONS_WITHOUT_BUDGETS else region
+
+
+def usd_per_endpoint_hour(region: str) -> float:
+    return USD_PER_ENDPOINT_HOUR.get(region, max(USD_PER_ENDPOINT_HOUR.values()))
+
+
+def prices_in_words(region: str) -> str:
+    """Says where the prices are from."""
+    looked_up = region in USD_PER_ENDPOINT_HOUR
+    of = region if looked_up else f"{' and '.join(USD_PER_ENDPOINT_HOUR)}, the higher of them: those of {region} were not looked up"
+    return f"AWS' list prices of {PRICES_OF_YEAR} for {of}; see aws.amazon.com/privatelink/pricing and aws.amazon.com/kms/pricing"
 
 
 def template_of(part: str) -> str:
@@ -108,18 +129,22 @@ def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[s
                 (),
                 f"a VPC with {zones} private subnet{'s' if zones != '1' else ''} that reaches AWS' services alone: a gateway to S3, and "
                 f"{n_endpoints} interface endpoints in each",
-                n_endpoints * int(zones) * HOURS_A_MONTH * USD_PER_ENDPOINT_HOUR,
+                n_endpoints * int(zones) * HOURS_A_MONTH * usd_per_endpoint_hour(request.region),
             )
         )
+    certificates = _certificates(request.certificates, before.get("cluster"))
     service, principal = _airflow(request.airflow, before.get("airflow", {}))
     stacks += [
         Stack(
             "cluster",
             common
-            | {"Bucket": lake.bucket, "Certificates": typed("cluster", "Certificates", request.certificates, "")}
+            | {"Bucket": lake.bucket}
+            | ({} if certificates is None else {"Certificates": certificates})
             | ({"SubnetIds": subnets} if subnets else {}),
             ("KeyArn",) if subnets else ("KeyArn", "SubnetIds"),
-            "EMR's role, the nodes' role, and EMR's security configuration (encrypted disks and objects, IMDSv2)",
+            "EMR's role, the nodes' role, and EMR's security configuration: encrypted disks and objects, IMDSv2, "
+            f"{_talk_in_words(certificates)}",
+            makes_certificates=certificates is None,
         ),
         Stack(
             "airflow",
@@ -129,16 +154,17 @@ def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[s
         ),
         Stack("people", common | {"Bucket": lake.bucket}, ("KeyArn",), "policies for who publishes, delivers, is on call or analyses"),
     ]
-    if request.region not in REGIONS_WITHOUT_BUDGETS:
-        budget = typed("budget", "MonthlyUsd", None if request.budget_usd is None else str(request.budget_usd), str(DEFAULT_BUDGET_USD))
-        stacks.append(
-            Stack(
-                "budget",
-                common | {"MonthlyUsd": budget},
-                ("TopicArn",),
-                f"a budget of {budget} USD a month for the whole account, which tells the topic at 80 % and when more is foreseen",
-            )
+    budget = typed("budget", "MonthlyUsd", None if request.budget_usd is None else str(request.budget_usd), str(DEFAULT_BUDGET_USD))
+    where = region_of("budget", request.region)
+    stacks.append(
+        Stack(
+            "budget",
+            common | {"MonthlyUsd": budget},
+            ("TopicArn",),
+            f"a budget of {budget} USD a month for the whole account, which tells the topic at 80 % and when more is foreseen"
+            + (f" (by way of {where}, for CloudFormation makes none in {request.region})" if where != request.region else ""),
         )
+    )
     return stacks
 
 
@@ -169,6 +195,20 @@ def _airflow(typed: str | None, before: Mapping[str, str]) -> tuple[str, str]:
     if typed is None:
         return before.get("AirflowService", DEFAULT_AIRFLOW), before.get("AirflowPrincipal", "")
     return ("", typed) if typed.startswith("arn:") else (typed, "")
+
+
+def _certificates(typed: str | None, before: Mapping[str, str] | None) -> str | None:
+    """Returns the address of the certificates, empty for none, or None if they are to be made."""
+    if typed is None:
+        return None if before is None else before["Certificates"]
+    return {MAKE_CERTIFICATES: None, NO_CERTIFICATES: "", "": ""}.get(typed, typed)
+
+
+def _talk_in_words(certificates: str | None) -> str:
+    """Says how nodes talk to each other."""
+    if certificates is None:
+        return "nodes talk by TLS, with certificates that are made along"
+    return f"nodes talk by TLS, with {certificates}" if certificates else "nodes talk without TLS"
 
 
 def _lake_in_words(lake: Lake) -> str:

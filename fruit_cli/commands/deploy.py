@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from fruit_cli.aws.account import SERVICE_LINKED_ROLES, Account, session_of_caller
-from fruit_cli.aws.cloudformation import Stacks
 from fruit_cli.aws.request import DEFAULT_NAME, DeployRequest, default_bucket
-from fruit_cli.aws.stacks import PARTS, PRICES_ARE_OF, Lake, environment_of, kept_subnets, stack_name, stacks_of, template_of
+from fruit_cli.aws.stacks import PARTS, Lake, environment_of, kept_subnets, prices_in_words, stack_name, stacks_of, template_of
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.deployed import environment_file, write_environment_file
-from fruit_contract.regions import DEFAULT_REGION
+from fruit_cli.lake.deployed import deployed_region, environment_file, write_environment_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fruit_cli.aws.stacks import Stack
 
+DRY_RUN: Final = "This was a dry run: nothing was changed."
 ABOUT_AWS: Final = (
     "It takes your usual AWS credentials (AWS_PROFILE and the like), which must be an administrator's, and FRUITS_AWS_REGION "
-    "[default: eu-west-1]. docs/aws.md tells the whole way."
+    "[default: that of fruits.env, else eu-west-1]. docs/aws.md tells the whole way."
 )
 
 
@@ -36,7 +36,7 @@ ABOUT_AWS: Final = (
 @click.option("--subnets", metavar="ID,ID", default="", help="Subnets that are there already, instead of a network of our own.")
 @click.option("--key", metavar="ARN", help="A KMS key that is there already.  [default: makes one]")
 @click.option("--airflow", metavar="WHO", help="Who takes Airflow's role: an ARN, or a service.  [default: ec2.amazonaws.com]")
-@click.option("--certificates", metavar="S3-ADDRESS", help="A zip of PEM files: nodes then encrypt what they tell each other.")
+@click.option("--certificates", metavar="make|none|S3-ADDRESS", help="For TLS between nodes: a zip of PEM files.  [default: makes one]")
 @click.option("--email", metavar="ADDRESS", help="Who gets alerts and the budget's warnings.")
 @click.option("--budget", type=click.IntRange(min=1), metavar="USD", help="What the account may cost a month.  [default: 200]")
 @click.option("--block-public-access", is_flag=True, help="Has EMR refuse public clusters in the whole account, without asking.")
@@ -67,7 +67,7 @@ def command(
     """
     request = DeployRequest(
         name=name,
-        region=os.environ.get("FRUITS_AWS_REGION") or DEFAULT_REGION,
+        region=deployed_region(os.environ),
         bucket=os.environ.get("FRUITS_LAKE_BUCKET") or None,
         key=key or None,
         subnets=tuple(part.strip() for part in subnets.split(",") if part.strip()),
@@ -85,7 +85,8 @@ def command(
             raise
         print(f"{error} This is what would be made in an empty account:")
         lake = Lake(request.bucket or default_bucket(name, "<account>", request.region), makes_bucket=True, key=request.key or "")
-        _say_plan(request, stacks_of(request, lake, {}), {})
+        _say_plan(request, lake, {})
+        print(DRY_RUN)
         return 0
     deploy(request, session, dry_run=dry_run, yes=yes, block_public_access=block_public_access)
     return 0
@@ -95,14 +96,13 @@ def deploy(request: DeployRequest, session: object, *, dry_run: bool = False, ye
     """Makes what is not there and changes what differs. Raises CommandError if something stands in the way."""
     account = Account(session, request.region, print)
     number, caller = account.identity()
-    stacks = Stacks(account.client("cloudformation"), print)
-    before = {part: found for part in PARTS if (found := stacks.parameters(stack_name(request.name, part)))}
+    before = {part: found for part in PARTS if (found := account.stacks(part).parameters(stack_name(request.name, part)))}
     lake = _lake(request, account, number, before.get("lake", {}))
     print(f"To AWS account {number}, region {request.region}, bucket {lake.bucket}, as {caller}")
-    plan = stacks_of(request, lake, before)
     _look_at_network(request, account, before)
-    _say_plan(request, plan, before)
+    plan = _say_plan(request, lake, before)
     if dry_run:
+        print(DRY_RUN)
         return
     confirm("Make it?", yes=yes)
     account.make_service_linked_roles()
@@ -110,12 +110,14 @@ def deploy(request: DeployRequest, session: object, *, dry_run: bool = False, ye
     outputs: dict[str, str] = {}
     for stack in plan:
         inputs = {name: outputs[name] for name in stack.inputs}
-        outputs |= stacks.put(stack.name(request.name), template_of(stack.part), {**stack.parameters, **inputs})
+        if stack.makes_certificates:
+            inputs["Certificates"] = account.make_certificates(lake.bucket, number)
+        outputs |= account.stacks(stack.part).put(stack.name(request.name), template_of(stack.part), {**stack.parameters, **inputs})
     path = environment_file()
     comments = (
         f"Written by `make deploy`: {request.name} in AWS account {number}.",
         f"Airflow runs as {outputs['AirflowRoleArn']}.",
-        *(f"For people: {outputs[part + 'PolicyArn']}" for part in ("Publisher", "Deliverer", "Operator", "Analyst")),
+        *(f"For people: {outputs[part + 'PolicyArn']}" for part in ("Publisher", "Deliverer", "Operator", "Analyst", "LedgerReader")),
     )
     write_environment_file(path, environment_of(request.region, lake.bucket, number, outputs), comments)
     print(f"Written: {path}. Airflow and every command with TARGET=aws read it. Next: `make publish TARGET=aws` (docs/aws.md).")
@@ -160,7 +162,8 @@ def _look_at_network(request: DeployRequest, account: Account, before: Mapping[s
         raise CommandError(" ".join(findings.missing))
 
 
-def _say_plan(request: DeployRequest, plan: list[Stack], before: Mapping[str, Mapping[str, str]]) -> None:
+def _say_plan(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[str, str]]) -> list[Stack]:
+    plan = stacks_of(request, lake, before)
     for stack in plan:
         known = before.get(stack.part)
         what = "make" if known is None else "bring up to date"
@@ -168,14 +171,20 @@ def _say_plan(request: DeployRequest, plan: list[Stack], before: Mapping[str, Ma
             f"  {what} {stack.name(request.name)}: {stack.makes}" + (f" ({stack.usd_a_month:.2f} USD a month)" if stack.usd_a_month else "")
         )
     print(f"  make or find the service-linked roles {' and '.join(SERVICE_LINKED_ROLES.values())}")
-    total = sum(stack.usd_a_month for stack in plan)
-    print(f"While nothing runs, that costs about {total:.0f} USD a month beside what lies in the bucket ({PRICES_ARE_OF}).")
-    if any(stack.part == "network" and stack.usd_a_month for stack in plan):
-        print("Interface endpoints cost by hour and zone: ZONES=1 and SSM=0 make fewer of them.")
-    if not any(stack.part == "budget" for stack in plan):
-        print(f"No budget: CloudFormation makes none in {request.region}. Make one by hand (docs/aws.md).")
+    print("  ask whether EMR shall refuse public clusters in the whole account, unless it does (BLOCK_PUBLIC_ACCESS=1 says yes)")
+    total, least = (_usd_a_month(stacks) for stacks in (plan, stacks_of(replace(request, zones="1", ssm=False), lake, before)))
+    print(
+        f"While nothing runs, that costs about {total:.0f} USD a month beside what lies in the bucket ({prices_in_words(request.region)})."
+    )
+    if least < total:
+        print(f"Interface endpoints cost by hour and zone. With fewer of them, ZONES=1 SSM=0, it is about {least:.0f} USD.")
     if not request.email and not before.get("lake", {}).get("Email"):
         print("Nobody gets the alerts yet: ALERT_EMAIL=<address> subscribes somebody.")
+    return plan
+
+
+def _usd_a_month(plan: list[Stack]) -> float:
+    return sum(stack.usd_a_month for stack in plan)
 
 
 def _public_access(account: Account, *, yes: bool, block: bool) -> None:

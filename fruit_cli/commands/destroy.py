@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from fruit_cli.aws.account import Account, session_of_caller
-from fruit_cli.aws.cloudformation import Stacks
 from fruit_cli.aws.removal import find_removal
 from fruit_cli.aws.request import DEFAULT_NAME, check_name
 from fruit_cli.aws.stacks import stack_name
-from fruit_cli.commands.deploy import ABOUT_AWS, confirm
-from fruit_cli.lake.deployed import environment_file, read_environment_file
-from fruit_contract.regions import DEFAULT_REGION, require_eu_region
+from fruit_cli.commands.deploy import ABOUT_AWS, DRY_RUN, confirm
+from fruit_cli.lake.deployed import deployed_region, environment_file, read_environment_file
+from fruit_contract.regions import require_eu_region
 
 if TYPE_CHECKING:
     from fruit_cli.aws.removal import Removal
@@ -34,7 +33,7 @@ def command(name: str, erase_lake: str | None, *, dry_run: bool, yes: bool) -> i
     Example:
       python -m fruit_cli destroy --dry-run
     """
-    region = require_eu_region(os.environ.get("FRUITS_AWS_REGION") or DEFAULT_REGION)
+    region = require_eu_region(deployed_region(os.environ))
     destroy(check_name(name), Account(session_of_caller(), region, print), erase_lake=erase_lake or None, dry_run=dry_run, yes=yes)
     return 0
 
@@ -43,14 +42,15 @@ def destroy(name: str, account: Account, *, erase_lake: str | None = None, dry_r
     """Raises CommandError if there is nothing to remove, another lake is named, or clusters are up."""
     number, caller = account.identity()
     print(f"In AWS account {number}, region {account.region}, as {caller}")
-    stacks = Stacks(account.client("cloudformation"), print)
-    removal = find_removal(name, account, stacks, erase_lake)
+    removal = find_removal(name, account, erase_lake)
     for line in removal.lines:
         print(f"  {line}")
     if dry_run:
+        print(DRY_RUN)
         return
     confirm("Remove it?", yes=yes)
     for part in removal.parts:
+        stacks = account.stacks(part)
         if part == "network":
             vpc_id = stacks.resource(stack_name(name, part), "Vpc")
             if vpc_id:

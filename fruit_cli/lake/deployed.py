@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fruit_contract.regions import DEFAULT_REGION
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -18,6 +20,11 @@ _LINE: Final = re.compile(r"(FRUITS_[A-Z_]+)=(.*)")
 def environment_file(environment: Mapping[str, str] | None = None) -> Path:
     """Returns where the file is: FRUITS_ENV_FILE, else fruits.env in the current folder."""
     return Path((os.environ if environment is None else environment).get(FILE_VARIABLE) or DEFAULT_FILE)
+
+
+def deployed_region(environment: Mapping[str, str]) -> str:
+    """Returns the region that the environment names, else the one of the last deployment, else the default."""
+    return with_deployed(environment).get("FRUITS_AWS_REGION") or DEFAULT_REGION
 
 
 def with_deployed(environment: Mapping[str, str]) -> dict[str, str]:

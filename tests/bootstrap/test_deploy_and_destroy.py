@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 import fruit_cli.commands.deploy as deploy_command
 from fruit_cli.aws.account import Account
@@ -18,6 +22,7 @@ from fruit_cli.lake.target import Target
 from tests.bootstrap.conftest import ACCOUNT, BUCKET, REGION, DeployedAccount
 
 pytestmark = pytest.mark.slow
+CERTIFICATE_FILES = ("privateKey", "certificateChain", "trustedCertificates")
 
 
 def deploy(account: DeployedAccount, **asked: Any) -> None:
@@ -27,7 +32,11 @@ def deploy(account: DeployedAccount, **asked: Any) -> None:
 
 
 def remove(account: DeployedAccount, **asked: Any) -> None:
-    destroy("fruits", Account(account.session, REGION, print), **({"yes": True} | asked))
+    destroy("fruits", of(account), **({"yes": True} | asked))
+
+
+def of(account: DeployedAccount, region: str = REGION) -> Account:
+    return Account(account.session, region, print)
 
 
 def start_cluster(account: DeployedAccount) -> str:
@@ -44,7 +53,7 @@ def start_cluster(account: DeployedAccount) -> str:
 def leave_security_groups(account: DeployedAccount) -> None:
     """As EMR does: they name each other, and it never removes them."""
     ec2 = account.client("ec2")
-    vpc = Stacks(account.client("cloudformation"), print).resource("fruits-network", "Vpc")
+    vpc = of(account).stacks("network").resource("fruits-network", "Vpc")
     names = ("ElasticMapReduce-Master-Private", "ElasticMapReduce-Slave-Private")
     first, second = (ec2.create_security_group(GroupName=name, Description="EMR's", VpcId=vpc)["GroupId"] for name in names)
     for group, other in ((first, second), (second, first)):
@@ -70,9 +79,19 @@ def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys) -
     told = capsys.readouterr().out
     assert told.startswith(f"To AWS account {ACCOUNT}, region {REGION}, bucket {BUCKET}, as ")
     assert "BLOCK_PUBLIC_ACCESS=1 forbids it" in told
-    assert not Account(account.session, REGION, print).blocks_public_access()
+    assert not of(account).blocks_public_access()
     assert len(stacks_there(account)) == 6
     s3 = account.client("s3")
+    # What nodes talk to each other with; the private key is in the bucket alone.
+    address = of(account).stacks("cluster").parameters("fruits-cluster")["Certificates"]
+    assert address.startswith(f"s3://{BUCKET}/tls/")
+    content = s3.get_object(Bucket=BUCKET, Key=address.removeprefix(f"s3://{BUCKET}/"))["Body"].read()
+    key, chain, trusted = (zipfile.ZipFile(io.BytesIO(content)).read(f"{name}.pem") for name in CERTIFICATE_FILES)
+    certificate = x509.load_pem_x509_certificate(chain)
+    assert serialization.load_pem_private_key(key, None).public_key() == certificate.public_key()
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(trusted))
+    assert f"*.{REGION}.compute.internal" in str(certificate.extensions)
+    assert "PRIVATE" not in told
     (rule,) = s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
     key = rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"]
     connection = current_connection(Target.AWS)
@@ -80,10 +99,11 @@ def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys) -
 
     # Typed again: what is not named stays as it was.
     deploy_command.deploy(DeployRequest("fruits", REGION, budget_usd=50), account.session, yes=True, block_public_access=True)
-    assert Account(account.session, REGION, print).blocks_public_access()
+    assert of(account).blocks_public_access()
     assert f"bucket {BUCKET}" in capsys.readouterr().out
-    parameters = Stacks(account.client("cloudformation"), print).parameters("fruits-network")
+    parameters = of(account).stacks("network").parameters("fruits-network")
     assert (parameters["Zones"], parameters["Shell"]) == ("1", "no")
+    assert of(account).stacks("cluster").parameters("fruits-cluster")["Certificates"] == address
     with pytest.raises(CommandError, match="choose another STACK"):
         deploy(account, bucket="another-lake")
 
@@ -101,7 +121,7 @@ def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys) -
     assert f"keep the bucket {BUCKET}, for there is something in it" in capsys.readouterr().out
     assert stacks_there(account) == set()
     assert not account.environment_file.exists()
-    assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 1
+    assert s3.list_objects_v2(Bucket=BUCKET, Prefix="raw/")["KeyCount"] == 1
     assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
 
     for policy in account.client("iam").list_policies(Scope="Local")["Policies"]:
@@ -110,14 +130,14 @@ def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys) -
     # The next deployment takes both again, and erases the lake only if it is named.
     deploy(account)
     assert f"the bucket {BUCKET} is there" in capsys.readouterr().out
-    assert Stacks(account.client("cloudformation"), print).outputs("fruits-lake")["KeyArn"] == key
+    assert of(account).stacks("lake").outputs("fruits-lake")["KeyArn"] == key
     remove(account, erase_lake=BUCKET)
     assert s3.list_buckets()["Buckets"] == []
 
 
 def test_an_empty_lake_goes_and_its_key_can_be_taken_back(account) -> None:
     deploy(account)
-    key = Stacks(account.client("cloudformation"), print).resource("fruits-lake", "Key")
+    key = of(account).stacks("lake").resource("fruits-lake", "Key")
     remove(account)
     assert account.client("s3").list_buckets()["Buckets"] == []
     assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion"
@@ -141,6 +161,34 @@ def test_a_network_that_is_there_must_bear_emrs_tag(account, capsys) -> None:
     assert f"FRUITS_SUBNET_ID={subnet}\n" in account.environment_file.read_text()
     remove(account)
     assert ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
+
+
+def test_another_airflow_and_nodes_without_tls_are_had_for_the_asking(account, capsys) -> None:
+    deploy(account, certificates="none", airflow="airflow-env.amazonaws.com")
+    assert "nodes talk without TLS" in capsys.readouterr().out
+    security = account.properties["AWS::EMR::SecurityConfiguration"][-1]["SecurityConfiguration"]["EncryptionConfiguration"]
+    assert security["EnableInTransitEncryption"] in (False, "false")
+    assert account.client("s3").list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+    # MWAA takes the role for environments of this account and region alone.
+    (trust,) = account.client("iam").get_role(RoleName="fruits-airflow")["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": ["airflow.amazonaws.com", "airflow-env.amazonaws.com"]}
+    assert trust["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+        "ArnLike": {"aws:SourceArn": f"arn:aws:airflow:{REGION}:{ACCOUNT}:environment/*"},
+    }
+
+
+def test_where_cloudformation_knows_no_budget_one_is_made_from_another_region(account, capsys) -> None:
+    region = "eu-north-1"
+    deploy_command.deploy(DeployRequest("fruits", region), account.session, yes=True)
+    assert f"(by way of {REGION}, for CloudFormation makes none in {region})" in capsys.readouterr().out
+    assert stacks_there(account) == {"fruits-budget"}
+    (budget,) = account.properties["AWS::Budgets::Budget"]
+    topic = budget["NotificationsWithSubscribers"][0]["Subscribers"][0]["Address"]
+    assert topic == f"arn:aws:sns:{region}:{ACCOUNT}:fruits-alerts"
+    destroy("fruits", of(account, region), yes=True)
+    assert stacks_there(account) == set()
+    assert of(account, region).stacks("lake").find("fruits-lake") is None
 
 
 def test_a_bucket_elsewhere_is_refused(account) -> None:

@@ -1,74 +1,53 @@
-"""Each role may do what the product does with it, and nothing that only another needs, or nobody."""
+"""Each role may do what the product does with it, and nothing that only another needs, or nobody.
+
+`requests_of_roles` has what the product does with each.
+"""
 
 from __future__ import annotations
 
-import ast
 import json
+from itertools import product
+from typing import TYPE_CHECKING
 
-import botocore.session
 import pytest
-from botocore import xform_name
 
 from fruit_contract import lake
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.settings import Settings
-from local_cloud.project import PROJECT
 from tests.bootstrap.conftest import ACCOUNT, BUCKET, REGION, DeployedAccount
 from tests.bootstrap.policy_evaluator import Request, as_list, is_allowed
+from tests.bootstrap.requests_of_roles import (
+    ALLOWED,
+    ALSO,
+    CLUSTER_TAGS,
+    DRIVES,
+    IMAGE,
+    KEY,
+    LOOKS_BY_HAND,
+    OTHERS,
+    OURS,
+    ROLES,
+    UNTAGGED,
+    asked,
+    listing,
+    new_cluster,
+    on_cluster,
+    on_object,
+    pass_role,
+    session_on,
+    where,
+    with_document,
+    with_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.bootstrap.policy_evaluator import Statement
 
 pytestmark = pytest.mark.slow
 
-KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/the-lakes"
-DAY = "ingest_date=2026-11-22"
-IMAGE = f"raw/{DAY}/Kiwi/1.jpg"
-OURS, OTHERS, UNTAGGED = "j-OURS", "j-OTHERS", "j-UNTAGGED"
-CLUSTER_TAGS = {OURS: {"product": "fruits", "lake": BUCKET}, OTHERS: {"product": "fruits", "lake": "another-lake"}, UNTAGGED: {}}
-ROLES = ("airflow", "emr-nodes", "publisher", "deliverer", "operator", "analyst")
 EVERY_PREFIX = ("raw", "features", "rejected", "moments", "ledger", "pca", "projections", "runs", "reports", "code", "logs")
-
-
-def asked(action: str, resource: str, **context: str) -> Request:
-    """A request over TLS, in the lake's region unless the context names another."""
-    usual = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3", "aws:RequestedRegion": REGION, "aws:PrincipalAccount": ACCOUNT}
-    usual |= {"aws:ResourceAccount": ACCOUNT}
-    return Request(action, resource, usual | context)
-
-
-def on_object(action: str, key: str, bucket: str = BUCKET, **context: str) -> Request:
-    return asked(f"s3:{action}", f"arn:aws:s3:::{bucket}/{key}", **context)
-
-
-def listing(prefix: str, bucket: str = BUCKET) -> Request:
-    return asked("s3:ListBucket", f"arn:aws:s3:::{bucket}", **{"s3:prefix": prefix})
-
-
-def on_cluster(action: str, cluster_id: str, region: str = REGION, **context: str) -> Request:
-    tags = {f"elasticmapreduce:ResourceTag/{name}": value for name, value in CLUSTER_TAGS[cluster_id].items()}
-    arn = f"arn:aws:elasticmapreduce:{region}:{ACCOUNT}:cluster/{cluster_id}"
-    return asked(f"elasticmapreduce:{action}", arn, **{"aws:RequestedRegion": region}, **tags, **context)
-
-
-def new_cluster(action: str, tags: dict[str, str], region: str = REGION) -> Request:
-    context = {f"elasticmapreduce:RequestTag/{name}": value for name, value in tags.items()}
-    return asked(f"elasticmapreduce:{action}", "*", **{"aws:RequestedRegion": region}, **context)
-
-
-def pass_role(role: str, service: str) -> Request:
-    return asked("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{role}", **{"iam:PassedToService": service})
-
-
-def with_key(action: str, through: str | None, key: str = KEY) -> Request:
-    return asked(f"kms:{action}", key, **({"kms:ViaService": f"{through}.{REGION}.amazonaws.com"} if through else {}))
-
-
-def session_on(node_tags: dict[str, str], *, document_is_checked: str = "true") -> Request:
-    tags = {f"ssm:resourceTag/{name}": value for name, value in node_tags.items()}
-    arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-1"
-    return asked("ssm:StartSession", arn, **tags, **{"ssm:SessionDocumentAccessCheck": document_is_checked})
-
-
-def with_document(name: str) -> Request:
-    return asked("ssm:StartSession", f"arn:aws:ssm:{REGION}::document/{name}")
 
 
 def tags_of_request() -> dict[str, str]:
@@ -76,85 +55,6 @@ def tags_of_request() -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in cluster_request(settings, "abc", "run", ["2026-11-22"])["Tags"]}
 
 
-READS = {
-    "airflow": [
-        *(f"{table}/{DAY}/x" for table in ("features", "rejected", "moments", "ledger", "reports")),
-        "pca/current.json",
-        f"projections/pca_version=1/{DAY}/x",
-        "runs/r.json",
-        "logs/j-1/steps/s-1/stderr.gz",
-        "code/current.json",
-        "code/abc/release.json",
-    ],
-    "emr-nodes": [
-        IMAGE,
-        "code/abc/lib.zip",
-        "logs/j-1/steps/s-1/stderr.gz",
-        *(f"{table}/{DAY}/x" for table in ("features", "moments", "ledger")),
-        "rejected/x",
-        "pca/current.json",
-        "projections/x",
-    ],
-    "publisher": ["code/current.json", "code/abc/release.json"],
-    "deliverer": [f"raw/{DAY}/_manifest.csv", IMAGE],
-    "operator": ["logs/j-1/node/i-1/syslog.gz", f"reports/{DAY}/index.html", "runs/r.json"],
-    "analyst": [f"features/{DAY}/category=Kiwi/x.parquet", f"projections/pca_version=1/{DAY}/x", "pca/current.json", f"ledger/{DAY}/x"],
-}
-WRITES = {
-    "airflow": [f"reports/{DAY}/index.html", "runs/r.json", "runs/_claims/r.json", "runs/_measured_speed.json"],
-    "emr-nodes": [
-        *(f"{table}/{DAY}/x" for table in ("features", "rejected", "moments", "ledger", "projections")),
-        "pca/current.json",
-        "runs/_steps/r/x.json",
-        "runs/_progress/r/x.json",
-        "runs/_failures/r/x.json",
-        "logs/j-1/steps/s-1/stderr.gz",
-    ],
-    "publisher": ["code/abc/lib.zip", "code/current.json"],
-    "deliverer": [IMAGE, f"raw/{DAY}/_SUCCESS"],
-    "operator": [],
-    "analyst": [],
-}
-REMOVES = {
-    "airflow": ["runs/_claims/r.json"],
-    "emr-nodes": [f"features/{DAY}/x", f"projections/pca_version=1/{DAY}/x", f"moments/{DAY}/x", "pca/version=1/model.parquet"],
-    "publisher": [],
-    "deliverer": [f"raw/{DAY}/_SUCCESS"],
-    "operator": [],
-    "analyst": [],
-}
-LISTS = {
-    "airflow": EVERY_PREFIX,
-    "emr-nodes": EVERY_PREFIX,
-    "publisher": ("code",),
-    "deliverer": ("raw",),
-    "operator": ("logs", "reports", "runs"),
-    "analyst": ("features", "projections", "pca", "ledger"),
-}
-# What Airflow asks EMR for. A test compares the names with the calls in the code.
-DRIVES = (
-    "AddJobFlowSteps",
-    "CancelSteps",
-    "DescribeCluster",
-    "DescribeStep",
-    "ListInstanceFleets",
-    "ListInstances",
-    "ListSteps",
-    "TerminateJobFlows",
-)
-LOOKS_BY_HAND = (
-    "CancelSteps",
-    "CreatePersistentAppUI",
-    "DescribeCluster",
-    "DescribePersistentAppUI",
-    "DescribeStep",
-    "GetPersistentAppUIPresignedURL",
-    "ListBootstrapActions",
-    "ListInstanceFleets",
-    "ListInstances",
-    "ListSteps",
-    "TerminateJobFlows",
-)
 OTHER_EMR_ACTIONS = (
     "AddInstanceFleet",
     "AddInstanceGroups",
@@ -174,54 +74,6 @@ OTHER_EMR_ACTIONS = (
     "StartNotebookExecution",
 )
 
-
-def objects(role: str) -> list[Request]:
-    return [
-        *(on_object("GetObject", key) for key in READS[role]),
-        *(on_object("PutObject", key) for key in WRITES[role]),
-        *(on_object("DeleteObject", key) for key in REMOVES[role]),
-        *(listing(f"{prefix}/{DAY}/") for prefix in LISTS[role]),
-        with_key("Decrypt", "s3"),
-        *([with_key("GenerateDataKey", "s3")] if WRITES[role] else []),
-    ]
-
-
-ALLOWED: dict[str, list[Request]] = {role: objects(role) for role in ROLES}
-ALLOWED["airflow"] += [
-    *(new_cluster(action, tags_of_request()) for action in ("RunJobFlow", "AddTags")),
-    # Of the cluster that RunJobFlow is about to make.
-    *(
-        asked(f"elasticmapreduce:{action}", f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster/*")
-        for action in ("PutAutoTerminationPolicy", "PutManagedScalingPolicy")
-    ),
-    *(on_cluster(action, OURS) for action in (*DRIVES, "PutAutoTerminationPolicy", "PutManagedScalingPolicy")),
-    asked("elasticmapreduce:ListClusters", "*"),
-    asked("elasticmapreduce:DescribeSecurityConfiguration", "*"),
-    pass_role("fruits-emr-service", "elasticmapreduce.amazonaws.com"),
-    pass_role("fruits-emr-nodes", "ec2.amazonaws.com"),
-    *(asked(f"sqs:{action}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:fruits-image-batches") for action in ("ReceiveMessage", "DeleteMessage")),
-    asked("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:fruits-alerts"),
-    with_key("GenerateDataKey", "sns"),
-]
-ALLOWED["emr-nodes"] += [
-    on_object("AbortMultipartUpload", "logs/j-1/x.gz"),
-    with_key("GenerateDataKey", None),
-    with_key("Decrypt", None),
-    *(
-        asked(action, "*")
-        for action in ("ssm:UpdateInstanceInformation", "ssmmessages:CreateControlChannel", "ssmmessages:OpenDataChannel")
-    ),
-]
-ALLOWED["operator"] += [
-    *(on_cluster(action, OURS) for action in LOOKS_BY_HAND),
-    asked("elasticmapreduce:ListClusters", "*"),
-    session_on(CLUSTER_TAGS[OURS]),
-    with_document("AWS-StartPortForwardingSession"),
-    asked("ssm:TerminateSession", f"arn:aws:ssm:{REGION}:{ACCOUNT}:session/${{aws:userid}}-1"),
-]
-ALLOWED["analyst"] += [listing(prefix) for prefix in LISTS["analyst"]]
-for _role in ROLES:
-    ALLOWED[_role].append(asked("s3:GetBucketLocation", f"arn:aws:s3:::{BUCKET}"))
 
 FOR_NOBODY = [
     # Clusters that are not this lake's.
@@ -265,6 +117,7 @@ FOR_NOBODY = [
         for prefix in EVERY_PREFIX
     ),
     *(on_object("PutObject", f"{prefix}/x", **{"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"}) for prefix in EVERY_PREFIX),
+    *(on_object(action, "tls/x.zip") for action in ("PutObject", "DeleteObject")),
     *(on_object(action, IMAGE) for action in ("PutObjectAcl", "GetObjectVersion", "BypassGovernanceRetention", "PutObjectTagging")),
     *(
         asked(f"s3:{action}", f"arn:aws:s3:::{BUCKET}")
@@ -335,39 +188,32 @@ FOR_NOBODY = [
 
 def denied(role: str) -> list[Request]:
     """What is for nobody, and what is for others only."""
-    own = {(request.action, request.resource, tuple(sorted(request.context.items()))) for request in ALLOWED[role]}
-    of_others = [
-        *(
-            request
-            for other in ROLES
-            for request in ALLOWED[other]
-            if (request.action, request.resource, tuple(sorted(request.context.items()))) not in own and not also_its_own(role, request)
-        )
-    ]
+    own = {where(role, request) for request in ALLOWED[role]}
+    of_others = [request for other in ROLES for request in ALLOWED[other] if where(role, request) not in own]
     return [*FOR_NOBODY, *of_others]
 
 
-def also_its_own(role: str, request: Request) -> bool:
-    """What a role may do below a prefix that it works on is more than the examples above."""
-    key = request.resource.removeprefix(f"arn:aws:s3:::{BUCKET}/")
-    prefix = key.partition("/")[0]
-    if prefix == lake.RUNS and role == "emr-nodes":
-        return False
-    match request.action:
-        case "s3:GetObject":
-            # Of releases Airflow reads no more than the list of their files.
-            return prefix in {name.partition("/")[0] for name in READS[role]} - ({"code"} if role == "airflow" else set())
-        case "s3:PutObject":
-            return prefix in {name.partition("/")[0] for name in WRITES[role]}
-        case "s3:DeleteObject":
-            return prefix in {name.partition("/")[0] for name in REMOVES[role]} and role in {"emr-nodes", "deliverer"}
-        case "s3:AbortMultipartUpload" | "kms:GenerateDataKey":
-            return role == "emr-nodes"
-        case "s3:ListBucket":
-            return request.context["s3:prefix"].partition("/")[0] in LISTS[role] and (
-                role == "emr-nodes" or "/" in request.context["s3:prefix"]
-            )
-    return False
+def elementary(statements: list[Statement]) -> Iterator[Statement]:
+    """Yields what is allowed in statements of one action, one resource and one value of each condition."""
+    for statement in statements:
+        if statement["Effect"] != "Allow":
+            continue
+        conditions = [
+            (operator, key, as_list(values)) for operator, keys in statement.get("Condition", {}).items() for key, values in keys.items()
+        ]
+        for action, resource, *values in product(
+            as_list(statement["Action"]), as_list(statement["Resource"]), *(found for *_, found in conditions)
+        ):
+            condition: dict[str, dict[str, str]] = {}
+            for (operator, key, _), value in zip(conditions, values, strict=True):
+                condition.setdefault(operator, {})[key] = value
+            yield {"Effect": "Allow", "Action": action, "Resource": resource, "Condition": condition}
+
+
+def right(statement: Statement) -> str:
+    """Names a right of one action, one resource and one value of each condition."""
+    said = [value for keys in statement["Condition"].values() for key, value in keys.items() if key in {"s3:prefix", "kms:ViaService"}]
+    return " ".join([statement["Action"], statement["Resource"].rpartition(":")[2].removeprefix(f"{BUCKET}/"), *said])
 
 
 def named(request: Request) -> str:
@@ -376,9 +222,13 @@ def named(request: Request) -> str:
 
 @pytest.fixture
 def statements(deployed: DeployedAccount, request: pytest.FixtureRequest):
-    """What is said of the role, with a name for its key that requests can use."""
+    """What is said of the role, with a name for its key that requests can use. A reader of ledgers is an analyst, too."""
     (key,) = {entry["KeyId"] for entry in deployed.client("kms").list_keys()["Keys"]}
-    text = json.dumps(deployed.statements(request.param))
+    said = [
+        *deployed.statements(request.param),
+        *(statement for other in ALSO.get(request.param, ()) for statement in deployed.statements(other)),
+    ]
+    text = json.dumps(said)
     return request.param, json.loads(text.replace(f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}", KEY))
 
 
@@ -398,20 +248,10 @@ def test_a_role_may_do_nothing_else(statements) -> None:
 
 @pytest.mark.parametrize("statements", ROLES, indirect=True)
 def test_every_right_is_used(statements) -> None:
-    """Each action of a policy is one that the product does, or stands here with its reason."""
+    """Each action, on each resource, under each condition."""
     role, said = statements
-    reasoned = {
-        # Large files go up in parts, and a part that breaks off is taken back.
-        "s3:AbortMultipartUpload",
-        "s3:ListMultipartUploadParts",
-        "s3:ListBucketMultipartUploads",
-        # The rest of what Session Manager asks for, and what a broken session needs.
-        "ssmmessages:CreateDataChannel",
-        "ssmmessages:OpenControlChannel",
-        "ssm:ResumeSession",
-    }
-    allowed = {action for statement in said if statement["Effect"] == "Allow" for action in as_list(statement["Action"])}
-    assert allowed - reasoned - {request.action for request in ALLOWED[role]} == set()
+    unused = [allowed for allowed in elementary(said) if not any(is_allowed(request, [allowed]) for request in ALLOWED[role])]
+    assert [right(allowed) for allowed in unused] == []
 
 
 @pytest.mark.parametrize("statements", [*ROLES, "emr-service"], indirect=True)
@@ -467,27 +307,3 @@ def test_the_prefixes_are_those_of_the_lake() -> None:
         lake.CODE,
     }
     assert set(EVERY_PREFIX) == known | {lake.LOGS}
-
-
-def test_what_airflow_asks_emr_for_is_what_its_code_calls() -> None:
-    by_request = {request.action.removeprefix("elasticmapreduce:") for request in ALLOWED["airflow"] if "mapreduce" in request.action}
-    # RunJobFlow asks for these two itself.
-    assert called_below("emr", "plugins", "dags") == by_request - {"AddTags", "PutManagedScalingPolicy"}
-
-
-def test_what_airflow_asks_s3_for_is_what_its_code_calls() -> None:
-    by_request = {request.action.removeprefix("s3:") for request in ALLOWED["airflow"] if request.action.startswith("s3:")}
-    called = called_below("s3", "plugins", "dags")
-    assert {"ListBucket" if name.startswith("ListObjects") else name for name in called} == by_request
-
-
-def called_below(service: str, *folders: str) -> set[str]:
-    """Returns the operations of a service that the code below some folders names: it calls them, or asks for pages of them."""
-    model = botocore.session.get_session().get_service_model(service)
-    operations = {xform_name(name): name for name in model.operation_names}
-    files = [path for folder in folders for path in (PROJECT / folder).rglob("*.py")]
-    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
-    names = [
-        node.attr if isinstance(node, ast.Attribute) else node.value for node in nodes if isinstance(node, (ast.Attribute, ast.Constant))
-    ]
-    return {operations[name] for name in names if isinstance(name, str) and name in operations}

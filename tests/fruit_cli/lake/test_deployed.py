@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fruit_cli.lake.connection import current_connection, local_bucket
-from fruit_cli.lake.deployed import read_environment_file, with_deployed, write_environment_file
+from fruit_cli.lake.deployed import deployed_region, read_environment_file, with_deployed, write_environment_file
 from fruit_cli.lake.target import Target
 
 VALUES = {
@@ -26,6 +26,15 @@ def test_a_variable_that_was_typed_goes_before_the_file(tmp_path) -> None:
     write_environment_file(path, VALUES, [])
     merged = with_deployed({"FRUITS_ENV_FILE": str(path), "FRUITS_LAKE_BUCKET": "typed", "FRUITS_AWS_REGION": ""})
     assert (merged["FRUITS_LAKE_BUCKET"], merged["FRUITS_AWS_REGION"]) == ("typed", "eu-west-3")
+
+
+def test_who_deploys_again_in_a_new_shell_means_the_region_of_the_last_time(tmp_path) -> None:
+    path = tmp_path / "fruits.env"
+    file = {"FRUITS_ENV_FILE": str(path)}
+    assert deployed_region(file) == "eu-west-1"
+    write_environment_file(path, VALUES, [])
+    assert deployed_region(file) == "eu-west-3"
+    assert deployed_region(file | {"FRUITS_AWS_REGION": "eu-central-1"}) == "eu-central-1"
 
 
 def test_a_file_that_names_a_region_outside_the_eu_leads_nowhere(tmp_path) -> None:
