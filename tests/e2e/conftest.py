@@ -59,8 +59,10 @@ def copy_database(migrated: Path, home: Path) -> None:
 
 
 def request_logs_of(home: Path) -> Path:
-    """Where the local cloud of a home notes what is asked of it."""
-    return home / "request-logs"
+    """Returns the folder in which the local cloud of a home notes what is asked of it."""
+    folder = home / "request-logs"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @contextmanager

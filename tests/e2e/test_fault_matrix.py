@@ -33,6 +33,7 @@ from fruit_pipeline.planning.claim_book import pca_book
 from local_cloud.faults import Fault, write_faults
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import read_state
+from tests.e2e.asked_for import assert_asked_for_what_is_known
 from tests.e2e.conftest import Product, copy_database, copy_embedder, running_product
 from tests.e2e.fault_cases import (
     ANOTHER_DAY,
@@ -322,6 +323,12 @@ def test_a_check_that_is_cleared_alone_and_fails_is_told_although_the_run_counts
 
 def ledger_of(faulty: Product, day: str) -> pd.DataFrame:
     return pd.read_parquet(faulty.lake / lake.date_prefix(lake.LEDGER, day))
+
+
+def test_runs_that_meet_faults_ask_for_nothing_that_their_roles_are_not_known_to_need(
+    faulty: Product, outcomes: dict[str, Outcome]
+) -> None:
+    assert_asked_for_what_is_known(faulty)
 
 
 def test_the_operations_manual_has_this_matrix(outcomes: dict[str, Outcome]) -> None:
