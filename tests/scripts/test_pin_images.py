@@ -17,7 +17,7 @@ class Registry(BaseHTTPRequestHandler):
     def do_HEAD(self):
         if self.headers["Authorization"] != "Bearer let-me-in":
             self.send_response(401)
-            realm = f"http://127.0.0.1:{self.server.server_address[1]}/token"
+            realm = f"http://{self.headers['Host']}/token"
             self.send_header("WWW-Authenticate", f'Bearer realm="{realm}",service="registry",scope="repository:library/python:pull"')
         elif self.path == "/v2/library/python/manifests/3.11-slim":
             self.send_response(200)
