@@ -149,6 +149,6 @@ make_venv
 install_pins
 doing "checking what was installed" "The environment differs from the lock after installing: read pip's lines above."
 holds_pins "$requirements"
-doing "importing the packages" "A wheel that does not fit this machine: the release needs an x86_64 node with Amazon Linux 2023."
+doing "importing the packages" "A wheel that does not fit this machine: the release needs a node with Amazon Linux 2023, x86-64 or arm64."
 import_packages "$requirements"
 echo "==> $venv is ready"

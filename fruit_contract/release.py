@@ -29,7 +29,8 @@ REFRESH_PCA_STEP: Final = "refresh_pca"
 # The PCA step says that it did this when there is nothing to fit.
 NO_PCA: Final = "nothing"
 
-ENGINES: Final = ("onnxruntime", "tensorflow")
+TENSORFLOW: Final = "tensorflow"
+ENGINES: Final = ("onnxruntime", TENSORFLOW)
 DEFAULT_ENGINE: Final = "onnxruntime"
 
 ARCHITECTURE: Final = "mobilenetv2"
