@@ -10,6 +10,7 @@ import pytest
 from botocore import xform_name
 
 from fruit_contract import lake
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.settings import Settings
 from local_cloud.project import PROJECT
@@ -73,7 +74,7 @@ def with_document(name: str) -> Request:
 
 def tags_of_request() -> dict[str, str]:
     settings = Settings(lake_bucket=BUCKET)
-    return {tag["Key"]: tag["Value"] for tag in cluster_request(settings, "abc", "run", ["2026-11-22"])["Tags"]}
+    return {tag["Key"]: tag["Value"] for tag in cluster_request(settings, PinnedRelease("abc", "0" * 64), "run", ["2026-11-22"])["Tags"]}
 
 
 READS = {
@@ -89,6 +90,7 @@ READS = {
     "emr-nodes": [
         IMAGE,
         "code/abc/lib.zip",
+        lake.node_start_key("abc"),
         "logs/j-1/steps/s-1/stderr.gz",
         *(f"{table}/{DAY}/x" for table in ("features", "moments", "ledger")),
         "rejected/x",
@@ -101,7 +103,7 @@ READS = {
     "analyst": [f"features/{DAY}/category=Kiwi/x.parquet", f"projections/pca_version=1/{DAY}/x", "pca/current.json", f"ledger/{DAY}/x"],
 }
 WRITES = {
-    "airflow": [f"reports/{DAY}/index.html", "runs/r.json", "runs/_claims/r.json", "runs/_measured_speed.json"],
+    "airflow": [f"reports/{DAY}/index.html", "runs/r.json", lake.node_start_key("abc"), "runs/_claims/r.json", "runs/_measured_speed.json"],
     "emr-nodes": [
         *(f"{table}/{DAY}/x" for table in ("features", "rejected", "moments", "ledger", "projections")),
         "pca/current.json",

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_contract import release as release_layout
-from fruit_contract.lake import LOGS, release_prefix, safe_run_id, uri
+from fruit_contract.lake import LOGS, node_start_key, release_prefix, safe_run_id, uri
 from fruit_contract.regions import require_eu_region
 from fruit_pipeline.emr.instance_types import core_type, primary_type, require_fit
+from fruit_pipeline.emr.node_program import NODE_START
 from fruit_pipeline.emr.spark_sizes import MASTER_HEAP_MIB, MASTER_OVERHEAD_MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fruit_contract.release import PinnedRelease
     from fruit_pipeline.settings import Settings
 
 # Where the bootstrap action puts the interpreter with the cluster's packages.
@@ -52,7 +53,7 @@ _QUOTED_IN_TAG: Final = re.compile(r"(?:=[0-9A-F]{2})+")
 
 def cluster_request(
     settings: Settings,
-    release: str,
+    release: PinnedRelease,
     run_id: str,
     ingest_dates: Sequence[str],
     task_instances: int = 0,
@@ -65,7 +66,6 @@ def cluster_request(
     """
     require_eu_region(settings.region)
     require_fit(settings)
-    code = uri(settings.lake_bucket, release_prefix(release)).rstrip("/")
     request: dict[str, Any] = {
         "Name": cluster_name(ingest_dates, run_id),
         "ReleaseLabel": settings.emr_release_label,
@@ -76,8 +76,11 @@ def cluster_request(
         "ScaleDownBehavior": "TERMINATE_AT_TASK_COMPLETION",
         "BootstrapActions": [
             {
-                "Name": "Install the cluster's packages",
-                "ScriptBootstrapAction": {"Path": f"{code}/{release_layout.BOOTSTRAP_ACTION}", "Args": [code]},
+                "Name": "Check the release and install the cluster's packages",
+                "ScriptBootstrapAction": {
+                    "Path": uri(settings.lake_bucket, node_start_key(NODE_START.sha256)),
+                    "Args": [uri(settings.lake_bucket, release_prefix(release.release_id)), release.manifest_sha256],
+                },
             }
         ],
         "Configurations": _configurations(settings, task_instances),
@@ -88,7 +91,7 @@ def cluster_request(
         "ServiceRole": settings.service_role,
         "JobFlowRole": settings.instance_profile,
         "VisibleToAllUsers": True,
-        "Tags": _tags(settings.lake_bucket, release, run_id, ingest_dates, dag_id),
+        "Tags": _tags(settings.lake_bucket, release.release_id, run_id, ingest_dates, dag_id),
     }
     if settings.security_configuration:
         request["SecurityConfiguration"] = settings.security_configuration

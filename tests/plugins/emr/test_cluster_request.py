@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import EU_REGIONS, RegionNotAllowedError
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import (
     cluster_request,
     missing_safeguards,
@@ -23,6 +24,7 @@ from fruit_pipeline.emr.cluster_request import (
     validate_request,
 )
 from fruit_pipeline.emr.instance_types import instance_type, vcpus
+from fruit_pipeline.emr.node_program import NODE_START
 from fruit_pipeline.emr.spark_sizes import MASTER_MIB, driver_sizes, executor_sizes
 from fruit_pipeline.emr.steps import MAX_ARGUMENT_CHARACTERS, extract_features_step, refresh_pca_step
 from fruit_pipeline.errors import StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError
@@ -77,7 +79,7 @@ def value_problems(shape: Any, value: Any, where: str) -> Iterator[str]:
 
 
 def request(settings: Settings = SETTINGS, task_instances: int = 0, run_id: str = RUN_ID) -> dict[str, Any]:
-    return cluster_request(settings, "r1", run_id, ["2026-11-22"], task_instances)
+    return cluster_request(settings, PinnedRelease("r1", "0" * 64), run_id, ["2026-11-22"], task_instances)
 
 
 def fleets(of: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -233,8 +235,8 @@ def test_subnet_and_security_configuration_are_there_only_when_set() -> None:
 def test_the_bootstrap_action_is_the_releases_own() -> None:
     (action,) = request()["BootstrapActions"]
     assert action["ScriptBootstrapAction"] == {
-        "Path": "s3://fruits-lake/code/r1/bootstrap/install_cluster_packages.sh",
-        "Args": ["s3://fruits-lake/code/r1"],
+        "Path": f"s3://fruits-lake/runs/_node_start/{NODE_START.sha256}.py",
+        "Args": ["s3://fruits-lake/code/r1/", "0" * 64],
     }
     assert request()["LogUri"] == "s3://fruits-lake/logs/"
 
@@ -310,9 +312,9 @@ def test_tags_and_name_find_the_cluster_of_a_run() -> None:
         "release": "r1",
         "for-use-with-amazon-emr-managed-policies": "true",
     }
-    assert tags(cluster_request(SETTINGS, "r1", RUN_ID, [], dag_id="other"))["dag_id"] == "other"
+    assert tags(cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), RUN_ID, [], dag_id="other"))["dag_id"] == "other"
     assert request()["Name"] == "fruits 2026-11-22 manual__2026-11-22T08_00_00_00_00"
-    several = cluster_request(SETTINGS, "r1", "x" * 1000, ["2026-11-20", "2026-11-22"])
+    several = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), "x" * 1000, ["2026-11-20", "2026-11-22"])
     assert several["Name"].startswith("fruits 2026-11-20..2026-11-22 xxx")
     assert len(several["Name"]) <= 256
 
@@ -425,11 +427,12 @@ def test_the_features_step_is_what_a_laptop_runs_too() -> None:
     step = extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22", "2026-11-21"], ["Äpfel 50%", "-odd"])
     assert step["ActionOnFailure"] == "CONTINUE"
     assert step["HadoopJarStep"]["Jar"] == "command-runner.jar"
-    code = "s3://fruits-lake/code/r1/"
+    code = "/opt/fruits/release"
     assert step["HadoopJarStep"]["Args"] == [
         "spark-submit", "--deploy-mode", "client", "--name", "extract_features",
-        "--py-files", f"{code}fruit_library.zip", f"{code}jobs/extract_features.py",
-        "--lake-bucket", "fruits-lake", "--release", "r1", "--run-id", RUN_ID, "--task-slots", "8", "--engine", "onnxruntime",
+        "--py-files", f"{code}/fruit_library.zip", f"{code}/jobs/extract_features.py",
+        "--lake-bucket", "fruits-lake", "--release", "r1", "--release-folder", code,
+        "--run-id", RUN_ID, "--task-slots", "8", "--engine", "onnxruntime",
         "--ingest-date", "2026-11-21..2026-11-22", "--category=Äpfel 50%", "--category=-odd",
     ]  # fmt: skip
 
@@ -442,7 +445,7 @@ def test_the_pca_step_has_target_and_policy() -> None:
     ]  # fmt: skip
     asked = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], RefreshPolicy.ALWAYS)["HadoopJarStep"]["Args"]
     assert asked[asked.index("--policy") + 1] == "always"
-    assert "s3://fruits-lake/code/r1/jobs/refresh_pca.py" in arguments
+    assert "/opt/fruits/release/jobs/refresh_pca.py" in arguments
 
 
 def test_both_steps_are_told_the_task_slots_of_the_nodes_that_are_planned() -> None:
