@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import platform
@@ -148,3 +149,9 @@ def test_what_stands_twice_is_the_contracts() -> None:
     """The program goes to a bare node, so it can't import the contract."""
     assert (node_start.FOLDER, node_start.MANIFEST) == (release.NODE_FOLDER, release.RELEASE_MANIFEST)
     assert node_start.INSTALLER == release.BOOTSTRAP_ACTION
+
+
+def test_the_program_is_one_that_a_bare_nodes_python_reads() -> None:
+    """EMR 7 has Python 3.9 before anything is installed."""
+    ast.parse(NODE_START.content, feature_version=(3, 9))
+    assert NODE_START.content.startswith(b"#!/usr/bin/env python3\n")
