@@ -9,8 +9,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENV_STAMP := $(VENV)/.requirements-installed
 BENCH_STAMP := $(VENV)/.bench-installed
-LOCK_GROUPS := airflow postgres spark cluster cluster-tensorflow embedder local-cloud cli dev bench
-UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-header
+LOCK_GROUPS := airflow postgres spark cluster cluster-tensorflow embedder local-cloud cli dev bench audit
+UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+LAPTOP := --python-platform x86_64-manylinux_2_28
+# What a node of EMR 7 may be: Amazon Linux 2023 on a processor of either kind.
+NODES := x86_64-manylinux_2_34 aarch64-manylinux_2_34
 
 export PYTHONUNBUFFERED := 1
 # Names of folders and files are UTF-8, whatever the locale is.
@@ -32,7 +35,7 @@ ON := $${TARGET:+--target="$$TARGET"}
 # The folders that hold our packages, from where the environment keeps the others: a file there names them to Python and to editors.
 PATHS := ../../../.. ../../../../plugins ../../../../spark_jobs
 
-.PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish deploy destroy lock bench soak clean
+.PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish deploy destroy lock audit bench soak clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -115,15 +118,30 @@ destroy: setup ## Removes what `make deploy` made; a bucket that holds something
 	@$(BIN)/python -m fruit_cli destroy $${STACK:+--name="$$STACK"} $(if $(call yes,DRY_RUN),--dry-run) $(if $(call yes,YES),--yes) \
 	  $${ERASE_LAKE:+--erase-lake="$$ERASE_LAKE"}
 
-# `all` is resolved first; every other group is then resolved within its pins.
-lock: setup ## Compiles requirements/*.txt from pyproject.toml [UPGRADE=1]
+# `all` is resolved first; every other group is then resolved within its pins. Those of the nodes must be the same, and have wheels, on both
+# kinds of node.
+lock: setup ## Compiles requirements/*.txt from pyproject.toml; with UPGRADE=1 to the newest, and the base images, too
 	@. bootstrap/package_index.sh
-	$(UV_COMPILE) $(if $(call yes,UPGRADE),--upgrade) --group all -o requirements/all.txt
+	$(UV_COMPILE) $(LAPTOP) $(if $(call yes,UPGRADE),--upgrade) --group all -o requirements/all.txt
 	for group in $(LOCK_GROUPS); do
-	  $(UV_COMPILE) --constraint requirements/all.txt --group $$group -o requirements/$$group.txt
+	  $(UV_COMPILE) $(LAPTOP) $(if $(call yes,UPGRADE),--upgrade) --constraint requirements/all.txt --group $$group -o requirements/$$group.txt
 	done
-	echo uv | $(UV_COMPILE) --constraint requirements/all.txt - -o requirements/uv.txt
+	echo uv | $(UV_COMPILE) $(LAPTOP) --constraint requirements/all.txt - -o requirements/uv.txt
+	scratch="$$(mktemp -d)"
+	trap 'rm -rf "$$scratch"' EXIT
+	for node in $(NODES); do
+	  $(UV_COMPILE) --python-platform $$node --only-binary :all: --constraint requirements/all.txt --group cluster -o "$$scratch/cluster.txt"
+	  cmp -s "$$scratch/cluster.txt" requirements/cluster.txt || { diff requirements/cluster.txt "$$scratch/cluster.txt" | head -20 >&2; \
+	    echo "Nodes of kind $$node need other packages than requirements/cluster.txt names. Pin what differs in pyproject.toml." >&2; exit 1; }
+	  echo "==> each package of requirements/cluster.txt has a wheel for $$node"
+	  rm "$$scratch/cluster.txt"
+	done
 	echo "==> requirements/ is compiled"
+	$(if $(call yes,UPGRADE),$(BIN)/python scripts/pin_images.py)
+
+audit: setup ## Asks which known vulnerabilities the locks have. Exit code 1: some were found; 3: nobody could be asked
+	@. bootstrap/package_index.sh
+	$(BIN)/python scripts/audit_locks.py
 
 # The environment's own stamp comes first: bringing it up to date takes away what requirements/all.txt does not name.
 $(BENCH_STAMP): $(ENV_STAMP) requirements/bench.txt

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# EMR bootstrap action: gives every node the Python environment of the jobs, with the lock's exact pins and hashes.
+# Gives every node the Python environment of the jobs, with the lock's exact pins and hashes. The cluster's bootstrap action runs it, when
+# it has checked the release (plugins/fruit_pipeline/emr/node_start.py).
 #
-#   install_cluster_packages.sh s3://<bucket>/code/<release>
+#   install_cluster_packages.sh <folder that holds the release>
 #
 # FRUITS_VENV   where the environment goes (default /opt/fruits/venv)
 #
@@ -18,7 +19,6 @@ remedy="Read the lines above."
 
 finish() {
   local code=$?
-  rm -rf "${scratch:-}"
   if [ "$code" -ne 0 ]; then
     echo "bootstrap failed: $stage (exit code $code). $remedy" >&2
   fi
@@ -31,16 +31,6 @@ doing() {
   stage="$1"
   remedy="$2"
   echo "==> $stage"
-}
-
-# download <name below the release> <local file>
-download() {
-  local attempt
-  for attempt in $(seq "$attempts"); do
-    if aws s3 cp --only-show-errors "$release_uri/$1" "$2"; then return 0; fi
-    [ "$attempt" -eq "$attempts" ] || sleep "$((attempt * ${FRUITS_RETRY_SECONDS:-3}))"
-  done
-  return 1
 }
 
 # Exits 0 if the environment holds exactly the pinned versions; names the first difference otherwise.
@@ -80,20 +70,6 @@ for name in sorted(modules.keys() & set(pinned)):
 PYTHON
 }
 
-# The wheels of the release, one name a line; nothing if it has no wheelhouse.
-wheels_of() {
-  "$venv/bin/python" - "$1" <<'PYTHON'
-import json
-import sys
-
-prefix = "bootstrap/wheelhouse/"
-with open(sys.argv[1], encoding="utf-8") as stream:
-    for name in sorted(json.load(stream)["files"]):
-        if name.startswith(prefix):
-            print(name[len(prefix):])
-PYTHON
-}
-
 make_venv() {
   if ! command -v python3.11 >/dev/null; then
     doing "installing Python 3.11" "The node can't reach Amazon Linux' packages: give its subnet a route to S3 (gateway endpoint)."
@@ -110,18 +86,9 @@ make_venv() {
 
 install_pins() {
   local options=(--quiet --no-input --no-deps --require-hashes --only-binary=:all: --requirement "$requirements")
-  local wheels wheel
-  doing "reading the release's list of files" "Was the release published whole? Publish it again."
-  download release.json "$scratch/release.json"
-  wheels="$(wheels_of "$scratch/release.json")"
-  if [ -n "$wheels" ]; then
-    doing "downloading the release's wheels" "May the node's instance profile read $release_uri?"
-    mkdir "$scratch/wheelhouse"
-    while IFS= read -r wheel; do
-      download "bootstrap/wheelhouse/$wheel" "$scratch/wheelhouse/$wheel"
-    done <<<"$wheels"
+  if [ -d "$release/bootstrap/wheelhouse" ]; then
     doing "installing the pins from the release's wheels" "A wheel that is missing or differs from the lock: publish again with --with-wheelhouse."
-    options+=(--no-index --find-links "$scratch/wheelhouse")
+    options+=(--no-index --find-links "$release/bootstrap/wheelhouse")
   else
     doing "installing the pins from the package index" "The node reaches no index, or a hash differs from the lock: publish with --with-wheelhouse, then nodes need S3 only."
     options+=(--retries "$attempts")
@@ -129,15 +96,10 @@ install_pins() {
   "$venv/bin/python" -m pip --disable-pip-version-check install "${options[@]}"
 }
 
-doing "reading the arguments" "Call it as: install_cluster_packages.sh s3://<bucket>/code/<release>"
-release_uri="${1:-}"
-release_uri="${release_uri%/}"
-[[ "$release_uri" == s3://*/* ]]
-scratch="$(mktemp -d)"
-requirements="$scratch/requirements.txt"
-
-doing "downloading $release_uri/bootstrap/requirements.txt" "Does the release exist, and may the node's instance profile read it?"
-download bootstrap/requirements.txt "$requirements"
+doing "reading the arguments" "Call it as: install_cluster_packages.sh <folder that holds the release>"
+release="${1:-}"
+requirements="$release/bootstrap/requirements.txt"
+[ -f "$requirements" ]
 
 if [ -x "$venv/bin/python" ] && difference="$(holds_pins "$requirements" 2>&1)"; then
   echo "$venv holds these pins already: nothing to do."
@@ -149,6 +111,6 @@ make_venv
 install_pins
 doing "checking what was installed" "The environment differs from the lock after installing: read pip's lines above."
 holds_pins "$requirements"
-doing "importing the packages" "A wheel that does not fit this machine: the release needs an x86_64 node with Amazon Linux 2023."
+doing "importing the packages" "A wheel that does not fit this machine: the release needs a node with Amazon Linux 2023, x86-64 or arm64."
 import_packages "$requirements"
 echo "==> $venv is ready"

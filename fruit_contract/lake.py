@@ -340,6 +340,11 @@ def failure_key(run_id: str, step: str) -> str:
     return f"{RUNS}/_failures/{safe_run_id(run_id)}/{step}.json"
 
 
+def node_start_key(sha256: str) -> str:
+    """Returns the key of the program that starts a node, by its digest. Airflow writes it, and a cluster's nodes run it first."""
+    return f"{RUNS}/_node_start/{sha256}.py"
+
+
 def measured_speed_key() -> str:
     """Returns the key that says how fast the last run with enough images was. The next run's plan reckons with it."""
     return f"{RUNS}/_measured_speed.json"

@@ -1,11 +1,17 @@
 """Says what lies below `code/<release>/`, and how a step calls it.
 
-A release's id is the digest of its content, so a release never changes. `code/current.json` names the release in use.
+A release's id is the digest of its content, so a release never changes. `code/current.json` names the release in use, and the digest of its
+list of files (`release.json`), which has the digest of each file.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # These lie below code/<release>/.
 EXTRACT_FEATURES_JOB: Final = "jobs/extract_features.py"
@@ -16,6 +22,15 @@ CLUSTER_REQUIREMENTS: Final = "bootstrap/requirements.txt"
 WHEELHOUSE: Final = "bootstrap/wheelhouse/"
 EMBEDDER: Final = "embedder/"
 RELEASE_MANIFEST: Final = "release.json"
+
+# What `code/current.json` says.
+CURRENT_RELEASE: Final = "release"
+MANIFEST_SHA256: Final = "manifest_sha256"
+
+# Part of `release.json`: how nodes take a release. Raise it when Airflow's side can't start nodes with what was published before.
+RELEASE_FORMAT: Final = 2
+# Where a node has its checked copy of the release.
+NODE_FOLDER: Final = "/opt/fruits/release"
 
 # These lie below code/<release>/embedder/.
 EMBEDDER_MANIFEST: Final = "manifest.json"
@@ -29,7 +44,8 @@ REFRESH_PCA_STEP: Final = "refresh_pca"
 # The PCA step says that it did this when there is nothing to fit.
 NO_PCA: Final = "nothing"
 
-ENGINES: Final = ("litert", "tensorflow")
+TENSORFLOW: Final = "tensorflow"
+ENGINES: Final = ("litert", TENSORFLOW)
 DEFAULT_ENGINE: Final = "litert"
 # An Airflow of an earlier release names the default of its time.
 _EARLIER_DEFAULT_ENGINES: Final = frozenset({"onnxruntime"})
@@ -38,6 +54,22 @@ ARCHITECTURE: Final = "mobilenetv2"
 # Preprocessing makes the pixels that the network sees of an image file's bytes (fruit_features/embedding/preprocessing.py). If it makes
 # other pixels, it is another version.
 PREPROCESSING_VERSION: Final = 2
+
+
+@dataclass(frozen=True)
+class PinnedRelease:
+    """A release, and the SHA-256 that its `release.json` must have: with it, everything that nodes run is named to the byte."""
+
+    release_id: str
+    manifest_sha256: str
+
+
+def release_id(digests: Mapping[str, str]) -> str:
+    """Returns the first 16 hex digits of the digest over every (name, SHA-256), sorted by name."""
+    digest = hashlib.sha256()
+    for name, content_sha256 in sorted(digests.items()):
+        digest.update(f"{name}\0{content_sha256}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def engine_named(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from fruit_contract import lake, release
 from fruit_contract.ingest_days import days_of_span
@@ -17,6 +18,7 @@ def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lake-bucket", dest="bucket", required=True)
     parser.add_argument("--release", dest="release_id", required=True, help="the code release whose embedder is used")
+    parser.add_argument("--release-folder", type=Path, help="this node's checked copy of it")
     parser.add_argument("--run-id", required=True)
     parser.add_argument(
         "--ingest-date",

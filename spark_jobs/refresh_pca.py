@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
+from pathlib import Path
 
 from fruit_contract import lake, release
 from fruit_contract.ingest_days import days_of_span
@@ -26,6 +27,7 @@ def parse_request(argv: list[str] | None = None) -> RefreshRequest:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lake-bucket", dest="bucket", required=True)
     parser.add_argument("--release", dest="release_id", required=True, help="the code release whose embedder names the features to use")
+    parser.add_argument("--release-folder", type=Path, help="this node's checked copy of it")
     parser.add_argument("--run-id", required=True)
     parser.add_argument(
         "--ingest-date",

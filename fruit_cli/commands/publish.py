@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,7 +47,8 @@ _PARALLEL_UPLOADS: Final = 8
 def command(weights: str | None, *, with_wheelhouse: bool | None, with_tensorflow: bool, target: Target) -> int:
     """Puts jobs, library, bootstrap action and embedder under code/<release>/ of the lake, and makes that the current release.
 
-    A release that is there already is not uploaded again. Type this after every change of the jobs.
+    A release that is there already is not uploaded again, but for files of it that somebody changed. Type this after every change of
+    the jobs.
 
     \b
     Example:
@@ -78,7 +80,7 @@ def publish(
     with explained(connection):
         # A missing bucket shows in a listing only, and should be told before the half minute of a first export.
         _sizes(store, lake.CURRENT_RELEASE_KEY)
-        current = _read_json(store, lake.CURRENT_RELEASE_KEY).get("release")
+        current = _read_json(store, lake.CURRENT_RELEASE_KEY)
     home = local_home()
     make_home(home)
     embedder = embedder_artefact(connection, home, weights=weights, say=say)
@@ -87,9 +89,9 @@ def publish(
     content = gather_release(embedder, requirements, wheels)
     with explained(connection):
         n_uploaded = _upload(store, content)
-        if current != content.release_id:
-            _say_if_embedder_changes(store, current, content, say)
-            obstore.put(store, lake.CURRENT_RELEASE_KEY, (json.dumps({"release": content.release_id}) + "\n").encode())
+        if current != content.pointer():
+            _say_if_embedder_changes(store, current.get(release.CURRENT_RELEASE), content, say)
+            obstore.put(store, lake.CURRENT_RELEASE_KEY, (json.dumps(content.pointer()) + "\n").encode())
     say(f"{n_uploaded} files uploaded, {len(content.files) + 1 - n_uploaded} were there already.")
     address = lake.uri(connection.bucket, lake.release_prefix(content.release_id))
     say(f"Current release: {content.release_id} with embedder {content.embedder_id}, {address}")
@@ -97,18 +99,27 @@ def publish(
 
 
 def _upload(store: S3Store, content: Release) -> int:
-    """Uploads what is missing, `release.json` after the rest; returns how many files went up."""
+    """Uploads what is missing or differs, `release.json` after the rest; returns how many files went up.
+
+    What is there already is read, for a changed byte does not show in a listing.
+    """
     prefix = lake.release_prefix(content.release_id)
     present = _sizes(store, prefix)
-    missing = [name for name, file in content.files.items() if present.get(prefix + name) != _size(file)]
+
+    def upload(name: str) -> bool:
+        file = content.files[name]
+        if present.get(prefix + name) == _size(file) and _sha256(store, prefix + name) == content.digests[name]:
+            return False
+        obstore.put(store, prefix + name, file)
+        return True
+
     with ThreadPoolExecutor(_PARALLEL_UPLOADS) as pool:
-        # list() raises the first error.
-        list(pool.map(lambda name: obstore.put(store, prefix + name, content.files[name]), missing))
+        n_uploaded = sum(pool.map(upload, content.files))
     manifest = content.manifest()
-    if not missing and present.get(prefix + release.RELEASE_MANIFEST) == len(manifest):
+    if not n_uploaded and read_object(store, prefix + release.RELEASE_MANIFEST) == manifest:
         return 0
     obstore.put(store, prefix + release.RELEASE_MANIFEST, manifest)
-    return len(missing) + 1
+    return n_uploaded + 1
 
 
 def _say_if_embedder_changes(store: S3Store, current: str | None, content: Release, say: Callable[[str], None]) -> None:
@@ -117,6 +128,13 @@ def _say_if_embedder_changes(store: S3Store, current: str | None, content: Relea
     embedder_id = _read_json(store, lake.release_prefix(current) + release.RELEASE_MANIFEST).get("embedder_id")
     if embedder_id not in (None, content.embedder_id):
         say(f"Note: the embedder changes from {embedder_id} to {content.embedder_id}: every image will be featurised anew.")
+
+
+def _sha256(store: S3Store, key: str) -> str:
+    digest = hashlib.sha256()
+    for part in obstore.get(store, key):
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _sizes(store: S3Store, prefix: str) -> dict[str, int]:

@@ -38,8 +38,17 @@ class Release:
 
     def manifest(self) -> bytes:
         """The content of `release.json`, which is uploaded after every file."""
-        content = {"release": self.release_id, "embedder_id": self.embedder_id, "files": dict(sorted(self.digests.items()))}
+        content = {
+            "format": release.RELEASE_FORMAT,
+            "release": self.release_id,
+            "embedder_id": self.embedder_id,
+            "files": dict(sorted(self.digests.items())),
+        }
         return (json.dumps(content, indent=2) + "\n").encode()
+
+    def pointer(self) -> dict[str, str]:
+        """The content of `code/current.json`: the release, and what its list of files must be."""
+        return {release.CURRENT_RELEASE: self.release_id, release.MANIFEST_SHA256: hashlib.sha256(self.manifest()).hexdigest()}
 
 
 def gather_release(embedder: EmbedderArtefact, requirements: Path, wheels: Iterable[Path] = (), project: Path = PROJECT) -> Release:
@@ -58,15 +67,7 @@ def gather_release(embedder: EmbedderArtefact, requirements: Path, wheels: Itera
             raise CommandError(f"A release needs {path}, and it is not there. Restore it (`git status` shows what is missing).")
     files[release.LIBRARY_ZIP] = library_zip([project / package for package in LIBRARY_PACKAGES])
     digests = {name: _digest(content) for name, content in files.items()}
-    return Release(release_id(digests), embedder.embedder_id, files, digests)
-
-
-def release_id(digests: Mapping[str, str]) -> str:
-    """The first 16 hex digits of the digest over every (name, sha256), sorted by name."""
-    digest = hashlib.sha256()
-    for name, content_sha256 in sorted(digests.items()):
-        digest.update(f"{name}\0{content_sha256}\n".encode())
-    return digest.hexdigest()[:16]
+    return Release(release.release_id(digests), embedder.embedder_id, files, digests)
 
 
 def library_zip(packages: Iterable[Path]) -> bytes:

@@ -15,27 +15,40 @@ from fruit_cli.errors import CommandError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# An EMR 7 node: Amazon Linux 2023 (glibc 2.34) on x86_64, with Python 3.11. It runs what was built for any glibc up to its own, and pip takes
-# only those that are named.
-_NODE_PLATFORMS: Final = (*(f"manylinux_2_{minor}_x86_64" for minor in range(34, 16, -1)), "manylinux2014_x86_64")
-_NODE_OPTIONS: Final = (
-    *(option for platform in _NODE_PLATFORMS for option in ("--platform", platform)),
-    *("--implementation", "cp", "--python-version", "3.11", "--abi", "cp311", "--abi", "abi3", "--abi", "none"),
-)
+# What an EMR 7 node has: Amazon Linux 2023 (glibc 2.34), Python 3.11, and a processor of either kind.
+ARCHITECTURES: Final = ("x86_64", "aarch64")
+_GLIBC_MINORS: Final = range(34, 16, -1)
+_NODE_PYTHON: Final = ("--implementation", "cp", "--python-version", "3.11", "--abi", "cp311", "--abi", "abi3", "--abi", "none")
+# TensorFlow publishes these for x86-64 only; the plan refuses that engine on other nodes.
+_ONE_ARCHITECTURE: Final = "tensorflow-cpu=="
 
 
 def cluster_wheelhouse(requirements: Path, cache: Path, say: Callable[[str], None] = print) -> list[Path]:
-    """The wheels that a node installs for `requirements`, sorted by name; fetched once for the same pins."""
-    directory = cache / f"wheelhouse-{file_sha256(requirements)[:16]}"
+    """The wheels that nodes of each architecture install for `requirements`, sorted by name; fetched once for the same pins."""
+    architectures = node_architectures(requirements)
+    directory = cache / f"wheelhouse-{'-'.join(architectures)}-{file_sha256(requirements)[:16]}"
     if not directory.is_dir():
-        say(f"Fetching the cluster's wheels for {requirements.name} (once for these pins) ...")
+        say(f"Fetching the cluster's wheels for {requirements.name}, {' and '.join(architectures)} (once for these pins) ...")
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             fetched = Path(scratch) / "wheels"
-            fetch_wheels(requirements, fetched, *_NODE_OPTIONS, what=f"The cluster's wheels ({requirements.name})")
+            for architecture in architectures:
+                what = f"The cluster's wheels ({requirements.name}) for {architecture}"
+                fetch_wheels(requirements, fetched, *node_options(architecture), what=what)
             shutil.rmtree(directory, ignore_errors=True)
             fetched.rename(directory)
     return sorted(directory.glob("*.whl"))
+
+
+def node_architectures(requirements: Path) -> tuple[str, ...]:
+    """Returns the architectures that have a wheel of all that is pinned."""
+    return ARCHITECTURES[:1] if _ONE_ARCHITECTURE in requirements.read_text(encoding="utf-8") else ARCHITECTURES
+
+
+def node_options(architecture: str) -> tuple[str, ...]:
+    """Returns what tells pip of a node's system. Each version of glibc is named, for pip takes a name for no more than itself."""
+    names = (f"manylinux2014_{architecture}", *(f"manylinux_2_{minor}_{architecture}" for minor in _GLIBC_MINORS))
+    return (*(option for name in names for option in ("--platform", name)), *_NODE_PYTHON)
 
 
 def fetch_wheels(requirements: Path, directory: Path, *platform: str, what: str) -> None:

@@ -68,9 +68,16 @@ LATER_FORMAT: Final = Cause(
 )
 RELEASE_BROKEN: Final = Cause(
     "release_broken",
-    "The release's jobs and its embedder do not belong together, the engine is not in it, or a file of it was changed afterwards.",
+    "The release's jobs and its embedder do not belong together, the engine is not in it, or its weights are damaged.",
     "Run `make publish` and leave FRUITS_RELEASE empty (or set it to the id that is printed), then clear the failed task and those "
     "before it: a release is never changed, the new one is another.",
+)
+RELEASE_CHANGED: Final = Cause(
+    "release_changed",
+    "A file of the release in the lake, or the list of its files, is not as it was published: something else than `make publish` wrote "
+    "below code/. It was found out before any of it was run.",
+    "See who wrote below code/ (the object that is named has the time). Run `make publish`, which puts back what differs, and clear the "
+    "run's tasks from plan_run on.",
 )
 LAKE_DAMAGED: Final = Cause(
     "lake_damaged",

@@ -46,6 +46,7 @@ RULES: Final = (
     _rule(causes.NOT_FINITE, "NotFiniteError"),
     _rule(causes.TOO_MANY_IMAGES, "TooManyImagesError"),
     _rule(causes.LATER_FORMAT, "CommitFormatError"),
+    _rule(causes.RELEASE_CHANGED, "EmbedderChangedError", r"the release is not as it was published"),
     _rule(
         causes.RELEASE_BROKEN,
         "EmbedderArtefactError UnknownEngineError",

@@ -153,6 +153,7 @@ class ClusterDriver:
             if self.life.is_ending:
                 self._stop_processes()
                 if not self._processes:
+                    self._node.remove_release()
                     self.life.finish(utc_now())
                     return True
             for step in self.life.steps_to_start():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fruit_contract.release import NODE_FOLDER
 from local_cloud.cluster import logs as cluster_logs
 from local_cloud.cluster.life import StepFailure
 from local_cloud.cluster.spark_environment import event_log_folder, local_command, node_environment, spark_defaults, step_environment
@@ -71,9 +73,11 @@ class ClusterNode:
         folder = self._bootstrap_folder(number)
         folder.mkdir(parents=True, exist_ok=True)
         script = folder / "script"
-        script.write_bytes(self._fetch(action.script) if action.content is None else action.content)
+        content = self._fetch(action.script) if action.content is None else action.content
+        script.write_bytes(content)
         environment = node_environment(self._node, mark=f"{self._request.cluster_id}/bootstrap-{number}", temporary=self._temporary(folder))
-        command = NodeCommand(["bash", str(script), *action.arguments], environment, folder)
+        environment |= {"FRUITS_RELEASE_FOLDER": str(self._release_folder)}
+        command = NodeCommand([*interpreter(content), str(script), *action.arguments], environment, folder)
         return NodeProcess(command, stop_grace_seconds=STOP_GRACE_SECONDS)
 
     def run_bootstrap(self, number: int, process: NodeProcess) -> str | None:
@@ -108,7 +112,8 @@ class ClusterNode:
             configuration_folder=settings,
             configurations=configurations,
         )
-        command = NodeCommand(local_command(step.arguments, self._node.spark_home), environment, folder)
+        arguments = [own_path(word, self._release_folder) for word in step.arguments]
+        command = NodeCommand(local_command(arguments, self._node.spark_home), environment, folder)
         return NodeProcess(command, stop_grace_seconds=STOP_GRACE_SECONDS)
 
     def run_step(self, step: StepCommand, process: NodeProcess) -> StepFailure | None:
@@ -126,6 +131,14 @@ class ClusterNode:
             message=f"The step's process {ended}: {words.line or 'its logs name no error.'}",
             log_file=cluster_logs.log_address(self._request.log_uri, path, words.log),
         )
+
+    def remove_release(self) -> None:
+        """Forgets what the bootstrap action fetched, which nobody needs when the cluster is over."""
+        shutil.rmtree(self._release_folder, ignore_errors=True)
+
+    @property
+    def _release_folder(self) -> Path:
+        return self._folder / "release"
 
     def _keep_logs(self, path: str, folder: Path, fault: Fault | None) -> None:
         shutil.rmtree(folder / "tmp", ignore_errors=True)
@@ -151,6 +164,17 @@ class ClusterNode:
         bucket, _, key = address.partition("://")[2].partition("/")
         content: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         return content
+
+
+def interpreter(script: bytes) -> list[str]:
+    """Returns the program that a script names in its first line; bash if it names none."""
+    first_line = script.partition(b"\n")[0].decode(errors="replace")
+    return shlex.split(first_line.removeprefix("#!")) if first_line.startswith("#!") else ["bash"]
+
+
+def own_path(word: str, release_folder: Path) -> str:
+    """Returns a word of a step in which the node's folder of the release is the one that this cluster has: one machine has many nodes."""
+    return f"{release_folder}{word.removeprefix(NODE_FOLDER)}" if word == NODE_FOLDER or word.startswith(f"{NODE_FOLDER}/") else word
 
 
 def refuse_step(step: StepCommand) -> StepFailure | None:

@@ -1,6 +1,6 @@
 """The part of the AWS command line that a cluster's machine is asked for, against the local S3.
 
-    aws s3 cp SOURCE TARGET [--recursive] [--only-show-errors | --quiet]
+    aws s3 cp SOURCE TARGET [--recursive] [--exclude PATTERN ...] [--only-show-errors | --quiet]
     aws s3 ls s3://BUCKET/PREFIX
 
 Options and exit codes are those of the real one; a SOURCE or TARGET of `-` is standard input or output.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fruit_contract.lake import LakeNameError, split_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     copy.add_argument("source")
     copy.add_argument("target")
     copy.add_argument("--recursive", action="store_true")
+    copy.add_argument("--exclude", action="append", default=[])
     copy.add_argument("--only-show-errors", "--quiet", "--no-progress", dest="quiet", action="store_true")
     copy.add_argument("--region", help=argparse.SUPPRESS)
     listing = commands.add_parser("ls")
@@ -43,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command == "ls":
             return list_objects(s3, arguments.address, recursive=arguments.recursive, say=print)
-        copy_objects(s3, arguments.source, arguments.target, recursive=arguments.recursive, say=_say_nothing if arguments.quiet else print)
+        say = _say_nothing if arguments.quiet else print
+        copy_objects(s3, arguments.source, arguments.target, recursive=arguments.recursive, exclude=arguments.exclude, say=say)
     except (BotoCoreError, ClientError, LakeNameError, OSError) as error:
         print(f"fatal error: {error}", file=sys.stderr)
         return 1
@@ -66,12 +69,17 @@ def list_objects(s3: Any, address: str, *, recursive: bool, say: Callable[[str],
     return 0 if found else 1
 
 
-def copy_objects(s3: Any, source: str, target: str, *, recursive: bool, say: Callable[[str], None]) -> None:
-    """One object, or with `recursive` everything below a prefix or folder. Raises LakeNameError if neither side is on S3."""
+def copy_objects(s3: Any, source: str, target: str, *, recursive: bool, exclude: Sequence[str] = (), say: Callable[[str], None]) -> None:
+    """One object, or with `recursive` everything below a prefix or folder, but what matches `exclude`.
+
+    Raises LakeNameError if neither side is on S3.
+    """
     if recursive and source.startswith("s3://"):
         bucket, prefix = split_uri(source)
         prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
         for key in _keys(s3, bucket, prefix):
+            if any(fnmatch(key.removeprefix(prefix), pattern) for pattern in exclude):
+                continue
             _download(s3, bucket, key, _inside(Path(target), key.removeprefix(prefix)), say)
     elif recursive:
         bucket, prefix = split_uri(target)

@@ -40,8 +40,18 @@ if TYPE_CHECKING:
 SPOT: Final = "spot"
 ON_DEMAND: Final = "on-demand"
 
-# One hour on demand in eu-west-1 with EMR's own charge, in euros, rounded up. A guide for the plan, not a bill.
-DEFAULT_PRICES_EUR_PER_HOUR: Final = {"m5.xlarge": 0.25, "m5.2xlarge": 0.5, "m5.4xlarge": 1.0, "c5.4xlarge": 0.89, "r5.xlarge": 0.32}
+# One hour on demand in eu-west-1 with EMR's own charge, in euros, rounded up. A guide for the plan, not a bill. Those of Graviton types
+# are from memory of AWS' lists of 2025 (docs/operations.md): an xlarge, and its multiples.
+_XLARGES: Final = {"xlarge": 1, "2xlarge": 2, "4xlarge": 4}
+_GRAVITON_XLARGE: Final = {"m6g": 0.20, "m7g": 0.21, "c6g": 0.17, "c7g": 0.18, "r6g": 0.26}
+DEFAULT_PRICES_EUR_PER_HOUR: Final = {
+    "m5.xlarge": 0.25,
+    "m5.2xlarge": 0.5,
+    "m5.4xlarge": 1.0,
+    "c5.4xlarge": 0.89,
+    "r5.xlarge": 0.32,
+    **{f"{family}.{size}": round(times * price, 2) for family, price in _GRAVITON_XLARGE.items() for size, times in _XLARGES.items()},
+}
 
 _A_WEEK_OF_HOURS: Final = 24 * 7
 _POLICY: Final = PolicySettings()

@@ -1,9 +1,8 @@
-"""Runs the bootstrap action as a node does: bash, an `aws` on the PATH, a release in a (stand-in) bucket, wheels of our own making."""
+"""Runs the installer of a cluster's packages as a node does: bash, a folder with the release, wheels of our own making."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -19,18 +18,6 @@ from fruit_pipeline.emr.cluster_request import CLUSTER_PYTHON
 from local_cloud.project import PROJECT
 
 SCRIPT = PROJECT / "bootstrap" / "install_cluster_packages.sh"
-RELEASE_URI = "s3://lake/code/abc"
-
-# `aws s3 cp --only-show-errors s3://lake/<key> <file>` from the folder $BUCKETS, with a line a call in $BUCKETS/calls.
-# A file `failures` there says how many downloads shall fail first.
-FAKE_AWS = """#!/usr/bin/env bash
-set -eu
-echo "$4" >> "$BUCKETS/calls"
-[ "$1 $2 $3" = "s3 cp --only-show-errors" ]
-left="$(cat "$BUCKETS/failures" 2>/dev/null || echo 0)"
-if [ "$left" -gt 0 ]; then echo "$((left - 1))" > "$BUCKETS/failures"; echo "fatal error: throttled" >&2; exit 1; fi
-cp "$BUCKETS/${4#s3://}" "$5"
-"""
 
 REAL_PYTHON = f"""#!/usr/bin/env bash
 exec {sys.executable} "$@"
@@ -45,16 +32,14 @@ ln -s {Path(pip.__file__).parent} "$4/lib/python3.11/site-packages/pip"
 
 
 class Node:
-    """A machine with Python 3.11, an `aws`, and nothing else that the script could lean on."""
+    """A machine with Python 3.11, the release, and nothing else that the script could lean on."""
 
     def __init__(self, folder):
-        self.buckets = folder / "buckets"
-        self.release = self.buckets / "lake/code/abc"
+        self.release = folder / "release"
         self.venv = folder / "opt/venv"
         self.bin = folder / "bin"
-        for directory in (self.release / release.WHEELHOUSE, self.bin):
+        for directory in (self.release / "bootstrap", self.bin):
             directory.mkdir(parents=True)
-        self.program("aws", FAKE_AWS)
         self.program("python3.11", QUICK_PYTHON)
         self.program("sudo", '#!/usr/bin/env bash\necho "sudo $*" >&2\nexit 7\n')
 
@@ -64,26 +49,24 @@ class Node:
 
     def publish(self, wheels, *, wheelhouse=True, alter=None):
         """A release that pins `wheels`. `alter` puts other bytes under the name of that wheel."""
-        names = sorted(wheel.name for wheel in wheels)
         lines = []
         for wheel in wheels:
             name, version, *_ = wheel.name.split("-")
             lines.append(f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n    # via the lock\n")
-            content = wheel.read_bytes() + (b"altered" if wheel.name == alter else b"")
-            (self.release / release.WHEELHOUSE / wheel.name).write_bytes(content)
+            if wheelhouse:
+                content = wheel.read_bytes() + (b"altered" if wheel.name == alter else b"")
+                (self.release / release.WHEELHOUSE).mkdir(exist_ok=True)
+                (self.release / release.WHEELHOUSE / wheel.name).write_bytes(content)
         (self.release / release.CLUSTER_REQUIREMENTS).write_text("".join(lines), encoding="utf-8")
-        files = {release.CLUSTER_REQUIREMENTS: "0"} | ({release.WHEELHOUSE + name: "0" for name in names} if wheelhouse else {})
-        (self.release / release.RELEASE_MANIFEST).write_text(json.dumps({"release": "abc", "files": files}), encoding="utf-8")
 
     def bootstrap(self, *arguments, **environment):
+        """Calls the installer, with the release's folder if nothing else is given."""
         return subprocess.run(
-            ["bash", str(SCRIPT), *arguments],
+            ["bash", str(SCRIPT), *(arguments or [str(self.release)])],
             env={
                 "PATH": f"{self.bin}:/usr/bin:/bin",
                 "HOME": str(self.bin.parent),
-                "BUCKETS": str(self.buckets),
                 "FRUITS_VENV": str(self.venv),
-                "FRUITS_RETRY_SECONDS": "0",
                 "PIP_CONFIG_FILE": os.devnull,
                 **environment,
             },
@@ -91,9 +74,6 @@ class Node:
             text=True,
             check=False,
         )
-
-    def calls(self):
-        return (self.buckets / "calls").read_text(encoding="utf-8").splitlines()
 
 
 def make_wheel(directory, name, version="1.0", source=""):
@@ -128,7 +108,7 @@ def test_installs_the_pins_from_the_release_alone_and_the_second_run_changes_not
     node.publish(wheels)
     node.program("python3.11", REAL_PYTHON)
     # No index is reachable: the wheelhouse must be enough.
-    first = node.bootstrap(RELEASE_URI + "/", PIP_INDEX_URL="http://127.0.0.1:1/simple")
+    first = node.bootstrap(PIP_INDEX_URL="http://127.0.0.1:1/simple")
     assert first.returncode == 0, first.stderr
     assert first.stdout.splitlines()[-1] == f"==> {node.venv} is ready"
     assert "obstore imports" in first.stdout
@@ -136,23 +116,21 @@ def test_installs_the_pins_from_the_release_alone_and_the_second_run_changes_not
     found = subprocess.run([node.venv / "bin/python", "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout == "1.2 0.12.1\n"
 
-    n_calls = len(node.calls())
     made = (node.venv / "pyvenv.cfg").stat().st_mtime_ns
-    second = node.bootstrap(RELEASE_URI)
+    second = node.bootstrap()
     assert second.returncode == 0
     assert second.stdout.splitlines()[-1] == f"{node.venv} holds these pins already: nothing to do."
-    assert node.calls()[n_calls:] == [f"{RELEASE_URI}/bootstrap/requirements.txt"]
     assert (node.venv / "pyvenv.cfg").stat().st_mtime_ns == made
 
 
 @pytest.mark.slow
 def test_other_pins_make_the_environment_anew(node, wheels, tmp_path):
     node.publish(wheels)
-    assert node.bootstrap(RELEASE_URI).returncode == 0
+    assert node.bootstrap().returncode == 0
     newer = make_wheel(tmp_path, "tinyfruit", "1.3")
     node.publish([newer, wheels[1]])
     (node.venv / "left-behind").touch()
-    finished = node.bootstrap(RELEASE_URI)
+    finished = node.bootstrap()
     assert finished.returncode == 0, finished.stderr
     assert "is not as pinned (tinyfruit: 1.2 installed, 1.3 pinned): making it anew." in finished.stdout
     assert finished.stdout.splitlines()[-1] == f"==> {node.venv} is ready"
@@ -163,7 +141,7 @@ def test_other_pins_make_the_environment_anew(node, wheels, tmp_path):
 def test_what_an_interrupted_run_left_is_made_anew(node, wheels):
     node.publish(wheels)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(node.venv)], check=True)
-    finished = node.bootstrap(RELEASE_URI)
+    finished = node.bootstrap()
     assert finished.returncode == 0, finished.stderr
     assert "tinyfruit: nothing installed, 1.2 pinned" in finished.stdout
 
@@ -171,7 +149,7 @@ def test_what_an_interrupted_run_left_is_made_anew(node, wheels):
 def test_an_environment_with_more_than_the_pins_is_left_alone(node, tmp_path):
     """As on the local cloud, where the laptop's environment serves."""
     (node.release / release.CLUSTER_REQUIREMENTS).write_text(f"numpy=={version('numpy')} \\\n    --hash=sha256:0\n", encoding="utf-8")
-    finished = node.bootstrap(RELEASE_URI, FRUITS_VENV=sys.prefix)
+    finished = node.bootstrap(FRUITS_VENV=sys.prefix)
     assert finished.returncode == 0, finished.stderr
     assert "nothing to do" in finished.stdout
 
@@ -179,7 +157,7 @@ def test_an_environment_with_more_than_the_pins_is_left_alone(node, tmp_path):
 @pytest.mark.slow
 def test_a_wheel_that_differs_from_the_lock_fails_loudly(node, wheels):
     node.publish(wheels, alter=wheels[0].name)
-    finished = node.bootstrap(RELEASE_URI)
+    finished = node.bootstrap()
     assert finished.returncode != 0
     assert "DO NOT MATCH THE HASHES" in finished.stderr
     assert last_line(finished).startswith("bootstrap failed: installing the pins from the release's wheels (exit code 1). ")
@@ -189,7 +167,7 @@ def test_a_wheel_that_differs_from_the_lock_fails_loudly(node, wheels):
 @pytest.mark.slow
 def test_without_a_wheelhouse_the_package_index_serves(node, wheels):
     node.publish(wheels, wheelhouse=False)
-    finished = node.bootstrap(RELEASE_URI, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels[0].parent))
+    finished = node.bootstrap(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels[0].parent))
     assert finished.returncode == 0, finished.stderr
     assert "installing the pins from the package index" in finished.stdout
 
@@ -197,50 +175,35 @@ def test_without_a_wheelhouse_the_package_index_serves(node, wheels):
 @pytest.mark.slow
 def test_an_index_that_does_not_answer_is_told_with_the_way_out(node, wheels):
     node.publish(wheels, wheelhouse=False)
-    finished = node.bootstrap(RELEASE_URI, PIP_NO_INDEX="1")
+    finished = node.bootstrap(PIP_NO_INDEX="1")
     assert finished.returncode != 0
     assert last_line(finished).startswith("bootstrap failed: installing the pins from the package index")
     assert "--with-wheelhouse" in last_line(finished)
 
 
-@pytest.mark.parametrize("arguments", [[], ["lake/code/abc"], ["s3://lake"], [""]], ids=["none", "no scheme", "no key", "empty"])
-def test_a_missing_or_malformed_release_says_how_to_call_it(node, arguments):
-    finished = node.bootstrap(*arguments)
+def test_a_folder_without_a_release_says_how_to_call_it(node):
+    finished = node.bootstrap(str(node.bin))
     assert finished.returncode != 0
-    expected = "bootstrap failed: reading the arguments (exit code 1). Call it as: install_cluster_packages.sh s3://<bucket>/code/<release>"
+    expected = (
+        "bootstrap failed: reading the arguments (exit code 1). Call it as: install_cluster_packages.sh <folder that holds the release>"
+    )
     assert last_line(finished) == expected
     assert not node.venv.exists()
-
-
-def test_a_release_that_is_not_there_is_told_after_some_tries(node):
-    finished = node.bootstrap(RELEASE_URI)
-    assert finished.returncode != 0
-    assert last_line(finished).startswith(f"bootstrap failed: downloading {RELEASE_URI}/bootstrap/requirements.txt (exit code 1). ")
-    assert node.calls() == [f"{RELEASE_URI}/bootstrap/requirements.txt"] * 4
 
 
 def test_a_wheel_that_is_missing_in_the_release_is_told(node, wheels):
     node.publish(wheels)
     (node.release / release.WHEELHOUSE / wheels[1].name).unlink()
-    finished = node.bootstrap(RELEASE_URI)
+    finished = node.bootstrap()
     assert finished.returncode != 0
-    assert last_line(finished).startswith("bootstrap failed: downloading the release's wheels")
-
-
-@pytest.mark.slow
-def test_a_download_that_fails_for_a_while_is_tried_again(node, wheels):
-    node.publish(wheels)
-    (node.buckets / "failures").write_text("2\n", encoding="utf-8")
-    finished = node.bootstrap(RELEASE_URI)
-    assert finished.returncode == 0, finished.stderr
-    assert node.calls()[:3] == [f"{RELEASE_URI}/bootstrap/requirements.txt"] * 3
+    assert last_line(finished).startswith("bootstrap failed: installing the pins from the release's wheels")
 
 
 @pytest.mark.slow
 def test_a_package_that_does_not_import_fails_the_node(node, tmp_path):
     broken = make_wheel(tmp_path, "obstore", "0.12.1", source="raise ImportError('built for another machine')")
     node.publish([broken])
-    finished = node.bootstrap(RELEASE_URI)
+    finished = node.bootstrap()
     assert finished.returncode != 0
     assert "built for another machine" in finished.stderr
     assert last_line(finished).startswith("bootstrap failed: importing the packages")
@@ -253,18 +216,10 @@ def test_without_python_3_11_it_is_installed_with_dnf(node, wheels):
     path.mkdir()
     for tool in ("bash", "env", "cp", "cat", "seq", "sleep", "mktemp", "rm", "dirname", "mkdir", "id"):
         (path / tool).symlink_to(next(Path(folder) / tool for folder in ("/usr/bin", "/bin") if (Path(folder) / tool).exists()))
-    finished = node.bootstrap(RELEASE_URI, PATH=f"{node.bin}:{path}")
+    finished = node.bootstrap(PATH=f"{node.bin}:{path}")
     assert finished.returncode == 7
     assert "sudo dnf install --assumeyes --quiet python3.11 python3.11-pip" in finished.stderr
     assert last_line(finished).startswith("bootstrap failed: installing Python 3.11 (exit code 7)")
-
-
-@pytest.mark.slow
-def test_nothing_is_left_in_the_temporary_folder(node, wheels, tmp_path):
-    node.publish(wheels, alter=wheels[0].name)
-    (tmp_path / "tmp").mkdir()
-    node.bootstrap(RELEASE_URI, TMPDIR=str(tmp_path / "tmp"))
-    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_the_environment_is_where_the_cluster_request_looks_for_it():

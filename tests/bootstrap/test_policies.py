@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fruit_contract import lake
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.settings import Settings
 from tests.bootstrap.conftest import ACCOUNT, BUCKET, REGION, DeployedAccount
@@ -52,7 +53,7 @@ EVERY_PREFIX = ("raw", "features", "rejected", "moments", "ledger", "pca", "proj
 
 def tags_of_request() -> dict[str, str]:
     settings = Settings(lake_bucket=BUCKET)
-    return {tag["Key"]: tag["Value"] for tag in cluster_request(settings, "abc", "run", ["2026-11-22"])["Tags"]}
+    return {tag["Key"]: tag["Value"] for tag in cluster_request(settings, PinnedRelease("abc", "0" * 64), "run", ["2026-11-22"])["Tags"]}
 
 
 OTHER_EMR_ACTIONS = (

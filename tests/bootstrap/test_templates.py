@@ -11,6 +11,7 @@ import pytest
 
 from fruit_cli.aws import stacks
 from fruit_cli.aws.request import DeployRequest
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.settings import Settings, load_settings
 from local_cloud.project import PROJECT
@@ -61,7 +62,11 @@ def test_nothing_comes_in_but_tls_of_the_network_itself(deployed: DeployedAccoun
 @pytest.mark.slow
 def test_emr_may_use_network_and_subnets(deployed: DeployedAccount) -> None:
     """By the tag that its managed policy asks for, which is the one that clusters bear."""
-    (tag,) = [tag for tag in cluster_request(Settings(), "abc", "run", ["2026-11-22"])["Tags"] if tag["Key"].startswith("for-use")]
+    (tag,) = [
+        tag
+        for tag in cluster_request(Settings(), PinnedRelease("abc", "0" * 64), "run", ["2026-11-22"])["Tags"]
+        if tag["Key"].startswith("for-use")
+    ]
     for kind in ("AWS::EC2::VPC", "AWS::EC2::Subnet"):
         assert all(tag in place["Tags"] for place in deployed.properties[kind])
 
@@ -94,7 +99,7 @@ def test_the_file_of_a_deployment_is_what_airflow_takes(deployed: DeployedAccoun
     environment = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     settings = load_settings(environment)
     assert (settings.lake_bucket, settings.region, settings.lake_owner) == (BUCKET, REGION, ACCOUNT)
-    request = cluster_request(settings, "abc", "run", ["2026-11-22"])
+    request = cluster_request(settings, PinnedRelease("abc", "0" * 64), "run", ["2026-11-22"])
     assert (request["ServiceRole"], request["JobFlowRole"]) == ("fruits-emr-service", "fruits-emr-nodes")
     assert request["SecurityConfiguration"].startswith("fruits-cluster-Security-")
     assert len(request["Instances"]["Ec2SubnetIds"]) == 2

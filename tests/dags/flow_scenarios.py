@@ -7,6 +7,7 @@ Steps end at once, as the scenario says; a completed step has written what a rea
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ import boto3
 
 from fruit_cli.stack.airflow_scheduler import share_service_descriptions
 from fruit_contract.lake import safe_run_id, step_logs_prefix
-from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP
+from fruit_contract.release import EXTRACT_FEATURES_STEP, REFRESH_PCA_STEP, RELEASE_FORMAT
 from fruit_pipeline.alerts.failed_run import FAILURE_KEY
 from fruit_pipeline.lake.store import Lake
 from local_cloud.project import PROJECT
@@ -126,9 +127,10 @@ def run_scenario(name: str, scenario: Scenario, clients: dict[str, Any], sample:
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     copy_objects(sample, s3, scenario.delivered)
     scenario.after_delivery(s3)
-    s3.put_object(Bucket=BUCKET, Key="code/current.json", Body=b'{"release": "r1"}')
-    manifest = {"release": "r1", "embedder_id": EMBEDDER, "files": {}}
-    s3.put_object(Bucket=BUCKET, Key="code/r1/release.json", Body=json.dumps(manifest).encode())
+    manifest = json.dumps({"format": RELEASE_FORMAT, "release": "r1", "embedder_id": EMBEDDER, "files": {}}).encode()
+    s3.put_object(Bucket=BUCKET, Key="code/r1/release.json", Body=manifest)
+    pointer = {"release": "r1", "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+    s3.put_object(Bucket=BUCKET, Key="code/current.json", Body=json.dumps(pointer).encode())
     add_steps = Cluster.add_steps
 
     def add_and_end_steps(cluster: Any, steps: list[dict[str, Any]]) -> Any:

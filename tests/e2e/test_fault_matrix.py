@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError
 
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.places import Place
 from fruit_pipeline.settings import Settings
@@ -21,7 +22,7 @@ DAG_ID = "fruit_image_pipeline"
 SETTINGS = Settings(lake_bucket=BUCKET, poll_seconds=1)
 PLACE = Place.of(SETTINGS)
 OF_THE_PLAN = PLACE.as_dict()
-REQUEST = cluster_request(SETTINGS, "r1", RUN_ID, [DAY])
+REQUEST = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), RUN_ID, [DAY])
 STEP = {"Name": "refresh_pca", "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["true"]}}
 FILES = "fruit_pipeline.operators"
 
@@ -50,7 +51,7 @@ class Emr:
         return self.elsewhere.get(settings.region, self)
 
     def cluster(self, state: str = "WAITING", run_id: str = RUN_ID, settings: Settings = SETTINGS) -> str:
-        request = cluster_request(settings, "r1", run_id, [DAY])
+        request = cluster_request(settings, PinnedRelease("r1", "0" * 64), run_id, [DAY])
         cluster_id = f"j-{len(self.clusters) + 1}"
         self.clusters[cluster_id] = {
             "Id": cluster_id,

@@ -29,6 +29,7 @@ from fruit_contract.commit import (
     file_key,
     images_digest,
 )
+from fruit_contract.release import RELEASE_FORMAT
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.planning.claim_book import DatesBook
 from fruit_pipeline.planning.claims import Wish
@@ -97,9 +98,11 @@ class SampleLake:
     def publish(self, release: str, embedder_id: str = EMBEDDER) -> None:
         """A release of one job, as `make publish` leaves it; it is the current one then."""
         self.lake.write(f"{lake_layout.release_prefix(release)}{JOB}", b"print()", "text/x-python")
-        manifest = {"release": release, "embedder_id": embedder_id, "files": {JOB: "0123"}}
-        self.lake.write_json(f"{lake_layout.release_prefix(release)}release.json", manifest)
-        self.lake.write_json(lake_layout.CURRENT_RELEASE_KEY, {"release": release})
+        manifest = {"format": RELEASE_FORMAT, "release": release, "embedder_id": embedder_id, "files": {JOB: "0123"}}
+        key = f"{lake_layout.release_prefix(release)}release.json"
+        self.lake.write_json(key, manifest)
+        digest = hashlib.sha256(self.lake.read_bytes(key)).hexdigest()
+        self.lake.write_json(lake_layout.CURRENT_RELEASE_KEY, {"release": release, "manifest_sha256": digest})
 
     def add_date(self, ingest_date: str) -> None:
         """Another date with the same images, as if the run had done both."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -48,9 +49,11 @@ class Run:
 
     def use(self, release_id: str, embedder_id: str) -> None:
         self._release = release_id
-        manifest = {"release": release_id, "embedder_id": embedder_id, "files": {}}
-        self.lake.write_json(f"{lake_layout.release_prefix(release_id)}{release.RELEASE_MANIFEST}", manifest)
-        self.lake.write_json(lake_layout.CURRENT_RELEASE_KEY, {"release": release_id})
+        manifest = {"format": release.RELEASE_FORMAT, "release": release_id, "embedder_id": embedder_id, "files": {}}
+        key = f"{lake_layout.release_prefix(release_id)}{release.RELEASE_MANIFEST}"
+        self.lake.write_json(key, manifest)
+        digest = hashlib.sha256(self.lake.read_bytes(key)).hexdigest()
+        self.lake.write_json(lake_layout.CURRENT_RELEASE_KEY, {"release": release_id, "manifest_sha256": digest})
 
     def plan(self, *days: str) -> RunPlan:
         settings = Settings(lake_bucket=self._folder.bucket)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_contract import release as release_layout
-from fruit_contract.lake import LOGS, release_prefix, safe_run_id, uri
+from fruit_contract.lake import LOGS, node_start_key, release_prefix, safe_run_id, uri
 from fruit_contract.regions import require_eu_region
-from fruit_pipeline.emr.instance_types import core_type, primary_type, require_x86
+from fruit_pipeline.emr.instance_types import core_type, primary_type, require_fit
+from fruit_pipeline.emr.node_program import NODE_START
 from fruit_pipeline.emr.spark_sizes import MASTER_HEAP_MIB, MASTER_OVERHEAD_MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fruit_contract.release import PinnedRelease
     from fruit_pipeline.settings import Settings
 
 # Where the bootstrap action puts the interpreter with the cluster's packages.
@@ -23,11 +24,14 @@ MAX_NAME: Final = 256
 CLUSTER_PREFIX: Final = "fruits"
 MAIN_DAG_ID: Final = "fruit_image_pipeline"
 
-# x86 families of the same vCPUs and memory, with the sizes that all of them have: where one is sold out, another may not be.
+# Families of the same architecture, vCPUs and memory, with the sizes that all of them have: where one is sold out, another may not be.
 _SIBLING_FAMILIES: Final = (
     (("m5", "m5a", "m5d", "m6i", "m6a"), ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge")),
     (("c5", "c5a", "c6i", "c6a"), ("xlarge", "2xlarge", "4xlarge", "12xlarge", "24xlarge")),
     (("r5", "r5a", "r6i", "r6a"), ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge")),
+    (("m6g", "m7g"), ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge")),
+    (("c6g", "c7g"), ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge")),
+    (("r6g", "r7g"), ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge")),
 )
 
 # An application master on a spot node would take its whole step with it. EMR labels the nodes, and its managed scaling knows the label.
@@ -49,7 +53,7 @@ _QUOTED_IN_TAG: Final = re.compile(r"(?:=[0-9A-F]{2})+")
 
 def cluster_request(
     settings: Settings,
-    release: str,
+    release: PinnedRelease,
     run_id: str,
     ingest_dates: Sequence[str],
     task_instances: int = 0,
@@ -61,7 +65,7 @@ def cluster_request(
     the jobs can't run, and ValueError for what EMR would refuse.
     """
     require_eu_region(settings.region)
-    code = uri(settings.lake_bucket, release_prefix(release)).rstrip("/")
+    require_fit(settings)
     request: dict[str, Any] = {
         "Name": cluster_name(ingest_dates, run_id),
         "ReleaseLabel": settings.emr_release_label,
@@ -72,8 +76,11 @@ def cluster_request(
         "ScaleDownBehavior": "TERMINATE_AT_TASK_COMPLETION",
         "BootstrapActions": [
             {
-                "Name": "Install the cluster's packages",
-                "ScriptBootstrapAction": {"Path": f"{code}/{release_layout.BOOTSTRAP_ACTION}", "Args": [code]},
+                "Name": "Check the release and install the cluster's packages",
+                "ScriptBootstrapAction": {
+                    "Path": uri(settings.lake_bucket, node_start_key(NODE_START.sha256)),
+                    "Args": [uri(settings.lake_bucket, release_prefix(release.release_id)), release.manifest_sha256],
+                },
             }
         ],
         "Configurations": _configurations(settings, task_instances),
@@ -84,7 +91,7 @@ def cluster_request(
         "ServiceRole": settings.service_role,
         "JobFlowRole": settings.instance_profile,
         "VisibleToAllUsers": True,
-        "Tags": _tags(settings.lake_bucket, release, run_id, ingest_dates, dag_id),
+        "Tags": _tags(settings.lake_bucket, release.release_id, run_id, ingest_dates, dag_id),
     }
     if settings.security_configuration:
         request["SecurityConfiguration"] = settings.security_configuration
@@ -261,8 +268,6 @@ def _spark_sizes(settings: Settings, task_instances: int) -> dict[str, str]:
     anyway, are kept when they are idle. The driver does not wait for any of them, for it has to list first.
     """
     core, primary = core_type(settings), primary_type(settings)
-    for kind in (primary, core):
-        require_x86(kind)
     driver, executor = driver_sizes(primary), executor_sizes(core)
     return {
         "spark.driver.memory": f"{driver.heap_mib}m",

@@ -1,4 +1,5 @@
-"""What an EC2 instance type is, told by its name: `m5.2xlarge` has 8 vCPUs, 32 GiB and an x86-64 processor.
+"""What an EC2 instance type is, told by its name: `m5.2xlarge` has 8 vCPUs, 32 GiB and an x86-64 processor,
+`m7g.2xlarge` as much and a Graviton processor (arm64).
 
 Known are the families c, m and r from the fifth generation on, in sizes from large. Others have amounts of memory that
 follow no rule.
@@ -10,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from fruit_contract.release import TENSORFLOW
 from fruit_pipeline.errors import UnfitInstanceTypeError, UnknownInstanceTypeError
 from fruit_pipeline.settings import VARIABLES
 
@@ -63,11 +65,23 @@ def primary_type(settings: Settings) -> InstanceType:
     return instance_type(settings.primary_instance_type, VARIABLES["primary_instance_type"])
 
 
-def require_x86(kind: InstanceType) -> None:
-    """Raises UnfitInstanceTypeError for a Graviton type: its nodes could not install a release's packages."""
-    if kind.is_graviton:
+def require_fit(settings: Settings) -> None:
+    """Raises UnfitInstanceTypeError for nodes of two architectures, or of one for which there is no package of the engine."""
+    core, primary = core_type(settings), primary_type(settings)
+    if core.is_graviton != primary.is_graviton:
+        one, other = (core, primary) if core.is_graviton else (primary, core)
         raise UnfitInstanceTypeError(
-            f"'{kind.name}' has a Graviton processor (arm64). A release's packages are locked, and brought along as wheels, "
-            f"for x86-64 only. Set {kind.setting} to an x86-64 type of the same size, for example "
-            f"{kind.name[0]}6i.{kind.name.partition('.')[2]}."
+            f"'{one.name}' ({one.setting}) has a Graviton processor (arm64) and '{other.name}' ({other.setting}) an x86-64 one. A cluster "
+            "has nodes of one architecture: set both to Graviton types, for example "
+            f"{one.name} and {_graviton_like(other.name)}, or neither."
         )
+    if core.is_graviton and settings.engine == TENSORFLOW:
+        raise UnfitInstanceTypeError(
+            f"FRUITS_ENGINE={TENSORFLOW} has packages for x86-64 only, and '{core.name}' has a Graviton processor (arm64). "
+            f"Leave FRUITS_ENGINE empty, or set {core.setting} and {primary.setting} to x86-64 types."
+        )
+
+
+def _graviton_like(name: str) -> str:
+    """Returns a Graviton type with the vCPUs and the memory of the one with that name."""
+    return f"{name[0]}6g.{name.partition('.')[2]}"

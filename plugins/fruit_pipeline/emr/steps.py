@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import release as release_layout
 from fruit_contract.ingest_days import spans_of_days
-from fruit_contract.lake import release_prefix, uri
 from fruit_pipeline.emr.spark_sizes import task_slots
 from fruit_pipeline.errors import StepTooLongError
 
@@ -91,13 +90,14 @@ def _step(
 ) -> dict[str, Any]:
     """Client deploy mode: the driver's output is the step's log. A failed step leaves the cluster to the DAG's own teardown.
 
+    What it runs is the node's own copy of the release, which was checked when the node started.
     A step is told its task slots: when it begins, Spark has no executor yet and takes the cluster for one of two cores.
     """
-    code = uri(settings.lake_bucket, release_prefix(release))
+    code = release_layout.NODE_FOLDER
     words = [
         "spark-submit", "--deploy-mode", "client", "--name", name,
-        "--py-files", f"{code}{release_layout.LIBRARY_ZIP}", f"{code}{job}",
-        "--lake-bucket", settings.lake_bucket, "--release", release, "--run-id", run_id,
+        "--py-files", f"{code}/{release_layout.LIBRARY_ZIP}", f"{code}/{job}",
+        "--lake-bucket", settings.lake_bucket, "--release", release, "--release-folder", code, "--run-id", run_id,
         "--task-slots", str(task_slots(settings, settings.core_instance_count + task_instances)),
         *arguments,
     ]  # fmt: skip

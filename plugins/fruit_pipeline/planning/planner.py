@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypedDict
@@ -10,7 +12,9 @@ from fruit_contract import lake as lake_layout
 from fruit_contract import release as release_layout
 from fruit_contract.lake import CURRENT_RELEASE_KEY, release_prefix, uri
 from fruit_contract.pca import RefreshPolicy
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.emr.node_program import NODE_START
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
 from fruit_pipeline.errors import DateIsBusyError, MissingObjectError, NoReleaseError, OverBudgetError, RunTooLongError
 from fruit_pipeline.lake.date_listing import categories_of
@@ -139,11 +143,12 @@ def _plan_claimed(
         outlook=dates.outlook,
         speed=MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key())),
     )
-    planned = _with_requests(settings, release.release_id, request, plan, listed_at)
+    planned = _with_requests(settings, release.pinned, request, plan, listed_at)
     if plan.has_work:
         _refuse_too_long(plan.estimate, settings)
         if not request.over_budget_allowed:
             _refuse_over_budget(plan.estimate, settings)
+        NODE_START.put(lake)
     return planned
 
 
@@ -177,7 +182,8 @@ def _refuse_too_long(estimate: Estimate, settings: Settings) -> None:
         )
 
 
-def _with_requests(settings: Settings, release_id: str, request: RunRequest, plan: RunPlan, listed_at: datetime) -> PlannedRun:
+def _with_requests(settings: Settings, release: PinnedRelease, request: RunRequest, plan: RunPlan, listed_at: datetime) -> PlannedRun:
+    release_id = release.release_id
     run_id, days, task_instances = request.run_id, plan.ingest_dates, plan.estimate.task_instances
     extract = extract_features_step(
         settings,
@@ -197,31 +203,37 @@ def _with_requests(settings: Settings, release_id: str, request: RunRequest, pla
         release=release_id,
         place=Place.of(settings),
         listed_at=listed_at,
-        cluster_request=cluster_request(settings, release_id, run_id, days, task_instances),
+        cluster_request=cluster_request(settings, release, run_id, days, task_instances),
         extract_features_steps=[extract],
         refresh_pca_steps=[refresh],
     )
+
+
+_OF_ANOTHER_STATE: Final = (
+    "was published by another state of this product than this Airflow is of, so nodes can't check it before they run it. Run "
+    "`make publish` from the state that Airflow has, and leave FRUITS_RELEASE empty."
+)
 
 
 @dataclass(frozen=True)
 class PublishedRelease:
     """A complete release, and the embedder whose features it makes."""
 
-    release_id: str
+    pinned: PinnedRelease
     embedder_id: str
 
 
 def published_release(lake: Lake, pinned: str) -> PublishedRelease:
-    """Returns the release to run: the pinned one, else the one that `code/current.json` names. Raises NoReleaseError if it is not whole."""
-    release = pinned
-    if not release:
-        try:
-            release = str(lake.read_json(CURRENT_RELEASE_KEY)["release"])
-        except MissingObjectError as error:
-            raise NoReleaseError(f"No release is published: {error} Run `make publish`.") from error
-    manifest_key = f"{release_prefix(release)}{release_layout.RELEASE_MANIFEST}"
+    """Returns the release to run: the one that is set, else the one that `code/current.json` names.
+
+    Raises NoReleaseError if it is not whole, or if its list of files is not what was published. The files themselves are checked by the
+    nodes, for only they read them.
+    """
+    release, expected = (pinned, None) if pinned else _current_release(lake)
+    prefix = release_prefix(release)
+    address = uri(lake.bucket, prefix)
     try:
-        manifest = lake.read_json(manifest_key)
+        content = lake.read_bytes(f"{prefix}{release_layout.RELEASE_MANIFEST}")
     except MissingObjectError as error:
         remedy = (
             "Set FRUITS_RELEASE to a published release, or leave it empty, and run `make publish`."
@@ -229,9 +241,30 @@ def published_release(lake: Lake, pinned: str) -> PublishedRelease:
             else "Run `make publish` again."
         )
         raise NoReleaseError(f"Release '{release}' is not complete: {error} {remedy}") from error
-    there = {stored.key for stored in lake.list_objects(release_prefix(release))}
-    missing = sorted(name for name in manifest["files"] if f"{release_prefix(release)}{name}" not in there)
+    found = hashlib.sha256(content).hexdigest()
+    manifest = json.loads(content) if pinned or expected == found else {}
+    # A release that is set has no digest beside its name: it is its name.
+    if not manifest or (pinned and release != release_layout.release_id(manifest["files"])):
+        raise NoReleaseError(
+            f"{address}{release_layout.RELEASE_MANIFEST} is not as it was published (its SHA-256 is {found}), so nothing of this release "
+            "may run. See who wrote below code/, and run `make publish`, which puts back what differs."
+        )
+    if manifest.get("format") != release_layout.RELEASE_FORMAT:
+        raise NoReleaseError(f"Release '{release}' {_OF_ANOTHER_STATE}")
+    there = {stored.key for stored in lake.list_objects(prefix)}
+    missing = sorted(name for name in manifest["files"] if f"{prefix}{name}" not in there)
     if missing:
-        address = uri(lake.bucket, release_prefix(release))
         raise NoReleaseError(f"Release '{release}' is not complete: {address} lacks {', '.join(missing)}. Run `make publish` again.")
-    return PublishedRelease(release, str(manifest["embedder_id"]))
+    return PublishedRelease(PinnedRelease(release, found), str(manifest["embedder_id"]))
+
+
+def _current_release(lake: Lake) -> tuple[str, str]:
+    """Returns the release in use and the digest of its list of files."""
+    try:
+        current = lake.read_json(CURRENT_RELEASE_KEY)
+    except MissingObjectError as error:
+        raise NoReleaseError(f"No release is published: {error} Run `make publish`.") from error
+    release = str(current[release_layout.CURRENT_RELEASE])
+    if release_layout.MANIFEST_SHA256 not in current:
+        raise NoReleaseError(f"Release '{release}' {_OF_ANOTHER_STATE}")
+    return release, str(current[release_layout.MANIFEST_SHA256])

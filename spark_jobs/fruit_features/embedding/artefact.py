@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -11,11 +12,17 @@ from fruit_contract import lake, release
 from fruit_features.embedding.engines import Engine, engine_file, load_engine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fruit_features.lake.store import Store
 
 
 class EmbedderArtefactError(RuntimeError):
     """The release's embedder can't be used. The message says why and what to publish."""
+
+
+class EmbedderChangedError(RuntimeError):
+    """The release's embedder is not as it was published."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,16 @@ class EmbedderArtefact:
     model_sha256: str
 
 
-def find_embedder(store: Store, release_id: str, engine: str) -> EmbedderArtefact:
-    """Reads the release's embedder manifest. Raises EmbedderArtefactError if it does not fit this code."""
+def find_embedder(store: Store, release_id: str, engine: str, release_folder: Path | None = None) -> EmbedderArtefact:
+    """Reads the release's embedder manifest, from this node's checked copy of the release if there is one.
+
+    Raises EmbedderArtefactError if it does not fit this code.
+    """
     prefix = lake.release_prefix(release_id) + release.EMBEDDER
-    manifest = store.read_json(prefix + release.EMBEDDER_MANIFEST)
+    if release_folder:
+        manifest = json.loads((release_folder / release.EMBEDDER / release.EMBEDDER_MANIFEST).read_bytes())
+    else:
+        manifest = store.read_json(prefix + release.EMBEDDER_MANIFEST)
     if manifest["preprocessing_version"] != release.PREPROCESSING_VERSION:
         raise EmbedderArtefactError(
             f"Release {release_id} holds an embedder for preprocessing version {manifest['preprocessing_version']}, "
@@ -54,8 +67,8 @@ def load_embedder(artefact: EmbedderArtefact) -> Engine:
     model = bytes(content)
     found = hashlib.sha256(model).hexdigest()
     if found != artefact.model_sha256:
-        raise EmbedderArtefactError(
-            f"{artefact.store.uri(artefact.model_key)} has SHA-256 {found}, its manifest says {artefact.model_sha256}: "
-            "the artefact was changed after it was published. Run `make publish` again."
+        raise EmbedderChangedError(
+            f"The release is not as it was published: {artefact.store.uri(artefact.model_key)} has SHA-256 {found}, "
+            f"and was published with {artefact.model_sha256}."
         )
     return load_engine(artefact.engine, model)

@@ -38,6 +38,7 @@ from fruit_features.takeover import take_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pyspark.sql import SparkSession
 
@@ -69,6 +70,7 @@ class ExtractionRequest:
     retry_rejected: bool = False
     accept_rejects: bool = False
     task_slots: int | None = None
+    release_folder: Path | None = None
     commit_every_seconds: float = COMMIT_EVERY_SECONDS
 
 
@@ -80,7 +82,7 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> Extract
     """
     watch = Stopwatch()
     store = Store(request.bucket)
-    embedder = find_embedder(store, request.release_id, request.engine)
+    embedder = find_embedder(store, request.release_id, request.engine, request.release_folder)
     with _progress_reporter(spark, store, request) as progress:
         return _Extraction(spark, store, embedder, request, progress, watch).run()
 

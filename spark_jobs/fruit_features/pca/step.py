@@ -32,6 +32,7 @@ from fruit_features.takeover import take_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pyspark.sql import SparkSession
 
@@ -60,6 +61,7 @@ class RefreshRequest:
     grace_seconds: float = DEFAULT_GRACE_SECONDS
     switch_embedder: bool = False
     task_slots: int | None = None
+    release_folder: Path | None = None
 
 
 def _read_cache(store: Store) -> PcaCache:
@@ -80,7 +82,7 @@ def refresh_pca(session: Callable[[], SparkSession], request: RefreshRequest) ->
     """
     watch = Stopwatch()
     store = Store(request.bucket)
-    embedder_id = find_embedder(store, request.release_id, release.DEFAULT_ENGINE).embedder_id
+    embedder_id = find_embedder(store, request.release_id, release.DEFAULT_ENGINE, request.release_folder).embedder_id
     ledgers = list_ledgers(store)
     if ledgers.earlier:
         take_over(session, store, ledgers.earlier)

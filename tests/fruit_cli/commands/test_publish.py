@@ -23,7 +23,7 @@ from fruit_cli.commands.publish import publish
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import LakeConnection
 from fruit_cli.release import content as release_content
-from fruit_cli.release.content import gather_release, library_zip, release_id
+from fruit_cli.release.content import gather_release, library_zip
 from fruit_cli.release.embedder import EmbedderArtefact
 from fruit_contract import lake, release
 from local_cloud.project import PROJECT
@@ -105,8 +105,9 @@ def test_release_json_tells_every_file_by_its_digest_and_the_pointer_names_the_r
     stored = {key.removeprefix(f"code/{found}/"): hashlib.sha256(read(store, key)).hexdigest() for key in keys_of(store)}
     del stored["release.json"], stored["code/current.json"]
     assert manifest["files"] == stored
-    assert release_id(stored) == found
-    assert json.loads(read(store, lake.CURRENT_RELEASE_KEY)) == {"release": found}
+    assert release.release_id(stored) == found
+    digest = hashlib.sha256(read(store, f"code/{found}/release.json")).hexdigest()
+    assert json.loads(read(store, lake.CURRENT_RELEASE_KEY)) == {"release": found, "manifest_sha256": digest}
 
 
 def test_publishing_again_uploads_nothing(store, monkeypatch):
@@ -115,6 +116,24 @@ def test_publishing_again_uploads_nothing(store, monkeypatch):
     said: list[str] = []
     assert publish(LOCAL, say=said.append) == first
     assert said[0] == "0 files uploaded, 9 were there already."
+
+
+@pytest.mark.parametrize("name", [release.LIBRARY_ZIP, release.RELEASE_MANIFEST])
+def test_publishing_again_puts_back_what_somebody_changed(store, name):
+    found = publish(LOCAL, say=quietly)
+    key = f"code/{found}/{name}"
+    before = read(store, key)
+    obstore.put(store, key, before[:-1] + b"?")
+    publish(LOCAL, say=quietly)
+    assert read(store, key) == before
+
+
+def test_a_pointer_without_the_digest_of_the_list_of_files_gets_it(store):
+    found = publish(LOCAL, say=quietly)
+    pointer = read(store, lake.CURRENT_RELEASE_KEY)
+    obstore.put(store, lake.CURRENT_RELEASE_KEY, json.dumps({"release": found}).encode())
+    publish(LOCAL, say=quietly)
+    assert read(store, lake.CURRENT_RELEASE_KEY) == pointer
 
 
 def test_a_broken_upload_is_completed_and_changes_nothing_before(store, project, monkeypatch):
@@ -131,7 +150,7 @@ def test_a_broken_upload_is_completed_and_changes_nothing_before(store, project,
     monkeypatch.setattr(obstore, "put", break_at_the_library)
     with pytest.raises(ConnectionError):
         publish(LOCAL, say=quietly)
-    assert json.loads(read(store, lake.CURRENT_RELEASE_KEY)) == {"release": before}
+    assert json.loads(read(store, lake.CURRENT_RELEASE_KEY))["release"] == before
     manifests = [key for key in keys_of(store) if key.endswith(release.RELEASE_MANIFEST)]
     assert manifests == [f"code/{before}/release.json"]
 
@@ -152,7 +171,7 @@ def test_going_back_to_an_older_state_only_flips_the_pointer(store, project):
     keys = keys_of(store)
     assert publish(LOCAL, say=quietly) == first
     assert keys_of(store) == keys
-    assert json.loads(read(store, lake.CURRENT_RELEASE_KEY)) == {"release": first}
+    assert json.loads(read(store, lake.CURRENT_RELEASE_KEY))["release"] == first
 
 
 def test_says_so_when_the_embedder_changes(store, tmp_path, monkeypatch):
@@ -270,9 +289,9 @@ for package in (fruit_contract, fruit_features):
 
 def test_the_release_id_depends_on_names_and_digests_not_on_their_order():
     digests = {"a": "1", "b": "2"}
-    assert release_id({"b": "2", "a": "1"}) == release_id(digests)
-    assert len({release_id(digests), release_id({"a": "2", "b": "1"}), release_id({"a": "1"})}) == 3
-    assert len(release_id(digests)) == 16
+    assert release.release_id({"b": "2", "a": "1"}) == release.release_id(digests)
+    assert len({release.release_id(digests), release.release_id({"a": "2", "b": "1"}), release.release_id({"a": "1"})}) == 3
+    assert len(release.release_id(digests)) == 16
 
 
 @pytest.fixture
@@ -320,8 +339,10 @@ def test_publishes_to_a_real_s3_api(store, local_s3, monkeypatch):
     monkeypatch.setattr(publish_module, "open_store", open_store)
     found = publish(connection, say=quietly)
     assert publish(connection, say=quietly) == found
-    assert json.loads((bucket / "code/current.json").read_text(encoding="utf-8")) == {"release": found}
-    manifest = json.loads((bucket / "code" / found / "release.json").read_text(encoding="utf-8"))
+    content = (bucket / "code" / found / "release.json").read_bytes()
+    pointer = {"release": found, "manifest_sha256": hashlib.sha256(content).hexdigest()}
+    assert json.loads((bucket / "code/current.json").read_text(encoding="utf-8")) == pointer
+    manifest = json.loads(content)
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((bucket / "code" / found / name).read_bytes()).hexdigest() == digest
 

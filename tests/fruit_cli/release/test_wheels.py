@@ -9,13 +9,12 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from fruit_cli.errors import CommandError
-from fruit_cli.release import wheels
-from fruit_cli.release.wheels import cluster_wheelhouse, fetch_wheels, file_sha256
+from fruit_cli.release.wheels import ARCHITECTURES, cluster_wheelhouse, fetch_wheels, file_sha256, node_architectures, node_options
 from local_cloud.project import PROJECT
 
 
-def make_wheel(directory, name="tinyfruit", version="1.0"):
-    path = directory / f"{name}-{version}-py3-none-any.whl"
+def make_wheel(directory, name="tinyfruit", version="1.0", platform="any"):
+    path = directory / f"{name}-{version}-py3-none-{platform}.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(f"{name}.py", "")
         wheel.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
@@ -63,6 +62,21 @@ def test_a_wheel_whose_hash_differs_from_the_pin_is_refused(tmp_path, package_in
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.slow
+def test_a_wheelhouse_has_the_wheels_of_both_architectures(tmp_path, package_index):
+    """Whatever version of glibc a wheel's name has, if only the nodes' own is as new."""
+    wheels = [make_wheel(package_index, platform=name) for name in ("manylinux_2_31_x86_64", "manylinux_2_24_aarch64")]
+    requirements = tmp_path / "cluster.txt"
+    requirements.write_text(f"tinyfruit==1.0 {' '.join(f'--hash=sha256:{file_sha256(wheel)}' for wheel in wheels)}\n", encoding="utf-8")
+    found = cluster_wheelhouse(requirements, tmp_path / "cache", lambda _: None)
+    assert sorted(wheel.name for wheel in found) == sorted(wheel.name for wheel in wheels)
+
+
+def test_only_tensorflow_keeps_the_nodes_to_one_architecture():
+    assert node_architectures(PROJECT / "requirements" / "cluster.txt") == ARCHITECTURES
+    assert node_architectures(PROJECT / "requirements" / "cluster-tensorflow.txt") == ("x86_64",)
+
+
 def pinned_for_nodes():
     text = (PROJECT / "requirements/cluster.txt").read_text(encoding="utf-8")
     return re.findall(r"^([\w.-]+)==", text, re.MULTILINE)
@@ -74,4 +88,4 @@ def test_a_nodes_pip_takes_each_wheel_that_it_is_told_to(name):
     found = distribution(name)
     assert "3.11.0" in SpecifierSet(found.metadata["Requires-Python"] or "")
     tags = re.findall(r"^Tag: \S+-(\S+)$", found.read_text("WHEEL"), re.MULTILINE)
-    assert {"any", *wheels._NODE_PLATFORMS} & {platform for tag in tags for platform in tag.split(".")}
+    assert {"any", *node_options("x86_64")} & {platform for tag in tags for platform in tag.split(".")}

@@ -152,6 +152,10 @@ def test_the_inner_line_of_a_worker_is_shown_with_the_driver_s() -> None:
         ("fruit_features.lake.commit.FeaturesDifferError: Something else has changed the features: those of", "features_changed"),
         ("fruit_features.lake.commit.LostPlaceError: Another writer committed 2026-11-22 meanwhile.", "another_writer"),
         ("fruit_features.embedding.artefact.EmbedderArtefactError: Release r holds no model.tflite: run `make publish`.", "release_broken"),
+        (
+            "fruit_features.embedding.artefact.EmbedderChangedError: The release is not as it was published: s3://fruits-lake/x has",
+            "release_changed",
+        ),
         ("fruit_features.lake.store.ObjectNotFoundError: s3://fruits-lake/code/r1/embedder.json does not exist.", "key_not_found"),
         ("ValueError: A scatter of 1280 features has 819840 numbers, this one has 3: its moments file is damaged.", "lake_damaged"),
         (

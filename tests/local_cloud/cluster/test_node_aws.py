@@ -45,6 +45,8 @@ def test_copies_folders_there_and_back(aws: Aws, tmp_path: Path) -> None:
     assert aws("s3", "cp", f"s3://{BUCKET}/aws/there/", "back/", "--recursive").returncode == 0
     assert (tmp_path / "back" / "Äpfel 50%" / "1.jpg").read_bytes() == b"jpeg"
     assert (tmp_path / "back" / "top.txt").read_bytes() == b"top"
+    assert aws("s3", "cp", f"s3://{BUCKET}/aws/there/", "some/", "--recursive", "--exclude", "*.txt").returncode == 0
+    assert [path.name for path in (tmp_path / "some").rglob("*.*")] == ["1.jpg"]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import EU_REGIONS, RegionNotAllowedError
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import (
     cluster_request,
     missing_safeguards,
@@ -23,6 +24,7 @@ from fruit_pipeline.emr.cluster_request import (
     validate_request,
 )
 from fruit_pipeline.emr.instance_types import instance_type, vcpus
+from fruit_pipeline.emr.node_program import NODE_START
 from fruit_pipeline.emr.spark_sizes import MASTER_MIB, driver_sizes, executor_sizes
 from fruit_pipeline.emr.steps import MAX_ARGUMENT_CHARACTERS, extract_features_step, refresh_pca_step
 from fruit_pipeline.errors import StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError
@@ -77,7 +79,7 @@ def value_problems(shape: Any, value: Any, where: str) -> Iterator[str]:
 
 
 def request(settings: Settings = SETTINGS, task_instances: int = 0, run_id: str = RUN_ID) -> dict[str, Any]:
-    return cluster_request(settings, "r1", run_id, ["2026-11-22"], task_instances)
+    return cluster_request(settings, PinnedRelease("r1", "0" * 64), run_id, ["2026-11-22"], task_instances)
 
 
 def fleets(of: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -195,19 +197,21 @@ def test_application_masters_stay_off_spot_nodes() -> None:
         ("m6i.4xlarge", ["m6i.4xlarge", "m5.4xlarge", "m5a.4xlarge", "m5d.4xlarge", "m6a.4xlarge"]),
         ("c5.2xlarge", ["c5.2xlarge", "c5a.2xlarge", "c6i.2xlarge", "c6a.2xlarge"]),
         ("r6a.xlarge", ["r6a.xlarge", "r5.xlarge", "r5a.xlarge", "r6i.xlarge"]),
+        ("m7g.2xlarge", ["m7g.2xlarge", "m6g.2xlarge"]),
         ("c5.9xlarge", ["c5.9xlarge"]),  # a size of its own
         ("m7i.xlarge", ["m7i.xlarge"]),  # no sibling is known
     ],
 )
 def test_a_fleet_takes_the_set_type_or_one_of_the_same_size(instance_type: str, expected: list[str]) -> None:
-    asked = fleets(request(replace(SETTINGS, core_instance_type=instance_type), 1))
+    primary = "m6g.xlarge" if instance_type.startswith("m7g") else "m5.xlarge"
+    asked = fleets(request(replace(SETTINGS, primary_instance_type=primary, core_instance_type=instance_type), 1))
     assert types(asked["CORE"]) == types(asked["TASK"]) == expected
     assert {config["WeightedCapacity"] for fleet in asked.values() for config in fleet["InstanceTypeConfigs"]} == {1}
     assert {vcpus(name) for name in types(asked["CORE"])} == {vcpus(instance_type)}
 
 
 def test_siblings_are_each_others() -> None:
-    for one in ("m5.xlarge", "c6a.4xlarge", "r5a.24xlarge"):
+    for one in ("m5.xlarge", "c6a.4xlarge", "r5a.24xlarge", "r7g.16xlarge"):
         assert all(one in sibling_types(other) and other != one for other in sibling_types(one))
 
 
@@ -231,8 +235,8 @@ def test_subnet_and_security_configuration_are_there_only_when_set() -> None:
 def test_the_bootstrap_action_is_the_releases_own() -> None:
     (action,) = request()["BootstrapActions"]
     assert action["ScriptBootstrapAction"] == {
-        "Path": "s3://fruits-lake/code/r1/bootstrap/install_cluster_packages.sh",
-        "Args": ["s3://fruits-lake/code/r1"],
+        "Path": f"s3://fruits-lake/runs/_node_start/{NODE_START.sha256}.py",
+        "Args": ["s3://fruits-lake/code/r1/", "0" * 64],
     }
     assert request()["LogUri"] == "s3://fruits-lake/logs/"
 
@@ -283,8 +287,7 @@ def test_all_planned_executors_are_asked_for_at_once_and_those_of_core_nodes_are
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"core_instance_type": "m6g.2xlarge"}, UnfitInstanceTypeError, "Graviton.*FRUITS_CORE_INSTANCE_TYPE"),
-        ({"primary_instance_type": "m6g.2xlarge"}, UnfitInstanceTypeError, "Graviton.*FRUITS_PRIMARY_INSTANCE_TYPE"),
+        ({"core_instance_type": "m6g.2xlarge"}, UnfitInstanceTypeError, "nodes of one architecture"),
         ({"core_instance_type": "c5.large"}, UnfitInstanceTypeError, "too little memory.*FRUITS_CORE_INSTANCE_TYPE"),
         ({"primary_instance_type": "c5.large"}, UnfitInstanceTypeError, "too little memory.*FRUITS_PRIMARY_INSTANCE_TYPE"),
         ({"core_instance_type": "g4dn.xlarge"}, UnknownInstanceTypeError, "FRUITS_CORE_INSTANCE_TYPE"),
@@ -309,9 +312,9 @@ def test_tags_and_name_find_the_cluster_of_a_run() -> None:
         "release": "r1",
         "for-use-with-amazon-emr-managed-policies": "true",
     }
-    assert tags(cluster_request(SETTINGS, "r1", RUN_ID, [], dag_id="other"))["dag_id"] == "other"
+    assert tags(cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), RUN_ID, [], dag_id="other"))["dag_id"] == "other"
     assert request()["Name"] == "fruits 2026-11-22 manual__2026-11-22T08_00_00_00_00"
-    several = cluster_request(SETTINGS, "r1", "x" * 1000, ["2026-11-20", "2026-11-22"])
+    several = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), "x" * 1000, ["2026-11-20", "2026-11-22"])
     assert several["Name"].startswith("fruits 2026-11-20..2026-11-22 xxx")
     assert len(several["Name"]) <= 256
 
@@ -424,11 +427,12 @@ def test_the_features_step_is_what_a_laptop_runs_too() -> None:
     step = extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22", "2026-11-21"], ["Äpfel 50%", "-odd"])
     assert step["ActionOnFailure"] == "CONTINUE"
     assert step["HadoopJarStep"]["Jar"] == "command-runner.jar"
-    code = "s3://fruits-lake/code/r1/"
+    code = "/opt/fruits/release"
     assert step["HadoopJarStep"]["Args"] == [
         "spark-submit", "--deploy-mode", "client", "--name", "extract_features",
-        "--py-files", f"{code}fruit_library.zip", f"{code}jobs/extract_features.py",
-        "--lake-bucket", "fruits-lake", "--release", "r1", "--run-id", RUN_ID, "--task-slots", "8",
+        "--py-files", f"{code}/fruit_library.zip", f"{code}/jobs/extract_features.py",
+        "--lake-bucket", "fruits-lake", "--release", "r1", "--release-folder", code,
+        "--run-id", RUN_ID, "--task-slots", "8",
         "--ingest-date", "2026-11-21..2026-11-22", "--category=Äpfel 50%", "--category=-odd",
     ]  # fmt: skip
 
@@ -441,7 +445,7 @@ def test_the_pca_step_has_target_and_policy() -> None:
     ]  # fmt: skip
     asked = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], RefreshPolicy.ALWAYS)["HadoopJarStep"]["Args"]
     assert asked[asked.index("--policy") + 1] == "always"
-    assert "s3://fruits-lake/code/r1/jobs/refresh_pca.py" in arguments
+    assert "/opt/fruits/release/jobs/refresh_pca.py" in arguments
 
 
 def test_both_steps_are_told_the_task_slots_of_the_nodes_that_are_planned() -> None:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from fruit_pipeline.emr.instance_types import core_type, instance_type, primary_type, require_x86, vcpus
+from fruit_contract.release import TENSORFLOW
+from fruit_pipeline.emr.instance_types import core_type, instance_type, primary_type, require_fit, vcpus
 from fruit_pipeline.errors import UnfitInstanceTypeError, UnknownInstanceTypeError
 from fruit_pipeline.settings import Settings
 
@@ -62,7 +63,22 @@ def test_says_which_setting_holds_a_type_that_is_not_known() -> None:
         core_type(settings)
 
 
-def test_a_graviton_type_is_refused_by_the_processor_that_the_packages_are_for() -> None:
-    require_x86(instance_type("m6i.2xlarge"))
-    with pytest.raises(UnfitInstanceTypeError, match=r"'r6gd\.2xlarge'.*x86-64 only.*FRUITS_PRIMARY_INSTANCE_TYPE.*r6i\.2xlarge"):
-        require_x86(instance_type("r6gd.2xlarge", "FRUITS_PRIMARY_INSTANCE_TYPE"))
+@pytest.mark.parametrize(("primary", "core"), [("m6i.xlarge", "c5.4xlarge"), ("m6g.xlarge", "c7g.4xlarge")])
+def test_nodes_of_one_architecture_fit(primary: str, core: str) -> None:
+    require_fit(Settings(primary_instance_type=primary, core_instance_type=core))
+
+
+@pytest.mark.parametrize(("primary", "core"), [("r5.xlarge", "m7g.2xlarge"), ("m7g.2xlarge", "r5.xlarge")])
+def test_nodes_of_two_architectures_are_refused_and_both_settings_named(primary: str, core: str) -> None:
+    with pytest.raises(UnfitInstanceTypeError) as refused:
+        require_fit(Settings(primary_instance_type=primary, core_instance_type=core))
+    message = str(refused.value)
+    assert "FRUITS_PRIMARY_INSTANCE_TYPE" in message
+    assert "FRUITS_CORE_INSTANCE_TYPE" in message
+    assert "set both to Graviton types, for example m7g.2xlarge and r6g.xlarge, or neither" in message
+
+
+def test_tensorflow_is_refused_where_it_has_no_packages() -> None:
+    graviton = Settings(primary_instance_type="m6g.xlarge", core_instance_type="m6g.xlarge", engine=TENSORFLOW)
+    with pytest.raises(UnfitInstanceTypeError, match=r"^FRUITS_ENGINE=tensorflow has packages for x86-64 only"):
+        require_fit(graviton)

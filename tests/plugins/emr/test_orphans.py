@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.emr.orphans import Judged, judge_clusters
 from fruit_pipeline.emr.states import ENDED
@@ -18,7 +19,7 @@ OVER = "backfill__2026-11-20T00:00:00+00:00"
 
 
 def cluster(run_id: str, *, minutes_old: float = 60, state: str = "WAITING", lake: str = LAKE, without: str = "") -> dict[str, Any]:
-    request = cluster_request(Settings(lake_bucket=lake), "r1", run_id, ["2026-11-22"])
+    request = cluster_request(Settings(lake_bucket=lake), PinnedRelease("r1", "0" * 64), run_id, ["2026-11-22"])
     timeline = {"CreationDateTime": NOW - timedelta(minutes=minutes_old)}
     tags = [tag for tag in request["Tags"] if tag["Key"] != without]
     return {"Id": f"j-{run_id}", "Name": request["Name"], "Tags": tags, "Status": {"State": state, "Timeline": timeline}}

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.emr.states import ALIVE, ENDED, STEP_ENDED_BADLY, cluster_to_use, is_of_run, is_ours, may_be_ours, step_to_attach
 from fruit_pipeline.settings import Settings
@@ -23,7 +24,7 @@ def thing(name: str, state: str, minute: int = 0) -> dict[str, Any]:
 
 
 def cluster_of(run_id: str, settings: Settings = SETTINGS) -> dict[str, Any]:
-    request = cluster_request(settings, "r1", run_id, ["2026-11-22"])
+    request = cluster_request(settings, PinnedRelease("r1", "0" * 64), run_id, ["2026-11-22"])
     return {"Name": request["Name"], "Tags": request["Tags"]}
 
 

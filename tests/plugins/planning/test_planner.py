@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fruit_contract import release
 from fruit_contract.commit import CommitFormatError
 from fruit_contract.increments import UnsortedImagesError
 from fruit_contract.lake import (
@@ -25,6 +27,8 @@ from fruit_contract.lake import (
 from fruit_contract.limits import MOST_DATES_A_RUN
 from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import RegionNotAllowedError
+from fruit_contract.release import PinnedRelease
+from fruit_pipeline.emr.node_program import NODE_START
 from fruit_pipeline.errors import DateIsBusyError, InstanceTypeError, NoReleaseError, OverBudgetError, RunTooLargeError, RunTooLongError
 from fruit_pipeline.planning.date_looker import DateLooker
 from fruit_pipeline.planning.estimate import MeasuredSpeed
@@ -96,7 +100,7 @@ def test_plans_with_the_published_release(sample_lake: SampleLake) -> None:
         "extract_features",
         "refresh_pca",
     ]
-    assert planned["cluster_request"]["BootstrapActions"][0]["ScriptBootstrapAction"]["Args"] == [f"s3://{BUCKET}/code/r1"]
+    assert planned["cluster_request"]["BootstrapActions"][0]["ScriptBootstrapAction"]["Args"][0] == f"s3://{BUCKET}/code/r1/"
 
 
 def test_where_everything_is_known_there_is_nothing_to_do_and_nothing_is_written(sample_lake: SampleLake) -> None:
@@ -556,10 +560,44 @@ def test_where_there_is_nothing_to_do_no_budget_is_asked(sample_lake: SampleLake
 
 
 def test_a_pinned_release_wins_over_the_published_one(sample_lake: SampleLake) -> None:
-    sample_lake.publish("r0")
+    pinned = release.release_id({JOB: "0123"})
+    sample_lake.publish(pinned)
     sample_lake.publish("r1")
-    assert published_release(sample_lake.lake, "r0").release_id == "r0"
-    assert published_release(sample_lake.lake, "") == PublishedRelease("r1", EMBEDDER)
+    digest = hashlib.sha256(sample_lake.lake.read_bytes("code/r1/release.json")).hexdigest()
+    assert published_release(sample_lake.lake, pinned).pinned.release_id == pinned
+    assert published_release(sample_lake.lake, "") == PublishedRelease(PinnedRelease("r1", digest), EMBEDDER)
+
+
+def test_the_cluster_gets_the_digest_of_the_published_list_of_files_and_the_program_that_checks_it(sample_lake: SampleLake) -> None:
+    sample_lake.publish("r2", embedder_id=NEXT_EMBEDDER)
+    planned = plan(sample_lake.lake)
+    action = planned.cluster_request["BootstrapActions"][0]["ScriptBootstrapAction"]
+    pointer = sample_lake.lake.read_json("code/current.json")
+    assert action["Args"] == [f"s3://{BUCKET}/code/r2/", pointer["manifest_sha256"]]
+    assert sample_lake.lake.read_bytes(action["Path"].removeprefix(f"s3://{BUCKET}/")) == NODE_START.content
+
+
+@pytest.mark.parametrize("set_by_name", [False, True], ids=["the current one", "one that is set"])
+def test_a_list_of_files_that_was_changed_stops_the_run_before_a_cluster_is_asked_for(
+    sample_lake: SampleLake, *, set_by_name: bool
+) -> None:
+    name = release.release_id({JOB: "0123"})
+    sample_lake.publish(name)
+    manifest = sample_lake.lake.read_json(f"code/{name}/release.json")
+    sample_lake.lake.write_json(f"code/{name}/release.json", manifest | {"files": {JOB: "4567"}})
+    with pytest.raises(NoReleaseError, match=r"release.json is not as it was published .*make publish"):
+        plan(sample_lake.lake, replace(SETTINGS, release=name if set_by_name else ""))
+
+
+def test_a_release_of_a_state_before_lists_were_pinned_must_be_published_anew(sample_lake: SampleLake) -> None:
+    sample_lake.lake.write_json("code/current.json", {"release": "r1"})
+    with pytest.raises(NoReleaseError, match=r"^Release 'r1' was published by another state .*make publish"):
+        plan(sample_lake.lake)
+    name = release.release_id({JOB: "0123"})
+    sample_lake.publish(name)
+    sample_lake.lake.write_json(f"code/{name}/release.json", {"release": name, "embedder_id": EMBEDDER, "files": {JOB: "0123"}})
+    with pytest.raises(NoReleaseError, match=rf"^Release '{name}' was published by another state"):
+        plan(sample_lake.lake, replace(SETTINGS, release=name))
 
 
 def test_says_to_publish_when_there_is_no_release(empty_lake: SampleLake) -> None:

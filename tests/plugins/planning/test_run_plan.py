@@ -256,7 +256,7 @@ def test_the_plan_fits_into_xcom() -> None:
 
 
 def test_an_unknown_price_is_said_and_not_guessed() -> None:
-    settings = replace(SETTINGS, core_instance_type="m7g.4xlarge")
+    settings = replace(SETTINGS, core_instance_type="m7i.4xlarge")
     plan = run_plan([date_plan()], settings=settings)
     assert plan.estimate.euros is None
     assert "cost unknown" in summary_lines(plan)[-1]
@@ -314,10 +314,10 @@ def test_a_run_may_cost_its_budget_and_no_more() -> None:
 
 
 def test_a_price_that_is_not_known_may_be_over_any_budget() -> None:
-    settings = replace(SETTINGS, core_instance_type="m7g.4xlarge", budget_eur=10**6)
+    settings = replace(SETTINGS, core_instance_type="m7i.4xlarge", budget_eur=10**6)
     message = over_budget(estimate(1, settings), settings)
     assert message
-    assert "FRUITS_PRICES_EUR_PER_HOUR has no price of m7g.4xlarge" in message
+    assert "FRUITS_PRICES_EUR_PER_HOUR has no price of m7i.4xlarge" in message
 
 
 @given(st.integers(0, 10**9), st.floats(0.01, 10**5))

@@ -13,6 +13,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from fruit_contract.lake import LakeNameError, success_marker_key
 from fruit_contract.pca import RefreshPolicy
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.places import Place, remember
 from fruit_pipeline.request.context import is_active_run, request_of_run
@@ -96,7 +97,7 @@ class Runs:
 
 @pytest.mark.usefixtures("variables")
 def test_a_run_may_write_while_it_is_under_way_or_has_a_cluster() -> None:
-    request = cluster_request(SETTINGS, "r1", "marked as failed", [DAY], dag_id="flow")
+    request = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), "marked as failed", [DAY], dag_id="flow")
     clusters = [{"Id": "j-1", "Name": request["Name"], "Tags": request["Tags"]}]
     with (
         mock.patch("fruit_pipeline.request.context.emr_client"),
