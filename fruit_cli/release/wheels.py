@@ -15,8 +15,8 @@ from fruit_cli.errors import CommandError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# An EMR 7 node: Amazon Linux 2023 (glibc 2.34) on x86_64, with Python 3.11. It runs what was built for any glibc up to its own, and pip takes
-# only those that are named.
+# An EMR 7 node: Amazon Linux 2023 (glibc 2.34) on x86_64, with Python 3.11. It runs what was built for any glibc up to its own, and pip
+# takes only those that are named.
 _NODE_PLATFORMS: Final = (*(f"manylinux_2_{minor}_x86_64" for minor in range(34, 16, -1)), "manylinux2014_x86_64")
 _NODE_OPTIONS: Final = (
     *(option for platform in _NODE_PLATFORMS for option in ("--platform", platform)),
