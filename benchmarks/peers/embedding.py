@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from fruit_contract import lake, release
 from fruit_contract.tables import N_FEATURES
-from fruit_features.embedding.artefact import EmbedderArtefact, find_embedder, load_embedder
+from fruit_features.embedding.artefact import EmbedderArtefact, find_embedder, read_embedder
 from fruit_features.embedding.preprocessing import decode_image, network_input
 from fruit_features.lake.store import Store
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
+
+    from fruit_features.embedding.engines import Engine
 
 __all__ = ["EmbeddedImages", "EmbedderArtefact", "S3Access", "embed_images", "find_published_embedder", "output_key"]
 
@@ -65,8 +69,8 @@ def find_published_embedder(bucket: str, release_id: str) -> EmbedderArtefact:
 
 
 def embed_images(embedder: EmbedderArtefact, contents: Iterable[bytes], n_images: int) -> EmbeddedImages:
-    """Decodes and embeds one image after the other, with the engine that this process keeps. An unreadable image raises."""
-    engine = load_embedder(embedder)
+    """Decodes and embeds one image after the other, with the engine that this thread keeps. An unreadable image raises."""
+    engine = _engine(embedder, threading.get_ident())
     digests = []
     sizes = np.empty((2, n_images), dtype=np.int32)
     features = np.empty((n_images, N_FEATURES), dtype=np.float32)
@@ -76,3 +80,8 @@ def embed_images(embedder: EmbedderArtefact, contents: Iterable[bytes], n_images
         sizes[:, number] = decoded.width, decoded.height
         features[number] = engine.embed(network_input(decoded.pixels[None]))[0]
     return EmbeddedImages(digests, sizes[0], sizes[1], features)
+
+
+@cache
+def _engine(embedder: EmbedderArtefact, thread: int) -> Engine:  # noqa: ARG001 - one for each: an engine works for one thread at a time
+    return read_embedder(embedder)

@@ -26,7 +26,7 @@ from tests.block_network import block_network
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pyspark.sql import SparkSession
 
@@ -154,3 +154,15 @@ def publish_as_today(test_lake: LakeFolder, release_id: str, embedder_id: str, n
     """Puts an embedder's network into a release that has it for an engine or pixels of an earlier day."""
     shutil.rmtree(test_lake.folder / lake.release_prefix(release_id) / release.EMBEDDER)
     publish_network(test_lake, network, release_id, embedder_id)
+
+
+@pytest.fixture
+def published(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
+    """`test_lake` with a release."""
+    return publish_network(test_lake, small_network)
+
+
+@pytest.fixture
+def new_lake(s3_server: RunningS3, test_lake: LakeFolder, small_network: bytes) -> Callable[[], LakeFolder]:
+    """Makes published lakes, one a call, for tests that need several."""
+    return lambda: publish_network(make_lake(s3_server), small_network)

@@ -60,7 +60,12 @@ def find_embedder(store: Store, release_id: str, engine: str, release_folder: Pa
 
 @cache
 def load_embedder(artefact: EmbedderArtefact) -> Engine:
-    """Returns the engine, loaded on first use in a process and kept: a session costs as much as a hundred images."""
+    """Returns the engine, loaded on first use in a process and kept: that costs as much as some images, and one thread has it at a time."""
+    return read_embedder(artefact)
+
+
+def read_embedder(artefact: EmbedderArtefact) -> Engine:
+    """Returns an engine of the caller's own. Raises EmbedderArtefactError if the model is not there, or is not what its manifest says."""
     content = artefact.store.find(artefact.model_key)
     if content is None:
         raise EmbedderArtefactError(f"{artefact.store.uri(artefact.model_key)} is not there: run `make publish`.")

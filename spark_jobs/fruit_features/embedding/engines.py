@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """Turns images into feature vectors."""
+    """Turns images into feature vectors, for one thread at a time."""
 
     # How many images it takes at once for the most images a second on one core.
     inference_batch: int

@@ -35,7 +35,7 @@ def jpeg(shade):
 
 
 def test_workers_use_the_features_steps_own_preprocessing(monkeypatch):
-    monkeypatch.setattr(embedding, "load_embedder", lambda _: MeanEngine())
+    monkeypatch.setattr(embedding, "read_embedder", lambda _: MeanEngine())
     contents = [jpeg(10), jpeg(200)]
     found = embedding.embed_images(None, iter(contents), 2)
     assert found.content_sha256 == [hashlib.sha256(content).hexdigest() for content in contents]
@@ -73,7 +73,7 @@ def test_daft_gets_the_columns_of_the_features_table(monkeypatch):
 
     from benchmarks.peers import daft_way
 
-    monkeypatch.setattr(embedding, "load_embedder", lambda _: MeanEngine())
+    monkeypatch.setattr(embedding, "read_embedder", lambda _: MeanEngine())
     found = daft_way._computing(None)(Series.from_pylist([jpeg(10), jpeg(200)]))
     assert found.type.field(tables.VECTOR).type == pa.large_list(pa.float32())
     assert [len(row[tables.VECTOR]) for row in found.to_pylist()] == [1280, 1280]
@@ -83,7 +83,7 @@ def test_daft_gets_the_columns_of_the_features_table(monkeypatch):
 def test_ray_gets_the_columns_of_the_features_table(monkeypatch):
     from benchmarks.peers import ray_way
 
-    monkeypatch.setattr(embedding, "load_embedder", lambda _: MeanEngine())
+    monkeypatch.setattr(embedding, "read_embedder", lambda _: MeanEngine())
     artefact = embedding.EmbedderArtefact(None, "release", "embedder", "litert", "key", "digest")
     keys = [f"raw/ingest_date=2026-01-01/{category}/1.jpg" for category in ("Kiwi", "Lemon")]
     found = ray_way.embed_batch(pa.table({"bytes": [jpeg(10), jpeg(200)], "path": [f"lake/{key}" for key in keys]}), artefact)
