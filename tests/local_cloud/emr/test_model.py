@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.settings import Settings
 from local_cloud.emr.model import problems
@@ -23,7 +24,7 @@ def body(request: Any) -> bytes:
 
 
 def test_what_the_product_asks_for_is_known() -> None:
-    request = cluster_request(Settings(lake_bucket="a-lake"), "abc", "run 🍎", ["2026-11-22"])
+    request = cluster_request(Settings(lake_bucket="a-lake"), PinnedRelease("abc", "0" * 64), "run 🍎", ["2026-11-22"])
     assert problems("RunJobFlow", body(request)) == ""
     assert problems("ListClusters", b"") == ""
 

@@ -32,7 +32,7 @@ FILES = {
     release.BOOTSTRAP_ACTION: b'echo "installs from $1"; ls "$1/bootstrap/wheelhouse"',
     OWN_WHEEL: b"for this machine",
     OTHER_WHEEL: b"for another machine",
-    release.EMBEDDER + release.ONNX_MODEL: b"a network",
+    release.EMBEDDER + release.LITERT_MODEL: b"a network",
 }
 # `aws s3 cp --recursive --only-show-errors s3://lake/code/abc/ FOLDER --exclude PATTERN` from the folder $BUCKETS. While the file
 # `failures` there says so, it fails.
