@@ -182,9 +182,14 @@ def _tags(kind: str, tags: Mapping[str, str], buckets: frozenset[str]) -> tuple[
 
 
 @cache
+def _s3() -> Any:
+    return botocore.session.get_session().get_service_model("s3")
+
+
+@cache
 def _operation(method: str, has_bucket: bool, has_key: bool, names: frozenset[str]) -> str:
     """Returns the operation of S3's service model that a request is: the one of which it has the most marks."""
-    model = botocore.session.get_session().get_service_model("s3")
+    model = _s3()
     marks: dict[str, set[str]] = {}
     for name in model.operation_names:
         operation = model.operation_model(name)
@@ -203,7 +208,7 @@ def _operation(method: str, has_bucket: bool, has_key: bool, names: frozenset[st
 
 def _require_known(operation: str, bucket: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> None:
     """Raises ValueError if a query or a header is none of the operation's, or holds what its model does not allow."""
-    model = botocore.session.get_session().get_service_model("s3").operation_model(operation)
+    model = _s3().operation_model(operation)
     fixed = dict(parse_qsl(model.http["requestUri"].partition("?")[2], keep_blank_values=True))
     members = {member.serialization.get("name"): name for name, member in model.input_shape.members.items()} if model.input_shape else {}
     given = {name: value for name, value in {**query, **headers}.items() if name not in fixed}

@@ -175,6 +175,9 @@ def where(role: str, request: Request) -> tuple[str, ...]:
     return request.action, prefix
 
 
+KNOWN = {role: {where(role, request) for request in ALLOWED[role]} for role in ROLES}
+
+
 def is_known(known: Asked) -> bool:
     """Returns whether a request comes with a right that its role needs anyway."""
-    return where(known.role, done(known)) in {where(known.role, request) for request in ALLOWED[known.role]}
+    return where(known.role, done(known)) in KNOWN[known.role]
