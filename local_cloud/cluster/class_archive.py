@@ -68,12 +68,8 @@ class ClassArchive:
                 return
             if self.path.exists():
                 return
-            environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", STACK_MARK: str(self.node.home)}
-            made = subprocess.run(
-                [*_STILL, *self._command(listed, unfinished)], env=environment, capture_output=True, text=True, check=False
-            )
-            if made.returncode:
-                logger.warning("Spark's classes could not be archived, steps do without: %s", (made.stdout + made.stderr)[-1000:])
+            if problem := self._problem_of_making(listed, unfinished):
+                logger.warning("Spark's classes could not be archived, steps do without: %s", problem)
                 unfinished.unlink(missing_ok=True)
                 return
             for earlier in self.path.parent.glob("spark-classes-*.jsa"):
@@ -86,6 +82,16 @@ class ClassArchive:
         thread = threading.Thread(target=self.make, args=(listed,), name="class-archive", daemon=True)
         thread.start()
         return thread
+
+    def _problem_of_making(self, listed: Path, target: Path) -> str:
+        """What Java or the machine says if the archive could not be made; empty if it was."""
+        environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", STACK_MARK: str(self.node.home)}
+        command = [*_STILL, *self._command(listed, target)]
+        try:
+            made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        except OSError as error:
+            return str(error)
+        return (made.stdout + made.stderr)[-1000:] or "no word" if made.returncode else ""
 
     def _command(self, listed: Path, target: Path) -> list[str]:
         # As spark-submit starts Java: the same places in the same order, else Java takes the archive for one of something else.
