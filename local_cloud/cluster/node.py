@@ -12,10 +12,18 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fruit_contract.release import NODE_FOLDER
+from fruit_contract.release import EXTRACT_FEATURES_STEP, NODE_FOLDER
 from local_cloud.cluster import logs as cluster_logs
+from local_cloud.cluster.class_archive import ClassArchive
 from local_cloud.cluster.life import StepFailure
-from local_cloud.cluster.spark_environment import event_log_folder, local_command, node_environment, spark_defaults, step_environment
+from local_cloud.cluster.spark_environment import (
+    CONFIGURATION_FOLDER,
+    event_log_folder,
+    local_command,
+    node_environment,
+    spark_defaults,
+    step_environment,
+)
 from local_cloud.cluster.step_process import NodeCommand, NodeProcess
 from local_cloud.faults import FaultKind
 from local_cloud.s3.objects import is_bucket
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
     from local_cloud.faults import ClusterFaults, Fault
 
 COMMAND_RUNNER: Final = "command-runner.jar"
+SPARK_SUBMIT: Final = "spark-submit"
+CLASS_LIST: Final = "classes.txt"  # in the folder of the step that loaded them
 STOP_GRACE_SECONDS: Final = 5.0
 
 logger = logging.getLogger(__name__)
@@ -67,6 +77,7 @@ class ClusterNode:
         self._faults = faults
         self._folder = node.clusters_folder / request.cluster_id
         self._s3 = s3_client(node)
+        self._classes = ClassArchive.of(node)
 
     def bootstrap_process(self, number: int, action: BootstrapAction) -> NodeProcess:
         """Raises BotoCoreError, ClientError or OSError if the script can't be fetched."""
@@ -103,8 +114,16 @@ class ClusterNode:
         configurations = self._request.configurations
         event_logs = event_log_folder(self._node.clusters_folder, self._request.cluster_id)
         event_logs.mkdir(parents=True, exist_ok=True)
-        defaults = spark_defaults(self._node, buckets=buckets, temporary=temporary, event_logs=event_logs, configurations=configurations)
-        (settings / "spark-defaults.conf").write_text(defaults, encoding="utf-8")
+        defaults = settings / "spark-defaults.conf"
+        text = spark_defaults(
+            self._node,
+            buckets=buckets,
+            temporary=temporary,
+            event_logs=event_logs,
+            configurations=configurations,
+            java_options=self._classes.java_options(list_to=folder / CLASS_LIST if step.name == EXTRACT_FEATURES_STEP else None),
+        )
+        defaults.write_text(text, encoding="utf-8")
         environment = step_environment(
             self._node,
             mark=f"{self._request.cluster_id}/{step.id}",
@@ -112,9 +131,12 @@ class ClusterNode:
             configuration_folder=settings,
             configurations=configurations,
         )
-        arguments = [own_path(word, self._release_folder) for word in step.arguments]
-        command = NodeCommand(local_command(arguments, self._node.spark_home), environment, folder)
-        return NodeProcess(command, stop_grace_seconds=STOP_GRACE_SECONDS)
+        arguments = local_command([own_path(word, self._release_folder) for word in step.arguments], self._node.spark_home)
+        if step.arguments[0] == SPARK_SUBMIT:
+            # That folder would stand among the places of Java's classes, which an archive of them asks to be the same for every step.
+            del environment[CONFIGURATION_FOLDER]
+            arguments[1:1] = ["--properties-file", str(defaults)]
+        return NodeProcess(NodeCommand(arguments, environment, folder), stop_grace_seconds=STOP_GRACE_SECONDS)
 
     def run_step(self, step: StepCommand, process: NodeProcess) -> StepFailure | None:
         """Runs one step to its end and writes its logs. Returns None when it ended well."""
@@ -123,6 +145,8 @@ class ClusterNode:
         path = cluster_logs.step_log_path(self._request.cluster_id, step.id)
         self._keep_logs(path, folder, self._faults.of_logs(step.name))
         if exit_code == 0:
+            if (folder / CLASS_LIST).exists():
+                self._classes.make_beside(folder / CLASS_LIST)
             return None
         words = cluster_logs.last_words(folder)
         ended = f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NODE_PROGRAMS: Final = Path(__file__).resolve().parent / "node_bin"
 RAW_SCHEME: Final = "rawfile"
+CONFIGURATION_FOLDER: Final = "SPARK_CONF_DIR"
 SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 # Of a request's Configurations, what makes sense on one machine. Sizes, masters, committers and file systems of the cluster are
@@ -102,7 +103,7 @@ def step_environment(
         **ONE_THREAD_A_PROCESS,
         **honoured_exports(configurations),
         "SPARK_HOME": str(node.spark_home),
-        "SPARK_CONF_DIR": str(configuration_folder),
+        CONFIGURATION_FOLDER: str(configuration_folder),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "PYSPARK_PYTHON": str(node.python),
         "PYSPARK_DRIVER_PYTHON": str(node.python),
@@ -115,11 +116,17 @@ def event_log_folder(clusters_folder: Path, cluster_id: str) -> Path:
 
 
 def spark_defaults(
-    node: Node, *, buckets: Iterable[str], temporary: Path, event_logs: Path, configurations: Sequence[Mapping[str, Any]] = ()
+    node: Node,
+    *,
+    buckets: Iterable[str],
+    temporary: Path,
+    event_logs: Path,
+    configurations: Sequence[Mapping[str, Any]] = (),
+    java_options: str = "",
 ) -> str:
     """The content of spark-defaults.conf: the whole machine as one Spark, and `s3://<bucket>` mapped to the bucket's folder.
 
-    `event_logs` must be there.
+    `event_logs` must be there. `java_options` are added to those that every step's Java gets.
 
     The mapping is Hadoop's ViewFileSystemOverloadScheme, so a job names its files as it does on EMR.
     """
@@ -130,7 +137,7 @@ def spark_defaults(
         "spark.driver.memory": node.driver_memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": f'"-Djava.io.tmpdir={temporary}" {QUICK_JAVA}',
+        "spark.driver.extraJavaOptions": f'"-Djava.io.tmpdir={temporary}" {QUICK_JAVA} {java_options}'.rstrip(),
         "spark.local.dir": str(temporary),
         "spark.sql.warehouse.dir": (temporary / "warehouse").as_uri(),
         "spark.ui.enabled": "false",

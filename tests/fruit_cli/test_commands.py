@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import click
 import pytest
@@ -24,10 +25,10 @@ DAY = "2026-11-22"
 DELIVER = ("deliver", "--date", DAY, "--directory")
 
 
-def command(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command as a person does who has no AWS account."""
+def environment_of(home: Path, variables: dict[str, str]) -> dict[str, str]:
+    """That of a person who has no AWS account."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_", "AIRFLOW"))}
-    environment = {
+    return {
         **kept,
         "FRUITS_LOCAL_HOME": str(home),
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -35,8 +36,14 @@ def command(home: Path, *arguments: str, **variables: str) -> subprocess.Complet
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         **variables,
     }
-    run = [sys.executable, "-m", "fruit_cli", *arguments]
-    return subprocess.run(run, env=environment, cwd=PROJECT, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False)
+
+
+def command(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command as a person does."""
+    return subprocess.run(
+        [sys.executable, "-m", "fruit_cli", *arguments],
+        env=environment_of(home, variables), cwd=PROJECT, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False,
+    )  # fmt: skip
 
 
 AWS = {"FRUITS_TARGET": "aws"}
@@ -108,14 +115,24 @@ REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "variables", "words"), REFUSALS)
 def test_what_cannot_be_done_is_refused_in_one_line(
-    tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], words: str
+    tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = command(tmp_path, *arguments, **variables)
-    assert done.returncode in {1, 2}
-    assert words in done.stderr
+    with mock.patch.dict(os.environ, environment_of(tmp_path, variables), clear=True):
+        exit_code = main(list(arguments))
+    said = capsys.readouterr().err
+    assert exit_code in {1, 2}
+    assert words in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "exit_code"), [((*DELIVER, "not UTF-8 \udcff"), 1), (("tidy",), 2)])
+def test_a_refusal_is_an_exit_code_and_all_that_is_said(tmp_path: Path, arguments: tuple[str, ...], exit_code: int) -> None:
+    done = command(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (exit_code, "")
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
 

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 # What a picture with these bytes in it does to the process that decodes it.
 FAULTY_DECODER = """
-    import os, time
+    import os, sys, time
     from fruit_features.embedding import preprocessing
 
     decode = preprocessing.decode_image
 
     def faulty(content):
+        # Of the program that decodes, for the pictures that follow.
+        sys.modules["__main__"].DECODING_SECONDS = 1
         if b"crash" in content:
             os.abort()
         if b"leave" in content:
@@ -91,12 +93,11 @@ def test_what_is_no_image_is_the_same_reject_wherever_it_is_decoded() -> None:
     ],
 )
 def test_a_picture_that_ends_or_stalls_its_decoder_is_rejected_and_the_next_one_is_decoded(
-    fault: bytes, reason: RejectReason, detail: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fault: bytes, reason: RejectReason, detail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(isolation, "_STALLED_SECONDS", 2.0 if fault == b"wait" else 60.0)
-    with (tmp_path / "sitecustomize.py").open("a", encoding="utf-8") as file:
-        file.write("from fruit_features.embedding import isolation\nisolation.DECODING_SECONDS = 1\n")
     monkeypatch.setattr(isolation, "DECODING_SECONDS", 1)
+    assert decode(encoded(), apart=True).width == 40
 
     with pytest.raises(UnreadableImageError) as caught:
         decode(encoded(comment=fault), apart=True)
