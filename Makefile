@@ -108,7 +108,7 @@ compat: wheel ## Tries the wheel with the lowest and the highest Python, Airflow
 	@. bootstrap/package_index.sh
 	$(BIN)/python scripts/compat.py $${ARGS-}
 
-deploy: setup ## What an AWS account needs, and what it costs [DRY_RUN=1] [YES=1] [STACK=fruits] [ALERT_EMAIL=...] [ZONES=2] [SSM=0] [SUBNETS=...] [KMS_KEY=arn] [AIRFLOW=arn] [CERTIFICATES=s3://...] [BUDGET=200] [BLOCK_PUBLIC_ACCESS=1]
+deploy: setup ## What an AWS account needs, and what it costs [DRY_RUN=1] [YES=1] [STACK=fruits] [ALERT_EMAIL=...] [ZONES=2] [SSM=0] [SUBNETS=...] [KMS_KEY=arn] [AIRFLOW=arn] [CERTIFICATES=none] [BUDGET=200] [BLOCK_PUBLIC_ACCESS=1]
 	@$(BIN)/python -m fruit_cli deploy $${STACK:+--name="$$STACK"} $(if $(call yes,DRY_RUN),--dry-run) $(if $(call yes,YES),--yes) \
 	  $${ZONES:+--zones="$$ZONES"} $(if $(value SSM),$(if $(call yes,SSM),--ssm,--no-ssm)) $${SUBNETS:+--subnets="$$SUBNETS"} \
 	  $${KMS_KEY:+--key="$$KMS_KEY"} $${AIRFLOW:+--airflow="$$AIRFLOW"} $${CERTIFICATES:+--certificates="$$CERTIFICATES"} \
