@@ -24,7 +24,7 @@ class Container:
     """What a decoder gets of a file, and what is known before it decodes.
 
     `width` and `height` are 0 where only the decoder knows them. A decoder holds `extra_bytes` beside the pixels, and goes over them
-    `n_scans` times. Levels have `bits`; `key` is the colour that is transparent, a level a channel. `n_channels` are told of JPEG alone.
+    `n_scans` times. Grey levels have `bits`; `key` is the colour that is transparent, a level a channel.
     """
 
     content: bytes
@@ -37,7 +37,6 @@ class Container:
     key: tuple[int, ...] = ()
     signed: bool = False
     white_is_zero: bool = False
-    n_channels: int = 0
 
 
 def open_container(content: bytes, file_format: str) -> Container:
@@ -125,7 +124,7 @@ def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int)
     if len(frame) < 10 or not 0 < 3 * frame[9] <= len(frame) - 10:
         return found
     bits, height, width, n_channels = struct.unpack_from(">BHHB", frame, 4)
-    found = replace(found, width=width, height=height, bits=bits, n_channels=n_channels)
+    found = replace(found, width=width, height=height, bits=bits)
     if frame[1] not in _PROGRESSIVE_FRAMES and content[first_scan + 4] >= n_channels:
         return found
     # All coefficients are kept until the last scan: a number of 16 bits for each value of each channel.

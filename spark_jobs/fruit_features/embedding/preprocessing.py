@@ -19,7 +19,6 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
@@ -34,6 +33,7 @@ from fruit_features.embedding.containers import Container, complete_jpeg, open_c
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.ImageFile import ImageFile
 
 IMAGE_SIDE: Final = 224
 
@@ -51,7 +51,7 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = heif_options.DECODE_THREADS = 1
 # Pillow's own guard looks at a photo's size before it is decoded at reduced scale; ours looks after that.
 Image.MAX_IMAGE_PIXELS = None
 # Decoders that need no outside program and that a camera or an export may have written. A multi-picture JPEG is a JPEG without its index.
-_DECODERS: Final[dict[str, type[ImageFile.ImageFile]]] = {
+_DECODERS: Final[dict[str, type[ImageFile]]] = {
     decoder.format: decoder
     for decoder in (
         JpegImagePlugin.JpegImageFile,
@@ -77,7 +77,6 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_JPEG_MODES: Final = {1: "L", 3: "RGB"}
 _QUARTER_TURNS: Final = frozenset({5, 6, 7, 8})
 _TRUNCATED_WORDS: Final = (
     "truncated",
@@ -194,39 +193,11 @@ def _decode(image: EncodedImage) -> DecodedImage:
         raise UnreadableImageError(RejectReason.TRUNCATED if damaged else RejectReason.UNREADABLE, detail) from error
 
 
-class _PlainJpeg(JpegImagePlugin.JpegImageFile):
-    """Pillow's JPEG without Pillow's look at the header, which takes a quarter of a small picture's decoding. All else is Pillow's own."""
-
-    @staticmethod
-    def takes(container: Container) -> bool:
-        return container.bits == 8 and container.n_channels in _JPEG_MODES and min(container.width, container.height) > 0
-
-    def __init__(self, container: Container) -> None:
-        self._container = container
-        super().__init__(io.BytesIO(container.content))
-
-    def _open(self) -> None:
-        self._mode = _JPEG_MODES[self._container.n_channels]
-        self._size = self._container.width, self._container.height
-        self.tile = [ImageFile._Tile("jpeg", (0, 0, *self._size), 0, (self._mode, ""))]  # noqa: SLF001 - as Pillow's guide for plugins has it
-
-
 def _decode_with_pillow(file_format: str, container: Container) -> DecodedImage:
     if file_format == "WEBP":
         # Its decoder makes room for the canvas when it is made.
         _refuse_if_too_large(file_format, container, (container.width, container.height), "RGBA")
-    if file_format != "JPEG" or not _PlainJpeg.takes(container):
-        return _decode_opened(file_format, container, _open(file_format, container))
-    try:
-        return _decode_opened(file_format, container, _PlainJpeg(container))
-    except Exception:
-        # The look that was left out has the first word about a picture that gives no pixels.
-        _open(file_format, container).close()
-        raise
-
-
-def _decode_opened(file_format: str, container: Container, opened: ImageFile.ImageFile) -> DecodedImage:
-    with opened:
+    with _open(file_format, container) as opened:
         width, height = opened.size
         if file_format == "JPEG" and min(width, height) >= _DRAFT_FROM_SIDE:
             opened.draft(None, (_DRAFT_TO_SIDE, _DRAFT_TO_SIDE))
@@ -245,7 +216,7 @@ def _decode_opened(file_format: str, container: Container, opened: ImageFile.Ima
     return DecodedImage(np.asarray(small, dtype=np.uint8), width, height)
 
 
-def _open(file_format: str, container: Container) -> ImageFile.ImageFile:
+def _open(file_format: str, container: Container) -> ImageFile:
     return _DECODERS[file_format](io.BytesIO(container.content))
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fruit_features.embedding import preprocessing
 from fruit_features.embedding.isolation import decode
 from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image
 from tests.spark_jobs.embedding.odd_pictures import KINDS
@@ -108,31 +106,6 @@ def _table(measured: dict[str, Any]) -> Iterator[str]:
         rejected = ", ".join(f"{count} `{reason}`" for reason, count in sorted(reasons.items()))
         most = max(one["megabytes"] for one in took), max(one["seconds"] for one in took)
         yield f"| {file_format} | {len(took)} | {featurised} | {rejected} | {most[0]:.0f} | {most[1]:.2f} |"
-
-
-@pytest.mark.slow
-def test_a_jpeg_ends_as_it_does_with_pillows_own_look_at_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    random = Random(9)
-    whole = [KINDS[name].content() for name in _SMALL if KINDS[name].file_format == "JPEG"]
-    files = [*whole, *(damaged_in_front(random.choice(whole), random) for _ in range(500))]
-    found = [outcome(content) for content in files]
-    assert Counter(len(one) for one in found)[2] > 50, "too few are damaged"
-
-    monkeypatch.setattr(preprocessing._PlainJpeg, "takes", lambda _: False)
-    assert [outcome(content) for content in files] == found
-
-
-def damaged_in_front(content: bytes, random: Random) -> bytes:
-    place = random.randrange(len(content) if random.random() < 0.3 else min(len(content), 700))
-    return content[:place] + random.choice([b"", b"\0", b"\xff", random.randbytes(2)]) + content[place + random.randrange(3) :]
-
-
-def outcome(content: bytes) -> tuple[object, ...]:
-    try:
-        found = decode_image(content)
-    except UnreadableImageError as error:
-        return error.reason, error.detail
-    return found.width, found.height, found.pixels.tobytes()
 
 
 @st.composite
