@@ -26,6 +26,8 @@ from local_cloud.stack.state import local_home
 _ATTACHES_WITHIN_SECONDS: Final = 300
 _POLL_SECONDS: Final = 5
 _PORT: Final = 18080
+# Where nodes talk by TLS, which is what `make deploy` sets up.
+_TLS_PORT: Final = 18480
 _CLUSTER_ID: Final = re.compile(r"j-[A-Za-z0-9-]+")
 _HISTORY_SERVER: Final = "org.apache.spark.deploy.history.HistoryServer"
 
@@ -53,6 +55,7 @@ def command(cluster: str, *, target: Target) -> int:
     print(f"{where}: Spark's history of {cluster}, for an hour: {persistent_page(client, cluster)}")
     if forward := port_forwarding(client, cluster):
         print(f"While it is up, its primary node's own page is at http://{LOOPBACK}:{_PORT} as long as this runs:\n  {forward}")
+        print(f"Where nodes talk by TLS, put {_TLS_PORT} for {_PORT} into it, and https for http into the address.")
     return 0
 
 

@@ -208,6 +208,8 @@ class _Refresh:
         embedders = {version: self.provenances[version].embedder_id for version in sorted(self._kept(chosen))}
         known = {version: self.cache["projected"].get(version, {}) for version in embedders}
         due = {day for etags in known.values() for day, etag in self.history.etags.items() if etags.get(day) != etag}
+        # What was projected may be lost: the run was planned with a look at its own dates, so those are looked at again.
+        due |= self.history.etags.keys() & set(self.request.ingest_dates)
         projected = project_dates(self.session, self.store, embedders, due, self.request.task_slots)
         self.cache["projected"] = {
             version: {day: etag for day, etag in (etags | projected.etags).items() if day not in projected.unsettled}

@@ -237,6 +237,19 @@ def test_features_that_are_gone_fail_the_step_and_are_named(spark, published: La
     assert projected(published, summary["pca_version"]) == featurised(published)
 
 
+def test_projections_that_are_lost_are_made_again_by_a_run_of_their_date(spark, published: LakeFolder) -> None:
+    for day in ("2026-11-21", "2026-11-22"):
+        deliver(published, day, 6, "Kiwi")
+    extract(spark, published, "2026-11-21", "2026-11-22")
+    first = refresh(spark, published)
+    published.store.delete_below(f"projections/pca_version={first['pca_version']}/ingest_date=2026-11-21/")
+
+    second = refresh(spark, published, RefreshPolicy.NEVER, dates=("2026-11-21",))
+
+    assert second["projected_ingest_dates"] == ["2026-11-21"]
+    assert projected(published, first["pca_version"]) == featurised(published)
+
+
 def test_features_in_which_a_bit_has_changed_fail_the_step_are_named_and_can_be_made_anew(spark, published: LakeFolder) -> None:
     deliver(published, "2026-11-22", 6, "Kiwi")
     extract(spark, published, "2026-11-22")
