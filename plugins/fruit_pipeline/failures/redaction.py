@@ -63,7 +63,8 @@ def _in_quotes(depth: int) -> str:
 _VALUE: Final = rf"(?!{_NOTHING})(?:{_in_quotes(0)}|{_in_quotes(1)}|{_in_quotes(3)}|(?!{_QUOTE}){_PLAIN})"
 _NAMED_AND_HIDDEN: Final = rf"\g<name>\g<quote0>\g<quote1>\g<quote3>{_HIDDEN}"
 _ASSIGNED: Final = rf"(?:{_QUOTE})?\]?[ \t]{{0,3}}(?:[:=]{{1,2}}>?|>|%3[Dd])[ \t]{{0,3}}"
-_SCHEME: Final = _kept("scheme", r"(?:(?:Basic|Bearer|Digest|Negotiate|NTLM|Token)[ \t]{1,3})?")
+_SCHEME: Final = r"(?:(?:Basic|Bearer|Digest|Negotiate|NTLM|Token)[ \t]{1,3})?"
+_BEFORE_CREDENTIALS: Final = _kept("before", rf"{_ASSIGNED}(?:{_QUOTE})?{_SCHEME}(?:{_QUOTE})?")
 _NO_PROSE: Final = rf"(?!(?i:{'|'.join(_PROSE)})[.,;:]?(?:\s|$))(?![=:>])"
 
 _SECRETS: Final = (
@@ -78,7 +79,7 @@ _SECRETS: Final = (
     # The user's part of an address, which may itself hold @ and /.
     (re.compile(r"(://[^/\s:@]{0,200}:)[^\s\"'<>]{1,400}@"), rf"\1{_HIDDEN}@"),
     (re.compile(r"(https?://)[^/\s:@\"'<>]{1,200}@"), rf"\1{_HIDDEN}@"),
-    (re.compile(rf"((?i:authorization){_ASSIGNED}(?:{_QUOTE})?{_SCHEME})(?!{re.escape(_HIDDEN)}){_PLAIN}"), rf"\1{_HIDDEN}"),
+    (re.compile(rf"((?i:authorization){_BEFORE_CREDENTIALS})(?!{re.escape(_HIDDEN)}){_PLAIN}"), rf"\1{_HIDDEN}"),
     (re.compile(r"\b(Signature=|Bearer |Basic )[A-Za-z0-9+/=._~-]{8,}"), rf"\1{_HIDDEN}"),
     (re.compile(r"((?i:X-Amz-(?:Signature|Credential)|[?&](?:sig|signature))(?:=|%3[Dd]|[\"']?: *[\"']?))[^&\s\"'<>,]+"), rf"\1{_HIDDEN}"),
 )

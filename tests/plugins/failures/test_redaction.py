@@ -110,6 +110,8 @@ def test_no_private_key_survives(key: str, kind: str, whole: bool) -> None:
     assert redact(f"read -----BEGIN {kind}PRIVATE KEY-----\n{key}{end}") == "read [removed]" + " more" * whole
 
 
+@example('Authorization: "0')
+@example('Authorization: "Basic abc"')
 @given(
     st.text()
     | st.lists(NAMES | OPTIONS | PLAIN | st.sampled_from([" ", "=", ": ", '"', "'", "\\", "Authorization: ", "://u:", "@"])).map("".join)
