@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -131,7 +132,15 @@ def run_case(faulty: Product, case: FaultCase) -> Outcome:
     steps = defaultdict(list)
     for step in run.steps():
         steps[step["Name"]].append(step["Status"]["State"])
-    return Outcome(run, ended.state, [cluster["Status"]["State"] for cluster in clusters], dict(steps), run.log(case.where))
+    return Outcome(run, ended.state, [cluster["Status"]["State"] for cluster in clusters], dict(steps), log_of(run, case))
+
+
+def log_of(run: FaultyRun, case: FaultCase) -> str:
+    """The log when it says what it should, or after a while as it is: a trigger's words come a moment after it has acted."""
+    deadline = time.monotonic() + 60
+    while not all(words in (log := run.log(case.where)) for words in case.says) and time.monotonic() < deadline:
+        time.sleep(1)
+    return log
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
