@@ -27,6 +27,8 @@ AWS_CONNECTION_ID: Final = "aws_default"
 SCHEDULER_MODULE: Final = "fruit_cli.stack.airflow_scheduler"
 AIRFLOW_USER: Final = "admin"
 PARALLEL_TASKS: Final = 4
+# Where SQS and SNS answer, if there are any: the local cloud has neither.
+MESSAGES_VARIABLE: Final = "FRUITS_LOCAL_MESSAGES_URL"
 # What a shell hands on. FRUITS_* settings of the person come along too.
 INHERITED: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG")
 
@@ -55,9 +57,10 @@ class AirflowPlace:
         return self.home / "passwords.json"
 
 
-def aws_connection(place: AirflowPlace, secrets: LocalSecrets) -> str:
-    """AIRFLOW_CONN_AWS_DEFAULT: one connection that sends S3 and EMR to their local addresses."""
-    services = {"s3": {"endpoint_url": place.s3_url}, "emr": {"endpoint_url": place.emr_url}}
+def aws_connection(place: AirflowPlace, secrets: LocalSecrets, messages_url: str = "") -> str:
+    """AIRFLOW_CONN_AWS_DEFAULT: one connection that sends S3 and EMR, and SQS and SNS if there are any, to their local addresses."""
+    urls = {"s3": place.s3_url, "emr": place.emr_url, "sqs": messages_url, "sns": messages_url}
+    services = {name: {"endpoint_url": url} for name, url in urls.items() if url}
     keys = secrets.keys_of(Role.AIRFLOW)
     return json.dumps(
         {
@@ -85,7 +88,7 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
     return {
         **kept,
         **_settings(place, secrets),
-        f"AIRFLOW_CONN_{AWS_CONNECTION_ID.upper()}": aws_connection(place, secrets),
+        f"AIRFLOW_CONN_{AWS_CONNECTION_ID.upper()}": aws_connection(place, secrets, kept.get(MESSAGES_VARIABLE, "")),
         "AIRFLOW_HOME": str(place.home),
         "HOME": kept.get("HOME") or str(place.home),
         "PYTHONPATH": os.pathsep.join(map(str, (place.project, place.plugins))),

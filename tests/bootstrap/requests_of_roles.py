@@ -13,6 +13,8 @@ DAY = "ingest_date=2026-11-22"
 IMAGE = f"raw/{DAY}/Kiwi/1.jpg"
 OURS, OTHERS, UNTAGGED = "j-OURS", "j-OTHERS", "j-UNTAGGED"
 CLUSTER_TAGS = {OURS: {"product": "fruits", "lake": BUCKET}, OTHERS: {"product": "fruits", "lake": "another-lake"}, UNTAGGED: {}}
+# What recordings call `queue` and `topic`.
+NAMED = {"queue": f"sqs:{REGION}:{ACCOUNT}:fruits-image-batches", "topic": f"sns:{REGION}:{ACCOUNT}:fruits-alerts"}
 ROLES = tuple(role.value for role in Role if role is not Role.OWNER)
 
 
@@ -70,6 +72,8 @@ def done(asked_for: Asked) -> Request:
         resource = f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:{resource.replace('j-*', OURS)}"
     elif kind == "role":
         resource = f"arn:aws:iam::{ACCOUNT}:role/fruits-{name}"
+    elif kind in NAMED:
+        resource = f"arn:aws:{NAMED[kind]}"
     elif kind == "key":
         resource, context = KEY, {"kms:ViaService": f"{context['kms:ViaService']}.{REGION}.amazonaws.com"}
     return asked(asked_for.action, resource, **{name: BUCKET if value == LAKE else value for name, value in context.items()})
@@ -101,9 +105,7 @@ LOOKS_BY_HAND = (
 # What no run of the tests does, and why it is allowed all the same.
 BY_HAND: dict[str, list[Request]] = {
     "airflow": [
-        # Runs that start by events, and messages to people: a laptop has neither queue nor topic.
-        *(asked(f"sqs:{action}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:fruits-image-batches") for action in ("ReceiveMessage", "DeleteMessage")),
-        asked("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:fruits-alerts"),
+        # The topic encrypts what it is told.
         *(with_key(action, "sns") for action in ("Decrypt", "GenerateDataKey")),
         # A step whose run is over, or that takes too long.
         on_cluster("CancelSteps", OURS),

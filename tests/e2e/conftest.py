@@ -16,16 +16,20 @@ from fruit_cli.airflow_client.follow import make_ready
 from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
 from fruit_cli.commands.publish import publish
 from fruit_cli.lake.connection import LakeConnection, current_connection, local_emr_client
+from fruit_cli.stack.airflow_environment import MESSAGES_VARIABLE
 from fruit_cli.stack.lifecycle import MIGRATED_NOTE, REQUEST_LOGS_VARIABLE, LocalStack, PreferredPorts
 from fruit_contract import lake
 from local_cloud.faults import write_faults
+from local_cloud.stack.secrets import load_or_draw
 from local_cloud.stack.state import HOME_VARIABLE
+from tests.e2e.messages import running_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from local_cloud.faults import Fault
+    from tests.e2e.messages import Messages
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,28 @@ def running_product(home: Path, **settings: str) -> Iterator[Product]:
 
 
 @pytest.fixture(scope="session")
-def product(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, home_with_embedder: Path) -> Iterator[Product]:
-    home = tmp_path_factory.mktemp("home")
-    copy_database(airflow_database, home)
-    copy_embedder(home_with_embedder, home)
-    with running_product(home, FRUITS_RETRY_DELAY_SECONDS="5") as running:
+def products_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def messages(products_home: Path) -> Iterator[Messages]:
+    """The queue by which batches start the product's runs, and the topic by which it tells people."""
+    with running_messages(load_or_draw(products_home)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def product(products_home: Path, messages: Messages, airflow_database: Path, home_with_embedder: Path) -> Iterator[Product]:
+    copy_database(airflow_database, products_home)
+    copy_embedder(home_with_embedder, products_home)
+    settings = {
+        "FRUITS_RETRY_DELAY_SECONDS": "5",
+        "FRUITS_BATCH_QUEUE_URL": messages.queue_url,
+        "FRUITS_SNS_TOPIC_ARN": messages.topic_arn,
+        MESSAGES_VARIABLE: messages.url,
+    }
+    with running_product(products_home, **settings) as running:
         yield running
 
 

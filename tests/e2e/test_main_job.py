@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
 from fruit_cli.lake.delivery import deliver
 from fruit_contract import lake
 from fruit_contract.release import EMBEDDER, TENSORFLOW_GRAPH
+from fruit_contract.runs import RunType
 from fruit_pipeline.emr.clusters import steps_of_cluster
 from local_cloud.faults import Fault, FaultKind
 from local_cloud.stack.sweep import STACK_MARK, marked_processes
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from fruit_cli.airflow_client.api import TaskState
     from tests.e2e.conftest import Product
+    from tests.e2e.messages import Messages
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -37,6 +39,7 @@ FIRST_DAY, SECOND_DAY, BROKEN_DAY, BUSY_DAY = "2026-01-05", "2026-01-06", "2026-
 IMAGES_PER_CATEGORY = 8
 DRAWN = CATEGORIES[:5]
 HELD_SECONDS = 600
+STARTED_BY_EVENT = {"run_type": RunType.ASSET_TRIGGERED}
 
 
 def draw_batch(folder: Path, first_image: int) -> Path:
@@ -48,16 +51,26 @@ def draw_batch(folder: Path, first_image: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two_days(product: Product, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Two image batches, each with one broken file, run one after the other. Run ids by ingest date."""
+def two_days(product: Product, messages: Messages, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Two image batches, each with one broken file, run one after the other: by hand, and by what S3 tells. Run ids by ingest date."""
+
+    def run_by_hand(day: str) -> str:
+        return run_date(product.api, day, [], product.console).run_id
+
+    def run_by_event(day: str) -> str:
+        messages.tell_of_marker(product.connection.bucket, day)
+        wait_until(lambda: any(run.is_finished for run in product.api.dag_runs(STARTED_BY_EVENT)))
+        (run,) = product.api.dag_runs(STARTED_BY_EVENT)
+        assert run.state == "success"
+        return run.run_id
+
     runs = {}
-    for number, day in enumerate((FIRST_DAY, SECOND_DAY)):
+    for number, (day, start) in enumerate({FIRST_DAY: run_by_hand, SECOND_DAY: run_by_event}.items()):
         batch = draw_batch(tmp_path_factory.mktemp("batch"), number * IMAGES_PER_CATEGORY)
         whole = (batch / DRAWN[0] / f"{number * IMAGES_PER_CATEGORY}_100.jpg").read_bytes()
         (batch / DRAWN[0] / "broken.jpg").write_bytes((whole[: len(whole) // 2], b"not an image")[number])
         deliver(product.connection, batch, day, console=product.console)
-        finished = run_date(product.api, day, [], product.console)
-        runs[day] = finished.run_id
+        runs[day] = start(day)
     return runs
 
 
@@ -151,7 +164,7 @@ def test_the_clusters_have_ended(product: Product, two_days: dict[str, str]) -> 
 
 
 def test_a_killed_step_fails_its_task_and_the_run_and_the_cluster_ends(
-    product: Product, tmp_path: Path, commit: Callable[..., None]
+    product: Product, messages: Messages, tmp_path: Path, commit: Callable[..., None]
 ) -> None:
     deliver(product.connection, draw_batch(tmp_path / "batch", 0), BROKEN_DAY, console=product.console)
     commit(Fault("until its task waits", FaultKind.SLOW_STEP, cluster=BROKEN_DAY, step="extract_features", seconds=HELD_SECONDS))
@@ -172,6 +185,18 @@ def test_a_killed_step_fails_its_task_and_the_run_and_the_cluster_ends(
     assert (killed["Name"], killed["Status"]["State"]) == ("extract_features", "FAILED")
     assert "ended by signal 9" in killed["Status"]["FailureDetails"]["Message"]
     assert not (product.lake / lake.date_prefix(lake.LEDGER, BROKEN_DAY)).exists()
+
+    told: list[dict[str, Any]] = []
+
+    def is_told() -> bool:
+        """Airflow tells after the run has ended."""
+        told.extend(message for message in messages.told() if run_id in message["Message"])
+        return bool(told)
+
+    wait_until(is_told)
+    (alert,) = told
+    assert alert["MessageAttributes"]["event"]["Value"] == "run_failed"
+    assert "extract_features" in alert["Message"]
 
 
 def test_the_run_after_a_failed_one_does_the_work(product: Product) -> None:

@@ -13,9 +13,11 @@ from tests.e2e.asked_for import assert_asked_for_what_is_known
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Product
+    from tests.e2e.messages import Messages
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-def test_runs_ask_for_nothing_that_their_roles_are_not_known_to_need(product: Product) -> None:
-    assert_asked_for_what_is_known(product)
+def test_runs_ask_for_nothing_that_their_roles_are_not_known_to_need(product: Product, messages: Messages) -> None:
+    assert {each.action.partition(":")[0] for each in messages.asked} == {"sqs", "sns"}
+    assert_asked_for_what_is_known(product, messages.asked)
