@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 # A LIST request gives 1,000 keys and takes up to a tenth of a second; comparing and dealing them takes 3 s a million (`make bench`).
 DRIVER_SECONDS_PER_MILLION: Final = 100.0
-# Reading, projecting and writing 20,000 images takes 1 s of two cores (benchmarks/results/pca-full.md), and a vCPU is half a core.
-PROJECTION_VCPU_SECONDS_PER_MILLION: Final = 200.0
-# A refit takes 33 s per million images and 5 s per 1,000 partitions of two cores (benchmarks/results/history-full.md): four vCPUs.
-REFIT_VCPU_SECONDS_PER_MILLION: Final = 132.0
-REFIT_VCPU_SECONDS_PER_THOUSAND_FILES: Final = 20.0
+# Measured on two cores, which are four vCPUs. Reading, projecting and writing 20,000 images takes 1.26 s there
+# (benchmarks/results/pca-full.md); a refit takes 37 s per million images and 2.5 s per 1,000 partitions (history-full.md).
+PROJECTION_VCPU_SECONDS_PER_MILLION: Final = 252.0
+REFIT_VCPU_SECONDS_PER_MILLION: Final = 148.0
+REFIT_VCPU_SECONDS_PER_THOUSAND_FILES: Final = 10.0
 # Requests of a whole run with a refit (`python -m benchmarks --only scale`), and about what S3 takes for them in the EU: PUT and LIST cost
 # alike.
 S3_GETS_PER_MILLION: Final = 1_006_000
