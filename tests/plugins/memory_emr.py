@@ -128,6 +128,7 @@ def context(place: Any = OF_THE_PLAN, **states: str) -> Any:
     task_instance.xcom_pull.return_value = place
     task_instance.get_task_states.return_value = {RUN_ID: states}
     task_instance.dag_id = DAG_ID
+    task_instance.try_number = 1
     task_instance.get_dr_count.return_value = 0  # no other run is under way
     return {"dag_run": SimpleNamespace(run_id=RUN_ID), "ti": task_instance}
 

@@ -10,6 +10,7 @@ from fruit_pipeline.emr.cluster_request import CLUSTER_PREFIX, MAX_NAME, quoted_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
 
 class ClusterState(StrEnum):
@@ -73,14 +74,14 @@ def is_of_run(cluster: Mapping[str, Any], lake_bucket: str, dag_id: str, run_id:
 
 def cluster_to_use(clusters: Iterable[Mapping[str, Any]]) -> tuple[str | None, list[str]]:
     """Returns the oldest of a run's living clusters, if there is one, and the ids of those that nobody needs beside it."""
-    living = sorted((cluster for cluster in clusters if state_of(cluster) in ALIVE), key=_created_at)
+    living = sorted((cluster for cluster in clusters if state_of(cluster) in ALIVE), key=created_at_of)
     ids = [str(cluster["Id"]) for cluster in living]
     return (ids[0], ids[1:]) if ids else (None, [])
 
 
 def last_step(steps: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
     """Returns the last of a cluster's steps of this name."""
-    return max((step for step in steps if step["Name"] == name), key=_created_at, default=None)
+    return max((step for step in steps if step["Name"] == name), key=created_at_of, default=None)
 
 
 def step_to_attach(steps: Iterable[Mapping[str, Any]], name: str) -> str | None:
@@ -89,5 +90,7 @@ def step_to_attach(steps: Iterable[Mapping[str, Any]], name: str) -> str | None:
     return None if last is None or state_of(last) in STEP_ENDED_BADLY else str(last["Id"])
 
 
-def _created_at(thing: Mapping[str, Any]) -> Any:
-    return thing["Status"]["Timeline"]["CreationDateTime"]
+def created_at_of(thing: Mapping[str, Any]) -> datetime:
+    """Returns when EMR took the request for a cluster or a step."""
+    created_at: datetime = thing["Status"]["Timeline"]["CreationDateTime"]
+    return created_at

@@ -17,7 +17,7 @@ from fruit_contract.newer_python import UTC
 from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
 from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client
 from fruit_pipeline.emr.clusters import steps_of_cluster
-from fruit_pipeline.emr.states import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, last_step, state_of, step_to_attach
+from fruit_pipeline.emr.states import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, created_at_of, last_step, state_of, step_to_attach
 from fruit_pipeline.errors import CauseKnownError
 from fruit_pipeline.failures.logs import diagnose_bootstrap, diagnose_step, have_arrived, logs_prefix, was_told
 from fruit_pipeline.failures.message import bootstrap_failure_message, given_up_message, step_failure_message
@@ -106,19 +106,20 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
             return [str(last["Id"])]
         if last and state_of(last) == "FAILED":
             self._require_that_it_may_pass(client, last, run_id)
-        return self._add_and_wait(context, client, str(last["Id"]) if last and state_of(last) in STEP_ACTIVE else None, until)
+        return self._add_and_wait(context, client, last if last and state_of(last) in STEP_ACTIVE else None, until)
 
-    def _add_and_wait(self, context: Context, client: Any, attached: str | None, until: str) -> Any:
+    def _add_and_wait(self, context: Context, client: Any, attached: Mapping[str, Any] | None, until: str) -> Any:
         """Waits for the step that is there (`attached`), or for one that it adds."""
         run_id = context["dag_run"].run_id
         if self._one_at_a_time and attached is None:
             self._take_turn(context, client, until)
-        self._step_id = attached or self._add_step_once(client, run_id)
-        if until:
+        self._step_id = str(attached["Id"]) if attached else self._add_step_once(client, run_id)
+        # A try before this one may have waited for the turn, and not lived to put the time-out back.
+        if until or (self._one_at_a_time and context["ti"].try_number > 1):
             self._set_idle_timeout(client, timedelta(seconds=self._settings.idle_timeout_seconds))
         self._keep_links(context)
         self.log.info("Step '%s' (%s) on cluster %s", self._step_name, self._step_id, self._cluster_id)
-        trigger = self._until_it_ends(self._step_id, run_id)
+        trigger = self._until_it_ends(self._step_id, run_id, created_at_of(attached) if attached else datetime.now(UTC))
         remembered = {"step_id": self._step_id, "was_there": attached is not None}
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self._patience, kwargs=remembered)
 
@@ -212,11 +213,9 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
     def _patience(self) -> timedelta:
         return longest_step(self._settings_now) + GRACE
 
-    def _waiting(self) -> dict[str, Any]:
-        return asdict(Waiting.of(self._settings, datetime.now(UTC) + timedelta(hours=self._settings.step_timeout_hours)))
-
-    def _until_it_ends(self, step_id: str, run_id: str) -> StepEndTrigger:
-        return StepEndTrigger(self._waiting(), self._cluster_id, step_id, self._step_name, run_id, self._settings.log_wait_minutes)
+    def _until_it_ends(self, step_id: str, run_id: str, since: datetime) -> StepEndTrigger:
+        waiting = asdict(Waiting.of(self._settings, since + timedelta(hours=self._settings.step_timeout_hours)))
+        return StepEndTrigger(waiting, self._cluster_id, step_id, self._step_name, run_id, self._settings.log_wait_minutes)
 
     def _find(self, client: Any) -> str | None:
         return step_to_attach(steps_of_cluster(client, self._cluster_id), self._step_name)
@@ -246,7 +245,8 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
     def _require_that_it_may_pass(self, client: Any, failed: Mapping[str, Any], run_id: str) -> None:
         """Returns if a step that failed may be added again; else fails as the try should have that waited for it. Waits for its logs."""
         if self._logs_may_come(failed, run_id):
-            self.defer(trigger=self._until_it_ends(str(failed["Id"]), run_id), method_name="execute", timeout=self._patience)
+            trigger = self._until_it_ends(str(failed["Id"]), run_id, datetime.now(UTC))
+            self.defer(trigger=trigger, method_name="execute", timeout=self._patience)
         failure = self._failure(client, failed, run_id)
         if isinstance(failure, AirflowFailException):
             raise failure

@@ -59,6 +59,13 @@ def test_a_task_that_is_tried_again_attaches_to_its_step(emr: Emr, lake: Lake, s
     assert len(emr.steps["j-1"]) == 1
 
 
+def test_a_step_has_the_same_end_for_every_try_that_waits_for_it(emr: Emr, lake: Lake) -> None:
+    emr.step(emr.cluster(), "RUNNING")
+    timeline = emr.steps["j-1"][-1]["Status"]["Timeline"]
+    timeline["CreationDateTime"] = datetime(2026, 11, 20, 3, tzinfo=UTC)
+    assert deferred(run_step("j-1")).trigger.waiting.until == "2026-11-20T09:00:00+00:00"
+
+
 def test_a_task_that_is_tried_again_does_not_wait_for_a_step_that_has_completed(emr: Emr, lake: Lake) -> None:
     step_id = emr.step(emr.cluster(), "COMPLETED")
     assert run_step("j-1", one_at_a_time=True).execute(context()) == [step_id]
@@ -225,6 +232,16 @@ def test_an_emr_that_leaves_the_idle_time_out_as_it_is_ends_no_waiting(emr: Emr,
     emr.refuse = [api_error("AccessDeniedException")]
     assert type(deferred(run_step(emr.cluster(), one_at_a_time=True)).trigger).__name__ == "ClaimsFreeTrigger"
     assert emr.idle_timeouts == []
+
+
+def test_a_try_that_follows_one_that_waited_for_its_turn_puts_the_idle_time_out_back(emr: Emr, lake: Lake) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    again = context()
+    again["ti"].try_number = 2
+    with pytest.raises(TaskDeferred):
+        run_step(emr.cluster(), one_at_a_time=True).execute(again)
+    assert emr.idle_timeouts == [1800]
 
 
 def test_when_waiting_before_the_step_fails_the_next_try_begins_anew(emr: Emr, lake: Lake) -> None:
