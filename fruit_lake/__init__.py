@@ -34,31 +34,39 @@ def features_files(lake: str, ingest_dates: Collection[str] | None = None, embed
     another, an image may have features of both, so name the embedder then.
     """
     filesystem, root = _open(lake)
-    keys = sorted(
-        layout.date_prefix(layout.FEATURES, commit.ingest_date) + name
-        for commit in _commits(filesystem, root, ingest_dates)
-        for of_embedder, files in commit.embedders.items()
-        if embedder_id in (None, of_embedder)
-        for name in files.files
-    )
-    return [f"{lake.rstrip('/')}/{key}" for key in keys]
+    keys = (key for commit in _commits(filesystem, root, ingest_dates).values() for key in _features_keys(commit, embedder_id))
+    return [f"{lake.rstrip('/')}/{key}" for key in sorted(keys)]
 
 
 def projections_files(lake: str, ingest_dates: Collection[str] | None = None, version: str | None = None) -> list[str]:
     """Returns the files of projections that count, sorted.
 
-    They are those of the current PCA version, unless you name another version. Raises NoPcaVersionError if there is none.
+    They are those of the current PCA version, unless you name another version. Features that were committed a moment ago, which the
+    run's next step projects, have none yet. Raises NoPcaVersionError if there is no version.
     """
     filesystem, root = _open(lake)
     chosen = version or current_version(lake)
     with filesystem.open_input_stream(f"{root}/{layout.pca_provenance_key(chosen)}") as stream:
         embedder_id = json.loads(stream.read())["embedder_id"]
-    prefix = f"{lake.rstrip('/')}/"
-    named = [layout.projections_file_key(chosen, file.removeprefix(prefix)) for file in features_files(lake, ingest_dates, embedder_id)]
-    selector = fs.FileSelector(f"{root}/{layout.projections_prefix(chosen)}", allow_not_found=True, recursive=True)
-    there = {info.path.removeprefix(f"{root}/") for info in filesystem.get_file_info(selector)}
-    # A run may have committed files a moment ago, which its next step projects.
-    return [f"{prefix}{key}" for key in named if key in there]
+    commits = _commits(filesystem, root, ingest_dates)
+    there = _files_below(filesystem, root, layout.projections_prefix(chosen))
+
+    def projections(ingest_date: str) -> list[str]:
+        return [layout.projections_file_key(chosen, key) for key in _features_keys(commits[ingest_date], embedder_id)]
+
+    # A run may have replaced a date's files between the two looks: its projections are where they were before its commit, or after it.
+    while lacking := [day for day in commits if not there.issuperset(projections(day))]:
+        again = _commits(filesystem, root, lacking)
+        changed = [day for day in lacking if again.get(day) != commits[day]]
+        if not changed:
+            break
+        for day in changed:
+            commits.pop(day)
+            prefix = layout.projections_date_prefix(chosen, day)
+            there = {key for key in there if not key.startswith(prefix)} | _files_below(filesystem, root, prefix)
+        commits |= {day: again[day] for day in changed if day in again}
+    keys = sorted(there.intersection(key for day in commits for key in projections(day)))
+    return [f"{lake.rstrip('/')}/{key}" for key in keys]
 
 
 def current_version(lake: str) -> str:
@@ -79,7 +87,18 @@ def _open(lake: str) -> tuple[fs.FileSystem, str]:
     return filesystem, root.rstrip("/")
 
 
-def _commits(filesystem: fs.FileSystem, root: str, ingest_dates: Collection[str] | None) -> list[Commit]:
+def _features_keys(commit: Commit, embedder_id: str | None) -> list[str]:
+    """Returns the files of features that a commit names, of one embedder or of all."""
+    chosen = (files for of_embedder, files in commit.embedders.items() if embedder_id in (None, of_embedder))
+    return [layout.date_prefix(layout.FEATURES, commit.ingest_date) + name for files in chosen for name in files.files]
+
+
+def _files_below(filesystem: fs.FileSystem, root: str, prefix: str) -> set[str]:
+    selector = fs.FileSelector(f"{root}/{prefix}", allow_not_found=True, recursive=True)
+    return {info.path.removeprefix(f"{root}/") for info in filesystem.get_file_info(selector)}
+
+
+def _commits(filesystem: fs.FileSystem, root: str, ingest_dates: Collection[str] | None) -> dict[str, Commit]:
     if ingest_dates is None:
         selector = fs.FileSelector(f"{root}/{layout.LEDGER}", allow_not_found=True)
         names = (info.base_name for info in filesystem.get_file_info(selector))
@@ -94,4 +113,4 @@ def _commits(filesystem: fs.FileSystem, root: str, ingest_dates: Collection[str]
         return commit_from_json(metadata[METADATA_KEY.encode()].decode())
 
     with ThreadPoolExecutor(_LEDGERS_AT_ONCE) as pool:
-        return [commit for commit in pool.map(read, ingest_dates) if commit is not None]
+        return {commit.ingest_date: commit for commit in pool.map(read, ingest_dates) if commit is not None}

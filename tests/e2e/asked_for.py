@@ -27,4 +27,5 @@ def assert_asked_for_what_is_known(product: Product, of_messages: AbstractSet[As
     assert {each.role for each in asked} == {*ROLES}
     asked |= of_messages
     record_if_told(asked)
-    assert sorted(str(each) for each in asked if not is_known(each)) == []
+    unknown = sorted(str(each) for each in asked if not is_known(each))
+    assert not unknown, "\n".join(unknown)

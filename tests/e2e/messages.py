@@ -101,6 +101,8 @@ class _Noting:
             require_eu_region(signed["region"])
             # SQS speaks JSON, SNS has its parameters in a form.
             action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2] or parse_qs(body.decode())["Action"][0]
+            # To do a thing for several messages takes the right to do it for one.
+            action = action.removesuffix("Batch")
             resource = {"sqs": "queue", "sns": "topic"}[signed["service"]]
             self._asked.add(Asked(role, f"{signed['service']}:{action}", resource))
         answer: Iterable[bytes] = self._application(environ, start_response)

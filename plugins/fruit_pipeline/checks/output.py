@@ -259,7 +259,10 @@ class _DateCheck:
         wanted = {lake_layout.projections_file_key(version.version, key) for key in features_keys}
         there = self._listed.projections[version.version].keys()
         # One that is on its way has not come to every date; garbage is told elsewhere.
-        return projection_names_problems(version.version, wanted & there if version.is_pending else wanted, there)
+        problems = projection_names_problems(version.version, wanted & there if version.is_pending else wanted, there)
+        # Another run may have removed an old version since this check began.
+        is_gone = bool(problems) and not (version.is_current or self._lake.is_there(lake_layout.pca_provenance_key(version.version)))
+        return [] if is_gone else problems
 
     def _file_problems(
         self, tally: LedgerTally, digests: array[int], embedder_id: str, versions: Sequence[KeptVersion], name: str, n_rows: int

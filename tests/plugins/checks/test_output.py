@@ -14,7 +14,7 @@ from fruit_contract import lake as lake_layout
 from fruit_contract.commit import EmbedderFiles, MomentsObject, digest_text, images_digest
 from fruit_contract.lake import step_summary_key
 from fruit_pipeline.checks import tables as checks
-from fruit_pipeline.checks.output import check_run
+from fruit_pipeline.checks.output import check_run, kept_versions
 from fruit_pipeline.errors import DamagedFileError
 from tests.plugins.sample_lake import (
     DAY,
@@ -335,6 +335,20 @@ class TestProjections:
             f"projections under PCA version {OLDER_VERSION}: features that have none: 1 ({gone})",
             f"projections under PCA version {OLDER_VERSION}: files without features of its embedder: 1 ({too_much})",
         ]
+
+    def test_a_version_that_another_run_removes_meanwhile_is_no_problem(
+        self, sample_lake: SampleLake, after_listing: datetime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.keep(sample_lake, OLDER_VERSION)
+
+        def kept_and_then_removed(lake: Any) -> Any:
+            versions = kept_versions(lake)
+            for prefix in (lake_layout.pca_prefix(OLDER_VERSION), lake_layout.projections_prefix(OLDER_VERSION)):
+                sample_lake.delete_below(prefix)
+            return versions
+
+        monkeypatch.setattr("fruit_pipeline.checks.output.kept_versions", kept_and_then_removed)
+        assert problems(sample_lake, after_listing) == []
 
     def test_a_version_that_is_on_its_way_need_not_be_complete(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         self.keep(sample_lake, NEWER_VERSION)
