@@ -35,7 +35,7 @@ _MOST_NODES: Final = 10_000
 def command(images: Sequence[int], within_minutes: float, most_nodes: int) -> int:
     """Says how many nodes, minutes and euros some numbers of new images take, by the model that `plan_run` uses.
 
-    It reads the deployment's settings (FRUITS_TARGET_MINUTES, FRUITS_CORE_INSTANCE_TYPE and the like, see docs/operations.md), and asks
+    It reads the deployment's settings (FRUITS_TARGET_MINUTES, FRUITS_CORE_INSTANCE_TYPE and the like, see docs/settings.md), and asks
     nobody: neither AWS nor Airflow.
 
     \b
