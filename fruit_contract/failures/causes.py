@@ -1,4 +1,4 @@
-"""What usually makes a step or a cluster fail, what to do, and (here and nowhere else) whether it may pass by itself. Pure."""
+"""What usually makes a step or a cluster fail, what to do, and (here and nowhere else) whether it may pass by itself."""
 
 from __future__ import annotations
 
