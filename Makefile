@@ -35,7 +35,7 @@ ON := $${TARGET:+--target="$$TARGET"}
 # The folders that hold our packages, from where the environment keeps the others: a file there names them to Python and to editors.
 PATHS := ../../../.. ../../../../plugins ../../../../spark_jobs
 
-.PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish deploy destroy lock audit bench soak clean
+.PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish wheel compat deploy destroy lock audit bench soak clean
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

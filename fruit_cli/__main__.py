@@ -49,7 +49,7 @@ class _Commands(click.Group):
     cls=_Commands,
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="`python -m fruit_cli COMMAND --help` tells more of one. docs/operations.md has all settings (FRUITS_...).",
+    epilog="`python -m fruit_cli COMMAND --help` tells more of one. docs/settings.md has all settings (FRUITS_...).",
 )
 def program() -> None:
     """Delivers every day's fruit images, runs the DAG that makes features and a PCA of them, and starts a local cloud to try it on.

@@ -7,7 +7,7 @@ They are read from `<home>/faults.json`, a list of objects; without the file the
 A fault that lasts ends when its seconds are over or when it is taken out of the list, whichever is first; one that comes late then comes.
 So who needs a step that is surely running gives it a fault of many seconds, does what is to be done meanwhile, and takes the fault out.
 
-Pure, but for reading the file and the clock: it says what strikes, and leaves the striking to others.
+This module reads the file and the clock and says what strikes. The striking is left to others.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,9 @@ HOSTILE = [
     "/photos/not UTF-8 \udcff",
 ]
 YES_OR_NO = [
+    ("demo", "AS_IS", "--as-is"),
     ("demo", "KEEP", "--keep"),
+    ("deliver", "AS_IS", "--as-is"),
     ("run", "RETRY_REJECTED", "--retry-rejected"),
     ("run", "ACCEPT_REJECTS", "--accept-rejects"),
     ("run", "SWITCH_EMBEDDER", "--switch-embedder"),
@@ -47,17 +50,22 @@ TEXTS = [
     ("demo", "DAYS", "--days"),
     ("deliver", "DIR", "--directory"),
     ("deliver", "DATE", "--date"),
+    ("deliver", "TARGET", "--target"),
     ("run", "DATE", "--date"),
     ("run", "FROM", "--from-date"),
     ("run", "TO", "--to-date"),
     ("run", "CATEGORIES", "--categories"),
     ("run", "POLICY", "--pca-policy"),
+    ("run", "TARGET", "--target"),
     ("backfill", "FROM", "--from-date"),
     ("backfill", "TO", "--to-date"),
     ("backfill", "CATEGORIES", "--categories"),
+    ("backfill", "TARGET", "--target"),
     ("estimate", "IMAGES", "--images"),
     ("spark-history", "CLUSTER", "--cluster"),
+    ("spark-history", "TARGET", "--target"),
     ("publish", "WEIGHTS", "--weights"),
+    ("publish", "TARGET", "--target"),
     ("deploy", "STACK", "--name"),
     ("deploy", "ZONES", "--zones"),
     ("deploy", "SUBNETS", "--subnets"),
@@ -72,6 +80,21 @@ TEXTS = [
     ("bench", "DATA", "--data"),
     ("soak", "MINUTES", "--minutes"),
 ]
+# These reach a program otherwise than as an option that the stand-in could tell.
+NO_OPTIONS = {("torture", "EXAMPLES"), ("test", "ARGS"), ("test", "PYTEST_ADDOPTS"), ("compat", "ARGS"), ("lock", "UPGRADE")}
+
+
+def named_in_recipes(pattern: str) -> set[tuple[str, str]]:
+    """Returns each target of the Makefile with each variable that its recipe names as the pattern says."""
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8").replace("$(ON)", "$${TARGET}")
+    found = set()
+    target = ""
+    for line in makefile.splitlines():
+        rule = re.match(r"(?!\s|#)[^=]*?:(?!=)", line)
+        target = rule[0].removesuffix(":") if rule else target
+        if line.startswith("\t") and re.fullmatch(r"[a-z-]+", target):
+            found |= {(target, variable) for variable in re.findall(pattern, line)}
+    return found
 
 
 @pytest.fixture
@@ -134,6 +157,17 @@ def test_every_variable_arrives_byte_for_byte(clone: Path, target: str, variable
     arguments, _ = told(make(clone, target, f"{variable}={text}"))
     assert f"{option}={text}" in arguments
     assert not (clone / "made").exists()
+
+
+@pytest.mark.parametrize(("pattern", "listed"), [(r"\$\$\{?([A-Z]\w+)", TEXTS), (r"\$\(call yes,(\w+)\)", YES_OR_NO)])
+def test_every_variable_that_a_recipe_names_is_tried_here(pattern: str, listed: list[tuple[str, str, str]]) -> None:
+    assert named_in_recipes(pattern) - NO_OPTIONS == {(target, variable) for target, variable, _ in listed}
+
+
+def test_a_file_that_is_called_like_a_target_is_not_in_its_way() -> None:
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    phony = re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
+    assert sorted(" ".join(phony).split()) == sorted(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -1,4 +1,4 @@
-"""What the features benchmark measured, its tables and the words below them. Pure."""
+"""What the features benchmark measured, its tables and the words below them."""
 
 from __future__ import annotations
 

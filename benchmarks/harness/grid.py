@@ -1,4 +1,4 @@
-"""Tables for the terminal (rich) and for a file (Markdown), made by a description of their columns. Pure."""
+"""Tables for the terminal (rich) and for a file (Markdown), made by a description of their columns."""
 
 from __future__ import annotations
 

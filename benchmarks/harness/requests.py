@@ -1,4 +1,4 @@
-"""Requests to S3 by their kind, as the proxy before the local S3 counts them. Pure."""
+"""Requests to S3 by their kind, as the proxy before the local S3 counts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timed runs summed up, for every part alike: medians, ranges, and ratios to what they are compared with in the same round. Pure."""
+"""Timed runs summed up, for every part alike: medians, ranges, and ratios to what they are compared with in the same round."""
 
 from __future__ import annotations
 

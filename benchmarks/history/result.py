@@ -1,4 +1,4 @@
-"""What the history benchmark measured, its tables and the words below them. Pure."""
+"""What the history benchmark measured, its tables and the words below them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the latency benchmark measured, the same steps near S3 and far from it; its table and the words below it. Pure."""
+"""What the latency benchmark measured, the same steps near S3 and far from it; its table and the words below it."""
 
 from __future__ import annotations
 

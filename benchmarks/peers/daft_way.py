@@ -44,7 +44,7 @@ _COMPUTED: Final = DataType.struct(
 def start() -> dict[str, Any]:
     """Daft starts nothing: it is imported. The seconds count from the start of this process."""
     daft.set_runner_native()
-    # Its own Parquet writer uploads in parts only, and the local S3 server answers that in words which its S3 client does not accept.
+    # Its own Parquet writer uploads in parts only, and has not been tried with the local S3 server.
     daft.set_execution_config(native_parquet_writer=False)
     return {"seconds": seconds_since_process_start()}
 

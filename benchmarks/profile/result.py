@@ -1,4 +1,4 @@
-"""What a profile says: CPU an image by kind of process, and a worker's time by what it does. Pure."""
+"""What a profile says: CPU an image by kind of process, and a worker's time by what it does."""
 
 from __future__ import annotations
 

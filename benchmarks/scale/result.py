@@ -1,4 +1,4 @@
-"""What the scale benchmark measured, stage by stage, what an image costs by it; its tables and the words below them. Pure."""
+"""What the scale benchmark measured, stage by stage, what an image costs by it; its tables and the words below them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make demo` in a fresh clone said, and when: pure."""
+"""What `make demo` in a fresh clone said, and when."""
 
 from __future__ import annotations
 

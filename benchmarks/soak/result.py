@@ -1,4 +1,4 @@
-"""What the soak found: its tables, the words below them, and what of it breaks a promise. Pure."""
+"""What the soak found: its tables, the words below them, and what of it breaks a promise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person asks `make deploy` for, checked before AWS is asked for anything. Pure."""
+"""What a person asks `make deploy` for, checked before AWS is asked for anything."""
 
 from __future__ import annotations
 

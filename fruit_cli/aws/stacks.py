@@ -1,6 +1,4 @@
-"""The stacks of a deployment: in which order they are made, what each gets from those before it, and what it costs. Pure, but for the
-reading of templates.
-"""
+"""The stacks of a deployment: in which order they are made, what each gets from those before it, and what it costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what lies in a folder are categories, or the folder is one or more levels too high. Pure: it looks at names alone."""
+"""Whether what lies in a folder are categories, or the folder is one or more levels too high. It looks at names alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment of the local Airflow's processes. Pure: settings in, variables out.
+"""The environment of the local Airflow's processes.
 
 Built from nothing but what a process needs, so that a variable of the person's shell (an AIRFLOW__ setting, an AWS profile)
 never changes what the local Airflow does.

@@ -1,4 +1,4 @@
-"""What usually makes a step or a cluster fail, what to do, and (here and nowhere else) whether it may pass by itself. Pure."""
+"""What usually makes a step or a cluster fail, what to do, and (here and nowhere else) whether it may pass by itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Cause:
 
 BOOKS_DO_NOT_BALANCE: Final = Cause(
     "books_do_not_balance",
-    "The step counted other images at its end than at its beginning: a defect of the step. It did not commit the dates that it names.",
+    "The step counted other images at its end than at its beginning: a defect of the step. The dates that it names may be committed, "
+    "in part or in whole.",
     "Clear the task: what was committed stays, and the rest starts from the same state. If it happens again, report it with this message.",
 )
 FEATURES_CHANGED: Final = Cause(
@@ -37,7 +38,8 @@ ANOTHER_WRITER: Final = Cause(
 )
 UNUSUAL_REJECTS: Final = Cause(
     "unusual_rejects",
-    "So many images were rejected for one reason that the batch, or the release, is likely at fault. The step did not commit the date.",
+    "So many images were rejected for one reason that the batch, or the release, is likely at fault. The step committed nothing more; "
+    "what it had committed before stays.",
     "Look at the images that are named: was the batch cut off, or is its format new? Then deliver it again. Did the release before read "
     "them? Then publish that one. If they are really no images, trigger the run with 'Accept many rejected images' (`accept_rejects`).",
 )

@@ -1,4 +1,4 @@
-"""Finds the error that a text is about: the traceback that ends a job, or a log in which the same failure is told many times over. Pure.
+"""Finds the error that a text is about: the traceback that ends a job, or a log in which the same failure is told many times over.
 
 Of each report in the text (see `reports`) the root is taken. Of the roots the one counts that stands nearest to the end of the process (see
 `Standing`), then the one whose rule comes first.

@@ -1,4 +1,4 @@
-"""Cuts a text into reports, each of which tells of one failure. Pure.
+"""Cuts a text into reports, each of which tells of one failure.
 
 That is a traceback with those it is chained to, a Java stack trace, a logger's line, or a plain `error: ...`.
 """

@@ -1,4 +1,4 @@
-"""By which words an error is recognised: one list of rules, of which the first that matches tells the cause. Pure.
+"""By which words an error is recognised: one list of rules, of which the first that matches tells the cause.
 
 A job asks it for the error that ends it, and Airflow's side for what died without a word, of which there are only logs and EMR's reasons.
 """

@@ -1,6 +1,6 @@
 """The life of a cluster and its steps as EMR tells it: states, what may follow what, and why it ended.
 
-Pure: no clock, no thread, no process. Whoever drives it passes the time in and does what it asks for.
+It has no clock, no thread and no process: whoever drives it passes the time in and does what it asks for.
 
     STARTING -> BOOTSTRAPPING -> RUNNING <-> WAITING -> TERMINATING -> TERMINATED | TERMINATED_WITH_ERRORS
 """

@@ -1,4 +1,4 @@
-"""What a step of the local EMR sees: its environment and its Spark settings. Pure: builds text and dictionaries.
+"""What a step of the local EMR sees: its environment and its Spark settings.
 
 Nothing is inherited from the process that started the cloud, so a step finds what a node has and no more.
 """

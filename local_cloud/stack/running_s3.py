@@ -1,4 +1,4 @@
-"""Starts S3 for a test or a benchmark, near or as far away as it likes."""
+"""Starts S3 for a test, near or as far away as it likes."""
 
 from __future__ import annotations
 

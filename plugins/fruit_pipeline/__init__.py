@@ -1,1 +1,1 @@
-"""Airflow's side of the pipeline: pure planning modules, thin operators, the report."""
+"""Airflow's side of the pipeline: planning, thin operators, the report."""

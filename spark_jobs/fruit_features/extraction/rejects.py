@@ -18,7 +18,7 @@ FEWEST_IMAGES: Final = 100
 
 
 class UnusualRejectsError(RuntimeError):
-    """So many images were rejected for one reason that the step stopped before it committed them."""
+    """So many images were rejected for one reason that the step committed nothing more."""
 
 
 @dataclass

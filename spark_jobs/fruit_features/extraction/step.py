@@ -77,8 +77,8 @@ class ExtractionRequest:
 def extract_features(spark: SparkSession, request: ExtractionRequest) -> ExtractionSummary:
     """Does the step and returns its summary, as `runs/_steps/<run_id>/extract_features.json` holds it.
 
-    Raises BooksError if an image would end in no place or in two, UnusualRejectsError if so many are rejected that nothing should be
-    committed, and what a task or the store raises. What was committed before stays.
+    Raises BooksError if an image would end in no place or in two, UnusualRejectsError if so many are rejected that nothing more
+    should be committed, and what a task or the store raises. What was committed before stays.
     """
     watch = Stopwatch()
     store = Store(request.bucket)
@@ -203,7 +203,7 @@ class _Extraction:
         complaint = None if self.request.accept_rejects else self.rejects.complaint()
         if complaint:
             raise UnusualRejectsError(
-                f"{complaint} That is unusual, so they were not committed. Look at some of these images, and at what has changed in the "
+                f"{complaint} That is unusual, so nothing more was committed. Look at some of these images, and at what has changed in the "
                 "release; if they are to be rejected all the same, run again with 'Accept many rejected images' (`accept_rejects`)."
             )
         return True
