@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from fruit_contract.runs import RunState
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -119,6 +121,14 @@ def _untold(task_ids: Sequence[str]) -> str:
         f"{_SAYS_WHAT_TO_DO}if that was not meant, look at its log, then clear {names} (with *downstream*), or trigger a run for the same "
         "dates."
     )
+
+
+def is_worth_telling(event: str, run_state: str | None) -> bool:
+    """Returns whether news of a kind is still news of a run in that state (None if Airflow does not say).
+
+    A run is late only while it runs. Airflow keeps the deadline of one that failed, and it queues all runs of a backfill at once.
+    """
+    return event != RUN_LATE or run_state in {None, RunState.RUNNING}
 
 
 def sns_subject(subject: str) -> str:
