@@ -99,8 +99,8 @@ def news_of_failures(failures: Sequence[TaskFailure], silent: Sequence[str], *, 
 
 _NOTHING_FAILED_NOW: Final = (
     "No task failed this time. Tasks that had not run because one before them failed were not cleared together with it, so the run can't "
-    f"succeed.\n{_SAYS_WHAT_TO_DO}clear those as well (with *downstream*), or trigger a run for the same dates: what is done is not done "
-    "again."
+    f"succeed.\n{_SAYS_WHAT_TO_DO}clear those as well (with *downstream*, without *only failed*), or trigger a run for the same dates: "
+    "what is done is not done again."
 )
 
 
@@ -108,8 +108,8 @@ def _told(failure: TaskFailure) -> str:
     lines = [f"{failure.task_id} failed, in its try {failure.try_number}.", failure.text]
     if _SAYS_WHAT_TO_DO not in failure.text:
         lines.append(
-            f"{_SAYS_WHAT_TO_DO}what this says, or mend what it names. Then clear {failure.task_id} (with *downstream*), or trigger a run "
-            "for the same dates: what is done is not done again."
+            f"{_SAYS_WHAT_TO_DO}what this says, or mend what it names. Then clear {failure.task_id} (with *downstream*, without *only "
+            "failed*), or trigger a run for the same dates: what is done is not done again."
         )
     return "\n".join(lines)
 
@@ -118,8 +118,8 @@ def _untold(task_ids: Sequence[str]) -> str:
     names = ", ".join(task_ids)
     return (
         f"{names} failed, and left no word why: somebody marked it (or has cleared it already), or its process was lost.\n"
-        f"{_SAYS_WHAT_TO_DO}if that was not meant, look at its log, then clear {names} (with *downstream*), or trigger a run for the same "
-        "dates."
+        f"{_SAYS_WHAT_TO_DO}if that was not meant, look at its log, then clear {names} (with *downstream*, without *only failed*), or "
+        "trigger a run for the same dates."
     )
 
 
