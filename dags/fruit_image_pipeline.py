@@ -58,7 +58,11 @@ with DAG(
     planned: Any = PlanRunOperator(task_id="plan_run", settings=settings).output
 
     create_cluster = CreateClusterOperator(
-        task_id="create_cluster", settings=settings, place=planned["place"], job_flow_overrides=planned["cluster_request"]
+        task_id="create_cluster",
+        settings=settings,
+        place=planned["place"],
+        job_flow_overrides=planned["cluster_request"],
+        teardown_task_id="terminate_cluster",
     )
     cluster_id: Any = create_cluster.output
 

@@ -123,7 +123,7 @@ THROTTLED: Final = Cause(
 CAPACITY: Final = Cause(
     "capacity",
     "AWS had no such instances free in that zone, or the account's own limit of instances or vCPUs is reached.",
-    "Clear create_cluster later. To find instances more easily give FRUITS_SUBNET_ID several subnets (one a zone), another "
+    "Clear plan_run later (with *downstream*). To find instances more easily give FRUITS_SUBNET_ID several subnets (one a zone), another "
     "FRUITS_CORE_INSTANCE_TYPE, or FRUITS_TASK_MARKET=on-demand; if a limit is named, have it raised in AWS' Service Quotas.",
 )
 NO_SERVICE_LINKED_ROLE: Final = Cause(
@@ -131,14 +131,14 @@ NO_SERVICE_LINKED_ROLE: Final = Cause(
     "The account lacks a role under which AWS itself acts: EMR's (AWSServiceRoleForEMRCleanup) or that of spot nodes "
     "(AWSServiceRoleForEC2Spot). That is so in a new account, and Airflow's role may not make them.",
     "Type `make deploy` again: it makes the roles that are missing. By hand: `aws iam create-service-linked-role --aws-service-name "
-    "elasticmapreduce.amazonaws.com`, for spot nodes with `spot.amazonaws.com`. Then clear create_cluster.",
+    "elasticmapreduce.amazonaws.com`, for spot nodes with `spot.amazonaws.com`. Then clear plan_run (with *downstream*).",
 )
 CLUSTER_SETTINGS: Final = Cause(
     "cluster_settings",
     "EMR accepted the request for a cluster and then found that a subnet, role, instance type or release does not work.",
     "Compare FRUITS_SUBNET_ID, FRUITS_SERVICE_ROLE, FRUITS_INSTANCE_PROFILE, FRUITS_SECURITY_CONFIGURATION, FRUITS_CORE_INSTANCE_TYPE "
-    "and FRUITS_EMR_RELEASE_LABEL with bootstrap/README.md (role policies, the subnet's tag, its way to S3 and EMR), then clear "
-    "create_cluster.",
+    "and FRUITS_EMR_RELEASE_LABEL with bootstrap/README.md (role policies, the subnet's tag, its way to S3 and EMR), then clear plan_run "
+    "(with *downstream*).",
 )
 PACKAGE_MISSING: Final = Cause(
     "package_missing",

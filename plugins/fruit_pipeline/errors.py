@@ -5,6 +5,7 @@
     ├── RegionNotAllowedError           a region outside the EU (fruit_contract.regions)
     ├── DamagedFileError                a file of the lake that is not as it was written
     └── RunRefusedError                 a run that is not begun, or not gone on with
+        ├── ParamsRefusedError          params that the DAG does not have, or that Airflow does not hand on
         ├── InstanceTypeError           an instance type that no cluster can be planned with
         │   ├── UnknownInstanceTypeError
         │   └── UnfitInstanceTypeError
@@ -45,6 +46,10 @@ class DamagedFileError(RefusedError):
 
 class RunRefusedError(RefusedError):
     """A run that is not begun, or not gone on with. Nothing was started for it."""
+
+
+class ParamsRefusedError(RunRefusedError):
+    """A run was given params that the DAG does not have, or whose values do not reach its tasks. It would do something else than asked."""
 
 
 class InstanceTypeError(RunRefusedError):

@@ -81,7 +81,9 @@ def settings_in(settings: Settings, place: Place) -> Settings:
 def settings_of_run(settings: Settings, place: Any) -> Settings:
     """Returns the settings for the tasks of a run whose plan says that it works in `place`. Raises NoPlaceError if it does not say so."""
     if not place:
-        raise NoPlaceError("The run's plan does not say where the run works. Clear plan_run with *downstream*: it is planned anew.")
+        raise NoPlaceError(
+            "The run's plan does not say where the run works. Clear plan_run with *downstream*, without *only failed*: it is planned anew."
+        )
     return settings_in(settings, Place.read(place))
 
 

@@ -211,7 +211,7 @@ class Settings:
     late_after_hours: float = setting(
         36.0,
         number(0, 24 * 31),
-        "people are told of a run that has not ended so long after it was queued; unset, it is never less than the waits for batch and "
+        "people are told of a run that is still running so long after it was queued; unset, it is never less than the waits for batch and "
         "step together",
         unit="hours",
         part="news",

@@ -60,6 +60,10 @@ def test_the_receipt_is_written_whatever_happened_and_decides_nothing(main_dag: 
     assert not receipt.on_failure_fail_dagrun
 
 
+def test_a_cluster_is_asked_for_only_while_the_task_that_ends_it_has_not_run(main_dag: Any) -> None:
+    assert main_dag.get_task(main_dag.get_task("create_cluster")._teardown_task_id).is_teardown
+
+
 def test_every_task_is_tried_again_for_each_finds_what_it_had_started(main_dag: Any) -> None:
     retries = {task.task_id: task.retries for task in main_dag.tasks}
     assert all(count >= 2 for count in retries.values())

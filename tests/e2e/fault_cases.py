@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DAG_ID = "fruit_image_pipeline"
 WITHIN_SECONDS = 600  # much more than it takes, for this machine has other tests to run
-WAIT, PLAN, EXTRACT, REFRESH = "wait_for_batch", "plan_run", "extract_features", "refresh_pca"
+WAIT, PLAN, CREATE, EXTRACT, REFRESH = "wait_for_batch", "plan_run", "create_cluster", "extract_features", "refresh_pca"
 # A date of no case's own.
 ANOTHER_DAY = "2026-04-01"
 # Settings of another place.
@@ -104,9 +104,9 @@ class FaultyRun:
     def mark_run(self, state: str) -> None:
         self.product.api.set_run_state(self.run_id, state, "by hand")
 
-    def clear(self, task_id: str, *, with_downstream: bool = True) -> None:
+    def clear(self, task_id: str, *, with_downstream: bool = True, only_failed: bool = False) -> None:
         request = {"dry_run": False, "task_ids": [task_id], "dag_run_id": self.run_id, "include_downstream": with_downstream}
-        request |= {"only_failed": False, "reset_dag_runs": True}
+        request |= {"only_failed": only_failed, "reset_dag_runs": True}
         self.product.api._http.send("POST", f"/dags/{DAG_ID}/clearTaskInstances", json=request)
 
     def kill_worker_of(self, task_id: str) -> None:
@@ -177,6 +177,7 @@ class FaultCase:
     faults: tuple[dict[str, Any], ...] = ()
     act: Callable[[FaultyRun], None] = field(default=lambda _: None)
     clusters: int = 1
+    fails: int = 1  # how often, if it `ends` so; each time is told
     batch_comes_late: bool = False  # `act` brings it
 
 
@@ -187,7 +188,7 @@ WHOLE = {EXTRACT: ["COMPLETED"], REFRESH: ["COMPLETED"]}
 
 def lose_worker(run: FaultyRun) -> None:
     wait_for(run.clusters, bool, "the cluster")
-    run.kill_worker_of("create_cluster")
+    run.kill_worker_of(CREATE)
     run.let_go(FaultKind.SLOW)
 
 
@@ -260,6 +261,16 @@ def clear_step(run: FaultyRun) -> None:
     wait_for(lambda: run.task(EXTRACT).state, lambda state: state != "deferred", "the task to be cleared")
 
 
+def clear_only_what_failed(run: FaultyRun) -> None:
+    """The cluster is there, so the teardown ends it; what is cleared then has nobody to end another."""
+    wait_for(run.clusters, bool, "the cluster")
+    run.mark_task(CREATE, "failed")
+    run.let_go(FaultKind.SLOW)
+    assert run.finish().state == "failed"
+    assert run.task("terminate_cluster").state == "success"
+    run.clear(CREATE, only_failed=True)
+
+
 CASES = (
     FaultCase(
         name="a person clears the task while its step runs",
@@ -279,7 +290,7 @@ CASES = (
         act=lose_worker,
         ends="success",
         steps=WHOLE,
-        where="create_cluster",
+        where=CREATE,
         says=("There is a cluster j-",),
     ),
     FaultCase(
@@ -307,7 +318,7 @@ CASES = (
         ),
         ends="success",
         steps=WHOLE,
-        where="create_cluster",
+        where=CREATE,
         says=("Whether it was carried out is looked up before it is sent again", "There is a cluster j-"),
     ),
     FaultCase(
@@ -380,6 +391,17 @@ CASES = (
         steps={EXTRACT: ["CANCELLED"]},
         where=EXTRACT,
         says=("ended by hand: step s-",),
+    ),
+    FaultCase(
+        name="create_cluster failed, and a person clears *only failed* tasks, of which the teardown is none",
+        made_by="RunJobFlow's answer is held back; the API marks the task as failed; when the run has failed, the API clears",
+        faults=({"kind": FaultKind.SLOW, "action": "RunJobFlow", "seconds": WITHIN_SECONDS},),
+        act=clear_only_what_failed,
+        ends="failed",
+        steps={},
+        where=CREATE,
+        says=("No cluster is asked for", "clear plan_run with *downstream*, without *only failed*"),
+        fails=2,
     ),
     FaultCase(
         name="S3 fails while a run waits for its batch",

@@ -122,7 +122,7 @@ class Emr:
         return datetime(2026, 11, 22, 8, self.clock, tzinfo=UTC)
 
 
-def context(place: Any = OF_THE_PLAN, **states: str) -> Any:
+def context(place: Any = OF_THE_PLAN, **states: str | None) -> Any:
     """What a task of the run gets. `place` is what the plan says, if there is one."""
     task_instance = mock.Mock()
     task_instance.xcom_pull.return_value = place
@@ -171,5 +171,11 @@ def create_cluster(settings: Settings = SETTINGS) -> Any:
     from fruit_pipeline.operators.create_cluster import CreateClusterOperator
 
     return of_the_dag(
-        lambda: CreateClusterOperator(task_id="create_cluster", settings=settings, place=OF_THE_PLAN, job_flow_overrides=REQUEST)
+        lambda: CreateClusterOperator(
+            task_id="create_cluster",
+            settings=settings,
+            place=OF_THE_PLAN,
+            job_flow_overrides=REQUEST,
+            teardown_task_id="terminate_cluster",
+        )
     )

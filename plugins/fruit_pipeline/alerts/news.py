@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from fruit_contract.runs import RunState
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -97,8 +99,8 @@ def news_of_failures(failures: Sequence[TaskFailure], silent: Sequence[str], *, 
 
 _NOTHING_FAILED_NOW: Final = (
     "No task failed this time. Tasks that had not run because one before them failed were not cleared together with it, so the run can't "
-    f"succeed.\n{_SAYS_WHAT_TO_DO}clear those as well (with *downstream*), or trigger a run for the same dates: what is done is not done "
-    "again."
+    f"succeed.\n{_SAYS_WHAT_TO_DO}clear those as well (with *downstream*, without *only failed*), or trigger a run for the same dates: "
+    "what is done is not done again."
 )
 
 
@@ -106,8 +108,8 @@ def _told(failure: TaskFailure) -> str:
     lines = [f"{failure.task_id} failed, in its try {failure.try_number}.", failure.text]
     if _SAYS_WHAT_TO_DO not in failure.text:
         lines.append(
-            f"{_SAYS_WHAT_TO_DO}what this says, or mend what it names. Then clear {failure.task_id} (with *downstream*), or trigger a run "
-            "for the same dates: what is done is not done again."
+            f"{_SAYS_WHAT_TO_DO}what this says, or mend what it names. Then clear {failure.task_id} (with *downstream*, without *only "
+            "failed*), or trigger a run for the same dates: what is done is not done again."
         )
     return "\n".join(lines)
 
@@ -116,9 +118,17 @@ def _untold(task_ids: Sequence[str]) -> str:
     names = ", ".join(task_ids)
     return (
         f"{names} failed, and left no word why: somebody marked it (or has cleared it already), or its process was lost.\n"
-        f"{_SAYS_WHAT_TO_DO}if that was not meant, look at its log, then clear {names} (with *downstream*), or trigger a run for the same "
-        "dates."
+        f"{_SAYS_WHAT_TO_DO}if that was not meant, look at its log, then clear {names} (with *downstream*, without *only failed*), or "
+        "trigger a run for the same dates."
     )
+
+
+def is_worth_telling(event: str, run_state: str | None) -> bool:
+    """Returns whether news of a kind is still news of a run in that state (None if Airflow does not say).
+
+    A run is late only while it runs. Airflow keeps the deadline of one that failed, and it queues all runs of a backfill at once.
+    """
+    return event != RUN_LATE or run_state in {None, RunState.RUNNING}
 
 
 def sns_subject(subject: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseNotifier
 
 from fruit_contract.newer_python import UTC
-from fruit_pipeline.alerts.news import News, Place, sns_message, sns_subject, with_place
+from fruit_pipeline.alerts.news import News, Place, is_worth_telling, sns_message, sns_subject, with_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,11 @@ class FruitsNotifier(BaseNotifier):
                 self._sns_hook().publish_to_target(**self._sns_message(news))
 
     async def async_notify(self, context: Context) -> None:
-        """For the triggerer, where deadlines are told."""
+        """For the triggerer, where deadlines are told, if they still are news by then."""
+        state = state_of_run(context)
+        if not is_worth_telling(self.event, state):
+            self.log.info("%s is %s: nobody is told of '%s'.", place_of(context).name, state, self.event)
+            return
         news = self._placed_news(context)
         try:
             await asyncio.to_thread(self._write_line, news)
@@ -124,6 +128,12 @@ def place_of(context: Context | Mapping[str, Any]) -> Place:
     is_end_of_run = "reason" in context
     task_id = "" if is_end_of_run else getattr(context.get("ti"), "task_id", "")
     return Place(str(dag_id or ""), str(run_id or ""), str(task_id or ""))
+
+
+def state_of_run(context: Context | Mapping[str, Any]) -> str | None:
+    """Returns the state that a deadline's run was in when it was missed; None where Airflow does not say."""
+    run: Any = context.get("dag_run")
+    return run.get("state") if isinstance(run, dict) else None
 
 
 def where_to(settings: Settings) -> dict[str, Any]:

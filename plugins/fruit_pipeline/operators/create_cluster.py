@@ -13,6 +13,7 @@ from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
 from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import cluster_to_use
+from fruit_pipeline.operators.clearing import require_teardown, states_of_tasks
 from fruit_pipeline.operators.runs_place import InRunsPlace
 from fruit_pipeline.places import Place, remember
 
@@ -28,14 +29,17 @@ class CreateClusterOperator(InRunsPlace, EmrCreateJobFlowOperator):
     So a try whose answer was lost (a time-out, a worker that died) leaves no second cluster, and a task that is tried again uses the
     cluster it has. A setup that fails would keep its teardown from running, so nothing is waited for here.
 
+    Asks for nothing if the teardown has run already, which is so if a person cleared this task and not that one.
+
     :param settings: everything but region, connection and bucket
     :param place: those, as the plan says (templated)
     :param job_flow_overrides: the body of RunJobFlow (templated)
+    :param teardown_task_id: the task that ends the cluster
     """
 
     template_fields = ("job_flow_overrides", "place")
 
-    def __init__(self, *, settings: Settings, place: Any, job_flow_overrides: Any, **kwargs: Any) -> None:
+    def __init__(self, *, settings: Settings, place: Any, job_flow_overrides: Any, teardown_task_id: str, **kwargs: Any) -> None:
         super().__init__(
             job_flow_overrides=job_flow_overrides,
             aws_conn_id=settings.aws_conn_id,
@@ -47,8 +51,10 @@ class CreateClusterOperator(InRunsPlace, EmrCreateJobFlowOperator):
         )
         self.place = place
         self._settings_now = settings
+        self._teardown_task_id = teardown_task_id
 
     def execute(self, context: Context) -> str:
+        require_teardown(states_of_tasks(context, self.dag_id), self._teardown_task_id)
         request: Any = self.job_flow_overrides  # a template, rendered by now
         # Before there is anything to look for there.
         remember(Place.of(self._settings))

@@ -22,6 +22,7 @@ from fruit_pipeline.errors import CauseKnownError
 from fruit_pipeline.failures.logs import diagnose_bootstrap, diagnose_step, have_arrived, logs_prefix, was_told
 from fruit_pipeline.failures.message import bootstrap_failure_message, given_up_message, step_failure_message
 from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.operators.clearing import HOW_TO_CLEAR
 from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.operators.runs_place import InRunsPlace
 from fruit_pipeline.operators.turns import until_free
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 # EMR's own limit.
 _LONGEST_IDLE: Final = timedelta(days=7)
+_CLUSTER_IS_GONE: Final = (
+    f"Its cluster is gone, so this task can't try again: {HOW_TO_CLEAR}, or leave the work to the next run for these dates."
+)
 
 
 class FailedForGoodError(CauseKnownError, AirflowFailException):
@@ -272,11 +276,7 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         found = diagnose_step(lake_of(self._settings), step, cluster, run_id)
         message = step_failure_message(step, cluster, found)
         if state_of(cluster) not in ALIVE:
-            return FailedForGoodError(
-                f"{message}\nIts cluster is gone, so this task can't try again: clear it (a new cluster is made), or leave the "
-                "work to the next run for these dates.",
-                found.cause.name,
-            )
+            return FailedForGoodError(f"{message}\n{_CLUSTER_IS_GONE}", found.cause.name)
         if state_of(step) == "FAILED" and found.may_pass:
             return FailedForNowError(f"{message}\nThis may pass, so the step is added again if tries are left.", found.cause.name)
         return FailedForGoodError(message, found.cause.name)
@@ -293,7 +293,7 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
 
     def _end_of_cluster(self, cluster: dict[str, Any]) -> FailedForGoodError:
         found = diagnose_bootstrap(lake_of(self._settings), cluster)
-        return FailedForGoodError(bootstrap_failure_message(cluster, found), found.cause.name)
+        return FailedForGoodError(f"{bootstrap_failure_message(cluster, found)}\n{_CLUSTER_IS_GONE}", found.cause.name)
 
     def _cancel(self, client: Any, step_id: str) -> None:
         client.cancel_steps(ClusterId=self._cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS")

@@ -15,6 +15,7 @@ from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import ENDED, ClusterState, state_of
 from fruit_pipeline.lake.store import lake_of
+from fruit_pipeline.operators.clearing import states_of_tasks
 from fruit_pipeline.places import Place, ask_each, ask_everywhere, known_places, place_of_run, settings_in
 from fruit_pipeline.planning.claim_book import pca_book
 from fruit_pipeline.planning.patience import CLUSTER_END
@@ -131,18 +132,13 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
 
     def _look_again_for_one_under_way(self, context: Context) -> None:
         """A request that its task did not live to see answered may be carried out after the first look."""
-        if self._task_states(context).get(self._asking_task_id) == "failed" and context["ti"].try_number < _LOOKS:
+        if states_of_tasks(context, self.dag_id).get(self._asking_task_id) == "failed" and context["ti"].try_number < _LOOKS:
             raise AirflowException(
                 f"No cluster of the run is listed. {self._asking_task_id} failed, so one may yet be: it is looked for again in a minute."
             )
 
-    def _task_states(self, context: Context) -> dict[str, str]:
-        run_id = context["dag_run"].run_id
-        states: dict[str, str] = context["ti"].get_task_states(dag_id=self.dag_id, run_ids=[run_id]).get(run_id, {})
-        return states
-
     def _fail_with_a_run_marked_as_failed(self, context: Context) -> None:
-        states = self._task_states(context)
+        states = states_of_tasks(context, self.dag_id)
         failed = sorted(task_id for task_id, state in states.items() if state == "failed" and task_id != self.task_id)
         if failed and states.get(self._deciding_task_id) == "skipped":
             raise AirflowFailException(f"The clusters have ended. The run was marked as failed while {', '.join(failed)} was under way.")

@@ -19,7 +19,7 @@ from fruit_pipeline.aws import BOTOCORE_CONFIG, is_denied
 from fruit_pipeline.lake.location import require_lake_here
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
-from fruit_pipeline.request.params import run_type_of
+from fruit_pipeline.request.params import require_params_as_given, run_type_of
 from fruit_pipeline.triggers.batch_marker import BatchMarkerTrigger
 from fruit_pipeline.triggers.emr_wait import GRACE, Waiting
 
@@ -58,11 +58,7 @@ class WaitForBatchSensor(S3KeySensor):
     def execute(self, context: Context) -> None:
         with refused_for_good():
             self._settings.require_place()
-        unknown = sorted(set(context["dag_run"].conf or {}) - set(context["params"]))
-        if unknown:
-            # A misspelt date would quietly mean another day.
-            known = ", ".join(sorted(context["params"]))
-            raise AirflowFailException(f"The run was given params that do not exist: {', '.join(unknown)}. There are: {known}.")
+            require_params_as_given(context["dag_run"].conf, self.params, context["params"])
         if not self.bucket_key:
             self.log.info("This run works on the batches that are there: nothing to wait for.")
             return

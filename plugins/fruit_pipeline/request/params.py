@@ -10,6 +10,7 @@ from fruit_contract.day_boundary import UTC_DAYS
 from fruit_contract.ingest_days import days_between
 from fruit_contract.lake import LakeNameError, check_category, parse_ingest_date, success_marker_key, uri
 from fruit_contract.runs import RunType
+from fruit_pipeline.errors import ParamsRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -30,6 +31,25 @@ class RunDates:
     asked: tuple[str, ...]
     looked_back: tuple[str, ...] = ()
     waits: bool = True
+
+
+def require_params_as_given(given: Mapping[str, Any] | None, declared: Collection[str], taken: Mapping[str, Any]) -> None:
+    """Raises ParamsRefusedError if a run was given a param that the DAG does not declare, or if its tasks get another value than was given.
+
+    `given` is the run's conf, `taken` what Airflow makes of it for tasks. That has a misspelt param, too, beside the right one, which keeps
+    its default: a misspelt date would quietly mean another day. It has nothing of the conf if Airflow is told not to hand it on.
+    """
+    given = given or {}
+    unknown = sorted(set(given) - set(declared))
+    if unknown:
+        known = ", ".join(sorted(declared))
+        raise ParamsRefusedError(f"The run was given params that do not exist: {', '.join(unknown)}. There are: {known}.")
+    ignored = sorted(name for name, value in given.items() if value != taken.get(name))
+    if ignored:
+        raise ParamsRefusedError(
+            f"Airflow does not hand on what the run was given: {', '.join(ignored)}. Set its option [core] dag_run_conf_overrides_params "
+            "to True, then trigger the run again."
+        )
 
 
 def dates_of_run(

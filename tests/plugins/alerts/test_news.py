@@ -35,7 +35,7 @@ def test_each_failure_says_what_to_do_once() -> None:
     news = told([TEARDOWN, STEP])
     assert news.message.count("What to do: ") == 2
     assert "What to do: take more memory." in news.message
-    assert "Then clear terminate_cluster (with *downstream*)" in news.message
+    assert "Then clear terminate_cluster (with *downstream*, without *only failed*)" in news.message
 
 
 def test_a_task_that_left_no_word_is_named_all_the_same() -> None:
@@ -49,7 +49,7 @@ def test_a_run_in_which_nothing_failed_now_says_what_was_not_cleared() -> None:
     news = told([], note="Clusters may be up.")
     assert news.subject == "Fruits! run failed"
     assert news.message.startswith("Clusters may be up.\n\nNo task failed this time.")
-    assert "clear those as well (with *downstream*)" in news.message
+    assert "clear those as well (with *downstream*, without *only failed*)" in news.message
 
 
 def test_a_run_above_the_budget_is_news_of_its_own_kind() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -75,6 +76,42 @@ def test_a_deadline_tells_from_the_triggerer(tmp_path: Path) -> None:
 
     asyncio.run(tell())
     assert len(lines_of(file)) == 1
+
+
+def missed_deadline(state: str) -> dict[str, Any]:
+    """What Airflow hands over, as `Deadline.handle_miss` makes it."""
+    from airflow.api_fastapi.core_api.datamodels.dag_run import DAGRunResponse
+
+    unset = dict.fromkeys(DAGRunResponse.model_fields)
+    told = {"dag_id": "d", "run_id": "r", "state": state, "run_type": "manual", "run_after": datetime(2026, 11, 22, tzinfo=UTC)}
+    model = {"dag_versions": [], "dag_model": SimpleNamespace(dag_display_name="d")}
+    run = DAGRunResponse.model_validate(SimpleNamespace(**unset | told | model))
+    return {"dag_run": run.model_dump(mode="json"), "deadline": {"id": "1"}}
+
+
+@pytest.mark.parametrize(("state", "times"), [("running", 1), ("failed", 0), ("success", 0), ("queued", 0)])
+def test_a_run_is_told_as_late_only_while_it_runs(tmp_path: Path, state: str, times: int) -> None:
+    from airflow.triggers.callback import CallbackTrigger
+
+    from fruit_pipeline.alerts.late import late_alert
+    from fruit_pipeline.settings import Settings
+
+    file = tmp_path / "notifications.jsonl"
+    callback = late_alert(Settings(notification_file=str(file))).callback
+    trigger = CallbackTrigger(callback.path, {**callback.kwargs, "context": missed_deadline(state)})
+
+    async def run() -> list[Any]:
+        return [event.payload["state"] async for event in trigger.run()]
+
+    assert asyncio.run(run()) == ["running", "success"]
+    assert [line["event"] for line in lines_of(file)] == ["run_late"] * times if file.exists() else not times
+
+
+def test_a_deadline_that_does_not_say_how_its_run_is_doing_is_told() -> None:
+    from fruit_pipeline.alerts.news import RUN_FAILED, RUN_LATE, is_worth_telling
+
+    assert is_worth_telling(RUN_LATE, None)
+    assert is_worth_telling(RUN_FAILED, "failed")
 
 
 @pytest.mark.parametrize("run", [{"dag_id": "d", "dag_run_id": "r"}, SimpleNamespace(dag_id="d", run_id="r")])

@@ -122,6 +122,23 @@ def test_a_place_is_remembered_before_there_is_a_cluster_in_it(emr: Emr) -> None
     assert set(remembered_places()) == {PLACE}
 
 
+@pytest.mark.parametrize("state", ["success", "failed", "skipped"])
+def test_no_cluster_is_asked_for_that_the_teardown_would_not_end(emr: Emr, variables: MemoryVariables, state: str) -> None:
+    """As it is when somebody clears *only failed* tasks, of which the teardown is none."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    cleared = context(plan_run="success", create_cluster="running", terminate_cluster=state, write_receipt="success")
+    with pytest.raises(AirflowFailException, match=r"clear plan_run with \*downstream\*, without \*only failed\*"):
+        create_cluster().execute(cleared)
+    assert not emr.clusters
+    assert not remembered_places()
+
+
+@pytest.mark.parametrize("state", [None, "scheduled"])
+def test_a_cluster_is_asked_for_again_when_the_teardown_was_cleared_too(emr: Emr, state: str | None) -> None:
+    assert create_cluster().execute(context(plan_run="success", create_cluster="running", terminate_cluster=state)) == "j-1"
+
+
 # --- ending clusters
 
 

@@ -50,9 +50,19 @@ def sensor() -> Any:
 
 
 def sensor_of(settings: Settings, bucket_key: str = MARKER) -> Any:
-    from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
+    from airflow.sdk import DAG
 
-    return WaitForBatchSensor(task_id="wait_for_batch", settings=settings, bucket_key=bucket_key)
+    from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
+    from fruit_pipeline.request.form import params_of_form
+
+    with DAG("fruit_image_pipeline", schedule=None, params=params_of_form(settings)):
+        return WaitForBatchSensor(task_id="wait_for_batch", settings=settings, bucket_key=bucket_key)
+
+
+def context_as_airflow_makes_it(task: Any, conf: dict[str, Any]) -> Any:
+    from airflow.sdk.definitions.param import process_params
+
+    return context("manual", conf) | {"params": process_params(task.dag, task, conf, suppress_exception=False)}
 
 
 @contextmanager
@@ -197,8 +207,26 @@ def test_a_run_that_waits_for_nothing_is_still_refused_outside_the_eu(run_type: 
 def test_a_misspelt_param_does_not_quietly_mean_another_day(sensor: Any) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    with pytest.raises(AirflowFailException, match=r"do not exist: ingest_dat\. There are: categories, ingest_date"):
-        sensor.execute(context("manual", {"ingest_dat": "2026-11-20", "categories": []}))
+    run = context_as_airflow_makes_it(sensor, {"ingest_dat": "2026-11-20", "categories": []})
+    assert "ingest_dat" in run["params"]  # Airflow hands on whatever a run was given
+    with pytest.raises(AirflowFailException, match=r"do not exist: ingest_dat\. There are: accept_rejects, categories, ingest_date, "):
+        sensor.execute(run)
+
+
+@pytest.mark.parametrize("conf", [{}, {"ingest_date": DAY}, {"ingest_date": DAY, "categories": ["Kiwi"], "over_budget": True}])
+def test_params_that_the_form_has_are_taken(sensor: Any, conf: dict[str, Any]) -> None:
+    with s3_says(True):
+        sensor.execute(context_as_airflow_makes_it(sensor, conf))
+
+
+def test_params_that_airflow_is_told_not_to_hand_on_are_not_quietly_ignored(sensor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    monkeypatch.setenv("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", "False")
+    with pytest.raises(AirflowFailException, match=r"what the run was given: categories, ingest_date\. .*dag_run_conf_overrides_params"):
+        sensor.execute(context_as_airflow_makes_it(sensor, {"ingest_date": DAY, "categories": ["Kiwi"], "over_budget": False}))
+    with s3_says(True):  # as the form sends what nobody touched
+        sensor.execute(context_as_airflow_makes_it(sensor, {"ingest_date": None, "categories": [], "over_budget": False}))
 
 
 def check_output(ingest_dates: list[str], listed_before: datetime, **options: Any) -> Any:
