@@ -158,7 +158,8 @@ class Settings:
     core_instance_type: str = setting(
         "m5.xlarge",
         _INSTANCE,
-        "core and task nodes; siblings of the same size (m5a, m5d, m6i, m6a) are taken where EMR finds them cheaper or sooner",
+        "core and task nodes; siblings of the same size (m5a, m5d, m6i, m6a) that the region has are taken if EMR finds them cheaper "
+        "or sooner",
     )
     core_instance_count: int = setting(2, whole_number(1, 1000), "core nodes, on demand", unit="nodes")
     task_instance_max: int = setting(8, whole_number(0, 1000), "the most task nodes a run may get", unit="nodes")
