@@ -108,7 +108,11 @@ FOR_NOBODY = [
         for prefix in EVERY_PREFIX
     ),
     *(on_object("PutObject", f"{prefix}/x", **{"s3:TlsVersion": "1.1"}) for prefix in EVERY_PREFIX),
-    *(on_object("PutObject", f"{prefix}/x", **{"s3:x-amz-server-side-encryption": "AES256"}) for prefix in EVERY_PREFIX),
+    *(
+        on_object("PutObject", f"{prefix}/x", **{"s3:x-amz-server-side-encryption": "AES256"})
+        for prefix in EVERY_PREFIX
+        if prefix != lake.LOGS
+    ),
     *(
         on_object(
             "PutObject",
@@ -277,6 +281,8 @@ def test_emr_gives_nodes_their_role_alone_and_the_key_to_disks_alone(deployed: D
     key = next(statement["Resource"] for statement in said if "kms:Encrypt" in statement["Action"])
     assert is_allowed(pass_role("fruits-emr-nodes", "ec2.amazonaws.com"), said)
     assert is_allowed(asked("kms:CreateGrant", key, **{"kms:GrantIsForAWSResource": "true"}), said)
+    # Without it, EMR takes no key for its logs.
+    assert is_allowed(asked("kms:DescribeKey", key), said)
     assert not is_allowed(asked("kms:CreateGrant", key, **{"kms:GrantIsForAWSResource": "false"}), said)
     assert not is_allowed(pass_role("admin", "ec2.amazonaws.com"), said)
 

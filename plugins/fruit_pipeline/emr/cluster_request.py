@@ -103,6 +103,8 @@ def cluster_request(
     }
     if settings.security_configuration:
         request["SecurityConfiguration"] = settings.security_configuration
+    if settings.log_key:
+        request["LogEncryptionKmsKeyId"] = settings.log_key
     validate_request(request)
     return request
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SETTINGS = Settings(lake_bucket="fruits-lake")
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/12345678-1234-1234-1234-123456789012"
 RUN_ID = "manual__2026-11-22T08:00:00+00:00"
 
 
@@ -102,10 +103,19 @@ def properties(of: dict[str, Any], classification: str) -> dict[str, str]:
 
 VARIANTS = [
     replace(
-        SETTINGS, task_market=market, subnet_id=subnets, security_configuration=security, core_instance_type=core, core_instance_count=n
+        SETTINGS,
+        task_market=market,
+        subnet_id=subnets,
+        security_configuration=security,
+        log_key=key,
+        core_instance_type=core,
+        core_instance_count=n,
     )
-    for market, subnets, security, (core, n) in product(
-        (SPOT, ON_DEMAND), ("", "subnet-1", "subnet-1,subnet-2"), ("", "sec"), (("m5.xlarge", 1), ("r6i.4xlarge", 1000), ("c5.9xlarge", 2))
+    for market, subnets, (security, key), (core, n) in product(
+        (SPOT, ON_DEMAND),
+        ("", "subnet-1", "subnet-1,subnet-2"),
+        (("", ""), ("sec", KEY)),
+        (("m5.xlarge", 1), ("r6i.4xlarge", 1000), ("c5.9xlarge", 2)),
     )
 ]
 
@@ -249,6 +259,11 @@ def test_subnet_and_security_configuration_are_there_only_when_set() -> None:
     assert set_both["SecurityConfiguration"] == "sec"
     several = request(replace(SETTINGS, subnet_id="subnet-1,subnet-2"))
     assert several["Instances"]["Ec2SubnetIds"] == ["subnet-1", "subnet-2"]
+
+
+def test_emr_encrypts_its_logs_with_the_key_that_is_set() -> None:
+    assert "LogEncryptionKmsKeyId" not in request()
+    assert request(replace(SETTINGS, log_key=KEY))["LogEncryptionKmsKeyId"] == KEY
 
 
 def test_the_bootstrap_action_is_the_releases_own() -> None:
