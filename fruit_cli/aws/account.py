@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,11 @@ SERVICE_LINKED_ROLES: Final = {
     "elasticmapreduce.amazonaws.com": "AWSServiceRoleForEMRCleanup",
     "spot.amazonaws.com": "AWSServiceRoleForEC2Spot",
 }
+# So long KMS may not know a role that IAM has just made, and refuse the key whose policy names it.
+_ROLE_KNOWN_SECONDS: Final = 15
+# Regions that are off in an account until somebody switches them on; AWS takes no credentials there then.
+_OPT_IN_REGIONS: Final = frozenset({"eu-south-1", "eu-south-2"})
+_CREDENTIALS_NOT_TAKEN: Final = frozenset({"InvalidClientTokenId", "UnrecognizedClientException", "RegionDisabledException"})
 EMR_TAG: Final = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
 _EMR_GROUPS: Final = "ElasticMapReduce-*"
 _EMR_ENDPOINT: Final = "emr-service-vpce"
@@ -56,14 +62,23 @@ def session_of_caller() -> Any:
 
 
 class Account:
-    """The account and region of the caller's credentials."""
+    """The account and region of the caller's credentials. `sleep` is what waits."""
 
-    def __init__(self, session: Any, region: str, say: Callable[[str], None]) -> None:
-        self._session, self.region, self._say = session, region, say
+    def __init__(self, session: Any, region: str, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
+        self._session, self.region, self._say, self._sleep = session, region, say, sleep
 
     def identity(self) -> tuple[str, str]:
-        """Returns the account's number, and who the caller is."""
-        caller = self.client("sts").get_caller_identity()
+        """Returns the account's number, and who the caller is. Raises CommandError if the region seems to be off in the account."""
+        try:
+            caller = self.client("sts").get_caller_identity()
+        except ClientError as error:
+            if self.region not in _OPT_IN_REGIONS or error.response["Error"]["Code"] not in _CREDENTIALS_NOT_TAKEN:
+                raise
+            raise CommandError(
+                f"AWS does not take these credentials in {self.region} ({error.response['Error']['Code']}). The region is off in an "
+                f"account until somebody types `aws account enable-region --region-name {self.region}` and has waited some minutes. If it "
+                "is on, check the credentials."
+            ) from error
         return caller["Account"], caller["Arn"]
 
     def client(self, service: str) -> Any:
@@ -81,8 +96,9 @@ class Account:
         return True
 
     def make_service_linked_roles(self) -> None:
-        """Makes those that are not there, and waits until IAM knows them: the key's policy names one of them."""
+        """Makes those that are not there, and waits until IAM and KMS know them: the key's policy names one of them."""
         iam = self.client("iam")
+        new = False
         for service, role in SERVICE_LINKED_ROLES.items():
             if self.has_service_linked_role(role):
                 self._say(f"  {role}: is there")
@@ -90,6 +106,9 @@ class Account:
             made = iam.create_service_linked_role(AWSServiceName=service)["Role"]["RoleName"]
             iam.get_waiter("role_exists").wait(RoleName=made)
             self._say(f"  {role}: made")
+            new = True
+        if new:
+            self._sleep(_ROLE_KNOWN_SECONDS)
 
     def find_bucket(self, name: str, account: str) -> FoundBucket | None:
         """Returns the bucket, or None if nobody has it. Raises CommandError if it is somebody else's."""

@@ -182,6 +182,7 @@ def environment_of(region: str, bucket: str, owner: str, outputs: Mapping[str, s
         "FRUITS_SERVICE_ROLE": outputs["ServiceRole"],
         "FRUITS_INSTANCE_PROFILE": outputs["InstanceProfile"],
         "FRUITS_SECURITY_CONFIGURATION": outputs["SecurityConfiguration"],
+        "FRUITS_LOG_KEY": outputs["KeyArn"],
         "FRUITS_SUBNET_ID": outputs["SubnetIds"],
         "FRUITS_BATCH_QUEUE_URL": outputs["QueueUrl"],
         "FRUITS_SNS_TOPIC_ARN": outputs["TopicArn"],

@@ -82,6 +82,7 @@ _TOPIC: Final = text_like(
     rf"arn:aws:sns:({_EU}):\d{{12}}:[A-Za-z0-9_-]{{1,256}}",
     "the ARN of an SNS topic (a standard one) in a region inside the EU",
 )
+_KEY: Final = text_like(rf"arn:aws:kms:({_EU}):\d{{12}}:key/[a-z0-9-]+", "the ARN of a KMS key in a region inside the EU")
 _EMR_RELEASE: Final = text_like(r"emr-\d+\.\d+\.\d+", "an EMR release, for example emr-7.14.0")
 _SUBNETS: Final = text_like(
     r"subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*", "a subnet's id, for example subnet-0abc1234, or several with commas in between"
@@ -158,7 +159,8 @@ class Settings:
     core_instance_type: str = setting(
         "m5.xlarge",
         _INSTANCE,
-        "core and task nodes; siblings of the same size (m5a, m5d, m6i, m6a) are taken where EMR finds them cheaper or sooner",
+        "core and task nodes; siblings of the same size (m5a, m5d, m6i, m6a) that the region has are taken if EMR finds them cheaper "
+        "or sooner",
     )
     core_instance_count: int = setting(2, whole_number(1, 1000), "core nodes, on demand", unit="nodes")
     task_instance_max: int = setting(8, whole_number(0, 1000), "the most task nodes a run may get", unit="nodes")
@@ -171,6 +173,11 @@ class Settings:
     service_role: str = setting("EMR_DefaultRole", NAME, "EMR's own role")
     instance_profile: str = setting("EMR_EC2_DefaultRole", NAME, "the nodes' role")
     security_configuration: str = setting("", NAME, "the security configuration's name: encryption, IMDSv2")
+    log_key: str = setting(
+        "",
+        _KEY,
+        "the key with which EMR encrypts its logs in the lake; without it, S3's own. The rest is encrypted as the bucket says",
+    )
     root_volume_gib: int = setting(30, whole_number(15, 100), "a node's disk", unit="GiB")
 
     idle_timeout_seconds: int = setting(

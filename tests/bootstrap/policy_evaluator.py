@@ -31,7 +31,8 @@ def is_allowed(request: Request, statements: Sequence[Statement]) -> bool:
 def _applies(statement: Statement, request: Request) -> bool:
     return (
         any(_is_like(request.action.lower(), action.lower()) for action in as_list(statement["Action"]))
-        and any(_is_like(request.resource, resource) for resource in as_list(statement["Resource"]))
+        and any(_is_like(request.resource, resource) for resource in as_list(statement.get("Resource", statement.get("NotResource"))))
+        == ("Resource" in statement)
         and all(
             _holds(operator, request.context.get(key), as_list(wanted))
             for operator, keys in statement.get("Condition", {}).items()

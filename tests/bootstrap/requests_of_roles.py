@@ -9,6 +9,7 @@ from tests.bootstrap.policy_evaluator import Request
 from tests.bootstrap.recording import LAKE, Asked, recorded
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/the-lakes"
+BY_THE_KEY = {"s3:x-amz-server-side-encryption": "aws:kms", "s3:x-amz-server-side-encryption-aws-kms-key-id": KEY}
 DAY = "ingest_date=2026-11-22"
 IMAGE = f"raw/{DAY}/Kiwi/1.jpg"
 OURS, OTHERS, UNTAGGED = "j-OURS", "j-OTHERS", "j-UNTAGGED"
@@ -58,8 +59,9 @@ def session_on(node_tags: dict[str, str], *, document_is_checked: str = "true") 
     return asked("ssm:StartSession", arn, **tags, **{"ssm:SessionDocumentAccessCheck": document_is_checked})
 
 
-def with_document(name: str) -> Request:
-    return asked("ssm:StartSession", f"arn:aws:ssm:{REGION}::document/{name}")
+def with_document(name: str, *, document_is_checked: str = "true") -> Request:
+    arn = f"arn:aws:ssm:{REGION}::document/{name}"
+    return asked("ssm:StartSession", arn, **{"ssm:SessionDocumentAccessCheck": document_is_checked})
 
 
 def done(asked_for: Asked) -> Request:
@@ -130,6 +132,9 @@ BY_HAND: dict[str, list[Request]] = {
         on_object("GetObject", "rejected/x"),
         # What EMR's own writer of logs asks for is not documented.
         on_object("GetObject", "logs/j-1/x.gz"),
+        # It says how logs are to be encrypted: with the key that it was told, else as S3 does it.
+        on_object("PutObject", "logs/j-1/x.gz", **BY_THE_KEY),
+        on_object("PutObject", "logs/j-1/x.gz", **{"s3:x-amz-server-side-encryption": "AES256"}),
     ],
     "publisher": [on_object("AbortMultipartUpload", "code/abc/x")],
     "deliverer": [on_object("AbortMultipartUpload", IMAGE)],

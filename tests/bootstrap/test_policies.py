@@ -108,7 +108,11 @@ FOR_NOBODY = [
         for prefix in EVERY_PREFIX
     ),
     *(on_object("PutObject", f"{prefix}/x", **{"s3:TlsVersion": "1.1"}) for prefix in EVERY_PREFIX),
-    *(on_object("PutObject", f"{prefix}/x", **{"s3:x-amz-server-side-encryption": "AES256"}) for prefix in EVERY_PREFIX),
+    *(
+        on_object("PutObject", f"{prefix}/x", **{"s3:x-amz-server-side-encryption": "AES256"})
+        for prefix in EVERY_PREFIX
+        if prefix != lake.LOGS
+    ),
     *(
         on_object(
             "PutObject",
@@ -170,6 +174,7 @@ FOR_NOBODY = [
     session_on(CLUSTER_TAGS[OTHERS]),
     session_on(CLUSTER_TAGS[UNTAGGED]),
     session_on(CLUSTER_TAGS[OURS], document_is_checked="false"),
+    with_document("AWS-StartPortForwardingSession", document_is_checked="false"),
     *(with_document(name) for name in ("SSM-SessionManagerRunShell", "AWS-StartSSHSession", "AWS-StartInteractiveCommand")),
     *(
         asked(action, "*")
@@ -276,6 +281,8 @@ def test_emr_gives_nodes_their_role_alone_and_the_key_to_disks_alone(deployed: D
     said = [statement for statement in deployed.statements("emr-service") if statement["Effect"] == "Allow"]
     key = next(statement["Resource"] for statement in said if "kms:Encrypt" in statement["Action"])
     assert is_allowed(pass_role("fruits-emr-nodes", "ec2.amazonaws.com"), said)
+    # Without it, EMR takes no key for its logs.
+    assert is_allowed(asked("kms:DescribeKey", key), said)
     assert is_allowed(asked("kms:CreateGrant", key, **{"kms:GrantIsForAWSResource": "true"}), said)
     assert not is_allowed(asked("kms:CreateGrant", key, **{"kms:GrantIsForAWSResource": "false"}), said)
     assert not is_allowed(pass_role("admin", "ec2.amazonaws.com"), said)

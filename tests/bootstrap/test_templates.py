@@ -103,6 +103,8 @@ def test_the_file_of_a_deployment_is_what_airflow_takes(deployed: DeployedAccoun
     assert (request["ServiceRole"], request["JobFlowRole"]) == ("fruits-emr-service", "fruits-emr-nodes")
     assert request["SecurityConfiguration"].startswith("fruits-cluster-Security-")
     assert len(request["Instances"]["Ec2SubnetIds"]) == 2
+    (key,) = {entry["KeyArn"] for entry in deployed.client("kms").list_keys()["Keys"]}
+    assert request["LogEncryptionKmsKeyId"] == key
     queues = deployed.client("sqs").list_queues()["QueueUrls"]
     assert settings.batch_queue_url.rsplit("/", 1)[1] in {url.rsplit("/", 1)[1] for url in queues}
     assert settings.sns_topic_arn in {topic["TopicArn"] for topic in deployed.client("sns").list_topics()["Topics"]}

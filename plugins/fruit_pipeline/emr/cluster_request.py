@@ -34,6 +34,14 @@ _SIBLING_FAMILIES: Final = (
     (("r6g", "r7g"), ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge")),
 )
 
+# EMR refuses a whole cluster for one type that its region lacks. In regions of the EU that are not named here, all are there.
+_FAMILIES_NOT_IN: Final = {
+    "eu-north-1": frozenset({"m5a", "m6a", "c6a", "r5a", "r6a"}),
+    "eu-south-1": frozenset({"c6a", "r6a", "m7g"}),
+    "eu-south-2": frozenset({"m5a", "m6i", "m6a", "c5a", "c6i", "c6a", "r5a", "r6i", "r6a"}),
+    "eu-west-3": frozenset({"c6a", "r6a"}),
+}
+
 # An application master on a spot node would take its whole step with it. EMR labels the nodes, and its managed scaling knows the label.
 _MASTERS_ON_CORE_NODES: Final = {
     "yarn.node-labels.enabled": "true",
@@ -95,6 +103,8 @@ def cluster_request(
     }
     if settings.security_configuration:
         request["SecurityConfiguration"] = settings.security_configuration
+    if settings.log_key:
+        request["LogEncryptionKmsKeyId"] = settings.log_key
     validate_request(request)
     return request
 
@@ -109,12 +119,13 @@ def dates_label(ingest_dates: Sequence[str]) -> str:
     return "..".join(sorted({min(ingest_dates, default=""), max(ingest_dates, default="")}))
 
 
-def sibling_types(instance_type: str) -> list[str]:
-    """Types of other families with the same vCPUs and memory, of which any will do in its place."""
+def sibling_types(instance_type: str, region: str) -> list[str]:
+    """Returns the types of other families with the same vCPUs and memory that the region has: any of them will do in its place."""
     family, _, size = instance_type.partition(".")
+    not_there = _FAMILIES_NOT_IN.get(region, frozenset())
     for families, sizes in _SIBLING_FAMILIES:
         if family in families and size in sizes:
-            return [f"{other}.{size}" for other in families if other != family]
+            return [f"{other}.{size}" for other in families if other != family and other not in not_there]
     return []
 
 
@@ -178,13 +189,13 @@ def _tags(lake_bucket: str, release: str, run_id: str, ingest_dates: Sequence[st
 def _instances(settings: Settings, task_instances: int) -> dict[str, Any]:
     """No key pair and no security groups of our own: nothing is reachable from outside (EMR's managed groups)."""
     fleets = [
-        _fleet("MASTER", settings.primary_instance_type, on_demand=1),
-        _fleet("CORE", settings.core_instance_type, on_demand=settings.core_instance_count),
+        _fleet("MASTER", settings.primary_instance_type, settings.region, on_demand=1),
+        _fleet("CORE", settings.core_instance_type, settings.region, on_demand=settings.core_instance_count),
     ]
     if _has_spot_nodes(settings, task_instances):
         fleets.append(_spot_fleet(settings, task_instances))
     elif task_instances:
-        fleets.append(_fleet("TASK", settings.core_instance_type, on_demand=task_instances))
+        fleets.append(_fleet("TASK", settings.core_instance_type, settings.region, on_demand=task_instances))
     instances: dict[str, Any] = {
         "InstanceFleets": fleets,
         # The DAG's teardown ends the cluster: between two steps it has none.
@@ -197,20 +208,22 @@ def _instances(settings: Settings, task_instances: int) -> dict[str, Any]:
     return instances
 
 
-def _fleet(role: str, instance_type: str, *, on_demand: int) -> dict[str, Any]:
+def _fleet(role: str, instance_type: str, region: str, *, on_demand: int) -> dict[str, Any]:
     return {
         "Name": {"MASTER": "Primary", "CORE": "Core", "TASK": "Task"}[role],
         "InstanceFleetType": role,
         "TargetOnDemandCapacity": on_demand,
         # A unit is a node: all types of a fleet are of one size.
-        "InstanceTypeConfigs": [{"InstanceType": name, "WeightedCapacity": 1} for name in [instance_type, *sibling_types(instance_type)]],
+        "InstanceTypeConfigs": [
+            {"InstanceType": name, "WeightedCapacity": 1} for name in [instance_type, *sibling_types(instance_type, region)]
+        ],
         "LaunchSpecifications": {"OnDemandSpecification": {"AllocationStrategy": "lowest-price"}},
     }
 
 
 def _spot_fleet(settings: Settings, task_instances: int) -> dict[str, Any]:
     """Spot nodes; those that can't be had in time when the cluster starts are taken on demand."""
-    fleet = _fleet("TASK", settings.core_instance_type, on_demand=0) | {"TargetSpotCapacity": task_instances}
+    fleet = _fleet("TASK", settings.core_instance_type, settings.region, on_demand=0) | {"TargetSpotCapacity": task_instances}
     fleet["LaunchSpecifications"]["SpotSpecification"] = {
         "TimeoutDurationMinutes": settings.spot_timeout_minutes,
         "TimeoutAction": "SWITCH_TO_ON_DEMAND",

@@ -197,7 +197,7 @@ def _instance_hours(clusters: Iterable[ClusterFacts], settings: Settings, read_a
 def _price(instance_type: str, settings: Settings) -> float | None:
     """A type without a price of its own that EMR took in place of the set one costs about as much as that."""
     for name in (instance_type, settings.core_instance_type, settings.primary_instance_type):
-        if name in settings.prices and (name == instance_type or instance_type in sibling_types(name)):
+        if name in settings.prices and (name == instance_type or instance_type in sibling_types(name, settings.region)):
             return settings.prices[name]
     return None
 

@@ -5,6 +5,7 @@ import re
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
+from importlib.resources import files
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.pca import RefreshPolicy
-from fruit_contract.regions import EU_REGIONS, RegionNotAllowedError
+from fruit_contract.regions import DEFAULT_REGION, EU_REGIONS, RegionNotAllowedError
 from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import (
     cluster_request,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SETTINGS = Settings(lake_bucket="fruits-lake")
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/12345678-1234-1234-1234-123456789012"
 RUN_ID = "manual__2026-11-22T08:00:00+00:00"
 
 
@@ -101,10 +103,19 @@ def properties(of: dict[str, Any], classification: str) -> dict[str, str]:
 
 VARIANTS = [
     replace(
-        SETTINGS, task_market=market, subnet_id=subnets, security_configuration=security, core_instance_type=core, core_instance_count=n
+        SETTINGS,
+        task_market=market,
+        subnet_id=subnets,
+        security_configuration=security,
+        log_key=key,
+        core_instance_type=core,
+        core_instance_count=n,
     )
-    for market, subnets, security, (core, n) in product(
-        (SPOT, ON_DEMAND), ("", "subnet-1", "subnet-1,subnet-2"), ("", "sec"), (("m5.xlarge", 1), ("r6i.4xlarge", 1000), ("c5.9xlarge", 2))
+    for market, subnets, (security, key), (core, n) in product(
+        (SPOT, ON_DEMAND),
+        ("", "subnet-1", "subnet-1,subnet-2"),
+        (("", ""), ("sec", KEY)),
+        (("m5.xlarge", 1), ("r6i.4xlarge", 1000), ("c5.9xlarge", 2)),
     )
 ]
 
@@ -212,7 +223,25 @@ def test_a_fleet_takes_the_set_type_or_one_of_the_same_size(instance_type: str, 
 
 def test_siblings_are_each_others() -> None:
     for one in ("m5.xlarge", "c6a.4xlarge", "r5a.24xlarge", "r7g.16xlarge"):
-        assert all(one in sibling_types(other) and other != one for other in sibling_types(one))
+        assert all(one in sibling_types(other, DEFAULT_REGION) and other != one for other in sibling_types(one, DEFAULT_REGION))
+
+
+def types_of_region(region: str) -> set[str]:
+    """What EMR takes for a node there, by cfn-lint's copy of AWS' lists."""
+    cfnlint = pytest.importorskip("cfnlint.data.schemas.extensions.aws_emr_cluster", reason="cfn-lint is among the tools")
+    text = (files(cfnlint) / "instancetypeconfig_instancetype_enum.json").read_text(encoding="utf-8")
+    return set(json.loads(text)[region]["enum"])
+
+
+@pytest.mark.parametrize("region", sorted(EU_REGIONS))
+def test_a_cluster_names_the_siblings_that_its_region_has_and_no_others(region: str) -> None:
+    there = types_of_region(region)
+    for family, size in product(("m5", "c5", "r5", "m6g", "c6g", "r6g"), ("xlarge", "4xlarge", "12xlarge")):
+        everywhere = sibling_types(f"{family}.{size}", "of all families")
+        assert sibling_types(f"{family}.{size}", region) == [name for name in everywhere if name in there]
+    for core in ("m5.xlarge", "c5.4xlarge", "r5.xlarge"):
+        asked = fleets(request(replace(SETTINGS, region=region, core_instance_type=core), 1))
+        assert {name for fleet in asked.values() for name in types(fleet)} <= there
 
 
 def test_nothing_is_reachable_from_outside() -> None:
@@ -230,6 +259,11 @@ def test_subnet_and_security_configuration_are_there_only_when_set() -> None:
     assert set_both["SecurityConfiguration"] == "sec"
     several = request(replace(SETTINGS, subnet_id="subnet-1,subnet-2"))
     assert several["Instances"]["Ec2SubnetIds"] == ["subnet-1", "subnet-2"]
+
+
+def test_emr_encrypts_its_logs_with_the_key_that_is_set() -> None:
+    assert "LogEncryptionKmsKeyId" not in request()
+    assert request(replace(SETTINGS, log_key=KEY))["LogEncryptionKmsKeyId"] == KEY
 
 
 def test_the_bootstrap_action_is_the_releases_own() -> None:

@@ -11,6 +11,7 @@ from fruit_contract.limits import (
     PYTHON_WORKER_BYTES,
     RESULT_BYTES_AN_IMAGE,
 )
+from fruit_contract.regions import DEFAULT_REGION
 from fruit_pipeline.emr.cluster_request import sibling_types
 from fruit_pipeline.emr.instance_types import instance_type
 from fruit_pipeline.emr.spark_sizes import MASTER_MIB, MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes, most_images_a_run, task_slots
@@ -73,7 +74,8 @@ def test_the_sizes_on_the_default_nodes() -> None:
 
 def test_all_types_of_a_fleet_are_given_the_same() -> None:
     for name in ("m5.xlarge", "c5.4xlarge", "r6i.24xlarge"):
-        assert {executor_sizes(instance_type(other)) for other in sibling_types(name)} == {executor_sizes(instance_type(name))}
+        siblings = sibling_types(name, DEFAULT_REGION)
+        assert {executor_sizes(instance_type(other)) for other in siblings} == {executor_sizes(instance_type(name))}
 
 
 @pytest.mark.parametrize("sizes_of", [executor_sizes, driver_sizes, most_images_a_run])
