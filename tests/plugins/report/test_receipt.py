@@ -148,7 +148,7 @@ def test_says_it_in_words() -> None:
     made = receipt(PLANNED, clusters, 2000, SETTINGS, read_at=at(90), measured=speed)
     assert made["measured_speed"] == speed.as_dict()
     assert receipt_lines(made) == [
-        "Clusters (j-1): 60.0 minutes, planned 58.2 (1.03 times as much).",
+        "Clusters (j-1): 60.0 minutes, planned 58.3 (1.03 times as much).",
         "Cost: 0.30 EUR, planned 0.83 EUR (0.36 times as much).",
         "For 1,000 of 2,000 computed images: 0.1500 EUR.",
         "1.00 hours of on-demand m5.xlarge: 0.25 EUR.",
