@@ -32,7 +32,7 @@ from fruit_pipeline.emr.clusters import steps_of_cluster
 from fruit_pipeline.emr.states import ENDED
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.planning.claim_book import pca_book
-from local_cloud.faults import Fault, write_faults
+from local_cloud.faults import Fault
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import read_state
 from tests.e2e.asked_for import assert_asked_for_what_is_known
@@ -50,6 +50,7 @@ from tests.e2e.fault_cases import (
     wait_for,
     work_with,
 )
+from tests.local_cloud.written_faults import write_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
