@@ -13,7 +13,5 @@ MOST_DATES_A_RUN: Final = 4_000
 # million, it took 1.5 GB in all (`python -m benchmarks --only scale`).
 DRIVER_BASE_BYTES: Final = 1_000_000_000
 DRIVER_BYTES_AN_IMAGE: Final = 1_400
-# The tasks send this much back to the driver's Java.
-RESULT_BYTES_AN_IMAGE: Final = 100
 # One Python worker may take this much memory. There is one for each core of an executor.
 PYTHON_WORKER_BYTES: Final = 700_000_000

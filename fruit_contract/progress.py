@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+import math
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Final
 
 from fruit_contract.newer_python import StrEnum
+
+# A step writes every few seconds.
+_STALE_AFTER: Final = timedelta(seconds=60)
 
 
 class StepState(StrEnum):
@@ -16,8 +22,9 @@ class StepState(StrEnum):
     DONE = "done"
 
 
-class StepProgress(TypedDict):
-    """What the step said last. `images_per_second` is the recent rate, None while no image is done; `seconds` is how long it computes."""
+@dataclass(frozen=True)
+class StepProgress:
+    """What a step said last. `images_per_second` is the recent rate, None while no image is done; `seconds` is how long it computes."""
 
     run_id: str
     step: str
@@ -27,4 +34,26 @@ class StepProgress(TypedDict):
     rejected: int
     images_per_second: float | None
     seconds: float
-    updated_at: str
+    updated_at: datetime
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1; 1 if there is nothing to do."""
+        return min(1.0, self.done / self.total) if self.total else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of computing images; None if that can't be told."""
+        if self.state != StepState.COMPUTING or not self.images_per_second:
+            return None
+        seconds = max(0, self.total - self.done) / self.images_per_second
+        return seconds if math.isfinite(seconds) else None
+
+    def silence(self, now: datetime) -> timedelta | None:
+        """How long a step that is not done has said nothing; None as long as that is usual."""
+        silent = now - self.updated_at
+        return None if self.state == StepState.DONE or silent < _STALE_AFTER else silent
+
+    def to_json(self) -> dict[str, object]:
+        """Returns what the lake holds of it."""
+        return asdict(self) | {"updated_at": self.updated_at.isoformat(timespec="seconds")}

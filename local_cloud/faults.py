@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -179,17 +178,6 @@ class ClusterFaults:
 
 def faults_path(home: Path) -> Path:
     return home / "faults.json"
-
-
-def write_faults(home: Path, faults: Sequence[Fault]) -> None:
-    """Replaces the faults at once, so that nobody reads half of them. None at all removes the file."""
-    path = faults_path(home)
-    if not faults:
-        path.unlink(missing_ok=True)
-        return
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps([asdict(fault) for fault in faults], indent=2), encoding="utf-8")
-    temporary.replace(path)
 
 
 def faults_from_json(text: str) -> list[Fault]:

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from zipfile import ZipFile
 
+from local_cloud.page_table import PageTable
 from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PAGE: Final = PROJECT / "docs" / "installing.md"
-MARKER: Final = "<!-- combinations, written by make compat -->\n"
+MARKER: Final = "<!-- combinations, written by make compat -->"
 HOME: Final = PROJECT / ".local" / "compat"
 UV: Final = str(Path(sys.executable).with_name("uv"))
 SHOWN: Final = ("apache-airflow", "apache-airflow-providers-amazon", "numpy", "pyarrow", "matplotlib")
@@ -93,8 +94,7 @@ def main(pythons: Sequence[str]) -> int:
                 kept.write_text(json.dumps(asdict(outcomes[combination])), encoding="utf-8")
     table = "".join(f"{line}\n" for line in _table(outcomes))
     print(table)
-    before, _, after = PAGE.read_text(encoding="utf-8").split(MARKER)
-    PAGE.write_text(MARKER.join([before, table, after]), encoding="utf-8")
+    PageTable(PAGE, MARKER, MARKER).write(table)
     return 0 if all(outcome.is_good or not outcome.versions for outcome in outcomes.values()) else 1
 
 

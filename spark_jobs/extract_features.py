@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from fruit_contract import lake, release
-from fruit_contract.ingest_days import days_of_span
+from fruit_features.arguments import step_parser
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.failure import failure_told
 from fruit_features.lake.store import Store
@@ -15,19 +12,7 @@ from fruit_features.spark.session import session_on_demand
 
 def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
     """Reads the request from the command line; ends the process if it can't be one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lake-bucket", dest="bucket", required=True)
-    parser.add_argument("--release", dest="release_id", required=True, help="the code release whose embedder is used")
-    parser.add_argument("--release-folder", type=Path, help="this node's checked copy of it")
-    parser.add_argument("--run-id", required=True)
-    parser.add_argument(
-        "--ingest-date",
-        dest="ingest_dates",
-        required=True,
-        action="extend",
-        type=days_of_span,
-        help="a day or a span (day..day); may be given more than once",
-    )
+    parser = step_parser(__doc__, needs_ingest_dates=True)
     parser.add_argument(
         "--category",
         dest="categories",
@@ -39,7 +24,6 @@ def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
     parser.add_argument("--engine", type=release.engine_named, choices=release.ENGINES, default=release.DEFAULT_ENGINE)
     parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
     parser.add_argument("--accept-rejects", action="store_true", help="goes on although an unusual share of the images is rejected")
-    parser.add_argument("--task-slots", type=int, help="how many tasks the planned cluster runs at once")
     arguments = vars(parser.parse_args(argv))
     for name in ("ingest_dates", "categories"):
         arguments[name] = tuple(dict.fromkeys(arguments[name]))

@@ -71,9 +71,9 @@ def home_with_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A local home that holds the exported default embedder and nothing else: to be copied."""
 
     def export(home: Path) -> None:
-        from fruit_cli.release.embedder import default_artefact
+        from fruit_cli.release.embedder import default_embedder
 
-        default_artefact(home, print)
+        default_embedder(home, print)
 
     return made_once(tmp_path_factory, "home-with-embedder", export)
 

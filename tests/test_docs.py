@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import MISSING, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fruit_pipeline.setting_fields import declaration_of
 from fruit_pipeline.settings import VARIABLES, Settings
+from local_cloud.page_table import PageTable, is_to_be_written
+from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SETTINGS_PAGE = Path(__file__).resolve().parent.parent / "docs/settings.md"
-MARKER = "<!-- settings, written by tests/test_docs.py -->\n"
+MARKER = "<!-- settings, written by tests/test_docs.py -->"
+TABLE = PageTable(PROJECT / "docs" / "settings.md", MARKER, MARKER)
 
 
 def test_the_page_of_settings_says_what_the_code_declares() -> None:
     """`FRUITS_WRITE_DOCS=1` writes the table anew."""
-    before, table, after = SETTINGS_PAGE.read_text(encoding="utf-8").split(MARKER)
     declared = "".join(f"{line}\n" for line in _settings_table())
-    if os.environ.get("FRUITS_WRITE_DOCS"):
-        SETTINGS_PAGE.write_text(MARKER.join([before, declared, after]), encoding="utf-8")
-    else:
-        assert table == declared
+    if is_to_be_written():
+        TABLE.write(declared)
+    assert TABLE.read() == declared
 
 
 def test_every_setting_says_what_it_is_for_and_accepts_its_default() -> None:

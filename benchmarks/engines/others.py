@@ -54,11 +54,11 @@ class OnnxRuntimeEngine:
 
     inference_batch = 1
 
-    def __init__(self, model: bytes, n_threads: int = 1) -> None:
+    def __init__(self, model: bytes) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = n_threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -73,7 +73,7 @@ class OnnxRuntimeEngine:
 class OpenVinoEngine:
     """The ONNX model in OpenVINO, compiled for one batch size: it is faster than with a size left open."""
 
-    def __init__(self, model: bytes, inference_batch: int, *, precision: str = F32, n_threads: int = 1) -> None:
+    def __init__(self, model: bytes, inference_batch: int, *, precision: str = F32) -> None:
         import openvino
 
         self.inference_batch = inference_batch
@@ -81,7 +81,7 @@ class OpenVinoEngine:
         network = core.read_model(model=model)
         network.reshape([inference_batch, IMAGE_SIDE, IMAGE_SIDE, 3])
         settings = {
-            "INFERENCE_NUM_THREADS": n_threads,
+            "INFERENCE_NUM_THREADS": 1,
             "NUM_STREAMS": 1,
             "INFERENCE_PRECISION_HINT": precision,
             # Every process would pin its thread to the same first core.

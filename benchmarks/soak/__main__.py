@@ -19,14 +19,15 @@ from benchmarks.harness.grid import markdown_page
 from benchmarks.harness.machine import describe_machine, load
 from benchmarks.soak.run import AT_ONCE, soak
 from fruit_cli.errors import CommandError
+from local_cloud.page_table import PageTable, is_to_be_written
 from local_cloud.project import PROJECT
 from local_cloud.stack.java import JavaNotFoundError
 from local_cloud.stack.ports import keep_loopback_direct
 
 RESULTS: Final = PROJECT / "benchmarks" / "results"
-OPERATIONS: Final = PROJECT / "docs" / "operations.md"
-BEGIN: Final = "<!-- soak, written by `make soak` with FRUITS_WRITE_DOCS=1 -->"
-END: Final = "<!-- end of the soak -->"
+TABLES: Final = PageTable(
+    PROJECT / "docs" / "operations.md", "<!-- soak, written by `make soak` with FRUITS_WRITE_DOCS=1 -->", "<!-- end of the soak -->"
+)
 DEFAULT_MINUTES: Final = 60.0
 
 
@@ -66,22 +67,13 @@ def main(argv: list[str] | None = None) -> int:
     page = RESULTS / f"soak-{minutes:g}-minutes.md"
     page.write_text(markdown_page(f"Soak, {minutes:g} minutes", facts, result.grids(), result.notes()), encoding="utf-8")
     say(f"Saved as benchmarks/results/{page.name}")
-    if os.environ.get("FRUITS_WRITE_DOCS"):
+    if is_to_be_written():
         tables = "\n".join(
             [facts["command"] + f", {facts['day']}, {facts['cores']} cores.\n", *(grid.to_markdown() for grid in result.grids())]
         )
-        OPERATIONS.write_text(with_tables(OPERATIONS.read_text(encoding="utf-8"), tables), encoding="utf-8")
-        say(f"Written into docs/{OPERATIONS.name}")
+        TABLES.write(tables)
+        say(f"Written into docs/{TABLES.page.name}")
     return 1 if result.problems() else 0
-
-
-def with_tables(manual: str, tables: str) -> str:
-    """Returns the manual with these tables in place of those that it had. Raises ValueError if it has no place for them."""
-    before, begin, rest = manual.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"The manual has no '{BEGIN}' with '{END}' below it.")
-    return f"{before}{BEGIN}\n{tables}{END}{after}"
 
 
 def _minutes(text: str) -> float:

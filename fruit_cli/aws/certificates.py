@@ -25,11 +25,11 @@ VALID_FOR: Final = timedelta(days=10 * 365)
 _KEY_BITS: Final = 2048
 
 
-def make_zip(region: str, now: datetime | None = None) -> bytes:
+def make_zip(region: str) -> bytes:
     """Returns the zip for the nodes of a region, which sign for themselves: nobody else ever asks them who they are."""
     name = f"*.{region}.compute.internal"
     key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
-    begins = now or datetime.now(UTC)
+    begins = datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
         x509.CertificateBuilder()

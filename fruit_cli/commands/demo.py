@@ -32,7 +32,7 @@ from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_connection, local_bucket, local_emr_client
 from fruit_cli.lake.delivery import deliver_plan
 from fruit_cli.lake.delivery_plan import plan_delivery
-from fruit_cli.release.embedder import default_artefact
+from fruit_cli.release.embedder import default_embedder
 from fruit_cli.stack.lifecycle import LocalStack
 from local_cloud.stack.state import local_home, make_home
 
@@ -105,7 +105,7 @@ def command(data: Path | None, days: int, images_per_category: int, *, as_is: bo
         narrator.step(f"Emptied the lake of an earlier demo: {lake_folder(home, bucket)}")
     # Starting Airflow leaves a core free now and then; a first export of the embedder needs no cloud.
     with _terminated_like_ctrl_c(), ThreadPoolExecutor(1) as beside:
-        embedder = beside.submit(default_artefact, home, narrator.detail)
+        embedder = beside.submit(default_embedder, home, narrator.detail)
         try:
             narrator.step("Starting the local cloud and Airflow")
             state = stack.start(say=narrator.detail)

@@ -16,7 +16,7 @@ from fruit_cli.lake.store import explained, open_store, read_object
 from fruit_cli.lake.target import Target, target_option
 from fruit_cli.lake.whereabouts import lake_of_target
 from fruit_cli.release.content import Release, gather_release
-from fruit_cli.release.embedder import embedder_artefact
+from fruit_cli.release.embedder import exported_embedder
 from fruit_cli.release.wheels import cluster_wheelhouse
 from fruit_contract import lake, release
 from local_cloud.keys import Role
@@ -83,7 +83,7 @@ def publish(
         current = _read_json(store, lake.CURRENT_RELEASE_KEY)
     home = local_home()
     make_home(home)
-    embedder = embedder_artefact(connection, home, weights=weights, say=say)
+    embedder = exported_embedder(connection, home, weights=weights, say=say)
     requirements = PROJECT / "requirements" / ("cluster-tensorflow.txt" if with_tensorflow else "cluster.txt")
     wheels = cluster_wheelhouse(requirements, home / "cache", say) if with_wheelhouse else []
     content = gather_release(embedder, requirements, wheels)

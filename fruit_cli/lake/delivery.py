@@ -62,14 +62,13 @@ class RemoteObject:
 
 @dataclass(frozen=True)
 class DeliveryReceipt:
-    """What a delivery did. `batch_images` counts every image of the date, `kept_images` those of them that are not in the folder."""
+    """What a delivery did. `kept_images` counts the images of the date that are not in the folder."""
 
     address: str
     images: int
     total_bytes: int
     sent_images: int
     kept_images: int
-    batch_images: int
     left_out: tuple[LeftOut, ...]
     empty_folders: tuple[str, ...]
     seconds: float
@@ -117,7 +116,6 @@ def deliver_plan(connection: LakeConnection, plan: DeliveryPlan, *, console: Con
         total_bytes=plan.total_bytes,
         sent_images=len(to_send),
         kept_images=len(batch) - len(plan.images),
-        batch_images=totals["images"],
         left_out=plan.left_out,
         empty_folders=plan.empty_folders,
         seconds=time.monotonic() - started,

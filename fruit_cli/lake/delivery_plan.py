@@ -83,10 +83,6 @@ class DeliveryPlan:
         return sum(image.size_bytes for image in self.images)
 
     @property
-    def ignored_files(self) -> int:
-        return sum(found.count for found in self.left_out)
-
-    @property
     def categories(self) -> list[str]:
         return sorted({image.category for image in self.images})
 

@@ -18,7 +18,7 @@ from local_cloud.project import PROJECT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from fruit_cli.release.embedder import EmbedderArtefact
+    from fruit_cli.release.embedder import ExportedEmbedder
 
 JOBS: Final = {release.EXTRACT_FEATURES_JOB: "spark_jobs/extract_features.py", release.REFRESH_PCA_JOB: "spark_jobs/refresh_pca.py"}
 LIBRARY_PACKAGES: Final = ("spark_jobs/fruit_features", "fruit_contract")
@@ -51,7 +51,7 @@ class Release:
         return {release.CURRENT_RELEASE: self.release_id, release.MANIFEST_SHA256: hashlib.sha256(self.manifest()).hexdigest()}
 
 
-def gather_release(embedder: EmbedderArtefact, requirements: Path, wheels: Iterable[Path] = (), project: Path = PROJECT) -> Release:
+def gather_release(embedder: ExportedEmbedder, requirements: Path, wheels: Iterable[Path] = (), project: Path = PROJECT) -> Release:
     """Everything below `code/<release>/` but `release.json`.
 
     Raises:

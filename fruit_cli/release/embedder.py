@@ -34,7 +34,7 @@ _UNKNOWN_LICENCE: Final = "not known: the weights were given by whoever publishe
 
 
 @dataclass(frozen=True)
-class EmbedderArtefact:
+class ExportedEmbedder:
     """A folder with `manifest.json`, `model.tflite` and `frozen_graph.pb`, whole and checked."""
 
     embedder_id: str
@@ -45,35 +45,37 @@ class EmbedderArtefact:
         return {name: self.directory / name for name in (release.EMBEDDER_MANIFEST, *_GRAPH_FILES)}
 
 
-def embedder_artefact(
+def exported_embedder(
     connection: LakeConnection, home: Path, *, weights: str | None = None, say: Callable[[str], None] = print
-) -> EmbedderArtefact:
-    """The artefact for `weights` (a file or `s3://` address), or for the default weights; exports it if it isn't kept under `home` yet.
+) -> ExportedEmbedder:
+    """Returns the embedder for `weights` (a file or `s3://` address), or for the default weights.
+
+    Exports it if it isn't kept under `home` yet.
 
     Raises:
         CommandError: the weights can't be had, are not MobileNetV2's, or the export failed.
     """
     if weights is None:
-        return default_artefact(home, say)
+        return default_embedder(home, say)
     from fruit_cli.release.weights_sources import named_weights
 
-    return _artefact_of(named_weights(weights, connection), weights, home / "embedder", say)
+    return _embedder_of(named_weights(weights, connection), weights, home / "embedder", say)
 
 
-def default_artefact(home: Path, say: Callable[[str], None]) -> EmbedderArtefact:
-    """The artefact for the default weights, as `embedder_artefact` gives it: it needs no lake, so it may be made before there is one."""
+def default_embedder(home: Path, say: Callable[[str], None]) -> ExportedEmbedder:
+    """Returns the embedder for the default weights, as `exported_embedder` does. It needs no lake, so it may be made before one is."""
     root = home / "embedder"
     from fruit_cli.release.weights_sources import IMAGENET_TENSORS_SHA256, default_weights
 
     if kept := _kept(root, release.embedder_id(IMAGENET_TENSORS_SHA256, release.PREPROCESSING_VERSION)):
         return kept
     file = default_weights(home / "cache", say)
-    return _artefact_of(file, file.source, root, say, expected_sha256=IMAGENET_TENSORS_SHA256)
+    return _embedder_of(file, file.source, root, say, expected_sha256=IMAGENET_TENSORS_SHA256)
 
 
-def _artefact_of(
+def _embedder_of(
     file: WeightsFile, named: str, root: Path, say: Callable[[str], None], expected_sha256: str | None = None
-) -> EmbedderArtefact:
+) -> ExportedEmbedder:
     """`named` is how an error calls the weights."""
     # numpy and h5py, which a second publish does without.
     from fruit_cli.release.weights import read_tensors, require_digest, tensors_sha256
@@ -82,25 +84,25 @@ def _artefact_of(
     digest = tensors_sha256(tensors)
     if expected_sha256:
         require_digest(digest, expected_sha256, named)
-    artefact = _kept(root, release.embedder_id(digest, release.PREPROCESSING_VERSION))
-    if artefact is None:
+    embedder = _kept(root, release.embedder_id(digest, release.PREPROCESSING_VERSION))
+    if embedder is None:
         say("Exporting the embedder (once for these weights, about 30 s) ...")
-        artefact = _export(tensors, _manifest(digest, file.source), root)
-    return artefact
+        embedder = _export(tensors, _manifest(digest, file.source), root)
+    return embedder
 
 
-def _kept(root: Path, embedder_id: str) -> EmbedderArtefact | None:
-    """The artefact under `root`, or None if it isn't there, is damaged, or is of another preprocessing or format."""
-    artefact = EmbedderArtefact(embedder_id, root / embedder_id)
-    manifest = _read_json(artefact.directory / release.EMBEDDER_MANIFEST)
+def _kept(root: Path, embedder_id: str) -> ExportedEmbedder | None:
+    """Returns the embedder under `root`, or None if it isn't there, is damaged, or is of another preprocessing or format."""
+    embedder = ExportedEmbedder(embedder_id, root / embedder_id)
+    manifest = _read_json(embedder.directory / release.EMBEDDER_MANIFEST)
     if not manifest or manifest["exported_with"]["format"] != EXPORT_FORMAT:
         return None
     if manifest["preprocessing_version"] != release.PREPROCESSING_VERSION:
         return None
-    files = artefact.files()
+    files = embedder.files()
     if any(not files[name].is_file() or file_sha256(files[name]) != digest for name, digest in manifest["files"].items()):
         return None
-    return artefact
+    return embedder
 
 
 def _manifest(tensors_sha256: str, source: str) -> dict[str, Any]:
@@ -119,13 +121,13 @@ def _manifest(tensors_sha256: str, source: str) -> dict[str, Any]:
     }
 
 
-def _export(tensors: Tensors, manifest: dict[str, Any], root: Path) -> EmbedderArtefact:
+def _export(tensors: Tensors, manifest: dict[str, Any], root: Path) -> ExportedEmbedder:
     """Exports into a scratch folder and moves it into place whole, so that a broken export is never taken for one."""
     import numpy as np
 
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".export-") as scratch:
-        directory = Path(scratch) / "artefact"
+        directory = Path(scratch) / "embedder"
         directory.mkdir()
         tensors_path = Path(scratch) / "tensors.npz"
         # numpy's stub takes no mapping of arrays beside its own keyword.
@@ -133,10 +135,10 @@ def _export(tensors: Tensors, manifest: dict[str, Any], root: Path) -> EmbedderA
         differences = _run_export(tensors_path, directory)
         digests = {name: file_sha256(directory / name) for name in _GRAPH_FILES}
         _write_json(directory / release.EMBEDDER_MANIFEST, manifest | {"files": digests, "largest_difference_from_keras": differences})
-        artefact = EmbedderArtefact(manifest["embedder_id"], root / manifest["embedder_id"])
-        shutil.rmtree(artefact.directory, ignore_errors=True)
-        directory.rename(artefact.directory)
-    return artefact
+        embedder = ExportedEmbedder(manifest["embedder_id"], root / manifest["embedder_id"])
+        shutil.rmtree(embedder.directory, ignore_errors=True)
+        directory.rename(embedder.directory)
+    return embedder
 
 
 def _run_export(tensors_path: Path, directory: Path) -> dict[str, float]:

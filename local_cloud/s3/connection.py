@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from local_cloud.s3.objects import Version
 
-HEAD_BYTES: Final = 64 << 10
 CHUNK_BYTES: Final = 256 << 10
 
 _REASONS: Final = {200: "OK", 204: "No Content", 206: "Partial Content", 304: "Not Modified", 100: "Continue"}

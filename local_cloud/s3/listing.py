@@ -26,7 +26,7 @@ MOST_FOLDERS: Final = 32
 _READ: Final[dict[Path, tuple[tuple[int, int], list[str]]]] = {}
 
 
-class ListedObject(NamedTuple):
+class ListingEntry(NamedTuple):
     key: str
     size: int
     modified: float
@@ -47,14 +47,14 @@ class ListingRequest:
 class Listing:
     """One page of a listing. The next one comes after `last`, if the page is not the end."""
 
-    objects: list[ListedObject]
+    objects: list[ListingEntry]
     prefixes: list[str]
     is_truncated: bool
     last: str
 
 
 def list_objects(bucket: Path, request: ListingRequest, etags: ETags) -> Listing:
-    objects: list[ListedObject] = []
+    objects: list[ListingEntry] = []
     prefixes: list[str] = []
     last = request.after
     if request.most <= 0:
@@ -140,7 +140,7 @@ def _is_text(name: str) -> bool:
     return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
 
 
-def _listed(bucket: str, key: str, etags: ETags) -> ListedObject | None:
+def _listed(bucket: str, key: str, etags: ETags) -> ListingEntry | None:
     """Returns the object, or None if it is gone since the folder was read."""
     path = f"{bucket}/{key}"
     try:
@@ -155,4 +155,4 @@ def _listed(bucket: str, key: str, etags: ETags) -> ListedObject | None:
                 os.close(descriptor)
     except OSError:
         return None
-    return ListedObject(key, status.st_size, status.st_mtime, etag)
+    return ListingEntry(key, status.st_size, status.st_mtime, etag)

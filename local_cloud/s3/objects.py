@@ -10,14 +10,13 @@ import errno
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import stat
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fruit_contract.lake import MOST_KEY_BYTES
+from fruit_contract.lake import BUCKET_NAME, MOST_KEY_BYTES
 from local_cloud.s3.errors import S3Error, invalid_argument, no_such_bucket, no_such_key, precondition_failed
 from local_cloud.s3.etags import READ_BYTES, ETags
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 # come across it. A bucket's name never begins with a dot.
 UPLOADS_FOLDER: Final = ".uploads"
 _NO_FILE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO)
-_BUCKET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class BucketFolders:
         return folder
 
     def create_bucket(self, name: str) -> None:
-        if not _BUCKET_NAME.fullmatch(name):
+        if not BUCKET_NAME.fullmatch(name):
             raise S3Error(400, "InvalidBucketName", f"{name} is no name for a bucket.")
         try:
             (self.root / name).mkdir()

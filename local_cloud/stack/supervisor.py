@@ -92,12 +92,12 @@ def failure_path(home: Path) -> Path:
     return home / FAILURE_FILE
 
 
-def log_tail(home: Path, name: str, lines: int = LOG_TAIL_LINES) -> str:
+def log_tail(home: Path, name: str) -> str:
     try:
         text = log_path(home, name).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
 
 
 class Supervisor:

@@ -15,16 +15,16 @@ from fruit_lake import current_version, features_files, projections_files
 from local_cloud.keys import Role, credentials_of
 from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
 from local_cloud.signature import Credentials
-from local_cloud.stack.running_s3 import running_s3
 from tests.bootstrap.recording import record_if_told, requests_to_s3
 from tests.bootstrap.requests_of_roles import is_known
+from tests.local_cloud.running_s3 import running_s3
 from tests.plugins.sample_lake import BUCKET, DAY, build_sample_lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from local_cloud.stack.running_s3 import RunningS3
+    from tests.local_cloud.running_s3 import RunningS3
 
 pytestmark = pytest.mark.slow
 

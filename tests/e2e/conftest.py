@@ -19,10 +19,10 @@ from fruit_cli.lake.connection import LakeConnection, current_connection, local_
 from fruit_cli.stack.airflow_environment import MESSAGES_VARIABLE
 from fruit_cli.stack.lifecycle import MIGRATED_NOTE, REQUEST_LOGS_VARIABLE, LocalStack, PreferredPorts
 from fruit_contract import lake
-from local_cloud.faults import write_faults
 from local_cloud.stack.secrets import load_or_draw
 from local_cloud.stack.state import HOME_VARIABLE
 from tests.e2e.messages import running_messages
+from tests.local_cloud.written_faults import write_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

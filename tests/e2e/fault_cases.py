@@ -15,10 +15,11 @@ from fruit_cli.commands.run import run_request
 from fruit_cli.stack.airflow_environment import SCHEDULER_MODULE
 from fruit_contract.lake import raw_prefix
 from fruit_pipeline.emr.clusters import clusters_of_run, steps_of_cluster
-from local_cloud.faults import FaultKind, faults_from_json, faults_path, write_faults
+from local_cloud.faults import FaultKind, faults_from_json, faults_path
 from local_cloud.stack.state import read_state
 from local_cloud.stack.sweep import STACK_MARK, marked_processes
 from tests.local_cloud.running_cloud import command_of
+from tests.local_cloud.written_faults import write_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,6 @@ docs/operations.md has the table of what is found here; FRUITS_WRITE_DOCS=1 writ
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import time
@@ -32,7 +31,8 @@ from fruit_pipeline.emr.clusters import steps_of_cluster
 from fruit_pipeline.emr.states import ENDED
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.planning.claim_book import pca_book
-from local_cloud.faults import Fault, write_faults
+from local_cloud.faults import Fault
+from local_cloud.page_table import PageTable, is_to_be_written
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import read_state
 from tests.e2e.asked_for import assert_asked_for_what_is_known
@@ -50,6 +50,7 @@ from tests.e2e.fault_cases import (
     wait_for,
     work_with,
 )
+from tests.local_cloud.written_faults import write_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +58,11 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
-OPERATIONS = PROJECT / "docs" / "operations.md"
-BEGIN, END = "<!-- fault matrix, written by tests/e2e/test_fault_matrix.py -->", "<!-- end of the fault matrix -->"
+TABLE = PageTable(
+    PROJECT / "docs" / "operations.md",
+    "<!-- fault matrix, written by tests/e2e/test_fault_matrix.py -->",
+    "<!-- end of the fault matrix -->",
+)
 IMAGES = 4
 AT_ONCE = 4
 
@@ -349,13 +353,9 @@ def test_runs_that_meet_faults_ask_for_nothing_that_their_roles_are_not_known_to
 
 def test_the_operations_manual_has_this_matrix(outcomes: dict[str, Outcome]) -> None:
     table = matrix(outcomes)
-    page = OPERATIONS.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    wanted = f"{before}{BEGIN}\n{table}\n{END}{after}"
-    if os.environ.get("FRUITS_WRITE_DOCS"):
-        OPERATIONS.write_text(wanted, encoding="utf-8")
-    assert page == wanted or os.environ.get("FRUITS_WRITE_DOCS"), "FRUITS_WRITE_DOCS=1 writes the table anew"
+    if is_to_be_written():
+        TABLE.write(table)
+    assert TABLE.read() == table, "FRUITS_WRITE_DOCS=1 writes the table anew"
 
 
 def matrix(outcomes: dict[str, Outcome]) -> str:
@@ -368,4 +368,4 @@ def matrix(outcomes: dict[str, Outcome]) -> str:
         said = ", ".join(f"“{words}”" for words in case.says if words in outcome.log)
         rows.append([case.name, case.made_by, outcome.state, f"{left} of {len(outcome.clusters)}", steps, f"`{case.where}` says {said}"])
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+    return "".join(f"{line}\n" for line in [*lines, *("| " + " | ".join(row) + " |" for row in rows)])

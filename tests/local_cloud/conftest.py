@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from local_cloud.faults import write_faults
 from local_cloud.stack.ports import choose_ports
 from local_cloud.stack.sweep import STACK_MARK, end_marked_processes
 from tests.local_cloud.running_cloud import BUCKET, KEYS, SECOND_LASTS, LocalCloud
+from tests.local_cloud.written_faults import write_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 if TYPE_CHECKING:
-    from local_cloud.stack.running_s3 import RunningS3
+    from tests.local_cloud.running_s3 import RunningS3
 
 BUCKET = "lake"
 

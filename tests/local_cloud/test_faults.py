@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local_cloud.faults import API_KINDS, LOG_KINDS, STEP_KINDS, Fault, FaultBook, FaultKind, faults_path, write_faults
+from local_cloud.faults import API_KINDS, LOG_KINDS, STEP_KINDS, Fault, FaultBook, FaultKind, faults_path
+from tests.local_cloud.written_faults import write_faults
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import pytest
 from fruit_cli.lake.connection import LakeConnection
 from local_cloud.keys import KeyRing, Role, credentials_of
 from local_cloud.signature import Credentials
-from local_cloud.stack.running_s3 import running_s3
+from tests.local_cloud.running_s3 import running_s3
 from tests.local_cloud.s3_requests import BUCKET, client
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from fruit_features.lake.store import s3_client
 from local_cloud.cluster.spark_environment import Node, spark_defaults
 from local_cloud.project import PROJECT
 from local_cloud.stack.java import find_java
-from local_cloud.stack.running_s3 import RunningS3, running_s3
 from tests.block_network import block_network
+from tests.local_cloud.running_s3 import RunningS3, running_s3
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local_cloud.stack.running_s3 import RunningS3
+    from tests.local_cloud.running_s3 import RunningS3
 
 pytestmark = pytest.mark.spark
 DAY = "2026-11-22"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from local_cloud.stack.running_s3 import RunningS3
+    from tests.local_cloud.running_s3 import RunningS3
 
 pytestmark = pytest.mark.spark
 DAY = "2026-11-22"

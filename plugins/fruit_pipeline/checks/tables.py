@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 EXAMPLES_NAMED: Final = 5
 N_SCATTER: Final = N_FEATURES * (N_FEATURES + 1) // 2
-_STATUSES: Final = frozenset(Status)
 
 
 class LedgerRow(NamedTuple):

@@ -65,7 +65,6 @@ def cluster_request(
     run_id: str,
     ingest_dates: Sequence[str],
     task_instances: int = 0,
-    dag_id: str = MAIN_DAG_ID,
 ) -> dict[str, Any]:
     """The body of RunJobFlow: the settings' core nodes, and `task_instances` nodes beside them.
 
@@ -99,7 +98,7 @@ def cluster_request(
         "ServiceRole": settings.service_role,
         "JobFlowRole": settings.instance_profile,
         "VisibleToAllUsers": True,
-        "Tags": _tags(settings.lake_bucket, release.release_id, run_id, ingest_dates, dag_id),
+        "Tags": _tags(settings.lake_bucket, release.release_id, run_id, ingest_dates),
     }
     if settings.security_configuration:
         request["SecurityConfiguration"] = settings.security_configuration
@@ -168,12 +167,12 @@ def _has_spot_nodes(settings: Settings, task_instances: int) -> bool:
     return task_instances > 0 and settings.task_market == SPOT
 
 
-def _tags(lake_bucket: str, release: str, run_id: str, ingest_dates: Sequence[str], dag_id: str) -> list[dict[str, str]]:
+def _tags(lake_bucket: str, release: str, run_id: str, ingest_dates: Sequence[str]) -> list[dict[str, str]]:
     """Whose cluster it is: tasks find a run's clusters by them, and the sweep finds clusters whose run is over."""
     tags = {
         "product": "fruits",
         "lake": lake_bucket,
-        "dag_id": dag_id,
+        "dag_id": MAIN_DAG_ID,
         "run_id": safe_run_id(run_id)[:MAX_NAME],
         "ingest_date": dates_label(ingest_dates),
         "release": release,

@@ -38,9 +38,8 @@ def clusters_of_run(
     return [cluster for cluster in _described(client, listed) if is_of_run(cluster, lake_bucket, dag_id, run_id)]
 
 
-def steps_of_cluster(client: Any, cluster_id: str, states: Sequence[str] = ()) -> list[dict[str, Any]]:
-    filters = {"StepStates": list(states)} if states else {}
-    pages = client.get_paginator("list_steps").paginate(ClusterId=cluster_id, **filters)
+def steps_of_cluster(client: Any, cluster_id: str) -> list[dict[str, Any]]:
+    pages = client.get_paginator("list_steps").paginate(ClusterId=cluster_id)
     return [step for page in pages for step in page["Steps"]]
 
 

@@ -67,10 +67,6 @@ class ExecutorSizes:
     def container_mib(self) -> int:
         return self.heap_mib + self.overhead_mib
 
-    @property
-    def slots_a_node(self) -> int:
-        return self.cores * self.a_node
-
 
 @dataclass(frozen=True)
 class DriverSizes:

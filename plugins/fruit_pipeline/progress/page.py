@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from fruit_contract.progress import StepState
+from fruit_contract.progress import StepProgress, StepState
 from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
 from fruit_pipeline.html_page import render_page
-from fruit_pipeline.progress.tracking import Progress, duration, percent, rate
+from fruit_pipeline.progress.tracking import duration, percent, rate
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -42,7 +42,7 @@ def progress_path(run_id: str) -> str:
     return f"{URL_PREFIX}/progress/{quote(run_id, safe='')}"
 
 
-def progress_page(run_id: str, progress: Progress | None, now: datetime, airflow_path: str = "") -> str:
+def progress_page(run_id: str, progress: StepProgress | None, now: datetime, airflow_path: str = "") -> str:
     """Returns the page of a run; without progress it says when there will be some. `airflow_path` comes before a path in Airflow's UI."""
     shown = _shown(progress, now) if progress else {"title": "No progress yet", "renew_seconds": _RENEW_IDLE_SECONDS}
     run_link = f"{airflow_path}/dags/{MAIN_DAG_ID}/runs/{quote(run_id, safe='')}"
@@ -57,7 +57,7 @@ def message_page(title: str, text: str, airflow_path: str = "", *, renew: bool =
     )
 
 
-def _shown(progress: Progress, now: datetime) -> dict[str, object]:
+def _shown(progress: StepProgress, now: datetime) -> dict[str, object]:
     """Returns what the template shows of the progress."""
     silence = progress.silence(now)
     share = 1.0 if progress.state == StepState.DONE else progress.share
@@ -73,13 +73,13 @@ def _shown(progress: Progress, now: datetime) -> dict[str, object]:
     }
 
 
-def _news(progress: Progress, silence: timedelta | None) -> str:
+def _news(progress: StepProgress, silence: timedelta | None) -> str:
     """The sentence below the bar, for what the numbers beside it don't say."""
     said = _SENTENCES.get(progress.state, percent(progress.share))
     return said if silence is None else f"{said.removesuffix('.')}, but no news for {duration(silence.total_seconds())}."
 
 
-def _facts(progress: Progress, *, show_time_left: bool) -> list[tuple[str, str]]:
+def _facts(progress: StepProgress, *, show_time_left: bool) -> list[tuple[str, str]]:
     """Value and label of each tile."""
     facts = []
     if progress.state != StepState.LISTING:

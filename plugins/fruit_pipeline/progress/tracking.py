@@ -5,53 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from fruit_contract.newer_python import UTC
-from fruit_contract.progress import StepState
+from fruit_contract.progress import StepProgress, StepState
 
-# A step writes every few seconds.
-_STALE_AFTER: Final = timedelta(seconds=60)
 _MINUTE: Final = 60
 _MINUTES_SHOWN_ALONE: Final = 90
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What a step said last. `images_per_second` is the recent rate, None while no image is done; `seconds` is how long it computes."""
-
-    run_id: str
-    step: str
-    state: StepState
-    total: int
-    done: int
-    rejected: int
-    images_per_second: float | None
-    seconds: float
-    updated_at: datetime
-
-    @property
-    def share(self) -> float:
-        """From 0 to 1; 1 if there is nothing to do."""
-        return min(1.0, self.done / self.total) if self.total else 1.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Of computing images; None if that can't be told."""
-        if self.state != StepState.COMPUTING or not self.images_per_second:
-            return None
-        seconds = max(0, self.total - self.done) / self.images_per_second
-        return seconds if math.isfinite(seconds) else None
-
-    def silence(self, now: datetime) -> timedelta | None:
-        """How long a step that is not done has said nothing; None as long as that is usual."""
-        silent = now - self.updated_at
-        return None if self.state == StepState.DONE or silent < _STALE_AFTER else silent
-
-
-def parse_progress(content: bytes | Mapping[str, Any]) -> Progress | None:
+def parse_progress(content: bytes | Mapping[str, Any]) -> StepProgress | None:
     """None for what can't be understood: a step's progress is never worth failing for."""
     try:
         fields = content if isinstance(content, Mapping) else json.loads(content)
@@ -61,7 +25,7 @@ def parse_progress(content: bytes | Mapping[str, Any]) -> Progress | None:
         updated_at = datetime.fromisoformat(fields["updated_at"])
         if updated_at.tzinfo is None:
             return None
-        return Progress(
+        return StepProgress(
             run_id=str(fields["run_id"]),
             step=str(fields["step"]),
             state=StepState(fields["state"]),
@@ -76,7 +40,7 @@ def parse_progress(content: bytes | Mapping[str, Any]) -> Progress | None:
         return None
 
 
-def progress_line(progress: Progress, now: datetime) -> str:
+def progress_line(progress: StepProgress, now: datetime) -> str:
     """For example `1,024 of 22,688 images (4.5 %), 118 images/s, 2 rejected so far, about 3 min left`."""
     silence = progress.silence(now)
     parts = _line_parts(progress, show_time_left=silence is None)
@@ -108,7 +72,7 @@ def time_left(seconds: float) -> str:
     return f"{'' if seconds < _MINUTE else 'about '}{duration(seconds)} left"
 
 
-def _line_parts(progress: Progress, *, show_time_left: bool) -> list[str]:
+def _line_parts(progress: StepProgress, *, show_time_left: bool) -> list[str]:
     if progress.state == StepState.LISTING:
         return ["listing the images and what is known of them"]
     rejected = f"{progress.rejected:,} rejected"

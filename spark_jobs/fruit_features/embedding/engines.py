@@ -37,22 +37,22 @@ def engine_file(engine: str) -> str:
         raise UnknownEngineError(f"Engine '{engine}' is unknown: choose one of {', '.join(release.ENGINES)}.") from None
 
 
-def load_engine(engine: str, model: bytes, *, n_threads: int = 1) -> Engine:
-    """Loads an engine from the content of its `engine_file`. It has one thread by default: Spark runs a worker a core."""
+def load_engine(engine: str, model: bytes) -> Engine:
+    """Loads an engine from the content of its `engine_file`. It has one thread: Spark runs a worker a core."""
     engine_file(engine)
     if engine == "tensorflow":
-        return _TensorFlowEngine(model, n_threads)
-    return _LiteRtEngine(model, n_threads)
+        return _TensorFlowEngine(model)
+    return _LiteRtEngine(model)
 
 
 class _LiteRtEngine:
     # One image's activations (a few MB) stay in a core's cache from layer to layer; those of 32 go through the memory 52 times.
     inference_batch = 1
 
-    def __init__(self, model: bytes, n_threads: int) -> None:
+    def __init__(self, model: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._network = Interpreter(model_content=model, num_threads=n_threads)
+        self._network = Interpreter(model_content=model, num_threads=1)
         self._network.allocate_tensors()
         (images,), (features,) = self._network.get_input_details(), self._network.get_output_details()
         self._images, self._features = images["index"], features["index"]
@@ -71,10 +71,10 @@ class _LiteRtEngine:
 class _TensorFlowEngine:
     inference_batch = 4
 
-    def __init__(self, graph: bytes, n_threads: int) -> None:
+    def __init__(self, graph: bytes) -> None:
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(n_threads)
+        tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         definition = tf.compat.v1.GraphDef()
         definition.ParseFromString(graph)

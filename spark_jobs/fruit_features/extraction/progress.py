@@ -148,14 +148,14 @@ class ProgressReporter:
             computed_at, rejected = self._computed
             seconds = computed_at - self._began
             rate = done / seconds if done else None
-        return {
-            "run_id": self._run_id,
-            "step": self._step,
-            "state": self._state,
-            "total": self._total,
-            "done": done,
-            "rejected": rejected,
-            "images_per_second": None if rate is None else round(rate, 1),
-            "seconds": round(seconds, 1),
-            "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        return StepProgress(
+            run_id=self._run_id,
+            step=self._step,
+            state=self._state,
+            total=self._total,
+            done=done,
+            rejected=rejected,
+            images_per_second=None if rate is None else round(rate, 1),
+            seconds=round(seconds, 1),
+            updated_at=datetime.now(UTC),
+        )

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
+    from fruit_contract.progress import StepProgress
     from fruit_features.embedding.artefact import EmbedderArtefact
     from fruit_features.extraction.date_plan import DatePlan
     from fruit_features.extraction.task import Account
@@ -261,7 +262,11 @@ class _Commits:
 
 def _progress_reporter(spark: SparkSession, store: Store, request: ExtractionRequest) -> ProgressReporter:
     step = release.EXTRACT_FEATURES_STEP
-    write = partial(store.write_json, lake.progress_key(request.run_id, step))
+    key = lake.progress_key(request.run_id, step)
+
+    def write(progress: StepProgress) -> None:
+        store.write_json(key, progress.to_json())
+
     return ProgressReporter(ImageCounters.of(spark.sparkContext), request.run_id, step, write)
 
 

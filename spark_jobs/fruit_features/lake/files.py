@@ -25,6 +25,10 @@ _TYPES: Final = {
 _LONG: Final = frozenset({tables.SIZE_BYTES, tables.N_SAMPLES, tables.CONTENT_DIGEST})
 # Bounds who reads a file: 2,048 vectors are 10 MB, 21 MB in float64.
 ROWS_AT_ONCE: Final = 2048
+# A row of features takes about this much in its file.
+BYTES_A_ROW: Final = 5_200
+# Features of so few rows are read where they are needed, sooner than a job would begin.
+ROWS_READ_BY_DRIVER: Final = 2_048
 _ROWS_PER_ROW_GROUP: Final = 8_192
 
 

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from fruit_features.lake.store import Store
 
-# So few are read where they are needed, sooner than a job would begin.
-_ROWS_READ_BY_DRIVER: Final = 2_048
-_BYTES_A_ROW: Final = 5_200
 _ROWS_A_TASK: Final = 24_576
 _COLUMNS: Final = (tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.EMBEDDER_ID, tables.VECTOR)
 
@@ -61,9 +58,9 @@ def moments_of_files(
     `file_rows` has the files' numbers of rows by their names below the date's prefix. Few rows are read here, many by Spark's workers,
     whose parts are named by `write`. A file that is gone fails it.
     """
-    entries = [ListedObject(file_key(ingest_date, name), "", n_rows * _BYTES_A_ROW) for name, n_rows in sorted(file_rows.items())]
+    entries = [ListedObject(file_key(ingest_date, name), "", n_rows * files.BYTES_A_ROW) for name, n_rows in sorted(file_rows.items())]
     n_rows = sum(file_rows.values())
-    if n_rows <= _ROWS_READ_BY_DRIVER:
+    if n_rows <= files.ROWS_READ_BY_DRIVER:
         found = _add_files(store, entries, embedder_id)
         return found.running.total(), found.digest
     chunks = plan_chunks([entry.size_bytes for entry in entries], -(-n_rows // _ROWS_A_TASK))

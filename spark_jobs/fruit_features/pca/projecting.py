@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from fruit_contract.commit import Commit
     from fruit_features.lake.store import Store
 
-# So few are projected where they are needed, sooner than a job would begin.
-_ROWS_BY_DRIVER: Final = 2_048
-_BYTES_A_ROW: Final = 5_200
 # What the loss of a task costs.
 _BYTES_A_TASK: Final = 128 * 1024 * 1024
 # A request takes its time whatever is asked for: a file costs as much as this many bytes.
@@ -124,9 +121,8 @@ def _project_round(
                     due[features_key].append(version)
                     rows[features_key] = n_rows
                     projected.ingest_dates.add(day)
-    gone = _project(
-        session, store, embedders, [_Due(key, rows[key] * _BYTES_A_ROW, tuple(versions)) for key, versions in sorted(due.items())], n_slots
-    )
+    files_due = [_Due(key, rows[key] * files.BYTES_A_ROW, tuple(versions)) for key, versions in sorted(due.items())]
+    gone = _project(session, store, embedders, files_due, n_slots)
     _raise_if_lost(store, gone, commits)
     # Not before their successors are there.
     store.delete(stale)
@@ -150,7 +146,7 @@ def _project(
 ) -> list[str]:
     """Projects the files; returns those that were gone."""
     task = ProjectionTask(store, dict(embedders))
-    if sum(file.size_bytes for file in due) <= _ROWS_BY_DRIVER * _BYTES_A_ROW:
+    if sum(file.size_bytes for file in due) <= files.ROWS_READ_BY_DRIVER * files.BYTES_A_ROW:
         return task.run(due)
     sizes = [file.size_bytes + _BYTES_A_FILE for file in due]
     spark = session()

@@ -24,7 +24,7 @@ from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import LakeConnection
 from fruit_cli.release import content as release_content
 from fruit_cli.release.content import gather_release, library_zip
-from fruit_cli.release.embedder import EmbedderArtefact
+from fruit_cli.release.embedder import ExportedEmbedder
 from fruit_contract import lake, release
 from local_cloud.project import PROJECT
 
@@ -36,7 +36,7 @@ def quietly(_):
 
 
 def make_embedder(folder, embedder_id="mobilenetv2-abc-p1"):
-    artefact = EmbedderArtefact(embedder_id, folder / embedder_id)
+    artefact = ExportedEmbedder(embedder_id, folder / embedder_id)
     artefact.directory.mkdir(parents=True)
     for name, path in artefact.files().items():
         path.write_text(f"{embedder_id} {name}", encoding="utf-8")
@@ -76,7 +76,7 @@ def store(project, embedder, monkeypatch, tmp_path):
     monkeypatch.setattr(publish_module, "open_store", lambda _: memory)
     monkeypatch.setattr(publish_module, "PROJECT", project)
     monkeypatch.setattr(publish_module, "gather_release", partial(gather_release, project=project))
-    monkeypatch.setattr(publish_module, "embedder_artefact", lambda *_, **__: embedder)
+    monkeypatch.setattr(publish_module, "exported_embedder", lambda *_, **__: embedder)
     monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path / "home"))
     return memory
 
@@ -177,7 +177,7 @@ def test_going_back_to_an_older_state_only_flips_the_pointer(store, project):
 def test_says_so_when_the_embedder_changes(store, tmp_path, monkeypatch):
     publish(LOCAL, say=quietly)
     other = make_embedder(tmp_path, "mobilenetv2-def-p1")
-    monkeypatch.setattr(publish_module, "embedder_artefact", lambda *_, **__: other)
+    monkeypatch.setattr(publish_module, "exported_embedder", lambda *_, **__: other)
     said: list[str] = []
     publish(LOCAL, say=said.append)
     assert said[0].startswith("Note: the embedder changes from mobilenetv2-abc-p1 to mobilenetv2-def-p1: every image")
@@ -353,7 +353,7 @@ def test_a_bucket_that_is_not_there_is_told_before_anything_is_exported(store, l
     from fruit_cli.lake.store import open_store
 
     monkeypatch.setattr(publish_module, "open_store", open_store)
-    monkeypatch.setattr(publish_module, "embedder_artefact", lambda *_, **__: pytest.fail("exported"))
+    monkeypatch.setattr(publish_module, "exported_embedder", lambda *_, **__: pytest.fail("exported"))
     with pytest.raises(CommandError, match="s3://no-such-bucket"):
         publish(replace(local_s3[0], bucket="no-such-bucket"), say=quietly)
 

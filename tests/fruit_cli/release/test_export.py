@@ -14,7 +14,7 @@ from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import LakeConnection
 from fruit_cli.release import embedder as artefact_module
 from fruit_cli.release import weights_sources
-from fruit_cli.release.embedder import embedder_artefact
+from fruit_cli.release.embedder import exported_embedder
 from fruit_cli.release.export import TOLERANCE, largest_difference, trial_images
 from fruit_cli.release.weights import mobilenet_v2_shapes, read_tensors, tensors_sha256
 from fruit_cli.release.wheels import file_sha256
@@ -90,7 +90,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def artefact(weights_file, home, said):
-    return embedder_artefact(NOWHERE, home, weights=str(weights_file), say=said.append)
+    return exported_embedder(NOWHERE, home, weights=str(weights_file), say=said.append)
 
 
 @pytest.mark.slow
@@ -141,14 +141,14 @@ def test_the_model_holds_ordinary_operators_only_and_no_batch_normalisation(arte
 
 @pytest.mark.slow
 def test_the_same_weights_give_the_same_bytes(artefact, weights_file, tmp_path):
-    again = embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
+    again = exported_embedder(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
     for name in (release.LITERT_MODEL, release.TENSORFLOW_GRAPH, release.EMBEDDER_MANIFEST):
         assert file_sha256(again.directory / name) == file_sha256(artefact.directory / name), name
 
 
 def test_a_kept_artefact_is_taken_without_exporting_again(artefact, weights_file, home, monkeypatch, said):
     monkeypatch.setattr(artefact_module, "_run_export", lambda *_: pytest.fail("exported again"))
-    assert embedder_artefact(NOWHERE, home, weights=str(weights_file), say=said.append) == artefact
+    assert exported_embedder(NOWHERE, home, weights=str(weights_file), say=said.append) == artefact
     assert [line for line in said if "Exporting" in line] == said[:1]
 
 
@@ -165,7 +165,7 @@ def test_a_damaged_artefact_is_exported_again(artefact, weights_file, tmp_path, 
         return {}
 
     monkeypatch.setattr(artefact_module, "_run_export", stub_export)
-    found = embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
+    found = exported_embedder(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
     assert found.files()[release.LITERT_MODEL].read_bytes() == b"whole model.tflite"
 
 
@@ -184,26 +184,26 @@ def test_the_default_weights_are_resolved_once(weights_file, artefact, tmp_path,
 
     monkeypatch.setattr(artefact_module, "_run_export", stub_export)
     make_default(monkeypatch, weights_file, known=tensors_sha256(trained_looking_tensors()))
-    first = embedder_artefact(NOWHERE, tmp_path, say=lambda _: None)
+    first = exported_embedder(NOWHERE, tmp_path, say=lambda _: None)
     assert first.embedder_id == artefact.embedder_id
     monkeypatch.setattr(weights_sources, "default_weights", lambda *_: pytest.fail("resolved again"))
-    assert embedder_artefact(NOWHERE, tmp_path, say=lambda _: None) == first
+    assert exported_embedder(NOWHERE, tmp_path, say=lambda _: None) == first
 
 
 def test_other_weights_than_the_known_ones_are_taken_only_when_they_are_named(weights_file, artefact, tmp_path, monkeypatch):
     make_default(monkeypatch, weights_file, known=weights_sources.IMAGENET_TENSORS_SHA256)
     monkeypatch.setattr(artefact_module, "_run_export", lambda *_: pytest.fail("exported"))
     with pytest.raises(CommandError, match=r"(?s)^the place they come from holds other tensors.*make publish WEIGHTS="):
-        embedder_artefact(NOWHERE, tmp_path, say=lambda _: None)
+        exported_embedder(NOWHERE, tmp_path, say=lambda _: None)
     shutil.copytree(artefact.directory, tmp_path / "embedder" / artefact.embedder_id)
-    named = embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
+    named = exported_embedder(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
     assert named.embedder_id == artefact.embedder_id
 
 
 def test_a_failed_export_leaves_nothing_and_tells_the_last_words(weights_file, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(CommandError, match=r"could not be exported \(exit code 1\)"):
-        embedder_artefact(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
+        exported_embedder(NOWHERE, tmp_path, weights=str(weights_file), say=lambda _: None)
     assert list((tmp_path / "embedder").iterdir()) == []
 
 

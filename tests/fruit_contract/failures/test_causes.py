@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,17 @@ import pytest
 
 from fruit_contract.failures.rules import CAUSES
 from fruit_pipeline.settings import VARIABLES
+from local_cloud.page_table import PageTable, is_to_be_written
 from local_cloud.project import PROJECT
 
 if TYPE_CHECKING:
     from fruit_contract.failures.causes import Cause
 
-OPERATIONS = PROJECT / "docs" / "operations.md"
-BEGIN = "<!-- causes, written by tests/fruit_contract/failures/test_causes.py -->"
-END = "<!-- end of the causes -->"
+TABLE = PageTable(
+    PROJECT / "docs" / "operations.md",
+    "<!-- causes, written by tests/fruit_contract/failures/test_causes.py -->",
+    "<!-- end of the causes -->",
+)
 
 
 def table() -> str:
@@ -28,7 +30,7 @@ def table() -> str:
     ]
     # Markdown would take <words> for a tag and | for the end of a cell.
     lines = (" | ".join(cell.replace("<", "&lt;").replace("|", "\\|") for cell in row) for row in rows)
-    return "\n".join(f"| {line} |" for line in lines)
+    return "".join(f"| {line} |\n" for line in lines)
 
 
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.name)
@@ -54,26 +56,7 @@ def test_advice_names_only_settings_files_and_targets_that_there_are() -> None:
     assert set(re.findall(r"`make ([a-z-]+)", advice)) <= targets
 
 
-def test_only_what_may_pass_by_itself_is_tried_again() -> None:
-    assert {cause.name for cause in CAUSES if cause.passes} == {"another_writer", "node_lost", "throttled", "network"}
-
-
-def test_the_table_has_a_row_of_four_cells_for_every_cause() -> None:
-    rows = table().splitlines()
-    assert len(rows) == 2 + len(CAUSES)
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
-    for row, cause in zip(rows[2:], CAUSES, strict=True):
-        assert row.startswith(f"| `{cause.name}` | ")
-        assert row.endswith(" | yes, while its cluster is up |" if cause.passes else " | no |")
-
-
 def test_the_operations_manual_has_this_table() -> None:
-    page = OPERATIONS.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert begin
-    assert end
-    wanted = f"{before}{BEGIN}\n{table()}\n{END}{after}"
-    if os.environ.get("FRUITS_WRITE_DOCS"):
-        OPERATIONS.write_text(wanted, encoding="utf-8")
-    assert page == wanted or os.environ.get("FRUITS_WRITE_DOCS"), "FRUITS_WRITE_DOCS=1 writes the table anew"
+    if is_to_be_written():
+        TABLE.write(table())
+    assert TABLE.read() == table(), "FRUITS_WRITE_DOCS=1 writes the table anew"

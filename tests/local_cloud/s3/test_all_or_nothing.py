@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_cloud.stack.running_s3 import running_s3
+from tests.local_cloud.running_s3 import running_s3
 from tests.local_cloud.s3_requests import BUCKET, client, connect, md5, signed_head, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from local_cloud.stack.running_s3 import RunningS3
+    from tests.local_cloud.running_s3 import RunningS3
 
 KEY = "features/ingest_date=2026-01-01/part-0.parquet"
 LARGE = 50_000_000

@@ -15,14 +15,14 @@ from botocore.exceptions import ClientError
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from local_cloud.project import ACCOUNT
-from local_cloud.stack.running_s3 import running_s3
+from tests.local_cloud.running_s3 import running_s3
 from tests.local_cloud.s3_requests import BUCKET, client, connect, md5, signed_head, status_of, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from local_cloud.stack.running_s3 import RunningS3
+    from tests.local_cloud.running_s3 import RunningS3
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ import pytest
 
 from local_cloud.stack.latency import LatencyProxy, main, request_kind
 from local_cloud.stack.ports import LOOPBACK
-from local_cloud.stack.running_s3 import running_s3
+from tests.local_cloud.running_s3 import running_s3
 from tests.local_cloud.s3_requests import BUCKET, client, connect, signed_head, status_of, store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from local_cloud.stack.running_s3 import RunningS3
+    from tests.local_cloud.running_s3 import RunningS3
 
 SECONDS = 0.06
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

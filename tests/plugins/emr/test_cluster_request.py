@@ -346,7 +346,6 @@ def test_tags_and_name_find_the_cluster_of_a_run() -> None:
         "release": "r1",
         "for-use-with-amazon-emr-managed-policies": "true",
     }
-    assert tags(cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), RUN_ID, [], dag_id="other"))["dag_id"] == "other"
     assert request()["Name"] == "fruits 2026-11-22 manual__2026-11-22T08_00_00_00_00"
     several = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), "x" * 1000, ["2026-11-20", "2026-11-22"])
     assert several["Name"].startswith("fruits 2026-11-20..2026-11-22 xxx")

@@ -391,9 +391,9 @@ def test_a_ledger_without_a_commit_is_refused_and_it_is_said_what_to_do(sample_l
         plan(sample_lake.lake)
 
 
-@pytest.mark.slow
-def test_many_dates_are_looked_at(sample_lake: SampleLake) -> None:
-    days = [f"2026-10-{day:02}" for day in range(1, 21)]
+def test_more_dates_are_looked_at_than_at_once(sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fruit_pipeline.planning.date_looker._DATES_AT_ONCE", 2)
+    days = [f"2026-10-{day:02}" for day in range(1, 5)]
     for day in days:
         sample_lake.add_date(day)
     sample_lake.put_image(f"raw/ingest_date={days[3]}/Kiwi/late.jpg")

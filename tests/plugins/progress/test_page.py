@@ -14,12 +14,12 @@ from tests.plugins.progress.test_tracking import NOW, said
 from tests.plugins.read_page import HOSTILE_NAMES, Page
 
 if TYPE_CHECKING:
-    from fruit_pipeline.progress.tracking import Progress
+    from fruit_contract.progress import StepProgress
 
 RUN_ID = "manual__2026-11-22T00:00:00+00:00"
 
 
-def page(progress: Progress | None, run_id: str = RUN_ID, **options: Any) -> Page:
+def page(progress: StepProgress | None, run_id: str = RUN_ID, **options: Any) -> Page:
     return Page(progress_page(run_id, progress, NOW, **options))
 
 

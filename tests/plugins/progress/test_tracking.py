@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_contract.progress import StepState
-from fruit_pipeline.progress.tracking import Progress, duration, parse_progress, percent, progress_line, rate, time_left
+from fruit_contract.progress import StepProgress, StepState
+from fruit_pipeline.progress.tracking import duration, parse_progress, percent, progress_line, rate, time_left
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 SAID = {
@@ -29,7 +29,7 @@ SAID = {
 }
 
 progress_of_any_kind = st.builds(
-    Progress,
+    StepProgress,
     run_id=st.text(),
     step=st.text(),
     state=st.sampled_from(StepState),
@@ -42,7 +42,7 @@ progress_of_any_kind = st.builds(
 )
 
 
-def said(**changes: Any) -> Progress:
+def said(**changes: Any) -> StepProgress:
     progress = parse_progress(SAID | changes)
     assert progress is not None
     return progress
@@ -53,7 +53,7 @@ def line(**changes: Any) -> str:
 
 
 def test_what_a_step_says_is_understood() -> None:
-    assert parse_progress(json.dumps(SAID).encode()) == Progress(
+    assert parse_progress(json.dumps(SAID).encode()) == StepProgress(
         run_id="manual__2026-11-22T00:00:00+00:00",
         step="extract_features",
         state=StepState.COMPUTING,
@@ -164,7 +164,7 @@ def test_of_a_speed_that_is_next_to_nothing_no_time_left_is_told() -> None:
 
 
 @given(progress_of_any_kind, st.timedeltas(timedelta(-10), timedelta(10)))
-def test_there_are_words_for_any_progress(progress: Progress, later: timedelta) -> None:
+def test_there_are_words_for_any_progress(progress: StepProgress, later: timedelta) -> None:
     words = progress_line(progress, progress.updated_at + later)
     assert words
     assert "\n" not in words
@@ -174,7 +174,7 @@ def test_there_are_words_for_any_progress(progress: Progress, later: timedelta) 
 
 
 @given(progress_of_any_kind)
-def test_time_left_shrinks_as_images_are_done(progress: Progress) -> None:
+def test_time_left_shrinks_as_images_are_done(progress: StepProgress) -> None:
     computing = replace(progress, state=StepState.COMPUTING)
     before, after = computing.seconds_left, replace(computing, done=computing.done + 1).seconds_left
     assert computing.images_per_second or (before is None and after is None)

@@ -14,7 +14,7 @@ from botocore.exceptions import EndpointConnectionError
 from fruit_contract.lake import LakeNameError, success_marker_key
 from fruit_contract.pca import RefreshPolicy
 from fruit_contract.release import PinnedRelease
-from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID, cluster_request
 from fruit_pipeline.places import Place, remember
 from fruit_pipeline.request.context import is_active_run, request_of_run
 from fruit_pipeline.request.params import RunDates
@@ -85,7 +85,7 @@ def test_refuses_params_that_make_no_sense() -> None:
 class Runs:
     """Airflow's answer to how many runs of these ids are under way."""
 
-    dag_id = "flow"
+    dag_id = MAIN_DAG_ID
 
     def __init__(self, *under_way: str) -> None:
         self.under_way = under_way
@@ -97,7 +97,7 @@ class Runs:
 
 @pytest.mark.usefixtures("variables")
 def test_a_run_may_write_while_it_is_under_way_or_has_a_cluster() -> None:
-    request = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), "marked as failed", [DAY], dag_id="flow")
+    request = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), "marked as failed", [DAY])
     clusters = [{"Id": "j-1", "Name": request["Name"], "Tags": request["Tags"]}]
     with (
         mock.patch("fruit_pipeline.request.context.emr_client"),

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from fruit_contract.lake import pca_claims_key
+from tests.plugins.triggers.async_body import Body
 
 pytestmark = [
     pytest.mark.airflow,
@@ -53,19 +54,6 @@ class S3:
             raise found
         claims = [{"run_id": run_id, "names": ["pca"], "since": SINCE, "cluster_id": ""} for run_id in found]
         return {"Body": Body(json.dumps({"claims": claims, "write": "x"}).encode())}
-
-
-class Body:
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None: ...
-
-    async def read(self) -> bytes:
-        return self.content
 
 
 def after(minutes: float) -> str:

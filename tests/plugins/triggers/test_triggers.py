@@ -6,13 +6,14 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from fruit_contract.lake import failure_key, progress_key
+from tests.plugins.triggers.async_body import Body
 
 pytestmark = [
     pytest.mark.airflow,
@@ -28,19 +29,6 @@ PENDING, RUNNING, FAILED, COMPLETED = "PENDING", "RUNNING", "FAILED", "COMPLETED
 
 class NoSuchKeyError(Exception):
     pass
-
-
-class Body:
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None: ...
-
-    async def read(self) -> bytes:
-        return self.content
 
 
 class S3:

@@ -283,15 +283,6 @@ def with_riff_chunk(content: bytes, name: bytes, data: bytes, flag: int) -> byte
     return b"RIFF" + struct.pack("<L", len(body)) + body
 
 
-def offset_gif() -> bytes:
-    """A first frame that is smaller than the canvas."""
-    frame = picture().resize((50, 40)).quantize(32, dither=Image.Dither.NONE)
-    content = encoded(frame, "GIF")
-    content = content[:6] + struct.pack("<HH", WIDTH, HEIGHT) + content[10:]
-    place = content.index(b"\x2c" + struct.pack("<HHHH", 0, 0, 50, 40))
-    return content[: place + 1] + struct.pack("<HH", 20, 10) + content[place + 5 :]
-
-
 def inverted(image: Image.Image) -> Image.Image:
     return ImageChops.invert(image)
 

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +18,15 @@ from PIL import Image
 
 from fruit_features.embedding.isolation import decode
 from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image
+from local_cloud.page_table import PageTable, is_to_be_written
+from local_cloud.project import PROJECT
 from tests.spark_jobs.embedding.odd_pictures import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = Path(__file__).parents[3] / "docs/reliability.md"
+MARKER = "<!-- kinds -->"
+TABLE = PageTable(PROJECT / "docs" / "reliability.md", MARKER, MARKER)
 # A process that has only Python, NumPy and Pillow, as the one that decodes apart.
 MEASURE = """
 import json, sys, time
@@ -80,19 +82,15 @@ def test_no_kind_takes_more_memory_or_time_than_a_worker_has_for_it(measured: di
 
 
 def test_the_page_on_reliability_tells_what_becomes_of_each_kind(measured: dict[str, Any]) -> None:
-    """`FRUITS_WRITE_RELIABILITY=1` writes the table anew; memory and time are those of the machine that did."""
+    """`FRUITS_WRITE_DOCS=1` writes the table anew; memory and time are those of the machine that did."""
     lines = list(_table(measured))
-    page = PAGE.read_text(encoding="utf-8")
-    before, table = page.split("<!-- kinds -->\n")[:2]
-    after = page.split("<!-- kinds -->\n")[2]
-    if os.environ.get("FRUITS_WRITE_RELIABILITY"):
-        PAGE.write_text("<!-- kinds -->\n".join([before, "".join(f"{line}\n" for line in lines), after]), encoding="utf-8")
-        return
+    if is_to_be_written():
+        TABLE.write("".join(f"{line}\n" for line in lines))
 
     def without_measurements(line: str) -> str:
         return line.rsplit("|", 3)[0]
 
-    assert [without_measurements(line) for line in table.splitlines()] == [without_measurements(line) for line in lines]
+    assert [without_measurements(line) for line in TABLE.read().splitlines()] == [without_measurements(line) for line in lines]
 
 
 def _table(measured: dict[str, Any]) -> Iterator[str]:

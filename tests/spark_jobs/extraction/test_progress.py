@@ -96,15 +96,15 @@ def test_progress_grows_while_the_workers_compute(spark: SparkSession, published
 
     extract_features(spark, request(published))
 
-    assert [state for state, _ in itertools.groupby(snapshot["state"] for snapshot in snapshots)] == list(StepState)
-    done = [snapshot["done"] for snapshot in snapshots]
-    rejected = [snapshot["rejected"] for snapshot in snapshots]
+    assert [state for state, _ in itertools.groupby(snapshot.state for snapshot in snapshots)] == list(StepState)
+    done = [snapshot.done for snapshot in snapshots]
+    rejected = [snapshot.rejected for snapshot in snapshots]
     assert done == sorted(done)
     assert rejected == sorted(rejected)
-    under_way = {snapshot["done"] for snapshot in snapshots if snapshot["state"] == StepState.COMPUTING}
+    under_way = {snapshot.done for snapshot in snapshots if snapshot.state == StepState.COMPUTING}
     assert len(under_way - {0, 400}) >= 2
     assert (done[-1], rejected[-1]) == (400, 134)
-    assert all(snapshot["images_per_second"] for snapshot in snapshots if snapshot["done"])
+    assert all(snapshot.images_per_second for snapshot in snapshots if snapshot.done)
 
 
 @pytest.mark.spark
@@ -146,11 +146,11 @@ def test_airflow_understands_every_state_that_is_written() -> None:
     with ProgressReporter(counted, RUN_ID, STEP, seen.append, 0.01) as reporter:
         soon(lambda: bool(seen))
         reporter.computing(10)
-        soon(lambda: seen[-1]["state"] == StepState.COMPUTING)
+        soon(lambda: seen[-1].state == StepState.COMPUTING)
         counted.rejected.value = 2
         reporter.writing()
-        soon(lambda: seen[-1]["state"] == StepState.WRITING)
-    understood = [parse_progress(json.dumps(said).encode()) for said in seen]
+        soon(lambda: seen[-1].state == StepState.WRITING)
+    understood = [parse_progress(json.dumps(said.to_json()).encode()) for said in seen]
     assert None not in understood
     assert {progress.state for progress in understood if progress} == set(StepState)
     last = understood[-1]
@@ -163,7 +163,7 @@ def test_the_end_is_written_at_once_however_long_the_pause() -> None:
     started = time.monotonic()
     with ProgressReporter(counters(), RUN_ID, STEP, seen.append, every_seconds=60) as reporter:
         reporter.computing(1)
-    assert seen[-1]["state"] == StepState.DONE
+    assert seen[-1].state == StepState.DONE
     assert time.monotonic() - started < 5
 
 
@@ -177,7 +177,7 @@ def test_a_failure_keeps_the_last_state() -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert (seen[-1]["state"], seen[-1]["done"], seen[-1]["rejected"]) == (StepState.COMPUTING, 4, 1)
+    assert (seen[-1].state, seen[-1].done, seen[-1].rejected) == (StepState.COMPUTING, 4, 1)
 
 
 def test_a_store_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

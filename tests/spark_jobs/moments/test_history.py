@@ -246,9 +246,9 @@ def test_the_moments_of_single_days_leave_out_what_is_not_there(store: Store, le
 
 @pytest.mark.spark
 def test_workers_add_up_what_is_lost(spark, store: Store, ledgers, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fruit_features.moments import of_files
+    from fruit_features.lake import files
 
-    monkeypatch.setattr(of_files, "_ROWS_READ_BY_DRIVER", 0)
+    monkeypatch.setattr(files, "ROWS_READ_BY_DRIVER", 0)
     store.delete(list(ledgers[DAYS[2]].commit.moments_keys()))
 
     merged = merge_history(lambda: spark, store, "m", read_history(store, {}))

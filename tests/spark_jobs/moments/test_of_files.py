@@ -9,6 +9,7 @@ import pytest
 
 from fruit_contract import lake
 from fruit_contract.commit import file_key, images_digest
+from fruit_features.lake import files
 from fruit_features.lake.store import ObjectNotFoundError
 from fruit_features.moments import of_files
 from fruit_features.moments.algebra import Moments, moments_of
@@ -74,7 +75,7 @@ def test_a_file_that_is_gone_is_named(filled: LakeFolder) -> None:
 def test_workers_give_what_the_driver_gives_and_leave_nothing(
     spark, filled: LakeFolder, monkeypatch: pytest.MonkeyPatch, rows_a_task: int
 ) -> None:
-    monkeypatch.setattr(of_files, "_ROWS_READ_BY_DRIVER", 0)
+    monkeypatch.setattr(files, "ROWS_READ_BY_DRIVER", 0)
     monkeypatch.setattr(of_files, "_ROWS_A_TASK", rows_a_task)
 
     assert_of(moments_of_files(lambda: spark, filled.store, DAY, "w2", "m", FILE_ROWS), KEYS)
@@ -84,7 +85,7 @@ def test_workers_give_what_the_driver_gives_and_leave_nothing(
 
 @pytest.mark.spark
 def test_a_file_that_is_gone_for_a_worker_is_named(spark, filled: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_files, "_ROWS_READ_BY_DRIVER", 0)
+    monkeypatch.setattr(files, "ROWS_READ_BY_DRIVER", 0)
     gone = file_key(DAY, list(NAMED)[3])
     filled.store.delete([gone])
     with pytest.raises(Exception, match=f"{gone} does not exist"):

@@ -261,7 +261,7 @@ def test_workers_give_what_the_driver_gives(spark, test_lake: LakeFolder, monkey
     write_date(store, DAY, named)
     write_date(store, LATER, {ODD: ("ü.jpg",)})
     project_in_driver(store, {first: "m"}, DAY, LATER)
-    monkeypatch.setattr(projecting, "_ROWS_BY_DRIVER", 0)
+    monkeypatch.setattr(files, "ROWS_READ_BY_DRIVER", 0)
 
     projected = project_dates(lambda: spark, store, {first: "m", second: "m"}, (DAY, LATER), 2)
 
@@ -278,7 +278,7 @@ def test_workers_tell_the_driver_what_was_gone(spark, test_lake: LakeFolder, mon
     version = save_model(store)
     write_date(store, DAY, {KIWI: ("1.jpg",), LEMON: ("2.jpg",)})
     store.delete([file_key(DAY, LEMON)])
-    monkeypatch.setattr(projecting, "_ROWS_BY_DRIVER", 0)
+    monkeypatch.setattr(files, "ROWS_READ_BY_DRIVER", 0)
 
     with pytest.raises(FeaturesGoneError, match="Lemon"):
         project_dates(lambda: spark, store, {version: "m"}, (DAY,), 2)

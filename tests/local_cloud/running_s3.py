@@ -58,17 +58,16 @@ def running_s3(
     buckets: Sequence[str] = (),
     latency_milliseconds: float = 0,
     count_requests: bool = False,
-    environment: Mapping[str, str] | None = None,
     access_log: Path | None = None,
 ) -> Iterator[RunningS3]:
     """Runs S3 over a folder until the end of the block.
 
     With a latency, every request waits that long in a proxy, which counts them; without one there is no proxy, unless the
-    requests are to be counted. `environment` is added to what the processes see, and each request is noted in `access_log`.
+    requests are to be counted. Each request is noted in `access_log`.
     """
     has_proxy = bool(latency_milliseconds) or count_requests
     keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)}
-    seen = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", **keys, **(environment or {})}
+    seen = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", **keys}
     port, proxy_port = choose_ports([0, 0])
     command = ["local_cloud.s3.server", "--root", str(root), "--port", str(port)]
     command += [argument for bucket in buckets for argument in ("--bucket", bucket)]
