@@ -73,6 +73,11 @@ def region_of(part: str, region: str) -> str:
     return DEFAULT_REGION if part == "budget" and region in REGIONS_WITHOUT_BUDGETS else region
 
 
+def is_of_region(part: str, parameters: Mapping[str, str], region: str) -> bool:
+    """Returns whether a stack is of the deployment in this region: a budget may be that of one in another, whose topic it tells."""
+    return part != "budget" or f":sns:{region}:" in parameters.get("TopicArn", "")
+
+
 def usd_per_endpoint_hour(region: str) -> float:
     return USD_PER_ENDPOINT_HOUR.get(region, max(USD_PER_ENDPOINT_HOUR.values()))
 

@@ -22,6 +22,7 @@ from fruit_cli.lake.target import Target
 from tests.bootstrap.conftest import ACCOUNT, BUCKET, REGION, DeployedAccount
 
 pytestmark = pytest.mark.slow
+ANY_POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]}'
 CERTIFICATE_FILES = ("privateKey", "certificateChain", "trustedCertificates")
 
 
@@ -124,15 +125,66 @@ def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys) -
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="raw/")["KeyCount"] == 1
     assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
 
-    for policy in account.client("iam").list_policies(Scope="Local")["Policies"]:
-        # moto's CloudFormation leaves them.
-        account.client("iam").delete_policy(PolicyArn=policy["Arn"])
     # The next deployment takes both again, and erases the lake only if it is named.
     deploy(account)
     assert f"the bucket {BUCKET} is there" in capsys.readouterr().out
     assert of(account).stacks("lake").outputs("fruits-lake")["KeyArn"] == key
     remove(account, erase_lake=BUCKET)
     assert s3.list_buckets()["Buckets"] == []
+    assert f"and in 30 days its key {key}" in capsys.readouterr().out
+    assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+
+
+def test_an_erasure_that_broke_off_goes_on_when_the_same_is_typed_again(account, monkeypatch, capsys) -> None:
+    deploy(account)
+    key = of(account).stacks("lake").resource("fruits-lake", "Key")
+    account.client("s3").put_object(Bucket=BUCKET, Key="raw/x", Body=b"x")
+
+    def breaks(*_: object) -> None:
+        raise CommandError("The token has expired.")
+
+    for broken in ("erase_bucket", "forget_key"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Account, broken, breaks)
+            with pytest.raises(CommandError, match="has expired"):
+                remove(account, erase_lake=BUCKET)
+        assert stacks_there(account) == {"fruits-lake"}
+    remove(account, erase_lake=BUCKET)
+    assert f"(the bucket {BUCKET} is gone already), and in 30 days its key {key}" in capsys.readouterr().out
+    assert stacks_there(account) == set()
+    assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+    assert not account.environment_file.exists()
+
+
+def test_policies_that_people_attached_are_detached_before_the_first_stack_goes(account, capsys) -> None:
+    iam = account.client("iam")
+    iam.create_role(RoleName="ci", AssumeRolePolicyDocument="{}")
+    iam.create_user(UserName="ann")
+    iam.create_group(GroupName="analysts")
+    own = iam.create_policy(PolicyName="mwaa", PolicyDocument=ANY_POLICY)["Policy"]["Arn"]
+    deploy(account)
+    remove(account, dry_run=True)
+    assert "detach" not in capsys.readouterr().out
+
+    publisher, analyst = (f"arn:aws:iam::{ACCOUNT}:policy/fruits-{who}" for who in ("publisher", "analyst"))
+    iam.attach_role_policy(RoleName="ci", PolicyArn=publisher)
+    iam.attach_user_policy(UserName="ann", PolicyArn=analyst)
+    iam.attach_group_policy(GroupName="analysts", PolicyArn=analyst)
+    iam.attach_role_policy(RoleName="fruits-airflow", PolicyArn=own)
+    iam.put_role_policy(RoleName="fruits-airflow", PolicyName="more", PolicyDocument=ANY_POLICY)
+    remove(account, dry_run=True)
+    told = capsys.readouterr().out
+    assert [line.strip() for line in told.splitlines() if "the policy" in line] == [
+        "detach the policy fruits-analyst from the group analysts",
+        "detach the policy fruits-publisher from the role ci",
+        "detach the policy mwaa from the role fruits-airflow",
+        "remove the policy more that somebody put into the role fruits-airflow",
+        "detach the policy fruits-analyst from the user ann",
+    ]
+    remove(account)
+    assert stacks_there(account) == set()
+    assert [policy["PolicyName"] for policy in iam.list_policies(Scope="Local")["Policies"]] == ["mwaa"]
+    assert iam.list_attached_role_policies(RoleName="ci")["AttachedPolicies"] == []
 
 
 def test_an_empty_lake_goes_and_its_key_can_be_taken_back(account) -> None:
@@ -160,6 +212,7 @@ def test_a_network_that_is_there_must_bear_emrs_tag(account, capsys) -> None:
     assert "fruits-network" not in stacks_there(account)
     assert f"FRUITS_SUBNET_ID={subnet}\n" in account.environment_file.read_text()
     remove(account)
+    assert stacks_there(account) == set()
     assert ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
 
 
