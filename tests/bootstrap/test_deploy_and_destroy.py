@@ -211,6 +211,16 @@ def test_a_network_that_is_there_must_bear_emrs_tag(account, capsys) -> None:
     deploy(account)
     assert "fruits-network" not in stacks_there(account)
     assert f"FRUITS_SUBNET_ID={subnet}\n" in account.environment_file.read_text()
+    # A network of our own is had for the asking, and told of when it idles.
+    deploy(account, subnets=("make",))
+    capsys.readouterr()
+    deploy(account, subnets=(subnet,))
+    told = capsys.readouterr().out
+    assert "leave fruits-network, in which clusters would run no more (96.36 USD a month)" in told
+    assert "costs about 97 USD a month" in told
+    deploy(account)
+    assert "leave fruits-network" in capsys.readouterr().out
+    assert f"FRUITS_SUBNET_ID={subnet}\n" in account.environment_file.read_text()
     remove(account)
     assert stacks_there(account) == set()
     assert ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
