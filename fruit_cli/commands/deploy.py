@@ -22,10 +22,11 @@ from fruit_cli.aws.stacks import (
     template_of,
 )
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.deployed import deployed_region, environment_file, write_environment_file
+from fruit_cli.lake.deployed import deployed_region, environment_file, read_environment_file, write_environment_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from fruit_cli.aws.stacks import Stack
 
@@ -107,7 +108,10 @@ def deploy(request: DeployRequest, session: object, *, dry_run: bool = False, ye
     number, caller = account.identity()
     parts = account.parts_of(request.name)
     before = _parameters_before(request.name, parts, account)
+    _refuse_a_name_that_is_taken(request, parts, account)
     lake = _lake(request, account, number, before.get("lake", {}))
+    path = environment_file()
+    _refuse_anothers_file(path, request.name, lake.bucket)
     print(f"To AWS account {number}, region {request.region}, bucket {lake.bucket}, as {caller}")
     _look_at_network(request, account, before)
     plan = _say_plan(request, lake, before)
@@ -123,7 +127,6 @@ def deploy(request: DeployRequest, session: object, *, dry_run: bool = False, ye
         if stack.makes_certificates:
             inputs["Certificates"] = account.make_certificates(lake.bucket, number)
         outputs |= account.stacks(stack.part).put(stack.name(request.name), template_of(stack.part), {**stack.parameters, **inputs})
-    path = environment_file()
     comments = (
         f"Written by `make deploy`: {request.name} in AWS account {number}.",
         f"Airflow runs as {outputs['AirflowRoleArn']}.",
@@ -158,6 +161,11 @@ def _lake(request: DeployRequest, account: Account, number: str, before: Mapping
         return Lake(bucket, makes_bucket=True, key=request.key or "")
     if found.region != request.region:
         raise CommandError(f"The bucket {bucket} is in {found.region}, and FRUITS_AWS_REGION is {request.region}: they must be the same.")
+    if request.key and found.key not in ("", request.key):
+        raise CommandError(
+            f"The bucket {bucket} encrypts with {found.key}, and KMS_KEY is {request.key}: nobody would get rights to what is in it. "
+            "Leave KMS_KEY away."
+        )
     return Lake(bucket, makes_bucket=False, key=request.key or found.key)
 
 
@@ -167,6 +175,27 @@ def _parameters_before(name: str, parts: tuple[str, ...], account: Account) -> d
     if "network" in before:
         before["network"] |= account.stacks("network").outputs(stack_name(name, "network"))
     return before
+
+
+def _refuse_a_name_that_is_taken(request: DeployRequest, parts: tuple[str, ...], account: Account) -> None:
+    """Raises CommandError if a role of that name stands already. Such names are the whole account's; those of stacks are a region's."""
+    role = f"{request.name}-emr-service"
+    if "cluster" not in parts and account.has_role(role):
+        raise CommandError(
+            f"The role {role} is there already, and {request.region} has no stack {stack_name(request.name, 'cluster')}. Roles are "
+            f"the whole account's: if '{request.name}' stands in another region, name that one, or choose another STACK. Else remove "
+            "the role."
+        )
+
+
+def _refuse_anothers_file(path: Path, name: str, bucket: str) -> None:
+    """Raises CommandError if the file that is written at the end is another lake's."""
+    named = read_environment_file(path).get("FRUITS_LAKE_BUCKET", bucket)
+    if named != bucket:
+        raise CommandError(
+            f"{path} is of another lake, {named}, and commands would no longer find that. Type FRUITS_ENV_FILE={name}-lake.env as well, "
+            "now and with each command that is to work on this lake. If the other lake is gone, remove the file."
+        )
 
 
 def _look_at_network(request: DeployRequest, account: Account, before: Mapping[str, Mapping[str, str]]) -> None:

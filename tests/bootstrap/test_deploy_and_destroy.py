@@ -187,6 +187,30 @@ def test_policies_that_people_attached_are_detached_before_the_first_stack_goes(
     assert iam.list_attached_role_policies(RoleName="ci")["AttachedPolicies"] == []
 
 
+def test_a_second_lake_touches_nothing_of_the_first(account, monkeypatch) -> None:
+    deploy(account)
+    first = account.environment_file.read_text()
+    # Roles are the whole account's, stacks a region's: what would fail half-way is refused before anything is made.
+    with pytest.raises(CommandError, match="The role fruits-emr-service is there already, and eu-north-1 has no stack fruits-cluster"):
+        deploy_command.deploy(DeployRequest("fruits", "eu-north-1"), account.session, dry_run=True)
+    with pytest.raises(CommandError, match="There is nothing called 'fruits' in region eu-north-1"):
+        destroy("fruits", of(account, "eu-north-1"), yes=True)
+    assert "fruits-budget" in stacks_there(account)
+
+    second = DeployRequest("fruits-2", REGION, zones="1", ssm=False)
+    with pytest.raises(CommandError, match=f"is of another lake, {BUCKET}, .* FRUITS_ENV_FILE=fruits-2-lake.env"):
+        deploy_command.deploy(second, account.session, yes=True)
+    assert len(stacks_there(account)) == 6
+    other = account.environment_file.with_name("fruits-2-lake.env")
+    monkeypatch.setenv("FRUITS_ENV_FILE", str(other))
+    deploy_command.deploy(second, account.session, yes=True)
+    assert f"FRUITS_LAKE_BUCKET=fruits-2-lake-{ACCOUNT}-{REGION}\n" in other.read_text()
+    destroy("fruits-2", of(account), yes=True)
+    assert not other.exists()
+    assert account.environment_file.read_text() == first
+    assert len(stacks_there(account)) == 6
+
+
 def test_an_empty_lake_goes_and_its_key_can_be_taken_back(account) -> None:
     deploy(account)
     key = of(account).stacks("lake").resource("fruits-lake", "Key")
@@ -259,6 +283,17 @@ def test_a_bucket_elsewhere_is_refused(account) -> None:
     s3.create_bucket(Bucket="fruits-far", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
     with pytest.raises(CommandError, match="is in eu-west-3, and FRUITS_AWS_REGION is eu-west-1"):
         deploy(account, bucket="fruits-far")
+
+
+def test_a_bucket_that_encrypts_with_another_key_is_refused(account) -> None:
+    s3, kms = account.client("s3"), account.client("kms")
+    its, other = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    s3.create_bucket(Bucket="my-lake", CreateBucketConfiguration={"LocationConstraint": REGION})
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": its}}
+    s3.put_bucket_encryption(Bucket="my-lake", ServerSideEncryptionConfiguration={"Rules": [rule]})
+    with pytest.raises(CommandError, match=f"my-lake encrypts with {its}, and KMS_KEY is {other}"):
+        deploy(account, bucket="my-lake", key=other, dry_run=True)
+    deploy(account, bucket="my-lake", key=its, dry_run=True)
 
 
 class FailingCloudFormation:
