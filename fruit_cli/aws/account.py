@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
+from fruit_cli.aws.attachments import find_attachments
 from fruit_cli.aws.certificates import PREFIX, store_new
-from fruit_cli.aws.cloudformation import Stacks
-from fruit_cli.aws.stacks import region_of
+from fruit_cli.aws.cloudformation import Stacks, parameters_in
+from fruit_cli.aws.stacks import PARTS, is_of_region, region_of, stack_name
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from fruit_cli.aws.attachments import Attachment
 
 # EMR and EC2 act under these, and a first cluster fails where they are not: AWS service, role.
 SERVICE_LINKED_ROLES: Final = {
@@ -31,6 +34,7 @@ _EMR_GROUPS: Final = "ElasticMapReduce-*"
 _EMR_ENDPOINT: Final = "emr-service-vpce"
 _ALIVE: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
 _KEY_WINDOW_DAYS: Final = 30
+_KEY_GOES: Final = "PendingDeletion"
 _NOT_THERE: Final = frozenset({"404", "NoSuchBucket", "NotFound"})
 
 
@@ -88,7 +92,22 @@ class Account:
         """Returns the stacks of the region in which this part of a deployment is."""
         return Stacks(self._session.client("cloudformation", region_name=region_of(part, self.region)), self._say)
 
-    def has_service_linked_role(self, role: str) -> bool:
+    def parts_of(self, deployment: str) -> tuple[str, ...]:
+        """Returns the parts of a deployment whose stacks are there, in whatever state, the first made first."""
+        found = {part: self.stacks(part).find(stack_name(deployment, part)) for part in PARTS}
+        return tuple(part for part, stack in found.items() if stack and is_of_region(part, parameters_in(stack), self.region))
+
+    def attachments_of(self, deployment: str, parts: Iterable[str]) -> list[Attachment]:
+        """Returns who has a policy that these parts made, and which policies their roles have."""
+        roles: list[str] = []
+        policies: list[str] = []
+        for part in parts:
+            stacks, name = self.stacks(part), stack_name(deployment, part)
+            roles += stacks.made(name, "AWS::IAM::Role")
+            policies += stacks.made(name, "AWS::IAM::ManagedPolicy")
+        return find_attachments(self.client("iam"), roles, policies)
+
+    def has_role(self, role: str) -> bool:
         try:
             self.client("iam").get_role(RoleName=role)
         except self.client("iam").exceptions.NoSuchEntityException:
@@ -100,7 +119,7 @@ class Account:
         iam = self.client("iam")
         new = False
         for service, role in SERVICE_LINKED_ROLES.items():
-            if self.has_service_linked_role(role):
+            if self.has_role(role):
                 self._say(f"  {role}: is there")
                 continue
             made = iam.create_service_linked_role(AWSServiceName=service)["Role"]["RoleName"]
@@ -165,8 +184,24 @@ class Account:
         s3.delete_bucket(Bucket=bucket)
 
     def forget_key(self, key: str) -> None:
-        """Has a key removed after the 30 days in which that can be taken back."""
-        self.client("kms").schedule_key_deletion(KeyId=key, PendingWindowInDays=_KEY_WINDOW_DAYS)
+        """Has a key removed after the 30 days in which that can be taken back. Nothing happens if it is on its way out already."""
+        kms = self.client("kms")
+        try:
+            found = kms.describe_key(KeyId=key)["KeyMetadata"]
+            if found["KeyState"] != _KEY_GOES:
+                kms.schedule_key_deletion(KeyId=found["KeyId"], PendingWindowInDays=_KEY_WINDOW_DAYS)
+        except kms.exceptions.NotFoundException:
+            return
+
+    def made_key_for(self, key: str, bucket: str) -> bool:
+        """Returns whether a stack of ours once made this key for this bucket: its tags say so."""
+        kms = self.client("kms")
+        try:
+            pages = list(kms.get_paginator("list_resource_tags").paginate(KeyId=key))
+        except kms.exceptions.NotFoundException:
+            return False
+        tags = {(tag["TagKey"], tag["TagValue"]) for page in pages for tag in page["Tags"]}
+        return {("product", "fruits"), ("lake", bucket)} <= tags
 
     def clusters_of(self, bucket: str) -> list[str]:
         """Returns the ids of the clusters of a lake that are not gone yet."""

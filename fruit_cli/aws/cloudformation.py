@@ -14,11 +14,18 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS: Final = 5
 _LONGEST_SECONDS: Final = 3600
-# A first attempt that failed: such a stack can only be removed.
-_NEVER_MADE: Final = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS", "DELETE_FAILED"})
+_HALF_REMOVED: Final = "DELETE_FAILED"
+# Such a stack can only be removed: most are first attempts that failed.
+_NEVER_MADE: Final = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS", _HALF_REMOVED})
+_GONE: Final = "DELETE_COMPLETE"
 _TAGS: Final = [{"Key": "product", "Value": "fruits"}]
 # What AWS says of the resources that it gave up on because of another one.
 _FOLLOWS: Final = ("Resource creation cancelled", "Resource update cancelled")
+
+
+def parameters_in(stack: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the parameters of a stack as CloudFormation describes it."""
+    return {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack.get("Parameters", ())}
 
 
 class StackFailedError(CommandError):
@@ -39,14 +46,17 @@ class Stacks:
             if "does not exist" in error.response["Error"]["Message"]:
                 return None
             raise
-        return None if found["StackStatus"] == "DELETE_COMPLETE" else found
+        return None if found["StackStatus"] == _GONE else found
 
     def parameters(self, name: str) -> dict[str, str]:
         """Returns the parameters of a stack; none if it is not there, or was never made."""
         found = self.find(name)
-        if found is None or found["StackStatus"] in _NEVER_MADE:
-            return {}
-        return {entry["ParameterKey"]: entry["ParameterValue"] for entry in found.get("Parameters", ())}
+        return {} if found is None or found["StackStatus"] in _NEVER_MADE else parameters_in(found)
+
+    def parameters_of_what_goes(self, name: str) -> dict[str, str]:
+        """Returns the parameters of a stack that is to be removed, also if an earlier removal failed half-way."""
+        found = self.find(name)
+        return parameters_in(found) if found is not None and found["StackStatus"] == _HALF_REMOVED else self.parameters(name)
 
     def outputs(self, name: str) -> dict[str, str]:
         found = self.find(name) or {}
@@ -58,6 +68,15 @@ class Stacks:
             return None
         made = self._client.describe_stack_resources(StackName=name)["StackResources"]
         return next((str(entry["PhysicalResourceId"]) for entry in made if entry.get("LogicalResourceId") == logical_id), None)
+
+    def made(self, name: str, kind: str) -> list[str]:
+        """Returns the names, ids or ARNs of all of a kind that a stack made and that are not gone."""
+        made = self._client.describe_stack_resources(StackName=name)["StackResources"]
+        return [
+            str(entry["PhysicalResourceId"])
+            for entry in made
+            if entry.get("ResourceType") == kind and entry.get("PhysicalResourceId") and entry["ResourceStatus"] != _GONE
+        ]
 
     def put(self, name: str, template: str, parameters: Mapping[str, str]) -> dict[str, str]:
         """Makes a stack or brings it up to date, waits for the end, and returns its outputs. Raises StackFailedError."""
@@ -93,7 +112,7 @@ class Stacks:
         if found is None:
             return
         self._client.delete_stack(StackName=name)
-        self._wait(name, found["StackId"], "removed", "DELETE_COMPLETE")
+        self._wait(name, found["StackId"], "removed", _GONE)
 
     def _wait(self, name: str, stack_id: str, done: str, wanted: str) -> None:
         for _ in range(_LONGEST_SECONDS // _POLL_SECONDS):

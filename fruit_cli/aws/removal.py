@@ -5,51 +5,82 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fruit_cli.aws.stacks import PARTS, stack_name
+from fruit_cli.aws.attachments import attached_by_people
+from fruit_cli.aws.stacks import stack_name
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
     from fruit_cli.aws.account import Account
+    from fruit_cli.aws.attachments import Attachment
+
+
+@dataclass(frozen=True)
+class LakeFindings:
+    """Describes the lake that a deployment uses.
+
+    `makes_bucket` tells that the lake's stack made the bucket. `own_key` tells that this or an earlier `make deploy` made the key for this
+    bucket. `is_there` is false after a removal that broke off when the bucket was erased already.
+    """
+
+    bucket: str
+    makes_bucket: bool
+    is_there: bool
+    is_empty: bool
+    key: str | None
+    own_key: bool
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Says which stacks go, the last made first, and what becomes of the lake.
+    """Says which policies are detached, which stacks go, the last made first, and what becomes of the lake.
 
-    `own_bucket` and `own_key` are those that the lake's stack made; `named` tells that a person wants the bucket erased.
+    `named` tells that a person wants the bucket erased.
     """
 
     deployment: str
     parts: tuple[str, ...]
-    bucket: str | None
-    own_bucket: str | None
-    own_key: str | None
-    is_empty: bool
-    named: bool
+    attachments: tuple[Attachment, ...] = ()
+    lake: LakeFindings | None = None
+    named: bool = False
 
     @property
     def erases(self) -> bool:
-        return self.bucket is not None and (self.named or (self.own_bucket is not None and self.is_empty))
+        return self.lake is not None and self.lake.is_there and (self.named or (self.lake.makes_bucket and self.lake.is_empty))
+
+    @property
+    def ends_key(self) -> str | None:
+        """The key that nothing needs any more, if it is ours."""
+        if self.lake is None or not self.lake.own_key or (self.lake.is_there and not self.erases):
+            return None
+        return self.lake.key
 
     @property
     def lines(self) -> list[str]:
-        lines = [f"remove {', '.join(stack_name(self.deployment, part) for part in self.parts)}"]
-        if self.bucket is None:
-            return lines
-        if self.erases:
-            key = f", and in 30 days its key {self.own_key}" if self.own_key else ""
-            return [*lines, f"erase the bucket {self.bucket}, {'which is empty' if self.is_empty else 'with all that is in it'}{key}"]
-        why = "there is something in it" if self.own_bucket else "it was there before"
-        return [*lines, f"keep the bucket {self.bucket}, for {why}" + (f", and its key {self.own_key}" if self.own_key else "")]
+        lines = [attachment.line for attachment in self.attachments]
+        lines.append(f"remove {', '.join(stack_name(self.deployment, part) for part in self.parts)}")
+        return lines if self.lake is None else [*lines, self._lake_line(self.lake)]
+
+    def _lake_line(self, lake: LakeFindings) -> str:
+        if lake.is_there and not self.erases:
+            why = "there is something in it" if lake.makes_bucket else "it was there before"
+            return f"keep the bucket {lake.bucket}, for {why}" + (f", and its key {lake.key}" if lake.own_key else "")
+        what = f"erase the bucket {lake.bucket}, {'which is empty' if lake.is_empty else 'with all that is in it'}"
+        if not lake.is_there:
+            what = f"(the bucket {lake.bucket} is gone already)"
+        if self.ends_key:
+            return f"{what}, and in 30 days its key {lake.key}"
+        return what + (f"; its key {lake.key} stays, for `make deploy` did not make it for this bucket" if lake.key else "")
 
 
-def find_removal(deployment: str, account: Account, erase_lake: str | None) -> Removal:
-    """Raises CommandError if there is nothing to remove, another lake is named, or clusters of this one are up."""
-    parts = tuple(part for part in reversed(PARTS) if account.stacks(part).find(stack_name(deployment, part)))
+def find_removal(deployment: str, account: Account, number: str, erase_lake: str | None) -> Removal:
+    """Returns what is to go.
+
+    Raises CommandError if that is nothing, another lake is named, clusters of this one are up, or a policy can't be detached.
+    """
+    parts = tuple(reversed(account.parts_of(deployment)))
     if not parts:
         raise CommandError(f"There is nothing called '{deployment}' in region {account.region} of this account.")
-    lake_stack, stacks = stack_name(deployment, "lake"), account.stacks("lake")
-    bucket = stacks.parameters(lake_stack).get("Bucket")
+    bucket = account.stacks("lake").parameters_of_what_goes(stack_name(deployment, "lake")).get("Bucket")
     if erase_lake not in (None, bucket):
         raise CommandError(f"ERASE_LAKE is '{erase_lake}', and the lake of '{deployment}' is {bucket}. Nothing was changed.")
     clusters = account.clusters_of(bucket) if bucket else []
@@ -58,9 +89,22 @@ def find_removal(deployment: str, account: Account, erase_lake: str | None) -> R
     return Removal(
         deployment,
         parts,
-        bucket,
-        stacks.resource(lake_stack, "Lake"),
-        stacks.resource(lake_stack, "Key"),
-        is_empty=bucket is not None and account.is_empty(bucket),
+        attached_by_people(deployment, account.attachments_of(deployment, parts)),
+        _look_at_lake(deployment, bucket, account, number) if bucket else None,
         named=erase_lake is not None,
+    )
+
+
+def _look_at_lake(deployment: str, bucket: str, account: Account, number: str) -> LakeFindings:
+    name, stacks = stack_name(deployment, "lake"), account.stacks("lake")
+    made_key = stacks.resource(name, "Key")
+    key = made_key or stacks.parameters_of_what_goes(name)["KeyArn"] or None
+    is_there = account.find_bucket(bucket, number) is not None
+    return LakeFindings(
+        bucket,
+        makes_bucket=stacks.resource(name, "Lake") is not None,
+        is_there=is_there,
+        is_empty=is_there and account.is_empty(bucket),
+        key=key,
+        own_key=key is not None and (made_key is not None or account.made_key_for(key, bucket)),
     )

@@ -18,6 +18,7 @@ _KEY: Final = re.compile(r"arn:aws:kms:([a-z0-9-]+):\d{12}:key/[0-9a-f-]{36}")
 _SUBNET: Final = re.compile(r"subnet-[0-9a-f]+")
 _SERVICE: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*\.amazonaws\.com")
 _PRINCIPAL: Final = re.compile(r"arn:aws:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
+MAKE_SUBNETS: Final = "make"
 MAKE_CERTIFICATES: Final = "make"
 NO_CERTIFICATES: Final = "none"
 _CERTIFICATES: Final = re.compile(rf"{MAKE_CERTIFICATES}|{NO_CERTIFICATES}|s3://[a-z0-9.-]+/(code|tls)/.+\.zip")
@@ -52,8 +53,13 @@ class DeployRequest:
             raise CommandError(
                 f"KMS_KEY is '{self.key}': give the ARN of a KMS key in {self.region}, arn:aws:kms:{self.region}:<account>:key/<id>."
             )
-        for subnet in self.subnets:
-            _check(_SUBNET, subnet, "SUBNETS", "subnet ids with commas in between, for example subnet-0abc1234")
+        for subnet in () if self.subnets == (MAKE_SUBNETS,) else self.subnets:
+            _check(
+                _SUBNET,
+                subnet,
+                "SUBNETS",
+                f"subnet ids with commas in between, for example subnet-0abc1234, or '{MAKE_SUBNETS}' for a network of our own",
+            )
         if self.zones is not None and self.zones not in _ZONES:
             raise CommandError(f"ZONES is '{self.zones}': give 1, 2 or 3.")
         if self.airflow and not _PRINCIPAL.fullmatch(self.airflow):

@@ -6,7 +6,7 @@ from collections.abc import Mapping  # noqa: TC003  # constants are typed with i
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fruit_cli.aws.request import MAKE_CERTIFICATES, NO_CERTIFICATES
+from fruit_cli.aws.request import MAKE_CERTIFICATES, MAKE_SUBNETS, NO_CERTIFICATES
 from fruit_cli.errors import CommandError
 from fruit_contract.regions import DEFAULT_REGION
 from local_cloud.project import PROJECT
@@ -71,6 +71,11 @@ def region_of(part: str, region: str) -> str:
     return DEFAULT_REGION if part == "budget" and region in REGIONS_WITHOUT_BUDGETS else region
 
 
+def is_of_region(part: str, parameters: Mapping[str, str], region: str) -> bool:
+    """Returns whether a stack is of the deployment in this region: a budget may be that of one in another, whose topic it tells."""
+    return part != "budget" or f":sns:{region}:" in parameters.get("TopicArn", "")
+
+
 def usd_per_endpoint_hour(region: str) -> float:
     return USD_PER_ENDPOINT_HOUR.get(region, max(USD_PER_ENDPOINT_HOUR.values()))
 
@@ -93,7 +98,7 @@ def template_of(part: str) -> str:
 def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[str, str]]) -> list[Stack]:
     """Returns the stacks of a deployment, in their order.
 
-    `before` has the parameters of the stacks that are there: what was not typed this time stays as it is.
+    `before` has the parameters of the stacks that are there, and the subnets of our network: what was not typed this time stays as it is.
     """
     common = {"Name": request.name}
 
@@ -119,15 +124,14 @@ def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[s
     ]
     subnets = kept_subnets(request, before)
     if not subnets:
-        n_endpoints = ENDPOINTS + (SSM_ENDPOINTS if ssm == "yes" else 0)
         stacks.append(
             Stack(
                 "network",
                 common | {"Bucket": lake.bucket, "Zones": zones, "Shell": ssm},
                 (),
                 f"a VPC with {zones} private subnet{'s' if zones != '1' else ''} that reaches AWS' services alone: a gateway to S3, and "
-                f"{n_endpoints} interface endpoints in each",
-                n_endpoints * int(zones) * HOURS_A_MONTH * usd_per_endpoint_hour(request.region),
+                f"{_endpoints(ssm)} interface endpoints in each",
+                _network_usd_a_month(zones, ssm, request.region),
             )
         )
     certificates = _certificates(request.certificates, before.get("cluster"))
@@ -169,8 +173,18 @@ def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[s
 def kept_subnets(request: DeployRequest, before: Mapping[str, Mapping[str, str]]) -> str:
     """Returns the subnets of a network that is not ours, as typed now or the last time; empty if the network is ours."""
     if request.subnets:
-        return ",".join(request.subnets)
-    return "" if before.get("network") else before.get("cluster", {}).get("SubnetIds", "")
+        return "" if request.subnets == (MAKE_SUBNETS,) else ",".join(request.subnets)
+    last = before.get("cluster", {}).get("SubnetIds", "")
+    # A network of ours may have got a zone more or less since then.
+    return "" if set(last.split(",")) & set(before.get("network", {}).get("SubnetIds", "").split(",")) else last
+
+
+def idle_network_usd_a_month(request: DeployRequest, before: Mapping[str, Mapping[str, str]]) -> float:
+    """Returns what a network of ours costs that is there and in which clusters run no more; 0 if there is none."""
+    network = before.get("network")
+    if not network or not kept_subnets(request, before):
+        return 0.0
+    return _network_usd_a_month(network["Zones"], network["Shell"], request.region)
 
 
 def environment_of(region: str, bucket: str, owner: str, outputs: Mapping[str, str]) -> dict[str, str]:
@@ -187,6 +201,14 @@ def environment_of(region: str, bucket: str, owner: str, outputs: Mapping[str, s
         "FRUITS_BATCH_QUEUE_URL": outputs["QueueUrl"],
         "FRUITS_SNS_TOPIC_ARN": outputs["TopicArn"],
     }
+
+
+def _endpoints(ssm: str) -> int:
+    return ENDPOINTS + (SSM_ENDPOINTS if ssm == "yes" else 0)
+
+
+def _network_usd_a_month(zones: str, ssm: str, region: str) -> float:
+    return _endpoints(ssm) * int(zones) * HOURS_A_MONTH * usd_per_endpoint_hour(region)
 
 
 def _airflow(typed: str | None, before: Mapping[str, str]) -> tuple[str, str]:

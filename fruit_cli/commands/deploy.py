@@ -11,12 +11,22 @@ import click
 
 from fruit_cli.aws.account import SERVICE_LINKED_ROLES, Account, session_of_caller
 from fruit_cli.aws.request import DEFAULT_NAME, DeployRequest, default_bucket
-from fruit_cli.aws.stacks import PARTS, Lake, environment_of, kept_subnets, prices_in_words, stack_name, stacks_of, template_of
+from fruit_cli.aws.stacks import (
+    Lake,
+    environment_of,
+    idle_network_usd_a_month,
+    kept_subnets,
+    prices_in_words,
+    stack_name,
+    stacks_of,
+    template_of,
+)
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.deployed import deployed_region, environment_file, write_environment_file
+from fruit_cli.lake.deployed import deployed_region, environment_file, read_environment_file, write_environment_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from fruit_cli.aws.stacks import Stack
 
@@ -33,7 +43,7 @@ ABOUT_AWS: Final = (
 @click.option("--yes", is_flag=True, help="Does not ask.")
 @click.option("--zones", metavar="1|2|3", help="In how many zones clusters may run.  [default: 2]")
 @click.option("--ssm/--no-ssm", default=None, help="Endpoints for SSM, through which people reach nodes.  [default: yes]")
-@click.option("--subnets", metavar="ID,ID", default="", help="Subnets that are there already, instead of a network of our own.")
+@click.option("--subnets", metavar="ID,ID", default="", help="Subnets that are there already; 'make' for a network of our own.")
 @click.option("--key", metavar="ARN", help="A KMS key that is there already.  [default: makes one]")
 @click.option("--airflow", metavar="WHO", help="Who takes Airflow's role: an ARN, or a service.  [default: ec2.amazonaws.com]")
 @click.option("--certificates", metavar="make|none|S3-ADDRESS", help="For TLS between nodes: a zip of PEM files.  [default: makes one]")
@@ -96,8 +106,12 @@ def deploy(request: DeployRequest, session: object, *, dry_run: bool = False, ye
     """Makes what is not there and changes what differs. Raises CommandError if something stands in the way."""
     account = Account(session, request.region, print)
     number, caller = account.identity()
-    before = {part: found for part in PARTS if (found := account.stacks(part).parameters(stack_name(request.name, part)))}
+    parts = account.parts_of(request.name)
+    before = _parameters_before(request.name, parts, account)
+    _refuse_a_name_that_is_taken(request, parts, account)
     lake = _lake(request, account, number, before.get("lake", {}))
+    path = environment_file()
+    _refuse_anothers_file(path, request.name, lake.bucket)
     print(f"To AWS account {number}, region {request.region}, bucket {lake.bucket}, as {caller}")
     _look_at_network(request, account, before)
     plan = _say_plan(request, lake, before)
@@ -113,7 +127,6 @@ def deploy(request: DeployRequest, session: object, *, dry_run: bool = False, ye
         if stack.makes_certificates:
             inputs["Certificates"] = account.make_certificates(lake.bucket, number)
         outputs |= account.stacks(stack.part).put(stack.name(request.name), template_of(stack.part), {**stack.parameters, **inputs})
-    path = environment_file()
     comments = (
         f"Written by `make deploy`: {request.name} in AWS account {number}.",
         f"Airflow runs as {outputs['AirflowRoleArn']}.",
@@ -148,7 +161,41 @@ def _lake(request: DeployRequest, account: Account, number: str, before: Mapping
         return Lake(bucket, makes_bucket=True, key=request.key or "")
     if found.region != request.region:
         raise CommandError(f"The bucket {bucket} is in {found.region}, and FRUITS_AWS_REGION is {request.region}: they must be the same.")
+    if request.key and found.key not in ("", request.key):
+        raise CommandError(
+            f"The bucket {bucket} encrypts with {found.key}, and KMS_KEY is {request.key}: nobody would get rights to what is in it. "
+            "Leave KMS_KEY away."
+        )
     return Lake(bucket, makes_bucket=False, key=request.key or found.key)
+
+
+def _parameters_before(name: str, parts: tuple[str, ...], account: Account) -> dict[str, dict[str, str]]:
+    """Returns the parameters of the stacks that are there, and with the network's its subnets."""
+    before = {part: found for part in parts if (found := account.stacks(part).parameters(stack_name(name, part)))}
+    if "network" in before:
+        before["network"] |= account.stacks("network").outputs(stack_name(name, "network"))
+    return before
+
+
+def _refuse_a_name_that_is_taken(request: DeployRequest, parts: tuple[str, ...], account: Account) -> None:
+    """Raises CommandError if a role of that name stands already. Such names are the whole account's; those of stacks are a region's."""
+    role = f"{request.name}-emr-service"
+    if "cluster" not in parts and account.has_role(role):
+        raise CommandError(
+            f"The role {role} is there already, and {request.region} has no stack {stack_name(request.name, 'cluster')}. Roles are "
+            f"the whole account's: if '{request.name}' stands in another region, name that one, or choose another STACK. Else remove "
+            "the role."
+        )
+
+
+def _refuse_anothers_file(path: Path, name: str, bucket: str) -> None:
+    """Raises CommandError if the file that is written at the end is another lake's."""
+    named = read_environment_file(path).get("FRUITS_LAKE_BUCKET", bucket)
+    if named != bucket:
+        raise CommandError(
+            f"{path} is of another lake, {named}, and commands would no longer find that. Type FRUITS_ENV_FILE={name}-lake.env as well, "
+            "now and with each command that is to work on this lake. If the other lake is gone, remove the file."
+        )
 
 
 def _look_at_network(request: DeployRequest, account: Account, before: Mapping[str, Mapping[str, str]]) -> None:
@@ -164,15 +211,22 @@ def _look_at_network(request: DeployRequest, account: Account, before: Mapping[s
 
 def _say_plan(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[str, str]]) -> list[Stack]:
     plan = stacks_of(request, lake, before)
+    idle_usd = idle_network_usd_a_month(request, before)
     for stack in plan:
         known = before.get(stack.part)
         what = "make" if known is None else "bring up to date"
         print(
             f"  {what} {stack.name(request.name)}: {stack.makes}" + (f" ({stack.usd_a_month:.2f} USD a month)" if stack.usd_a_month else "")
         )
+    if idle_usd:
+        network = stack_name(request.name, "network")
+        print(
+            f"  leave {network}, in which clusters would run no more ({idle_usd:.2f} USD a month): `aws cloudformation delete-stack "
+            f"--region {request.region} --stack-name {network}` ends that, once no cluster is in it"
+        )
     print(f"  make or find the service-linked roles {' and '.join(SERVICE_LINKED_ROLES.values())}")
     print("  ask whether EMR shall refuse public clusters in the whole account, unless it does (BLOCK_PUBLIC_ACCESS=1 says yes)")
-    total, least = (_usd_a_month(stacks) for stacks in (plan, stacks_of(replace(request, zones="1", ssm=False), lake, before)))
+    total, least = (_usd_a_month(stacks) + idle_usd for stacks in (plan, stacks_of(replace(request, zones="1", ssm=False), lake, before)))
     print(
         f"While nothing runs, that costs about {total:.0f} USD a month beside what lies in the bucket ({prices_in_words(request.region)})."
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fruit_cli.aws.account import Account, session_of_caller
+from fruit_cli.aws.attachments import detach
 from fruit_cli.aws.removal import find_removal
 from fruit_cli.aws.request import DEFAULT_NAME, check_name
 from fruit_cli.aws.stacks import stack_name
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 def command(name: str, erase_lake: str | None, *, dry_run: bool, yes: bool) -> int:
     """Removes what `deploy` made. A bucket with something in it stays, and so does its key, unless the bucket is named.
 
-    The next `deploy` takes a bucket and a key that stayed. A key that is removed can be taken back for 30 days.
+    Its policies are detached from whoever has them. The next `deploy` takes a bucket and a key that stayed. A key that is removed can be
+    taken back for 30 days. What breaks off goes on when the same is typed again.
 
     \b
     Example:
@@ -39,34 +41,43 @@ def command(name: str, erase_lake: str | None, *, dry_run: bool, yes: bool) -> i
 
 
 def destroy(name: str, account: Account, *, erase_lake: str | None = None, dry_run: bool = False, yes: bool = False) -> None:
-    """Raises CommandError if there is nothing to remove, another lake is named, or clusters are up."""
+    """Raises CommandError if there is nothing to remove, another lake is named, clusters are up, or a policy can't be detached."""
     number, caller = account.identity()
     print(f"In AWS account {number}, region {account.region}, as {caller}")
-    removal = find_removal(name, account, erase_lake)
+    removal = find_removal(name, account, number, erase_lake)
     for line in removal.lines:
         print(f"  {line}")
     if dry_run:
         print(DRY_RUN)
         return
     confirm("Remove it?", yes=yes)
+    for attachment in removal.attachments:
+        detach(account.client("iam"), attachment)
     for part in removal.parts:
         stacks = account.stacks(part)
         if part == "network":
             vpc_id = stacks.resource(stack_name(name, part), "Vpc")
             if vpc_id:
                 account.clear_network(vpc_id)
+        if part == "lake":
+            # Before its stack, without which nobody knows after a break which lake and key were to go.
+            _erase(removal, account)
         stacks.remove(stack_name(name, part))
-    if removal.bucket:
-        _end_lake(removal, removal.bucket, account)
+    if removal.lake:
+        _tell_of_lake(removal, removal.lake.bucket)
 
 
-def _end_lake(removal: Removal, bucket: str, account: Account) -> None:
+def _erase(removal: Removal, account: Account) -> None:
+    if removal.erases and removal.lake:
+        account.erase_bucket(removal.lake.bucket)
+    if removal.ends_key:
+        account.forget_key(removal.ends_key)
+
+
+def _tell_of_lake(removal: Removal, bucket: str) -> None:
     if removal.erases:
-        account.erase_bucket(bucket)
-        if removal.own_key:
-            account.forget_key(removal.own_key)
         print(f"Erased: {bucket}")
-    else:
+    elif removal.lake and removal.lake.is_there:
         print(f"Kept: s3://{bucket}. `make deploy` takes it again, and `make destroy ERASE_LAKE={bucket}` after that erases it.")
     path = environment_file()
     if read_environment_file(path).get("FRUITS_LAKE_BUCKET") == bucket:

@@ -12,6 +12,8 @@ import pytest
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
 from moto.ec2.models.route_tables import RouteTable
+from moto.iam.exceptions import DeleteConflictException
+from moto.iam.models import ManagedPolicy
 
 import fruit_cli.commands.deploy as deploy_command
 from fruit_cli.aws import stacks
@@ -112,14 +114,24 @@ def _account(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed
     # moto's CloudFormation does not remove a route table, and then cannot remove its network.
     monkeypatch.setattr(RouteTable, "delete", lambda table, *_: table.ec2_backend.route_tables.pop(table.id, None), raising=False)
 
+    # moto's CloudFormation leaves policies. AWS' removes them, but for those that somebody still has.
+    def remove_policy(policy: ManagedPolicy, *_: object) -> None:
+        if policy.attachment_count:
+            raise DeleteConflictException("Cannot delete a policy attached to entities.")
+        policy.backend.delete_policy(policy.arn)
+
+    monkeypatch.setattr(ManagedPolicy, "delete", remove_policy, raising=False)
+
     def parse(*arguments):
         result = parsed(*arguments)
         if result:
             _, resource, kind = result
             account.properties[kind].append(dict(resource["Properties"]))
             if kind == "AWS::KMS::Key":
-                # moto reads the policy of a key as text.
+                # moto reads the policy of a key as text, and its tags as KMS, not as CloudFormation calls them.
                 resource["Properties"]["KeyPolicy"] = json.dumps(resource["Properties"]["KeyPolicy"])
+                tags = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in resource["Properties"]["Tags"]]
+                resource["Properties"]["Tags"] = tags
         return result
 
     monkeypatch.setattr(parsing, "parse_resource", parse)

@@ -22,6 +22,7 @@ from fruit_cli.lake.target import Target
 from tests.bootstrap.conftest import ACCOUNT, BUCKET, REGION, DeployedAccount
 
 pytestmark = pytest.mark.slow
+ANY_POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]}'
 CERTIFICATE_FILES = ("privateKey", "certificateChain", "trustedCertificates")
 
 
@@ -124,15 +125,90 @@ def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys) -
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="raw/")["KeyCount"] == 1
     assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
 
-    for policy in account.client("iam").list_policies(Scope="Local")["Policies"]:
-        # moto's CloudFormation leaves them.
-        account.client("iam").delete_policy(PolicyArn=policy["Arn"])
     # The next deployment takes both again, and erases the lake only if it is named.
     deploy(account)
     assert f"the bucket {BUCKET} is there" in capsys.readouterr().out
     assert of(account).stacks("lake").outputs("fruits-lake")["KeyArn"] == key
     remove(account, erase_lake=BUCKET)
     assert s3.list_buckets()["Buckets"] == []
+    assert f"and in 30 days its key {key}" in capsys.readouterr().out
+    assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+
+
+def test_an_erasure_that_broke_off_goes_on_when_the_same_is_typed_again(account, monkeypatch, capsys) -> None:
+    deploy(account)
+    key = of(account).stacks("lake").resource("fruits-lake", "Key")
+    account.client("s3").put_object(Bucket=BUCKET, Key="raw/x", Body=b"x")
+
+    def breaks(*_: object) -> None:
+        raise CommandError("The token has expired.")
+
+    for broken in ("erase_bucket", "forget_key"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Account, broken, breaks)
+            with pytest.raises(CommandError, match="has expired"):
+                remove(account, erase_lake=BUCKET)
+        assert stacks_there(account) == {"fruits-lake"}
+    remove(account, erase_lake=BUCKET)
+    assert f"(the bucket {BUCKET} is gone already), and in 30 days its key {key}" in capsys.readouterr().out
+    assert stacks_there(account) == set()
+    assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+    assert not account.environment_file.exists()
+
+
+def test_policies_that_people_attached_are_detached_before_the_first_stack_goes(account, capsys) -> None:
+    iam = account.client("iam")
+    iam.create_role(RoleName="ci", AssumeRolePolicyDocument="{}")
+    iam.create_user(UserName="ann")
+    iam.create_group(GroupName="analysts")
+    own = iam.create_policy(PolicyName="mwaa", PolicyDocument=ANY_POLICY)["Policy"]["Arn"]
+    deploy(account)
+    remove(account, dry_run=True)
+    assert "detach" not in capsys.readouterr().out
+
+    publisher, analyst = (f"arn:aws:iam::{ACCOUNT}:policy/fruits-{who}" for who in ("publisher", "analyst"))
+    iam.attach_role_policy(RoleName="ci", PolicyArn=publisher)
+    iam.attach_user_policy(UserName="ann", PolicyArn=analyst)
+    iam.attach_group_policy(GroupName="analysts", PolicyArn=analyst)
+    iam.attach_role_policy(RoleName="fruits-airflow", PolicyArn=own)
+    iam.put_role_policy(RoleName="fruits-airflow", PolicyName="more", PolicyDocument=ANY_POLICY)
+    remove(account, dry_run=True)
+    told = capsys.readouterr().out
+    assert [line.strip() for line in told.splitlines() if "the policy" in line] == [
+        "detach the policy fruits-analyst from the group analysts",
+        "detach the policy fruits-publisher from the role ci",
+        "detach the policy mwaa from the role fruits-airflow",
+        "remove the policy more that somebody put into the role fruits-airflow",
+        "detach the policy fruits-analyst from the user ann",
+    ]
+    remove(account)
+    assert stacks_there(account) == set()
+    assert [policy["PolicyName"] for policy in iam.list_policies(Scope="Local")["Policies"]] == ["mwaa"]
+    assert iam.list_attached_role_policies(RoleName="ci")["AttachedPolicies"] == []
+
+
+def test_a_second_lake_touches_nothing_of_the_first(account, monkeypatch) -> None:
+    deploy(account)
+    first = account.environment_file.read_text()
+    # Roles are the whole account's, stacks a region's: what would fail half-way is refused before anything is made.
+    with pytest.raises(CommandError, match="The role fruits-emr-service is there already, and eu-north-1 has no stack fruits-cluster"):
+        deploy_command.deploy(DeployRequest("fruits", "eu-north-1"), account.session, dry_run=True)
+    with pytest.raises(CommandError, match="There is nothing called 'fruits' in region eu-north-1"):
+        destroy("fruits", of(account, "eu-north-1"), yes=True)
+    assert "fruits-budget" in stacks_there(account)
+
+    second = DeployRequest("fruits-2", REGION, zones="1", ssm=False)
+    with pytest.raises(CommandError, match=f"is of another lake, {BUCKET}, .* FRUITS_ENV_FILE=fruits-2-lake.env"):
+        deploy_command.deploy(second, account.session, yes=True)
+    assert len(stacks_there(account)) == 6
+    other = account.environment_file.with_name("fruits-2-lake.env")
+    monkeypatch.setenv("FRUITS_ENV_FILE", str(other))
+    deploy_command.deploy(second, account.session, yes=True)
+    assert f"FRUITS_LAKE_BUCKET=fruits-2-lake-{ACCOUNT}-{REGION}\n" in other.read_text()
+    destroy("fruits-2", of(account), yes=True)
+    assert not other.exists()
+    assert account.environment_file.read_text() == first
+    assert len(stacks_there(account)) == 6
 
 
 def test_an_empty_lake_goes_and_its_key_can_be_taken_back(account) -> None:
@@ -159,7 +235,18 @@ def test_a_network_that_is_there_must_bear_emrs_tag(account, capsys) -> None:
     deploy(account)
     assert "fruits-network" not in stacks_there(account)
     assert f"FRUITS_SUBNET_ID={subnet}\n" in account.environment_file.read_text()
+    # A network of our own is had for the asking, and told of when it idles.
+    deploy(account, subnets=("make",))
+    capsys.readouterr()
+    deploy(account, subnets=(subnet,))
+    told = capsys.readouterr().out
+    assert "leave fruits-network, in which clusters would run no more (96.36 USD a month)" in told
+    assert "costs about 97 USD a month" in told
+    deploy(account)
+    assert "leave fruits-network" in capsys.readouterr().out
+    assert f"FRUITS_SUBNET_ID={subnet}\n" in account.environment_file.read_text()
     remove(account)
+    assert stacks_there(account) == set()
     assert ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
 
 
@@ -196,6 +283,17 @@ def test_a_bucket_elsewhere_is_refused(account) -> None:
     s3.create_bucket(Bucket="fruits-far", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
     with pytest.raises(CommandError, match="is in eu-west-3, and FRUITS_AWS_REGION is eu-west-1"):
         deploy(account, bucket="fruits-far")
+
+
+def test_a_bucket_that_encrypts_with_another_key_is_refused(account) -> None:
+    s3, kms = account.client("s3"), account.client("kms")
+    its, other = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    s3.create_bucket(Bucket="my-lake", CreateBucketConfiguration={"LocationConstraint": REGION})
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": its}}
+    s3.put_bucket_encryption(Bucket="my-lake", ServerSideEncryptionConfiguration={"Rules": [rule]})
+    with pytest.raises(CommandError, match=f"my-lake encrypts with {its}, and KMS_KEY is {other}"):
+        deploy(account, bucket="my-lake", key=other, dry_run=True)
+    deploy(account, bucket="my-lake", key=its, dry_run=True)
 
 
 class FailingCloudFormation:
