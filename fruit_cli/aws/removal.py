@@ -85,7 +85,7 @@ def find_removal(deployment: str, account: Account, number: str, erase_lake: str
         raise CommandError(f"ERASE_LAKE is '{erase_lake}', and the lake of '{deployment}' is {bucket}. Nothing was changed.")
     clusters = account.clusters_of(bucket) if bucket else []
     if clusters:
-        raise CommandError(f"Clusters of this lake are up: {', '.join(clusters)}. Pause the DAG and end them first (docs/operations.md).")
+        raise CommandError(f"Clusters of this lake are up: {', '.join(clusters)}. End them first (docs/operations.md, How to stop everything).")
     return Removal(
         deployment,
         parts,

@@ -47,7 +47,7 @@ def test_the_key_waits_until_kms_knows_a_role_that_was_just_made(monkeypatch: py
         assert waits == [15]
         # moto calls them otherwise than AWS does.
         for role in SERVICE_LINKED_ROLES.values():
-            if not account.has_service_linked_role(role):
+            if not account.has_role(role):
                 account.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument="{}")
         account.make_service_linked_roles()
         assert waits == [15]
