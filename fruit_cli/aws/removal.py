@@ -85,7 +85,8 @@ def find_removal(deployment: str, account: Account, number: str, erase_lake: str
         raise CommandError(f"ERASE_LAKE is '{erase_lake}', and the lake of '{deployment}' is {bucket}. Nothing was changed.")
     clusters = account.clusters_of(bucket) if bucket else []
     if clusters:
-        raise CommandError(f"Clusters of this lake are up: {', '.join(clusters)}. End them first (docs/operations.md, How to stop everything).")
+        up = ", ".join(clusters)
+        raise CommandError(f"Clusters of this lake are up: {up}. End them first (docs/operations.md, 'How to stop everything').")
     return Removal(
         deployment,
         parts,
