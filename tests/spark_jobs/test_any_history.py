@@ -17,7 +17,6 @@ from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,21 +31,19 @@ from fruit_contract import lake, tables
 from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json, images_digest
 from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_contract.tables import Status
-from fruit_features import takeover
 from fruit_features.embedding.artefact import load_embedder
 from fruit_features.embedding.engines import load_engine
 from fruit_features.embedding.preprocessing import decode_image, network_input
-from fruit_features.extraction import committing, rewriting
-from fruit_features.extraction import step as extraction_step
+from fruit_features.extraction import rewriting
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake import store
 from fruit_features.lake.store import Store
-from fruit_features.moments import of_files
 from fruit_features.pca import projecting
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version
 from tests.spark_jobs.conftest import publish_network
 from tests.spark_jobs.lake_folder import LakeFolder, jpeg
+from tests.spark_jobs.without_spark import NoSpark, deal_in_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -468,45 +465,6 @@ class History(RuleBasedStateMachine):
         singular = np.linalg.svd(standardised, compute_uv=False) ** 2 / (len(written) - 1)
         eigenvalues[: len(singular)] = singular
         np.testing.assert_allclose(model.explained_variance, eigenvalues[: model.k], atol=1e-9 * eigenvalues[0])
-
-
-class NoSpark:
-    """Stands where a session would, for steps whose tasks are done in this process."""
-
-    class sparkContext:  # noqa: N801 - PySpark's name
-        @staticmethod
-        def accumulator(value: int) -> Any:
-            class Accumulator:
-                def __init__(self) -> None:
-                    self.value = value
-
-                def add(self, more: int) -> None:
-                    self.value += more
-
-            return Accumulator()
-
-        @staticmethod
-        def statusTracker() -> Any:  # noqa: N802 - PySpark's name
-            # It has run a job: nothing need be warmed up.
-            return SimpleNamespace(getJobIdsForGroup=lambda: (0,))
-
-
-def deal_in_this_process(patch: pytest.MonkeyPatch) -> None:
-    """Does tasks one after another where the step runs, each with an attempt's number of its own."""
-    attempts = iter(range(10**9))
-
-    def run(spark: Any, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
-        return [work(item) for item in items]
-
-    def stream(spark: Any, items: Sequence[Any], work: Callable[[Any, int], Any]) -> Iterator[list[Any]]:
-        for item in items:
-            yield [work(item, next(attempts))]
-
-    for module in (committing, of_files, projecting, takeover):
-        patch.setattr(module, "run_tasks", run)
-    patch.setattr(extraction_step, "stream_tasks", stream)
-    # Commits one after another, so that a history is the same when it is run again.
-    patch.setattr(extraction_step, "_COMMITS_AT_ONCE", 1)
 
 
 def let_go_of_lakes() -> None:
