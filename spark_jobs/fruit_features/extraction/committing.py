@@ -184,7 +184,7 @@ class DateCommits:
             if embedder_id in left or lost or (moments is None and not (embedder_id == self._embedder_id and pending.parts)):
                 moments = self._recomputed(name, embedder_id, file_rows)
             elif embedder_id == self._embedder_id and pending.parts:
-                moments = self._merged(name, moments, pending)
+                moments = self._merged(name, file_rows, moments, pending)
             found[embedder_id] = EmbedderFiles(n_images[embedder_id], dict(sorted(file_rows.items())), moments)
             self._check(embedder_id, found[embedder_id], known, change, rows)
         return found
@@ -194,16 +194,15 @@ class DateCommits:
         provenances = (self._store.find_json(lake.pca_provenance_key(version)) or {} for version in saved_versions(self._store))
         return any(provenance.get("embedder_id") == embedder_id for provenance in provenances)
 
-    def _merged(self, name: str, moments: MomentsObject | None, pending: _Pending) -> MomentsObject:
-        """Merges the moments as they were with those of what was done since."""
+    def _merged(self, name: str, file_rows: Mapping[str, int], moments: MomentsObject | None, pending: _Pending) -> MomentsObject:
+        """Merges the moments as they were with those of what was done since. If they can't be read, all are added up anew."""
+        before = None if moments is None else find_moments(self._store, moments.key)
+        if moments is not None and (before is None or before.n_samples != moments.n_samples):
+            print(f"{self._store.uri(moments.key)} is gone or damaged. The moments of the date are added up anew.", flush=True)
+            return self._recomputed(name, self._embedder_id, file_rows)
         pending.merge(self._store)
         running, digest = pending.merged, 0
-        if moments is not None:
-            before = find_moments(self._store, moments.key)
-            if before is None or before.n_samples != moments.n_samples:
-                raise FeaturesDifferError(
-                    f"The moments of {self.plan.ingest_date}, {moments.key}, are gone or damaged. Run the date again."
-                )
+        if moments is not None and before is not None:
             running.merge(before)
             digest = int(moments.images_digest, 16)
         for part in pending.parts:
