@@ -15,7 +15,7 @@ from fruit_contract import lake, tables
 from fruit_contract.commit import Commit, EmbedderFiles, digest_text, file_key, images_digest
 from fruit_features.extraction.change import Change, contents_of, featurised_by
 from fruit_features.extraction.known_contents import write_content_index
-from fruit_features.extraction.rewriting import Rewrite, Rewritten, rewrite_files
+from fruit_features.extraction.rewriting import Rewrite, Rewritten, complete_projections, rewrite_files
 from fruit_features.extraction.task import ACCOUNT
 from fruit_features.lake import files
 from fruit_features.lake.commit import projected_versions, put_ledger, put_rejected, saved_versions, sweep_date
@@ -122,7 +122,10 @@ class DateCommits:
         embedders = self._embedders(name, rows, live, pending, change, rewritten)
         commit = Commit(before.ingest_date, name, rows.num_rows, files.rejected_rows(rows).num_rows, embedders)
         self._remember_contents(change, rows)
+        # Ahead of the ledger, so that readers miss no row; and after it, for what another run has projected between the look and the PUT.
+        complete_projections(self._store, before.ingest_date, rewritten)
         self.ledger = put_ledger(self._store, before, rows, commit)
+        complete_projections(self._store, before.ingest_date, rewritten)
         put_rejected(self._store, self.ledger)
         self._gone, self._lost_files, self._lost_moments = np.array([], dtype=np.int64), frozenset(), frozenset()
         self._restored = files.LEDGER.empty_table()

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from fruit_contract import lake, tables
 from fruit_contract.commit import file_key
 from fruit_features.lake import files
+from fruit_features.lake.commit import projected_versions
+from fruit_features.lake.store import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -90,6 +92,24 @@ def rewrite_files(store: Store, rewrite: Rewrite, versions: Collection[str]) -> 
             _rewrite_projections(store, rewrite, version, target)
         store.write(target, files.features_to_parquet(staying))
     return done
+
+
+def complete_projections(store: Store, ingest_date: str, rewritten: Sequence[Rewritten]) -> None:
+    """Writes the projections of targets under versions that have got those of all their sources since the files were written again.
+
+    A PCA step beside this one projects what the ledger names, and that is the sources until the ledger is replaced.
+    """
+    targets = [(done.rewrite, file_key(ingest_date, done.rewrite.target)) for done in rewritten if done.n_rows]
+    if not targets:
+        return
+    versions = projected_versions(store)
+    listings = at_once(lambda version: store.list_keys(lake.projections_date_prefix(version, ingest_date)), versions)
+    there = {key for keys in listings for key in keys}
+    for version in versions:
+        for rewrite, target in targets:
+            sources = {lake.projections_file_key(version, file_key(ingest_date, name)) for name in rewrite.sources}
+            if sources <= there and lake.projections_file_key(version, target) not in there:
+                _rewrite_projections(store, rewrite, version, target)
 
 
 def _rewrite_projections(store: Store, rewrite: Rewrite, version: str, target: str) -> None:

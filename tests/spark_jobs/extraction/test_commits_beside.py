@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fruit_contract import lake
+from fruit_contract.pca import PolicySettings, RefreshPolicy
+from fruit_features.extraction import committing
 from fruit_features.extraction.step import ExtractionRequest, extract_features
-from fruit_features.lake.commit import read_ledger
+from fruit_features.lake.commit import put_ledger, read_ledger
 from fruit_features.moments.store import find_moments
+from fruit_features.pca.step import RefreshRequest, refresh_pca
 from tests.spark_jobs.extraction.steps import DAY, files_of
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
+from tests.spark_jobs.pca.steps import projected
 from tests.spark_jobs.without_spark import NoSpark, deal_in_this_process
 from tests.spark_jobs.written_dates import damage
 
+if TYPE_CHECKING:
+    from fruit_contract.summaries import RefreshSummary
+
+OTHER_DAY = "2026-11-23"
 NO_SPARK: Any = NoSpark()
 
 
@@ -28,6 +36,11 @@ def filled(published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> LakeFolder
 
 def extract(filled: LakeFolder, *days: str) -> None:
     extract_features(NO_SPARK, ExtractionRequest(filled.bucket, RELEASE, "run", days or (DAY,), (), "litert", task_slots=2))
+
+
+def refresh(filled: LakeFolder) -> RefreshSummary:
+    request = RefreshRequest(filled.bucket, RELEASE, "run", PolicySettings(RefreshPolicy.ALWAYS), grace_seconds=0, task_slots=2)
+    return refresh_pca(lambda: NO_SPARK, request)
 
 
 def deliver_one_more(filled: LakeFolder) -> None:
@@ -44,3 +57,44 @@ def test_moments_that_are_damaged_are_added_up_anew(filled: LakeFolder) -> None:
     assert (found.n_images, found.moments.n_samples) == (5, 5)
     assert find_moments(filled.store, found.moments.key).n_samples == 5
     assert len(list((filled.folder / "moments").rglob("*.parquet"))) == 1
+
+
+@pytest.mark.parametrize("when", ["before the look ahead of the ledger", "after it"])
+def test_a_version_that_another_run_completes_meanwhile_keeps_the_rows_that_stay(
+    filled: LakeFolder, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The refit projects the date's former file, and has looked at the date for the last time when the ledger names the new one."""
+    refresh(filled)
+    filled.deliver(OTHER_DAY, files_of("Lemon"))
+    extract(filled, OTHER_DAY)
+    filled.delete(f"{lake.raw_prefix(DAY)}Kiwi/0.jpg")
+    versions: list[str] = []
+    seen: list[int] = []
+
+    def n_staying() -> int:
+        return sum(DAY in key for key in projected(filled, versions[0]))
+
+    def refit() -> None:
+        versions.append(refresh(filled)["pca_version"])
+        assert n_staying() == 4
+
+    def remembering(*arguments: Any) -> Any:
+        if when.startswith("before"):
+            refit()
+        return remember(*arguments)
+
+    def putting(*arguments: Any) -> Any:
+        if when.startswith("after"):
+            refit()
+        seen.append(len(list((filled.folder / lake.projections_prefix(versions[0])).rglob("*-r00000.parquet"))))
+        return put_ledger(*arguments)
+
+    remember = committing.DateCommits._remember_contents
+    monkeypatch.setattr(committing.DateCommits, "_remember_contents", remembering)
+    monkeypatch.setattr(committing, "put_ledger", putting)
+    extract(filled)
+
+    assert n_staying() == 3
+    assert seen == [1 if when.startswith("before") else 0]
+    names = {path.name for path in (filled.folder / lake.projections_date_prefix(versions[0], DAY)).rglob("*.parquet")}
+    assert names == {path.name for path in (filled.folder / f"features/ingest_date={DAY}").rglob("*.parquet")}
