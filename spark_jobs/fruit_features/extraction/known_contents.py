@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # What is looked up for one step: the driver holds the place of each. What is above is computed, with the same result.
 MOST_LOOKED_UP: Final = 1_000_000
-# A worker keeps these files of features: images that were known together mostly come together.
+# A worker keeps these files of features: the images of a category come file by file.
 _FILES_KEPT: Final = 2
 
 
