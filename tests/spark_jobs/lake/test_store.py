@@ -80,6 +80,33 @@ def test_a_folders_placeholder_is_not_taken_for_an_image(store: Store) -> None:
     assert not {"Kiwi/empty", "Kiwi/_empty"} & names_of(store.list_images(PREFIX))
 
 
+@pytest.mark.parametrize(
+    "beside", [(), ("Kiwi/full",), ("Kiwi/full/1.jpg",)], ids=["alone", "beside a file of its name", "with a file below"]
+)
+def test_a_placeholder_that_holds_bytes_is_no_image_either(store: Store, beside: tuple[str, ...]) -> None:
+    put(store, (*PLAIN, *beside, "Kiwi/full/"))
+
+    assert names_of(store.list_images(PREFIX)) == {*PLAIN, *beside, "Kiwi/full/"}
+
+
+def test_names_without_an_ending_are_asked_for_while_they_are_few(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, (*PLAIN, "Kiwi/one", "Kiwi.2/two"))
+    asked: list[str] = []
+    look = Store._etag
+
+    def noted(self: Store, key: str) -> str | None:
+        asked.append(key.removeprefix(PREFIX))
+        return look(self, key)
+
+    monkeypatch.setattr(Store, "_etag", noted)
+    # The marker's is a third one.
+    for most, expected in ((3, ["Kiwi.2/two", "Kiwi/one"]), (2, [])):
+        monkeypatch.setattr(store_module, "_MOST_ASKED_FOR", most)
+        asked.clear()
+        assert names_of(store.list_images(PREFIX)) == {*PLAIN, "Kiwi/one", "Kiwi.2/two"}
+        assert sorted(asked) == expected
+
+
 def test_an_empty_image_is_listed(store: Store) -> None:
     put(store, ("Kiwi/empty.jpg",), b"")
 
