@@ -20,7 +20,7 @@ from fruit_contract import lake, tables
 from fruit_contract.commit import Commit, EmbedderFiles, file_key, file_name
 from fruit_contract.tables import Status
 from fruit_features.lake import files
-from fruit_features.lake.commit import list_date, list_ledgers, no_ledger, projected_versions, put_ledger, put_rejected
+from fruit_features.lake.commit import list_date, list_ledgers, no_ledger, projected_versions, put_ledger, put_rejected, sweep_date
 from fruit_features.lake.store import LostPlaceError, at_once
 from fruit_features.lake.vectors import rows_of_embedder
 from fruit_features.moments.parts import ImageMoments
@@ -75,7 +75,7 @@ def take_over_date(store: Store, ingest_date: str) -> str:
     except LostPlaceError:
         return f"{ingest_date}: another run has taken it over meanwhile."
     put_rejected(store, ledger)
-    store.delete(list_date(store, ingest_date, projected_versions(store)).garbage(commit))
+    sweep_date(store, ledger)
     return f"{ingest_date}: {committed.num_rows:,} of {rows.num_rows:,} images are taken over; the others count as new."
 
 

@@ -18,7 +18,7 @@ from fruit_features.extraction.known_contents import write_content_index
 from fruit_features.extraction.rewriting import Rewrite, Rewritten, complete_projections, rewrite_files
 from fruit_features.extraction.task import ACCOUNT
 from fruit_features.lake import files
-from fruit_features.lake.commit import projected_versions, put_ledger, put_rejected, saved_versions, sweep_date
+from fruit_features.lake.commit import delete_of_date, projected_versions, put_ledger, put_rejected, saved_versions, sweep_date
 from fruit_features.lake.store import at_once
 from fruit_features.moments.algebra import RunningMoments
 from fruit_features.moments.of_files import merge_parts, moments_of_files
@@ -130,9 +130,9 @@ class DateCommits:
         self._gone, self._lost_files, self._lost_moments = np.array([], dtype=np.int64), frozenset(), frozenset()
         self._restored = files.LEDGER.empty_table()
         if is_last:
-            sweep_date(self._store, commit)
+            sweep_date(self._store, self.ledger)
         else:
-            self._delete_former(before.commit, commit, pending.parts)
+            self._delete_former(before.commit, self.ledger, pending.parts)
 
     def _live_files(self, commit: Commit | None) -> dict[str, dict[str, int]]:
         embedders = commit.embedders if commit else {}
@@ -243,14 +243,14 @@ class DateCommits:
             contents = zip(*(own.column(name).to_pylist() for name in (tables.ETAG, tables.SIZE_BYTES)), strict=True)
             write_content_index(self._store, self._embedder_id, self.plan.ingest_date, contents, whole=whole)
 
-    def _delete_former(self, before: Commit | None, after: Commit, parts: Sequence[PartPlace]) -> None:
+    def _delete_former(self, before: Commit | None, ledger: Ledger, parts: Sequence[PartPlace]) -> None:
         """Removes what the commit before named and this one does not. Tasks still write: a file that nobody names may be theirs."""
-        stale = {part.key for part in parts}
-        if before is not None:
+        stale, after = {part.key for part in parts}, ledger.commit
+        if before is not None and after is not None:
             features = before.features_keys() - after.features_keys()
             stale |= before.named_keys() - after.named_keys()
             stale |= {lake.projections_file_key(version, key) for version in projected_versions(self._store) for key in features}
-        self._store.delete(sorted(stale))
+        delete_of_date(self._store, ledger, sorted(stale))
 
 
 def _apply(file_rows: dict[str, int], result: Rewritten) -> None:

@@ -15,7 +15,7 @@ from fruit_features.lake import files
 from fruit_features.lake.store import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from obstore import Bytes
 
@@ -128,11 +128,19 @@ def list_date(store: Store, ingest_date: str, versions: Iterable[str]) -> DateFi
     )
 
 
-def sweep_date(store: Store, commit: Commit) -> int:
-    """Removes what no commit names of a date that nobody is writing. Returns how many objects that were."""
-    garbage = list_date(store, commit.ingest_date, projected_versions(store)).garbage(commit)
-    store.delete(garbage)
-    return len(garbage)
+def sweep_date(store: Store, ledger: Ledger) -> int:
+    """Removes what the date's commit does not name, if nobody is writing the date. Returns how many objects that were."""
+    garbage = list_date(store, ledger.ingest_date, projected_versions(store)).garbage(ledger.commit)
+    return delete_of_date(store, ledger, garbage)
+
+
+def delete_of_date(store: Store, ledger: Ledger, keys: Sequence[str]) -> int:
+    """Removes objects that a date's commit does not name, and returns how many. None go if another commit has taken its place."""
+    if keys and store.find_etag(lake.ledger_key(ledger.ingest_date)) != ledger.etag:
+        print(f"{ledger.ingest_date} was committed by another run meanwhile: what lies there is left to that one.", flush=True)
+        return 0
+    store.delete(keys)
+    return len(keys)
 
 
 def projected_versions(store: Store) -> list[str]:

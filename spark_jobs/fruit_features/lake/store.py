@@ -96,6 +96,13 @@ class Store:
             return None
         return result.bytes(), _bare(result.meta["e_tag"])
 
+    def find_etag(self, key: str) -> str | None:
+        """Returns an object's ETag; None if it is not there."""
+        try:
+            return _bare(_connect(self.bucket).head(key)["e_tag"])
+        except FileNotFoundError:
+            return None
+
     def find_any(self, key: str) -> tuple[bytes, str] | None:
         """Does what `find_with_etag` does, for whatever S3 lets a key hold."""
         try:
@@ -145,7 +152,7 @@ class Store:
         """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        found = self._etag(key)
+        found = self.find_etag(key)
         try:
             if found != etag:
                 raise PreconditionError(f"its ETag is {found}, and was {etag}")  # noqa: TRY301 - both looks end in the same words
@@ -195,13 +202,7 @@ class Store:
         plain = keys.filter(pc.invert(pc.match_substring_regex(keys, r"\.[^/]*$")))
         if len(plain) > _MOST_ASKED_FOR:
             return False
-        return None in at_once(self._etag, [key for key in plain.to_pylist() if lake.parse_image_key(key)])
-
-    def _etag(self, key: str) -> str | None:
-        try:
-            return _bare(_connect(self.bucket).head(key)["e_tag"])
-        except FileNotFoundError:
-            return None
+        return None in at_once(self.find_etag, [key for key in plain.to_pylist() if lake.parse_image_key(key)])
 
 
 def listed_table(pages: Iterable[Sequence[ListedObject]]) -> pa.Table:

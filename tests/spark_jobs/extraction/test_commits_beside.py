@@ -13,7 +13,7 @@ from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake.commit import put_ledger, read_ledger
 from fruit_features.moments.store import find_moments
 from fruit_features.pca.step import RefreshRequest, refresh_pca
-from tests.spark_jobs.extraction.steps import DAY, files_of
+from tests.spark_jobs.extraction.steps import DAY, files_of, read
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 from tests.spark_jobs.pca.steps import projected
 from tests.spark_jobs.without_spark import NoSpark, deal_in_this_process
@@ -98,3 +98,23 @@ def test_a_version_that_another_run_completes_meanwhile_keeps_the_rows_that_stay
     assert seen == [1 if when.startswith("before") else 0]
     names = {path.name for path in (filled.folder / lake.projections_date_prefix(versions[0], DAY)).rglob("*.parquet")}
     assert names == {path.name for path in (filled.folder / f"features/ingest_date={DAY}").rglob("*.parquet")}
+
+
+def test_a_commit_sweeps_nothing_once_another_one_has_taken_its_place(filled: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a run that stops for hours between its ledger and its sweep."""
+    deliver_one_more(filled)
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(committing, "put_ledger", put_ledger)
+        ledger = put_ledger(*arguments)
+        filled.put(f"{lake.raw_prefix(DAY)}Lemon/later.jpg", jpeg(98))
+        extract(filled)
+        return ledger
+
+    monkeypatch.setattr(committing, "put_ledger", late)
+    extract(filled)
+
+    commit = read_ledger(filled.store, DAY).commit
+    assert commit.n_images == 6
+    assert commit.named_keys() <= {*filled.store.list_keys("features/"), *filled.store.list_keys("moments/"), lake.ledger_key(DAY)}
+    assert len(read(filled, "features")) == 6
