@@ -116,7 +116,7 @@ class _Extraction:
         request = self.request
         with warming(self.spark, self.n_slots, partial(load_embedder, self.embedder)):
             plans = self._plan(request.ingest_dates)
-        earlier = [plan.ingest_date for plan in plans if plan.is_earlier_form]
+        earlier = [plan.ingest_date for plan in plans if plan.has_earlier_ledger]
         if earlier:
             take_over(lambda: self.spark, self.store, earlier)
             planned = {plan.ingest_date: plan for plan in self._plan(earlier)}

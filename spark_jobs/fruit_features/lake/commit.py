@@ -159,7 +159,10 @@ def _partitions(store: Store, table: str, name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class LedgerListing:
-    """What one listing says of all ledgers: those of committed dates, by date, and the dates whose ledger an earlier release wrote."""
+    """What one listing says of all ledgers: those of committed dates, by date, and the dates where an earlier release's ledger lies.
+
+    A date may be both: then it was taken over, and what is left of the earlier form is still to be removed.
+    """
 
     committed: dict[str, ListedObject]
     earlier: list[str]
@@ -173,9 +176,14 @@ def list_ledgers(store: Store) -> LedgerListing:
         ingest_date = lake.ingest_date_of(entry.key)
         if ingest_date is not None and entry.key == lake.ledger_key(ingest_date):
             committed[ingest_date] = entry
-        elif ingest_date is not None and entry.key.endswith(".parquet"):
+        elif ingest_date is not None and is_of_earlier_ledger(entry.key):
             earlier.add(ingest_date)
-    return LedgerListing(committed, sorted(earlier - committed.keys()))
+    return LedgerListing(committed, sorted(earlier))
+
+
+def is_of_earlier_ledger(key: str) -> bool:
+    """Tells whether an object below a date's prefix of `ledger/` is a file of the ledger that an earlier release wrote."""
+    return key.endswith(".parquet") and key != lake.ledger_key(str(lake.ingest_date_of(key)))
 
 
 def find_ledgers(store: Store, ingest_dates: Collection[str]) -> dict[str, ListedObject]:

@@ -165,7 +165,7 @@ def test_dates_that_were_committed_and_those_of_an_earlier_release_are_told_apar
     found = list_ledgers(test_lake.store)
 
     assert {day: entry.etag for day, entry in found.committed.items()} == {DAY: etag}
-    assert found.earlier == [LATER, "2026-11-25"]
+    assert found.earlier == [DAY, LATER, "2026-11-25"]
 
 
 @pytest.mark.parametrize("listed_alone", [0, 32])
