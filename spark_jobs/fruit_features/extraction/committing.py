@@ -147,10 +147,11 @@ class DateCommits:
     ) -> list[Rewritten]:
         """Writes files again whose images leave, and with `merging` joins small ones; nothing counts before the ledger names it."""
         by_embedder = {self._embedder_id: {}, **live}
+        versions = self.plan.versions_by_file
         groups = [
             (embedder_id, sources, leaving)
             for embedder_id, file_rows in by_embedder.items()
-            for sources, leaving in change.rewrites(embedder_id, file_rows, before, merging=merging)
+            for sources, leaving in change.rewrites(embedder_id, file_rows, before, versions, merging=merging)
         ]
         rewrites = []
         for number, (embedder_id, sources, leaving) in enumerate(groups):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -67,6 +67,15 @@ class DatePlan:
         return frozenset(
             embedder_id for embedder_id, found in embedders.items() if found.moments and found.moments.key not in self.there.moments
         )
+
+    @property
+    def versions_by_file(self) -> dict[str, frozenset[str]]:
+        """Returns the PCA versions under which each file of features has projections, by the file's name below the date's prefix."""
+        versions: defaultdict[str, set[str]] = defaultdict(set)
+        for key in self.there.projections:
+            _, version, _, name = key.split("/", 3)
+            versions[name].add(version)
+        return {name: frozenset(found) for name, found in versions.items()}
 
     @property
     def is_touched(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -57,12 +58,16 @@ class Rewritten:
         return bool(self.n_left or len(self.rewrite.sources) > 1)
 
 
-def plan_merges(file_rows: Mapping[str, int]) -> list[list[str]]:
-    """Groups small files of a partition that should be one; `file_rows` has an embedder's files of a date with their numbers of rows."""
-    small: defaultdict[str, list[str]] = defaultdict(list)
+def plan_merges(file_rows: Mapping[str, int], versions: Mapping[str, frozenset[str]] = MappingProxyType({})) -> list[list[str]]:
+    """Groups small files of a partition that should be one; `file_rows` has an embedder's files of a date with their numbers of rows.
+
+    `versions` has the PCA versions under which a file has projections. Files that differ in these stay apart: as one file, they would have
+    the projections of neither.
+    """
+    small: defaultdict[tuple[str, frozenset[str]], list[str]] = defaultdict(list)
     for name, n_rows in sorted(file_rows.items()):
         if n_rows < _SMALL_ROWS:
-            small[name.rpartition("/")[0]].append(name)
+            small[name.rpartition("/")[0], versions.get(name, frozenset())].append(name)
     groups: list[list[str]] = []
     for names in small.values():
         if len(names) <= MOST_SMALL_FILES:

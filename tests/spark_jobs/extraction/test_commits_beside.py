@@ -8,7 +8,7 @@ import pytest
 
 from fruit_contract import lake
 from fruit_contract.pca import PolicySettings, RefreshPolicy
-from fruit_features.extraction import committing
+from fruit_features.extraction import committing, rewriting
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake.commit import put_ledger, read_ledger
 from fruit_features.moments.store import find_moments
@@ -98,6 +98,21 @@ def test_a_version_that_another_run_completes_meanwhile_keeps_the_rows_that_stay
     assert seen == [1 if when.startswith("before") else 0]
     names = {path.name for path in (filled.folder / lake.projections_date_prefix(versions[0], DAY)).rglob("*.parquet")}
     assert names == {path.name for path in (filled.folder / f"features/ingest_date={DAY}").rglob("*.parquet")}
+
+
+def test_small_files_are_merged_without_a_row_missing_from_the_current_version(filled: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewriting, "MOST_SMALL_FILES", 2)
+    for number in range(3):
+        filled.put(f"{lake.raw_prefix(DAY)}Kiwi/late-{number}.jpg", jpeg(100 + number))
+        if number:
+            version = refresh(filled)["pca_version"]
+            extract(filled)
+            assert len(projected(filled, version)) == 4 + number
+        else:
+            extract(filled)
+
+    # Three with projections have become one; the last has none yet.
+    assert len(list((filled.folder / "features").rglob("*.parquet"))) == 2
 
 
 def test_a_commit_sweeps_nothing_once_another_one_has_taken_its_place(filled: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
