@@ -88,7 +88,8 @@ class Writes:
             self.is_dead = True
             raise CrashError
         result = call()
-        if shows:
+        # What another run made the current version just before a ledger was replaced lacks some rows until the next write.
+        if shows and self.n_done != self.beside_at:
             self.look()
         if self.n_done == self.crash_at:
             self.is_dead = True
@@ -221,6 +222,7 @@ class History(RuleBasedStateMachine):
         crash_at=st.one_of(st.none(), st.integers(1, 40)),
         after=st.booleans(),
         beside_at=st.one_of(st.none(), st.integers(1, 25)),
+        beside_refreshes=st.booleans(),
         release=st.sampled_from(sorted(RELEASES)),
         switch=st.booleans(),
     )
@@ -233,15 +235,25 @@ class History(RuleBasedStateMachine):
         crash_at: int | None,
         after: bool,
         beside_at: int | None,
+        beside_refreshes: bool,
         release: str,
         switch: bool,
     ) -> None:
         others = sorted(set(DAYS) - days)
-        beside = (lambda: self.extract(release, others, ())) if others else (lambda: None)
+        is_extracting = True
+
+        def beside() -> None:
+            if others:
+                self.extract(release, others, ())
+            # Claims keep two PCA steps apart.
+            if beside_refreshes and is_extracting:
+                self.refresh(release, others, policy)
+
         writes = Writes(crash_at, after, beside_at, beside, self.reader(switch=switch))
         try:
             with self.hooked(writes):
                 books = self.extract(release, sorted(days), tuple(scope), retry_rejected=retry_rejected)["by_category"]
+                is_extracting = False
                 self.refresh(release, sorted(days), policy, switch=switch)
         except CrashError:
             return
