@@ -20,7 +20,17 @@ from fruit_contract import lake, tables
 from fruit_contract.commit import Commit, EmbedderFiles, file_key, file_name
 from fruit_contract.tables import Status
 from fruit_features.lake import files
-from fruit_features.lake.commit import list_date, list_ledgers, no_ledger, projected_versions, put_ledger, put_rejected
+from fruit_features.lake.commit import (
+    delete_of_date,
+    is_of_earlier_ledger,
+    list_date,
+    list_ledgers,
+    no_ledger,
+    projected_versions,
+    put_ledger,
+    put_rejected,
+    read_ledger,
+)
 from fruit_features.lake.store import LostPlaceError, at_once
 from fruit_features.lake.vectors import rows_of_embedder
 from fruit_features.moments.parts import ImageMoments
@@ -33,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql import SparkSession
 
+    from fruit_features.lake.commit import Ledger
     from fruit_features.lake.store import Store
 
 _IN_PROGRESS: Final = f"{lake.LEDGER}/_in_progress/"
@@ -55,7 +66,14 @@ def take_over(session: Callable[[], SparkSession], store: Store, ingest_dates: S
 
 
 def take_over_date(store: Store, ingest_date: str) -> str:
-    """Commits what the date's earlier tables agree on, and returns what it did, in words."""
+    """Commits what the date's earlier tables agree on, removes the rest of them, and returns what it did, in words.
+
+    If a takeover was cut off after its commit, the rest of it is done.
+    """
+    ledger = read_ledger(store, ingest_date)
+    if ledger.commit is not None:
+        _finish(store, ledger)
+        return f"{ingest_date}: it had been taken over, and is rid of what was left beside."
     there = list_date(store, ingest_date, projected_versions(store))
     write = uuid.uuid4().hex[:12]
     rows = _read_rows(store, sorted(there.ledger), files.LEDGER.names).sort_by(tables.IMAGE_KEY)
@@ -74,9 +92,22 @@ def take_over_date(store: Store, ingest_date: str) -> str:
         ledger = put_ledger(store, no_ledger(ingest_date), committed, commit)
     except LostPlaceError:
         return f"{ingest_date}: another run has taken it over meanwhile."
-    put_rejected(store, ledger)
-    store.delete(list_date(store, ingest_date, projected_versions(store)).garbage(commit))
+    _finish(store, ledger)
     return f"{ingest_date}: {committed.num_rows:,} of {rows.num_rows:,} images are taken over; the others count as new."
+
+
+def _finish(store: Store, ledger: Ledger) -> None:
+    """Writes `rejected/` of a date's first commit, and removes what that does not name; the files of the earlier ledger last.
+
+    While these are there, no step computes images of the date. So if they are there after the listing, what was listed is nobody's.
+    """
+    there = list_date(store, ledger.ingest_date, projected_versions(store))
+    earlier = list(filter(is_of_earlier_ledger, store.list_keys(lake.date_prefix(lake.LEDGER, ledger.ingest_date))))
+    if not earlier:
+        return
+    put_rejected(store, ledger)
+    delete_of_date(store, ledger, [key for key in there.garbage(ledger.commit) if key not in earlier])
+    delete_of_date(store, ledger, earlier)
 
 
 @dataclass

@@ -17,7 +17,6 @@ from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,21 +31,19 @@ from fruit_contract import lake, tables
 from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json, images_digest
 from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_contract.tables import Status
-from fruit_features import takeover
 from fruit_features.embedding.artefact import load_embedder
 from fruit_features.embedding.engines import load_engine
 from fruit_features.embedding.preprocessing import decode_image, network_input
-from fruit_features.extraction import committing, rewriting
-from fruit_features.extraction import step as extraction_step
+from fruit_features.extraction import rewriting
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake import store
 from fruit_features.lake.store import Store
-from fruit_features.moments import of_files
 from fruit_features.pca import projecting
 from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version
 from tests.spark_jobs.conftest import publish_network
 from tests.spark_jobs.lake_folder import LakeFolder, jpeg
+from tests.spark_jobs.without_spark import NoSpark, deal_in_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +88,8 @@ class Writes:
             self.is_dead = True
             raise CrashError
         result = call()
-        if shows:
+        # What another run made the current version just before a ledger was replaced lacks some rows until the next write.
+        if shows and self.n_done != self.beside_at:
             self.look()
         if self.n_done == self.crash_at:
             self.is_dead = True
@@ -224,6 +222,7 @@ class History(RuleBasedStateMachine):
         crash_at=st.one_of(st.none(), st.integers(1, 40)),
         after=st.booleans(),
         beside_at=st.one_of(st.none(), st.integers(1, 25)),
+        beside_refreshes=st.booleans(),
         release=st.sampled_from(sorted(RELEASES)),
         switch=st.booleans(),
     )
@@ -236,15 +235,25 @@ class History(RuleBasedStateMachine):
         crash_at: int | None,
         after: bool,
         beside_at: int | None,
+        beside_refreshes: bool,
         release: str,
         switch: bool,
     ) -> None:
         others = sorted(set(DAYS) - days)
-        beside = (lambda: self.extract(release, others, ())) if others else (lambda: None)
+        is_extracting = True
+
+        def beside() -> None:
+            if others:
+                self.extract(release, others, ())
+            # Claims keep two PCA steps apart.
+            if beside_refreshes and is_extracting:
+                self.refresh(release, others, policy)
+
         writes = Writes(crash_at, after, beside_at, beside, self.reader(switch=switch))
         try:
             with self.hooked(writes):
                 books = self.extract(release, sorted(days), tuple(scope), retry_rejected=retry_rejected)["by_category"]
+                is_extracting = False
                 self.refresh(release, sorted(days), policy, switch=switch)
         except CrashError:
             return
@@ -468,45 +477,6 @@ class History(RuleBasedStateMachine):
         singular = np.linalg.svd(standardised, compute_uv=False) ** 2 / (len(written) - 1)
         eigenvalues[: len(singular)] = singular
         np.testing.assert_allclose(model.explained_variance, eigenvalues[: model.k], atol=1e-9 * eigenvalues[0])
-
-
-class NoSpark:
-    """Stands where a session would, for steps whose tasks are done in this process."""
-
-    class sparkContext:  # noqa: N801 - PySpark's name
-        @staticmethod
-        def accumulator(value: int) -> Any:
-            class Accumulator:
-                def __init__(self) -> None:
-                    self.value = value
-
-                def add(self, more: int) -> None:
-                    self.value += more
-
-            return Accumulator()
-
-        @staticmethod
-        def statusTracker() -> Any:  # noqa: N802 - PySpark's name
-            # It has run a job: nothing need be warmed up.
-            return SimpleNamespace(getJobIdsForGroup=lambda: (0,))
-
-
-def deal_in_this_process(patch: pytest.MonkeyPatch) -> None:
-    """Does tasks one after another where the step runs, each with an attempt's number of its own."""
-    attempts = iter(range(10**9))
-
-    def run(spark: Any, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
-        return [work(item) for item in items]
-
-    def stream(spark: Any, items: Sequence[Any], work: Callable[[Any, int], Any]) -> Iterator[list[Any]]:
-        for item in items:
-            yield [work(item, next(attempts))]
-
-    for module in (committing, of_files, projecting, takeover):
-        patch.setattr(module, "run_tasks", run)
-    patch.setattr(extraction_step, "stream_tasks", stream)
-    # Commits one after another, so that a history is the same when it is run again.
-    patch.setattr(extraction_step, "_COMMITS_AT_ONCE", 1)
 
 
 def let_go_of_lakes() -> None:

@@ -14,10 +14,11 @@ import pytest
 from fruit_contract import lake, tables
 from fruit_contract.commit import images_digest
 from fruit_contract.pca import PolicySettings, RefreshPolicy
+from fruit_features import takeover
 from fruit_features.embedding.preprocessing import decode_image, network_input
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake import files
-from fruit_features.lake.commit import list_ledgers, read_ledger
+from fruit_features.lake.commit import list_date, list_ledgers, read_ledger
 from fruit_features.lake.store import Store
 from fruit_features.lake.vectors import to_list_array
 from fruit_features.pca.step import RefreshRequest, refresh_pca
@@ -27,6 +28,7 @@ from tests.block_network import block_network
 from tests.fixtures.earlier_lake import DATES, EMBEDDER_ID, INTERRUPTED_DATE, RELEASE, history, unpack_earlier_lake
 from tests.fixtures.earlier_lake.network import features_of, weights
 from tests.spark_jobs.conftest import publish_as_today, publish_network
+from tests.spark_jobs.without_spark import NoSpark, deal_in_this_process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -245,15 +247,49 @@ def test_a_run_of_one_date_leaves_the_other_dates_to_those_who_come_to_them(spar
 
 
 @pytest.mark.slow
-def test_a_run_that_ended_right_after_the_first_commit_has_done_no_harm(earlier: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then the earlier files still lie beside the commit: they are garbage, and not an earlier form."""
+@pytest.mark.parametrize("where", ["put_rejected", "delete_of_date"])
+def test_a_takeover_that_was_cut_off_after_the_commit_is_brought_to_its_end(
+    earlier: LakeFolder, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Whoever comes next sees that, whichever dates it works on: the earlier files still lie beside the commit."""
     with monkeypatch.context() as patch:
-        patch.setattr("fruit_features.takeover.put_rejected", cut_off)
+        patch.setattr(takeover, where, cut_off)
         with pytest.raises(CutOffError):
             take_over_date(earlier.store, INTERRUPTED_DATE)
+    committed = read_ledger(earlier.store, INTERRUPTED_DATE)
+    assert list_ledgers(earlier.store).earlier == sorted(ALL_DATES)
+
+    deal_in_this_process(monkeypatch)
+    refresh(NoSpark(), earlier)
+
+    assert list_ledgers(earlier.store).earlier == []
+    assert read_ledger(earlier.store, INTERRUPTED_DATE).etag == committed.etag
+    for day in ALL_DATES:
+        there = list_date(earlier.store, day, versions_of(earlier))
+        commit = read_ledger(earlier.store, day).commit
+        assert (there.garbage(commit), there.has_rejected(commit)) == ([], True)
+
+
+def test_files_of_a_run_that_goes_on_after_a_takeover_are_left_to_it(earlier: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run brings the takeover to its end, and begins to compute images of the date."""
+    with monkeypatch.context() as patch:
+        patch.setattr(takeover, "delete_of_date", cut_off)
+        with pytest.raises(CutOffError):
+            take_over_date(earlier.store, INTERRUPTED_DATE)
+    computed = f"{lake.partition_prefix(lake.FEATURES, INTERRUPTED_DATE, 'Kiwi')}w1-000001.parquet"
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(takeover, "list_date", list_date)
+        take_over_date(earlier.store, INTERRUPTED_DATE)
+        earlier.put(computed, b"x")
+        return list_date(*arguments)
+
+    monkeypatch.setattr(takeover, "list_date", late)
+    take_over_date(earlier.store, INTERRUPTED_DATE)
 
     assert list_ledgers(earlier.store).earlier == list(DATES)
-    assert "has taken it over meanwhile" in take_over_date(earlier.store, INTERRUPTED_DATE)
+    there = list_date(earlier.store, INTERRUPTED_DATE, ())
+    assert there.garbage(read_ledger(earlier.store, INTERRUPTED_DATE).commit) == [computed]
 
 
 class CutOffError(Exception):

@@ -72,13 +72,16 @@ class Change:
         return keys
 
     def rewrites(
-        self, embedder_id: str, file_rows: Mapping[str, int], before: Ledger, *, merging: bool
+        self, embedder_id: str, file_rows: Mapping[str, int], before: Ledger, versions: Mapping[str, frozenset[str]], *, merging: bool
     ) -> list[tuple[list[str], dict[str, frozenset[str]]]]:
-        """Returns the groups of files of an embedder that become one each, and the images that leave each file."""
+        """Returns the groups of files of an embedder that become one each, and the images that leave each file.
+
+        Small files are merged if they have projections under the same `versions`.
+        """
         leaving = self.leaving_of(embedder_id)
         affected = {name: frozenset(leaving[_category(name)]) for name in self._affected(embedder_id, file_rows, before, leaving)}
         new = self.new_files if embedder_id == self.embedder_id else {}
-        groups = plan_merges({**file_rows, **new}) if merging else []
+        groups = plan_merges({**file_rows, **new}, versions) if merging else []
         grouped = {name for group in groups for name in group}
         groups += [[name] for name in sorted(affected) if name not in grouped]
         return [(group, {name: affected[name] for name in group if name in affected}) for group in groups]

@@ -15,10 +15,10 @@ from fruit_contract import lake, tables
 from fruit_contract.commit import Commit, EmbedderFiles, digest_text, file_key, images_digest
 from fruit_features.extraction.change import Change, contents_of, featurised_by
 from fruit_features.extraction.known_contents import write_content_index
-from fruit_features.extraction.rewriting import Rewrite, Rewritten, rewrite_files
+from fruit_features.extraction.rewriting import Rewrite, Rewritten, complete_projections, rewrite_files
 from fruit_features.extraction.task import ACCOUNT
 from fruit_features.lake import files
-from fruit_features.lake.commit import projected_versions, put_ledger, put_rejected, saved_versions, sweep_date
+from fruit_features.lake.commit import delete_of_date, projected_versions, put_ledger, put_rejected, saved_versions, sweep_date
 from fruit_features.lake.store import at_once
 from fruit_features.moments.algebra import RunningMoments
 from fruit_features.moments.of_files import merge_parts, moments_of_files
@@ -122,14 +122,17 @@ class DateCommits:
         embedders = self._embedders(name, rows, live, pending, change, rewritten)
         commit = Commit(before.ingest_date, name, rows.num_rows, files.rejected_rows(rows).num_rows, embedders)
         self._remember_contents(change, rows)
+        # Ahead of the ledger, so that readers miss no row; and after it, for what another run has projected between the look and the PUT.
+        complete_projections(self._store, before.ingest_date, rewritten)
         self.ledger = put_ledger(self._store, before, rows, commit)
+        complete_projections(self._store, before.ingest_date, rewritten)
         put_rejected(self._store, self.ledger)
         self._gone, self._lost_files, self._lost_moments = np.array([], dtype=np.int64), frozenset(), frozenset()
         self._restored = files.LEDGER.empty_table()
         if is_last:
-            sweep_date(self._store, commit)
+            sweep_date(self._store, self.ledger)
         else:
-            self._delete_former(before.commit, commit, pending.parts)
+            self._delete_former(before.commit, self.ledger, pending.parts)
 
     def _live_files(self, commit: Commit | None) -> dict[str, dict[str, int]]:
         embedders = commit.embedders if commit else {}
@@ -144,10 +147,11 @@ class DateCommits:
     ) -> list[Rewritten]:
         """Writes files again whose images leave, and with `merging` joins small ones; nothing counts before the ledger names it."""
         by_embedder = {self._embedder_id: {}, **live}
+        versions = self.plan.versions_by_file
         groups = [
             (embedder_id, sources, leaving)
             for embedder_id, file_rows in by_embedder.items()
-            for sources, leaving in change.rewrites(embedder_id, file_rows, before, merging=merging)
+            for sources, leaving in change.rewrites(embedder_id, file_rows, before, versions, merging=merging)
         ]
         rewrites = []
         for number, (embedder_id, sources, leaving) in enumerate(groups):
@@ -184,7 +188,7 @@ class DateCommits:
             if embedder_id in left or lost or (moments is None and not (embedder_id == self._embedder_id and pending.parts)):
                 moments = self._recomputed(name, embedder_id, file_rows)
             elif embedder_id == self._embedder_id and pending.parts:
-                moments = self._merged(name, moments, pending)
+                moments = self._merged(name, file_rows, moments, pending)
             found[embedder_id] = EmbedderFiles(n_images[embedder_id], dict(sorted(file_rows.items())), moments)
             self._check(embedder_id, found[embedder_id], known, change, rows)
         return found
@@ -194,16 +198,15 @@ class DateCommits:
         provenances = (self._store.find_json(lake.pca_provenance_key(version)) or {} for version in saved_versions(self._store))
         return any(provenance.get("embedder_id") == embedder_id for provenance in provenances)
 
-    def _merged(self, name: str, moments: MomentsObject | None, pending: _Pending) -> MomentsObject:
-        """Merges the moments as they were with those of what was done since."""
+    def _merged(self, name: str, file_rows: Mapping[str, int], moments: MomentsObject | None, pending: _Pending) -> MomentsObject:
+        """Merges the moments as they were with those of what was done since. If they can't be read, all are added up anew."""
+        before = None if moments is None else find_moments(self._store, moments.key)
+        if moments is not None and (before is None or before.n_samples != moments.n_samples):
+            print(f"{self._store.uri(moments.key)} is gone or damaged. The moments of the date are added up anew.", flush=True)
+            return self._recomputed(name, self._embedder_id, file_rows)
         pending.merge(self._store)
         running, digest = pending.merged, 0
-        if moments is not None:
-            before = find_moments(self._store, moments.key)
-            if before is None or before.n_samples != moments.n_samples:
-                raise FeaturesDifferError(
-                    f"The moments of {self.plan.ingest_date}, {moments.key}, are gone or damaged. Run the date again."
-                )
+        if moments is not None and before is not None:
             running.merge(before)
             digest = int(moments.images_digest, 16)
         for part in pending.parts:
@@ -241,14 +244,14 @@ class DateCommits:
             contents = zip(*(own.column(name).to_pylist() for name in (tables.ETAG, tables.SIZE_BYTES)), strict=True)
             write_content_index(self._store, self._embedder_id, self.plan.ingest_date, contents, whole=whole)
 
-    def _delete_former(self, before: Commit | None, after: Commit, parts: Sequence[PartPlace]) -> None:
+    def _delete_former(self, before: Commit | None, ledger: Ledger, parts: Sequence[PartPlace]) -> None:
         """Removes what the commit before named and this one does not. Tasks still write: a file that nobody names may be theirs."""
-        stale = {part.key for part in parts}
-        if before is not None:
+        stale, after = {part.key for part in parts}, ledger.commit
+        if before is not None and after is not None:
             features = before.features_keys() - after.features_keys()
             stale |= before.named_keys() - after.named_keys()
             stale |= {lake.projections_file_key(version, key) for version in projected_versions(self._store) for key in features}
-        self._store.delete(sorted(stale))
+        delete_of_date(self._store, ledger, sorted(stale))
 
 
 def _apply(file_rows: dict[str, int], result: Rewritten) -> None:

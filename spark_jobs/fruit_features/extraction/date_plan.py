@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,7 @@ from fruit_contract.commit import file_key
 from fruit_contract.increments import Fate, KnownImage, ListedImage, compare
 from fruit_contract.tables import Status
 from fruit_features.lake import files
-from fruit_features.lake.commit import DateFiles, Ledger, list_date, read_ledger
+from fruit_features.lake.commit import DateFiles, Ledger, is_of_earlier_ledger, list_date, read_ledger
 from fruit_features.lake.store import LISTED, at_once
 
 if TYPE_CHECKING:
@@ -56,10 +56,9 @@ class DatePlan:
     counts: dict[Fate, Counter[str]] = field(default_factory=dict)
 
     @property
-    def is_earlier_form(self) -> bool:
-        """Tells whether an earlier release wrote the date, and nobody has committed it since."""
-        ledger = {key for key in self.there.ledger if key.endswith(".parquet")}
-        return self.ledger.commit is None and bool(ledger) and lake.ledger_key(self.ingest_date) not in ledger
+    def has_earlier_ledger(self) -> bool:
+        """Tells whether there is a ledger that an earlier release wrote, or what a takeover that was cut off has left of it."""
+        return any(map(is_of_earlier_ledger, self.there.ledger))
 
     @property
     def lost_moments(self) -> frozenset[str]:
@@ -68,6 +67,15 @@ class DatePlan:
         return frozenset(
             embedder_id for embedder_id, found in embedders.items() if found.moments and found.moments.key not in self.there.moments
         )
+
+    @property
+    def versions_by_file(self) -> dict[str, frozenset[str]]:
+        """Returns the PCA versions under which each file of features has projections, by the file's name below the date's prefix."""
+        versions: defaultdict[str, set[str]] = defaultdict(set)
+        for key in self.there.projections:
+            _, version, _, name = key.split("/", 3)
+            versions[name].add(version)
+        return {name: frozenset(found) for name, found in versions.items()}
 
     @property
     def is_touched(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 # What is looked up for one step: the driver holds the place of each. What is above is computed, with the same result.
 MOST_LOOKED_UP: Final = 1_000_000
-# A worker keeps these files of features: images that were known together mostly come together.
+# A worker keeps these files of features: the images of a category come file by file.
 _FILES_KEPT: Final = 2
 
 
@@ -51,10 +52,13 @@ def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str |
     if not len(rows):
         return sources
     wanted = list(_contents(images.take(pa.array(rows))))
+    by_date: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
+    for row, content in zip(rows, wanted, strict=True):
+        by_date[dates[int(hashes[row])]].add(content)
     places: dict[tuple[str, int], str] = {}
     # One ledger at a time: a date's may be large.
-    for day in sorted({dates[int(hashes[row])] for row in rows}):
-        places.update(_places(store, embedder_id, day, set(wanted)))
+    for day, contents in sorted(by_date.items()):
+        places.update(_places(store, embedder_id, day, contents))
     for row, content in zip(rows, wanted, strict=True):
         sources[row] = places.get(content)
     return sources

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ import pyarrow.compute as pc
 from fruit_contract import lake, tables
 from fruit_contract.commit import file_key
 from fruit_features.lake import files
+from fruit_features.lake.commit import projected_versions
+from fruit_features.lake.store import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -55,12 +58,16 @@ class Rewritten:
         return bool(self.n_left or len(self.rewrite.sources) > 1)
 
 
-def plan_merges(file_rows: Mapping[str, int]) -> list[list[str]]:
-    """Groups small files of a partition that should be one; `file_rows` has an embedder's files of a date with their numbers of rows."""
-    small: defaultdict[str, list[str]] = defaultdict(list)
+def plan_merges(file_rows: Mapping[str, int], versions: Mapping[str, frozenset[str]] = MappingProxyType({})) -> list[list[str]]:
+    """Groups small files of a partition that should be one; `file_rows` has an embedder's files of a date with their numbers of rows.
+
+    `versions` has the PCA versions under which a file has projections. Files that differ in these stay apart: as one file, they would have
+    the projections of neither.
+    """
+    small: defaultdict[tuple[str, frozenset[str]], list[str]] = defaultdict(list)
     for name, n_rows in sorted(file_rows.items()):
         if n_rows < _SMALL_ROWS:
-            small[name.rpartition("/")[0]].append(name)
+            small[name.rpartition("/")[0], versions.get(name, frozenset())].append(name)
     groups: list[list[str]] = []
     for names in small.values():
         if len(names) <= MOST_SMALL_FILES:
@@ -90,6 +97,24 @@ def rewrite_files(store: Store, rewrite: Rewrite, versions: Collection[str]) -> 
             _rewrite_projections(store, rewrite, version, target)
         store.write(target, files.features_to_parquet(staying))
     return done
+
+
+def complete_projections(store: Store, ingest_date: str, rewritten: Sequence[Rewritten]) -> None:
+    """Writes the projections of targets under versions that have got those of all their sources since the files were written again.
+
+    A PCA step beside this one projects what the ledger names, and that is the sources until the ledger is replaced.
+    """
+    targets = [(done.rewrite, file_key(ingest_date, done.rewrite.target)) for done in rewritten if done.n_rows]
+    if not targets:
+        return
+    versions = projected_versions(store)
+    listings = at_once(lambda version: store.list_keys(lake.projections_date_prefix(version, ingest_date)), versions)
+    there = {key for keys in listings for key in keys}
+    for version in versions:
+        for rewrite, target in targets:
+            sources = {lake.projections_file_key(version, file_key(ingest_date, name)) for name in rewrite.sources}
+            if sources <= there and lake.projections_file_key(version, target) not in there:
+                _rewrite_projections(store, rewrite, version, target)
 
 
 def _rewrite_projections(store: Store, rewrite: Rewrite, version: str, target: str) -> None:

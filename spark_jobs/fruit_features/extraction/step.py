@@ -26,7 +26,7 @@ from fruit_features.extraction.date_plan import plan_dates
 from fruit_features.extraction.known_contents import find_sources
 from fruit_features.extraction.progress import ImageCounters, ProgressReporter
 from fruit_features.extraction.rejects import FEWEST_IMAGES, RejectWatch, UnusualRejectsError
-from fruit_features.extraction.task import SOURCE, FeaturesTask, to_stream
+from fruit_features.extraction.task import SOURCE, FeaturesTask, by_source, to_stream
 from fruit_features.lake import files
 from fruit_features.lake.commit import projected_versions
 from fruit_features.lake.store import LISTED, Store
@@ -117,7 +117,7 @@ class _Extraction:
         request = self.request
         with warming(self.spark, self.n_slots, partial(load_embedder, self.embedder)):
             plans = self._plan(request.ingest_dates)
-        earlier = [plan.ingest_date for plan in plans if plan.is_earlier_form]
+        earlier = [plan.ingest_date for plan in plans if plan.has_earlier_ledger]
         if earlier:
             take_over(lambda: self.spark, self.store, earlier)
             planned = {plan.ingest_date: plan for plan in self._plan(earlier)}
@@ -149,7 +149,7 @@ class _Extraction:
     def _compute(self, images: pa.Table, commits: Mapping[str, DateCommits]) -> float:
         """Computes the images and commits the dates meanwhile: each when it is done, and all that has come every few minutes."""
         self.n_waited_for = images.num_rows
-        tasks = list(_tasks(images, self.n_slots))
+        tasks = list(_tasks(by_source(images), self.n_slots))
         work = FeaturesTask(self.embedder, self.write, self.progress.counters)
         committed_at = time.monotonic()
         # If something fails, the commits that are under way go on to their end: what was computed before is worth keeping.

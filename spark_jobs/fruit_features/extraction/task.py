@@ -35,6 +35,18 @@ IMAGES: Final = LISTED.append(pa.field(SOURCE, pa.string()))
 ACCOUNT: Final = pa.schema([*files.LEDGER, pa.field(tables.REUSED, pa.bool_())])
 
 
+def by_source(images: pa.Table) -> pa.Table:
+    """Sorts IMAGES that are sorted by key: dates and categories as they were, and in each the images by the file that has their content.
+
+    A worker keeps few such files, and each is up to 20 MB.
+    """
+    if images.column(SOURCE).null_count == images.num_rows:
+        return images
+    folder = pc.struct_field(pc.extract_regex(images.column(tables.IMAGE_KEY), r"(?s)^(?P<folder>[^/]*/[^/]*/[^/]*/)"), "folder")
+    order = pa.table({"folder": folder, SOURCE: images.column(SOURCE)})
+    return images.take(pc.sort_indices(order, sort_keys=[("folder", "ascending"), (SOURCE, "ascending")]))
+
+
 class Account(NamedTuple):
     """What a task says it did: rows of ACCOUNT as a stream of Arrow, and the parts of moments that it left."""
 
@@ -55,7 +67,7 @@ class FeaturesTask:
     counters: ImageCounters | None = None
 
     def __call__(self, images: bytes, attempt: int) -> Account:
-        """Computes `images`, a stream of rows of IMAGES sorted by key."""
+        """Computes `images`, a stream of rows of IMAGES; those of a date and category come together."""
         name = f"{self.write}-{attempt:06d}"
         rows: list[pa.Table] = []
         parts: list[PartPlace] = []

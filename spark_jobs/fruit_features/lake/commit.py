@@ -15,7 +15,7 @@ from fruit_features.lake import files
 from fruit_features.lake.store import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from obstore import Bytes
 
@@ -128,11 +128,19 @@ def list_date(store: Store, ingest_date: str, versions: Iterable[str]) -> DateFi
     )
 
 
-def sweep_date(store: Store, commit: Commit) -> int:
-    """Removes what no commit names of a date that nobody is writing. Returns how many objects that were."""
-    garbage = list_date(store, commit.ingest_date, projected_versions(store)).garbage(commit)
-    store.delete(garbage)
-    return len(garbage)
+def sweep_date(store: Store, ledger: Ledger) -> int:
+    """Removes what the date's commit does not name, if nobody is writing the date. Returns how many objects that were."""
+    garbage = list_date(store, ledger.ingest_date, projected_versions(store)).garbage(ledger.commit)
+    return delete_of_date(store, ledger, garbage)
+
+
+def delete_of_date(store: Store, ledger: Ledger, keys: Sequence[str]) -> int:
+    """Removes objects that a date's commit does not name, and returns how many. None go if another commit has taken its place."""
+    if keys and store.find_etag(lake.ledger_key(ledger.ingest_date)) != ledger.etag:
+        print(f"{ledger.ingest_date} was committed by another run meanwhile: what lies there is left to that one.", flush=True)
+        return 0
+    store.delete(keys)
+    return len(keys)
 
 
 def projected_versions(store: Store) -> list[str]:
@@ -151,7 +159,10 @@ def _partitions(store: Store, table: str, name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class LedgerListing:
-    """What one listing says of all ledgers: those of committed dates, by date, and the dates whose ledger an earlier release wrote."""
+    """What one listing says of all ledgers: those of committed dates, by date, and the dates where an earlier release's ledger lies.
+
+    A date may be both: then it was taken over, and what is left of the earlier form is still to be removed.
+    """
 
     committed: dict[str, ListedObject]
     earlier: list[str]
@@ -165,9 +176,14 @@ def list_ledgers(store: Store) -> LedgerListing:
         ingest_date = lake.ingest_date_of(entry.key)
         if ingest_date is not None and entry.key == lake.ledger_key(ingest_date):
             committed[ingest_date] = entry
-        elif ingest_date is not None and entry.key.endswith(".parquet"):
+        elif ingest_date is not None and is_of_earlier_ledger(entry.key):
             earlier.add(ingest_date)
-    return LedgerListing(committed, sorted(earlier - committed.keys()))
+    return LedgerListing(committed, sorted(earlier))
+
+
+def is_of_earlier_ledger(key: str) -> bool:
+    """Tells whether an object below a date's prefix of `ledger/` is a file of the ledger that an earlier release wrote."""
+    return key.endswith(".parquet") and key != lake.ledger_key(str(lake.ingest_date_of(key)))
 
 
 def find_ledgers(store: Store, ingest_dates: Collection[str]) -> dict[str, ListedObject]:

@@ -27,6 +27,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _LISTED_AT_ONCE: Final = 1000
+_MOST_ASKED_FOR: Final = 1000
 LISTED: Final = pa.schema([(tables.IMAGE_KEY, pa.string()), (tables.ETAG, pa.string()), (tables.SIZE_BYTES, pa.int64())])
 # Requests to a distant store mostly wait: this many of them at once take about as long as one.
 REQUESTS_AT_ONCE: Final = 32
@@ -58,7 +59,8 @@ class Store:
     def list_images(self, prefix: str) -> pa.Table:
         """Lists every object below `prefix` (a folder's, with its slash), whatever S3 lets a key hold: rows of LISTED, sorted by key.
 
-        One thing differs from what S3 says: an object that holds bytes although its key ends in a slash loses that slash.
+        One thing may differ from what S3 says: an object that holds bytes although its key ends in a slash loses that slash if its name has
+        a dot (`a.jpg/`), or among very many names without one.
         """
         from obstore.exceptions import InvalidPathError
 
@@ -67,11 +69,7 @@ class Store:
         except InvalidPathError:
             # S3 holds keys that the fast store cannot name (control characters, empty path segments).
             return listed_table(_pages_of_any(self.bucket, prefix))
-        # It takes the slash from a folder's placeholder, too, so that what is empty may be one. Markers are empty more often than not.
-        empty = found.filter(pc.equal(found.column(tables.SIZE_BYTES), 0)).column(tables.IMAGE_KEY).to_pylist()
-        if any(lake.parse_image_key(key) for key in empty):
-            return listed_table(_pages_of_any(self.bucket, prefix))
-        return found
+        return listed_table(_pages_of_any(self.bucket, prefix)) if self._may_lack_slashes(found) else found
 
     def list_objects(self, prefix: str) -> list[ListedObject]:
         """Lists every object below `prefix` (a folder's, with its slash), sorted by key: much faster, for keys we made ourselves."""
@@ -97,6 +95,13 @@ class Store:
         except FileNotFoundError:
             return None
         return result.bytes(), _bare(result.meta["e_tag"])
+
+    def find_etag(self, key: str) -> str | None:
+        """Returns an object's ETag; None if it is not there."""
+        try:
+            return _bare(_connect(self.bucket).head(key)["e_tag"])
+        except FileNotFoundError:
+            return None
 
     def find_any(self, key: str) -> tuple[bytes, str] | None:
         """Does what `find_with_etag` does, for whatever S3 lets a key hold."""
@@ -147,7 +152,7 @@ class Store:
         """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        found = self._etag(key)
+        found = self.find_etag(key)
         try:
             if found != etag:
                 raise PreconditionError(f"its ETag is {found}, and was {etag}")  # noqa: TRY301 - both looks end in the same words
@@ -184,11 +189,20 @@ class Store:
         for page in _connect(self.bucket).list(prefix, chunk_size=_LISTED_AT_ONCE):
             yield [ListedObject(entry["path"], _bare(entry["e_tag"]), entry["size"]) for entry in page]
 
-    def _etag(self, key: str) -> str | None:
-        try:
-            return _bare(_connect(self.bucket).head(key)["e_tag"])
-        except FileNotFoundError:
-            return None
+    def _may_lack_slashes(self, found: pa.Table) -> bool:
+        """Tells whether a listing may hold a folder's placeholder as an image: the fast store takes the slash from its key."""
+        keys = found.column(tables.IMAGE_KEY)
+        # Placeholders are empty, mostly. Markers are empty more often than not.
+        empty = keys.filter(pc.equal(found.column(tables.SIZE_BYTES), 0)).to_pylist()
+        # An image beside a placeholder of the same name.
+        is_twice = pc.any(pc.equal(keys[1:], keys[:-1])).as_py()
+        if is_twice or any(lake.parse_image_key(key) for key in empty):
+            return True
+        # Few images have a name without an ending; where many have, they are asked for no more.
+        plain = keys.filter(pc.invert(pc.match_substring_regex(keys, r"\.[^/]*$")))
+        if len(plain) > _MOST_ASKED_FOR:
+            return False
+        return None in at_once(self.find_etag, [key for key in plain.to_pylist() if lake.parse_image_key(key)])
 
 
 def listed_table(pages: Iterable[Sequence[ListedObject]]) -> pa.Table:

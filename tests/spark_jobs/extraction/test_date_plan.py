@@ -207,20 +207,19 @@ def test_what_is_lost_beside_the_features_touches_the_date_and_no_image() -> Non
         assert plan.lost_moments == ({"m"} if table == "moments" else set())
 
 
-def test_a_date_is_of_the_earlier_form_until_somebody_commits_it() -> None:
+def test_a_date_has_an_earlier_ledger_until_nothing_of_it_is_left() -> None:
     part = f"ledger/ingest_date={DAY}/part-0.snappy.parquet"
-    ledger = ledger_of(NAMED)
 
-    def is_earlier(of: Ledger, *keys: str) -> bool:
-        return plan_of([], of, DateFiles(DAY, frozenset(), frozenset(), frozenset(), frozenset(keys), frozenset())).is_earlier_form
+    def has_earlier(of: Ledger, *keys: str) -> bool:
+        return plan_of([], of, DateFiles(DAY, frozenset(), frozenset(), frozenset(), frozenset(keys), frozenset())).has_earlier_ledger
 
-    assert is_earlier(no_ledger(DAY), part)
-    assert is_earlier(no_ledger(DAY), part, f"ledger/ingest_date={DAY}/_SUCCESS")
-    assert not is_earlier(no_ledger(DAY))
-    assert not is_earlier(no_ledger(DAY), f"ledger/ingest_date={DAY}/_SUCCESS")
-    assert not is_earlier(ledger, part, lake.ledger_key(DAY))
-    # Committed between the two looks: this run's commit will say that it lost its place.
-    assert not is_earlier(no_ledger(DAY), part, lake.ledger_key(DAY))
+    assert has_earlier(no_ledger(DAY), part)
+    assert has_earlier(no_ledger(DAY), part, f"ledger/ingest_date={DAY}/_SUCCESS")
+    # It was taken over, and that was cut off.
+    assert has_earlier(ledger_of(NAMED), part, lake.ledger_key(DAY))
+    assert not has_earlier(ledger_of(NAMED), lake.ledger_key(DAY))
+    assert not has_earlier(no_ledger(DAY))
+    assert not has_earlier(no_ledger(DAY), f"ledger/ingest_date={DAY}/_SUCCESS")
 
 
 def test_dates_are_planned_from_the_lake_in_their_order(test_lake: LakeFolder) -> None:

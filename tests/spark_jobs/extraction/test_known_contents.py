@@ -102,6 +102,26 @@ def test_only_ledgers_of_dates_that_have_such_a_content_are_read(test_lake: Lake
     assert [name for name in reads if name.endswith("ledger.parquet")] == []
 
 
+def test_of_each_date_only_the_contents_are_looked_up_that_point_to_it(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step may know a million contents of a thousand dates."""
+    store = test_lake.store
+    for day in DAYS:
+        write_date(store, day, {KIWI: ("1.jpg", "2.jpg")})
+        remember(store, day, *(image(number, day) for number in (1, 2)))
+    asked: dict[str, int] = {}
+    look = known_contents._places
+
+    def noted(store: Store, embedder_id: str, day: str, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], str]:
+        asked[day] = len(wanted)
+        return look(store, embedder_id, day, wanted)
+
+    monkeypatch.setattr(known_contents, "_places", noted)
+    found = find_sources(store, "m", images_like(image(1, DAYS[0]), image(1, DAYS[1]), image(2, DAYS[1])))
+
+    assert asked == {DAYS[0]: 1, DAYS[1]: 2}
+    assert found == [file_key(DAYS[0], KIWI), file_key(DAYS[1], KIWI), file_key(DAYS[1], KIWI)]
+
+
 def test_what_is_looked_up_is_bounded(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     store = test_lake.store
     write_date(store, DAYS[0], {KIWI: tuple(f"{number}.jpg" for number in range(5))})

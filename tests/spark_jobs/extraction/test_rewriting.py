@@ -82,6 +82,17 @@ def test_as_many_small_files_as_are_allowed_are_left_alone() -> None:
     assert plan_merges(few | {"category=K/large.parquet": 5000}) == []
 
 
+def test_files_that_are_projected_under_other_versions_stay_apart() -> None:
+    """A file of both would have the projections of neither until the next PCA step."""
+    names = [f"category=K/{number:03}.parquet" for number in range(2 * MOST_SMALL_FILES + 1)]
+    file_rows = dict.fromkeys(names, 1)
+    few, many = names[:MOST_SMALL_FILES], names[MOST_SMALL_FILES:]
+
+    assert plan_merges(file_rows, dict.fromkeys(few, frozenset({"v1"}))) == [many]
+    assert plan_merges(file_rows, dict.fromkeys(many, frozenset({"v1", "v2"}))) == [many]
+    assert plan_merges(file_rows, dict.fromkeys(names, frozenset({"v1"}))) == [names]
+
+
 @pytest.fixture
 def filled(test_lake: LakeFolder) -> Store:
     for name, images in IMAGES.items():

@@ -45,6 +45,25 @@ def test_features_of_the_lake_that_hold_a_nan_are_named_too(test_lake: LakeFolde
         moments_of_files(None, test_lake.store, DAY, "w2", "m", {NAME: 4})
 
 
+def test_the_images_of_a_category_come_file_by_file() -> None:
+    """Whatever the order of their names says. Dates and categories stay in theirs, also where a name is the beginning of another."""
+    names = [
+        f"{day}/{category}/{name}" for day in (DAY, "2026-11-23") for category in ("Kiwi", "Kiwi 2") for name in ("a", "b/c", "d\n", "e")
+    ]
+    keys = sorted(f"raw/ingest_date={name}" for name in names)
+    images = pa.table({"image_key": keys, SOURCE: ["y", None, "x", "y"] * 4})
+
+    found = task.by_source(images)
+
+    expected = [
+        f"{start}{name}" for start in dict.fromkeys(key[: key.index("/", 27) + 1] for key in keys) for name in ("d\n", "a", "e", "b/c")
+    ]
+    assert found.column("image_key").to_pylist() == expected
+    assert found.column(SOURCE).to_pylist() == ["x", "y", "y", None] * 4
+    unknown = images.set_column(1, SOURCE, pa.nulls(len(keys), pa.string()))
+    assert task.by_source(unknown) is unknown
+
+
 @dataclass(frozen=True)
 class OddEngine:
     """An engine that is broken, or of another network."""

@@ -165,7 +165,7 @@ def test_dates_that_were_committed_and_those_of_an_earlier_release_are_told_apar
     found = list_ledgers(test_lake.store)
 
     assert {day: entry.etag for day, entry in found.committed.items()} == {DAY: etag}
-    assert found.earlier == [LATER, "2026-11-25"]
+    assert found.earlier == [DAY, LATER, "2026-11-25"]
 
 
 @pytest.mark.parametrize("listed_alone", [0, 32])
@@ -289,12 +289,22 @@ def test_a_sweep_removes_what_no_commit_names_also_from_versions(test_lake: Lake
     for key in (*garbage, *staying):
         test_lake.put(key, b"x")
 
-    assert sweep_date(store, ledger.commit) == len(garbage)
+    assert sweep_date(store, ledger) == len(garbage)
 
     there = {key for prefix in ("features/", "rejected/", "moments/", "ledger/", "projections/") for key in store.list_keys(prefix)}
     assert there == keys_named_by(ledger.commit) | set(staying)
-    assert sweep_date(store, ledger.commit) == 0
+    assert sweep_date(store, ledger) == 0
     assert pc.sum(pc.is_valid(read_ledger(store, DAY).rows.column("file"))).as_py() == 1
+
+
+def test_who_was_committed_over_sweeps_nothing(test_lake: LakeFolder) -> None:
+    store = test_lake.store
+    former = write_date(store, DAY, {KIWI: ("1.jpg",)})
+    ledger = write_date(store, DAY, {KIWI: ("1.jpg",), LEMON: ("2.jpg",)}, write="w2", before=former)
+
+    assert sweep_date(store, former) == 0
+
+    assert keys_named_by(ledger.commit) <= {key for prefix in ("features/", "ledger/") for key in store.list_keys(prefix)}
 
 
 def test_rows_and_metadata_stand_in_one_file(test_lake: LakeFolder) -> None:

@@ -80,6 +80,33 @@ def test_a_folders_placeholder_is_not_taken_for_an_image(store: Store) -> None:
     assert not {"Kiwi/empty", "Kiwi/_empty"} & names_of(store.list_images(PREFIX))
 
 
+@pytest.mark.parametrize(
+    "beside", [(), ("Kiwi/full",), ("Kiwi/full/1.jpg",)], ids=["alone", "beside a file of its name", "with a file below"]
+)
+def test_a_placeholder_that_holds_bytes_is_no_image_either(store: Store, beside: tuple[str, ...]) -> None:
+    put(store, (*PLAIN, *beside, "Kiwi/full/"))
+
+    assert names_of(store.list_images(PREFIX)) == {*PLAIN, *beside, "Kiwi/full/"}
+
+
+def test_names_without_an_ending_are_asked_for_while_they_are_few(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, (*PLAIN, "Kiwi/one", "Kiwi.2/two"))
+    asked: list[str] = []
+    look = Store.find_etag
+
+    def noted(self: Store, key: str) -> str | None:
+        asked.append(key.removeprefix(PREFIX))
+        return look(self, key)
+
+    monkeypatch.setattr(Store, "find_etag", noted)
+    # The marker's is a third one.
+    for most, expected in ((3, ["Kiwi.2/two", "Kiwi/one"]), (2, [])):
+        monkeypatch.setattr(store_module, "_MOST_ASKED_FOR", most)
+        asked.clear()
+        assert names_of(store.list_images(PREFIX)) == {*PLAIN, "Kiwi/one", "Kiwi.2/two"}
+        assert sorted(asked) == expected
+
+
 def test_an_empty_image_is_listed(store: Store) -> None:
     put(store, ("Kiwi/empty.jpg",), b"")
 
@@ -155,14 +182,14 @@ def test_an_object_that_is_gone_meanwhile_is_not_made_again(store: Store) -> Non
 def test_no_moment_lies_between_the_look_and_the_write(store: Store, monkeypatch: pytest.MonkeyPatch, was_there: bool) -> None:
     """Somebody else writes after the look: the store itself refuses."""
     etag = store.replace(KEY, b"one", None) if was_there else None
-    look = Store._etag
+    look = Store.find_etag
 
     def look_and_lose(self: Store, key: str) -> str | None:
         found = look(self, key)
         self.write(key, b"another's")
         return found
 
-    monkeypatch.setattr(Store, "_etag", look_and_lose)
+    monkeypatch.setattr(Store, "find_etag", look_and_lose)
     with pytest.raises(LostPlaceError):
         store.replace(KEY, b"two", etag)
 
@@ -201,7 +228,7 @@ def test_the_local_cloud_tells_a_lost_place_too(test_lake: LakeFolder) -> None:
 def test_a_store_without_conditional_writes_still_tells_who_came_too_late(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not every S3 has them: then the look before the write decides."""
     written: list[bytes] = []
-    monkeypatch.setattr(Store, "_etag", lambda *_: "another")
+    monkeypatch.setattr(Store, "find_etag", lambda *_: "another")
     monkeypatch.setattr(store_module, "_connect", lambda _: SimpleNamespace(put=lambda _key, content, **_rest: written.append(content)))
     for lost in (None, "mine"):
         with pytest.raises(LostPlaceError):
