@@ -25,7 +25,7 @@ SCHEMA_VERSION: Final = 1
 
 
 class CommitFormatError(ValueError):
-    """Raised if this release can't read a ledger's metadata. The message names the date and says what to do."""
+    """Raised if this release can't read a ledger's metadata. The message names the ledger or its date and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,25 @@ def digest_text(digest: int) -> str:
 def commit_to_json(commit: Commit) -> str:
     """Returns the text that the ledger's metadata hold under METADATA_KEY."""
     return json.dumps(asdict(commit), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def commit_from_metadata(uri: str, metadata: Mapping[bytes, bytes] | None) -> Commit:
+    """Reads the commit from the metadata of the Parquet file at `uri`.
+
+    Raises CommitFormatError if they hold none, or none that this release can read.
+    """
+    remedy = "Remove it, and run its date again: what has no ledger is done anew."
+    text = (metadata or {}).get(METADATA_KEY.encode())
+    if text is None:
+        raise CommitFormatError(
+            f"{uri} holds no commit ('{METADATA_KEY}' in its metadata), so something else than a run wrote it. {remedy}"
+        )
+    try:
+        return commit_from_json(text.decode())
+    except CommitFormatError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CommitFormatError(f"{uri} holds a commit that can't be read ({type(error).__name__}: {error}). {remedy}") from error
 
 
 def commit_from_json(text: str) -> Commit:

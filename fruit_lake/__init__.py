@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from fruit_contract import lake as layout
-from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json
+from fruit_contract.commit import Commit, commit_from_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -105,12 +105,13 @@ def _commits(filesystem: fs.FileSystem, root: str, ingest_dates: Collection[str]
         ingest_dates = sorted(name.partition("=")[2] for name in names if name.startswith("ingest_date="))
 
     def read(ingest_date: str) -> Commit | None:
+        path = f"{root}/{layout.ledger_key(ingest_date)}"
         try:
-            with filesystem.open_input_file(f"{root}/{layout.ledger_key(ingest_date)}") as stream:
-                metadata = pq.read_metadata(stream).metadata or {}
+            with filesystem.open_input_file(path) as stream:
+                metadata = pq.read_metadata(stream).metadata
         except FileNotFoundError:
             return None
-        return commit_from_json(metadata[METADATA_KEY.encode()].decode())
+        return commit_from_metadata(path, metadata)
 
     with ThreadPoolExecutor(_LEDGERS_AT_ONCE) as pool:
         return {commit.ingest_date: commit for commit in pool.map(read, ingest_dates) if commit is not None}

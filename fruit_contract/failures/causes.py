@@ -86,7 +86,8 @@ LAKE_DAMAGED: Final = Cause(
     "A file of the lake is not as the steps write it: something else wrote below these prefixes, or the file was cut off.",
     "See which file the lines above name. Below features/, rejected/, moments/ or projections/: remove it, and run its date again, "
     "which makes what is missing. Below ledger/: remove it, and run its date again, for what has no ledger is done anew. Below pca/: "
-    "run a date with the PCA policy 'always'.",
+    "run a date with the PCA policy 'always', which writes the model again, or fits another one in its place. If current.json or a "
+    "provenance.json can't be read, remove pca/current.json first.",
 )
 PYTHON_MISMATCH: Final = Cause(
     "python_mismatch",
@@ -164,7 +165,8 @@ KEY_NOT_FOUND: Final = Cause(
     "key_not_found",
     "An object, table or release that the step reads is not in the lake: not published, removed meanwhile, or of another bucket or name.",
     "See which key the error names. Is FRUITS_LAKE_BUCKET the right bucket? Below code/: run `make publish`, and leave FRUITS_RELEASE "
-    "empty. Below raw/: is the batch delivered whole? Below features/ or moments/: run the date again, which makes what is missing.",
+    "empty. Below raw/: is the batch delivered whole? Below features/ or moments/: run the date again, which makes what is missing. Below "
+    "pca/: run a date with the PCA policy 'always'; if a provenance.json is missing, remove pca/current.json first.",
 )
 NETWORK: Final = Cause(
     "network",

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.commit import (
+    METADATA_KEY,
     SCHEMA_VERSION,
     Commit,
     CommitFormatError,
     EmbedderFiles,
     MomentsObject,
     commit_from_json,
+    commit_from_metadata,
     commit_to_json,
     digest_text,
     file_key,
@@ -48,6 +50,18 @@ def test_what_a_later_release_wrote_is_refused_and_it_is_said_of_which_date() ->
     text = json.dumps(json.loads(commit_to_json(Commit(DAY, "w", 0, 0))) | {"schema_version": SCHEMA_VERSION + 1, "more": 1})
     with pytest.raises(CommitFormatError, match=f"ledger of {DAY} was written by a later release.*Use that release"):
         commit_from_json(text)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {b"pandas": b"{}"}])
+def test_metadata_without_a_commit_are_refused_by_the_file_s_address(metadata: dict[bytes, bytes] | None) -> None:
+    with pytest.raises(CommitFormatError, match=r"^s3://b/l holds no commit.*Remove it, and run its date again"):
+        commit_from_metadata("s3://b/l", metadata)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"\xff", b'{"schema_version": "1"}', b'{"schema_version": 1, "embedders": 3}'])
+def test_a_commit_that_is_not_as_it_was_written_is_refused_by_the_file_s_address(text: bytes) -> None:
+    with pytest.raises(CommitFormatError, match=r"^s3://b/l holds a commit that can't be read \(.*Remove it, and run its date again"):
+        commit_from_metadata("s3://b/l", {METADATA_KEY.encode(): text})
 
 
 def test_names_the_files_of_all_embedders() -> None:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import tables
-from fruit_contract.commit import METADATA_KEY, Commit, CommitFormatError, commit_from_json
+from fruit_contract.commit import Commit, commit_from_metadata
 from fruit_pipeline.lake.facts import is_visible_parquet
 from fruit_pipeline.lake.image_rows import KNOWN, check_ascending
 from fruit_pipeline.lake.parquet import open_parquet
@@ -134,14 +134,7 @@ def _sorted_batches(lake: Lake, ledger: DateLedger) -> list[pa.RecordBatch]:
 
 def _read_commit(lake: Lake, stored: DatedObject) -> Commit:
     with _opened(lake, stored) as file:
-        metadata = file.metadata.metadata or {}
-    text = metadata.get(METADATA_KEY.encode())
-    if text is None:
-        raise CommitFormatError(
-            f"{lake_layout.uri(lake.bucket, stored.key)} holds no commit ('{METADATA_KEY}' in its metadata), so something else than a run "
-            "wrote it. Remove it, and run its date again: what has no ledger is done anew."
-        )
-    return commit_from_json(text.decode())
+        return commit_from_metadata(lake_layout.uri(lake.bucket, stored.key), file.metadata.metadata)
 
 
 def _opened(lake: Lake, stored: DatedObject, **options: Any) -> AbstractContextManager[pq.ParquetFile]:

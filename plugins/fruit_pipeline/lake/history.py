@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_contract import tables
+from fruit_pipeline.errors import DamagedFileError
 from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ def read_history(lake: Lake) -> History:
         ingest_date = lake_layout.ingest_date_of(stored.key)
         if ingest_date is not None:
             ledgers[ingest_date].append(stored)
-    cached = (lake.read_json_if_there(lake_layout.pca_cache_key()) or {}).get("commits", {})
+    try:
+        cached = (lake.read_json_if_there(lake_layout.pca_cache_key()) or {}).get("commits", {})
+    except DamagedFileError:
+        # The PCA step writes it anew.
+        cached = {}
 
     def count(ingest_date: str) -> _DateCounts:
         return _from_cache(ingest_date, ledgers[ingest_date], cached) or _from_footer(lake, ingest_date, ledgers[ingest_date])

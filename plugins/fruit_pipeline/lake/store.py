@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from botocore.exceptions import ClientError
 
+from fruit_contract.failures.causes import LAKE_DAMAGED
 from fruit_contract.lake import uri
 from fruit_pipeline.aws import BOTOCORE_CONFIG
-from fruit_pipeline.errors import MissingObjectError, ReplacedMeanwhileError
+from fruit_pipeline.errors import DamagedFileError, MissingObjectError, ReplacedMeanwhileError
 from fruit_pipeline.lake.listing_page import page_of, read_listings_fast
 from fruit_pipeline.lake.location import stay_here
 
@@ -86,8 +87,12 @@ class Lake:
             self.client.put_object(**place)
 
     def read_json(self, key: str) -> dict[str, Any]:
-        """A JSON object. Raises MissingObjectError if it is not there."""
-        return cast("dict[str, Any]", json.loads(self.read_bytes(key)))
+        """A JSON object. Raises MissingObjectError if it is not there, and DamagedFileError if it is no JSON."""
+        content = self.read_bytes(key)
+        try:
+            return cast("dict[str, Any]", json.loads(content))
+        except ValueError as error:
+            raise DamagedFileError(f"{uri(self.bucket, key)} is not as it was written: {error}. {LAKE_DAMAGED.what_to_do}") from error
 
     def read_json_if_there(self, key: str) -> dict[str, Any] | None:
         try:

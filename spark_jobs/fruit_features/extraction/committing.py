@@ -239,10 +239,16 @@ class DateCommits:
     def _remember_contents(self, change: Change, rows: pa.Table) -> None:
         """Writes the date's content index. The ledger proves what an index says, so the index may come first."""
         whole = change.leaving.num_rows > 0 or self.ledger.commit is None
-        own = featurised_by(rows if whole else change.added, self._embedder_id)
-        if own.num_rows or whole:
-            contents = zip(*(own.column(name).to_pylist() for name in (tables.ETAG, tables.SIZE_BYTES)), strict=True)
-            write_content_index(self._store, self._embedder_id, self.plan.ingest_date, contents, whole=whole)
+        if whole or not self._write_contents(change.added, whole=False):
+            self._write_contents(rows, whole=True)
+
+    def _write_contents(self, rows: pa.Table, *, whole: bool) -> bool:
+        """Writes the content index, or adds to it; returns False if there is none to add to."""
+        own = featurised_by(rows, self._embedder_id)
+        if not (own.num_rows or whole):
+            return True
+        contents = zip(*(own.column(name).to_pylist() for name in (tables.ETAG, tables.SIZE_BYTES)), strict=True)
+        return write_content_index(self._store, self._embedder_id, self.plan.ingest_date, contents, whole=whole)
 
     def _delete_former(self, before: Commit | None, ledger: Ledger, parts: Sequence[PartPlace]) -> None:
         """Removes what the commit before named and this one does not. Tasks still write: a file that nobody names may be theirs."""

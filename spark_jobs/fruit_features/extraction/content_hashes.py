@@ -33,14 +33,24 @@ def to_bytes(hashes: NDArray[np.uint64]) -> bytes:
     return hashes.astype(_LITTLE_ENDIAN).tobytes()
 
 
+def from_bytes(stored: bytes | memoryview) -> NDArray[np.uint64]:
+    """Reads what `to_bytes` wrote. What was cut off within an entry holds nothing."""
+    return np.frombuffer(stored if is_whole(stored) else b"", dtype=_LITTLE_ENDIAN)
+
+
+def is_whole(stored: bytes | memoryview) -> bool:
+    """Tells whether nothing was cut off within an entry."""
+    return len(stored) % _LITTLE_ENDIAN.itemsize == 0
+
+
 def union(stored: bytes, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Joins the `stored` hashes (as `to_bytes` wrote them) with others, sorted, each once."""
-    return np.union1d(np.frombuffer(stored, dtype=_LITTLE_ENDIAN), hashes)
+    return np.union1d(from_bytes(stored), hashes)
 
 
 def common_hashes(stored: bytes | memoryview, wanted: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Returns those of `wanted` that are among the `stored` ones (sorted, as `to_bytes` wrote them). O(m log n)."""
-    hashes = np.frombuffer(stored, dtype=_LITTLE_ENDIAN)
+    hashes = from_bytes(stored)
     if not len(hashes):
         return wanted[:0]
     positions = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fruit_contract import lake
-from fruit_features.extraction.content_hashes import common_hashes
+from fruit_features.extraction.content_hashes import common_hashes, is_whole
 from fruit_features.lake.store import at_once
 
 if TYPE_CHECKING:
@@ -64,8 +64,16 @@ def _read_month(store: Store, pack_key: str, listed: Mapping[str, ListedObject],
     loose = {}
     for day in listed.keys() - fresh.keys():
         content = store.find(listed[day].key)
-        if content is not None:
-            loose[day] = Packed(listed[day].etag, memoryview(content))
+        if content is None:
+            continue
+        hashes = memoryview(content)
+        if not is_whole(hashes):
+            print(
+                f"{store.uri(listed[day].key)} is not as it was written. What it points to is computed again where it comes again.",
+                flush=True,
+            )
+            hashes = hashes[:0]
+        loose[day] = Packed(listed[day].etag, hashes)
     indexes = fresh | loose
     n_changed = len(loose) + len(packed.keys() - listed.keys())
     if n_changed >= (_MOST_LOOSE if is_latest else 1):

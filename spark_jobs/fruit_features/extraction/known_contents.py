@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from fruit_contract import lake, tables
 from fruit_contract.tables import Status
 from fruit_features.embedding.featurise import KnownFeatures
-from fruit_features.extraction.content_hashes import hash_content, hash_contents, to_bytes, union
+from fruit_features.extraction.content_hashes import hash_content, hash_contents, is_whole, to_bytes, union
 from fruit_features.extraction.content_packs import find_hashes
 from fruit_features.lake import files
 from fruit_features.lake.commit import read_ledger
@@ -32,12 +32,17 @@ MOST_LOOKED_UP: Final = 1_000_000
 _FILES_KEPT: Final = 2
 
 
-def write_content_index(store: Store, embedder_id: str, ingest_date: str, contents: Iterable[tuple[str, int]], *, whole: bool) -> None:
-    """Remembers the contents (ETag and size) of a date's featurised images; replaces what was remembered if they are the `whole`."""
+def write_content_index(store: Store, embedder_id: str, ingest_date: str, contents: Iterable[tuple[str, int]], *, whole: bool) -> bool:
+    """Remembers the contents (ETag and size) of a date's featurised images; replaces what was remembered if they are the `whole`.
+
+    Returns False, and writes nothing, if there is nothing to add them to: the index is gone or was cut off, and the whole is due.
+    """
     key = lake.content_index_key(embedder_id, ingest_date)
-    before = None if whole else store.find(key)
-    hashes = hash_contents(contents)
-    store.write(key, to_bytes(hashes if before is None else union(bytes(before), hashes)))
+    before = b"" if whole else store.find(key)
+    if before is None or not is_whole(memoryview(before)):
+        return False
+    store.write(key, to_bytes(union(bytes(before), hash_contents(contents))))
+    return True
 
 
 def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str | None]:

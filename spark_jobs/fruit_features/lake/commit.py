@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from fruit_contract import lake, tables
-from fruit_contract.commit import METADATA_KEY, Commit, commit_from_json, commit_to_json
+from fruit_contract.commit import METADATA_KEY, Commit, commit_from_metadata, commit_to_json
 from fruit_features.lake import files
 from fruit_features.lake.store import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    import pyarrow as pa
     from obstore import Bytes
 
     from fruit_contract.listing import ListedObject
@@ -48,24 +46,28 @@ def no_ledger(ingest_date: str) -> Ledger:
 
 
 def read_ledger(store: Store, ingest_date: str) -> Ledger:
-    """Reads the date's ledger as it is now."""
+    """Reads the date's ledger as it is now. Raises DamagedFileError or CommitFormatError, which name it, if it can't be read."""
     key = lake.ledger_key(ingest_date)
     found = store.find_with_etag(key)
     if found is None:
         return no_ledger(ingest_date)
     content, etag = found
     with files.open_parquet(store.uri(key), content) as file:
-        rows, metadata = file.read(columns=files.LEDGER.names), file.metadata
-    return Ledger(ingest_date, rows, _commit_of(metadata), etag)
+        commit = commit_from_metadata(store.uri(key), file.metadata.metadata)
+        return Ledger(ingest_date, file.read(columns=files.LEDGER.names), commit, etag)
 
 
 def read_commit(store: Store, ledger: ListedObject) -> tuple[Commit, str] | None:
-    """Reads a date's commit and its ledger's ETag from the footer alone; None if the ledger is gone. `ledger` is as it was listed."""
+    """Reads a date's commit and its ledger's ETag from the footer alone; None if the ledger is gone. `ledger` is as it was listed.
+
+    Raises as `read_ledger`.
+    """
     found = store.find_end(ledger, _FOOTER_BYTES)
     if found is not None and _footer_bytes(found) > len(found):
         found = store.find_end(ledger, _footer_bytes(found))
     if found is not None:
-        return _commit_of(pq.read_metadata(pa.BufferReader(pa.py_buffer(found)))), ledger.etag
+        with files.open_parquet(store.uri(ledger.key), found) as footer:
+            return commit_from_metadata(store.uri(ledger.key), footer.metadata.metadata), ledger.etag
     # It was replaced since it was listed.
     now = read_ledger(store, str(lake.ingest_date_of(ledger.key)))
     return None if now.commit is None or now.etag is None else (now.commit, now.etag)
@@ -199,10 +201,6 @@ def read_commits(store: Store, ledgers: Mapping[str, ListedObject]) -> dict[str,
     """Reads the commits of dates with their ledgers' ETags, as they are now; dates without one are left out."""
     found = at_once(partial(read_commit, store), ledgers.values())
     return {day: commit for day, commit in zip(ledgers, found, strict=True) if commit is not None}
-
-
-def _commit_of(metadata: pq.FileMetaData) -> Commit:
-    return commit_from_json(metadata.metadata[METADATA_KEY.encode()].decode())
 
 
 def _footer_bytes(end: Bytes) -> int:

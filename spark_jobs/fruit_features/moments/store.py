@@ -64,7 +64,7 @@ class LakeMoments:
         self._prefix = lake.compacted_moments_prefix(embedder_id)
         self._writers = ThreadPoolExecutor(_WRITES_AT_ONCE)
         self._writes: list[Future[None]] = []
-        self.index: dict[str, str] = store.find_json(f"{self._prefix}{_INDEX}") or {}
+        self.index = _read_index(store, f"{self._prefix}{_INDEX}")
 
     def read(self, sources: Sequence[Source]) -> dict[Source, Moments]:
         with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
@@ -96,6 +96,18 @@ class LakeMoments:
         if day in self._recomputed:
             return self._recomputed[day]
         return find_moments(self._store, self._keys[day]) if day in self._keys else None
+
+
+def _read_index(store: Store, key: str) -> dict[str, str]:
+    """Reads which blocks are kept; none are if that can't be read."""
+    try:
+        found = store.find_json(key) or {}
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")  # noqa: TRY301, TRY004  # as good as not there
+    except ValueError as error:
+        print(f"{store.uri(key)} can't be read: {error}. All dates are merged again.", flush=True)
+        return {}
+    return found
 
 
 def _to_parquet(embedder_id: str, moments: Moments, images_digest: int) -> memoryview:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +11,7 @@ from fruit_contract.pca_files import Provenance
 from fruit_features.moments.history_tree import states_digest
 from fruit_features.pca.fit import TooFewImagesError, fit_pca
 from fruit_features.pca.policy import Decision, decide_refresh
-from fruit_features.pca.versions import PcaVersion, load_version, save_version, version_name, was_used
+from fruit_features.pca.versions import PcaVersion, find_version, save_version, unfinished_versions, version_name
 
 if TYPE_CHECKING:
     from fruit_features.lake.store import Store
@@ -29,7 +29,10 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Chooser:
-    """What a choice depends on. A version that is fitted is saved, and gets its place in `provenances`."""
+    """What a choice depends on. A version that is fitted is saved, and gets its place in `provenances`.
+
+    Those that were needed and are gone or damaged are `unreadable`: to a choice they are none.
+    """
 
     store: Store
     embedder_id: str
@@ -39,15 +42,16 @@ class Chooser:
     pointer: Pointer | None
     provenances: dict[str, Provenance]
     history: History
+    unreadable: set[str] = field(default_factory=set)
 
     def choose(self, merged: Moments) -> Choice | str:
         """Returns the version to use, or why there is none; `merged` are the moments of all images."""
-        current = load_version(self.store, self.pointer.version) if self.pointer else None
-        waiting = self._why_wait(current)
+        waiting = self._why_wait()
         if waiting:
             return waiting
-        pending = self._pending()
-        if pending is not None and self.settings.policy is RefreshPolicy.AUTO:
+        current = self._find(self.pointer.version) if self.pointer else None
+        pending = self._pending() if self.settings.policy is RefreshPolicy.AUTO else None
+        if pending is not None:
             decision = decide_refresh(self.settings, pending, merged, self.embedder_id)
             if not decision.fit:
                 return Choice(pending, replace(decision, reason=f"a fit that was interrupted is gone on with, as {decision.reason}"))
@@ -59,7 +63,7 @@ class Chooser:
                 # What has vanished must leave the projections all the same: the version that there is stays.
                 decision = Decision(fit=False, reason=str(error))
         if current is None:
-            return f"{decision.reason}, and there is no PCA version yet"
+            return f"{decision.reason}, and {self._why_none()}"
         found = current.provenance
         if found.embedder_id != self.embedder_id:
             return f"{decision.reason}, and the current version {found.version} is of embedder {found.embedder_id}"
@@ -70,13 +74,18 @@ class Chooser:
         is_other = current is not None and current.provenance.embedder_id != self.embedder_id
         if is_other and self.switch_embedder and self.settings.policy is not RefreshPolicy.NEVER:
             return Decision(fit=True, reason=f"the switch to embedder {self.embedder_id} was asked for")
-        return decide_refresh(self.settings, current, merged, self.embedder_id)
+        decision = decide_refresh(self.settings, current, merged, self.embedder_id)
+        is_for_want_of_one = current is None and self.settings.policy is RefreshPolicy.AUTO
+        return replace(decision, reason=self._why_none()) if is_for_want_of_one else decision
 
-    def _why_wait(self, current: PcaVersion | None) -> str | None:
+    def _why_none(self) -> str:
+        return f"the current version {self.pointer.version} can't be read" if self.pointer else "there is no PCA version yet"
+
+    def _why_wait(self) -> str | None:
         """Says why readers stay on a version of another embedder, if they do: it covers images that this one has not featurised yet."""
-        if current is None or current.provenance.embedder_id == self.embedder_id or self.switch_embedder:
+        former = self.provenances.get(self.pointer.version) if self.pointer else None
+        if former is None or former.embedder_id == self.embedder_id or self.switch_embedder:
             return None
-        former = current.provenance
         left = self.history.n_images_by_date(former.embedder_id)
         if not left:
             return None
@@ -88,18 +97,27 @@ class Chooser:
 
     def _pending(self) -> PcaVersion | None:
         """Returns the newest version that a step has fitted and could not finish."""
-        for version in sorted(self.provenances, reverse=True):
-            is_old = self.pointer is not None and version < self.pointer.version
-            if not is_old and not was_used(version, self.pointer) and self._is_ours(self.provenances[version]):
-                return load_version(self.store, version)
-        return None
+        ours = (v for v in unfinished_versions(self.provenances, self.pointer) if self._is_ours(self.provenances[v]))
+        return next((found for found in map(self._find, ours) if found is not None), None)
+
+    def _find(self, version: str) -> PcaVersion | None:
+        found = find_version(self.store, version)
+        if found is None:
+            self.unreadable.add(version)
+        return found
 
     def _fitted(self, merged: Moments) -> PcaVersion:
-        """Returns a new version, or the earlier one that is the same: nothing is projected twice. Raises TooFewImagesError."""
+        """Returns a new version, or the earlier one that is the same: nothing is projected twice. Raises TooFewImagesError.
+
+        The earlier one is written again if it can't be read.
+        """
         target = self.settings.target_variance
         model = fit_pca(merged, target)
         for version, provenance in reversed(self.provenances.items()):
             if version.endswith(f"-{model.digest()}") and self._is_ours(provenance):
+                if self._find(version) is None:
+                    save_version(self.store, model, provenance)
+                    self.unreadable.discard(version)
                 return PcaVersion(model, provenance)
         created_at = datetime.now(UTC)
         dates = self.history.of_embedder(self.embedder_id)

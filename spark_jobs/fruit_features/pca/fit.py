@@ -54,7 +54,10 @@ class PcaModel:
         return float(self.explained_variance_ratio.sum())
 
     def digest(self) -> str:
-        """Returns twelve hex digits that name the model's content: the same model has the same digest on every machine."""
+        """Returns twelve hex digits that name the model's content: the same model has the same digest on every machine, in every release.
+
+        Versions are called by it, and a model that is read must have the digest of its version.
+        """
         sha256 = hashlib.sha256()
         for array in (self.mean, self.scale, self.components):
             sha256.update(np.ascontiguousarray(array, dtype="<f8").tobytes())

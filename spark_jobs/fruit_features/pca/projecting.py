@@ -52,11 +52,15 @@ class FeaturesGoneError(RuntimeError):
 
 @dataclass
 class Projected:
-    """What came of it: `ingest_dates` got projections; `etags` are of the ledgers that count. Others kept writing `unsettled` dates."""
+    """What came of it: `ingest_dates` got projections; `etags` are of the ledgers that count. Others kept writing `unsettled` dates.
+
+    Nothing was projected under `unreadable` versions, which are gone or damaged.
+    """
 
     etags: dict[str, str] = field(default_factory=dict)
     ingest_dates: set[str] = field(default_factory=set)
     unsettled: set[str] = field(default_factory=set)
+    unreadable: set[str] = field(default_factory=set)
 
 
 class _Due(NamedTuple):
@@ -110,6 +114,7 @@ def _project_round(
     there = dict(zip(places, listings, strict=True))
     due: defaultdict[str, list[str]] = defaultdict(list)
     rows: dict[str, int] = {}
+    lacking: list[tuple[str, str]] = []
     stale: list[str] = []
     for day in days:
         commit = commits[day][0] if day in commits else None
@@ -118,9 +123,14 @@ def _project_round(
             stale += sorted(there[version, day] - expected.keys())
             for key, (features_key, n_rows) in expected.items():
                 if key not in there[version, day]:
-                    due[features_key].append(version)
+                    lacking.append((version, features_key))
                     rows[features_key] = n_rows
-                    projected.ingest_dates.add(day)
+    lacking_versions = sorted({version for version, _ in lacking} - projected.unreadable)
+    projected.unreadable.update(version for version in lacking_versions if not _is_readable(store, version))
+    for version, features_key in lacking:
+        if version not in projected.unreadable:
+            due[features_key].append(version)
+            projected.ingest_dates.add(str(lake.ingest_date_of(features_key)))
     files_due = [_Due(key, rows[key] * files.BYTES_A_ROW, tuple(versions)) for key, versions in sorted(due.items())]
     gone = _project(session, store, embedders, files_due, n_slots)
     _raise_if_lost(store, gone, commits)
@@ -206,6 +216,16 @@ def project_rows(store: Store, key: str, content: Bytes, version: str, embedder_
         components = projector.project(to_matrix(own.column(tables.VECTOR), tables.N_FEATURES))
         batches.append(pa.record_batch([own.column(tables.IMAGE_KEY), to_list_array(list(components))], schema=files.PROJECTIONS))
     return pa.Table.from_batches(batches, files.PROJECTIONS)
+
+
+def _is_readable(store: Store, version: str) -> bool:
+    """Tells whether a version can be loaded; if it can't, the log says why."""
+    try:
+        _projector(store, version)
+    except (ObjectNotFoundError, files.DamagedFileError) as error:
+        print(f"{error} Nothing is projected under PCA version {version}.", flush=True)
+        return False
+    return True
 
 
 @cache

@@ -24,6 +24,7 @@ from fruit_features.pca.versions import (
     read_pointer,
     read_provenances,
     remove_versions,
+    unfinished_versions,
     version_folders,
     versions_to_keep,
 )
@@ -31,7 +32,7 @@ from fruit_features.spark.stopwatch import Stopwatch
 from fruit_features.takeover import take_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from pyspark.sql import SparkSession
@@ -132,7 +133,7 @@ class _Refresh:
 
     def run(self, merged: Moments) -> PcaOutcome:
         request = self.request
-        chosen = Chooser(
+        chooser = Chooser(
             self.store,
             self.embedder_id,
             request.release_id,
@@ -141,13 +142,15 @@ class _Refresh:
             self.pointer,
             self.provenances,
             self.history,
-        ).choose(merged)
+        )
+        chosen = chooser.choose(merged)
+        self._forget(chooser.unreadable)
         if not isinstance(chosen, str):
             self.watch.mark("fit")
             return self._settle(chosen, merged)
         print(f"No PCA: {chosen}", flush=True)
         projected = self._project(None)
-        self._finish(None)
+        self._finish(None, keeps_unfinished=True)
         return {
             "action": PcaAction.NOTHING,
             "reason": chosen,
@@ -178,10 +181,12 @@ class _Refresh:
             print(f"Of the variance of {day}, this version keeps {kept:.2%}.", flush=True)
         self.watch.mark("drift")
         projected = self._project(provenance)
-        if not projected.unsettled and (self.pointer is None or self.pointer.version != provenance.version):
+        is_complete = not projected.unsettled and provenance.version not in projected.unreadable
+        flips = is_complete and (self.pointer is None or self.pointer.version != provenance.version)
+        if flips:
             flip_pointer(self.store, self.pointer, provenance, datetime.now(UTC), self.provenances)
             self.pointer = read_pointer(self.store)
-        removed = self._finish(provenance if projected.unsettled else None)
+        removed = self._finish(None if is_complete else provenance, keeps_unfinished=not (decision.fit or flips))
         return {
             "action": PcaAction.FITTED if decision.fit else PcaAction.KEPT,
             "reason": decision.reason,
@@ -214,9 +219,16 @@ class _Refresh:
         self.cache["projected"] = {
             version: {day: etag for day, etag in (etags | projected.etags).items() if day not in projected.unsettled}
             for version, etags in known.items()
+            if version not in projected.unreadable
         }
+        self._forget(projected.unreadable)
         self.watch.mark("project")
         return projected
+
+    def _forget(self, unreadable: Iterable[str]) -> None:
+        """Takes versions that can't be read for ones that are not there: they are not kept up to date, and go."""
+        for version in unreadable:
+            self.provenances.pop(version, None)
 
     def _kept(self, pending: Provenance | None) -> set[str]:
         """Returns the versions that are kept up to date: those which would stay if the chosen one became the current one."""
@@ -226,12 +238,30 @@ class _Refresh:
             self.provenances, self.pointer, pending.version if pending else None, request.keep_versions, grace, datetime.now(UTC)
         )
 
-    def _finish(self, pending: Provenance | None) -> list[str]:
-        """Removes versions that are not kept, and what steps that died have left of others; remembers what was found."""
-        removed = sorted(self.found_versions - self._kept(pending))
+    def _finish(self, pending: Provenance | None, *, keeps_unfinished: bool) -> list[str]:
+        """Removes versions that are not kept, and what steps that died have left of others; remembers what was found.
+
+        A step that neither fits nor flips `keeps_unfinished`: the newest version that is on its way is left to the step that goes on
+        with it.
+        """
+        staying = self._kept(pending)
+        if self.pointer is not None:
+            # Readers follow it, whatever has become of its model.
+            staying.add(self.pointer.version)
+        if keeps_unfinished:
+            staying.update(unfinished_versions(self.provenances, self.pointer)[:1])
+        removed = sorted(self.found_versions - staying)
+        if removed and not self._has_its_pointer():
+            print(f"{self.store.uri(lake.CURRENT_PCA_KEY)} was replaced by another writer meanwhile: no version is removed.", flush=True)
+            removed = []
         remove_versions(self.store, removed)
         self.cache["commits"] = self.history.to_json()
         # Without indents, json writes as fast as C: a long history is a megabyte.
         self.store.write(lake.pca_cache_key(), json.dumps(self.cache, separators=(",", ":")).encode())
         self.watch.mark("remove_old_versions")
         return removed
+
+    def _has_its_pointer(self) -> bool:
+        """Tells whether the pointer is still the one that this step knows: what it would remove may be what readers use by now."""
+        now = read_pointer(self.store)
+        return (now.etag if now else None) == (self.pointer.etag if self.pointer else None)

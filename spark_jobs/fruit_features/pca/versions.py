@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from fruit_contract import lake
 from fruit_contract.pca_files import PointerContent, Provenance
 from fruit_features.lake.commit import projected_versions, saved_versions
-from fruit_features.lake.store import at_once, to_json
+from fruit_features.lake.files import DamagedFileError
+from fruit_features.lake.store import ObjectNotFoundError, at_once, to_json
 from fruit_features.pca.fit import PcaModel
 
 if TYPE_CHECKING:
@@ -58,13 +59,13 @@ def model_to_parquet(model: PcaModel) -> bytes:
     rows = pa.ListArray.from_arrays(pa.array(np.arange(0, (k + 1) * d, d, dtype=np.int32)), pa.array(model.components.ravel()))
     columns["components"] = _one_list(rows)
     stream = io.BytesIO()
-    pq.write_table(pa.table(columns), stream)
+    pq.write_table(pa.table(columns), stream, write_page_checksum=True)
     return stream.getvalue()
 
 
 def model_from_parquet(content: Buffer) -> PcaModel:
-    """Reads what `model_to_parquet` wrote, to the bit."""
-    row = pq.ParquetFile(pa.BufferReader(pa.py_buffer(content))).read(use_threads=False)
+    """Reads what `model_to_parquet` wrote, to the bit. Pages that carry a checksum are compared with it."""
+    row = pq.ParquetFile(pa.BufferReader(pa.py_buffer(content)), page_checksum_verification=True).read(use_threads=False)
     vectors = {name: row.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in _VECTORS}
     components = row.column("components").combine_chunks().flatten().flatten().to_numpy(zero_copy_only=False)
     return PcaModel(components=components.reshape(-1, len(vectors["mean"])), **vectors)
@@ -77,24 +78,54 @@ def save_version(store: Store, model: PcaModel, provenance: Provenance) -> None:
 
 
 def load_version(store: Store, version: str) -> PcaVersion:
-    """Reads a version. Raises ObjectNotFoundError if it is not there."""
-    model = model_from_parquet(store.read(f"{lake.pca_prefix(version)}{_MODEL}"))
-    return PcaVersion(model, Provenance.from_json(store.read_json(lake.pca_provenance_key(version))))
+    """Reads a version. Raises ObjectNotFoundError if it is not there, and DamagedFileError if it is not as it was written: the model must
+    be the one whose digest the version is called by.
+    """
+    key = f"{lake.pca_prefix(version)}{_MODEL}"
+    content = store.read(key)
+    try:
+        model = model_from_parquet(content)
+    except (pa.ArrowException, OSError, ValueError, LookupError, AttributeError) as error:
+        raise DamagedFileError(f"{store.uri(key)} is not as it was written: {error}.") from error
+    if not version.endswith(f"-{model.digest()}"):
+        raise DamagedFileError(f"{store.uri(key)} is not as it was written: the digest of the model is {model.digest()} now.")
+    return PcaVersion(model, _read_provenance(store, version))
+
+
+def find_version(store: Store, version: str) -> PcaVersion | None:
+    """Reads a version; None if it is not there or is damaged, and the log then says so."""
+    try:
+        return load_version(store, version)
+    except (ObjectNotFoundError, DamagedFileError) as error:
+        print(f"{error} PCA version {version} counts as none.", flush=True)
+        return None
 
 
 def read_provenances(store: Store) -> dict[str, Provenance]:
     """Reads those of all versions that were saved whole, oldest first, whether or not readers ever used them."""
+
+    def find(version: str) -> Provenance | None:
+        try:
+            return _read_provenance(store, version)
+        except ObjectNotFoundError:
+            return None
+        except DamagedFileError as error:
+            print(f"{error} PCA version {version} counts as none.", flush=True)
+            return None
+
     names = saved_versions(store)
-    found = at_once(lambda version: store.find_json(lake.pca_provenance_key(version)), names)
-    return {version: Provenance.from_json(values) for version, values in zip(names, found, strict=True) if values is not None}
+    return {version: found for version, found in zip(names, at_once(find, names), strict=True) if found is not None}
 
 
 def read_pointer(store: Store) -> Pointer | None:
-    """Reads which version readers use; None before the first one."""
+    """Reads which version readers use; None before the first one. Raises DamagedFileError if it can't be read."""
     found = store.find_with_etag(lake.CURRENT_PCA_KEY)
     if found is None:
         return None
-    pointer: PointerContent = json.loads(bytes(found[0]))
+    try:
+        pointer: PointerContent = json.loads(bytes(found[0]))
+    except ValueError as error:
+        raise DamagedFileError(f"{store.uri(lake.CURRENT_PCA_KEY)} is not as it was written: {error}.") from error
     former = {entry["version"]: datetime.fromisoformat(entry["until"]) for entry in pointer.get("former", ())}
     since = datetime.fromisoformat(pointer["since"]) if "since" in pointer else None
     return Pointer(pointer["version"], since, former, found[1])
@@ -123,6 +154,12 @@ def was_used(version: str, pointer: Pointer | None) -> bool:
     if pointer is None:
         return False
     return version == pointer.version or version in pointer.former or (pointer.since is None and version < pointer.version)
+
+
+def unfinished_versions(versions: Iterable[str], pointer: Pointer | None) -> list[str]:
+    """Returns those of `versions` that a step has fitted after the current one and could not finish, the newest first."""
+    newest_first = sorted(versions, reverse=True)
+    return [version for version in newest_first if not was_used(version, pointer) and (pointer is None or version > pointer.version)]
 
 
 def versions_to_keep(
@@ -154,6 +191,16 @@ def remove_versions(store: Store, versions: Iterable[str]) -> None:
 def version_folders(store: Store) -> set[str]:
     """Returns the versions that have anything in the lake, whole or not."""
     return {*saved_versions(store), *projected_versions(store)}
+
+
+def _read_provenance(store: Store, version: str) -> Provenance:
+    key = lake.pca_provenance_key(version)
+    content = store.read(key)
+    try:
+        values = json.loads(bytes(content))
+    except ValueError as error:
+        raise DamagedFileError(f"{store.uri(key)} is not as it was written: {error}.") from error
+    return Provenance.from_json(values)
 
 
 def _one_list(values: pa.Array) -> pa.ListArray:

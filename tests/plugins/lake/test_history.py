@@ -63,6 +63,11 @@ def test_a_cache_that_does_not_tell_the_files_is_passed_over(sample_lake: Sample
     assert read_history(sample_lake.lake).of(EMBEDDER).n_images == 42
 
 
+def test_a_cache_that_cannot_be_read_is_passed_over(sample_lake: SampleLake) -> None:
+    sample_lake.lake.write(pca_cache_key(), b"{", "application/json")
+    assert read_history(sample_lake.lake).of(EMBEDDER).n_images == 42
+
+
 def test_tells_the_current_version_and_one_that_is_on_its_way(sample_lake: SampleLake) -> None:
     state = PcaState(VERSION, EMBEDDER, 42, 0.95)
     assert read_pca_state(sample_lake.lake) == state

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from fruit_pipeline.errors import MissingObjectError, ReplacedMeanwhileError
+from fruit_pipeline.errors import DamagedFileError, MissingObjectError, ReplacedMeanwhileError
 from fruit_pipeline.lake.listing_page import read_listings_fast
 from fruit_pipeline.lake.store import Lake
 
@@ -95,6 +95,12 @@ def test_a_missing_object_is_named(lake: Lake) -> None:
     with pytest.raises(MissingObjectError, match=r"s3://fruits-test/runs/x\.json is not there"):
         lake.read_json("runs/x.json")
     assert lake.read_json_if_there("runs/x.json") is None
+
+
+def test_json_that_was_cut_off_is_named_and_it_is_said_what_to_do(lake: Lake) -> None:
+    lake.write("pca/current.json", b'{"version', "application/json")
+    with pytest.raises(DamagedFileError, match=r"s3://fruits-test/pca/current\.json is not as it was written: .* Below pca/: "):
+        lake.read_json_if_there("pca/current.json")
 
 
 def test_json_keeps_any_letter(lake: Lake) -> None:

@@ -112,6 +112,22 @@ def test_a_damaged_pack_is_made_anew(history: Store, damage: bytes) -> None:
     assert bytes(history.read(key)) == whole
 
 
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_an_index_that_was_cut_off_is_named_and_points_to_nothing(
+    history: Store, is_packed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if is_packed:
+        look(history)
+    key = lake.content_index_key("m", DAYS[5])
+    whole = bytes(history.read(key))
+    history.write(key, whole[:-3])
+
+    assert look(history) == EXPECTED | {DAYS[5]: []}
+    assert f"{history.uri(key)} is not as it was written" in capsys.readouterr().out
+    history.write(key, whole)
+    assert look(history) == EXPECTED
+
+
 def test_large_indexes_are_not_copied(history: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     look(history)
     monkeypatch.setattr(content_packs, "_MOST_BYTES", 12 * 16)

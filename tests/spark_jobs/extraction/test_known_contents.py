@@ -136,12 +136,25 @@ def test_what_is_looked_up_is_bounded(test_lake: LakeFolder, monkeypatch: pytest
 def test_an_index_grows_by_what_is_added_and_is_replaced_as_a_whole(test_lake: LakeFolder) -> None:
     store = test_lake.store
     write_date(store, DAYS[0], {KIWI: tuple(f"{number}.jpg" for number in range(3))})
-    remember(store, DAYS[0], image(0), whole=False)
+    remember(store, DAYS[0], image(0))
     remember(store, DAYS[0], image(1), whole=False)
     assert [source is not None for source in find_sources(store, "m", images_like(*map(image, range(3))))] == [True, True, False]
 
     remember(store, DAYS[0], image(2), whole=True)
     assert [source is not None for source in find_sources(store, "m", images_like(*map(image, range(3))))] == [False, False, True]
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_to_an_index_that_is_gone_or_was_cut_off_nothing_is_added(test_lake: LakeFolder, is_gone: bool) -> None:
+    store = test_lake.store
+    key = lake.content_index_key("m", DAYS[0])
+    if not is_gone:
+        store.write(key, b"\0" * 15)
+
+    assert not write_content_index(store, "m", DAYS[0], [("a", 7)], whole=False)
+    assert store.find(key) is None if is_gone else bytes(store.read(key)) == b"\0" * 15
+    assert write_content_index(store, "m", DAYS[0], [("a", 7)], whole=True)
+    assert len(store.read(key)) == 8
 
 
 @pytest.fixture

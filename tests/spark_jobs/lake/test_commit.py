@@ -35,7 +35,7 @@ from fruit_features.lake.store import LostPlaceError, Store
 from tests.spark_jobs.written_dates import ledger_rows, write_date
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from fruit_contract.listing import ListedObject
     from tests.spark_jobs.lake_folder import LakeFolder
@@ -139,6 +139,26 @@ def test_what_a_later_release_wrote_is_refused_by_its_date(test_lake: LakeFolder
     put_ledger(test_lake.store, no_ledger(DAY), ROWS, replace(commit_of({KIWI: 2}), schema_version=99))
     with pytest.raises(CommitFormatError, match=f"ledger of {DAY} was written by a later release"):
         read_commit(test_lake.store, listed(test_lake.store))
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-8] + b"x" * 8, lambda content: content[: len(content) // 2], lambda _: b""])
+def test_a_ledger_that_is_not_as_it_was_written_is_named(store: Store, damage: Callable[[bytes], bytes]) -> None:
+    put_ledger(store, no_ledger(DAY), ROWS, commit_of({KIWI: 2}))
+    key = lake.ledger_key(DAY)
+    store.write(key, damage(bytes(store.read(key))))
+
+    for read in (lambda: read_commit(store, listed(store)), lambda: read_ledger(store, DAY)):
+        with pytest.raises(files.DamagedFileError, match=f"^{store.uri(key)} is not as it was written: "):
+            read()
+
+
+def test_a_file_without_a_commit_in_the_ledger_s_place_is_named(store: Store) -> None:
+    key = lake.ledger_key(DAY)
+    store.write(key, files.rows_to_parquet(ROWS))
+
+    for read in (lambda: read_commit(store, listed(store)), lambda: read_ledger(store, DAY)):
+        with pytest.raises(CommitFormatError, match=f"^{store.uri(key)} holds no commit"):
+            read()
 
 
 def test_any_reader_of_parquet_reads_the_ledger(test_lake: LakeFolder) -> None:

@@ -148,6 +148,22 @@ def test_a_block_that_is_lost_is_merged_again(store: Store) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff", b"[1]", b'"x"'])
+def test_an_index_of_blocks_that_cannot_be_read_is_made_anew(store: Store, damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    merge(store).keep()
+    key = f"{lake.compacted_moments_prefix('m')}index.json"
+    whole = store.read_json(key)
+    store.write(key, damage)
+
+    merged = merge(store)
+
+    assert_of(merged.moments, keys_of(DAYS))
+    assert f"{store.uri(key)} can't be read: " in capsys.readouterr().out
+    merged.keep()
+    assert store.read_json(key) == whole
+
+
+@pytest.mark.slow
 def test_a_block_whose_images_are_not_as_many_is_merged_again(store: Store, ledgers) -> None:
     """A cache is never the truth, whatever has happened to it."""
     merge(store).keep()

@@ -21,7 +21,7 @@ from fruit_features.pca import projecting
 from fruit_features.pca.fit import PcaModel, project
 from fruit_features.pca.projecting import FeaturesGoneError, Projected, ProjectionTask, project_dates, project_rows
 from fruit_features.pca.versions import load_version, save_version, version_name
-from tests.spark_jobs.written_dates import Files, features_rows, keys_in, put_features, vector, write_date
+from tests.spark_jobs.written_dates import Files, damage, features_rows, keys_in, put_features, vector, write_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,6 +82,28 @@ def test_every_file_of_features_has_one_of_projections_of_its_name(test_lake: La
         assert names_of(store, version, DAY) == expected_names(DAY, named)
         for name, images in named.items():
             assert_rows(store, version, file_key(DAY, name), keys_in(DAY, name, images))
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_under_a_version_that_cannot_be_read_nothing_is_projected_and_it_is_said(
+    test_lake: LakeFolder, is_gone: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = test_lake.store
+    lost, sound = save_model(store, 0), save_model(store, 1)
+    ledger = write_date(store, DAY, {KIWI: ("1.jpg",)})
+    test_lake.put(lake.projections_file_key(lost, file_key(DAY, LEMON)), b"stale")
+    key = f"{lake.pca_prefix(lost)}model.parquet"
+    test_lake.delete(key) if is_gone else damage(store, key)
+
+    projected = project_in_driver(store, {lost: "m", sound: "m"}, DAY)
+
+    assert (projected.unreadable, projected.ingest_dates, projected.etags) == ({lost}, {DAY}, {DAY: ledger.etag})
+    assert names_of(store, sound, DAY) == expected_names(DAY, {KIWI: ()})
+    # What vanished leaves it all the same.
+    assert names_of(store, lost, DAY) == set()
+    said = capsys.readouterr().out
+    assert store.uri(key) in said
+    assert f"Nothing is projected under PCA version {lost}" in said
 
 
 def test_what_is_projected_is_left_alone(test_lake: LakeFolder) -> None:

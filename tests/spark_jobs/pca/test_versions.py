@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 
 from fruit_contract import lake
 from fruit_contract.pca_files import Provenance
+from fruit_features.lake.files import DamagedFileError
 from fruit_features.lake.store import LostPlaceError, ObjectNotFoundError
 from fruit_features.moments.algebra import moments_of
 from fruit_features.pca.fit import PcaModel, fit_pca
 from fruit_features.pca.versions import (
     Pointer,
+    find_version,
     flip_pointer,
     load_version,
     model_from_parquet,
@@ -28,6 +31,7 @@ from fruit_features.pca.versions import (
     read_provenances,
     remove_versions,
     save_version,
+    unfinished_versions,
     version_folders,
     version_name,
     versions_to_keep,
@@ -226,6 +230,73 @@ def test_a_version_comes_back_from_the_lake_and_is_called_by_its_time_and_conten
     assert again == said
     np.testing.assert_array_equal(found.components, written.components)
     assert read_provenances(test_lake.store) == {said.version: said}
+
+
+@pytest.fixture
+def saved(test_lake: LakeFolder) -> str:
+    """A version that lies in the lake."""
+    written = model()
+    version = version_name(written, NOW)
+    save_version(test_lake.store, written, provenance(version))
+    return version
+
+
+def test_a_model_that_was_cut_off_or_in_which_a_bit_has_changed_is_named_unless_it_is_the_same(test_lake: LakeFolder, saved: str) -> None:
+    store, key = test_lake.store, f"{lake.pca_prefix(saved)}model.parquet"
+    content = bytes(store.read(key))
+    for place in range(0, len(content), len(content) // 29):
+        changed = bytearray(content)
+        changed[place] ^= 64
+        store.write(key, bytes(changed))
+        with suppress(DamagedFileError):
+            assert saved.endswith(load_version(store, saved).model.digest())
+        store.write(key, content[:place])
+        with pytest.raises(DamagedFileError, match=f"^{store.uri(key)} is not as it was written: "):
+            load_version(store, saved)
+
+
+def test_a_model_of_another_digest_than_its_version_is_called_by_is_damaged(test_lake: LakeFolder, saved: str) -> None:
+    store, key = test_lake.store, f"{lake.pca_prefix(saved)}model.parquet"
+    store.write(key, model_to_parquet(model(1)))
+    with pytest.raises(
+        DamagedFileError, match=f"^{store.uri(key)} is not as it was written: the digest of the model is {model(1).digest()}"
+    ):
+        load_version(store, saved)
+
+
+def test_pages_of_a_model_carry_checksums() -> None:
+    content = bytearray(model_to_parquet(model(n_features=300)))
+    content[len(content) // 2] ^= 64
+    with pytest.raises(OSError, match="CRC"):
+        model_from_parquet(content)
+
+
+@pytest.mark.parametrize("name", ["model.parquet", "provenance.json"])
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_version_that_cannot_be_read_counts_as_none_and_is_said(
+    test_lake: LakeFolder, saved: str, name: str, is_gone: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = f"{lake.pca_prefix(saved)}{name}"
+    assert find_version(test_lake.store, saved) is not None
+    test_lake.delete(key) if is_gone else test_lake.put(key, b"{")
+
+    assert find_version(test_lake.store, saved) is None
+
+    said = capsys.readouterr().out
+    assert said.startswith(test_lake.store.uri(key))
+    assert f"PCA version {saved} counts as none" in said
+    assert list(read_provenances(test_lake.store)) == ([saved] if name == "model.parquet" else [])
+
+
+def test_a_pointer_that_cannot_be_read_is_named(test_lake: LakeFolder) -> None:
+    test_lake.put(lake.CURRENT_PCA_KEY, b"{")
+    with pytest.raises(DamagedFileError, match=r"pca/current\.json is not as it was written"):
+        read_pointer(test_lake.store)
+
+
+def test_what_was_fitted_after_the_current_version_and_not_used_is_unfinished() -> None:
+    assert unfinished_versions(NAMES[:5], pointer(NAMES[1], {NAMES[3]: NOW})) == [NAMES[4], NAMES[2]]
+    assert unfinished_versions(NAMES[:2], None) == [NAMES[1], NAMES[0]]
 
 
 def test_a_version_without_its_provenance_is_none_and_its_folder_is_found_all_the_same(test_lake: LakeFolder) -> None:
