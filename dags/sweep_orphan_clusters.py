@@ -20,7 +20,8 @@ killed between two calls, or a step runs on after its run was given up. This DAG
 run.
 
 It ends a cluster that has the tags of **this lake**, that is older than `FRUITS_SWEEP_GRACE_MINUTES`, and whose run Airflow does not have
-under way. It touches nothing else. The task's log has a line for each cluster it looked at, and it returns the list of those it ended.
+under way. It touches nothing else, and no cluster that another Airflow asked for (the tag `airflow`, the Variable `fruits_airflow`). The
+task's log has a line for each cluster it looked at, and it returns the list of those it ended.
 
 It also looks in lakes and regions **in which this Airflow worked before** the settings were changed (the Variables `fruits_place_…`), at
 clusters that were asked for until then. One that has no cluster and no claim any more is forgotten after a day. If one can't be looked at,

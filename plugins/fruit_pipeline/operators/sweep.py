@@ -13,6 +13,7 @@ from fruit_contract.newer_python import UTC
 from fruit_contract.runs import UNDER_WAY
 from fruit_pipeline.alerts.news import ORPHANS_SWEPT
 from fruit_pipeline.alerts.notifiers import tell
+from fruit_pipeline.emr.airflow_id import airflow_id
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import our_active_clusters
 from fruit_pipeline.emr.orphans import judge_clusters
@@ -73,10 +74,20 @@ def _sweep_place(context: Mapping[str, Any], settings: Settings, last_used: date
         datetime.now(UTC),
         timedelta(minutes=settings.sweep_grace_minutes),
         is_under_way,
+        airflow_id=airflow_id(),
         asked_before=last_used + _REQUESTS_TAKE if last_used else None,
     )
     for cluster in judged:
         LOG.info("%s %s: %s.", "Ending" if cluster.is_orphan else "Leaving", cluster.cluster_id, cluster.reason)
+    anothers = [cluster.cluster_id for cluster in judged if cluster.is_of_another_airflow]
+    if anothers:
+        LOG.warning(
+            "%s clusters are of another Airflow with the same lake, and are left to it. If that Airflow is gone (or its database is), EMR "
+            "ends them when they have been idle for long enough. By hand: aws emr terminate-clusters --region %s --cluster-ids %s",
+            len(anothers),
+            place.region,
+            " ".join(anothers),
+        )
     orphans = [cluster for cluster in judged if cluster.is_orphan]
     if orphans:
         lines = [f"{cluster.cluster_id} '{cluster.name}': {cluster.reason}" for cluster in orphans]

@@ -10,12 +10,13 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError
 
+from fruit_pipeline.emr.airflow_id import AIRFLOW_VARIABLE
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.places import Place, remember, remembered_places
 from fruit_pipeline.planning.claim_book import DatesBook, pca_book
 from fruit_pipeline.planning.claims import PCA_TURN, Wish
 from fruit_pipeline.settings import Settings
-from tests.plugins.memory_emr import Emr, api_error
+from tests.plugins.memory_emr import AIRFLOW_ID, Emr, api_error
 from tests.plugins.sample_lake import DAY, MemoryS3, hold_dates
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Cloud:
             raise ClientError({"Error": {"Code": "NoSuchBucket", "Message": "gone"}}, "ListObjectsV2")
         return self.lakes[settings.lake_bucket]
 
-    def cluster(self, settings: Settings, run_id: str, state: str = "WAITING") -> str:
-        return self.emr[settings.region].cluster(state, run_id, settings)
+    def cluster(self, settings: Settings, run_id: str, state: str = "WAITING", airflow_id: str = "") -> str:
+        return self.emr[settings.region].cluster(state, run_id, settings, airflow_id)
 
     def ended(self, settings: Settings) -> list[str]:
         return self.emr[settings.region].terminated
@@ -95,6 +96,17 @@ def test_orphans_are_ended_where_this_airflow_works_and_has_worked_and_people_ar
     assert [(row["cluster_id"], row["region"]) for row in found] == [("j-2", "eu-central-1"), ("j-2", "eu-west-1")]
     told = [json.loads(line)["message"] for line in file.read_text(encoding="utf-8").splitlines()]
     assert ["new-lake" in told[0], "old-lake" in told[1]] == [True, True]
+
+
+@pytest.mark.parametrize("own", ["", AIRFLOW_ID])
+def test_clusters_of_another_airflow_in_this_lake_are_left_and_the_log_says_what_to_do_if_it_is_gone(
+    cloud: Cloud, variables: MemoryVariables, caplog: pytest.LogCaptureFixture, own: str
+) -> None:
+    variables.values[AIRFLOW_VARIABLE] = own
+    theirs = cloud.cluster(SETTINGS, "manual__theirs", airflow_id="another")
+    mine = cloud.cluster(SETTINGS, OVER, airflow_id=own)
+    assert [row["cluster_id"] for row in sweep()] == cloud.ended(SETTINGS) == [mine]
+    assert f"aws emr terminate-clusters --region eu-central-1 --cluster-ids {theirs}" in caplog.text
 
 
 def test_a_lake_in_which_this_airflow_never_worked_is_not_even_looked_at(cloud: Cloud) -> None:
