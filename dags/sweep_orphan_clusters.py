@@ -24,8 +24,8 @@ under way. It touches nothing else, and no cluster that another Airflow asked fo
 task's log has a line for each cluster it looked at, and it returns the list of those it ended.
 
 It also looks in lakes and regions **in which this Airflow worked before** the settings were changed (the Variables `fruits_place_…`), at
-clusters that were asked for until then. One that has no cluster and no claim any more is forgotten after a day. If one can't be looked at,
-the others are; then the task fails and says which.
+clusters that were asked for until then. One that has no cluster and no claim of a run under way any more is forgotten after a day. If
+one can't be looked at, the others are; then the task fails and says which.
 """
 
 settings = load_settings()

@@ -15,16 +15,21 @@ from fruit_pipeline.alerts.news import ORPHANS_SWEPT
 from fruit_pipeline.alerts.notifiers import tell
 from fruit_pipeline.emr.airflow_id import airflow_id
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
+from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
 from fruit_pipeline.emr.clusters import our_active_clusters
 from fruit_pipeline.emr.orphans import judge_clusters
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.places import Place, ask_each, forget, known_places, remembered_places
 from fruit_pipeline.planning.claim_book import DatesBook, pca_book
+from fruit_pipeline.planning.claims import made_before
+from fruit_pipeline.request.context import is_active_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fruit_pipeline.emr.orphans import Judged
+    from fruit_pipeline.planning.claim_book import ClaimBook
+    from fruit_pipeline.planning.claims import Claim
     from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
@@ -46,7 +51,7 @@ def sweep_in_task(context: Mapping[str, Any], settings: Settings) -> list[dict[s
     def sweep(there: Settings) -> None:
         place = Place.of(there)
         ended.extend(_sweep_place(context, there, None if place == here else last_used[place]))
-        if place != here and _is_left(there, last_used[place], here):
+        if place != here and _is_left(context, there, last_used[place], here):
             forget(place)
             LOG.info("Nothing of ours is left in the %s: nobody looks there any more.", place)
 
@@ -103,16 +108,31 @@ def _row(cluster: Judged, place: Place) -> dict[str, str]:
     return {"cluster_id": cluster.cluster_id, "name": cluster.name, "reason": cluster.reason, "region": place.region}
 
 
-def _is_left(settings: Settings, last_used: datetime, here: Place) -> bool:
-    """Whether this Airflow has nothing in a place any more: no cluster, and no claim in another lake than the one it works in."""
+def _is_left(context: Mapping[str, Any], settings: Settings, last_used: datetime, here: Place) -> bool:
+    """Whether this Airflow has nothing in a place any more: no cluster, and no claim in another lake than the one it works in.
+
+    What a run of its own still holds that has ended is given back: in a lake that nobody works in, nobody would ever take it over.
+    """
     if datetime.now(UTC) - last_used < _REMEMBERED_FOR or our_active_clusters(emr_client(settings), settings.lake_bucket):
         return False
     if settings.lake_bucket == here.lake_bucket:
         return True
     try:
         lake = lake_of(settings)
-        return not (DatesBook(lake).read() or pca_book(lake).read())
+        lives = is_active_run(context["ti"], settings, MAIN_DAG_ID)
+        return not [claim for book in (DatesBook(lake), pca_book(lake)) for claim in _claims_left(book, last_used, lives)]
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchBucket":
             raise
         return True
+
+
+def _claims_left(book: ClaimBook, last_used: datetime, lives: Callable[[str], bool]) -> list[Claim]:
+    """Returns the claims of this Airflow's runs that may still write, and gives the others' back. Later claims are another Airflow's."""
+    ours = made_before(book.read(), last_used + _REQUESTS_TAKE)
+    left = [claim for claim in ours if lives(claim.run_id)]
+    for claim in ours:
+        if claim not in left:
+            LOG.info("The run %s has ended and held %s in %s: it is given back.", claim.run_id, ", ".join(claim.names), book.key)
+            book.give_back_if_possible(claim.run_id)
+    return left

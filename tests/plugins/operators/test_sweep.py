@@ -14,10 +14,10 @@ from fruit_pipeline.emr.airflow_id import AIRFLOW_VARIABLE
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.places import Place, remember, remembered_places
 from fruit_pipeline.planning.claim_book import DatesBook, pca_book
-from fruit_pipeline.planning.claims import PCA_TURN, Wish
+from fruit_pipeline.planning.claims import PCA_TURN, Claim
 from fruit_pipeline.settings import Settings
 from tests.plugins.memory_emr import AIRFLOW_ID, Emr, api_error
-from tests.plugins.sample_lake import DAY, MemoryS3, hold_dates
+from tests.plugins.sample_lake import DAY, MemoryS3, held_dates, hold_dates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,11 @@ class Cloud:
 def cloud(variables: MemoryVariables) -> Iterator[Cloud]:
     cloud = Cloud()
     module = "fruit_pipeline.operators.sweep"
-    with mock.patch(f"{module}.emr_client", cloud.emr_client), mock.patch(f"{module}.lake_of", cloud.lake_of):
+    with (
+        mock.patch(f"{module}.emr_client", cloud.emr_client),
+        mock.patch("fruit_pipeline.request.context.emr_client", cloud.emr_client),
+        mock.patch(f"{module}.lake_of", cloud.lake_of),
+    ):
         yield cloud
 
 
@@ -160,17 +164,22 @@ def test_a_place_is_forgotten_when_nothing_of_ours_is_left_there(cloud: Cloud, v
     assert set(remembered_places()) == {Place.of(SETTINGS)}
 
 
+def hold(lake: Lake, run_id: str, since: datetime) -> None:
+    """Has a run hold a date and the turn at the PCA."""
+    for book, name in ((DatesBook(lake), DAY), (pca_book(lake), PCA_TURN)):
+        lake.write_json(book.key, {"claims": [Claim(run_id, (name,), since.isoformat()).as_dict()]})
+
+
 def test_a_place_is_kept_while_something_of_ours_is_left_there(cloud: Cloud, variables: MemoryVariables) -> None:
     remember_since(variables, BEFORE, MORNING)
     lake = cloud.lakes[BEFORE.lake_bucket]
-    hold_dates(lake, OVER, DAY)
+    hold(lake, UNDER_WAY, MORNING)
     sweep()
     assert Place.of(BEFORE) in remembered_places()
-    DatesBook(lake).give_back(OVER)
-    pca_book(lake).take(Wish(OVER, (PCA_TURN,)), lambda _: True)
+    DatesBook(lake).give_back(UNDER_WAY)
     sweep()
     assert Place.of(BEFORE) in remembered_places()
-    pca_book(lake).give_back(OVER)
+    pca_book(lake).give_back(UNDER_WAY)
     cloud.cluster(BEFORE, OVER, "TERMINATING")
     sweep()
     assert Place.of(BEFORE) in remembered_places()
@@ -178,3 +187,46 @@ def test_a_place_is_kept_while_something_of_ours_is_left_there(cloud: Cloud, var
     remember(Place.of(BEFORE))  # a run is about to ask for its cluster
     sweep()
     assert Place.of(BEFORE) in remembered_places()
+
+
+def test_what_a_run_that_failed_still_holds_in_a_lake_that_was_left_is_given_back_and_keeps_nobody_there(
+    cloud: Cloud, variables: MemoryVariables
+) -> None:
+    remember_since(variables, BEFORE, MORNING)
+    lake = cloud.lakes[BEFORE.lake_bucket]
+    hold(lake, OVER, MORNING)
+    sweep()
+    assert (DatesBook(lake).read(), pca_book(lake).read()) == ((), ())
+    assert remembered_places() == {}
+
+
+def test_what_a_run_holds_whose_cluster_lives_in_another_region_is_not_given_back(cloud: Cloud, variables: MemoryVariables) -> None:
+    """There the lake was worked in, too."""
+    moved = replace(BEFORE, region=SETTINGS.region)
+    for settings in (BEFORE, moved):
+        remember_since(variables, settings, MORNING)
+    cloud.cluster(moved, OVER, "TERMINATING")
+    lake = cloud.lakes[BEFORE.lake_bucket]
+    hold(lake, OVER, MORNING)
+    sweep()
+    assert held_dates(lake) == {OVER: [DAY]}
+    assert set(remembered_places()) == {Place.of(BEFORE), Place.of(moved)}
+
+
+def test_what_was_claimed_after_this_airflow_had_left_is_another_ones(cloud: Cloud, variables: MemoryVariables) -> None:
+    remember_since(variables, BEFORE, MORNING)
+    lake = cloud.lakes[BEFORE.lake_bucket]
+    hold(lake, OVER, MORNING + timedelta(hours=2))
+    sweep()
+    assert held_dates(lake) == {OVER: [DAY]}
+    assert remembered_places() == {}
+
+
+def test_a_lake_in_which_nothing_may_be_written_any_more_is_forgotten_all_the_same(cloud: Cloud, variables: MemoryVariables) -> None:
+    remember_since(variables, BEFORE, MORNING)
+    lake = cloud.lakes[BEFORE.lake_bucket]
+    hold(lake, OVER, MORNING)
+    with mock.patch.object(lake, "replace_json", side_effect=api_error("AccessDenied")):
+        sweep()
+    assert held_dates(lake) == {OVER: [DAY]}
+    assert remembered_places() == {}
