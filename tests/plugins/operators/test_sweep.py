@@ -20,7 +20,7 @@ from tests.plugins.memory_emr import AIRFLOW_ID, Emr, api_error
 from tests.plugins.sample_lake import DAY, MemoryS3, held_dates, hold_dates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.plugins.memory_variables import MemoryVariables
@@ -67,20 +67,21 @@ def cloud(variables: MemoryVariables) -> Iterator[Cloud]:
     module = "fruit_pipeline.operators.sweep"
     with (
         mock.patch(f"{module}.emr_client", cloud.emr_client),
+        mock.patch(f"{module}.variables", return_value=variables),
         mock.patch("fruit_pipeline.request.context.emr_client", cloud.emr_client),
         mock.patch(f"{module}.lake_of", cloud.lake_of),
     ):
         yield cloud
 
 
-def sweep(settings: Settings = SETTINGS) -> list[dict[str, str]]:
+def sweep(settings: Settings = SETTINGS, bad_settings: Sequence[str] = ()) -> list[dict[str, str]]:
     from fruit_pipeline.operators.sweep import sweep_in_task
 
     def count(dag_id: str, run_ids: list[str], states: list[str]) -> int:
         assert (dag_id, states) == ("fruit_image_pipeline", ["queued", "running"])
         return int(run_ids == [UNDER_WAY])
 
-    return sweep_in_task({"ti": SimpleNamespace(get_dr_count=count)}, settings)
+    return sweep_in_task({"ti": SimpleNamespace(get_dr_count=count)}, settings, bad_settings)
 
 
 def remember_since(variables: MemoryVariables, settings: Settings, last_used: datetime) -> None:
@@ -230,3 +231,32 @@ def test_a_lake_in_which_nothing_may_be_written_any_more_is_forgotten_all_the_sa
         sweep()
     assert held_dates(lake) == {OVER: [DAY]}
     assert remembered_places() == {}
+
+
+def test_bad_settings_are_told_once_and_keep_no_orphan_up(
+    cloud: Cloud, variables: MemoryVariables, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "news.jsonl"
+    settings = replace(SETTINGS, notification_file=str(file))
+    cloud.cluster(SETTINGS, UNDER_WAY)
+    orphan = cloud.cluster(SETTINGS, OVER)
+    remember_since(variables, BEFORE, MORNING)
+    bad = ["FRUITS_ENGINE is 'x': it must be y.", "FRUITS_POLL_SECONDS is 'x': it must be y."]
+    assert [row["cluster_id"] for row in sweep(settings, bad)] == [orphan]
+    assert all(problem in caplog.text for problem in bad)
+    assert Place.of(BEFORE) in remembered_places()  # where this Airflow works may be what is mistyped
+
+    def told() -> list[str]:
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return [line["message"] for line in lines if line["event"] == "settings_refused"]
+
+    sweep(settings, bad)
+    (first,) = told()
+    assert all(problem in first for problem in bad)
+    sweep(settings, bad[1:])
+    assert len(told()) == 2
+    for state in ([], bad):
+        sweep(settings, state)
+    assert len(told()) == 3
+    sweep(settings)
+    assert "fruits_bad_settings_told" not in variables.values
