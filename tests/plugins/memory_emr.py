@@ -133,7 +133,8 @@ class Emr:
 def context(place: Any = OF_THE_PLAN, **states: str) -> Any:
     """What a task of the run gets. `place` is what the plan says, if there is one."""
     task_instance = mock.Mock()
-    task_instance.xcom_pull.return_value = place
+    plan = {"place": place, "cluster_request": request_of(AIRFLOW_ID)} if place else {}
+    task_instance.xcom_pull = lambda task_ids, key: {"plan_run": plan}[task_ids].get(key)
     task_instance.get_task_states.return_value = {RUN_ID: states}
     task_instance.dag_id = DAG_ID
     task_instance.dag_version_id = UUID(AIRFLOW_ID)

@@ -26,7 +26,6 @@ from tests.plugins.memory_emr import (
     create_cluster,
     deferred,
     of_the_dag,
-    request_of,
     run_step,
 )
 from tests.plugins.sample_lake import DAY, RUN_ID, MemoryS3, held_dates, hold_dates
@@ -165,18 +164,13 @@ def test_ends_every_cluster_of_the_run_whatever_tasks_knew_of_it(emr: Emr, lake:
 
 @pytest.mark.parametrize("plan_is_there", [True, False])
 def test_ends_no_cluster_of_another_airflow(emr: Emr, lake: Lake, variables: MemoryVariables, *, plan_is_there: bool) -> None:
-    for airflow_id in (ANOTHER, AIRFLOW_ID, ""):
-        emr.cluster("WAITING", airflow_id=airflow_id)
-    run = context(PLACE.as_dict())
-    if plan_is_there:
-        told = {"place": PLACE.as_dict(), "cluster_request": request_of(AIRFLOW_ID)}
-        run["ti"].xcom_pull = lambda task_ids, key: told[key]  # noqa: ARG005  # Airflow names them so
-    else:
-        variables.values[AIRFLOW_VARIABLE] = AIRFLOW_ID
     from airflow.sdk.exceptions import TaskDeferred
 
+    for airflow_id in (ANOTHER, AIRFLOW_ID, ""):
+        emr.cluster("WAITING", airflow_id=airflow_id)
+    variables.values[AIRFLOW_VARIABLE] = "changed by hand" if plan_is_there else AIRFLOW_ID
     with pytest.raises(TaskDeferred):
-        terminate_cluster().execute(run)
+        terminate_cluster().execute(context(PLACE.as_dict() if plan_is_there else None))
     assert emr.terminated == ["j-2", "j-3"]
 
 
