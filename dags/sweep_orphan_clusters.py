@@ -10,7 +10,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, task
 from fruit_pipeline.alerts.failed_run import FailedRunNotifier, keep_failure
 from fruit_pipeline.alerts.notifiers import where_to
 from fruit_pipeline.operators.sweep import sweep_in_task
-from fruit_pipeline.settings import load_settings
+from fruit_pipeline.settings import read_settings
 
 DOC = """
 ### Ends clusters that nothing else will end
@@ -20,14 +20,19 @@ killed between two calls, or a step runs on after its run was given up. This DAG
 run.
 
 It ends a cluster that has the tags of **this lake**, that is older than `FRUITS_SWEEP_GRACE_MINUTES`, and whose run Airflow does not have
-under way. It touches nothing else. The task's log has a line for each cluster it looked at, and it returns the list of those it ended.
+under way. It touches nothing else, and no cluster that another Airflow asked for (the tag `airflow`, the Variable `fruits_airflow`). The
+task's log has a line for each cluster it looked at, and it returns the list of those it ended.
 
 It also looks in lakes and regions **in which this Airflow worked before** the settings were changed (the Variables `fruits_place_…`), at
-clusters that were asked for until then. One that has no cluster and no claim any more is forgotten after a day. If one can't be looked at,
-the others are; then the task fails and says which.
+clusters that were asked for until then. One that has no cluster and no claim of a run under way any more is forgotten after a day. If
+one can't be looked at, the others are; then the task fails and says which.
+
+If a `FRUITS_…` variable holds what it may not, `fruit_image_pipeline` can't be read. This DAG then takes the variable's default, logs an
+error, and tells people once.
 """
 
-settings = load_settings()
+# One variable that was mistyped takes the main DAG away. This net must stay.
+settings, bad_settings = read_settings()
 
 with DAG(
     dag_id="sweep_orphan_clusters",
@@ -55,6 +60,6 @@ with DAG(
     @task
     def sweep(**context: Any) -> list[dict[str, str]]:
         """Looks at every living cluster of this Airflow's pipeline, ends the orphans and returns what it ended."""
-        return sweep_in_task(context, settings)
+        return sweep_in_task(context, settings, bad_settings)
 
     sweep()

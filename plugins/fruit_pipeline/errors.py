@@ -23,7 +23,7 @@
     └── ReplacedMeanwhileError          another writer replaced an object first: look again, decide again
     CauseKnownError                     its cause has a name (fruit_contract.failures.causes)
     LaterSchemaError                    the lake holds what a later release wrote
-    SettingsError                       variables that hold what they may not: the DAG is not read
+    SettingsError                       variables that hold what they may not: the main DAG is not read
     MissingObjectError                  an object that had to be in the lake is not there
 
 Every message is for people: it says what is wrong and what to do. Whether an error passes, one of AWS or of this family, is answered by

@@ -256,6 +256,14 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
     Raises SettingsError that names every bad variable at once.
     """
+    settings, problems = read_settings(environment)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[str]]:
+    """Returns the settings, for whoever must work on whatever they say, and a sentence for each bad variable, which takes its default."""
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     problems: list[str] = []
@@ -268,9 +276,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             values[field.name] = kind.read(text)
         except ValueError:
             problems.append(f"{VARIABLES[field.name]} is '{text}': it must be {kind.allowed}.")
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return _with_what_follows(Settings(**values), values.keys())
+    return _with_what_follows(Settings(**values), values.keys()), problems
 
 
 def _with_what_follows(settings: Settings, given: Collection[str]) -> Settings:

@@ -53,7 +53,8 @@ EVERY_PREFIX = ("raw", "features", "rejected", "moments", "ledger", "pca", "proj
 
 def tags_of_request() -> dict[str, str]:
     settings = Settings(lake_bucket=BUCKET)
-    return {tag["Key"]: tag["Value"] for tag in cluster_request(settings, PinnedRelease("abc", "0" * 64), "run", ["2026-11-22"])["Tags"]}
+    request = cluster_request(settings, PinnedRelease("abc", "0" * 64), "run", ["2026-11-22"], airflow_id="an-airflow")
+    return {tag["Key"]: tag["Value"] for tag in request["Tags"]}
 
 
 OTHER_EMR_ACTIONS = (

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -46,6 +47,7 @@ def test_a_good_batch_goes_all_the_way_and_leaves_no_cluster(outcome: Any) -> No
     assert set(result["tasks"].values()) == {"success"}
     assert result["clusters"] == ["TERMINATED"]
     assert result["cluster_tags"][0]["ingest_date"] == DAY
+    assert UUID(result["cluster_tags"][0]["airflow"])  # an id that a real Airflow gave
     assert f"reports/ingest_date={DAY}/index.html" in result["objects"]
     assert any(key.startswith("runs/") and key.count("/") == 1 for key in result["objects"])
     assert "43 images in 7 categories, 43 of them new" in outcome[1]["all_well"]

@@ -69,7 +69,8 @@ class FaultyRun:
             write_faults(self.product.home, [fault for fault in faults if (fault.cluster, fault.kind) != (self.day, kind)])
 
     def clusters(self) -> list[dict[str, Any]]:
-        return clusters_of_run(self.product.emr, self.product.connection.bucket, DAG_ID, self.run_id, states=())
+        bucket = self.product.connection.bucket
+        return clusters_of_run(self.product.emr, bucket, DAG_ID, self.run_id, airflow_id=None, states=())
 
     def steps(self) -> list[dict[str, Any]]:
         """Of all its clusters, the oldest first."""

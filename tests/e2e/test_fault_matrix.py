@@ -186,6 +186,7 @@ def test_an_orphan_is_swept_in_the_lake_that_was_set_before_and_nothing_else_is(
     ours = start_cluster(faulty, "fruits 2026-03-01 orphan", tags | {"airflow_run_id": ended})
     deleted = start_cluster(faulty, "fruits 2026-03-01 deleted", tags | {"airflow_run_id": "manual__never-was"})
     theirs = start_cluster(faulty, "fruits 2026-03-01 theirs", tags | {"lake": "their-lake", "airflow_run_id": ended})
+    anothers = start_cluster(faulty, "fruits 2026-03-01 another's", tags | {"airflow_run_id": ended, "airflow": "another"})
     by_hand = start_cluster(faulty, "somebody's", {"product": "fruits"})
     sweeper = AirflowApi(faulty.api._http, "sweep_orphan_clusters")
     run_id = sweeper.trigger({})
@@ -196,9 +197,11 @@ def test_an_orphan_is_swept_in_the_lake_that_was_set_before_and_nothing_else_is(
 
     for orphan in (ours, deleted):
         wait_for(partial(state, orphan), lambda seen: seen in ENDED, "the orphan to end")
-    assert state(theirs) == state(by_hand) == "WAITING"
-    assert "its run is over (or deleted)" in "\n".join(sweeper.log_lines(run_id, "sweep", 1))
-    faulty.emr.terminate_job_flows(JobFlowIds=[theirs, by_hand])
+    assert state(theirs) == state(anothers) == state(by_hand) == "WAITING"
+    log = "\n".join(sweeper.log_lines(run_id, "sweep", 1))
+    assert "its run is over (or deleted)" in log
+    assert f"--cluster-ids {anothers}" in log
+    faulty.emr.terminate_job_flows(JobFlowIds=[theirs, anothers, by_hand])
 
 
 def news_of(faulty: Product, kind: str, about: str) -> list[dict[str, str]]:

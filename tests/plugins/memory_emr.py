@@ -8,23 +8,30 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
+from uuid import UUID
 
 import pytest
 from botocore.exceptions import ClientError
 
 from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.emr.states import tags_of
 from fruit_pipeline.places import Place
 from fruit_pipeline.settings import Settings
 from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID
 
 DAG_ID = "fruit_image_pipeline"
+AIRFLOW_ID = "0190a2c4-0000-7000-8000-000000000001"
 SETTINGS = Settings(lake_bucket=BUCKET, poll_seconds=1)
 PLACE = Place.of(SETTINGS)
 OF_THE_PLAN = PLACE.as_dict()
-REQUEST = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), RUN_ID, [DAY])
 STEP = {"Name": "refresh_pca", "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["true"]}}
 FILES = "fruit_pipeline.operators"
+
+
+def request_of(airflow_id: str) -> dict[str, Any]:
+    """What the run's plan says of its cluster."""
+    return cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), RUN_ID, [DAY], airflow_id=airflow_id)
 
 
 def api_error(code: str, status: int = 400) -> ClientError:
@@ -50,8 +57,8 @@ class Emr:
         """The EMR of the settings' region: this one, if it is none of those that are `elsewhere`."""
         return self.elsewhere.get(settings.region, self)
 
-    def cluster(self, state: str = "WAITING", run_id: str = RUN_ID, settings: Settings = SETTINGS) -> str:
-        request = cluster_request(settings, PinnedRelease("r1", "0" * 64), run_id, [DAY])
+    def cluster(self, state: str = "WAITING", run_id: str = RUN_ID, settings: Settings = SETTINGS, airflow_id: str = "") -> str:
+        request = cluster_request(settings, PinnedRelease("r1", "0" * 64), run_id, [DAY], airflow_id=airflow_id)
         cluster_id = f"j-{len(self.clusters) + 1}"
         self.clusters[cluster_id] = {
             "Id": cluster_id,
@@ -73,8 +80,9 @@ class Emr:
 
     def run_job_flow(self, **request: Any) -> Any:
         self._maybe(self.refuse)
-        assert request == REQUEST
-        cluster_id = self.cluster("STARTING")
+        airflow_id = tags_of(request).get("airflow", "")
+        assert request == request_of(airflow_id)
+        cluster_id = self.cluster("STARTING", airflow_id=airflow_id)
         self._maybe(self.lose)
         return {"JobFlowId": cluster_id}
 
@@ -125,10 +133,12 @@ class Emr:
 def context(place: Any = OF_THE_PLAN, **states: str | None) -> Any:
     """What a task of the run gets. `place` is what the plan says, if there is one."""
     task_instance = mock.Mock()
-    task_instance.xcom_pull.return_value = place
+    plan = {"place": place, "cluster_request": request_of(AIRFLOW_ID)} if place else {}
+    task_instance.xcom_pull = lambda task_ids, key: {"plan_run": plan}[task_ids].get(key)
     task_instance.get_task_states.return_value = {RUN_ID: states}
     task_instance.dag_id = DAG_ID
     task_instance.try_number = 1
+    task_instance.dag_version_id = UUID(AIRFLOW_ID)
     task_instance.get_dr_count.return_value = 0  # no other run is under way
     return {"dag_run": SimpleNamespace(run_id=RUN_ID), "ti": task_instance}
 
@@ -167,7 +177,7 @@ def run_step(cluster_id: str, settings: Settings = SETTINGS, **options: Any) -> 
     )
 
 
-def create_cluster(settings: Settings = SETTINGS) -> Any:
+def create_cluster(settings: Settings = SETTINGS, airflow_id: str = AIRFLOW_ID) -> Any:
     from fruit_pipeline.operators.create_cluster import CreateClusterOperator
 
     return of_the_dag(
@@ -175,7 +185,7 @@ def create_cluster(settings: Settings = SETTINGS) -> Any:
             task_id="create_cluster",
             settings=settings,
             place=OF_THE_PLAN,
-            job_flow_overrides=REQUEST,
+            job_flow_overrides=request_of(airflow_id),
             teardown_task_id="terminate_cluster",
         )
     )

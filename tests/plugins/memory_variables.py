@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import EllipsisType
+
 
 class OlderVariables:
     """Its methods are those of airflow.sdk.Variable in Airflow 3.2."""
@@ -13,8 +18,8 @@ class OlderVariables:
         assert description
         self.values[key] = value
 
-    def get(self, key: str, default: str | None = None) -> str | None:
-        return self.values.get(key, default)
+    def get(self, key: str, default: str | EllipsisType | None = ...) -> str | None:
+        return self.values[key] if default is ... else self.values.get(key, default)
 
     def delete(self, key: str) -> None:
         self.values.pop(key, None)

@@ -6,7 +6,7 @@ import pytest
 
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_pipeline.errors import LakeElsewhereError, SettingsError
-from fruit_pipeline.settings import VARIABLES, Settings, load_settings
+from fruit_pipeline.settings import VARIABLES, Settings, load_settings, read_settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -194,6 +194,13 @@ def test_names_all_bad_values_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"FRUITS_ENGINE": "x", "FRUITS_POLL_SECONDS": "x"})
     assert len(str(caught.value).splitlines()) == 2
+
+
+def test_who_must_work_on_gets_defaults_for_bad_values_and_is_told_of_them() -> None:
+    settings, problems = read_settings({"FRUITS_ENGINE": "x", "FRUITS_POLL_SECONDS": "x", "FRUITS_LAKE_BUCKET": "my-lake"})
+    assert settings == Settings(lake_bucket="my-lake")
+    assert [problem.split()[0] for problem in problems] == ["FRUITS_ENGINE", "FRUITS_POLL_SECONDS"]
+    assert read_settings({}) == (Settings(), [])
 
 
 def test_a_region_outside_the_eu_does_not_keep_the_dag_from_loading() -> None:

@@ -16,6 +16,7 @@ RUN_LATE: Final = "run_late"
 ORPHANS_SWEPT: Final = "orphans_swept"
 OVER_BUDGET: Final = "over_budget"
 BATCH_MISSING: Final = "batch_missing"
+SETTINGS_REFUSED: Final = "settings_refused"
 
 # SNS takes less than 100 characters of ASCII, and 256 kB with the message's attributes.
 _LONGEST_SUBJECT: Final = 99

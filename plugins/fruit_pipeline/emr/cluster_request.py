@@ -23,6 +23,7 @@ CLUSTER_PYTHON: Final = "/opt/fruits/venv/bin/python"
 MAX_NAME: Final = 256
 CLUSTER_PREFIX: Final = "fruits"
 MAIN_DAG_ID: Final = "fruit_image_pipeline"
+AIRFLOW_TAG: Final = "airflow"
 
 # Families of the same architecture, vCPUs and memory, with the sizes that all of them have: where one is sold out, another may not be.
 _SIBLING_FAMILIES: Final = (
@@ -65,8 +66,10 @@ def cluster_request(
     run_id: str,
     ingest_dates: Sequence[str],
     task_instances: int = 0,
+    *,
+    airflow_id: str = "",
 ) -> dict[str, Any]:
-    """The body of RunJobFlow: the settings' core nodes, and `task_instances` nodes beside them.
+    """The body of RunJobFlow: the settings' core nodes, and `task_instances` nodes beside them. `airflow_id` says which Airflow asks.
 
     Raises RegionNotAllowedError for a region outside the EU, so no cluster is asked for there, InstanceTypeError for nodes on which
     the jobs can't run, and ValueError for what EMR would refuse.
@@ -98,7 +101,7 @@ def cluster_request(
         "ServiceRole": settings.service_role,
         "JobFlowRole": settings.instance_profile,
         "VisibleToAllUsers": True,
-        "Tags": _tags(settings.lake_bucket, release.release_id, run_id, ingest_dates),
+        "Tags": _tags(settings.lake_bucket, release.release_id, run_id, ingest_dates, airflow_id),
     }
     if settings.security_configuration:
         request["SecurityConfiguration"] = settings.security_configuration
@@ -167,7 +170,7 @@ def _has_spot_nodes(settings: Settings, task_instances: int) -> bool:
     return task_instances > 0 and settings.task_market == SPOT
 
 
-def _tags(lake_bucket: str, release: str, run_id: str, ingest_dates: Sequence[str]) -> list[dict[str, str]]:
+def _tags(lake_bucket: str, release: str, run_id: str, ingest_dates: Sequence[str], airflow_id: str) -> list[dict[str, str]]:
     """Whose cluster it is: tasks find a run's clusters by them, and the sweep finds clusters whose run is over."""
     tags = {
         "product": "fruits",
@@ -182,6 +185,8 @@ def _tags(lake_bucket: str, release: str, run_id: str, ingest_dates: Sequence[st
     quoted = quoted_run_id(run_id)
     if quoted:
         tags["airflow_run_id"] = quoted
+    if airflow_id:
+        tags[AIRFLOW_TAG] = airflow_id
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 

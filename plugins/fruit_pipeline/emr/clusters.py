@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from fruit_pipeline.aws import is_denied
 from fruit_pipeline.emr.client import emr_client
 from fruit_pipeline.emr.cluster_facts import cluster_facts
-from fruit_pipeline.emr.states import ACTIVE, is_of_run, is_ours, may_be_ours
+from fruit_pipeline.emr.states import ACTIVE, is_of_another_airflow, is_of_run, is_ours, may_be_ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +31,25 @@ def our_active_clusters(client: Any, lake_bucket: str) -> list[dict[str, Any]]:
 
 
 def clusters_of_run(
-    client: Any, lake_bucket: str, dag_id: str, run_id: str, *, states: Sequence[str] = ACTIVE, created_after: datetime | None = None
+    client: Any,
+    lake_bucket: str,
+    dag_id: str,
+    run_id: str,
+    *,
+    airflow_id: str | None,
+    states: Sequence[str] = ACTIVE,
+    created_after: datetime | None = None,
 ) -> list[dict[str, Any]]:
-    """A run's clusters in any of `states` (none: all), as DescribeCluster tells them. EMR forgets ended ones after two months."""
+    """A run's clusters in any of `states` (none: all), as DescribeCluster tells them. EMR forgets ended ones after two months.
+
+    Those of a run of the same id in another Airflow are left out (a scheduled run's id tells its day alone), unless `airflow_id` is None.
+    """
     listed = _list_clusters(client, states=states, created_after=created_after)
-    return [cluster for cluster in _described(client, listed) if is_of_run(cluster, lake_bucket, dag_id, run_id)]
+    of_run = [cluster for cluster in _described(client, listed) if is_of_run(cluster, lake_bucket, dag_id, run_id)]
+    anothers = [] if airflow_id is None else [cluster for cluster in of_run if is_of_another_airflow(cluster, airflow_id)]
+    for cluster in anothers:
+        LOG.warning("Cluster %s is of a run of this id in another Airflow, and is left to that one.", cluster["Id"])
+    return [cluster for cluster in of_run if cluster not in anothers]
 
 
 def steps_of_cluster(client: Any, cluster_id: str) -> list[dict[str, Any]]:
@@ -49,10 +63,11 @@ def read_cluster_facts(settings: Settings, cluster_id: str) -> ClusterFacts:
     return cluster_facts(client.describe_cluster(ClusterId=cluster_id)["Cluster"], steps_of_cluster(client, cluster_id))
 
 
-def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at: datetime) -> list[ClusterFacts]:
+def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at: datetime, airflow_id: str) -> list[ClusterFacts]:
     """The facts of every cluster the run has had since it was first planned, with its instances."""
     client = emr_client(settings)
-    clusters = clusters_of_run(client, settings.lake_bucket, dag_id, run_id, states=(), created_after=planned_at - _CLOCK_SLACK)
+    begin = planned_at - _CLOCK_SLACK
+    clusters = clusters_of_run(client, settings.lake_bucket, dag_id, run_id, airflow_id=airflow_id, states=(), created_after=begin)
     return [
         cluster_facts(
             cluster,

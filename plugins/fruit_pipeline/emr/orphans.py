@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fruit_pipeline.emr.cluster_request import unquoted_run_id
-from fruit_pipeline.emr.states import ALIVE, is_ours, state_of, tags_of
+from fruit_pipeline.emr.cluster_request import AIRFLOW_TAG, unquoted_run_id
+from fruit_pipeline.emr.states import ALIVE, is_of_another_airflow, is_ours, state_of, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judged:
-    """A cluster of ours that lives. `is_orphan` tells whether to end it, `reason` why or why not."""
+    """A cluster of ours that lives. `is_orphan` tells whether to end it, `reason` why or why not.
+
+    `is_of_another_airflow` means one with the same lake, which alone knows its runs.
+    """
 
     cluster_id: str
     name: str
     run_id: str | None
     is_orphan: bool
     reason: str
+    is_of_another_airflow: bool = False
 
 
 def judge_clusters(
@@ -34,28 +38,39 @@ def judge_clusters(
     grace: timedelta,
     is_under_way: Callable[[str, str], bool],
     *,
+    airflow_id: str,
     asked_before: datetime | None = None,
 ) -> list[Judged]:
     """Of the clusters (as DescribeCluster tells them) those that are of this lake's pipeline and live; the others are left out.
 
-    `is_under_way(dag_id, run_id)` asks Airflow. A cluster younger than `grace` is left alone whatever its run says: the run's own teardown
-    may be at it. So is one that was not `asked_before` a moment: by then this Airflow had left the lake, and another may work there now.
+    `is_under_way(dag_id, run_id)` asks Airflow, whose id is `airflow_id`. A cluster younger than `grace` is left alone whatever its run
+    says: the run's own teardown may be at it. So is one that was not `asked_before` a moment: by then this Airflow had left the lake, and
+    another may work there now.
     """
     ours = (cluster for cluster in clusters if is_ours(cluster, lake_bucket) and state_of(cluster) in ALIVE)
-    return [_judge(cluster, now, grace, is_under_way, asked_before) for cluster in ours]
+    return [_judge(cluster, now, grace, is_under_way, airflow_id, asked_before) for cluster in ours]
 
 
 def _judge(
-    cluster: Mapping[str, Any], now: datetime, grace: timedelta, is_under_way: Callable[[str, str], bool], asked_before: datetime | None
+    cluster: Mapping[str, Any],
+    now: datetime,
+    grace: timedelta,
+    is_under_way: Callable[[str, str], bool],
+    airflow_id: str,
+    asked_before: datetime | None,
 ) -> Judged:
     tags = tags_of(cluster)
     run_id = unquoted_run_id(tags["airflow_run_id"]) if "airflow_run_id" in tags else None
+    anothers = is_of_another_airflow(cluster, airflow_id)
 
     def judged(*, is_orphan: bool, reason: str) -> Judged:
-        return Judged(str(cluster["Id"]), str(cluster["Name"]), run_id, is_orphan, reason)
+        return Judged(str(cluster["Id"]), str(cluster["Name"]), run_id, is_orphan, reason, anothers)
 
     created_at: datetime = cluster["Status"]["Timeline"]["CreationDateTime"]
     age = now - created_at
+    if anothers:
+        whose = f"of another Airflow, {tags[AIRFLOW_TAG]} (this one is {airflow_id or 'without an id yet'})"
+        return judged(is_orphan=False, reason=f"it is {whose}, which alone knows whether its run is over")
     if run_id is None or "dag_id" not in tags:
         return judged(is_orphan=False, reason="its tags do not name its run: EMR's own idle time-out has to end it")
     if asked_before and created_at >= asked_before:

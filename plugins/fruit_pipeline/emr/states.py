@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import safe_run_id
 from fruit_contract.newer_python import StrEnum
-from fruit_pipeline.emr.cluster_request import CLUSTER_PREFIX, MAX_NAME, quoted_run_id
+from fruit_pipeline.emr.cluster_request import AIRFLOW_TAG, CLUSTER_PREFIX, MAX_NAME, quoted_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,7 +65,13 @@ def is_ours(cluster: Mapping[str, Any], lake_bucket: str) -> bool:
     return tags.get("product") == "fruits" and tags.get("lake") == lake_bucket
 
 
+def is_of_another_airflow(cluster: Mapping[str, Any], airflow_id: str) -> bool:
+    """Returns whether a cluster says that an Airflow of another id asked for it. One that a former release asked for says nothing."""
+    return tags_of(cluster).get(AIRFLOW_TAG, airflow_id) != airflow_id
+
+
 def is_of_run(cluster: Mapping[str, Any], lake_bucket: str, dag_id: str, run_id: str) -> bool:
+    """Returns whether a run of this id, in whichever Airflow, asked for the cluster."""
     tags = tags_of(cluster)
     quoted = quoted_run_id(run_id)
     same_run = tags.get("airflow_run_id") == quoted if quoted else tags.get("run_id") == safe_run_id(run_id)[:MAX_NAME]

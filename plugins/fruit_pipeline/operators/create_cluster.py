@@ -11,8 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
 from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client, terminate_clusters
+from fruit_pipeline.emr.cluster_request import AIRFLOW_TAG
 from fruit_pipeline.emr.clusters import clusters_of_run
-from fruit_pipeline.emr.states import cluster_to_use
+from fruit_pipeline.emr.states import cluster_to_use, tags_of
 from fruit_pipeline.operators.clearing import require_teardown, states_of_tasks
 from fruit_pipeline.operators.runs_place import InRunsPlace
 from fruit_pipeline.places import Place, remember
@@ -61,7 +62,8 @@ class CreateClusterOperator(InRunsPlace, EmrCreateJobFlowOperator):
         patient, once = emr_client(self._settings), emr_client(self._settings, config=ONE_ATTEMPT_CONFIG)
 
         def find() -> str | None:
-            ours = clusters_of_run(patient, self._settings.lake_bucket, self.dag_id, context["dag_run"].run_id)
+            run_id, airflow_id = context["dag_run"].run_id, tags_of(request).get(AIRFLOW_TAG, "")
+            ours = clusters_of_run(patient, self._settings.lake_bucket, self.dag_id, run_id, airflow_id=airflow_id)
             cluster_id, surplus = cluster_to_use(ours)
             if surplus:
                 self.log.warning("The run has more clusters than it needs, these are ended: %s", ", ".join(surplus))

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.newer_python import UTC
+from fruit_pipeline.emr.airflow_id import airflow_id_of_run
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.places import PLANNING_TASK_ID, ask_everywhere, place_of_run, settings_of_run
 
@@ -32,7 +33,8 @@ def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Rec
     planned: PlannedXComs | None = context["ti"].xcom_pull(task_ids=PLANNING_TASK_ID)
     try:
         begin = datetime.fromisoformat(planned["listed_at"]) if planned else run.start_date or run.run_after
-        read = partial(read_cluster_costs, dag_id=context["dag"].dag_id, run_id=run.run_id, planned_at=begin)
+        airflow_id = airflow_id_of_run(context["ti"])
+        read = partial(read_cluster_costs, dag_id=context["dag"].dag_id, run_id=run.run_id, planned_at=begin, airflow_id=airflow_id)
         found = ask_everywhere(settings, place_of_run(context["ti"]), read)
         # Two places may be one to EMR, if only the connection differs.
         by_id = {cluster["id"]: cluster for clusters in found.values() for cluster in clusters}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferralTimeout
 
 from fruit_contract.newer_python import UTC
+from fruit_pipeline.emr.airflow_id import drawn_airflow_id
 from fruit_pipeline.emr.client import emr_client
 from fruit_pipeline.emr.cluster_request import missing_safeguards
 from fruit_pipeline.emr.security import require_readable
@@ -81,7 +82,7 @@ class PlanRunOperator(BaseOperator):
         listed_at = datetime.now(UTC).replace(microsecond=0)
         # Before there is a claim or a cluster to look for there.
         remember(Place.of(self._settings))
-        request = request_of_run(context, self._settings)
+        request = replace(request_of_run(context, self._settings), airflow_id=drawn_airflow_id(context["ti"]))
         if self._settings.security_configuration:
             require_readable(self._settings, emr_client(self._settings))
         return plan_run(self._settings, lake_of, request, listed_at, is_active_run(context["ti"], self._settings))
@@ -93,7 +94,7 @@ class PlanRunOperator(BaseOperator):
         """
         run_id = context["dag_run"].run_id
         with refused_for_good():
-            ending = end_clusters_from_before(self._settings, self.dag_id, run_id)
+            ending = end_clusters_from_before(self._settings, self.dag_id, run_id, drawn_airflow_id(context["ti"]))
         if not ending:
             pca_book(lake_of(self._settings)).give_back(run_id)
             give_back_elsewhere(self._settings, run_id)

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from fruit_contract.newer_python import UTC
 from fruit_pipeline.aws import BOTOCORE_CONFIG
+from fruit_pipeline.emr.airflow_id import airflow_id_of_run
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import ENDED, ClusterState, state_of
@@ -64,8 +65,10 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         self._deciding_task_id = deciding_task_id
 
     def execute(self, context: Context) -> None:
+        airflow_id = airflow_id_of_run(context["ti"])
+
         def end(there: Settings) -> list[str]:
-            return self._told_to_end(there, context["dag_run"].run_id)
+            return self._told_to_end(there, context["dag_run"].run_id, airflow_id)
 
         found = ask_everywhere(self._settings, place_of_run(context["ti"]), end)
         ids_by_place = [(place, ids) for place, ids in found.items() if ids]
@@ -110,10 +113,10 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         ask_each(self._settings, dict.fromkeys([*([own] if own else []), *known_places(self._settings)]), give_back)
         self._fail_with_a_run_marked_as_failed(context)
 
-    def _told_to_end(self, there: Settings, run_id: str) -> list[str]:
+    def _told_to_end(self, there: Settings, run_id: str, airflow_id: str) -> list[str]:
         """Returns the ids of the run's clusters in a place, also of those that end already."""
         client = emr_client(there)
-        ours = clusters_of_run(client, there.lake_bucket, self.dag_id, run_id)
+        ours = clusters_of_run(client, there.lake_bucket, self.dag_id, run_id, airflow_id=airflow_id)
         living = [str(cluster["Id"]) for cluster in ours if state_of(cluster) != ClusterState.TERMINATING]
         if living:
             terminate_clusters(client, living)

@@ -8,6 +8,7 @@ so no two runs wait for each other.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ def narrowed(claims: Iterable[Claim], run_id: str, names: Iterable[str]) -> tupl
         for claim in claims
     )
     return tuple(claim for claim in cut if claim.names)
+
+
+def made_before(claims: Iterable[Claim], moment: datetime) -> tuple[Claim, ...]:
+    return tuple(claim for claim in claims if datetime.fromisoformat(claim.since) < moment)
 
 
 def who_holds(busy: Mapping[str, Claim]) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 
-def end_clusters_from_before(settings: Settings, dag_id: str, run_id: str) -> dict[Place, dict[str, str]]:
+def end_clusters_from_before(settings: Settings, dag_id: str, run_id: str, airflow_id: str) -> dict[Place, dict[str, str]]:
     """Tells clusters to end that the run has from before it was planned, and returns those that have not: by place, each with its state.
 
     It looks in every place that is known, as the settings may have changed. Only where the run is to work now must it be able to look.
@@ -24,7 +24,7 @@ def end_clusters_from_before(settings: Settings, dag_id: str, run_id: str) -> di
 
     def end(there: Settings) -> dict[str, str]:
         client = emr_client(there)
-        clusters = clusters_of_run(client, there.lake_bucket, dag_id, run_id)
+        clusters = clusters_of_run(client, there.lake_bucket, dag_id, run_id, airflow_id=airflow_id)
         terminate_clusters(client, [cluster["Id"] for cluster in clusters if state_of(cluster) in ALIVE])
         return {str(cluster["Id"]): state_of(cluster) for cluster in clusters}
 

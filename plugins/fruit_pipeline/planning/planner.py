@@ -203,7 +203,7 @@ def _with_requests(settings: Settings, release: PinnedRelease, request: RunReque
         release=release_id,
         place=Place.of(settings),
         listed_at=listed_at,
-        cluster_request=cluster_request(settings, release, run_id, days, task_instances),
+        cluster_request=cluster_request(settings, release, run_id, days, task_instances, airflow_id=request.airflow_id),
         extract_features_steps=[extract],
         refresh_pca_steps=[refresh],
     )

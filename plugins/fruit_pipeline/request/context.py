@@ -51,25 +51,28 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
     )
 
 
-def is_active_run(task_instance: Any, settings: Settings) -> Callable[[str], bool]:
-    """Returns a function that tells of another run of this DAG whether it may still write: it or a cluster of its own has not ended.
+def is_active_run(task_instance: Any, settings: Settings, dag_id: str = "") -> Callable[[str], bool]:
+    """Returns a function that tells of a run of the DAG whether it may still write: it or a cluster of its own has not ended.
+
+    The DAG is the task's own unless another is named.
 
     A cluster writes into this lake from whichever region it was started in, so every place with this lake is asked.
     """
     clusters: list[dict[str, Any]] | None = None
+    dag_id = dag_id or task_instance.dag_id
 
     def is_active(run_id: str) -> bool:
         nonlocal clusters
-        if _is_under_way(task_instance, run_id):
+        if _is_under_way(task_instance, dag_id, run_id):
             return True
         if clusters is None:
             places = [settings_in(settings, place) for place in known_places(settings) if place.lake_bucket == settings.lake_bucket]
             clusters = [cluster for there in places for cluster in our_active_clusters(emr_client(there), there.lake_bucket)]
-        return any(is_of_run(cluster, settings.lake_bucket, task_instance.dag_id, run_id) for cluster in clusters)
+        return any(is_of_run(cluster, settings.lake_bucket, dag_id, run_id) for cluster in clusters)
 
     return is_active
 
 
-def _is_under_way(task_instance: Any, run_id: str) -> bool:
+def _is_under_way(task_instance: Any, dag_id: str, run_id: str) -> bool:
     """Returns whether Airflow knows the run and it has not ended."""
-    return bool(task_instance.get_dr_count(dag_id=task_instance.dag_id, run_ids=[run_id], states=[*UNDER_WAY]))
+    return bool(task_instance.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=[*UNDER_WAY]))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """Holds what a run was asked for. Where `pca_policy` is None, the settings' policy holds."""
+    """Holds what a run was asked for, and the id of the Airflow it is a run of. Where `pca_policy` is None, the settings' policy holds."""
 
     run_id: str
     dates: RunDates
@@ -24,3 +24,4 @@ class RunRequest:
     accept_rejects: bool = False
     switch_embedder: bool = False
     over_budget_allowed: bool = False
+    airflow_id: str = ""

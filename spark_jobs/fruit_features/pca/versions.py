@@ -182,8 +182,9 @@ def versions_to_keep(
 
 
 def remove_versions(store: Store, versions: Iterable[str]) -> None:
-    """Removes versions, projections first: a version that is still there has all it had."""
+    """Removes versions, provenance first: a version that still has it has all that belongs to it. Others are swept by a later step."""
     for version in versions:
+        store.delete([lake.pca_provenance_key(version)])
         store.delete_below(lake.projections_prefix(version))
         store.delete_below(lake.pca_prefix(version))
 

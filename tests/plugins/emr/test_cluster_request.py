@@ -346,6 +346,8 @@ def test_tags_and_name_find_the_cluster_of_a_run() -> None:
         "release": "r1",
         "for-use-with-amazon-emr-managed-policies": "true",
     }
+    by_an_airflow = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), RUN_ID, [], airflow_id="0190a2c4-0000-7000-8000-000000000001")
+    assert tags(by_an_airflow)["airflow"] == "0190a2c4-0000-7000-8000-000000000001"
     assert request()["Name"] == "fruits 2026-11-22 manual__2026-11-22T08_00_00_00_00"
     several = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), "x" * 1000, ["2026-11-20", "2026-11-22"])
     assert several["Name"].startswith("fruits 2026-11-20..2026-11-22 xxx")

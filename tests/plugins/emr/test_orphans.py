@@ -18,15 +18,20 @@ UNDER_WAY = "manual__2026-11-22T11:00:00+00:00"
 OVER = "backfill__2026-11-20T00:00:00+00:00"
 
 
-def cluster(run_id: str, *, minutes_old: float = 60, state: str = "WAITING", lake: str = LAKE, without: str = "") -> dict[str, Any]:
-    request = cluster_request(Settings(lake_bucket=lake), PinnedRelease("r1", "0" * 64), run_id, ["2026-11-22"])
+def cluster(
+    run_id: str, *, minutes_old: float = 60, state: str = "WAITING", lake: str = LAKE, airflow_id: str = "this", without: str = ""
+) -> dict[str, Any]:
+    request = cluster_request(Settings(lake_bucket=lake), PinnedRelease("r1", "0" * 64), run_id, ["2026-11-22"], airflow_id=airflow_id)
     timeline = {"CreationDateTime": NOW - timedelta(minutes=minutes_old)}
     tags = [tag for tag in request["Tags"] if tag["Key"] != without]
     return {"Id": f"j-{run_id}", "Name": request["Name"], "Tags": tags, "Status": {"State": state, "Timeline": timeline}}
 
 
-def judge(*clusters: dict[str, Any]) -> list[Judged]:
-    return judge_clusters(clusters, LAKE, NOW, GRACE, lambda dag_id, run_id: (dag_id, run_id) == ("fruit_image_pipeline", UNDER_WAY))
+def judge(*clusters: dict[str, Any], airflow_id: str = "this") -> list[Judged]:
+    def is_under_way(dag_id: str, run_id: str) -> bool:
+        return (dag_id, run_id) == ("fruit_image_pipeline", UNDER_WAY)
+
+    return judge_clusters(clusters, LAKE, NOW, GRACE, is_under_way, airflow_id=airflow_id)
 
 
 def test_a_cluster_whose_run_is_over_is_an_orphan() -> None:
@@ -34,6 +39,19 @@ def test_a_cluster_whose_run_is_over_is_an_orphan() -> None:
     assert judged.is_orphan
     assert judged.run_id == OVER
     assert judged.reason == "its run is over (or deleted) and it is 60 minutes old"
+
+
+@pytest.mark.parametrize("airflow_id", ["this", ""])
+def test_a_cluster_of_another_airflow_is_no_orphan_for_its_runs_are_not_known_here(airflow_id: str) -> None:
+    (judged,) = judge(cluster(OVER, minutes_old=6000, airflow_id="another"), airflow_id=airflow_id)
+    assert not judged.is_orphan
+    assert judged.is_of_another_airflow
+    assert judged.reason.startswith("it is of another Airflow, another (this one is ")
+
+
+def test_a_cluster_that_a_former_release_asked_for_is_judged_by_its_run_alone() -> None:
+    judged = judge(cluster(OVER, airflow_id=""), cluster(UNDER_WAY, airflow_id=""))
+    assert [(of.is_orphan, of.is_of_another_airflow) for of in judged] == [(True, False), (False, False)]
 
 
 def test_a_cluster_whose_run_is_under_way_is_left_however_old_it_is() -> None:

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
-from fruit_pipeline.emr.states import ALIVE, ENDED, STEP_ENDED_BADLY, cluster_to_use, is_of_run, is_ours, may_be_ours, step_to_attach
+from fruit_pipeline.emr.states import (
+    ALIVE,
+    ENDED,
+    STEP_ENDED_BADLY,
+    cluster_to_use,
+    is_of_another_airflow,
+    is_of_run,
+    is_ours,
+    may_be_ours,
+    step_to_attach,
+)
 from fruit_pipeline.settings import Settings
 
 START = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -23,8 +33,8 @@ def thing(name: str, state: str, minute: int = 0) -> dict[str, Any]:
     return {"Id": f"{name}-{minute}", "Name": name, "Status": status}
 
 
-def cluster_of(run_id: str, settings: Settings = SETTINGS) -> dict[str, Any]:
-    request = cluster_request(settings, PinnedRelease("r1", "0" * 64), run_id, ["2026-11-22"])
+def cluster_of(run_id: str, settings: Settings = SETTINGS, airflow_id: str = "") -> dict[str, Any]:
+    request = cluster_request(settings, PinnedRelease("r1", "0" * 64), run_id, ["2026-11-22"], airflow_id=airflow_id)
     return {"Name": request["Name"], "Tags": request["Tags"]}
 
 
@@ -50,6 +60,13 @@ def test_another_lakes_and_another_products_clusters_are_not_ours() -> None:
     assert not is_of_run(cluster_of(RUN_ID), "my-lake", "another_dag", RUN_ID)
     assert not is_ours({"Name": "fruits by hand"}, "my-lake")
     assert not may_be_ours({"Name": "fruitsalad"})
+
+
+def test_a_cluster_says_which_airflow_asked_for_it_unless_a_former_release_did() -> None:
+    assert is_of_another_airflow(cluster_of(RUN_ID, airflow_id="a"), "b")
+    assert is_of_another_airflow(cluster_of(RUN_ID, airflow_id="a"), "")
+    assert not is_of_another_airflow(cluster_of(RUN_ID, airflow_id="a"), "a")
+    assert not is_of_another_airflow(cluster_of(RUN_ID), "a")
 
 
 def test_the_oldest_living_cluster_is_used_and_the_others_are_surplus() -> None:

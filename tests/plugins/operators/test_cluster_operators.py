@@ -8,13 +8,26 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from fruit_pipeline.emr.airflow_id import AIRFLOW_VARIABLE
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.places import Place, remember, remembered_places
 from fruit_pipeline.planning.claim_book import pca_book
 from fruit_pipeline.planning.claims import PCA_TURN, Wish
 from fruit_pipeline.planning.earlier_clusters import end_clusters_from_before, give_back_elsewhere
 from fruit_pipeline.settings import Settings
-from tests.plugins.memory_emr import DAG_ID, PLACE, SETTINGS, Emr, api_error, context, create_cluster, deferred, of_the_dag, run_step
+from tests.plugins.memory_emr import (
+    AIRFLOW_ID,
+    DAG_ID,
+    PLACE,
+    SETTINGS,
+    Emr,
+    api_error,
+    context,
+    create_cluster,
+    deferred,
+    of_the_dag,
+    run_step,
+)
 from tests.plugins.sample_lake import DAY, RUN_ID, MemoryS3, held_dates, hold_dates
 
 if TYPE_CHECKING:
@@ -26,6 +39,7 @@ pytestmark = [
 ]
 
 
+ANOTHER = "the-id-of-another-airflow"
 # What is set when somebody has changed it after the run was planned.
 CHANGED = Settings(lake_bucket="another-lake", region="eu-central-1", aws_conn_id="another")
 
@@ -66,6 +80,19 @@ def test_a_task_that_is_tried_again_uses_the_runs_cluster_and_no_other_runs(emr:
     emr.cluster("RUNNING")
     assert create_cluster().execute(context()) == "j-4"
     assert len(emr.clusters) == 4
+
+
+def test_a_run_of_the_same_id_in_another_airflow_has_a_cluster_of_its_own(emr: Emr, caplog: pytest.LogCaptureFixture) -> None:
+    emr.cluster("RUNNING", airflow_id=ANOTHER)
+    assert create_cluster().execute(context()) == "j-2"
+    assert create_cluster().execute(context()) == "j-2"
+    assert emr.terminated == []
+    assert "Cluster j-1 is of a run of this id in another Airflow" in caplog.text
+
+
+def test_a_run_that_a_former_release_planned_goes_on_with_its_cluster(emr: Emr) -> None:
+    emr.cluster("RUNNING")
+    assert create_cluster(airflow_id="").execute(context()) == "j-1"
 
 
 def test_throttling_is_waited_out(emr: Emr) -> None:
@@ -150,6 +177,18 @@ def test_ends_every_cluster_of_the_run_whatever_tasks_knew_of_it(emr: Emr, lake:
     assert emr.terminated == ["j-2", "j-4"]
     assert waits.trigger.cluster_ids == ["j-2", "j-3", "j-4"]
     assert waits.kwargs == waited_for("j-2", "j-3", "j-4")
+
+
+@pytest.mark.parametrize("plan_is_there", [True, False])
+def test_ends_no_cluster_of_another_airflow(emr: Emr, lake: Lake, variables: MemoryVariables, *, plan_is_there: bool) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    for airflow_id in (ANOTHER, AIRFLOW_ID, ""):
+        emr.cluster("WAITING", airflow_id=airflow_id)
+    variables.values[AIRFLOW_VARIABLE] = "changed by hand" if plan_is_there else AIRFLOW_ID
+    with pytest.raises(TaskDeferred):
+        terminate_cluster().execute(context(PLACE.as_dict() if plan_is_there else None))
+    assert emr.terminated == ["j-2", "j-3"]
 
 
 def test_a_run_without_a_cluster_has_nothing_to_end(emr: Emr, lake: Lake) -> None:
@@ -277,17 +316,24 @@ def test_a_run_that_is_planned_anew_in_another_place_ends_its_cluster_in_the_one
     emr.elsewhere["eu-central-1"] = Emr()
     mine = emr.cluster("WAITING")
     remember(PLACE)
-    assert end_clusters_from_before(CHANGED, DAG_ID, RUN_ID) == {PLACE: {mine: "WAITING"}}
+    assert end_clusters_from_before(CHANGED, DAG_ID, RUN_ID, AIRFLOW_ID) == {PLACE: {mine: "WAITING"}}
+    assert emr.terminated == [mine]
+
+
+def test_a_run_that_is_planned_anew_ends_no_cluster_of_another_airflow(emr: Emr) -> None:
+    emr.cluster("WAITING", airflow_id=ANOTHER)
+    mine = emr.cluster("WAITING", airflow_id=AIRFLOW_ID)
+    assert end_clusters_from_before(SETTINGS, DAG_ID, RUN_ID, AIRFLOW_ID) == {PLACE: {mine: "WAITING"}}
     assert emr.terminated == [mine]
 
 
 def test_a_place_before_that_is_out_of_reach_holds_no_plan_up_but_the_new_one_does(emr: Emr, caplog: pytest.LogCaptureFixture) -> None:
     emr.elsewhere["eu-central-1"] = OutOfReach()
     remember(Place.of(CHANGED))
-    assert end_clusters_from_before(SETTINGS, DAG_ID, RUN_ID) == {}
+    assert end_clusters_from_before(SETTINGS, DAG_ID, RUN_ID, AIRFLOW_ID) == {}
     assert f"{Place.of(CHANGED)} can't be asked" in caplog.text
     with pytest.raises(ClientError, match="AccessDenied"):
-        end_clusters_from_before(CHANGED, DAG_ID, RUN_ID)
+        end_clusters_from_before(CHANGED, DAG_ID, RUN_ID, AIRFLOW_ID)
 
 
 def test_a_run_that_is_planned_anew_in_another_lake_gives_back_what_it_holds_in_the_one_before(variables: MemoryVariables) -> None:

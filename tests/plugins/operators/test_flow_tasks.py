@@ -10,11 +10,12 @@ from unittest import mock
 import pytest
 
 from fruit_contract.lake import run_key
+from fruit_pipeline.emr.airflow_id import AIRFLOW_VARIABLE
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.operators.flow_tasks import write_receipt_in_task
 from fruit_pipeline.places import Place, remember
 from fruit_pipeline.planning.estimate import Nodes, estimate
-from tests.plugins.memory_emr import DAG_ID, SETTINGS
+from tests.plugins.memory_emr import AIRFLOW_ID, DAG_ID, SETTINGS, request_of
 from tests.plugins.report.test_receipt import facts, instance
 from tests.plugins.sample_lake import DAY, RUN_ID, MemoryS3
 
@@ -50,6 +51,7 @@ def plan() -> dict[str, Any]:
         "release": "r1",
         "place": Place.of(SETTINGS).as_dict(),
         "listed_at": "2026-11-22T08:00:00+00:00",
+        "cluster_request": request_of(AIRFLOW_ID),
         "plan": {"estimate": asdict(estimate(1000, SETTINGS, nodes=Nodes(1)))},
     }
 
@@ -66,8 +68,8 @@ def costs() -> Iterator[dict[str, list[Any]]]:
     """The clusters that the run has had, by region."""
     costs: dict[str, list[Any]] = {}
 
-    def read(settings: Settings, dag_id: str, run_id: str, planned_at: datetime) -> list[Any]:
-        assert (dag_id, run_id, planned_at.isoformat()) == (DAG_ID, RUN_ID, "2026-11-22T08:00:00+00:00")
+    def read(settings: Settings, dag_id: str, run_id: str, planned_at: datetime, airflow_id: str) -> list[Any]:
+        assert (dag_id, run_id, planned_at.isoformat(), airflow_id) == (DAG_ID, RUN_ID, "2026-11-22T08:00:00+00:00", AIRFLOW_ID)
         return costs.get(settings.region, [])
 
     with mock.patch("fruit_pipeline.emr.clusters.read_cluster_costs", read):
@@ -97,9 +99,10 @@ def test_the_receipt_counts_clusters_of_all_places_once(lakes: dict[str, Lake], 
 
 
 def test_of_a_run_whose_plan_is_gone_the_log_says_what_it_took(
-    lakes: dict[str, Lake], costs: dict[str, list[Any]], caplog: pytest.LogCaptureFixture
+    lakes: dict[str, Lake], costs: dict[str, list[Any]], variables: MemoryVariables, caplog: pytest.LogCaptureFixture
 ) -> None:
     remember(Place.of(SETTINGS))
+    variables.values[AIRFLOW_VARIABLE] = AIRFLOW_ID
     costs[SETTINGS.region] = [facts(instance("CORE", 0, 60))]
     with caplog.at_level(logging.WARNING):
         assert write_receipt_in_task(context(None), CHANGED) is None

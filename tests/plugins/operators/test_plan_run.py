@@ -11,6 +11,8 @@ from unittest import mock
 import pytest
 
 from fruit_contract.lake import dates_claims_key, run_key
+from fruit_pipeline.emr.airflow_id import AIRFLOW_VARIABLE
+from fruit_pipeline.emr.states import tags_of
 from fruit_pipeline.errors import (
     NoReleaseError,
     RunTooLargeError,
@@ -22,7 +24,7 @@ from fruit_pipeline.errors import (
 from fruit_pipeline.places import Place, remember, remembered_places
 from fruit_pipeline.planning.claim_book import DatesBook, pca_book
 from fruit_pipeline.planning.claims import PCA_TURN, Wish
-from tests.plugins.memory_emr import FILES, PLACE, SETTINGS, Emr, context, of_the_dag
+from tests.plugins.memory_emr import AIRFLOW_ID, FILES, PLACE, SETTINGS, Emr, context, of_the_dag
 from tests.plugins.sample_lake import DAY, RUN_ID, held_dates, hold_dates
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from fruit_pipeline.lake.store import Lake
     from fruit_pipeline.settings import Settings
+    from tests.plugins.memory_variables import MemoryVariables
     from tests.plugins.sample_lake import SampleLake
 
 pytestmark = [
@@ -83,6 +86,12 @@ def test_hands_on_what_the_other_tasks_need(emr: Emr, lake: Lake) -> None:
     planned = operator.execute(asked_for())
     assert planned["ingest_dates"] == [DAY]
     assert held_dates(lake) == {RUN_ID: [DAY]}
+
+
+def test_a_cluster_is_asked_for_with_the_id_of_this_airflow(emr: Emr, lake: Lake, variables: MemoryVariables) -> None:
+    assert tags_of(plan_run().execute(asked_for())["cluster_request"])["airflow"] == AIRFLOW_ID
+    variables.values[AIRFLOW_VARIABLE] = "drawn before"
+    assert tags_of(plan_run().execute(asked_for())["cluster_request"])["airflow"] == "drawn before"
 
 
 def test_a_run_with_nothing_to_do_is_skipped_says_why_and_holds_nothing(emr: Emr, lake: Lake) -> None:

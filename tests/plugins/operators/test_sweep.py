@@ -10,16 +10,17 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError
 
+from fruit_pipeline.emr.airflow_id import AIRFLOW_VARIABLE
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.places import Place, remember, remembered_places
 from fruit_pipeline.planning.claim_book import DatesBook, pca_book
-from fruit_pipeline.planning.claims import PCA_TURN, Wish
+from fruit_pipeline.planning.claims import PCA_TURN, Claim
 from fruit_pipeline.settings import Settings
-from tests.plugins.memory_emr import Emr, api_error
-from tests.plugins.sample_lake import DAY, MemoryS3, hold_dates
+from tests.plugins.memory_emr import AIRFLOW_ID, Emr, api_error
+from tests.plugins.sample_lake import DAY, MemoryS3, held_dates, hold_dates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.plugins.memory_variables import MemoryVariables
@@ -53,8 +54,8 @@ class Cloud:
             raise ClientError({"Error": {"Code": "NoSuchBucket", "Message": "gone"}}, "ListObjectsV2")
         return self.lakes[settings.lake_bucket]
 
-    def cluster(self, settings: Settings, run_id: str, state: str = "WAITING") -> str:
-        return self.emr[settings.region].cluster(state, run_id, settings)
+    def cluster(self, settings: Settings, run_id: str, state: str = "WAITING", airflow_id: str = "") -> str:
+        return self.emr[settings.region].cluster(state, run_id, settings, airflow_id)
 
     def ended(self, settings: Settings) -> list[str]:
         return self.emr[settings.region].terminated
@@ -64,18 +65,23 @@ class Cloud:
 def cloud(variables: MemoryVariables) -> Iterator[Cloud]:
     cloud = Cloud()
     module = "fruit_pipeline.operators.sweep"
-    with mock.patch(f"{module}.emr_client", cloud.emr_client), mock.patch(f"{module}.lake_of", cloud.lake_of):
+    with (
+        mock.patch(f"{module}.emr_client", cloud.emr_client),
+        mock.patch(f"{module}.variables", return_value=variables),
+        mock.patch("fruit_pipeline.request.context.emr_client", cloud.emr_client),
+        mock.patch(f"{module}.lake_of", cloud.lake_of),
+    ):
         yield cloud
 
 
-def sweep(settings: Settings = SETTINGS) -> list[dict[str, str]]:
+def sweep(settings: Settings = SETTINGS, bad_settings: Sequence[str] = ()) -> list[dict[str, str]]:
     from fruit_pipeline.operators.sweep import sweep_in_task
 
     def count(dag_id: str, run_ids: list[str], states: list[str]) -> int:
         assert (dag_id, states) == ("fruit_image_pipeline", ["queued", "running"])
         return int(run_ids == [UNDER_WAY])
 
-    return sweep_in_task({"ti": SimpleNamespace(get_dr_count=count)}, settings)
+    return sweep_in_task({"ti": SimpleNamespace(get_dr_count=count)}, settings, bad_settings)
 
 
 def remember_since(variables: MemoryVariables, settings: Settings, last_used: datetime) -> None:
@@ -95,6 +101,17 @@ def test_orphans_are_ended_where_this_airflow_works_and_has_worked_and_people_ar
     assert [(row["cluster_id"], row["region"]) for row in found] == [("j-2", "eu-central-1"), ("j-2", "eu-west-1")]
     told = [json.loads(line)["message"] for line in file.read_text(encoding="utf-8").splitlines()]
     assert ["new-lake" in told[0], "old-lake" in told[1]] == [True, True]
+
+
+@pytest.mark.parametrize("own", ["", AIRFLOW_ID])
+def test_clusters_of_another_airflow_in_this_lake_are_left_and_the_log_says_what_to_do_if_it_is_gone(
+    cloud: Cloud, variables: MemoryVariables, caplog: pytest.LogCaptureFixture, own: str
+) -> None:
+    variables.values[AIRFLOW_VARIABLE] = own
+    theirs = cloud.cluster(SETTINGS, "manual__theirs", airflow_id="another")
+    mine = cloud.cluster(SETTINGS, OVER, airflow_id=own)
+    assert [row["cluster_id"] for row in sweep()] == cloud.ended(SETTINGS) == [mine]
+    assert f"aws emr terminate-clusters --region eu-central-1 --cluster-ids {theirs}" in caplog.text
 
 
 def test_a_lake_in_which_this_airflow_never_worked_is_not_even_looked_at(cloud: Cloud) -> None:
@@ -148,17 +165,22 @@ def test_a_place_is_forgotten_when_nothing_of_ours_is_left_there(cloud: Cloud, v
     assert set(remembered_places()) == {Place.of(SETTINGS)}
 
 
+def hold(lake: Lake, run_id: str, since: datetime) -> None:
+    """Has a run hold a date and the turn at the PCA."""
+    for book, name in ((DatesBook(lake), DAY), (pca_book(lake), PCA_TURN)):
+        lake.write_json(book.key, {"claims": [Claim(run_id, (name,), since.isoformat()).as_dict()]})
+
+
 def test_a_place_is_kept_while_something_of_ours_is_left_there(cloud: Cloud, variables: MemoryVariables) -> None:
     remember_since(variables, BEFORE, MORNING)
     lake = cloud.lakes[BEFORE.lake_bucket]
-    hold_dates(lake, OVER, DAY)
+    hold(lake, UNDER_WAY, MORNING)
     sweep()
     assert Place.of(BEFORE) in remembered_places()
-    DatesBook(lake).give_back(OVER)
-    pca_book(lake).take(Wish(OVER, (PCA_TURN,)), lambda _: True)
+    DatesBook(lake).give_back(UNDER_WAY)
     sweep()
     assert Place.of(BEFORE) in remembered_places()
-    pca_book(lake).give_back(OVER)
+    pca_book(lake).give_back(UNDER_WAY)
     cloud.cluster(BEFORE, OVER, "TERMINATING")
     sweep()
     assert Place.of(BEFORE) in remembered_places()
@@ -166,3 +188,75 @@ def test_a_place_is_kept_while_something_of_ours_is_left_there(cloud: Cloud, var
     remember(Place.of(BEFORE))  # a run is about to ask for its cluster
     sweep()
     assert Place.of(BEFORE) in remembered_places()
+
+
+def test_what_a_run_that_failed_still_holds_in_a_lake_that_was_left_is_given_back_and_keeps_nobody_there(
+    cloud: Cloud, variables: MemoryVariables
+) -> None:
+    remember_since(variables, BEFORE, MORNING)
+    lake = cloud.lakes[BEFORE.lake_bucket]
+    hold(lake, OVER, MORNING)
+    sweep()
+    assert (DatesBook(lake).read(), pca_book(lake).read()) == ((), ())
+    assert remembered_places() == {}
+
+
+def test_what_a_run_holds_whose_cluster_lives_in_another_region_is_not_given_back(cloud: Cloud, variables: MemoryVariables) -> None:
+    """There the lake was worked in, too."""
+    moved = replace(BEFORE, region=SETTINGS.region)
+    for settings in (BEFORE, moved):
+        remember_since(variables, settings, MORNING)
+    cloud.cluster(moved, OVER, "TERMINATING")
+    lake = cloud.lakes[BEFORE.lake_bucket]
+    hold(lake, OVER, MORNING)
+    sweep()
+    assert held_dates(lake) == {OVER: [DAY]}
+    assert set(remembered_places()) == {Place.of(BEFORE), Place.of(moved)}
+
+
+def test_what_was_claimed_after_this_airflow_had_left_is_another_ones(cloud: Cloud, variables: MemoryVariables) -> None:
+    remember_since(variables, BEFORE, MORNING)
+    lake = cloud.lakes[BEFORE.lake_bucket]
+    hold(lake, OVER, MORNING + timedelta(hours=2))
+    sweep()
+    assert held_dates(lake) == {OVER: [DAY]}
+    assert remembered_places() == {}
+
+
+def test_a_lake_in_which_nothing_may_be_written_any_more_is_forgotten_all_the_same(cloud: Cloud, variables: MemoryVariables) -> None:
+    remember_since(variables, BEFORE, MORNING)
+    lake = cloud.lakes[BEFORE.lake_bucket]
+    hold(lake, OVER, MORNING)
+    with mock.patch.object(lake, "replace_json", side_effect=api_error("AccessDenied")):
+        sweep()
+    assert held_dates(lake) == {OVER: [DAY]}
+    assert remembered_places() == {}
+
+
+def test_bad_settings_are_told_once_and_keep_no_orphan_up(
+    cloud: Cloud, variables: MemoryVariables, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "news.jsonl"
+    settings = replace(SETTINGS, notification_file=str(file))
+    cloud.cluster(SETTINGS, UNDER_WAY)
+    orphan = cloud.cluster(SETTINGS, OVER)
+    remember_since(variables, BEFORE, MORNING)
+    bad = ["FRUITS_ENGINE is 'x': it must be y.", "FRUITS_POLL_SECONDS is 'x': it must be y."]
+    assert [row["cluster_id"] for row in sweep(settings, bad)] == [orphan]
+    assert all(problem in caplog.text for problem in bad)
+    assert Place.of(BEFORE) in remembered_places()  # where this Airflow works may be what is mistyped
+
+    def told() -> list[str]:
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return [line["message"] for line in lines if line["event"] == "settings_refused"]
+
+    sweep(settings, bad)
+    (first,) = told()
+    assert all(problem in first for problem in bad)
+    sweep(settings, bad[1:])
+    assert len(told()) == 2
+    for state in ([], bad):
+        sweep(settings, state)
+    assert len(told()) == 3
+    sweep(settings)
+    assert "fruits_bad_settings_told" not in variables.values

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from fruit_pipeline.planning.claims import Claim, Wish, answer_wish, claim_of, narrowed, who_holds
+from datetime import datetime
+
+from fruit_pipeline.planning.claims import Claim, Wish, answer_wish, claim_of, made_before, narrowed, who_holds
 
 NOW, EARLIER = "2026-11-22T09:00:00+00:00", "2026-11-22T08:00:00+00:00"
 OTHER = Claim("other", ("20", "21"), EARLIER)
@@ -71,3 +73,8 @@ def test_of_many_that_are_held_a_few_are_named() -> None:
 def test_a_claim_is_read_as_it_was_written() -> None:
     claim = Claim("manual__Äpfel", ("2026-11-22",), NOW, "j-1")
     assert Claim.from_dict(claim.as_dict()) == claim
+
+
+def test_claims_are_told_apart_by_when_they_were_made() -> None:
+    later = Claim("later", ("22",), NOW)
+    assert made_before((OTHER, later), datetime.fromisoformat(NOW)) == (OTHER,)

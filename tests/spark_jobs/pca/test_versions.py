@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fruit_contract import lake
 from fruit_contract.pca_files import Provenance
 from fruit_features.lake.files import DamagedFileError
-from fruit_features.lake.store import LostPlaceError, ObjectNotFoundError
+from fruit_features.lake.store import LostPlaceError, ObjectNotFoundError, Store
 from fruit_features.moments.algebra import moments_of
 from fruit_features.pca.fit import PcaModel, fit_pca
 from fruit_features.pca.versions import (
@@ -319,3 +319,20 @@ def test_a_version_goes_with_its_projections_and_the_others_stay(test_lake: Lake
 
     assert version_folders(test_lake.store) == {NAMES[1]}
     assert len(test_lake.store.list_keys(f"{lake.PROJECTIONS}/")) == 1
+
+
+def test_a_removal_that_breaks_off_leaves_no_version_that_lacks_its_projections(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_version(test_lake.store, model(), provenance(NAMES[0]))
+    monkeypatch.setattr(Store, "delete_below", broken_off)
+
+    with pytest.raises(KeyboardInterrupt):
+        remove_versions(test_lake.store, [NAMES[0]])
+
+    assert list(read_provenances(test_lake.store)) == []
+    assert version_folders(test_lake.store) == {NAMES[0]}
+
+
+def broken_off(*_: object) -> None:
+    raise KeyboardInterrupt
