@@ -9,7 +9,7 @@ import pytest
 from fruit_contract import lake
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, jpeg
-from tests.spark_jobs.test_any_history import NoSpark, deal_in_this_process
+from tests.spark_jobs.without_spark import NoSpark, deal_in_this_process
 
 if TYPE_CHECKING:
     from tests.spark_jobs.lake_folder import LakeFolder

@@ -17,7 +17,7 @@ from fruit_features.pca.step import RefreshRequest, refresh_pca
 from fruit_features.pca.versions import load_version, version_folders
 from tests.spark_jobs.lake_folder import RELEASE, jpeg
 from tests.spark_jobs.pca.steps import featurised, projected
-from tests.spark_jobs.test_any_history import NoSpark, deal_in_this_process
+from tests.spark_jobs.without_spark import NoSpark, deal_in_this_process
 from tests.spark_jobs.written_dates import damage
 
 if TYPE_CHECKING:
