@@ -10,7 +10,7 @@ MOST_IMAGES_A_RUN: Final = 10_000_000
 MOST_DATES_A_RUN: Final = 4_000
 
 # The driver's Python needs a fixed amount of memory, and more for each image of the run's dates. To commit one late image of a date of a
-# million, it took 1.5 GB in all (`python -m benchmarks --only scale`).
+# million, it took 1.4 GB in all (`python -m benchmarks --only scale`).
 DRIVER_BASE_BYTES: Final = 1_000_000_000
 DRIVER_BYTES_AN_IMAGE: Final = 1_400
 # One Python worker may take this much memory. There is one for each core of an executor.
