@@ -6,9 +6,9 @@ All are drawn from the owner's key, so that whoever has that one knows them, and
 from __future__ import annotations
 
 import hmac
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from fruit_contract.newer_python import StrEnum
 from local_cloud.signature import Credentials
 
 if TYPE_CHECKING:
