@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +15,6 @@ from fruit_pipeline.emr.spark_sizes import most_images_a_run
 from fruit_pipeline.planning.estimate import (
     DRIVER_SECONDS_PER_MILLION,
     PROJECTION_VCPU_SECONDS_PER_MILLION,
-    REFIT_VCPU_SECONDS_PER_MILLION,
-    REFIT_VCPU_SECONDS_PER_THOUSAND_FILES,
     S3_GETS_PER_MILLION,
     S3_PUTS_AND_LISTS_PER_MILLION,
     MeasuredSpeed,
@@ -27,7 +24,6 @@ from fruit_pipeline.planning.estimate import (
 )
 from fruit_pipeline.planning.pca_state import Refit
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings
-from local_cloud.project import PROJECT
 
 SETTINGS = Settings()
 MEASURED = MeasuredSpeed(60.0, SETTINGS.engine, SETTINGS.core_instance_type, "manual__1")
@@ -59,25 +55,6 @@ def test_a_refit_projects_the_history_by_images_and_files() -> None:
     assert estimate(0, settings, nodes=nodes, refit=Refit("", 60_000_000, 0)).minutes - plain == pytest.approx(37, abs=0.1)
     assert estimate(0, settings, nodes=nodes, refit=Refit("", 0, 120_000)).minutes - plain == pytest.approx(5, abs=0.1)
     assert nodes_for(0, SETTINGS, refit=Refit("", 10**9, 10**6)).task > nodes_for(0, SETTINGS).task
-
-
-VCPUS_OF_THE_BENCHMARKS_MACHINE = 4
-
-
-def test_the_model_counts_what_the_saved_benchmarks_measured() -> None:
-    history, pca = ((PROJECT / f"benchmarks/results/{name}-full.md").read_text(encoding="utf-8") for name in ("history", "pca"))
-    per_million, per_thousand, per_20_000 = (
-        float(row[1])
-        for row in (
-            re.search(r"^\| projecting, per million images \| ([\d.]+) \|$", history, re.MULTILINE),
-            re.search(r"^\| projecting, per 1,000 partitions .* \| ([\d.]+) \|$", history, re.MULTILINE),
-            re.search(r"^\| ours: project \| ([\d.]+) \|", pca, re.MULTILINE),
-        )
-        if row
-    )
-    measured = (per_million, per_thousand, per_20_000 * 50)
-    counted = (REFIT_VCPU_SECONDS_PER_MILLION, REFIT_VCPU_SECONDS_PER_THOUSAND_FILES, PROJECTION_VCPU_SECONDS_PER_MILLION)
-    assert counted == pytest.approx([seconds * VCPUS_OF_THE_BENCHMARKS_MACHINE for seconds in measured], rel=0.05)
 
 
 def test_task_nodes_work_like_core_nodes_and_spot_nodes_cost_less() -> None:
