@@ -32,7 +32,7 @@ def open_parquet(lake: Lake, stored: DatedObject, *, ranges_only: bool = False, 
             yield file
     except MissingObjectError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         # What the system says of a connection has a number, what Arrow says of a file has none.
         if getattr(error, "errno", None) is not None:
             raise

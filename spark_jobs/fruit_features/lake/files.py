@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -76,20 +77,26 @@ def open_parquet(uri: str, content: Bytes | memoryview) -> Iterator[pq.ParquetFi
     """
     try:
         yield pq.ParquetFile(pa.BufferReader(pa.py_buffer(content)), page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DamagedFileError(f"{uri} is not as it was written: {error}") from error
 
 
 def read_batches(uri: str, content: Bytes | memoryview, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Yields a file's rows, some at a time. Raises as `open_parquet`."""
     with open_parquet(uri, content) as file:
-        yield from file.iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False)
+        n_values = Counter(dict.fromkeys(columns, 0))
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False):
+            n_values.update(_n_values(batch))
+            yield batch
+        _require_all_values(file, n_values)
 
 
 def read_rows(uri: str, content: Bytes | memoryview, columns: Sequence[str]) -> pa.Table:
     """Reads a file's rows, all at once. Raises as `open_parquet`."""
     with open_parquet(uri, content) as file:
-        return file.read(columns=list(columns), use_threads=False)
+        rows = file.read(columns=list(columns), use_threads=False)
+        _require_all_values(file, dict.fromkeys(columns, 0) | _n_values(rows))
+        return rows
 
 
 def rejected_rows(rows: pa.Table) -> pa.Table:
@@ -102,6 +109,34 @@ def with_ledger_columns(rows: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
     for name, values in columns.items():
         rows = rows.set_column(rows.schema.get_field_index(name), LEDGER.field(name), values)
     return rows
+
+
+def _n_values(rows: pa.Table | pa.RecordBatch) -> dict[str, int]:
+    """Returns how many values each column holds, as Parquet counts them: an empty list is one, and so is what is missing."""
+
+    def count(column: pa.Array | pa.ChunkedArray) -> int:
+        if not pa.types.is_list(column.type):
+            return len(column)
+        lengths = pc.fill_null(pc.list_value_length(column), 0)
+        return int(pc.sum(pc.max_element_wise(lengths, 1), min_count=0).as_py())
+
+    return {name: count(rows.column(name)) for name in rows.schema.names}
+
+
+def _require_all_values(file: pq.ParquetFile, n_values: Mapping[str, int]) -> None:
+    """Raises OSError unless these columns are there and have as many values as the footer says.
+
+    A page's head says how many it has, and the page's checksum does not cover that: a vector could come out short.
+    """
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    said = Counter[str]()
+    for column in (group.column(number) for group in groups for number in range(group.num_columns)):
+        said[column.path_in_schema.partition(".")[0]] += column.num_values
+    for name, n in n_values.items():
+        if name not in file.schema_arrow.names:
+            raise OSError(f"it has no column '{name}'")
+        if n != said[name]:
+            raise OSError(f"'{name}' has {n} values, and the file says {said[name]}")
 
 
 def _to_parquet(

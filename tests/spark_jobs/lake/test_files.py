@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +16,9 @@ from hypothesis import strategies as st
 from fruit_contract import tables
 from fruit_features.lake import files
 from fruit_features.lake.vectors import to_list_array
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 N_IMAGES = 5
 URI = "s3://lake/features/ingest_date=2026-11-22/category=Kiwi/a.parquet"
@@ -48,12 +54,38 @@ def test_what_was_written_comes_back(table: str) -> None:
     assert pa.Table.from_batches(files.read_batches(URI, memoryview(content), rows.column_names)).equals(rows)
 
 
+def begin_of_footer(content: bytes) -> int:
+    return len(content) - FOOTER_LENGTH_BYTES - int.from_bytes(content[-FOOTER_LENGTH_BYTES:-4], "little")
+
+
+def damaged_and_read_by_others() -> Iterator[bytes]:
+    """Yields a file of moments with each bit changed by which another reader, which compares checksums, too, finds other rows."""
+    rows, content = FILES["moments"]
+    for place, bit in product(range(4, begin_of_footer(content)), range(8)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << bit
+        with suppress(pa.ArrowException, OSError):
+            file = pq.ParquetFile(pa.BufferReader(bytes(damaged)), page_checksum_verification=True)
+            if not file.read().equals(rows):
+                yield bytes(damaged)
+
+
+@pytest.mark.slow
+def test_a_vector_that_comes_out_short_is_noticed() -> None:
+    """The head of a page says how many values it holds, and its checksum does not cover that."""
+    names = FILES["moments"][0].column_names
+    found = list(damaged_and_read_by_others())
+    assert len(found) >= 2
+    for content, read in product(found, (files.read_rows, files.read_batches)):
+        with pytest.raises(files.DamagedFileError, match=rf"{URI} is not as it was written: '.*' has \d+ values, and the file says \d+"):
+            list(read(URI, memoryview(content), names))
+
+
 @pytest.mark.parametrize("table", FILES)
 @given(data=st.data())
 def test_a_bit_that_has_changed_in_the_rows_is_noticed(table: str, data: st.DataObject) -> None:
     rows, content = FILES[table]
-    n_footer = int.from_bytes(content[-FOOTER_LENGTH_BYTES:-4], "little") + FOOTER_LENGTH_BYTES
-    place = data.draw(st.integers(4, len(content) - n_footer - 1), label="place")
+    place = data.draw(st.integers(4, begin_of_footer(content) - 1), label="place")
     damaged = bytearray(content)
     damaged[place] ^= 1 << data.draw(st.integers(0, 7), label="bit")
     with suppress(files.DamagedFileError):
@@ -67,3 +99,14 @@ def test_what_is_no_whole_file_is_named(content: bytes) -> None:
         files.read_rows(URI, memoryview(content), files.FEATURES.names)
     with pytest.raises(files.DamagedFileError, match=URI):
         list(files.read_batches(URI, memoryview(content), files.FEATURES.names))
+
+
+@pytest.mark.parametrize("table", FILES)
+@given(data=st.data())
+def test_a_footer_that_can_not_be_read_is_told_as_damage_and_nothing_else(table: str, data: st.DataObject) -> None:
+    rows, content = FILES[table]
+    damaged = bytearray(content)
+    place = data.draw(st.integers(begin_of_footer(content), len(content) - 1), label="place")
+    damaged[place] ^= 1 << data.draw(st.integers(0, 7), label="bit")
+    with suppress(files.DamagedFileError):
+        assert files.read_rows(URI, memoryview(damaged), rows.column_names).column_names == rows.column_names
