@@ -5,7 +5,6 @@ import re
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
-from importlib.resources import files
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -224,24 +223,6 @@ def test_a_fleet_takes_the_set_type_or_one_of_the_same_size(instance_type: str, 
 def test_siblings_are_each_others() -> None:
     for one in ("m5.xlarge", "c6a.4xlarge", "r5a.24xlarge", "r7g.16xlarge"):
         assert all(one in sibling_types(other, DEFAULT_REGION) and other != one for other in sibling_types(one, DEFAULT_REGION))
-
-
-def types_of_region(region: str) -> set[str]:
-    """What EMR takes for a node there, by cfn-lint's copy of AWS' lists."""
-    cfnlint = pytest.importorskip("cfnlint.data.schemas.extensions.aws_emr_cluster", reason="cfn-lint is among the tools")
-    text = (files(cfnlint) / "instancetypeconfig_instancetype_enum.json").read_text(encoding="utf-8")
-    return set(json.loads(text)[region]["enum"])
-
-
-@pytest.mark.parametrize("region", sorted(EU_REGIONS))
-def test_a_cluster_names_the_siblings_that_its_region_has_and_no_others(region: str) -> None:
-    there = types_of_region(region)
-    for family, size in product(("m5", "c5", "r5", "m6g", "c6g", "r6g"), ("xlarge", "4xlarge", "12xlarge")):
-        everywhere = sibling_types(f"{family}.{size}", "of all families")
-        assert sibling_types(f"{family}.{size}", region) == [name for name in everywhere if name in there]
-    for core in ("m5.xlarge", "c5.4xlarge", "r5.xlarge"):
-        asked = fleets(request(replace(SETTINGS, region=region, core_instance_type=core), 1))
-        assert {name for fleet in asked.values() for name in types(fleet)} <= there
 
 
 def test_nothing_is_reachable_from_outside() -> None:
