@@ -1,4 +1,6 @@
-"""`python -m benchmarks [--size small|full] [--data folder] [--only part]`: measures, prints tables, saves them in results/."""
+"""`python -m benchmarks [--size small|full] [--data folder] [--only part]`: measures, prints tables, saves them in
+results/.
+"""
 
 from __future__ import annotations
 
@@ -77,10 +79,12 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """One benchmark: `measure` with what `scales` has for the size, on a lake that is there, or in a folder if it starts its own.
+    """One benchmark: `measure` with what `scales` has for the size, on a lake that is there, or in a folder if it
+    starts its own.
 
-    `images` prepares what it is measured on, and `described` says it ("{}": the images). `in_small`: a run without `--only` has it in
-    `small`, too; `on_data`: such a run has it on a person's folder, too. `takes_data`: with `--only`, it may look at one.
+    `images` prepares what it is measured on, and `described` says it ("{}": the images). `in_small`: a run without
+    `--only` has it in `small`, too; `on_data`: such a run has it on a person's folder, too. `takes_data`: with
+    `--only`, it may look at one.
     """
 
     measure: Callable[..., Result]
@@ -96,13 +100,22 @@ class Part:
 def main(argv: list[str] | None = None) -> int:
     keep_loopback_direct(os.environ)
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--size", choices=("full", "small"), default="full", help="how much is measured (default: %(default)s)")
     parser.add_argument(
-        "--data", type=Path, help="a folder with one folder a category, instead of drawn fruit; only what looks at images runs"
+        "--size", choices=("full", "small"), default="full", help="how much is measured (default: %(default)s)"
     )
-    parser.add_argument("--only", choices=sorted(PARTS), help="one part alone (default: all; of `small`, those that take seconds)")
     parser.add_argument(
-        "--scale", default="", metavar="NAME=NUMBER,...", help="with --only scale: other sizes than those of --size (0 leaves a part out)"
+        "--data",
+        type=Path,
+        help="a folder with one folder a category, instead of drawn fruit; only what looks at images runs",
+    )
+    parser.add_argument(
+        "--only", choices=sorted(PARTS), help="one part alone (default: all; of `small`, those that take seconds)"
+    )
+    parser.add_argument(
+        "--scale",
+        default="",
+        metavar="NAME=NUMBER,...",
+        help="with --only scale: other sizes than those of --size (0 leaves a part out)",
     )
     arguments = parser.parse_args(argv)
     try:
@@ -112,7 +125,11 @@ def main(argv: list[str] | None = None) -> int:
     data = arguments.data.expanduser().resolve() if arguments.data else None
     # A log file has room for the whole table.
     bench = Bench(
-        arguments.size, data, arguments.only, arguments.scale, Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+        arguments.size,
+        data,
+        arguments.only,
+        arguments.scale,
+        Console(highlight=False, width=None if sys.stdout.isatty() else 160),
     )
     # Asked to end, it ends what it has started, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -132,7 +149,9 @@ def chosen_parts(size: str, only: str | None, *, with_data: bool) -> list[str]:
     """The parts to run, in their order."""
     if only:
         return [only]
-    return [name for name, part in PARTS.items() if (part.in_small or size == "full") and (part.on_data or not with_data)]
+    return [
+        name for name, part in PARTS.items() if (part.in_small or size == "full") and (part.on_data or not with_data)
+    ]
 
 
 def _measure(name: str, bench: Bench) -> None:
@@ -158,7 +177,9 @@ def _measure(name: str, bench: Bench) -> None:
         bench.console.print(note, markup=False)
     RESULTS.mkdir(exist_ok=True)
     file_name = f"{page_name(name, bench)}.md"
-    (RESULTS / file_name).write_text(markdown_page(f"{name.capitalize()}, {bench.size}", facts, grids, notes), encoding="utf-8")
+    (RESULTS / file_name).write_text(
+        markdown_page(f"{name.capitalize()}, {bench.size}", facts, grids, notes), encoding="utf-8"
+    )
     bench.say(f"Saved as benchmarks/results/{file_name}")
 
 
@@ -198,13 +219,24 @@ PARTS: Final = {
     "features-348": Part(measure_features, SCALES["features-348"], _given),
     "features-phone": Part(measure_features, SCALES["features-phone"], _given),
     "peers": Part(measure_peers, PEERS_SCALES, _copies, takes_data=False),
-    "pca": Part(measure_pca, PCA_SCALES, described="none: {scale.n_images:,} synthetic feature vectors, float32[1280]", in_small=True),
+    "pca": Part(
+        measure_pca,
+        PCA_SCALES,
+        described="none: {scale.n_images:,} synthetic feature vectors, float32[1280]",
+        in_small=True,
+    ),
     "engines": Part(measure_engines, ENGINE_SCALES, _given, on_data=True),
     "profile": Part(measure_profile, PROFILE_SCALES, _given, on_data=True),
     "history": Part(
-        measure_history, HISTORY_SCALES, _drawn, "{}, on the new day; synthetic features on the days before it", takes_data=False
+        measure_history,
+        HISTORY_SCALES,
+        _drawn,
+        "{}, on the new day; synthetic features on the days before it",
+        takes_data=False,
     ),
-    "latency": Part(measure_latency, LATENCY_SCALES, _given, "{}, on the new day; synthetic features before it", starts_lakes=True),
+    "latency": Part(
+        measure_latency, LATENCY_SCALES, _given, "{}, on the new day; synthetic features before it", starts_lakes=True
+    ),
     "scale": Part(
         measure_scale,
         SCALE_SIZES,
@@ -212,7 +244,9 @@ PARTS: Final = {
         takes_data=False,
         starts_lakes=True,
     ),
-    "setup": Part(measure_setup, {"small": None, "full": None}, described="the demo's own", takes_data=False, starts_lakes=True),
+    "setup": Part(
+        measure_setup, {"small": None, "full": None}, described="the demo's own", takes_data=False, starts_lakes=True
+    ),
 }
 
 

@@ -30,7 +30,8 @@ from fruit_pipeline.settings import load_settings
 settings = load_settings()
 retry_delay = timedelta(seconds=settings.retry_delay_seconds)
 
-# Other DAGs can be scheduled on these assets. An event's extra has the dates, images and PCA version of the output that was found sound.
+# Other DAGs can be scheduled on these assets. An event's extra has the dates, images and PCA version of the output that
+# was found sound.
 bucket = settings.lake_bucket or "fruits-lake-is-not-set"
 features_asset = Asset(name="fruit_features", uri=uri(bucket, FEATURES))
 projections_asset = Asset(name="fruit_projections", uri=uri(bucket, PROJECTIONS))
@@ -51,10 +52,13 @@ with DAG(
     deadline=late_alert(settings),
     tags=["fruits", "emr", "daily"],
 ) as dag:
-    wait_for_batch = WaitForBatchSensor(task_id="wait_for_batch", settings=settings, bucket_key="{{ batch_marker_uri(params, dag_run) }}")
+    wait_for_batch = WaitForBatchSensor(
+        task_id="wait_for_batch", settings=settings, bucket_key="{{ batch_marker_uri(params, dag_run) }}"
+    )
 
-    # It stands for what the task will return. The operators' signatures ask for those values, hence the type. The tasks work in the plan's
-    # place, for the environment may have changed since: of these settings they take only how they wait.
+    # It stands for what the task will return. The operators' signatures ask for those values, hence the type. The tasks
+    # work in the plan's place, for the environment may have changed since: of these settings they take only how they
+    # wait.
     planned: Any = PlanRunOperator(task_id="plan_run", settings=settings).output
 
     create_cluster = CreateClusterOperator(
@@ -97,8 +101,8 @@ with DAG(
     )
     checks: Any = check_output.output
 
-    # plan_run is a setup, too, so that the teardown also runs if create_cluster failed, for there may be a cluster all the same. If a
-    # cluster could not be ended, the run must fail so that people see it: that cluster costs money.
+    # plan_run is a setup, too, so that the teardown also runs if create_cluster failed, for there may be a cluster all
+    # the same. If a cluster could not be ended, the run must fail so that people see it: that cluster costs money.
     terminate_cluster = TerminateClusterOperator(
         task_id="terminate_cluster",
         settings=settings,
@@ -109,7 +113,8 @@ with DAG(
 
     @task
     def write_receipt(**context: Any) -> Any:
-        """Compares what the run's clusters took and cost with the estimate. It does so for a failed run, too, which has also spent money.
+        """Compares what the run's clusters took and cost with the estimate. It does so for a failed run, too, which has
+        also spent money.
 
         If the receipt can't be written, that is logged and does not keep the report from being published.
         """
@@ -119,11 +124,14 @@ with DAG(
     receipt: Any = write_receipt().as_teardown(setups=planned.operator)
 
     @task
-    def publish_report(planned: Any, checks: dict[str, Any], receipt: Any, cluster_id: str, **context: Any) -> dict[str, Any]:
+    def publish_report(
+        planned: Any, checks: dict[str, Any], receipt: Any, cluster_id: str, **context: Any
+    ) -> dict[str, Any]:
         """Writes the plots and the page of the report, and the run's record."""
         return publish_in_task(context, settings, planned, checks, receipt, cluster_id)
 
-    # This last task decides whether the run succeeded: if a step fails, check_output does not run, and so neither does this.
+    # This last task decides whether the run succeeded: if a step fails, check_output does not run, and so neither does
+    # this.
     report = publish_report(planned, checks, receipt, cluster_id)
 
     wait_for_batch >> planned >> create_cluster >> extract_features >> refresh_pca >> [check_output, terminate_cluster]

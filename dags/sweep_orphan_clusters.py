@@ -1,4 +1,6 @@
-"""Ends clusters of this lake's pipeline whose run is over. It is the third net below the teardown and EMR's own idle time-out."""
+"""Ends clusters of this lake's pipeline whose run is over. It is the third net below the teardown and EMR's own idle
+time-out.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,21 @@ from fruit_pipeline.settings import read_settings
 DOC = """
 ### Ends clusters that nothing else will end
 
-A run's teardown ends its clusters, and EMR ends idle ones by itself. A cluster may slip through both, if a run was deleted, a task was
-killed between two calls, or a step runs on after its run was given up. This DAG finds such clusters by their tags: product, lake, DAG and
-run.
+A run's teardown ends its clusters, and EMR ends idle ones by itself. A cluster may slip through both, if a run was
+deleted, a task was killed between two calls, or a step runs on after its run was given up. This DAG finds such clusters
+by their tags: product, lake, DAG and run.
 
-It ends a cluster that has the tags of **this lake**, that is older than `FRUITS_SWEEP_GRACE_MINUTES`, and whose run Airflow does not have
-under way. It touches nothing else, and no cluster that another Airflow asked for (the tag `airflow`, the Variable `fruits_airflow`). The
-task's log has a line for each cluster it looked at, and it returns the list of those it ended.
+It ends a cluster that has the tags of **this lake**, that is older than `FRUITS_SWEEP_GRACE_MINUTES`, and whose run
+Airflow does not have under way. It touches nothing else, and no cluster that another Airflow asked for (the tag
+`airflow`, the Variable `fruits_airflow`). The task's log has a line for each cluster it looked at, and it returns the
+list of those it ended.
 
-It also looks in lakes and regions **in which this Airflow worked before** the settings were changed (the Variables `fruits_place_…`), at
-clusters that were asked for until then. One that has no cluster and no claim of a run under way any more is forgotten after a day. If
-one can't be looked at, the others are; then the task fails and says which.
+It also looks in lakes and regions **in which this Airflow worked before** the settings were changed (the Variables
+`fruits_place_…`), at clusters that were asked for until then. One that has no cluster and no claim of a run under way
+any more is forgotten after a day. If one can't be looked at, the others are; then the task fails and says which.
 
-If a `FRUITS_…` variable holds what it may not, `fruit_image_pipeline` can't be read. This DAG then takes the variable's default, logs an
-error, and tells people once.
+If a `FRUITS_…` variable holds what it may not, `fruit_image_pipeline` can't be read. This DAG then takes the variable's
+default, logs an error, and tells people once.
 """
 
 # One variable that was mistyped takes the main DAG away. This net must stay.

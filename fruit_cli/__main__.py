@@ -52,7 +52,8 @@ class _Commands(click.Group):
     epilog="`python -m fruit_cli COMMAND --help` tells more of one. docs/settings.md has all settings (FRUITS_...).",
 )
 def program() -> None:
-    """Delivers every day's fruit images, runs the DAG that makes features and a PCA of them, and starts a local cloud to try it on.
+    """Delivers every day's fruit images, runs the DAG that makes features and a PCA of them, and starts a local cloud
+    to try it on.
 
     \b
     Examples:
@@ -92,7 +93,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    """Runs the command, without Click's own `main`: that tells errors in several lines, and answers to variables of shell completion."""
+    """Runs the command, without Click's own `main`: that tells errors in several lines, and answers to variables of
+    shell completion.
+    """
     with program.make_context("fruit_cli", list(argv)) as context:
         return int(program.invoke(context))
 

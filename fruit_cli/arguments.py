@@ -15,15 +15,19 @@ _MOST: Final = 10**15
 
 # What a command's help says of the environment it looks at.
 ABOUT_THE_LAKE: Final = (
-    "The local cloud's home is FRUITS_LOCAL_HOME, else .local/. On AWS, with your usual credentials, FRUITS_LAKE_BUCKET and "
-    "FRUITS_AWS_REGION [default: eu-west-1] say which lake, and FRUITS_LAKE_OWNER whose [default: the account of the credentials]."
+    "The local cloud's home is FRUITS_LOCAL_HOME, else .local/. On AWS, with your usual credentials, "
+    "FRUITS_LAKE_BUCKET and "
+    "FRUITS_AWS_REGION [default: eu-west-1] say which lake, and FRUITS_LAKE_OWNER whose [default: the account of the "
+    "credentials]."
 )
 ABOUT_AIRFLOW: Final = (
-    "For an Airflow elsewhere (--target aws) set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or AIRFLOW_API_USER and "
+    "For an Airflow elsewhere (--target aws) set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or AIRFLOW_API_USER "
+    "and "
     "AIRFLOW_API_PASSWORD."
 )
 ABOUT_THE_LOCAL_CLOUD: Final = (
-    "Everything is kept in FRUITS_LOCAL_HOME [default: .local/]. FRUITS_LOCAL_UI_PORT, FRUITS_LOCAL_S3_PORT and FRUITS_LOCAL_EMR_PORT "
+    "Everything is kept in FRUITS_LOCAL_HOME [default: .local/]. FRUITS_LOCAL_UI_PORT, FRUITS_LOCAL_S3_PORT and "
+    "FRUITS_LOCAL_EMR_PORT "
     "choose other ports, FRUITS_LAKE_BUCKET [default: fruits-lake] another bucket."
 )
 
@@ -54,4 +58,6 @@ def typed_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise CommandError(f"'{text}' begins with the home of a user that is not known here. Type the folder's whole path.") from error
+        raise CommandError(
+            f"'{text}' begins with the home of a user that is not known here. Type the folder's whole path."
+        ) from error

@@ -12,7 +12,9 @@ class CommandError(Exception):
 
 
 def sentence_for(error: Exception) -> str | None:
-    """Returns what to tell the person at the keyboard, or None for an error that only a mistake in the program explains."""
+    """Returns what to tell the person at the keyboard, or None for an error that only a mistake in the program
+    explains.
+    """
     if isinstance(error, (CommandError, RefusedError, NoLoopbackError, HomeNotOursError)):
         return str(error)
     if isinstance(error, OSError):
@@ -22,13 +24,24 @@ def sentence_for(error: Exception) -> str | None:
 
 
 def _of_aws(error: Exception) -> str | None:
-    from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError, PartialCredentialsError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        CredentialRetrievalError,
+        NoCredentialsError,
+        PartialCredentialsError,
+    )
 
     if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
         return (
             f"AWS' credentials are missing ({error}). "
-            "Set them (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or say TARGET=local for the local cloud."
+            "Set them (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or say TARGET=local for the local "
+            "cloud."
         )
     if isinstance(error, (BotoCoreError, ClientError)):
-        return f"AWS could not be asked: {error}. Check the credentials, FRUITS_AWS_REGION and the name that was asked for."
+        return (
+            f"AWS could not be asked: {error}. Check the credentials, FRUITS_AWS_REGION and the name that was "
+            "asked "
+            "for."
+        )
     return None

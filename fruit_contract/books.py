@@ -15,14 +15,18 @@ COLUMNS: Final = ("listed", "new", "unchanged", "reused", "removed", Status.FEAT
 
 
 def unbalanced(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Iterator[str]:
-    """Yields a sentence for each category of a date that breaks the rule listed = new + unchanged + reused = featurised + rejected."""
+    """Yields a sentence for each category of a date that breaks the rule listed = new + unchanged + reused = featurised
+    + rejected.
+    """
     for ingest_date, categories in books.items():
         for category, count in categories.items():
             origins = count["new"] + count["unchanged"] + count["reused"]
             ends = count[Status.FEATURISED] + count[Status.REJECTED]
             if not count["listed"] == origins == ends:
                 yield (
-                    f"The books of '{category}' of {ingest_date} do not balance: {count['listed']:,} listed, {count['new']:,} new + "
-                    f"{count['unchanged']:,} unchanged + {count['reused']:,} reused, {count[Status.FEATURISED]:,} featurised + "
+                    f"The books of '{category}' of {ingest_date} do not balance: {count['listed']:,} listed, "
+                    f"{count['new']:,} new + "
+                    f"{count['unchanged']:,} unchanged + {count['reused']:,} reused, {count[Status.FEATURISED]:,} "
+                    "featurised + "
                     f"{count[Status.REJECTED]:,} rejected."
                 )

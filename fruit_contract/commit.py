@@ -1,8 +1,8 @@
 """Describes the commit of an ingest date, which its ledger carries. The commit says what is true of the date.
 
-The ledger of a date is one object, `ledger/ingest_date=<day>/ledger.parquet`, and a run replaces it with one PUT. It has a row for every
-image. Its Parquet metadata hold what this module describes: which files count, by embedder. Every other file is immutable and has a name
-that no other write ever has. A file that no ledger names is garbage.
+The ledger of a date is one object, `ledger/ingest_date=<day>/ledger.parquet`, and a run replaces it with one PUT. It
+has a row for every image. Its Parquet metadata hold what this module describes: which files count, by embedder. Every
+other file is immutable and has a name that no other write ever has. A file that no ledger names is garbage.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ SCHEMA_VERSION: Final = 1
 
 
 class CommitFormatError(ValueError):
-    """Raised if this release can't read a ledger's metadata. The message names the ledger or its date and says what to do."""
+    """Raised if this release can't read a ledger's metadata. The message names the ledger or its date and says what to
+    do.
+    """
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ class EmbedderFiles:
     """Says which files hold a date's features of one embedder.
 
     `files` has the number of rows of each file of `features/` that counts, by its name below the date's prefix
-    (`category=Kiwi/<write>-<n>.parquet`). `n_images` is how many rows of the ledger name this embedder. It is smaller than the number of
-    rows in the files if another embedder has featurised some of the images since. The files stay as long as there is a PCA version of
-    this embedder.
+    (`category=Kiwi/<write>-<n>.parquet`). `n_images` is how many rows of the ledger name this embedder. It is smaller
+    than the number of rows in the files if another embedder has featurised some of the images since. The files stay as
+    long as there is a PCA version of this embedder.
     """
 
     n_images: int
@@ -145,7 +147,9 @@ def commit_from_metadata(uri: str, metadata: Mapping[bytes, bytes] | None) -> Co
     except CommitFormatError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CommitFormatError(f"{uri} holds a commit that can't be read ({type(error).__name__}: {error}). {remedy}") from error
+        raise CommitFormatError(
+            f"{uri} holds a commit that can't be read ({type(error).__name__}: {error}). {remedy}"
+        ) from error
 
 
 def commit_from_json(text: str) -> Commit:
@@ -153,11 +157,14 @@ def commit_from_json(text: str) -> Commit:
     values: dict[str, Any] = json.loads(text)
     if values["schema_version"] > SCHEMA_VERSION:
         raise CommitFormatError(
-            f"The ledger of {values['ingest_date']} was written by a later release (schema version {values['schema_version']}, this one "
+            f"The ledger of {values['ingest_date']} was written by a later release (schema version "
+            f"{values['schema_version']}, this one "
             f"reads {SCHEMA_VERSION}). Use that release, or a later one."
         )
     embedders = {
-        embedder_id: EmbedderFiles(found["n_images"], found["files"], MomentsObject(**found["moments"]) if found["moments"] else None)
+        embedder_id: EmbedderFiles(
+            found["n_images"], found["files"], MomentsObject(**found["moments"]) if found["moments"] else None
+        )
         for embedder_id, found in values.pop("embedders").items()
     }
     return Commit(**values, embedders=embedders)

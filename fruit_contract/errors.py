@@ -4,4 +4,6 @@ from __future__ import annotations
 
 
 class RefusedError(ValueError):
-    """What was asked for can't be done, and asking again changes nothing. The message says why, and what to do instead."""
+    """What was asked for can't be done, and asking again changes nothing. The message says why, and what to do
+    instead.
+    """

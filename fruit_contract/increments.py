@@ -1,10 +1,10 @@
 """Decides which images are new: those that are listed and not known.
 
-The cluster's step asks `compare`. Airflow's plan and check apply the same rule to columns of Arrow (`fruit_pipeline.lake.image_fates`), and
-tests hold the two to each other.
+The cluster's step asks `compare`. Airflow's plan and check apply the same rule to columns of Arrow
+(`fruit_pipeline.lake.image_fates`), and tests hold the two to each other.
 
-What is listed and what is known both come sorted by key and are merged as they stream. So a date of millions of images needs no more
-memory than one of ten.
+What is listed and what is known both come sorted by key and are merged as they stream. So a date of millions of images
+needs no more memory than one of ten.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Fate(Enum):
     """Says what the next commit of a date does with an image."""
 
     NEW = "new"  # it is listed and not known
-    CHANGED = "changed"  # it is listed and known, but computed again: its content or the embedder is another, or its features are gone
+    # it is listed and known, but computed again: its content or the embedder is another, or its features are gone
+    CHANGED = "changed"
     UNCHANGED = "unchanged"  # it is listed and known
     REMOVED = "removed"  # it is known, and no longer listed
     CARRIED = "carried"  # it is in none of the chosen categories, and keeps its row
@@ -70,11 +71,13 @@ def compare(
     *,
     retry_rejected: bool = False,
 ) -> Iterator[tuple[Fate, ListedImage | None, KnownImage | None]]:
-    """Yields what becomes of every image that is listed or known, for the categories of `scope` (for all of them if it is empty).
+    """Yields what becomes of every image that is listed or known, for the categories of `scope` (for all of them if it
+    is empty).
 
-    Both inputs come in ascending order of their keys, and so does the result. A listed image that is out of scope is passed over. An image
-    is unchanged if it is known with the same ETag and embedder. It is not unchanged if it had vanished before, nor, with `retry_rejected`,
-    if it was rejected. The time is O(n), and the memory does not grow with n.
+    Both inputs come in ascending order of their keys, and so does the result. A listed image that is out of scope is
+    passed over. An image is unchanged if it is known with the same ETag and embedder. It is not unchanged if it had
+    vanished before, nor, with `retry_rejected`, if it was rejected. The time is O(n), and the memory does not grow with
+    n.
 
     Raises UnsortedImagesError if an image does not come after the one before it.
     """
@@ -90,7 +93,11 @@ def compare(
             yield Fate.CARRIED if chosen and line.category not in chosen else Fate.REMOVED, None, line
             line = next(lines, None)
         else:
-            fate = Fate.UNCHANGED if _is_unchanged(image, line, embedder_id, retry_rejected=retry_rejected) else Fate.CHANGED
+            fate = (
+                Fate.UNCHANGED
+                if _is_unchanged(image, line, embedder_id, retry_rejected=retry_rejected)
+                else Fate.CHANGED
+            )
             yield fate, image, line
             image, line = next(images, None), next(lines, None)
 
@@ -106,6 +113,8 @@ def _ascending(items: Iterable[_Item], key_of: Callable[[_Item], str]) -> Iterat
     for item in items:
         key = key_of(item)
         if before is not None and key <= before:
-            raise UnsortedImagesError(f"'{key}' comes after '{before}': images must come in ascending order of their keys, each once.")
+            raise UnsortedImagesError(
+                f"'{key}' comes after '{before}': images must come in ascending order of their keys, each once."
+            )
         before = key
         yield item

@@ -23,7 +23,9 @@ def spans_of_days(ingest_dates: Iterable[str]) -> list[str]:
             spans[-1][1] = day
         else:
             spans.append([day, day])
-    return [first.isoformat() if first == last else f"{first.isoformat()}{SPAN}{last.isoformat()}" for first, last in spans]
+    return [
+        first.isoformat() if first == last else f"{first.isoformat()}{SPAN}{last.isoformat()}" for first, last in spans
+    ]
 
 
 def days_of_span(text: str) -> list[str]:
@@ -42,5 +44,7 @@ def days_between(first: str, last: str) -> list[str]:
     if n_days < 1:
         raise LakeNameError(f"The range is upside down: {first} is after {last}. Give the earlier date first.")
     if n_days > MOST_DATES_A_RUN:
-        raise LakeNameError(f"The range from {first} to {last} has {n_days:,} days: at most {MOST_DATES_A_RUN:,} are run at once.")
+        raise LakeNameError(
+            f"The range from {first} to {last} has {n_days:,} days: at most {MOST_DATES_A_RUN:,} are run at once."
+        )
     return [(begin + timedelta(days=number)).isoformat() for number in range(n_days)]

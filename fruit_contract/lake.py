@@ -1,7 +1,7 @@
 """Says where everything lies in the lake. No other module knows how a key or URI of the lake is built.
 
-Keys are exact to the byte: Unicode is not normalised, and case is not folded. Partition values are strings. They are escaped in a path as
-Spark and Hive escape them, so that any reader finds a table that Spark wrote.
+Keys are exact to the byte: Unicode is not normalised, and case is not folded. Partition values are strings. They are
+escaped in a path as Spark and Hive escape them, so that any reader finds a table that Spark wrote.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ CURRENT_RELEASE_KEY: Final = f"{CODE}/current.json"
 
 # Hive and Spark escape these characters as %XX in a partition value (Spark: ExternalCatalogUtils.charToEscape).
 _ESCAPED_IN_PARTITION: Final = frozenset([chr(code) for code in range(1, 0x20)] + list("\"#%'*/:=?\\\x7f{[]^"))
-# These are Unicode's control characters: C0, DEL and C1. The stores' clients, Hive's folders and people's terminals each treat them in
-# another way.
+# These are Unicode's control characters: C0, DEL and C1. The stores' clients, Hive's folders and people's terminals
+# each treat them in another way.
 _CONTROL_CHARACTER: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 # The name of a folder can have this many bytes on every file system to which a lake is copied.
 _FOLDER_NAME_BYTES: Final = 255
@@ -84,7 +84,8 @@ def check_bucket(name: str) -> str:
     """Returns `name`. Raises LakeNameError if no bucket can have that name."""
     if not BUCKET_NAME.fullmatch(name):
         raise LakeNameError(
-            f"'{name}' is no bucket's name: set FRUITS_LAKE_BUCKET to 3 to 63 lower-case letters, digits, dots and hyphens."
+            f"'{name}' is no bucket's name: set FRUITS_LAKE_BUCKET to 3 to 63 lower-case letters, digits, dots and "
+            "hyphens."
         )
     return name
 
@@ -100,7 +101,9 @@ def check_category(category: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _why_no_category(category: str) -> str | None:
-    """Returns why a name can't be a category, or None if it can. It is called for every key of a listing, hence the cache."""
+    """Returns why a name can't be a category, or None if it can. It is called for every key of a listing, hence the
+    cache.
+    """
     if not category:
         return "it is empty"
     if category.startswith((".", "_")):
@@ -151,9 +154,10 @@ def image_key(ingest_date: str, category: str, file_name: str) -> str:
 def parse_image_key(key: str) -> ImageKey | None:
     """Returns the parts of an image's key, or None if the key is not an image's.
 
-    Every key below a category folder is an image's, even `_DSC0001.JPG`. These keys are not images: a folder's placeholder (it ends in
-    '/'), a file whose name begins with '.', a file in a folder whose name begins with '.' or '_', a file outside of all category folders (a
-    marker or manifest), and a file in a folder that can be no category (see `check_category`).
+    Every key below a category folder is an image's, even `_DSC0001.JPG`. These keys are not images: a folder's
+    placeholder (it ends in '/'), a file whose name begins with '.', a file in a folder whose name begins with '.' or
+    '_', a file outside of all category folders (a marker or manifest), and a file in a folder that can be no category
+    (see `check_category`).
     """
     parts = _below_category_folder(key)
     return parts if parts is not None and _why_no_category(parts.category) is None else None
@@ -166,7 +170,8 @@ def image_category(key: str, ingest_date: str) -> str | None:
 
 
 def refused_category(key: str) -> tuple[str, str] | None:
-    """Returns the name of a key's folder and why that can be no category, if this alone keeps the key from being an image's.
+    """Returns the name of a key's folder and why that can be no category, if this alone keeps the key from being an
+    image's.
 
     Returns None for any other key.
     """
@@ -229,7 +234,9 @@ def content_index_prefix(embedder_id: str) -> str:
 
 
 def content_index_key(embedder_id: str, ingest_date: str) -> str:
-    """Returns the key of hashes of a date's featurised contents. They find content that is delivered again under another key."""
+    """Returns the key of hashes of a date's featurised contents. They find content that is delivered again under
+    another key.
+    """
     return f"{content_index_prefix(embedder_id)}{ingest_date}.bin"
 
 
@@ -261,12 +268,16 @@ def moments_key(ingest_date: str, write: str, embedder_id: str) -> str:
 
 
 def moments_parts_prefix(ingest_date: str) -> str:
-    """Returns where the moments of single tasks of a features step lie, until they are merged into those of the date."""
+    """Returns where the moments of single tasks of a features step lie, until they are merged into those of the
+    date.
+    """
     return f"{MOMENTS}/_parts/ingest_date={ingest_date}/"
 
 
 def compacted_moments_prefix(embedder_id: str) -> str:
-    """Returns where merged moments of many dates lie. They are a cache: what is missing is merged again from the dates' own."""
+    """Returns where merged moments of many dates lie. They are a cache: what is missing is merged again from the dates'
+    own.
+    """
     return f"{MOMENTS}/_compacted/{embedder_id}/"
 
 
@@ -336,12 +347,16 @@ def progress_key(run_id: str, step: str) -> str:
 
 
 def failure_key(run_id: str, step: str) -> str:
-    """Why a step of a run failed, as the step told it before it ended. What was written before it began is about an earlier try."""
+    """Why a step of a run failed, as the step told it before it ended. What was written before it began is about an
+    earlier try.
+    """
     return f"{RUNS}/_failures/{safe_run_id(run_id)}/{step}.json"
 
 
 def node_start_key(sha256: str) -> str:
-    """Returns the key of the program that starts a node, by its digest. Airflow writes it, and a cluster's nodes run it first."""
+    """Returns the key of the program that starts a node, by its digest. Airflow writes it, and a cluster's nodes run it
+    first.
+    """
     return f"{RUNS}/_node_start/{sha256}.py"
 
 
@@ -370,7 +385,9 @@ def step_logs_prefix(cluster_id: str, step_id: str) -> str:
 
 
 def cluster_logs_prefix(cluster_id: str) -> str:
-    """Returns where EMR puts a cluster's logs: in `steps/<step>/` and `node/<instance>/bootstrap-actions/<n>/` below it."""
+    """Returns where EMR puts a cluster's logs: in `steps/<step>/` and `node/<instance>/bootstrap-actions/<n>/` below
+    it.
+    """
     return f"{LOGS}/{cluster_id}/"
 
 

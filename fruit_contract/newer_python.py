@@ -1,4 +1,6 @@
-"""What Python 3.11 has in its standard library and 3.10 lacks. Airflow's side takes these names from here, for it may run on 3.10."""
+"""What Python 3.11 has in its standard library and 3.10 lacks. Airflow's side takes these names from here, for it may
+run on 3.10.
+"""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ class FittedVersion(Protocol):
 
 
 def why_refit(settings: PolicySettings, fitted: FittedVersion, n_images: int) -> str | None:
-    """Says why `auto` replaces a version of the same embedder, as far as numbers tell; returns None if they don't call for it.
+    """Says why `auto` replaces a version of the same embedder, as far as numbers tell; returns None if they don't call
+    for it.
 
     How much of the variance the version keeps is known only to who has the moments.
     """

@@ -1,4 +1,6 @@
-"""What lies below `pca/` beside the models: each version's provenance, the pointer to the current one, and the PCA step's cache."""
+"""What lies below `pca/` beside the models: each version's provenance, the pointer to the current one, and the PCA
+step's cache.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ PCA_CACHE_SCHEMA_VERSION: Final = 1
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a PCA version comes from, as `lake.pca_provenance_key` holds it. `moments_state` names the moments that it was fitted on."""
+    """Where a PCA version comes from, as `lake.pca_provenance_key` holds it. `moments_state` names the moments that it
+    was fitted on.
+    """
 
     version: str
     embedder_id: str
@@ -80,7 +84,9 @@ class CachedDate(TypedDict):
 
 
 class PcaCache(TypedDict):
-    """What `lake.pca_cache_key` holds: what ledgers say, by date, and by version and date the ETag of the ledger that was projected."""
+    """What `lake.pca_cache_key` holds: what ledgers say, by date, and by version and date the ETag of the ledger that
+    was projected.
+    """
 
     schema_version: int
     commits: dict[str, CachedDate]

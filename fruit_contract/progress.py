@@ -24,7 +24,9 @@ class StepState(StrEnum):
 
 @dataclass(frozen=True)
 class StepProgress:
-    """What a step said last. `images_per_second` is the recent rate, None while no image is done; `seconds` is how long it computes."""
+    """What a step said last. `images_per_second` is the recent rate, None while no image is done; `seconds` is how long
+    it computes.
+    """
 
     run_id: str
     step: str

@@ -22,6 +22,7 @@ def require_eu_region(region: str) -> str:
     if region not in EU_REGIONS:
         allowed = ", ".join(sorted(EU_REGIONS))
         raise RegionNotAllowedError(
-            f"Region '{region}' is not inside the EU: images may be processed only in {allowed}. Set FRUITS_AWS_REGION to one of them."
+            f"Region '{region}' is not inside the EU: images may be processed only in {allowed}. Set FRUITS_AWS_REGION "
+            "to one of them."
         )
     return region

@@ -1,7 +1,7 @@
 """Says what lies below `code/<release>/`, and how a step calls it.
 
-A release's id is the digest of its content, so a release never changes. `code/current.json` names the release in use, and the digest of its
-list of files (`release.json`), which has the digest of each file.
+A release's id is the digest of its content, so a release never changes. `code/current.json` names the release in use,
+and the digest of its list of files (`release.json`), which has the digest of each file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ RELEASE_MANIFEST: Final = "release.json"
 CURRENT_RELEASE: Final = "release"
 MANIFEST_SHA256: Final = "manifest_sha256"
 
-# Part of `release.json`: how nodes take a release. Raise it when Airflow's side can't start nodes with what was published before.
+# Part of `release.json`: how nodes take a release. Raise it when Airflow's side can't start nodes with what was
+# published before.
 RELEASE_FORMAT: Final = 2
 # Where a node has its checked copy of the release.
 NODE_FOLDER: Final = "/opt/fruits/release"
@@ -51,14 +52,16 @@ DEFAULT_ENGINE: Final = "litert"
 _EARLIER_DEFAULT_ENGINES: Final = frozenset({"onnxruntime"})
 
 ARCHITECTURE: Final = "mobilenetv2"
-# Preprocessing makes the pixels that the network sees of an image file's bytes (fruit_features/embedding/preprocessing.py). If it makes
-# other pixels, it is another version.
+# Preprocessing makes the pixels that the network sees of an image file's bytes
+# (fruit_features/embedding/preprocessing.py). If it makes other pixels, it is another version.
 PREPROCESSING_VERSION: Final = 2
 
 
 @dataclass(frozen=True)
 class PinnedRelease:
-    """A release, and the SHA-256 that its `release.json` must have: with it, everything that nodes run is named to the byte."""
+    """A release, and the SHA-256 that its `release.json` must have: with it, everything that nodes run is named to the
+    byte.
+    """
 
     release_id: str
     manifest_sha256: str
@@ -78,5 +81,7 @@ def engine_named(name: str) -> str:
 
 
 def embedder_id(tensors_sha256: str, preprocessing_version: int) -> str:
-    """Returns the embedder's name, of the digest of its weights and its preprocessing. Features of two ids never mix."""
+    """Returns the embedder's name, of the digest of its weights and its preprocessing. Features of two ids never
+    mix.
+    """
     return f"{ARCHITECTURE}-{tensors_sha256[:12]}-p{preprocessing_version}"

@@ -28,9 +28,12 @@ MEAN: Final = "mean"
 SCATTER: Final = "scatter"
 PCA_VERSION: Final = "pca_version"
 COMPONENTS: Final = "components"
-REUSED: Final = "reused"  # in no table, but in a step's own results: features copied from the same content under another key
+REUSED: Final = (
+    "reused"  # in no table, but in a step's own results: features copied from the same content under another key
+)
 
-# The files have these columns, in this order. The partition columns (ingest_date, category, pca_version) are in the paths.
+# The files have these columns, in this order. The partition columns (ingest_date, category, pca_version) are in the
+# paths.
 FEATURES_COLUMNS: Final = (IMAGE_KEY, CONTENT_SHA256, WIDTH, HEIGHT, EMBEDDER_ID, VECTOR)
 REJECTED_COLUMNS: Final = (IMAGE_KEY, CATEGORY, CONTENT_SHA256, REASON, DETAIL)
 MOMENTS_COLUMNS: Final = (EMBEDDER_ID, N_SAMPLES, MEAN, SCATTER, CONTENT_DIGEST)

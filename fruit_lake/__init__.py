@@ -1,8 +1,8 @@
 """Tells a data scientist which files of a lake count at this moment.
 
-While a run writes a date, the folders `features/` and `projections/` also hold files that do not count yet, or that no longer count. The
-files that count are those that the ledgers name. These functions list them, for any reader of Parquet. `lake` is a folder, or an address
-such as `s3://fruits-lake`.
+While a run writes a date, the folders `features/` and `projections/` also hold files that do not count yet, or that no
+longer count. The files that count are those that the ledgers name. These functions list them, for any reader of
+Parquet. `lake` is a folder, or an address such as `s3://fruits-lake`.
 """
 
 from __future__ import annotations
@@ -30,19 +30,23 @@ class NoPcaVersionError(LookupError):
 def features_files(lake: str, ingest_dates: Collection[str] | None = None, embedder_id: str | None = None) -> list[str]:
     """Returns the files of features that count, sorted.
 
-    They are those of all dates and all embedders, unless you name some dates or one embedder. While a lake changes from one embedder to
-    another, an image may have features of both, so name the embedder then.
+    They are those of all dates and all embedders, unless you name some dates or one embedder. While a lake changes from
+    one embedder to another, an image may have features of both, so name the embedder then.
     """
     filesystem, root = _open(lake)
-    keys = (key for commit in _commits(filesystem, root, ingest_dates).values() for key in _features_keys(commit, embedder_id))
+    keys = (
+        key
+        for commit in _commits(filesystem, root, ingest_dates).values()
+        for key in _features_keys(commit, embedder_id)
+    )
     return [f"{lake.rstrip('/')}/{key}" for key in sorted(keys)]
 
 
 def projections_files(lake: str, ingest_dates: Collection[str] | None = None, version: str | None = None) -> list[str]:
     """Returns the files of projections that count, sorted.
 
-    They are those of the current PCA version, unless you name another version. Features that were committed a moment ago, which the
-    run's next step projects, have none yet. Raises NoPcaVersionError if there is no version.
+    They are those of the current PCA version, unless you name another version. Features that were committed a moment
+    ago, which the run's next step projects, have none yet. Raises NoPcaVersionError if there is no version.
     """
     filesystem, root = _open(lake)
     chosen = version or current_version(lake)
@@ -54,7 +58,8 @@ def projections_files(lake: str, ingest_dates: Collection[str] | None = None, ve
     def projections(ingest_date: str) -> list[str]:
         return [layout.projections_file_key(chosen, key) for key in _features_keys(commits[ingest_date], embedder_id)]
 
-    # A run may have replaced a date's files between the two looks: its projections are where they were before its commit, or after it.
+    # A run may have replaced a date's files between the two looks: its projections are where they were before its
+    # commit, or after it.
     while lacking := [day for day in commits if not there.issuperset(projections(day))]:
         again = _commits(filesystem, root, lacking)
         changed = [day for day in lacking if again.get(day) != commits[day]]

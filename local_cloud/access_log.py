@@ -1,4 +1,6 @@
-"""What was asked of the local cloud, and by whom: a line of JSON for each request, for those who compare it with what roles may do."""
+"""What was asked of the local cloud, and by whom: a line of JSON for each request, for those who compare it with what
+roles may do.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@ They are read from `<home>/faults.json`, a list of objects; without the file the
 
     [{"id": "lost answer", "kind": "accept_then_drop", "cluster": "2026-11-22", "action": "RunJobFlow", "times": 1}]
 
-A fault that lasts ends when its seconds are over or when it is taken out of the list, whichever is first; one that comes late then comes.
-So who needs a step that is surely running gives it a fault of many seconds, does what is to be done meanwhile, and takes the fault out.
+A fault that lasts ends when its seconds are over or when it is taken out of the list, whichever is first; one that
+comes late then comes. So who needs a step that is surely running gives it a fault of many seconds, does what is to be
+done meanwhile, and takes the fault out.
 
 This module reads the file and the clock and says what strikes. The striking is left to others.
 """
@@ -58,8 +59,9 @@ STEP_KINDS: Final = frozenset({FaultKind.KILL_STEP, FaultKind.SPOT_LOSS, FaultKi
 class Fault:
     """What happens, to whom, and how often. An empty `cluster`, `action` or `step` stands for any.
 
-    `cluster` is a part of the cluster's name; `action` counts for API_KINDS only, `step` (a whole name) for LOG_KINDS and STEP_KINDS only.
-    Bootstrap actions have no step's name: a fault of their logs leaves `step` empty. `seconds` is how long it lasts, or how late it comes.
+    `cluster` is a part of the cluster's name; `action` counts for API_KINDS only, `step` (a whole name) for LOG_KINDS
+    and STEP_KINDS only. Bootstrap actions have no step's name: a fault of their logs leaves `step` empty. `seconds` is
+    how long it lasts, or how late it comes.
     """
 
     id: str
@@ -81,7 +83,8 @@ class Fault:
 class FaultBook:
     """The faults of one home, and how often each has struck. May be used from many threads.
 
-    Strikes are counted by id, for as long as the book lives: a fault that is written again strikes anew under a new id only.
+    Strikes are counted by id, for as long as the book lives: a fault that is written again strikes anew under a new id
+    only.
     """
 
     def __init__(self, home: Path) -> None:
@@ -96,11 +99,17 @@ class FaultBook:
         with self._lock:
             return bool(self._current())
 
-    def strike(self, kinds: Collection[FaultKind], clusters: Collection[str], *, action: str = "", step: str = "") -> Fault | None:
+    def strike(
+        self, kinds: Collection[FaultKind], clusters: Collection[str], *, action: str = "", step: str = ""
+    ) -> Fault | None:
         """The first fault of these kinds that is about this and has a strike left. It counts as having struck."""
         with self._lock:
             for fault in self._current():
-                if fault.kind in kinds and self._strikes[fault.id] < fault.times and fault.is_about(clusters, action=action, step=step):
+                if (
+                    fault.kind in kinds
+                    and self._strikes[fault.id] < fault.times
+                    and fault.is_about(clusters, action=action, step=step)
+                ):
                     self._strikes[fault.id] += 1
                     logger.warning(
                         "fault '%s' (%s) strikes for the %d. time of %d: %s",
@@ -122,7 +131,11 @@ class FaultBook:
         """Returns when the fault's seconds are over, when it is taken out of the list, or when `given_up` is set."""
         given_up = given_up or threading.Event()
         deadline = time.monotonic() + fault.seconds
-        while (left := deadline - time.monotonic()) > 0 and self.lists(fault) and not given_up.wait(min(left, LOOK_AGAIN_SECONDS)):
+        while (
+            (left := deadline - time.monotonic()) > 0
+            and self.lists(fault)
+            and not given_up.wait(min(left, LOOK_AGAIN_SECONDS))
+        ):
             pass
 
     def of_cluster(self, name: str) -> ClusterFaults:

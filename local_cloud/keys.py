@@ -1,4 +1,5 @@
-"""Who asks the local cloud. Each part of the product has an access key of its own, as it has a role of its own in an AWS account.
+"""Who asks the local cloud. Each part of the product has an access key of its own, as it has a role of its own in an
+AWS account.
 
 All are drawn from the owner's key, so that whoever has that one knows them, and no other has to be kept or handed on.
 """
@@ -19,7 +20,9 @@ _SECRET_LETTERS: Final = 40
 
 
 class Role(StrEnum):
-    """Says what a key is for. Of all but the owner's there is a role or policy in bootstrap/stacks/, called `fruits-<value>`."""
+    """Says what a key is for. Of all but the owner's there is a role or policy in bootstrap/stacks/, called
+    `fruits-<value>`.
+    """
 
     OWNER = "owner"
     AIRFLOW = "airflow"

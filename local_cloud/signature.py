@@ -1,6 +1,8 @@
-"""What a request says of its signature (AWS Signature Version 4), and whether that can be true. The signature itself each service computes.
+"""What a request says of its signature (AWS Signature Version 4), and whether that can be true. The signature itself
+each service computes.
 
-Source: AWS General Reference, "Create a signed AWS API request". Signatures in a query (presigned URLs) are not offered.
+Source: AWS General Reference, "Create a signed AWS API request". Signatures in a query (presigned URLs) are not
+offered.
 """
 
 from __future__ import annotations
@@ -76,29 +78,41 @@ class Claim(NamedTuple):
 def read_claim(headers: Mapping[str, str], access_key_ids: Container[str], service: str) -> Claim:
     """Returns what headers (their names in lower case) say of their signature.
 
-    Raises SignatureError if they say nothing, name another key or service, don't cover the host, or weren't signed about now.
+    Raises SignatureError if they say nothing, name another key or service, don't cover the host, or weren't signed
+    about now.
     """
     authorization = headers.get("authorization", "").strip()
     if not authorization.startswith(ALGORITHM):
-        raise SignatureError(Fault.MISSING, "Missing Authentication Token: the request is not signed in its Authorization header.")
+        raise SignatureError(
+            Fault.MISSING, "Missing Authentication Token: the request is not signed in its Authorization header."
+        )
     said = _AUTHORIZATION.fullmatch(authorization)
     if not said:
-        raise SignatureError(Fault.MALFORMED, "The Authorization header must hold a Credential's scope, SignedHeaders and a Signature.")
+        raise SignatureError(
+            Fault.MALFORMED, "The Authorization header must hold a Credential's scope, SignedHeaders and a Signature."
+        )
     if said["key"] not in access_key_ids:
-        raise SignatureError(Fault.UNKNOWN_KEY, "The security token included in the request is invalid: it is not this server's.")
+        raise SignatureError(
+            Fault.UNKNOWN_KEY, "The security token included in the request is invalid: it is not this server's."
+        )
     signed_names = tuple(said["headers"].split(";"))
     if "host" not in signed_names or any(name not in headers for name in signed_names):
         raise SignatureError(Fault.UNSIGNED_HEADER, "The signed headers must hold 'host' and be part of the request.")
     timestamp = headers.get("x-amz-date", "")
     signed_at = _seconds(timestamp)
     if signed_at is None:
-        raise SignatureError(Fault.NO_DATE, f"The header X-Amz-Date must hold a date like 20261122T093000Z. Got {timestamp!r}.")
+        raise SignatureError(
+            Fault.NO_DATE, f"The header X-Amz-Date must hold a date like 20261122T093000Z. Got {timestamp!r}."
+        )
     if (said["day"], said["service"]) != (timestamp[:8], service):
-        raise SignatureError(Fault.WRONG_SCOPE, f"The Credential's scope must name the day {timestamp[:8]} and the service {service!r}.")
+        raise SignatureError(
+            Fault.WRONG_SCOPE, f"The Credential's scope must name the day {timestamp[:8]} and the service {service!r}."
+        )
     if abs(time.time() - signed_at) > MOST_SECONDS_APART:
         raise SignatureError(
             Fault.SKEWED,
-            f"Signature expired or not yet current: the request was signed at {timestamp}, and it is {_timestamp(time.time())}. "
+            f"Signature expired or not yet current: the request was signed at {timestamp}, and it is "
+            f"{_timestamp(time.time())}. "
             "The difference between the request time and the current time is too large: at most 15 minutes.",
         )
     return Claim(said["key"], timestamp, said["region"], service, signed_names, said["signature"])

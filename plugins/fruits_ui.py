@@ -10,7 +10,9 @@ from fruit_pipeline.alerts.deadline import RunFirstQueued
 
 
 class FruitsUi(AirflowPlugin):
-    """The pages below `/fruits`. Every Airflow process loads this, each task too; only the API server asks for the pages."""
+    """The pages below `/fruits`. Every Airflow process loads this, each task too; only the API server asks for the
+    pages.
+    """
 
     name = "fruits_ui"
     deadline_references = [RunFirstQueued]  # noqa: RUF012  # the base class has no ClassVar, so mypy wants none here

@@ -1,8 +1,10 @@
 #!/usr/bin/env python
 """Asks which known vulnerabilities the pins of requirements/*.txt have, and prints them: `make audit`.
 
-pip-audit asks OSV's database, or PyPI's if OSV can't be reached. A package that nobody was asked about is no package without
-vulnerabilities: an index that is a mirror often has no such database, and pip-audit then skips the package and ends well.
+pip-audit asks OSV's database, or PyPI's if OSV can't be reached. A package that nobody was asked about is no package
+without
+vulnerabilities: an index that is a mirror often has no such database, and pip-audit then skips the package and ends
+    well.
 
 Exit codes: 0 all were asked about and nothing is known, 1 something is known, 3 some or all could not be asked about.
 """
@@ -36,7 +38,9 @@ class Vulnerability:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service said of the packages, `<name> <version>` each. `not_asked` are those it knows nothing of, and why."""
+    """What a service said of the packages, `<name> <version>` each. `not_asked` are those it knows nothing of, and
+    why.
+    """
 
     service: str
     asked: frozenset[str]
@@ -63,11 +67,33 @@ def main() -> int:
 
 def _ask(service: str) -> tuple[str, str]:
     """Returns pip-audit's standard output and its last line about an error."""
-    command = [sys.executable, "-m", "uv", "tool", "run", "--isolated", "--with-requirements", "requirements/audit.txt", "pip-audit"]
-    command += ["--disable-pip", "--no-deps", "--format", "json", "--aliases", "on", "--progress-spinner", "off", "--vulnerability-service"]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "tool",
+        "run",
+        "--isolated",
+        "--with-requirements",
+        "requirements/audit.txt",
+        "pip-audit",
+    ]
+    command += [
+        "--disable-pip",
+        "--no-deps",
+        "--format",
+        "json",
+        "--aliases",
+        "on",
+        "--progress-spinner",
+        "off",
+        "--vulnerability-service",
+    ]
     command += [service, *(word for lock in LOCKS for word in ("--requirement", f"requirements/{lock}.txt"))]
     finished = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    return finished.stdout, (finished.stderr.strip().splitlines() or [f"pip-audit ended with exit code {finished.returncode}"])[-1]
+    return finished.stdout, (
+        finished.stderr.strip().splitlines() or [f"pip-audit ended with exit code {finished.returncode}"]
+    )[-1]
 
 
 def read_answer(service: str, output: str, last_words: str) -> Answer | str:
@@ -79,7 +105,9 @@ def read_answer(service: str, output: str, last_words: str) -> Answer | str:
     not_asked = {entry["name"]: entry["skip_reason"] for entry in dependencies if "skip_reason" in entry}
     asked = [entry for entry in dependencies if "skip_reason" not in entry]
     known = [
-        Vulnerability(entry["name"], entry["version"], (found["id"], *found.get("aliases", ())), tuple(found["fix_versions"]))
+        Vulnerability(
+            entry["name"], entry["version"], (found["id"], *found.get("aliases", ())), tuple(found["fix_versions"])
+        )
         for entry in asked
         for found in entry["vulns"]
     ]
@@ -90,7 +118,13 @@ def report(answer: Answer | None) -> list[str]:
     """Returns the lines that a person reads."""
     if answer is None or not answer.asked:
         return ["No database of vulnerabilities could be asked about any package. This says nothing about them."]
-    lines = [f"{answer.service} was asked about {len(answer.asked)} packages and knows {len(answer.known)} vulnerabilities of them."]
+    lines = [
+        (
+            f"{answer.service} was asked about {len(answer.asked)} packages and knows {len(answer.known)} "
+            "vulnerabilities "
+            "of them."
+        )
+    ]
     for found in answer.known:
         remedy = f"fixed in {', '.join(found.fixed_in)}" if found.fixed_in else "not fixed yet"
         lines.append(f"  {found.package} {found.version}: {' = '.join(found.names)}, {remedy}")

@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Tries the wheel with the lowest and the highest of what it says it runs with, and writes the table of docs/installing.md.
+"""Tries the wheel with the lowest and the highest of what it says it runs with, and writes the table of
+docs/installing.md.
 
-`make compat` calls it in the project's root. Each combination gets an environment of its own below .local/compat/, with packages that are
-no younger than its day, so that it is what somebody installed then. A Python that this machine lacks is named as not tried. What was
-tried with a wheel of the same content is not tried again.
+`make compat` calls it in the project's root. Each combination gets an environment of its own below .local/compat/, with
+packages that are no younger than its day, so that it is what somebody installed then. A Python that this machine lacks
+is named as not tried. What was tried with a wheel of the same content is not tried again.
 """
 
 from __future__ import annotations
@@ -62,8 +63,19 @@ COMBINATIONS: Final = (
         "MWAA 3.2, its constraints",
         "3.12",
         (
-            *("apache-airflow==3.2.1", "apache-airflow-providers-amazon==9.25.0", "apache-airflow-providers-common-messaging==2.0.3"),
-            *("aiobotocore==3.4.0", "boto3==1.42.84", "fastapi==0.136.0", "jinja2==3.1.6", "numpy==2.4.4", "pandas==2.3.3"),
+            *(
+                "apache-airflow==3.2.1",
+                "apache-airflow-providers-amazon==9.25.0",
+                "apache-airflow-providers-common-messaging==2.0.3",
+            ),
+            *(
+                "aiobotocore==3.4.0",
+                "boto3==1.42.84",
+                "fastapi==0.136.0",
+                "jinja2==3.1.6",
+                "numpy==2.4.4",
+                "pandas==2.3.3",
+            ),
             *("pyarrow==23.0.1", "sqlalchemy==2.0.49"),
         ),
         on="2026-05-20",
@@ -74,7 +86,9 @@ COMBINATIONS: Final = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a combination: the versions that were installed, and the trouble of each check (none is an empty text)."""
+    """What came of a combination: the versions that were installed, and the trouble of each check (none is an empty
+    text).
+    """
 
     versions: Mapping[str, str]
     troubles: Mapping[str, str]
@@ -106,7 +120,9 @@ def main(pythons: Sequence[str]) -> int:
 def _content_of(wheel: Path) -> str:
     """Returns the digest of a wheel's list of files, which does not change with the time of the commit."""
     with ZipFile(wheel) as opened:
-        return hashlib.sha256(opened.read(next(name for name in opened.namelist() if name.endswith("/RECORD")))).hexdigest()[:16]
+        return hashlib.sha256(
+            opened.read(next(name for name in opened.namelist() if name.endswith("/RECORD")))
+        ).hexdigest()[:16]
 
 
 def _home_of(combination: Combination) -> Path:
@@ -119,12 +135,26 @@ def _tried(combination: Combination, wheel: Path) -> Outcome:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     python = home / "venv" / "bin" / "python"
-    if trouble := _trouble_of([UV, "venv", "--quiet", f"--python={combination.python}", home / "venv"], home, _with_pyenv(combination)):
+    if trouble := _trouble_of(
+        [UV, "venv", "--quiet", f"--python={combination.python}", home / "venv"], home, _with_pyenv(combination)
+    ):
         return Outcome({}, {"install": trouble}, 0)
     constraints = home / "constraints.txt"
-    constraints.write_text("\n".join([*combination.pins, *(_lower_bounds(wheel) if combination.lowest else ())]), encoding="utf-8")
+    constraints.write_text(
+        "\n".join([*combination.pins, *(_lower_bounds(wheel) if combination.lowest else ())]), encoding="utf-8"
+    )
     until = [f"--exclude-newer={combination.on}"] if combination.on else []
-    install = [UV, "pip", "install", "--quiet", f"--python={python}", f"--constraint={constraints}", *until, str(wheel), *TEST_TOOLS]
+    install = [
+        UV,
+        "pip",
+        "install",
+        "--quiet",
+        f"--python={python}",
+        f"--constraint={constraints}",
+        *until,
+        str(wheel),
+        *TEST_TOOLS,
+    ]
     if trouble := _trouble_of(install, home):
         return Outcome({}, {"install": trouble}, 0)
     tree = _tree(home / "tree")
@@ -144,7 +174,9 @@ def _with_pyenv(combination: Combination) -> dict[str, str]:
 
 def _lower_bounds(wheel: Path) -> Iterator[str]:
     with ZipFile(wheel) as opened:
-        metadata = BytesParser().parsebytes(opened.read(next(name for name in opened.namelist() if name.endswith("/METADATA"))))
+        metadata = BytesParser().parsebytes(
+            opened.read(next(name for name in opened.namelist() if name.endswith("/METADATA")))
+        )
     for requirement in metadata.get_all("Requires-Dist", []):
         if bound := re.search(r">=([\w.]+)", requirement):
             yield f"{re.split(r'[^a-zA-Z0-9_.-]', requirement)[0]}=={bound[1]}"
@@ -171,7 +203,9 @@ def _checks(python: Path, tree: Path, home: Path) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(tree / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(tree / "plugins"),
     }
-    if trouble := _trouble_of([python, "-W", "ignore", PROJECT / "scripts" / "compat_checks.py", told, PROJECT / "plugins"], tree, airflow):
+    if trouble := _trouble_of(
+        [python, "-W", "ignore", PROJECT / "scripts" / "compat_checks.py", told, PROJECT / "plugins"], tree, airflow
+    ):
         return {"checks": trouble}
     return {check: "; ".join(troubles) for check, troubles in json.loads(told.read_text(encoding="utf-8")).items()}
 
@@ -198,9 +232,15 @@ def _trouble_of(command: Sequence[str | Path], folder: Path, environment: Mappin
     return "" if done.returncode == 0 else " ".join(done.stderr.split())[-600:]
 
 
-def _done(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def _done(
+    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs a program without what this shell has set for the product, for AWS and for Python."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_", "FRUITS_", "PYTHON"))}
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AIRFLOW", "AWS_", "FRUITS_", "PYTHON"))
+    }
     return subprocess.run(
         [str(word) for word in command],
         cwd=folder,
@@ -213,7 +253,10 @@ def _done(command: Sequence[str | Path], folder: Path, environment: Mapping[str,
 
 
 def _table(outcomes: Mapping[Combination, Outcome]) -> Iterator[str]:
-    yield "| what | Python | Airflow | amazon provider | numpy | pyarrow | matplotlib | imports, DAGs, plugin | unit tests |"
+    yield (
+        "| what | Python | Airflow | amazon provider | numpy | pyarrow | matplotlib | imports, DAGs, plugin | unit "
+        "tests |"
+    )
     yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for combination in COMBINATIONS:
         outcome = outcomes.get(combination, Outcome({}, {"install": "left out this time"}, 0))
@@ -224,7 +267,9 @@ def _table(outcomes: Mapping[Combination, Outcome]) -> Iterator[str]:
 def _verdicts(outcome: Outcome) -> tuple[str, str]:
     if not outcome.versions:
         return f"not tried: {outcome.troubles['install']}".replace("|", "\\|"), ""
-    bad: dict[str, Any] = {check: trouble for check, trouble in outcome.troubles.items() if trouble and check != "unit tests"}
+    bad: dict[str, Any] = {
+        check: trouble for check, trouble in outcome.troubles.items() if trouble and check != "unit tests"
+    }
     return f"not good: {', '.join(bad)}" if bad else "good", f"{outcome.passed} passed" + ", some failed" * bool(
         outcome.troubles["unit tests"]
     )

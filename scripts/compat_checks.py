@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Checks an installed wheel with the Python that runs this, for `make compat` and the tests. Writes what is wrong, by check, to a file."""
+"""Checks an installed wheel with the Python that runs this, for `make compat` and the tests. Writes what is wrong, by
+check, to a file.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,11 @@ def plugin(mounted: str) -> Iterator[str]:
         plugins_manager._get_plugins.cache_clear()  # noqa: SLF001
         plugins, errors = plugins_manager._get_plugins()  # noqa: SLF001
         # Airflow takes the first of one name, and says of each other that it is registered already.
-        yield from (f"{where}: {error}" for where, error in errors.items() if folder != mounted or "already registered" not in error)
+        yield from (
+            f"{where}: {error}"
+            for where, error in errors.items()
+            if folder != mounted or "already registered" not in error
+        )
         sources: list[Any] = [str(found.source) for found in plugins if found.name == "fruits_ui"]
         if len(sources) != 1 or source not in sources[0]:
             yield f"with {folder} mounted, the plugin comes from {sources}"

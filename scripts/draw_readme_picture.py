@@ -32,7 +32,8 @@ DEMO_LAKE: Final = Path(".local/s3/fruits-lake")
 WIDTH: Final = 1200
 MARGIN: Final = 24
 WHITE: Final = (255, 255, 255)
-# The most that a PNG with a palette can have: a third of the size of one with all colours. Rounds of k-means choose them.
+# The most that a PNG with a palette can have: a third of the size of one with all colours. Rounds of k-means choose
+# them.
 COLOURS: Final = 256
 ROUNDS: Final = 3
 
@@ -46,7 +47,11 @@ def main(lake: Path) -> None:
     picture = below_each_other(
         row_of_fruit(lake, provenance["ingest_dates"][0], sorted(points)),
         opened(two_components_png([points[category] for category in chosen], model["explained_variance_ratio"])),
-        opened(explained_variance_png(model["spectrum"], provenance["k"], provenance["target_variance"], provenance["n_samples"])),
+        opened(
+            explained_variance_png(
+                model["spectrum"], provenance["k"], provenance["target_variance"], provenance["n_samples"]
+            )
+        ),
     )
     picture.quantize(COLOURS, kmeans=ROUNDS).save(PICTURE, optimize=True)
     print(f"{PICTURE}: {PICTURE.stat().st_size:,} bytes, {picture.width} x {picture.height} pixels")
@@ -57,8 +62,13 @@ def read_points(lake: Path) -> dict[str, Projections]:
     vectors: dict[str, list[list[float]]] = {}
     for file in projections_files(str(lake)):
         category = partition_values(file)[CATEGORY]
-        vectors.setdefault(category, []).extend(pq.read_table(file, columns=[COMPONENTS], partitioning=None)[COMPONENTS].to_pylist())
-    return {category: Projections(category, *np.array([vector[:2] for vector in rows], np.float32).T) for category, rows in vectors.items()}
+        vectors.setdefault(category, []).extend(
+            pq.read_table(file, columns=[COMPONENTS], partitioning=None)[COMPONENTS].to_pylist()
+        )
+    return {
+        category: Projections(category, *np.array([vector[:2] for vector in rows], np.float32).T)
+        for category, rows in vectors.items()
+    }
 
 
 def row_of_fruit(lake: Path, ingest_date: str, categories: Sequence[str]) -> Image.Image:
@@ -79,7 +89,10 @@ def opened(png: bytes) -> Image.Image:
 
 def below_each_other(*pictures: Image.Image) -> Image.Image:
     """Returns the pictures one below the other, each as wide as the whole."""
-    scaled = [picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS) for picture in pictures]
+    scaled = [
+        picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+        for picture in pictures
+    ]
     whole = Image.new("RGB", (WIDTH, sum(picture.height for picture in scaled) + MARGIN * (len(scaled) - 1)), WHITE)
     top = 0
     for picture in scaled:

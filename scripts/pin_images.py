@@ -1,8 +1,10 @@
 #!/usr/bin/env python
-"""Pins the base images of the Dockerfile and the compose file to what their tags mean now: `make lock UPGRADE=1` runs it.
+"""Pins the base images of the Dockerfile and the compose file to what their tags mean now: `make lock UPGRADE=1` runs
+it.
 
-It asks the images' registry (Docker Hub, or FRUITS_REGISTRY) for the digest of each tag. Tags are changed by hand: another Python or
-Postgres is a decision. If the registry can't be asked, the files stay as they are; it says so and exits well, as all else is refreshed.
+It asks the images' registry (Docker Hub, or FRUITS_REGISTRY) for the digest of each tag. Tags are changed by hand:
+another Python or Postgres is a decision. If the registry can't be asked, the files stay as they are; it says so and
+exits well, as all else is refreshed.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def main(project: Path = PROJECT) -> int:
             try:
                 pinned = PINNED.sub(lambda found: _pinned_anew(client, found), text)
             except (NoAnswerError, httpx.HTTPError) as error:
-                print(f"==> {registry} can't be asked for the images of {name} ({error}): their digests stay as they are")
+                print(
+                    f"==> {registry} can't be asked for the images of {name} ({error}): their digests stay as they are"
+                )
                 continue
             if pinned != text:
                 file.write_text(pinned, encoding="utf-8")
@@ -54,7 +58,9 @@ def _pinned_anew(client: httpx.Client, found: re.Match[str]) -> str:
 
 
 def current_digest(client: httpx.Client, name: str, tag: str) -> str:
-    """Returns the digest of what a tag means now. Raises NoAnswerError or httpx.HTTPError if the registry does not say."""
+    """Returns the digest of what a tag means now. Raises NoAnswerError or httpx.HTTPError if the registry does not
+    say.
+    """
     path = f"/v2/{name if '/' in name else f'library/{name}'}/manifests/{tag}"
     answer = client.head(path, headers={"Accept": ACCEPTED})
     if answer.status_code == httpx.codes.UNAUTHORIZED:

@@ -23,7 +23,9 @@ def parse_request(argv: list[str] | None = None) -> ExtractionRequest:
     )
     parser.add_argument("--engine", type=release.engine_named, choices=release.ENGINES, default=release.DEFAULT_ENGINE)
     parser.add_argument("--retry-rejected", action="store_true", help="looks again at images that were rejected before")
-    parser.add_argument("--accept-rejects", action="store_true", help="goes on although an unusual share of the images is rejected")
+    parser.add_argument(
+        "--accept-rejects", action="store_true", help="goes on although an unusual share of the images is rejected"
+    )
     arguments = vars(parser.parse_args(argv))
     for name in ("ingest_dates", "categories"):
         arguments[name] = tuple(dict.fromkeys(arguments[name]))

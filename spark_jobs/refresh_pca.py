@@ -25,15 +25,30 @@ def parse_request(argv: list[str] | None = None) -> RefreshRequest:
     """Reads the request from the command line; ends the process if it can't be one."""
     parser = step_parser(__doc__, needs_ingest_dates=False)
     defaults = PolicySettings()
-    parser.add_argument("--target-variance", type=_share, default=defaults.target_variance, help="the share of the variance to keep")
-    parser.add_argument("--policy", type=RefreshPolicy, choices=list(RefreshPolicy), default=defaults.policy)
-    parser.add_argument("--margin", type=float, default=defaults.margin, help="auto: how far below the target calls for a fit")
-    parser.add_argument("--growth", type=float, default=defaults.growth, help="auto: how many times more images call for a fit")
-    parser.add_argument("--always-below", type=int, default=defaults.always_below, help="auto: fewer images than this are always fitted")
     parser.add_argument(
-        "--keep-versions", type=int, default=DEFAULT_KEPT_VERSIONS, help="how many versions stay, the current one among them"
+        "--target-variance", type=_share, default=defaults.target_variance, help="the share of the variance to keep"
     )
-    parser.add_argument("--switch-embedder", action="store_true", help="makes the release's embedder the one readers use, complete or not")
+    parser.add_argument("--policy", type=RefreshPolicy, choices=list(RefreshPolicy), default=defaults.policy)
+    parser.add_argument(
+        "--margin", type=float, default=defaults.margin, help="auto: how far below the target calls for a fit"
+    )
+    parser.add_argument(
+        "--growth", type=float, default=defaults.growth, help="auto: how many times more images call for a fit"
+    )
+    parser.add_argument(
+        "--always-below", type=int, default=defaults.always_below, help="auto: fewer images than this are always fitted"
+    )
+    parser.add_argument(
+        "--keep-versions",
+        type=int,
+        default=DEFAULT_KEPT_VERSIONS,
+        help="how many versions stay, the current one among them",
+    )
+    parser.add_argument(
+        "--switch-embedder",
+        action="store_true",
+        help="makes the release's embedder the one readers use, complete or not",
+    )
     arguments = vars(parser.parse_args(argv))
     arguments["policy"] = PolicySettings(**{field.name: arguments.pop(field.name) for field in fields(PolicySettings)})
     arguments["ingest_dates"] = tuple(dict.fromkeys(arguments["ingest_dates"]))

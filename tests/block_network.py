@@ -1,4 +1,6 @@
-"""Small networks with the embedder's input and output, as LiteRT models: TensorFlow, which makes the real one, takes long to import."""
+"""Small networks with the embedder's input and output, as LiteRT models: TensorFlow, which makes the real one, takes
+long to import.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _MODEL_VERSION = 3
 
 
 def block_network(weights: NDArray[np.float32]) -> bytes:
-    """The means of an image's square blocks, multiplied with `weights`, [blocks * 3, outputs], and cut off below zero."""
+    """The means of an image's square blocks, multiplied with `weights`, [blocks * 3, outputs], and cut off below
+    zero.
+    """
     n_inputs, n_outputs = weights.shape
     n_blocks = isqrt(n_inputs // 3)
     block = IMAGE_SIDE // n_blocks

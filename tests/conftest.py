@@ -33,8 +33,8 @@ settings.load_profile("untimed")
 # For `make compat`, which looks for what other versions do differently: `--hypothesis-profile=few`.
 settings.register_profile("few", settings.get_profile("untimed"), max_examples=5)
 
-# What shares something dear (the product, a Spark session) stays in one process, and so do the tests of a file. The longest come first, so
-# that the processes end together.
+# What shares something dear (the product, a Spark session) stays in one process, and so do the tests of a file. The
+# longest come first, so that the processes end together.
 _LONGEST_FIRST: Final = (
     "tests/e2e/test_fault_matrix.py",
     "product",
@@ -58,10 +58,15 @@ def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Airflow's database as `airflow db migrate` leaves it: to be copied."""
 
     def migrate(home: Path) -> None:
-        settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}"}
+        settings = {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        }
         settings["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
         command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        subprocess.run(command, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            command, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     return made_once(tmp_path_factory, "airflow-database", migrate) / "airflow.db"
 
@@ -79,7 +84,9 @@ def home_with_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """Returns a folder that `make` fills when the first of the processes asks for it: it would take each of them seconds."""
+    """Returns a folder that `make` fills when the first of the processes asks for it: it would take each of them
+    seconds.
+    """
     root = tmp_path_factory.getbasetemp()
     # Of all processes, whose own folders are in there.
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root

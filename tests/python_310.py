@@ -1,4 +1,5 @@
-"""Gives Python 3.10 the names that the tests, which are written for 3.11, take from its standard library: `-p tests.python_310`.
+"""Gives Python 3.10 the names that the tests, which are written for 3.11, take from its standard library: `-p
+tests.python_310`.
 
 The code that is tested does without: `make compat` has imported it before.
 """

@@ -45,7 +45,9 @@ def test_every_setting_says_what_it_is_for_and_accepts_its_default() -> None:
 
 
 def test_the_model_counts_what_the_saved_benchmarks_measured() -> None:
-    history, pca = ((PROJECT / f"benchmarks/results/{name}-full.md").read_text(encoding="utf-8") for name in ("history", "pca"))
+    history, pca = (
+        (PROJECT / f"benchmarks/results/{name}-full.md").read_text(encoding="utf-8") for name in ("history", "pca")
+    )
     per_million, per_thousand, per_20_000 = (
         float(row[1])
         for row in (
@@ -56,7 +58,11 @@ def test_the_model_counts_what_the_saved_benchmarks_measured() -> None:
         if row
     )
     measured = (per_million, per_thousand, per_20_000 * 50)
-    counted = (REFIT_VCPU_SECONDS_PER_MILLION, REFIT_VCPU_SECONDS_PER_THOUSAND_FILES, PROJECTION_VCPU_SECONDS_PER_MILLION)
+    counted = (
+        REFIT_VCPU_SECONDS_PER_MILLION,
+        REFIT_VCPU_SECONDS_PER_THOUSAND_FILES,
+        PROJECTION_VCPU_SECONDS_PER_MILLION,
+    )
     assert counted == pytest.approx([seconds * VCPUS_OF_THE_BENCHMARKS_MACHINE for seconds in measured], rel=0.05)
 
 
@@ -68,7 +74,10 @@ def _settings_table() -> Iterator[str]:
         if declared.part:
             yield f"| **{declared.part}** | | | | |"
         default = f"`{_text_of(field.default)}`" if field.default != "" else "none"
-        yield f"| `{VARIABLES[field.name]}` | {default} | {declared.unit} | {declared.meaning} | {declared.kind.allowed} |"
+        yield (
+            f"| `{VARIABLES[field.name]}` | {default} | {declared.unit} | {declared.meaning} | "
+            f"{declared.kind.allowed} |"
+        )
 
 
 def _text_of(default: Any) -> str:

@@ -81,7 +81,13 @@ TEXTS = [
     ("soak", "MINUTES", "--minutes"),
 ]
 # These reach a program otherwise than as an option that the stand-in could tell.
-NO_OPTIONS = {("torture", "EXAMPLES"), ("test", "ARGS"), ("test", "PYTEST_ADDOPTS"), ("compat", "ARGS"), ("lock", "UPGRADE")}
+NO_OPTIONS = {
+    ("torture", "EXAMPLES"),
+    ("test", "ARGS"),
+    ("test", "PYTEST_ADDOPTS"),
+    ("compat", "ARGS"),
+    ("lock", "UPGRADE"),
+}
 
 
 def named_in_recipes(pattern: str) -> set[tuple[str, str]]:
@@ -146,7 +152,9 @@ def test_a_typed_text_arrives_byte_for_byte(clone: Path, text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_text_of_the_environment_arrives_byte_for_byte(clone: Path, text: str) -> None:
-    arguments, home = told(make(clone, "deliver", environment={"DIR": text, "DATE": "2026-11-22", "FRUITS_LOCAL_HOME": text}))
+    arguments, home = told(
+        make(clone, "deliver", environment={"DIR": text, "DATE": "2026-11-22", "FRUITS_LOCAL_HOME": text})
+    )
     assert f"--directory={text}" in arguments
     assert home == text
 
@@ -183,7 +191,9 @@ def test_the_quick_checks_are_the_others_but_four_kinds(clone: Path) -> None:
 
 @pytest.mark.parametrize(("target", "variable", "option"), YES_OR_NO)
 @pytest.mark.parametrize(("text", "means_yes"), [("1", True), ("0", False)])
-def test_every_yes_or_no_is_read_alike(clone: Path, target: str, variable: str, option: str, text: str, means_yes: bool) -> None:
+def test_every_yes_or_no_is_read_alike(
+    clone: Path, target: str, variable: str, option: str, text: str, means_yes: bool
+) -> None:
     arguments, _ = told(make(clone, target, f"{variable}={text}"))
     assert (option in arguments) == means_yes
 

@@ -60,10 +60,22 @@ def metadata(installed: Path) -> Any:
 
 
 def test_it_holds_airflows_side_and_nothing_else(installed: Path) -> None:
-    ours = {f"{name}/{file.relative_to(PROJECT / folder)}" for folder, name in FOLDERS.items() for file in files_of(PROJECT / folder)}
-    held = {str(file.relative_to(installed)) for file in installed.rglob("*") if file.is_file() and file.parent.suffix != ".dist-info"}
+    ours = {
+        f"{name}/{file.relative_to(PROJECT / folder)}"
+        for folder, name in FOLDERS.items()
+        for file in files_of(PROJECT / folder)
+    }
+    held = {
+        str(file.relative_to(installed))
+        for file in installed.rglob("*")
+        if file.is_file() and file.parent.suffix != ".dist-info"
+    }
     assert held == ours | {"fruits_ui.py"}
-    assert {"fruit_pipeline/templates/report.html.j2", "fruit_pipeline/templates/page.css", "fruit_dags/fruit_image_pipeline.md"} <= held
+    assert {
+        "fruit_pipeline/templates/report.html.j2",
+        "fruit_pipeline/templates/page.css",
+        "fruit_dags/fruit_image_pipeline.md",
+    } <= held
 
 
 def files_of(folder: Path) -> Iterator[Path]:
@@ -84,7 +96,9 @@ def test_it_asks_for_no_more_than_what_make_compat_tries(metadata: Any) -> None:
     pythons = SpecifierSet(metadata["Requires-Python"])
     assert [minor for minor in range(20) if f"3.{minor}.0" in pythons] == [10, 11, 12, 13]
     asked = {requirement.name: requirement for requirement in map(Requirement, metadata.get_all("Requires-Dist"))}
-    assert [version for version in ("3.1.8", "3.2.0", "3.3.2", "3.4.0") if version in asked["apache-airflow"].specifier] == [
+    assert [
+        version for version in ("3.1.8", "3.2.0", "3.3.2", "3.4.0") if version in asked["apache-airflow"].specifier
+    ] == [
         "3.2.0",
         "3.3.2",
     ]
@@ -97,7 +111,9 @@ def test_it_imports_only_what_is_installed_with_it(installed: Path, metadata: An
     extras = {extra for requirement in own for extra in requirement.extras}
     more = [Requirement(line) for name in BRING_MORE for line in requires(name) or []]
     brought = {
-        need.name.lower() for need in more if not need.marker or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+        need.name.lower()
+        for need in more
+        if not need.marker or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras))
     }
     known = brought | {requirement.name for requirement in own}
     distributions = packages_distributions()
@@ -133,10 +149,19 @@ def test_airflow_parses_its_dags_and_loads_its_plugin_once(installed: Path, tmp_
     page = (PROJECT / "docs" / "installing.md").read_text(encoding="utf-8")
     (tmp_path / "dags").mkdir()
     (tmp_path / "plugins").mkdir()
-    (tmp_path / "dags" / "fruits.py").write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], encoding="utf-8")
+    (tmp_path / "dags" / "fruits.py").write_text(
+        re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], encoding="utf-8"
+    )
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_", "FRUITS_"))}
     subprocess.run(
-        [sys.executable, "-W", "ignore", PROJECT / "scripts" / "compat_checks.py", tmp_path / "told.json", PROJECT / "plugins"],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            PROJECT / "scripts" / "compat_checks.py",
+            tmp_path / "told.json",
+            PROJECT / "plugins",
+        ],
         env=plain
         | {
             "PYTHONPATH": str(installed),

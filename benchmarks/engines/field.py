@@ -34,11 +34,18 @@ class EngineField:
     """The processes of one engine; they end with `stack`."""
 
     def __init__(self, stack: contextlib.ExitStack, bench: BenchLake, name: str) -> None:
-        starts = (bench.start("engines.ways", f"{name.replace(' ', '-')}-{number}", **ONE_THREAD) for number in range(bench.n_cores))
+        starts = (
+            bench.start("engines.ways", f"{name.replace(' ', '-')}-{number}", **ONE_THREAD)
+            for number in range(bench.n_cores)
+        )
         self.processes = [stack.enter_context(process) for process in starts]
 
-    def prepare(self, engine: str, model: str, images: Sequence[PlannedImage], n_images: int, inference_batch: int) -> float:
-        """Loads the engine for a batch; the first time, decodes `n_images`. Returns the seconds that the loading took."""
+    def prepare(
+        self, engine: str, model: str, images: Sequence[PlannedImage], n_images: int, inference_batch: int
+    ) -> float:
+        """Loads the engine for a batch; the first time, decodes `n_images`. Returns the seconds that the loading
+        took.
+        """
         # Fewer images than that are taken more than once.
         chosen = [image.path for image in spread(images, n_images)]
         paths = [chosen[number % len(chosen)] for number in range(n_images)]
@@ -58,9 +65,13 @@ class EngineField:
 
 
 class Ceiling:
-    """What the features step's own engine can do at most, measured again and again between the runs of what is compared with it."""
+    """What the features step's own engine can do at most, measured again and again between the runs of what is compared
+    with it.
+    """
 
-    def __init__(self, stack: contextlib.ExitStack, bench: BenchLake, images: Sequence[PlannedImage], window_seconds: float) -> None:
+    def __init__(
+        self, stack: contextlib.ExitStack, bench: BenchLake, images: Sequence[PlannedImage], window_seconds: float
+    ) -> None:
         self._field = EngineField(stack, bench, "ceiling")
         self._batch = step_batch(bench)
         self._window_seconds = window_seconds

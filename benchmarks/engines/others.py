@@ -1,4 +1,6 @@
-"""What a release does not offer, to compare with: ONNX Runtime, OpenVINO, and the network in int8. `make bench` installs them."""
+"""What a release does not offer, to compare with: ONNX Runtime, OpenVINO, and the network in int8. `make bench`
+installs them.
+"""
 
 from __future__ import annotations
 
@@ -90,19 +92,25 @@ class OpenVinoEngine:
         self._request = core.compile_model(network, "CPU", settings).create_infer_request()
 
     def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32[inference_batch, 224, 224, 3] in [-1, 1] to float32[inference_batch, 1280], which the next call overwrites."""
+        """float32[inference_batch, 224, 224, 3] in [-1, 1] to float32[inference_batch, 1280], which the next call
+        overwrites.
+        """
         features = self._request.infer([images], share_inputs=True, share_outputs=True)[0]
         return np.asarray(features, dtype=np.float32).reshape(self.inference_batch, N_FEATURES)
 
 
 def make_onnx(graph: Path, place: Path) -> None:
-    """Writes TensorFlow's frozen graph as the ONNX file `place`, with batch normalisation folded into the convolutions."""
+    """Writes TensorFlow's frozen graph as the ONNX file `place`, with batch normalisation folded into the
+    convolutions.
+    """
     import onnxruntime
     import tensorflow as tf
     import tf2onnx
 
     definition = tf.compat.v1.GraphDef.FromString(graph.read_bytes())
-    model, _ = tf2onnx.convert.from_graph_def(definition, input_names=["images:0"], output_names=["features:0"], opset=_OPSET)
+    model, _ = tf2onnx.convert.from_graph_def(
+        definition, input_names=["images:0"], output_names=["features:0"], opset=_OPSET
+    )
     options = onnxruntime.SessionOptions()
     # Standard operators alone, which OpenVINO knows, too.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -111,10 +119,11 @@ def make_onnx(graph: Path, place: Path) -> None:
 
 
 def make_int8(model: Path, images: Sequence[str], place: Path) -> None:
-    """Writes the ONNX file `model` to `place` with int8 weights (a scale a channel) and uint8 activations, calibrated on the images.
+    """Writes the ONNX file `model` to `place` with int8 weights (a scale a channel) and uint8 activations, calibrated
+    on the images.
 
-    The ranges of activations are the smallest and largest values seen (static QDQ quantisation). Without VNNI the weights get
-    7 bits: sums of products of 8-bit numbers would overflow.
+    The ranges of activations are the smallest and largest values seen (static QDQ quantisation). Without VNNI the
+    weights get 7 bits: sums of products of 8-bit numbers would overflow.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -47,7 +47,8 @@ Batch = Summary[EngineRun]
 class Quality:
     """An engine's features beside the reference's: how like them they are, and what they are good for.
 
-    `accuracy` is the share of images whose category a nearest neighbour names, `k` the components that keep 95 % of the variance.
+    `accuracy` is the share of images whose category a nearest neighbour names, `k` the components that keep 95 % of the
+    variance.
     """
 
     engine: str
@@ -59,10 +60,11 @@ class Quality:
 
 @dataclass(frozen=True)
 class EnginesBenchmark:
-    """What all are compared with is the engine `reference` at the inference batch `step_batch`, as the features step runs it.
+    """What all are compared with is the engine `reference` at the inference batch `step_batch`, as the features step
+    runs it.
 
-    `f32` are the engines that compute what the reference does, the others of `runs` are experiments. `load_seconds` are by engine.
-    `remarks` say what was left out, or limits an experiment.
+    `f32` are the engines that compute what the reference does, the others of `runs` are experiments. `load_seconds` are
+    by engine. `remarks` say what was left out, or limits an experiment.
     """
 
     n_cores: int
@@ -86,20 +88,27 @@ class EnginesBenchmark:
     def notes(self) -> list[str]:
         summaries = summarise_engines(self.runs, self.reference, self.step_batch)
         measured = (
-            f"Each engine runs in {self.n_cores} processes, one a core, with one thread each, on tensors that are decoded "
+            f"Each engine runs in {self.n_cores} processes, one a core, with one thread each, on tensors that are "
+            "decoded "
             "already; they are "
-            "measured together, the engines in turn. Ratios are of the same round, then the median: the speed of a shared machine changes. "
-            "'By CPU' compares images per second of CPU, which others' work moves less: it decides which engine and batch is the best."
+            "measured together, the engines in turn. Ratios are of the same round, then the median: the speed of a "
+            "shared machine changes. "
+            "'By CPU' compares images per second of CPU, which others' work moves less: it decides which engine and "
+            "batch is the best."
         )
         accuracy = (
-            f"Accuracy is the share of {self.n_images - self.n_known:,} images whose nearest of {self.n_known:,} others (one in "
-            f"{KNOWN_ONE_IN} of each category) has their category: cosine of raw features, no PCA. k is fitted on all {self.n_images:,} "
-            f"images, in {self.n_categories:,} categories; it can't be larger than their number. Drawn fruit, a few categories "
+            f"Accuracy is the share of {self.n_images - self.n_known:,} images whose nearest of {self.n_known:,} "
+            "others (one in "
+            f"{KNOWN_ONE_IN} of each category) has their category: cosine of raw features, no PCA. k is fitted on all "
+            f"{self.n_images:,} "
+            f"images, in {self.n_categories:,} categories; it can't be larger than their number. Drawn fruit, a few "
+            "categories "
             "each alike in "
             "itself, are easy to tell apart: only a folder of photos (DATA=) says something about accuracy."
         )
         int8 = (
-            f"int8: static QDQ quantisation, a scale a channel, calibrated on {self.n_calibration:,} of the known images, never on those "
+            f"int8: static QDQ quantisation, a scale a channel, calibrated on {self.n_calibration:,} of the known "
+            "images, never on those "
             "to be recognised; pooling stays f32. int8 and bf16 are experiments: no release offers them."
         )
         return [
@@ -116,7 +125,8 @@ class EnginesBenchmark:
 def summarise_engines(runs: Sequence[EngineRun], reference: str, reference_batch: int) -> list[Batch]:
     """A summary for each engine and batch, by engine in the order in which they ran first, and by batch.
 
-    The reference of all ratios is `reference` at `reference_batch`, in the same round. Raises ValueError if a round lacks it.
+    The reference of all ratios is `reference` at `reference_batch`, in the same round. Raises ValueError if a round
+    lacks it.
     """
     is_reference = (reference, reference_batch)
     found = summarise(
@@ -136,7 +146,9 @@ def is_clear(batch: Batch) -> bool:
 
 
 def best_batches(summaries: Sequence[Batch]) -> dict[str, Batch]:
-    """Each engine at the batch with which it does the most by CPU: one thread a process, so on an idle machine that is the fastest."""
+    """Each engine at the batch with which it does the most by CPU: one thread a process, so on an idle machine that is
+    the fastest.
+    """
     best: dict[str, Batch] = {}
     for summary in summaries:
         engine = summary.first.engine
@@ -156,7 +168,9 @@ def known_images(categories: Sequence[str]) -> list[bool]:
     return known
 
 
-def quality(engine: str, features: NDArray[np.float32], expected: NDArray[np.float32], categories: Sequence[str]) -> Quality:
+def quality(
+    engine: str, features: NDArray[np.float32], expected: NDArray[np.float32], categories: Sequence[str]
+) -> Quality:
     """Of an engine's features of the images, float32[n, 1280], beside the reference's of the same images."""
     cosines = np.einsum("ij,ij->i", _unit(features), _unit(expected))
     return Quality(
@@ -169,7 +183,8 @@ def quality(engine: str, features: NDArray[np.float32], expected: NDArray[np.flo
 
 
 def nearest_neighbour_accuracy(features: NDArray[np.float32], categories: Sequence[str]) -> float:
-    """The share of the images not in `known_images` whose nearest known image, by cosine of raw features, has their category.
+    """The share of the images not in `known_images` whose nearest known image, by cosine of raw features, has their
+    category.
 
     Raises ValueError if no image is left to recognise.
     """
@@ -216,7 +231,9 @@ def _batches(result: EnginesBenchmark, summaries: Sequence[Batch]) -> Grid:
     names = [str(batch) for batch in batches]
     columns = [
         Column[str]("engine", "{}", str),
-        *column_each(names, "{:.1f}", lambda name, batch: figure(name, batch, _images_per_second), "images/s, {}".format),
+        *column_each(
+            names, "{:.1f}", lambda name, batch: figure(name, batch, _images_per_second), "images/s, {}".format
+        ),
         *column_each(names, "{:.2f}", lambda name, batch: figure(name, batch, _speed), "x, {}".format),
     ]
     title = f"By the images given at once; x is the ratio to {_reference(result)} (medians)"
@@ -231,18 +248,29 @@ def _features(result: EnginesBenchmark) -> Grid:
         Column("1-NN accuracy", "{:.2f} %", lambda found: 100 * found.accuracy),
         Column("k for 95 %", "{}", lambda found: found.k),
     ]
-    return grid(f"Features of {result.n_images:,} images, beside those of {result.reference}", columns, result.qualities)
+    return grid(
+        f"Features of {result.n_images:,} images, beside those of {result.reference}", columns, result.qualities
+    )
 
 
 def _verdict(result: EnginesBenchmark, summaries: Sequence[Batch]) -> str:
     best = {engine: way for engine, way in best_batches(summaries).items() if engine in result.f32}
     first = max(best.values(), key=_by_cpu)
     as_the_step = (result.reference, result.step_batch)
-    others = [way for way in best.values() if way is not first and (way.first.engine, way.first.inference_batch) != as_the_step]
+    others = [
+        way
+        for way in best.values()
+        if way is not first and (way.first.engine, way.first.inference_batch) != as_the_step
+    ]
     rest = "".join(
-        f" {way.first.engine} at batch {way.first.inference_batch}: {_speed(way):.2f} times ({_by_cpu(way):.2f} by CPU)." for way in others
+        f" {way.first.engine} at batch {way.first.inference_batch}: {_speed(way):.2f} times ({_by_cpu(way):.2f} by "
+        "CPU)."
+        for way in others
     )
-    told = f"Of the f32 engines, each at its best batch, {first.first.engine} is the fastest, at batch {first.first.inference_batch}"
+    told = (
+        f"Of the f32 engines, each at its best batch, {first.first.engine} is the fastest, at batch "
+        f"{first.first.inference_batch}"
+    )
     if (first.first.engine, first.first.inference_batch) == as_the_step:
         return f"{told}, as the features step runs it.{rest}"
     clear = "" if is_clear(first) else " The rounds do not agree on it."
@@ -261,7 +289,8 @@ def _experiments(result: EnginesBenchmark, summaries: Sequence[Batch]) -> list[s
 def _experiment(result: EnginesBenchmark, way: Batch, found: Quality, expected: Quality) -> str:
     points = 100 * (found.accuracy - expected.accuracy)
     return (
-        f"{way.first.engine} at batch {way.first.inference_batch}: {_times(way, result)}; 1-NN accuracy {points:+.2f} points, "
+        f"{way.first.engine} at batch {way.first.inference_batch}: {_times(way, result)}; 1-NN accuracy {points:+.2f} "
+        "points, "
         f"k {found.k} instead of {expected.k}, mean cosine {found.mean_cosine:.4f}."
     )
 
@@ -272,7 +301,10 @@ def _step_batch(result: EnginesBenchmark, summaries: Sequence[Batch]) -> str:
         verdict = "its best here"
     else:
         agree = "" if is_clear(best) else ", and the rounds do not agree on it"
-        verdict = f"here it is {_speed(best):.2f} times as fast ({_by_cpu(best):.2f} by CPU) at batch {best.first.inference_batch}{agree}"
+        verdict = (
+            f"here it is {_speed(best):.2f} times as fast ({_by_cpu(best):.2f} by CPU) at batch "
+            f"{best.first.inference_batch}{agree}"
+        )
     return f"The features step runs {_reference(result)}: {verdict}."
 
 

@@ -1,4 +1,6 @@
-"""The engines benchmark: what runs the network on a CPU, each in a process a core, one thread each, measured in turn."""
+"""The engines benchmark: what runs the network on a CPU, each in a process a core, one thread each, measured in
+turn.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class EngineScale:
 
 ENGINE_SCALES: Final = {
     "small": EngineScale(n_images=160, n_calibration=32, inference_batches=(1, 4, 32), n_rounds=3, window_seconds=0.3),
-    "full": EngineScale(n_images=2000, n_calibration=128, inference_batches=(1, 4, 8, 32), n_rounds=6, window_seconds=1.2),
+    "full": EngineScale(
+        n_images=2000, n_calibration=128, inference_batches=(1, 4, 8, 32), n_rounds=6, window_seconds=1.2
+    ),
 }
 
 
@@ -68,7 +72,9 @@ class _Contender:
     model: Path
 
 
-def measure_engines(bench: BenchLake, images: Sequence[PlannedImage], scale: EngineScale, say: Callable[[str], None]) -> EnginesBenchmark:
+def measure_engines(
+    bench: BenchLake, images: Sequence[PlannedImage], scale: EngineScale, say: Callable[[str], None]
+) -> EnginesBenchmark:
     """Measures the engines that are installed, then compares their features of `images`.
 
     Raises CommandError if an engine's process breaks, or if `images` has no category with two images.
@@ -77,7 +83,9 @@ def measure_engines(bench: BenchLake, images: Sequence[PlannedImage], scale: Eng
     known = known_images(categories)
     if all(known):
         raise CommandError(f"No category has two images among {len(images)}: choose a folder with more.")
-    calibration = spread([image for image, is_known in zip(images, known, strict=True) if is_known], scale.n_calibration)
+    calibration = spread(
+        [image for image, is_known in zip(images, known, strict=True) if is_known], scale.n_calibration
+    )
     contenders, remarks = _contenders(bench, calibration, say)
     with contextlib.ExitStack() as stack:
         fields = {contender.name: _Field(stack, bench, contender) for contender in contenders}
@@ -114,12 +122,17 @@ class _Field(EngineField):
     def load(self, images: Sequence[PlannedImage], inference_batches: Sequence[int]) -> float:
         """Loads the engine for each batch. Returns the seconds that the first loading took."""
         engine, model = self._contender.engine, str(self._contender.model)
-        seconds = [self.prepare(engine, model, images, _MEASURED_IMAGES, inference_batch) for inference_batch in inference_batches]
+        seconds = [
+            self.prepare(engine, model, images, _MEASURED_IMAGES, inference_batch)
+            for inference_batch in inference_batches
+        ]
         return seconds[0]
 
     def run(self, inference_batch: int, number: int, window_seconds: float) -> EngineRun:
         speed = self.measure(window_seconds, inference_batch)
-        return EngineRun(self._contender.name, inference_batch, number, speed.images_per_second, speed.cpu_seconds_per_image)
+        return EngineRun(
+            self._contender.name, inference_batch, number, speed.images_per_second, speed.cpu_seconds_per_image
+        )
 
     def embed(self, images: Sequence[PlannedImage], inference_batch: int) -> NDArray[np.float32]:
         """The features of all images, float32[n, 1280], in their order."""
@@ -137,12 +150,16 @@ class _Field(EngineField):
         return features
 
 
-def _contenders(bench: BenchLake, calibration: Sequence[PlannedImage], say: Callable[[str], None]) -> tuple[list[_Contender], list[str]]:
+def _contenders(
+    bench: BenchLake, calibration: Sequence[PlannedImage], say: Callable[[str], None]
+) -> tuple[list[_Contender], list[str]]:
     """The engines that run here, and remarks about those that don't."""
     graph = bench.embedder / release.TENSORFLOW_GRAPH
     contenders = [_Contender(LITERT, release.DEFAULT_ENGINE, bench.model), _Contender(TENSORFLOW, "tensorflow", graph)]
     if not has_others():
-        return contenders, ["ONNX Runtime and OpenVINO are not installed, their rows are left out: make bench installs them."]
+        return contenders, [
+            "ONNX Runtime and OpenVINO are not installed, their rows are left out: make bench installs them."
+        ]
     onnx, int8 = bench.node.home / "model.onnx", bench.node.home / "int8.onnx"
     experiments = [_Contender(ONNX_RUNTIME_INT8, "onnxruntime", int8)]
     remarks = []
@@ -151,7 +168,10 @@ def _contenders(bench: BenchLake, calibration: Sequence[PlannedImage], say: Call
         maker.ask("convert", graph=str(graph), place=str(onnx))
         answer = maker.ask("quantise", model=str(onnx), images=[image.path for image in calibration], place=str(int8))
         if not answer["has_vnni"]:
-            remarks.append("This CPU has no VNNI instructions: int8 weights have 7 bits here, and int8 gains less speed than it may.")
+            remarks.append(
+                "This CPU has no VNNI instructions: int8 weights have 7 bits here, and int8 gains less speed than it "
+                "may."
+            )
         contenders += [_Contender(ONNX_RUNTIME, "onnxruntime", onnx), _Contender(OPENVINO, "openvino", onnx)]
         experiments.append(_Contender(OPENVINO_INT8, "openvino", int8))
         if maker.ask("capabilities")["has_bf16"]:
@@ -173,7 +193,11 @@ def _run_rounds(fields: dict[str, _Field], scale: EngineScale, say: Callable[[st
 
 
 def _qualities(
-    fields: dict[str, _Field], images: Sequence[PlannedImage], categories: Sequence[str], inference_batch: int, say: Callable[[str], None]
+    fields: dict[str, _Field],
+    images: Sequence[PlannedImage],
+    categories: Sequence[str],
+    inference_batch: int,
+    say: Callable[[str], None],
 ) -> list[Quality]:
     expected = fields[LITERT].embed(images, inference_batch)
     qualities = []

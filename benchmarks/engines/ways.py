@@ -1,4 +1,6 @@
-"""One engine in a process of its own, at one or more inference batches, on tensors that are decoded already. See way_worker.py."""
+"""One engine in a process of its own, at one or more inference batches, on tensors that are decoded already. See
+way_worker.py.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from benchmarks.engines.others import BF16, F32, OnnxRuntimeEngine, OpenVinoEngine, cpu_has_bf16, cpu_has_vnni, make_int8, make_onnx
+from benchmarks.engines.others import (
+    BF16,
+    F32,
+    OnnxRuntimeEngine,
+    OpenVinoEngine,
+    cpu_has_bf16,
+    cpu_has_vnni,
+    make_int8,
+    make_onnx,
+)
 from fruit_features.embedding.engines import load_engine
 from fruit_features.embedding.preprocessing import decode_image, network_input
 
@@ -31,9 +42,11 @@ _tensors: dict[str, NDArray[np.float32]] = {}
 
 
 def prepare(engine: str, model: str, images: Sequence[str], inference_batch: int) -> dict[str, Any]:
-    """Loads the engine from the file `model`, for `inference_batch` images at once. The first time in a process, decodes `images`.
+    """Loads the engine from the file `model`, for `inference_batch` images at once. The first time in a process,
+    decodes `images`.
 
-    Answers how many seconds the loading took; the first time, the imports count. Raises ValueError if `images` are no whole batches.
+    Answers how many seconds the loading took; the first time, the imports count. Raises ValueError if `images` are no
+    whole batches.
     """
     if len(images) % inference_batch:
         raise ValueError(f"{len(images)} images are no whole batches of {inference_batch}.")
@@ -63,7 +76,10 @@ def measure(window_seconds: float, inference_batch: int) -> dict[str, Any]:
         engine.embed(batches[n_batches % len(batches)])
         n_batches += 1
     n_images = n_batches * inference_batch
-    return {"images_per_second": n_images / elapsed, "cpu_seconds_per_image": (time.process_time() - cpu_before) / n_images}
+    return {
+        "images_per_second": n_images / elapsed,
+        "cpu_seconds_per_image": (time.process_time() - cpu_before) / n_images,
+    }
 
 
 def embed(images: Sequence[str], inference_batch: int, place: str) -> dict[str, Any]:

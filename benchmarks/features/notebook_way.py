@@ -1,4 +1,5 @@
-"""The notebook way: binaryFile, repartition, Keras `predict` in a pandas UDF with the weights broadcast, Parquet (see way_worker.py).
+"""The notebook way: binaryFile, repartition, Keras `predict` in a pandas UDF with the weights broadcast, Parquet (see
+way_worker.py).
 
 Stated fairly: no action is computed twice, and `predict` gets its best inference batch.
 """
@@ -35,11 +36,15 @@ _kept: dict[str, Any] = {}
 
 
 def start(tensors: str, rows_at_once: int) -> dict[str, Any]:
-    """Starts the session and broadcasts the weights of the file `tensors`. A pandas series holds `rows_at_once` images."""
+    """Starts the session and broadcasts the weights of the file `tensors`. A pandas series holds `rows_at_once`
+    images.
+    """
     from fruit_cli.release.export import keras_network
 
     spark = (
-        SparkSession.builder.appName("notebook_way").config("spark.sql.execution.arrow.maxRecordsPerBatch", str(rows_at_once)).getOrCreate()
+        SparkSession.builder.appName("notebook_way")
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", str(rows_at_once))
+        .getOrCreate()
     )
     with np.load(tensors) as stored:
         weights = keras_network(dict(stored)).get_weights()
@@ -50,18 +55,30 @@ def start(tensors: str, rows_at_once: int) -> dict[str, Any]:
 def run(bucket: str, ingest_date: str, n_partitions: int, *, keep_network: bool) -> dict[str, Any]:
     """Reads, featurises and writes the date's images. The notebook itself does not `keep_network` from task to task."""
     spark = SparkSession.builder.getOrCreate()
-    featurise = pandas_udf(_featuriser(_kept["weights"], keep_network=keep_network), "array<float>", PandasUDFType.SCALAR_ITER)
+    featurise = pandas_udf(
+        _featuriser(_kept["weights"], keep_network=keep_network), "array<float>", PandasUDFType.SCALAR_ITER
+    )
     started = time.monotonic()
-    images = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(lake.uri(bucket, lake.raw_prefix(ingest_date)))
+    images = (
+        spark.read.format("binaryFile")
+        .option("recursiveFileLookup", "true")
+        .load(lake.uri(bucket, lake.raw_prefix(ingest_date)))
+    )
     label = F.element_at(F.split("path", "/"), -2).alias("label")
     features = images.repartition(n_partitions).select("path", label, featurise("content").alias("features"))
     output = lake.uri(bucket, lake.date_prefix(OUTPUT, ingest_date))
     features.write.mode("overwrite").parquet(output)
     seconds = time.monotonic() - started
-    return {"seconds": seconds, "n_images": spark.read.parquet(output).count(), "worker_megabytes": peak_spark_worker_megabytes()}
+    return {
+        "seconds": seconds,
+        "n_images": spark.read.parquet(output).count(),
+        "worker_megabytes": peak_spark_worker_megabytes(),
+    }
 
 
-def _featuriser(weights: Broadcast[Weights], *, keep_network: bool) -> Callable[[Iterable[Any]], Iterator[pd.Series[Any]]]:
+def _featuriser(
+    weights: Broadcast[Weights], *, keep_network: bool
+) -> Callable[[Iterable[Any]], Iterator[pd.Series[Any]]]:
     def featurise(contents: Iterable[Any]) -> Iterator[pd.Series[Any]]:
         network = _kept_network(weights) if keep_network else _network(weights)
         for series in contents:

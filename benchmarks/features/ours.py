@@ -28,7 +28,9 @@ def start() -> dict[str, Any]:
 def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     """One features step, from the listing to the committed ledger."""
     spark = start_session(release.EXTRACT_FEATURES_STEP)
-    request = ExtractionRequest(bucket, release_id, f"benchmark_{ingest_date}", (ingest_date,), (), release.DEFAULT_ENGINE)
+    request = ExtractionRequest(
+        bucket, release_id, f"benchmark_{ingest_date}", (ingest_date,), (), release.DEFAULT_ENGINE
+    )
     # Every run computes: the contents that the runs before it left would be copied.
     Store(bucket).delete_below(lake.content_indexes_prefix())
     started = time.monotonic()
@@ -43,9 +45,13 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
 
 
 def plan(n_images: int) -> dict[str, Any]:
-    """What the driver does with the listing of a large new day: compares it with the ledger and deals the images into tasks."""
+    """What the driver does with the listing of a large new day: compares it with the ledger and deals the images into
+    tasks.
+    """
     day = "2026-01-01"
-    listed = tuple(ListedObject(lake.image_key(day, "Kiwi", f"{number:09}.jpg"), "etag", 5_000) for number in range(n_images))
+    listed = tuple(
+        ListedObject(lake.image_key(day, "Kiwi", f"{number:09}.jpg"), "etag", 5_000) for number in range(n_images)
+    )
     n_slots = task_slots(start_session(release.EXTRACT_FEATURES_STEP))
     started = time.monotonic()
     planned = plan_date(MadeUpDate("benchmark", listed), day, "embedder", (), (), retry_rejected=False)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WayRun:
-    """One timed run of a way, with the ceiling right before and right after it. `cpu_seconds` is without the S3 server's."""
+    """One timed run of a way, with the ceiling right before and right after it. `cpu_seconds` is without the S3
+    server's.
+    """
 
     way: str
     n_images: int
@@ -55,7 +57,9 @@ class WayRun:
     @property
     def share_of_ceiling(self) -> float:
         """Of the ceiling around this run: the speed of a shared machine changes from minute to minute."""
-        return self.images_per_second / mean([self.ceiling_before.images_per_second, self.ceiling_after.images_per_second])
+        return self.images_per_second / mean(
+            [self.ceiling_before.images_per_second, self.ceiling_after.images_per_second]
+        )
 
     @property
     def share_with_s3_apart(self) -> float:
@@ -93,17 +97,21 @@ class FeaturesBenchmark:
     def notes(self) -> list[str]:
         agreement = self.agreement
         same = (
-            f"Features of ours and of the notebook way, {agreement.n_images:,} images: mean cosine {agreement.mean_cosine:.6f}, "
+            f"Features of ours and of the notebook way, {agreement.n_images:,} images: mean cosine "
+            f"{agreement.mean_cosine:.6f}, "
             f"smallest {agreement.smallest_cosine:.6f}, largest difference {agreement.largest_difference:.1e}."
         )
         counted = (
-            "Ours counts from the listing to the committed ledger. The notebook way builds its network in every partition, as the notebook "
-            "does, so the number of images a partition matters: the notebook itself had 945. 'Network kept' spares it that. "
+            "Ours counts from the listing to the committed ledger. The notebook way builds its network in every "
+            "partition, as the notebook "
+            "does, so the number of images a partition matters: the notebook itself had 945. 'Network kept' spares it "
+            "that. "
             "Of both, TensorFlow's import and the first building of the network in each worker are not counted, "
             "nothing is computed twice, and they read the files from the disk, not through the S3 server."
         )
         columns = (
-            "'of ceiling' compares a run with the ceiling right before and after it: the engine at its best inference batch; "
+            "'of ceiling' compares a run with the ceiling right before and after it: the engine at its best inference "
+            "batch; "
             "'S3 apart' is the "
             "same without the time that the S3 server took from the cores, which are another machine's on a cluster; "
             "'worker MB' is the peak of the largest Spark Python worker."
@@ -163,10 +171,18 @@ def _runs(result: FeaturesBenchmark) -> Grid:
         Column("seconds", "{:.1f}", lambda run: run.seconds),
         Column("images/s", "{:.1f}", lambda run: run.images_per_second),
         Column("cores busy", "{:.0f} %", lambda run: 100 * run.cores_busy),
-        Column("ceilings", "{:.0f}, {:.0f}", lambda run: (run.ceiling_before.images_per_second, run.ceiling_after.images_per_second)),
-        *column_each(stages, "{:.2f}", lambda run, stage: run.stages.get(stage), lambda stage: stage.removeprefix("write_")),
+        Column(
+            "ceilings",
+            "{:.0f}, {:.0f}",
+            lambda run: (run.ceiling_before.images_per_second, run.ceiling_after.images_per_second),
+        ),
+        *column_each(
+            stages, "{:.2f}", lambda run, stage: run.stages.get(stage), lambda stage: stage.removeprefix("write_")
+        ),
     ]
-    return grid("Runs in their order: the ceiling before and after, and the step's stages in seconds", columns, result.runs)
+    return grid(
+        "Runs in their order: the ceiling before and after, and the step's stages in seconds", columns, result.runs
+    )
 
 
 def _fixed_costs(result: FeaturesBenchmark) -> Grid:

@@ -35,18 +35,21 @@ _SMALL_DAY_IMAGES: Final = 60
 _NOTEBOOK_WARM_UP_DATE: Final = "2026-01-06"
 _NOTEBOOK_DATES: Final = ("2026-01-07", "2026-01-08")
 _PLANNED_IMAGES: Final = 100_000
-# Images a partition of the notebook way, which builds its network anew in each: the notebook itself had 22,688 images in 24 partitions.
-# The first one is what the other ways are compared with. The second one is that of 5,000 images in as many partitions.
+# Images a partition of the notebook way, which builds its network anew in each: the notebook itself had 22,688 images
+# in 24 partitions. The first one is what the other ways are compared with. The second one is that of 5,000 images in as
+# many partitions.
 NOTEBOOK_DENSITIES: Final = (945, 208)
 _NOTEBOOK_WARM_UP_IMAGES: Final = 96  # a core: a whole inference batch and a part of one, for each shape is traced once
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What is measured, and how much of it. The ways see the same images; the notebook way, being slow, may see a part of them.
+    """What is measured, and how much of it. The ways see the same images; the notebook way, being slow, may see a part
+    of them.
 
     `n_notebook_images`: at most so many, for it gets full partitions, as many on each core.
-    `notebook_rows_at_once`: images of one Arrow batch of the notebook way; its 1,024 would be gigabytes of phone photos.
+    `notebook_rows_at_once`: images of one Arrow batch of the notebook way; its 1,024 would be gigabytes of phone
+    photos.
     """
 
     kind: ImageKind
@@ -67,14 +70,20 @@ SCALES: Final = {
         "full": Scale(PICTURES, n_images=2500, n_notebook_images=1890, ceiling_window_seconds=8.0),
     },
     "features-phone": {
-        "small": Scale(PHONE_PHOTOS, n_images=48, n_notebook_images=24, ceiling_window_seconds=1.5, notebook_rows_at_once=16),
-        "full": Scale(PHONE_PHOTOS, n_images=480, n_notebook_images=240, ceiling_window_seconds=8.0, notebook_rows_at_once=16),
+        "small": Scale(
+            PHONE_PHOTOS, n_images=48, n_notebook_images=24, ceiling_window_seconds=1.5, notebook_rows_at_once=16
+        ),
+        "full": Scale(
+            PHONE_PHOTOS, n_images=480, n_notebook_images=240, ceiling_window_seconds=8.0, notebook_rows_at_once=16
+        ),
     },
 }
 
 
 def notebook_loads(n_images: int, n_cores: int) -> list[NotebookLoad]:
-    """What the notebook way gets for each density, of up to `n_images`. Where there are too few images, two densities may be one."""
+    """What the notebook way gets for each density, of up to `n_images`. Where there are too few images, two densities
+    may be one.
+    """
     return list(dict.fromkeys(notebook_load(density, n_images, n_cores) for density in NOTEBOOK_DENSITIES))
 
 
@@ -82,7 +91,9 @@ def notebook_name(load: NotebookLoad) -> str:
     return f"notebook way, {load.per_partition} a partition"
 
 
-def measure_features(bench: BenchLake, images: Sequence[PlannedImage], scale: Scale, say: Callable[[str], None]) -> FeaturesBenchmark:
+def measure_features(
+    bench: BenchLake, images: Sequence[PlannedImage], scale: Scale, say: Callable[[str], None]
+) -> FeaturesBenchmark:
     """Runs every way and returns what was measured. Raises CommandError if a way breaks or does not do every image."""
     for ingest_date in (_COLD_DATE, *_WARM_DATES):
         lay_batch(images, bench.folder, ingest_date)
@@ -102,7 +113,9 @@ def measure_features(bench: BenchLake, images: Sequence[PlannedImage], scale: Sc
 
     ours = read_features(bench.folder / lake.date_prefix(lake.FEATURES, _COLD_DATE), tables.IMAGE_KEY)
     notebook = read_features(bench.folder / lake.date_prefix(NOTEBOOK_OUTPUT, _NOTEBOOK_DATES[0]), "path")
-    return FeaturesBenchmark(n_cores, ceiling.measured, runner.runs, notebook_name(loads[0]), fixed_costs, compare(ours, notebook))
+    return FeaturesBenchmark(
+        n_cores, ceiling.measured, runner.runs, notebook_name(loads[0]), fixed_costs, compare(ours, notebook)
+    )
 
 
 class _Runner:
@@ -119,7 +132,10 @@ class _Runner:
         answer = process.ask("run", bucket=self.bench.bucket, **arguments)
         cpu_seconds, s3_cpu_seconds = process.cpu_seconds() - cpu_before, self.bench.s3_cpu_seconds() - s3_cpu_before
         if answer["n_images"] != n_images:
-            raise CommandError(f"{way} featurised {answer['n_images']:,} of {n_images:,} images: nothing may be skipped in a comparison.")
+            raise CommandError(
+                f"{way} featurised {answer['n_images']:,} of {n_images:,} images: nothing may be skipped in a "
+                "comparison."
+            )
         run = WayRun(
             way=way,
             n_images=n_images,
@@ -147,7 +163,12 @@ def _measure_ours(runner: _Runner, n_images: int) -> FixedCosts:
         nothing_new = ours.ask("run", bucket=runner.bench.bucket, ingest_date=_COLD_DATE, **of_release)
         planning = ours.ask("plan", n_images=_PLANNED_IMAGES)
     return FixedCosts(
-        session_start, small_day["n_images"], small_day["seconds"], nothing_new["seconds"], _PLANNED_IMAGES, planning["seconds"]
+        session_start,
+        small_day["n_images"],
+        small_day["seconds"],
+        nothing_new["seconds"],
+        _PLANNED_IMAGES,
+        planning["seconds"],
     )
 
 
@@ -156,11 +177,13 @@ def _measure_notebook(runner: _Runner, loads: Sequence[NotebookLoad], rows_at_on
     save_tensors(tensors)
     with runner.bench.start("features.notebook_way") as notebook:
         notebook.ask("start", tensors=str(tensors), rows_at_once=rows_at_once)
-        # Not timed: TensorFlow's import, the first building and tracing of the network in every worker, and Java's warm-up.
+        # Not timed: TensorFlow's import, the first building and tracing of the network in every worker, and Java's
+        # warm-up.
         warm_up = {"ingest_date": _NOTEBOOK_WARM_UP_DATE, "n_partitions": runner.bench.n_cores, "keep_network": True}
         notebook.ask("run", bucket=runner.bench.bucket, **warm_up)
         runs = [(notebook_name(load), load, date, False) for load, date in zip(loads, _NOTEBOOK_DATES, strict=False)]
-        # With the network kept, the number of images a partition makes no difference: it is measured once, on the last date.
+        # With the network kept, the number of images a partition makes no difference: it is measured once, on the last
+        # date.
         _, load, ingest_date, _ = runs[-1]
         runs.append((NOTEBOOK_KEPT, load, ingest_date, True))
         for way, load, ingest_date, keep_network in runs:

@@ -1,4 +1,6 @@
-"""A lake of the benchmark's own: the local cloud over a temporary folder, a published release, and the environment of what is measured."""
+"""A lake of the benchmark's own: the local cloud over a temporary folder, a published release, and the environment of
+what is measured.
+"""
 
 from __future__ import annotations
 
@@ -69,18 +71,23 @@ class BenchLake:
         return request_counts(self.node.s3_url)
 
     def way_environment(self, way: str, more_buckets: Sequence[str] = ()) -> dict[str, str]:
-        """What a step of the local EMR sees, with this project on the path of its Python. `more_buckets` need not be there yet."""
+        """What a step of the local EMR sees, with this project on the path of its Python. `more_buckets` need not be
+        there yet.
+        """
         temporary = self.node.home / "ways" / way
         temporary.mkdir(parents=True)
         (temporary / "spark-defaults.conf").write_text(
-            spark_defaults(self.node, buckets=[self.bucket, *more_buckets], temporary=temporary, event_logs=temporary), encoding="utf-8"
+            spark_defaults(self.node, buckets=[self.bucket, *more_buckets], temporary=temporary, event_logs=temporary),
+            encoding="utf-8",
         )
         environment = step_environment(self.node, mark=way, temporary=temporary, configuration_folder=temporary)
         python_path = os.pathsep.join([str(PROJECT), str(PROJECT / "spark_jobs")])
         return environment | {"PYTHONPATH": python_path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 
     def start(self, module: str, name: str = "", more_buckets: Sequence[str] = (), **environment: str) -> WayProcess:
-        """Starts a way, `benchmarks.<module>`, in a process called `name`; `environment` comes on top of what a step sees."""
+        """Starts a way, `benchmarks.<module>`, in a process called `name`; `environment` comes on top of what a step
+        sees.
+        """
         way = name or module.rpartition(".")[2]
         log = self.node.home / "ways" / f"{way}.log"
         return WayProcess(f"benchmarks.{module}", self.way_environment(way, more_buckets) | environment, log)
@@ -95,15 +102,21 @@ def bench_lake(
     With a latency, S3 is as far away as that (0: it is near), and its requests are counted.
     The exported embedder is kept where `make demo` keeps it, not in `home`: exporting it costs half a minute.
     """
-    stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0), s3_latency_milliseconds=s3_latency_milliseconds)
+    stack = LocalStack(
+        home, ports=PreferredPorts(airflow=0, s3=0, emr=0), s3_latency_milliseconds=s3_latency_milliseconds
+    )
     try:
         state = stack.start(with_airflow=False, say=say)
         keys = {"AWS_ACCESS_KEY_ID": state.access_key_id, "AWS_SECRET_ACCESS_KEY": state.secret_access_key}
         node = node_from({**os.environ, **keys, "AWS_REGION": state.region, "AWS_ENDPOINT_URL_S3": state.s3_url}, home)
         (node.clusters_folder / "home").mkdir(parents=True, exist_ok=True)
-        connection = LakeConnection(state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key)
+        connection = LakeConnection(
+            state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key
+        )
         s3_server = next(
-            process for process in marked_processes(STACK_MARK, str(node.home)) if "local_cloud.s3.server" in process.cmdline()
+            process
+            for process in marked_processes(STACK_MARK, str(node.home))
+            if "local_cloud.s3.server" in process.cmdline()
         )
         yield BenchLake(replace(node, cores=str(n_cores)), state.bucket, publish(connection, say=say), s3_server)
     finally:

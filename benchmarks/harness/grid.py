@@ -31,7 +31,10 @@ class Grid:
 
     def to_markdown(self) -> str:
         rule = ["---", *["---:"] * (len(self.header) - 1)]
-        lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in (self.header, rule, *self.rows)]
+        lines = [
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+            for row in (self.header, rule, *self.rows)
+        ]
         return f"**{self.title}**\n\n" + "\n".join(lines) + "\n"
 
 
@@ -54,7 +57,9 @@ class Column(Generic[Row]):
 
 
 def grid(title: str, columns: Sequence[Column[Row]], rows: Iterable[Row]) -> Grid:
-    return Grid(title, [column.header for column in columns], [tuple(column.cell(row) for column in columns) for row in rows])
+    return Grid(
+        title, [column.header for column in columns], [tuple(column.cell(row) for column in columns) for row in rows]
+    )
 
 
 def column_each(

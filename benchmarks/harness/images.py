@@ -1,4 +1,6 @@
-"""The images of a benchmark: drawn fruit of several sizes, or a folder in Fruits-360 layout; and laying them into a lake as batches."""
+"""The images of a benchmark: drawn fruit of several sizes, or a folder in Fruits-360 layout; and laying them into a
+lake as batches.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ImageKind:
-    """Drawn fruit as a camera gives it: enlarged to `size` (width, height), with the sensor's noise (standard deviation in grey levels)."""
+    """Drawn fruit as a camera gives it: enlarged to `size` (width, height), with the sensor's noise (standard deviation
+    in grey levels).
+    """
 
     described: str
     size: tuple[int, int]
@@ -44,7 +48,9 @@ _NOISE_TILE: Final = 512
 
 
 def spread(items: Sequence[Item], n: int) -> list[Item]:
-    """`n` of the items (all of them if there are fewer), evenly spaced, in their order: every category has its share."""
+    """`n` of the items (all of them if there are fewer), evenly spaced, in their order: every category has its
+    share.
+    """
     n = min(n, len(items))
     return [items[number * len(items) // n] for number in range(n)]
 
@@ -59,7 +65,9 @@ def drawn_images(n: int, folder: Path, n_processes: int, kind: ImageKind = SMALL
 
 
 def commented_copies(images: Sequence[PlannedImage], n_copies: int, folder: Path) -> list[PlannedImage]:
-    """Each JPEG `n_copies` times, in `folder`: the same picture in files of different content, for each holds another comment."""
+    """Each JPEG `n_copies` times, in `folder`: the same picture in files of different content, for each holds another
+    comment.
+    """
     copies = []
     for image in images:
         content = Path(image.path).read_bytes()

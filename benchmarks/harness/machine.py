@@ -28,7 +28,9 @@ def usable_cores() -> int:
 
 
 def load() -> float:
-    """The last minute's average of processes that run or wait for a core: with others' work on the machine, more than ours alone."""
+    """The last minute's average of processes that run or wait for a core: with others' work on the machine, more than
+    ours alone.
+    """
     return os.getloadavg()[0]
 
 
@@ -38,7 +40,9 @@ def describe_machine() -> dict[str, str]:
         "cores": str(usable_cores()),
         "CPU": _cpu_model(),
         "system": f"{platform.system()}, {platform.machine()}",
-        "versions": ", ".join(["Python " + platform.python_version(), *(f"{name} {_version(name)}" for name in _PACKAGES)]),
+        "versions": ", ".join(
+            ["Python " + platform.python_version(), *(f"{name} {_version(name)}" for name in _PACKAGES)]
+        ),
     }
 
 

@@ -34,7 +34,9 @@ def kind_of(process: psutil.Process) -> str:
 
 
 class MemoryWatch:
-    """A context that looks at a process and all its children every second; `peaks` has the largest single one of each kind, in MB."""
+    """A context that looks at a process and all its children every second; `peaks` has the largest single one of each
+    kind, in MB.
+    """
 
     def __init__(self, process_id: int) -> None:
         self._process = psutil.Process(process_id)
@@ -46,7 +48,9 @@ class MemoryWatch:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._is_over.set()
         self._thread.join()
         self._look()

@@ -1,4 +1,6 @@
-"""Timed runs summed up, for every part alike: medians, ranges, and ratios to what they are compared with in the same round."""
+"""Timed runs summed up, for every part alike: medians, ranges, and ratios to what they are compared with in the same
+round.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,10 @@ class Summary(Generic[Run]):
 
     def ratios(self, figure: str) -> list[float]:
         """How many times its reference's figure each run has."""
-        return [getattr(run, figure) / getattr(reference, figure) for run, reference in zip(self.runs, self.references, strict=True)]
+        return [
+            getattr(run, figure) / getattr(reference, figure)
+            for run, reference in zip(self.runs, self.references, strict=True)
+        ]
 
     def ratio(self, figure: str) -> float:
         """The median of the ratios: the speed of a shared machine changes from round to round."""
@@ -59,7 +64,10 @@ class Summary(Generic[Run]):
 
 
 def summarise(
-    runs: Sequence[Run], by: Callable[[Run], Key], reference: Callable[[Run], bool] | None = None, named: str = "run of the reference"
+    runs: Sequence[Run],
+    by: Callable[[Run], Key],
+    reference: Callable[[Run], bool] | None = None,
+    named: str = "run of the reference",
 ) -> dict[Key, Summary[Run]]:
     """A summary for each value of `by`, in the order in which they ran first.
 
@@ -85,6 +93,8 @@ def median_stages(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def turned(ways: Sequence[Key], round_number: int) -> list[Key]:
-    """The ways in the order of a round: each round begins with another one, so that none always follows the same one."""
+    """The ways in the order of a round: each round begins with another one, so that none always follows the same
+    one.
+    """
     first = round_number % len(ways)
     return [*ways[first:], *ways[:first]]

@@ -1,4 +1,6 @@
-"""A measured way as a process of its own, so that its threads, its TensorFlow and its Java disturb no other. See way_worker.py."""
+"""A measured way as a process of its own, so that its threads, its TensorFlow and its Java disturb no other. See
+way_worker.py.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ class WayProcess:
         if not line:
             self._process.wait(_END_SECONDS)
             words = "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:])
-            raise CommandError(f"{self._module} ended with exit code {self._process.returncode}. Its last words:\n{words}")
+            raise CommandError(
+                f"{self._module} ended with exit code {self._process.returncode}. Its last words:\n{words}"
+            )
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -101,7 +105,9 @@ class WayProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Lets it end by itself (its stdin ends), and kills it if it doesn't; then whatever of what it has started is left."""
+        """Lets it end by itself (its stdin ends), and kills it if it doesn't; then whatever of what it has started is
+        left.
+        """
         started: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):
             started = psutil.Process(self._process.pid).children(recursive=True)

@@ -1,4 +1,6 @@
-"""What a way's processes use while it runs: their CPU, also of those that end meanwhile, and the most memory that they hold together."""
+"""What a way's processes use while it runs: their CPU, also of those that end meanwhile, and the most memory that they
+hold together.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,11 @@ _SECONDS_BETWEEN_LOOKS: Final = 0.5
 
 @dataclass(frozen=True)
 class ProcessUsage:
-    """One process at one moment. `reaped_seconds` is the CPU of its children that have ended and that it has waited for.
+    """One process at one moment. `reaped_seconds` is the CPU of its children that have ended and that it has waited
+    for.
 
-    Memory in kilobytes: `private` is its own (heap, stacks), `shared` is what it sees of memory that processes share on purpose. Programs
-    and libraries, which the kernel maps once for all, are in neither.
+    Memory in kilobytes: `private` is its own (heap, stacks), `shared` is what it sees of memory that processes share on
+    purpose. Programs and libraries, which the kernel maps once for all, are in neither.
     """
 
     parent: int
@@ -47,13 +50,16 @@ class Usage:
 
 def held_kilobytes(snapshot: Snapshot) -> int:
     """The memory of all processes together: what each has for itself, and the shared memory once."""
-    return sum(process.private for process in snapshot.values()) + max((process.shared for process in snapshot.values()), default=0)
+    return sum(process.private for process in snapshot.values()) + max(
+        (process.shared for process in snapshot.values()), default=0
+    )
 
 
 def lost_cpu_seconds(before: Snapshot, after: Snapshot) -> float:
     """The CPU of processes that ended between the two looks and that no process took over.
 
-    The kernel hands a process's CPU to the parent that waits for it. Ray's parent of workers asks not to be told, and it is gone.
+    The kernel hands a process's CPU to the parent that waits for it. Ray's parent of workers asks not to be told, and
+    it is gone.
     """
     ended = before.keys() - after.keys()
     by_heir: dict[int, float] = {}
@@ -70,7 +76,9 @@ def lost_cpu_seconds(before: Snapshot, after: Snapshot) -> float:
 
 
 class UsageMeter:
-    """Looks at a process and all it has started, twice a second, in a thread of its own, from `__enter__` to `__exit__`."""
+    """Looks at a process and all it has started, twice a second, in a thread of its own, from `__enter__` to
+    `__exit__`.
+    """
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
@@ -123,7 +131,9 @@ def _snapshot(root: psutil.Process) -> Snapshot:
 def _usage_of(process: psutil.Process) -> ProcessUsage:
     times = process.cpu_times()
     private, shared = _memory_kilobytes(process.pid)
-    return ProcessUsage(process.ppid(), times.user + times.system, times.children_user + times.children_system, private, shared)
+    return ProcessUsage(
+        process.ppid(), times.user + times.system, times.children_user + times.children_system, private, shared
+    )
 
 
 def _memory_kilobytes(pid: int) -> tuple[int, int]:
@@ -132,7 +142,9 @@ def _memory_kilobytes(pid: int) -> tuple[int, int]:
 
 
 def parse_memory(status: str) -> tuple[int, int]:
-    """Private and shared kilobytes of what the kernel says of a process; (0, 0) of one that has ended and waits to be noticed."""
+    """Private and shared kilobytes of what the kernel says of a process; (0, 0) of one that has ended and waits to be
+    noticed.
+    """
     figures = {name: rest for name, _, rest in (line.partition(":") for line in status.splitlines())}
     private, shared = (int(figures[name].split()[0]) if name in figures else 0 for name in ("RssAnon", "RssShmem"))
     return private, shared

@@ -1,7 +1,9 @@
-"""The inside of a measured way's process: `python -m benchmarks.harness.way_worker <module>` answers requests with the module's functions.
+"""The inside of a measured way's process: `python -m benchmarks.harness.way_worker <module>` answers requests with the
+module's functions.
 
-A request is a line of JSON on stdin, `{"do": <function>, ...arguments}`; its answer is a line of JSON on stdout. The module is imported by
-its name and is not this program's `__main__`, so that what it keeps in a Spark worker stays from task to task.
+A request is a line of JSON on stdin, `{"do": <function>, ...arguments}`; its answer is a line of JSON on stdout. The
+module is imported by its name and is not this program's `__main__`, so that what it keeps in a Spark worker stays from
+task to task.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ def seconds_since_process_start() -> float:
 
 
 def peak_spark_worker_megabytes() -> float | None:
-    """The largest resident memory that any living Spark Python worker of this process has had, as the kernel counts it (Linux only)."""
+    """The largest resident memory that any living Spark Python worker of this process has had, as the kernel counts it
+    (Linux only).
+    """
     peaks = []
     for process in psutil.Process().children(recursive=True):
         try:

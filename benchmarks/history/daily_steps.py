@@ -20,7 +20,8 @@ from fruit_features.spark.session import start_session
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# `auto` decides on the merged moments as always, and keeps the version whatever they say: histories of any length do the same work.
+# `auto` decides on the merged moments as always, and keeps the version whatever they say: histories of any length do
+# the same work.
 _AUTO: Final = PolicySettings(RefreshPolicy.AUTO, TARGET_VARIANCE, margin=1.0, growth=1e9, always_below=0)
 _ALWAYS: Final = PolicySettings(RefreshPolicy.ALWAYS, TARGET_VARIANCE)
 
@@ -60,7 +61,9 @@ def extract(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
 
 
 def refresh(bucket: str, release_id: str, *, refit: bool) -> dict[str, Any]:
-    """The PCA step alone: without a refit it only keeps the blocks of merged moments, and the packs that features steps would have kept."""
+    """The PCA step alone: without a refit it only keeps the blocks of merged moments, and the packs that features steps
+    would have kept.
+    """
     spark = start_session(release.REFRESH_PCA_STEP)
     if not refit:
         store = Store(bucket)

@@ -17,7 +17,9 @@ FLAT_WITHIN: Final = 1.5
 
 @dataclass(frozen=True)
 class DayRun:
-    """One timed run of a new day after `n_days` days of history. Runs of the same round were measured one right after the other."""
+    """One timed run of a new day after `n_days` days of history. Runs of the same round were measured one right after
+    the other.
+    """
 
     n_days: int
     round: int
@@ -47,7 +49,9 @@ class RefitRun:
 
 @dataclass(frozen=True)
 class RefitCost:
-    """What a refit costs: `merge` and `fit` however many images there are, and the re-projection by images and by partitions."""
+    """What a refit costs: `merge` and `fit` however many images there are, and the re-projection by images and by
+    partitions.
+    """
 
     merge_seconds: float
     fit_seconds: float
@@ -56,13 +60,17 @@ class RefitCost:
 
     def estimate(self, n_images: int, n_partitions: int) -> float:
         """Seconds of a refit and re-projection of so many images in so many partitions of `features/`."""
-        projected = self.seconds_per_million_images * n_images / 1e6 + self.seconds_per_thousand_partitions * n_partitions / 1e3
+        projected = (
+            self.seconds_per_million_images * n_images / 1e6 + self.seconds_per_thousand_partitions * n_partitions / 1e3
+        )
         return self.merge_seconds + self.fit_seconds + projected
 
 
 @dataclass(frozen=True)
 class HistoryBenchmark:
-    """`refits` are of a history of few images and one of many in as few partitions, and of the longest history of `days`."""
+    """`refits` are of a history of few images and one of many in as few partitions, and of the longest history of
+    `days`.
+    """
 
     n_images: int
     images_by_days: Mapping[int, int]
@@ -79,25 +87,33 @@ class HistoryBenchmark:
         shortest, longest = days[0], days[-1]
         verdict = "flat" if is_flat(days) else "NOT flat"
         flatness = (
-            f"A day's run after {longest.first.n_days:,} days takes {longest.ratio('seconds'):.2f} times as long as after "
+            f"A day's run after {longest.first.n_days:,} days takes {longest.ratio('seconds'):.2f} times as long as "
+            "after "
             f"{shortest.first.n_days:,}, and "
-            f"{longest.ratio('cpu_seconds'):.2f} times the CPU. Flat is {FLAT_WITHIN:g} times at most, after any number of "
+            f"{longest.ratio('cpu_seconds'):.2f} times the CPU. Flat is {FLAT_WITHIN:g} times at most, after any "
+            "number of "
             f"days: this is {verdict}."
         )
         work = (
-            f"The day has {self.n_images:,} new drawn images; both steps really run on it, in one warm Spark session. History is synthetic "
-            f"features, with all that daily runs leave. Every run has its own copy of it, the ratios are medians within a round."
+            f"The day has {self.n_images:,} new drawn images; both steps really run on it, in one warm Spark session. "
+            "History is synthetic "
+            "features, with all that daily runs leave. Every run has its own copy of it, the ratios are medians "
+            "within a round."
         )
         policy = (
             "The policy is auto with always_below=0 and with growth and margin so large that no history has a refit: "
             "all runs do the same work."
         )
-        last_day = "No other day would read more kept moments than the new one ('moments read' is the most of its runs)."
+        last_day = (
+            "No other day would read more kept moments than the new one ('moments read' is the most of its runs)."
+        )
         return [flatness, work, policy, last_day, "benchmarks/README.md says how it is measured."]
 
 
 def summarise_days(runs: Sequence[DayRun]) -> list[Summary[DayRun]]:
-    """A summary for each number of days, fewest first. Raises ValueError if a round lacks the shortest history's run."""
+    """A summary for each number of days, fewest first. Raises ValueError if a round lacks the shortest history's
+    run.
+    """
     shortest = min(run.n_days for run in runs)
     found = summarise(runs, lambda run: run.n_days, lambda run: run.n_days == shortest, f"run after {shortest} days")
     return [found[n_days] for n_days in sorted(found)]
@@ -116,10 +132,14 @@ def refit_cost(runs: Sequence[RefitRun]) -> RefitCost:
     """
     histories = list(_refits_by_history(runs).values())
     fewest = min(run.n_partitions for run in runs)
-    alike = sorted((some for some in histories if some.first.n_partitions == fewest), key=lambda some: some.first.n_images)
+    alike = sorted(
+        (some for some in histories if some.first.n_partitions == fewest), key=lambda some: some.first.n_images
+    )
     others = [some for some in histories if some.first.n_partitions != fewest]
     if len(alike) != 2 or len(others) != 1:
-        raise ValueError("The cost of a refit takes two histories that differ in their images alone, and one with more partitions.")
+        raise ValueError(
+            "The cost of a refit takes two histories that differ in their images alone, and one with more partitions."
+        )
     few, many, longest = alike[0].first, alike[1].first, others[0].first
     projecting = [some.stages()["project"] for some in (*alike, others[0])]
     per_image = (projecting[1] - projecting[0]) / (many.n_images - few.n_images)
@@ -152,7 +172,11 @@ def _days(result: HistoryBenchmark, days: Sequence[Summary[DayRun]]) -> Grid:
         Column("CPU x", "{:.2f}", lambda day: day.ratio("cpu_seconds")),
         Column("moments read", "{}", lambda day: day.most("moments_read")),
     ]
-    return grid(f"The run of one new day of {result.n_images:,} images, by the days of history before it (medians)", columns, days)
+    return grid(
+        f"The run of one new day of {result.n_images:,} images, by the days of history before it (medians)",
+        columns,
+        days,
+    )
 
 
 def _stages(days: Sequence[Summary[DayRun]]) -> Grid:
@@ -180,7 +204,11 @@ def _refits(refits: Sequence[RefitRun]) -> Grid:
         Column("project s", "{:.2f}", lambda refit: refit.stages()["project"]),
         Column("total s", "{:.2f}", lambda refit: refit.median("seconds")),
     ]
-    return grid("A refit and the projection of all images anew (policy always, medians)", columns, _refits_by_history(refits).values())
+    return grid(
+        "A refit and the projection of all images anew (policy always, medians)",
+        columns,
+        _refits_by_history(refits).values(),
+    )
 
 
 def _refit_cost(refits: Sequence[RefitRun]) -> Grid:

@@ -1,7 +1,7 @@
 """The history benchmark: the same new day after 1 to 1,000 days of history, and a refit with its re-projection.
 
-Every timed run has a lake to itself, cloned from that of its history, so that it meets exactly so many days. A round runs the day on every
-history, one right after the other.
+Every timed run has a lake to itself, cloned from that of its history, so that it meets exactly so many days. A round
+runs the day on every history, one right after the other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.harness.images import lay_batch
 from benchmarks.harness.summary import turned
 from benchmarks.history.result import DayRun, HistoryBenchmark, RefitRun
-from benchmarks.history.synthetic_history import CATEGORIES, History, clone_lake, days_before, read_embedder_id, write_history
+from benchmarks.history.synthetic_history import (
+    CATEGORIES,
+    History,
+    clone_lake,
+    days_before,
+    read_embedder_id,
+    write_history,
+)
 from benchmarks.scale.made_up_stores import FolderStore
 from fruit_cli.errors import CommandError
 
@@ -36,7 +43,9 @@ _WAY: Final = "history.daily_steps"
 
 @dataclass(frozen=True)
 class HistoryScale:
-    """How much is measured. `refit_images`: two histories of as many dates and categories, which differ in their images alone."""
+    """How much is measured. `refit_images`: two histories of as many dates and categories, which differ in their images
+    alone.
+    """
 
     days: tuple[int, ...]
     n_images: int
@@ -63,11 +72,14 @@ class Lake:
 
     @property
     def clone_name(self) -> str:
-        # One name for all clones: Spark has to know all buckets from the start, and workers keep the embedder by bucket.
+        # One name for all clones: Spark has to know all buckets from the start, and workers keep the embedder by
+        # bucket.
         return f"{self.name}-run"
 
 
-def measure_history(bench: BenchLake, images: Sequence[PlannedImage], scale: HistoryScale, say: Callable[[str], None]) -> HistoryBenchmark:
+def measure_history(
+    bench: BenchLake, images: Sequence[PlannedImage], scale: HistoryScale, say: Callable[[str], None]
+) -> HistoryBenchmark:
     """Times everything. Raises CommandError if a run breaks, skips an image or does other work than it should."""
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
 
@@ -77,7 +89,9 @@ def measure_history(bench: BenchLake, images: Sequence[PlannedImage], scale: His
     lakes = [lake_of(n_days, _IMAGES_PER_PARTITION) for n_days in scale.days]
     refit_lakes = [lake_of(_REFIT_DAYS, n // (_REFIT_DAYS * len(CATEGORIES))) for n in scale.refit_images]
     every_lake = [*lakes, *refit_lakes]
-    with bench.start(_WAY, more_buckets=[name for lake in every_lake for name in (lake.name, lake.clone_name)]) as process:
+    with bench.start(
+        _WAY, more_buckets=[name for lake in every_lake for name in (lake.name, lake.clone_name)]
+    ) as process:
         process.send("start")
         for lake in every_lake:
             clone_lake(bench.folder, _folder(bench, lake.name))
@@ -91,11 +105,15 @@ def measure_history(bench: BenchLake, images: Sequence[PlannedImage], scale: His
         # Java goes on compiling for some runs.
         for lake in lakes * _WARM_UP_ROUNDS:
             runner.run_day(lake, images)
-        days = [runner.run_day(lake, images, number) for number in range(scale.rounds) for lake in turned(lakes, number)]
+        days = [
+            runner.run_day(lake, images, number) for number in range(scale.rounds) for lake in turned(lakes, number)
+        ]
         # An untimed refit warms up. That of the longest history takes minutes and is run once.
         runner.refit(refit_lakes[0])
         refits = [runner.refit(lake) for lake in (*refit_lakes * scale.refit_rounds, lakes[-1])]
-    return HistoryBenchmark(len(images), {len(lake.history.days): lake.history.n_images for lake in lakes}, days, refits)
+    return HistoryBenchmark(
+        len(images), {len(lake.history.days): lake.history.n_images for lake in lakes}, days, refits
+    )
 
 
 class _Runner:
@@ -119,7 +137,8 @@ class _Runner:
             cpu_seconds = self._cpu_seconds() - cpu_before
         if answer["n_images"] != len(images):
             raise CommandError(
-                f"{lake.name}: {answer['n_images']:,} of {len(images):,} images were computed, the others must not be skipped."
+                f"{lake.name}: {answer['n_images']:,} of {len(images):,} images were computed, the others must not be "
+                "skipped."
             )
         run = DayRun(
             n_days=len(lake.history.days),
@@ -128,7 +147,11 @@ class _Runner:
             pca_seconds=answer["pca_seconds"],
             cpu_seconds=cpu_seconds,
             moments_read=answer["moments_read"],
-            stages={name: value for name, value in (answer["features_stages"] | answer["pca_stages"]).items() if name != "total"},
+            stages={
+                name: value
+                for name, value in (answer["features_stages"] | answer["pca_stages"]).items()
+                if name != "total"
+            },
         )
         self._say(f"a day after {run.n_days:,} days: {run.seconds:.1f} s, {run.cpu_seconds:.1f} s of CPU")
         return run
@@ -152,7 +175,9 @@ class _Runner:
         answer = self._process.ask(do, bucket=bucket, release_id=self._bench.release_id, **arguments)
         found = (answer["action"], len(answer["projected_ingest_dates"]))
         if found != (action, n_projected):
-            raise CommandError(f"{bucket}: the PCA was {found[0]} and {found[1]:,} dates projected, not {action} and {n_projected:,}.")
+            raise CommandError(
+                f"{bucket}: the PCA was {found[0]} and {found[1]:,} dates projected, not {action} and {n_projected:,}."
+            )
         return answer
 
     @contextlib.contextmanager

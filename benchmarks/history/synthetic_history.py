@@ -1,7 +1,9 @@
-"""A lake as many daily runs leave it, without computing an image: the files, ledgers, indexes and PCA version of past ingest dates.
+"""A lake as many daily runs leave it, without computing an image: the files, ledgers, indexes and PCA version of past
+ingest dates.
 
-The features are drawn from one normal distribution, whose standardised PCA needs about as many components (530) as real fruit does;
-moments, projections and hashes are really those of these features. The images themselves are not there: no step reads a past date's.
+The features are drawn from one normal distribution, whose standardised PCA needs about as many components (530) as real
+fruit does; moments, projections and hashes are really those of these features. The images themselves are not there: no
+step reads a past date's.
 """
 
 from __future__ import annotations
@@ -81,7 +83,10 @@ class Partition:
 
     @property
     def image_keys(self) -> list[str]:
-        return [lake.image_key(self.ingest_date, self.category, f"synthetic_{number:06}.jpg") for number in range(len(self.vectors))]
+        return [
+            lake.image_key(self.ingest_date, self.category, f"synthetic_{number:06}.jpg")
+            for number in range(len(self.vectors))
+        ]
 
     @property
     def features_key(self) -> str:
@@ -119,7 +124,9 @@ def write_days(store: Store, history: History) -> None:
         partitions = partitions_of(history, day)
         for partition in partitions:
             projections = projections_table(partition, projector)
-            store.write(lake.projections_file_key(version, partition.features_key), files.projections_to_parquet(projections))
+            store.write(
+                lake.projections_file_key(version, partition.features_key), files.projections_to_parquet(projections)
+            )
         _write_day(store, partitions, with_moments=True)
 
 
@@ -138,7 +145,9 @@ def write_features(store: Store, history: History) -> None:
 
 
 def clone_lake(source: Path, target: Path) -> None:
-    """A lake of the same content that costs no disk: files are links, but for what steps replace under the same name."""
+    """A lake of the same content that costs no disk: files are links, but for what steps replace under the same
+    name.
+    """
 
     def copy(file: str, place: str) -> None:
         if file.endswith((".json", ".bin", "/ledger.parquet")):
@@ -163,7 +172,10 @@ def features_table(partition: Partition) -> pa.Table:
 
 
 def projections_table(partition: Partition, projector: Projector) -> pa.Table:
-    columns = {tables.IMAGE_KEY: partition.image_keys, tables.COMPONENTS: to_list_array(list(projector.project(partition.vectors)))}
+    columns = {
+        tables.IMAGE_KEY: partition.image_keys,
+        tables.COMPONENTS: to_list_array(list(projector.project(partition.vectors))),
+    }
     return pa.table(columns, schema=files.PROJECTIONS)
 
 
@@ -193,15 +205,22 @@ def commit_of(partitions: Sequence[Partition], moments: MomentsObject | None) ->
     first = partitions[0]
     file_rows = {file_name(partition.features_key): len(partition.vectors) for partition in partitions}
     n_images = sum(file_rows.values())
-    return Commit(first.ingest_date, _COMMIT, n_images, 0, {first.embedder_id: EmbedderFiles(n_images, file_rows, moments)})
+    return Commit(
+        first.ingest_date, _COMMIT, n_images, 0, {first.embedder_id: EmbedderFiles(n_images, file_rows, moments)}
+    )
 
 
 def partitions_of(history: History, ingest_date: str) -> list[Partition]:
     """A date's images; the same date and number give the same features."""
     categories = history.categories
-    vectors = synthetic_vectors(len(categories) * history.images_per_partition, date.fromisoformat(ingest_date).toordinal())
+    vectors = synthetic_vectors(
+        len(categories) * history.images_per_partition, date.fromisoformat(ingest_date).toordinal()
+    )
     parts = np.split(vectors, len(categories))
-    return [Partition(ingest_date, category, history.embedder_id, part) for category, part in zip(categories, parts, strict=True)]
+    return [
+        Partition(ingest_date, category, history.embedder_id, part)
+        for category, part in zip(categories, parts, strict=True)
+    ]
 
 
 def synthetic_vectors(n: int, seed: int) -> NDArray[np.float32]:
@@ -214,7 +233,9 @@ def synthetic_vectors(n: int, seed: int) -> NDArray[np.float32]:
 
 @cache
 def synthetic_model() -> PcaModel:
-    """A PCA of the same distribution, not of a history's own images: a refit gives another one, and has everything to project."""
+    """A PCA of the same distribution, not of a history's own images: a refit gives another one, and has everything to
+    project.
+    """
     return fit_pca(moments_of(synthetic_vectors(_FITTED_ON, seed=0)), TARGET_VARIANCE)
 
 

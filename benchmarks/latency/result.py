@@ -50,24 +50,33 @@ class LatencyBenchmark:
             *column_each(kinds, "{:,}", lambda summary, kind: requests_of(summary).get(kind, 0)),
             Column("requests", "{:,}", lambda summary: sum(requests_of(summary).values())),
         ]
-        return [grid("A day's features step and a refit of the PCA, by the distance of S3 (medians)", columns, summaries)]
+        return [
+            grid("A day's features step and a refit of the PCA, by the distance of S3 (medians)", columns, summaries)
+        ]
 
     def notes(self) -> list[str]:
         day = (
-            f"The day has {self.n_images:,} new images, after {self.n_days:,} days of history with {self.history_images:,} images in "
+            f"The day has {self.n_images:,} new images, after {self.n_days:,} days of history with "
+            f"{self.history_images:,} images in "
             f"{self.n_partitions:,} partitions. The refit fits anew and projects everything, the new day with it."
         )
         distance = (
-            "A proxy before the local S3 holds every request back for so long, and counts it (local_cloud/stack/latency.py). "
+            "A proxy before the local S3 holds every request back for so long, and counts it "
+            "(local_cloud/stack/latency.py). "
             "'waits' is how "
-            "many times this latency the step takes longer: so many requests come one after the other, all others wait beside them."
+            "many times this latency the step takes longer: so many requests come one after the other, all others wait "
+            "beside them."
         )
-        warm = "Both steps run warm, in one Spark session; the start of a session sees no S3. LIST is a page of a listing."
+        warm = (
+            "Both steps run warm, in one Spark session; the start of a session sees no S3. LIST is a page of a listing."
+        )
         return [day, distance, warm]
 
 
 def summarise_steps(runs: Sequence[StepRun]) -> list[Summary[StepRun]]:
-    """A summary for each step and distance, nearest first. Raises ValueError without a run of each step at the nearest distance."""
+    """A summary for each step and distance, nearest first. Raises ValueError without a run of each step at the nearest
+    distance.
+    """
     nearest = min(run.milliseconds for run in runs)
     found = summarise(runs, by=lambda run: (run.step, run.milliseconds))
     steps = list(dict.fromkeys(step for step, _ in found))
@@ -89,4 +98,7 @@ def waits(summary: Summary[StepRun], near: Summary[StepRun]) -> float | None:
 
 def requests_of(summary: Summary[StepRun]) -> dict[str, int]:
     """The median of each kind of request, of the runs that there were."""
-    return {kind: median_low(run.requests.get(kind, 0) for run in summary.runs) for kind in kinds_of(run.requests for run in summary.runs)}
+    return {
+        kind: median_low(run.requests.get(kind, 0) for run in summary.runs)
+        for kind in kinds_of(run.requests for run in summary.runs)
+    }

@@ -49,7 +49,9 @@ LATENCY_SCALES: Final = {
 }
 
 
-def measure_latency(home: Path, images: Sequence[PlannedImage], scale: LatencyScale, say: Callable[[str], None]) -> LatencyBenchmark:
+def measure_latency(
+    home: Path, images: Sequence[PlannedImage], scale: LatencyScale, say: Callable[[str], None]
+) -> LatencyBenchmark:
     """Times both steps at every distance. Raises CommandError if a run breaks or does other work than it should."""
     runs: list[StepRun] = []
     for milliseconds in _MILLISECONDS:
@@ -70,7 +72,9 @@ def measure_latency(home: Path, images: Sequence[PlannedImage], scale: LatencySc
 class _Runner:
     """Runs both steps on clones of the lake."""
 
-    def __init__(self, lake: BenchLake, process: WayProcess, milliseconds: float, n_images: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, lake: BenchLake, process: WayProcess, milliseconds: float, n_images: int, say: Callable[[str], None]
+    ) -> None:
         self._lake = lake
         self._process = process
         self._milliseconds = milliseconds

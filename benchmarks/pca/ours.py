@@ -62,7 +62,9 @@ def run(bucket: str, release_id: str, ingest_dates: list[str]) -> dict[str, Any]
 
 
 def compute(folder: str, ingest_dates: list[str]) -> dict[str, Any]:
-    """The same arithmetic on the same table, which lies in the bucket's `folder`, in this process alone: no Spark, and nothing written."""
+    """The same arithmetic on the same table, which lies in the bucket's `folder`, in this process alone: no Spark, and
+    nothing written.
+    """
     watch = Stopwatch()
     days = [_read_vectors(Path(folder) / lake.date_prefix(lake.FEATURES, day)) for day in ingest_dates]
     watch.mark("read")
@@ -95,5 +97,7 @@ def _commit_moments(spark: SparkSession, store: Store, ingest_date: str) -> None
 
 def _read_vectors(folder: Path) -> NDArray[np.float32]:
     """float32[n, 1280]."""
-    parts = [pq.read_table(file, columns=[tables.VECTOR], partitioning=None) for file in sorted(folder.rglob("*.parquet"))]
+    parts = [
+        pq.read_table(file, columns=[tables.VECTOR], partitioning=None) for file in sorted(folder.rglob("*.parquet"))
+    ]
     return np.concatenate([to_matrix(part[tables.VECTOR].combine_chunks(), tables.N_FEATURES) for part in parts])

@@ -28,7 +28,9 @@ AGREE_WITHIN: Final = 1e-6
 
 @dataclass(frozen=True)
 class PcaRun:
-    """One run of one way, from the table to the projections, in seconds by stage. Round 0 is the first of its process: cold."""
+    """One run of one way, from the table to the projections, in seconds by stage. Round 0 is the first of its process:
+    cold.
+    """
 
     java: str  # how far Java compiled what it ran
     way: str
@@ -42,8 +44,9 @@ class PcaRun:
 class Fitted:
     """A fitted PCA and what it made of images: the same ones in the same order, whichever way it was fitted.
 
-    `components` float64[k, d] and `explained_variance_ratio` float64[k]; `projections` float64[n, k] of some images, computed by the way
-    itself in float64; `written` float32[m, k], the projections of all images as they lie in the lake.
+    `components` float64[k, d] and `explained_variance_ratio` float64[k]; `projections` float64[n, k] of some images,
+    computed by the way itself in float64; `written` float32[m, k], the projections of all images as they lie in the
+    lake.
     """
 
     components: NDArray[np.float64]
@@ -54,7 +57,9 @@ class Fitted:
 
 @dataclass(frozen=True)
 class PcaAgreement:
-    """Largest differences, each relative to the largest absolute value; of components and projections up to the components' signs."""
+    """Largest differences, each relative to the largest absolute value; of components and projections up to the
+    components' signs.
+    """
 
     n_computed: int
     n_written: int
@@ -74,7 +79,9 @@ class PcaAgreement:
 
 @dataclass(frozen=True)
 class PcaBenchmark:
-    """`runs` are of every setting of Java, cold ones too. `arithmetic` has the seconds by stage of ours in one process, without Spark."""
+    """`runs` are of every setting of Java, cold ones too. `arithmetic` has the seconds by stage of ours in one process,
+    without Spark.
+    """
 
     n_images: int
     n_dates: int
@@ -92,7 +99,8 @@ class PcaBenchmark:
         of_spark_ml = [summary for (_, way), summary in summarise_pca(self.runs).items() if way == SPARK_ML]
         speeds = [
             f"Java {summary.first.java}: pyspark.ml takes {summary.ratio('seconds'):.1f} times as long as ours, and "
-            f"{summary.ratio('cpu_seconds'):.1f} times the CPU. At least {FASTER_BY:g} times: {_yes_or_no(is_fast_enough(summary))}."
+            f"{summary.ratio('cpu_seconds'):.1f} times the CPU. At least {FASTER_BY:g} times: "
+            f"{_yes_or_no(is_fast_enough(summary))}."
             for summary in of_spark_ml
         ]
         agreement = (
@@ -100,17 +108,21 @@ class PcaBenchmark:
             f"Agreeing to {AGREE_WITHIN:.0e}: {_yes_or_no(self.agreement.agrees)}."
         )
         ours = (
-            "Ours: one pass over features/ for the moments by date, committed with the ledger; then the PCA step, policy always: merge, "
+            "Ours: one pass over features/ for the moments by date, committed with the ledger; then the PCA step, "
+            "policy always: merge, "
             "eigen-decomposition, k found, version saved, all projections written, pointer."
         )
         theirs = (
-            "pyspark.ml: the same table, StandardScaler(withMean, withStd) and PCA(k), each fitted and applied, the same "
+            "pyspark.ml: the same table, StandardScaler(withMean, withStd) and PCA(k), each fitted and applied, the "
+            "same "
             "projections written "
-            "alike. In its favour: it is told k (to find it, it would fit twice) and its vectors are cached, so nothing is read twice."
+            "alike. In its favour: it is told k (to find it, it would fit twice) and its vectors are cached, so "
+            "nothing is read twice."
         )
         alone = sum(self.arithmetic.values())
         arithmetic = (
-            f"'without Spark' is ours in numpy alone, in one process that reads the same files itself and writes nothing: {alone:.2f} s. "
+            "'without Spark' is ours in numpy alone, in one process that reads the same files itself and writes "
+            f"nothing: {alone:.2f} s. "
             "The rest of ours is Spark reading, exchanging and writing rows, and its jobs. "
             + " ".join(
                 f"Java {summary.first.java}: pyspark.ml takes {summary.median('seconds') / alone:.0f} times as long. "
@@ -119,14 +131,17 @@ class PcaBenchmark:
             )
         )
         java = (
-            "The local node lets Java compile quickly and optimise little; a cluster's Java optimises fully. Spark ML computes in Java, "
+            "The local node lets Java compile quickly and optimise little; a cluster's Java optimises fully. Spark ML "
+            "computes in Java, "
             "without a native BLAS unless one is installed: here none is."
         )
         return [*speeds, agreement, ours, theirs, arithmetic, java]
 
 
 def summarise_pca(runs: Sequence[PcaRun]) -> dict[tuple[str, str], Summary[PcaRun]]:
-    """The warm runs of each setting of Java and way, beside ours. Raises ValueError if a round lacks one of the ways, or none is warm."""
+    """The warm runs of each setting of Java and way, beside ours. Raises ValueError if a round lacks one of the ways,
+    or none is warm.
+    """
     found: dict[tuple[str, str], Summary[PcaRun]] = {}
     for java in dict.fromkeys(run.java for run in runs):
         own = [run for run in runs if run.java == java]
@@ -149,7 +164,9 @@ def compare_pca(ours: Fitted, theirs: Fitted) -> PcaAgreement:
     for name in ("components", "explained_variance_ratio", "projections", "written"):
         shapes = getattr(ours, name).shape, getattr(theirs, name).shape
         if shapes[0] != shapes[1]:
-            raise ValueError(f"The two ways' {name} are of different shapes, {shapes[0]} and {shapes[1]}: they can't be compared.")
+            raise ValueError(
+                f"The two ways' {name} are of different shapes, {shapes[0]} and {shapes[1]}: they can't be compared."
+            )
     # A component may point either way.
     signs = np.where(np.einsum("ij,ij->i", ours.components, theirs.components) < 0, -1.0, 1.0)
     return PcaAgreement(
@@ -196,7 +213,11 @@ def _stages(result: PcaBenchmark) -> Grid:
         *column_each(javas, "{:.2f}", lambda row, java: stages[java, row[0]].get(row[1]), "Java {}".format),
         Column("without Spark", "{:.2f}", lambda row: result.arithmetic.get(row[1]) if row[0] == OURS else None),
     ]
-    rows = [(way, stage) for way in WAYS for stage in dict.fromkeys([*stages[javas[0], way], *(result.arithmetic if way == OURS else ())])]
+    rows = [
+        (way, stage)
+        for way in WAYS
+        for stage in dict.fromkeys([*stages[javas[0], way], *(result.arithmetic if way == OURS else ())])
+    ]
     return grid("Stages in seconds (medians of warm runs)", columns, rows)
 
 

@@ -1,7 +1,7 @@
 """The PCA benchmark: from a table of features to all its projections, by ours and by pyspark.ml, side by side.
 
-Each way is a process of its own and waits while the other one runs. A round runs both on a new copy of the same lake, one right after the
-other; every other round begins with the other way.
+Each way is a process of its own and waits while the other one runs. A round runs both on a new copy of the same lake,
+one right after the other; every other round begins with the other way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ from benchmarks.history.synthetic_history import (
     read_embedder_id,
     write_features,
 )
-from benchmarks.pca.result import OURS, SPARK_ML, SPARK_ML_OUTPUT, WAYS, Fitted, PcaAgreement, PcaBenchmark, PcaRun, compare_pca
+from benchmarks.pca.result import (
+    OURS,
+    SPARK_ML,
+    SPARK_ML_OUTPUT,
+    WAYS,
+    Fitted,
+    PcaAgreement,
+    PcaBenchmark,
+    PcaRun,
+    compare_pca,
+)
 from benchmarks.scale.made_up_stores import FolderStore
 from fruit_cli.errors import CommandError
 from fruit_contract import lake, tables
@@ -53,7 +63,9 @@ _JAVA: Final = {_LOCAL_NODE: {}, _OPTIMISING: {"_JAVA_OPTIONS": "-XX:TieredStopA
 
 @dataclass(frozen=True)
 class PcaScale:
-    """How much is measured: warm rounds with Java as the local node has it, and as a cluster has it. Each has a cold one before."""
+    """How much is measured: warm rounds with Java as the local node has it, and as a cluster has it. Each has a cold
+    one before.
+    """
 
     n_images: int
     n_dates: int
@@ -67,7 +79,9 @@ PCA_SCALES: Final = {
 }
 
 
-def measure_pca(bench: BenchLake, _: Sequence[PlannedImage], scale: PcaScale, say: Callable[[str], None]) -> PcaBenchmark:
+def measure_pca(
+    bench: BenchLake, _: Sequence[PlannedImage], scale: PcaScale, say: Callable[[str], None]
+) -> PcaBenchmark:
     """Times everything. Raises CommandError if a run breaks, or does other work than it should."""
     per_partition = scale.n_images // (scale.n_dates * len(CATEGORIES))
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
@@ -80,7 +94,9 @@ def measure_pca(bench: BenchLake, _: Sequence[PlannedImage], scale: PcaScale, sa
     agreement = runner.measure(_LOCAL_NODE, scale.rounds)
     if scale.optimising_rounds:
         runner.measure(_OPTIMISING, scale.optimising_rounds)
-    return PcaBenchmark(history.n_images, scale.n_dates, len(CATEGORIES), runner.k, runner.runs, agreement, runner.arithmetic)
+    return PcaBenchmark(
+        history.n_images, scale.n_dates, len(CATEGORIES), runner.k, runner.runs, agreement, runner.arithmetic
+    )
 
 
 class _Runner:
@@ -136,14 +152,19 @@ class _Runner:
     def _check(self, answer: Mapping[str, Any]) -> None:
         found = (answer["action"], len(answer["projected_ingest_dates"]))
         if found != ("fitted", len(self._history.days)):
-            raise CommandError(f"The PCA was {found[0]} and {found[1]} dates projected, not fitted and {len(self._history.days)}.")
+            raise CommandError(
+                f"The PCA was {found[0]} and {found[1]} dates projected, not fitted and {len(self._history.days)}."
+            )
         if self.k not in (0, answer["k"]):
             raise CommandError(f"The same features gave {answer['k']} components after {self.k}.")
         self.k = answer["k"]
 
     def _compute(self, process: WayProcess) -> dict[str, float]:
         """Median seconds of the stages of ours in one process."""
-        answers = [process.ask("compute", folder=str(self._source), ingest_dates=list(self._history.days)) for _ in range(_COMPUTE_ROUNDS)]
+        answers = [
+            process.ask("compute", folder=str(self._source), ingest_dates=list(self._history.days))
+            for _ in range(_COMPUTE_ROUNDS)
+        ]
         if any((answer["k"], answer["n_samples"]) != (self.k, self._history.n_images) for answer in answers):
             raise CommandError("Without Spark, the arithmetic came to another PCA.")
         return median_stages([answer["stages"] for answer in answers])
@@ -153,11 +174,15 @@ class _Runner:
         sample = partitions_of(self._history, self._history.days[0])[0]
         order = np.argsort(sample.image_keys)
         file = self._bench.node.home / f"{bucket.name}.npz"
-        process.ask("export", bucket=bucket.name, ingest_date=sample.ingest_date, category=sample.category, path=str(file))
+        process.ask(
+            "export", bucket=bucket.name, ingest_date=sample.ingest_date, category=sample.category, path=str(file)
+        )
         with np.load(file) as stored:
             exported = dict(stored)
         if exported["image_keys"].tolist() != [sample.image_keys[index] for index in order]:
-            raise CommandError(f"pyspark.ml's projections are not of the images of {sample.ingest_date}, {sample.category}.")
+            raise CommandError(
+                f"pyspark.ml's projections are not of the images of {sample.ingest_date}, {sample.category}."
+            )
         keys, written = _read_projections(bucket / SPARK_ML_OUTPUT)
         theirs = Fitted(exported["components"], exported["explained_variance_ratio"], exported["projections"], written)
 

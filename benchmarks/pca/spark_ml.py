@@ -1,6 +1,7 @@
 """pyspark.ml on the same table: StandardScaler and PCA, fitted and applied, projections as Parquet (see way_worker.py).
 
-Stated fairly: it is told k (to find it, it would fit twice), the vectors are cached, and its rows are written as ours are.
+Stated fairly: it is told k (to find it, it would fit twice), the vectors are cached, and its rows are written as ours
+are.
 """
 
 from __future__ import annotations
@@ -66,13 +67,16 @@ def run(bucket: str, ingest_dates: list[str], k: int) -> dict[str, Any]:
 def export(bucket: str, ingest_date: str, category: str, path: str) -> dict[str, Any]:
     """Saves the models of the last run as `path` (.npz), and what they make of one partition in float64.
 
-    `components` float64[k, d]; `explained_variance_ratio` float64[k]; `image_keys` and `projections` float64[n, k], by image key.
+    `components` float64[k, d]; `explained_variance_ratio` float64[k]; `image_keys` and `projections` float64[n, k], by
+    image key.
     """
     spark = start_session(release.REFRESH_PCA_STEP)
     models: tuple[StandardScalerModel, PCAModel] = _kept["models"]
     scaler, pca = models
     vectors = _vectors(spark, bucket, [ingest_date]).where(F.col(tables.CATEGORY) == category)
-    rows = pca.transform(scaler.transform(vectors)).select(tables.IMAGE_KEY, vector_to_array(F.col(_PROJECTED))).collect()
+    rows = (
+        pca.transform(scaler.transform(vectors)).select(tables.IMAGE_KEY, vector_to_array(F.col(_PROJECTED))).collect()
+    )
     rows.sort(key=lambda row: str(row[0]))
     np.savez(
         path,
@@ -96,7 +100,8 @@ def _vectors(spark: SparkSession, bucket: str, ingest_dates: list[str]) -> DataF
 
 def _write(projected: DataFrame, bucket: str) -> None:
     """A partition becomes one file, a large one a few."""
-    # The hint (which DataFrame.hint can't take columns for) brings a partition's rows together, splits a large one, and joins small ones.
+    # The hint (which DataFrame.hint can't take columns for) brings a partition's rows together, splits a large one, and
+    # joins small ones.
     hint = f"/*+ REBALANCE({', '.join(_PARTITIONED_BY)}) */"
     gathered = projected.sparkSession.sql(f"SELECT {hint} * FROM {{projected}}", projected=projected)  # noqa: S608 - built of our own constants
     gathered.write.mode("overwrite").partitionBy(*_PARTITIONED_BY).parquet(lake.uri(bucket, f"{SPARK_ML_OUTPUT}/"))

@@ -1,8 +1,10 @@
-"""Daft: its own reader lists and fetches the images, a batch function in its native runner computes them (see way_worker.py).
+"""Daft: its own reader lists and fetches the images, a batch function in its native runner computes them (see
+way_worker.py).
 
-The function runs in Daft's own process, on a thread a core: it spends its time in the decoder and the network, which let go of Python's
-lock. Daft's other way, a class with `max_concurrency=2`, starts two processes for every query, loads the engine into both, and passes
-images and features between them as Arrow streams: more CPU an image (benchmarks/README.md).
+The function runs in Daft's own process, on a thread a core: it spends its time in the decoder and the network, which
+let go of Python's lock. Daft's other way, a class with `max_concurrency=2`, starts two processes for every query, loads
+the engine into both, and passes images and features between them as Arrow streams: more CPU an image
+(benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -63,17 +65,23 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     )
     io_config = IOConfig(s3=s3)
     embedder = find_published_embedder(bucket, release_id)
-    compute = daft.func.batch(return_dtype=_COMPUTED, unnest=True, batch_size=IMAGES_AT_ONCE, use_process=False)(_computing(embedder))
+    compute = daft.func.batch(return_dtype=_COMPUTED, unnest=True, batch_size=IMAGES_AT_ONCE, use_process=False)(
+        _computing(embedder)
+    )
     # A file below a category's folder: the batch's marker lies above them.
     listed = daft.from_glob_path(f"{lake.uri(bucket, lake.raw_prefix(ingest_date))}*/**", io_config=io_config)
-    fetched = listed.select(_PATH, download(col(_PATH), max_connections=_CONNECTIONS, io_config=io_config).alias(_CONTENT))
+    fetched = listed.select(
+        _PATH, download(col(_PATH), max_connections=_CONNECTIONS, io_config=io_config).alias(_CONTENT)
+    )
     features = fetched.select(
         col(_PATH).regexp_replace("^s3://[^/]+/", "").alias(tables.IMAGE_KEY),
         compute(col(_CONTENT)),
         lit(embedder.embedder_id).alias(tables.EMBEDDER_ID),
         col(_PATH).regexp_extract("^s3://[^/]+/raw/[^/]+/([^/]+)/", 1).alias(tables.CATEGORY),
     )
-    features.write_parquet(lake.uri(bucket, output_key(PEER, ingest_date)), partition_cols=[tables.CATEGORY], io_config=io_config)
+    features.write_parquet(
+        lake.uri(bucket, output_key(PEER, ingest_date)), partition_cols=[tables.CATEGORY], io_config=io_config
+    )
     return {"seconds": time.monotonic() - started}
 
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedImages", "EmbedderArtefact", "S3Access", "embed_images", "find_published_embedder", "output_key"]
 
 OUTPUT: Final = "peers"
-# Images that a worker is given at once: few enough that both workers end at about the same time, enough to be handed over cheaply.
+# Images that a worker is given at once: few enough that both workers end at about the same time, enough to be handed
+# over cheaply.
 IMAGES_AT_ONCE: Final = 64
 
 
@@ -69,7 +70,9 @@ def find_published_embedder(bucket: str, release_id: str) -> EmbedderArtefact:
 
 
 def embed_images(embedder: EmbedderArtefact, contents: Iterable[bytes], n_images: int) -> EmbeddedImages:
-    """Decodes and embeds one image after the other, with the engine that this thread keeps. An unreadable image raises."""
+    """Decodes and embeds one image after the other, with the engine that this thread keeps. An unreadable image
+    raises.
+    """
     engine = _engine(embedder, threading.get_ident())
     digests = []
     sizes = np.empty((2, n_images), dtype=np.int32)

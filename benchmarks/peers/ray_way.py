@@ -1,8 +1,8 @@
 """Ray Data: read_binary_files, map_batches, write_parquet, on as many workers as there are cores (see way_worker.py).
 
-What is mapped is a function, not a class in a pool of actors. Ray keeps the processes that run functions, and so the engine, from run to
-run, and lets the one that computes features write them, too; actors start, import and load the engine in every run, and pass everything on
-through the object store: more CPU an image (benchmarks/README.md).
+What is mapped is a function, not a class in a pool of actors. Ray keeps the processes that run functions, and so the
+engine, from run to run, and lets the one that computes features write them, too; actors start, import and load the
+engine in every run, and pass everything on through the object store: more CPU an image (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ _BLOCKS_PER_CORE: Final = 8
 
 def start(temporary: str) -> dict[str, Any]:
     """Starts Ray on this machine, its files in `temporary`; the seconds count from the start of this process."""
-    ray.init(num_cpus=usable_cores(), include_dashboard=False, logging_level="warning", log_to_driver=False, _temp_dir=temporary)
+    ray.init(
+        num_cpus=usable_cores(),
+        include_dashboard=False,
+        logging_level="warning",
+        log_to_driver=False,
+        _temp_dir=temporary,
+    )
     DataContext.get_current().enable_progress_bars = False
     return {"seconds": seconds_since_process_start()}
 
@@ -56,7 +62,9 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
         override_num_blocks=_BLOCKS_PER_CORE * usable_cores(),
     )
     embedder = find_published_embedder(bucket, release_id)
-    features = images.map_batches(embed_batch, fn_kwargs={"embedder": embedder}, batch_size=IMAGES_AT_ONCE, batch_format="pyarrow")
+    features = images.map_batches(
+        embed_batch, fn_kwargs={"embedder": embedder}, batch_size=IMAGES_AT_ONCE, batch_format="pyarrow"
+    )
     # An S3 has no folders to create.
     output = f"{bucket}/{output_key(PEER, ingest_date)}"
     features.write_parquet(output, partition_cols=[tables.CATEGORY], filesystem=s3, try_create_dir=False)

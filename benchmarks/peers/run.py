@@ -1,6 +1,7 @@
 """The peers benchmark: ours, Daft and Ray Data in turn on the same images, the ceiling measured between all runs.
 
-A turn is a new process: its first run is the cold one, the run after that the warm one. So nothing of another way is there beside it.
+A turn is a new process: its first run is the cold one, the run after that the warm one. So nothing of another way is
+there beside it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
-# Drawing 20,000 pictures takes longer than featurising them: each is delivered in so many files, which differ in a comment.
+# Drawing 20,000 pictures takes longer than featurising them: each is delivered in so many files, which differ in a
+# comment.
 DRAWN_ONE_IN: Final = 4
 _FIRST_DATE: Final = date(2026, 1, 1)
 _PEERS_ENVIRONMENT: Final = {
@@ -71,7 +73,9 @@ PEERS_SCALES: Final = {
 
 @dataclass(frozen=True)
 class _Way:
-    """`module` answers the requests, `library` is what must be installed for it, `folder` is where its features of a date lie."""
+    """`module` answers the requests, `library` is what must be installed for it, `folder` is where its features of a
+    date lie.
+    """
 
     name: str
     module: str
@@ -93,8 +97,12 @@ def installed_peers() -> tuple[list[str], list[str]]:
     return [name for name in (DAFT, RAY) if name not in missing], remarks
 
 
-def measure_peers(bench: BenchLake, images: Sequence[PlannedImage], scale: PeersScale, say: Callable[[str], None]) -> PeersBenchmark:
-    """Times every way in every round. Raises CommandError if there is no peer, or if a way breaks or does not give our features."""
+def measure_peers(
+    bench: BenchLake, images: Sequence[PlannedImage], scale: PeersScale, say: Callable[[str], None]
+) -> PeersBenchmark:
+    """Times every way in every round. Raises CommandError if there is no peer, or if a way breaks or does not give our
+    features.
+    """
     peers, remarks = installed_peers()
     if not peers:
         raise CommandError("Neither Daft nor Ray is installed: `make bench` installs them.")
@@ -113,7 +121,12 @@ class _Runner:
     """Times the runs, each on a date of its own, and compares what they wrote before it says how fast they were."""
 
     def __init__(
-        self, bench: BenchLake, ceiling: Ceiling, images: Sequence[PlannedImage], scale: PeersScale, say: Callable[[str], None]
+        self,
+        bench: BenchLake,
+        ceiling: Ceiling,
+        images: Sequence[PlannedImage],
+        scale: PeersScale,
+        say: Callable[[str], None],
     ) -> None:
         self.runs: list[PeerRun] = []
         self.agreements: dict[str, Agreement] = {}
@@ -156,8 +169,10 @@ class _Runner:
                     )
                     self.runs.append(run)
                     self._say(
-                        f"round {number + 1}, {run.way}, {kind}: {run.seconds:.1f} s, {run.images_per_second:.0f} images/s, "
-                        f"{1000 * run.cpu_seconds_per_image:.1f} ms of CPU an image; ceiling: {run.ceiling_after.images_per_second:.0f}"
+                        f"round {number + 1}, {run.way}, {kind}: {run.seconds:.1f} s, {run.images_per_second:.0f} "
+                        "images/s, "
+                        f"{1000 * run.cpu_seconds_per_image:.1f} ms of CPU an image; ceiling: "
+                        f"{run.ceiling_after.images_per_second:.0f}"
                     )
 
     def _deliver(self, kind: str) -> str:
@@ -166,7 +181,9 @@ class _Runner:
         return ingest_date
 
     def _ask(self, process: WayProcess, ingest_date: str) -> float:
-        answer = process.ask("run", bucket=self._bench.bucket, release_id=self._bench.release_id, ingest_date=ingest_date)
+        answer = process.ask(
+            "run", bucket=self._bench.bucket, release_id=self._bench.release_id, ingest_date=ingest_date
+        )
         return float(answer["seconds"])
 
     def _check(self, way: _Way, kind: str, ingest_date: str) -> None:

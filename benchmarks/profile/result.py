@@ -11,7 +11,8 @@ from benchmarks.harness.grid import Grid, two_columns
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What a sample counts for: the first of these that is anywhere in its stack. (py-spy names the last folders of a file's path.)
+# What a sample counts for: the first of these that is anywhere in its stack. (py-spy names the last folders of a file's
+# path.)
 _LAYERS: Final = (
     ("the network", "embed (fruit_features/embedding/engines.py"),
     ("resizing", "resize (PIL/Image.py"),
@@ -46,12 +47,18 @@ class Profile:
         samples = [(name, 100 * n / sum(self.layers.values())) for name, n in self.layers.items()]
         return [
             two_columns("CPU of a warm features step", ("process", "ms/image"), "{:.2f}", cpu),
-            two_columns("What the Python workers do while they compute", ("what", "of their samples"), "{:.1f} %", samples),
+            two_columns(
+                "What the Python workers do while they compute", ("what", "of their samples"), "{:.1f} %", samples
+            ),
         ]
 
     def notes(self) -> list[str]:
         return [
-            f"{self.n_images:,} images in {self.seconds:.1f} s without the profiler; the samples are of another run, under py-spy.",
+            (
+                f"{self.n_images:,} images in {self.seconds:.1f} s without the profiler; the samples are of another "
+                "run, "
+                "under py-spy."
+            ),
             "A step's later stages (writing, moments) are in the CPU times and not in the samples.",
         ]
 

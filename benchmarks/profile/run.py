@@ -1,4 +1,6 @@
-"""Where the time of a features step goes: the CPU of each kind of process, and what the Python workers do, by py-spy's samples."""
+"""Where the time of a features step goes: the CPU of each kind of process, and what the Python workers do, by py-spy's
+samples.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,12 @@ _SAMPLED_SHARE: Final = 0.5
 _LISTING_SECONDS: Final = 1.0
 
 
-def measure_profile(bench: BenchLake, images: Sequence[PlannedImage], _: ProfileScale, say: Callable[[str], None]) -> Profile:
-    """Runs a day for its CPU times, and another one under py-spy (which slows it). Raises CommandError if py-spy is not there."""
+def measure_profile(
+    bench: BenchLake, images: Sequence[PlannedImage], _: ProfileScale, say: Callable[[str], None]
+) -> Profile:
+    """Runs a day for its CPU times, and another one under py-spy (which slows it). Raises CommandError if py-spy is not
+    there.
+    """
     if sampler() is None:
         raise CommandError("py-spy is not installed: `make bench` installs it.")
     for ingest_date in (_WARM_UP_DATE, _TIMED_DATE, _SAMPLED_DATE):
@@ -49,7 +55,9 @@ def measure_profile(bench: BenchLake, images: Sequence[PlannedImage], _: Profile
         ours.ask("start")
 
         def run(ingest_date: str) -> float:
-            return float(ours.ask("run", bucket=bench.bucket, release_id=bench.release_id, ingest_date=ingest_date)["seconds"])
+            return float(
+                ours.ask("run", bucket=bench.bucket, release_id=bench.release_id, ingest_date=ingest_date)["seconds"]
+            )
 
         say(f"cold: {run(_WARM_UP_DATE):.1f} s")
         before, s3_before = ours.cpu_seconds_by_kind(), bench.s3_cpu_seconds()
@@ -73,13 +81,26 @@ def sampler() -> Path | None:
 
 
 def _sample(workers: Sequence[psutil.Process], seconds: float, folder: Path) -> Counter[str]:
-    """Samples of each stack (`function (file:line)` from the outermost, joined by semicolons), of all workers together."""
+    """Samples of each stack (`function (file:line)` from the outermost, joined by semicolons), of all workers
+    together.
+    """
     recorders = []
     for worker in workers:
         output = folder / str(worker.pid)
-        words = [sampler(), "record", "--pid", worker.pid, "--duration", max(1, round(seconds)), "--rate", _SAMPLES_PER_SECOND]
+        words = [
+            sampler(),
+            "record",
+            "--pid",
+            worker.pid,
+            "--duration",
+            max(1, round(seconds)),
+            "--rate",
+            _SAMPLES_PER_SECOND,
+        ]
         words += ["--format", "raw", "--output", output]
-        recorders.append((output, subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)))
+        recorders.append(
+            (output, subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        )
     stacks: Counter[str] = Counter()
     for output, recorder in recorders:
         recorder.wait()

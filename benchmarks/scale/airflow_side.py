@@ -1,4 +1,6 @@
-"""Airflow's side of a run, as its tasks do it: the plan before the cluster, and the check after it (see way_worker.py)."""
+"""Airflow's side of a run, as its tasks do it: the plan before the cluster, and the check after it (see
+way_worker.py).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""An engine that runs no network: numbers drawn by a digest of the pixels. Of the benchmarks alone, to see what everything else costs.
+"""An engine that runs no network: numbers drawn by a digest of the pixels. Of the benchmarks alone, to see what
+everything else costs.
 
-The same picture has the same numbers, another one has others, and their standardised PCA needs about as many components as real fruit does
-(`synthetic_history`). Nothing of it is published, and no release knows its name.
+The same picture has the same numbers, another one has others, and their standardised PCA needs about as many components
+as real fruit does (`synthetic_history`). Nothing of it is published, and no release knows its name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _STRIDE: Final = 8
 
 
 class DigestEngine:
-    """Features are a sum of waves: the strength of each wave falls as an eigenvalue does, its phase is drawn by the picture."""
+    """Features are a sum of waves: the strength of each wave falls as an eigenvalue does, its phase is drawn by the
+    picture.
+    """
 
     inference_batch = 1
 

@@ -1,4 +1,6 @@
-"""Stores of the benchmarks: one writes straight into the folder beneath a bucket, one has a date that nobody delivered."""
+"""Stores of the benchmarks: one writes straight into the folder beneath a bucket, one has a date that nobody
+delivered.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _PAGE: Final = 1000
 
 @dataclass(frozen=True)
 class FolderStore(Store):
-    """Writes what a step would write, without a server between: a history of a thousand dates is some hundred thousand objects."""
+    """Writes what a step would write, without a server between: a history of a thousand dates is some hundred thousand
+    objects.
+    """
 
     folder: Path
 
@@ -39,7 +43,9 @@ class FolderStore(Store):
 
 @dataclass(frozen=True)
 class MadeUpDate(Store):
-    """What a step sees of one date that is nowhere: its images as they would be listed, what else lies in the lake, and the ledger."""
+    """What a step sees of one date that is nowhere: its images as they would be listed, what else lies in the lake, and
+    the ledger.
+    """
 
     images: tuple[ListedObject, ...]
     objects: tuple[ListedObject, ...] = ()

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class ScaleSizes:
     """How much is measured; what is 0 is left out.
 
-    `images`: new ones of one date, in `categories`. `known`: images of one date that are known already, as many categories. `dates` of
-    `categories` are refitted, with `per_partition` images in each, while S3 is `milliseconds` away.
+    `images`: new ones of one date, in `categories`. `known`: images of one date that are known already, as many
+    categories. `dates` of `categories` are refitted, with `per_partition` images in each, while S3 is `milliseconds`
+    away.
     """
 
     images: int
@@ -46,8 +47,8 @@ class Written:
 class Stage:
     """One step or task in a process of its own.
 
-    `cpu_seconds` are those of all its processes, without S3's. `memory` has the peak of the largest process of each kind in MB, `written`
-    what it wrote by table, `stages` its own stopwatch.
+    `cpu_seconds` are those of all its processes, without S3's. `memory` has the peak of the largest process of each
+    kind in MB, `written` what it wrote by table, `stages` its own stopwatch.
     """
 
     part: str
@@ -74,7 +75,9 @@ class Stage:
 
 
 class Cost(NamedTuple):
-    """What a thousand images cost in some stages, S3's own work apart: seconds of a core, requests by kind, bytes written by table."""
+    """What a thousand images cost in some stages, S3's own work apart: seconds of a core, requests by kind, bytes
+    written by table.
+    """
 
     cpu_seconds: float
     requests: Mapping[str, float]
@@ -97,23 +100,28 @@ class ScaleBenchmark:
     def notes(self) -> list[str]:
         sizes = self.sizes
         engine = (
-            "The engine is a digest of the pixels, not a network; everything else is the product's own. MobileNetV2 takes "
+            "The engine is a digest of the pixels, not a network; everything else is the product's own. MobileNetV2 "
+            "takes "
             "some 5 to 10 ms of a "
             "core an image beside it (features-full.md)."
         )
         pictures = (
-            f"New images are drawn 24x24 JPEG, {self.delivered_bytes / max(1, sizes.images):,.0f} bytes each, laid into raw/ directly; "
+            f"New images are drawn 24x24 JPEG, {self.delivered_bytes / max(1, sizes.images):,.0f} bytes each, laid "
+            "into raw/ directly; "
             "known ones are names of such files, and their features are there by name alone."
         )
         stages = (
-            "Each stage is a process of its own, as a step and an Airflow task are. Seconds are without the start of Spark or "
+            "Each stage is a process of its own, as a step and an Airflow task are. Seconds are without the start of "
+            "Spark or "
             "of Airflow, CPU "
-            "is without S3's. Memory is the peak of the largest process of its kind since its start; 'own Python' is the "
+            "is without S3's. Memory is the peak of the largest process of its kind since its start; 'own Python' is "
+            "the "
             "driver's, or that of "
             "an Airflow task with Airflow loaded."
         )
         requests = (
-            f"A proxy before the local S3 counts the requests; where that is said it holds them back by {sizes.milliseconds} "
+            "A proxy before the local S3 counts the requests; where that is said it holds them back by "
+            f"{sizes.milliseconds} "
             "ms, else not at "
             "all. LIST is a page of up to 1,000 keys, POST deletes up to 1,000 objects."
         )
@@ -177,9 +185,15 @@ def _stages(stages: Sequence[Stage]) -> Grid:
 def _requests(stages: Sequence[Stage]) -> Grid:
     columns = [
         Column[Stage]("stage", "{}", lambda stage: stage.name),
-        *column_each(kinds_of(stage.requests for stage in stages), "{:,}", lambda stage, kind: stage.requests.get(kind, 0)),
+        *column_each(
+            kinds_of(stage.requests for stage in stages), "{:,}", lambda stage, kind: stage.requests.get(kind, 0)
+        ),
         Column("requests", "{:,}", lambda stage: stage.n_requests),
-        Column("a thousand images", "{:,.1f}", lambda stage: 1000 * stage.n_requests / stage.n_images if stage.n_images > 1 else None),
+        Column(
+            "a thousand images",
+            "{:,.1f}",
+            lambda stage: 1000 * stage.n_requests / stage.n_images if stage.n_images > 1 else None,
+        ),
     ]
     return grid("Requests to S3", columns, stages)
 
@@ -189,7 +203,11 @@ def _written(stages: Sequence[Stage]) -> Grid:
     form = "{0.n_files:,}, {0.megabytes:,.1f}"
     columns = [
         Column[Stage]("stage", "{}", lambda stage: stage.name),
-        *column_each(sorted({table for stage in writing for table in stage.written}), form, lambda stage, table: stage.written.get(table)),
+        *column_each(
+            sorted({table for stage in writing for table in stage.written}),
+            form,
+            lambda stage, table: stage.written.get(table),
+        ),
         Column("together", form, lambda stage: stage.all_written),
     ]
     return grid("Files written and their MB, by table", columns, writing)

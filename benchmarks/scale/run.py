@@ -1,4 +1,6 @@
-"""The scale benchmark: very many images through every stage of a run, on one machine, with their memory, requests and files."""
+"""The scale benchmark: very many images through every stage of a run, on one machine, with their memory, requests and
+files.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ _RUN_ID: Final = "scale"
 _NOT_LOOKED_AT: Final = frozenset({lake.RAW, lake.CODE})
 
 
-def measure_scale(home: Path, _: Sequence[PlannedImage], sizes: ScaleSizes, say: Callable[[str], None]) -> ScaleBenchmark:
+def measure_scale(
+    home: Path, _: Sequence[PlannedImage], sizes: ScaleSizes, say: Callable[[str], None]
+) -> ScaleBenchmark:
     """Measures every part. Raises CommandError if a stage breaks, or does other work than it should."""
     home.mkdir()
     n_cores = usable_cores()
@@ -71,7 +75,9 @@ class _Runner:
     _number: int = field(default=0, init=False)
 
     def run(self, what: str, way: str, do: str, n_images: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Asks a new process of `way`. Raises CommandError if it says that it was of another number of images than `n_images`."""
+        """Asks a new process of `way`. Raises CommandError if it says that it was of another number of images than
+        `n_images`.
+        """
         bench = self.bench
         self._number += 1
         name = f"{way}-{self._number}"
@@ -114,7 +120,11 @@ class _Runner:
             "conn_type": "aws",
             "login": node.access_key_id,
             "password": node.secret_access_key,
-            "extra": {"region_name": node.region, "service_config": services, "config_kwargs": {"s3": {"addressing_style": "path"}}},
+            "extra": {
+                "region_name": node.region,
+                "service_config": services,
+                "config_kwargs": {"s3": {"addressing_style": "path"}},
+            },
         }
         return {
             "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "plugins")]),
@@ -156,7 +166,13 @@ def _measure_dates(runner: _Runner, sizes: ScaleSizes, n_cores: int) -> None:
     """A refit of many dates, whose blocks of merged moments daily runs have left."""
     bench = runner.bench
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
-    history = History(days_before(_DAY, sizes.dates), sizes.per_partition, bench.release_id, embedder_id, category_names(sizes.categories))
+    history = History(
+        days_before(_DAY, sizes.dates),
+        sizes.per_partition,
+        bench.release_id,
+        embedder_id,
+        category_names(sizes.categories),
+    )
     store = FolderStore(bench.bucket, bench.folder)
     days = [history.days[start::n_cores] for start in range(n_cores)]
     with ProcessPoolExecutor(n_cores) as pool:
@@ -167,7 +183,9 @@ def _measure_dates(runner: _Runner, sizes: ScaleSizes, n_cores: int) -> None:
     kept = runner.run("PCA step without a refit", _CLUSTER, "refresh", history.n_images, {**step, "refit": False})
     refit = runner.run("refit", _CLUSTER, "refresh", history.n_images, {**step, "refit": True})
     if (kept["n_dates"], refit["n_dates"]) != (0, sizes.dates):
-        raise CommandError(f"{kept['n_dates']:,} and {refit['n_dates']:,} dates were projected, not 0 and {sizes.dates:,}.")
+        raise CommandError(
+            f"{kept['n_dates']:,} and {refit['n_dates']:,} dates were projected, not 0 and {sizes.dates:,}."
+        )
 
 
 def _look(bucket_folder: Path) -> dict[str, tuple[int, int]]:

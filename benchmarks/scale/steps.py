@@ -1,4 +1,6 @@
-"""The cluster's side of a run on very many images, whose features come from a digest and not from a network (see way_worker.py)."""
+"""The cluster's side of a run on very many images, whose features come from a digest and not from a network (see
+way_worker.py).
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def extract(bucket: str, release_id: str, run_id: str, ingest_date: str) -> dict
 
 
 def refresh(bucket: str, release_id: str, run_id: str, ingest_dates: list[str], *, refit: bool) -> dict[str, Any]:
-    """One PCA step, to the flipped pointer and the step's summary; without a refit it keeps the version that there is."""
+    """One PCA step, to the flipped pointer and the step's summary; without a refit it keeps the version that there
+    is.
+    """
     spark = start_session(release.REFRESH_PCA_STEP)
     policy = PolicySettings(RefreshPolicy.ALWAYS if refit else RefreshPolicy.NEVER, TARGET_VARIANCE)
     started = time.monotonic()
@@ -64,4 +68,8 @@ def plan(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     embedder_id = find_embedder(store, release_id, release.DEFAULT_ENGINE).embedder_id
     started = time.monotonic()
     planned = plan_date(store, ingest_date, embedder_id, (), projected_versions(store), retry_rejected=False)
-    return {"seconds": time.monotonic() - started, "n_images": planned.ledger.rows.num_rows, "n_new": planned.images.num_rows}
+    return {
+        "seconds": time.monotonic() - started,
+        "n_images": planned.ledger.rows.num_rows,
+        "n_new": planned.images.num_rows,
+    }

@@ -35,7 +35,8 @@ SIDE: Final = 24
 _COARSE_SIDE: Final = 3
 _WRITE: Final = "synthetic"
 _COMMIT: Final = f"{_WRITE}-c001"
-# A file system allows a file some ten thousand names; images that share their content are as many lines of a ledger all the same.
+# A file system allows a file some ten thousand names; images that share their content are as many lines of a ledger all
+# the same.
 _NAMES_A_CONTENT: Final = 20
 _MOMENTS_OF: Final = 2_000
 
@@ -86,7 +87,9 @@ def draw_tiny(seed: int) -> bytes:
 def draw_batch(bucket_folder: Path, date: KnownDate, n_processes: int) -> int:
     """Lays a complete batch of different tiny pictures into the lake's folder; returns their bytes."""
     with ProcessPoolExecutor(n_processes) as pool:
-        drawn = pool.map(_draw_category, repeat(bucket_folder), repeat(date.ingest_date), *zip(*date.parts(), strict=True))
+        drawn = pool.map(
+            _draw_category, repeat(bucket_folder), repeat(date.ingest_date), *zip(*date.parts(), strict=True)
+        )
         n_bytes = sum(drawn)
     (bucket_folder / lake.success_marker_key(date.ingest_date)).touch()
     return n_bytes
@@ -103,7 +106,9 @@ def write_known_date(store: FolderStore, date: KnownDate, pool_folder: Path) -> 
     file_rows = {name: len(numbers) for name, numbers in _files(date)}
     for name in file_rows:
         store.write(file_key(date.ingest_date, name), b"")
-    digest = images_digest(zip(*(rows.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True))
+    digest = images_digest(
+        zip(*(rows.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CONTENT_SHA256)), strict=True)
+    )
     some = moments_of(synthetic_vectors(_MOMENTS_OF, seed=1))
     all_of_them = Moments(date.n_images, some.mean, some.scatter * (date.n_images / _MOMENTS_OF))
     moments = write_moments(store, date.ingest_date, _COMMIT, date.embedder_id, all_of_them, digest)
@@ -142,7 +147,9 @@ def _contents(folder: Path, n: int) -> list[Content]:
 
 
 def _files(date: KnownDate) -> Iterator[tuple[str, range]]:
-    """The files of features, by their names below the date's prefix, with the numbers of their images: as large as tasks make them."""
+    """The files of features, by their names below the date's prefix, with the numbers of their images: as large as
+    tasks make them.
+    """
     for category, numbers in date.parts():
         folder = lake.partition_prefix(lake.FEATURES, date.ingest_date, category).split("/")[-2]
         for start in range(numbers.start, numbers.stop, MOST_IMAGES_A_TASK):

@@ -23,7 +23,9 @@ _STAGES: Final = {
 
 @dataclass(frozen=True)
 class Setup:
-    """`lines` of the demo's output with the seconds since its start; `first_features` are the seconds until the first file of features."""
+    """`lines` of the demo's output with the seconds since its start; `first_features` are the seconds until the first
+    file of features.
+    """
 
     lines: Sequence[tuple[float, str]]
     first_features: float
@@ -39,14 +41,20 @@ class Setup:
         ]
         return [
             two_columns(
-                "From `make demo` to", ("what", "s"), "{:.1f}", [("the first features in the lake", self.first_features), ("its end", end)]
+                "From `make demo` to",
+                ("what", "s"),
+                "{:.1f}",
+                [("the first features in the lake", self.first_features), ("its end", end)],
             ),
             grid("Its stages", columns, zip(starts, ends, strict=True)),
         ]
 
     def notes(self) -> list[str]:
         return [
-            "A clone of the last commit, without an environment, the embedder or a local cloud; packages come from this machine's caches.",
+            (
+                "A clone of the last commit, without an environment, the embedder or a local cloud; packages come from "
+                "this machine's caches."
+            ),
             "One day of the drawn demo; Airflow starts anew.",
         ]
 

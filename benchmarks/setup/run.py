@@ -1,4 +1,6 @@
-"""How long a newcomer waits: `make demo` in a fresh clone, from the call to the first features and to the end of the first day."""
+"""How long a newcomer waits: `make demo` in a fresh clone, from the call to the first features and to the end of the
+first day.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,17 @@ _NOT_A_NEWCOMERS: Final = ("PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL"
 
 
 def measure_setup(folder: Path, _: Sequence[PlannedImage], __: None, say: Callable[[str], None]) -> Setup:
-    """Clones the last commit into `folder` and runs its demo of one day. Raises CommandError if that can't be, or the demo fails."""
+    """Clones the last commit into `folder` and runs its demo of one day. Raises CommandError if that can't be, or the
+    demo fails.
+    """
     clone = folder / "clone"
     git = shutil.which("git")
     if git is None or subprocess.run([git, "clone", "--quiet", str(PROJECT), str(clone)], check=False).returncode:
         raise CommandError(f"{PROJECT} can't be cloned: the set-up is measured on the last commit of a git repository.")
     kept = {
-        name: value for name, value in os.environ.items() if name not in _NOT_A_NEWCOMERS and not name.startswith(("FRUITS_", "AIRFLOW"))
+        name: value
+        for name, value in os.environ.items()
+        if name not in _NOT_A_NEWCOMERS and not name.startswith(("FRUITS_", "AIRFLOW"))
     }
     say("make demo DAYS=1 in a fresh clone")
     demo = subprocess.Popen(
@@ -58,7 +64,9 @@ def _follow(demo: subprocess.Popen[str], clone: Path, say: Callable[[str], None]
     threading.Thread(target=_watch, args=(clone, demo, started, first_features), daemon=True).start()
     lines = [(time.monotonic() - started, line.rstrip()) for line in demo.stdout or ()]
     if demo.wait() or not first_features:
-        raise CommandError("The demo in a fresh clone failed. Its last words:\n" + "\n".join(line for _, line in lines[-15:]))
+        raise CommandError(
+            "The demo in a fresh clone failed. Its last words:\n" + "\n".join(line for _, line in lines[-15:])
+        )
     say(f"first features after {first_features[0]:.1f} s")
     return Setup(lines, first_features[0])
 

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.soak [--minutes 60]`: runs small dates at once for an hour, prints what it found and saves it in results/."""
+"""`python -m benchmarks.soak [--minutes 60]`: runs small dates at once for an hour, prints what it found and saves it
+in results/.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from local_cloud.stack.ports import keep_loopback_direct
 
 RESULTS: Final = PROJECT / "benchmarks" / "results"
 TABLES: Final = PageTable(
-    PROJECT / "docs" / "operations.md", "<!-- soak, written by `make soak` with FRUITS_WRITE_DOCS=1 -->", "<!-- end of the soak -->"
+    PROJECT / "docs" / "operations.md",
+    "<!-- soak, written by `make soak` with FRUITS_WRITE_DOCS=1 -->",
+    "<!-- end of the soak -->",
 )
 DEFAULT_MINUTES: Final = 60.0
 
@@ -34,7 +38,9 @@ DEFAULT_MINUTES: Final = 60.0
 def main(argv: list[str] | None = None) -> int:
     keep_loopback_direct(os.environ)
     parser = argparse.ArgumentParser(prog="benchmarks.soak", description=__doc__)
-    parser.add_argument("--minutes", type=_minutes, default=DEFAULT_MINUTES, help="for how long runs are begun (default: %(default)g)")
+    parser.add_argument(
+        "--minutes", type=_minutes, default=DEFAULT_MINUTES, help="for how long runs are begun (default: %(default)g)"
+    )
     minutes: float = parser.parse_args(argv).minutes
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     started, load_before = time.monotonic(), load()
@@ -56,7 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     facts = {
         "command": f"`make soak MINUTES={minutes:g}`",
         "day": f"{datetime.now(UTC):%Y-%m-%d}",
-        "runs": f"{AT_ONCE} at once, each of a small date, each date twice; LocalExecutor, SQLite, Airflow {version('apache-airflow')}",
+        "runs": f"{AT_ONCE} at once, each of a small date, each date twice; LocalExecutor, SQLite, Airflow "
+        f"{version('apache-airflow')}",
         **describe_machine(),
         "load": f"{load_before:.1f} before, {load():.1f} after (the last minute's average)",
     }
@@ -65,11 +72,16 @@ def main(argv: list[str] | None = None) -> int:
     for note in result.notes():
         console.print(note, markup=False)
     page = RESULTS / f"soak-{minutes:g}-minutes.md"
-    page.write_text(markdown_page(f"Soak, {minutes:g} minutes", facts, result.grids(), result.notes()), encoding="utf-8")
+    page.write_text(
+        markdown_page(f"Soak, {minutes:g} minutes", facts, result.grids(), result.notes()), encoding="utf-8"
+    )
     say(f"Saved as benchmarks/results/{page.name}")
     if is_to_be_written():
         tables = "\n".join(
-            [facts["command"] + f", {facts['day']}, {facts['cores']} cores.\n", *(grid.to_markdown() for grid in result.grids())]
+            [
+                facts["command"] + f", {facts['day']}, {facts['cores']} cores.\n",
+                *(grid.to_markdown() for grid in result.grids()),
+            ]
         )
         TABLES.write(tables)
         say(f"Written into docs/{TABLES.page.name}")

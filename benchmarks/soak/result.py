@@ -18,7 +18,9 @@ _SHOWN: Final = 20
 
 @dataclass(frozen=True)
 class TaskTrouble:
-    """A task that failed, or was tried again, and the error that it had. `is_stale` if Airflow took a living try for one that was lost."""
+    """A task that failed, or was tried again, and the error that it had. `is_stale` if Airflow took a living try for
+    one that was lost.
+    """
 
     run_id: str
     task_id: str
@@ -48,7 +50,11 @@ class Books:
         missing = self.delivered - self.ledger_lines.keys()
         unknown = self.ledger_lines.keys() - self.delivered
         twice = [key for key, lines in self.ledger_lines.items() if lines > 1]
-        found = {"in no ledger line": missing, "in a ledger, and never delivered": unknown, "in more than one ledger line": twice}
+        found = {
+            "in no ledger line": missing,
+            "in a ledger, and never delivered": unknown,
+            "in more than one ledger line": twice,
+        }
         return [f"{len(keys):,} images are {what}: {_some(keys)}" for what, keys in found.items() if keys]
 
 
@@ -71,12 +77,20 @@ class SoakResult:
     def problems(self) -> list[str]:
         """What breaks a promise, a line each; empty if all is well."""
         failed = [run.run_id for run in self.runs if run.state != "success"]
-        stale = [f"{trouble.task_id} of {trouble.run_id}" for trouble in self.troubles if trouble.is_stale and trouble.has_failed]
+        stale = [
+            f"{trouble.task_id} of {trouble.run_id}"
+            for trouble in self.troubles
+            if trouble.is_stale and trouble.has_failed
+        ]
         return [
             *([] if self.runs else ["No run has ended."]),
             *([f"{len(failed):,} runs did not succeed: {_some(failed)}"] if failed else []),
             *([f"{len(stale):,} tasks failed by a stale event: {_some(stale)}"] if stale else []),
-            *([f"{len(self.clusters_left):,} clusters are left: {_some(self.clusters_left)}"] if self.clusters_left else []),
+            *(
+                [f"{len(self.clusters_left):,} clusters are left: {_some(self.clusters_left)}"]
+                if self.clusters_left
+                else []
+            ),
             *self.books.problems(),
         ]
 
@@ -86,7 +100,10 @@ class SoakResult:
             Column("MB after the first runs", "{:,.0f}", lambda row: row[1][0]),
             Column("MB at the end", "{:,.0f}", lambda row: row[1][1]),
         ]
-        found = [two_columns("What became of it", ("what", "how many"), "{}", self._counts()), grid("Memory", memory, self.memory.items())]
+        found = [
+            two_columns("What became of it", ("what", "how many"), "{}", self._counts()),
+            grid("Memory", memory, self.memory.items()),
+        ]
         if self.troubles:
             found.append(_troubles_grid(self.troubles))
         return found
@@ -109,7 +126,10 @@ class SoakResult:
             ("tasks that failed", len(failed)),
             ("tasks that failed by a stale event", sum(trouble.is_stale for trouble in failed)),
             ("tasks tried again", sum(not trouble.has_failed for trouble in self.troubles)),
-            ("tasks tried again after a stale event", sum(trouble.is_stale and not trouble.has_failed for trouble in self.troubles)),
+            (
+                "tasks tried again after a stale event",
+                sum(trouble.is_stale and not trouble.has_failed for trouble in self.troubles),
+            ),
             ("clusters", f"{self.clusters:,}"),
             ("clusters left", len(self.clusters_left)),
             ("images delivered", f"{len(self.books.delivered):,}"),

@@ -44,7 +44,12 @@ _IMAGES_PER_CATEGORY: Final = 3
 _A_TURN: Final = 100_000
 _POLL_SECONDS: Final = 2.0
 # What each of Airflow's processes is called, and the word by which it is found.
-_PROCESSES: Final = {"scheduler": SCHEDULER_MODULE, "triggerer": "triggerer", "API server": "api-server", "DAG processor": "dag-processor"}
+_PROCESSES: Final = {
+    "scheduler": SCHEDULER_MODULE,
+    "triggerer": "triggerer",
+    "API server": "api-server",
+    "DAG processor": "dag-processor",
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,9 @@ class Lane:
                 yield TaskTrouble(run_id, task.task_id, has_failed, reason, task.task_id in stale)
 
     def _tries_taken_for_lost(self, run_id: str) -> set[str]:
-        """Returns the tasks of which Airflow says that a process ended in another state than the database has: its stale events."""
+        """Returns the tasks of which Airflow says that a process ended in another state than the database has: its
+        stale events.
+        """
         query = {"dag_id": self._api.dag_id, "run_id": run_id, "event": "state mismatch", "limit": "100"}
         return {str(entry["task_id"]) for entry in self._http.send("GET", "/eventLogs", params=query)["event_logs"]}
 
@@ -123,7 +130,8 @@ class Lane:
 
 
 def soak(home: Path, minutes: float, console: Console, say: Callable[[str], None]) -> SoakResult:
-    """Runs dates for that many minutes, in a stack of its own in `home`, and returns what it found. Nothing is left running.
+    """Runs dates for that many minutes, in a stack of its own in `home`, and returns what it found. Nothing is left
+    running.
 
     The exported embedder is kept where `make demo` keeps it, not in `home`: exporting it costs half a minute.
     """
@@ -162,7 +170,9 @@ def _stack(home: Path, console: Console, say: Callable[[str], None]) -> Iterator
     stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
     try:
         state = stack.start(say=say)
-        connection = LakeConnection(state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key)
+        connection = LakeConnection(
+            state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key
+        )
         publish(connection, say=say)
         with AirflowHttp(local_airflow(state)) as http:
             make_ready(AirflowApi(http), console)
@@ -172,7 +182,9 @@ def _stack(home: Path, console: Console, say: Callable[[str], None]) -> Iterator
 
 
 def memory_of_airflow(state: StackState) -> dict[str, float]:
-    """Returns what each of Airflow's processes holds together with its children, in MB; what several share is counted once."""
+    """Returns what each of Airflow's processes holds together with its children, in MB; what several share is counted
+    once.
+    """
     found: dict[str, float] = {}
     for process in psutil.Process(state.supervisor_pid).children():
         command = " ".join(process.cmdline()).replace("_", "-")

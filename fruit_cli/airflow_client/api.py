@@ -124,8 +124,13 @@ class AirflowApi:
         self._http.send("PATCH", self._run_path(run_id), json={"state": state, "note": note})
 
     def tasks(self, run_id: str) -> list[TaskState]:
-        instances = self._http.send("GET", f"{self._run_path(run_id)}/taskInstances", params={"limit": str(_PAGE)})["task_instances"]
-        return [TaskState(task["task_id"], task["state"], task["try_number"], task["start_date"], task["duration"]) for task in instances]
+        instances = self._http.send("GET", f"{self._run_path(run_id)}/taskInstances", params={"limit": str(_PAGE)})[
+            "task_instances"
+        ]
+        return [
+            TaskState(task["task_id"], task["state"], task["try_number"], task["start_date"], task["duration"])
+            for task in instances
+        ]
 
     def log_lines(self, run_id: str, task_id: str, try_number: int) -> list[str]:
         """The log of one try of a task; empty if there is none."""
@@ -155,7 +160,9 @@ class AirflowApi:
         ids = [str(asset["id"]) for asset in assets if asset["name"] == asset_name]
         if not ids:
             return []
-        found = self._http.send("GET", "/assets/events", params={"asset_id": ids[0], "order_by": "-timestamp", "limit": str(_PAGE)})
+        found = self._http.send(
+            "GET", "/assets/events", params={"asset_id": ids[0], "order_by": "-timestamp", "limit": str(_PAGE)}
+        )
         return list(reversed(found["asset_events"]))
 
     def backfill_dates(self, request: Mapping[str, object]) -> list[str]:

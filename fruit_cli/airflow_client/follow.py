@@ -1,4 +1,6 @@
-"""Following a run of the DAG until it ends: changes are said when they happen, and the log of what failed or stopped the run is shown."""
+"""Following a run of the DAG until it ends: changes are said when they happen, and the log of what failed or stopped
+the run is shown.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ _ENDINGS: Final[Mapping[str, tuple[str, str]]] = {
     "removed": ("removed", "dim"),
 }
 _SET_ASIDE_NOTE: Final = (
-    "Set aside by the command line, because it was under way before the run that was asked for next and could have worked "
+    "Set aside by the command line, because it was under way before the run that was asked for next and could have "
+    "worked "
     "on the same image batch at the same time. Unpausing a DAG starts the scheduled run that is due."
 )
 
@@ -56,7 +59,9 @@ class TaskChange:
     @property
     def log_says_why(self) -> bool:
         """A task that failed, or that ran and decided to skip itself and what follows."""
-        return self.task.state in {"failed", "up_for_retry"} or (self.task.state == "skipped" and self.task.try_number > 0)
+        return self.task.state in {"failed", "up_for_retry"} or (
+            self.task.state == "skipped" and self.task.try_number > 0
+        )
 
 
 def task_changes(said: set[tuple[str, int, str]], tasks: Iterable[TaskState]) -> list[TaskChange]:
@@ -119,7 +124,9 @@ def follow_run(
 
 
 class PauseWatch:
-    """Says when somebody pauses the DAG while its runs are followed: they then stand still, for ever and without an error."""
+    """Says when somebody pauses the DAG while its runs are followed: they then stand still, for ever and without an
+    error.
+    """
 
     def __init__(self, api: AirflowApi, console: Console) -> None:
         self._api = api
@@ -130,7 +137,10 @@ class PauseWatch:
         dag = self._api.dag()
         is_paused = dag is not None and dag.is_paused
         if is_paused and not self._was_paused:
-            text = f"The DAG {self._api.dag_id} is paused: what runs goes on, and no other task starts. {_how_to_unpause(self._api)}"
+            text = (
+                f"The DAG {self._api.dag_id} is paused: what runs goes on, and no other task starts. "
+                f"{_how_to_unpause(self._api)}"
+            )
             self._console.print(text, style="yellow", markup=False, soft_wrap=True)
         elif self._was_paused and not is_paused:
             self._console.print("The DAG is no longer paused: the run goes on.")
@@ -175,23 +185,33 @@ def make_ready(api: AirflowApi, console: Console, *, sleep: Callable[[float], No
     if not dag.is_paused:
         return
     if not api.is_local:
-        raise AirflowError(f"The DAG {api.dag_id} is paused on {api.url}, so none of its runs starts. {_how_to_unpause(api)}")
+        raise AirflowError(
+            f"The DAG {api.dag_id} is paused on {api.url}, so none of its runs starts. {_how_to_unpause(api)}"
+        )
     console.print("The DAG was paused: unpausing it")
     api.unpause()
     set_runs_aside(api, {"run_type": RunType.SCHEDULED}, sleep=sleep)
 
 
 def set_runs_aside(api: AirflowApi, kind: Mapping[str, str], *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Ends the runs of a kind (filters of the API, such as run_type) that are under way, and a scheduled one that is due.
+    """Ends the runs of a kind (filters of the API, such as run_type) that are under way, and a scheduled one that is
+    due.
 
-    Scheduled runs are marked as done and not deleted: Airflow would create a deleted one again. Others are marked as failed.
+    Scheduled runs are marked as done and not deleted: Airflow would create a deleted one again. Others are marked as
+    failed.
     """
     for _ in range(_SCHEDULE_SETTLES_WITHIN_SECONDS):
         active = [run for run in api.dag_runs(kind) if not run.is_finished]
         for run in active:
-            api.set_run_state(run.run_id, RunState.SUCCESS if run.run_type == RunType.SCHEDULED else RunState.FAILED, _SET_ASIDE_NOTE)
+            api.set_run_state(
+                run.run_id, RunState.SUCCESS if run.run_type == RunType.SCHEDULED else RunState.FAILED, _SET_ASIDE_NOTE
+            )
         dag = api.dag()
-        due = dag is not None and dag.next_run_after is not None and datetime.fromisoformat(dag.next_run_after) <= datetime.now(UTC)
+        due = (
+            dag is not None
+            and dag.next_run_after is not None
+            and datetime.fromisoformat(dag.next_run_after) <= datetime.now(UTC)
+        )
         if not active and not due:
             return
         sleep(1)
@@ -214,7 +234,10 @@ def _under_way(run: DagRun, tasks: Sequence[TaskState]) -> str:
     if not active:
         return f"the run is {run.state}"
     now = datetime.now(UTC)
-    return ", ".join(f"{task.task_id} {duration((now - datetime.fromisoformat(task.started or '')).total_seconds())}" for task in active)
+    return ", ".join(
+        f"{task.task_id} {duration((now - datetime.fromisoformat(task.started or '')).total_seconds())}"
+        for task in active
+    )
 
 
 def _clock() -> str:

@@ -68,8 +68,8 @@ class AirflowAddress:
 
 
 def current_airflow(target: Target = Target.LOCAL, environment: Mapping[str, str] | None = None) -> AirflowAddress:
-    """The Airflow of `target`: the local stack's, or for AWS the one that AIRFLOW_API_URL names, with AIRFLOW_API_TOKEN or a user and a
-    password. (In compose's network these name the local one, too.)
+    """The Airflow of `target`: the local stack's, or for AWS the one that AIRFLOW_API_URL names, with AIRFLOW_API_TOKEN
+    or a user and a password. (In compose's network these name the local one, too.)
 
     Raises AirflowError if there is none, or if what names it can't be meant.
     """
@@ -78,21 +78,27 @@ def current_airflow(target: Target = Target.LOCAL, environment: Mapping[str, str
         state = read_state(local_home())
         if state and state.airflow_url:
             return local_airflow(state)
-        raise AirflowError(f"No local Airflow is up. Type `make up`, or say TARGET=aws for the Airflow that {URL_VARIABLE} names.")
+        raise AirflowError(
+            f"No local Airflow is up. Type `make up`, or say TARGET=aws for the Airflow that {URL_VARIABLE} names."
+        )
     url, token = environment.get(URL_VARIABLE, ""), environment.get(TOKEN_VARIABLE, "")
     login = Login(environment.get(USER_VARIABLE, ""), environment.get(PASSWORD_VARIABLE, ""))
     is_local = bool(environment.get(IS_LOCAL_VARIABLE))
     if not url:
-        raise AirflowError(f"Which Airflow? Set {URL_VARIABLE} and {TOKEN_VARIABLE}, or say TARGET=local for the local one.")
+        raise AirflowError(
+            f"Which Airflow? Set {URL_VARIABLE} and {TOKEN_VARIABLE}, or say TARGET=local for the local one."
+        )
     if not token and not (login.user and login.password):
         raise AirflowError(
-            f"{URL_VARIABLE} is set, but {TOKEN_VARIABLE} is not. Set it to a token of that Airflow's API, or {USER_VARIABLE} and "
+            f"{URL_VARIABLE} is set, but {TOKEN_VARIABLE} is not. Set it to a token of that Airflow's API, or "
+            f"{USER_VARIABLE} and "
             f"{PASSWORD_VARIABLE} to a user that may ask for one."
         )
     _require_an_address(url, allow_http=is_local)
     if not token.isascii() or any(character.isspace() for character in token):
         raise AirflowError(
-            f"{TOKEN_VARIABLE} holds what no token holds: a blank, a line's end or a letter with an accent. Set a valid one."
+            f"{TOKEN_VARIABLE} holds what no token holds: a blank, a line's end or a letter with an accent. Set a "
+            "valid one."
         )
     ui_url = environment.get(UI_VARIABLE, "").rstrip("/")
     return AirflowAddress(url.rstrip("/"), token or None, None if token else login, ui_url, is_local)
@@ -109,7 +115,9 @@ def _require_an_address(url: str, *, allow_http: bool) -> None:
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise AirflowError(f"{URL_VARIABLE} is '{url}', which is no address ({error}). Set it to https://<host>.") from error
+        raise AirflowError(
+            f"{URL_VARIABLE} is '{url}', which is no address ({error}). Set it to https://<host>."
+        ) from error
     if not _HOST.fullmatch(parts.host):
         raise AirflowError(f"{URL_VARIABLE} is '{url}', which names no host. Set it to https://<host>.")
     if parts.scheme != "https" and not (parts.scheme == "http" and (allow_http or _is_loopback(parts.host))):
@@ -134,14 +142,20 @@ class AirflowHttp:
         self._token = address.token
         try:
             # A proxy of the environment must not carry what goes to this machine itself.
-            self._client = httpx.Client(base_url=address.url, timeout=_TIMEOUT_SECONDS, transport=transport, trust_env=not address.is_local)
+            self._client = httpx.Client(
+                base_url=address.url, timeout=_TIMEOUT_SECONDS, transport=transport, trust_env=not address.is_local
+            )
         except (ImportError, ValueError, httpx.InvalidURL) as error:
-            raise AirflowError(f"{address.url} can't be reached with the proxy settings of this shell: {error}") from error
+            raise AirflowError(
+                f"{address.url} can't be reached with the proxy settings of this shell: {error}"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._client.close()
 
     def send(
@@ -153,7 +167,9 @@ class AirflowHttp:
         json: Mapping[str, object] | None = None,
         names_what_it_makes: bool = False,
     ) -> dict[str, Any]:
-        """Sends one request below /api/v2 and returns its JSON. See `find` for what is tried again. Raises AirflowError."""
+        """Sends one request below /api/v2 and returns its JSON. See `find` for what is tried again. Raises
+        AirflowError.
+        """
         found = self.find(method, path, params=params, json=json, names_what_it_makes=names_what_it_makes)
         if found is None:
             raise AirflowError(f"{self.address.url} has no {path}. Is it an Airflow 3 with this project's DAGs?")
@@ -170,9 +186,9 @@ class AirflowHttp:
     ) -> dict[str, Any] | None:
         """As `send`, but None if there is no such thing.
 
-        Tried again for a minute and a half: what Airflow can't do just now, and what got no answer. A POST whose answer was lost may
-        have made something, so it is tried again only if it names what it makes: the second one is then refused as a conflict, which
-        is the wanted end, and an empty dictionary is returned.
+        Tried again for a minute and a half: what Airflow can't do just now, and what got no answer. A POST whose answer
+        was lost may have made something, so it is tried again only if it names what it makes: the second one is then
+        refused as a conflict, which is the wanted end, and an empty dictionary is returned.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
         last_trouble = ""
@@ -185,28 +201,39 @@ class AirflowHttp:
             except httpx.TransportError as error:
                 if not is_repeatable:
                     raise AirflowError(
-                        f"{self.address.url} took {path}, but its answer was lost ({error}). See its UI for what it did."
+                        f"{self.address.url} took {path}, but its answer was lost ({error}). See its UI for what it "
+                        "did."
                     ) from error
                 last_trouble = str(error)
             else:
                 if names_what_it_makes and last_trouble and response.status_code == httpx.codes.CONFLICT:
                     return {}
-                if response.status_code not in _NOT_NOW or not (is_repeatable or response.status_code == httpx.codes.SERVICE_UNAVAILABLE):
+                if response.status_code not in _NOT_NOW or not (
+                    is_repeatable or response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+                ):
                     return self._result(response)
                 last_trouble = f"{response.status_code}: {_detail(response)}"
             if time.monotonic() > deadline:
                 break
             self._sleep(_PAUSE_SECONDS)
-        raise AirflowError(f"{self.address.url} doesn't answer ({last_trouble}). Is it up? `make up` starts the local one.")
+        raise AirflowError(
+            f"{self.address.url} doesn't answer ({last_trouble}). Is it up? `make up` starts the local one."
+        )
 
-    def _authorised(self, method: str, path: str, params: Mapping[str, str] | None, json: Mapping[str, object] | None) -> httpx.Response:
+    def _authorised(
+        self, method: str, path: str, params: Mapping[str, str] | None, json: Mapping[str, object] | None
+    ) -> httpx.Response:
         """The answer, with a fresh token if we may ask for one and the last has run out."""
         if self._token is None:
             self._token = self._fresh_token()
-        response = self._client.request(method, path, params=params, json=json, headers={"Authorization": f"Bearer {self._token}"})
+        response = self._client.request(
+            method, path, params=params, json=json, headers={"Authorization": f"Bearer {self._token}"}
+        )
         if response.status_code == httpx.codes.UNAUTHORIZED and self.address.token is None:
             self._token = self._fresh_token()
-            response = self._client.request(method, path, params=params, json=json, headers={"Authorization": f"Bearer {self._token}"})
+            response = self._client.request(
+                method, path, params=params, json=json, headers={"Authorization": f"Bearer {self._token}"}
+            )
         return response
 
     def _fresh_token(self) -> str:
@@ -223,25 +250,32 @@ class AirflowHttp:
                 f"Set {USER_VARIABLE} and {PASSWORD_VARIABLE} to ones it knows.",
             )
             remedy = of_ours if self.address.is_local else elsewhere
-            raise AirflowError(f"{self.address.url} gives no token ({response.status_code}: {_detail(response)}). {remedy}")
+            raise AirflowError(
+                f"{self.address.url} gives no token ({response.status_code}: {_detail(response)}). {remedy}"
+            )
         try:
             return str(response.json()["access_token"])
         except (ValueError, KeyError, TypeError) as error:
-            raise AirflowError(f"{self.address.url}{_TOKENS} answers without a token. Is it the address of an Airflow 3?") from error
+            raise AirflowError(
+                f"{self.address.url}{_TOKENS} answers without a token. Is it the address of an Airflow 3?"
+            ) from error
 
     def _result(self, response: httpx.Response) -> dict[str, Any] | None:
         if response.status_code == httpx.codes.NOT_FOUND:
             return None
         if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             raise AirflowError(
-                f"{self.address.url} refuses {TOKEN_VARIABLE} ({response.status_code}: {_detail(response)}). Set a valid one."
+                f"{self.address.url} refuses {TOKEN_VARIABLE} ({response.status_code}: {_detail(response)}). Set a "
+                "valid one."
             )
         if response.is_error:
             raise AirflowError(f"Airflow refuses: {_detail(response)}")
         try:
             content: dict[str, Any] = response.json() if response.content else {}
         except ValueError as error:
-            raise AirflowError(f"{self.address.url} answers with something else than JSON. Is it the address of an Airflow 3?") from error
+            raise AirflowError(
+                f"{self.address.url} answers with something else than JSON. Is it the address of an Airflow 3?"
+            ) from error
         return content
 
 

@@ -28,7 +28,9 @@ SERVICE_LINKED_ROLES: Final = {
 _ROLE_KNOWN_SECONDS: Final = 15
 # Regions that are off in an account until somebody switches them on; AWS takes no credentials there then.
 _OPT_IN_REGIONS: Final = frozenset({"eu-south-1", "eu-south-2"})
-_CREDENTIALS_NOT_TAKEN: Final = frozenset({"InvalidClientTokenId", "UnrecognizedClientException", "RegionDisabledException"})
+_CREDENTIALS_NOT_TAKEN: Final = frozenset(
+    {"InvalidClientTokenId", "UnrecognizedClientException", "RegionDisabledException"}
+)
 EMR_TAG: Final = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
 _EMR_GROUPS: Final = "ElasticMapReduce-*"
 _EMR_ENDPOINT: Final = "emr-service-vpce"
@@ -49,7 +51,9 @@ class FoundBucket:
 
 @dataclass(frozen=True)
 class NetworkFindings:
-    """What a network that is there already lacks for our clusters: `missing` keeps them from starting, of `doubts` a person decides."""
+    """What a network that is there already lacks for our clusters: `missing` keeps them from starting, of `doubts` a
+    person decides.
+    """
 
     missing: tuple[str, ...]
     doubts: tuple[str, ...] = ()
@@ -61,26 +65,34 @@ def session_of_caller() -> Any:
 
     session = Session()
     if session.get_credentials() is None:
-        raise CommandError("There are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+        raise CommandError(
+            "There are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
     return session
 
 
 class Account:
     """The account and region of the caller's credentials. `sleep` is what waits."""
 
-    def __init__(self, session: Any, region: str, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, session: Any, region: str, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._session, self.region, self._say, self._sleep = session, region, say, sleep
 
     def identity(self) -> tuple[str, str]:
-        """Returns the account's number, and who the caller is. Raises CommandError if the region seems to be off in the account."""
+        """Returns the account's number, and who the caller is. Raises CommandError if the region seems to be off in the
+        account.
+        """
         try:
             caller = self.client("sts").get_caller_identity()
         except ClientError as error:
             if self.region not in _OPT_IN_REGIONS or error.response["Error"]["Code"] not in _CREDENTIALS_NOT_TAKEN:
                 raise
             raise CommandError(
-                f"AWS does not take these credentials in {self.region} ({error.response['Error']['Code']}). The region is off in an "
-                f"account until somebody types `aws account enable-region --region-name {self.region}` and has waited some minutes. If it "
+                f"AWS does not take these credentials in {self.region} ({error.response['Error']['Code']}). The region "
+                "is off in an "
+                f"account until somebody types `aws account enable-region --region-name {self.region}` and has waited "
+                "some minutes. If it "
                 "is on, check the credentials."
             ) from error
         return caller["Account"], caller["Arn"]
@@ -95,7 +107,9 @@ class Account:
     def parts_of(self, deployment: str) -> tuple[str, ...]:
         """Returns the parts of a deployment whose stacks are there, in whatever state, the first made first."""
         found = {part: self.stacks(part).find(stack_name(deployment, part)) for part in PARTS}
-        return tuple(part for part, stack in found.items() if stack and is_of_region(part, parameters_in(stack), self.region))
+        return tuple(
+            part for part, stack in found.items() if stack and is_of_region(part, parameters_in(stack), self.region)
+        )
 
     def attachments_of(self, deployment: str, parts: Iterable[str]) -> list[Attachment]:
         """Returns who has a policy that these parts made, and which policies their roles have."""
@@ -133,19 +147,24 @@ class Account:
         """Returns the bucket, or None if nobody has it. Raises CommandError if it is somebody else's."""
         s3 = self.client("s3")
         try:
-            region = s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+            region = s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)["ResponseMetadata"]["HTTPHeaders"].get(
+                "x-amz-bucket-region"
+            )
         except ClientError as error:
             if error.response["Error"]["Code"] in _NOT_THERE:
                 return None
             raise CommandError(
-                f"The bucket '{name}' is another account's, or these credentials may not see it. Set FRUITS_LAKE_BUCKET to another name."
+                f"The bucket '{name}' is another account's, or these credentials may not see it. Set "
+                "FRUITS_LAKE_BUCKET to another name."
             ) from error
         key = "" if region not in (None, self.region) else self._key_of(name)
         return FoundBucket(name, region or self.region, key)
 
     def _key_of(self, bucket: str) -> str:
         try:
-            (rule,) = self.client("s3").get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+            (rule,) = self.client("s3").get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"][
+                "Rules"
+            ]
         except ClientError as error:
             if error.response["Error"]["Code"] == "ServerSideEncryptionConfigurationNotFoundError":
                 return ""
@@ -177,14 +196,18 @@ class Account:
             if objects:
                 refused = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True}).get("Errors")
                 if refused:
-                    raise CommandError(f"S3 refused to remove s3://{bucket}/{refused[0]['Key']}: {refused[0]['Message']}.")
+                    raise CommandError(
+                        f"S3 refused to remove s3://{bucket}/{refused[0]['Key']}: {refused[0]['Message']}."
+                    )
         for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
             for upload in page.get("Uploads", ()):
                 s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
         s3.delete_bucket(Bucket=bucket)
 
     def forget_key(self, key: str) -> None:
-        """Has a key removed after the 30 days in which that can be taken back. Nothing happens if it is on its way out already."""
+        """Has a key removed after the 30 days in which that can be taken back. Nothing happens if it is on its way out
+        already.
+        """
         kms = self.client("kms")
         try:
             found = kms.describe_key(KeyId=key)["KeyMetadata"]
@@ -214,11 +237,16 @@ class Account:
     def blocks_public_access(self) -> bool:
         """Returns whether EMR refuses clusters whose ports, 22 among them, are open to the world."""
         settings = self.client("emr").get_block_public_access_configuration()["BlockPublicAccessConfiguration"]
-        return bool(settings.get("BlockPublicSecurityGroupRules")) and not settings.get("PermittedPublicSecurityGroupRuleRanges")
+        return bool(settings.get("BlockPublicSecurityGroupRules")) and not settings.get(
+            "PermittedPublicSecurityGroupRuleRanges"
+        )
 
     def block_public_access(self) -> None:
         self.client("emr").put_block_public_access_configuration(
-            BlockPublicAccessConfiguration={"BlockPublicSecurityGroupRules": True, "PermittedPublicSecurityGroupRuleRanges": []}
+            BlockPublicAccessConfiguration={
+                "BlockPublicSecurityGroupRules": True,
+                "PermittedPublicSecurityGroupRuleRanges": [],
+            }
         )
 
     def look_at_subnets(self, subnet_ids: Sequence[str]) -> NetworkFindings:
@@ -226,25 +254,46 @@ class Account:
         subnets = ec2.describe_subnets(SubnetIds=list(subnet_ids))["Subnets"]
         vpc_ids = sorted({subnet["VpcId"] for subnet in subnets})
         if len(vpc_ids) > 1:
-            return NetworkFindings((f"The subnets are of several VPCs ({', '.join(vpc_ids)}): a cluster can choose among those of one.",))
+            return NetworkFindings(
+                (f"The subnets are of several VPCs ({', '.join(vpc_ids)}): a cluster can choose among those of one.",)
+            )
         vpc = ec2.describe_vpcs(VpcIds=vpc_ids)["Vpcs"][0]
         places = {vpc["VpcId"]: vpc, **{subnet["SubnetId"]: subnet for subnet in subnets}}
         untagged = " ".join(place_id for place_id, place in places.items() if EMR_TAG not in place.get("Tags", ()))
-        missing = (f"Type `aws ec2 create-tags --resources {untagged} --tags Key={EMR_TAG['Key']},Value=true`: EMR asks for that tag.",)
-        doubts = [f"{subnet['SubnetId']} gives machines public addresses." for subnet in subnets if subnet.get("MapPublicIpOnLaunch")]
+        missing = (
+            (
+                f"Type `aws ec2 create-tags --resources {untagged} --tags Key={EMR_TAG['Key']},Value=true`: EMR asks "
+                "for "
+                "that tag."
+            ),
+        )
+        doubts = [
+            f"{subnet['SubnetId']} gives machines public addresses."
+            for subnet in subnets
+            if subnet.get("MapPublicIpOnLaunch")
+        ]
         endpoints = ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": vpc_ids}])["VpcEndpoints"]
         if not any(endpoint["ServiceName"].endswith(".s3") for endpoint in endpoints):
-            doubts.append(f"{vpc_ids[0]} has no S3 gateway endpoint: without a NAT no node reaches the lake, and a NAT costs by the GB.")
+            doubts.append(
+                f"{vpc_ids[0]} has no S3 gateway endpoint: without a NAT no node reaches the lake, and a NAT costs by "
+                "the GB."
+            )
         return NetworkFindings(missing if untagged else (), tuple(doubts))
 
     def clear_network(self, vpc_id: str) -> None:
-        """Removes what EMR itself made in our network and leaves there: its security groups, and an endpoint of its own."""
+        """Removes what EMR itself made in our network and leaves there: its security groups, and an endpoint of its
+        own.
+        """
         ec2 = self.client("ec2")
         here = {"Name": "vpc-id", "Values": [vpc_id]}
-        endpoints = ec2.describe_vpc_endpoints(Filters=[here, {"Name": "tag:Name", "Values": [_EMR_ENDPOINT]}])["VpcEndpoints"]
+        endpoints = ec2.describe_vpc_endpoints(Filters=[here, {"Name": "tag:Name", "Values": [_EMR_ENDPOINT]}])[
+            "VpcEndpoints"
+        ]
         if endpoints:
             ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint["VpcEndpointId"] for endpoint in endpoints])
-        groups = ec2.describe_security_groups(Filters=[here, {"Name": "group-name", "Values": [_EMR_GROUPS]}])["SecurityGroups"]
+        groups = ec2.describe_security_groups(Filters=[here, {"Name": "group-name", "Values": [_EMR_GROUPS]}])[
+            "SecurityGroups"
+        ]
         # Their rules name each other, so that none can go before all rules have gone.
         for group in groups:
             if group["IpPermissions"]:
@@ -254,4 +303,6 @@ class Account:
         for group in groups:
             ec2.delete_security_group(GroupId=group["GroupId"])
         if endpoints or groups:
-            self._say(f"  {len(groups)} security groups and {len(endpoints)} endpoints that EMR had made in {vpc_id}: removed")
+            self._say(
+                f"  {len(groups)} security groups and {len(endpoints)} endpoints that EMR had made in {vpc_id}: removed"
+            )

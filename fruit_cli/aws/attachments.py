@@ -1,6 +1,7 @@
 """Policies that people attached beside our templates: ours to their roles, or theirs to ours.
 
-IAM removes no policy that somebody has, and no role that has one, and CloudFormation takes back only what its template attached.
+IAM removes no policy that somebody has, and no role that has one, and CloudFormation takes back only what its template
+attached.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def attached_by_people(deployment: str, found: Iterable[Attachment]) -> tuple[At
     protected = [f"{one.policy_name} from {one.holder}" for one in others if one.holder.startswith(_IDENTITY_CENTER)]
     if protected:
         raise CommandError(
-            f"These policies belong to permission sets of IAM Identity Center, which alone can detach them: {', '.join(protected)}. "
+            "These policies belong to permission sets of IAM Identity Center, which alone can detach them: "
+            f"{', '.join(protected)}. "
             "Take them out of the permission sets, then type the same again. Nothing was changed."
         )
     return tuple(others)

@@ -1,6 +1,8 @@
-"""Certificates with which the nodes of a cluster encrypt what they tell each other, as EMR takes them: a zip of three PEM files.
+"""Certificates with which the nodes of a cluster encrypt what they tell each other, as EMR takes them: a zip of three
+PEM files.
 
-They are made here, and their private key goes nowhere but into the lake's bucket, below a prefix that nodes alone may read.
+They are made here, and their private key goes nowhere but into the lake's bucket, below a prefix that nodes alone may
+read.
 """
 
 from __future__ import annotations
@@ -45,10 +47,16 @@ def make_zip(region: str) -> bytes:
         .sign(key, hashes.SHA256())
     )
     chain = certificate.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        for file, pem in (("privateKey.pem", private), ("certificateChain.pem", chain), ("trustedCertificates.pem", chain)):
+        for file, pem in (
+            ("privateKey.pem", private),
+            ("certificateChain.pem", chain),
+            ("trustedCertificates.pem", chain),
+        ):
             archive.writestr(file, pem)
     return content.getvalue()
 

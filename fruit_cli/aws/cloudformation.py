@@ -16,7 +16,9 @@ _POLL_SECONDS: Final = 5
 _LONGEST_SECONDS: Final = 3600
 _HALF_REMOVED: Final = "DELETE_FAILED"
 # Such a stack can only be removed: most are first attempts that failed.
-_NEVER_MADE: Final = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS", _HALF_REMOVED})
+_NEVER_MADE: Final = frozenset(
+    {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS", _HALF_REMOVED}
+)
 _GONE: Final = "DELETE_COMPLETE"
 _TAGS: Final = [{"Key": "product", "Value": "fruits"}]
 # What AWS says of the resources that it gave up on because of another one.
@@ -56,7 +58,11 @@ class Stacks:
     def parameters_of_what_goes(self, name: str) -> dict[str, str]:
         """Returns the parameters of a stack that is to be removed, also if an earlier removal failed half-way."""
         found = self.find(name)
-        return parameters_in(found) if found is not None and found["StackStatus"] == _HALF_REMOVED else self.parameters(name)
+        return (
+            parameters_in(found)
+            if found is not None and found["StackStatus"] == _HALF_REMOVED
+            else self.parameters(name)
+        )
 
     def outputs(self, name: str) -> dict[str, str]:
         found = self.find(name) or {}
@@ -67,7 +73,9 @@ class Stacks:
         if self.find(name) is None:
             return None
         made = self._client.describe_stack_resources(StackName=name)["StackResources"]
-        return next((str(entry["PhysicalResourceId"]) for entry in made if entry.get("LogicalResourceId") == logical_id), None)
+        return next(
+            (str(entry["PhysicalResourceId"]) for entry in made if entry.get("LogicalResourceId") == logical_id), None
+        )
 
     def made(self, name: str, kind: str) -> list[str]:
         """Returns the names, ids or ARNs of all of a kind that a stack made and that are not gone."""
@@ -75,11 +83,15 @@ class Stacks:
         return [
             str(entry["PhysicalResourceId"])
             for entry in made
-            if entry.get("ResourceType") == kind and entry.get("PhysicalResourceId") and entry["ResourceStatus"] != _GONE
+            if entry.get("ResourceType") == kind
+            and entry.get("PhysicalResourceId")
+            and entry["ResourceStatus"] != _GONE
         ]
 
     def put(self, name: str, template: str, parameters: Mapping[str, str]) -> dict[str, str]:
-        """Makes a stack or brings it up to date, waits for the end, and returns its outputs. Raises StackFailedError."""
+        """Makes a stack or brings it up to date, waits for the end, and returns its outputs. Raises
+        StackFailedError.
+        """
         found = self.find(name)
         if found is not None and found["StackStatus"] in _NEVER_MADE:
             self._say(f"  {name}: an attempt that failed is removed first")
@@ -125,7 +137,8 @@ class Stacks:
                 raise StackFailedError(self._failure(name, stack_id, status))
             self._sleep(_POLL_SECONDS)
         raise StackFailedError(
-            f"Stack {name} is not done after {_LONGEST_SECONDS // 60} minutes. See its events in AWS' console, then type the same again."
+            f"Stack {name} is not done after {_LONGEST_SECONDS // 60} minutes. See its events in AWS' console, then "
+            "type the same again."
         )
 
     def _failure(self, name: str, stack_id: str, status: str) -> str:
@@ -134,11 +147,17 @@ class Stacks:
         events = [event for page in pages for event in page["StackEvents"]]
         reasons = []
         for event in events:
-            if event["ResourceStatus"].endswith("_FAILED") and not event.get("ResourceStatusReason", "").startswith(_FOLLOWS):
+            if event["ResourceStatus"].endswith("_FAILED") and not event.get("ResourceStatusReason", "").startswith(
+                _FOLLOWS
+            ):
                 reasons.append(
-                    f"  {event['LogicalResourceId']} ({event['ResourceType']}): {event.get('ResourceStatusReason', 'no reason')}"
+                    f"  {event['LogicalResourceId']} ({event['ResourceType']}): "
+                    f"{event.get('ResourceStatusReason', 'no reason')}"
                 )
             if event["PhysicalResourceId"] == stack_id and event.get("ResourceStatusReason") == "User Initiated":
                 break
         told = "\n".join(reversed(reasons)) or "  CloudFormation gives no reason."
-        return f"Stack {name} ended as {status}:\n{told}\nMend that, then type the same command again: what is done already stays."
+        return (
+            f"Stack {name} ended as {status}:\n{told}\nMend that, then type the same command again: what is done "
+            "already stays."
+        )

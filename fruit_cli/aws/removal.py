@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class LakeFindings:
     """Describes the lake that a deployment uses.
 
-    `makes_bucket` tells that the lake's stack made the bucket. `own_key` tells that this or an earlier `make deploy` made the key for this
-    bucket. `is_there` is false after a removal that broke off when the bucket was erased already.
+    `makes_bucket` tells that the lake's stack made the bucket. `own_key` tells that this or an earlier `make deploy`
+    made the key for this bucket. `is_there` is false after a removal that broke off when the bucket was erased already.
     """
 
     bucket: str
@@ -45,7 +45,11 @@ class Removal:
 
     @property
     def erases(self) -> bool:
-        return self.lake is not None and self.lake.is_there and (self.named or (self.lake.makes_bucket and self.lake.is_empty))
+        return (
+            self.lake is not None
+            and self.lake.is_there
+            and (self.named or (self.lake.makes_bucket and self.lake.is_empty))
+        )
 
     @property
     def ends_key(self) -> str | None:
@@ -69,24 +73,31 @@ class Removal:
             what = f"(the bucket {lake.bucket} is gone already)"
         if self.ends_key:
             return f"{what}, and in 30 days its key {lake.key}"
-        return what + (f"; its key {lake.key} stays, for `make deploy` did not make it for this bucket" if lake.key else "")
+        return what + (
+            f"; its key {lake.key} stays, for `make deploy` did not make it for this bucket" if lake.key else ""
+        )
 
 
 def find_removal(deployment: str, account: Account, number: str, erase_lake: str | None) -> Removal:
     """Returns what is to go.
 
-    Raises CommandError if that is nothing, another lake is named, clusters of this one are up, or a policy can't be detached.
+    Raises CommandError if that is nothing, another lake is named, clusters of this one are up, or a policy can't be
+    detached.
     """
     parts = tuple(reversed(account.parts_of(deployment)))
     if not parts:
         raise CommandError(f"There is nothing called '{deployment}' in region {account.region} of this account.")
     bucket = account.stacks("lake").parameters_of_what_goes(stack_name(deployment, "lake")).get("Bucket")
     if erase_lake not in (None, bucket):
-        raise CommandError(f"ERASE_LAKE is '{erase_lake}', and the lake of '{deployment}' is {bucket}. Nothing was changed.")
+        raise CommandError(
+            f"ERASE_LAKE is '{erase_lake}', and the lake of '{deployment}' is {bucket}. Nothing was changed."
+        )
     clusters = account.clusters_of(bucket) if bucket else []
     if clusters:
         up = ", ".join(clusters)
-        raise CommandError(f"Clusters of this lake are up: {up}. End them first (docs/operations.md, 'How to stop everything').")
+        raise CommandError(
+            f"Clusters of this lake are up: {up}. End them first (docs/operations.md, 'How to stop everything')."
+        )
     return Removal(
         deployment,
         parts,

@@ -28,7 +28,9 @@ _ZONES: Final = ("1", "2", "3")
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """Says what is to stand in the account. None is what was not typed: it stays as it is, or takes its default the first time."""
+    """Says what is to stand in the account. None is what was not typed: it stays as it is, or takes its default the
+    first time.
+    """
 
     name: str
     region: str
@@ -51,14 +53,16 @@ class DeployRequest:
         key = _KEY.fullmatch(self.key) if self.key else None
         if self.key and (not key or key[1] != self.region):
             raise CommandError(
-                f"KMS_KEY is '{self.key}': give the ARN of a KMS key in {self.region}, arn:aws:kms:{self.region}:<account>:key/<id>."
+                f"KMS_KEY is '{self.key}': give the ARN of a KMS key in {self.region}, "
+                f"arn:aws:kms:{self.region}:<account>:key/<id>."
             )
         for subnet in () if self.subnets == (MAKE_SUBNETS,) else self.subnets:
             _check(
                 _SUBNET,
                 subnet,
                 "SUBNETS",
-                f"subnet ids with commas in between, for example subnet-0abc1234, or '{MAKE_SUBNETS}' for a network of our own",
+                f"subnet ids with commas in between, for example subnet-0abc1234, or '{MAKE_SUBNETS}' for a network of "
+                "our own",
             )
         if self.zones is not None and self.zones not in _ZONES:
             raise CommandError(f"ZONES is '{self.zones}': give 1, 2 or 3.")
@@ -67,13 +71,15 @@ class DeployRequest:
                 _SERVICE,
                 self.airflow,
                 "AIRFLOW",
-                "the ARN of the role or user that Airflow runs under, or the service that runs it, for example ec2.amazonaws.com",
+                "the ARN of the role or user that Airflow runs under, or the service that runs it, for example "
+                "ec2.amazonaws.com",
             )
         _check(
             _CERTIFICATES,
             self.certificates,
             "CERTIFICATES",
-            f"'{MAKE_CERTIFICATES}', '{NO_CERTIFICATES}', or the address of a zip below tls/ of the lake, s3://<bucket>/tls/...zip",
+            f"'{MAKE_CERTIFICATES}', '{NO_CERTIFICATES}', or the address of a zip below tls/ of the lake, "
+            "s3://<bucket>/tls/...zip",
         )
         _check(_EMAIL, self.email, "ALERT_EMAIL", "an address such as team@example.org")
 
@@ -82,14 +88,17 @@ def check_name(name: str) -> str:
     """Returns `name`. Raises CommandError if no deployment can have it."""
     if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         raise CommandError(
-            f"STACK is '{name}': give 'fruits', or that and more words of small letters and digits, with hyphens between ('fruits-test'), "
+            f"STACK is '{name}': give 'fruits', or that and more words of small letters and digits, with hyphens "
+            "between ('fruits-test'), "
             f"{_LONGEST_NAME} characters at most."
         )
     return name
 
 
 def default_bucket(name: str, account: str, region: str) -> str:
-    """Returns the bucket that a deployment makes if none is named. Buckets are named once in the whole world, so the account is in it."""
+    """Returns the bucket that a deployment makes if none is named. Buckets are named once in the whole world, so the
+    account is in it.
+    """
     return f"{name}-lake-{account}-{region}"
 
 

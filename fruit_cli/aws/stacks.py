@@ -18,13 +18,15 @@ TEMPLATES: Final = PROJECT / "bootstrap" / "stacks"
 # CloudFormation takes no larger template in a request; a larger one would have to lie in a bucket first.
 MOST_TEMPLATE_BYTES: Final = 51_200
 HOURS_A_MONTH: Final = 730
-# What an interface endpoint costs an hour and zone, from AWS' price list as it was then. Where a region's was not looked up, the highest.
+# What an interface endpoint costs an hour and zone, from AWS' price list as it was then. Where a region's was not
+# looked up, the highest.
 PRICES_OF_YEAR: Final = 2025
 USD_PER_ENDPOINT_HOUR: Final[Mapping[str, float]] = {"eu-west-1": 0.011, "eu-central-1": 0.012}
 USD_PER_KEY_MONTH: Final = 1.0
 ENDPOINTS: Final = 3
 SSM_ENDPOINTS: Final = 3
-# Where CloudFormation knows no budgets. They are the whole account's, so that one may as well be made from the default region.
+# Where CloudFormation knows no budgets. They are the whole account's, so that one may as well be made from the default
+# region.
 REGIONS_WITHOUT_BUDGETS: Final = frozenset({"eu-north-1", "eu-south-1", "eu-south-2"})
 DEFAULT_ZONES: Final = "2"
 DEFAULT_AIRFLOW: Final = "ec2.amazonaws.com"
@@ -72,7 +74,9 @@ def region_of(part: str, region: str) -> str:
 
 
 def is_of_region(part: str, parameters: Mapping[str, str], region: str) -> bool:
-    """Returns whether a stack is of the deployment in this region: a budget may be that of one in another, whose topic it tells."""
+    """Returns whether a stack is of the deployment in this region: a budget may be that of one in another, whose topic
+    it tells.
+    """
     return part != "budget" or f":sns:{region}:" in parameters.get("TopicArn", "")
 
 
@@ -83,22 +87,32 @@ def usd_per_endpoint_hour(region: str) -> float:
 def prices_in_words(region: str) -> str:
     """Says where the prices are from."""
     looked_up = region in USD_PER_ENDPOINT_HOUR
-    of = region if looked_up else f"{' and '.join(USD_PER_ENDPOINT_HOUR)}, the higher of them: those of {region} were not looked up"
-    return f"AWS' list prices of {PRICES_OF_YEAR} for {of}; see aws.amazon.com/privatelink/pricing and aws.amazon.com/kms/pricing"
+    of = (
+        region
+        if looked_up
+        else f"{' and '.join(USD_PER_ENDPOINT_HOUR)}, the higher of them: those of {region} were not looked up"
+    )
+    return (
+        f"AWS' list prices of {PRICES_OF_YEAR} for {of}; see aws.amazon.com/privatelink/pricing and "
+        "aws.amazon.com/kms/pricing"
+    )
 
 
 def template_of(part: str) -> str:
     """Returns a stack's template. Raises CommandError if it is too large for a request."""
     template = (TEMPLATES / f"{part}.yaml").read_text(encoding="utf-8")
     if len(template.encode()) > MOST_TEMPLATE_BYTES:
-        raise CommandError(f"bootstrap/stacks/{part}.yaml has more than {MOST_TEMPLATE_BYTES:,} bytes: make two stacks of it.")
+        raise CommandError(
+            f"bootstrap/stacks/{part}.yaml has more than {MOST_TEMPLATE_BYTES:,} bytes: make two stacks of it."
+        )
     return template
 
 
 def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[str, str]]) -> list[Stack]:
     """Returns the stacks of a deployment, in their order.
 
-    `before` has the parameters of the stacks that are there, and the subnets of our network: what was not typed this time stays as it is.
+    `before` has the parameters of the stacks that are there, and the subnets of our network: what was not typed this
+    time stays as it is.
     """
     common = {"Name": request.name}
 
@@ -129,7 +143,8 @@ def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[s
                 "network",
                 common | {"Bucket": lake.bucket, "Zones": zones, "Shell": ssm},
                 (),
-                f"a VPC with {zones} private subnet{'s' if zones != '1' else ''} that reaches AWS' services alone: a gateway to S3, and "
+                f"a VPC with {zones} private subnet{'s' if zones != '1' else ''} that reaches AWS' services alone: a "
+                "gateway to S3, and "
                 f"{_endpoints(ssm)} interface endpoints in each",
                 _network_usd_a_month(zones, ssm, request.region),
             )
@@ -154,24 +169,38 @@ def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[s
             ("KeyArn", "QueueArn", "TopicArn", "ServiceRoleArn", "NodeRoleArn"),
             f"Airflow's role, for {principal or service}",
         ),
-        Stack("people", common | {"Bucket": lake.bucket}, ("KeyArn",), "policies for who publishes, delivers, is on call or analyses"),
+        Stack(
+            "people",
+            common | {"Bucket": lake.bucket},
+            ("KeyArn",),
+            "policies for who publishes, delivers, is on call or analyses",
+        ),
     ]
-    budget = typed("budget", "MonthlyUsd", None if request.budget_usd is None else str(request.budget_usd), str(DEFAULT_BUDGET_USD))
+    budget = typed(
+        "budget", "MonthlyUsd", None if request.budget_usd is None else str(request.budget_usd), str(DEFAULT_BUDGET_USD)
+    )
     where = region_of("budget", request.region)
     stacks.append(
         Stack(
             "budget",
             common | {"MonthlyUsd": budget},
             ("TopicArn",),
-            f"a budget of {budget} USD a month for the whole account, which tells the topic at 80 % and when more is foreseen"
-            + (f" (by way of {where}, for CloudFormation makes none in {request.region})" if where != request.region else ""),
+            f"a budget of {budget} USD a month for the whole account, which tells the topic at 80 % and when more is "
+            "foreseen"
+            + (
+                f" (by way of {where}, for CloudFormation makes none in {request.region})"
+                if where != request.region
+                else ""
+            ),
         )
     )
     return stacks
 
 
 def kept_subnets(request: DeployRequest, before: Mapping[str, Mapping[str, str]]) -> str:
-    """Returns the subnets of a network that is not ours, as typed now or the last time; empty if the network is ours."""
+    """Returns the subnets of a network that is not ours, as typed now or the last time; empty if the network is
+    ours.
+    """
     if request.subnets:
         return "" if request.subnets == (MAKE_SUBNETS,) else ",".join(request.subnets)
     last = before.get("cluster", {}).get("SubnetIds", "")
@@ -233,7 +262,9 @@ def _talk_in_words(certificates: str | None) -> str:
 
 
 def _lake_in_words(lake: Lake) -> str:
-    bucket = f"the bucket {lake.bucket}" if lake.makes_bucket else f"(the bucket {lake.bucket} is there, and stays as it is)"
+    bucket = (
+        f"the bucket {lake.bucket}" if lake.makes_bucket else f"(the bucket {lake.bucket} is there, and stays as it is)"
+    )
     key = f"(the key {lake.key} is there)" if lake.key else "a KMS key"
     return f"{key}, {bucket}, the queue of new batches, the topic of alerts"
 

@@ -11,7 +11,15 @@ from rich.console import Console
 from rich.text import Text
 
 from fruit_cli.airflow_client.api import AirflowApi
-from fruit_cli.airflow_client.follow import POLL_SECONDS, PauseWatch, RunFailedError, duration, failure_message, make_ready, print_log_tail
+from fruit_cli.airflow_client.follow import (
+    POLL_SECONDS,
+    PauseWatch,
+    RunFailedError,
+    duration,
+    failure_message,
+    make_ready,
+    print_log_tail,
+)
 from fruit_cli.airflow_client.http import AirflowHttp, current_airflow
 from fruit_cli.arguments import ABOUT_AIRFLOW
 from fruit_cli.commands.run import (
@@ -45,8 +53,9 @@ _INSTANT: Final = "%Y-%m-%dT%H:%M:%SZ"
 def command(from_date: str, to_date: str, categories: Sequence[str], *, target: Target) -> int:
     """Runs the DAG for every ingest date of a range on the target's Airflow, and follows the runs to their end.
 
-    Dates that have been run before are run again, and cost what is new in them. One date comes after another, with a cluster each; `run`
-    takes a range on one cluster. For an Airflow elsewhere, set FRUITS_TIMEZONE and FRUITS_DAY_OFFSET_HOURS as they are set there.
+    Dates that have been run before are run again, and cost what is new in them. One date comes after another, with a
+    cluster each; `run` takes a range on one cluster. For an Airflow elsewhere, set FRUITS_TIMEZONE and
+    FRUITS_DAY_OFFSET_HOURS as they are set there.
 
     \b
     Example:
@@ -76,8 +85,14 @@ def backfill(
     """Creates a backfill over consecutive dates and follows it. Raises RunFailedError if a run fails."""
     make_ready(api, console, sleep=sleep)
     # Whole days: the schedule may fire at any hour.
-    begin, end = boundary.begin_of(date.fromisoformat(ingest_dates[0])), boundary.begin_of(date.fromisoformat(ingest_dates[-1]) + _DAY)
-    span = {"logical_date_gte": begin.strftime(_INSTANT), "logical_date_lte": (end - timedelta(seconds=1)).strftime(_INSTANT)}
+    begin, end = (
+        boundary.begin_of(date.fromisoformat(ingest_dates[0])),
+        boundary.begin_of(date.fromisoformat(ingest_dates[-1]) + _DAY),
+    )
+    span = {
+        "logical_date_gte": begin.strftime(_INSTANT),
+        "logical_date_lte": (end - timedelta(seconds=1)).strftime(_INSTANT),
+    }
     request = {
         "from_date": span["logical_date_gte"],
         "to_date": span["logical_date_lte"],
@@ -89,14 +104,19 @@ def backfill(
     planned = {_day(logical_date, boundary) for logical_date in api.backfill_dates(request)}
     if not planned:
         raise CommandError(
-            f"No date from {ingest_dates[0]} to {ingest_dates[-1]} can run now: they lie ahead, or their runs are under way."
+            f"No date from {ingest_dates[0]} to {ingest_dates[-1]} can run now: they lie ahead, or their runs are "
+            "under way."
         )
     backfill_id = api.create_backfill(request)
-    console.print(f"Backfill {backfill_id}: {len(planned)} runs, one after another. {api.dag_link}/backfills", soft_wrap=True)
+    console.print(
+        f"Backfill {backfill_id}: {len(planned)} runs, one after another. {api.dag_link}/backfills", soft_wrap=True
+    )
     # What Airflow didn't create now it never will: a run of that date was under way.
     left_out = sorted(set(ingest_dates) - set(_runs_by_date(api, span, boundary)))
     if left_out:
-        console.print(f"Not run: {', '.join(left_out)} (ahead of now, or under way already)", style="yellow", soft_wrap=True)
+        console.print(
+            f"Not run: {', '.join(left_out)} (ahead of now, or under way already)", style="yellow", soft_wrap=True
+        )
     failures = _follow(api, span, boundary, console, sleep)
     if categories:
         say_what_is_nowhere(api.plans(run.run_id for run in _runs_by_date(api, span, boundary).values()), console)
@@ -104,7 +124,9 @@ def backfill(
         raise RunFailedError(f"{len(failures)} of {len(planned)} runs failed.\n" + "\n".join(failures))
 
 
-def _follow(api: AirflowApi, span: dict[str, str], boundary: DayBoundary, console: Console, sleep: Callable[[float], None]) -> list[str]:
+def _follow(
+    api: AirflowApi, span: dict[str, str], boundary: DayBoundary, console: Console, sleep: Callable[[float], None]
+) -> list[str]:
     """Says how each run fares until all have ended; returns a sentence for each that failed."""
     said: dict[str, str] = {}
     pause = PauseWatch(api, console)
@@ -129,8 +151,14 @@ def _follow(api: AirflowApi, span: dict[str, str], boundary: DayBoundary, consol
 
 
 def _runs_by_date(api: AirflowApi, span: dict[str, str], boundary: DayBoundary) -> dict[str, DagRun]:
-    """The range's backfill runs. Airflow keeps one run a logical date and turns the one it does again into a backfill run."""
-    return {_day(run.logical_date, boundary): run for run in api.dag_runs({"run_type": RunType.BACKFILL, **span}) if run.logical_date}
+    """The range's backfill runs. Airflow keeps one run a logical date and turns the one it does again into a backfill
+    run.
+    """
+    return {
+        _day(run.logical_date, boundary): run
+        for run in api.dag_runs({"run_type": RunType.BACKFILL, **span})
+        if run.logical_date
+    }
 
 
 def _day(logical_date: str, boundary: DayBoundary) -> str:

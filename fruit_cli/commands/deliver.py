@@ -13,15 +13,23 @@ from fruit_cli.lake.whereabouts import lake_of_target
 
 
 @click.command(epilog=ABOUT_THE_LAKE)
-@click.option("--directory", required=True, metavar="FOLDER", help="The folder that holds one folder a category, as Fruits-360 does.")
-@click.option("--date", "ingest_date", required=True, metavar="YYYY-MM-DD", help="The ingest date that the images belong to.")
+@click.option(
+    "--directory",
+    required=True,
+    metavar="FOLDER",
+    help="The folder that holds one folder a category, as Fruits-360 does.",
+)
+@click.option(
+    "--date", "ingest_date", required=True, metavar="YYYY-MM-DD", help="The ingest date that the images belong to."
+)
 @click.option("--as-is", is_flag=True, help="Takes the folders in it for categories, whatever they look like.")
 @target_option
 def command(directory: str, ingest_date: str, *, as_is: bool, target: Target) -> int:
     """Uploads a folder of categories as the image batch of a date, its marker last.
 
-    Type the same command again to resume: what is there already is not sent again. The marker comes when the bucket lists every image as
-    it was sent, and the DAG waits for it. A delivery adds and replaces; images that are there and not in the folder stay.
+    Type the same command again to resume: what is there already is not sent again. The marker comes when the bucket
+    lists every image as it was sent, and the DAG waits for it. A delivery adds and replaces; images that are there and
+    not in the folder stay.
 
     \b
     Example:

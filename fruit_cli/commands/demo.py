@@ -1,4 +1,6 @@
-"""`demo`: the main job, end to end, on this machine: local cloud, a real Airflow, image batches over several dates, the results."""
+"""`demo`: the main job, end to end, on this machine: local cloud, a real Airflow, image batches over several dates, the
+results.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,10 @@ class DemoFailedError(CommandError):
 
 @click.command(epilog=ABOUT_THE_LOCAL_CLOUD)
 @click.option(
-    "--data", type=typed_path, metavar="FOLDER", help="A folder in Fruits-360 layout to take the images from.  [default: fruit is drawn]"
+    "--data",
+    type=typed_path,
+    metavar="FOLDER",
+    help="A folder in Fruits-360 layout to take the images from.  [default: fruit is drawn]",
 )
 @click.option(
     "--days",
@@ -80,9 +85,11 @@ class DemoFailedError(CommandError):
     help="How many fruits are drawn of a category.",
 )
 def command(data: Path | None, days: int, images_per_category: int, *, as_is: bool, keep: bool) -> int:
-    """Runs the main job on this machine, end to end: local cloud, a real Airflow, image batches over several dates, the results.
+    """Runs the main job on this machine, end to end: local cloud, a real Airflow, image batches over several dates, the
+    results.
 
-    The lake is the folder s3/<bucket>/ of the local home. The demo starts from an empty one, and refuses to empty anybody else's.
+    The lake is the folder s3/<bucket>/ of the local home. The demo starts from an empty one, and refuses to empty
+    anybody else's.
 
     \b
     Examples:
@@ -151,7 +158,9 @@ def check_promise(results: Sequence[DateResult], broken: Sequence[BrokenFile]) -
     """What the demo promised and didn't keep: balanced books, and both broken files rejected."""
     problems = [f"{result.ingest_date}: {problem}" for result in results for problem in result.problems]
     rejected = {key for result in results for key in result.rejects}
-    problems += [f"{file.key} is broken on purpose, and was not rejected" for file in broken if file.key not in rejected]
+    problems += [
+        f"{file.key} is broken on purpose, and was not rejected" for file in broken if file.key not in rejected
+    ]
     return problems
 
 
@@ -195,7 +204,8 @@ def _run_all(home: Path, state: StackState, plans: dict[str, DeliveryPlan], narr
     with AirflowHttp(local_airflow(state)) as http:
         api = AirflowApi(http)
         make_ready(api, narrator.console)
-        # Today's own run, or one that was under way when an earlier demo was stopped, would take a batch at the same time as ours.
+        # Today's own run, or one that was under way when an earlier demo was stopped, would take a batch at the same
+        # time as ours.
         set_runs_aside(api, {})
         for number, (ingest_date, plan) in enumerate(plans.items(), start=1):
             narrator.step(f"Day {number} of {len(plans)}: {ingest_date}")
@@ -206,7 +216,9 @@ def _run_all(home: Path, state: StackState, plans: dict[str, DeliveryPlan], narr
             narrator.detail(f"the run took {duration(finished.seconds or 0)}")
             minutes = _cluster_minutes(api, emr, finished.run_id)
             delivered = {plan.key_of(image) for image in plan.images}
-            results.append(read_result(lake_folder(home, state.bucket), ingest_date, finished.run_id, delivered, minutes))
+            results.append(
+                read_result(lake_folder(home, state.bucket), ingest_date, finished.run_id, delivered, minutes)
+            )
     return results
 
 
@@ -220,10 +232,14 @@ def _cluster_minutes(api: AirflowApi, emr: object, run_id: str) -> float | None:
         if minutes is not None:
             return minutes
         time.sleep(1)
-    raise DemoFailedError(f"The cluster {cluster_id} of {run_id} has not ended a minute after its run. It would go on costing money.")
+    raise DemoFailedError(
+        f"The cluster {cluster_id} of {run_id} has not ended a minute after its run. It would go on costing money."
+    )
 
 
-def _show(home: Path, state: StackState, results: Sequence[DateResult], broken: Sequence[BrokenFile], narrator: Narrator) -> None:
+def _show(
+    home: Path, state: StackState, results: Sequence[DateResult], broken: Sequence[BrokenFile], narrator: Narrator
+) -> None:
     narrator.console.print()
     narrator.console.print(results_table(results))
     folder = lake_folder(home, state.bucket)
@@ -239,13 +255,16 @@ def _show(home: Path, state: StackState, results: Sequence[DateResult], broken: 
     if problems:
         raise DemoFailedError("The books don't balance:\n" + "\n".join(problems))
     narrator.step(
-        f"The books balance: every delivered image is featurised or rejected with a reason. {duration(narrator.seconds)} since the start"
+        "The books balance: every delivered image is featurised or rejected with a reason. "
+        f"{duration(narrator.seconds)} since the start"
     )
 
 
 @contextmanager
 def _terminated_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, and SIGHUP of a terminal that is closed, end the demo as Ctrl-C does, so that it stops what it has started."""
+    """SIGTERM, and SIGHUP of a terminal that is closed, end the demo as Ctrl-C does, so that it stops what it has
+    started.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

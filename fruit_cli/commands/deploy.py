@@ -32,24 +32,41 @@ if TYPE_CHECKING:
 
 DRY_RUN: Final = "This was a dry run: nothing was changed."
 ABOUT_AWS: Final = (
-    "It takes your usual AWS credentials (AWS_PROFILE and the like), which must be an administrator's, and FRUITS_AWS_REGION "
+    "It takes your usual AWS credentials (AWS_PROFILE and the like), which must be an administrator's, and "
+    "FRUITS_AWS_REGION "
     "[default: that of fruits.env, else eu-west-1]. docs/aws.md tells the whole way."
 )
 
 
 @click.command(epilog=ABOUT_AWS)
-@click.option("--name", default=DEFAULT_NAME, show_default=True, help="What all that is made is called by; begins with 'fruits'.")
+@click.option(
+    "--name", default=DEFAULT_NAME, show_default=True, help="What all that is made is called by; begins with 'fruits'."
+)
 @click.option("--dry-run", is_flag=True, help="Says what would be made and what it costs, and makes nothing.")
 @click.option("--yes", is_flag=True, help="Does not ask.")
 @click.option("--zones", metavar="1|2|3", help="In how many zones clusters may run.  [default: 2]")
-@click.option("--ssm/--no-ssm", default=None, help="Endpoints for SSM, through which people reach nodes.  [default: yes]")
-@click.option("--subnets", metavar="ID,ID", default="", help="Subnets that are there already; 'make' for a network of our own.")
+@click.option(
+    "--ssm/--no-ssm", default=None, help="Endpoints for SSM, through which people reach nodes.  [default: yes]"
+)
+@click.option(
+    "--subnets", metavar="ID,ID", default="", help="Subnets that are there already; 'make' for a network of our own."
+)
 @click.option("--key", metavar="ARN", help="A KMS key that is there already.  [default: makes one]")
-@click.option("--airflow", metavar="WHO", help="Who takes Airflow's role: an ARN, or a service.  [default: ec2.amazonaws.com]")
-@click.option("--certificates", metavar="make|none|S3-ADDRESS", help="For TLS between nodes: a zip of PEM files.  [default: makes one]")
+@click.option(
+    "--airflow", metavar="WHO", help="Who takes Airflow's role: an ARN, or a service.  [default: ec2.amazonaws.com]"
+)
+@click.option(
+    "--certificates",
+    metavar="make|none|S3-ADDRESS",
+    help="For TLS between nodes: a zip of PEM files.  [default: makes one]",
+)
 @click.option("--email", metavar="ADDRESS", help="Who gets alerts and the budget's warnings.")
-@click.option("--budget", type=click.IntRange(min=1), metavar="USD", help="What the account may cost a month.  [default: 200]")
-@click.option("--block-public-access", is_flag=True, help="Has EMR refuse public clusters in the whole account, without asking.")
+@click.option(
+    "--budget", type=click.IntRange(min=1), metavar="USD", help="What the account may cost a month.  [default: 200]"
+)
+@click.option(
+    "--block-public-access", is_flag=True, help="Has EMR refuse public clusters in the whole account, without asking."
+)
 def command(
     name: str,
     zones: str | None,
@@ -65,10 +82,12 @@ def command(
     ssm: bool | None,
     block_public_access: bool,
 ) -> int:
-    """Makes what an AWS account in the EU needs: key, bucket, network, roles, queue, topic and budget, as stacks of CloudFormation.
+    """Makes what an AWS account in the EU needs: key, bucket, network, roles, queue, topic and budget, as stacks of
+    CloudFormation.
 
-    Type it again to change something; what is not named stays as it is. The bucket is FRUITS_LAKE_BUCKET [default: one named after the
-    account and the region]. At the end it writes fruits.env (FRUITS_ENV_FILE), which Airflow and every command with `--target aws` read.
+    Type it again to change something; what is not named stays as it is. The bucket is FRUITS_LAKE_BUCKET [default: one
+    named after the account and the region]. At the end it writes fruits.env (FRUITS_ENV_FILE), which Airflow and every
+    command with `--target aws` read.
 
     \b
     Examples:
@@ -94,7 +113,11 @@ def command(
         if not dry_run:
             raise
         print(f"{error} This is what would be made in an empty account:")
-        lake = Lake(request.bucket or default_bucket(name, "<account>", request.region), makes_bucket=True, key=request.key or "")
+        lake = Lake(
+            request.bucket or default_bucket(name, "<account>", request.region),
+            makes_bucket=True,
+            key=request.key or "",
+        )
         _say_plan(request, lake, {})
         print(DRY_RUN)
         return 0
@@ -102,7 +125,14 @@ def command(
     return 0
 
 
-def deploy(request: DeployRequest, session: object, *, dry_run: bool = False, yes: bool = False, block_public_access: bool = False) -> None:
+def deploy(
+    request: DeployRequest,
+    session: object,
+    *,
+    dry_run: bool = False,
+    yes: bool = False,
+    block_public_access: bool = False,
+) -> None:
     """Makes what is not there and changes what differs. Raises CommandError if something stands in the way."""
     account = Account(session, request.region, print)
     number, caller = account.identity()
@@ -126,14 +156,22 @@ def deploy(request: DeployRequest, session: object, *, dry_run: bool = False, ye
         inputs = {name: outputs[name] for name in stack.inputs}
         if stack.makes_certificates:
             inputs["Certificates"] = account.make_certificates(lake.bucket, number)
-        outputs |= account.stacks(stack.part).put(stack.name(request.name), template_of(stack.part), {**stack.parameters, **inputs})
+        outputs |= account.stacks(stack.part).put(
+            stack.name(request.name), template_of(stack.part), {**stack.parameters, **inputs}
+        )
     comments = (
         f"Written by `make deploy`: {request.name} in AWS account {number}.",
         f"Airflow runs as {outputs['AirflowRoleArn']}.",
-        *(f"For people: {outputs[part + 'PolicyArn']}" for part in ("Publisher", "Deliverer", "Operator", "Analyst", "LedgerReader")),
+        *(
+            f"For people: {outputs[part + 'PolicyArn']}"
+            for part in ("Publisher", "Deliverer", "Operator", "Analyst", "LedgerReader")
+        ),
     )
     write_environment_file(path, environment_of(request.region, lake.bucket, number, outputs), comments)
-    print(f"Written: {path}. Airflow and every command with TARGET=aws read it. Next: `make publish TARGET=aws` (docs/aws.md).")
+    print(
+        f"Written: {path}. Airflow and every command with TARGET=aws read it. Next: `make publish TARGET=aws` "
+        "(docs/aws.md)."
+    )
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -142,7 +180,8 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise CommandError(
-            "Nobody is here to say yes. Type YES=1 (--yes) if it is meant, or DRY_RUN=1 (--dry-run) to see what would happen."
+            "Nobody is here to say yes. Type YES=1 (--yes) if it is meant, or DRY_RUN=1 (--dry-run) to see what would "
+            "happen."
         )
     if not click.confirm(question):
         raise CommandError("Nothing was changed.")
@@ -151,19 +190,27 @@ def confirm(question: str, *, yes: bool) -> None:
 def _lake(request: DeployRequest, account: Account, number: str, before: Mapping[str, str]) -> Lake:
     if before:
         if request.bucket not in (None, before["Bucket"]):
-            raise CommandError(f"The lake of '{request.name}' is {before['Bucket']}. For {request.bucket} choose another STACK.")
+            raise CommandError(
+                f"The lake of '{request.name}' is {before['Bucket']}. For {request.bucket} choose another STACK."
+            )
         if request.key not in (None, before["KeyArn"]):
-            raise CommandError(f"The key of '{request.name}' can't be changed: what is there is encrypted with it. Leave KMS_KEY away.")
+            raise CommandError(
+                f"The key of '{request.name}' can't be changed: what is there is encrypted with it. Leave KMS_KEY away."
+            )
         return Lake(before["Bucket"], before["MakeBucket"] == "yes", before["KeyArn"])
     bucket = request.bucket or default_bucket(request.name, number, request.region)
     found = account.find_bucket(bucket, number)
     if found is None:
         return Lake(bucket, makes_bucket=True, key=request.key or "")
     if found.region != request.region:
-        raise CommandError(f"The bucket {bucket} is in {found.region}, and FRUITS_AWS_REGION is {request.region}: they must be the same.")
+        raise CommandError(
+            f"The bucket {bucket} is in {found.region}, and FRUITS_AWS_REGION is {request.region}: they must be the "
+            "same."
+        )
     if request.key and found.key not in ("", request.key):
         raise CommandError(
-            f"The bucket {bucket} encrypts with {found.key}, and KMS_KEY is {request.key}: nobody would get rights to what is in it. "
+            f"The bucket {bucket} encrypts with {found.key}, and KMS_KEY is {request.key}: nobody would get rights to "
+            "what is in it. "
             "Leave KMS_KEY away."
         )
     return Lake(bucket, makes_bucket=False, key=request.key or found.key)
@@ -178,12 +225,16 @@ def _parameters_before(name: str, parts: tuple[str, ...], account: Account) -> d
 
 
 def _refuse_a_name_that_is_taken(request: DeployRequest, parts: tuple[str, ...], account: Account) -> None:
-    """Raises CommandError if a role of that name stands already. Such names are the whole account's; those of stacks are a region's."""
+    """Raises CommandError if a role of that name stands already. Such names are the whole account's; those of stacks
+    are a region's.
+    """
     role = f"{request.name}-emr-service"
     if "cluster" not in parts and account.has_role(role):
         raise CommandError(
-            f"The role {role} is there already, and {request.region} has no stack {stack_name(request.name, 'cluster')}. Roles are "
-            f"the whole account's: if '{request.name}' stands in another region, name that one, or choose another STACK. Else remove "
+            f"The role {role} is there already, and {request.region} has no stack "
+            f"{stack_name(request.name, 'cluster')}. Roles are "
+            f"the whole account's: if '{request.name}' stands in another region, name that one, or choose another "
+            "STACK. Else remove "
             "the role."
         )
 
@@ -193,7 +244,8 @@ def _refuse_anothers_file(path: Path, name: str, bucket: str) -> None:
     named = read_environment_file(path).get("FRUITS_LAKE_BUCKET", bucket)
     if named != bucket:
         raise CommandError(
-            f"{path} is of another lake, {named}, and commands would no longer find that. Type FRUITS_ENV_FILE={name}-lake.env as well, "
+            f"{path} is of another lake, {named}, and commands would no longer find that. Type "
+            f"FRUITS_ENV_FILE={name}-lake.env as well, "
             "now and with each command that is to work on this lake. If the other lake is gone, remove the file."
         )
 
@@ -216,22 +268,34 @@ def _say_plan(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[s
         known = before.get(stack.part)
         what = "make" if known is None else "bring up to date"
         print(
-            f"  {what} {stack.name(request.name)}: {stack.makes}" + (f" ({stack.usd_a_month:.2f} USD a month)" if stack.usd_a_month else "")
+            f"  {what} {stack.name(request.name)}: {stack.makes}"
+            + (f" ({stack.usd_a_month:.2f} USD a month)" if stack.usd_a_month else "")
         )
     if idle_usd:
         network = stack_name(request.name, "network")
         print(
-            f"  leave {network}, in which clusters would run no more ({idle_usd:.2f} USD a month): `aws cloudformation delete-stack "
+            f"  leave {network}, in which clusters would run no more ({idle_usd:.2f} USD a month): `aws cloudformation "
+            "delete-stack "
             f"--region {request.region} --stack-name {network}` ends that, once no cluster is in it"
         )
     print(f"  make or find the service-linked roles {' and '.join(SERVICE_LINKED_ROLES.values())}")
-    print("  ask whether EMR shall refuse public clusters in the whole account, unless it does (BLOCK_PUBLIC_ACCESS=1 says yes)")
-    total, least = (_usd_a_month(stacks) + idle_usd for stacks in (plan, stacks_of(replace(request, zones="1", ssm=False), lake, before)))
     print(
-        f"While nothing runs, that costs about {total:.0f} USD a month beside what lies in the bucket ({prices_in_words(request.region)})."
+        "  ask whether EMR shall refuse public clusters in the whole account, unless it does (BLOCK_PUBLIC_ACCESS=1 "
+        "says yes)"
+    )
+    total, least = (
+        _usd_a_month(stacks) + idle_usd
+        for stacks in (plan, stacks_of(replace(request, zones="1", ssm=False), lake, before))
+    )
+    print(
+        f"While nothing runs, that costs about {total:.0f} USD a month beside what lies in the bucket "
+        f"({prices_in_words(request.region)})."
     )
     if least < total:
-        print(f"Interface endpoints cost by hour and zone. With fewer of them, ZONES=1 SSM=0, it is about {least:.0f} USD.")
+        print(
+            f"Interface endpoints cost by hour and zone. With fewer of them, ZONES=1 SSM=0, it is about {least:.0f} "
+            "USD."
+        )
     if not request.email and not before.get("lake", {}).get("Email"):
         print("Nobody gets the alerts yet: ALERT_EMAIL=<address> subscribes somebody.")
     return plan

@@ -24,24 +24,36 @@ if TYPE_CHECKING:
 @click.option("--name", default=DEFAULT_NAME, show_default=True, help="What `deploy` was told.")
 @click.option("--dry-run", is_flag=True, help="Says what would be removed, and removes nothing.")
 @click.option("--yes", is_flag=True, help="Does not ask.")
-@click.option("--erase-lake", metavar="BUCKET", help="Erases the bucket of this name with all that is in it, and its key.")
+@click.option(
+    "--erase-lake", metavar="BUCKET", help="Erases the bucket of this name with all that is in it, and its key."
+)
 def command(name: str, erase_lake: str | None, *, dry_run: bool, yes: bool) -> int:
     """Removes what `deploy` made. A bucket with something in it stays, and so does its key, unless the bucket is named.
 
-    Its policies are detached from whoever has them. The next `deploy` takes a bucket and a key that stayed. A key that is removed can be
-    taken back for 30 days. What breaks off goes on when the same is typed again.
+    Its policies are detached from whoever has them. The next `deploy` takes a bucket and a key that stayed. A key that
+    is removed can be taken back for 30 days. What breaks off goes on when the same is typed again.
 
     \b
     Example:
       python -m fruit_cli destroy --dry-run
     """
     region = require_eu_region(deployed_region(os.environ))
-    destroy(check_name(name), Account(session_of_caller(), region, print), erase_lake=erase_lake or None, dry_run=dry_run, yes=yes)
+    destroy(
+        check_name(name),
+        Account(session_of_caller(), region, print),
+        erase_lake=erase_lake or None,
+        dry_run=dry_run,
+        yes=yes,
+    )
     return 0
 
 
-def destroy(name: str, account: Account, *, erase_lake: str | None = None, dry_run: bool = False, yes: bool = False) -> None:
-    """Raises CommandError if there is nothing to remove, another lake is named, clusters are up, or a policy can't be detached."""
+def destroy(
+    name: str, account: Account, *, erase_lake: str | None = None, dry_run: bool = False, yes: bool = False
+) -> None:
+    """Raises CommandError if there is nothing to remove, another lake is named, clusters are up, or a policy can't be
+    detached.
+    """
     number, caller = account.identity()
     print(f"In AWS account {number}, region {account.region}, as {caller}")
     removal = find_removal(name, account, number, erase_lake)
@@ -78,7 +90,10 @@ def _tell_of_lake(removal: Removal, bucket: str) -> None:
     if removal.erases:
         print(f"Erased: {bucket}")
     elif removal.lake and removal.lake.is_there:
-        print(f"Kept: s3://{bucket}. `make deploy` takes it again, and `make destroy ERASE_LAKE={bucket}` after that erases it.")
+        print(
+            f"Kept: s3://{bucket}. `make deploy` takes it again, and `make destroy ERASE_LAKE={bucket}` after that "
+            "erases it."
+        )
     path = environment_file()
     if read_environment_file(path).get("FRUITS_LAKE_BUCKET") == bucket:
         path.unlink()

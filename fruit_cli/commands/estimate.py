@@ -24,18 +24,33 @@ _MOST_NODES: Final = 10_000
 
 @click.command()
 @click.option(
-    "--images", type=positive, multiple=True, metavar="NUMBER", help="How many new images; can be repeated.  [default: 10^3 to 10^9]"
+    "--images",
+    type=positive,
+    multiple=True,
+    metavar="NUMBER",
+    help="How many new images; can be repeated.  [default: 10^3 to 10^9]",
 )
 @click.option(
-    "--within-minutes", type=positive_minutes, default="1440", show_default=True, help="In which they shall be done.", metavar="MINUTES"
+    "--within-minutes",
+    type=positive_minutes,
+    default="1440",
+    show_default=True,
+    help="In which they shall be done.",
+    metavar="MINUTES",
 )
 @click.option(
-    "--most-nodes", type=positive, default="100", show_default=True, help="How many core and task nodes there may be.", metavar="NUMBER"
+    "--most-nodes",
+    type=positive,
+    default="100",
+    show_default=True,
+    help="How many core and task nodes there may be.",
+    metavar="NUMBER",
 )
 def command(images: Sequence[int], within_minutes: float, most_nodes: int) -> int:
     """Says how many nodes, minutes and euros some numbers of new images take, by the model that `plan_run` uses.
 
-    It reads the deployment's settings (FRUITS_TARGET_MINUTES, FRUITS_CORE_INSTANCE_TYPE and the like, see docs/settings.md), and asks
+    It reads the deployment's settings (FRUITS_TARGET_MINUTES, FRUITS_CORE_INSTANCE_TYPE and the like, see
+    docs/settings.md), and asks
     nobody: neither AWS nor Airflow.
 
     \b
@@ -53,20 +68,37 @@ def command(images: Sequence[int], within_minutes: float, most_nodes: int) -> in
     console = Console(highlight=False)
     kind, market = settings.core_instance_type, settings.task_market
     title = f"On the fewest nodes ({kind}, {most_nodes} at most) that finish within {within_minutes:g} minutes"
-    heads = ("new images", "core nodes", f"{market} task nodes", "minutes", "EUR", "EUR of S3 requests", "EUR per 1,000 images")
+    heads = (
+        "new images",
+        "core nodes",
+        f"{market} task nodes",
+        "minutes",
+        "EUR",
+        "EUR of S3 requests",
+        "EUR per 1,000 images",
+    )
     console.print(_table(title, heads, rows))
-    console.print("It assumes: " + ", ".join(f"{name} {value}" for name, value in assumptions.items()) + ".", markup=False)
+    console.print(
+        "It assumes: " + ", ".join(f"{name} {value}" for name, value in assumptions.items()) + ".", markup=False
+    )
     console.print(
         f"A run takes the fewest task nodes that finish within FRUITS_TARGET_MINUTES ({settings.target_minutes:g}), "
-        f"{settings.task_instance_max} at most (FRUITS_TASK_INSTANCE_MAX); its speed is what the last large run measured, if there is one.",
+        f"{settings.task_instance_max} at most (FRUITS_TASK_INSTANCE_MAX); its speed is what the last large run "
+        "measured, if there is one.",
         markup=False,
     )
     return 0
 
 
-def estimates(settings: Settings, images: Sequence[int], within_minutes: float, most_nodes: int) -> Iterator[tuple[str, ...]]:
-    """Yields a row for each number of images: the fewest task nodes beside the core nodes that finish in time, and what they cost."""
-    sized = replace(settings, target_minutes=within_minutes, task_instance_max=max(0, most_nodes - settings.core_instance_count))
+def estimates(
+    settings: Settings, images: Sequence[int], within_minutes: float, most_nodes: int
+) -> Iterator[tuple[str, ...]]:
+    """Yields a row for each number of images: the fewest task nodes beside the core nodes that finish in time, and what
+    they cost.
+    """
+    sized = replace(
+        settings, target_minutes=within_minutes, task_instance_max=max(0, most_nodes - settings.core_instance_count)
+    )
     for n in images:
         result = estimate(n, sized)
         per_thousand = result.euros_per_thousand(n)

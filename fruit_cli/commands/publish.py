@@ -1,4 +1,6 @@
-"""`publish`: jobs, library, bootstrap action and embedder under `code/<release>/` of the lake, which becomes the current release."""
+"""`publish`: jobs, library, bootstrap action and embedder under `code/<release>/` of the lake, which becomes the
+current release.
+"""
 
 from __future__ import annotations
 
@@ -35,20 +37,26 @@ _PARALLEL_UPLOADS: Final = 8
 
 @click.command(epilog=ABOUT_THE_LAKE)
 @click.option(
-    "--weights", metavar="FILE", help="MobileNetV2's Keras file, or its s3:// address.  [default: the ImageNet weights, fetched once]"
+    "--weights",
+    metavar="FILE",
+    help="MobileNetV2's Keras file, or its s3:// address.  [default: the ImageNet weights, fetched once]",
 )
 @click.option(
     "--with-wheelhouse/--without-wheelhouse",
     default=None,
-    help="Puts the nodes' wheels in the release, too, so that a cluster needs no package index.  [default: on AWS, with]",
+    help="Puts the nodes' wheels in the release, too, so that a cluster needs no package index.  [default: on AWS, "
+    "with]",
 )
-@click.option("--with-tensorflow", is_flag=True, help="Lets the nodes get TensorFlow, too, for FRUITS_ENGINE=tensorflow.")
+@click.option(
+    "--with-tensorflow", is_flag=True, help="Lets the nodes get TensorFlow, too, for FRUITS_ENGINE=tensorflow."
+)
 @target_option
 def command(weights: str | None, *, with_wheelhouse: bool | None, with_tensorflow: bool, target: Target) -> int:
-    """Puts jobs, library, bootstrap action and embedder under code/<release>/ of the lake, and makes that the current release.
+    """Puts jobs, library, bootstrap action and embedder under code/<release>/ of the lake, and makes that the current
+    release.
 
-    A release that is there already is not uploaded again, but for files of it that somebody changed. Type this after every change of
-    the jobs.
+    A release that is there already is not uploaded again, but for files of it that somebody changed. Type this after
+    every change of the jobs.
 
     \b
     Example:
@@ -68,9 +76,11 @@ def publish(
     with_tensorflow: bool = False,
     say: Callable[[str], None] = print,
 ) -> str:
-    """Publishes the project as it stands and returns the release's id. A release that is there already is not uploaded again.
+    """Publishes the project as it stands and returns the release's id. A release that is there already is not uploaded
+    again.
 
-    Files go first, then `release.json`, and the pointer `code/current.json` last: a broken upload changes nothing for anyone.
+    Files go first, then `release.json`, and the pointer `code/current.json` last: a broken upload changes nothing for
+    anyone.
 
     Raises:
         CommandError: the bucket, the weights or a file of the project is missing, or the store refuses.
@@ -127,7 +137,10 @@ def _say_if_embedder_changes(store: S3Store, current: str | None, content: Relea
         return
     embedder_id = _read_json(store, lake.release_prefix(current) + release.RELEASE_MANIFEST).get("embedder_id")
     if embedder_id not in (None, content.embedder_id):
-        say(f"Note: the embedder changes from {embedder_id} to {content.embedder_id}: every image will be featurised anew.")
+        say(
+            f"Note: the embedder changes from {embedder_id} to {content.embedder_id}: every image will be featurised "
+            "anew."
+        )
 
 
 def _sha256(store: S3Store, key: str) -> str:

@@ -34,14 +34,17 @@ categories_option = click.option(
     "categories",
     multiple=True,
     metavar="A,B",
-    help="Only these categories. For names with commas or outer spaces, give a JSON list, or one name each time, two times or more.  "
+    help="Only these categories. For names with commas or outer spaces, give a JSON list, or one name each time, two "
+    "times or more.  "
     "[default: all]",
 )
 
 
 @click.command(epilog=ABOUT_AIRFLOW)
 @click.option("--date", "day", default="", metavar="YYYY-MM-DD", help="The ingest date to run.")
-@click.option("--from-date", default="", metavar="YYYY-MM-DD", help="The first ingest date of a range, instead of --date.")
+@click.option(
+    "--from-date", default="", metavar="YYYY-MM-DD", help="The first ingest date of a range, instead of --date."
+)
 @click.option("--to-date", default="", metavar="YYYY-MM-DD", help="The last ingest date of the range.")
 @categories_option
 @click.option(
@@ -50,9 +53,17 @@ categories_option = click.option(
     help="Whether the PCA is fitted anew.  [default: FRUITS_PCA_POLICY of the deployment]",
 )
 @click.option("--retry-rejected", is_flag=True, help="Looks again at images that were rejected before.")
-@click.option("--accept-rejects", is_flag=True, help="Goes on although an unusual share of the images is rejected for one reason.")
-@click.option("--switch-embedder", is_flag=True, help="Switches readers to the PCA of a new embedder before everything is featurised anew.")
-@click.option("--over-budget", is_flag=True, help="Goes on although the estimate is above the budget (FRUITS_BUDGET_EUR).")
+@click.option(
+    "--accept-rejects", is_flag=True, help="Goes on although an unusual share of the images is rejected for one reason."
+)
+@click.option(
+    "--switch-embedder",
+    is_flag=True,
+    help="Switches readers to the PCA of a new embedder before everything is featurised anew.",
+)
+@click.option(
+    "--over-budget", is_flag=True, help="Goes on although the estimate is above the budget (FRUITS_BUDGET_EUR)."
+)
 @target_option
 def command(
     day: str,
@@ -67,7 +78,8 @@ def command(
     over_budget: bool,
     target: Target,
 ) -> int:
-    """Runs the DAG for one ingest date, or for a range on one cluster, on the target's Airflow, and follows it to its end.
+    """Runs the DAG for one ingest date, or for a range on one cluster, on the target's Airflow, and follows it to its
+    end.
 
     Dates that have been run before cost what is new in them. Ctrl-C ends the following, not the run.
 
@@ -137,7 +149,9 @@ def run_request(
     }
 
 
-def run_date(api: AirflowApi, ingest_date: str, categories: Sequence[str], console: Console, *, pca_policy: str | None = None) -> DagRun:
+def run_date(
+    api: AirflowApi, ingest_date: str, categories: Sequence[str], console: Console, *, pca_policy: str | None = None
+) -> DagRun:
     """Triggers a run of one date and follows it. Raises RunFailedError if it fails."""
     return trigger_and_follow(api, run_request([ingest_date], categories, pca_policy=pca_policy), console)
 
@@ -148,7 +162,11 @@ def trigger_and_follow(api: AirflowApi, request: Mapping[str, Any], console: Con
     last, categories = request["last_ingest_date"], request["categories"]
     until = f" to {last}" if last else ""
     only = f", only {', '.join(map(repr, categories))}" if categories else ""
-    console.print(f"Running {api.dag_id} for {request['ingest_date']}{until}{only}: {api.run_link(run_id)}", markup=False, soft_wrap=True)
+    console.print(
+        f"Running {api.dag_id} for {request['ingest_date']}{until}{only}: {api.run_link(run_id)}",
+        markup=False,
+        soft_wrap=True,
+    )
 
     def planned() -> None:
         if categories:
@@ -168,7 +186,8 @@ def categories_asked_for(given: Sequence[str]) -> list[str]:
 def parse_categories(text: str) -> list[str]:
     """`a,b` as [a, b], and so `["a", "b"]`, where commas and outer spaces are part of a name.
 
-    Raises LakeNameError for what can't be a category, CommandError for a list of nothing, or for what begins like JSON and is none.
+    Raises LakeNameError for what can't be a category, CommandError for a list of nothing, or for what begins like JSON
+    and is none.
     """
     if not text:
         return []
@@ -185,7 +204,9 @@ def _from_json(text: str) -> list[str]:
             return list(found)
     except ValueError:
         pass
-    raise CommandError(f"""{text!r} begins like a JSON list, and is none of names: write it as '["Apple, red", "Kiwi"]'.""")
+    raise CommandError(
+        f"""{text!r} begins like a JSON list, and is none of names: write it as '["Apple, red", "Kiwi"]'."""
+    )
 
 
 def _checked(categories: Sequence[str]) -> list[str]:
@@ -193,26 +214,35 @@ def _checked(categories: Sequence[str]) -> list[str]:
 
 
 def say_what_is_nowhere(plans: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Warns of categories that were asked for and are in none of the planned runs; `plans` are what `plan_run` made of them."""
+    """Warns of categories that were asked for and are in none of the planned runs; `plans` are what `plan_run` made of
+    them.
+    """
     nowhere = (
-        [name for name in plans[0]["missing_categories"] if all(name in plan["missing_categories"] for plan in plans)] if plans else []
+        [name for name in plans[0]["missing_categories"] if all(name in plan["missing_categories"] for plan in plans)]
+        if plans
+        else []
     )
     similar = {name: there for plan in plans for name, there in plan["similar_categories"].items() if name in nowhere}
     if nowhere:
         meant = "".join(f" Much like {name!r}: {', '.join(map(repr, there))}." for name, there in similar.items())
         console.print(
-            f"Nowhere in what was delivered: {', '.join(map(repr, nowhere))}.{meant} Names are exact, to the letter and the space.",
+            f"Nowhere in what was delivered: {', '.join(map(repr, nowhere))}.{meant} Names are exact, to the letter "
+            "and the space.",
             style="yellow",
             markup=False,
             soft_wrap=True,
         )
 
 
-def say_what_is_not_delivered(ingest_dates: Sequence[str], console: Console, what_happens: str = "the run waits for it") -> None:
+def say_what_is_not_delivered(
+    ingest_dates: Sequence[str], console: Console, what_happens: str = "the run waits for it"
+) -> None:
     markers = {lake.success_marker_key(ingest_date): ingest_date for ingest_date in ingest_dates}
     waiting = [markers[key] for key in missing_keys(current_connection(), markers)]
     if waiting:
-        shown = ", ".join(waiting[:_DATES_SHOWN]) + (f" and {len(waiting) - _DATES_SHOWN} more" if len(waiting) > _DATES_SHOWN else "")
+        shown = ", ".join(waiting[:_DATES_SHOWN]) + (
+            f" and {len(waiting) - _DATES_SHOWN} more" if len(waiting) > _DATES_SHOWN else ""
+        )
         console.print(
             f"No complete image batch is there for {shown}: {what_happens}. "
             f"Deliver one with `make deliver DIR=<folder> DATE={waiting[0]}`.",

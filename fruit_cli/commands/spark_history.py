@@ -38,15 +38,18 @@ _HISTORY_SERVER: Final = "org.apache.spark.deploy.history.HistoryServer"
 def command(cluster: str, *, target: Target) -> int:
     """Opens Spark's own history of a cluster's steps: stages, tasks, what took how long.
 
-    Of a local cluster it is served here until Ctrl-C. On AWS the address of EMR's own page is printed, for a cluster that is up or ended in
-    the last 30 days; and of one that is up, the command that forwards a port of its primary node.
+    Of a local cluster it is served here until Ctrl-C. On AWS the address of EMR's own page is printed, for a cluster
+    that is up or ended in the last 30 days; and of one that is up, the command that forwards a port of its primary
+    node.
 
     \b
     Example:
       python -m fruit_cli spark_history --cluster j-2AXXXXXXGAPLF
     """
     if not _CLUSTER_ID.fullmatch(cluster):
-        raise CommandError(f"'{cluster}' is no cluster. Type `make spark-history CLUSTER=j-...`: task logs and reports have its id.")
+        raise CommandError(
+            f"'{cluster}' is no cluster. Type `make spark-history CLUSTER=j-...`: task logs and reports have its id."
+        )
     folder = event_log_folder(local_home() / "emr", cluster)
     if target is Target.LOCAL and folder.is_dir():
         return serve(folder)
@@ -54,7 +57,10 @@ def command(cluster: str, *, target: Target) -> int:
     client = current_emr_client(target)
     print(f"{where}: Spark's history of {cluster}, for an hour: {persistent_page(client, cluster)}")
     if forward := port_forwarding(client, cluster):
-        print(f"While it is up, its primary node's own page is at http://{LOOPBACK}:{_PORT} as long as this runs:\n  {forward}")
+        print(
+            f"While it is up, its primary node's own page is at http://{LOOPBACK}:{_PORT} as long as this runs:\n  "
+            f"{forward}"
+        )
         print(f"Where nodes talk by TLS, put {_TLS_PORT} for {_PORT} into it, and https for http into the address.")
     return 0
 
@@ -86,24 +92,43 @@ def serve(folder: Path) -> int:
 
 
 def persistent_page(client: Any, cluster_id: str, *, sleep: Any = time.sleep) -> str:
-    """The address of EMR's own history server for a cluster; whoever has it may look, so it is shown and kept nowhere."""
+    """The address of EMR's own history server for a cluster; whoever has it may look, so it is shown and kept
+    nowhere.
+    """
     arn = client.describe_cluster(ClusterId=cluster_id)["Cluster"]["ClusterArn"]
     page_id = client.create_persistent_app_ui(TargetResourceArn=arn, ProfilerType="SHS")["PersistentAppUIId"]
     for _ in range(_ATTACHES_WITHIN_SECONDS // _POLL_SECONDS):
-        status = client.describe_persistent_app_ui(PersistentAppUIId=page_id)["PersistentAppUI"]["PersistentAppUIStatus"]
+        status = client.describe_persistent_app_ui(PersistentAppUIId=page_id)["PersistentAppUI"][
+            "PersistentAppUIStatus"
+        ]
         if status == "ATTACHED":
             answer = client.get_persistent_app_ui_presigned_url(PersistentAppUIId=page_id, PersistentAppUIType="SHS")
             if answer.get("PresignedURLReady"):
                 return str(answer["PresignedURL"])
         sleep(_POLL_SECONDS)
-    raise CommandError(f"EMR did not open the history of {cluster_id} within {_ATTACHES_WITHIN_SECONDS} seconds. Try again in a minute.")
+    raise CommandError(
+        f"EMR did not open the history of {cluster_id} within {_ATTACHES_WITHIN_SECONDS} seconds. Try again in a "
+        "minute."
+    )
 
 
 def port_forwarding(client: Any, cluster_id: str) -> str:
-    """The command that forwards the history server's port of the cluster's primary node through SSM; empty if that node is not up."""
-    found = client.list_instances(ClusterId=cluster_id, InstanceFleetType="MASTER", InstanceStates=["RUNNING"])["Instances"]
+    """The command that forwards the history server's port of the cluster's primary node through SSM; empty if that node
+    is not up.
+    """
+    found = client.list_instances(ClusterId=cluster_id, InstanceFleetType="MASTER", InstanceStates=["RUNNING"])[
+        "Instances"
+    ]
     if not found:
         return ""
     ports = json.dumps({"portNumber": [str(_PORT)], "localPortNumber": [str(_PORT)]})
-    command = ["aws", "ssm", "start-session", "--region", client.meta.region_name, "--target", found[0]["Ec2InstanceId"]]
+    command = [
+        "aws",
+        "ssm",
+        "start-session",
+        "--region",
+        client.meta.region_name,
+        "--target",
+        found[0]["Ec2InstanceId"],
+    ]
     return shlex.join([*command, "--document-name", "AWS-StartPortForwardingSession", "--parameters", ports])

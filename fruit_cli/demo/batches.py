@@ -37,7 +37,9 @@ class BrokenFile:
 
 
 def demo_dates(days: int, last: date) -> list[str]:
-    """`days` consecutive ingest dates, the last one being `last`. Raises CommandError if the calendar does not go back so far."""
+    """`days` consecutive ingest dates, the last one being `last`. Raises CommandError if the calendar does not go back
+    so far.
+    """
     if days >= last.toordinal():
         raise CommandError(f"There is no calendar for {days:,} days: choose fewer (DAYS=3).")
     return [(last - timedelta(days=back)).isoformat() for back in reversed(range(days))]
@@ -55,8 +57,8 @@ def draw_fruit_folder(folder: Path, images_per_category: int, drawn: Callable[[i
 def deal(images: Sequence[PlannedImage], ingest_dates: Sequence[str]) -> dict[str, DeliveryPlan]:
     """Deals the images over the dates, each image once, in the order of their names, category by category like cards.
 
-    A category with at least as many images as there are dates is in every batch; the first date of each category moves on by
-    one, so that small categories don't all land on the first date. Raises CommandError if a date gets nothing.
+    A category with at least as many images as there are dates is in every batch; the first date of each category moves
+    on by one, so that small categories don't all land on the first date. Raises CommandError if a date gets nothing.
     """
     by_category: dict[str, list[PlannedImage]] = defaultdict(list)
     for image in images:
@@ -66,12 +68,15 @@ def deal(images: Sequence[PlannedImage], ingest_dates: Sequence[str]) -> dict[st
         for number, image in enumerate(sorted(by_category[category], key=_in_natural_order)):
             dealt[ingest_dates[(number + offset) % len(ingest_dates)]].append(image)
     if not all(dealt.values()):
-        raise CommandError(f"{len(images)} images can't be dealt over {len(ingest_dates)} dates: choose fewer days, or more images.")
+        raise CommandError(
+            f"{len(images)} images can't be dealt over {len(ingest_dates)} dates: choose fewer days, or more images."
+        )
     return {ingest_date: DeliveryPlan(ingest_date, tuple(batch)) for ingest_date, batch in dealt.items()}
 
 
 def with_broken_files(plans: dict[str, DeliveryPlan], folder: Path) -> tuple[dict[str, DeliveryPlan], list[BrokenFile]]:
-    """Adds two broken files, kept in `folder`: a JPEG cut off in the middle to the first date, text named .jpg to the last.
+    """Adds two broken files, kept in `folder`: a JPEG cut off in the middle to the first date, text named .jpg to the
+    last.
 
     They go to different categories if there are two. Raises CommandError if no image of the first date can be cut off.
     """
@@ -115,8 +120,10 @@ def _cut_off(plan: DeliveryPlan) -> tuple[PlannedImage, bytes]:
             pixels = content.index(_START_OF_SCAN)
             return image, content[: pixels + (len(content) - pixels) // 2]
     raise CommandError(
-        f"'{plan.images[0].path}' can't be read as an image, nor can any other of the {len(plan.images):,} for {plan.ingest_date}, "
-        f"or they have more than {_MOST_PIXELS // 10**6} megapixels. Take them out of the folder, or deliver it without the demo."
+        f"'{plan.images[0].path}' can't be read as an image, nor can any other of the {len(plan.images):,} for "
+        f"{plan.ingest_date}, "
+        f"or they have more than {_MOST_PIXELS // 10**6} megapixels. Take them out of the folder, or deliver it "
+        "without the demo."
     )
 
 

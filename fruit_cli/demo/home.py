@@ -1,7 +1,7 @@
 """Whose lake lies in the local home: the demo starts from an empty one, and must never empty what somebody keeps.
 
-`demo.json` beside the lake says how many images the demo delivers under which date. A lake that holds anything more was used for
-something else, and is left alone.
+`demo.json` beside the lake says how many images the demo delivers under which date. A lake that holds anything more was
+used for something else, and is left alone.
 """
 
 from __future__ import annotations
@@ -49,12 +49,15 @@ def is_the_demos(home: Path, bucket: str) -> bool:
 
 
 def empty_lake(home: Path, bucket: str) -> bool:
-    """Empties the demo's lake, but for its releases; returns whether there was anything. Raises CommandError if it isn't the demo's."""
+    """Empties the demo's lake, but for its releases; returns whether there was anything. Raises CommandError if it
+    isn't the demo's.
+    """
     folder = lake_folder(home, bucket)
     if not is_the_demos(home, bucket):
         raise CommandError(
             f"The lake '{folder}' holds images that no demo delivered, and the demo needs an empty lake. "
-            "To keep it, let the demo use another place: `FRUITS_LOCAL_HOME=/tmp/fruits-demo make demo`. To lose it: `make clean`."
+            "To keep it, let the demo use another place: `FRUITS_LOCAL_HOME=/tmp/fruits-demo make demo`. To lose it: "
+            "`make clean`."
         )
     content = _content(folder)
     for path in content:

@@ -20,7 +20,9 @@ def results_table(results: Sequence[DateResult]) -> Table:
     minutes = [result.cluster_minutes for result in results if result.cluster_minutes is not None]
     table.add_column("ingest date", footer="all", no_wrap=True)
     table.add_column("listed", no_wrap=True, footer=f"{sum(result.listed for result in results):,}", justify="right")
-    table.add_column("featurised", no_wrap=True, footer=f"{sum(result.featurised for result in results):,}", justify="right")
+    table.add_column(
+        "featurised", no_wrap=True, footer=f"{sum(result.featurised for result in results):,}", justify="right"
+    )
     table.add_column("rejected", footer=_counted(rejects), justify="right")
     table.add_column("k", justify="right")
     table.add_column("variance kept", justify="right")
@@ -48,7 +50,9 @@ def _variance(result: DateResult) -> str:
 
 def _counted(reasons: Counter[str]) -> str:
     """`2 (1 not_an_image, 1 truncated)`."""
-    return f"{reasons.total():,}" + (f" ({_listed(f'{count} {reason}' for reason, count in sorted(reasons.items()))})" if reasons else "")
+    return f"{reasons.total():,}" + (
+        f" ({_listed(f'{count} {reason}' for reason, count in sorted(reasons.items()))})" if reasons else ""
+    )
 
 
 def _listed(parts: Iterable[str]) -> str:

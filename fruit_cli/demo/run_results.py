@@ -1,4 +1,6 @@
-"""What a run left in the lake, read as any data scientist would read it: plain Parquet and JSON files. And whether its books balance."""
+"""What a run left in the lake, read as any data scientist would read it: plain Parquet and JSON files. And whether its
+books balance.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DateResult:
-    """One ingest date after its run. `rejects` is reason by image key; `cluster_minutes` None if no cluster was started."""
+    """One ingest date after its run. `rejects` is reason by image key; `cluster_minutes` None if no cluster was
+    started.
+    """
 
     ingest_date: str
     run_id: str
@@ -36,7 +40,9 @@ class DateResult:
         return len(self.rejects)
 
 
-def read_result(lake_folder: Path, ingest_date: str, run_id: str, delivered: Collection[str], cluster_minutes: float | None) -> DateResult:
+def read_result(
+    lake_folder: Path, ingest_date: str, run_id: str, delivered: Collection[str], cluster_minutes: float | None
+) -> DateResult:
     """Reads a date's ledger, features and step summaries. `delivered` are the image keys that should be in them."""
     import pandas as pd
 
@@ -103,7 +109,10 @@ def _feature_problems(lake_folder: Path, ingest_date: str, featurised: int) -> l
     features = pd.read_parquet(folder, columns=[IMAGE_KEY, VECTOR, CATEGORY])
     problems = []
     if len(features) != featurised or features[IMAGE_KEY].nunique() != featurised:
-        problems.append(f"{len(features)} rows of features ({features[IMAGE_KEY].nunique()} images) for {featurised} featurised images")
+        problems.append(
+            f"{len(features)} rows of features ({features[IMAGE_KEY].nunique()} images) for {featurised} featurised "
+            "images"
+        )
     if len(features) and set(features[VECTOR].map(len)) != {N_FEATURES}:
         problems.append(f"feature vectors that are not {N_FEATURES} long")
     return problems

@@ -39,8 +39,8 @@ _LOCAL_OPTIONS: Final = {
 class LakeConnection:
     """A bucket and how to reach it. Without an endpoint it is AWS, with boto3's own credential chain.
 
-    `owner` is the AWS account that must own the bucket; without one, the account of the credentials must. `has_roles` says that the keys
-    are those of the local cloud's owner, from which the keys of its roles are drawn.
+    `owner` is the AWS account that must own the bucket; without one, the account of the credentials must. `has_roles`
+    says that the keys are those of the local cloud's owner, from which the keys of its roles are drawn.
     """
 
     bucket: str
@@ -59,18 +59,23 @@ class LakeConnection:
         return self.endpoint_url is not None
 
     def acting_as(self, role: Role) -> LakeConnection:
-        """Returns the connection with the keys of a role where it has roles: on AWS it is a person's or CI's own role that counts."""
+        """Returns the connection with the keys of a role where it has roles: on AWS it is a person's or CI's own role
+        that counts.
+        """
         if not self.has_roles:
             return self
         keys = credentials_of(role, Credentials(self.access_key_id or "", self.secret_access_key or ""))
-        return replace(self, access_key_id=keys.access_key_id, secret_access_key=keys.secret_access_key, has_roles=False)
+        return replace(
+            self, access_key_id=keys.access_key_id, secret_access_key=keys.secret_access_key, has_roles=False
+        )
 
 
 def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, str] | None = None) -> LakeConnection:
-    """The lake of `target`: that of the local cloud that is up, or on AWS the one that FRUITS_LAKE_BUCKET and FRUITS_AWS_REGION name.
+    """The lake of `target`: that of the local cloud that is up, or on AWS the one that FRUITS_LAKE_BUCKET and
+    FRUITS_AWS_REGION name.
 
-    Raises CommandError if no local cloud is up, if a lake on AWS is not named, or for an endpoint without keys; RegionNotAllowedError for a
-    region outside the EU.
+    Raises CommandError if no local cloud is up, if a lake on AWS is not named, or for an endpoint without keys;
+    RegionNotAllowedError for a region outside the EU.
     """
     environment = os.environ if environment is None else environment
     if target is Target.LOCAL:
@@ -79,8 +84,10 @@ def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, 
     region = require_eu_region(environment.get("FRUITS_AWS_REGION", DEFAULT_REGION))
     if not environment.get(BUCKET_VARIABLE):
         raise CommandError(
-            f"{BUCKET_VARIABLE} is not set: a lake on AWS has no default name, for all the world's buckets share their names. Set it, "
-            "FRUITS_AWS_REGION and FRUITS_LAKE_OWNER (the account's number), or type the command where `make deploy` left fruits.env."
+            f"{BUCKET_VARIABLE} is not set: a lake on AWS has no default name, for all the world's buckets share their "
+            "names. Set it, "
+            "FRUITS_AWS_REGION and FRUITS_LAKE_OWNER (the account's number), or type the command where `make deploy` "
+            "left fruits.env."
         )
     bucket = lake.check_bucket(environment[BUCKET_VARIABLE])
     if environment.get(_ENDPOINT_VARIABLE):
@@ -108,12 +115,16 @@ def _local_connection(environment: Mapping[str, str]) -> LakeConnection:
     if environment.get(LOCAL_S3_VARIABLE):
         region = environment.get("FRUITS_AWS_REGION", DEFAULT_REGION)
         return replace(_with_keys(local_bucket(environment), region, LOCAL_S3_VARIABLE, environment), has_roles=True)
-    raise CommandError(f"No local cloud is up. Type `make up`, or say TARGET=aws for the lake on AWS that {BUCKET_VARIABLE} names.")
+    raise CommandError(
+        f"No local cloud is up. Type `make up`, or say TARGET=aws for the lake on AWS that {BUCKET_VARIABLE} names."
+    )
 
 
 def _with_keys(bucket: str, region: str, variable: str, environment: Mapping[str, str]) -> LakeConnection:
     endpoint_url = environment[variable]
-    access_key_id, secret_access_key = (environment.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    access_key_id, secret_access_key = (
+        environment.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    )
     if not (access_key_id and secret_access_key) or urlsplit(endpoint_url).scheme not in {"http", "https"}:
         raise CommandError(
             f"{variable} is '{endpoint_url}': set it to the http:// or https:// address of an S3, "
@@ -125,7 +136,9 @@ def _with_keys(bucket: str, region: str, variable: str, environment: Mapping[str
 def _owner_of(environment: Mapping[str, str]) -> str:
     owner = environment.get(OWNER_VARIABLE, "")
     if owner and not (len(owner) == 12 and owner.isascii() and owner.isdecimal()):
-        raise CommandError(f"{OWNER_VARIABLE} is '{owner}': it must be the twelve digits of an AWS account, or empty for your own.")
+        raise CommandError(
+            f"{OWNER_VARIABLE} is '{owner}': it must be the twelve digits of an AWS account, or empty for your own."
+        )
     return owner
 
 
@@ -144,7 +157,9 @@ def local_emr_client(state: StackState, role: Role = Role.OWNER) -> Any:
 
 
 def current_emr_client(target: Target) -> Any:
-    """A boto3 EMR client for the local cloud that is up, or for AWS as the environment says. Raises CommandError if no local one is up."""
+    """A boto3 EMR client for the local cloud that is up, or for AWS as the environment says. Raises CommandError if no
+    local one is up.
+    """
     import boto3
 
     if target is Target.LOCAL:
@@ -152,7 +167,9 @@ def current_emr_client(target: Target) -> Any:
         if state:
             return local_emr_client(state, Role.OPERATOR)
         _local_connection(os.environ)  # in compose's network boto3 finds the local EMR by its own variable
-    return boto3.client("emr", region_name=require_eu_region(with_deployed(os.environ).get("FRUITS_AWS_REGION", DEFAULT_REGION)))
+    return boto3.client(
+        "emr", region_name=require_eu_region(with_deployed(os.environ).get("FRUITS_AWS_REGION", DEFAULT_REGION))
+    )
 
 
 def s3_client(connection: LakeConnection) -> Any:

@@ -1,10 +1,12 @@
 """Uploads a folder of categories as one image batch to raw/ingest_date=<day>/, its marker last.
 
-Typing the same command again resumes: what is there already, with the same size and content, is not sent again. Before the marker is
-written the bucket is listed: every image must be there under its name, with its size and the ETag that its PUT was answered with.
+Typing the same command again resumes: what is there already, with the same size and content, is not sent again. Before
+the marker is written the bucket is listed: every image must be there under its name, with its size and the ETag that
+its PUT was answered with.
 
-A batch whose marker is there is complete. So a delivery that changes such a date takes the marker away first and writes it again last:
-nobody can mistake half of a re-delivery for a batch. A delivery adds and replaces; images that are there and not in the folder stay.
+A batch whose marker is there is complete. So a delivery that changes such a date takes the marker away first and writes
+it again last: nobody can mistake half of a re-delivery for a batch. A delivery adds and replaces; images that are there
+and not in the folder stay.
 """
 
 from __future__ import annotations
@@ -75,7 +77,12 @@ class DeliveryReceipt:
 
 
 def deliver(
-    connection: LakeConnection, directory: Path, ingest_date: str, *, as_is: bool = False, console: Console | None = None
+    connection: LakeConnection,
+    directory: Path,
+    ingest_date: str,
+    *,
+    as_is: bool = False,
+    console: Console | None = None,
 ) -> DeliveryReceipt:
     """Delivers every image of `directory` under `ingest_date` and returns what was done. `as_is`: see `plan_delivery`.
 
@@ -94,7 +101,9 @@ def deliver_plan(connection: LakeConnection, plan: DeliveryPlan, *, console: Con
     started = time.monotonic()
     address = lake.uri(connection.bucket, lake.raw_prefix(plan.ingest_date))
     _say(
-        console, f"Delivering {len(plan.images):,} images of {len(plan.categories):,} categories ({decimal(plan.total_bytes)}) to {address}"
+        console,
+        f"Delivering {len(plan.images):,} images of {len(plan.categories):,} categories ({decimal(plan.total_bytes)}) "
+        f"to {address}",
     )
     for note in plan.notes:
         _say(console, f"Note: {note}")
@@ -126,7 +135,12 @@ def deliver_plan(connection: LakeConnection, plan: DeliveryPlan, *, console: Con
 
 def closing_line(receipt: DeliveryReceipt) -> str:
     skipped = receipt.images - receipt.sent_images
-    parts = [f"Delivered {receipt.images:,} images, {decimal(receipt.total_bytes)}, in {receipt.seconds:.1f} s: {receipt.address}"]
+    parts = [
+        (
+            f"Delivered {receipt.images:,} images, {decimal(receipt.total_bytes)}, in {receipt.seconds:.1f} s: "
+            f"{receipt.address}"
+        )
+    ]
     if skipped:
         parts.append(f"{skipped:,} were there already.")
     if receipt.kept_images:
@@ -158,9 +172,11 @@ def list_batch(connection: LakeConnection, store: S3Store, ingest_date: str) -> 
 
 
 def verify(plan: DeliveryPlan, etags: Mapping[str, str], there: Mapping[str, RemoteObject], address: str) -> None:
-    """Raises DeliveryNotVerifiedError unless the bucket lists every image of the plan by its name, with its size and as it was sent.
+    """Raises DeliveryNotVerifiedError unless the bucket lists every image of the plan by its name, with its size and as
+    it was sent.
 
-    `etags` are those that the PUTs were answered with. A store that takes two names for one lists one of them, or one's content twice.
+    `etags` are those that the PUTs were answered with. A store that takes two names for one lists one of them, or one's
+    content twice.
     """
     problems = []
     for image in plan.images:
@@ -176,8 +192,10 @@ def verify(plan: DeliveryPlan, etags: Mapping[str, str], there: Mapping[str, Rem
         more = f"; and {len(problems) - _NAMED:,} more" if len(problems) > _NAMED else ""
         raise DeliveryNotVerifiedError(
             f"{len(problems):,} of {len(plan.images):,} images are not in {address} as they were sent, so there is no "
-            f"{lake.SUCCESS_MARKER} marker: {'; '.join(problems[:_NAMED])}{more}. If files changed meanwhile, or somebody else delivers "
-            "to that date, type the same command again; if it says the same again, the store takes two names for one: rename those files."
+            f"{lake.SUCCESS_MARKER} marker: {'; '.join(problems[:_NAMED])}{more}. If files changed meanwhile, or "
+            "somebody else delivers "
+            "to that date, type the same command again; if it says the same again, the store takes two names for one: "
+            "rename those files."
         )
 
 
@@ -188,8 +206,12 @@ def is_already_there(size_bytes: int, md5_hex: Callable[[], str], remote: Remote
     return "-" in remote.etag or remote.etag == md5_hex()
 
 
-def in_parallel(function: Callable[[Item], Outcome], items: Iterable[Item], *, workers: int = UPLOADS_AT_ONCE) -> Iterator[Outcome]:
-    """`function` of every item, in order, with a bounded number under way: a long list costs no memory, an error or Ctrl-C stops soon."""
+def in_parallel(
+    function: Callable[[Item], Outcome], items: Iterable[Item], *, workers: int = UPLOADS_AT_ONCE
+) -> Iterator[Outcome]:
+    """`function` of every item, in order, with a bounded number under way: a long list costs no memory, an error or
+    Ctrl-C stops soon.
+    """
     executor = ThreadPoolExecutor(workers)
     window: deque[Future[Outcome]] = deque()
     try:
@@ -208,10 +230,14 @@ def _images_to_send(plan: DeliveryPlan, existing: Mapping[str, RemoteObject], co
         return list(plan.images)
 
     def differs(image: PlannedImage) -> bool:
-        return not is_already_there(image.size_bytes, lambda: _md5_of_file(image.path), existing.get(plan.key_of(image)))
+        return not is_already_there(
+            image.size_bytes, lambda: _md5_of_file(image.path), existing.get(plan.key_of(image))
+        )
 
     _say(console, f"{len(existing):,} objects are there already: comparing")
-    return [image for image, send in zip(plan.images, in_parallel(differs, plan.images, workers=4), strict=True) if send]
+    return [
+        image for image, send in zip(plan.images, in_parallel(differs, plan.images, workers=4), strict=True) if send
+    ]
 
 
 def _send(
@@ -228,7 +254,9 @@ def _send(
     """
     marker_key = lake.success_marker_key(plan.ingest_date)
     manifest_key = lake.raw_prefix(plan.ingest_date) + lake.MANIFEST
-    manifest_differs = manifest is not None and not is_already_there(len(manifest), lambda: _md5(manifest), existing.get(manifest_key))
+    manifest_differs = manifest is not None and not is_already_there(
+        len(manifest), lambda: _md5(manifest), existing.get(manifest_key)
+    )
     if not to_send and not manifest_differs:
         return {}
     if marker_key in existing:
@@ -238,14 +266,19 @@ def _send(
     etags: dict[str, str] = {}
     try:
         with _progress(console) as progress:
-            task = progress.add_task("uploading", total=sum(image.size_bytes for image in to_send), files=0, all_files=len(to_send))
-            for image, etag in zip(to_send, in_parallel(lambda image: _upload(store, plan.key_of(image), image), to_send), strict=True):
+            task = progress.add_task(
+                "uploading", total=sum(image.size_bytes for image in to_send), files=0, all_files=len(to_send)
+            )
+            for image, etag in zip(
+                to_send, in_parallel(lambda image: _upload(store, plan.key_of(image), image), to_send), strict=True
+            ):
                 etags[plan.key_of(image)] = etag
                 progress.update(task, advance=image.size_bytes, files=len(etags))
     except BaseException:
         _say(
             console,
-            f"Stopped after {len(etags):,} of {len(to_send):,} images. The batch has no {lake.SUCCESS_MARKER} marker, so nothing reads it "
+            f"Stopped after {len(etags):,} of {len(to_send):,} images. The batch has no {lake.SUCCESS_MARKER} marker, "
+            "so nothing reads it "
             "yet. The same command resumes it.",
         )
         raise
@@ -258,12 +291,16 @@ def _upload(store: S3Store, key: str, image: PlannedImage) -> str:
     try:
         content = path if image.size_bytes >= _SENT_IN_PARTS_FROM_BYTES else path.read_bytes()
     except OSError as error:
-        raise DeliveryRefusedError(f"'{image.path}' can't be read: {error.strerror}. Correct it, then type the same command.") from error
+        raise DeliveryRefusedError(
+            f"'{image.path}' can't be read: {error.strerror}. Correct it, then type the same command."
+        ) from error
     return (obstore.put(store, key, content)["e_tag"] or "").strip('"')
 
 
 def _read_manifest(plan: DeliveryPlan, store: S3Store) -> bytes | None:
-    """The manifest to send, or None. A manifest that would forget whose images the batch holds is refused: erasure needs it."""
+    """The manifest to send, or None. A manifest that would forget whose images the batch holds is refused: erasure
+    needs it.
+    """
     if plan.manifest is None:
         return None
     content = plan.manifest.read_bytes()
@@ -271,7 +308,8 @@ def _read_manifest(plan: DeliveryPlan, store: S3Store) -> bytes | None:
     forgotten = sorted(files_named(before) - files_named(content)) if before else []
     if forgotten:
         raise DeliveryRefusedError(
-            f"The batch of {plan.ingest_date} has a {lake.MANIFEST} with {len(forgotten):,} files that '{plan.manifest}' doesn't name, "
+            f"The batch of {plan.ingest_date} has a {lake.MANIFEST} with {len(forgotten):,} files that "
+            f"'{plan.manifest}' doesn't name, "
             f"the first is '{forgotten[0]}'. Add their lines, so that it stays known whose images they are."
         )
     return content

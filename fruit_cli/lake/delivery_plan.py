@@ -1,7 +1,7 @@
 """What a folder of categories holds, and whether it may become an image batch. Looks, and changes nothing.
 
-The layout is that of Fruits-360: one folder a category, the images inside. Files in deeper folders belong to the category too. Every file
-below a category folder is an image, as the contract has it, but for what `litter` leaves out.
+The layout is that of Fruits-360: one folder a category, the images inside. Files in deeper folders belong to the
+category too. Every file below a category folder is an image, as the contract has it, but for what `litter` leaves out.
 """
 
 from __future__ import annotations
@@ -26,12 +26,29 @@ if TYPE_CHECKING:
 MANIFEST_HEADER: Final = ["file", "subject_id"]
 _IMAGE_SUFFIXES: Final = frozenset(
     {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl"),
+        *(
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".png",
+            ".webp",
+            ".bmp",
+            ".gif",
+            ".tif",
+            ".tiff",
+            ".heic",
+            ".heif",
+            ".avif",
+            ".jp2",
+            ".jxl",
+        ),
         *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
     }
 )
 _NOT_UTF8: Final = (
-    "The name of {!r} is not UTF-8, so it can't be a key in S3. Rename it (`convmv -f latin1 -t utf8` does it for a whole tree)."
+    "The name of {!r} is not UTF-8, so it can't be a key in S3. Rename it (`convmv -f latin1 -t utf8` "
+    "does it for a whole tree)."
 )
 _PROBLEMS_NAMED: Final = 8
 _EXAMPLES: Final = 3
@@ -53,7 +70,9 @@ class PlannedImage:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Files and folders that are not delivered for one reason: how many, and the first few by their paths below the delivered folder."""
+    """Files and folders that are not delivered for one reason: how many, and the first few by their paths below the
+    delivered folder.
+    """
 
     kind: LeftOutKind
     count: int
@@ -66,9 +85,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class DeliveryPlan:
-    """One image batch to be. `left_out` is what will not be delivered, by kind; a folder counts once, whatever it holds.
+    """One image batch to be. `left_out` is what will not be delivered, by kind; a folder counts once, whatever it
+    holds.
 
-    `empty_folders` are folders in which no image was found. `notes` say what may surprise, though nothing is wrong with it.
+    `empty_folders` are folders in which no image was found. `notes` say what may surprise, though nothing is wrong with
+    it.
     """
 
     ingest_date: str
@@ -103,7 +124,9 @@ def plan_delivery(directory: Path, ingest_date: str, *, as_is: bool = False) -> 
     scan = _Scan(ingest_date)
     try:
         if not directory.is_dir():
-            raise DeliveryRefusedError(f"There is no folder '{directory}'. Name a folder that holds one folder a category.")
+            raise DeliveryRefusedError(
+                f"There is no folder '{directory}'. Name a folder that holds one folder a category."
+            )
         for entry in _sorted_entries(str(directory)):
             scan.look_at(entry)
     except OSError as error:
@@ -126,7 +149,11 @@ def plan_delivery(directory: Path, ingest_date: str, *, as_is: bool = False) -> 
         ingest_date=ingest_date,
         images=tuple(scan.images),
         manifest=scan.manifest,
-        left_out=tuple(LeftOut(kind, len(names), tuple(names[:_EXAMPLES])) for kind in LeftOutKind if (names := scan.left_out[kind])),
+        left_out=tuple(
+            LeftOut(kind, len(names), tuple(names[:_EXAMPLES]))
+            for kind in LeftOutKind
+            if (names := scan.left_out[kind])
+        ),
         empty_folders=tuple(scan.empty_folders),
         notes=tuple(_notes(shape, sorted({image.category for image in scan.images}))),
     )
@@ -134,7 +161,9 @@ def plan_delivery(directory: Path, ingest_date: str, *, as_is: bool = False) -> 
 
 def check_manifest(path: Path) -> None:
     """Raises DeliveryRefusedError if the manifest isn't a UTF-8 CSV file with the contract's two columns."""
-    remedy = f"Its first line must be '{','.join(MANIFEST_HEADER)}', and the file plain UTF-8 without a byte order mark."
+    remedy = (
+        f"Its first line must be '{','.join(MANIFEST_HEADER)}', and the file plain UTF-8 without a byte order mark."
+    )
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             for number, row in enumerate(csv.reader(stream, strict=True), start=1):
@@ -142,7 +171,8 @@ def check_manifest(path: Path) -> None:
                     raise DeliveryRefusedError(f"'{path}' begins with '{','.join(row)}'. {remedy}")
                 if len(row) != len(MANIFEST_HEADER) or not all(row):
                     raise DeliveryRefusedError(
-                        f"Line {number} of '{path}' must hold a file and a subject, not '{','.join(row)}'. Correct it, then deliver again."
+                        f"Line {number} of '{path}' must hold a file and a subject, not '{','.join(row)}'. Correct it, "
+                        "then deliver again."
                     )
             if stream.tell() == 0:
                 raise DeliveryRefusedError(f"'{path}' is empty. {remedy}")
@@ -159,7 +189,9 @@ def files_named(manifest: bytes) -> set[str]:
 
 
 class _Scan:
-    """What was found so far in the folder to deliver. A name that can't be a key is a problem, told with the others at the end."""
+    """What was found so far in the folder to deliver. A name that can't be a key is a problem, told with the others at
+    the end.
+    """
 
     def __init__(self, ingest_date: str) -> None:
         self._ingest_date = ingest_date
@@ -208,14 +240,17 @@ class _Scan:
 
 
 def _walk(folder: str, ancestors: frozenset[tuple[int, int]]) -> Iterator[tuple[os.DirEntry[str], LeftOutKind | None]]:
-    """Every file below `folder`, links followed, and why it is left out if it is; of a folder that is left out only itself.
+    """Every file below `folder`, links followed, and why it is left out if it is; of a folder that is left out only
+    itself.
 
     A link back to a folder it lies in is refused: it would never end.
     """
     status = Path(folder).stat()
     identity = (status.st_dev, status.st_ino)
     if identity in ancestors:
-        raise DeliveryRefusedError(f"'{folder}' links back to a folder it lies in: the images would have no end. Remove that link.")
+        raise DeliveryRefusedError(
+            f"'{folder}' links back to a folder it lies in: the images would have no end. Remove that link."
+        )
     for entry in _sorted_entries(folder):
         if not _is_directory(entry):
             yield entry, kind_of_file(entry.name) or (None if entry.is_file() else LeftOutKind.NO_FILE)
@@ -240,7 +275,9 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
             return True
         # Editors leave hidden links that lead nowhere.
         if entry.is_symlink() and not kind_of_file(entry.name) and not Path(entry.path).exists():
-            raise DeliveryRefusedError(f"{entry.path!r} is a link that leads nowhere. Remove it, or put the image in its place.")
+            raise DeliveryRefusedError(
+                f"{entry.path!r} is a link that leads nowhere. Remove it, or put the image in its place."
+            )
     except OSError as error:
         raise DeliveryRefusedError(f"{entry.path!r} can't be followed: {error.strerror}. Remove that link.") from error
     return False
@@ -262,7 +299,10 @@ def _problem_of_file(relative: str, path: str, key: str) -> str | None:
     if lake.has_control_character(relative):
         return f"The name of {path!r} holds a line break, a tab or another control character. Rename it."
     if len(key.encode()) > lake.MOST_KEY_BYTES:
-        return f"{path!r} would get a key of more than {lake.MOST_KEY_BYTES} bytes, which S3 doesn't allow. Shorten its name."
+        return (
+            f"{path!r} would get a key of more than {lake.MOST_KEY_BYTES} bytes, which S3 doesn't allow. Shorten "
+            "its name."
+        )
     return None
 
 
@@ -294,7 +334,9 @@ def _refuse_misfit(directory: Path, shape: FolderShape) -> None:
         remedy = f". Put the images of each category into a folder of its own, as in '{directory}/Kiwi/1.jpg'"
     else:
         remedy = ". Name a folder that holds one folder a category, with the images inside"
-    raise DeliveryRefusedError(f"{misfit.why}{remedy}; or say AS_IS=1 (`--as-is`) to deliver each folder in it as a category.")
+    raise DeliveryRefusedError(
+        f"{misfit.why}{remedy}; or say AS_IS=1 (`--as-is`) to deliver each folder in it as a category."
+    )
 
 
 def _notes(shape: FolderShape, categories: Sequence[str]) -> Iterator[str]:
@@ -313,6 +355,8 @@ def _notes(shape: FolderShape, categories: Sequence[str]) -> Iterator[str]:
 def _refuse_loose_images(directory: Path, loose_images: list[str]) -> None:
     if loose_images:
         raise DeliveryRefusedError(
-            f"'{directory}' holds images that lie in no category folder ({len(loose_images)}, the first is {loose_images[0]!r}). "
-            f"Put each into the folder of its category, as in '{directory}/Kiwi/{loose_images[0]}'; or name the folder above '{directory}'."
+            f"'{directory}' holds images that lie in no category folder ({len(loose_images)}, the first is "
+            f"{loose_images[0]!r}). "
+            f"Put each into the folder of its category, as in '{directory}/Kiwi/{loose_images[0]}'; or name the folder "
+            f"above '{directory}'."
         )

@@ -29,7 +29,9 @@ def deployed_region(environment: Mapping[str, str]) -> str:
 
 def with_deployed(environment: Mapping[str, str]) -> dict[str, str]:
     """Returns an environment with what the file says, where the environment itself says nothing."""
-    return read_environment_file(environment_file(environment)) | {name: value for name, value in environment.items() if value}
+    return read_environment_file(environment_file(environment)) | {
+        name: value for name, value in environment.items() if value
+    }
 
 
 def read_environment_file(path: Path) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""Whether what lies in a folder are categories, or the folder is one or more levels too high. It looks at names alone."""
+"""Whether what lies in a folder are categories, or the folder is one or more levels too high. It looks at names
+alone.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
 _NAMED: Final = 3
 _WORDS: Final = re.compile(r"[^\W\d_]+")
 # A name with one of these words is a set's, whatever else it says: `test-multiple_fruits`, `seg_train`.
-_SURE_WORDS: Final = frozenset({"train", "training", "trainset", "trainingset", "test", "testing", "testset", "validation"})
+_SURE_WORDS: Final = frozenset(
+    {"train", "training", "trainset", "trainingset", "test", "testing", "testset", "validation"}
+)
 # A name that is made of such words alone is a part's of a dataset, not a category's.
 _TRAIN_WORDS: Final = frozenset({"train", "training", "trainset", "trainingset"})
 _SET_WORDS: Final = _SURE_WORDS | {
@@ -41,7 +45,24 @@ _PART_WORDS: Final = _SET_WORDS | _HOLDER_WORDS | _ANNOTATION_WORDS
 # What lies beside pictures in datasets, and is none.
 _DOCUMENT_SUFFIXES: Final = frozenset(
     {
-        *("txt", "xml", "json", "jsonl", "csv", "tsv", "yaml", "yml", "md", "rst", "html", "pdf", "doc", "docx", "xls", "xlsx"),
+        *(
+            "txt",
+            "xml",
+            "json",
+            "jsonl",
+            "csv",
+            "tsv",
+            "yaml",
+            "yml",
+            "md",
+            "rst",
+            "html",
+            "pdf",
+            "doc",
+            "docx",
+            "xls",
+            "xlsx",
+        ),
         *("py", "ipynb", "m", "mat", "npy", "npz", "pkl", "h5", "tfrecord", "parquet", "names", "cfg", "cache", "log"),
         *("zip", "tar", "gz", "tgz", "7z", "rar"),
     }
@@ -50,7 +71,8 @@ _DOCUMENT_SUFFIXES: Final = frozenset(
 
 @dataclass(frozen=True)
 class Misfit:
-    """A folder that holds something else than categories: why, and which folders below it were probably meant, the likeliest first.
+    """A folder that holds something else than categories: why, and which folders below it were probably meant, the
+    likeliest first.
 
     `beside` are folders beside categories that are none.
     """
@@ -62,7 +84,8 @@ class Misfit:
 
 @dataclass(frozen=True)
 class FolderShape:
-    """How many pictures lie directly in each folder, by its path below the delivered folder, and which folders there are besides.
+    """How many pictures lie directly in each folder, by its path below the delivered folder, and which folders there
+    are besides.
 
     What has no suffix of a document counts as a picture. `documents` has the first document of each category folder.
     """
@@ -84,10 +107,14 @@ class FolderShape:
                 else "looks like a part of a dataset, not like a category"
             )
             return Misfit(f"{listed(parts)} {like}", self._meant())
-        # Where the folders inside are parts of a dataset (`Kiwi/train`, `Kiwi/test`), the outer ones are the categories.
+        # Where the folders inside are parts of a dataset (`Kiwi/train`, `Kiwi/test`), the outer ones are the
+        # categories.
         if len(only_folders) * 2 > len(holding) and self._meant():
             hold = "hold" if len(only_folders) > 1 else "holds"
-            return Misfit(f"{listed(only_folders)} {hold} no images, but folders of images, as if these were the categories", self._meant())
+            return Misfit(
+                f"{listed(only_folders)} {hold} no images, but folders of images, as if these were the categories",
+                self._meant(),
+            )
         without = sorted(self.documents.keys() - set(holding))
         if without:
             hold = "hold" if len(without) > 1 else "holds"
@@ -102,7 +129,9 @@ class FolderShape:
         return sorted({path.partition("/")[0] for path in self.pictures if path.partition("/")[0] not in self.pictures})
 
     def _meant(self) -> tuple[str, ...]:
-        """The outermost folders below that look like folders of categories: they hold folders of pictures with names of their own."""
+        """The outermost folders below that look like folders of categories: they hold folders of pictures with names of
+        their own.
+        """
         of_pictures = [path for path in self.pictures if "/" in path and not _is_part(path.rpartition("/")[2])]
         holding = Counter(path.rpartition("/")[0] for path in of_pictures)
         found = {

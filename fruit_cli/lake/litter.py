@@ -9,7 +9,14 @@ from typing import Final
 # In small letters, as they are compared.
 _FILES: Final = frozenset(
     {
-        *("thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "folder.htt"),  # Windows
+        *(
+            "thumbs.db",
+            "thumbs.db:encryptable",
+            "ehthumbs.db",
+            "ehthumbs_vista.db",
+            "desktop.ini",
+            "folder.htt",
+        ),  # Windows
         *("icon\r", "icon\uf00d"),  # macOS, and as Samba shows it
         *("picasa.ini", "zbthumbnail.info", "pspbrwse.jbf"),  # Picasa, ZoomBrowser, Paint Shop Pro
         "sthumbs.dat",  # Samsung
@@ -24,7 +31,8 @@ _FOLDERS: Final = frozenset(
         *("lost+found", "picasaoriginals"),
     }
 )
-# Windows keeps where a file comes from in a stream beside it. Other systems see a file, with a colon, Samba's character for it, or neither.
+# Windows keeps where a file comes from in a stream beside it. Other systems see a file, with a colon, Samba's character
+# for it, or neither.
 _STREAM: Final = re.compile(r"zone\.identifier(:\$data)?$")
 
 

@@ -46,7 +46,8 @@ def open_store(connection: LakeConnection) -> S3Store:
     session = Session()
     if session.get_credentials() is None:
         raise LakeUnreachableError(
-            "There are no AWS credentials: set them (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or say TARGET=local for "
+            "There are no AWS credentials: set them (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or "
+            "say TARGET=local for "
             "the local cloud."
         )
     return S3Store(connection.bucket, region=connection.region, credential_provider=Boto3CredentialProvider(session))
@@ -55,7 +56,9 @@ def open_store(connection: LakeConnection) -> S3Store:
 @contextmanager
 def explained(connection: LakeConnection) -> Iterator[None]:
     """Turns the store's errors into one sentence that says what to do."""
-    place = f"s3://{connection.bucket}" + (f" at {connection.endpoint_url}" if connection.endpoint_url else f" in {connection.region}")
+    place = f"s3://{connection.bucket}" + (
+        f" at {connection.endpoint_url}" if connection.endpoint_url else f" in {connection.region}"
+    )
     try:
         yield
     except BaseError as error:
@@ -90,8 +93,15 @@ def _explanation(error: BaseError, place: str) -> str:
     text = str(error)
     if isinstance(error, NotFoundError) or "status code: 404" in text:
         return f"The bucket {place} doesn't exist. Check FRUITS_LAKE_BUCKET and FRUITS_AWS_REGION."
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or "status code: 403" in text or "status code: 401" in text:
-        return f"{place} refuses these credentials. They need s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject."
+    if (
+        isinstance(error, (PermissionDeniedError, UnauthenticatedError))
+        or "status code: 403" in text
+        or "status code: 401" in text
+    ):
+        return (
+            f"{place} refuses these credentials. They need s3:ListBucket, s3:GetObject, s3:PutObject and "
+            "s3:DeleteObject."
+        )
     return f"{place} doesn't answer as it should. Is it up (`make up`)?"
 
 

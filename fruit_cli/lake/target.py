@@ -1,4 +1,6 @@
-"""What a command works on, as the person says it: the local cloud, or AWS. Whether something happens to be up decides nothing."""
+"""What a command works on, as the person says it: the local cloud, or AWS. Whether something happens to be up decides
+nothing.
+"""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def lake_of_target(target: Target, say: Callable[[str], None] = print) -> LakeConnection:
     """Returns the lake to work on, after it was said and, on AWS, looked at.
 
-    Raises what `current_connection` does; LakeElsewhereError if the bucket is not in the region that is set, or not of the account that
-    must own it; botocore's errors if AWS can't be asked.
+    Raises what `current_connection` does; LakeElsewhereError if the bucket is not in the region that is set, or not of
+    the account that must own it; botocore's errors if AWS can't be asked.
     """
     connection = current_connection(target)
     if target is Target.LOCAL:

@@ -1,4 +1,6 @@
-"""What a release is made of: the files, their digests, and the id that follows from them. Reads the project, writes nothing."""
+"""What a release is made of: the files, their digests, and the id that follows from them. Reads the project, writes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 
     from fruit_cli.release.embedder import ExportedEmbedder
 
-JOBS: Final = {release.EXTRACT_FEATURES_JOB: "spark_jobs/extract_features.py", release.REFRESH_PCA_JOB: "spark_jobs/refresh_pca.py"}
+JOBS: Final = {
+    release.EXTRACT_FEATURES_JOB: "spark_jobs/extract_features.py",
+    release.REFRESH_PCA_JOB: "spark_jobs/refresh_pca.py",
+}
 LIBRARY_PACKAGES: Final = ("spark_jobs/fruit_features", "fruit_contract")
 BOOTSTRAP_SCRIPT: Final = "bootstrap/install_cluster_packages.sh"
 # The oldest time a zip can hold: entries must not carry the time of a checkout.
@@ -48,10 +53,15 @@ class Release:
 
     def pointer(self) -> dict[str, str]:
         """The content of `code/current.json`: the release, and what its list of files must be."""
-        return {release.CURRENT_RELEASE: self.release_id, release.MANIFEST_SHA256: hashlib.sha256(self.manifest()).hexdigest()}
+        return {
+            release.CURRENT_RELEASE: self.release_id,
+            release.MANIFEST_SHA256: hashlib.sha256(self.manifest()).hexdigest(),
+        }
 
 
-def gather_release(embedder: ExportedEmbedder, requirements: Path, wheels: Iterable[Path] = (), project: Path = PROJECT) -> Release:
+def gather_release(
+    embedder: ExportedEmbedder, requirements: Path, wheels: Iterable[Path] = (), project: Path = PROJECT
+) -> Release:
     """Everything below `code/<release>/` but `release.json`.
 
     Raises:
@@ -64,7 +74,9 @@ def gather_release(embedder: ExportedEmbedder, requirements: Path, wheels: Itera
     files |= {f"{release.EMBEDDER}{name}": path for name, path in embedder.files().items()}
     for path in files.values():
         if isinstance(path, Path) and not path.is_file():
-            raise CommandError(f"A release needs {path}, and it is not there. Restore it (`git status` shows what is missing).")
+            raise CommandError(
+                f"A release needs {path}, and it is not there. Restore it (`git status` shows what is missing)."
+            )
     files[release.LIBRARY_ZIP] = library_zip([project / package for package in LIBRARY_PACKAGES])
     digests = {name: _digest(content) for name, content in files.items()}
     return Release(release.release_id(digests), embedder.embedder_id, files, digests)

@@ -63,7 +63,9 @@ def exported_embedder(
 
 
 def default_embedder(home: Path, say: Callable[[str], None]) -> ExportedEmbedder:
-    """Returns the embedder for the default weights, as `exported_embedder` does. It needs no lake, so it may be made before one is."""
+    """Returns the embedder for the default weights, as `exported_embedder` does. It needs no lake, so it may be made
+    before one is.
+    """
     root = home / "embedder"
     from fruit_cli.release.weights_sources import IMAGENET_TENSORS_SHA256, default_weights
 
@@ -92,7 +94,9 @@ def _embedder_of(
 
 
 def _kept(root: Path, embedder_id: str) -> ExportedEmbedder | None:
-    """Returns the embedder under `root`, or None if it isn't there, is damaged, or is of another preprocessing or format."""
+    """Returns the embedder under `root`, or None if it isn't there, is damaged, or is of another preprocessing or
+    format.
+    """
     embedder = ExportedEmbedder(embedder_id, root / embedder_id)
     manifest = _read_json(embedder.directory / release.EMBEDDER_MANIFEST)
     if not manifest or manifest["exported_with"]["format"] != EXPORT_FORMAT:
@@ -100,7 +104,9 @@ def _kept(root: Path, embedder_id: str) -> ExportedEmbedder | None:
     if manifest["preprocessing_version"] != release.PREPROCESSING_VERSION:
         return None
     files = embedder.files()
-    if any(not files[name].is_file() or file_sha256(files[name]) != digest for name, digest in manifest["files"].items()):
+    if any(
+        not files[name].is_file() or file_sha256(files[name]) != digest for name, digest in manifest["files"].items()
+    ):
         return None
     return embedder
 
@@ -117,7 +123,8 @@ def _manifest(tensors_sha256: str, source: str) -> dict[str, Any]:
         "output": {"name": "features", "shape": [None, N_FEATURES], "dtype": "float32"},
         "weights_source": source,
         "licence": _IMAGENET_LICENCE if tensors_sha256 == IMAGENET_TENSORS_SHA256 else _UNKNOWN_LICENCE,
-        "exported_with": {"format": EXPORT_FORMAT} | {name: version(name) for name in ("ai-edge-litert", "keras", "tensorflow-cpu")},
+        "exported_with": {"format": EXPORT_FORMAT}
+        | {name: version(name) for name in ("ai-edge-litert", "keras", "tensorflow-cpu")},
     }
 
 
@@ -134,7 +141,10 @@ def _export(tensors: Tensors, manifest: dict[str, Any], root: Path) -> ExportedE
         np.savez(tensors_path, allow_pickle=False, **tensors)
         differences = _run_export(tensors_path, directory)
         digests = {name: file_sha256(directory / name) for name in _GRAPH_FILES}
-        _write_json(directory / release.EMBEDDER_MANIFEST, manifest | {"files": digests, "largest_difference_from_keras": differences})
+        _write_json(
+            directory / release.EMBEDDER_MANIFEST,
+            manifest | {"files": digests, "largest_difference_from_keras": differences},
+        )
         embedder = ExportedEmbedder(manifest["embedder_id"], root / manifest["embedder_id"])
         shutil.rmtree(embedder.directory, ignore_errors=True)
         directory.rename(embedder.directory)
@@ -153,7 +163,9 @@ def _run_export(tensors_path: Path, directory: Path) -> dict[str, float]:
     )
     if finished.returncode:
         last_words = "\n".join(finished.stderr.strip().splitlines()[-15:])
-        raise CommandError(f"The embedder could not be exported (exit code {finished.returncode}). Its last words:\n{last_words}")
+        raise CommandError(
+            f"The embedder could not be exported (exit code {finished.returncode}). Its last words:\n{last_words}"
+        )
     return {str(name): float(value) for name, value in json.loads(finished.stdout.strip().splitlines()[-1]).items()}
 
 

@@ -53,10 +53,14 @@ def main(tensors_path: Path, directory: Path) -> None:
 
 
 def keras_network(tensors: Mapping[str, Floats]) -> Model:
-    """Keras' MobileNetV2 1.0/224 without top, with global average pooling: float32[n, 224, 224, 3] to float32[n, 1280]."""
+    """Keras' MobileNetV2 1.0/224 without top, with global average pooling: float32[n, 224, 224, 3] to float32[n,
+    1280].
+    """
     import keras
 
-    network = keras.applications.MobileNetV2(include_top=False, weights=None, pooling="avg", input_shape=IMAGE_SHAPE, alpha=1.0)
+    network = keras.applications.MobileNetV2(
+        include_top=False, weights=None, pooling="avg", input_shape=IMAGE_SHAPE, alpha=1.0
+    )
     for layer in network.layers:
         if layer.weights:
             layer.set_weights([tensors[f"{layer.name}/{variable.name}"] for variable in layer.weights])
@@ -68,7 +72,9 @@ def frozen_graph(network: Model) -> bytes:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    function = tf.function(lambda images: tf.identity(network(images, training=False), name=OUTPUT), input_signature=_signature())
+    function = tf.function(
+        lambda images: tf.identity(network(images, training=False), name=OUTPUT), input_signature=_signature()
+    )
     definition = convert_variables_to_constants_v2(function.get_concrete_function()).graph.as_graph_def()
     # What follows `features` only repeats it under the function's own return name.
     kept = tf.compat.v1.graph_util.extract_sub_graph(definition, [OUTPUT])
@@ -76,7 +82,9 @@ def frozen_graph(network: Model) -> bytes:
 
 
 def litert_model(graph: bytes) -> bytes:
-    """The frozen graph as a LiteRT model for one image, which an interpreter widens; batch normalisation is folded into convolutions."""
+    """The frozen graph as a LiteRT model for one image, which an interpreter widens; batch normalisation is folded into
+    convolutions.
+    """
     import tensorflow as tf
 
     function = _function_of(graph)
@@ -103,7 +111,10 @@ def run_graph(graph: bytes, images: Floats) -> Floats:
 
 def largest_difference(expected: Floats, found: Floats) -> float:
     if found.shape != (_N_TRIAL_IMAGES, N_FEATURES):
-        raise SystemExit(f"The exported graph gives {found.shape} for {_N_TRIAL_IMAGES} images, expected {(_N_TRIAL_IMAGES, N_FEATURES)}")
+        raise SystemExit(
+            f"The exported graph gives {found.shape} for {_N_TRIAL_IMAGES} images, expected "
+            f"{(_N_TRIAL_IMAGES, N_FEATURES)}"
+        )
     return float(np.abs(found - expected).max())
 
 

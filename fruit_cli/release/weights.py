@@ -1,4 +1,6 @@
-"""MobileNetV2's 260 tensors: which they are, how to read them from a Keras file, and the digest that is their identity."""
+"""MobileNetV2's 260 tensors: which they are, how to read them from a Keras file, and the digest that is their
+identity.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ _BATCH_NORM_TENSORS: Final = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 def mobilenet_v2_shapes() -> dict[str, Shape]:
-    """Name and shape of every tensor of Keras' MobileNetV2 (alpha 1.0, no top), in Keras' own order: `Conv1/kernel` is (3, 3, 3, 32)."""
+    """Name and shape of every tensor of Keras' MobileNetV2 (alpha 1.0, no top), in Keras' own order: `Conv1/kernel` is
+    (3, 3, 3, 32).
+    """
     return {f"{layer}/{tensor}": shape for layer, tensors in _layers() for tensor, shape in tensors.items()}
 
 
@@ -35,7 +39,8 @@ def read_tensors(content: bytes, name: str) -> Tensors:
     Layers are found by name; a file that names them otherwise is read in its own order, as Keras does.
 
     Raises:
-        CommandError: not HDF5, or the tensors of MobileNetV2 1.0/224 are not in it. `name` says which file in the message.
+        CommandError: not HDF5, or the tensors of MobileNetV2 1.0/224 are not in it. `name` says which file in the
+        message.
     """
     import h5py  # loads a native library that the other commands don't need
 
@@ -44,7 +49,8 @@ def read_tensors(content: bytes, name: str) -> Tensors:
             stored = _stored_layers(file)
     except (OSError, KeyError) as error:
         raise CommandError(
-            f"{name} is not a Keras HDF5 file with weights ({error}). Give MobileNetV2's .h5 file as Keras publishes it."
+            f"{name} is not a Keras HDF5 file with weights ({error}). Give MobileNetV2's .h5 file as Keras publishes "
+            "it."
         ) from error
     layers = _layers()
     named_alike = all(layer in stored for layer, _ in layers)
@@ -76,8 +82,10 @@ def require_digest(found: str, expected: str, named: str) -> None:
     """Raises CommandError unless the tensors of `named` are those that nobody had to name."""
     if found != expected:
         raise CommandError(
-            f"{named} holds other tensors (digest {found[:12]}) than the ImageNet weights that are taken when none are named "
-            f"({expected[:12]}). Nothing was published. If a copy of these weights was altered or damaged, remove it and try again. "
+            f"{named} holds other tensors (digest {found[:12]}) than the ImageNet weights that are taken when none are "
+            "named "
+            f"({expected[:12]}). Nothing was published. If a copy of these weights was altered or damaged, remove it "
+            "and try again. "
             "To publish weights of your own, name them: `make publish WEIGHTS=<file or s3:// address>`."
         )
 
@@ -92,13 +100,17 @@ def _layers() -> list[tuple[str, dict[str, Shape]]]:
             expanded = channels * expansion
             if number:
                 layers += _convolution(f"{block}_expand", f"{block}_expand_BN", (1, 1, channels, expanded))
-            layers += _convolution(f"{block}_depthwise", f"{block}_depthwise_BN", (3, 3, expanded, 1), output_channels=expanded)
+            layers += _convolution(
+                f"{block}_depthwise", f"{block}_depthwise_BN", (3, 3, expanded, 1), output_channels=expanded
+            )
             layers += _convolution(f"{block}_project", f"{block}_project_BN", (1, 1, expanded, output_channels))
             channels, number = output_channels, number + 1
     return [*layers, *_convolution("Conv_1", "Conv_1_bn", (1, 1, channels, 1280))]
 
 
-def _convolution(layer: str, batch_norm: str, kernel: Shape, output_channels: int | None = None) -> Iterator[tuple[str, dict[str, Shape]]]:
+def _convolution(
+    layer: str, batch_norm: str, kernel: Shape, output_channels: int | None = None
+) -> Iterator[tuple[str, dict[str, Shape]]]:
     yield layer, {"kernel": kernel}
     yield batch_norm, dict.fromkeys(_BATCH_NORM_TENSORS, (output_channels or kernel[-1],))
 
@@ -130,7 +142,8 @@ def _check_shapes(tensors: Mapping[str, NDArray[np.float32]], name: str) -> None
     wrong = [tensor for tensor, shape in expected.items() if tensor not in tensors or tensors[tensor].shape != shape]
     if wrong:
         raise CommandError(
-            f"{name} does not hold the weights of MobileNetV2 1.0/224: {len(wrong)} of {len(expected)} tensors are missing "
+            f"{name} does not hold the weights of MobileNetV2 1.0/224: {len(wrong)} of {len(expected)} tensors are "
+            "missing "
             f"or have another shape (the first is {wrong[0]}). Give the file for alpha 1.0, with or without the top."
         )
     if any(not np.isfinite(array).all() for array in tensors.values()):

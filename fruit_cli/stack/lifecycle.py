@@ -18,7 +18,13 @@ import psutil
 
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import local_bucket
-from fruit_cli.stack.airflow_environment import AirflowPlace, airflow_environment, airflow_processes, api_server_environment, passwords
+from fruit_cli.stack.airflow_environment import (
+    AirflowPlace,
+    airflow_environment,
+    airflow_processes,
+    api_server_environment,
+    passwords,
+)
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
 from local_cloud.project import PROJECT
 from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
@@ -80,7 +86,9 @@ class LocalStack:
         plugins: Path = PROJECT / "plugins",
         s3_latency_milliseconds: float | None = None,
     ) -> None:
-        """With a latency, all reach S3 through a proxy that keeps every request waiting that long (0: not at all), and counts them."""
+        """With a latency, all reach S3 through a proxy that keeps every request waiting that long (0: not at all), and
+        counts them.
+        """
         self.home = home.resolve()
         self._ports = ports or PreferredPorts.of(os.environ)
         self._dags = dags
@@ -109,7 +117,9 @@ class LocalStack:
                 raise
 
     def stop(self, say: Callable[[str], None] = print) -> None:
-        """Stops everything that was started for this home, whether its supervisor is alive or not. Quick when nothing is up."""
+        """Stops everything that was started for this home, whether its supervisor is alive or not. Quick when nothing
+        is up.
+        """
         if self._stop(say=say):
             say("Everything has stopped.")
         else:
@@ -128,7 +138,9 @@ class LocalStack:
         secrets = load_or_draw(self.home)
         region = require_eu_region(os.environ.get("FRUITS_AWS_REGION", DEFAULT_REGION))
         bucket = local_bucket(os.environ)
-        airflow_port, s3_port, emr_port, near_port = choose_ports([self._ports.airflow, self._ports.s3, self._ports.emr, 0])
+        airflow_port, s3_port, emr_port, near_port = choose_ports(
+            [self._ports.airflow, self._ports.s3, self._ports.emr, 0]
+        )
         state = StackState(
             supervisor_pid=0,
             s3_url=f"http://{LOOPBACK}:{s3_port}",
@@ -151,7 +163,15 @@ class LocalStack:
         proxy = ManagedProcess(
             name="s3-latency",
             arguments=(
-                *(sys.executable, "-m", "local_cloud.stack.latency", "--listen", f"{LOOPBACK}:{port}", "--to", f"{LOOPBACK}:{near_port}"),
+                *(
+                    sys.executable,
+                    "-m",
+                    "local_cloud.stack.latency",
+                    "--listen",
+                    f"{LOOPBACK}:{port}",
+                    "--to",
+                    f"{LOOPBACK}:{near_port}",
+                ),
                 *("--milliseconds", str(self._s3_latency_milliseconds)),
             ),
             environment=_cloud_environment(state),
@@ -185,7 +205,9 @@ class LocalStack:
             ready=ReadyCheck(url=f"{state.emr_url}/health"),
         )
 
-    def _airflow(self, state: StackState, port: int, secrets: LocalSecrets, say: Callable[[str], None]) -> list[ManagedProcess]:
+    def _airflow(
+        self, state: StackState, port: int, secrets: LocalSecrets, say: Callable[[str], None]
+    ) -> list[ManagedProcess]:
         place = AirflowPlace(
             project=PROJECT,
             home=self.home / "airflow",
@@ -203,10 +225,13 @@ class LocalStack:
         write_for_owner(place.passwords_file, passwords(secrets))
         self._migrate_database(place, program, environment, say)
         checks = {
-            # The API that tasks talk to is built at its first request, which takes seconds: better now than in the first task.
+            # The API that tasks talk to is built at its first request, which takes seconds: better now than in the
+            # first task.
             "airflow-scheduler": ReadyCheck(url=f"{place.url}/execution/health", timeout_seconds=START_TIMEOUT_SECONDS),
             "airflow-api-server": ReadyCheck(
-                url=f"{place.url}/api/v2/monitor/health", healthy=AIRFLOW_COMPONENTS, timeout_seconds=START_TIMEOUT_SECONDS
+                url=f"{place.url}/api/v2/monitor/health",
+                healthy=AIRFLOW_COMPONENTS,
+                timeout_seconds=START_TIMEOUT_SECONDS,
             ),
         }
         return [
@@ -219,8 +244,12 @@ class LocalStack:
             for name, arguments in airflow_processes(program, port).items()
         ]
 
-    def _migrate_database(self, place: AirflowPlace, program: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
-        """Brings Airflow's database to the installed version. Asking Airflow itself costs seconds, so the version is noted beside it."""
+    def _migrate_database(
+        self, place: AirflowPlace, program: Path, environment: Mapping[str, str], say: Callable[[str], None]
+    ) -> None:
+        """Brings Airflow's database to the installed version. Asking Airflow itself costs seconds, so the version is
+        noted beside it.
+        """
         note = place.home / MIGRATED_NOTE
         wanted = version("apache-airflow")
         if (place.home / "airflow.db").exists() and note.exists() and note.read_text(encoding="utf-8") == wanted:
@@ -239,7 +268,8 @@ class LocalStack:
             )
         if done.returncode:
             raise CommandError(
-                f"Airflow's database could not be prepared. The end of {log}:\n{log_tail(self.home, 'airflow-migrate')}\n"
+                "Airflow's database could not be prepared. The end of "
+                f"{log}:\n{log_tail(self.home, 'airflow-migrate')}\n"
                 f"If it stays so, remove {place.home} and start again: the lake is not in it."
             )
         note.write_text(wanted, encoding="utf-8")
@@ -299,14 +329,17 @@ class LocalStack:
 
 
 def _require_a_user() -> None:
-    """Raises CommandError if this user id has no name: neither Airflow nor Hadoop, on which Spark stands, starts without one."""
+    """Raises CommandError if this user id has no name: neither Airflow nor Hadoop, on which Spark stands, starts
+    without one.
+    """
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError as error:
         user, group = os.geteuid(), os.getegid()
         raise CommandError(
             f"The user id {user} has no name on this machine, and Airflow and Spark need one. Give it one, as root: "
-            f"`echo 'fruits:x:{user}:{group}::/tmp:/bin/sh' >> /etc/passwd`. In a container: start it as a user that its image has."
+            f"`echo 'fruits:x:{user}:{group}::/tmp:/bin/sh' >> /etc/passwd`. In a container: start it as a user that "
+            "its image has."
         ) from error
 
 
@@ -315,7 +348,8 @@ def _require_plain_paths(home: Path) -> None:
     for path, what in ((PROJECT, "Move this clone"), (home, f"Set {HOME_VARIABLE} to another folder")):
         if found := sorted(_NOT_IN_PATHS.intersection(str(path))):
             raise CommandError(
-                f"The path '{path}' holds {' and '.join(found)}, which Spark or Airflow take for more than a part of a name. {what}."
+                f"The path '{path}' holds {' and '.join(found)}, which Spark or Airflow take for more than a part of a "
+                f"name. {what}."
             )
 
 

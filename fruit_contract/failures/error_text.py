@@ -1,7 +1,8 @@
-"""Finds the error that a text is about: the traceback that ends a job, or a log in which the same failure is told many times over.
+"""Finds the error that a text is about: the traceback that ends a job, or a log in which the same failure is told many
+times over.
 
-Of each report in the text (see `reports`) the root is taken. Of the roots the one counts that stands nearest to the end of the process (see
-`Standing`), then the one whose rule comes first.
+Of each report in the text (see `reports`) the root is taken. Of the roots the one counts that stands nearest to the end
+of the process (see `Standing`), then the one whose rule comes first.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Standing(IntEnum):
 
 @dataclass(frozen=True)
 class FoundError:
-    """An error as `name` and `words` tell it. `error` is its line, `context` what stands around it, without chatter and library frames."""
+    """An error as `name` and `words` tell it. `error` is its line, `context` what stands around it, without chatter and
+    library frames.
+    """
 
     cause: Cause
     standing: Standing
@@ -66,7 +69,9 @@ class FoundError:
 
 
 def find_error(texts: Mapping[str, str]) -> FoundError | None:
-    """Returns the error that counts most in texts by name; None if they name none. Never raises, however odd they are."""
+    """Returns the error that counts most in texts by name; None if they name none. Never raises, however odd they
+    are.
+    """
     found = [error for log, text in texts.items() for error in _Text(log, text).errors()]
     return min(found, key=lambda ranked: ranked[0])[1] if found else None
 
@@ -86,7 +91,11 @@ class _Text:
 
     def errors(self) -> Iterator[tuple[tuple[int, ...], FoundError]]:
         """The root of each report, with what ranks it: the least counts most."""
-        aborted = {(found["task"], found["stage"]) for line in self._lines if "aborting job" in line and (found := _ABORTING.search(line))}
+        aborted = {
+            (found["task"], found["stage"])
+            for line in self._lines
+            if "aborting job" in line and (found := _ABORTING.search(line))
+        }
         for report in [*self._reports[:_REPORTS_KEPT], *self._reports[_REPORTS_KEPT:][-_REPORTS_KEPT:]]:
             root = report.root()
             # A scheduler's warning that names no error is no failure.
@@ -100,14 +109,21 @@ class _Text:
             # The first of several, but the last of plain lines: a script goes on after an error that it survives.
             rank = (standing, RULES.index(root.rule), root.is_plain, -root.line if root.is_plain else root.line)
             error = self._error(root)
-            yield rank, FoundError(cause, standing, self._log, root.name, root.words, error, self._context(report, root, error))
+            yield (
+                rank,
+                FoundError(
+                    cause, standing, self._log, root.name, root.words, error, self._context(report, root, error)
+                ),
+            )
 
     def _standing(self, report: Report, root: Mention, *, ended_it: bool) -> Standing:
         if root.is_symptom or not root.is_real or root.rule.cause in (CANCELLED, BOOTSTRAP_FAILED):
             return Standing.FOLLOWS
         if ended_it and not self._was_survived(report):
             is_error = (
-                PLAIN.match(self._lines[root.line]) if root.is_plain else root.is_known or root.is_python or root.rule.cause is CODE_ERROR
+                PLAIN.match(self._lines[root.line])
+                if root.is_plain
+                else root.is_known or root.is_python or root.rule.cause is CODE_ERROR
             )
             return Standing.ENDED_IT if is_error else Standing.LOGGED
         return Standing.LOGGED if report.level in ERROR_LEVELS else Standing.IN_PASSING
@@ -115,7 +131,12 @@ class _Text:
     def _was_survived(self, report: Report) -> bool:
         """Whether the line before a traceback says that the step went on."""
         before = self._lines[report.start - 1] if report.start else ""
-        return not report.level and before[:1].strip() != "" and not PLAIN.match(before) and SURVIVED.search(before) is not None
+        return (
+            not report.level
+            and before[:1].strip() != ""
+            and not PLAIN.match(before)
+            and SURVIVED.search(before) is not None
+        )
 
     def _error(self, root: Mention) -> str:
         line = self._lines[root.line]
@@ -128,7 +149,9 @@ class _Text:
         start, end = report.start, report.end
         if root.is_plain or (len(report.mentions) == 1 and not root.is_python):
             start, end = max(0, start - _LINES_BEFORE), min(len(self._lines) - 1, end + _LINES_AFTER)
-        end = next((number - 1 for number in range(root.line, end + 1) if self._lines[number].startswith(DRIVER_FRAMES)), end)
+        end = next(
+            (number - 1 for number in range(root.line, end + 1) if self._lines[number].startswith(DRIVER_FRAMES)), end
+        )
         shown = list(_without_libraries(self._lines, start, end))
         place = next((place for place, (number, _) in enumerate(shown) if number >= root.line), len(shown) - 1)
         first = max(0, min(place - CONTEXT_LINES * 3 // 4, len(shown) - CONTEXT_LINES))

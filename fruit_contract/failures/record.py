@@ -25,7 +25,9 @@ _TYPES: Final = dict.fromkeys(("step", "cause", "name", "error", "message", "wha
 
 @dataclass(frozen=True)
 class StepFailure:
-    """`cause` is the name of one, `error` the line that names the error, `name` its class, `context` what stands around it."""
+    """`cause` is the name of one, `error` the line that names the error, `name` its class, `context` what stands around
+    it.
+    """
 
     step: str
     cause: str
@@ -40,7 +42,9 @@ class StepFailure:
 
     @classmethod
     def of(cls, step: str, found: FoundError) -> StepFailure:
-        """Returns what there is to say of the error that ends a step. Its size has a bound: so has what is found in a text."""
+        """Returns what there is to say of the error that ends a step. Its size has a bound: so has what is found in a
+        text.
+        """
         cause = found.cause
         context = tuple(line[:_LONGEST_LINE] for line in found.context)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")

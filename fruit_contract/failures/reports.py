@@ -19,7 +19,8 @@ _LINES_SCANNED: Final = 20_000  # from either end of what is left of a log witho
 _FRAMES_OF_JAVA: Final = 2
 _MESSAGE_LINES: Final = 8
 RECORD: Final = re.compile(
-    r"(?:\d\d/\d\d/\d\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d[T ][\d:.,]+Z?)\s+(?:\[[^\]]{0,200}\]\s*)?(?:- )?(?P<level>[A-Z]{4,8})\b:?\s*"
+    r"(?:\d\d/\d\d/\d\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d[T ][\d:.,]+Z?)\s+(?:\[[^\]]{0,200}\]\s*)?(?:- "
+    r")?(?P<level>[A-Z]{4,8})\b:?\s*"
 )
 _PYTHON_RECORD: Final = re.compile(r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):[\w.]+:")
 _CHATTER: Final = frozenset({"INFO", "DEBUG", "TRACE"})
@@ -29,7 +30,8 @@ _SCHEDULER: Final = re.compile(
     r"(?:TaskSetManager|TaskSchedulerImpl|Yarn[\w$]*|BlockManagerMaster\w*|HealthTracker|ExecutorMonitor|Client)\b"
 )
 _NOISY_LOGGER: Final = re.compile(
-    r"(?:ShutdownHookManager|Transport\w+|AsyncEventQueue|LiveListenerBus|ContextCleaner|Inbox|ApplicationMaster: RECEIVED)\b"
+    r"(?:ShutdownHookManager|Transport\w+|AsyncEventQueue|LiveListenerBus|ContextCleaner|Inbox|ApplicationMaster: "
+    r"RECEIVED)\b"
 )
 DRIVER_FRAMES: Final = "Driver stacktrace:"  # and all the errors once more
 _TRACEBACK: Final = "Traceback (most recent call last):"
@@ -45,11 +47,16 @@ _JAVA: Final = re.compile(
     r'(?:Exception in thread "[^"]{0,200}" |Caused by: |Suppressed: |: |# )?'
     r"(?P<name>(?:[a-z_][\w$]*\.)+[A-Z][\w$]*(?:Exception|Error|Failure|Fault|Throwable|Interrupt)[\w$]*)(?::\s|$)"
 )
-_JAVA_WITHIN: Final = re.compile(r"(?<![\w.$])(?P<name>(?:[a-z_][\w$]*\.){1,20}[A-Z][\w$]*(?:Exception|Error))(?=:\s|$)")
+_JAVA_WITHIN: Final = re.compile(
+    r"(?<![\w.$])(?P<name>(?:[a-z_][\w$]*\.){1,20}[A-Z][\w$]*(?:Exception|Error))(?=:\s|$)"
+)
 PLAIN: Final = re.compile(
-    r"\S{0,200}: error: |(?i:fatal error|error|exception): |\S{0,200}: (?:command not found|Permission denied|No such file or directory)$"
-    r"|WARNING: Retrying \(|bootstrap failed: |(?:download|upload|copy) failed: |python\S{0,40}: can't open file|Killed$"
-    r"|\S{0,200}: line \d+: +\d+ (?:Killed|Segmentation fault|Aborted)|Fatal Python error: |Segmentation fault|terminate called after"
+    r"\S{0,200}: error: |(?i:fatal error|error|exception): |\S{0,200}: (?:command not found|Permission denied|No such "
+    r"file or directory)$"
+    r"|WARNING: Retrying \(|bootstrap failed: |(?:download|upload|copy) failed: |python\S{0,40}: can't open "
+    r"file|Killed$"
+    r"|\S{0,200}: line \d+: +\d+ (?:Killed|Segmentation fault|Aborted)|Fatal Python error: |Segmentation "
+    r"fault|terminate called after"
     r"|OpenJDK 64-Bit Server VM warning: .*failed; error=|# There is insufficient memory|Unable to locate credentials"
     r"|No space left on device"
     r"|[\w.-]{1,80}: \S{1,80} installed, \S{1,80} pinned$"
@@ -57,22 +64,33 @@ PLAIN: Final = re.compile(
 _LOUD: Final = re.compile(r"error|fail|fatal|denied|killed|no space|not found|refused|unable|exit", re.IGNORECASE)
 # The last is of a log that Airflow can't read: why is no failure of the step.
 SURVIVED: Final = re.compile(
-    r"ignor|retry|try(?:ing)? again|computed again|merged again|goes on without|fall(?:ing|s)? back|\(this log can't be ", re.IGNORECASE
+    r"ignor|retry|try(?:ing)? again|computed again|merged again|goes on without|fall(?:ing|s)? back|\(this log can't "
+    r"be ",
+    re.IGNORECASE,
 )
 _SYMPTOM: Final = re.compile(
-    r"Py4JNetworkError|Answer from Java side is empty|Error while sending or receiving|trying to connect to the Java server"
-    r"|SparkContext (?:was|has been) (?:shut ?down|stopped)|stopped SparkContext|SparkContext was shut down|[Ss]hutdown ?[Hh]ook"
-    r"|Shutdown in progress|TaskKilled|Stage cancelled|InterruptedException|ClosedByInterrupt|RejectedExecution|ClosedChannelException"
-    r"|RpcEnv already stopped|Could not find CoarseGrainedScheduler|Failed to delete: |^SystemExit|GeneratorExit|RECEIVED SIGNAL"
+    r"Py4JNetworkError|Answer from Java side is empty|Error while sending or receiving|trying to connect to the Java "
+    r"server"
+    r"|SparkContext (?:was|has been) (?:shut ?down|stopped)|stopped SparkContext|SparkContext was shut "
+    r"down|[Ss]hutdown ?[Hh]ook"
+    r"|Shutdown in progress|TaskKilled|Stage "
+    r"cancelled|InterruptedException|ClosedByInterrupt|RejectedExecution|ClosedChannelException"
+    r"|RpcEnv already stopped|Could not find CoarseGrainedScheduler|Failed to delete: "
+    r"|^SystemExit|GeneratorExit|RECEIVED SIGNAL"
     r"|UncheckedIOException: .*shutdown|SparkContext is stopping|KeyboardInterrupt"
 )
 _WRAPPER: Final = re.compile(
-    r"SparkUserAppException|User application exited with|Py4JJavaError|Py4JError|An exception was thrown from the Python worker"
-    r"|PythonException|Job aborted|[Tt]ask failed while writing|TASK_WRITE_FAILED|finished with (?:failed )?(?:final )?status"
+    r"SparkUserAppException|User application exited with|Py4JJavaError|Py4JError|An exception was thrown from the "
+    r"Python worker"
+    r"|PythonException|Job aborted|[Tt]ask failed while writing|TASK_WRITE_FAILED|finished with (?:failed )?(?:final "
+    r")?status"
     r"|CalledProcessError"
-    r"|returned non-zero exit|^bootstrap failed|Exception thrown in awaitResult|aborting job|ExecutionException|InvocationTargetException"
-    r"|UndeclaredThrowable|failed with exit|exiting with ret|Uncaught exception in thread|Exception in task|Aborting task|EOFException"
-    r"|failed to write|Application diagnostics|StreamingQueryException|Failed to (?:start|run) |^Error: application failed"
+    r"|returned non-zero exit|^bootstrap failed|Exception thrown in awaitResult|aborting "
+    r"job|ExecutionException|InvocationTargetException"
+    r"|UndeclaredThrowable|failed with exit|exiting with ret|Uncaught exception in thread|Exception in task|Aborting "
+    r"task|EOFException"
+    r"|failed to write|Application diagnostics|StreamingQueryException|Failed to (?:start|run) |^Error: application "
+    r"failed"
 )
 _LOOK_UP: Final = re.compile(r"(?:Key|Attribute|Index|Lookup)Error|StopIteration")
 _LINK: Final = re.compile(r"(?:\w*Connection\w*|EOF|BrokenPipe|OS|Timeout|socket\.\w*)(?:Error|timeout)?\b")
@@ -114,7 +132,9 @@ class Mention:
 
 @dataclass
 class Report:
-    """Lines from `start` to `end` (inclusive) about one failure. `level` is a logger's, empty for what ended the process."""
+    """Lines from `start` to `end` (inclusive) about one failure. `level` is a logger's, empty for what ended the
+    process.
+    """
 
     start: int
     end: int
@@ -131,7 +151,11 @@ class Report:
             return began  # without its Java, a step stumbles over many things
         if python:
             first = python[0]
-            better = (later for later in python[1:] if later.is_known and (later.is_raised_from or _LOOK_UP.search(first.name)))
+            better = (
+                later
+                for later in python[1:]
+                if later.is_known and (later.is_raised_from or _LOOK_UP.search(first.name))
+            )
             return first if first.is_known else next(better, first)
         known = [mention for mention in real if mention.is_known]
         return next(reversed(known or real or self.mentions), None)
@@ -226,16 +250,26 @@ class _Reader:
 
     def _read_traceback(self, number: int, line: str) -> None:
         report, before = self._report, self._before(number)
-        is_logged = report is not None and report.end == number - 1 and bool(_PYTHON_RECORD.match(before) or before.startswith(_UNRAISABLE))
+        is_logged = (
+            report is not None
+            and report.end == number - 1
+            and bool(_PYTHON_RECORD.match(before) or before.startswith(_UNRAISABLE))
+        )
         if found := _JAVA.match(line):
             self._mention(number, found["name"])
-        elif report is None or not (before in _CHAINED or is_logged or before.startswith(_FROM_WORKER) or line[:1].isspace()):
+        elif report is None or not (
+            before in _CHAINED or is_logged or before.startswith(_FROM_WORKER) or line[:1].isspace()
+        ):
             self._open(number)
         self._frames = []
         self._is_raised_from = before == _RAISED_FROM
 
     def _mention(self, number: int, name: str, **kind: bool) -> None:
-        report = self._report if self._report is not None and number - self._report.end <= _MESSAGE_LINES else self._open(number)
+        report = (
+            self._report
+            if self._report is not None and number - self._report.end <= _MESSAGE_LINES
+            else self._open(number)
+        )
         report.mentions.append(Mention(number, name, self._words(number), **kind))
         report.end = number
 
@@ -254,7 +288,10 @@ class _Reader:
 
     def _before(self, number: int) -> str:
         """The last line that is not empty."""
-        return next((self._lines[place] for place in range(number - 1, max(-1, number - 4), -1) if self._lines[place].strip()), "").strip()
+        return next(
+            (self._lines[place] for place in range(number - 1, max(-1, number - 4), -1) if self._lines[place].strip()),
+            "",
+        ).strip()
 
     def _open(self, number: int, *, level: str = "", is_noise: bool = False) -> Report:
         self._report = Report(number, number, level, is_noise)

@@ -1,6 +1,7 @@
 """By which words an error is recognised: one list of rules, of which the first that matches tells the cause.
 
-A job asks it for the error that ends it, and Airflow's side for what died without a word, of which there are only logs and EMR's reasons.
+A job asks it for the error that ends it, and Airflow's side for what died without a word, of which there are only logs
+and EMR's reasons.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class Rule:
 
 
 def _rule(cause: Cause, errors: str, *words: str) -> Rule:
-    """`errors` are patterns of whole names (case matters), with spaces in between; `words` are searched in the error's own words."""
+    """`errors` are patterns of whole names (case matters), with spaces in between; `words` are searched in the error's
+    own words.
+    """
     named = (re.compile(rf"(?<![\w$])(?:{'|'.join(errors.split())})(?![\w$])"),) if errors else ()
     return Rule(cause, (*named, *(re.compile(pattern, re.IGNORECASE) for pattern in words)))
 
@@ -56,24 +59,35 @@ RULES: Final = (
     _rule(
         causes.LAKE_DAMAGED,
         "LostBlockError UnsortedImagesError DamagedFileError",
-        r"its moments file is damaged|is not a parquet file|magic bytes not found|CANNOT_READ_FILE_FOOTER|could not read footer",
+        r"its moments file is damaged|is not a parquet file|magic bytes not found|CANNOT_READ_FILE_FOOTER|could not "
+        r"read footer",
     ),
     # What others raise, and what is only said.
-    _rule(causes.PYTHON_MISMATCH, "", r"python in worker has different version", r"PYTHON_VERSION_MISMATCH", r"bad magic number in"),
+    _rule(
+        causes.PYTHON_MISMATCH,
+        "",
+        r"python in worker has different version",
+        r"PYTHON_VERSION_MISMATCH",
+        r"bad magic number in",
+    ),
     _rule(
         causes.NODE_TOO_SMALL,
         "InvalidResourceRequestException",
-        r"above the max threshold|requested resource .* (?:exceed|maximum)|(?:system|executor) memory \d+ must be at least",
+        r"above the max threshold|requested resource .* (?:exceed|maximum)|(?:system|executor) memory \d+ must be at "
+        r"least",
     ),
     _rule(
         causes.OUT_OF_MEMORY,
         r"MemoryError \w*OutOfMemoryError _ArrayMemoryError ArrowMemoryError std::bad_alloc",
         r"java heap space|gc overhead limit exceeded",
-        r"killed by yarn for exceeding (?:\S+ )?memory limits|running beyond (?:the '?\w+'? )?(?:physical|virtual)\S* memory limit",
-        r"cannot allocate memory|insufficient memory for the java runtime|not enough space' \(errno=12\)|oom-?kill|out of memory",
+        r"killed by yarn for exceeding (?:\S+ )?memory limits|running beyond (?:the '?\w+'? )?(?:physical|virtual)\S* "
+        r"memory limit",
+        r"cannot allocate memory|insufficient memory for the java runtime|not enough space' \(errno=12\)|oom-?kill|out "
+        r"of memory",
         r"python worker exited unexpectedly \(crashed\)",
         r"total size of serialized results .* is bigger than spark\.driver\.maxResultSize",
-        rf"{_NOT_ON_PURPOSE}(?:exit(?: ?(?:code|status|value|ed with))?(?: is)?[ :(']*137\b|ret '137'|ended by signal 9\b|sigkill)",
+        rf"{_NOT_ON_PURPOSE}(?:exit(?: ?(?:code|status|value|ed with))?(?: is)?[ :(']*137\b|ret '137'|ended by signal "
+        r"9\b|sigkill)",
         r"^(?:.*line \d+: +\d+ Killed\b.*|Killed)$",
     ),
     _rule(
@@ -91,10 +105,12 @@ RULES: Final = (
     ),
     _rule(
         causes.CAPACITY,
-        r"INSTANCE_FLEET_TIMEOUT Insufficient\w*Capacity VcpuLimitExceeded InstanceLimitExceeded MaxSpotInstanceCountExceeded",
+        r"INSTANCE_FLEET_TIMEOUT Insufficient\w*Capacity VcpuLimitExceeded InstanceLimitExceeded "
+        r"MaxSpotInstanceCountExceeded",
         r"insufficient.{0,40}capacity|(?:not|n't) (?:have|enough).{0,40}capacity|unfulfilled.{0,20}capacity",
         r"exceed\w* (?:your|the) .{0,40}(?:limit|quota)|(?:instance|vcpu|spot).{0,20} (?:limit|quota)",
-        r"(?:timed? ?out|time-out).{0,80}(?:provision|fleet)|(?:provision|fleet).{0,80}(?:timed? ?out|time-out)|max spot instance",
+        r"(?:timed? ?out|time-out).{0,80}(?:provision|fleet)|(?:provision|fleet).{0,80}(?:timed? ?out|time-out)|max "
+        r"spot instance",
     ),
     _rule(
         causes.NO_SERVICE_LINKED_ROLE,
@@ -104,18 +120,23 @@ RULES: Final = (
     _rule(
         causes.CLUSTER_SETTINGS,
         "VALIDATION_ERROR",
-        r"(?:vpc|subnet)\S*(?: configuration)? (?:was|is) (?:invalid|not)|subnet .*(?:does not exist|not found|no route|not have)",
-        r"service[ -]role .*(?:invalid|insufficient|not|missing)|instance ?profile .*(?:invalid|does not exist|not found|missing)",
-        r"(?:has|have) insufficient ec2 permissions|is not supported (?:in|by) (?:the|this|your) |release label .*(?:invalid|not)",
+        r"(?:vpc|subnet)\S*(?: configuration)? (?:was|is) (?:invalid|not)|subnet .*(?:does not exist|not found|no "
+        r"route|not have)",
+        r"service[ -]role .*(?:invalid|insufficient|not|missing)|instance ?profile .*(?:invalid|does not exist|not "
+        r"found|missing)",
+        r"(?:has|have) insufficient ec2 permissions|is not supported (?:in|by) (?:the|this|your) |release label "
+        r".*(?:invalid|not)",
         r"security ?(?:group|configuration) .*(?:invalid|does not exist|not found)|EMR_DefaultRole is invalid",
         r"failed to assume role|ebs .*(?:encrypt|kms)",
     ),
     _rule(
         causes.PACKAGE_MISSING,
         r"ModuleNotFoundError ImportError \w*NotFoundError\(ImportError\) ScikitLearnNotFoundError "
-        "ClassNotFoundException NoClassDefFoundError UnsatisfiedLinkError NoSuchMethodError UnsupportedClassVersionError",
+        "ClassNotFoundException NoClassDefFoundError UnsatisfiedLinkError NoSuchMethodError "
+        "UnsupportedClassVersionError",
         r"do not match the hashes|hash(?:es)? (?:mis|does not )match|hashes are required in --require-hashes mode",
-        r"no module named|command not found|failed to load class|could not find or load main class|is not a supported wheel",
+        r"no module named|command not found|failed to load class|could not find or load main class|is not a supported "
+        r"wheel",
         r": \S+ installed, \S+ pinned|no such package|unable to find a match",
     ),
     # Without an index no package has a version: what comes before says why.
@@ -123,9 +144,12 @@ RULES: Final = (
     _rule(causes.PACKAGE_MISSING, "", r"no matching distribution found|could not find a version that satisfies"),
     _rule(
         causes.PERMISSION,
-        r"\w*AccessDenied\w* UnauthorizedOperation PermissionDeniedError UnauthenticatedError PermissionError AccessControlException "
-        r"InvalidAccessKeyId SignatureDoesNotMatch ExpiredToken\w* InvalidToken\w* UnrecognizedClient\w* InvalidClientTokenId "
-        r"NoCredentialsError PartialCredentialsError NoAuthWithAWSException \w*CredentialRetrievalError AllAccessDisabled",
+        r"\w*AccessDenied\w* UnauthorizedOperation PermissionDeniedError UnauthenticatedError PermissionError "
+        r"AccessControlException "
+        r"InvalidAccessKeyId SignatureDoesNotMatch ExpiredToken\w* InvalidToken\w* UnrecognizedClient\w* "
+        r"InvalidClientTokenId "
+        r"NoCredentialsError PartialCredentialsError NoAuthWithAWSException \w*CredentialRetrievalError "
+        r"AllAccessDisabled",
         r"access denied|permission denied|operation not permitted|not authorized to perform|is not authorized",
         r"(?:status(?: code)?|error|http)\W{0,3}40[13]\b|\(40[13]\)|\b40[13] (?:forbidden|unauthorized)|: forbidden\b",
         r"unable to (?:locate|load) (?:aws )?credentials",
@@ -135,7 +159,8 @@ RULES: Final = (
         "INSTANCE_FAILURE ExecutorLostFailure ExecutorDeadException",
         r"all slaves in the job flow were terminated",
         r"(?:core|task|master|primary|slave) (?:nodes?|instances?) (?:\S+ )?(?:was|were) terminated",
-        r"\b(?:slave|worker|node|executor|instance) (?:was )?lost\b|\blost (?:executor|node|worker|instance)|\*lost\* node",
+        r"\b(?:slave|worker|node|executor|instance) (?:was )?lost\b|\blost (?:executor|node|worker|instance)|\*lost\* "
+        r"node",
         r"spot (?:instance )?(?:interruption|request|termination)|spot instance .*(?:terminat|interrupt|reclaim)",
         r"decommission(?:ed|ing)?\b|unable to create executor|executor heartbeat timed out|no recent heartbeats",
         r"instance-terminated-no-capacity|container (?:was )?preempted|failed to connect to external shuffle server",
@@ -144,19 +169,26 @@ RULES: Final = (
     ),
     _rule(
         causes.KEY_NOT_FOUND,
-        "NoSuchKey NoSuchBucket NoSuchUpload FileNotFoundException FileNotFoundError NotADirectoryError ObjectNotFoundError "
+        "NoSuchKey NoSuchBucket NoSuchUpload FileNotFoundException FileNotFoundError NotADirectoryError "
+        "ObjectNotFoundError "
         "NotFoundError PATH_NOT_FOUND FAILED_READ_FILE.FILE_NOT_EXIST NoSuchFileException",
-        r"path does not exist|no such file or directory|input path does not exist|the specified (?:key|bucket) does not exist",
-        r"(?:status(?: code)?|error|http)\W{0,3}404\b|\(404\)|\b404 not found|s3a?n?://\S+ (?:does not exist|was not found)",
+        r"path does not exist|no such file or directory|input path does not exist|the specified (?:key|bucket) does "
+        r"not exist",
+        r"(?:status(?: code)?|error|http)\W{0,3}404\b|\(404\)|\b404 not found|s3a?n?://\S+ (?:does not exist|was not "
+        r"found)",
     ),
     _rule(
         causes.NETWORK,
         r"\w*UnknownHost\w* ConnectException SocketTimeoutException SocketException ConnectTimeout\w* ReadTimeout\w* "
         r"EndpointConnectionError ConnectionClosedError Connection(?:Refused|Reset|Aborted)?Error NewConnectionError "
-        r"NoRouteToHostException NoHttpResponseException SSLHandshakeException SSLError socket\.gaierror IncompleteRead "
-        "TimeoutError ProxyConnectionError ProxyError ResponseStreamingError ConnectTimeoutException ApiCallTimeoutException",
-        r"connection (?:refused|reset|timed out|was closed|broken)|network is unreachable|no route to host|could not connect to",
-        r"name or service not known|temporary failure in name resolution|could not resolve host|unable to execute http request",
+        r"NoRouteToHostException NoHttpResponseException SSLHandshakeException SSLError socket\.gaierror "
+        r"IncompleteRead "
+        "TimeoutError ProxyConnectionError ProxyError ResponseStreamingError ConnectTimeoutException "
+        "ApiCallTimeoutException",
+        r"connection (?:refused|reset|timed out|was closed|broken)|network is unreachable|no route to host|could not "
+        r"connect to",
+        r"name or service not known|temporary failure in name resolution|could not resolve host|unable to execute http "
+        r"request",
         r"(?:read|connect(?:ion)?|request|operation) timed out|error sending request|tls handshake|broken pipe",
     ),
     _rule(
@@ -169,12 +201,14 @@ RULES: Final = (
     _rule(
         causes.TIME_OUT,
         "",
-        r"futures timed out|could not execute broadcast in|step timed? ?out|time-?out of the step|exceeded .{0,20}time limit",
+        r"futures timed out|could not execute broadcast in|step timed? ?out|time-?out of the step|exceeded .{0,20}time "
+        r"limit",
     ),
     _rule(
         causes.CANCELLED,
         "KeyboardInterrupt USER_REQUEST",
-        r"cancelled (?:by|because)|job terminated|terminated by user request|received signal term|\bsigterm\b|ended by signal 15",
+        r"cancelled (?:by|because)|job terminated|terminated by user request|received signal term|\bsigterm\b|ended by "
+        r"signal 15",
         r"exit(?: ?(?:code|status))?(?: is)?[ :']*143\b",
     ),
     _rule(
@@ -184,16 +218,22 @@ RULES: Final = (
     ),
     _rule(
         causes.CODE_ERROR,
-        r"(?:Zero|Floating)\w*Error (?:Value|Type|Key|Index|Attribute|Name|Assertion|Runtime|Arithmetic|Lookup|Syntax|Indentation)Error "
-        r"(?:Overflow|Recursion|NotImplemented|UnboundLocal|Unicode\w*|StopIteration|OS|IO|EOF|JSONDecode|Buffer)Error StopIteration "
-        r"(?:NullPointer|IllegalArgument|IllegalState|NumberFormat|ClassCast|Arithmetic|\w*IndexOutOfBounds|Analysis|Parse)Exception "
-        r"(?:ParamValidation|PySpark\w*|ArrowInvalid|ArrowTypeError|Arrow\w*|Client)Error ArrowInvalid SparkArithmeticException",
+        r"(?:Zero|Floating)\w*Error "
+        r"(?:Value|Type|Key|Index|Attribute|Name|Assertion|Runtime|Arithmetic|Lookup|Syntax|Indentation)Error "
+        r"(?:Overflow|Recursion|NotImplemented|UnboundLocal|Unicode\w*|StopIteration|OS|IO|EOF|JSONDecode|Buffer)Error "
+        r"StopIteration "
+        r"(?:NullPointer|IllegalArgument|IllegalState|NumberFormat|ClassCast|Arithmetic)Exception "
+        r"(?:\w*IndexOutOfBounds|Analysis|Parse)Exception "
+        r"(?:ParamValidation|PySpark\w*|ArrowInvalid|ArrowTypeError|Arrow\w*|Client)Error ArrowInvalid "
+        r"SparkArithmeticException",
     ),
     _rule(causes.UNKNOWN, "", ""),
 )
 # In the words of a step or a bootstrap action, what speaks of limits and subnets is about something else.
 STEP_RULES: Final = tuple(
-    rule for rule in RULES if rule.cause not in (causes.CAPACITY, causes.NO_SERVICE_LINKED_ROLE, causes.CLUSTER_SETTINGS)
+    rule
+    for rule in RULES
+    if rule.cause not in (causes.CAPACITY, causes.NO_SERVICE_LINKED_ROLE, causes.CLUSTER_SETTINGS)
 )
 CAUSES: Final = tuple(dict.fromkeys(rule.cause for rule in RULES))
 # Names that say no more than that something went wrong.
@@ -206,7 +246,9 @@ def cause_of(words: str, rules: Sequence[Rule] = RULES) -> Cause:
 
 
 def rule_of_error(name: str, words: str) -> Rule:
-    """Returns the rule of a step's error. Its name tells more than its words, which may hold anything: `KeyError: 'timed out'`."""
+    """Returns the rule of a step's error. Its name tells more than its words, which may hold anything: `KeyError:
+    'timed out'`.
+    """
     named = _first(name, STEP_RULES)
     return _first(words, STEP_RULES) if named.cause in VAGUE else named
 

@@ -1,7 +1,8 @@
-"""Spark's classes as a file that Java maps into memory (class data sharing), so that a step need not find and check each of them again.
+"""Spark's classes as a file that Java maps into memory (class data sharing), so that a step need not find and check
+each of them again.
 
-The first features step writes down which classes it loads. When it has ended, an archive of them is made beside other work, once for an
-environment. Java passes over an archive that does not fit its own version or the jars that it finds.
+The first features step writes down which classes it loads. When it has ended, an archive of them is made beside other
+work, once for an environment. Java passes over an archive that does not fit its own version or the jars that it finds.
 """
 
 from __future__ import annotations
@@ -42,19 +43,24 @@ class ClassArchive:
 
     @classmethod
     def of(cls, node: Node) -> ClassArchive:
-        """In the environment, where all local clouds of a clone find it; in this one's home if nothing may be written there."""
+        """In the environment, where all local clouds of a clone find it; in this one's home if nothing may be written
+        there.
+        """
         environment = node.python.parent.parent
         folder = environment if os.access(environment, os.W_OK) else node.home
         return cls(folder / f"spark-classes-{_digest(node)}.jsa", node)
 
     def java_options(self, list_to: Path | None = None) -> str:
-        """Options by which Java uses the archive if there is one, and else writes its classes' names to `list_to`, if that is given."""
+        """Options by which Java uses the archive if there is one, and else writes its classes' names to `list_to`, if
+        that is given.
+        """
         if self.path.exists():
             return f'"-XX:SharedArchiveFile={self.path}" {_QUIET}'
         return f'"-XX:DumpLoadedClassList={list_to}"' if list_to else ""
 
     def make(self, listed: Path) -> None:
-        """Makes the archive of the classes that were listed, unless there is one or somebody is at it. It takes Java some ten seconds.
+        """Makes the archive of the classes that were listed, unless there is one or somebody is at it. It takes Java
+        some ten seconds.
 
         A list without a Spark session is passed over.
         """
@@ -94,10 +100,18 @@ class ClassArchive:
         return (made.stdout + made.stderr)[-1000:] or "no word" if made.returncode else ""
 
     def _command(self, listed: Path, target: Path) -> list[str]:
-        # As spark-submit starts Java: the same places in the same order, else Java takes the archive for one of something else.
+        # As spark-submit starts Java: the same places in the same order, else Java takes the archive for one of
+        # something else.
         places = f"{self.node.spark_home / 'conf'}:{self.node.spark_home / 'jars'}/*"
         options = ["-Xshare:dump", f"-XX:SharedClassListFile={listed}", f"-XX:SharedArchiveFile={target}"]
-        return [str(self.node.java_home / "bin" / "java"), f"-Xmx{self.node.driver_memory}", *QUICK_JAVA.split(), *options, "-cp", places]
+        return [
+            str(self.node.java_home / "bin" / "java"),
+            f"-Xmx{self.node.driver_memory}",
+            *QUICK_JAVA.split(),
+            *options,
+            "-cp",
+            places,
+        ]
 
 
 def _digest(node: Node) -> str:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 STARTING_SECONDS: Final = 0.3  # EMR takes minutes; long enough here for a poll to see the state
 LOOK_AGAIN_SECONDS: Final = 1.0
-FAILING_BOOTSTRAP: Final = b"echo 'error: No matching distribution found for ai-edge-litert==9.9.9 (injected)' >&2\nexit 1\n"
+FAILING_BOOTSTRAP: Final = (
+    b"echo 'error: No matching distribution found for ai-edge-litert==9.9.9 (injected)' >&2\nexit 1\n"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,9 @@ def utc_now() -> datetime:
 class ClusterDriver:
     """Everything that changes the life goes through here, under one lock."""
 
-    def __init__(self, life: ClusterLife, node: ClusterNode, bootstrap_actions: Sequence[BootstrapAction], faults: ClusterFaults) -> None:
+    def __init__(
+        self, life: ClusterLife, node: ClusterNode, bootstrap_actions: Sequence[BootstrapAction], faults: ClusterFaults
+    ) -> None:
         self.life = life
         self._node = node
         self._bootstrap_actions = bootstrap_actions
@@ -200,7 +204,9 @@ class ClusterDriver:
             self._faults.after(fault, partial(process.stop, force=True))
 
     def _run_step(self, step: StepLife, command: StepCommand, process: NodeProcess) -> None:
-        failure: StepFailure | None = StepFailure("Unknown Error.", "The local EMR broke while it ran the step. Its log has the details.")
+        failure: StepFailure | None = StepFailure(
+            "Unknown Error.", "The local EMR broke while it ran the step. Its log has the details."
+        )
         try:
             failure = self._node.run_step(command, process)
         except Exception:

@@ -98,7 +98,9 @@ class CancelAnswer:
     reason: str = ""
 
 
-_ENDING_STATES: Final = frozenset({ClusterState.TERMINATING, ClusterState.TERMINATED, ClusterState.TERMINATED_WITH_ERRORS})
+_ENDING_STATES: Final = frozenset(
+    {ClusterState.TERMINATING, ClusterState.TERMINATED, ClusterState.TERMINATED_WITH_ERRORS}
+)
 
 
 @dataclass
@@ -167,7 +169,9 @@ class ClusterLife:
         self._settle(now)
 
     def step_ended(self, step: StepLife, failure: StepFailure | None, now: datetime) -> None:
-        """The step's process is gone. `failure` is None if it ended well; a step that was told to stop counts as cancelled."""
+        """The step's process is gone. `failure` is None if it ended well; a step that was told to stop counts as
+        cancelled.
+        """
         step.ended_at = now
         if failure is None:
             step.state = StepState.COMPLETED
@@ -203,7 +207,9 @@ class ClusterLife:
     def lose_instances(self, now: datetime) -> None:
         """The machines are gone. A running step was not told to stop: it fails when its process is seen to be gone."""
         running = [step for step in self.steps if step.state is StepState.RUNNING]
-        self._end(Ending(ClusterState.TERMINATED_WITH_ERRORS, ReasonCode.INSTANCE_FAILURE, INSTANCES_LOST), now, spare=running)
+        self._end(
+            Ending(ClusterState.TERMINATED_WITH_ERRORS, ReasonCode.INSTANCE_FAILURE, INSTANCES_LOST), now, spare=running
+        )
 
     def idle_deadline(self) -> datetime | None:
         """When a waiting cluster ends itself, or None if it never will."""
@@ -214,7 +220,9 @@ class ClusterLife:
     def check_idle(self, now: datetime) -> None:
         deadline = self.idle_deadline()
         if deadline is not None and now >= deadline and not self.is_ending:
-            self.request_termination(now, f"Auto-terminated: the cluster was idle for {self.idle_timeout_seconds:g} seconds")
+            self.request_termination(
+                now, f"Auto-terminated: the cluster was idle for {self.idle_timeout_seconds:g} seconds"
+            )
 
     def finish(self, now: datetime) -> None:
         """The last process of a TERMINATING cluster is gone."""
@@ -246,7 +254,9 @@ class ClusterLife:
                 self._cancel_pending(step, f"Cancelled because step {failed.id} failed", now)
         # Protection turns TERMINATE_CLUSTER into CANCEL_AND_WAIT.
         if action is not ActionOnFailure.CANCEL_AND_WAIT and not self.termination_protected:
-            self._end(Ending(ClusterState.TERMINATED_WITH_ERRORS, ReasonCode.STEP_FAILURE, "Shut down as step failed"), now)
+            self._end(
+                Ending(ClusterState.TERMINATED_WITH_ERRORS, ReasonCode.STEP_FAILURE, "Shut down as step failed"), now
+            )
 
     def _cancel_pending(self, step: StepLife, message: str, now: datetime) -> None:
         step.state = StepState.CANCELLED

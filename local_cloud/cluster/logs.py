@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 LOG_NAMES: Final = ("controller", "stderr", "stdout")
 TAIL_BYTES: Final = 64 * 1024
 _LONGEST_MESSAGE: Final = 500
-_ERROR_LINE: Final = re.compile(r"(?:Exception in thread .*|error: .*|[\w.$]*(?:Error|Exception|Exit|Interrupt)(?:: .*)?)$")
+_ERROR_LINE: Final = re.compile(
+    r"(?:Exception in thread .*|error: .*|[\w.$]*(?:Error|Exception|Exit|Interrupt)(?:: .*)?)$"
+)
 _NOISE: Final = re.compile(r"at |\.\.\. |File \"|[~^]|\d\d/\d\d/\d\d [\d:]+ (?:INFO|WARN) ")
 
 logger = logging.getLogger(__name__)
@@ -55,7 +57,9 @@ def upload_logs(s3: Any, log_uri: str | None, path: str, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class LastWords:
-    """The line that most likely names why a command failed, and the log it stands in. Empty if the command wrote nothing."""
+    """The line that most likely names why a command failed, and the log it stands in. Empty if the command wrote
+    nothing.
+    """
 
     line: str = ""
     log: str = "stderr"
@@ -64,8 +68,8 @@ class LastWords:
 def last_words(folder: Path) -> LastWords:
     """Why the command failed, from its logs.
 
-    The last line of either log that begins with an error's name; stderr first, then stdout, where Python's own tracebacks go on EMR.
-    Without one, the last line that is neither a stack frame nor Spark's chatter.
+    The last line of either log that begins with an error's name; stderr first, then stdout, where Python's own
+    tracebacks go on EMR. Without one, the last line that is neither a stack frame nor Spark's chatter.
     """
     logs = {name: _telling_lines(_tail(folder / name)) for name in ("stderr", "stdout")}
     for name, lines in logs.items():

@@ -86,7 +86,9 @@ class ClusterNode:
         script = folder / "script"
         content = self._fetch(action.script) if action.content is None else action.content
         script.write_bytes(content)
-        environment = node_environment(self._node, mark=f"{self._request.cluster_id}/bootstrap-{number}", temporary=self._temporary(folder))
+        environment = node_environment(
+            self._node, mark=f"{self._request.cluster_id}/bootstrap-{number}", temporary=self._temporary(folder)
+        )
         environment |= {"FRUITS_RELEASE_FOLDER": str(self._release_folder)}
         command = NodeCommand([*interpreter(content), str(script), *action.arguments], environment, folder)
         return NodeProcess(command, stop_grace_seconds=STOP_GRACE_SECONDS)
@@ -101,8 +103,8 @@ class ClusterNode:
             return None
         words = cluster_logs.last_words(folder).line
         return (
-            f"On the master instance ({self._request.instance_id}), bootstrap action {number} returned a non-zero return code ({exit_code})"
-            + (f": {words}" if words else "")
+            f"On the master instance ({self._request.instance_id}), bootstrap action {number} returned a non-zero "
+            f"return code ({exit_code})" + (f": {words}" if words else "")
         )
 
     def step_process(self, step: StepCommand) -> NodeProcess:
@@ -121,7 +123,9 @@ class ClusterNode:
             temporary=temporary,
             event_logs=event_logs,
             configurations=configurations,
-            java_options=self._classes.java_options(list_to=folder / CLASS_LIST if step.name == EXTRACT_FEATURES_STEP else None),
+            java_options=self._classes.java_options(
+                list_to=folder / CLASS_LIST if step.name == EXTRACT_FEATURES_STEP else None
+            ),
         )
         defaults.write_text(text, encoding="utf-8")
         environment = step_environment(
@@ -131,9 +135,12 @@ class ClusterNode:
             configuration_folder=settings,
             configurations=configurations,
         )
-        arguments = local_command([own_path(word, self._release_folder) for word in step.arguments], self._node.spark_home)
+        arguments = local_command(
+            [own_path(word, self._release_folder) for word in step.arguments], self._node.spark_home
+        )
         if step.arguments[0] == SPARK_SUBMIT:
-            # That folder would stand among the places of Java's classes, which an archive of them asks to be the same for every step.
+            # That folder would stand among the places of Java's classes, which an archive of them asks to be the same
+            # for every step.
             del environment[CONFIGURATION_FOLDER]
             arguments[1:1] = ["--properties-file", str(defaults)]
         return NodeProcess(NodeCommand(arguments, environment, folder), stop_grace_seconds=STOP_GRACE_SECONDS)
@@ -197,8 +204,14 @@ def interpreter(script: bytes) -> list[str]:
 
 
 def own_path(word: str, release_folder: Path) -> str:
-    """Returns a word of a step in which the node's folder of the release is the one that this cluster has: one machine has many nodes."""
-    return f"{release_folder}{word.removeprefix(NODE_FOLDER)}" if word == NODE_FOLDER or word.startswith(f"{NODE_FOLDER}/") else word
+    """Returns a word of a step in which the node's folder of the release is the one that this cluster has: one machine
+    has many nodes.
+    """
+    return (
+        f"{release_folder}{word.removeprefix(NODE_FOLDER)}"
+        if word == NODE_FOLDER or word.startswith(f"{NODE_FOLDER}/")
+        else word
+    )
 
 
 def refuse_step(step: StepCommand) -> StepFailure | None:
@@ -206,7 +219,9 @@ def refuse_step(step: StepCommand) -> StepFailure | None:
     if step.jar != COMMAND_RUNNER:
         return StepFailure("Main Class not found.", f"The local EMR runs {COMMAND_RUNNER} only, not '{step.jar}'.")
     if not step.arguments:
-        return StepFailure("Unknown Error.", f"{COMMAND_RUNNER} needs arguments: the program to run and what it is given.")
+        return StepFailure(
+            "Unknown Error.", f"{COMMAND_RUNNER} needs arguments: the program to run and what it is given."
+        )
     return None
 
 

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="aws", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="aws", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--region", help="accepted; the local S3 has one")
     services = parser.add_subparsers(dest="service", required=True)
     commands = services.add_parser("s3").add_subparsers(dest="command", required=True)
@@ -46,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.command == "ls":
             return list_objects(s3, arguments.address, recursive=arguments.recursive, say=print)
         say = _say_nothing if arguments.quiet else print
-        copy_objects(s3, arguments.source, arguments.target, recursive=arguments.recursive, exclude=arguments.exclude, say=say)
+        copy_objects(
+            s3, arguments.source, arguments.target, recursive=arguments.recursive, exclude=arguments.exclude, say=say
+        )
     except (BotoCoreError, ClientError, LakeNameError, OSError) as error:
         print(f"fatal error: {error}", file=sys.stderr)
         return 1
@@ -69,7 +73,9 @@ def list_objects(s3: Any, address: str, *, recursive: bool, say: Callable[[str],
     return 0 if found else 1
 
 
-def copy_objects(s3: Any, source: str, target: str, *, recursive: bool, exclude: Sequence[str] = (), say: Callable[[str], None]) -> None:
+def copy_objects(
+    s3: Any, source: str, target: str, *, recursive: bool, exclude: Sequence[str] = (), say: Callable[[str], None]
+) -> None:
     """One object, or with `recursive` everything below a prefix or folder, but what matches `exclude`.
 
     Raises LakeNameError if neither side is on S3.
@@ -84,7 +90,13 @@ def copy_objects(s3: Any, source: str, target: str, *, recursive: bool, exclude:
     elif recursive:
         bucket, prefix = split_uri(target)
         for file in sorted(path for path in Path(source).rglob("*") if path.is_file()):
-            _upload(s3, file, bucket, "/".join(part for part in (prefix.rstrip("/"), file.relative_to(source).as_posix()) if part), say)
+            _upload(
+                s3,
+                file,
+                bucket,
+                "/".join(part for part in (prefix.rstrip("/"), file.relative_to(source).as_posix()) if part),
+                say,
+            )
     elif source.startswith("s3://"):
         bucket, key = split_uri(source)
         if target == "-":

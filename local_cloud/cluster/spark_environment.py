@@ -21,8 +21,8 @@ RAW_SCHEME: Final = "rawfile"
 CONFIGURATION_FOLDER: Final = "SPARK_CONF_DIR"
 SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
-# Of a request's Configurations, what makes sense on one machine. Sizes, masters, committers and file systems of the cluster are
-# left out: they describe machines that are not here.
+# Of a request's Configurations, what makes sense on one machine. Sizes, masters, committers and file systems of the
+# cluster are left out: they describe machines that are not here.
 HONOURED_SPARK_PREFIXES: Final = (
     "spark.sql.",
     "spark.serializer",
@@ -36,10 +36,13 @@ HONOURED_SPARK_PREFIXES: Final = (
 )
 HONOURED_EXPORT_PREFIXES: Final = ("FRUITS_", "OMP_", "MKL_", "OPENBLAS_", "TF_", "PYTHONHASHSEED", "MALLOC_")
 
-# A step lives for seconds here: Java's optimising compiler would take more time from the cores than it gives back, and checking the code
-# of Spark's own classes takes as long as running some of it.
-QUICK_JAVA: Final = "-XX:-UsePerfData -XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
-# Threads of linear algebra wait for each other by spinning: a PCA that takes one core 0.4 s takes two cores, busy with other processes, 6.
+# A step lives for seconds here: Java's optimising compiler would take more time from the cores than it gives back, and
+# checking the code of Spark's own classes takes as long as running some of it.
+QUICK_JAVA: Final = (
+    "-XX:-UsePerfData -XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+)
+# Threads of linear algebra wait for each other by spinning: a PCA that takes one core 0.4 s takes two cores, busy with
+# other processes, 6.
 ONE_THREAD_A_PROCESS: Final[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -68,7 +71,9 @@ class Node:
 
 
 def node_environment(node: Node, *, mark: str, temporary: Path) -> dict[str, str]:
-    """What every command of a cluster sees. `mark` names the command, `temporary` is its own folder for temporary files."""
+    """What every command of a cluster sees. `mark` names the command, `temporary` is its own folder for temporary
+    files.
+    """
     programs = (NODE_PROGRAMS, node.python.parent, node.java_home / "bin")
     return {
         "PATH": os.pathsep.join([*map(str, programs), SYSTEM_PATH]),
@@ -95,7 +100,12 @@ def node_environment(node: Node, *, mark: str, temporary: Path) -> dict[str, str
 
 
 def step_environment(
-    node: Node, *, mark: str, temporary: Path, configuration_folder: Path, configurations: Sequence[Mapping[str, Any]] = ()
+    node: Node,
+    *,
+    mark: str,
+    temporary: Path,
+    configuration_folder: Path,
+    configurations: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
     """`node_environment` plus Spark and what the cluster's `spark-env` exports."""
     return {
@@ -124,7 +134,8 @@ def spark_defaults(
     configurations: Sequence[Mapping[str, Any]] = (),
     java_options: str = "",
 ) -> str:
-    """The content of spark-defaults.conf: the whole machine as one Spark, and `s3://<bucket>` mapped to the bucket's folder.
+    """The content of spark-defaults.conf: the whole machine as one Spark, and `s3://<bucket>` mapped to the bucket's
+    folder.
 
     `event_logs` must be there. `java_options` are added to those that every step's Java gets.
 
@@ -145,7 +156,8 @@ def spark_defaults(
         "spark.eventLog.dir": event_logs.as_uri(),
         "spark.ui.showConsoleProgress": "false",
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
-        # The raw local file system under a name of its own: `file:` is the one with checksums, which puts .crc files between the objects.
+        # The raw local file system under a name of its own: `file:` is the one with checksums, which puts .crc files
+        # between the objects.
         f"spark.hadoop.fs.{RAW_SCHEME}.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     }
     for bucket in sorted(buckets):
@@ -166,11 +178,15 @@ def honoured_exports(configurations: Sequence[Mapping[str, Any]]) -> dict[str, s
     """The `spark-env` / `export` of a request that hold on one machine (HONOURED_EXPORT_PREFIXES)."""
     exports = _properties(configurations, ("spark-env", "export"))
     own = {STACK_MARK, STEP_MARK, "FRUITS_VENV"}
-    return {name: value for name, value in exports.items() if name.startswith(HONOURED_EXPORT_PREFIXES) and name not in own}
+    return {
+        name: value for name, value in exports.items() if name.startswith(HONOURED_EXPORT_PREFIXES) and name not in own
+    }
 
 
 def local_command(arguments: Sequence[str], spark_home: Path) -> list[str]:
-    """What command-runner.jar does with its arguments: Spark's programs come from the installed pyspark, others from the PATH."""
+    """What command-runner.jar does with its arguments: Spark's programs come from the installed pyspark, others from
+    the PATH.
+    """
     program, *rest = arguments
     in_spark = spark_home / "bin" / program
     return [str(in_spark) if program.startswith("spark-") and in_spark.exists() else program, *rest]
@@ -183,7 +199,9 @@ def _properties(configurations: Sequence[Mapping[str, Any]], path: tuple[str, ..
         if configuration.get("Classification") != head:
             continue
         found |= (
-            _properties(configuration.get("Configurations") or (), tuple(rest)) if rest else dict(configuration.get("Properties") or {})
+            _properties(configuration.get("Configurations") or (), tuple(rest))
+            if rest
+            else dict(configuration.get("Properties") or {})
         )
     return found
 

@@ -1,4 +1,6 @@
-"""Running one command of a cluster: its own process group, its output in files, and an end that leaves nothing behind."""
+"""Running one command of a cluster: its own process group, its output in files, and an end that leaves nothing
+behind.
+"""
 
 from __future__ import annotations
 

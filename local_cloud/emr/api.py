@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 REGION_HEADER: Final = "X-Fruits-Verified-Region"
 DEFAULT_SCALE_DOWN: Final = "TERMINATE_AT_TASK_COMPLETION"
-_FLEET_CAPACITIES: Final = {"TargetOnDemandCapacity": "ProvisionedOnDemandCapacity", "TargetSpotCapacity": "ProvisionedSpotCapacity"}
+_FLEET_CAPACITIES: Final = {
+    "TargetOnDemandCapacity": "ProvisionedOnDemandCapacity",
+    "TargetSpotCapacity": "ProvisionedSpotCapacity",
+}
 _OTHER_COLLECTION: Final = (
-    "Instance fleets and instance groups are mutually exclusive. The EMR cluster specified in the request uses instance {has}. "
+    "Instance fleets and instance groups are mutually exclusive. The EMR cluster specified in the request uses "
+    "instance {has}. "
     "The {action} operation does not support clusters that use instance {has}. Use the {use} operation instead."
 )
 _FLEET_SPECIFICATIONS: Final = ("LaunchSpecifications", "ResizeSpecifications", "Context")
@@ -44,7 +48,11 @@ class LocalEmrResponse(ElasticMapReduceResponse):  # type: ignore[misc]  # moto 
 
     def run_job_flow(self) -> ActionResult:
         fleets = plain(self._get_param("Instances.InstanceFleets", []))
-        _check_instances(fleets, plain(self._get_param("Instances.InstanceGroups", [])), self._get_param("Instances.MasterInstanceType"))
+        _check_instances(
+            fleets,
+            plain(self._get_param("Instances.InstanceGroups", [])),
+            self._get_param("Instances.MasterInstanceType"),
+        )
         idle_timeout = self._policy("AutoTerminationPolicy")
         self.backend.check_auto_termination_policy(idle_timeout)
         answer = super().run_job_flow()
@@ -89,13 +97,17 @@ class LocalEmrResponse(ElasticMapReduceResponse):  # type: ignore[misc]  # moto 
 
     def list_instance_groups(self) -> ActionResult:
         if self._cluster().instance_fleets:
-            raise InvalidRequestException(_OTHER_COLLECTION.format(has="fleets", action="ListInstanceGroups", use="ListInstanceFleets"))
+            raise InvalidRequestException(
+                _OTHER_COLLECTION.format(has="fleets", action="ListInstanceGroups", use="ListInstanceFleets")
+            )
         return super().list_instance_groups()
 
     def list_instance_fleets(self) -> ActionResult:
         cluster = self._cluster()
         if not cluster.instance_fleets:
-            raise InvalidRequestException(_OTHER_COLLECTION.format(has="groups", action="ListInstanceFleets", use="ListInstanceGroups"))
+            raise InvalidRequestException(
+                _OTHER_COLLECTION.format(has="groups", action="ListInstanceFleets", use="ListInstanceGroups")
+            )
         status = instance_status(cluster.life)
         return ActionResult({"InstanceFleets": [fleet | {"Status": status} for fleet in cluster.instance_fleets]})
 
@@ -162,10 +174,16 @@ def _one(value: str | None) -> list[str] | None:
     return [value] if value else None
 
 
-def _check_instances(fleets: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]], master_type: str | None) -> None:
+def _check_instances(
+    fleets: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]], master_type: str | None
+) -> None:
     if sum(map(bool, (fleets, groups, master_type))) != 1:
-        raise ValidationException("Instances needs exactly one of InstanceGroups, InstanceFleets and MasterInstanceType.")
+        raise ValidationException(
+            "Instances needs exactly one of InstanceGroups, InstanceFleets and MasterInstanceType."
+        )
     roles = [fleet["InstanceFleetType"] for fleet in fleets] + [group["InstanceRole"] for group in groups]
     for role in ("MASTER", "CORE"):
         if roles.count(role) > 1 or (roles and role == "MASTER" and role not in roles):
-            raise ValidationException(f"A cluster has one {role} instance group or fleet: the request has {roles.count(role)}.")
+            raise ValidationException(
+                f"A cluster has one {role} instance group or fleet: the request has {roles.count(role)}."
+            )

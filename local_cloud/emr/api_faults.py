@@ -40,10 +40,14 @@ def answer_with_faults(
     if fault.kind is FaultKind.THROTTLE:
         return error_response("ThrottlingException", "Rate exceeded")
     if fault.kind is FaultKind.REFUSE:
-        return error_response("InternalServerException", f"An internal error occurred (fault '{fault.id}').", status=500)
+        return error_response(
+            "InternalServerException", f"An internal error occurred (fault '{fault.id}').", status=500
+        )
     given = answer()
     if fault.kind is FaultKind.ACCEPT_THEN_ERROR:
-        return error_response("InternalServerException", f"An internal error occurred (fault '{fault.id}').", status=500)
+        return error_response(
+            "InternalServerException", f"An internal error occurred (fault '{fault.id}').", status=500
+        )
     if fault.kind is FaultKind.ACCEPT_THEN_DROP:
         request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         raise ConnectionAbortedError(f"fault '{fault.id}' keeps the answer back")
@@ -52,7 +56,9 @@ def answer_with_faults(
 
 
 def cluster_names(body: bytes, names_of: Callable[[Iterable[str]], Sequence[str]]) -> Sequence[str]:
-    """The names of the clusters that a request is about: the one it asks for, or those whose ids it tells; none for ListClusters."""
+    """The names of the clusters that a request is about: the one it asks for, or those whose ids it tells; none for
+    ListClusters.
+    """
     request = _read(body)
     # RunJobFlow alone names a cluster that has no id yet.
     return [str(request["Name"])] if "Name" in request and "Instances" in request else names_of(cluster_ids(body))

@@ -1,6 +1,7 @@
 """moto's EMR backend, in which clusters live: their states, steps, fleets and policies come from a driver of their own.
 
-moto parses requests, keeps what was asked for and shapes the answers; what happens over time happens in `cluster_driver`.
+moto parses requests, keeps what was asked for and shapes the answers; what happens over time happens in
+`cluster_driver`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ _GROUP_EXTRAS: Final = ("configurations", "custom_ami_id")
 
 @dataclass(frozen=True)
 class EmrSettings:
-    """What the server gives every backend. `second_lasts` shortens idle times in tests: how long a second of the policy lasts."""
+    """What the server gives every backend. `second_lasts` shortens idle times in tests: how long a second of the policy
+    lasts.
+    """
 
     node: Node
     faults: FaultBook
@@ -52,7 +55,9 @@ class _Clusters(dict[str, "LocalCluster"]):
 
 
 class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
-    """A cluster whose state, status and steps are those of its life. Born asleep: `start` wakes it when the request is read whole."""
+    """A cluster whose state, status and steps are those of its life. Born asleep: `start` wakes it when the request is
+    read whole.
+    """
 
     def __init__(self, backend: LocalEmrBackend, steps: Sequence[Mapping[str, Any]], **attributes: Any) -> None:
         requested = attributes["instance_attrs"]
@@ -109,7 +114,9 @@ class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
         return {
             "State": str(self.life.state),
             "StateChangeReason": {"Code": str(ending.code), "Message": ending.message} if ending else {},
-            "Timeline": timeline(self.life.created_at, ReadyDateTime=self.life.ready_at, EndDateTime=self.life.ended_at),
+            "Timeline": timeline(
+                self.life.created_at, ReadyDateTime=self.life.ready_at, EndDateTime=self.life.ended_at
+            ),
         }
 
     @property
@@ -137,12 +144,15 @@ class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
         added = [local_step(step) for step in steps]
         if len(self.life.unfinished_steps) + len(added) > MAXIMUM_ACTIVE_STEPS:
             raise ValidationException(
-                f"Maximum number of steps for job flow exceeded: at most {MAXIMUM_ACTIVE_STEPS} may be active or pending."
+                f"Maximum number of steps for job flow exceeded: at most {MAXIMUM_ACTIVE_STEPS} may be active or "
+                "pending."
             )
         try:
             self.driver.add_steps([(step.life, step.command) for step in added])
         except ValueError as error:
-            raise ValidationException("A job flow that is shutting down, terminating, or finished may not be modified.") from error
+            raise ValidationException(
+                "A job flow that is shutting down, terminating, or finished may not be modified."
+            ) from error
         self.local_steps.extend(added)
         return added
 
@@ -202,7 +212,8 @@ class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto sh
         seconds = int((policy or {}).get("IdleTimeout", MINIMUM_IDLE_SECONDS))
         if not MINIMUM_IDLE_SECONDS <= seconds <= MAXIMUM_IDLE_SECONDS:
             raise ValidationException(
-                f"The idle timeout must be between {MINIMUM_IDLE_SECONDS} and {MAXIMUM_IDLE_SECONDS} seconds, not {seconds}."
+                f"The idle timeout must be between {MINIMUM_IDLE_SECONDS} and {MAXIMUM_IDLE_SECONDS} seconds, not "
+                f"{seconds}."
             )
 
     def put_auto_termination_policy(self, cluster_id: str, policy: Mapping[str, Any]) -> None:
@@ -219,7 +230,9 @@ class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto sh
 
     def modify_cluster(self, cluster_id: str, step_concurrency_level: int) -> LocalCluster:
         if not 1 <= int(step_concurrency_level) <= MAXIMUM_STEP_CONCURRENCY:
-            raise InvalidRequestException(f"The step concurrency level must be between 1 and {MAXIMUM_STEP_CONCURRENCY}.")
+            raise InvalidRequestException(
+                f"The step concurrency level must be between 1 and {MAXIMUM_STEP_CONCURRENCY}."
+            )
         cluster: LocalCluster = super().modify_cluster(cluster_id, step_concurrency_level)
         cluster.driver.set_step_concurrency_level(int(step_concurrency_level))
         return cluster
@@ -233,7 +246,8 @@ class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto sh
         return [
             cluster
             for cluster in reversed(list(self.clusters.values()))
-            if (after is None or cluster.life.created_at >= after) and (before is None or cluster.life.created_at <= before)
+            if (after is None or cluster.life.created_at >= after)
+            and (before is None or cluster.life.created_at <= before)
         ]
 
     def end_all(self, timeout_seconds: float) -> None:

@@ -11,4 +11,6 @@ JSON_TYPE: Final = "application/x-amz-json-1.1"
 
 
 def error_response(code: str, message: str, status: int = 400) -> Response:
-    return Response(json.dumps({"__type": code, "message": message, "Message": message}), status=status, content_type=JSON_TYPE)
+    return Response(
+        json.dumps({"__type": code, "message": message, "Message": message}), status=status, content_type=JSON_TYPE
+    )

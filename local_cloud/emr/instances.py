@@ -1,4 +1,6 @@
-"""The instances of a cluster as EMR tells them: as many as it asked for, though this one machine stands for them all."""
+"""The instances of a cluster as EMR tells them: as many as it asked for, though this one machine stands for them
+all.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ class LocalInstance:
 
 
 def instances(sets: Sequence[InstanceSet], life: ClusterLife, primary_id: str) -> list[LocalInstance]:
-    """All of them; the first one of the primary group or fleet is the machine that runs everything, and is called `primary_id`."""
+    """All of them; the first one of the primary group or fleet is the machine that runs everything, and is called
+    `primary_id`.
+    """
     found = [LocalInstance(part.instance_id(number), life, part) for part in sets for number in range(part.count)]
     primary = next((number for number, instance in enumerate(found) if instance.role == MASTER), None)
     if primary is not None:
@@ -103,7 +107,13 @@ def instance_status(life: ClusterLife) -> dict[str, Any]:
 def group_sets(groups: Sequence[Any]) -> list[InstanceSet]:
     """`groups` are moto's."""
     return [
-        InstanceSet(group.role, group.market or ON_DEMAND, group.instance_type, int(group.num_instances), instance_group_id=group.id)
+        InstanceSet(
+            group.role,
+            group.market or ON_DEMAND,
+            group.instance_type,
+            int(group.num_instances),
+            instance_group_id=group.id,
+        )
         for group in groups
     ]
 

@@ -1,7 +1,7 @@
 """Whether a request is one that EMR takes, by AWS' own service model, which botocore ships.
 
-botocore asks its model before it sends a request, but for names, types and what must be there alone: not whether a word is one of those
-that EMR knows, or a text too long. moto drops what it does not know.
+botocore asks its model before it sends a request, but for names, types and what must be there alone: not whether a word
+is one of those that EMR knows, or a text too long. moto drops what it does not know.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def problems(action: str, body: bytes) -> str:
 @cache
 def _input_shapes() -> dict[str, Any]:
     model = botocore.session.get_session().get_service_model("emr")
-    return {name: shape for name in model.operation_names if (shape := model.operation_model(name).input_shape) is not None}
+    return {
+        name: shape for name in model.operation_names if (shape := model.operation_model(name).input_shape) is not None
+    }
 
 
 def _misfits(value: Any, shape: Any, where: str) -> Iterator[str]:

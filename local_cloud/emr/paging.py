@@ -18,8 +18,8 @@ def page_of(
 ) -> tuple[list[Any], str | None]:
     """One page of what is wanted, and the marker of the next one, or None after the last.
 
-    The marker is the id of the last thing told. It is looked for in everything: the list may have got longer at its front since, and what
-    it names may be no longer wanted. Raises ValueError for a marker that was never given.
+    The marker is the id of the last thing told. It is looked for in everything: the list may have got longer at its
+    front since, and what it names may be no longer wanted. Raises ValueError for a marker that was never given.
     """
     ids = [thing.id for thing in everything]
     start = ids.index(marker) + 1 if marker else 0

@@ -1,4 +1,6 @@
-"""What EMR's API tells about steps, shaped for moto's serialiser; and requests read into the local cloud's own terms."""
+"""What EMR's API tells about steps, shaped for moto's serialiser; and requests read into the local cloud's own
+terms.
+"""
 
 from __future__ import annotations
 
@@ -61,10 +63,16 @@ class LocalStep:
         status: dict[str, Any] = {
             "State": str(self.life.state),
             "StateChangeReason": {"Message": self.life.message},
-            "Timeline": timeline(self.life.created_at, StartDateTime=self.life.started_at, EndDateTime=self.life.ended_at),
+            "Timeline": timeline(
+                self.life.created_at, StartDateTime=self.life.started_at, EndDateTime=self.life.ended_at
+            ),
         }
         if failure:
-            status["FailureDetails"] = {"Reason": failure.reason, "Message": failure.message, "LogFile": failure.log_file}
+            status["FailureDetails"] = {
+                "Reason": failure.reason,
+                "Message": failure.message,
+                "LogFile": failure.log_file,
+            }
         return status
 
 
@@ -78,7 +86,9 @@ def local_step(step: Mapping[str, Any]) -> LocalStep:
             created_at=utc_now(),
             action_on_failure=_action_on_failure(step.get("ActionOnFailure") or ActionOnFailure.TERMINATE_CLUSTER),
         ),
-        command=StepCommand(id=step_id, name=step["Name"], jar=jar_step["Jar"], arguments=list(jar_step.get("Args") or [])),
+        command=StepCommand(
+            id=step_id, name=step["Name"], jar=jar_step["Jar"], arguments=list(jar_step.get("Args") or [])
+        ),
         properties={pair["Key"]: pair["Value"] for pair in jar_step.get("Properties") or []},
         main_class=jar_step.get("MainClass"),
     )

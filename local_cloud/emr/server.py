@@ -4,7 +4,8 @@
         python -m local_cloud.emr.server --home FOLDER --port PORT
 
 `GET /health` answers without a signature; everything else must be signed with the credentials of the environment.
-State is kept in memory: clusters end with the server. Faults that FOLDER/faults.json asks for are committed (see `faults`).
+State is kept in memory: clusters end with the server. Faults that FOLDER/faults.json asks for are committed (see
+`faults`).
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ class EmrApplication:
             return error_response("ValidationException", f"EMR's service model knows no such {action}: {found}")
         if self._log:
             self._log.note(caller, action=action, body=json.loads(body or b"{}"), tags=cluster_tags(cluster_ids(body)))
-        return answer_with_faults(self._faults, request, action, answer=lambda: _dispatch(request), names_of=cluster_names)
+        return answer_with_faults(
+            self._faults, request, action, answer=lambda: _dispatch(request), names_of=cluster_names
+        )
 
     @staticmethod
     def action_of(request: Request) -> str:
@@ -99,12 +102,18 @@ def _dispatch(request: Request) -> Response:
     except Exception as error:
         logger.exception("%s failed", action)
         return error_response(
-            "InternalServerException", f"The local EMR broke on {action}: {error!r}. Its log has the details.", status=500
+            "InternalServerException",
+            f"The local EMR broke on {action}: {error!r}. Its log has the details.",
+            status=500,
         )
     if status >= 400 or not action.startswith(("Describe", "List", "Get")):
         logger.info("%s %s %s", action, status, body if status >= 400 else "")
     # Whoever serves the response adds these itself.
-    return Response(body, status=status, headers={name: value for name, value in headers.items() if name.lower() not in {"date", "server"}})
+    return Response(
+        body,
+        status=status,
+        headers={name: value for name, value in headers.items() if name.lower() not in {"date", "server"}},
+    )
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -114,7 +123,9 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 def node_from(environment: Mapping[str, str], home: Path) -> Node:
-    """The machine as this process finds it. Raises KeyError for a missing credential, JavaNotFoundError without Java."""
+    """The machine as this process finds it. Raises KeyError for a missing credential, JavaNotFoundError without
+    Java.
+    """
     spark = find_spec("pyspark")
     if spark is None or spark.origin is None:
         raise ModuleNotFoundError("pyspark is not installed: run `make setup`.")
@@ -137,12 +148,18 @@ def main(argv: list[str] | None = None) -> int:
         prog="local_cloud.emr.server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--home", type=Path, required=True, help="the folder of the local cloud; buckets are in its s3/, clusters get its emr/"
+        "--home",
+        type=Path,
+        required=True,
+        help="the folder of the local cloud; buckets are in its s3/, clusters get its emr/",
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument(
-        "--second-lasts", type=float, default=1.0, help="how long a second of an idle timeout lasts, for tests (default: %(default)s)"
+        "--second-lasts",
+        type=float,
+        default=1.0,
+        help="how long a second of an idle timeout lasts, for tests (default: %(default)s)",
     )
     parser.add_argument("--access-log", type=Path, help="a file to which each request is noted")
     arguments = parser.parse_args(argv)
@@ -154,7 +171,10 @@ def main(argv: list[str] | None = None) -> int:
         keys = {"AWS_ACCESS_KEY_ID": of_nodes.access_key_id, "AWS_SECRET_ACCESS_KEY": of_nodes.secret_access_key}
         node = node_from({**os.environ, **keys}, arguments.home)
     except KeyError as missing:
-        print(f"error: set {missing}: the local EMR needs the credentials and the address of the local S3.", file=sys.stderr)
+        print(
+            f"error: set {missing}: the local EMR needs the credentials and the address of the local S3.",
+            file=sys.stderr,
+        )
         return 1
     except (JavaNotFoundError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -162,7 +182,9 @@ def main(argv: list[str] | None = None) -> int:
     node.buckets_folder.mkdir(parents=True, exist_ok=True)
     faults = FaultBook(node.home)
     LocalEmrBackend.settings = EmrSettings(node=node, faults=faults, second_lasts=arguments.second_lasts)
-    application = EmrApplication(KeyRing(owner), faults, AccessLog(arguments.access_log) if arguments.access_log else None)
+    application = EmrApplication(
+        KeyRing(owner), faults, AccessLog(arguments.access_log) if arguments.access_log else None
+    )
     server = make_server(arguments.host, arguments.port, application, threaded=True, request_handler=_QuietHandler)
 
     def stop(*_: object) -> None:

@@ -1,7 +1,7 @@
 """Checks that a request to EMR is signed, by signing it again with botocore.
 
-The local EMR runs what it is asked to run, so it must know who asks: without this any web page in the user's browser could
-post a command to the loopback address.
+The local EMR runs what it is asked to run, so it must know who asks: without this any web page in the user's browser
+could post a command to the loopback address.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class SignedRequest(NamedTuple):
 
 
 def verified_caller(request: SignedRequest, keys: KeyRing) -> Caller:
-    """Returns who signed a request, and for which region. Raises SignatureError unless it was signed with one of these keys."""
+    """Returns who signed a request, and for which region. Raises SignatureError unless it was signed with one of these
+    keys.
+    """
     claim = read_claim(request.headers, keys.roles, _SERVICE)
     body_hash = hashlib.sha256(request.body).hexdigest()
     if request.headers.get(_PAYLOAD_HASH, body_hash) != body_hash:

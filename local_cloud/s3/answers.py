@@ -28,7 +28,9 @@ def error(failure: S3Error, resource: str) -> bytes:
 
 
 def buckets(names: Iterable[tuple[str, float]]) -> bytes:
-    listed = "".join(f"<Bucket>{_element('Name', name)}{_time('CreationDate', created)}</Bucket>" for name, created in names)
+    listed = "".join(
+        f"<Bucket>{_element('Name', name)}{_time('CreationDate', created)}</Bucket>" for name, created in names
+    )
     owner = "<Owner><ID>local</ID></Owner>"
     return _document(f"<ListAllMyBucketsResult{_NAMESPACE}>{owner}<Buckets>{listed}</Buckets></ListAllMyBucketsResult>")
 
@@ -37,18 +39,26 @@ def location(region: str) -> bytes:
     return _document(f"<LocationConstraint{_NAMESPACE}>{_escaped(region)}</LocationConstraint>")
 
 
-def listing(bucket: str, page: Listing, request: ListingRequest, *, encoded: bool, about_pages: dict[str, str]) -> bytes:
-    """Builds a page of a listing. `about_pages` is where the two versions of the request differ, encoded if it must be."""
+def listing(
+    bucket: str, page: Listing, request: ListingRequest, *, encoded: bool, about_pages: dict[str, str]
+) -> bytes:
+    """Builds a page of a listing. `about_pages` is where the two versions of the request differ, encoded if it must
+    be.
+    """
     written = encoded_key if encoded else str
-    head = _element("Name", bucket) + _element("Prefix", written(request.prefix)) + _element("Delimiter", written(request.delimiter))
+    head = (
+        _element("Name", bucket)
+        + _element("Prefix", written(request.prefix))
+        + _element("Delimiter", written(request.delimiter))
+    )
     head += _element("MaxKeys", str(request.most)) + _element("IsTruncated", str(page.is_truncated).lower())
     head += "".join(_element(name, value) for name, value in about_pages.items())
     if encoded:
         head += _element("EncodingType", "url")
     body = "".join(_common_prefix(prefix, written) for prefix in page.prefixes)
     objects = "".join(
-        f"<Contents>{_element('Key', written(listed.key))}{_time('LastModified', listed.modified)}<ETag>&quot;{listed.etag}&quot;</ETag>"
-        f"<Size>{listed.size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        f"<Contents>{_element('Key', written(listed.key))}{_time('LastModified', listed.modified)}"
+        f"<ETag>&quot;{listed.etag}&quot;</ETag><Size>{listed.size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
         for listed in page.objects
     )
     return _document(f"<ListBucketResult{_NAMESPACE}>{head}{objects}{body}</ListBucketResult>")

@@ -1,4 +1,6 @@
-"""What the local S3 can do, request by request. What it does not know it refuses: a wrong guess could damage an object."""
+"""What the local S3 can do, request by request. What it does not know it refuses: a wrong guess could damage an
+object.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,14 @@ from urllib.parse import parse_qsl, unquote
 from local_cloud.project import ACCOUNT
 from local_cloud.s3 import answers
 from local_cloud.s3.connection import Response
-from local_cloud.s3.errors import S3Error, another_owner, invalid_argument, no_such_key, not_implemented, precondition_failed
+from local_cloud.s3.errors import (
+    S3Error,
+    another_owner,
+    invalid_argument,
+    no_such_key,
+    not_implemented,
+    precondition_failed,
+)
 from local_cloud.s3.listing import FOLLOWS_ALL, ListingRequest, list_objects
 from local_cloud.s3.multipart import MultipartUploads, child, elements
 from local_cloud.s3.objects import Condition, is_path, names_etag
@@ -37,7 +46,9 @@ DOCUMENT_BYTES: Final = 10 << 20
 _OWNER: Final = "x-amz-expected-bucket-owner"
 # Of a request's headers, those that say what is asked for.
 _ABOUT: Final = ("x-amz-", "if-", "range")
-_OF_EVERY_REQUEST: Final = frozenset({"x-amz-content-sha256", "x-amz-date", "x-amz-decoded-content-length", "x-amz-security-token"})
+_OF_EVERY_REQUEST: Final = frozenset(
+    {"x-amz-content-sha256", "x-amz-date", "x-amz-decoded-content-length", "x-amz-security-token"}
+)
 _XML: Final = {"Content-Type": "application/xml"}
 _LISTING: Final = {
     *("list-type", "prefix", "delimiter", "max-keys", "encoding-type", "continuation-token", "start-after", "marker"),
@@ -63,8 +74,18 @@ class S3Api:
             return _error(error, request)
         response = await self._answer(request, caller.region)
         if self._log:
-            about = {name: value for name, value in request.headers.items() if name.startswith(_ABOUT) and name not in _OF_EVERY_REQUEST}
-            asked = {"method": request.method, "path": request.path, "query": request.query, "headers": about, "keys": response.keys}
+            about = {
+                name: value
+                for name, value in request.headers.items()
+                if name.startswith(_ABOUT) and name not in _OF_EVERY_REQUEST
+            }
+            asked = {
+                "method": request.method,
+                "path": request.path,
+                "query": request.query,
+                "headers": about,
+                "keys": response.keys,
+            }
             self._log.note(caller, **asked, status=response.status)
         return response
 
@@ -131,7 +152,9 @@ class S3Api:
                 return Response(204)
             case ["POST", "uploads"]:
                 self._folders.bucket(bucket)
-                return Response(headers=_XML, content=answers.upload_begun(bucket, key, self._multipart.begin(bucket, key)))
+                return Response(
+                    headers=_XML, content=answers.upload_begun(bucket, key, self._multipart.begin(bucket, key))
+                )
             case ["PUT", "partNumber", "uploadId"] if "x-amz-copy-source" not in request.headers:
                 return await self._put_part(request, bucket, key, query)
             case ["POST", "uploadId"]:
@@ -165,7 +188,10 @@ class S3Api:
     async def _copy(self, request: Request, bucket: str, key: str) -> Response:
         self._folders.check(bucket, key)
         source_bucket, _, source_key = unquote(request.headers["x-amz-copy-source"]).removeprefix("/").partition("/")
-        with contextlib.closing(self._folders.open(source_bucket, source_key)) as version, self._folders.upload() as upload:
+        with (
+            contextlib.closing(self._folders.open(source_bucket, source_key)) as version,
+            self._folders.upload() as upload,
+        ):
             await asyncio.to_thread(upload.copy, version)
             self._stored(request, upload, bucket, key)
             return Response(headers=_XML, content=answers.copied(upload.etag, version.modified))
@@ -231,7 +257,10 @@ class S3Api:
         wanted = ListingRequest(query.get("prefix", ""), delimiter, after, most)
         page = await asyncio.to_thread(list_objects, folder, wanted, self._folders.etags)
         if is_second:
-            about_pages = {"KeyCount": str(len(page.objects) + len(page.prefixes)), "StartAfter": written(query.get("start-after", ""))}
+            about_pages = {
+                "KeyCount": str(len(page.objects) + len(page.prefixes)),
+                "StartAfter": written(query.get("start-after", "")),
+            }
             if token is not None:
                 about_pages["ContinuationToken"] = token
             if page.is_truncated:

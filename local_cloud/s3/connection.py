@@ -121,7 +121,10 @@ class Connection:
     """One client's connection, until it hangs up."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Callable[[Request], Awaitable[Response]]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answer: Callable[[Request], Awaitable[Response]],
     ) -> None:
         self._reader = reader
         self._writer = writer

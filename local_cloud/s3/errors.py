@@ -22,7 +22,11 @@ def no_such_key(key: str) -> S3Error:
 
 
 def no_such_upload() -> S3Error:
-    return S3Error(404, "NoSuchUpload", "There is no such multipart upload: it was completed, aborted, or the server was started again.")
+    return S3Error(
+        404,
+        "NoSuchUpload",
+        "There is no such multipart upload: it was completed, aborted, or the server was started again.",
+    )
 
 
 def another_owner() -> S3Error:

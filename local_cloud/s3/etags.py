@@ -18,8 +18,8 @@ _Version = tuple[int, int, int, int]
 class ETags:
     """Remembers the ETag of every version of a file that it was asked for or told of.
 
-    A version is known by its inode, size and time of change. Its ETag is the plain MD5 even if it was uploaded in parts,
-    because nothing but the content outlives the server.
+    A version is known by its inode, size and time of change. Its ETag is the plain MD5 even if it was uploaded in
+    parts, because nothing but the content outlives the server.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,8 @@ class ETags:
             digest.update(chunk)
             place += len(chunk)
         etag = digest.hexdigest()
-        # What others, Spark for example, write beneath the server may change once more within one tick of the file system's clock.
+        # What others, Spark for example, write beneath the server may change once more within one tick of the file
+        # system's clock.
         if _version(os.fstat(descriptor)) == _version(status) and asked - status.st_mtime > SETTLED_SECONDS:
             self.remember(status, etag)
         return etag

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-# What arrives is kept beside the buckets until it is whole, so that neither a listing nor a reader of a bucket's folder can
-# come across it. A bucket's name never begins with a dot.
+# What arrives is kept beside the buckets until it is whole, so that neither a listing nor a reader of a bucket's folder
+# can come across it. A bucket's name never begins with a dot.
 UPLOADS_FOLDER: Final = ".uploads"
 _NO_FILE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO)
 
@@ -183,7 +183,8 @@ class BucketFolders:
     def store(self, upload: Upload, bucket: str, key: str, condition: Condition | None = None) -> None:
         """Makes an upload what is stored under the key.
 
-        Raises S3Error if the condition does not hold; then nothing has changed. This must run in the thread of the server's
+        Raises S3Error if the condition does not hold; then nothing has changed. This must run in the thread of the
+        server's
         loop: no other request then comes between asking for the condition and replacing the object.
         """
         path = self._path(bucket, key)
@@ -259,7 +260,9 @@ def _no_object(key: str, error: OSError) -> S3Error:
 
 def _not_storable(key: str, error: OSError) -> S3Error:
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
-        return invalid_argument(f"{key!r} can't be stored: on this local S3 no key may be both an object and the beginning of other keys.")
+        return invalid_argument(
+            f"{key!r} can't be stored: on this local S3 no key may be both an object and the beginning of other keys."
+        )
     if error.errno == errno.ENAMETOOLONG:
         return S3Error(400, "KeyTooLongError", f"{key!r} can't be stored: a step of it is too long for a file's name.")
     return S3Error(500, "InternalError", f"{key!r} can't be stored: {error.strerror}.")

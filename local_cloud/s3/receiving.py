@@ -1,4 +1,6 @@
-"""Taking in the body of an object, plain or in the chunks that AWS's own clients send, and checking that it is what was sent."""
+"""Taking in the body of an object, plain or in the chunks that AWS's own clients send, and checking that it is what was
+sent.
+"""
 
 from __future__ import annotations
 

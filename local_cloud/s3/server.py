@@ -24,7 +24,10 @@ from local_cloud.signature import Credentials
 BACKLOG: Final = 1024
 
 # For clients of this server: it leaves checksums alone.
-NO_OBJECT_CHECKSUMS: Final = {"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required", "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required"}
+NO_OBJECT_CHECKSUMS: Final = {
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, required=True, help="the folder that holds the buckets")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--bucket", action="append", default=[], help="a bucket to create if it isn't there; may be repeated")
+    parser.add_argument(
+        "--bucket", action="append", default=[], help="a bucket to create if it isn't there; may be repeated"
+    )
     parser.add_argument("--access-log", type=Path, help="a file to which each request is noted")
     arguments = parser.parse_args(argv)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
@@ -52,7 +57,11 @@ def main(argv: list[str] | None = None) -> int:
 
 async def _serve(api: S3Api, host: str, port: int) -> None:
     server = await asyncio.start_server(
-        lambda reader, writer: Connection(reader, writer, api.answer).serve(), host, port, limit=CHUNK_BYTES, backlog=BACKLOG
+        lambda reader, writer: Connection(reader, writer, api.answer).serve(),
+        host,
+        port,
+        limit=CHUNK_BYTES,
+        backlog=BACKLOG,
     )
     async with server:
         await server.serve_forever()

@@ -1,9 +1,9 @@
 """Checks that a request to S3 is signed with AWS Signature Version 4, in its Authorization header.
 
-Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)". S3 signs the path as it is sent, and
-names the hash of the body in a header, so that a body need not be read before its request is known to be allowed.
-Thousands of requests a second come through here: signing each of them again with botocore.auth, as the local EMR does, would cost
-15 % of the server's time. The tests sign with botocore.
+Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)". S3 signs the path as it is sent,
+and names the hash of the body in a header, so that a body need not be read before its request is known to be allowed.
+Thousands of requests a second come through here: signing each of them again with botocore.auth, as the local EMR does,
+would cost 15 % of the server's time. The tests sign with botocore.
 """
 
 from __future__ import annotations
@@ -84,5 +84,7 @@ def _canonical_query(query: str) -> str:
     if not query:
         return ""
     pairs = (part.partition("=")[::2] for part in query.split("&") if part)
-    encoded = sorted((quote(unquote_to_bytes(name), safe="~"), quote(unquote_to_bytes(value), safe="~")) for name, value in pairs)
+    encoded = sorted(
+        (quote(unquote_to_bytes(name), safe="~"), quote(unquote_to_bytes(value), safe="~")) for name, value in pairs
+    )
     return "&".join(f"{name}={value}" for name, value in encoded)

@@ -43,7 +43,9 @@ def find_java(environment: Mapping[str, str] | None = None) -> Path:
 def java_version(home: Path) -> int | None:
     """The major version of the Java in `home`, or None if nothing runs there."""
     try:
-        answer = subprocess.run([str(home / "bin" / "java"), "-version"], capture_output=True, text=True, timeout=30, check=True)
+        answer = subprocess.run(
+            [str(home / "bin" / "java"), "-version"], capture_output=True, text=True, timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     found = _VERSION_LINE.search(answer.stderr + answer.stdout)

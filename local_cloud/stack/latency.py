@@ -2,8 +2,8 @@
 
 python -m local_cloud.stack.latency --listen 127.0.0.1:PORT --to 127.0.0.1:PORT --milliseconds 60
 
-Each connection has a connection of its own behind it and waits for itself alone. A request is held back when its head has
-come, so its answer can't begin before the latency has passed; bodies and answers then stream through as they come.
+Each connection has a connection of its own behind it and waits for itself alone. A request is held back when its head
+has come, so its answer can't begin before the latency has passed; bodies and answers then stream through as they come.
 `GET /_requests`, which can be no bucket's address, answers with how many requests of each kind there have been.
 """
 
@@ -55,12 +55,17 @@ class LatencyProxy:
             behind_writer.close()
             await answers
 
-    async def _pass_request(self, reader: asyncio.StreamReader, behind: asyncio.StreamWriter, client: asyncio.StreamWriter) -> None:
+    async def _pass_request(
+        self, reader: asyncio.StreamReader, behind: asyncio.StreamWriter, client: asyncio.StreamWriter
+    ) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         method, target, length = _parsed(head)
         if target == COUNTS_PATH:
             content = json.dumps(self.counts).encode()
-            client.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content))
+            client.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(content), content)
+            )
             return
         self.counts[request_kind(method, target)] += 1
         await self._sleep(self._seconds)
@@ -119,7 +124,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="local_cloud.stack.latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--listen", type=_address, required=True, metavar=f"{LOOPBACK}:PORT", help="where clients connect")
+    parser.add_argument(
+        "--listen", type=_address, required=True, metavar=f"{LOOPBACK}:PORT", help="where clients connect"
+    )
     parser.add_argument("--to", type=_address, required=True, metavar=f"{LOOPBACK}:PORT", help="where S3 is")
     parser.add_argument("--milliseconds", type=float, required=True, help="what a request waits before it is handed on")
     arguments = parser.parse_args(argv)

@@ -25,8 +25,8 @@ _TYPED_LETTERS: Final = string.ascii_letters + string.digits
 
 @dataclass(frozen=True)
 class LocalSecrets:
-    """`access_key_id` and `secret_access_key` are the owner's and open S3 and EMR; the others are Airflow's. `airflow_password` is that of
-    its one user.
+    """`access_key_id` and `secret_access_key` are the owner's and open S3 and EMR; the others are Airflow's.
+    `airflow_password` is that of its one user.
     """
 
     access_key_id: str
@@ -41,7 +41,8 @@ class LocalSecrets:
 
 
 def load_or_draw(home: Path) -> LocalSecrets:
-    """The secrets of `home`. Drawn at the first call, and those that an earlier version did not know at the first call after it.
+    """The secrets of `home`. Drawn at the first call, and those that an earlier version did not know at the first call
+    after it.
 
     Airflow's database can't be read again without them.
     """

@@ -26,7 +26,8 @@ class HomeNotOursError(RuntimeError):
 class StackState:
     """Addresses and credentials of the running local cloud. `airflow_url` is None when only S3 and EMR are up.
 
-    `airflow_password` is that of Airflow's one user; None if it was started by a version that gave whoever asked a token.
+    `airflow_password` is that of Airflow's one user; None if it was started by a version that gave whoever asked a
+    token.
     """
 
     supervisor_pid: int
@@ -47,11 +48,14 @@ def local_home() -> Path:
 
 
 def make_home(home: Path) -> None:
-    """Makes the folder, if need be, and closes it to everybody else. Raises HomeNotOursError if it is somebody else's."""
+    """Makes the folder, if need be, and closes it to everybody else. Raises HomeNotOursError if it is somebody
+    else's.
+    """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if home.stat().st_uid != os.geteuid():
         raise HomeNotOursError(
-            f"'{home}' belongs to another user, so it can't be closed to others. Set {HOME_VARIABLE} to a folder of your own."
+            f"'{home}' belongs to another user, so it can't be closed to others. Set {HOME_VARIABLE} to a folder of "
+            "your own."
         )
     home.chmod(0o700)
 

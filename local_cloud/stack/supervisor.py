@@ -1,8 +1,9 @@
 """Keeps the processes of the local cloud together: all of them run, or none.
 
-`python -m local_cloud.stack.supervisor` reads a plan (JSON, see `Plan`) from its standard input, because a plan holds credentials; goes to
-the background, prints its process id, starts every process, writes the state when all answer, and waits. When it is told to stop or when
-one process ends by itself, it ends all of them. It restarts nothing: what died says why in its log.
+`python -m local_cloud.stack.supervisor` reads a plan (JSON, see `Plan`) from its standard input, because a plan holds
+credentials; goes to the background, prints its process id, starts every process, writes the state when all answer, and
+waits. When it is told to stop or when one process ends by itself, it ends all of them. It restarts nothing: what died
+says why in its log.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class ReadyCheck:
-    """A process is ready when `url` answers with one of `statuses`, and every name of `healthy` is healthy in the JSON it answers with."""
+    """A process is ready when `url` answers with one of `statuses`, and every name of `healthy` is healthy in the JSON
+    it answers with.
+    """
 
     url: str
     statuses: tuple[int, ...] = (200,)
@@ -160,7 +163,10 @@ class Supervisor:
                     self._say(f"{name} answers")
                     del waiting[name]
                 elif time.monotonic() - started > check.timeout_seconds:
-                    raise StackError(f"{name} did not answer on {check.url} within {check.timeout_seconds:g} seconds.{self._tail(name)}")
+                    raise StackError(
+                        f"{name} did not answer on {check.url} within {check.timeout_seconds:g} "
+                        f"seconds.{self._tail(name)}"
+                    )
 
     def _watch(self) -> None:
         while not self._told_to_stop.wait(POLL_SECONDS):
@@ -170,15 +176,25 @@ class Supervisor:
         for name, process in self._running.items():
             exit_code = process.poll()
             if exit_code is not None:
-                raise StackError(f"{name} ended by itself with exit code {exit_code}, so everything is stopped.{self._tail(name)}")
+                raise StackError(
+                    f"{name} ended by itself with exit code {exit_code}, so everything is stopped.{self._tail(name)}"
+                )
 
     def _tail(self, name: str) -> str:
         tail = log_tail(self._home, name)
-        return f" The end of {log_path(self._home, name)}:\n{tail}" if tail else f" Its log {log_path(self._home, name)} is empty."
+        return (
+            f" The end of {log_path(self._home, name)}:\n{tail}"
+            if tail
+            else f" Its log {log_path(self._home, name)} is empty."
+        )
 
     def _end_all(self) -> None:
-        """Everything that carries the mark: also what left its parent's process group, and what an earlier crash left behind."""
-        for name in end_marked_processes(STACK_MARK, self._plan.home, grace_seconds=STOP_GRACE_SECONDS, spare={os.getpid()}):
+        """Everything that carries the mark: also what left its parent's process group, and what an earlier crash left
+        behind.
+        """
+        for name in end_marked_processes(
+            STACK_MARK, self._plan.home, grace_seconds=STOP_GRACE_SECONDS, spare={os.getpid()}
+        ):
             self._say(f"Killed {name}, which did not end in {STOP_GRACE_SECONDS:g} seconds")
         for process in self._running.values():
             process.wait()
@@ -200,7 +216,9 @@ def is_ready(check: ReadyCheck) -> bool:
 
 
 def go_to_background(log: Path) -> int:
-    """Forks. In the parent: the child's process id. In the child, which has a session of its own and writes to `log`: 0."""
+    """Forks. In the parent: the child's process id. In the child, which has a session of its own and writes to `log`:
+    0.
+    """
     child = os.fork()
     if child:
         return child

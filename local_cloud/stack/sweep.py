@@ -1,7 +1,7 @@
 """Finding and ending processes by a mark in their environment.
 
-A process group is not enough: Python workers of Spark, Airflow's task runners and web workers leave their parent's group.
-The environment a process was started with stays with it and with all it starts.
+A process group is not enough: Python workers of Spark, Airflow's task runners and web workers leave their parent's
+group. The environment a process was started with stays with it and with all it starts.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def is_alive(process_id: int) -> bool:
 def end_marked_processes(mark: str, value: str, *, grace_seconds: float, spare: Collection[int] = ()) -> list[str]:
     """Asks every marked process to end, kills what is left after the grace, and returns the names of what was killed.
 
-    Looks again until two looks in a row find nothing: a process may start another one while it is being ended, and one that is just
-    turning into another program shows no environment for a moment. `spare` holds process ids to leave.
+    Looks again until two looks in a row find nothing: a process may start another one while it is being ended, and one
+    that is just turning into another program shows no environment for a moment. `spare` holds process ids to leave.
     """
     deadline = time.monotonic() + grace_seconds
     asked: set[int] = set()

@@ -9,13 +9,24 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from fruit_pipeline.errors import PassingError
 
-# boto3's retry mode that slows down when S3 or EMR throttle. A connection to AWS is there within a second or never, for a private network
-# may be cut off from a region.
-BOTOCORE_CONFIG: Final = {"retries": {"mode": "adaptive", "max_attempts": 10}, "max_pool_connections": 32, "connect_timeout": 10}
+# boto3's retry mode that slows down when S3 or EMR throttle. A connection to AWS is there within a second or never, for
+# a private network may be cut off from a region.
+BOTOCORE_CONFIG: Final = {
+    "retries": {"mode": "adaptive", "max_attempts": 10},
+    "max_pool_connections": 32,
+    "connect_timeout": 10,
+}
 _SERVER_ERROR: Final = 500
 _DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
 _THROTTLED: Final = frozenset(
-    {"ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException", "RequestThrottledException", "SlowDown"}
+    {
+        "ThrottlingException",
+        "Throttling",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "RequestThrottledException",
+        "SlowDown",
+    }
 )
 
 
@@ -30,7 +41,9 @@ def is_throttled(error: BaseException) -> bool:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Returns whether it is worth asking again: the request was refused for the moment, or nobody knows what became of it."""
+    """Returns whether it is worth asking again: the request was refused for the moment, or nobody knows what became of
+    it.
+    """
     if isinstance(error, PassingError):
         return True
     if isinstance(error, ClientError):

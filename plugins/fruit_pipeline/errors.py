@@ -26,8 +26,8 @@
     SettingsError                       variables that hold what they may not: the main DAG is not read
     MissingObjectError                  an object that had to be in the lake is not there
 
-Every message is for people: it says what is wrong and what to do. Whether an error passes, one of AWS or of this family, is answered by
-`fruit_pipeline.aws.may_pass`; what a failed step means, by `fruit_pipeline.failures`.
+Every message is for people: it says what is wrong and what to do. Whether an error passes, one of AWS or of this
+family, is answered by `fruit_pipeline.aws.may_pass`; what a failed step means, by `fruit_pipeline.failures`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
 
 class DamagedFileError(RefusedError):
-    """A file of the lake is not as it was written: it was cut off or replaced, or a byte of it has changed. The message names it."""
+    """A file of the lake is not as it was written: it was cut off or replaced, or a byte of it has changed. The message
+    names it.
+    """
 
 
 class RunRefusedError(RefusedError):
@@ -49,7 +51,9 @@ class RunRefusedError(RefusedError):
 
 
 class ParamsRefusedError(RunRefusedError):
-    """A run was given params that the DAG does not have, or whose values do not reach its tasks. It would do something else than asked."""
+    """A run was given params that the DAG does not have, or whose values do not reach its tasks. It would do something
+    else than asked.
+    """
 
 
 class InstanceTypeError(RunRefusedError):
@@ -65,7 +69,9 @@ class UnfitInstanceTypeError(InstanceTypeError):
 
 
 class LakeElsewhereError(RunRefusedError):
-    """The lake's bucket is not named, is in another region than is set, or belongs to another account. Nothing of it was touched."""
+    """The lake's bucket is not named, is in another region than is set, or belongs to another account. Nothing of it
+    was touched.
+    """
 
 
 class SecurityConfigurationError(RunRefusedError):

@@ -1,8 +1,9 @@
 """Where runs work, and where they have worked: in which lake and region, through which connection.
 
-A run keeps the place that it was planned in, whatever the environment says when a later task starts. And every place in which this Airflow
-has asked for clusters is remembered, so that the setting of today hides nothing of yesterday. Each is an Airflow Variable of its own: tasks
-that write at the same moment can't lose each other's, and no lake has to be known to read them.
+A run keeps the place that it was planned in, whatever the environment says when a later task starts. And every place in
+which this Airflow has asked for clusters is remembered, so that the setting of today hides nothing of yesterday. Each
+is an Airflow Variable of its own: tasks that write at the same moment can't lose each other's, and no lake has to be
+known to read them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _LAST_USED: Final = "last_used"
 
 @dataclass(frozen=True)
 class Place:
-    """Which lake, whose, in which region, through which of Airflow's connections: settings' fields of the same names."""
+    """Which lake, whose, in which region, through which of Airflow's connections: settings' fields of the same
+    names.
+    """
 
     lake_bucket: str
     lake_owner: str
@@ -66,23 +69,34 @@ class Place:
         return f"lake '{self.lake_bucket}' in {self.region} (connection '{self.aws_conn_id}')"
 
 
-_KINDS: Final = {field.name: declaration_of(field).kind for field in fields(Settings) if field.name in {of.name for of in fields(Place)}}
+_KINDS: Final = {
+    field.name: declaration_of(field).kind
+    for field in fields(Settings)
+    if field.name in {of.name for of in fields(Place)}
+}
 
 
 def settings_in(settings: Settings, place: Place) -> Settings:
     """Returns the settings for work in another place. Raises RegionNotAllowedError if that is not inside the EU."""
     there = replace(
-        settings, lake_bucket=place.lake_bucket, lake_owner=place.lake_owner, region=place.region, aws_conn_id=place.aws_conn_id
+        settings,
+        lake_bucket=place.lake_bucket,
+        lake_owner=place.lake_owner,
+        region=place.region,
+        aws_conn_id=place.aws_conn_id,
     )
     there.require_place()
     return there
 
 
 def settings_of_run(settings: Settings, place: Any) -> Settings:
-    """Returns the settings for the tasks of a run whose plan says that it works in `place`. Raises NoPlaceError if it does not say so."""
+    """Returns the settings for the tasks of a run whose plan says that it works in `place`. Raises NoPlaceError if it
+    does not say so.
+    """
     if not place:
         raise NoPlaceError(
-            "The run's plan does not say where the run works. Clear plan_run with *downstream*, without *only failed*: it is planned anew."
+            "The run's plan does not say where the run works. Clear plan_run with *downstream*, without *only failed*: "
+            "it is planned anew."
         )
     return settings_in(settings, Place.read(place))
 
@@ -99,10 +113,16 @@ def place_of_run(task_instance: Any) -> Place | None:
 def remember(place: Place) -> None:
     """Keeps in mind that this Airflow works in a place, and that it did so at this moment."""
     told = place.as_dict() | {_LAST_USED: datetime.now(UTC).isoformat()}
-    variables().set(place.variable, json.dumps(told), description=f"Where fruit_image_pipeline has worked: {place}. The sweep forgets it.")
+    variables().set(
+        place.variable,
+        json.dumps(told),
+        description=f"Where fruit_image_pipeline has worked: {place}. The sweep forgets it.",
+    )
     if not hasattr(variables(), "keys"):
         keys = sorted({*_remembered_keys(), place.variable})
-        variables().set(_KEYS, json.dumps(keys), description="The Variables that say where fruit_image_pipeline has worked.")
+        variables().set(
+            _KEYS, json.dumps(keys), description="The Variables that say where fruit_image_pipeline has worked."
+        )
 
 
 def forget(place: Place) -> None:
@@ -121,14 +141,18 @@ def remembered_places() -> dict[Place, datetime]:
             told = json.loads(text)
             found[Place.read(told)] = datetime.fromisoformat(told[_LAST_USED])
         except (KeyError, ValueError, NoPlaceError):
-            LOG.exception("The Variable %s does not say where runs have worked. Nobody looks there: mend or delete it.", key)
+            LOG.exception(
+                "The Variable %s does not say where runs have worked. Nobody looks there: mend or delete it.", key
+            )
     return found
 
 
 def _remembered_keys() -> list[str]:
-    """Returns the Variables' keys. Airflow 3.2 lets no task list Variables, so one more of them names those that there are.
+    """Returns the Variables' keys. Airflow 3.2 lets no task list Variables, so one more of them names those that there
+    are.
 
-    Two runs that change it at the same moment may lose a key of it. It is there again when the run asks for its cluster.
+    Two runs that change it at the same moment may lose a key of it. It is there again when the run asks for its
+    cluster.
     """
     if hasattr(variables(), "keys"):
         return list(variables().keys(prefix=VARIABLE_PREFIX))
@@ -144,22 +168,27 @@ def known_places(settings: Settings) -> list[Place]:
 def ask_each(
     settings: Settings, places: Iterable[Place], ask: Callable[[Settings], Answer]
 ) -> tuple[dict[Place, Answer], dict[Place, Exception]]:
-    """Returns what `ask` answers for the settings of each place, and the errors of those that can't be asked, which are logged."""
+    """Returns what `ask` answers for the settings of each place, and the errors of those that can't be asked, which are
+    logged.
+    """
     answers, errors = {}, {}
     for place in places:
         try:
             answers[place] = ask(settings_in(settings, place))
         except Exception as error:
-            # Whatever it is (rights, a connection, a bucket or a region that is gone), the other places must be asked all the same.
+            # Whatever it is (rights, a connection, a bucket or a region that is gone), the other places must be asked
+            # all the same.
             LOG.exception("The %s can't be asked.", place)
             errors[place] = error
     return answers, errors
 
 
 def ask_everywhere(settings: Settings, own: Place | None, ask: Callable[[Settings], Answer]) -> dict[Place, Answer]:
-    """Returns what `ask` answers for the settings of every place in which a run may have clusters. `own` is where it was planned.
+    """Returns what `ask` answers for the settings of every place in which a run may have clusters. `own` is where it
+    was planned.
 
-    Raises, after all places were asked, what its own place could not be asked for; if nobody knows which that is, what any could not.
+    Raises, after all places were asked, what its own place could not be asked for; if nobody knows which that is, what
+    any could not.
     """
     answers, errors = ask_each(settings, dict.fromkeys([*([own] if own else []), *known_places(settings)]), ask)
     for place, error in errors.items():

@@ -1,4 +1,6 @@
-"""How a setting is declared: as a field of a dataclass that also says what its variable may hold, its unit and what it is for."""
+"""How a setting is declared: as a field of a dataclass that also says what its variable may hold, its unit and what it
+is for.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _CRON_FIELDS: Final = 5
 
 @dataclass(frozen=True)
 class Kind(Generic[Value]):
-    """What a variable may hold, in words (`allowed`). `read` makes the field's value of its text, and raises ValueError for any other."""
+    """What a variable may hold, in words (`allowed`). `read` makes the field's value of its text, and raises ValueError
+    for any other.
+    """
 
     allowed: str
     read: Callable[[str], Value]
@@ -38,8 +42,12 @@ class Declaration:
     part: str = ""
 
 
-def setting(default: Value, kind: Kind[Value], meaning: str, *, unit: str = "", variable: str = "", part: str = "") -> Value:
-    """Returns a dataclass field. It is typed as the field's value, so that the type checker compares field, default and kind."""
+def setting(
+    default: Value, kind: Kind[Value], meaning: str, *, unit: str = "", variable: str = "", part: str = ""
+) -> Value:
+    """Returns a dataclass field. It is typed as the field's value, so that the type checker compares field, default and
+    kind.
+    """
     declared: Any = field(default=default, metadata={_METADATA_KEY: Declaration(kind, meaning, unit, variable, part)})
     typed: Value = declared
     return typed

@@ -9,7 +9,9 @@ from fruit_contract.ingest_days import days_of_span
 
 
 def step_parser(description: str | None, *, needs_ingest_dates: bool) -> argparse.ArgumentParser:
-    """Returns a parser of the bucket, the release, the run, its dates and how much runs at once: the first fields of a request."""
+    """Returns a parser of the bucket, the release, the run, its dates and how much runs at once: the first fields of a
+    request.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--lake-bucket", dest="bucket", required=True)
     parser.add_argument("--release", dest="release_id", required=True, help="the code release whose embedder is used")

@@ -1,4 +1,6 @@
-"""Tells the lake why a step fails, before it ends: Airflow's side reads that first, and logs only where a step died without a word."""
+"""Tells the lake why a step fails, before it ends: Airflow's side reads that first, and logs only where a step died
+without a word.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,20 @@ _PATIENCE_SECONDS: Final = 15.0
 
 @contextmanager
 def failure_told(bucket: str, run_id: str, step: str) -> Iterator[None]:
-    """A context that writes a failure.json for the error that ends it, and raises that error on, whatever comes of the writing.
+    """A context that writes a failure.json for the error that ends it, and raises that error on, whatever comes of the
+    writing.
 
-    Nothing is written of an end that others decided (a signal), nor of an error that only follows from another process' death.
+    Nothing is written of an end that others decided (a signal), nor of an error that only follows from another process'
+    death.
     """
     try:
         yield
     except Exception as error:
         with suppress(Exception):  # such as that no thread can be started: the step's own error is the news
             text = "".join(traceback.format_exception(error))
-            writing = threading.Thread(target=_write, args=(Store(bucket), failure_key(run_id, step), step, text), daemon=True)
+            writing = threading.Thread(
+                target=_write, args=(Store(bucket), failure_key(run_id, step), step, text), daemon=True
+            )
             writing.start()
             writing.join(_PATIENCE_SECONDS)
         raise
@@ -48,4 +54,7 @@ def _write(store: Store, key: str, step: str, text: str) -> None:
         if failure:
             store.write(key, failure.to_json())
     except Exception as error:  # noqa: BLE001 - as above
-        print(f"warning: why the step failed could not be told to the lake ({type(error).__name__}); its log says it.", flush=True)
+        print(
+            f"warning: why the step failed could not be told to the lake ({type(error).__name__}); its log says it.",
+            flush=True,
+        )

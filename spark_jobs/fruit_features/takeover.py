@@ -1,7 +1,7 @@
 """Takes over dates that the release before the commit wrote: what their tables agree on becomes their first commit.
 
-In that form a ledger is a folder of Spark's files and names no files of features, so a line counts if there is a row of features with its
-content. Whatever else lies there, also of a run that was interrupted, is garbage afterwards.
+In that form a ledger is a folder of Spark's files and names no files of features, so a line counts if there is a row of
+features with its content. Whatever else lies there, also of a run that was interrupted, is garbage afterwards.
 """
 
 from __future__ import annotations
@@ -79,8 +79,12 @@ def take_over_date(store: Store, ingest_date: str) -> str:
     rows = _read_rows(store, sorted(there.ledger), files.LEDGER.names).sort_by(tables.IMAGE_KEY)
     details = _read_rows(store, sorted(there.rejected), (tables.IMAGE_KEY, tables.DETAIL))
     found = _Found(ingest_date, rows)
-    for number, key in enumerate(sorted(key for key in there.features if lake.parse_features_file(key) and key.endswith(".parquet"))):
-        found.add(key, files.read_rows(store.uri(key), store.read(key), files.FEATURES.names), store, f"{write}-t{number:05d}")
+    for number, key in enumerate(
+        sorted(key for key in there.features if lake.parse_features_file(key) and key.endswith(".parquet"))
+    ):
+        found.add(
+            key, files.read_rows(store.uri(key), store.read(key), files.FEATURES.names), store, f"{write}-t{number:05d}"
+        )
     committed = found.rows(details)
     embedders = {}
     for embedder_id, file_rows in found.file_rows.items():
@@ -97,9 +101,11 @@ def take_over_date(store: Store, ingest_date: str) -> str:
 
 
 def _finish(store: Store, ledger: Ledger) -> None:
-    """Writes `rejected/` of a date's first commit, and removes what that does not name; the files of the earlier ledger last.
+    """Writes `rejected/` of a date's first commit, and removes what that does not name; the files of the earlier ledger
+    last.
 
-    While these are there, no step computes images of the date. So if they are there after the listing, what was listed is nobody's.
+    While these are there, no step computes images of the date. So if they are there after the listing, what was listed
+    is nobody's.
     """
     there = list_date(store, ledger.ingest_date, projected_versions(store))
     earlier = list(filter(is_of_earlier_ledger, store.list_keys(lake.date_prefix(lake.LEDGER, ledger.ingest_date))))
@@ -138,12 +144,16 @@ class _Found:
                 store.write(file_key(self.ingest_date, name), files.features_to_parquet(rows))
             self.file_rows[embedder_id][name] = len(lines)
             self._files[lines] = file_key(self.ingest_date, name)
-            self._sizes[lines] = np.column_stack([rows.column(side).to_numpy() for side in (tables.WIDTH, tables.HEIGHT)])
+            self._sizes[lines] = np.column_stack(
+                [rows.column(side).to_numpy() for side in (tables.WIDTH, tables.HEIGHT)]
+            )
             for batch in rows.to_batches():
                 self.moments[embedder_id].add(batch)
 
     def rows(self, details: pa.Table) -> pa.Table:
-        """Returns the rows of the first commit: lines with features and the place of these, and rejects with what the decoder said."""
+        """Returns the rows of the first commit: lines with features and the place of these, and rejects with what the
+        decoder said.
+        """
         has_file = np.array([file is not None for file in self._files], dtype=bool)
         found = pc.index_in(self.lines.column(tables.IMAGE_KEY), details.column(tables.IMAGE_KEY).combine_chunks())
         columns = {
@@ -157,7 +167,9 @@ class _Found:
         return rows.filter(pc.or_(is_rejected, pa.array(has_file)))
 
     def _lines_of(self, features: pa.Table, embedder_id: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Returns the numbers of the lines that rows of features are of and that have none yet, and which rows these are."""
+        """Returns the numbers of the lines that rows of features are of and that have none yet, and which rows these
+        are.
+        """
         index = pc.index_in(features.column(tables.IMAGE_KEY), self.lines.column(tables.IMAGE_KEY).combine_chunks())
         line = self.lines.take(index)
         conditions = [
@@ -186,7 +198,9 @@ def _read_rows(store: Store, keys: Sequence[str], columns: Sequence[str]) -> pa.
         with files.open_parquet(store.uri(key), content) as file:
             table = file.read(use_threads=False)
         arrays = [
-            table.column(field.name).cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+            table.column(field.name).cast(field.type)
+            if field.name in table.column_names
+            else pa.nulls(table.num_rows, field.type)
             for field in schema
         ]
         rows.append(pa.Table.from_arrays(arrays, schema=schema))

@@ -50,7 +50,9 @@ def test_each_data_folder_and_scale_has_a_page_of_its_own(part, asked, name):
 def test_the_command_that_a_page_names():
     assert bench("small").command == "make bench SIZE=small"
     assert bench(data="/photos/mine").command == "make bench SIZE=full DATA=mine"
-    assert bench(only="scale", scale="known=0").command == "python -m benchmarks --only scale --size full --scale known=0"
+    assert (
+        bench(only="scale", scale="known=0").command == "python -m benchmarks --only scale --size full --scale known=0"
+    )
 
 
 def test_one_part_alone():

@@ -107,12 +107,18 @@ def _account(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FRUITS_ENV_FILE", str(account.environment_file))
     # moto knows CloudFormation's younger word not yet.
-    monkeypatch.setattr(deploy_command, "template_of", lambda part: stacks.template_of(part).replace("RetainExceptOnCreate", "Retain"))
+    monkeypatch.setattr(
+        deploy_command, "template_of", lambda part: stacks.template_of(part).replace("RetainExceptOnCreate", "Retain")
+    )
     found, parsed = parsing.resource_class_from_type, parsing.parse_resource
-    monkeypatch.setattr(parsing, "resource_class_from_type", lambda kind: Remembered if kind in REMEMBERED else found(kind))
+    monkeypatch.setattr(
+        parsing, "resource_class_from_type", lambda kind: Remembered if kind in REMEMBERED else found(kind)
+    )
 
     # moto's CloudFormation does not remove a route table, and then cannot remove its network.
-    monkeypatch.setattr(RouteTable, "delete", lambda table, *_: table.ec2_backend.route_tables.pop(table.id, None), raising=False)
+    monkeypatch.setattr(
+        RouteTable, "delete", lambda table, *_: table.ec2_backend.route_tables.pop(table.id, None), raising=False
+    )
 
     # moto's CloudFormation leaves policies. AWS' removes them, but for those that somebody still has.
     def remove_policy(policy: ManagedPolicy, *_: object) -> None:

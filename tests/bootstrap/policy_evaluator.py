@@ -1,4 +1,5 @@
-"""Says what a set of policies answers to a request, as IAM documents it: what is denied is denied, else what is allowed is allowed.
+"""Says what a set of policies answers to a request, as IAM documents it: what is denied is denied, else what is allowed
+is allowed.
 
 It knows the operators that our templates use, and refuses to guess about any other.
 """
@@ -31,7 +32,10 @@ def is_allowed(request: Request, statements: Sequence[Statement]) -> bool:
 def _applies(statement: Statement, request: Request) -> bool:
     return (
         any(_is_like(request.action.lower(), action.lower()) for action in as_list(statement["Action"]))
-        and any(_is_like(request.resource, resource) for resource in as_list(statement.get("Resource", statement.get("NotResource"))))
+        and any(
+            _is_like(request.resource, resource)
+            for resource in as_list(statement.get("Resource", statement.get("NotResource")))
+        )
         == ("Resource" in statement)
         and all(
             _holds(operator, request.context.get(key), as_list(wanted))

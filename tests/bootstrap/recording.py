@@ -1,8 +1,9 @@
-"""What the parts of the product ask AWS for, as IAM names it: read from what the local cloud noted while whole runs were under way.
+"""What the parts of the product ask AWS for, as IAM names it: read from what the local cloud noted while whole runs
+were under way.
 
-`recorded_requests.txt` has one line for each kind of request. The end-to-end tests fail for a request that takes another right than these;
-the tests of the policies compare these with what each role may do. With FRUITS_WRITE_REQUESTS=1 the tests add what is missing: empty the
-file first to have all of it anew.
+`recorded_requests.txt` has one line for each kind of request. The end-to-end tests fail for a request that takes
+another right than these; the tests of the policies compare these with what each role may do. With
+FRUITS_WRITE_REQUESTS=1 the tests add what is missing: empty the file first to have all of it anew.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ class Asked:
     @classmethod
     def read(cls, line: str) -> Asked:
         role, action, resource, *context = line.split(" ")
-        return cls(role, action, resource, tuple((key, value) for key, _, value in (pair.partition("=") for pair in context)))
+        return cls(
+            role, action, resource, tuple((key, value) for key, _, value in (pair.partition("=") for pair in context))
+        )
 
 
 def recorded() -> list[Asked]:
@@ -78,7 +81,10 @@ def record_if_told(asked: set[Asked]) -> None:
 
 
 def written(asked: Iterable[Asked]) -> str:
-    head = "# What the product asked AWS for, by role. Written by the tests with FRUITS_WRITE_REQUESTS=1: see recording.py.\n"
+    head = (
+        "# What the product asked AWS for, by role. Written by the tests with FRUITS_WRITE_REQUESTS=1: see "
+        "recording.py.\n"
+    )
     return head + "".join(f"{line}\n" for line in sorted(map(str, asked)))
 
 
@@ -99,7 +105,8 @@ def requests_to_emr(log: Path, buckets: frozenset[str]) -> set[Asked]:
 
 
 def kind_of_key(key: str) -> str:
-    """Returns a key, or its beginning, with * for what another run, date, image or release calls otherwise, and for all that is deeper.
+    """Returns a key, or its beginning, with * for what another run, date, image or release calls otherwise, and for all
+    that is deeper.
 
     Of a release the list of its files counts by itself: Airflow reads that alone.
     """
@@ -135,7 +142,9 @@ def _asked_of_s3(entry: Mapping[str, Any], buckets: frozenset[str]) -> Iterator[
     role, action = entry["who"], f"s3:{IAM_ACTIONS.get(operation, operation)}"
     if bucket not in buckets:
         raise ValueError(f"{role} asks the bucket {bucket!r} for {operation}.")
-    encryption = tuple(sorted((f"s3:{name}", value) for name, value in entry["headers"].items() if "encryption" in name))
+    encryption = tuple(
+        sorted((f"s3:{name}", value) for name, value in entry["headers"].items() if "encryption" in name)
+    )
     if not key and not entry["keys"]:
         prefix = (("s3:prefix", kind_of_key(query["prefix"])),) if "prefix" in query else ()
         yield Asked(role, action, LAKE, prefix)
@@ -164,7 +173,8 @@ def _asked_of_emr(entry: Mapping[str, Any], buckets: frozenset[str]) -> Iterator
         return
     context = _tags("RequestTag", {tag["Key"]: tag["Value"] for tag in body.get("Tags", ())}, buckets)
     yield Asked(role, "elasticmapreduce:RunJobFlow", "*", context)
-    # What RunJobFlow asks for itself: rights to its parameters, for a cluster that has no id yet, and to hand on the roles.
+    # What RunJobFlow asks for itself: rights to its parameters, for a cluster that has no id yet, and to hand on the
+    # roles.
     if context:
         yield Asked(role, "elasticmapreduce:AddTags", "*", context)
     for policy in ("AutoTerminationPolicy", "ManagedScalingPolicy"):
@@ -198,9 +208,14 @@ def _operation(method: str, has_bucket: bool, has_key: bool, names: frozenset[st
             continue
         shape = operation.input_shape
         needed = (
-            {member.serialization.get("name") for key, member in shape.members.items() if key in shape.required_members} if shape else set()
+            {member.serialization.get("name") for key, member in shape.members.items() if key in shape.required_members}
+            if shape
+            else set()
         )
-        needed = {name for name in needed if name not in {"Bucket", "Key", None}} - {"Delete", "CreateBucketConfiguration"}
+        needed = {name for name in needed if name not in {"Bucket", "Key", None}} - {
+            "Delete",
+            "CreateBucketConfiguration",
+        }
         marks[name] = {part.partition("=")[0] for part in fixed.split("&") if part} - {"x-id"} | needed
     fitting = {name: found for name, found in marks.items() if found <= names}
     return max(fitting, key=lambda name: (len(fitting[name]), name != "ListObjects"))
@@ -210,15 +225,23 @@ def _require_known(operation: str, bucket: str, key: str, query: Mapping[str, st
     """Raises ValueError if a query or a header is none of the operation's, or holds what its model does not allow."""
     model = _s3().operation_model(operation)
     fixed = dict(parse_qsl(model.http["requestUri"].partition("?")[2], keep_blank_values=True))
-    members = {member.serialization.get("name"): name for name, member in model.input_shape.members.items()} if model.input_shape else {}
+    members = (
+        {member.serialization.get("name"): name for name, member in model.input_shape.members.items()}
+        if model.input_shape
+        else {}
+    )
     given = {name: value for name, value in {**query, **headers}.items() if name not in fixed}
     lower = {str(name).lower(): member for name, member in members.items()}
     unknown = sorted(name for name in given if name.lower() not in lower and not name.startswith(OF_CLIENTS))
     if unknown:
-        raise ValueError(f"{operation} of {bucket}/{key} has {', '.join(unknown)}, which S3's service model does not know.")
+        raise ValueError(
+            f"{operation} of {bucket}/{key} has {', '.join(unknown)}, which S3's service model does not know."
+        )
     for name, value in given.items():
         shape = model.input_shape.members[lower[name.lower()]] if name.lower() in lower else None
         if shape is not None and shape.type_name == "string":
             report = ParamValidator().validate(value, shape)
             if report.has_errors() or (shape.enum and value not in shape.enum):
-                raise ValueError(f"{operation} of {bucket}/{key}: {name} is {value!r}, which S3's service model does not know.")
+                raise ValueError(
+                    f"{operation} of {bucket}/{key}: {name} is {value!r}, which S3's service model does not know."
+                )

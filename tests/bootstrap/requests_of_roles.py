@@ -1,4 +1,6 @@
-"""What each role asks AWS for: what runs were recorded to ask for, and what no run of the tests does, with its reason."""
+"""What each role asks AWS for: what runs were recorded to ask for, and what no run of the tests does, with its
+reason.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ BY_THE_KEY = {"s3:x-amz-server-side-encryption": "aws:kms", "s3:x-amz-server-sid
 DAY = "ingest_date=2026-11-22"
 IMAGE = f"raw/{DAY}/Kiwi/1.jpg"
 OURS, OTHERS, UNTAGGED = "j-OURS", "j-OTHERS", "j-UNTAGGED"
-CLUSTER_TAGS = {OURS: {"product": "fruits", "lake": BUCKET}, OTHERS: {"product": "fruits", "lake": "another-lake"}, UNTAGGED: {}}
+CLUSTER_TAGS = {
+    OURS: {"product": "fruits", "lake": BUCKET},
+    OTHERS: {"product": "fruits", "lake": "another-lake"},
+    UNTAGGED: {},
+}
 # What recordings call `queue` and `topic`.
 NAMED = {"queue": f"sqs:{REGION}:{ACCOUNT}:fruits-image-batches", "topic": f"sns:{REGION}:{ACCOUNT}:fruits-alerts"}
 ROLES = tuple(role.value for role in Role if role is not Role.OWNER)
@@ -21,7 +27,12 @@ ROLES = tuple(role.value for role in Role if role is not Role.OWNER)
 
 def asked(action: str, resource: str, **context: str) -> Request:
     """A request over TLS, in the lake's region unless the context names another."""
-    usual = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3", "aws:RequestedRegion": REGION, "aws:PrincipalAccount": ACCOUNT}
+    usual = {
+        "aws:SecureTransport": "true",
+        "s3:TlsVersion": "1.3",
+        "aws:RequestedRegion": REGION,
+        "aws:PrincipalAccount": ACCOUNT,
+    }
     usual |= {"aws:ResourceAccount": ACCOUNT}
     return Request(action, resource, usual | context)
 
@@ -78,7 +89,9 @@ def done(asked_for: Asked) -> Request:
         resource = f"arn:aws:{NAMED[kind]}"
     elif kind == "key":
         resource, context = KEY, {"kms:ViaService": f"{context['kms:ViaService']}.{REGION}.amazonaws.com"}
-    return asked(asked_for.action, resource, **{name: BUCKET if value == LAKE else value for name, value in context.items()})
+    return asked(
+        asked_for.action, resource, **{name: BUCKET if value == LAKE else value for name, value in context.items()}
+    )
 
 
 DRIVES = (
@@ -119,14 +132,22 @@ BY_HAND: dict[str, list[Request]] = {
         on_object("GetObject", "tls/x.zip"),
         *(with_key(action, None) for action in ("Decrypt", "GenerateDataKey")),
         asked("ssm:UpdateInstanceInformation", "*"),
-        *(asked(f"ssmmessages:{verb}{kind}Channel", "*") for verb in ("Create", "Open") for kind in ("Control", "Data")),
+        *(
+            asked(f"ssmmessages:{verb}{kind}Channel", "*")
+            for verb in ("Create", "Open")
+            for kind in ("Control", "Data")
+        ),
         # Files that are larger than those of the tests go up in parts, and one that breaks off is taken back.
         *(
             on_object("AbortMultipartUpload", f"{prefix}/x")
             for prefix in ("features", "rejected", "moments", "ledger", "pca", "projections", "logs")
         ),
-        # What left a date or broke off, versions that are too many, what an earlier release left; and a step that fails says why.
-        *(on_object("DeleteObject", f"{prefix}/x") for prefix in ("features", "rejected", "ledger", "pca", "projections")),
+        # What left a date or broke off, versions that are too many, what an earlier release left; and a step that fails
+        # says why.
+        *(
+            on_object("DeleteObject", f"{prefix}/x")
+            for prefix in ("features", "rejected", "ledger", "pca", "projections")
+        ),
         on_object("PutObject", "runs/_failures/r/x.json"),
         # The lake of a release before is taken over.
         on_object("GetObject", "rejected/x"),
@@ -142,18 +163,25 @@ BY_HAND: dict[str, list[Request]] = {
     "operator": [
         *(on_cluster(action, OURS) for action in LOOKS_BY_HAND),
         asked("elasticmapreduce:ListClusters", "*"),
-        *(on_object("GetObject", key) for key in ("logs/j-1/node/i-1/syslog.gz", f"reports/{DAY}/index.html", "runs/r.json")),
+        *(
+            on_object("GetObject", key)
+            for key in ("logs/j-1/node/i-1/syslog.gz", f"reports/{DAY}/index.html", "runs/r.json")
+        ),
         *(listing(prefix) for prefix in ("logs/j-1/", "reports/", "runs/_failures/")),
         with_key("Decrypt", "s3"),
         session_on(CLUSTER_TAGS[OURS]),
         with_document("AWS-StartPortForwardingSession"),
-        *(asked(f"ssm:{action}Session", f"arn:aws:ssm:{REGION}:{ACCOUNT}:session/${{aws:userid}}-1") for action in ("Terminate", "Resume")),
+        *(
+            asked(f"ssm:{action}Session", f"arn:aws:ssm:{REGION}:{ACCOUNT}:session/${{aws:userid}}-1")
+            for action in ("Terminate", "Resume")
+        ),
     ],
     # Which versions there are.
     "analyst": [listing("pca/")],
     "ledger-reader": [listing("pca/")],
 }
-# The sweep asks of each cluster whose it is. Of those that are not this lake's AWS does not tell it, and it passes them over.
+# The sweep asks of each cluster whose it is. Of those that are not this lake's AWS does not tell it, and it passes them
+# over.
 REFUSED = {
     Asked("airflow", "elasticmapreduce:DescribeCluster", "cluster/j-*"),
     Asked(
@@ -177,7 +205,9 @@ ALLOWED = {
 
 
 def where(role: str, request: Request) -> tuple[str, ...]:
-    """Returns what tells a request from those that come with the same right: to objects a role has it for whole prefixes."""
+    """Returns what tells a request from those that come with the same right: to objects a role has it for whole
+    prefixes.
+    """
     if request.action == "s3:ListBucket" and role != "emr-nodes":
         prefix, slash, _ = request.context.get("s3:prefix", "").partition("/")
         return request.action, prefix, slash
@@ -189,7 +219,10 @@ def where(role: str, request: Request) -> tuple[str, ...]:
         )
     prefix, _, rest = request.resource.removeprefix(f"arn:aws:s3:::{BUCKET}/").partition("/")
     # Of releases Airflow reads no more than the list of their files; of what a run leaves a step writes its own part.
-    if (role, prefix) in {("airflow", lake.CODE), ("emr-nodes", lake.RUNS)} or (role, request.action) == ("airflow", "s3:DeleteObject"):
+    if (role, prefix) in {("airflow", lake.CODE), ("emr-nodes", lake.RUNS)} or (role, request.action) == (
+        "airflow",
+        "s3:DeleteObject",
+    ):
         return request.action, prefix, rest.partition("/")[0] if prefix == lake.RUNS else rest
     return request.action, prefix
 
@@ -198,5 +231,7 @@ KNOWN = {role: {where(role, request) for request in ALLOWED[role]} for role in R
 
 
 def is_known(known: Asked) -> bool:
-    """Returns whether a request comes with a right that its role needs anyway, or is one that AWS refuses without harm."""
+    """Returns whether a request comes with a right that its role needs anyway, or is one that AWS refuses without
+    harm.
+    """
     return known in REFUSED or where(known.role, done(known)) in KNOWN[known.role]

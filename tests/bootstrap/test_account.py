@@ -16,7 +16,10 @@ from tests.bootstrap.conftest import ACCOUNT, REGION
 
 
 def account_without_access(region: str, code: str) -> Account:
-    error = ClientError({"Error": {"Code": code, "Message": "The security token included in the request is invalid."}}, "GetCallerIdentity")
+    error = ClientError(
+        {"Error": {"Code": code, "Message": "The security token included in the request is invalid."}},
+        "GetCallerIdentity",
+    )
     sts = mock.Mock(get_caller_identity=mock.Mock(side_effect=error))
     return Account(mock.Mock(client=mock.Mock(return_value=sts)), region, print)
 

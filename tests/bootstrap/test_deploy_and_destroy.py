@@ -22,7 +22,9 @@ from fruit_cli.lake.target import Target
 from tests.bootstrap.conftest import ACCOUNT, BUCKET, REGION, DeployedAccount
 
 pytestmark = pytest.mark.slow
-ANY_POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]}'
+ANY_POLICY = (
+    '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]}'
+)
 CERTIFICATE_FILES = ("privateKey", "certificateChain", "trustedCertificates")
 
 
@@ -56,7 +58,9 @@ def leave_security_groups(account: DeployedAccount) -> None:
     ec2 = account.client("ec2")
     vpc = of(account).stacks("network").resource("fruits-network", "Vpc")
     names = ("ElasticMapReduce-Master-Private", "ElasticMapReduce-Slave-Private")
-    first, second = (ec2.create_security_group(GroupName=name, Description="EMR's", VpcId=vpc)["GroupId"] for name in names)
+    first, second = (
+        ec2.create_security_group(GroupName=name, Description="EMR's", VpcId=vpc)["GroupId"] for name in names
+    )
     for group, other in ((first, second), (second, first)):
         rule = {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "UserIdGroupPairs": [{"GroupId": other}]}
         ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
@@ -99,7 +103,9 @@ def test_a_deployment_comes_and_goes_and_its_lake_outlives_it(account, capsys) -
     assert (connection.bucket, connection.region, connection.owner) == (BUCKET, REGION, ACCOUNT)
 
     # Typed again: what is not named stays as it was.
-    deploy_command.deploy(DeployRequest("fruits", REGION, budget_usd=50), account.session, yes=True, block_public_access=True)
+    deploy_command.deploy(
+        DeployRequest("fruits", REGION, budget_usd=50), account.session, yes=True, block_public_access=True
+    )
     assert of(account).blocks_public_access()
     assert f"bucket {BUCKET}" in capsys.readouterr().out
     parameters = of(account).stacks("network").parameters("fruits-network")
@@ -191,7 +197,9 @@ def test_a_second_lake_touches_nothing_of_the_first(account, monkeypatch) -> Non
     deploy(account)
     first = account.environment_file.read_text()
     # Roles are the whole account's, stacks a region's: what would fail half-way is refused before anything is made.
-    with pytest.raises(CommandError, match="The role fruits-emr-service is there already, and eu-north-1 has no stack fruits-cluster"):
+    with pytest.raises(
+        CommandError, match="The role fruits-emr-service is there already, and eu-north-1 has no stack fruits-cluster"
+    ):
         deploy_command.deploy(DeployRequest("fruits", "eu-north-1"), account.session, dry_run=True)
     with pytest.raises(CommandError, match="There is nothing called 'fruits' in region eu-north-1"):
         destroy("fruits", of(account, "eu-north-1"), yes=True)
@@ -227,7 +235,9 @@ def test_a_network_that_is_there_must_bear_emrs_tag(account, capsys) -> None:
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
     with pytest.raises(CommandError, match=f"aws ec2 create-tags --resources {vpc} {subnet} "):
         deploy(account, subnets=(subnet,))
-    ec2.create_tags(Resources=[vpc, subnet], Tags=[{"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}])
+    ec2.create_tags(
+        Resources=[vpc, subnet], Tags=[{"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}]
+    )
     deploy(account, subnets=(subnet,))
     assert "has no S3 gateway endpoint" in capsys.readouterr().out
     assert "fruits-network" not in stacks_there(account)
@@ -253,11 +263,15 @@ def test_a_network_that_is_there_must_bear_emrs_tag(account, capsys) -> None:
 def test_another_airflow_and_nodes_without_tls_are_had_for_the_asking(account, capsys) -> None:
     deploy(account, certificates="none", airflow="airflow-env.amazonaws.com")
     assert "nodes talk without TLS" in capsys.readouterr().out
-    security = account.properties["AWS::EMR::SecurityConfiguration"][-1]["SecurityConfiguration"]["EncryptionConfiguration"]
+    security = account.properties["AWS::EMR::SecurityConfiguration"][-1]["SecurityConfiguration"][
+        "EncryptionConfiguration"
+    ]
     assert security["EnableInTransitEncryption"] in (False, "false")
     assert account.client("s3").list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
     # MWAA takes the role for environments of this account and region alone.
-    (trust,) = account.client("iam").get_role(RoleName="fruits-airflow")["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    (trust,) = account.client("iam").get_role(RoleName="fruits-airflow")["Role"]["AssumeRolePolicyDocument"][
+        "Statement"
+    ]
     assert trust["Principal"] == {"Service": ["airflow.amazonaws.com", "airflow-env.amazonaws.com"]}
     assert trust["Condition"] == {
         "StringEquals": {"aws:SourceAccount": ACCOUNT},
@@ -352,7 +366,10 @@ def test_what_cloudformation_could_not_make_is_told_with_its_own_reason_alone() 
         ({"region": "us-east-1"}, "not inside the EU"),
         ({"region": "eu-west-2"}, "not inside the EU"),
         ({"bucket": "No_Bucket"}, "is no bucket's name"),
-        ({"key": "arn:aws:kms:eu-west-3:123456789012:key/12345678-1234-1234-1234-123456789012"}, "a KMS key in eu-west-1"),
+        (
+            {"key": "arn:aws:kms:eu-west-3:123456789012:key/12345678-1234-1234-1234-123456789012"},
+            "a KMS key in eu-west-1",
+        ),
         ({"subnets": ("vpc-1",)}, "SUBNETS is 'vpc-1'"),
         ({"zones": "4"}, "ZONES is '4'"),
         ({"airflow": "me"}, "AIRFLOW is 'me'"),

@@ -1,4 +1,6 @@
-"""Runs the installer of a cluster's packages as a node does: bash, a folder with the release, wheels of our own making."""
+"""Runs the installer of a cluster's packages as a node does: bash, a folder with the release, wheels of our own
+making.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ class Node:
         lines = []
         for wheel in wheels:
             name, version, *_ = wheel.name.split("-")
-            lines.append(f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n    # via the lock\n")
+            lines.append(
+                f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n    # via "
+                "the lock\n"
+            )
             if wheelhouse:
                 content = wheel.read_bytes() + (b"altered" if wheel.name == alter else b"")
                 (self.release / release.WHEELHOUSE).mkdir(exist_ok=True)
@@ -80,8 +85,12 @@ def make_wheel(directory, name, version="1.0", source=""):
     path = directory / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(f"{name}.py", source)
-        wheel.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        wheel.writestr(f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        wheel.writestr(
+            f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         wheel.writestr(f"{name}-{version}.dist-info/RECORD", "")
     return path
 
@@ -148,7 +157,9 @@ def test_what_an_interrupted_run_left_is_made_anew(node, wheels):
 
 def test_an_environment_with_more_than_the_pins_is_left_alone(node, tmp_path):
     """As on the local cloud, where the laptop's environment serves."""
-    (node.release / release.CLUSTER_REQUIREMENTS).write_text(f"numpy=={version('numpy')} \\\n    --hash=sha256:0\n", encoding="utf-8")
+    (node.release / release.CLUSTER_REQUIREMENTS).write_text(
+        f"numpy=={version('numpy')} \\\n    --hash=sha256:0\n", encoding="utf-8"
+    )
     finished = node.bootstrap(FRUITS_VENV=sys.prefix)
     assert finished.returncode == 0, finished.stderr
     assert "nothing to do" in finished.stdout
@@ -160,7 +171,9 @@ def test_a_wheel_that_differs_from_the_lock_fails_loudly(node, wheels):
     finished = node.bootstrap()
     assert finished.returncode != 0
     assert "DO NOT MATCH THE HASHES" in finished.stderr
-    assert last_line(finished).startswith("bootstrap failed: installing the pins from the release's wheels (exit code 1). ")
+    assert last_line(finished).startswith(
+        "bootstrap failed: installing the pins from the release's wheels (exit code 1). "
+    )
     assert "publish again with --with-wheelhouse" in last_line(finished)
 
 
@@ -185,7 +198,9 @@ def test_a_folder_without_a_release_says_how_to_call_it(node):
     finished = node.bootstrap(str(node.bin))
     assert finished.returncode != 0
     expected = (
-        "bootstrap failed: reading the arguments (exit code 1). Call it as: install_cluster_packages.sh <folder that holds the release>"
+        "bootstrap failed: reading the arguments (exit code 1). Call it as: install_cluster_packages.sh "
+        "<folder "
+        "that holds the release>"
     )
     assert last_line(finished) == expected
     assert not node.venv.exists()
@@ -215,7 +230,9 @@ def test_without_python_3_11_it_is_installed_with_dnf(node, wheels):
     path = node.bin.parent / "tools"
     path.mkdir()
     for tool in ("bash", "env", "cp", "cat", "seq", "sleep", "mktemp", "rm", "dirname", "mkdir", "id"):
-        (path / tool).symlink_to(next(Path(folder) / tool for folder in ("/usr/bin", "/bin") if (Path(folder) / tool).exists()))
+        (path / tool).symlink_to(
+            next(Path(folder) / tool for folder in ("/usr/bin", "/bin") if (Path(folder) / tool).exists())
+        )
     finished = node.bootstrap(PATH=f"{node.bin}:{path}")
     assert finished.returncode == 7
     assert "sudo dnf install --assumeyes --quiet python3.11 python3.11-pip" in finished.stderr

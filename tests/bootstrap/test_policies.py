@@ -48,7 +48,19 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-EVERY_PREFIX = ("raw", "features", "rejected", "moments", "ledger", "pca", "projections", "runs", "reports", "code", "logs")
+EVERY_PREFIX = (
+    "raw",
+    "features",
+    "rejected",
+    "moments",
+    "ledger",
+    "pca",
+    "projections",
+    "runs",
+    "reports",
+    "code",
+    "logs",
+)
 
 
 def tags_of_request() -> dict[str, str]:
@@ -79,15 +91,26 @@ OTHER_EMR_ACTIONS = (
 
 FOR_NOBODY = [
     # Clusters that are not this lake's.
-    *(on_cluster(action, cluster_id) for action in sorted({*DRIVES, *LOOKS_BY_HAND}) for cluster_id in (OTHERS, UNTAGGED)),
     *(
-        on_cluster(action, cluster_id, **{f"elasticmapreduce:RequestTag/{name}": value for name, value in CLUSTER_TAGS[OURS].items()})
+        on_cluster(action, cluster_id)
+        for action in sorted({*DRIVES, *LOOKS_BY_HAND})
+        for cluster_id in (OTHERS, UNTAGGED)
+    ),
+    *(
+        on_cluster(
+            action,
+            cluster_id,
+            **{f"elasticmapreduce:RequestTag/{name}": value for name, value in CLUSTER_TAGS[OURS].items()},
+        )
         for action in ("AddTags", "PutAutoTerminationPolicy", "PutManagedScalingPolicy")
         for cluster_id in (OTHERS, UNTAGGED)
     ),
     *(on_cluster(action, OURS) for action in OTHER_EMR_ACTIONS),
     *(on_cluster(action, OURS, region="us-east-1") for action in DRIVES),
-    *(new_cluster("RunJobFlow", tags) for tags in ({}, {"product": "fruits"}, {"product": "fruits", "lake": "another-lake"})),
+    *(
+        new_cluster("RunJobFlow", tags)
+        for tags in ({}, {"product": "fruits"}, {"product": "fruits", "lake": "another-lake"})
+    ),
     *(
         new_cluster(action, tags_of_request(), region)
         for action in ("RunJobFlow", "AddTags")
@@ -118,13 +141,22 @@ FOR_NOBODY = [
         on_object(
             "PutObject",
             f"{prefix}/x",
-            **{"s3:x-amz-server-side-encryption": "aws:kms", "s3:x-amz-server-side-encryption-aws-kms-key-id": "another"},
+            **{
+                "s3:x-amz-server-side-encryption": "aws:kms",
+                "s3:x-amz-server-side-encryption-aws-kms-key-id": "another",
+            },
         )
         for prefix in EVERY_PREFIX
     ),
-    *(on_object("PutObject", f"{prefix}/x", **{"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"}) for prefix in EVERY_PREFIX),
+    *(
+        on_object("PutObject", f"{prefix}/x", **{"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"})
+        for prefix in EVERY_PREFIX
+    ),
     *(on_object(action, "tls/x.zip") for action in ("PutObject", "DeleteObject")),
-    *(on_object(action, IMAGE) for action in ("PutObjectAcl", "GetObjectVersion", "BypassGovernanceRetention", "PutObjectTagging")),
+    *(
+        on_object(action, IMAGE)
+        for action in ("PutObjectAcl", "GetObjectVersion", "BypassGovernanceRetention", "PutObjectTagging")
+    ),
     *(
         asked(f"s3:{action}", f"arn:aws:s3:::{BUCKET}")
         for action in (
@@ -176,7 +208,10 @@ FOR_NOBODY = [
     session_on(CLUSTER_TAGS[UNTAGGED]),
     session_on(CLUSTER_TAGS[OURS], document_is_checked="false"),
     with_document("AWS-StartPortForwardingSession", document_is_checked="false"),
-    *(with_document(name) for name in ("SSM-SessionManagerRunShell", "AWS-StartSSHSession", "AWS-StartInteractiveCommand")),
+    *(
+        with_document(name)
+        for name in ("SSM-SessionManagerRunShell", "AWS-StartSSHSession", "AWS-StartInteractiveCommand")
+    ),
     *(
         asked(action, "*")
         for action in (
@@ -206,7 +241,9 @@ def elementary(statements: list[Statement]) -> Iterator[Statement]:
         if statement["Effect"] != "Allow":
             continue
         conditions = [
-            (operator, key, as_list(values)) for operator, keys in statement.get("Condition", {}).items() for key, values in keys.items()
+            (operator, key, as_list(values))
+            for operator, keys in statement.get("Condition", {}).items()
+            for key, values in keys.items()
         ]
         for action, resource, *values in product(
             as_list(statement["Action"]), as_list(statement["Resource"]), *(found for *_, found in conditions)
@@ -219,7 +256,12 @@ def elementary(statements: list[Statement]) -> Iterator[Statement]:
 
 def right(statement: Statement) -> str:
     """Names a right of one action, one resource and one value of each condition."""
-    said = [value for keys in statement["Condition"].values() for key, value in keys.items() if key in {"s3:prefix", "kms:ViaService"}]
+    said = [
+        value
+        for keys in statement["Condition"].values()
+        for key, value in keys.items()
+        if key in {"s3:prefix", "kms:ViaService"}
+    ]
     return " ".join([statement["Action"], statement["Resource"].rpartition(":")[2].removeprefix(f"{BUCKET}/"), *said])
 
 
@@ -229,7 +271,9 @@ def named(request: Request) -> str:
 
 @pytest.fixture
 def statements(deployed: DeployedAccount, request: pytest.FixtureRequest):
-    """What is said of the role, with a name for its key that requests can use. A reader of ledgers is an analyst, too."""
+    """What is said of the role, with a name for its key that requests can use. A reader of ledgers is an analyst,
+    too.
+    """
     (key,) = {entry["KeyId"] for entry in deployed.client("kms").list_keys()["Keys"]}
     said = [
         *deployed.statements(request.param),
@@ -257,7 +301,9 @@ def test_a_role_may_do_nothing_else(statements) -> None:
 def test_every_right_is_used(statements) -> None:
     """Each action, on each resource, under each condition."""
     role, said = statements
-    unused = [allowed for allowed in elementary(said) if not any(is_allowed(request, [allowed]) for request in ALLOWED[role])]
+    unused = [
+        allowed for allowed in elementary(said) if not any(is_allowed(request, [allowed]) for request in ALLOWED[role])
+    ]
     assert [right(allowed) for allowed in unused] == []
 
 
@@ -272,7 +318,9 @@ def test_every_allowed_action_exists_and_is_limited(statements) -> None:
 
 
 def test_only_emr_in_this_account_and_region_takes_the_service_role(deployed: DeployedAccount) -> None:
-    (trust,) = deployed.client("iam").get_role(RoleName="fruits-emr-service")["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    (trust,) = deployed.client("iam").get_role(RoleName="fruits-emr-service")["Role"]["AssumeRolePolicyDocument"][
+        "Statement"
+    ]
     assert trust["Principal"] == {"Service": "elasticmapreduce.amazonaws.com"}
     assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
     assert trust["Condition"]["ArnLike"] == {"aws:SourceArn": f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:*"}
@@ -292,7 +340,9 @@ def test_emr_gives_nodes_their_role_alone_and_the_key_to_disks_alone(deployed: D
 @pytest.mark.parametrize("what", ["AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"])
 def test_only_the_lake_and_the_budget_speak_to_queue_and_topic(deployed: DeployedAccount, what: str) -> None:
     (properties,) = deployed.properties[what]
-    (allowed,) = [statement for statement in properties["PolicyDocument"]["Statement"] if statement["Effect"] == "Allow"]
+    (allowed,) = [
+        statement for statement in properties["PolicyDocument"]["Statement"] if statement["Effect"] == "Allow"
+    ]
     assert allowed["Principal"]["Service"] in {"s3.amazonaws.com", "budgets.amazonaws.com"}
     assert allowed["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
 

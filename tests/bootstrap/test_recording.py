@@ -18,7 +18,15 @@ LAKES = frozenset({"fruits-lake"})
 
 
 def asked_of_s3(folder: Path, **changed: Any) -> set[Asked]:
-    usual = {"who": "emr-nodes", "region": "eu-west-1", "method": "GET", "query": "", "headers": {}, "keys": [], "status": 200}
+    usual = {
+        "who": "emr-nodes",
+        "region": "eu-west-1",
+        "method": "GET",
+        "query": "",
+        "headers": {},
+        "keys": [],
+        "status": 200,
+    }
     log = folder / "requests.jsonl"
     log.write_text(json.dumps(usual | changed) + "\n", encoding="utf-8")
     return requests_to_s3(log, LAKES)
@@ -60,7 +68,12 @@ def test_who_asks_for_what_is_not_there_must_be_able_to_list_it(tmp_path: Path) 
         {"who": "deliverer", "path": "/fruits-lake", "query": "list-type=2&prefix="},
         {"method": "PUT", "path": "/fruits-lake/code/x/y"},
         {"method": "PUT", "path": "/fruits-lake/runs/_claims/x"},
-        {"method": "POST", "path": "/fruits-lake", "query": "delete", "keys": ["raw/ingest_date=2026-01-01/Kiwi/1.jpg"]},
+        {
+            "method": "POST",
+            "path": "/fruits-lake",
+            "query": "delete",
+            "keys": ["raw/ingest_date=2026-01-01/Kiwi/1.jpg"],
+        },
     ],
 )
 def test_what_only_another_needs_is_not_known(tmp_path: Path, request_: dict[str, Any]) -> None:
@@ -72,7 +85,10 @@ def test_what_only_another_needs_is_not_known(tmp_path: Path, request_: dict[str
     [
         ({"region": "us-east-1", "path": "/fruits-lake/features/x"}, RegionNotAllowedError),
         ({"path": "/elsewhere/features/x"}, ValueError),
-        ({"method": "PUT", "path": "/fruits-lake/features/x", "headers": {"x-amz-server-side-encryption": "AES512"}}, ValueError),
+        (
+            {"method": "PUT", "path": "/fruits-lake/features/x", "headers": {"x-amz-server-side-encryption": "AES512"}},
+            ValueError,
+        ),
         ({"path": "/fruits-lake/features/x", "headers": {"x-amz-nonsense": "1"}}, ValueError),
     ],
 )
@@ -84,6 +100,13 @@ def test_what_can_be_no_ones_is_refused(tmp_path: Path, request_: dict[str, Any]
 def test_a_cluster_of_another_lake_is_not_known(tmp_path: Path) -> None:
     log = tmp_path / "requests.jsonl"
     for bucket, known in (("fruits-lake", True), ("somebody-elses", False)):
-        entry = {"who": "airflow", "region": "eu-west-1", "action": "TerminateJobFlows", "body": {"JobFlowIds": ["j-1"]}}
-        log.write_text(json.dumps(entry | {"tags": {"j-1": {"product": "fruits", "lake": bucket}}}) + "\n", encoding="utf-8")
+        entry = {
+            "who": "airflow",
+            "region": "eu-west-1",
+            "action": "TerminateJobFlows",
+            "body": {"JobFlowIds": ["j-1"]},
+        }
+        log.write_text(
+            json.dumps(entry | {"tags": {"j-1": {"product": "fruits", "lake": bucket}}}) + "\n", encoding="utf-8"
+        )
         assert [is_known(each) for each in requests_to_emr(log, LAKES)] == [known]

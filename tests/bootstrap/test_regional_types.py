@@ -30,5 +30,7 @@ def test_a_cluster_names_the_siblings_that_its_region_has_and_no_others(region: 
         assert sibling_types(f"{family}.{size}", region) == [name for name in everywhere if name in there]
     for core in ("m5.xlarge", "c5.4xlarge", "r5.xlarge"):
         settings = Settings(lake_bucket=BUCKET, region=region, core_instance_type=core)
-        fleets = cluster_request(settings, PinnedRelease("abc", "0" * 64), "run", ["2026-11-22"], 1)["Instances"]["InstanceFleets"]
+        fleets = cluster_request(settings, PinnedRelease("abc", "0" * 64), "run", ["2026-11-22"], 1)["Instances"][
+            "InstanceFleets"
+        ]
         assert {config["InstanceType"] for fleet in fleets for config in fleet["InstanceTypeConfigs"]} <= there

@@ -48,7 +48,12 @@ def s3(tmp_path: Path, noted: Path) -> Iterator[RunningS3]:
 def act_as(role: Role, s3: RunningS3, patch: pytest.MonkeyPatch) -> None:
     keys = credentials_of(role, Credentials(s3.access_key_id, s3.secret_access_key))
     environment = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
-    environment |= {"AWS_ENDPOINT_URL_S3": s3.url, "AWS_REGION": "eu-west-1", "AWS_CONFIG_FILE": os.devnull, **NO_OBJECT_CHECKSUMS}
+    environment |= {
+        "AWS_ENDPOINT_URL_S3": s3.url,
+        "AWS_REGION": "eu-west-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        **NO_OBJECT_CHECKSUMS,
+    }
     for name, value in environment.items():
         patch.setenv(name, value)
 

@@ -29,7 +29,9 @@ def test_every_template_is_a_stack_and_fits_into_a_request() -> None:
 def test_cfn_lint_finds_nothing() -> None:
     """In the default region; `scripts/check_stacks` looks at all, which takes a minute."""
     program = str(Path(sys.executable).parent / "cfn-lint")
-    done = subprocess.run([program, "--regions", REGION, "--", *map(str, TEMPLATES)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program, "--regions", REGION, "--", *map(str, TEMPLATES)], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -45,7 +47,10 @@ def test_what_costs_by_the_hour_is_what_the_plan_counts(deployed: DeployedAccoun
     interface = [endpoint for endpoint in endpoints if endpoint["VpcEndpointType"] == "Interface"]
     assert len(interface) == stacks.ENDPOINTS + stacks.SSM_ENDPOINTS
     assert all(len(endpoint["SubnetIds"]) == int(stacks.DEFAULT_ZONES) for endpoint in interface)
-    plan = {stack.part: stack for stack in stacks.stacks_of(DeployRequest("fruits", REGION), stacks.Lake(BUCKET, makes_bucket=True), {})}
+    plan = {
+        stack.part: stack
+        for stack in stacks.stacks_of(DeployRequest("fruits", REGION), stacks.Lake(BUCKET, makes_bucket=True), {})
+    }
     assert plan["network"].usd_a_month == pytest.approx(6 * 2 * 730 * 0.011)
     assert {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway", "AWS::EC2::EIP"} & deployed.properties.keys() == set()
 
@@ -84,7 +89,9 @@ def test_the_bucket_is_encrypted_private_and_forgets_only_what_nobody_reads(depl
 
 @pytest.mark.slow
 def test_a_cluster_encrypts_disks_and_objects_and_asks_for_tokens(deployed: DeployedAccount) -> None:
-    (security,) = [properties["SecurityConfiguration"] for properties in deployed.properties["AWS::EMR::SecurityConfiguration"]]
+    (security,) = [
+        properties["SecurityConfiguration"] for properties in deployed.properties["AWS::EMR::SecurityConfiguration"]
+    ]
     assert security["InstanceMetadataServiceConfiguration"]["MinimumInstanceMetadataServiceVersion"] in (2, "2")
     at_rest = security["EncryptionConfiguration"]["AtRestEncryptionConfiguration"]
     assert at_rest["S3EncryptionConfiguration"]["EncryptionMode"] == "SSE-KMS"

@@ -1,4 +1,6 @@
-"""The compose file against the Compose specification's schema and the project's own rules; its services' commands, run natively."""
+"""The compose file against the Compose specification's schema and the project's own rules; its services' commands, run
+natively.
+"""
 
 from __future__ import annotations
 
@@ -246,23 +248,39 @@ def test_the_example_file_names_every_variable_and_holds_no_secret():
 
 
 def test_airflows_processes_are_those_of_make_up():
-    ours = {name.replace("apiserver", "api-server"): tuple(s["command"]) for name, s in SERVICES.items() if name.startswith("airflow-")}
+    ours = {
+        name.replace("apiserver", "api-server"): tuple(s["command"])
+        for name, s in SERVICES.items()
+        if name.startswith("airflow-")
+    }
     theirs = airflow_processes(Path("airflow"), 8080)
     # The local one loads what its tasks import first, for LocalExecutor forks them.
     _, _, module, *arguments = theirs["airflow-scheduler"]
     assert module == SCHEDULER_MODULE
     theirs["airflow-scheduler"] = ("airflow", *arguments)
-    assert ours == {name: tuple(ANY_ADDRESS if part == "127.0.0.1" else part for part in command) for name, command in theirs.items()}
+    assert ours == {
+        name: tuple(ANY_ADDRESS if part == "127.0.0.1" else part for part in command)
+        for name, command in theirs.items()
+    }
 
 
 def test_the_products_settings_are_those_of_make_up():
-    environment = interpolated(SERVICES["airflow-scheduler"]["environment"], dict.fromkeys((n for n, _ in variables_of(SERVICES)), "x"))
+    environment = interpolated(
+        SERVICES["airflow-scheduler"]["environment"], dict.fromkeys((n for n, _ in variables_of(SERVICES)), "x")
+    )
     ours = {name: value for name, value in environment.items() if name.startswith("FRUITS_")}
     assert set(ours) <= set(VARIABLES.values())
-    place = AirflowPlace(PROJECT, PROJECT, PROJECT, PROJECT, 8080, "", "", region="eu-west-1", bucket=lake.DEFAULT_BUCKET)
+    place = AirflowPlace(
+        PROJECT, PROJECT, PROJECT, PROJECT, 8080, "", "", region="eu-west-1", bucket=lake.DEFAULT_BUCKET
+    )
     theirs = airflow_environment(place, draw(), {})
     assert set(ours) == {name for name in theirs if name.startswith("FRUITS_")}
-    for name in ("FRUITS_SECURITY_CONFIGURATION", "FRUITS_SUBNET_ID", "FRUITS_RETRY_DELAY_SECONDS", "FRUITS_LOG_WAIT_MINUTES"):
+    for name in (
+        "FRUITS_SECURITY_CONFIGURATION",
+        "FRUITS_SUBNET_ID",
+        "FRUITS_RETRY_DELAY_SECONDS",
+        "FRUITS_LOG_WAIT_MINUTES",
+    ):
         assert ours[name] == theirs[name]
     settings = load_settings(ours)
     assert settings.region in EU_REGIONS
@@ -275,7 +293,8 @@ def test_the_products_settings_are_those_of_make_up():
 def test_airflows_settings_are_ones_it_knows():
     program = (
         "import json, sys; from airflow.configuration import conf; "
-        "print(json.dumps({f'AIRFLOW__{s}__{o}'.upper(): 1 for s, d in conf.configuration_description.items() for o in d['options']}))"
+        "print(json.dumps({f'AIRFLOW__{s}__{o}'.upper(): 1 for s, d in conf.configuration_description.items() for o in "
+        "d['options']}))"
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     known = set(json.loads(finished.stdout.splitlines()[-1]))
@@ -288,7 +307,9 @@ def test_airflows_settings_are_ones_it_knows():
 
 
 class NativeServices:
-    """Runs services of the compose file without containers: same commands, paths, ports and host names mapped to this machine."""
+    """Runs services of the compose file without containers: same commands, paths, ports and host names mapped to this
+    machine.
+    """
 
     def __init__(self, folder):
         self._ports = {port: free_port() for port in ("9300", "9301")}
@@ -309,7 +330,10 @@ class NativeServices:
         return [sys.executable, *words[1:]] if words[0] == "python" else words
 
     def environment(self, name):
-        ours = {key: self.adapted(value, "") for key, value in interpolated(SERVICES[name]["environment"], self._secrets).items()}
+        ours = {
+            key: self.adapted(value, "")
+            for key, value in interpolated(SERVICES[name]["environment"], self._secrets).items()
+        }
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "JAVA_HOME") if key in os.environ}
         home = self._folder / "publisher"  # the image's own FRUITS_LOCAL_HOME
         path = os.pathsep.join([str(PROJECT), str(PROJECT / "spark_jobs")])
@@ -321,7 +345,9 @@ class NativeServices:
         log = (self._folder / f"{name}.log").open("wb")
         command = self.command(name, SERVICES[name]["command"])
         with log:
-            process = subprocess.Popen(command, env=self.environment(name), stdout=log, stderr=log, cwd=PROJECT, start_new_session=True)
+            process = subprocess.Popen(
+                command, env=self.environment(name), stdout=log, stderr=log, cwd=PROJECT, start_new_session=True
+            )
         self._processes.append(process)
         deadline = time.monotonic() + 60
         while not self.healthy(name):
@@ -406,7 +432,9 @@ def test_publish_runs_with_its_command(native, tmp_path_factory):
     (folder / release.EMBEDDER_MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     finished = native.run("publish")
     assert finished.returncode == 0, finished.stderr
-    pointer = native.client("s3", "9300").get_object(Bucket=lake.DEFAULT_BUCKET, Key=lake.CURRENT_RELEASE_KEY)["Body"].read()
+    pointer = (
+        native.client("s3", "9300").get_object(Bucket=lake.DEFAULT_BUCKET, Key=lake.CURRENT_RELEASE_KEY)["Body"].read()
+    )
     assert json.loads(pointer)["release"] in finished.stdout
 
 
@@ -415,8 +443,13 @@ def test_the_command_line_delivers(native, tmp_path):
     (tmp_path / "Kiwi" / "1.jpg").write_bytes(b"a picture")
     finished = native.run(COMMAND_LINE, "deliver", "--directory", str(tmp_path), "--date", "2026-11-23")
     assert finished.returncode == 0, finished.stderr
-    listed = native.client("s3", "9300").list_objects_v2(Bucket=lake.DEFAULT_BUCKET, Prefix=lake.raw_prefix("2026-11-23"))["Contents"]
-    assert [stored["Key"] for stored in listed] == [lake.image_key("2026-11-23", "Kiwi", "1.jpg"), lake.success_marker_key("2026-11-23")]
+    listed = native.client("s3", "9300").list_objects_v2(
+        Bucket=lake.DEFAULT_BUCKET, Prefix=lake.raw_prefix("2026-11-23")
+    )["Contents"]
+    assert [stored["Key"] for stored in listed] == [
+        lake.image_key("2026-11-23", "Kiwi", "1.jpg"),
+        lake.success_marker_key("2026-11-23"),
+    ]
 
 
 def test_the_command_line_shows_what_it_can_do(native):

@@ -1,4 +1,6 @@
-"""No container engine runs here, so the Dockerfile is held to its word: what it copies exists, and every import is installed."""
+"""No container engine runs here, so the Dockerfile is held to its word: what it copies exists, and every import is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,19 @@ ROOTS = ("", "plugins", "spark_jobs")
 # What each image is asked to run. Jobs come from the lake, and their packages from the image.
 ENTRIES = {
     "airflow": ["dags/*.py", "plugins/fruit_pipeline/**/*.py"],
-    "local-cloud": ["local_cloud/s3/server.py", "local_cloud/emr/server.py", "local_cloud/cluster/node_aws.py", "spark_jobs/**/*.py"],
+    "local-cloud": [
+        "local_cloud/s3/server.py",
+        "local_cloud/emr/server.py",
+        "local_cloud/cluster/node_aws.py",
+        "spark_jobs/**/*.py",
+    ],
     "publisher": [
         *(f"fruit_cli/commands/{command}.py" for command in ("publish", "deliver", "run", "backfill", "estimate")),
         *("fruit_cli/release/export.py", "fruit_cli/__main__.py"),
     ],
 }
-# Only `--engine tensorflow` needs the first, and the image's engine is LiteRT; only people who load a version elsewhere the other.
+# Only `--engine tensorflow` needs the first, and the image's engine is LiteRT; only people who load a version elsewhere
+# the other.
 NOT_NEEDED = {"local-cloud": {"tensorflow", "sklearn"}}
 
 
@@ -69,13 +77,18 @@ def test_packages_are_installed_with_hashes_only(image):
     for run in of_kind(image, "RUN"):
         for command in run.split("&&"):
             assert re.fullmatch(
-                r"pip install --require-hashes --no-deps --requirement requirements/[a-z-]+\.txt", " ".join(command.split())
+                r"pip install --require-hashes --no-deps --requirement requirements/[a-z-]+\.txt",
+                " ".join(command.split()),
             )
 
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_what_is_copied_exists_and_is_not_ignored(image):
-    allowed = {line[1:] for line in (PROJECT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")}
+    allowed = {
+        line[1:]
+        for line in (PROJECT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    }
     for copy in of_kind(image, "COPY"):
         *sources, _ = copy.split()
         for source in sources:
@@ -90,7 +103,9 @@ def test_everything_that_the_image_imports_is_installed_in_it(image):
     installed = {normal(name) for path in requirement_files(image) for name in pinned(path)}
     needed = third_party_imports(ENTRIES[image]) - NOT_NEEDED.get(image, set())
     assert needed, "an image that imports nothing is not what is meant"
-    missing = {module for module in needed if not {normal(name) for name in distributions.get(module, [module])} & installed}
+    missing = {
+        module for module in needed if not {normal(name) for name in distributions.get(module, [module])} & installed
+    }
     assert missing == set()
 
 
@@ -145,7 +160,9 @@ def file_of(module):
 
 
 def imports_of(path):
-    """Every module that the file may import when it runs: at its top or inside a function, but not for type checking alone."""
+    """Every module that the file may import when it runs: at its top or inside a function, but not for type checking
+    alone.
+    """
     waiting = list(ast.parse(path.read_text(encoding="utf-8")).body)
     found = set()
     while waiting:
@@ -153,7 +170,9 @@ def imports_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names if file_of(f"{node.module}.{alias.name}")}
+            found |= {node.module} | {
+                f"{node.module}.{alias.name}" for alias in node.names if file_of(f"{node.module}.{alias.name}")
+            }
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             waiting += node.orelse
         else:

@@ -32,7 +32,11 @@ def is_category(text: str) -> bool:
 
 
 @given(
-    categories=st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30).filter(is_category), max_size=4, unique=True)
+    categories=st.lists(
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30).filter(is_category),
+        max_size=4,
+        unique=True,
+    )
 )
 def test_the_features_job_takes_the_step_that_is_planned(categories: list[str]) -> None:
     step = extract_features_step(
@@ -69,13 +73,17 @@ def test_a_policy_that_was_asked_for_reaches_the_pca_job() -> None:
     never = load_settings({"FRUITS_PCA_POLICY": "never"}).pca_policy
     step = refresh_pca_step(load_settings({}), "release", "run", ["2026-11-22"], never)
 
-    assert importlib.import_module("refresh_pca").parse_request(job_arguments(step)).policy == PolicySettings(RefreshPolicy.NEVER)
+    assert importlib.import_module("refresh_pca").parse_request(job_arguments(step)).policy == PolicySettings(
+        RefreshPolicy.NEVER
+    )
 
 
 @pytest.mark.parametrize("policy", RefreshPolicy)
 def test_the_pca_job_takes_the_step_that_is_planned(policy: RefreshPolicy) -> None:
     chosen = {"POLICY": policy, "MARGIN": "0.01", "GROWTH": "2", "ALWAYS_BELOW": "7", "KEEP_VERSIONS": "5"}
-    settings = load_settings({"FRUITS_TARGET_VARIANCE": "0.9"} | {f"FRUITS_PCA_{name}": value for name, value in chosen.items()})
+    settings = load_settings(
+        {"FRUITS_TARGET_VARIANCE": "0.9"} | {f"FRUITS_PCA_{name}": value for name, value in chosen.items()}
+    )
 
     step = refresh_pca_step(settings, "release", "run", ["2026-11-20", "2026-11-22"])
     request = importlib.import_module("refresh_pca").parse_request(job_arguments(step))
@@ -104,7 +112,9 @@ def test_airflow_and_a_release_of_before_the_default_engine_changed_go_together(
 )
 def test_a_bad_argument_ends_the_job_before_spark_starts(bad: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        importlib.import_module("extract_features").parse_request(["--lake-bucket", "b", "--release", "r", "--run-id", "x", *bad])
+        importlib.import_module("extract_features").parse_request(
+            ["--lake-bucket", "b", "--release", "r", "--run-id", "x", *bad]
+        )
 
     assert caught.value.code == 2
     assert "error: argument" in capsys.readouterr().err

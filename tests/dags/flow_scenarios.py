@@ -51,7 +51,9 @@ class Scenario:
 
 
 def put_forgotten_image(s3: Any) -> None:
-    """In the listing, and in no table. What arrives in the second of the listing itself is forgiven, so that second passes first."""
+    """In the listing, and in no table. What arrives in the second of the listing itself is forgiven, so that second
+    passes first.
+    """
     s3.put_object(Bucket=BUCKET, Key=f"raw/ingest_date={DAY}/Kiwi/forgotten.jpg", Body=b"x")
     time.sleep(1.1)
 
@@ -68,15 +70,23 @@ SCENARIOS = {
     "pca_step_fails": Scenario(failing_step=REFRESH_PCA_STEP),
     "step_never_ends": Scenario(
         endless_step=EXTRACT_FEATURES_STEP,
-        environment={"FRUITS_STEP_TIMEOUT_HOURS": "0.0005", "FRUITS_CLUSTER_START_MINUTES": "0.001", "FRUITS_FIXED_WORK_MINUTES": "0.001"},
+        environment={
+            "FRUITS_STEP_TIMEOUT_HOURS": "0.0005",
+            "FRUITS_CLUSTER_START_MINUTES": "0.001",
+            "FRUITS_FIXED_WORK_MINUTES": "0.001",
+        },
     ),
     "receipt_fails": Scenario(tells_instances=False),
     "above_the_budget": Scenario(environment={"FRUITS_BUDGET_EUR": "0.01"}),
-    "above_the_budget_on_purpose": Scenario(conf={"ingest_date": DAY, "over_budget": True}, environment={"FRUITS_BUDGET_EUR": "0.01"}),
+    "above_the_budget_on_purpose": Scenario(
+        conf={"ingest_date": DAY, "over_budget": True}, environment={"FRUITS_BUDGET_EUR": "0.01"}
+    ),
     "image_forgotten": Scenario(after_delivery=put_forgotten_image),
     "empty_batch": Scenario(delivered=lambda key: key.endswith("_SUCCESS")),
     "nothing_new": Scenario(delivered=lambda _: True),
-    "batch_of_the_day_before_was_late": Scenario(conf={}, logical_date=datetime(2026, 11, 23, tzinfo=UTC), is_scheduled=True),
+    "batch_of_the_day_before_was_late": Scenario(
+        conf={}, logical_date=datetime(2026, 11, 23, tzinfo=UTC), is_scheduled=True
+    ),
     "no_batch_for_days": Scenario(
         conf={}, is_scheduled=True, environment={"FRUITS_BATCH_TIMEOUT_HOURS": "0.0015"}, delivered=lambda _: False
     ),
@@ -84,7 +94,9 @@ SCENARIOS = {
     "abandoned_claim": Scenario(after_delivery=put_claim_of_an_ended_run),
     "outside_the_eu": Scenario(environment={"FRUITS_AWS_REGION": "eu-west-2"}),
     "nothing_published": Scenario(environment={"FRUITS_RELEASE": "r9"}),
-    "nodes_of_another_processor": Scenario(environment={"FRUITS_CORE_INSTANCE_TYPE": "m6g.xlarge", "FRUITS_BUDGET_EUR": "1000"}),
+    "nodes_of_another_processor": Scenario(
+        environment={"FRUITS_CORE_INSTANCE_TYPE": "m6g.xlarge", "FRUITS_BUDGET_EUR": "1000"}
+    ),
 }
 
 
@@ -100,7 +112,9 @@ def main(names: list[str], results: Path) -> None:
         host, port = server.get_host_and_port()
         address = f"http://{host}:{port}"
         extra = {"service_config": {name: {"endpoint_url": address} for name in ("s3", "emr")}}
-        os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps({"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra})
+        os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(
+            {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
+        )
         session = boto3.Session("testing", "testing", region_name="eu-west-1")
         clients = {name: session.client(name, endpoint_url=address) for name in ("s3", "emr")}
         sample = build_sample_lake()
@@ -171,9 +185,14 @@ def run_scenario(name: str, scenario: Scenario, clients: dict[str, Any], sample:
         start_run = SerializedDAG.create_dagrun
         # DAG.test() knows only runs by hand.
         scheduled = {"run_type": DagRunType.SCHEDULED, "run_id": f"scheduled__{name}"} if scenario.is_scheduled else {}
-        with mock.patch.object(SerializedDAG, "create_dagrun", lambda dag, **facts: start_run(dag, **facts | scheduled)):
+        with mock.patch.object(
+            SerializedDAG, "create_dagrun", lambda dag, **facts: start_run(dag, **facts | scheduled)
+        ):
             run = dag.test(run_conf=scenario.conf, logical_date=scenario.logical_date)
-    clusters = [clients["emr"].describe_cluster(ClusterId=entry["Id"])["Cluster"] for entry in clients["emr"].list_clusters()["Clusters"]]
+    clusters = [
+        clients["emr"].describe_cluster(ClusterId=entry["Id"])["Cluster"]
+        for entry in clients["emr"].list_clusters()["Clusters"]
+    ]
     return {
         "run": str(run.state),
         "run_id": run.run_id,
@@ -192,7 +211,9 @@ def run_scenario(name: str, scenario: Scenario, clients: dict[str, Any], sample:
 
 
 def failures_of(run: Any) -> dict[str, dict[str, Any]]:
-    """What each failed task left for the message at the run's end. (DAG.test() calls back where XComs can't be read.)"""
+    """What each failed task left for the message at the run's end. (DAG.test() calls back where XComs can't be
+    read.)
+    """
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 
@@ -213,10 +234,14 @@ def end_step(step: Any, cluster_id: str, scenario: Scenario, s3: Any, sample: Sa
         return
     step.state = "COMPLETED"
     run_id = safe_run_id(step.args[step.args.index("--run-id") + 1])
-    copy_objects(sample, s3, lambda key: not key.startswith("raw/"), rename=lambda key: key.replace(safe_run_id(RUN_ID), run_id))
+    copy_objects(
+        sample, s3, lambda key: not key.startswith("raw/"), rename=lambda key: key.replace(safe_run_id(RUN_ID), run_id)
+    )
 
 
-def copy_objects(sample: SampleLake, s3: Any, wanted: Callable[[str], bool], rename: Callable[[str], str] = str) -> None:
+def copy_objects(
+    sample: SampleLake, s3: Any, wanted: Callable[[str], bool], rename: Callable[[str], str] = str
+) -> None:
     for key, (content, _) in sample.client.objects.items():
         if wanted(key):
             s3.put_object(Bucket=BUCKET, Key=rename(key), Body=content)

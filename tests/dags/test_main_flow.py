@@ -118,14 +118,21 @@ def test_a_scheduled_run_is_about_its_own_day(main_dag: Any) -> None:
     timetable = coerce_to_core_timetable(main_dag.timetable)
     earliest = datetime(2026, 11, 22, 0, 0, tzinfo=UTC)
     info = timetable.next_dagrun_info(
-        last_automated_data_interval=None, restriction=TimeRestriction(earliest=as_pendulum(earliest), latest=None, catchup=True)
+        last_automated_data_interval=None,
+        restriction=TimeRestriction(earliest=as_pendulum(earliest), latest=None, catchup=True),
     )
     assert info.run_after == info.logical_date == earliest
-    assert marker_uri(main_dag, {"ingest_date": None}, info.logical_date) == "s3://fruits-lake/raw/ingest_date=2026-11-22/_SUCCESS"
+    assert (
+        marker_uri(main_dag, {"ingest_date": None}, info.logical_date)
+        == "s3://fruits-lake/raw/ingest_date=2026-11-22/_SUCCESS"
+    )
 
 
 def test_a_run_started_by_hand_waits_for_the_batch_of_the_day_asked_for_or_of_today(main_dag: Any) -> None:
-    assert marker_uri(main_dag, {"ingest_date": "2026-01-31"}, None) == "s3://fruits-lake/raw/ingest_date=2026-01-31/_SUCCESS"
+    assert (
+        marker_uri(main_dag, {"ingest_date": "2026-01-31"}, None)
+        == "s3://fruits-lake/raw/ingest_date=2026-01-31/_SUCCESS"
+    )
     assert marker_uri(main_dag, {"ingest_date": None}, None) == "s3://fruits-lake/raw/ingest_date=2026-11-25/_SUCCESS"
 
 
@@ -135,7 +142,10 @@ def test_a_range_waits_for_nothing(main_dag: Any) -> None:
 
 def test_other_dags_can_be_scheduled_on_what_was_found_sound(main_dag: Any) -> None:
     outlets = {asset.name: asset.uri for asset in main_dag.get_task("check_output").outlets}
-    assert outlets == {"fruit_features": "s3://fruits-lake/features", "fruit_projections": "s3://fruits-lake/projections"}
+    assert outlets == {
+        "fruit_features": "s3://fruits-lake/features",
+        "fruit_projections": "s3://fruits-lake/projections",
+    }
 
 
 def test_every_task_after_the_plan_works_where_the_plan_says(main_dag: Any) -> None:
@@ -216,7 +226,14 @@ def test_a_category_that_can_be_none_is_refused_in_words(main_dag: Any) -> None:
 
 
 def test_the_form_explains_itself(main_dag: Any) -> None:
-    assert set(main_dag.params) >= {"ingest_date", "categories", "retry_rejected", "accept_rejects", "switch_embedder", "over_budget"}
+    assert set(main_dag.params) >= {
+        "ingest_date",
+        "categories",
+        "retry_rejected",
+        "accept_rejects",
+        "switch_embedder",
+        "over_budget",
+    }
     for name in main_dag.params:
         param = main_dag.params.get_param(name)
         assert param.schema["title"]

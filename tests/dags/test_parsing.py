@@ -28,7 +28,8 @@ socket.create_connection = refuse
 from airflow.dag_processing.dagbag import DagBag
 
 bag = DagBag(sys.argv[1])
-heavy = {"tensorflow", "keras", "pyspark", "ai_edge_litert", "numpy", "pandas", "pyarrow", "matplotlib", "PIL", "obstore", "moto"}
+heavy = {"tensorflow", "keras", "pyspark", "ai_edge_litert", "numpy", "pandas", "pyarrow", "matplotlib", "PIL"}
+heavy |= {"obstore", "moto"}
 print(json.dumps({"errors": bag.import_errors, "dags": sorted(bag.dags), "loaded": sorted(heavy & set(sys.modules))}))
 """
 

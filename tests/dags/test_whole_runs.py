@@ -25,7 +25,9 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) ->
     """What became of every scenario, and what was logged in it."""
     copy_database(airflow_database)
     results: Path = tmp_path_factory.mktemp("flow") / "results.json"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_", "AIRFLOW_CONN_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_", "AIRFLOW_CONN_"))
+    }
     done = subprocess.run(
         [sys.executable, "-m", "tests.dags.flow_scenarios", str(results)],
         cwd=PROJECT,
@@ -53,8 +55,12 @@ def test_a_good_batch_goes_all_the_way_and_leaves_no_cluster(outcome: Any) -> No
     assert "43 images in 7 categories, 43 of them new" in outcome[1]["all_well"]
 
 
-@pytest.mark.parametrize(("scenario", "step"), [("features_step_fails", "extract_features"), ("pca_step_fails", "refresh_pca")])
-def test_a_step_that_fails_fails_the_run_and_the_cluster_ends_all_the_same(outcome: Any, scenario: str, step: str) -> None:
+@pytest.mark.parametrize(
+    ("scenario", "step"), [("features_step_fails", "extract_features"), ("pca_step_fails", "refresh_pca")]
+)
+def test_a_step_that_fails_fails_the_run_and_the_cluster_ends_all_the_same(
+    outcome: Any, scenario: str, step: str
+) -> None:
     result = outcome[0][scenario]
     assert result["run"] == "failed"
     assert result["tasks"][step] == "failed"
@@ -180,7 +186,9 @@ def test_the_claim_of_a_run_that_ended_holds_nobody_up(outcome: Any) -> None:
         ("nodes_of_another_processor", "plan_run", "A cluster has nodes of one architecture"),
     ],
 )
-def test_what_can_not_run_fails_before_anything_is_created(outcome: Any, scenario: str, failing_task: str, message: str) -> None:
+def test_what_can_not_run_fails_before_anything_is_created(
+    outcome: Any, scenario: str, failing_task: str, message: str
+) -> None:
     result = outcome[0][scenario]
     assert result["run"] == "failed"
     assert result["tasks"][failing_task] == "failed"

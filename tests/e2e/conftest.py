@@ -1,4 +1,6 @@
-"""The whole product on this machine: local cloud, real Airflow, the published release with the real weights. One for all tests here."""
+"""The whole product on this machine: local cloud, real Airflow, the published release with the real weights. One for
+all tests here.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def copy_embedder(home_with_embedder: Path, home: Path) -> None:
 
 
 def copy_database(migrated: Path, home: Path) -> None:
-    """Gives a stack's home an empty Airflow database, which it would take seconds to make; tests/fruit_cli/stack has one made."""
+    """Gives a stack's home an empty Airflow database, which it would take seconds to make; tests/fruit_cli/stack has
+    one made.
+    """
     airflow = home / "airflow"
     airflow.mkdir(parents=True)
     shutil.copy(migrated, airflow / "airflow.db")
@@ -71,10 +75,16 @@ def request_logs_of(home: Path) -> Path:
 
 @contextmanager
 def running_product(home: Path, **settings: str) -> Iterator[Product]:
-    """A product with a published release, whose stack finds these settings and that is the local one until the end of the block."""
+    """A product with a published release, whose stack finds these settings and that is the local one until the end of
+    the block.
+    """
     stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {HOME_VARIABLE: str(home), REQUEST_LOGS_VARIABLE: str(request_logs_of(home)), **settings}.items():
+        for name, value in {
+            HOME_VARIABLE: str(home),
+            REQUEST_LOGS_VARIABLE: str(request_logs_of(home)),
+            **settings,
+        }.items():
             patch.setenv(name, value)
         state = stack.start()
         try:
@@ -102,7 +112,9 @@ def messages(products_home: Path) -> Iterator[Messages]:
 
 
 @pytest.fixture(scope="session")
-def product(products_home: Path, messages: Messages, airflow_database: Path, home_with_embedder: Path) -> Iterator[Product]:
+def product(
+    products_home: Path, messages: Messages, airflow_database: Path, home_with_embedder: Path
+) -> Iterator[Product]:
     copy_database(airflow_database, products_home)
     copy_embedder(home_with_embedder, products_home)
     settings = {
@@ -117,10 +129,14 @@ def product(products_home: Path, messages: Messages, airflow_database: Path, hom
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None) -> Generator[None, object, object]:
-    """Stops the product after the last test that uses it: one that is up and idle takes a tenth of a core from the tests that follow."""
+    """Stops the product after the last test that uses it: one that is up and idle takes a tenth of a core from the
+    tests that follow.
+    """
     result = yield
     product = item.funcargs.get("product")
-    if isinstance(product, Product) and not (isinstance(nextitem, pytest.Function) and "product" in nextitem.fixturenames):
+    if isinstance(product, Product) and not (
+        isinstance(nextitem, pytest.Function) and "product" in nextitem.fixturenames
+    ):
         LocalStack(product.home).stop()
     return result
 
@@ -141,7 +157,9 @@ def empty_lake(product: Product) -> None:
 
 @pytest.fixture
 def commit(product: Product) -> Iterator[Callable[..., None]]:
-    """Has the cloud commit the given faults, and no others, until the test ends or calls it again: what is left out is over then."""
+    """Has the cloud commit the given faults, and no others, until the test ends or calls it again: what is left out is
+    over then.
+    """
 
     def write(*faults: Fault) -> None:
         write_faults(product.home, faults)

@@ -66,7 +66,9 @@ class FaultyRun:
         """Ends this run's faults of the kind, however long they would have lasted (see local_cloud.faults)."""
         with ONE_LIST_OF_FAULTS:
             faults = faults_from_json(faults_path(self.product.home).read_text(encoding="utf-8"))
-            write_faults(self.product.home, [fault for fault in faults if (fault.cluster, fault.kind) != (self.day, kind)])
+            write_faults(
+                self.product.home, [fault for fault in faults if (fault.cluster, fault.kind) != (self.day, kind)]
+            )
 
     def clusters(self) -> list[dict[str, Any]]:
         bucket = self.product.connection.bucket
@@ -88,7 +90,9 @@ class FaultyRun:
         return "\n".join(lines)
 
     def finish(self) -> DagRun:
-        return wait_for(lambda: self.product.api.dag_run(self.run_id), lambda run: run.is_finished, f"{self.run_id} to end")
+        return wait_for(
+            lambda: self.product.api.dag_run(self.run_id), lambda run: run.is_finished, f"{self.run_id} to end"
+        )
 
     def wait_for_step(self, state: str = "RUNNING", name: str = EXTRACT) -> None:
         """And for its task's trigger to look after it."""
@@ -107,7 +111,12 @@ class FaultyRun:
         self.product.api.set_run_state(self.run_id, state, "by hand")
 
     def clear(self, task_id: str, *, with_downstream: bool = True, only_failed: bool = False) -> None:
-        request = {"dry_run": False, "task_ids": [task_id], "dag_run_id": self.run_id, "include_downstream": with_downstream}
+        request = {
+            "dry_run": False,
+            "task_ids": [task_id],
+            "dag_run_id": self.run_id,
+            "include_downstream": with_downstream,
+        }
         request |= {"only_failed": only_failed, "reset_dag_runs": True}
         self.product.api._http.send("POST", f"/dags/{DAG_ID}/clearTaskInstances", json=request)
 
@@ -122,12 +131,19 @@ class FaultyRun:
 
     def wait_until_deferred(self, task_id: str) -> None:
         """It waits in the triggerer, where it has a log and an end: not as one that is merely scheduled."""
-        wait_for(lambda: self.task(task_id).state, lambda state: state == "deferred", f"{task_id} of {self.run_id} to be deferred")
+        wait_for(
+            lambda: self.task(task_id).state,
+            lambda state: state == "deferred",
+            f"{task_id} of {self.run_id} to be deferred",
+        )
 
 
 def scheduler_of(product: Product) -> psutil.Process:
     marked = marked_processes(STACK_MARK, str(product.home))
-    return min((process for process in marked if SCHEDULER_MODULE in command_of(process)), key=lambda process: process.create_time())
+    return min(
+        (process for process in marked if SCHEDULER_MODULE in command_of(process)),
+        key=lambda process: process.create_time(),
+    )
 
 
 def restart_scheduler(product: Product, settings: dict[str, str]) -> None:
@@ -155,7 +171,9 @@ def work_with(product: Product, settings: dict[str, str]) -> None:
         restart_scheduler(product, settings)
 
 
-def wait_for(look: Callable[[], Any], is_it: Callable[[Any], object], what: str, seconds: float = WITHIN_SECONDS) -> Any:
+def wait_for(
+    look: Callable[[], Any], is_it: Callable[[Any], object], what: str, seconds: float = WITHIN_SECONDS
+) -> Any:
     deadline = time.monotonic() + seconds
     while not is_it(seen := look()):
         assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}, there is {seen}"
@@ -226,13 +244,17 @@ def change_place(run: FaultyRun) -> None:
 
 
 def run_three_at_once(run: FaultyRun) -> None:
-    """While this run's PCA step is at work, another run wants its date, and a third one the turn at the PCA: that one is looked at then."""
+    """While this run's PCA step is at work, another run wants its date, and a third one the turn at the PCA: that one
+    is looked at then.
+    """
     run.wait_for_step(name=REFRESH)
     of_the_same_date, of_another_date = FaultyRun.begin(run.product, run.day), FaultyRun.begin(run.product, ANOTHER_DAY)
     of_the_same_date.wait_until_deferred(PLAN)
     assert f"{run.day} ({run.run_id}, since " in of_the_same_date.log(PLAN)
     wait_for(
-        lambda: of_another_date.log(REFRESH), lambda text: "Another run's turn at the PCA is not over" in text, "a turn to be waited for"
+        lambda: of_another_date.log(REFRESH),
+        lambda text: "Another run's turn at the PCA is not over" in text,
+        "a turn to be waited for",
     )
     of_another_date.wait_until_deferred(REFRESH)
     run.let_go(FaultKind.SLOW_STEP)
@@ -297,7 +319,8 @@ CASES = (
     ),
     FaultCase(
         name="the worker is lost while it asks for the step, which is killed",
-        made_by="AddJobFlowSteps is carried out, its answer held back; the task's process is killed, and so is the step's",
+        made_by="AddJobFlowSteps is carried out, its answer held back; the task's process is killed, and so is the "
+        "step's",
         faults=(
             {"kind": FaultKind.SLOW, "action": "AddJobFlowSteps", "seconds": WITHIN_SECONDS},
             {"kind": FaultKind.KILL_STEP, "step": EXTRACT, "seconds": 3},
@@ -396,7 +419,8 @@ CASES = (
     ),
     FaultCase(
         name="create_cluster failed, and a person clears *only failed* tasks, of which the teardown is none",
-        made_by="RunJobFlow's answer is held back; the API marks the task as failed; when the run has failed, the API clears",
+        made_by="RunJobFlow's answer is held back; the API marks the task as failed; when the run has failed, the API "
+        "clears",
         faults=({"kind": FaultKind.SLOW, "action": "RunJobFlow", "seconds": WITHIN_SECONDS},),
         act=clear_only_what_failed,
         ends="failed",
@@ -427,7 +451,8 @@ CASES = (
     ),
     FaultCase(
         name="the scheduler is restarted while a step runs, and by then the lake's bucket and region are set otherwise",
-        made_by="SIGKILL to the scheduler and its workers; a new one is started with another `FRUITS_LAKE_BUCKET` and `FRUITS_AWS_REGION`",
+        made_by="SIGKILL to the scheduler and its workers; a new one is started with another `FRUITS_LAKE_BUCKET` and "
+        "`FRUITS_AWS_REGION`",
         faults=(HELD,),
         act=change_place,
         ends="success",

@@ -1,4 +1,6 @@
-"""A queue and a topic, as `make deploy` makes them in an account: moto's, over HTTP, which note who asks them for what."""
+"""A queue and a topic, as `make deploy` makes them in an account: moto's, over HTTP, which note who asks them for
+what.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Messages:
     def told(self) -> list[dict[str, Any]]:
         """Returns what the topic has sent since the last call, as its subscriber gets it."""
         found = []
-        while messages := self._sqs.receive_message(QueueUrl=self._subscriber_url, MaxNumberOfMessages=10).get("Messages"):
+        while messages := self._sqs.receive_message(QueueUrl=self._subscriber_url, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
             for message in messages:
                 found.append(json.loads(message["Body"]))
                 self._sqs.delete_message(QueueUrl=self._subscriber_url, ReceiptHandle=message["ReceiptHandle"])
@@ -71,7 +75,9 @@ def running_messages(secrets: LocalSecrets) -> Iterator[Messages]:
     session = boto3.Session(owner.access_key_id, owner.secret_access_key, region_name=DEFAULT_REGION)
     sqs, sns = (session.client(name, endpoint_url=url) for name in ("sqs", "sns"))
     try:
-        batches, alerts = (str(sqs.create_queue(QueueName=name)["QueueUrl"]) for name in ("fruits-image-batches", "fruits-alerts"))
+        batches, alerts = (
+            str(sqs.create_queue(QueueName=name)["QueueUrl"]) for name in ("fruits-image-batches", "fruits-alerts")
+        )
         topic = str(sns.create_topic(Name="fruits-alerts")["TopicArn"])
         arn = sqs.get_queue_attributes(QueueUrl=alerts, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
@@ -84,7 +90,9 @@ def running_messages(secrets: LocalSecrets) -> Iterator[Messages]:
 
 
 class _Noting:
-    """Lets an application answer, and keeps what the parts of the product ask it for. Their own clients compare that with AWS' models."""
+    """Lets an application answer, and keeps what the parts of the product ask it for. Their own clients compare that
+    with AWS' models.
+    """
 
     def __init__(self, application: Any, keys: KeyRing, asked: set[Asked]) -> None:
         self._application = application

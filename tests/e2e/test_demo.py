@@ -39,7 +39,11 @@ def test_the_demo_runs_the_main_job_shows_what_it_did_and_leaves_nothing_running
     assert (listed, featurised) == (str(n_images + 2), str(n_images))
     assert rejected.startswith("2 (1 not_an_image")
     assert "The books balance" in demo.stdout
-    files = [Path(line.strip()) for line in demo.stdout.splitlines() if line.strip().startswith(str(tmp_path)) and "reports" in line]
+    files = [
+        Path(line.strip())
+        for line in demo.stdout.splitlines()
+        if line.strip().startswith(str(tmp_path)) and "reports" in line
+    ]
     assert sorted(path.name for path in files) == ["explained_variance.png", "first_two_components.png", "index.html"]
     assert all(path.stat().st_size > 1000 for path in files)
     lake = next(Path(line.rpartition(" ")[2]) for line in demo.stdout.splitlines() if "for any Parquet reader" in line)

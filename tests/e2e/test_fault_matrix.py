@@ -1,4 +1,5 @@
-"""Whatever goes wrong: no cluster is left, no step runs twice, the task's log says why, and the next run completes the work.
+"""Whatever goes wrong: no cluster is left, no step runs twice, the task's log says why, and the next run completes the
+work.
 
 docs/operations.md has the table of what is found here; FRUITS_WRITE_DOCS=1 writes it there.
 """
@@ -81,7 +82,9 @@ def day_of(case: FaultCase) -> str:
 
 
 @pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, home_with_embedder: Path) -> Iterator[Product]:
+def faulty(
+    tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, home_with_embedder: Path
+) -> Iterator[Product]:
     """A product of its own: its scheduler gets killed, and its runs count as late after seconds."""
     home = tmp_path_factory.mktemp("faulty")
     copy_database(airflow_database, home)
@@ -97,14 +100,17 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, hom
         try:
             yield running
         finally:
-            # Its supervisor looks away since its scheduler was killed; stopped processes do not hear that they are to end.
+            # Its supervisor looks away since its scheduler was killed; stopped processes do not hear that they are to
+            # end.
             if state := read_state(home):
                 psutil.Process(state.supervisor_pid).send_signal(signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
 def outcomes(faulty: Product, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """Every case once, several at a time; what kills the scheduler, and has its tasks work elsewhere from then on, comes last and alone."""
+    """Every case once, several at a time; what kills the scheduler, and has its tasks work elsewhere from then on,
+    comes last and alone.
+    """
     batch = tmp_path_factory.mktemp("batch")
     for category in CATEGORIES[:2]:
         (batch / category).mkdir()
@@ -118,12 +124,16 @@ def outcomes(faulty: Product, tmp_path_factory: pytest.TempPathFactory) -> dict[
             run.late_batch().parent.mkdir(exist_ok=True)
             run.raw().rename(run.late_batch())
     faults = [
-        Fault(id=f"{day_of(case)}-{number}", cluster=day_of(case), **fault) for case in CASES for number, fault in enumerate(case.faults)
+        Fault(id=f"{day_of(case)}-{number}", cluster=day_of(case), **fault)
+        for case in CASES
+        for number, fault in enumerate(case.faults)
     ]
     write_faults(faulty.home, faults)
     *together, last = CASES
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = dict(zip((case.name for case in together), pool.map(lambda case: run_case(faulty, case), together), strict=True))
+        found = dict(
+            zip((case.name for case in together), pool.map(lambda case: run_case(faulty, case), together), strict=True)
+        )
     return found | {last.name: run_case(faulty, last)}
 
 
@@ -132,15 +142,21 @@ def run_case(faulty: Product, case: FaultCase) -> Outcome:
     case.act(run)
     ended = run.finish()
     # A run that was marked by hand is over before its teardown is.
-    clusters = wait_for(run.clusters, lambda there: all(entry["Status"]["State"] in ENDED for entry in there), "its clusters to end")
+    clusters = wait_for(
+        run.clusters, lambda there: all(entry["Status"]["State"] in ENDED for entry in there), "its clusters to end"
+    )
     steps = defaultdict(list)
     for step in run.steps():
         steps[step["Name"]].append(step["Status"]["State"])
-    return Outcome(run, ended.state, [cluster["Status"]["State"] for cluster in clusters], dict(steps), log_of(run, case))
+    return Outcome(
+        run, ended.state, [cluster["Status"]["State"] for cluster in clusters], dict(steps), log_of(run, case)
+    )
 
 
 def log_of(run: FaultyRun, case: FaultCase) -> str:
-    """The log when it says what it should, or after a while as it is: a trigger's words come a moment after it has acted."""
+    """The log when it says what it should, or after a while as it is: a trigger's words come a moment after it has
+    acted.
+    """
     deadline = time.monotonic() + 60
     while not all(words in (log := run.log(case.where)) for words in case.says) and time.monotonic() < deadline:
         time.sleep(1)
@@ -171,7 +187,9 @@ def overlapping(steps: list[dict[str, Any]]) -> list[str]:
 
 def test_never_are_two_runs_at_the_pca_at_once(faulty: Product, outcomes: dict[str, Outcome]) -> None:
     pages = faulty.emr.get_paginator("list_clusters").paginate()
-    steps = [step for page in pages for cluster in page["Clusters"] for step in steps_of_cluster(faulty.emr, cluster["Id"])]
+    steps = [
+        step for page in pages for cluster in page["Clusters"] for step in steps_of_cluster(faulty.emr, cluster["Id"])
+    ]
     times = [step["Status"]["Timeline"] for step in steps if step["Name"] == REFRESH]
     worked = sorted((time["StartDateTime"], time["EndDateTime"]) for time in times if "StartDateTime" in time)
     assert len(worked) >= sum(REFRESH in case.steps for case in CASES)
@@ -179,14 +197,18 @@ def test_never_are_two_runs_at_the_pca_at_once(faulty: Product, outcomes: dict[s
     assert pca_book(Lake(s3_client(faulty.connection), faulty.connection.bucket)).read() == ()
 
 
-def test_an_orphan_is_swept_in_the_lake_that_was_set_before_and_nothing_else_is(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+def test_an_orphan_is_swept_in_the_lake_that_was_set_before_and_nothing_else_is(
+    faulty: Product, outcomes: dict[str, Outcome]
+) -> None:
     work_with(faulty, ELSEWHERE)
     tags = {"product": "fruits", "lake": faulty.connection.bucket, "dag_id": DAG_ID}
     ended = outcomes[CASES[0].name].run.run_id
     ours = start_cluster(faulty, "fruits 2026-03-01 orphan", tags | {"airflow_run_id": ended})
     deleted = start_cluster(faulty, "fruits 2026-03-01 deleted", tags | {"airflow_run_id": "manual__never-was"})
     theirs = start_cluster(faulty, "fruits 2026-03-01 theirs", tags | {"lake": "their-lake", "airflow_run_id": ended})
-    anothers = start_cluster(faulty, "fruits 2026-03-01 another's", tags | {"airflow_run_id": ended, "airflow": "another"})
+    anothers = start_cluster(
+        faulty, "fruits 2026-03-01 another's", tags | {"airflow_run_id": ended, "airflow": "another"}
+    )
     by_hand = start_cluster(faulty, "somebody's", {"product": "fruits"})
     sweeper = AirflowApi(faulty.api._http, "sweep_orphan_clusters")
     run_id = sweeper.trigger({})
@@ -214,13 +236,17 @@ def has_at_least(number: int, news: list[dict[str, str]]) -> bool:
     return len(news) >= number
 
 
-def test_people_are_told_of_each_failed_run_once_which_task_why_and_what_to_do(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+def test_people_are_told_of_each_failed_run_once_which_task_why_and_what_to_do(
+    faulty: Product, outcomes: dict[str, Outcome]
+) -> None:
     for case in CASES:
         run_id = outcomes[case.name].run.run_id
         if case.ends != "failed":
             assert news_of(faulty, "run_failed", run_id) == []
             continue
-        told = wait_for(partial(news_of, faulty, "run_failed", run_id), partial(has_at_least, case.fails), f"news of {run_id}")
+        told = wait_for(
+            partial(news_of, faulty, "run_failed", run_id), partial(has_at_least, case.fails), f"news of {run_id}"
+        )
         assert len(told) == case.fails
         news = told[-1]
         assert case.where in news["subject"]
@@ -231,7 +257,9 @@ def test_people_are_told_of_each_failed_run_once_which_task_why_and_what_to_do(f
             assert "\nCause: " in news["message"]
 
 
-def test_tasks_of_a_failed_run_that_are_cleared_one_by_one_make_it_succeed(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+def test_tasks_of_a_failed_run_that_are_cleared_one_by_one_make_it_succeed(
+    faulty: Product, outcomes: dict[str, Outcome]
+) -> None:
     run = next(outcomes[case.name].run for case in CASES if case.ends == "failed" and case.where == REFRESH)
     work_with(faulty, here(faulty))
     clusters = len(run.clusters())
@@ -299,7 +327,9 @@ def test_people_are_told_of_late_runs_and_of_orphans(faulty: Product, outcomes: 
     assert "/dags/sweep_orphan_clusters/runs/" in orphans["message"]
 
 
-def test_a_task_of_a_successful_run_that_is_cleared_alone_leaves_it_as_it_was(faulty: Product, outcomes: dict[str, Outcome]) -> None:
+def test_a_task_of_a_successful_run_that_is_cleared_alone_leaves_it_as_it_was(
+    faulty: Product, outcomes: dict[str, Outcome]
+) -> None:
     run = next(outcomes[case.name].run for case in CASES if case.ends == "success" and case.steps == WHOLE)
     before, clusters = ledger_of(faulty, run.day), run.clusters()
     for task_id in ("check_output", "publish_report", REFRESH, EXTRACT):
@@ -313,14 +343,18 @@ def test_a_task_of_a_successful_run_that_is_cleared_alone_leaves_it_as_it_was(fa
 def test_a_task_of_a_failed_run_that_is_cleared_alone_is_not_enough_and_people_are_told_so(
     faulty: Product, outcomes: dict[str, Outcome]
 ) -> None:
-    """The run that completed what the faults left has been before: so this one has nothing to do, and asks for no cluster."""
+    """The run that completed what the faults left has been before: so this one has nothing to do, and asks for no
+    cluster.
+    """
     run = next(outcomes[case.name].run for case in CASES if case.ends == "failed")
     told, clusters = news_of(faulty, "run_failed", run.run_id), run.clusters()
     run.clear(EXTRACT, with_downstream=False)
     assert run.finish().state == "failed"
     assert run.task("publish_report").state == "upstream_failed"
     assert run.clusters() == clusters
-    news = wait_for(partial(news_of, faulty, "run_failed", run.run_id), lambda lines: len(lines) > len(told), "the second news")
+    news = wait_for(
+        partial(news_of, faulty, "run_failed", run.run_id), lambda lines: len(lines) > len(told), "the second news"
+    )
     assert len(news) == len(told) + 1
     assert "No task failed this time." in news[-1]["message"]
     assert "clear those as well (with *downstream*, without *only failed*)" in news[-1]["message"]
@@ -369,6 +403,15 @@ def matrix(outcomes: dict[str, Outcome]) -> str:
         steps = "; ".join(f"{name}: {', '.join(states).lower()}" for name, states in outcome.steps.items())
         left = sum(state not in ENDED for state in outcome.clusters)
         said = ", ".join(f"“{words}”" for words in case.says if words in outcome.log)
-        rows.append([case.name, case.made_by, outcome.state, f"{left} of {len(outcome.clusters)}", steps, f"`{case.where}` says {said}"])
+        rows.append(
+            [
+                case.name,
+                case.made_by,
+                outcome.state,
+                f"{left} of {len(outcome.clusters)}",
+                steps,
+                f"`{case.where}` says {said}",
+            ]
+        )
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
     return "".join(f"{line}\n" for line in [*lines, *("| " + " | ".join(row) + " |" for row in rows)])

@@ -1,4 +1,6 @@
-"""Days one after another, late images, new fruit in old dates, nothing new: the lake is as one run over everything would leave it."""
+"""Days one after another, late images, new fruit in old dates, nothing new: the lake is as one run over everything
+would leave it.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ def test_increments_leave_what_one_run_over_everything_would(product: Product, t
 
     # The same truth in other files: their names are of the runs that wrote them.
     pd.testing.assert_frame_equal(table(product, lake.LEDGER).drop(columns="file"), ledger.drop(columns="file"))
-    pd.testing.assert_frame_equal(table(product, lake.FEATURES).drop(columns="features"), features.drop(columns="features"))
+    pd.testing.assert_frame_equal(
+        table(product, lake.FEATURES).drop(columns="features"), features.drop(columns="features")
+    )
     whole = projections(product)
     assert whole["image_key"].to_list() == rows["image_key"].to_list()
     ours, reference = (np.stack(frame["components"].to_list()) for frame in (rows, whole))

@@ -52,7 +52,9 @@ def draw_batch(folder: Path, first_image: int) -> Path:
 
 @pytest.fixture(scope="module")
 def two_days(product: Product, messages: Messages, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Two image batches, each with one broken file, run one after the other: by hand, and by what S3 tells. Run ids by ingest date."""
+    """Two image batches, each with one broken file, run one after the other: by hand, and by what S3 tells. Run ids by
+    ingest date.
+    """
 
     def run_by_hand(day: str) -> str:
         return run_date(product.api, day, [], product.console).run_id
@@ -134,7 +136,9 @@ np.save(output, load_engine("tensorflow", Path(graph).read_bytes()).embed(networ
     np.testing.assert_allclose(np.load(output), np.stack(features["features"].to_list()), atol=1e-4)
 
 
-def test_the_components_keep_95_percent_of_the_variance_of_both_days(product: Product, two_days: dict[str, str]) -> None:
+def test_the_components_keep_95_percent_of_the_variance_of_both_days(
+    product: Product, two_days: dict[str, str]
+) -> None:
     pointer = json.loads((product.lake / lake.CURRENT_PCA_KEY).read_text())
     model = pd.read_parquet(product.lake / lake.pca_prefix(pointer["version"]) / "model.parquet").iloc[0]
     provenance = json.loads((product.lake / lake.pca_prefix(pointer["version"]) / "provenance.json").read_text())
@@ -167,7 +171,15 @@ def test_a_killed_step_fails_its_task_and_the_run_and_the_cluster_ends(
     product: Product, messages: Messages, tmp_path: Path, commit: Callable[..., None]
 ) -> None:
     deliver(product.connection, draw_batch(tmp_path / "batch", 0), BROKEN_DAY, console=product.console)
-    commit(Fault("until its task waits", FaultKind.SLOW_STEP, cluster=BROKEN_DAY, step="extract_features", seconds=HELD_SECONDS))
+    commit(
+        Fault(
+            "until its task waits",
+            FaultKind.SLOW_STEP,
+            cluster=BROKEN_DAY,
+            step="extract_features",
+            seconds=HELD_SECONDS,
+        )
+    )
     run_id = product.api.trigger({"ingest_date": BROKEN_DAY, "categories": []})
     wait_until(lambda: task_of(product, run_id, "extract_features").state == "deferred")
 
@@ -206,9 +218,19 @@ def test_the_run_after_a_failed_one_does_the_work(product: Product) -> None:
     assert len(ledger) == len(DRAWN) * IMAGES_PER_CATEGORY
 
 
-def test_a_second_run_of_a_date_waits_until_the_first_is_over(product: Product, tmp_path: Path, commit: Callable[..., None]) -> None:
+def test_a_second_run_of_a_date_waits_until_the_first_is_over(
+    product: Product, tmp_path: Path, commit: Callable[..., None]
+) -> None:
     deliver(product.connection, draw_batch(tmp_path / "batch", 0), BUSY_DAY, console=product.console)
-    commit(Fault("until another run waits", FaultKind.SLOW_STEP, cluster=BUSY_DAY, step="extract_features", seconds=HELD_SECONDS))
+    commit(
+        Fault(
+            "until another run waits",
+            FaultKind.SLOW_STEP,
+            cluster=BUSY_DAY,
+            step="extract_features",
+            seconds=HELD_SECONDS,
+        )
+    )
     first = product.api.trigger({"ingest_date": BUSY_DAY, "categories": []})
     wait_until(lambda: task_of(product, first, "create_cluster").state == "success")
     second = product.api.trigger({"ingest_date": BUSY_DAY, "categories": []})
@@ -235,8 +257,13 @@ def kill_step(home: Path, script: str) -> None:
     found: list[psutil.Process] = []
 
     def is_running() -> bool:
-        # It is killed as it was found: in a second look it may be turning into another program, and then it shows no environment.
-        found[:] = [process for process in marked_processes(STACK_MARK, str(home)) if _is_spark_step(command_of(process), script)]
+        # It is killed as it was found: in a second look it may be turning into another program, and then it shows no
+        # environment.
+        found[:] = [
+            process
+            for process in marked_processes(STACK_MARK, str(home))
+            if _is_spark_step(command_of(process), script)
+        ]
         return bool(found)
 
     wait_until(is_running)
@@ -247,7 +274,12 @@ def kill_step(home: Path, script: str) -> None:
 def _is_spark_step(command: str, script: str) -> bool:
     """Not the shell that becomes it, and not the other JVM, which writes its command line."""
     is_java = command.partition(" ")[0].endswith("/java")
-    return is_java and "org.apache.spark.deploy.SparkSubmit" in command and "org.apache.spark.launcher" not in command and script in command
+    return (
+        is_java
+        and "org.apache.spark.deploy.SparkSubmit" in command
+        and "org.apache.spark.launcher" not in command
+        and script in command
+    )
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 400) -> None:

@@ -1,4 +1,6 @@
-"""Every kind of odd picture under odd names, delivered and run as a person would: the books balance, and nothing is lost."""
+"""Every kind of odd picture under odd names, delivered and run as a person would: the books balance, and nothing is
+lost.
+"""
 
 from __future__ import annotations
 

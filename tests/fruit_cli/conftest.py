@@ -40,7 +40,17 @@ def local_s3(tmp_path: Path) -> Iterator[tuple[LakeConnection, Path]]:
         port = probe.getsockname()[1]
     root = tmp_path / "s3"
     environment = {**os.environ, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-    command = [sys.executable, "-m", "local_cloud.s3.server", "--root", str(root), "--port", str(port), "--bucket", BUCKET]
+    command = [
+        sys.executable,
+        "-m",
+        "local_cloud.s3.server",
+        "--root",
+        str(root),
+        "--port",
+        str(port),
+        "--bucket",
+        BUCKET,
+    ]
     server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     try:
         _wait_for(port, server)
@@ -87,7 +97,9 @@ class FakeAirflow:
         self.slept = 0.0
 
     def on(self, method: str, path: str, *answers: object, status: int = 200) -> None:
-        responses = [answer if isinstance(answer, httpx.Response) else httpx.Response(status, json=answer) for answer in answers]
+        responses = [
+            answer if isinstance(answer, httpx.Response) else httpx.Response(status, json=answer) for answer in answers
+        ]
         self.answers[(method, path)] = responses
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -105,7 +117,9 @@ class FakeAirflow:
 
     def bodies(self, method: str, path: str) -> list[dict[str, Any]]:
         """The JSON bodies that were sent to this path."""
-        sent = [request for request in self.requests if (request.method, request.url.path) == (method, "/api/v2" + path)]
+        sent = [
+            request for request in self.requests if (request.method, request.url.path) == (method, "/api/v2" + path)
+        ]
         return [json.loads(request.content) for request in sent]
 
 
@@ -121,7 +135,9 @@ def api_of(fake_airflow: FakeAirflow) -> Iterator[Callable[..., AirflowApi]]:
 
     def open_api(token: str | None = None, url: str = "http://127.0.0.1:8080") -> AirflowApi:
         http = AirflowHttp(
-            AirflowAddress(url, token, is_local=token is None), transport=httpx.MockTransport(fake_airflow), sleep=fake_airflow.sleep
+            AirflowAddress(url, token, is_local=token is None),
+            transport=httpx.MockTransport(fake_airflow),
+            sleep=fake_airflow.sleep,
         )
         opened.append(http)
         return AirflowApi(http)

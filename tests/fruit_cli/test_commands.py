@@ -42,7 +42,8 @@ def command(home: Path, *arguments: str, **variables: str) -> subprocess.Complet
     """Runs a command as a person does."""
     return subprocess.run(
         [sys.executable, "-m", "fruit_cli", *arguments],
-        env=environment_of(home, variables), cwd=PROJECT, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False,
+        env=environment_of(home, variables), cwd=PROJECT, capture_output=True, text=True, encoding="utf-8",
+        timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -59,7 +60,11 @@ REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
     (("spark_history", "--cluster", "j-ABC"), {}, "No local cloud is up. Type `make up`, or say TARGET=aws"),
     (("spark_history", "--cluster", "j-ABC", "--target", "aws"), {}, "AWS' credentials are missing"),
     (("spark_history", "--cluster", "j-ABC"), AWS | {"AWS_ACCESS_KEY_ID": "a"}, "missing: AWS_SECRET_ACCESS_KEY"),
-    (("spark_history", "--cluster", "j-ABC"), AWS | {"AWS_PROFILE": "nosuch"}, "The config profile (nosuch) could not be found"),
+    (
+        ("spark_history", "--cluster", "j-ABC"),
+        AWS | {"AWS_PROFILE": "nosuch"},
+        "The config profile (nosuch) could not be found",
+    ),
     (("spark_history", "--cluster", "../../x"), {}, "'../../x' is no cluster"),
     (("deploy",), {}, "There are no AWS credentials: set AWS_PROFILE"),
     (("deploy", "--dry-run"), {"FRUITS_AWS_REGION": "us-east-1"}, "Region 'us-east-1' is not inside the EU"),
@@ -83,7 +88,11 @@ REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
     ),
     (("run", "--date", DAY), {"AIRFLOW_API_URL": "https://x", "AIRFLOW_API_TOKEN": "t"}, "No local Airflow is up"),
     (("publish",), {}, "No local cloud is up. Type `make up`, or say TARGET=aws"),
-    (("publish",), {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "FRUITS_LAKE_BUCKET": "my-lake"}, "No local cloud is up"),
+    (
+        ("publish",),
+        {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "FRUITS_LAKE_BUCKET": "my-lake"},
+        "No local cloud is up",
+    ),
     (("publish",), AWS, "FRUITS_LAKE_BUCKET is not set: a lake on AWS has no default name"),
     (("publish",), NAMED, "AWS' credentials are missing"),
     (("publish",), NAMED | {"FRUITS_LAKE_OWNER": "me"}, "FRUITS_LAKE_OWNER is 'me'"),
@@ -106,7 +115,11 @@ REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
     (("spark_history",), {}, "Missing option '--cluster'. See `python -m fruit_cli spark_history --help`."),
     (("backfill", "--from-day", DAY), {}, "No such option '--from-day'."),
     (("run", "--date"), {}, "Option '--date' requires an argument. See `python -m fruit_cli run --help`."),
-    (("run", "--date", DAY, "--over-budget=1"), {}, "Option '--over-budget' does not take a value. See `python -m fruit_cli run --help`."),
+    (
+        ("run", "--date", DAY, "--over-budget=1"),
+        {},
+        "Option '--over-budget' does not take a value. See `python -m fruit_cli run --help`.",
+    ),
     (("estimate", "--images", "1\n2"), {}, "is not a whole number from 1"),
     ((*DELIVER, ""), {}, "Which folder?"),
     ((*DELIVER, "-dashes"), {}, "'-dashes'"),
@@ -117,7 +130,11 @@ REFUSALS: list[tuple[tuple[str, ...], dict[str, str], str]] = [
 
 @pytest.mark.parametrize(("arguments", "variables", "words"), REFUSALS)
 def test_what_cannot_be_done_is_refused_in_one_line(
-    tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], words: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    variables: dict[str, str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with mock.patch.dict(os.environ, environment_of(tmp_path, variables), clear=True):
         exit_code = main(list(arguments))
@@ -130,7 +147,9 @@ def test_what_cannot_be_done_is_refused_in_one_line(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "exit_code"), [((*DELIVER, "not UTF-8 \udcff"), 1), (("tidy",), 2)])
-def test_a_refusal_is_an_exit_code_and_all_that_is_said(tmp_path: Path, arguments: tuple[str, ...], exit_code: int) -> None:
+def test_a_refusal_is_an_exit_code_and_all_that_is_said(
+    tmp_path: Path, arguments: tuple[str, ...], exit_code: int
+) -> None:
     done = command(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (exit_code, "")
     assert done.stderr.startswith("error: ")
@@ -139,9 +158,12 @@ def test_a_refusal_is_an_exit_code_and_all_that_is_said(tmp_path: Path, argument
 
 def test_the_help_lists_every_command_and_imports_none(tmp_path: Path) -> None:
     code = (
-        "import sys; from fruit_cli.__main__ import main; main(['--help']); print('heavy:', {'numpy', 'boto3', 'rich'} & set(sys.modules))"
+        "import sys; from fruit_cli.__main__ import main; main(['--help']); print('heavy:', {'numpy', 'boto3', "
+        "'rich'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True
+    )
     assert all(f"  {name}  " in done.stdout for name in COMMANDS)
     assert "heavy: set()" in done.stdout
 
@@ -160,7 +182,9 @@ def test_each_commands_help_teaches_it(name: str, capsys: pytest.CaptureFixture[
         assert option.help.partition("  [default: ")[0].endswith(".")
 
 
-@pytest.mark.parametrize("text", ["-dashes", "--as-is", " two  blanks ", "$HOME `x` $$", "not UTF-8 \udcff", "a\nb", "=", "\"q'", "äpfel"])
+@pytest.mark.parametrize(
+    "text", ["-dashes", "--as-is", " two  blanks ", "$HOME `x` $$", "not UTF-8 \udcff", "a\nb", "=", "\"q'", "äpfel"]
+)
 def test_a_value_arrives_byte_for_byte(text: str) -> None:
     deliver = program.get_command(click.Context(program), "deliver")
     assert deliver

@@ -25,5 +25,9 @@ def test_books_balance_unless_an_image_came_from_nowhere_or_ended_nowhere(
 def test_says_all_counts() -> None:
     counts = dict(zip(COLUMNS, (1_000, 3, 4, 5, 6, 7, 8), strict=True))
     assert list(unbalanced({DAY: {"Kiwi": counts}})) == [
-        f"The books of 'Kiwi' of {DAY} do not balance: 1,000 listed, 3 new + 4 unchanged + 5 reused, 7 featurised + 8 rejected."
+        (
+            f"The books of 'Kiwi' of {DAY} do not balance: 1,000 listed, 3 new + 4 unchanged + 5 reused, 7 featurised "
+            "+ 8 "
+            "rejected."
+        )
     ]

@@ -42,12 +42,16 @@ def test_a_commit_is_read_as_it_was_written(commit: Commit) -> None:
 
 @given(COMMITS)
 def test_the_same_commit_is_written_in_the_same_way(commit: Commit) -> None:
-    turned = Commit(DAY, commit.write, commit.n_images, commit.n_rejected, dict(reversed(list(commit.embedders.items()))))
+    turned = Commit(
+        DAY, commit.write, commit.n_images, commit.n_rejected, dict(reversed(list(commit.embedders.items())))
+    )
     assert commit_to_json(turned) == commit_to_json(commit)
 
 
 def test_what_a_later_release_wrote_is_refused_and_it_is_said_of_which_date() -> None:
-    text = json.dumps(json.loads(commit_to_json(Commit(DAY, "w", 0, 0))) | {"schema_version": SCHEMA_VERSION + 1, "more": 1})
+    text = json.dumps(
+        json.loads(commit_to_json(Commit(DAY, "w", 0, 0))) | {"schema_version": SCHEMA_VERSION + 1, "more": 1}
+    )
     with pytest.raises(CommitFormatError, match=f"ledger of {DAY} was written by a later release.*Use that release"):
         commit_from_json(text)
 
@@ -58,17 +62,27 @@ def test_metadata_without_a_commit_are_refused_by_the_file_s_address(metadata: d
         commit_from_metadata("s3://b/l", metadata)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b"\xff", b'{"schema_version": "1"}', b'{"schema_version": 1, "embedders": 3}'])
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b"{}", b"\xff", b'{"schema_version": "1"}', b'{"schema_version": 1, "embedders": 3}']
+)
 def test_a_commit_that_is_not_as_it_was_written_is_refused_by_the_file_s_address(text: bytes) -> None:
-    with pytest.raises(CommitFormatError, match=r"^s3://b/l holds a commit that can't be read \(.*Remove it, and run its date again"):
+    with pytest.raises(
+        CommitFormatError, match=r"^s3://b/l holds a commit that can't be read \(.*Remove it, and run its date again"
+    ):
         commit_from_metadata("s3://b/l", {METADATA_KEY.encode(): text})
 
 
 def test_names_the_files_of_all_embedders() -> None:
     old = EmbedderFiles(0, {"category=Kiwi/a-0.parquet": 3}, MomentsObject("moments/old", 3, "00"))
-    new = EmbedderFiles(5, {"category=Kiwi/b-0.parquet": 2, "category=Fig/b-1.parquet": 3}, MomentsObject("moments/new", 5, "01"))
+    new = EmbedderFiles(
+        5, {"category=Kiwi/b-0.parquet": 2, "category=Fig/b-1.parquet": 3}, MomentsObject("moments/new", 5, "01")
+    )
     commit = Commit(DAY, "w", 6, 1, {"old": old, "new": new})
-    assert commit.files() == {"category=Kiwi/a-0.parquet": 3, "category=Kiwi/b-0.parquet": 2, "category=Fig/b-1.parquet": 3}
+    assert commit.files() == {
+        "category=Kiwi/a-0.parquet": 3,
+        "category=Kiwi/b-0.parquet": 2,
+        "category=Fig/b-1.parquet": 3,
+    }
     assert commit.features_keys() == {f"features/ingest_date={DAY}/{name}" for name in commit.files()}
     assert commit.moments_keys() == {"moments/old", "moments/new"}
     assert (old.n_rows, new.n_rows) == (3, 5)

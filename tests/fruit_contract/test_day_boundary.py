@@ -26,7 +26,9 @@ def test_a_farm_in_europe_closes_its_day_at_its_own_midnight() -> None:
     assert BERLIN.day_at(datetime(2026, 7, 21, 21, 59, 59, tzinfo=UTC)) == date(2026, 7, 21)
 
 
-@pytest.mark.parametrize(("day", "hours"), [("2026-03-28", 24), ("2026-03-29", 23), ("2026-10-25", 25), ("2026-10-26", 24)])
+@pytest.mark.parametrize(
+    ("day", "hours"), [("2026-03-28", 24), ("2026-03-29", 23), ("2026-10-25", 25), ("2026-10-26", 24)]
+)
 def test_a_day_on_which_clocks_change_is_shorter_or_longer(day: str, hours: int) -> None:
     begin, end = (BERLIN.begin_of(date.fromisoformat(day) + timedelta(days=number)) for number in range(2))
     assert end - begin == timedelta(hours=hours)
@@ -40,7 +42,9 @@ def test_a_day_may_begin_hours_from_midnight() -> None:
 
 
 @given(
-    st.integers(0, 2 * 366 * 24 * 60).map(lambda minutes: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)),
+    st.integers(0, 2 * 366 * 24 * 60).map(
+        lambda minutes: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+    ),
     st.sampled_from(ZONES),
     st.sampled_from([0.0, 2.5, 3.0, 24.0, -1.5, -23.75]),
 )

@@ -18,7 +18,9 @@ LISTED = st.dictionaries(NAMES, st.sampled_from(["e1", "e2"]))
 LINE = st.fixed_dictionaries(
     {
         "etag": st.sampled_from(["e1", "e2"]),
-        "status_and_reason": st.sampled_from([("featurised", None), ("rejected", "truncated"), ("rejected", "vanished")]),
+        "status_and_reason": st.sampled_from(
+            [("featurised", None), ("rejected", "truncated"), ("rejected", "vanished")]
+        ),
         "embedder_id": st.sampled_from(["m", "old", None]),
         "has_features": st.booleans(),
     }
@@ -102,7 +104,9 @@ def test_fates_come_with_what_they_are_of(listed: dict, known: dict) -> None:
 
 
 @given(listed=LISTED, known=KNOWN, scope=st.sets(CATEGORIES), retry_rejected=st.booleans())
-def test_when_it_is_done_nothing_is_left_to_do(listed: dict, known: dict, scope: set[str], *, retry_rejected: bool) -> None:
+def test_when_it_is_done_nothing_is_left_to_do(
+    listed: dict, known: dict, scope: set[str], *, retry_rejected: bool
+) -> None:
     """Everything that is new is featurised, and what has vanished leaves the ledger."""
     after = []
     for fate, image, line in compare(listing(listed), ledger(known), "m", scope, retry_rejected=retry_rejected):
@@ -135,7 +139,9 @@ def test_a_featurised_image_is_not_done_again_when_rejected_ones_are() -> None:
         (False, broken, Fate.UNCHANGED),
         (True, broken, Fate.CHANGED),
     ):
-        assert fates(listing({name: "e1"}), ledger({name: of_line}), "m", retry_rejected=retry_rejected) == {key(name): expected}
+        assert fates(listing({name: "e1"}), ledger({name: of_line}), "m", retry_rejected=retry_rejected) == {
+            key(name): expected
+        }
 
 
 @given(names=st.lists(NAMES, min_size=2, max_size=6), of_ledger=st.booleans())
@@ -159,7 +165,9 @@ def test_what_does_not_ascend_is_refused(names: list[tuple[str, int]], *, of_led
 def test_order_is_that_of_code_points() -> None:
     """As S3 lists: UTF-8 sorts as code points do, UTF-16 (Java's order) does not."""
     names = ["Z", "a", "é", "\uffff", "\U0001f34e"]
-    assert [image.key for _, image, _ in compare([ListedImage(name, "e", 1, "Kiwi") for name in names], [], "m") if image] == names
+    assert [
+        image.key for _, image, _ in compare([ListedImage(name, "e", 1, "Kiwi") for name in names], [], "m") if image
+    ] == names
     assert sorted(names, key=str.encode) == names
 
 

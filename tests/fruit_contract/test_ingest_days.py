@@ -19,10 +19,15 @@ def test_spans_cover_exactly_the_days_they_were_made_of(numbers: set[int]) -> No
 
 
 def test_a_day_alone_is_written_as_a_day() -> None:
-    assert spans_of_days(["2026-11-22", "2026-11-20", "2026-11-21", "2026-11-30"]) == ["2026-11-20..2026-11-22", "2026-11-30"]
+    assert spans_of_days(["2026-11-22", "2026-11-20", "2026-11-21", "2026-11-30"]) == [
+        "2026-11-20..2026-11-22",
+        "2026-11-30",
+    ]
 
 
-@pytest.mark.parametrize("text", ["2026-11-22..2026-11-21", "2026-11-22..", "..2026-11-22", "2026-11-22...2026-11-23", "soon", ""])
+@pytest.mark.parametrize(
+    "text", ["2026-11-22..2026-11-21", "2026-11-22..", "..2026-11-22", "2026-11-22...2026-11-23", "soon", ""]
+)
 def test_refuses_what_is_neither_day_nor_span(text: str) -> None:
     with pytest.raises(LakeNameError):
         days_of_span(text)

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from fruit_contract import lake
 from fruit_contract.lake import ImageKey, LakeNameError
 
-CATEGORY = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=60).filter(
-    lambda text: text[0] not in "._" and len(lake.escape_partition_value(text).encode()) <= 246
+CATEGORY = st.text(
+    st.characters(exclude_characters="/", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=60
+).filter(lambda text: text[0] not in "._" and len(lake.escape_partition_value(text).encode()) <= 246)
+FILE_NAME = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1).filter(
+    lambda text: text[0] != "."
 )
-FILE_NAME = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1).filter(lambda text: text[0] != ".")
 
 
 @given(category=CATEGORY, file_name=FILE_NAME)
@@ -31,7 +33,10 @@ def test_a_partition_value_survives_its_folder_name(value: str) -> None:
 
 
 def test_partition_folders_are_named_as_spark_names_them() -> None:
-    assert lake.partition_prefix("features", "2026-11-22", "Äpfel 50%") == "features/ingest_date=2026-11-22/category=Äpfel 50%25/"
+    assert (
+        lake.partition_prefix("features", "2026-11-22", "Äpfel 50%")
+        == "features/ingest_date=2026-11-22/category=Äpfel 50%25/"
+    )
     assert lake.escape_partition_value("a=b:c") == "a%3Db%3Ac"
 
 
@@ -62,7 +67,9 @@ def test_what_is_no_image_is_told_from_one(key: str) -> None:
 
 @pytest.mark.parametrize("file_name", ["_DSC0001.JPG", "_MG_0815.CR2.jpg", "left/_P1020304.JPG", "_", "_SUCCESS"])
 def test_names_that_cameras_begin_with_an_underscore_are_images(file_name: str) -> None:
-    assert lake.parse_image_key(f"raw/ingest_date=2026-11-22/Kiwi/{file_name}") == ImageKey("2026-11-22", "Kiwi", file_name)
+    assert lake.parse_image_key(f"raw/ingest_date=2026-11-22/Kiwi/{file_name}") == ImageKey(
+        "2026-11-22", "Kiwi", file_name
+    )
 
 
 @pytest.mark.parametrize("text", ["2026-02-30", "2026-1-1", "22.11.2026", "", "2026-11-22 ", "２０２６-11-22"])
@@ -71,7 +78,19 @@ def test_only_calendar_days_are_ingest_dates(text: str) -> None:
         lake.parse_ingest_date(text)
 
 
-REFUSED = ["a\nb", "a\rb", "a\x00", "tab\there", "\x1b[31mred", "del\x7f", "next line\x85", "\x9f", "x" * 247, "é" * 124, "a%" * 62]
+REFUSED = [
+    "a\nb",
+    "a\rb",
+    "a\x00",
+    "tab\there",
+    "\x1b[31mred",
+    "del\x7f",
+    "next line\x85",
+    "\x9f",
+    "x" * 247,
+    "é" * 124,
+    "a%" * 62,
+]
 
 
 @pytest.mark.parametrize("category", ["", ".hidden", "_private", "a/b", "\udc80", *REFUSED])
@@ -96,7 +115,8 @@ def test_what_is_an_image_or_hidden_is_of_no_refused_category(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "category", ["x" * 246, "é" * 123, "%" * 82, "a, b", " Kiwi ", "Kiwi.", "CON", "-x", "‛", "a／b", "e\u0301", "\u200d"]
+    "category",
+    ["x" * 246, "é" * 123, "%" * 82, "a, b", " Kiwi ", "Kiwi.", "CON", "-x", "‛", "a／b", "e\u0301", "\u200d"],
 )
 def test_odd_names_that_a_folder_can_have_are_categories(category: str) -> None:
     assert lake.check_category(category) == category
@@ -139,7 +159,9 @@ def test_a_dates_objects_lie_below_its_date() -> None:
         assert lake.ingest_date_of(key) == day
 
 
-@pytest.mark.parametrize("key", ["ledger/_content/m/2026-11-22.bin", "ledger/ingest_date=22/ledger.parquet", "ingest_date=2026-11-22", ""])
+@pytest.mark.parametrize(
+    "key", ["ledger/_content/m/2026-11-22.bin", "ledger/ingest_date=22/ledger.parquet", "ingest_date=2026-11-22", ""]
+)
 def test_other_keys_are_of_no_date(key: str) -> None:
     assert lake.ingest_date_of(key) is None
 
@@ -150,7 +172,11 @@ def test_a_file_of_projections_is_called_like_its_file_of_features(category: str
     projections = lake.projections_file_key(version, features)
     assert projections == f"{lake.projections_partition_prefix(version, '2026-11-22', category)}w-0.parquet"
     assert projections.startswith(lake.projections_date_prefix(version, "2026-11-22"))
-    assert lake.partition_values(projections) == {"pca_version": version, "ingest_date": "2026-11-22", "category": category}
+    assert lake.partition_values(projections) == {
+        "pca_version": version,
+        "ingest_date": "2026-11-22",
+        "category": category,
+    }
 
 
 def test_what_is_kept_beside_a_tables_partitions_is_hidden_from_its_readers() -> None:

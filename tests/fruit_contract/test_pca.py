@@ -28,7 +28,9 @@ SETTINGS = PolicySettings()
         (PolicySettings(always_below=0), 1, None),
     ],
 )
-def test_numbers_of_images_and_the_target_call_for_a_new_version(settings: PolicySettings, n_images: int, reason: str | None) -> None:
+def test_numbers_of_images_and_the_target_call_for_a_new_version(
+    settings: PolicySettings, n_images: int, reason: str | None
+) -> None:
     assert why_refit(settings, Version(), n_images) == reason
 
 

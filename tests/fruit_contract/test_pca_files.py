@@ -8,7 +8,9 @@ from fruit_contract.pca_files import EmbedderDate, Provenance
 
 
 def test_a_provenance_comes_back_as_it_was_written() -> None:
-    said = Provenance("v1", "m", 7, ("2026-11-21", "2026-11-22"), 0.95, 3, 0.96, True, "r", "2026-11-22T00:00:00+00:00", "state")
+    said = Provenance(
+        "v1", "m", 7, ("2026-11-21", "2026-11-22"), 0.95, 3, 0.96, True, "r", "2026-11-22T00:00:00+00:00", "state"
+    )
     assert Provenance.from_json(json.loads(json.dumps(asdict(said)))) == said
 
 

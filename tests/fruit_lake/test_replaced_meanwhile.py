@@ -30,7 +30,9 @@ def projected(day: str, write: str) -> str:
 
 
 def commit(folder: Path, day: str, write: str, *, is_projected: bool = True) -> None:
-    """What a run leaves that has written a date: its projections first, then the ledger, and then the former ones are removed."""
+    """What a run leaves that has written a date: its projections first, then the ledger, and then the former ones are
+    removed.
+    """
     for former in folder.glob(f"{lake.projections_date_prefix(VERSION, day)}/**/*.parquet"):
         former.unlink()
     if is_projected:

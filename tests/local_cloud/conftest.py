@@ -72,7 +72,9 @@ def committed() -> set[str]:
 
 @pytest.fixture
 def commit(cloud: LocalCloud, committed: set[str]) -> Iterator[Callable[..., None]]:
-    """Has the cloud commit the given faults, and no others, until the test ends or calls it again: what is left out is over then."""
+    """Has the cloud commit the given faults, and no others, until the test ends or calls it again: what is left out is
+    over then.
+    """
 
     def write(*faults: Fault) -> None:
         ids = {fault.id for fault in faults}

@@ -69,14 +69,24 @@ class LocalCloud:
     def wait_for_cluster(self, cluster_id: str, *states: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         return wait_until(lambda: self.cluster_status(cluster_id), lambda status: status["State"] in states, seconds)
 
-    def wait_for_step(self, cluster_id: str, number: int, *states: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
-        return wait_until(lambda: self.steps(cluster_id)[number], lambda step: step["Status"]["State"] in states, seconds)
+    def wait_for_step(
+        self, cluster_id: str, number: int, *states: str, seconds: float = PATIENCE_SECONDS
+    ) -> dict[str, Any]:
+        return wait_until(
+            lambda: self.steps(cluster_id)[number], lambda step: step["Status"]["State"] in states, seconds
+        )
 
-    def wait_for_output(self, cluster_id: str, number: int, words: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
-        """The step, when its process has come as far as to say these words. (Its logs reach the bucket only when it has ended.)"""
+    def wait_for_output(
+        self, cluster_id: str, number: int, words: str, seconds: float = PATIENCE_SECONDS
+    ) -> dict[str, Any]:
+        """The step, when its process has come as far as to say these words. (Its logs reach the bucket only when it has
+        ended.)
+        """
         step = self.wait_for_step(cluster_id, number, "RUNNING", seconds=seconds)
         stdout = self.home / "emr" / cluster_id / "steps" / step["Id"] / "stdout"
-        wait_until(lambda: {"said": stdout.read_text() if stdout.exists() else ""}, lambda seen: words in seen["said"], seconds)
+        wait_until(
+            lambda: {"said": stdout.read_text() if stdout.exists() else ""}, lambda seen: words in seen["said"], seconds
+        )
         return step
 
     def log(self, cluster_id: str, path: str) -> str:
@@ -84,7 +94,9 @@ class LocalCloud:
         return gzip.decompress(body).decode()
 
 
-def wait_until(look: Callable[[], dict[str, Any]], is_it: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
+def wait_until(
+    look: Callable[[], dict[str, Any]], is_it: Callable[[dict[str, Any]], bool], seconds: float
+) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     while not is_it(seen := look()):
         assert time.monotonic() < deadline, f"still {seen}"

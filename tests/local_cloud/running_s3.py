@@ -62,8 +62,8 @@ def running_s3(
 ) -> Iterator[RunningS3]:
     """Runs S3 over a folder until the end of the block.
 
-    With a latency, every request waits that long in a proxy, which counts them; without one there is no proxy, unless the
-    requests are to be counted. Each request is noted in `access_log`.
+    With a latency, every request waits that long in a proxy, which counts them; without one there is no proxy, unless
+    the requests are to be counted. Each request is noted in `access_log`.
     """
     has_proxy = bool(latency_milliseconds) or count_requests
     keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)}
@@ -78,7 +78,11 @@ def running_s3(
         if has_proxy:
             addresses = ["--listen", f"{LOOPBACK}:{proxy_port}", "--to", f"{LOOPBACK}:{port}"]
             stack.enter_context(
-                _running(["local_cloud.stack.latency", *addresses, "--milliseconds", str(latency_milliseconds)], seen, proxy_port)
+                _running(
+                    ["local_cloud.stack.latency", *addresses, "--milliseconds", str(latency_milliseconds)],
+                    seen,
+                    proxy_port,
+                )
             )
         url = f"http://{LOOPBACK}:{proxy_port if has_proxy else port}"
         yield RunningS3(root, url, keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], server.pid, has_proxy)

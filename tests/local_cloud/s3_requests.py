@@ -46,7 +46,13 @@ def store(s3: RunningS3) -> Any:
 
 
 def signed_head(
-    s3: RunningS3, method: str, key: str, body: bytes = b"", headers: dict[str, str] | None = None, *, body_hash: str | None = None
+    s3: RunningS3,
+    method: str,
+    key: str,
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
+    *,
+    body_hash: str | None = None,
 ) -> bytes:
     """The head of a request about an object of BUCKET, signed for its body or for what stands for its hash."""
     path = f"/{BUCKET}/{quote(key)}"

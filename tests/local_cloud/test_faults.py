@@ -62,7 +62,11 @@ def test_an_api_fault_without_a_cluster_strikes_requests_that_name_none(tmp_path
 
 def test_the_faults_of_a_step_and_of_its_logs_go_by_its_name(tmp_path: Path) -> None:
     write_faults(
-        tmp_path, [Fault("kill", FaultKind.KILL_STEP, step="extract"), Fault("late", FaultKind.LATE_LOGS, step="extract", seconds=1)]
+        tmp_path,
+        [
+            Fault("kill", FaultKind.KILL_STEP, step="extract"),
+            Fault("late", FaultKind.LATE_LOGS, step="extract", seconds=1),
+        ],
     )
     faults = FaultBook(tmp_path).of_cluster("fruits")
     assert faults.of_bootstrap() is None
@@ -75,7 +79,11 @@ def test_the_faults_of_a_step_and_of_its_logs_go_by_its_name(tmp_path: Path) -> 
 def test_a_fault_of_logs_without_a_step_strikes_bootstrap_actions_too(tmp_path: Path) -> None:
     write_faults(tmp_path, [Fault("none", FaultKind.NO_LOGS, times=2)])
     faults = FaultBook(tmp_path).of_cluster("fruits")
-    assert [struck(faults.of_logs()), struck(faults.of_logs("extract")), struck(faults.of_logs("extract"))] == ["none", "none", None]
+    assert [struck(faults.of_logs()), struck(faults.of_logs("extract")), struck(faults.of_logs("extract"))] == [
+        "none",
+        "none",
+        None,
+    ]
 
 
 def test_a_file_that_changed_is_read_again_and_strikes_stay_counted(tmp_path: Path) -> None:
@@ -104,7 +112,9 @@ def test_a_file_that_changed_is_read_again_and_strikes_stay_counted(tmp_path: Pa
         ('[{"id": "a", "kind": "slow"}, {"id": "a", "kind": "slow"}]', "these are not alone: a"),
     ],
 )
-def test_a_bad_file_is_said_once_and_means_no_faults(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, words: str) -> None:
+def test_a_bad_file_is_said_once_and_means_no_faults(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, words: str
+) -> None:
     book = FaultBook(tmp_path)
     write_faults(tmp_path, [THROTTLE])
     assert book.has_any()
@@ -123,14 +133,19 @@ def test_a_file_that_is_no_text_means_no_faults(tmp_path: Path) -> None:
 
 def test_defaults_need_not_be_written(tmp_path: Path) -> None:
     faults_path(tmp_path).write_text(json.dumps([{"id": "a", "kind": "spot_loss", "step": "extract"}]))
-    assert FaultBook(tmp_path).strike(STEP_KINDS, ["fruits"], step="extract") == Fault("a", FaultKind.SPOT_LOSS, step="extract")
+    assert FaultBook(tmp_path).strike(STEP_KINDS, ["fruits"], step="extract") == Fault(
+        "a", FaultKind.SPOT_LOSS, step="extract"
+    )
 
 
 def test_many_threads_share_the_strikes(tmp_path: Path) -> None:
     write_faults(tmp_path, [Fault("a", FaultKind.REFUSE, times=25)])
     book = FaultBook(tmp_path)
     answers: list[str | None] = []
-    threads = [threading.Thread(target=lambda: answers.extend(struck(book.strike(API_KINDS, [])) for _ in range(20))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: answers.extend(struck(book.strike(API_KINDS, [])) for _ in range(20)))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -160,5 +175,13 @@ def test_writing_leaves_nothing_but_the_file(tmp_path: Path) -> None:
     write_faults(tmp_path, [THROTTLE])
     assert list(tmp_path.iterdir()) == [faults_path(tmp_path)]
     assert json.loads(faults_path(tmp_path).read_text()) == [
-        {"id": "a", "kind": "throttle", "cluster": "2026-11-22", "action": "RunJobFlow", "step": "", "times": 1, "seconds": 0.0}
+        {
+            "id": "a",
+            "kind": "throttle",
+            "cluster": "2026-11-22",
+            "action": "RunJobFlow",
+            "step": "",
+            "times": 1,
+            "seconds": 0.0,
+        }
     ]

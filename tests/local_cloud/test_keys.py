@@ -36,7 +36,9 @@ def test_another_owner_has_other_keys() -> None:
 
 
 def test_a_command_acts_with_its_own_keys_on_the_local_cloud_and_with_the_persons_elsewhere() -> None:
-    local = LakeConnection("a-lake", "eu-west-1", "http://127.0.0.1:1", OWNER.access_key_id, OWNER.secret_access_key, has_roles=True)
+    local = LakeConnection(
+        "a-lake", "eu-west-1", "http://127.0.0.1:1", OWNER.access_key_id, OWNER.secret_access_key, has_roles=True
+    )
     keys, deliverer = credentials_of(Role.DELIVERER, OWNER), local.acting_as(Role.DELIVERER)
     assert (deliverer.access_key_id, deliverer.secret_access_key) == (keys.access_key_id, keys.secret_access_key)
     # Who has a role takes no other.
@@ -50,7 +52,10 @@ def test_s3_notes_who_asked_for_what(tmp_path: Path) -> None:
     log = tmp_path / "requests.jsonl"
     with running_s3(tmp_path / "s3", buckets=[BUCKET], access_log=log) as s3:
         keys = credentials_of(Role.NODES, Credentials(s3.access_key_id, s3.secret_access_key))
-        owner, nodes = client(s3), client(replace(s3, access_key_id=keys.access_key_id, secret_access_key=keys.secret_access_key))
+        owner, nodes = (
+            client(s3),
+            client(replace(s3, access_key_id=keys.access_key_id, secret_access_key=keys.secret_access_key)),
+        )
         owner.put_object(Bucket=BUCKET, Key="a b/ä.jpg", Body=b"x", IfNoneMatch="*")
         with pytest.raises(nodes.exceptions.NoSuchKey):
             nodes.get_object(Bucket=BUCKET, Key="nothing")

@@ -23,7 +23,9 @@ def test_a_table_takes_the_place_of_the_one_before(tmp_path: Path, end: str) -> 
     assert page.read_text(encoding="utf-8") == f"before\n<!-- table -->\nnew\nlines\n{end}\nafter\n"
 
 
-@pytest.mark.parametrize("text", ["no marker\n", "<!-- table -->\nno end\n", "<!-- end -->\n<!-- table -->\nno end below\n"])
+@pytest.mark.parametrize(
+    "text", ["no marker\n", "<!-- table -->\nno end\n", "<!-- end -->\n<!-- table -->\nno end below\n"]
+)
 def test_a_page_without_a_place_is_left_alone(tmp_path: Path, text: str) -> None:
     page = tmp_path / "page.md"
     page.write_text(text, encoding="utf-8")

@@ -65,7 +65,10 @@ def signed(
     """A request as botocore signs it."""
     url = f"http://{HOST}{path}" + (f"?{query}" if query else "")
     request = AWSRequest(
-        "POST", url, headers={"X-Amz-Target": "ElasticMapReduce.ListClusters", "Host": HOST, **(headers or {})}, data=b"{}"
+        "POST",
+        url,
+        headers={"X-Amz-Target": "ElasticMapReduce.ListClusters", "Host": HOST, **(headers or {})},
+        data=b"{}",
     )
     signer = S3SigV4Auth if service == "s3" else SigV4Auth
     keys = BotocoreCredentials(credentials.access_key_id, credentials.secret_access_key)
@@ -74,7 +77,9 @@ def signed(
 
 
 def region_of(sent: Sent) -> str:
-    """The region that the service takes a request to be signed for. Raises S3Error or SignatureError if it refuses it."""
+    """The region that the service takes a request to be signed for. Raises S3Error or SignatureError if it refuses
+    it.
+    """
     if sent.service == "s3":
         return check_signature("POST", sent.path, sent.query, sent.headers, KeyRing(OURS)).region
     return emr_signature.verified_caller(
@@ -100,9 +105,15 @@ def test_understands_paths_and_queries(service: str) -> None:
     assert region_of(signed(service, path="/a/b", query="z=1&a=x%20y")) == "eu-west-3"
 
 
-@given(name=st.text(st.characters(exclude_categories=["Cs"]), max_size=20), value=st.text(st.characters(exclude_categories=["Cs"])))
+@given(
+    name=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    value=st.text(st.characters(exclude_categories=["Cs"])),
+)
 def test_s3_understands_whatever_a_key_and_a_query_hold(name: str, value: str) -> None:
-    assert region_of(signed("s3", path=f"/lake/{quote(name)}", query=f"prefix={quote(value, safe='')}&list-type=2")) == "eu-west-3"
+    assert (
+        region_of(signed("s3", path=f"/lake/{quote(name)}", query=f"prefix={quote(value, safe='')}&list-type=2"))
+        == "eu-west-3"
+    )
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -119,7 +130,9 @@ def test_emr_takes_headers_that_botocore_itself_would_not_sign() -> None:
 
     request = AWSRequest("POST", f"http://{HOST}/", headers={"Host": HOST, "User-Agent": "aws-sdk-java"}, data=b"{}")
     signer = type("All", (SigV4Auth,), {"headers_to_sign": lambda _, asked: lower(asked.headers)})
-    signer(BotocoreCredentials(OURS.access_key_id, OURS.secret_access_key), "elasticmapreduce", "eu-west-3").add_auth(request)
+    signer(BotocoreCredentials(OURS.access_key_id, OURS.secret_access_key), "elasticmapreduce", "eu-west-3").add_auth(
+        request
+    )
     sent = Sent("elasticmapreduce", "/", "", {name.lower(): str(value) for name, value in request.headers.items()})
     assert "user-agent" in sent.headers["authorization"]
     assert region_of(sent) == "eu-west-3"
@@ -130,13 +143,24 @@ def test_emr_takes_headers_that_botocore_itself_would_not_sign() -> None:
 @pytest.mark.parametrize("authorization", [None, "", "Basic dTpw", "AWS LOCALKEY:c2ln"])
 def test_refuses_a_request_that_nobody_signed(service: str, code: str, authorization: str | None) -> None:
     sent = signed(service).without("authorization")
-    assert refusal(sent if authorization is None else replace(sent, headers={**sent.headers, "authorization": authorization})) == code
+    assert (
+        refusal(
+            sent if authorization is None else replace(sent, headers={**sent.headers, "authorization": authorization})
+        )
+        == code
+    )
 
 
 @pytest.mark.parametrize(("service", "code"), codes("IncompleteSignatureException", "AuthorizationHeaderMalformed"))
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("/aws4_request", ""), ("/eu-west-3", ""), ("Signature=", "Signature=x"), ("SignedHeaders", "Headers"), ("LOCALKEY", "")],
+    [
+        ("/aws4_request", ""),
+        ("/eu-west-3", ""),
+        ("Signature=", "Signature=x"),
+        ("SignedHeaders", "Headers"),
+        ("LOCALKEY", ""),
+    ],
 )
 def test_refuses_a_malformed_scope(service: str, code: str, old: str, new: str) -> None:
     assert refusal(signed(service).saying("authorization", old, new)) == code
@@ -181,7 +205,9 @@ def test_refuses_a_signature_that_does_not_cover_the_host(service: str, code: st
 
 
 @pytest.mark.parametrize(("service", "code"), codes("IncompleteSignatureException", "AccessDenied"))
-@pytest.mark.parametrize("date", [None, "", "yesterday", "2026-11-22T09:30:00Z", "20261322T093000Z", "٢٠٢٦1122T093000Z"])
+@pytest.mark.parametrize(
+    "date", [None, "", "yesterday", "2026-11-22T09:30:00Z", "20261322T093000Z", "٢٠٢٦1122T093000Z"]
+)
 def test_refuses_a_date_that_is_none(service: str, code: str, date: str | None) -> None:
     sent = signed(service)
     unlisted = sent.saying("authorization", ";x-amz-date", "").without("x-amz-date")
@@ -198,7 +224,9 @@ def test_refuses_a_scope_of_another_day_or_service(service: str, code: str) -> N
 
 @pytest.mark.parametrize(("service", "code"), codes("InvalidSignatureException", "RequestTimeTooSkewed"))
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_refuses_what_was_signed_long_ago_or_in_the_future(monkeypatch: pytest.MonkeyPatch, service: str, code: str, sign: int) -> None:
+def test_refuses_what_was_signed_long_ago_or_in_the_future(
+    monkeypatch: pytest.MonkeyPatch, service: str, code: str, sign: int
+) -> None:
     now = datetime.now(UTC)
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: now + sign * timedelta(minutes=14))
     assert region_of(signed(service)) == "eu-west-3"

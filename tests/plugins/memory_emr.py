@@ -25,7 +25,11 @@ AIRFLOW_ID = "0190a2c4-0000-7000-8000-000000000001"
 SETTINGS = Settings(lake_bucket=BUCKET, poll_seconds=1)
 PLACE = Place.of(SETTINGS)
 OF_THE_PLAN = PLACE.as_dict()
-STEP = {"Name": "refresh_pca", "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["true"]}}
+STEP = {
+    "Name": "refresh_pca",
+    "ActionOnFailure": "CONTINUE",
+    "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["true"]},
+}
 FILES = "fruit_pipeline.operators"
 
 
@@ -35,11 +39,15 @@ def request_of(airflow_id: str) -> dict[str, Any]:
 
 
 def api_error(code: str, status: int = 400) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": f"{code}!"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "x")
+    return ClientError(
+        {"Error": {"Code": code, "Message": f"{code}!"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "x"
+    )
 
 
 class Emr:
-    """An EMR in memory. `lose` are errors that the next requests end in although they were carried out, `refuse` although they were not."""
+    """An EMR in memory. `lose` are errors that the next requests end in although they were carried out, `refuse`
+    although they were not.
+    """
 
     def __init__(self) -> None:
         self.clusters: dict[str, dict[str, Any]] = {}
@@ -57,7 +65,9 @@ class Emr:
         """The EMR of the settings' region: this one, if it is none of those that are `elsewhere`."""
         return self.elsewhere.get(settings.region, self)
 
-    def cluster(self, state: str = "WAITING", run_id: str = RUN_ID, settings: Settings = SETTINGS, airflow_id: str = "") -> str:
+    def cluster(
+        self, state: str = "WAITING", run_id: str = RUN_ID, settings: Settings = SETTINGS, airflow_id: str = ""
+    ) -> str:
         request = cluster_request(settings, PinnedRelease("r1", "0" * 64), run_id, [DAY], airflow_id=airflow_id)
         cluster_id = f"j-{len(self.clusters) + 1}"
         self.clusters[cluster_id] = {
@@ -112,7 +122,11 @@ class Emr:
 
     def get_paginator(self, name: str) -> Any:
         def clusters(ClusterStates: list[str] | None = None, **_: Any) -> Any:
-            found = [cluster for cluster in self.clusters.values() if not ClusterStates or cluster["Status"]["State"] in ClusterStates]
+            found = [
+                cluster
+                for cluster in self.clusters.values()
+                if not ClusterStates or cluster["Status"]["State"] in ClusterStates
+            ]
             return [{"Clusters": [{"Id": cluster["Id"], "Name": cluster["Name"]} for cluster in found]}]
 
         def steps(ClusterId: str, StepStates: list[str] | None = None) -> Any:

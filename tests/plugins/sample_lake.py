@@ -118,14 +118,20 @@ class SampleLake:
         """Another commit over the same rows."""
         key = lake_layout.ledger_key(ingest_date)
         table = pq.read_table(io.BytesIO(self.client.objects[key][0]))
-        self.write_table(key, dict(zip(table.column_names, table.columns, strict=True)), {METADATA_KEY: commit_to_json(commit)})
+        self.write_table(
+            key, dict(zip(table.column_names, table.columns, strict=True)), {METADATA_KEY: commit_to_json(commit)}
+        )
 
     def change_embedder_files(self, ingest_date: str = DAY, **changed: Any) -> None:
         """Another commit, in which this is said of the embedder's files."""
         commit = self.commit(ingest_date)
-        self.put_commit(replace(commit, embedders={EMBEDDER: replace(commit.embedders[EMBEDDER], **changed)}), ingest_date)
+        self.put_commit(
+            replace(commit, embedders={EMBEDDER: replace(commit.embedders[EMBEDDER], **changed)}), ingest_date
+        )
 
-    def write_ledger(self, images: Sequence[Image], ingest_date: str = DAY, commit: Commit | None = None, **changed: list[Any]) -> None:
+    def write_ledger(
+        self, images: Sequence[Image], ingest_date: str = DAY, commit: Commit | None = None, **changed: list[Any]
+    ) -> None:
         """The ledger of these images, with the commit that goes with them, unless another one is given."""
         images = sorted(images, key=lambda image: image.key)
         featurised = [image.status == "featurised" for image in images]
@@ -142,7 +148,10 @@ class SampleLake:
             "width": pa.array([100 if has else None for has in featurised], pa.int32()),
             "height": pa.array([100 if has else None for has in featurised], pa.int32()),
             "file": pa.array(
-                [features_key(image.category, ingest_date) if has else None for image, has in zip(images, featurised, strict=True)],
+                [
+                    features_key(image.category, ingest_date) if has else None
+                    for image, has in zip(images, featurised, strict=True)
+                ],
                 pa.string(),
             ),
         }
@@ -163,10 +172,18 @@ class SampleLake:
                 "reason": pa.array([image.reason for image in part], pa.string()),
                 "embedder_id": [EMBEDDER] * len(part),
             }
-            self.write_table(f"{lake_layout.date_prefix('ledger', ingest_date)}part-{number:05}-ab.c000.zstd.parquet", columns)
+            self.write_table(
+                f"{lake_layout.date_prefix('ledger', ingest_date)}part-{number:05}-ab.c000.zstd.parquet", columns
+            )
 
     def write_features(
-        self, category: str, images: Sequence[Image], vectors: np.ndarray, ingest_date: str = DAY, key: str = "", **changed: Any
+        self,
+        category: str,
+        images: Sequence[Image],
+        vectors: np.ndarray,
+        ingest_date: str = DAY,
+        key: str = "",
+        **changed: Any,
     ) -> None:
         n = len(images)
         columns: dict[str, Any] = {
@@ -180,13 +197,20 @@ class SampleLake:
         self.write_table(key or features_key(category, ingest_date), columns | changed)
 
     def write_projections(
-        self, category: str, images: Sequence[Image], vectors: np.ndarray, ingest_date: str = DAY, version: str = VERSION
+        self,
+        category: str,
+        images: Sequence[Image],
+        vectors: np.ndarray,
+        ingest_date: str = DAY,
+        version: str = VERSION,
     ) -> None:
         keys = pa.array([image.key for image in images], pa.string())
         columns = {"image_key": keys, "components": pa.array(list(vectors.astype(np.float32)), pa.list_(pa.float32()))}
         self.write_table(lake_layout.projections_file_key(version, features_key(category, ingest_date)), columns)
 
-    def write_rejected(self, images: Sequence[Image], ingest_date: str = DAY, write: str = WRITE, **changed: Any) -> None:
+    def write_rejected(
+        self, images: Sequence[Image], ingest_date: str = DAY, write: str = WRITE, **changed: Any
+    ) -> None:
         columns = {
             "image_key": [image.key for image in images],
             "category": [image.category for image in images],
@@ -209,7 +233,9 @@ def commit_of(images: Iterable[Image], ingest_date: str = DAY) -> Commit:
     """The commit of a date of these images, whose featurised ones lie in one file a category."""
     images = list(images)
     featurised = [image for image in images if image.status == "featurised"]
-    files = Counter(features_key(image.category, ingest_date).removeprefix(file_key(ingest_date, "")) for image in featurised)
+    files = Counter(
+        features_key(image.category, ingest_date).removeprefix(file_key(ingest_date, "")) for image in featurised
+    )
     digest = images_digest((image.key, image.content_sha256) for image in featurised)
     moments = MomentsObject(moments_object_key(ingest_date), len(featurised), digest_text(digest))
     embedders = {EMBEDDER: EmbedderFiles(len(featurised), dict(files), moments)} if featurised else {}
@@ -220,7 +246,10 @@ def commit_of(images: Iterable[Image], ingest_date: str = DAY) -> Commit:
 def fitted() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Features of all images, their mean, scale, all components and the spectrum."""
     features = (
-        np.random.default_rng(7).gamma(1.0, 1.0, size=(len(CATEGORIES) * IMAGES_A_CATEGORY, 1280)).astype(np.float32).astype(np.float64)
+        np.random.default_rng(7)
+        .gamma(1.0, 1.0, size=(len(CATEGORIES) * IMAGES_A_CATEGORY, 1280))
+        .astype(np.float32)
+        .astype(np.float64)
     )
     mean, scale = features.mean(axis=0), features.std(axis=0, ddof=1)
     standardised = (features - mean) / scale
@@ -246,19 +275,29 @@ class MemoryS3:
         return {"LocationConstraint": "eu-west-1"}
 
     def put_object(
-        self, *, Bucket: str, Key: str, Body: bytes, ContentType: str = "", IfMatch: str | None = None, IfNoneMatch: str | None = None
+        self,
+        *,
+        Bucket: str,
+        Key: str,
+        Body: bytes,
+        ContentType: str = "",
+        IfMatch: str | None = None,
+        IfNoneMatch: str | None = None,
     ) -> None:
         there = etag_of(self.objects[Key][0]) if Key in self.objects else None
         if (IfMatch and IfMatch != there) or (IfNoneMatch and there):
             raise ClientError(
-                {"Error": {"Code": "PreconditionFailed", "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 412}}, "PutObject"
+                {"Error": {"Code": "PreconditionFailed", "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 412}},
+                "PutObject",
             )
         self.objects[Key] = (Body, datetime.now(UTC))
 
     def delete_object(self, *, Bucket: str, Key: str) -> None:
         self.objects.pop(Key, None)
 
-    def get_object(self, *, Bucket: str, Key: str, Range: str | None = None, IfMatch: str | None = None) -> dict[str, Any]:
+    def get_object(
+        self, *, Bucket: str, Key: str, Range: str | None = None, IfMatch: str | None = None
+    ) -> dict[str, Any]:
         if Key not in self.objects:
             raise self.exceptions.NoSuchKey
         content = self.objects[Key][0]
@@ -272,19 +311,27 @@ class MemoryS3:
         assert operation == "list_objects_v2"
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str, Delimiter: str = "", StartAfter: str = "") -> Iterator[dict[str, Any]]:
+    def paginate(
+        self, *, Bucket: str, Prefix: str, Delimiter: str = "", StartAfter: str = ""
+    ) -> Iterator[dict[str, Any]]:
         in_order = sorted(self.objects) if self.lists_in_order else [*self.objects]
         keys = [key for key in in_order if key.startswith(Prefix) and key > StartAfter]
         if Delimiter:
             below = (key.removeprefix(Prefix).partition(Delimiter) for key in keys)
             yield {
-                "CommonPrefixes": [{"Prefix": f"{Prefix}{name}{slash}"} for name, slash in dict.fromkeys((n, s) for n, s, _ in below if s)]
+                "CommonPrefixes": [
+                    {"Prefix": f"{Prefix}{name}{slash}"}
+                    for name, slash in dict.fromkeys((n, s) for n, s, _ in below if s)
+                ]
             }
             return
         found = [(key, *self.objects[key]) for key in keys]
         for start in range(0, max(len(found), 1), 10):
             page = found[start : start + 10]
-            entries = [{"Key": key, "Size": len(body), "ETag": etag_of(body), "LastModified": moment} for key, body, moment in page]
+            entries = [
+                {"Key": key, "Size": len(body), "ETag": etag_of(body), "LastModified": moment}
+                for key, body, moment in page
+            ]
             yield {"Contents": entries, "IsTruncated": start + 10 < len(found)} if entries else {}
 
 
@@ -303,7 +350,9 @@ def etag_of(content: bytes) -> str:
 
 
 def build_sample_lake() -> SampleLake:
-    """One ingest date of seven categories, six images each and one broken image, as a run of a published release leaves it."""
+    """One ingest date of seven categories, six images each and one broken image, as a run of a published release leaves
+    it.
+    """
     _, mean, scale, components, spectrum = fitted()
     images = [
         Image(lake_layout.image_key(DAY, category, f"{number}.jpg"), category)
@@ -312,7 +361,9 @@ def build_sample_lake() -> SampleLake:
     ]
     broken = Image(lake_layout.image_key(DAY, "Kiwi", "<b>broken</b>.jpg"), "Kiwi", "rejected", "truncated")
     client = MemoryS3()
-    sample = SampleLake(Lake(client, BUCKET), client, images=[*images, broken], k=int(np.argmax(np.cumsum(spectrum) >= TARGET)) + 1)
+    sample = SampleLake(
+        Lake(client, BUCKET), client, images=[*images, broken], k=int(np.argmax(np.cumsum(spectrum) >= TARGET)) + 1
+    )
     write_date(sample, DAY, sample.images)
     _write_pca(sample, mean, scale, components, spectrum)
     _write_summaries(sample, spectrum)
@@ -354,7 +405,9 @@ def _summary_with_date(summary: dict[str, Any], ingest_date: str) -> dict[str, A
         "touched_ingest_dates": [*summary["touched_ingest_dates"], ingest_date],
         "by_category": summary["by_category"] | {ingest_date: summary["by_category"][DAY]},
         "rejects": summary["rejects"] + rejects,
-        "rejected_by_reason": {reason: count + by_reason[reason] for reason, count in summary["rejected_by_reason"].items()},
+        "rejected_by_reason": {
+            reason: count + by_reason[reason] for reason, count in summary["rejected_by_reason"].items()
+        },
         "rejected_by_reason_by_date": summary["rejected_by_reason_by_date"] | {ingest_date: by_reason},
     }
 
@@ -371,7 +424,9 @@ def _write_moments(sample: SampleLake, features: np.ndarray, mean: np.ndarray, i
     sample.write_table(moments_object_key(ingest_date), columns)
 
 
-def _write_pca(sample: SampleLake, mean: np.ndarray, scale: np.ndarray, components: np.ndarray, spectrum: np.ndarray) -> None:
+def _write_pca(
+    sample: SampleLake, mean: np.ndarray, scale: np.ndarray, components: np.ndarray, spectrum: np.ndarray
+) -> None:
     model = {
         "mean": pa.array([mean]),
         "scale": pa.array([scale]),
@@ -393,7 +448,13 @@ def _write_pca(sample: SampleLake, mean: np.ndarray, scale: np.ndarray, componen
         "release": RELEASE,
     }
     sample.lake.write_json(lake_layout.pca_provenance_key(VERSION), provenance)
-    pointer = {"version": VERSION, "k": sample.k, "embedder_id": EMBEDDER, "since": "2026-11-22T08:10:00+00:00", "former": []}
+    pointer = {
+        "version": VERSION,
+        "k": sample.k,
+        "embedder_id": EMBEDDER,
+        "since": "2026-11-22T08:10:00+00:00",
+        "former": [],
+    }
     sample.lake.write_json(lake_layout.CURRENT_PCA_KEY, pointer)
 
 
@@ -412,13 +473,21 @@ def _write_summaries(sample: SampleLake, spectrum: np.ndarray) -> None:
         "touched_ingest_dates": [DAY],
         "by_category": {DAY: {category: {name: found[name] for name in names} for category, found in counts.items()}},
         "rejects": [
-            {"image_key": image.key, "reason": image.reason, "detail": "<i>cut</i> off"} for image in sample.images if image.reason
+            {"image_key": image.key, "reason": image.reason, "detail": "<i>cut</i> off"}
+            for image in sample.images
+            if image.reason
         ],
         "rejected_by_reason": {"truncated": 1},
         "rejected_by_reason_by_date": {DAY: {"truncated": 1}},
         "images_computed": 43,
         "images_per_second": 71.5,
-        "timings_seconds": {"list": 0.3, "find_known_contents": 0.1, "compute": 12.9, "write_features": 1.4, "total": 18.1},
+        "timings_seconds": {
+            "list": 0.3,
+            "find_known_contents": 0.1,
+            "compute": 12.9,
+            "write_features": 1.4,
+            "total": 18.1,
+        },
     }
     refresh = {
         "step": "refresh_pca",

@@ -30,7 +30,9 @@ def test_templates_are_found_in_a_zip(tmp_path: Path) -> None:
                     zipped.write(file, file.relative_to(package.parent))
     code = "from fruit_pipeline.progress.page import message_page; print(message_page('A title', 'A text.'), end='')"
     environment = {**os.environ, "PYTHONPATH": str(archive)}
-    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
     assert found.stdout == message_page("A title", "A text.")
 
 
@@ -41,7 +43,9 @@ def test_what_a_template_asks_for_must_be_given() -> None:
 
 @pytest.mark.parametrize("source", [*PACKAGE.rglob("*.j2"), *PACKAGE.rglob("*.py")], ids=lambda path: path.name)
 def test_nothing_is_said_to_be_safe(source: Path) -> None:
-    assert not re.search(r"\|\s*safe\b|Markup|\{%-?\s*autoescape|autoescape=(?!True)", source.read_text(encoding="utf-8"))
+    assert not re.search(
+        r"\|\s*safe\b|Markup|\{%-?\s*autoescape|autoescape=(?!True)", source.read_text(encoding="utf-8")
+    )
 
 
 @pytest.mark.parametrize("template", [*PACKAGE.rglob("*.j2")], ids=lambda path: path.name)

@@ -32,7 +32,9 @@ BEFORE = Place("old-lake", "123456789012", "eu-west-1", "old")
 
 def test_a_run_works_in_the_place_of_its_plan_and_waits_as_is_set_now() -> None:
     settings = settings_of_run(SETTINGS, json.loads(json.dumps(BEFORE.as_dict())))
-    assert (settings.lake_bucket, settings.lake_owner, settings.region, settings.aws_conn_id) == (*BEFORE.as_dict().values(),)
+    assert (settings.lake_bucket, settings.lake_owner, settings.region, settings.aws_conn_id) == (
+        *BEFORE.as_dict().values(),
+    )
     assert settings.poll_seconds == 7
 
 
@@ -92,7 +94,9 @@ def test_the_place_that_is_set_is_known_before_it_was_ever_used(variables: Memor
     assert known_places(Settings()) == [BEFORE, HERE]  # where no lake is set, none is known by that
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "{}", json.dumps(BEFORE.as_dict()), json.dumps({"last_used": "now"} | BEFORE.as_dict())])
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "{}", json.dumps(BEFORE.as_dict()), json.dumps({"last_used": "now"} | BEFORE.as_dict())]
+)
 def test_what_somebody_broke_by_hand_is_told_and_hides_no_other_place(
     variables: MemoryVariables, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
@@ -102,7 +106,9 @@ def test_what_somebody_broke_by_hand_is_told_and_hides_no_other_place(
     assert f"The Variable {BEFORE.variable} does not say where runs have worked" in caplog.text
 
 
-def test_a_place_that_is_forgotten_between_two_looks_is_none(variables: MemoryVariables, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_is_forgotten_between_two_looks_is_none(
+    variables: MemoryVariables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     remember(HERE)
     monkeypatch.setattr(variables, "keys", lambda prefix: [f"{prefix}gone", HERE.variable])
     assert set(remembered_places()) == {HERE}

@@ -131,9 +131,21 @@ def test_a_run_that_only_waits_for_its_batch_is_not_called_late() -> None:
         ("FRUITS_PCA_GROWTH", "nan", "above 1"),
         ("FRUITS_PCA_ALWAYS_BELOW", "-1", "from 0 to 999999999"),
         ("FRUITS_PCA_KEEP_VERSIONS", "0", "from 1 to 1000"),
-        ("FRUITS_BATCH_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/123456789012/batches.fifo", "standard SQS queue"),
-        ("FRUITS_BATCH_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/batches", "in a region inside the EU"),
-        ("FRUITS_BATCH_QUEUE_URL", "https://eu-west-2.queue.amazonaws.com/123456789012/batches", "in a region inside the EU"),
+        (
+            "FRUITS_BATCH_QUEUE_URL",
+            "https://sqs.eu-west-1.amazonaws.com/123456789012/batches.fifo",
+            "standard SQS queue",
+        ),
+        (
+            "FRUITS_BATCH_QUEUE_URL",
+            "https://sqs.us-east-1.amazonaws.com/123456789012/batches",
+            "in a region inside the EU",
+        ),
+        (
+            "FRUITS_BATCH_QUEUE_URL",
+            "https://eu-west-2.queue.amazonaws.com/123456789012/batches",
+            "in a region inside the EU",
+        ),
         ("FRUITS_LAKE_OWNER", "1234", "twelve digits"),
         ("FRUITS_LOG_KEY", "arn:aws:kms:us-east-1:123456789012:key/1234abcd", "a KMS key in a region inside the EU"),
         ("FRUITS_LOG_KEY", "alias/fruits", "the ARN of a KMS key"),
@@ -197,7 +209,9 @@ def test_names_all_bad_values_at_once() -> None:
 
 
 def test_who_must_work_on_gets_defaults_for_bad_values_and_is_told_of_them() -> None:
-    settings, problems = read_settings({"FRUITS_ENGINE": "x", "FRUITS_POLL_SECONDS": "x", "FRUITS_LAKE_BUCKET": "my-lake"})
+    settings, problems = read_settings(
+        {"FRUITS_ENGINE": "x", "FRUITS_POLL_SECONDS": "x", "FRUITS_LAKE_BUCKET": "my-lake"}
+    )
     assert settings == Settings(lake_bucket="my-lake")
     assert [problem.split()[0] for problem in problems] == ["FRUITS_ENGINE", "FRUITS_POLL_SECONDS"]
     assert read_settings({}) == (Settings(), [])

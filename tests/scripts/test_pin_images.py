@@ -18,7 +18,9 @@ class Registry(BaseHTTPRequestHandler):
         if self.headers["Authorization"] != "Bearer let-me-in":
             self.send_response(401)
             realm = f"http://{self.headers['Host']}/token"
-            self.send_header("WWW-Authenticate", f'Bearer realm="{realm}",service="registry",scope="repository:library/python:pull"')
+            self.send_header(
+                "WWW-Authenticate", f'Bearer realm="{realm}",service="registry",scope="repository:library/python:pull"'
+            )
         elif self.path == "/v2/library/python/manifests/3.11-slim":
             self.send_response(200)
             self.send_header("Docker-Content-Digest", NEW)
@@ -60,7 +62,10 @@ def test_an_image_gets_the_digest_that_its_tag_has_now_and_what_is_not_told_stay
     assert OLD in (project / "docker-compose.yaml").read_text()
     said = capsys.readouterr().out
     assert f"python:3.11-slim is now {NEW}" in said
-    assert "docker-compose.yaml (postgres:17 was answered with HTTP 404 and no digest): their digests stay as they are" in said
+    assert (
+        "docker-compose.yaml (postgres:17 was answered with HTTP 404 and no digest): their digests stay as they are"
+        in said
+    )
 
 
 def test_without_a_registry_everything_stays_and_it_says_so(project, monkeypatch, capsys):
@@ -72,5 +77,7 @@ def test_without_a_registry_everything_stays_and_it_says_so(project, monkeypatch
 
 
 def test_every_base_image_of_this_project_is_one_that_is_pinned():
-    found = [match["name"] for name in pin_images.FILES for match in pin_images.PINNED.finditer((PROJECT / name).read_text())]
+    found = [
+        match["name"] for name in pin_images.FILES for match in pin_images.PINNED.finditer((PROJECT / name).read_text())
+    ]
     assert found == ["python", "postgres"]

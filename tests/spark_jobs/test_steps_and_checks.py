@@ -41,7 +41,9 @@ OTHER_EMBEDDER, OTHER_RELEASE = "mobilenetv2-other-p1", "otherrelease"
 class Run:
     """Runs of both steps on a lake, and Airflow's side beside them."""
 
-    def __init__(self, spark: SparkSession, folder: LakeFolder, release_id: str = RELEASE, embedder_id: str = EMBEDDER_ID) -> None:
+    def __init__(
+        self, spark: SparkSession, folder: LakeFolder, release_id: str = RELEASE, embedder_id: str = EMBEDDER_ID
+    ) -> None:
         self._spark = spark
         self._folder = folder
         self.lake = Lake(boto3.Session().client("s3", region_name="eu-west-1"), folder.bucket)
@@ -68,7 +70,8 @@ class Run:
                 self._spark, ExtractionRequest(bucket, self._release, "run", days, (), "litert")
             ),
             release.REFRESH_PCA_STEP: refresh_pca(
-                lambda: self._spark, RefreshRequest(bucket, self._release, "run", PolicySettings(), days, grace_seconds=0)
+                lambda: self._spark,
+                RefreshRequest(bucket, self._release, "run", PolicySettings(), days, grace_seconds=0),
             ),
         }
         for step, summary in summaries.items():
@@ -83,7 +86,9 @@ def pictures(*names: str, seed: int = 0) -> dict[str, bytes]:
 def test_day_after_day_is_sound_and_leaves_nothing_to_do(spark: SparkSession, published: LakeFolder) -> None:
     run = Run(spark, published)
     published.deliver(
-        DAY, pictures("Kiwi/1.jpg", "Kiwi/2.jpg", "Äpfel 50%/1.jpg", "Äpfel 50%/ä b.jpg") | {"Kiwi/broken.jpg": b"\xff\xd8\xff"}
+        DAY,
+        pictures("Kiwi/1.jpg", "Kiwi/2.jpg", "Äpfel 50%/1.jpg", "Äpfel 50%/ä b.jpg")
+        | {"Kiwi/broken.jpg": b"\xff\xd8\xff"},
     )
     assert run.plan(DAY).new == 5
     assert run.do(DAY) == []
@@ -104,7 +109,10 @@ def test_a_change_of_the_embedder_is_sound_while_it_is_under_way_and_when_it_is_
 ) -> None:
     run = Run(spark, published)
     for seed, day in enumerate((DAY, NEXT_DAY)):
-        published.deliver(day, pictures("Kiwi/1.jpg", "Kiwi/2.jpg", "Fig/1.jpg", seed=10 * seed) | {"Kiwi/broken.jpg": b"\xff\xd8\xff"})
+        published.deliver(
+            day,
+            pictures("Kiwi/1.jpg", "Kiwi/2.jpg", "Fig/1.jpg", seed=10 * seed) | {"Kiwi/broken.jpg": b"\xff\xd8\xff"},
+        )
     assert run.do(DAY, NEXT_DAY) == []
 
     publish_network(published, other_network, OTHER_RELEASE, OTHER_EMBEDDER)

@@ -1,4 +1,6 @@
-"""A lake that an earlier release left goes on: what is right in it is kept, what was interrupted is done, and nothing else stays."""
+"""A lake that an earlier release left goes on: what is right in it is kept, what was interrupted is done, and nothing
+else stays.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ NEW = {
 
 @pytest.fixture
 def earlier(test_lake: LakeFolder) -> LakeFolder:
-    """With its embedder as it would be published today: what is taken over is seen apart from what a new embedder computes."""
+    """With its embedder as it would be published today: what is taken over is seen apart from what a new embedder
+    computes.
+    """
     unpack_earlier_lake(test_lake.folder)
     publish_as_today(test_lake, RELEASE, EMBEDDER_ID, block_network(weights()))
     return test_lake
@@ -91,7 +95,9 @@ def assert_projected(earlier: LakeFolder, version: str) -> None:
     assert sorted(projections["image_key"]) == sorted(features.index)
     row: Any
     for row in projections.itertuples():
-        standardised = np.divide(features[row.image_key] - model.mean, model.scale, out=np.zeros(1280), where=model.scale > 0)
+        standardised = np.divide(
+            features[row.image_key] - model.mean, model.scale, out=np.zeros(1280), where=model.scale > 0
+        )
         np.testing.assert_allclose(row.components, standardised @ model.components.T, atol=1e-3)
 
 
@@ -100,14 +106,25 @@ def assert_only_what_ledgers_name(earlier: LakeFolder) -> None:
     commits = {day: read_ledger(earlier.store, day).commit for day in ALL_DATES}
     assert all(commits.values())
     named = {key for commit in commits.values() for key in keys_of(commit)}
-    there = {key for table in (lake.FEATURES, lake.REJECTED, lake.LEDGER, lake.MOMENTS) for key in earlier.store.list_keys(f"{table}/")}
-    caches = {key for key in there if key.startswith((lake.content_indexes_prefix(), lake.compacted_moments_prefix(EMBEDDER_ID)))}
+    there = {
+        key
+        for table in (lake.FEATURES, lake.REJECTED, lake.LEDGER, lake.MOMENTS)
+        for key in earlier.store.list_keys(f"{table}/")
+    }
+    caches = {
+        key
+        for key in there
+        if key.startswith((lake.content_indexes_prefix(), lake.compacted_moments_prefix(EMBEDDER_ID)))
+    }
     assert there - caches == named
     assert {key.rpartition("/")[2] for key in caches if key.endswith(".bin")} == {f"{day}.bin" for day in ALL_DATES}
     assert not [key for key in earlier.store.list_keys(f"{lake.PROJECTIONS}/") if "_projected.json" in key]
     features = {key.removeprefix(f"{lake.FEATURES}/") for key in named if key.startswith(lake.FEATURES)}
     for version in versions_of(earlier):
-        names = {key.removeprefix(lake.projections_prefix(version)) for key in earlier.store.list_keys(lake.projections_prefix(version))}
+        names = {
+            key.removeprefix(lake.projections_prefix(version))
+            for key in earlier.store.list_keys(lake.projections_prefix(version))
+        }
         assert names <= features
 
 
@@ -149,7 +166,9 @@ def test_a_run_of_all_dates_computes_only_what_the_earlier_release_had_not_done(
         key: "featurised" if isinstance(content, int) else "rejected" for key, content in history.IMAGES.items()
     }
     assert dict(lines["reason"].dropna()) == {
-        key: "not_an_image" if content else "empty" for key, content in history.IMAGES.items() if isinstance(content, bytes)
+        key: "not_an_image" if content else "empty"
+        for key, content in history.IMAGES.items()
+        if isinstance(content, bytes)
     }
     rejected = rows_below(earlier.folder / lake.REJECTED, "image_key", "reason", "detail")
     assert dict(zip(rejected["image_key"], rejected["reason"], strict=True)) == dict(lines["reason"].dropna())
@@ -179,7 +198,11 @@ def test_kept_versions_have_every_row_once_afterwards_and_what_had_vanished_is_g
 
     summary = refresh(spark, earlier)
 
-    assert (summary["action"], summary["pca_version"], summary["n_samples"]) == ("kept", current, len(pictures(history.IMAGES)))
+    assert (summary["action"], summary["pca_version"], summary["n_samples"]) == (
+        "kept",
+        current,
+        len(pictures(history.IMAGES)),
+    )
     assert versions_of(earlier) == [first, current]
     for version in (first, current):
         assert_projected(earlier, version)
@@ -192,7 +215,9 @@ def test_kept_versions_have_every_row_once_afterwards_and_what_had_vanished_is_g
 def test_projections_of_files_that_stay_are_not_computed_again(spark, earlier: LakeFolder) -> None:
     _, current = versions_of(earlier)
     folder = earlier.folder / lake.projections_prefix(current)
-    before = {path: path.stat().st_mtime_ns for day in DATES for path in (folder / f"ingest_date={day}").rglob("*.parquet")}
+    before = {
+        path: path.stat().st_mtime_ns for day in DATES for path in (folder / f"ingest_date={day}").rglob("*.parquet")
+    }
     extract(spark, earlier)
 
     refresh(spark, earlier)
@@ -222,7 +247,9 @@ def test_the_pca_step_takes_over_what_no_features_step_has_yet(spark, earlier: L
     summary = refresh(spark, earlier)
 
     # What the ledger says and a row of features proves: not the image that was put back, nor the one that is gone.
-    proved = {key: number for key, number in pictures(history.LEDGER).items() if not key.endswith(("/back.png", "/gone.png"))}
+    proved = {
+        key: number for key, number in pictures(history.LEDGER).items() if not key.endswith(("/back.png", "/gone.png"))
+    }
     assert (summary["pca_version"], summary["n_samples"]) == (current, len(proved))
     assert_features(earlier, proved)
     for version in (first, current):
@@ -270,7 +297,9 @@ def test_a_takeover_that_was_cut_off_after_the_commit_is_brought_to_its_end(
         assert (there.garbage(commit), there.has_rejected(commit)) == ([], True)
 
 
-def test_files_of_a_run_that_goes_on_after_a_takeover_are_left_to_it(earlier: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_a_run_that_goes_on_after_a_takeover_are_left_to_it(
+    earlier: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another run brings the takeover to its end, and begins to compute images of the date."""
     with monkeypatch.context() as patch:
         patch.setattr(takeover, "delete_of_date", cut_off)
@@ -312,14 +341,17 @@ def test_rows_of_two_embedders_in_the_same_files_are_all_kept(test_lake: LakeFol
     take_over_date(test_lake.store, "2026-11-20")
 
     commit = read_ledger(test_lake.store, "2026-11-20").commit
-    assert {name: (found.n_images, found.n_rows, found.moments.n_samples) for name, found in commit.embedders.items()} == {
-        "a": (4, 4, 4), "b": (4, 4, 4),
-    }  # fmt: skip
+    numbers = {
+        name: (found.n_images, found.n_rows, found.moments.n_samples) for name, found in commit.embedders.items()
+    }
+    assert numbers == {"a": (4, 4, 4), "b": (4, 4, 4)}
     features = rows_below(test_lake.folder / lake.FEATURES, "image_key", "embedder_id")
     assert dict(zip(features["image_key"], features["embedder_id"], strict=True)) == embedders
     for embedder_id, found in commit.embedders.items():
         for name, n_rows in found.files.items():
-            rows = files.read_rows(name, test_lake.store.read(f"features/ingest_date=2026-11-20/{name}"), ["embedder_id"])
+            rows = files.read_rows(
+                name, test_lake.store.read(f"features/ingest_date=2026-11-20/{name}"), ["embedder_id"]
+            )
             assert rows.column(0).to_pylist() == [embedder_id] * n_rows
 
 
@@ -363,7 +395,10 @@ def test_readers_of_an_earlier_lake_stay_on_its_version_until_a_new_embedder_cov
 
     def run(*dates: str) -> str | None:
         extract_features(spark, ExtractionRequest(earlier.bucket, "nextrelease", "run", dates, (), "litert"))
-        refresh_pca(lambda: spark, RefreshRequest(earlier.bucket, "nextrelease", "run", PolicySettings(RefreshPolicy.AUTO), dates))
+        refresh_pca(
+            lambda: spark,
+            RefreshRequest(earlier.bucket, "nextrelease", "run", PolicySettings(RefreshPolicy.AUTO), dates),
+        )
         pointer = read_pointer(Store(earlier.bucket))
         return pointer.version if pointer else None
 

@@ -68,7 +68,13 @@ def ledger_rows(day: str, by_embedder: Mapping[str, Files], rejected: Mapping[st
     for embedder_id, named in by_embedder.items():
         for name, images in named.items():
             for key in keys_in(day, name, images):
-                known = {"status": "featurised", "content_sha256": content(key), "width": 60, "height": 60, "file": file_key(day, name)}
+                known = {
+                    "status": "featurised",
+                    "content_sha256": content(key),
+                    "width": 60,
+                    "height": 60,
+                    "file": file_key(day, name),
+                }
                 lines.append(line_of(key, category_of(name), embedder_id) | known)
     for image, reason in (rejected or {}).items():
         category = image.partition("/")[0]
@@ -79,7 +85,13 @@ def ledger_rows(day: str, by_embedder: Mapping[str, Files], rejected: Mapping[st
 
 def line_of(key: str, category: str, embedder_id: str) -> dict[str, Any]:
     empty = dict.fromkeys(files.LEDGER.names)
-    return empty | {"image_key": key, "category": category, "embedder_id": embedder_id, "etag": f"etag of {key}", "size_bytes": 7}
+    return empty | {
+        "image_key": key,
+        "category": category,
+        "embedder_id": embedder_id,
+        "etag": f"etag of {key}",
+        "size_bytes": 7,
+    }
 
 
 def write_date(
@@ -102,8 +114,12 @@ def write_date(
                 put_features(store, day, name, images, embedder_id)
         keys = [key for name, images in own.items() for key in keys_in(day, name, images)]
         digest = images_digest((key, content(key)) for key in keys)
-        moments = write_moments(store, day, write, embedder_id, moments_of(vectors(keys)), digest) if with_moments else None
-        embedders[embedder_id] = EmbedderFiles(len(keys), {name: len(images) for name, images in sorted(own.items())}, moments)
+        moments = (
+            write_moments(store, day, write, embedder_id, moments_of(vectors(keys)), digest) if with_moments else None
+        )
+        embedders[embedder_id] = EmbedderFiles(
+            len(keys), {name: len(images) for name, images in sorted(own.items())}, moments
+        )
     rows = ledger_rows(day, by_embedder, rejected)
     commit = Commit(day, write, rows.num_rows, len(rejected or {}), embedders)
     return put_ledger(store, before or no_ledger(day), rows, commit)

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fruit:
-    """One category. `extent` is half the picture's side in the surfaces' units; angles in degrees; `shine` the highlight's sharpness.
+    """One category. `extent` is half the picture's side in the surfaces' units; angles in degrees; `shine` the
+    highlight's sharpness.
 
-    The fruit turns around the picture's upright, tipped towards the camera by `camera_degrees`; it leans from that axis by `lean_degrees`.
+    The fruit turns around the picture's upright, tipped towards the camera by `camera_degrees`; it leans from that axis
+    by `lean_degrees`.
     """
 
     surfaces: Callable[[], list[Surface]]
@@ -33,7 +35,17 @@ class Fruit:
     softness: float = 0.25
 
 
-_APPLE: Final = ((0, 0.52), (0.1, 0.6), (0.3, 0.86), (0.9, 0.8), (1.03, 0.1), (0.82, -0.8), (0.3, -0.96), (0.12, -0.82), (0, -0.78))
+_APPLE: Final = (
+    (0, 0.52),
+    (0.1, 0.6),
+    (0.3, 0.86),
+    (0.9, 0.8),
+    (1.03, 0.1),
+    (0.82, -0.8),
+    (0.3, -0.96),
+    (0.12, -0.82),
+    (0, -0.78),
+)
 
 
 def _apple_red() -> list[Surface]:
@@ -42,28 +54,40 @@ def _apple_red() -> list[Surface]:
     colour = mix((0.62, 0.05, 0.07), (0.80, 0.16, 0.10), streaks + 0.5)
     colour = mix(colour, (0.88, 0.66, 0.25), step(skin.noise(1) + 0.5 * streaks + skin.u, 0.9, 1.7))
     colour = mix(colour, (0.93, 0.78, 0.55), skin.dots(24, 0.2, jitter=0.3))
-    return [skin.painted(mix(colour, (0.46, 0.33, 0.10), 0.8 * _ends(skin, 0.16)), 0.55, 0.004 * streaks), _stem(0.5, 1.16)]
+    return [
+        skin.painted(mix(colour, (0.46, 0.33, 0.10), 0.8 * _ends(skin, 0.16)), 0.55, 0.004 * streaks),
+        _stem(0.5, 1.16),
+    ]
 
 
 def _granny_smith() -> list[Surface]:
     skin = revolved(_APPLE).placed(scale=(1, 1.05, 1))
     colour = mix((0.42, 0.62, 0.10), (0.62, 0.76, 0.24), skin.noise(1.3) + 0.5)
     colour = mix(colour, (0.86, 0.92, 0.62), skin.dots(26, 0.25, jitter=0.3))
-    return [skin.painted(mix(colour, (0.36, 0.40, 0.10), 0.8 * _ends(skin, 0.16)), 0.6), _stem(0.55, 1.12), _leaf(0.5, 1.0, 24)]
+    return [
+        skin.painted(mix(colour, (0.36, 0.40, 0.10), 0.8 * _ends(skin, 0.16)), 0.6),
+        _stem(0.55, 1.12),
+        _leaf(0.5, 1.0, 24),
+    ]
 
 
 def _peach() -> list[Surface]:
     skin = revolved(
-        ((0, 0.66), (0.1, 0.72), (0.4, 0.92), (0.96, 0.64), (1, -0.2), (0.6, -0.9), (0.14, -0.96), (0, -1.02)), lobes=(1, 0.06, 60)
+        ((0, 0.66), (0.1, 0.72), (0.4, 0.92), (0.96, 0.64), (1, -0.2), (0.6, -0.9), (0.14, -0.96), (0, -1.02)),
+        lobes=(1, 0.06, 60),
     )
     fuzz = skin.noise(26)
-    colour = mix((0.97, 0.72, 0.36), (0.80, 0.22, 0.18), step(skin.noise(1) + 0.5 * np.cos(2 * np.pi * skin.v + 1), -0.6, 0.9))
+    colour = mix(
+        (0.97, 0.72, 0.36), (0.80, 0.22, 0.18), step(skin.noise(1) + 0.5 * np.cos(2 * np.pi * skin.v + 1), -0.6, 0.9)
+    )
     colour = mix(colour, (1, 0.86, 0.7), step(fuzz, 0.1, 1.5) * 0.35)
     return [skin.painted(mix(colour, (0.55, 0.30, 0.12), 0.8 * _ends(skin, 0.14)), 0.04, 0.002 * fuzz)]
 
 
 def _plum() -> list[Surface]:
-    skin = revolved(((0, 0.88), (0.22, 0.94), (0.7, 0.74), (0.88, 0.1), (0.7, -0.74), (0.28, -1), (0, -1)), lobes=(1, 0.06, 90))
+    skin = revolved(
+        ((0, 0.88), (0.22, 0.94), (0.7, 0.74), (0.88, 0.1), (0.7, -0.74), (0.28, -1), (0, -1)), lobes=(1, 0.06, 90)
+    )
     bloom = step(skin.noise(2.2), -0.4, 1.2)
     colour = mix((0.20, 0.05, 0.20), (0.36, 0.09, 0.25), skin.noise(1.6) + 0.5)
     return [skin.painted(mix(colour, (0.50, 0.46, 0.66), 0.55 * bloom), 0.42 - 0.34 * bloom), _stem(0.84, 1.12)]
@@ -76,7 +100,19 @@ def _orange() -> list[Surface]:
 
 
 def _lemon() -> list[Surface]:
-    skin = revolved(((0, 1.1), (0.14, 1.06), (0.26, 0.88), (0.74, 0.5), (0.84, 0), (0.74, -0.52), (0.24, -0.92), (0.15, -1.12), (0, -1.18)))
+    skin = revolved(
+        (
+            (0, 1.1),
+            (0.14, 1.06),
+            (0.26, 0.88),
+            (0.74, 0.5),
+            (0.84, 0),
+            (0.74, -0.52),
+            (0.24, -0.92),
+            (0.15, -1.12),
+            (0, -1.18),
+        )
+    )
     colour = mix((0.96, 0.82, 0.12), (0.99, 0.90, 0.32), skin.noise(1.5) + 0.5)
     return [_with_pores(skin, mix(colour, (0.70, 0.74, 0.16), 0.7 * _ends(skin, 0.16)), (0.86, 0.68, 0.06))]
 
@@ -90,7 +126,19 @@ def _kiwi() -> list[Surface]:
 
 
 def _pear() -> list[Surface]:
-    skin = revolved(((0, 1.06), (0.18, 1.1), (0.4, 0.9), (0.44, 0.4), (0.86, 0), (0.96, -0.5), (0.74, -0.98), (0.2, -1.04), (0, -0.96)))
+    skin = revolved(
+        (
+            (0, 1.06),
+            (0.18, 1.1),
+            (0.4, 0.9),
+            (0.44, 0.4),
+            (0.86, 0),
+            (0.96, -0.5),
+            (0.74, -0.98),
+            (0.2, -1.04),
+            (0, -0.96),
+        )
+    )
     colour = mix((0.66, 0.70, 0.20), (0.84, 0.80, 0.34), skin.noise(1.2) + 0.5)
     colour = mix(colour, (0.82, 0.40, 0.16), 0.75 * step(np.cos(2 * np.pi * skin.v) + 0.5 * skin.noise(1.6), 0.35, 1.5))
     colour = mix(colour, (0.52, 0.40, 0.14), skin.dots(34, 0.3, jitter=0.4))
@@ -98,12 +146,18 @@ def _pear() -> list[Surface]:
 
 
 def _strawberry() -> list[Surface]:
-    skin = revolved(((0, 0.7), (0.2, 0.8), (0.7, 0.82), (0.9, 0.4), (0.72, -0.1), (0.48, -0.6), (0.22, -1.02), (0, -1.1)))
+    skin = revolved(
+        ((0, 0.7), (0.2, 0.8), (0.7, 0.82), (0.9, 0.4), (0.72, -0.1), (0.48, -0.6), (0.22, -1.02), (0, -1.1))
+    )
     seeds = skin.dots(13, 0.45)
     colour = mix((0.78, 0.05, 0.06), (0.90, 0.14, 0.10), skin.noise(1.6) + 0.5)
     colour = mix(colour, (0.52, 0.02, 0.04), step(seeds, 0, 0.6) * 0.5)
     colour = mix(colour, (0.95, 0.80, 0.36), step(seeds, 0.55, 0.75))
-    return [skin.painted(colour, 0.6, 0.03 * step(seeds, 0.5, 0.9) - 0.05 * step(seeds, 0, 0.6)), *_sepals(8, 0.72, 0.8), _stem(0.8, 1.2)]
+    return [
+        skin.painted(colour, 0.6, 0.03 * step(seeds, 0.5, 0.9) - 0.05 * step(seeds, 0, 0.6)),
+        *_sepals(8, 0.72, 0.8),
+        _stem(0.8, 1.2),
+    ]
 
 
 def _watermelon() -> list[Surface]:
@@ -116,7 +170,9 @@ def _watermelon() -> list[Surface]:
 
 
 def _carambula() -> list[Surface]:
-    skin = revolved(((0, 1.02), (0.3, 1.02), (0.76, 0.6), (0.92, 0), (0.76, -0.6), (0.22, -1.12), (0, -1.16)), lobes=(5, 0.5, 1.6))
+    skin = revolved(
+        ((0, 1.02), (0.3, 1.02), (0.76, 0.6), (0.92, 0), (0.76, -0.6), (0.22, -1.12), (0, -1.16)), lobes=(5, 0.5, 1.6)
+    )
     ridge = 0.5 + 0.5 * np.cos(5 * 2 * np.pi * skin.v)
     colour = mix((0.72, 0.70, 0.12), (0.96, 0.84, 0.22), step(ridge, 0, 0.6) + 0.2 * skin.noise(2))
     colour = mix(colour, (0.55, 0.62, 0.14), 0.8 * step(ridge, 0.9, 1))
@@ -124,7 +180,17 @@ def _carambula() -> list[Surface]:
 
 
 def _banana() -> list[Surface]:
-    line = ((0, 1.16), (0.07, 1.14), (0.09, 0.62), (0.3, 0.38), (0.34, 0), (0.3, -0.5), (0.12, -0.9), (0.07, -1.14), (0, -1.16))
+    line = (
+        (0, 1.16),
+        (0.07, 1.14),
+        (0.09, 0.62),
+        (0.3, 0.38),
+        (0.34, 0),
+        (0.3, -0.5),
+        (0.12, -0.9),
+        (0.07, -1.14),
+        (0, -1.16),
+    )
     skin = revolved(line, lobes=(5, 0.12, 1))
     colour = mix((0.93, 0.76, 0.14), (0.99, 0.87, 0.30), skin.noise(1.4) + 0.5)
     colour = mix(colour, (0.58, 0.66, 0.18), 0.65 * step(skin.u, 0.24, 0.04))
@@ -144,7 +210,9 @@ def _berries(shape: tuple[float, float, float], rows: int, dark: Colour, light: 
     ball = revolved([(np.sin(polar), np.cos(polar)) for polar in np.linspace(0, np.pi, 20)]).placed(scale=shape)
     berry = ball.dots(rows, 0.55, jitter=0.1)
     dome = berry * (2 - berry)
-    return ball.painted(mix(mix(dark, light, 0.4 * ball.noise(4) + 0.5), (0.1, 0.02, 0.06), 0.8 - 1.6 * dome), gloss, 0.13 * dome)
+    return ball.painted(
+        mix(mix(dark, light, 0.4 * ball.noise(4) + 0.5), (0.1, 0.02, 0.06), 0.8 - 1.6 * dome), gloss, 0.13 * dome
+    )
 
 
 def _with_pores(skin: Surface, colour: Floats, dark: Colour) -> Surface:

@@ -1,7 +1,8 @@
-"""Draws fruit: surfaces lit by a lamp, a fill light and the room, turned step by step on white, as Fruits-360's photos are.
+"""Draws fruit: surfaces lit by a lamp, a fill light and the room, turned step by step on white, as Fruits-360's photos
+are.
 
-A fruit is a cloud of points, close enough to leave no gap in the picture: of those that face the camera, each sample of the picture shows
-the nearest one. The same (category, frame) always gives the same picture.
+A fruit is a cloud of points, close enough to leave no gap in the picture: of those that face the camera, each sample of
+the picture shows the nearest one. The same (category, frame) always gives the same picture.
 """
 
 from __future__ import annotations
@@ -28,11 +29,15 @@ JPEG_QUALITY: Final = 90
 _GRID: Final = 2 * SIDE  # two samples along each side of a pixel
 _LAMP: Final = np.array([-0.45, 0.62, 0.64], dtype=np.float32)
 _FILL_LIGHT: Final = np.array([0.80, -0.05, 0.60], dtype=np.float32)
-_HALFWAY: Final = np.array([-0.25, 0.34, 0.91], dtype=np.float32)  # between the lamp and the camera: it is mirrored there
+_HALFWAY: Final = np.array(
+    [-0.25, 0.34, 0.91], dtype=np.float32
+)  # between the lamp and the camera: it is mirrored there
 
 
 class Cloud(NamedTuple):
-    """The points of a fruit, float32[n, 3] each (gloss: [n, 1]): where they are, where they look, and their colour in linear light."""
+    """The points of a fruit, float32[n, 3] each (gloss: [n, 1]): where they are, where they look, and their colour in
+    linear light.
+    """
 
     points: Floats
     normals: Floats
@@ -41,9 +46,15 @@ class Cloud(NamedTuple):
 
 
 def draw_fruit(category: str, frame: int, frames: int) -> Image.Image:
-    """The fruit after `frame` of `frames` steps of a full turn, RGB, 100x100. Raises KeyError for a category that isn't drawn."""
+    """The fruit after `frame` of `frames` steps of a full turn, RGB, 100x100. Raises KeyError for a category that isn't
+    drawn.
+    """
     fruit, cloud = FRUITS[category], _cloud(category)
-    turned = rotation(0, fruit.camera_degrees) @ rotation(1, 360 * (frame % frames) / frames) @ rotation(2, fruit.lean_degrees)
+    turned = (
+        rotation(0, fruit.camera_degrees)
+        @ rotation(1, 360 * (frame % frames) / frames)
+        @ rotation(2, fruit.lean_degrees)
+    )
     facing = np.flatnonzero(_along(cloud.normals, turned[2]) > 0)
     shown = _nearest(_along(cloud.points[facing], turned), fruit.extent)
     covered = shown >= 0
@@ -66,12 +77,16 @@ def draw_jpeg(category: str, frame: int, frames: int) -> bytes:
 def _cloud(category: str) -> Cloud:
     surfaces = FRUITS[category].surfaces()
     layers = zip(*((s.points, s.normals(), np.square(s.colour), s.gloss[None]) for s in surfaces), strict=True)
-    points, normals, colours, gloss = (np.concatenate([part.reshape(len(part), -1).T for part in layer]) for layer in layers)
+    points, normals, colours, gloss = (
+        np.concatenate([part.reshape(len(part), -1).T for part in layer]) for layer in layers
+    )
     return Cloud(points, normals, colours, gloss)
 
 
 def _along(vectors: Floats, directions: Floats) -> Floats:
-    """How far the vectors, float32[n, 3], go along a direction, float32[n], or along each of several, float32[n, directions]."""
+    """How far the vectors, float32[n, 3], go along a direction, float32[n], or along each of several, float32[n,
+    directions].
+    """
     # Not `@`: for so few numbers, its threads take longer to meet than one takes to compute.
     return np.asarray(np.einsum("nj,...j->n...", vectors, directions))
 
@@ -79,7 +94,8 @@ def _along(vectors: Floats, directions: Floats) -> Floats:
 def _nearest(points: Floats, extent: float) -> NDArray[np.intp]:
     """The number of the point that each sample shows, [rows, columns]; -1 where there is none."""
     column, row, depth = ((points / (np.array([1, -1, 1], dtype=np.float32) * extent) + 1) * (_GRID / 2)).T
-    # Of several assignments to one sample the last one stays: that of the nearest point. (Small integers are sorted in no time.)
+    # Of several assignments to one sample the last one stays: that of the nearest point. (Small integers are sorted in
+    # no time.)
     order = np.argsort((np.clip(depth, 0, 255) * 256).astype(np.uint16), kind="stable")
     shown = np.full((_GRID, _GRID), -1)
     shown[row[order].astype(np.intp), column[order].astype(np.intp)] = order

@@ -1,6 +1,8 @@
-"""The surfaces that fruit is made of: a line turned around the upright axis, painted, then bent, leaned and moved to its place.
+"""The surfaces that fruit is made of: a line turned around the upright axis, painted, then bent, leaned and moved to
+its place.
 
-Lengths are in units of about a fruit's radius; the axis is y, the stem is at +y. Fields over a surface are float32[rows, columns].
+Lengths are in units of about a fruit's radius; the axis is y, the stem is at +y. Fields over a surface are
+float32[rows, columns].
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ _WAVES: Final = 8
 class Surface:
     """A surface and how it looks, row by row from the stem's pole to the other one.
 
-    `u` is the share of the way between the poles, `v` that of the way around. `points` and `colour` (sRGB, 0 to 1) are float32[3, rows,
-    columns].
+    `u` is the share of the way between the poles, `v` that of the way around. `points` and `colour` (sRGB, 0 to 1) are
+    float32[3, rows, columns].
     """
 
     u: Floats
@@ -41,7 +43,9 @@ class Surface:
     def painted(self, colour: Floats, gloss: float | Floats, height: float | Floats = 0.0) -> Self:
         """The surface with this skin, whose bumps are raised by `height`."""
         raised = self.points + self.normals() * np.float32(height)
-        return replace(self, points=raised, colour=np.clip(colour, 0, 1), gloss=np.broadcast_to(np.float32(gloss), self.u.shape))
+        return replace(
+            self, points=raised, colour=np.clip(colour, 0, 1), gloss=np.broadcast_to(np.float32(gloss), self.u.shape)
+        )
 
     def placed(self, *turns: Floats, scale: Colour = (1, 1, 1), move: Colour = (0, 0, 0)) -> Self:
         """The surface scaled along the axes, turned by each matrix and moved."""
@@ -53,7 +57,9 @@ class Surface:
     def bent(self, radius: float) -> Self:
         """The surface with its axis bent to an arc of this radius, away from +x."""
         x, y, z = self.points
-        return replace(self, points=np.stack([(x + radius) * np.cos(y / radius) - radius, (x + radius) * np.sin(y / radius), z]))
+        return replace(
+            self, points=np.stack([(x + radius) * np.cos(y / radius) - radius, (x + radius) * np.sin(y / radius), z])
+        )
 
     def normals(self) -> Floats:
         """The unit vectors that point outwards, float32[3, rows, columns]."""
@@ -63,16 +69,22 @@ class Surface:
         return np.asarray(outwards / (np.linalg.norm(outwards, axis=0) + 1e-9), dtype=np.float32)
 
     def noise(self, frequency: float, salt: int = 0, stretch: Colour = (1, 1, 1)) -> Floats:
-        """Smooth random values of about -1 to 1, from waves in all directions; `frequency` in bumps a unit of length."""
+        """Smooth random values of about -1 to 1, from waves in all directions; `frequency` in bumps a unit of
+        length.
+        """
         random = np.random.default_rng([salt, round(frequency * 8)])
         waves = random.normal(0, 2 * frequency, (_WAVES, 3)) * np.array(stretch)
         total = np.zeros(self.u.shape, dtype=np.float32)
-        for wave, phase in zip(waves.astype(np.float32), random.uniform(0, 2 * np.pi, _WAVES).astype(np.float32), strict=True):
+        for wave, phase in zip(
+            waves.astype(np.float32), random.uniform(0, 2 * np.pi, _WAVES).astype(np.float32), strict=True
+        ):
             total += np.sin(np.einsum("i,irc->rc", wave, self.points) + phase)
         return np.asarray(total / np.float32(np.sqrt(_WAVES)))
 
     def dots(self, rows: int, size: float, jitter: float = 0.0) -> Floats:
-        """Dots in rows around the axis, as many as fit: 1 in their middles, 0 from `size` (in rows) on. `jitter` shifts them, in rows."""
+        """Dots in rows around the axis, as many as fit: 1 in their middles, 0 from `size` (in rows) on. `jitter` shifts
+        them, in rows.
+        """
         shift = [np.float32(jitter) * self.noise(rows / 5, salt) for salt in (1, 2)]
         along = self.u * rows + shift[0]
         row = np.clip(np.floor(along), 0, rows - 1)
@@ -81,9 +93,11 @@ class Surface:
 
 
 def revolved(meridian: Sequence[tuple[float, float]], lobes: tuple[int, float, float] = (0, 0, 1)) -> Surface:
-    """A line turned around the axis: (distance from the axis, height) points from the stem's pole to the other one, corners rounded.
+    """A line turned around the axis: (distance from the axis, height) points from the stem's pole to the other one,
+    corners rounded.
 
-    `lobes` (their number, depth and sharpness) press the equator in between its crests, or, of a single one, at its crest.
+    `lobes` (their number, depth and sharpness) press the equator in between its crests, or, of a single one, at its
+    crest.
     """
     curve = _rounded(np.array(meridian, dtype=float))
     way = np.concatenate([[0], np.hypot(*np.diff(curve, axis=0).T).cumsum()])

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 
 class RunFirstQueued(BaseDeadlineReference):
-    """As DeadlineReference.DAGRUN_QUEUED_AT; but with that one, Airflow 3.3 answers every clearing of a task with HTTP 500.
+    """As DeadlineReference.DAGRUN_QUEUED_AT; but with that one, Airflow 3.3 answers every clearing of a task with HTTP
+    500.
 
-    (It computes the deadline of a cleared run anew, from an interval that it no longer stores as a number.) Registered as part of the
-    plugin in fruits_ui.py.
+    (It computes the deadline of a cleared run anew, from an interval that it no longer stores as a number.) Registered
+    as part of the plugin in fruits_ui.py.
     """
 
     required_kwargs: ClassVar[set[str]] = {"dag_id", "run_id"}
@@ -23,5 +24,7 @@ class RunFirstQueued(BaseDeadlineReference):
         from airflow.models import DagRun
         from sqlalchemy import select
 
-        queued_at: datetime | None = session.scalar(select(DagRun.queued_at).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+        queued_at: datetime | None = session.scalar(
+            select(DagRun.queued_at).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+        )
         return queued_at

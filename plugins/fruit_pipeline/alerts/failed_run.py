@@ -1,7 +1,7 @@
 """Tells that a run failed, once, when it has ended: which tasks, why, and what to do.
 
-Each task that fails leaves its reason among its XComs. They are Airflow's own, so they are there although the lake can't be reached, and
-can be read where Airflow calls back at the end of a run (in the DAG processor).
+Each task that fails leaves its reason among its XComs. They are Airflow's own, so they are there although the lake
+can't be reached, and can be read where Airflow calls back at the end of a run (in the DAG processor).
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ _BETWEEN_LOOKS_SECONDS: Final = 1.0
 
 
 def keep_failure(context: Context) -> None:
-    """Leaves the error that ended a task for the end of the run. Of a try that died, for which others call this, there is none."""
+    """Leaves the error that ended a task for the end of the run. Of a try that died, for which others call this, there
+    is none.
+    """
     error = context.get("exception")
     if error is None:
         return
@@ -70,7 +72,8 @@ def _with_reasons(error: BaseException) -> Iterator[BaseException]:
 
 
 class FailedRunNotifier(FruitsNotifier):
-    """Tells of a run that failed. Airflow calls it once, when the last task has ended; after a clear, when the run has ended again.
+    """Tells of a run that failed. Airflow calls it once, when the last task has ended; after a clear, when the run has
+    ended again.
 
     What can't be read of the tasks' reasons is left out, and the message is sent all the same.
 
@@ -92,11 +95,14 @@ class FailedRunNotifier(FruitsNotifier):
 class FailedTaskNotifier(FailedRunNotifier):
     """Tells of a run that ended as successful although a task of it has failed. For the callback of a run's success.
 
-    Airflow looks at a run's last task only. That is still successful from before if somebody cleared an earlier one alone.
+    Airflow looks at a run's last task only. That is still successful from before if somebody cleared an earlier one
+    alone.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(subject="Fruits! run counts as successful, yet it failed", message=_LAST_TASK_DID_NOT_RUN, **kwargs)
+        super().__init__(
+            subject="Fruits! run counts as successful, yet it failed", message=_LAST_TASK_DID_NOT_RUN, **kwargs
+        )
 
     def notify(self, context: Context) -> None:
         if _failed_tasks(context):
@@ -104,12 +110,14 @@ class FailedTaskNotifier(FailedRunNotifier):
 
 
 _LAST_TASK_DID_NOT_RUN: Final = (
-    "Airflow calls this run successful, for its last task was not run again: somebody cleared another one alone, and that one failed."
+    "Airflow calls this run successful, for its last task was not run again: somebody "
+    "cleared another one alone, and that one failed."
 )
 
 
 def _failed_tasks(context: Context) -> list[str]:
-    """Returns the tasks that have failed: the last of them, which Airflow hands over, and those that are failed at this moment.
+    """Returns the tasks that have failed: the last of them, which Airflow hands over, and those that are failed at this
+    moment.
 
     Somebody may have cleared them already. If none had failed, Airflow hands over none, or one that could not run.
     """
@@ -131,7 +139,10 @@ def _reasons(context: Context, failed: Sequence[str]) -> list[TaskFailure]:
     missing, found = list(failed), []
     try:
         for look in range(_LOOKS):
-            kept = {task_id: context["ti"].xcom_pull(task_ids=task_id, key=FAILURE_KEY, map_indexes=-1) for task_id in missing}
+            kept = {
+                task_id: context["ti"].xcom_pull(task_ids=task_id, key=FAILURE_KEY, map_indexes=-1)
+                for task_id in missing
+            }
             missing = [task_id for task_id in missing if not kept[task_id]]
             found += [failure for value in kept.values() if value and (failure := _as_failure(value, context["ti"]))]
             if not missing or look == _LOOKS - 1:

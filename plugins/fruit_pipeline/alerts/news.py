@@ -55,7 +55,9 @@ class Place:
 
 @dataclass(frozen=True)
 class TaskFailure:
-    """Why the last try of a task failed. `cause` names one of a step's causes, or is empty; `at` is when it failed, in ISO 8601."""
+    """Why the last try of a task failed. `cause` names one of a step's causes, or is empty; `at` is when it failed, in
+    ISO 8601.
+    """
 
     task_id: str
     try_number: int
@@ -66,7 +68,9 @@ class TaskFailure:
 
     @classmethod
     def of_xcom(cls, value: Mapping[str, Any]) -> TaskFailure:
-        """Returns what `dataclasses.asdict` made of a failure. Raises KeyError, TypeError or ValueError if it is something else."""
+        """Returns what `dataclasses.asdict` made of a failure. Raises KeyError, TypeError or ValueError if it is
+        something else.
+        """
         texts = {name: str(value[name]) for name in ("task_id", "event", "cause", "text", "at")}
         return cls(try_number=int(value["try_number"]), **texts)
 
@@ -99,8 +103,10 @@ def news_of_failures(failures: Sequence[TaskFailure], silent: Sequence[str], *, 
 
 
 _NOTHING_FAILED_NOW: Final = (
-    "No task failed this time. Tasks that had not run because one before them failed were not cleared together with it, so the run can't "
-    f"succeed.\n{_SAYS_WHAT_TO_DO}clear those as well (with *downstream*, without *only failed*), or trigger a run for the same dates: "
+    "No task failed this time. Tasks that had not run because one before them failed were not cleared together with "
+    "it, so the run can't "
+    f"succeed.\n{_SAYS_WHAT_TO_DO}clear those as well (with *downstream*, without *only failed*), or trigger a run for "
+    "the same dates: "
     "what is done is not done again."
 )
 
@@ -109,7 +115,8 @@ def _told(failure: TaskFailure) -> str:
     lines = [f"{failure.task_id} failed, in its try {failure.try_number}.", failure.text]
     if _SAYS_WHAT_TO_DO not in failure.text:
         lines.append(
-            f"{_SAYS_WHAT_TO_DO}what this says, or mend what it names. Then clear {failure.task_id} (with *downstream*, without *only "
+            f"{_SAYS_WHAT_TO_DO}what this says, or mend what it names. Then clear {failure.task_id} (with "
+            "*downstream*, without *only "
             "failed*), or trigger a run for the same dates: what is done is not done again."
         )
     return "\n".join(lines)
@@ -118,8 +125,10 @@ def _told(failure: TaskFailure) -> str:
 def _untold(task_ids: Sequence[str]) -> str:
     names = ", ".join(task_ids)
     return (
-        f"{names} failed, and left no word why: somebody marked it (or has cleared it already), or its process was lost.\n"
-        f"{_SAYS_WHAT_TO_DO}if that was not meant, look at its log, then clear {names} (with *downstream*, without *only failed*), or "
+        f"{names} failed, and left no word why: somebody marked it (or has cleared it already), or its process was "
+        "lost.\n"
+        f"{_SAYS_WHAT_TO_DO}if that was not meant, look at its log, then clear {names} (with *downstream*, without "
+        "*only failed*), or "
         "trigger a run for the same dates."
     )
 
@@ -127,7 +136,8 @@ def _untold(task_ids: Sequence[str]) -> str:
 def is_worth_telling(event: str, run_state: str | None) -> bool:
     """Returns whether news of a kind is still news of a run in that state (None if Airflow does not say).
 
-    A run is late only while it runs. Airflow keeps the deadline of one that failed, and it queues all runs of a backfill at once.
+    A run is late only while it runs. Airflow keeps the deadline of one that failed, and it queues all runs of a
+    backfill at once.
     """
     return event != RUN_LATE or run_state in {None, RunState.RUNNING}
 

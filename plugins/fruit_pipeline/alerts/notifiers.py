@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 LOG: Final = logging.getLogger(__name__)
 
-# Airflow ends the process of a DAG's callback after 50 seconds ([dag_processor] dag_file_processor_timeout): SNS must have refused by then.
-_SNS_CONFIG: Final = {"connect_timeout": 5, "read_timeout": 10, "retries": {"mode": "standard", "total_max_attempts": 2}}
+# Airflow ends the process of a DAG's callback after 50 seconds ([dag_processor] dag_file_processor_timeout): SNS must
+# have refused by then.
+_SNS_CONFIG: Final = {
+    "connect_timeout": 5,
+    "read_timeout": 10,
+    "retries": {"mode": "standard", "total_max_attempts": 2},
+}
 
 
 class FruitsNotifier(BaseNotifier):
@@ -95,7 +100,12 @@ class FruitsNotifier(BaseNotifier):
     def _write_line(self, news: News) -> None:
         if not self.notification_file:
             return
-        line = {"at": datetime.now(UTC).isoformat(), "event": news.event, "subject": news.subject, "message": news.message}
+        line = {
+            "at": datetime.now(UTC).isoformat(),
+            "event": news.event,
+            "subject": news.subject,
+            "message": news.message,
+        }
         path = Path(self.notification_file)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as stream:
@@ -119,10 +129,13 @@ class FruitsNotifier(BaseNotifier):
 def place_of(context: Context | Mapping[str, Any]) -> Place:
     """Returns which run is told of, and the task if it tells that itself.
 
-    A task has a DAG run, a deadline a dictionary of one. What is called at a run's end has the DAG and the run's id, and only mostly a run.
+    A task has a DAG run, a deadline a dictionary of one. What is called at a run's end has the DAG and the run's id,
+    and only mostly a run.
     """
     run: Any = context.get("dag_run") or {}
-    names: dict[str, Any] = run if isinstance(run, dict) else {name: getattr(run, name, None) for name in ("dag_id", "run_id")}
+    names: dict[str, Any] = (
+        run if isinstance(run, dict) else {name: getattr(run, name, None) for name in ("dag_id", "run_id")}
+    )
     dag_id = names.get("dag_id") or getattr(context.get("dag"), "dag_id", "")
     run_id = names.get("run_id") or names.get("dag_run_id") or context.get("run_id")
     is_end_of_run = "reason" in context

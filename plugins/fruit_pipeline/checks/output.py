@@ -1,4 +1,6 @@
-"""Checks what a run wrote: date by date, file by file, everything that a ledger names against what is there. Lists the problems."""
+"""Checks what a run wrote: date by date, file by file, everything that a ledger names against what is there. Lists the
+problems.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ _FILES_AT_ONCE: Final = 16
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was looked at, and every problem found; no problems is a pass. `pca_version` is None if the run's embedder has none yet."""
+    """What was looked at, and every problem found; no problems is a pass. `pca_version` is None if the run's embedder
+    has none yet.
+    """
 
     ingest_dates: list[str]
     images_in_ledger: int
@@ -67,7 +71,9 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class KeptVersion:
-    """A PCA version whose projections must be those of its embedder's features. One that is `pending` is not complete yet."""
+    """A PCA version whose projections must be those of its embedder's features. One that is `pending` is not complete
+    yet.
+    """
 
     version: str
     embedder_id: str
@@ -76,13 +82,17 @@ class KeptVersion:
     is_pending: bool
 
 
-def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: Sequence[str], listed_before: datetime) -> CheckResult:
+def check_run(
+    lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: Sequence[str], listed_before: datetime
+) -> CheckResult:
     """Checks every date of a run, and the books that its features step kept of them.
 
-    A run whose embedder has no PCA (nothing to fit, or readers stay on another embedder's version until this one has caught up) need not
-    have one.
+    A run whose embedder has no PCA (nothing to fit, or readers stay on another embedder's version until this one has
+    caught up) need not have one.
     """
-    from fruit_pipeline.lake.range_walk import RangeWalker  # numpy and pyarrow load with the task, not with the DAG file
+    from fruit_pipeline.lake.range_walk import (
+        RangeWalker,
+    )  # numpy and pyarrow load with the task, not with the DAG file
 
     refresh = read_refresh_summary(lake, run_id)
     pca = _read_pca(lake)
@@ -92,7 +102,15 @@ def check_run(lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: 
         ThreadPoolExecutor(_FILES_AT_ONCE) as files_pool,
         ThreadPoolExecutor(_DATES_AT_ONCE) as dates_pool,
     ):
-        check = partial(check_date, lake, walker, categories=categories, listed_before=listed_before, versions=versions, pool=files_pool)
+        check = partial(
+            check_date,
+            lake,
+            walker,
+            categories=categories,
+            listed_before=listed_before,
+            versions=versions,
+            pool=files_pool,
+        )
         results = list(dates_pool.map(check, ingest_dates))
     featurised = sum(result.featurised for result in results)
     books = read_extraction_summary(lake, run_id)["by_category"]
@@ -126,7 +144,9 @@ def kept_versions(lake: Lake) -> list[KeptVersion]:
         provenance = lake.read_json_if_there(lake_layout.pca_provenance_key(version))
         if provenance is not None:
             is_current, is_pending = version == current, version > current
-            versions.append(KeptVersion(version, str(provenance["embedder_id"]), int(provenance["k"]), is_current, is_pending))
+            versions.append(
+                KeptVersion(version, str(provenance["embedder_id"]), int(provenance["k"]), is_current, is_pending)
+            )
     return versions
 
 
@@ -139,18 +159,24 @@ def check_date(
     versions: Sequence[KeptVersion],
     pool: ThreadPoolExecutor,
 ) -> CheckResult:
-    """Checks all files of one ingest date against its commit, and its ledger against the listing of the chosen `categories`.
+    """Checks all files of one ingest date against its commit, and its ledger against the listing of the chosen
+    `categories`.
 
     A file that can't be read is the only problem that is told, for what else is wrong may come of that.
     """
-    from fruit_pipeline.lake.date_ledger import find_ledger  # numpy and pyarrow load with the task, not with the DAG file
+    from fruit_pipeline.lake.date_ledger import (
+        find_ledger,
+    )  # numpy and pyarrow load with the task, not with the DAG file
 
     try:
         ledger = find_ledger(lake, ingest_date)
         listed = list_date_files(lake, ingest_date, [version.version for version in versions], ledger.leftovers)
         date = _DateCheck(lake, walker, ingest_date, categories, listed_before, listed)
         if ledger.is_of_earlier_form:
-            problems, tally = ["the ledger is still as a former release wrote it: the features step did not take the date over"], None
+            problems, tally = (
+                ["the ledger is still as a former release wrote it: the features step did not take the date over"],
+                None,
+            )
         elif ledger.commit is None:
             problems, tally = [*date.against_listing(ledger), *garbage_problems(unswept_files(None, listed))], None
         else:
@@ -234,7 +260,9 @@ class _DateCheck:
         stored = self._listed.rejected.get(key)
         return rejected_problems(tally, key, read_rejected(self._lake, stored) if stored else None)
 
-    def _files_problems(self, commit: Commit, tally: LedgerTally, versions: Sequence[KeptVersion], pool: ThreadPoolExecutor) -> list[str]:
+    def _files_problems(
+        self, commit: Commit, tally: LedgerTally, versions: Sequence[KeptVersion], pool: ThreadPoolExecutor
+    ) -> list[str]:
         """Features with their projections, file by file, then each embedder's moments, which are of the same images."""
         digests = array("Q", sorted(tally.digests))
         lost = lost_features(commit, self._listed)
@@ -261,11 +289,19 @@ class _DateCheck:
         # One that is on its way has not come to every date; garbage is told elsewhere.
         problems = projection_names_problems(version.version, wanted & there if version.is_pending else wanted, there)
         # Another run may have removed an old version since this check began.
-        is_gone = bool(problems) and not (version.is_current or self._lake.is_there(lake_layout.pca_provenance_key(version.version)))
+        is_gone = bool(problems) and not (
+            version.is_current or self._lake.is_there(lake_layout.pca_provenance_key(version.version))
+        )
         return [] if is_gone else problems
 
     def _file_problems(
-        self, tally: LedgerTally, digests: array[int], embedder_id: str, versions: Sequence[KeptVersion], name: str, n_rows: int
+        self,
+        tally: LedgerTally,
+        digests: array[int],
+        embedder_id: str,
+        versions: Sequence[KeptVersion],
+        name: str,
+        n_rows: int,
     ) -> tuple[int, list[str]]:
         """The digest of a file's images, and what is wrong with it and its projections."""
         from fruit_pipeline.checks.parquet_facts import read_features, read_projections
@@ -275,9 +311,13 @@ class _DateCheck:
         features = read_features(self._lake, self._listed.features[key], digests, named)
         problems = features_problems(name, n_rows, embedder_id, tally.files.get(key, RowsOfFile()), features.facts)
         for version in versions:
-            stored = self._listed.projections[version.version].get(lake_layout.projections_file_key(version.version, key))
+            stored = self._listed.projections[version.version].get(
+                lake_layout.projections_file_key(version.version, key)
+            )
             if stored is not None:
-                facts, differing = read_projections(self._lake, stored, features.image_keys if version.is_current else None)
+                facts, differing = read_projections(
+                    self._lake, stored, features.image_keys if version.is_current else None
+                )
                 below = f"{tables.INGEST_DATE}={self._ingest_date}/{name}"
                 problems += projections_problems(version.version, below, n_rows, version.k, facts, differing)
         return features.facts.digest, problems
@@ -291,7 +331,9 @@ class _DateCheck:
 
 
 def _read_pca(lake: Lake) -> PcaFacts | None:
-    from fruit_pipeline.checks.parquet_facts import read_pca  # numpy and pyarrow load with the task, not with the DAG file
+    from fruit_pipeline.checks.parquet_facts import (
+        read_pca,
+    )  # numpy and pyarrow load with the task, not with the DAG file
 
     return read_pca(lake)
 
@@ -299,4 +341,8 @@ def _read_pca(lake: Lake) -> PcaFacts | None:
 def _pca_problems(pca: PcaFacts | None, featurised: int) -> list[str]:
     if pca:
         return pca_problems(pca)
-    return [f"There is no PCA version although {featurised:,} images have features."] if featurised >= FEWEST_IMAGES_OF_A_PCA else []
+    return (
+        [f"There is no PCA version although {featurised:,} images have features."]
+        if featurised >= FEWEST_IMAGES_OF_A_PCA
+        else []
+    )

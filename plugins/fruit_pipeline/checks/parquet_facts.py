@@ -1,6 +1,7 @@
 """What the checks and the report need to know about the lake's Parquet files.
 
-No vector is read where a footer tells enough: of a file of features, a few ranges are fetched, those of its short columns.
+No vector is read where a footer tells enough: of a file of features, a few ranges are fetched, those of its short
+columns.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ _VECTORS_A_BATCH: Final = 1_024
 
 @dataclass(frozen=True)
 class Projections:
-    """The first two principal components of one category's images, float32[n] each; `second` is zero if there is only one."""
+    """The first two principal components of one category's images, float32[n] each; `second` is zero if there is only
+    one.
+    """
 
     category: str
     first: NDArray[np.float32]
@@ -73,7 +76,9 @@ class FeaturesRead:
 
 
 def type_name(arrow_type: pa.DataType) -> str:
-    """The contract's word for a column's type: widths of whole numbers and of string offsets don't matter to readers."""
+    """The contract's word for a column's type: widths of whole numbers and of string offsets don't matter to
+    readers.
+    """
     if pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type):
         return "string"
     if pa.types.is_integer(arrow_type):
@@ -93,12 +98,14 @@ def listing_differences(
 ) -> ListingDifferences:
     """Compares a range of a date's listing with the ledger's rows in it: rows of LISTED and of KNOWN, ascending.
 
-    An image that arrived, or changed, after the run's own listing need not be in the ledger as it is now. One that vanished after that
-    keeps its line, with the reason `vanished`.
+    An image that arrived, or changed, after the run's own listing need not be in the ledger as it is now. One that
+    vanished after that keeps its line, with the reason `vanished`.
     """
     fates = fates_of(images_of(listed, ingest_date).images, known, "", categories)
     in_time = pc.less(fates.images.column("modified_at"), pa.scalar(listed_before, LISTED.field("modified_at").type))
-    is_other = pc.fill_null(pc.not_equal(fates.lines.column(tables.ETAG), fates.images.column("etag")), fill_value=False)
+    is_other = pc.fill_null(
+        pc.not_equal(fates.lines.column(tables.ETAG), fates.images.column("etag")), fill_value=False
+    )
     had_vanished = pc.fill_null(pc.equal(fates.removed.column(tables.REASON), RejectReason.VANISHED), fill_value=False)
     return ListingDifferences(
         unknown=_named(fates.images.column(KEY).filter(pc.and_not(in_time, fates.is_known))),
@@ -116,8 +123,8 @@ def ledger_rows(lake: Lake, ledger: DateLedger) -> Iterator[LedgerRow]:
 def read_features(lake: Lake, stored: DatedObject, ledger_digests: array[int], named: array[int]) -> FeaturesRead:
     """A file of features/ without its vectors.
 
-    With `ledger_digests` (of all images of the ledger, ascending), every row must be one of these; `named` are those that must be in the
-    file.
+    With `ledger_digests` (of all images of the ledger, ascending), every row must be one of these; `named` are those
+    that must be in the file.
     """
     columns = (tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.EMBEDDER_ID)
     with _opened(lake, stored) as file:
@@ -144,7 +151,9 @@ def read_features(lake: Lake, stored: DatedObject, ledger_digests: array[int], n
 
 
 def read_projections(lake: Lake, stored: DatedObject, image_keys: pa.Array | None) -> tuple[VectorFacts, Images | None]:
-    """A file of projections/ without its components, and the images that it or `image_keys` (if they are given) have alone."""
+    """A file of projections/ without its components, and the images that it or `image_keys` (if they are given) have
+    alone.
+    """
     with _opened(lake, stored) as file:
         facts = _vector_facts(file, tables.COMPONENTS)
         if image_keys is None or tables.IMAGE_KEY not in file.schema_arrow.names:
@@ -153,7 +162,10 @@ def read_projections(lake: Lake, stored: DatedObject, image_keys: pa.Array | Non
     first, second = (keys.cast(pa.string()).sort() for keys in (image_keys, own))
     if first.equals(second):
         return facts, Images()
-    apart = {*first.filter(pc.invert(pc.is_in(first, second))).to_pylist(), *second.filter(pc.invert(pc.is_in(second, first))).to_pylist()}
+    apart = {
+        *first.filter(pc.invert(pc.is_in(first, second))).to_pylist(),
+        *second.filter(pc.invert(pc.is_in(second, first))).to_pylist(),
+    }
     return facts, Images.of(apart or [str(first[0])])
 
 
@@ -191,7 +203,9 @@ def read_pca(lake: Lake) -> PcaFacts | None:
     provenance = lake.read_json(pca_provenance_key(version))
     model_files = list(parquet_files(lake, pca_prefix(version)).values())
     if not model_files:
-        raise MissingObjectError(f"pca/current.json names version {version}, but {uri(lake.bucket, pca_prefix(version))} holds no model.")
+        raise MissingObjectError(
+            f"pca/current.json names version {version}, but {uri(lake.bucket, pca_prefix(version))} holds no model."
+        )
     with open_parquet(lake, model_files[0]) as file:
         model = file.read().slice(0, 1)
     numbers = {name: _flat_numbers(model.column(name)) for name in model.column_names}
@@ -250,7 +264,9 @@ def _table_facts(schema: pa.Schema, n_rows: int) -> TableFacts:
 
 
 def _vector_facts(file: pq.ParquetFile, column: str) -> VectorFacts:
-    """From the footer alone: how many numbers the vectors have, and the least and greatest, where the file has statistics."""
+    """From the footer alone: how many numbers the vectors have, and the least and greatest, where the file has
+    statistics.
+    """
     metadata = file.metadata
     n_numbers, has_infinite, has_zeros_only = 0, False, False
     for group in range(metadata.num_row_groups):

@@ -19,8 +19,8 @@ _TOLERANCE: Final = 1e-9
 class PcaFacts:
     """The current version as its three files tell it: the pointer, the provenance and the model.
 
-    `component_lengths` is the set of lengths of the model's component vectors; `n_not_finite` counts numbers of the model
-    that are NaN or infinite.
+    `component_lengths` is the set of lengths of the model's component vectors; `n_not_finite` counts numbers of the
+    model that are NaN or infinite.
     """
 
     version: str
@@ -55,7 +55,11 @@ def _shape_problems(facts: PcaFacts) -> list[str]:
         "scale": (facts.scale_length, N_FEATURES),
         "spectrum": (len(facts.spectrum), N_FEATURES),
     }
-    problems = [f"'{name}' has {found:,} entries, not {expected:,}" for name, (found, expected) in lengths.items() if found != expected]
+    problems = [
+        f"'{name}' has {found:,} entries, not {expected:,}"
+        for name, (found, expected) in lengths.items()
+        if found != expected
+    ]
     if k < 1:
         problems.append(f"k is {k}: there must be at least one component")
     if facts.component_lengths - {N_FEATURES}:
@@ -83,14 +87,18 @@ def _variance_problems(facts: PcaFacts) -> list[str]:
     if abs(math.fsum(facts.spectrum) - 1) > _TOLERANCE * len(facts.spectrum):
         problems.append(f"the whole spectrum adds up to {math.fsum(facts.spectrum):.9f}, not 1")
     if abs(kept - float(facts.provenance["variance_kept"])) > _TOLERANCE * len(facts.spectrum):
-        problems.append(f"the kept ratios add up to {kept:.9f}, its provenance says {facts.provenance['variance_kept']}")
+        problems.append(
+            f"the kept ratios add up to {kept:.9f}, its provenance says {facts.provenance['variance_kept']}"
+        )
     reached = kept >= target - _TOLERANCE
     if reached != bool(facts.provenance["target_reached"]):
         problems.append(
-            f"it keeps {kept:.6f} of the variance with a target of {target:g}, but says target_reached={facts.provenance['target_reached']}"
+            f"it keeps {kept:.6f} of the variance with a target of {target:g}, but says "
+            f"target_reached={facts.provenance['target_reached']}"
         )
     elif reached and kept - ratios[-1] >= target + _TOLERANCE:
         problems.append(
-            f"k = {facts.pointer_k} is not the smallest: {facts.pointer_k - 1} components keep {kept - ratios[-1]:.6f} of the variance"
+            f"k = {facts.pointer_k} is not the smallest: {facts.pointer_k - 1} components keep {kept - ratios[-1]:.6f} "
+            "of the variance"
         )
     return problems

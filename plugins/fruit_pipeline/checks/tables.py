@@ -1,8 +1,8 @@
 """From facts about a date's tables to a list of problems. An empty list is a pass; nothing is repaired here.
 
-Nothing here keeps a row: what passes by is counted, and sets of images are compared by their digests (`fruit_contract.commit`), which takes
-as little memory for millions of images as for ten. `parquet_facts` gathers what is counted from the lake; problems are sentences a person
-can act on.
+Nothing here keeps a row: what passes by is counted, and sets of images are compared by their digests
+(`fruit_contract.commit`), which takes as little memory for millions of images as for ten. `parquet_facts` gathers what
+is counted from the lake; problems are sentences a person can act on.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class RowsOfFile:
 
 @dataclass
 class ListingDifferences:
-    """Images in which the ledger and the listing differ: listed and not in the ledger, no longer listed, listed with another ETag."""
+    """Images in which the ledger and the listing differ: listed and not in the ledger, no longer listed, listed with
+    another ETag.
+    """
 
     unknown: Images = field(default_factory=Images)
     gone: Images = field(default_factory=Images)
@@ -101,8 +103,9 @@ class ListingDifferences:
 class LedgerTally:
     """Counts a ledger's rows while they pass by.
 
-    Where a file holds rows that the ledger does not name (its images were featurised by another embedder since), sums can't be compared, so
-    8 bytes an image are kept: `digests` of all images, and in `named` those whose rows name such a file.
+    Where a file holds rows that the ledger does not name (its images were featurised by another embedder since), sums
+    can't be compared, so 8 bytes an image are kept: `digests` of all images, and in `named` those whose rows name such
+    a file.
     """
 
     def __init__(self, commit: Commit, categories: Sequence[str] = ()) -> None:
@@ -173,7 +176,11 @@ class LedgerTally:
     def problems(self) -> list[str]:
         """Of the rows themselves, and of what the commit says of them."""
         commit = self._commit
-        files = {file_key(commit.ingest_date, name): embedder_id for embedder_id, of in commit.embedders.items() for name in of.files}
+        files = {
+            file_key(commit.ingest_date, name): embedder_id
+            for embedder_id, of in commit.embedders.items()
+            for name in of.files
+        }
         counted = {
             "images": (commit.n_images, self.n_rows),
             "rejected images": (commit.n_rejected, self.n_rejected),
@@ -185,9 +192,17 @@ class LedgerTally:
         others = {file: rows for file, rows in self.files.items() if rows.embedder_ids != {files.get(file)}}
         return [
             *(problem for sentence, images in self._problems.items() for problem in images.problem(sentence)),
-            *(f"ledger: its commit has {said:,} {what}, its rows are {n:,}" for what, (said, n) in counted.items() if said != n),
-            *Images.of(file for file in others if file not in files).problem("ledger: rows name files that its commit does not name"),
-            *Images.of(file for file in others if file in files).problem("ledger: rows name a file of another embedder than their own"),
+            *(
+                f"ledger: its commit has {said:,} {what}, its rows are {n:,}"
+                for what, (said, n) in counted.items()
+                if said != n
+            ),
+            *Images.of(file for file in others if file not in files).problem(
+                "ledger: rows name files that its commit does not name"
+            ),
+            *Images.of(file for file in others if file in files).problem(
+                "ledger: rows name a file of another embedder than their own"
+            ),
         ]
 
 
@@ -203,8 +218,8 @@ class TableFacts:
 class VectorFacts(TableFacts):
     """A file with a column of vectors, of which only the footer was read.
 
-    `n_numbers` are those of all vectors together. The statistics, if the file has them, tell of infinite numbers, and of a row group
-    in which all are zero.
+    `n_numbers` are those of all vectors together. The statistics, if the file has them, tell of infinite numbers, and
+    of a row group in which all are zero.
     """
 
     n_numbers: int
@@ -214,7 +229,9 @@ class VectorFacts(TableFacts):
 
 @dataclass(frozen=True)
 class FeaturesFacts:
-    """A file of features/. `digest` is that of its images; `strangers` are images, or contents, that the ledger does not have."""
+    """A file of features/. `digest` is that of its images; `strangers` are images, or contents, that the ledger does
+    not have.
+    """
 
     vectors: VectorFacts
     digest: int
@@ -228,7 +245,9 @@ def garbage_problems(keys: Iterable[str]) -> list[str]:
 
 
 def features_problems(name: str, n_rows: int, embedder_id: str, named: RowsOfFile, facts: FeaturesFacts) -> list[str]:
-    """One file of features/, of which the commit says `n_rows` and `embedder_id`, against the ledger's rows that name it."""
+    """One file of features/, of which the commit says `n_rows` and `embedder_id`, against the ledger's rows that name
+    it.
+    """
     where = f"features/{name}"
     others = sorted(str(other) for other in facts.embedder_ids - {embedder_id})
     agrees = named.n != n_rows or named.digest == facts.digest
@@ -237,14 +256,24 @@ def features_problems(name: str, n_rows: int, embedder_id: str, named: RowsOfFil
         *rows_problems(where, facts.vectors.n_rows, n_rows),
         *vector_problems(where, facts.vectors, N_FEATURES),
         *(f"{where}: it has rows of embedder '{other}', and is one of '{embedder_id}'" for other in others),
-        *([] if agrees else [f"{where}: its images, or their contents, are not those of the ledger's rows that name it"]),
+        *(
+            []
+            if agrees
+            else [f"{where}: its images, or their contents, are not those of the ledger's rows that name it"]
+        ),
         *([f"{where}: {named.n:,} of the ledger's rows name it, and it has {n_rows:,}"] if named.n > n_rows else []),
-        *([f"{where}: {facts.n_lacking:,} images whose rows in the ledger name it are not in it"] if facts.n_lacking else []),
+        *(
+            [f"{where}: {facts.n_lacking:,} images whose rows in the ledger name it are not in it"]
+            if facts.n_lacking
+            else []
+        ),
         *facts.strangers.problem(f"{where}: images, or contents, that the ledger does not have"),
     ]
 
 
-def moments_problems(embedder_id: str, said: EmbedderFiles, digest: int | None, facts: MomentsFacts | None) -> list[str]:
+def moments_problems(
+    embedder_id: str, said: EmbedderFiles, digest: int | None, facts: MomentsFacts | None
+) -> list[str]:
     """An embedder's moments against the rows of its files. `digest` is that of these, None if not all could be read.
 
     `facts` None: the object is not there.
@@ -253,11 +282,14 @@ def moments_problems(embedder_id: str, said: EmbedderFiles, digest: int | None, 
     if moments is None:
         return [f"{where}: the commit names none, and {said.n_rows:,} rows of features"] if said.n_rows else []
     problems = (
-        [] if moments.n_samples == said.n_rows else [f"{where}: the commit says {moments.n_samples:,} samples of {said.n_rows:,} rows"]
+        []
+        if moments.n_samples == said.n_rows
+        else [f"{where}: the commit says {moments.n_samples:,} samples of {said.n_rows:,} rows"]
     )
     if digest is not None and moments.images_digest != digest_text(digest):
         problems.append(
-            f"{where}: they are of other images than the features are (digest {moments.images_digest}, not {digest_text(digest)})"
+            f"{where}: they are of other images than the features are (digest {moments.images_digest}, not "
+            f"{digest_text(digest)})"
         )
     if facts is None:
         return [*problems, f"{where}: {moments.key} is not there"]
@@ -271,9 +303,14 @@ def moments_problems(embedder_id: str, said: EmbedderFiles, digest: int | None, 
             for name, n in wanted.items()
             if facts.n_numbers.get(name) != n
         ),
-        *([] if facts.has_finite_mean else [f"{where}: the mean holds NaN or infinity, and so do features of the date"]),
         *(
-            f"{where}: the file is of {n_samples:,} samples of embedder '{embedder}', the commit says {moments.n_samples:,}"
+            []
+            if facts.has_finite_mean
+            else [f"{where}: the mean holds NaN or infinity, and so do features of the date"]
+        ),
+        *(
+            f"{where}: the file is of {n_samples:,} samples of embedder '{embedder}', the commit says "
+            f"{moments.n_samples:,}"
             for embedder, n_samples in facts.samples
             if (embedder, n_samples) != (embedder_id, moments.n_samples)
         ),
@@ -282,7 +319,9 @@ def moments_problems(embedder_id: str, said: EmbedderFiles, digest: int | None, 
 
 @dataclass(frozen=True)
 class MomentsFacts:
-    """A file of moments/: its rows' embedders and numbers of samples, how many numbers its vectors have, and whether its mean is finite."""
+    """A file of moments/: its rows' embedders and numbers of samples, how many numbers its vectors have, and whether
+    its mean is finite.
+    """
 
     table: TableFacts
     samples: tuple[tuple[str, int], ...]
@@ -300,8 +339,12 @@ def projection_names_problems(version: str, wanted: Iterable[str], there: Iterab
     ]
 
 
-def projections_problems(version: str, name: str, n_rows: int, k: int, facts: VectorFacts, differing: Images | None) -> list[str]:
-    """One file of projections/: a row of k components for every row of its features. `differing` are images in one of the two only."""
+def projections_problems(
+    version: str, name: str, n_rows: int, k: int, facts: VectorFacts, differing: Images | None
+) -> list[str]:
+    """One file of projections/: a row of k components for every row of its features. `differing` are images in one of
+    the two only.
+    """
     where = f"projections/pca_version={version}/{name}"
     return [
         *schema_problems(where, facts, tables.PROJECTIONS_COLUMNS),
@@ -359,10 +402,14 @@ def rows_problems(where: str, n_rows: int, expected: int) -> list[str]:
 
 
 def vector_problems(where: str, facts: VectorFacts, length: int) -> list[str]:
-    """Lengths follow from the footer, which counts a column's numbers. No footer tells whether one is NaN; the moments' mean does."""
+    """Lengths follow from the footer, which counts a column's numbers. No footer tells whether one is NaN; the moments'
+    mean does.
+    """
     problems = []
     if facts.n_numbers != facts.n_rows * length:
-        problems.append(f"{where}: {facts.n_numbers:,} numbers in {facts.n_rows:,} vectors, which should have {length:,} each")
+        problems.append(
+            f"{where}: {facts.n_numbers:,} numbers in {facts.n_rows:,} vectors, which should have {length:,} each"
+        )
     if facts.has_infinite:
         problems.append(f"{where}: vectors hold infinite numbers")
     if facts.has_zeros_only:

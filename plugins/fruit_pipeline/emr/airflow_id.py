@@ -1,8 +1,9 @@
-"""Which Airflow is this one? Its clusters bear its id as a tag, so that no other Airflow with the same lake takes them for its own.
+"""Which Airflow is this one? Its clusters bear its id as a tag, so that no other Airflow with the same lake takes them
+for its own.
 
-The first run that is planned draws it, into an Airflow Variable: the id that Airflow's database has for this version of the DAG. No other
-database has that, and all runs of the version draw the same. Nobody can set a Variable only if it is not there, so two first runs that are
-planned at the same moment both set it, but to one value.
+The first run that is planned draws it, into an Airflow Variable: the id that Airflow's database has for this version of
+the DAG. No other database has that, and all runs of the version draw the same. Nobody can set a Variable only if it is
+not there, so two first runs that are planned at the same moment both set it, but to one value.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 AIRFLOW_VARIABLE: Final = "fruits_airflow"
 _DESCRIPTION: Final = (
-    "This Airflow's id, a tag of its clusters. Change or delete it only while none is up, and give no other Airflow the same."
+    "This Airflow's id, a tag of its clusters. Change or delete it only while none is up, and give "
+    "no other Airflow the same."
 )
 
 
@@ -38,6 +40,8 @@ def drawn_airflow_id(task_instance: Any) -> str:
 
 
 def airflow_id_of_run(task_instance: Any) -> str:
-    """Returns the id that the run's plan gave to its cluster, whatever the Variable says by now; without one, this Airflow's."""
+    """Returns the id that the run's plan gave to its cluster, whatever the Variable says by now; without one, this
+    Airflow's.
+    """
     request: Mapping[str, Any] | None = task_instance.xcom_pull(task_ids=places.PLANNING_TASK_ID, key="cluster_request")
     return tags_of(request or {}).get(AIRFLOW_TAG) or airflow_id()

@@ -1,7 +1,8 @@
 """Requests to EMR that must be carried out once, whatever becomes of their answers.
 
-RunJobFlow and AddJobFlowSteps have no token by which EMR would recognise a repetition. An answer that is lost on its way (a time-out, a
-dropped connection, an error 500) may stand for a request that was carried out: sent again, it would be a second cluster or a second step.
+RunJobFlow and AddJobFlowSteps have no token by which EMR would recognise a repetition. An answer that is lost on its
+way (a time-out, a dropped connection, an error 500) may stand for a request that was carried out: sent again, it would
+be a second cluster or a second step.
 """
 
 from __future__ import annotations
@@ -37,21 +38,29 @@ def emr_client(settings: Settings, *, config: dict[str, Any] | None = None) -> A
     from airflow.providers.amazon.aws.hooks.emr import EmrHook
 
     return EmrHook(
-        aws_conn_id=settings.aws_conn_id, region_name=settings.region, emr_conn_id=None, config=config or BOTOCORE_CONFIG
+        aws_conn_id=settings.aws_conn_id,
+        region_name=settings.region,
+        emr_conn_id=None,
+        config=config or BOTOCORE_CONFIG,
     ).get_conn()
 
 
-def ask_once(ask: Callable[[], str], find: Callable[[], str | None], what: str, *, sleep: Callable[[float], None] = time.sleep) -> str:
+def ask_once(
+    ask: Callable[[], str], find: Callable[[], str | None], what: str, *, sleep: Callable[[float], None] = time.sleep
+) -> str:
     """The id of the cluster or step that `find` finds, else of the one that `ask` asks for.
 
-    Looks first, and again before it repeats a request whose answer was lost or refused for the moment. `ask` must not repeat itself.
-    Raises what `ask` raised: at once if EMR refused the request for good, else after ATTEMPTS.
+    Looks first, and again before it repeats a request whose answer was lost or refused for the moment. `ask` must not
+    repeat itself. Raises what `ask` raised: at once if EMR refused the request for good, else after ATTEMPTS.
     """
 
     def say(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         LOG.warning(
-            "EMR did not answer the request for %s (%s). Whether it was carried out is looked up before it is sent again.", what, error
+            "EMR did not answer the request for %s (%s). Whether it was carried out is looked up before it is sent "
+            "again.",
+            what,
+            error,
         )
 
     retrying = Retrying(

@@ -59,8 +59,8 @@ def cluster_facts(
 ) -> ClusterFacts:
     """Returns what EMR's DescribeCluster, ListSteps, ListInstances and ListInstanceFleets answer, as facts.
 
-    `minutes` runs from the request to the end of the last step: the cluster may still be there when it is read. Which role an instance has
-    (MASTER, CORE or TASK) is known from its fleet alone.
+    `minutes` runs from the request to the end of the last step: the cluster may still be there when it is read. Which
+    role an instance has (MASTER, CORE or TASK) is known from its fleet alone.
     """
     timeline = cluster["Status"].get("Timeline", {})
     rows = [_step_facts(step) for step in steps]

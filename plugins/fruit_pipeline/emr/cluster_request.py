@@ -9,7 +9,13 @@ from fruit_contract.lake import LOGS, node_start_key, release_prefix, safe_run_i
 from fruit_contract.regions import require_eu_region
 from fruit_pipeline.emr.instance_types import core_type, primary_type, require_fit
 from fruit_pipeline.emr.node_program import NODE_START
-from fruit_pipeline.emr.spark_sizes import MASTER_HEAP_MIB, MASTER_OVERHEAD_MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes
+from fruit_pipeline.emr.spark_sizes import (
+    MASTER_HEAP_MIB,
+    MASTER_OVERHEAD_MIB,
+    YARN_GRAIN_MIB,
+    driver_sizes,
+    executor_sizes,
+)
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:
@@ -25,9 +31,13 @@ CLUSTER_PREFIX: Final = "fruits"
 MAIN_DAG_ID: Final = "fruit_image_pipeline"
 AIRFLOW_TAG: Final = "airflow"
 
-# Families of the same architecture, vCPUs and memory, with the sizes that all of them have: where one is sold out, another may not be.
+# Families of the same architecture, vCPUs and memory, with the sizes that all of them have: where one is sold out,
+# another may not be.
 _SIBLING_FAMILIES: Final = (
-    (("m5", "m5a", "m5d", "m6i", "m6a"), ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge")),
+    (
+        ("m5", "m5a", "m5d", "m6i", "m6a"),
+        ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge"),
+    ),
     (("c5", "c5a", "c6i", "c6a"), ("xlarge", "2xlarge", "4xlarge", "12xlarge", "24xlarge")),
     (("r5", "r5a", "r6i", "r6a"), ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge")),
     (("m6g", "m7g"), ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge")),
@@ -35,7 +45,8 @@ _SIBLING_FAMILIES: Final = (
     (("r6g", "r7g"), ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge")),
 )
 
-# EMR refuses a whole cluster for one type that its region lacks. In regions of the EU that are not named here, all are there.
+# EMR refuses a whole cluster for one type that its region lacks. In regions of the EU that are not named here, all are
+# there.
 _FAMILIES_NOT_IN: Final = {
     "eu-north-1": frozenset({"m5a", "m6a", "c6a", "r5a", "r6a"}),
     "eu-south-1": frozenset({"c6a", "r6a", "m7g"}),
@@ -43,7 +54,8 @@ _FAMILIES_NOT_IN: Final = {
     "eu-west-3": frozenset({"c6a", "r6a"}),
 }
 
-# An application master on a spot node would take its whole step with it. EMR labels the nodes, and its managed scaling knows the label.
+# An application master on a spot node would take its whole step with it. EMR labels the nodes, and its managed scaling
+# knows the label.
 _MASTERS_ON_CORE_NODES: Final = {
     "yarn.node-labels.enabled": "true",
     "yarn.node-labels.am.default-node-label-expression": "CORE",
@@ -69,10 +81,11 @@ def cluster_request(
     *,
     airflow_id: str = "",
 ) -> dict[str, Any]:
-    """The body of RunJobFlow: the settings' core nodes, and `task_instances` nodes beside them. `airflow_id` says which Airflow asks.
+    """The body of RunJobFlow: the settings' core nodes, and `task_instances` nodes beside them. `airflow_id` says which
+    Airflow asks.
 
-    Raises RegionNotAllowedError for a region outside the EU, so no cluster is asked for there, InstanceTypeError for nodes on which
-    the jobs can't run, and ValueError for what EMR would refuse.
+    Raises RegionNotAllowedError for a region outside the EU, so no cluster is asked for there, InstanceTypeError for
+    nodes on which the jobs can't run, and ValueError for what EMR would refuse.
     """
     require_eu_region(settings.region)
     require_fit(settings)
@@ -122,7 +135,9 @@ def dates_label(ingest_dates: Sequence[str]) -> str:
 
 
 def sibling_types(instance_type: str, region: str) -> list[str]:
-    """Returns the types of other families with the same vCPUs and memory that the region has: any of them will do in its place."""
+    """Returns the types of other families with the same vCPUs and memory that the region has: any of them will do in
+    its place.
+    """
     family, _, size = instance_type.partition(".")
     not_there = _FAMILIES_NOT_IN.get(region, frozenset())
     for families, sizes in _SIBLING_FAMILIES:
@@ -132,7 +147,9 @@ def sibling_types(instance_type: str, region: str) -> list[str]:
 
 
 def quoted_run_id(run_id: str) -> str | None:
-    """The run id in the characters that EMR allows in a tag, each other one as `=HH` of its UTF-8 bytes; None if that is too long."""
+    """The run id in the characters that EMR allows in a tag, each other one as `=HH` of its UTF-8 bytes; None if that
+    is too long.
+    """
     quoted = _NOT_PLAIN_IN_TAG.sub(lambda found: "".join(f"={byte:02X}" for byte in found.group().encode()), run_id)
     return quoted if len(quoted) <= MAX_NAME else None
 
@@ -147,15 +164,20 @@ def missing_safeguards(settings: Settings) -> list[str]:
     missing = []
     if not settings.security_configuration:
         missing.append(
-            "FRUITS_SECURITY_CONFIGURATION is not set: the cluster then has neither encryption at rest nor IMDSv2 (bootstrap/README.md)."
+            "FRUITS_SECURITY_CONFIGURATION is not set: the cluster then has neither encryption at rest nor IMDSv2 "
+            "(bootstrap/README.md)."
         )
     if not settings.subnet_id:
-        missing.append("FRUITS_SUBNET_ID is not set: EMR then takes a default subnet, which is a public one (bootstrap/README.md).")
+        missing.append(
+            "FRUITS_SUBNET_ID is not set: EMR then takes a default subnet, which is a public one (bootstrap/README.md)."
+        )
     return missing
 
 
 def validate_request(request: Mapping[str, Any]) -> None:
-    """Raises ValueError that names all that EMR would refuse, or that would make a cluster of another shape than meant."""
+    """Raises ValueError that names all that EMR would refuse, or that would make a cluster of another shape than
+    meant.
+    """
     problems = [
         *_name_problems(request["Name"], request["Tags"]),
         *_fleet_problems(request["Instances"]["InstanceFleets"]),
@@ -170,7 +192,9 @@ def _has_spot_nodes(settings: Settings, task_instances: int) -> bool:
     return task_instances > 0 and settings.task_market == SPOT
 
 
-def _tags(lake_bucket: str, release: str, run_id: str, ingest_dates: Sequence[str], airflow_id: str) -> list[dict[str, str]]:
+def _tags(
+    lake_bucket: str, release: str, run_id: str, ingest_dates: Sequence[str], airflow_id: str
+) -> list[dict[str, str]]:
     """Whose cluster it is: tasks find a run's clusters by them, and the sweep finds clusters whose run is over."""
     tags = {
         "product": "fruits",
@@ -219,7 +243,8 @@ def _fleet(role: str, instance_type: str, region: str, *, on_demand: int) -> dic
         "TargetOnDemandCapacity": on_demand,
         # A unit is a node: all types of a fleet are of one size.
         "InstanceTypeConfigs": [
-            {"InstanceType": name, "WeightedCapacity": 1} for name in [instance_type, *sibling_types(instance_type, region)]
+            {"InstanceType": name, "WeightedCapacity": 1}
+            for name in [instance_type, *sibling_types(instance_type, region)]
         ],
         "LaunchSpecifications": {"OnDemandSpecification": {"AllocationStrategy": "lowest-price"}},
     }
@@ -227,7 +252,9 @@ def _fleet(role: str, instance_type: str, region: str, *, on_demand: int) -> dic
 
 def _spot_fleet(settings: Settings, task_instances: int) -> dict[str, Any]:
     """Spot nodes; those that can't be had in time when the cluster starts are taken on demand."""
-    fleet = _fleet("TASK", settings.core_instance_type, settings.region, on_demand=0) | {"TargetSpotCapacity": task_instances}
+    fleet = _fleet("TASK", settings.core_instance_type, settings.region, on_demand=0) | {
+        "TargetSpotCapacity": task_instances
+    }
     fleet["LaunchSpecifications"]["SpotSpecification"] = {
         "TimeoutDurationMinutes": settings.spot_timeout_minutes,
         "TimeoutAction": "SWITCH_TO_ON_DEMAND",
@@ -239,8 +266,9 @@ def _spot_fleet(settings: Settings, task_instances: int) -> dict[str, Any]:
 def _compute_limits(settings: Settings, task_instances: int) -> dict[str, Any]:
     """Core nodes stay as many as they are, task nodes come and go.
 
-    Managed scaling adds nodes on demand up to MaximumOnDemandCapacityUnits, and spot nodes only beyond: with a higher limit than the core
-    nodes it would never ask for a spot node again. The switch to on demand when a cluster starts is none of its doing.
+    Managed scaling adds nodes on demand up to MaximumOnDemandCapacityUnits, and spot nodes only beyond: with a higher
+    limit than the core nodes it would never ask for a spot node again. The switch to on demand when a cluster starts is
+    none of its doing.
     """
     core = settings.core_instance_count
     return {
@@ -253,7 +281,8 @@ def _compute_limits(settings: Settings, task_instances: int) -> dict[str, Any]:
 
 
 def _configurations(settings: Settings, task_instances: int) -> list[dict[str, Any]]:
-    """Python, region and text encoding for the driver (`spark-env`) and the executors (`spark-defaults`), and the sizes of both.
+    """Python, region and text encoding for the driver (`spark-env`) and the executors (`spark-defaults`), and the sizes
+    of both.
 
     Without a UTF-8 locale Java can't open a path such as `category=Äpfel`.
     """
@@ -266,7 +295,9 @@ def _configurations(settings: Settings, task_instances: int) -> list[dict[str, A
     return [
         {
             "Classification": "spark-env",
-            "Configurations": [{"Classification": "export", "Properties": environment | {"PYSPARK_DRIVER_PYTHON": CLUSTER_PYTHON}}],
+            "Configurations": [
+                {"Classification": "export", "Properties": environment | {"PYSPARK_DRIVER_PYTHON": CLUSTER_PYTHON}}
+            ],
         },
         {
             "Classification": "spark-defaults",
@@ -281,8 +312,9 @@ def _configurations(settings: Settings, task_instances: int) -> list[dict[str, A
 def _spark_sizes(settings: Settings, task_instances: int) -> dict[str, str]:
     """Returns the sizes of driver, executors and application master, and how many executors there shall be.
 
-    All planned executors are asked for at once, so Spark need not feel its way up from one; those of the core nodes, which are there
-    anyway, are kept when they are idle. The driver does not wait for any of them, for it has to list first.
+    All planned executors are asked for at once, so Spark need not feel its way up from one; those of the core nodes,
+    which are there anyway, are kept when they are idle. The driver does not wait for any of them, for it has to list
+    first.
     """
     core, primary = core_type(settings), primary_type(settings)
     driver, executor = driver_sizes(primary), executor_sizes(core)
@@ -296,7 +328,9 @@ def _spark_sizes(settings: Settings, task_instances: int) -> dict[str, str]:
         "spark.yarn.am.memoryOverhead": f"{MASTER_OVERHEAD_MIB}m",
         "spark.dynamicAllocation.enabled": "true",
         "spark.dynamicAllocation.minExecutors": str(executor.a_node * settings.core_instance_count),
-        "spark.dynamicAllocation.initialExecutors": str(executor.a_node * (settings.core_instance_count + task_instances)),
+        "spark.dynamicAllocation.initialExecutors": str(
+            executor.a_node * (settings.core_instance_count + task_instances)
+        ),
         "spark.scheduler.minRegisteredResourcesRatio": "0",
     }
 
@@ -304,8 +338,8 @@ def _spark_sizes(settings: Settings, task_instances: int) -> dict[str, str]:
 def _yarn_site(settings: Settings, task_instances: int) -> dict[str, str]:
     """Returns what YARN may give away on a node.
 
-    EMR's own defaults differ between types of one size, of which a fleet may have several; and by default the largest container is
-    what would fit on the primary node, on which none runs.
+    EMR's own defaults differ between types of one size, of which a fleet may have several; and by default the largest
+    container is what would fit on the primary node, on which none runs.
     """
     core = core_type(settings)
     yarn_mib = str(executor_sizes(core).yarn_mib)
@@ -328,7 +362,9 @@ def _name_problems(name: str, tags: Sequence[Mapping[str, str]]) -> list[str]:
     for tag in tags:
         key, value = tag["Key"], tag["Value"]
         if not 0 < len(key) <= _MAX_TAG_KEY or len(value) > MAX_NAME:
-            problems.append(f"Tag '{key}' is too long: a key has 1 to {_MAX_TAG_KEY} characters, a value {MAX_NAME} at most.")
+            problems.append(
+                f"Tag '{key}' is too long: a key has 1 to {_MAX_TAG_KEY} characters, a value {MAX_NAME} at most."
+            )
         if not _TAG.fullmatch(key) or not _TAG.fullmatch(value):
             problems.append(f"Tag '{key}' may hold letters, digits, spaces and +-=._:/@ only: '{value}'.")
     return problems
@@ -345,8 +381,12 @@ def _fleet_problems(fleets: Sequence[Mapping[str, Any]]) -> list[str]:
             problems.append(f"The {role} fleet must have 1 to {_MAX_TYPES_A_FLEET} instance types.")
         spot = fleet["LaunchSpecifications"].get("SpotSpecification")
         if spot:
-            problems += _range_problems("The time-out for spot nodes in minutes", spot["TimeoutDurationMinutes"], _SPOT_TIMEOUT_MINUTES)
-    problems += [f"There are {roles.count(role)} {role} fleets." for role in sorted(set(roles)) if roles.count(role) > 1]
+            problems += _range_problems(
+                "The time-out for spot nodes in minutes", spot["TimeoutDurationMinutes"], _SPOT_TIMEOUT_MINUTES
+            )
+    problems += [
+        f"There are {roles.count(role)} {role} fleets." for role in sorted(set(roles)) if roles.count(role) > 1
+    ]
     if units["MASTER"] != 1:
         problems.append(f"There must be 1 primary node, not {units['MASTER']}.")
     if units["CORE"] < 1:

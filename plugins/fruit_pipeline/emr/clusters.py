@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
-# Between this machine's clock and EMR's. A task that is cleared plans anew, so its earlier clusters are looked for further back.
+# Between this machine's clock and EMR's. A task that is cleared plans anew, so its earlier clusters are looked for
+# further back.
 _CLOCK_SLACK: Final = timedelta(days=7)
 
 
 def our_active_clusters(client: Any, lake_bucket: str) -> list[dict[str, Any]]:
     """The clusters of this lake's pipeline that have not ended, as DescribeCluster tells them."""
-    return [cluster for cluster in _described(client, _list_clusters(client, states=ACTIVE)) if is_ours(cluster, lake_bucket)]
+    return [
+        cluster
+        for cluster in _described(client, _list_clusters(client, states=ACTIVE))
+        if is_ours(cluster, lake_bucket)
+    ]
 
 
 def clusters_of_run(
@@ -40,13 +45,17 @@ def clusters_of_run(
     states: Sequence[str] = ACTIVE,
     created_after: datetime | None = None,
 ) -> list[dict[str, Any]]:
-    """A run's clusters in any of `states` (none: all), as DescribeCluster tells them. EMR forgets ended ones after two months.
+    """A run's clusters in any of `states` (none: all), as DescribeCluster tells them. EMR forgets ended ones after two
+    months.
 
-    Those of a run of the same id in another Airflow are left out (a scheduled run's id tells its day alone), unless `airflow_id` is None.
+    Those of a run of the same id in another Airflow are left out (a scheduled run's id tells its day alone), unless
+    `airflow_id` is None.
     """
     listed = _list_clusters(client, states=states, created_after=created_after)
     of_run = [cluster for cluster in _described(client, listed) if is_of_run(cluster, lake_bucket, dag_id, run_id)]
-    anothers = [] if airflow_id is None else [cluster for cluster in of_run if is_of_another_airflow(cluster, airflow_id)]
+    anothers = (
+        [] if airflow_id is None else [cluster for cluster in of_run if is_of_another_airflow(cluster, airflow_id)]
+    )
     for cluster in anothers:
         LOG.warning("Cluster %s is of a run of this id in another Airflow, and is left to that one.", cluster["Id"])
     return [cluster for cluster in of_run if cluster not in anothers]
@@ -63,11 +72,15 @@ def read_cluster_facts(settings: Settings, cluster_id: str) -> ClusterFacts:
     return cluster_facts(client.describe_cluster(ClusterId=cluster_id)["Cluster"], steps_of_cluster(client, cluster_id))
 
 
-def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at: datetime, airflow_id: str) -> list[ClusterFacts]:
+def read_cluster_costs(
+    settings: Settings, dag_id: str, run_id: str, planned_at: datetime, airflow_id: str
+) -> list[ClusterFacts]:
     """The facts of every cluster the run has had since it was first planned, with its instances."""
     client = emr_client(settings)
     begin = planned_at - _CLOCK_SLACK
-    clusters = clusters_of_run(client, settings.lake_bucket, dag_id, run_id, airflow_id=airflow_id, states=(), created_after=begin)
+    clusters = clusters_of_run(
+        client, settings.lake_bucket, dag_id, run_id, airflow_id=airflow_id, states=(), created_after=begin
+    )
     return [
         cluster_facts(
             cluster,
@@ -79,11 +92,15 @@ def read_cluster_costs(settings: Settings, dag_id: str, run_id: str, planned_at:
     ]
 
 
-def _list_clusters(client: Any, *, states: Sequence[str] = (), created_after: datetime | None = None) -> list[dict[str, Any]]:
+def _list_clusters(
+    client: Any, *, states: Sequence[str] = (), created_after: datetime | None = None
+) -> list[dict[str, Any]]:
     filters: dict[str, Any] = {"ClusterStates": list(states)} if states else {}
     if created_after:
         filters["CreatedAfter"] = created_after
-    return [cluster for page in client.get_paginator("list_clusters").paginate(**filters) for cluster in page["Clusters"]]
+    return [
+        cluster for page in client.get_paginator("list_clusters").paginate(**filters) for cluster in page["Clusters"]
+    ]
 
 
 def _pages(client: Any, operation: str, field: str, cluster_id: str) -> list[dict[str, Any]]:

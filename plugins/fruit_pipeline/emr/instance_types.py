@@ -22,7 +22,9 @@ _GIB_A_VCPU: Final = {"c": 2, "m": 4, "r": 8}
 _FIRST_GENERATION: Final = 5
 _VCPUS_OF_LARGE: Final = 2
 _VCPUS_AN_XLARGE: Final = 4
-_NAME: Final = re.compile(r"(?P<family>[cmr])(?P<generation>\d+)(?P<letters>[a-z]*)(?:-flex)?\.(?:large|(?P<times>[1-9]\d*)?xlarge)")
+_NAME: Final = re.compile(
+    r"(?P<family>[cmr])(?P<generation>\d+)(?P<letters>[a-z]*)(?:-flex)?\.(?:large|(?P<times>[1-9]\d*)?xlarge)"
+)
 _LETTER_OF_GRAVITON: Final = "g"
 
 
@@ -38,12 +40,16 @@ class InstanceType:
 
 
 def instance_type(name: str, setting: str = VARIABLES["core_instance_type"]) -> InstanceType:
-    """Returns what the name says. Raises UnknownInstanceTypeError if it says too little; the message names `setting`."""
+    """Returns what the name says. Raises UnknownInstanceTypeError if it says too little; the message names
+    `setting`.
+    """
     found = _NAME.fullmatch(name)
     if not found or int(found["generation"]) < _FIRST_GENERATION:
         raise UnknownInstanceTypeError(
-            f"How many vCPUs and how much memory '{name}' has is not known. Set {setting} to a type of the families c, m or r, "
-            f"of generation {_FIRST_GENERATION} or later, in a size of large, xlarge or <n>xlarge, for example m5.2xlarge."
+            f"How many vCPUs and how much memory '{name}' has is not known. Set {setting} to a type of the families c, "
+            "m or r, "
+            f"of generation {_FIRST_GENERATION} or later, in a size of large, xlarge or <n>xlarge, for example "
+            "m5.2xlarge."
         )
     n_vcpus = _VCPUS_AN_XLARGE * int(found["times"] or 1) if name.endswith("xlarge") else _VCPUS_OF_LARGE
     memory_mib = n_vcpus * _GIB_A_VCPU[found["family"]] * 1024
@@ -56,7 +62,9 @@ def vcpus(name: str) -> int:
 
 
 def core_type(settings: Settings) -> InstanceType:
-    """Returns the type of the core and task nodes. Raises UnknownInstanceTypeError if its name does not tell what it is."""
+    """Returns the type of the core and task nodes. Raises UnknownInstanceTypeError if its name does not tell what it
+    is.
+    """
     return instance_type(settings.core_instance_type, VARIABLES["core_instance_type"])
 
 
@@ -66,18 +74,22 @@ def primary_type(settings: Settings) -> InstanceType:
 
 
 def require_fit(settings: Settings) -> None:
-    """Raises UnfitInstanceTypeError for nodes of two architectures, or of one for which there is no package of the engine."""
+    """Raises UnfitInstanceTypeError for nodes of two architectures, or of one for which there is no package of the
+    engine.
+    """
     core, primary = core_type(settings), primary_type(settings)
     if core.is_graviton != primary.is_graviton:
         one, other = (core, primary) if core.is_graviton else (primary, core)
         raise UnfitInstanceTypeError(
-            f"'{one.name}' ({one.setting}) has a Graviton processor (arm64) and '{other.name}' ({other.setting}) an x86-64 one. A cluster "
+            f"'{one.name}' ({one.setting}) has a Graviton processor (arm64) and '{other.name}' ({other.setting}) an "
+            "x86-64 one. A cluster "
             "has nodes of one architecture: set both to Graviton types, for example "
             f"{one.name} and {_graviton_like(other.name)}, or neither."
         )
     if core.is_graviton and settings.engine == TENSORFLOW:
         raise UnfitInstanceTypeError(
-            f"FRUITS_ENGINE={TENSORFLOW} has packages for x86-64 only, and '{core.name}' has a Graviton processor (arm64). "
+            f"FRUITS_ENGINE={TENSORFLOW} has packages for x86-64 only, and '{core.name}' has a Graviton processor "
+            "(arm64). "
             f"Leave FRUITS_ENGINE empty, or set {core.setting} and {primary.setting} to x86-64 types."
         )
 

@@ -3,8 +3,9 @@
 
     node_start.py s3://<bucket>/code/<release>/ <SHA-256 of its release.json>
 
-Airflow puts this file into the lake, below `runs/`, where whoever may write `code/` can't, and says the digest in its request for the
-cluster. So nothing that is checked here has a say in how. It runs on a bare node: Python 3.9, nothing but the standard library.
+Airflow puts this file into the lake, below `runs/`, where whoever may write `code/` can't, and says the digest in its
+request for the cluster. So nothing that is checked here has a say in how. It runs on a bare node: Python 3.9, nothing
+but the standard library.
 
 FRUITS_RELEASE_FOLDER   where the release goes (default /opt/fruits/release)
 """
@@ -57,7 +58,10 @@ def main(arguments: list[str]) -> None:
 def read(arguments: list[str]) -> tuple[str, str]:
     """Returns the release's address and the digest of its list of files."""
     if len(arguments) != 2 or not arguments[0].startswith("s3://"):
-        raise StartError("reading the arguments. Call it as: node_start.py s3://<bucket>/code/<release>/ <SHA-256 of its release.json>")
+        raise StartError(
+            "reading the arguments. Call it as: node_start.py s3://<bucket>/code/<release>/ <SHA-256 of its "
+            "release.json>"
+        )
     return arguments[0], arguments[1]
 
 
@@ -91,7 +95,10 @@ def check(address: str, folder: Path, manifest_sha256: str, machine: str) -> Non
     """
     manifest = folder / MANIFEST
     if not manifest.is_file():
-        raise StartError(f"downloading {address}{MANIFEST}: it is not there. Was the release published whole? Run `make publish` again.")
+        raise StartError(
+            f"downloading {address}{MANIFEST}: it is not there. Was the release published whole? Run `make publish` "
+            "again."
+        )
     require(address + MANIFEST, manifest, manifest_sha256)
     listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
@@ -116,7 +123,8 @@ def require(address: str, file: Path, sha256: str) -> None:
 def changed(what: str) -> str:
     """Returns the message for a release that is not what Airflow planned with."""
     return (
-        f"the release is not as it was published: {what} Nothing of it was run. See who wrote below code/, run `make publish`, which puts "
+        f"the release is not as it was published: {what} Nothing of it was run. See who wrote below code/, run `make "
+        "publish`, which puts "
         "back what differs, and clear the run's tasks from plan_run on."
     )
 

@@ -41,11 +41,13 @@ def judge_clusters(
     airflow_id: str,
     asked_before: datetime | None = None,
 ) -> list[Judged]:
-    """Of the clusters (as DescribeCluster tells them) those that are of this lake's pipeline and live; the others are left out.
+    """Of the clusters (as DescribeCluster tells them) those that are of this lake's pipeline and live; the others are
+    left out.
 
-    `is_under_way(dag_id, run_id)` asks Airflow, whose id is `airflow_id`. A cluster younger than `grace` is left alone whatever its run
-    says: the run's own teardown may be at it. So is one that was not `asked_before` a moment: by then this Airflow had left the lake, and
-    another may work there now.
+    `is_under_way(dag_id, run_id)` asks Airflow, whose id is `airflow_id`. A cluster younger than `grace` is left alone
+    whatever its run
+    says: the run's own teardown may be at it. So is one that was not `asked_before` a moment: by then this Airflow had
+    left the lake, and another may work there now.
     """
     ours = (cluster for cluster in clusters if is_ours(cluster, lake_bucket) and state_of(cluster) in ALIVE)
     return [_judge(cluster, now, grace, is_under_way, airflow_id, asked_before) for cluster in ours]
@@ -74,9 +76,15 @@ def _judge(
     if run_id is None or "dag_id" not in tags:
         return judged(is_orphan=False, reason="its tags do not name its run: EMR's own idle time-out has to end it")
     if asked_before and created_at >= asked_before:
-        return judged(is_orphan=False, reason="it was asked for after this Airflow had left its lake: another one may work there")
+        return judged(
+            is_orphan=False, reason="it was asked for after this Airflow had left its lake: another one may work there"
+        )
     if is_under_way(tags["dag_id"], run_id):
         return judged(is_orphan=False, reason="its run is under way")
     if age < grace:
-        return judged(is_orphan=False, reason=f"its run is over, but it is only {age.total_seconds() / 60:.0f} minutes old")
-    return judged(is_orphan=True, reason=f"its run is over (or deleted) and it is {age.total_seconds() / 60:.0f} minutes old")
+        return judged(
+            is_orphan=False, reason=f"its run is over, but it is only {age.total_seconds() / 60:.0f} minutes old"
+        )
+    return judged(
+        is_orphan=True, reason=f"its run is over (or deleted) and it is {age.total_seconds() / 60:.0f} minutes old"
+    )

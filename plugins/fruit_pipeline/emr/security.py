@@ -1,4 +1,6 @@
-"""Whether the steps can work under EMR's security configuration: they read and write S3 themselves, and not through EMR's file system."""
+"""Whether the steps can work under EMR's security configuration: they read and write S3 themselves, and not through
+EMR's file system.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ _NOT_THERE: Final = "InvalidRequestException"
 def require_readable(settings: Settings, client: Any) -> None:
     """Raises SecurityConfigurationError if the configuration that clusters get encrypts on the client's side.
 
-    Whoever may not look goes on. So does a name that EMR does not know: it refuses the request for a cluster itself then.
+    Whoever may not look goes on. So does a name that EMR does not know: it refuses the request for a cluster itself
+    then.
     """
     name = settings.security_configuration
     try:
@@ -36,7 +39,8 @@ def require_readable(settings: Settings, client: Any) -> None:
     mode = s3_mode(document)
     if mode.startswith(_CLIENT_SIDE):
         raise SecurityConfigurationError(
-            f"The security configuration '{name}' has EMR encrypt objects on the client's side ({mode}). Our steps read and write S3 "
+            f"The security configuration '{name}' has EMR encrypt objects on the client's side ({mode}). Our steps "
+            "read and write S3 "
             "themselves, so that they could not read such objects, and would write others beside them. Set "
             "FRUITS_SECURITY_CONFIGURATION to one with SSE-KMS or SSE-S3; `make deploy` makes one."
         )
@@ -45,4 +49,8 @@ def require_readable(settings: Settings, client: Any) -> None:
 def s3_mode(document: str) -> str:
     """Returns how objects are encrypted, as EMR calls it, or empty if that is not said."""
     encryption = json.loads(document).get("EncryptionConfiguration", {})
-    return str(encryption.get("AtRestEncryptionConfiguration", {}).get("S3EncryptionConfiguration", {}).get("EncryptionMode", ""))
+    return str(
+        encryption.get("AtRestEncryptionConfiguration", {})
+        .get("S3EncryptionConfiguration", {})
+        .get("EncryptionMode", "")
+    )

@@ -42,7 +42,8 @@ _LARGEST_HEAP_SHARE: Final = 0.4
 _LEAST_HEAP_MIB: Final = 1024
 _PYTHON_WORKER_MIB: Final = -(-PYTHON_WORKER_BYTES // MIB)
 
-# EMR's and Hadoop's own processes on the primary node: resource manager, name node, history servers, instance controller.
+# EMR's and Hadoop's own processes on the primary node: resource manager, name node, history servers, instance
+# controller.
 _PRIMARY_DAEMONS_MIB: Final = 4 * 1024
 _DRIVER_HEAP_SHARE: Final = 6
 _DRIVER_HEAP_STEP_MIB: Final = 256
@@ -70,7 +71,9 @@ class ExecutorSizes:
 
 @dataclass(frozen=True)
 class DriverSizes:
-    """`heap_mib` is Java's, of which the results of a job may take `max_result_mib`; `python_mib` is left for Python."""
+    """`heap_mib` is Java's, of which the results of a job may take `max_result_mib`; `python_mib` is left for
+    Python.
+    """
 
     heap_mib: int
     max_result_mib: int
@@ -91,7 +94,8 @@ def executor_sizes(node: InstanceType) -> ExecutorSizes:
     heap_mib = min(int(container_mib * _LARGEST_HEAP_SHARE), without_python_mib)
     if heap_mib < _LEAST_HEAP_MIB:
         raise UnfitInstanceTypeError(
-            f"'{node.name}' has too little memory ({node.memory_mib // 1024} GiB) for {node.vcpus} Python workers and Spark beside "
+            f"'{node.name}' has too little memory ({node.memory_mib // 1024} GiB) for {node.vcpus} Python workers and "
+            "Spark beside "
             f"them. Set {node.setting} to a larger type, for example m5.xlarge."
         )
     return ExecutorSizes(cores, heap_mib, container_mib - heap_mib, a_node, yarn_mib)
@@ -100,22 +104,24 @@ def executor_sizes(node: InstanceType) -> ExecutorSizes:
 def driver_sizes(primary: InstanceType) -> DriverSizes:
     """Returns how the driver's Java and Python share the primary node with Hadoop's own processes.
 
-    Java gets a sixth of the node, from 2 to 8 GiB: only counts and small results pass through it. Python, which reads the
-    ledgers, gets the rest. Raises UnfitInstanceTypeError if nothing is left for it.
+    Java gets a sixth of the node, from 2 to 8 GiB: only counts and small results pass through it. Python, which reads
+    the ledgers, gets the rest. Raises UnfitInstanceTypeError if nothing is left for it.
     """
     share_mib = _rounded_down(primary.memory_mib // _DRIVER_HEAP_SHARE, _DRIVER_HEAP_STEP_MIB)
     heap_mib = min(max(share_mib, _LEAST_DRIVER_HEAP_MIB), _MOST_DRIVER_HEAP_MIB)
     python_mib = _seen_mib(primary) - _PRIMARY_DAEMONS_MIB - heap_mib - _BESIDE_HEAP_MIB
     if python_mib * MIB <= DRIVER_BASE_BYTES:
         raise UnfitInstanceTypeError(
-            f"'{primary.name}' has too little memory ({primary.memory_mib // 1024} GiB) for Spark's driver beside Hadoop's own "
+            f"'{primary.name}' has too little memory ({primary.memory_mib // 1024} GiB) for Spark's driver beside "
+            "Hadoop's own "
             f"processes. Set {primary.setting} to a larger type, for example m5.xlarge."
         )
     return DriverSizes(heap_mib, heap_mib // 2, python_mib)
 
 
 def most_images_a_run(primary: InstanceType) -> int:
-    """Returns how many images a run's dates may have together, by the memory of the driver's Python: MOST_IMAGES_A_RUN at most.
+    """Returns how many images a run's dates may have together, by the memory of the driver's Python: MOST_IMAGES_A_RUN
+    at most.
 
     Raises UnfitInstanceTypeError if the driver does not fit at all.
     """

@@ -1,4 +1,6 @@
-"""Finds what EMR has of a run already, its clusters and its steps, so that a task which is tried again goes on with them. Pure."""
+"""Finds what EMR has of a run already, its clusters and its steps, so that a task which is tried again goes on with
+them. Pure.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ STEP_ENDED_BADLY: Final = (EmrStepState.CANCELLED, EmrStepState.FAILED, EmrStepS
 
 
 def state_of(thing: Mapping[str, Any]) -> str:
-    """Returns the state of a cluster or a step as EMR describes it: mostly one of those above, but EMR may have new ones."""
+    """Returns the state of a cluster or a step as EMR describes it: mostly one of those above, but EMR may have new
+    ones.
+    """
     return str(thing["Status"]["State"])
 
 
@@ -60,13 +64,17 @@ def may_be_ours(listed: Mapping[str, Any]) -> bool:
 
 
 def is_ours(cluster: Mapping[str, Any], lake_bucket: str) -> bool:
-    """Returns whether the pipeline of this lake asked for the cluster; another deployment in the same account has another lake."""
+    """Returns whether the pipeline of this lake asked for the cluster; another deployment in the same account has
+    another lake.
+    """
     tags = tags_of(cluster)
     return tags.get("product") == "fruits" and tags.get("lake") == lake_bucket
 
 
 def is_of_another_airflow(cluster: Mapping[str, Any], airflow_id: str) -> bool:
-    """Returns whether a cluster says that an Airflow of another id asked for it. One that a former release asked for says nothing."""
+    """Returns whether a cluster says that an Airflow of another id asked for it. One that a former release asked for
+    says nothing.
+    """
     return tags_of(cluster).get(AIRFLOW_TAG, airflow_id) != airflow_id
 
 
@@ -79,7 +87,9 @@ def is_of_run(cluster: Mapping[str, Any], lake_bucket: str, dag_id: str, run_id:
 
 
 def cluster_to_use(clusters: Iterable[Mapping[str, Any]]) -> tuple[str | None, list[str]]:
-    """Returns the oldest of a run's living clusters, if there is one, and the ids of those that nobody needs beside it."""
+    """Returns the oldest of a run's living clusters, if there is one, and the ids of those that nobody needs beside
+    it.
+    """
     living = sorted((cluster for cluster in clusters if state_of(cluster) in ALIVE), key=created_at_of)
     ids = [str(cluster["Id"]) for cluster in living]
     return (ids[0], ids[1:]) if ids else (None, [])

@@ -55,7 +55,8 @@ def refresh_pca_step(
     task_instances: int = 0,
     switch_embedder: bool = False,
 ) -> dict[str, Any]:
-    """The step that fits the PCA if the policy (default: the settings') says so, and projects what is not projected yet.
+    """The step that fits the PCA if the policy (default: the settings') says so, and projects what is not projected
+    yet.
 
     `task_instances` are the nodes beside the settings' core nodes.
     """
@@ -67,7 +68,15 @@ def refresh_pca_step(
         *_flags(switch_embedder=switch_embedder),
         *_date_arguments(ingest_dates),
     ]  # fmt: skip
-    return _step(settings, release, run_id, task_instances, release_layout.REFRESH_PCA_STEP, release_layout.REFRESH_PCA_JOB, arguments)
+    return _step(
+        settings,
+        release,
+        run_id,
+        task_instances,
+        release_layout.REFRESH_PCA_STEP,
+        release_layout.REFRESH_PCA_JOB,
+        arguments,
+    )
 
 
 def _flags(**wanted: bool) -> list[str]:
@@ -81,14 +90,17 @@ def _engine(engine: str) -> list[str]:
 
 
 def _date_arguments(ingest_dates: Sequence[str]) -> list[str]:
-    """Runs of consecutive days as one word each (`2026-11-01..2026-11-30`): EMR bounds the length of a step's arguments."""
+    """Runs of consecutive days as one word each (`2026-11-01..2026-11-30`): EMR bounds the length of a step's
+    arguments.
+    """
     return [word for span in spans_of_days(ingest_dates) for word in ("--ingest-date", span)]
 
 
 def _step(
     settings: Settings, release: str, run_id: str, task_instances: int, name: str, job: str, arguments: Sequence[str]
 ) -> dict[str, Any]:
-    """Client deploy mode: the driver's output is the step's log. A failed step leaves the cluster to the DAG's own teardown.
+    """Client deploy mode: the driver's output is the step's log. A failed step leaves the cluster to the DAG's own
+    teardown.
 
     What it runs is the node's own copy of the release, which was checked when the node started.
     A step is told its task slots: when it begins, Spark has no executor yet and takes the cluster for one of two cores.

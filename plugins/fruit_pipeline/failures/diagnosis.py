@@ -1,4 +1,6 @@
-"""Why a step or a bootstrap action failed: what the step itself told, else what its logs and EMR's own reasons say. Pure."""
+"""Why a step or a bootstrap action failed: what the step itself told, else what its logs and EMR's own reasons say.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|\x1b\[[0-9;]{0,
 class Diagnosis:
     """Why `step` failed (empty for a cluster that ended before any), and what to do. Nothing in it is secret.
 
-    `log` names what holds `error` (a log, EMR or TOLD), and `context` is what stands around it. `is_from_emr_alone` tells that there was
-    nothing else to read.
+    `log` names what holds `error` (a log, EMR or TOLD), and `context` is what stands around it. `is_from_emr_alone`
+    tells that there was nothing else to read.
     """
 
     step: str
@@ -50,11 +52,24 @@ class Diagnosis:
 
 
 def diagnose(
-    logs: Mapping[str, str], emr_words: Sequence[str] = (), told: StepFailure | None = None, *, step: str = "", logs_uri: str = ""
+    logs: Mapping[str, str],
+    emr_words: Sequence[str] = (),
+    told: StepFailure | None = None,
+    *,
+    step: str = "",
+    logs_uri: str = "",
 ) -> Diagnosis:
     """Returns why a step or a bootstrap action failed. Never raises, however odd what it is given is."""
     cause, log, error, context = _cause_log_error_context(logs, emr_words, told)
-    return Diagnosis(step, cause, log, _shown(error), logs_uri, tuple(map(_shown, context)), is_from_emr_alone=not logs and told is None)
+    return Diagnosis(
+        step,
+        cause,
+        log,
+        _shown(error),
+        logs_uri,
+        tuple(map(_shown, context)),
+        is_from_emr_alone=not logs and told is None,
+    )
 
 
 def _cause_log_error_context(
@@ -79,7 +94,11 @@ def _as_found(told: StepFailure) -> FoundError:
 def _cause_emr_tells(emr_words: Sequence[str], found: FoundError | None) -> tuple[Cause, str] | None:
     """The cause and the words, if EMR knows better: it knows of machines that are gone, and who ended what."""
     repeated = found.error if found else ""
-    words = [text for text in emr_words if text.strip() and not symptom_of_another(text) and not (repeated and repeated in text)]
+    words = [
+        text
+        for text in emr_words
+        if text.strip() and not symptom_of_another(text) and not (repeated and repeated in text)
+    ]
     cause = cause_of("; ".join(words))
     knows_better = found is None or (
         (cause in (NODE_LOST, CANCELLED) and (found.standing > Standing.ENDED_IT or found.cause.passes))
@@ -91,6 +110,10 @@ def _cause_emr_tells(emr_words: Sequence[str], found: FoundError | None) -> tupl
 
 
 def _shown(line: str) -> str:
-    """A line fit to be shown: no secrets, no control characters, not too long. Its end is kept: wrappers begin, roots end a line."""
+    """A line fit to be shown: no secrets, no control characters, not too long. Its end is kept: wrappers begin, roots
+    end a line.
+    """
     clean = redact(_UNPRINTABLE.sub("", line[:LONGEST_SCANNED])).rstrip()
-    return clean if len(clean) <= LONGEST_LINE else f"{clean[: LONGEST_LINE // 2]} [...] {clean[-LONGEST_LINE // 2 + 7 :]}"
+    return (
+        clean if len(clean) <= LONGEST_LINE else f"{clean[: LONGEST_LINE // 2]} [...] {clean[-LONGEST_LINE // 2 + 7 :]}"
+    )

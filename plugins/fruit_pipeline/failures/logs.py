@@ -1,4 +1,6 @@
-"""What tells of a failure in the lake: what the step itself wrote, and the log files that EMR copies there; when they are all there."""
+"""What tells of a failure in the lake: what the step itself wrote, and the log files that EMR copies there; when they
+are all there.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
     from fruit_pipeline.lake.store import Lake
 
 LOG_FILES: Final = ("stdout", "stderr")
-_BOOTSTRAP_LOG: Final = re.compile(r"/node/(?P<instance>[^/]+)/bootstrap-actions/(?P<number>\d+)/(?P<name>stdout|stderr)\.gz$")
+_BOOTSTRAP_LOG: Final = re.compile(
+    r"/node/(?P<instance>[^/]+)/bootstrap-actions/(?P<number>\d+)/(?P<name>stdout|stderr)\.gz$"
+)
 _MOST_BYTES: Final = 64 * 1024 * 1024
 
 
 def diagnose_step(lake: Lake, step: Mapping[str, Any], cluster: Mapping[str, Any], run_id: str) -> Diagnosis:
-    """Returns why a step of a run ended badly. `step` and `cluster` are those of EMR's DescribeStep and DescribeCluster."""
+    """Returns why a step of a run ended badly. `step` and `cluster` are those of EMR's DescribeStep and
+    DescribeCluster.
+    """
     started_at = step["Status"].get("Timeline", {}).get("StartDateTime")
     told = read_failure(lake, run_id, step["Name"], started_at)
     logs = {} if told else read_step_logs(lake, cluster["Id"], step["Id"])
@@ -51,8 +57,8 @@ def logs_prefix(cluster_id: str, step_id: str | None) -> str:
 def have_arrived(modified: Mapping[str, datetime], step_id: str | None, ended_at: datetime | None) -> bool:
     """Whether the logs below `logs_prefix` are whole. `modified` tells when each key was written.
 
-    While a step runs, EMR copies what has grown every few minutes: only a copy made after the end holds the end. A log that did not grow
-    any more is not copied again, so one new copy of either is enough where both are there.
+    While a step runs, EMR copies what has grown every few minutes: only a copy made after the end holds the end. A log
+    that did not grow any more is not copied again, so one new copy of either is enough where both are there.
     """
     if step_id is None:
         return any(match and match["name"] == "stderr" for match in map(_BOOTSTRAP_LOG.search, modified))
@@ -62,7 +68,9 @@ def have_arrived(modified: Mapping[str, datetime], step_id: str | None, ended_at
 
 
 def was_told(modified: Mapping[str, datetime], run_id: str, step_name: str, started_at: datetime | None) -> bool:
-    """Returns whether a step has told its failure itself. What was written before it started is about an earlier try."""
+    """Returns whether a step has told its failure itself. What was written before it started is about an earlier
+    try.
+    """
     written_at = modified.get(failure_key(run_id, step_name))
     return written_at is not None and started_at is not None and written_at >= started_at.replace(microsecond=0)
 
@@ -71,7 +79,9 @@ def read_failure(lake: Lake, run_id: str, step_name: str, started_at: datetime |
     """Returns what a step that started then told of its failure; None if it died without a word."""
     key = failure_key(run_id, step_name)
     try:
-        if was_told({stored.key: stored.modified_at for stored in lake.list_objects(key)}, run_id, step_name, started_at):
+        if was_told(
+            {stored.key: stored.modified_at for stored in lake.list_objects(key)}, run_id, step_name, started_at
+        ):
             return StepFailure.read(lake.read_bytes(key))
     except (MissingObjectError, ClientError):
         pass  # the logs are left

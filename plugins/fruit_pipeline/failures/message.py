@@ -26,7 +26,10 @@ def step_failure_message(step: Mapping[str, Any], cluster: Mapping[str, Any], fo
 
 def given_up_message(step: Mapping[str, Any], cluster: Mapping[str, Any], logs_uri: str, timeout_hours: float) -> str:
     """For a step that has not ended in time."""
-    late = f"{_name_of(step, cluster)} is still {step['Status']['State']} after {timeout_hours:g} hours, so it is given up."
+    late = (
+        f"{_name_of(step, cluster)} is still {step['Status']['State']} after {timeout_hours:g} hours, so it is "
+        "given up."
+    )
     return _message([late], Diagnosis(step["Name"], TIME_OUT, "", "", logs_uri), cluster)
 
 
@@ -81,8 +84,13 @@ def _message(lines: list[str], found: Diagnosis, cluster: Mapping[str, Any]) -> 
     lines += [f"{_INDENT}{line}" for line in found.context]
     if found.is_from_emr_alone:
         lines.append(
-            "The logs have not arrived within the time waited (FRUITS_LOG_WAIT_MINUTES): EMR copies them within about five minutes. "
+            "The logs have not arrived within the time waited (FRUITS_LOG_WAIT_MINUTES): EMR copies them within about "
+            "five minutes. "
             "This is told from EMR's own reason alone."
         )
     lines += [f"Usually: {found.cause.usually}", f"What to do: {found.what_to_do}"]
-    return redact("\n".join([*lines, f"Its logs: {found.logs_uri}", f"Spark's history: make spark-history CLUSTER={cluster['Id']}"]))
+    return redact(
+        "\n".join(
+            [*lines, f"Its logs: {found.logs_uri}", f"Spark's history: make spark-history CLUSTER={cluster['Id']}"]
+        )
+    )

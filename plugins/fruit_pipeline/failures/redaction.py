@@ -1,7 +1,7 @@
 """Takes secrets out of what is shown of other programs' output. Pure.
 
-What is called like a secret is hidden, wherever its value begins: behind `=` or `:`, in quotes, behind a property's or an option's name.
-Rather a word too many is hidden than a secret shown.
+What is called like a secret is hidden, wherever its value begins: behind `=` or `:`, in quotes, behind a property's or
+an option's name. Rather a word too many is hidden than a secret shown.
 """
 
 from __future__ import annotations
@@ -11,37 +11,135 @@ from typing import Final
 
 _HIDDEN: Final = "[removed]"
 
-# What Airflow's secrets masker (DEFAULT_SENSITIVE_FIELDS) and Yelp's detect-secrets (the DENYLIST of its keyword plugin) take for names
-# of secrets. Proxies are left out: they are addresses, whose passwords are hidden as those of any address.
+# What Airflow's secrets masker (DEFAULT_SENSITIVE_FIELDS) and Yelp's detect-secrets (the DENYLIST of its keyword
+# plugin) take for names of secrets. Proxies are left out: they are addresses, whose passwords are hidden as those of
+# any address.
 _COMPOUNDS: Final = (
-    *("access key", "access token", "account key", "api key", "auth header", "auth key", "client key", "connection string", "database key"),
-    *("database pass", "db key", "db pass", "fernet key", "key pass", "keyfile dict", "priv key", "private key", "secret access key"),
+    *(
+        "access key",
+        "access token",
+        "account key",
+        "api key",
+        "auth header",
+        "auth key",
+        "client key",
+        "connection string",
+        "database key",
+    ),
+    *(
+        "database pass",
+        "db key",
+        "db pass",
+        "fernet key",
+        "key pass",
+        "keyfile dict",
+        "priv key",
+        "private key",
+        "secret access key",
+    ),
     *("secret key", "service account", "service key", "webhook url"),
 )
-_WORDS: Final = ("bearer", "contraseña", "contrasena", "dsn", "passphrase", "passwd", "password", "pwd", "secret", "token")
+_WORDS: Final = (
+    "bearer",
+    "contraseña",
+    "contrasena",
+    "dsn",
+    "passphrase",
+    "passwd",
+    "password",
+    "pwd",
+    "secret",
+    "token",
+)
 # A name that ends so tells about a secret, and holds none.
 _ABOUT: Final = (
-    *("class", "count", "enabled", "endpoint", "expires", "expiry", "file", "id", "length", "limit", "manager", "name", "path", "policy"),
+    *(
+        "class",
+        "count",
+        "enabled",
+        "endpoint",
+        "expires",
+        "expiry",
+        "file",
+        "id",
+        "length",
+        "limit",
+        "manager",
+        "name",
+        "path",
+        "policy",
+    ),
     *("provider", "size", "ttl", "type", "version", "java", "py", "scala"),
 )
 # How a sentence goes on behind the name of a secret.
 _PROSE: Final = (
-    *("a", "and", "are", "as", "at", "by", "can", "cannot", "could", "denied", "do", "does", "empty", "expired", "failed"),
-    *("for", "found", "from", "given", "has", "have", "if", "in", "invalid", "is", "may", "missing", "must", "no", "not"),
-    *("of", "on", "or", "required", "set", "should", "that", "the", "to", "unset", "used", "was", "were", "when", "which"),
+    *(
+        "a",
+        "and",
+        "are",
+        "as",
+        "at",
+        "by",
+        "can",
+        "cannot",
+        "could",
+        "denied",
+        "do",
+        "does",
+        "empty",
+        "expired",
+        "failed",
+    ),
+    *(
+        "for",
+        "found",
+        "from",
+        "given",
+        "has",
+        "have",
+        "if",
+        "in",
+        "invalid",
+        "is",
+        "may",
+        "missing",
+        "must",
+        "no",
+        "not",
+    ),
+    *(
+        "of",
+        "on",
+        "or",
+        "required",
+        "set",
+        "should",
+        "that",
+        "the",
+        "to",
+        "unset",
+        "used",
+        "was",
+        "were",
+        "when",
+        "which",
+    ),
     *("will", "with"),
 )
 
 
 def _kept(name: str, pattern: str) -> str:
-    """Returns the pattern of what is never given back once it matched, which bounds the time. Python 3.10 has no `++` for it."""
+    """Returns the pattern of what is never given back once it matched, which bounds the time. Python 3.10 has no `++`
+    for it.
+    """
     return rf"(?=(?P<{name}>{pattern}))(?P={name})"
 
 
 _KEYWORD: Final = "(?i:" + "|".join([*(name.replace(" ", "[_. -]?") for name in _COMPOUNDS), *_WORDS]) + ")"
 _ABOUT_AT_END: Final = rf"(?:(?i:{'|'.join(_ABOUT)})(?![\w.-]))"
 _IS_ABOUT: Final = rf"(?:[\w.-]{{0,40}}[_.-])?{_ABOUT_AT_END}|[\w.-]{{0,40}}(?=[A-Z]){_ABOUT_AT_END}"
-# `secret`, `secretKey`, `secret.key`, `SECRET_1`, and neither `secrets`, `secretly` nor `secret_name`; then the rest of such a name.
+# `secret`, `secretKey`, `secret.key`, `SECRET_1`, and neither `secrets`, `secretly` nor `secret_name`; then the rest of
+# such a name.
 _BEGUN: Final = rf"(?<!(?i:unexpected) )(?<!(?i:unrecognized) ){_KEYWORD}(?![a-z]|S\b|{_IS_ABOUT})"
 _REST: Final = _kept("rest", r"[\w.-]{0,60}")
 _QUOTE: Final = r"\\{0,4}[\"']"
@@ -50,7 +148,9 @@ _PLAIN: Final = rf"(?:(?![&;][\w.-]{{1,60}}[=:]|{_QUOTE}(?:[\s,;:)\]}}&]|$)|</)\
 
 
 def _in_quotes(depth: int) -> str:
-    """Returns the pattern of a quoted value, where `depth` backslashes stand before a quote: JSON told in JSON. It may lack its end."""
+    """Returns the pattern of a quoted value, where `depth` backslashes stand before a quote: JSON told in JSON. It may
+    lack its end.
+    """
     slash, mark = r"\\", rf"(?P=mark{depth})"
     opening = rf"(?P<quote{depth}>(?<!{slash}){slash}{{{depth}}}(?P<mark{depth}>[\"']))"
     escaped = rf"{slash}{{{2 * (depth + 1)}}}|{slash}{{{depth + 1},{2 * depth + 1}}}{mark}"
@@ -70,7 +170,9 @@ _NO_PROSE: Final = rf"(?!(?i:{'|'.join(_PROSE)})[.,;:]?(?:\s|$))(?![=:>])"
 _SECRETS: Final = (
     (
         re.compile(
-            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]{0,40}KEY(?: BLOCK)?-----|\Z)", re.DOTALL
+            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]{0,40}KEY(?: "
+            r"BLOCK)?-----|\Z)",
+            re.DOTALL,
         ),
         _HIDDEN,
     ),
@@ -81,14 +183,21 @@ _SECRETS: Final = (
     (re.compile(r"(https?://)[^/\s:@\"'<>]{1,200}@"), rf"\1{_HIDDEN}@"),
     (re.compile(rf"((?i:authorization){_BEFORE_CREDENTIALS})(?!{re.escape(_HIDDEN)}){_PLAIN}"), rf"\1{_HIDDEN}"),
     (re.compile(r"\b(Signature=|Bearer |Basic )[A-Za-z0-9+/=._~-]{8,}"), rf"\1{_HIDDEN}"),
-    (re.compile(r"((?i:X-Amz-(?:Signature|Credential)|[?&](?:sig|signature))(?:=|%3[Dd]|[\"']?: *[\"']?))[^&\s\"'<>,]+"), rf"\1{_HIDDEN}"),
+    (
+        re.compile(
+            r"((?i:X-Amz-(?:Signature|Credential)|[?&](?:sig|signature))(?:=|%3[Dd]|[\"']?: *[\"']?))[^&\s\"'<>,]+"
+        ),
+        rf"\1{_HIDDEN}",
+    ),
 )
 _MENTIONS_A_NAME: Final = re.compile(_KEYWORD)
 _NAMED_SECRETS: Final = (
     # name=value, "name": "value", <name>value, name "value"
     re.compile(rf"(?P<name>{_BEGUN}{_REST}(?:{_ASSIGNED}|[ \t]{{1,3}}(?={_QUOTE}))){_VALUE}"),
     # --name value, '--name', 'value'
-    re.compile(rf"(?P<name>--[\w.-]{{0,40}}?{_BEGUN}{_REST}(?:{_QUOTE},[ \t]{{0,3}}|[ \t]{{1,3}})){_NO_PROSE}(?!--){_VALUE}"),
+    re.compile(
+        rf"(?P<name>--[\w.-]{{0,40}}?{_BEGUN}{_REST}(?:{_QUOTE},[ \t]{{0,3}}|[ \t]{{1,3}})){_NO_PROSE}(?!--){_VALUE}"
+    ),
     # a.property value
     re.compile(rf"(?P<name>(?:(?<=\w[._]){_BEGUN}|{_BEGUN}(?=[._]\w)){_REST}[ \t]{{1,3}}){_NO_PROSE}{_VALUE}"),
 )

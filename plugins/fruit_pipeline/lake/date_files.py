@@ -1,4 +1,6 @@
-"""A date's files as its commit names them, against those that are listed: what was lost, what is too much, what is not projected. Pure."""
+"""A date's files as its commit names them, against those that are listed: what was lost, what is too much, what is not
+projected. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""The ledger of an ingest date: its commit from the footer, its rows as a stream. The one place that knows both forms of it.
+"""The ledger of an ingest date: its commit from the footer, its rows as a stream. The one place that knows both forms
+of it.
 
-A ledger is one object, `ledger.parquet`, whose metadata hold the commit and whose rows ascend by image key. A release before that wrote
-Spark's own files (`part-*.parquet`) without a commit, in no order: the *earlier form*, which the cluster's steps take over.
+A ledger is one object, `ledger.parquet`, whose metadata hold the commit and whose rows ascend by image key. A release
+before that wrote Spark's own files (`part-*.parquet`) without a commit, in no order: the *earlier form*, which the
+cluster's steps take over.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ ROWS_A_BATCH: Final = 8_192
 ROWS_A_RANGE: Final = 4_000
 # Of each column of a large ledger, so much is read at once.
 _COLUMN_BUFFER_BYTES: Final = 2 * 1024 * 1024
-# To read a ledger takes some 20 MB however large it is, and a run may look at sixteen dates at once. This one has some 20,000 rows.
+# To read a ledger takes some 20 MB however large it is, and a run may look at sixteen dates at once. This one has some
+# 20,000 rows.
 _LARGE_BYTES: Final = 1024 * 1024
 _LARGE_AT_ONCE: Final = Semaphore(2)
 _PLANNED_BY: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STATUS, tables.REASON, tables.EMBEDDER_ID)
@@ -46,7 +49,8 @@ _PLANNED_BY: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STA
 class DateLedger:
     """What there is of a date's ledger. Without `commit`, `stored` is empty, or holds the files of the earlier form.
 
-    `leftovers` are files of the earlier form beside a commit: whoever took the date over was interrupted before it removed them.
+    `leftovers` are files of the earlier form beside a commit: whoever took the date over was interrupted before it
+    removed them.
     """
 
     stored: tuple[DatedObject, ...]
@@ -60,7 +64,9 @@ class DateLedger:
 
 def find_ledger(lake: Lake, ingest_date: str) -> DateLedger:
     """Looks for a date's ledger. Raises CommitFormatError if this release can't read it."""
-    return ledger_of_listing(lake, ingest_date, lake.list_objects(lake_layout.date_prefix(lake_layout.LEDGER, ingest_date)))
+    return ledger_of_listing(
+        lake, ingest_date, lake.list_objects(lake_layout.date_prefix(lake_layout.LEDGER, ingest_date))
+    )
 
 
 def ledger_of_listing(lake: Lake, ingest_date: str, listing: Iterable[DatedObject]) -> DateLedger:
@@ -73,8 +79,11 @@ def ledger_of_listing(lake: Lake, ingest_date: str, listing: Iterable[DatedObjec
     return DateLedger((ledger,), _read_commit(lake, ledger), tuple(files.values()))
 
 
-def ledger_batches(lake: Lake, ledger: DateLedger, columns: Sequence[str], rows_a_batch: int = ROWS_A_BATCH) -> Iterator[pa.RecordBatch]:
-    """The ledger's rows in its own order, a few thousand at once. Of a large one, only these columns are read, piece by piece.
+def ledger_batches(
+    lake: Lake, ledger: DateLedger, columns: Sequence[str], rows_a_batch: int = ROWS_A_BATCH
+) -> Iterator[pa.RecordBatch]:
+    """The ledger's rows in its own order, a few thousand at once. Of a large one, only these columns are read, piece by
+    piece.
 
     If two large ones are being read already, it waits for one of them to be done.
     """
@@ -96,7 +105,8 @@ def ledger_schema(lake: Lake, ledger: DateLedger) -> tuple[pa.Schema, int]:
 
 
 def known_batches(lake: Lake, ledger: DateLedger, lost: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
-    """The ledger's images, rows of KNOWN, ascending by key. Those whose file of features/ is one of the `lost` ones have no features.
+    """The ledger's images, rows of KNOWN, ascending by key. Those whose file of features/ is one of the `lost` ones
+    have no features.
 
     Raises UnsortedImagesError if the ledger is not in order.
     """

@@ -26,12 +26,17 @@ def categories_of(lake: Lake, ingest_date: str) -> set[str]:
     raw, features = (lake_layout.date_prefix(table, ingest_date) for table in (lake_layout.RAW, lake_layout.FEATURES))
     delivered = {folder.removeprefix(raw).rstrip("/") for folder in lake.list_folders(raw)}
     return delivered | {
-        lake_layout.partition_values(folder)["category"] for folder in lake.list_folders(features) if "/category=" in folder
+        lake_layout.partition_values(folder)["category"]
+        for folder in lake.list_folders(features)
+        if "/category=" in folder
     }
 
 
-def list_date_files(lake: Lake, ingest_date: str, versions: Sequence[str], leftovers: Sequence[DatedObject] = ()) -> ListedFiles:
-    """The files that there are of a date below features/, moments/, rejected/ and, for each of these PCA versions, projections/.
+def list_date_files(
+    lake: Lake, ingest_date: str, versions: Sequence[str], leftovers: Sequence[DatedObject] = ()
+) -> ListedFiles:
+    """The files that there are of a date below features/, moments/, rejected/ and, for each of these PCA versions,
+    projections/.
 
     `leftovers` are those below ledger/ that are no ledger.
     """
@@ -39,7 +44,9 @@ def list_date_files(lake: Lake, ingest_date: str, versions: Sequence[str], lefto
         parquet_files(lake, lake_layout.date_prefix(table, ingest_date))
         for table in (lake_layout.FEATURES, lake_layout.MOMENTS, lake_layout.REJECTED)
     )
-    projections = {version: parquet_files(lake, lake_layout.projections_date_prefix(version, ingest_date)) for version in versions}
+    projections = {
+        version: parquet_files(lake, lake_layout.projections_date_prefix(version, ingest_date)) for version in versions
+    }
     parts = parquet_files(lake, lake_layout.moments_parts_prefix(ingest_date))
     return ListedFiles(features, moments, rejected, projections, parts | {stored.key: stored for stored in leftovers})
 

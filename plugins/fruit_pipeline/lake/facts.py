@@ -1,4 +1,6 @@
-"""The small records of the lake that others pass around: a stored object, what there is of an embedder, which PCA is current."""
+"""The small records of the lake that others pass around: a stored object, what there is of an embedder, which PCA is
+current.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class DatedObject(ListedObject):
 
 
 def is_visible_parquet(key: str, prefix: str) -> bool:
-    """Returns whether a reader of the table below `prefix` would read the object: it hides names that begin with '.' or '_'."""
+    """Returns whether a reader of the table below `prefix` would read the object: it hides names that begin with '.' or
+    '_'.
+    """
     names = key.removeprefix(prefix).split("/")
     return key.endswith(".parquet") and not any(name.startswith((".", "_")) for name in names)
 
@@ -46,7 +50,9 @@ class PcaState:
 
 @dataclass(frozen=True)
 class EmbedderHistory:
-    """What there is of one embedder in all dates: images that ledgers name, files of features/, and in which dates there are images."""
+    """What there is of one embedder in all dates: images that ledgers name, files of features/, and in which dates
+    there are images.
+    """
 
     n_images: int = 0
     n_files: int = 0
@@ -55,7 +61,9 @@ class EmbedderHistory:
 
 @dataclass(frozen=True)
 class History:
-    """What all ledgers say together. Dates of the earlier form are counted by themselves: their ledgers do not tell embedders apart."""
+    """What all ledgers say together. Dates of the earlier form are counted by themselves: their ledgers do not tell
+    embedders apart.
+    """
 
     embedders: Mapping[str, EmbedderHistory] = field(default_factory=dict)
     of_earlier_form: EmbedderHistory = EmbedderHistory()

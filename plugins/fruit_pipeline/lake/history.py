@@ -46,7 +46,9 @@ def read_history(lake: Lake) -> History:
         cached = {}
 
     def count(ingest_date: str) -> _DateCounts:
-        return _from_cache(ingest_date, ledgers[ingest_date], cached) or _from_footer(lake, ingest_date, ledgers[ingest_date])
+        return _from_cache(ingest_date, ledgers[ingest_date], cached) or _from_footer(
+            lake, ingest_date, ledgers[ingest_date]
+        )
 
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         return _sum_of(list(pool.map(count, sorted(ledgers))))
@@ -62,7 +64,11 @@ def read_pca_state(lake: Lake) -> PcaState:
     newer = [found for found in sorted(pca_versions(lake)) if found > version]
     pending = [found for found in newer if (embedder_of_version(lake, found)) == embedder_id]
     return PcaState(
-        version, embedder_id, int(provenance["n_samples"]), float(provenance["target_variance"]), pending[-1] if pending else ""
+        version,
+        embedder_id,
+        int(provenance["n_samples"]),
+        float(provenance["target_variance"]),
+        pending[-1] if pending else "",
     )
 
 
@@ -95,7 +101,10 @@ def _from_cache(ingest_date: str, ledger: Sequence[DatedObject], cached: Mapping
 
 
 def _from_footer(lake: Lake, ingest_date: str, listing: Sequence[DatedObject]) -> _DateCounts:
-    from fruit_pipeline.lake.date_ledger import ledger_of_listing, ledger_schema  # pyarrow loads with the task, not with the DAG file
+    from fruit_pipeline.lake.date_ledger import (
+        ledger_of_listing,
+        ledger_schema,
+    )  # pyarrow loads with the task, not with the DAG file
 
     ledger = ledger_of_listing(lake, ingest_date, listing)
     if ledger.commit is None:
@@ -116,5 +125,8 @@ def _sum_of(dates: Sequence[_DateCounts]) -> History:
             files[embedder_id] += date.n_files[embedder_id]
             if n_images:
                 days[embedder_id].append(date.ingest_date)
-    embedders = {embedder_id: EmbedderHistory(images[embedder_id], files[embedder_id], tuple(days[embedder_id])) for embedder_id in images}
+    embedders = {
+        embedder_id: EmbedderHistory(images[embedder_id], files[embedder_id], tuple(days[embedder_id]))
+        for embedder_id in images
+    }
     return History(embedders, embedders.pop(_UNKNOWN_EMBEDDER, EmbedderHistory()))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class ImageFates:
     """Listed images beside what the ledger knows of them: `lines` has a row for each image, of nulls where it is new.
 
-    Of an image that is known, `is_unchanged` says whether it is as the ledger has it. `removed` are the rows of images that are no longer
-    listed, without those that are out of scope.
+    Of an image that is known, `is_unchanged` says whether it is as the ledger has it. `removed` are the rows of images
+    that are no longer listed, without those that are out of scope.
     """
 
     images: pa.Table
@@ -37,7 +37,9 @@ class ImageFates:
 def fates_of(
     images: pa.Table, known: pa.Table, embedder_id: str, scope: Collection[str] = (), *, retry_rejected: bool = False
 ) -> ImageFates:
-    """Decides what becomes of images (rows of IMAGES) and of what is known (rows of KNOWN) in the same range of keys."""
+    """Decides what becomes of images (rows of IMAGES) and of what is known (rows of KNOWN) in the same range of
+    keys.
+    """
     chosen = pa.array(sorted(scope), pa.string())
     if scope:
         images = images.filter(pc.is_in(images.column("category"), chosen))
@@ -48,14 +50,23 @@ def fates_of(
     if scope:
         removed = removed.filter(pc.is_in(removed.column(tables.CATEGORY), chosen))
     is_known = pa.chunked_array([pc.is_valid(place)])
-    return ImageFates(images, lines, is_known, _are_unchanged(images, lines, embedder_id, retry_rejected=retry_rejected), removed)
+    return ImageFates(
+        images, lines, is_known, _are_unchanged(images, lines, embedder_id, retry_rejected=retry_rejected), removed
+    )
 
 
 def _are_unchanged(images: pa.Table, lines: pa.Table, embedder_id: str, *, retry_rejected: bool) -> pa.ChunkedArray:
-    """Returns of which images the line has the same ETag, this embedder, and features. Without a line there is none of these."""
-    same = pc.and_(pc.equal(lines.column(tables.ETAG), images.column("etag")), pc.equal(lines.column(tables.EMBEDDER_ID), embedder_id))
+    """Returns of which images the line has the same ETag, this embedder, and features. Without a line there is none of
+    these.
+    """
+    same = pc.and_(
+        pc.equal(lines.column(tables.ETAG), images.column("etag")),
+        pc.equal(lines.column(tables.EMBEDDER_ID), embedder_id),
+    )
     kept = pc.and_(same, lines.column("has_features"))
-    kept = pc.and_not(kept, pc.fill_null(pc.equal(lines.column(tables.REASON), RejectReason.VANISHED), fill_value=False))
+    kept = pc.and_not(
+        kept, pc.fill_null(pc.equal(lines.column(tables.REASON), RejectReason.VANISHED), fill_value=False)
+    )
     if retry_rejected:
         kept = pc.and_not(kept, pc.equal(lines.column(tables.STATUS), Status.REJECTED))
     return pc.fill_null(kept, fill_value=False)

@@ -1,4 +1,6 @@
-"""Listings and ledgers as rows of Arrow, and which rows of a listing are images. A million rows take a fraction of a second."""
+"""Listings and ledgers as rows of Arrow, and which rows of a listing are images. A million rows take a fraction of a
+second.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,15 @@ LISTED: Final = pa.schema(
 IMAGES: Final = LISTED.append(pa.field("category", pa.string()))
 # Has the columns of a KnownImage.
 KNOWN: Final = pa.schema(
-    [(name, pa.string()) for name in ("image_key", "etag", "category", "status", "reason", "embedder_id")] + [("has_features", pa.bool_())]
+    [(name, pa.string()) for name in ("image_key", "etag", "category", "status", "reason", "embedder_id")]
+    + [("has_features", pa.bool_())]
 )
 
 
 @dataclass(frozen=True)
 class ListedImages:
-    """The images among some listed objects, rows of IMAGES in their order, and what is neither image nor the delivery's own.
+    """The images among some listed objects, rows of IMAGES in their order, and what is neither image nor the delivery's
+    own.
 
     `strays` and `refused_categories` (with the reason) are the first few only.
     """
@@ -48,7 +52,9 @@ def rows_of_pages(pages: Sequence[ListedPage]) -> pa.Table:
 
 
 def check_ascending(keys: pa.Array | pa.ChunkedArray, before: str | None = None) -> None:
-    """Raises UnsortedImagesError if a key does not come after the one before it; `before` stands before the first one."""
+    """Raises UnsortedImagesError if a key does not come after the one before it; `before` stands before the first
+    one.
+    """
     keys = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
     if not len(keys):
         return
@@ -60,11 +66,15 @@ def check_ascending(keys: pa.Array | pa.ChunkedArray, before: str | None = None)
         first, second = keys[place].as_py(), keys[place + 1].as_py()
     else:
         return
-    raise UnsortedImagesError(f"'{second}' comes after '{first}': images must come in ascending order of their keys, each once.")
+    raise UnsortedImagesError(
+        f"'{second}' comes after '{first}': images must come in ascending order of their keys, each once."
+    )
 
 
 def images_of(listed: pa.Table, ingest_date: str) -> ListedImages:
-    """Finds the images of a date among objects that ascend by key. The rule is `fruit_contract.lake.parse_image_key`'s."""
+    """Finds the images of a date among objects that ascend by key. The rule is
+    `fruit_contract.lake.parse_image_key`'s.
+    """
     listed = listed.combine_chunks()
     images, strays, refused, n_strays = [IMAGES.empty_table()], list[str](), dict[str, str](), 0
     for folder, start, end in _folders(listed.column(KEY), raw_prefix(ingest_date)):
@@ -77,17 +87,26 @@ def images_of(listed: pa.Table, ingest_date: str) -> ListedImages:
         n_strays += len(found)
         strays += found[: STRAYS_NAMED - len(strays)]
         refused.update(filter(None, map(refused_category, found)))
-    return ListedImages(pa.concat_tables(images), n_strays, strays, dict(sorted(refused.items())[:REFUSED_CATEGORIES_NAMED]))
+    return ListedImages(
+        pa.concat_tables(images), n_strays, strays, dict(sorted(refused.items())[:REFUSED_CATEGORIES_NAMED])
+    )
 
 
 def _rows_of(page: ListedPage) -> pa.RecordBatch:
     times = pa.array(page.times, pa.string()).cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-    columns = [pa.array(page.keys, pa.string()), pa.array(page.etags, pa.string()), pa.array(page.sizes, pa.int64()), times]
+    columns = [
+        pa.array(page.keys, pa.string()),
+        pa.array(page.etags, pa.string()),
+        pa.array(page.sizes, pa.int64()),
+        times,
+    ]
     return pa.record_batch(columns, schema=LISTED)
 
 
 def _folders(keys: pa.ChunkedArray, prefix: str) -> Iterator[tuple[str, int, int]]:
-    """Yields each folder below `prefix`, and where its keys begin and end. A key that is in none comes as a folder without a name."""
+    """Yields each folder below `prefix`, and where its keys begin and end. A key that is in none comes as a folder
+    without a name.
+    """
     start = 0
     while start < len(keys):
         key = keys[start].as_py()

@@ -1,7 +1,8 @@
-"""Reads pages of S3's listings fast. For a date of a million images there are a thousand of them, and botocore takes 60 ms for each.
+"""Reads pages of S3's listings fast. For a date of a million images there are a thousand of them, and botocore takes 60
+ms for each.
 
-The requests are botocore's own: its credentials, retries, proxies and redirects hold for a listing, too. Only the objects of an answer are
-read here. An answer that looks in any way unfamiliar is left to botocore.
+The requests are botocore's own: its credentials, retries, proxies and redirects hold for a listing, too. Only the
+objects of an answer are read here. An answer that looks in any way unfamiliar is left to botocore.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _ETAG: Final = re.compile(rb'<ETag>(?:"|&quot;|&#34;)?([^<"&]*)(?:"|&quot;|&#34;
 _SIZE: Final = re.compile(rb"<Size>(\d+)</Size>")
 # Python's older versions read fractions of three and of six digits only.
 _TIME: Final = re.compile(rb"<LastModified>(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3}(?:\d{3})?)?)\d*Z</LastModified>")
-# Most keys need no more than these to be decoded, which are several times faster one after the other than by the general way.
+# Most keys need no more than these to be decoded, which are several times faster one after the other than by the
+# general way.
 _USUAL_ESCAPES: Final = ((b"+", b" "), (b"%3D", b"="), (b"%20", b" "))
 # No byte of UTF-8 is this one.
 _BETWEEN: Final = b"\xff"
@@ -49,7 +51,8 @@ class ListedPage:
 
 def read_listings_fast(client: Any) -> None:
     """Has the answers to an S3 client's listings read here before botocore reads them."""
-    # Handlers of such a pattern come before botocore's own, of which one reads the whole answer to see whether it is an error.
+    # Handlers of such a pattern come before botocore's own, of which one reads the whole answer to see whether it is an
+    # error.
     client.meta.events.register("before-parse.*.ListObjectsV2", _take_objects, unique_id="fruits-read-listings-fast")
 
 
@@ -97,4 +100,9 @@ def _decoded(encoded: bytes) -> bytes:
 
 def _columns_of(entries: Any) -> tuple[list[str], list[str], list[int], list[str]]:
     times = [entry["LastModified"].astimezone(UTC).replace(tzinfo=None).isoformat() for entry in entries]
-    return [entry["Key"] for entry in entries], [entry["ETag"].strip('"') for entry in entries], [entry["Size"] for entry in entries], times
+    return (
+        [entry["Key"] for entry in entries],
+        [entry["ETag"].strip('"') for entry in entries],
+        [entry["Size"] for entry in entries],
+        times,
+    )

@@ -1,7 +1,7 @@
 """Says where a lake's bucket is and whose it is, and keeps an S3 client from going elsewhere.
 
-A bucket's name is the whole world's: a name that is mistyped, or given up, may be somebody else's bucket in another country. A region
-that is set says nothing about it, for botocore follows a bucket to its own region without a word.
+A bucket's name is the whole world's: a name that is mistyped, or given up, may be somebody else's bucket in another
+country. A region that is set says nothing about it, for botocore follows a bucket to its own region without a word.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _OLD_NAMES: Final = {"": "us-east-1", "EU": "eu-west-1"}
 
 
 def stay_here(client: Any, owner: str = "") -> None:
-    """Has an S3 client (or an asynchronous one) never follow a bucket to another region, and with each request name the account that must
-    own the bucket (`owner`: twelve digits, or empty for any): S3 refuses the request (403) if it is another's.
+    """Has an S3 client (or an asynchronous one) never follow a bucket to another region, and with each request name the
+    account that must own the bucket (`owner`: twelve digits, or empty for any): S3 refuses the request (403) if it is
+    another's.
     """
 
     def prepare(params: MutableMapping[str, Any], model: Any, context: MutableMapping[str, Any], **_: object) -> None:
@@ -40,10 +41,11 @@ def stay_here(client: Any, owner: str = "") -> None:
 
 
 def require_lake_here(client: Any, bucket: str, region: str, owner: str = "") -> None:
-    """Asks S3 where a bucket is, with a client that stays here. It takes one small right, s3:GetBucketLocation, which lists nothing.
+    """Asks S3 where a bucket is, with a client that stays here. It takes one small right, s3:GetBucketLocation, which
+    lists nothing.
 
-    Raises RegionNotAllowedError if `region` is outside the EU; LakeElsewhereError if the bucket is in another region, not there, not of
-    account `owner`, or not for us; ClientError if S3 could not say.
+    Raises RegionNotAllowedError if `region` is outside the EU; LakeElsewhereError if the bucket is in another region,
+    not there, not of account `owner`, or not for us; ClientError if S3 could not say.
     """
     require_eu_region(region)
     try:
@@ -60,8 +62,10 @@ def require_lake_here(client: Any, bucket: str, region: str, owner: str = "") ->
         if status == 403:
             whose = f"is not of account {owner}, or it" if owner else "is somebody else's, or it"
             raise LakeElsewhereError(
-                f"The bucket s3://{bucket} {whose} refuses these credentials (s3:GetBucketLocation is needed). Nothing was read or "
-                "written. Check FRUITS_LAKE_BUCKET and FRUITS_LAKE_OWNER, and who you are (`aws sts get-caller-identity`)."
+                f"The bucket s3://{bucket} {whose} refuses these credentials (s3:GetBucketLocation is needed). Nothing "
+                "was read or "
+                "written. Check FRUITS_LAKE_BUCKET and FRUITS_LAKE_OWNER, and who you are (`aws sts "
+                "get-caller-identity`)."
             ) from error
         raise
     _require_region(bucket, region, _OLD_NAMES.get(found, found))
@@ -71,8 +75,14 @@ def _require_region(bucket: str, region: str, found: str) -> None:
     if not found or found == region:
         return
     outside = "" if found in EU_REGIONS else ", which is not inside the EU: images may not be kept or processed there"
-    remedy = "Set FRUITS_AWS_REGION to it." if not outside else "Make a lake in the EU (docs/aws.md), and set FRUITS_LAKE_BUCKET to it."
-    raise LakeElsewhereError(f"The bucket s3://{bucket} is in {found}{outside}. FRUITS_AWS_REGION says {region}. {remedy}")
+    remedy = (
+        "Set FRUITS_AWS_REGION to it."
+        if not outside
+        else "Make a lake in the EU (docs/aws.md), and set FRUITS_LAKE_BUCKET to it."
+    )
+    raise LakeElsewhereError(
+        f"The bucket s3://{bucket} is in {found}{outside}. FRUITS_AWS_REGION says {region}. {remedy}"
+    )
 
 
 def _region_of(answer: Any) -> str:

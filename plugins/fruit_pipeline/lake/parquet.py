@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_parquet(lake: Lake, stored: DatedObject, *, ranges_only: bool = False, **options: Any) -> Iterator[pq.ParquetFile]:
+def open_parquet(
+    lake: Lake, stored: DatedObject, *, ranges_only: bool = False, **options: Any
+) -> Iterator[pq.ParquetFile]:
     """Opens a file, with pyarrow's `options`. Pages that carry a checksum are compared with it as they are read.
 
-    With `ranges_only` nothing is fetched but what is asked for; else 4 MB at once, so a small file takes one request. Raises
-    DamagedFileError if something in the file can't be read within the context, MissingObjectError if the file is gone.
+    With `ranges_only` nothing is fetched but what is asked for; else 4 MB at once, so a small file takes one request.
+    Raises DamagedFileError if something in the file can't be read within the context, MissingObjectError if the file is
+    gone.
     """
     stream: Any = lake.open_ranges(stored) if ranges_only else lake.open(stored)
     try:
@@ -36,4 +39,6 @@ def open_parquet(lake: Lake, stored: DatedObject, *, ranges_only: bool = False, 
         # What the system says of a connection has a number, what Arrow says of a file has none.
         if getattr(error, "errno", None) is not None:
             raise
-        raise DamagedFileError(f"{uri(lake.bucket, stored.key)} is not as it was written: {error}. {LAKE_DAMAGED.what_to_do}") from error
+        raise DamagedFileError(
+            f"{uri(lake.bucket, stored.key)} is not as it was written: {error}. {LAKE_DAMAGED.what_to_do}"
+        ) from error

@@ -1,8 +1,9 @@
-"""Goes through the listing and the ledger of dates side by side: many ranges of keys at once, a few thousand keys of each at a time.
+"""Goes through the listing and the ledger of dates side by side: many ranges of keys at once, a few thousand keys of
+each at a time.
 
-A ledger is in the order of its keys, so each few thousand rows of it are a range that can be listed by itself. Where far more is listed
-than the ledger knows, a range is split while it is listed. Memory depends on how many ranges are listed at once, not on what the dates
-hold.
+A ledger is in the order of its keys, so each few thousand rows of it are a range that can be listed by itself. Where
+far more is listed than the ledger knows, a range is split while it is listed. Memory depends on how many ranges are
+listed at once, not on what the dates hold.
 """
 
 from __future__ import annotations
@@ -79,18 +80,22 @@ class RangeWalker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._listing.shutdown()
         self._visiting.shutdown()
 
     def walk(
         self, prefix: str, known: Callable[[], Iterator[pa.RecordBatch]], visit: Callable[[pa.Table, pa.Table], Result]
     ) -> list[Result]:
-        """Calls `visit` with what is listed below `prefix` and what is `known`, until it has seen all of both; returns its results.
+        """Calls `visit` with what is listed below `prefix` and what is `known`, until it has seen all of both; returns
+        its results.
 
-        It is called with rows of LISTED and rows of KNOWN that lie in the same range of keys, both ascending, from several threads and in
-        no order. What is `known` must ascend. It is asked for twice if the store lists in another order than that of the keys: then the
-        listing is sorted in memory. Raises UnsortedImagesError if a key is listed twice.
+        It is called with rows of LISTED and rows of KNOWN that lie in the same range of keys, both ascending, from
+        several threads and in no order. What is `known` must ascend. It is asked for twice if the store lists in
+        another order than that of the keys: then the listing is sorted in memory. Raises UnsortedImagesError if a key
+        is listed twice.
         """
         try:
             return _Walk(self._lake, self._listing, self._visiting, self._free, prefix, visit).results(known())
@@ -142,13 +147,18 @@ class _Walk(Generic[Result]):
 
     def _list(self, part: _Range) -> list[Result]:
         try:
-            return [self._visiting.submit(self._visit_pages, pages, of_pages).result() for pages, of_pages in self._parts(part)]
+            return [
+                self._visiting.submit(self._visit_pages, pages, of_pages).result()
+                for pages, of_pages in self._parts(part)
+            ]
         finally:
             self._free.release()
 
     def _visit_pages(self, pages: list[ListedPage], part: _Range) -> Result:
         listed = rows_of_pages(pages)
-        return self._visit(listed if part.upto is None else listed.slice(0, _n_up_to(listed, KEY, part.upto)), part.known)
+        return self._visit(
+            listed if part.upto is None else listed.slice(0, _n_up_to(listed, KEY, part.upto)), part.known
+        )
 
     def _parts(self, part: _Range) -> Iterator[tuple[list[ListedPage], _Range]]:
         """Yields the pages of a range, some at a time, each time with the part of the range that they cover."""
@@ -179,11 +189,12 @@ class _Walk(Generic[Result]):
 
 
 def split_points(first: str, last: str, upto: str | None, n_prefix: int) -> list[str]:
-    """Returns where to split the keys after `last` (up to `upto`), ascending, by what a page from `first` to `last` tells of the names.
+    """Returns where to split the keys after `last` (up to `upto`), ascending, by what a page from `first` to `last`
+    tells of the names.
 
-    Names seldom use all characters, so halving what could be there finds nothing. But if `apple/1999` is there, then probably there is
-    something before and after `apple/2`, and before and after `b`. What the keys of the page share in their first `n_prefix` characters and
-    beyond decides how far such a point is away.
+    Names seldom use all characters, so halving what could be there finds nothing. But if `apple/1999` is there, then
+    probably there is something before and after `apple/2`, and before and after `b`. What the keys of the page share in
+    their first `n_prefix` characters and beyond decides how far such a point is away.
     """
     points = []
     n_shared = sum(takewhile(bool, map(eq, first, last)))
@@ -210,7 +221,9 @@ def _ranges(known: Iterator[pa.RecordBatch]) -> Iterator[_Range]:
 
 def _with_sorted_listing(lake: Lake, prefix: str, known: Iterator[pa.RecordBatch]) -> Iterator[tuple[_Range, pa.Table]]:
     """Yields ranges with what is listed in each. The listing takes some hundred bytes an object."""
-    listed = pa.concat_tables([rows_of_pages([]), *(rows_of_pages([page]) for page in lake.list_pages(prefix))]).sort_by(KEY)
+    listed = pa.concat_tables(
+        [rows_of_pages([]), *(rows_of_pages([page]) for page in lake.list_pages(prefix))]
+    ).sort_by(KEY)
     check_ascending(listed.column(KEY))
     for part in _ranges(known):
         n = listed.num_rows if part.upto is None else _n_up_to(listed, KEY, part.upto)

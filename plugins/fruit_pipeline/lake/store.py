@@ -1,7 +1,7 @@
 """The lake as Airflow sees it: list, read, write, through the credentials and endpoint of an Airflow connection.
 
-One way in for everything: Parquet is opened through the same S3 client (ranged reads), so assumed roles, proxies and the
-local cloud's endpoint work without a second configuration.
+One way in for everything: Parquet is opened through the same S3 client (ranged reads), so assumed roles, proxies and
+the local cloud's endpoint work without a second configuration.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
 _JSON: Final = "application/json"
-# Of a conditional write: the condition does not hold (412), or another one was at it in the same moment (409), or what was to be replaced
-# is gone (404).
+# Of a conditional write: the condition does not hold (412), or another one was at it in the same moment (409), or what
+# was to be replaced is gone (404).
 _OTHERS_WERE_FIRST: Final = frozenset({404, 409, 412})
 _NOT_IMPLEMENTED: Final = 501
 
@@ -44,7 +44,9 @@ class Lake:
     def list_pages(self, prefix: str, after: str = "") -> Iterator[ListedPage]:
         """Every object below `prefix` whose key is greater than `after`, page by page, in the store's order."""
         start = {"StartAfter": after} if after else {}
-        return map(page_of, self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **start))
+        return map(
+            page_of, self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **start)
+        )
 
     def list_objects(self, prefix: str) -> Iterator[DatedObject]:
         """Every object below `prefix`, page by page, in the store's order."""
@@ -53,7 +55,9 @@ class Lake:
 
     def list_folders(self, prefix: str) -> Iterator[str]:
         """The folders right below `prefix`, each with the slash at its end."""
-        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
+        for page in self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=prefix, Delimiter="/"
+        ):
             for entry in page.get("CommonPrefixes", ()):
                 yield entry["Prefix"]
 
@@ -70,9 +74,11 @@ class Lake:
         return json.loads(content), etag
 
     def replace_json(self, key: str, value: Mapping[str, Any], etag: str | None) -> None:
-        """Puts a JSON object in place of the one with `etag` (None: of none). Raises ReplacedMeanwhileError if there is another one.
+        """Puts a JSON object in place of the one with `etag` (None: of none). Raises ReplacedMeanwhileError if there is
+        another one.
 
-        A store without conditional writes says so, or ignores the condition: who must be sure looks afterwards what is there.
+        A store without conditional writes says so, or ignores the condition: who must be sure looks afterwards what is
+        there.
         """
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": _as_json(value), "ContentType": _JSON}
@@ -81,7 +87,9 @@ class Lake:
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             if status in _OTHERS_WERE_FIRST and error.response["Error"]["Code"] != "NoSuchBucket":
-                raise ReplacedMeanwhileError(f"{uri(self.bucket, key)} was replaced by another writer meanwhile.") from error
+                raise ReplacedMeanwhileError(
+                    f"{uri(self.bucket, key)} was replaced by another writer meanwhile."
+                ) from error
             if status != _NOT_IMPLEMENTED:
                 raise
             self.client.put_object(**place)
@@ -92,7 +100,9 @@ class Lake:
         try:
             return cast("dict[str, Any]", json.loads(content))
         except ValueError as error:
-            raise DamagedFileError(f"{uri(self.bucket, key)} is not as it was written: {error}. {LAKE_DAMAGED.what_to_do}") from error
+            raise DamagedFileError(
+                f"{uri(self.bucket, key)} is not as it was written: {error}. {LAKE_DAMAGED.what_to_do}"
+            ) from error
 
     def read_json_if_there(self, key: str) -> dict[str, Any] | None:
         try:
@@ -121,7 +131,9 @@ class Lake:
         return io.BufferedReader(self.open_ranges(stored), buffer_size=READ_AHEAD_BYTES)
 
     def open_ranges(self, stored: DatedObject) -> io.RawIOBase:
-        """A seekable stream over an object that reads exactly what it is asked for: each read is a request of its own."""
+        """A seekable stream over an object that reads exactly what it is asked for: each read is a request of its
+        own.
+        """
         return _RangedObject(self.client, self.bucket, stored)
 
     def _read(self, key: str) -> tuple[bytes, str]:
@@ -140,7 +152,8 @@ def lake_of(settings: Settings) -> Lake:
     """The lake of the settings' bucket, through the settings' Airflow connection."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    # Some stores answer a ranged read with the checksum of the whole object, which then never matches; TLS guards the way.
+    # Some stores answer a ranged read with the checksum of the whole object, which then never matches; TLS guards the
+    # way.
     config = BOTOCORE_CONFIG | {"response_checksum_validation": "when_required"}
     hook = S3Hook(aws_conn_id=settings.aws_conn_id, region_name=settings.region, config=config)
     client = hook.get_conn()
@@ -182,7 +195,10 @@ class _RangedObject(io.RawIOBase):
             return 0
         # The ETag guards against a file that is replaced between two ranges of one reader.
         answer = self.client.get_object(
-            Bucket=self._bucket, Key=self._stored.key, Range=f"bytes={self._position}-{end - 1}", IfMatch=f'"{self._stored.etag}"'
+            Bucket=self._bucket,
+            Key=self._stored.key,
+            Range=f"bytes={self._position}-{end - 1}",
+            IfMatch=f'"{self._stored.etag}"',
         )
         content = answer["Body"].read()
         buffer[: len(content)] = content

@@ -46,7 +46,9 @@ def _read(lake: Lake, run_id: str, step: str) -> dict[str, Any]:
     version = summary.get("schema_version", SUMMARY_SCHEMA_VERSION)
     if version > SUMMARY_SCHEMA_VERSION:
         raise LaterSchemaError(
-            f"The step {step} of run {run_id} was of a later release than Airflow's own code: its summary has schema version {version}, "
-            f"and {SUMMARY_SCHEMA_VERSION} can be read. Install that release's code for Airflow, or set FRUITS_RELEASE to an earlier one."
+            f"The step {step} of run {run_id} was of a later release than Airflow's own code: its summary has schema "
+            f"version {version}, "
+            f"and {SUMMARY_SCHEMA_VERSION} can be read. Install that release's code for Airflow, or set FRUITS_RELEASE "
+            "to an earlier one."
         )
     return {**_NOTHING_SAID, **summary}

@@ -40,7 +40,9 @@ class CheckOutputOperator(BaseOperator):
     template_fields: Sequence[str] = ("ingest_dates", "categories", "listed_before", "place")
     ui_color = "#d5f5e3"
 
-    def __init__(self, *, settings: Settings, place: Any, ingest_dates: Any, categories: Any, listed_before: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *, settings: Settings, place: Any, ingest_dates: Any, categories: Any, listed_before: Any, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.ingest_dates = ingest_dates
         self.categories = categories
@@ -59,9 +61,13 @@ class CheckOutputOperator(BaseOperator):
         if result.problems:
             shown = "\n".join(f"- {problem}" for problem in result.problems[:_PROBLEMS_IN_MESSAGE])
             rest = "" if len(result.problems) <= _PROBLEMS_IN_MESSAGE else "\n- ... and more, in the log above."
-            raise AirflowFailException(f"{len(result.problems):,} problems in the tables of {_dates(self.ingest_dates)}:\n{shown}{rest}")
+            raise AirflowFailException(
+                f"{len(result.problems):,} problems in the tables of {_dates(self.ingest_dates)}:\n{shown}{rest}"
+            )
         dates = _dates(self.ingest_dates)
-        self.log.info("%s ledger lines and %s partitions of %s are sound.", result.images_in_ledger, result.partitions, dates)
+        self.log.info(
+            "%s ledger lines and %s partitions of %s are sound.", result.images_in_ledger, result.partitions, dates
+        )
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {
                 "run_id": run_id,
@@ -78,4 +84,8 @@ class CheckOutputOperator(BaseOperator):
 
 
 def _dates(ingest_dates: Sequence[str]) -> str:
-    return ingest_dates[0] if len(ingest_dates) == 1 else f"{len(ingest_dates)} dates from {ingest_dates[0]} to {ingest_dates[-1]}"
+    return (
+        ingest_dates[0]
+        if len(ingest_dates) == 1
+        else f"{len(ingest_dates)} dates from {ingest_dates[0]} to {ingest_dates[-1]}"
+    )

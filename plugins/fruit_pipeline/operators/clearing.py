@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-# Airflow clears a task's setups and teardowns with it, but with *only failed* just those that failed, which they mostly did not.
+# Airflow clears a task's setups and teardowns with it, but with *only failed* just those that failed, which they mostly
+# did not.
 HOW_TO_CLEAR: Final = "clear plan_run with *downstream*, without *only failed* (a new cluster is made)"
 # A task in any other state has still to run, or runs.
 _ENDED: Final = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
@@ -25,10 +26,13 @@ def states_of_tasks(context: Context, dag_id: str) -> dict[str, str | None]:
 
 
 def require_teardown(states: Mapping[str, str | None], teardown: str) -> None:
-    """Raises AirflowFailException if the run's teardown has run already: nobody would end a cluster that is asked for now."""
+    """Raises AirflowFailException if the run's teardown has run already: nobody would end a cluster that is asked for
+    now.
+    """
     state = states.get(teardown)
     if state in _ENDED:
         raise AirflowFailException(
-            f"No cluster is asked for: {teardown}, which would end it, has run already ({state}) and was not cleared together with this "
+            f"No cluster is asked for: {teardown}, which would end it, has run already ({state}) and was not cleared "
+            "together with this "
             f"task.\nWhat to do: {HOW_TO_CLEAR}, or trigger a run for the same dates: what is done is not done again."
         )

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 
 class CreateClusterOperator(InRunsPlace, EmrCreateJobFlowOperator):
-    """Asks EMR for the run's cluster and returns its id, without waiting for it; finds it by its tags if it is there already.
+    """Asks EMR for the run's cluster and returns its id, without waiting for it; finds it by its tags if it is there
+    already.
 
-    So a try whose answer was lost (a time-out, a worker that died) leaves no second cluster, and a task that is tried again uses the
-    cluster it has. A setup that fails would keep its teardown from running, so nothing is waited for here.
+    So a try whose answer was lost (a time-out, a worker that died) leaves no second cluster, and a task that is tried
+    again uses the cluster it has. A setup that fails would keep its teardown from running, so nothing is waited for
+    here.
 
     Asks for nothing if the teardown has run already, which is so if a person cleared this task and not that one.
 
@@ -40,7 +42,9 @@ class CreateClusterOperator(InRunsPlace, EmrCreateJobFlowOperator):
 
     template_fields = ("job_flow_overrides", "place")
 
-    def __init__(self, *, settings: Settings, place: Any, job_flow_overrides: Any, teardown_task_id: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *, settings: Settings, place: Any, job_flow_overrides: Any, teardown_task_id: str, **kwargs: Any
+    ) -> None:
         super().__init__(
             job_flow_overrides=job_flow_overrides,
             aws_conn_id=settings.aws_conn_id,

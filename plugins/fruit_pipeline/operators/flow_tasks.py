@@ -23,7 +23,9 @@ LOG: Final = logging.getLogger(__name__)
 
 
 def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Receipt | None:
-    """Returns the receipt of the run's clusters, None without any. A receipt that can't be written is logged and fails nothing."""
+    """Returns the receipt of the run's clusters, None without any. A receipt that can't be written is logged and fails
+    nothing.
+    """
     from fruit_pipeline.emr.clusters import read_cluster_costs
     from fruit_pipeline.report.receipt import spent_lines
     from fruit_pipeline.report.receipts import write_receipt
@@ -34,7 +36,9 @@ def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Rec
     try:
         begin = datetime.fromisoformat(planned["listed_at"]) if planned else run.start_date or run.run_after
         airflow_id = airflow_id_of_run(context["ti"])
-        read = partial(read_cluster_costs, dag_id=context["dag"].dag_id, run_id=run.run_id, planned_at=begin, airflow_id=airflow_id)
+        read = partial(
+            read_cluster_costs, dag_id=context["dag"].dag_id, run_id=run.run_id, planned_at=begin, airflow_id=airflow_id
+        )
         found = ask_everywhere(settings, place_of_run(context["ti"]), read)
         # Two places may be one to EMR, if only the connection differs.
         by_id = {cluster["id"]: cluster for clusters in found.values() for cluster in clusters}

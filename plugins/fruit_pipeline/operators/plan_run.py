@@ -37,12 +37,14 @@ if TYPE_CHECKING:
 
 
 class PlanRunOperator(BaseOperator):
-    """Settles dates, categories and release, claims the dates, looks at the batches and prepares the requests. The log shows the plan.
+    """Settles dates, categories and release, claims the dates, looks at the batches and prepares the requests. The log
+    shows the plan.
 
     Skips itself, and so the run, if there is nothing to do.
 
-    While another run holds a date that was asked for, it waits in the triggerer: until all are free, and for as long as a run may hold
-    them (`patience_for_dates`). Then it fails, and names the runs. It looks every so often whether they still live.
+    While another run holds a date that was asked for, it waits in the triggerer: until all are free, and for as long as
+    a run may hold them (`patience_for_dates`). Then it fails, and names the runs. It looks every so often whether they
+    still live.
 
     :param settings: bucket, region, connection, and all that a plan depends on
     """
@@ -90,7 +92,8 @@ class PlanRunOperator(BaseOperator):
     def _end_clusters_from_before(self, context: Context, event: dict[str, Any] | None) -> None:
         """Waits until clusters have ended that a run has whose task was cleared: they may still write.
 
-        The plan is made anew then, and needs a new cluster. If it failed or found nothing to do, no teardown would end the one from before.
+        The plan is made anew then, and needs a new cluster. If it failed or found nothing to do, no teardown would end
+        the one from before.
         """
         run_id = context["dag_run"].run_id
         with refused_for_good():
@@ -99,21 +102,28 @@ class PlanRunOperator(BaseOperator):
             pca_book(lake_of(self._settings)).give_back(run_id)
             give_back_elsewhere(self._settings, run_id)
             return
-        shown = ", ".join(f"{cluster_id} ({state})" for clusters in ending.values() for cluster_id, state in clusters.items())
+        shown = ", ".join(
+            f"{cluster_id} ({state})" for clusters in ending.values() for cluster_id, state in clusters.items()
+        )
         if event is not None and event["status"] != "ended":
-            raise AirflowException(f"The run has a cluster from before it was planned anew, and it does not end: {shown}.")
+            raise AirflowException(
+                f"The run has a cluster from before it was planned anew, and it does not end: {shown}."
+            )
         self.log.info("The run has a cluster from before it was planned anew: %s. It is ended first.", shown)
         # One place after the other: all were told to end at once.
         place, clusters = next(iter(ending.items()))
         waiting = Waiting.of(settings_in(self._settings, place), datetime.now(UTC) + CLUSTER_END)
-        self.defer(trigger=ClustersEndTrigger(asdict(waiting), [*clusters]), method_name="execute", timeout=CLUSTER_END + GRACE)
+        self.defer(
+            trigger=ClustersEndTrigger(asdict(waiting), [*clusters]), method_name="execute", timeout=CLUSTER_END + GRACE
+        )
 
     def _wait(self, context: Context, busy: DateIsBusyError, until: str) -> NoReturn:
         now, patience = datetime.now(UTC), patience_for_dates(self._settings)
         end = datetime.fromisoformat(until) if until else now + patience
         if now >= end:
             raise AirflowFailException(
-                f"{busy} This run has waited as long as they may hold them ({patience / timedelta(hours=1):.1f} hours). See what keeps "
+                f"{busy} This run has waited as long as they may hold them ({patience / timedelta(hours=1):.1f} "
+                "hours). See what keeps "
                 "those runs, end them if they hang, then clear this task."
             ) from busy
         self.log.info("%s This one waits for them, until %s at most.", busy, end.isoformat(timespec="seconds"))

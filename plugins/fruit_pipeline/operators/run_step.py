@@ -17,7 +17,15 @@ from fruit_contract.newer_python import UTC
 from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
 from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client
 from fruit_pipeline.emr.clusters import steps_of_cluster
-from fruit_pipeline.emr.states import ALIVE, STEP_ACTIVE, STEP_ENDED_BADLY, created_at_of, last_step, state_of, step_to_attach
+from fruit_pipeline.emr.states import (
+    ALIVE,
+    STEP_ACTIVE,
+    STEP_ENDED_BADLY,
+    created_at_of,
+    last_step,
+    state_of,
+    step_to_attach,
+)
 from fruit_pipeline.errors import CauseKnownError
 from fruit_pipeline.failures.logs import diagnose_bootstrap, diagnose_step, have_arrived, logs_prefix, was_told
 from fruit_pipeline.failures.message import bootstrap_failure_message, given_up_message, step_failure_message
@@ -44,7 +52,8 @@ if TYPE_CHECKING:
 # EMR's own limit.
 _LONGEST_IDLE: Final = timedelta(days=7)
 _CLUSTER_IS_GONE: Final = (
-    f"Its cluster is gone, so this task can't try again: {HOW_TO_CLEAR}, or leave the work to the next run for these dates."
+    f"Its cluster is gone, so this task can't try again: {HOW_TO_CLEAR}, or leave the work to "
+    "the next run for these dates."
 )
 
 
@@ -59,17 +68,18 @@ class FailedForNowError(CauseKnownError, AirflowException):
 class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
     """Adds one step to a cluster, waits without a worker slot until it ends, and explains its failure.
 
-    The step is added once: a task that is tried again goes on with the one it added (it is found by its name: a cluster is of one run), and
-    adds it anew only if that one was cancelled, or failed in a way that may pass (a lost node, throttling). Any other failure is final,
-    also for a try that finds it: Airflow tries again for reasons of its own, too (a worker that is gone, a heartbeat that came late).
-    Killing, marking or clearing the task cancels the step.
+    The step is added once: a task that is tried again goes on with the one it added (it is found by its name: a cluster
+    is of one run), and adds it anew only if that one was cancelled, or failed in a way that may pass (a lost node,
+    throttling). Any other failure is final, also for a try that finds it: Airflow tries again for reasons of its own,
+    too (a worker that is gone, a heartbeat that came late). Killing, marking or clearing the task cancels the step.
 
     :param settings: waiting times
     :param place: region, connection and bucket, as the plan says (templated)
     :param steps: a list of one step for AddJobFlowSteps (templated)
     :param job_flow_id: the cluster (templated)
     :param needs_claim: whether the run must still hold its ingest dates (see planning.claims)
-    :param one_at_a_time: whether the step may only be there while the run has the turn at the PCA. The turn is taken before the step is
+    :param one_at_a_time: whether the step may only be there while the run has the turn at the PCA. The turn is taken
+    before the step is
         added, and given back when it has ended; until then nobody else gets it, whatever becomes of this task
     """
 
@@ -77,7 +87,9 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
 
     template_fields = ("job_flow_id", "place", "steps")
 
-    def __init__(self, *, settings: Settings, place: Any, needs_claim: bool = False, one_at_a_time: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, settings: Settings, place: Any, needs_claim: bool = False, one_at_a_time: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(
             aws_conn_id=settings.aws_conn_id,
             region_name=settings.region,
@@ -92,8 +104,8 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         self._step_id: str | None = None
 
     def execute(self, context: Context, event: dict[str, Any] | None = None, until: str = "") -> Any:
-        """Also comes back here (`event`) when its turn may have come, which it waits for `until` (ISO time), or the logs of the step that
-        failed before.
+        """Also comes back here (`event`) when its turn may have come, which it waits for `until` (ISO time), or the
+        logs of the step that failed before.
         """
         if event is not None and event["status"] == "error":
             raise AirflowException(f"Waiting before the step is added failed: {event.get('message')}")
@@ -136,10 +148,14 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
             return
         now, patience = datetime.now(UTC), patience_for_the_pca(self._settings)
         end = datetime.fromisoformat(until) if until else now + patience
-        holder = f"Another run's turn at the PCA is not over: {who_holds(answer.busy)}, on cluster {answer.busy[PCA_TURN].cluster_id}."
+        holder = (
+            f"Another run's turn at the PCA is not over: {who_holds(answer.busy)}, on cluster "
+            f"{answer.busy[PCA_TURN].cluster_id}."
+        )
         if now >= end:
             raise AirflowFailException(
-                f"{holder} This run has waited for {patience / timedelta(hours=1):.1f} hours. What it featurised stays. See what keeps "
+                f"{holder} This run has waited for {patience / timedelta(hours=1):.1f} hours. What it featurised "
+                "stays. See what keeps "
                 "that run, end it if it hangs, then clear this task, or leave the PCA to the next run for these dates."
             )
         if not self._cluster_lives(client):
@@ -157,14 +173,25 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
             pca_book(lake_of(self._settings)).give_back_if_possible(run_id)
 
     def _set_idle_timeout(self, client: Any, timeout: timedelta) -> None:
-        """Has EMR leave the cluster alone for so long while it is idle: while it waits for its turn it has nothing to do."""
+        """Has EMR leave the cluster alone for so long while it is idle: while it waits for its turn it has nothing to
+        do.
+        """
         seconds = int(min(timeout, _LONGEST_IDLE).total_seconds())
         try:
-            client.put_auto_termination_policy(ClusterId=self._cluster_id, AutoTerminationPolicy={"IdleTimeout": seconds})
+            client.put_auto_termination_policy(
+                ClusterId=self._cluster_id, AutoTerminationPolicy={"IdleTimeout": seconds}
+            )
         except (BotoCoreError, ClientError) as error:
-            self.log.warning("EMR does not change the idle time-out of cluster %s to %s seconds: %s", self._cluster_id, seconds, error)
+            self.log.warning(
+                "EMR does not change the idle time-out of cluster %s to %s seconds: %s",
+                self._cluster_id,
+                seconds,
+                error,
+            )
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, step_id: str = "", *, was_there: bool = False) -> Any:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, step_id: str = "", *, was_there: bool = False
+    ) -> Any:
         event = event or {"status": "error", "message": "the trigger sent no event"}
         client = emr_client(self._settings)
         step_id = step_id or event["step_id"]
@@ -181,7 +208,9 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
             raise self._failure(client, step, context["dag_run"].run_id)
         if event["status"] == "error":
             # The step lives: the next try attaches to it.
-            raise AirflowException(f"Waiting for step {step_id} of cluster {self._cluster_id} failed: {event.get('message')}")
+            raise AirflowException(
+                f"Waiting for step {step_id} of cluster {self._cluster_id} failed: {event.get('message')}"
+            )
         self._give_up(client, step)
         raise AssertionError  # both above raise
 
@@ -195,7 +224,9 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
             return self.execute_complete(context, {"status": "time_out"}, step_id)
 
     def on_kill(self) -> None:
-        """Ends the step's process: the teardown would end it too, but later. (While the task is deferred, its trigger does this.)"""
+        """Ends the step's process: the teardown would end it too, but later. (While the task is deferred, its trigger
+        does this.)
+        """
         if self._step_id:
             self._cancel(emr_client(self._settings), self._step_id)
 
@@ -219,7 +250,9 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
 
     def _until_it_ends(self, step_id: str, run_id: str, since: datetime) -> StepEndTrigger:
         waiting = asdict(Waiting.of(self._settings, since + timedelta(hours=self._settings.step_timeout_hours)))
-        return StepEndTrigger(waiting, self._cluster_id, step_id, self._step_name, run_id, self._settings.log_wait_minutes)
+        return StepEndTrigger(
+            waiting, self._cluster_id, step_id, self._step_name, run_id, self._settings.log_wait_minutes
+        )
 
     def _find(self, client: Any) -> str | None:
         return step_to_attach(steps_of_cluster(client, self._cluster_id), self._step_name)
@@ -244,10 +277,14 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
                 if before:  # by a try that did not live to say how it ended
                     raise self._failure(client, before, run_id) from error
                 raise self._end_of_cluster(cluster) from error
-            raise AirflowFailException(f"EMR refused step '{self._step_name}' on cluster {self._cluster_id}: {error}") from error
+            raise AirflowFailException(
+                f"EMR refused step '{self._step_name}' on cluster {self._cluster_id}: {error}"
+            ) from error
 
     def _require_that_it_may_pass(self, client: Any, failed: Mapping[str, Any], run_id: str) -> None:
-        """Returns if a step that failed may be added again; else fails as the try should have that waited for it. Waits for its logs."""
+        """Returns if a step that failed may be added again; else fails as the try should have that waited for it. Waits
+        for its logs.
+        """
         if self._logs_may_come(failed, run_id):
             trigger = self._until_it_ends(str(failed["Id"]), run_id, datetime.now(UTC))
             self.defer(trigger=trigger, method_name="execute", timeout=self._patience)
@@ -278,7 +315,9 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         if state_of(cluster) not in ALIVE:
             return FailedForGoodError(f"{message}\n{_CLUSTER_IS_GONE}", found.cause.name)
         if state_of(step) == "FAILED" and found.may_pass:
-            return FailedForNowError(f"{message}\nThis may pass, so the step is added again if tries are left.", found.cause.name)
+            return FailedForNowError(
+                f"{message}\nThis may pass, so the step is added again if tries are left.", found.cause.name
+            )
         return FailedForGoodError(message, found.cause.name)
 
     def _give_up(self, client: Any, step: dict[str, Any]) -> None:
@@ -289,7 +328,9 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
             self.log.warning("The step could not be told to end: %s", error)
         cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
         logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, step["Id"]))
-        raise FailedForGoodError(given_up_message(step, cluster, logs_uri, self._settings.step_timeout_hours), TIME_OUT.name)
+        raise FailedForGoodError(
+            given_up_message(step, cluster, logs_uri, self._settings.step_timeout_hours), TIME_OUT.name
+        )
 
     def _end_of_cluster(self, cluster: dict[str, Any]) -> FailedForGoodError:
         found = diagnose_bootstrap(lake_of(self._settings), cluster)

@@ -34,17 +34,22 @@ if TYPE_CHECKING:
 
 LOG: Final = logging.getLogger(__name__)
 
-# A place is remembered right before a cluster is asked for. EMR's clock may be another, and a request is repeated for minutes.
+# A place is remembered right before a cluster is asked for. EMR's clock may be another, and a request is repeated for
+# minutes.
 _REQUESTS_TAKE: Final = timedelta(hours=1)
-# No run is planned so long before it asks for its cluster, unless a person clears its task: then it is remembered again.
+# No run is planned so long before it asks for its cluster, unless a person clears its task: then it is remembered
+# again.
 _REMEMBERED_FOR: Final = timedelta(days=1)
 _TOLD: Final = "fruits_bad_settings_told"
 
 
-def sweep_in_task(context: Mapping[str, Any], settings: Settings, bad_settings: Sequence[str] = ()) -> list[dict[str, str]]:
+def sweep_in_task(
+    context: Mapping[str, Any], settings: Settings, bad_settings: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """Looks at the living clusters of every place, ends the orphans and returns what it ended.
 
-    `bad_settings` say which variables hold what they may not. They took their defaults, so no place is forgotten for them.
+    `bad_settings` say which variables hold what they may not. They took their defaults, so no place is forgotten for
+    them.
 
     Raises AirflowException at the end if there is a place that it could not look at.
     """
@@ -63,7 +68,11 @@ def sweep_in_task(context: Mapping[str, Any], settings: Settings, bad_settings: 
     if errors:
         told = "\n".join(
             f"- {place}: {error}"
-            + ("" if place == here else f" (if nothing of ours is there any more, delete the Variable {place.variable})")
+            + (
+                ""
+                if place == here
+                else f" (if nothing of ours is there any more, delete the Variable {place.variable})"
+            )
             for place, error in errors.items()
         )
         raise AirflowException(f"Clusters may be up that nobody ends, in places that could not be looked at:\n{told}")
@@ -71,7 +80,9 @@ def sweep_in_task(context: Mapping[str, Any], settings: Settings, bad_settings: 
 
 
 def _tell_bad_settings(context: Mapping[str, Any], settings: Settings, bad: str) -> None:
-    """Tells people once of each state of the settings: what they were told last is kept in a Variable until all is well."""
+    """Tells people once of each state of the settings: what they were told last is kept in a Variable until all is
+    well.
+    """
     if bad:
         LOG.error("These settings can't be used, and this sweep takes their defaults:\n%s", bad)
     if bad == variables().get(_TOLD, default=""):
@@ -80,8 +91,10 @@ def _tell_bad_settings(context: Mapping[str, Any], settings: Settings, bad: str)
         variables().delete(_TOLD)
         return
     message = (
-        f"{bad}\nSo fruit_image_pipeline can't be read: no run begins, and tasks of runs under way fail, also those that end clusters. "
-        "This sweep goes on with the variable's default, and ends clusters when their runs are over.\nWhat to do: set it right for all of "
+        f"{bad}\nSo fruit_image_pipeline can't be read: no run begins, and tasks of runs under way fail, also those "
+        "that end clusters. "
+        "This sweep goes on with the variable's default, and ends clusters when their runs are over.\nWhat to do: set "
+        "it right for all of "
         "Airflow's processes and restart them, then clear what has failed meanwhile."
     )
     tell(context, settings, SETTINGS_REFUSED, "Fruits! settings can't be used", message)
@@ -109,8 +122,10 @@ def _sweep_place(context: Mapping[str, Any], settings: Settings, last_used: date
     anothers = [cluster.cluster_id for cluster in judged if cluster.is_of_another_airflow]
     if anothers:
         LOG.warning(
-            "%s clusters are of another Airflow with the same lake, and are left to it. If that Airflow is gone (or its database is), EMR "
-            "ends them when they have been idle for long enough. By hand: aws emr terminate-clusters --region %s --cluster-ids %s",
+            "%s clusters are of another Airflow with the same lake, and are left to it. If that Airflow is gone (or "
+            "its database is), EMR "
+            "ends them when they have been idle for long enough. By hand: aws emr terminate-clusters --region %s "
+            "--cluster-ids %s",
             len(anothers),
             place.region,
             " ".join(anothers),
@@ -118,7 +133,10 @@ def _sweep_place(context: Mapping[str, Any], settings: Settings, last_used: date
     orphans = [cluster for cluster in judged if cluster.is_orphan]
     if orphans:
         lines = [f"{cluster.cluster_id} '{cluster.name}': {cluster.reason}" for cluster in orphans]
-        advice = "What to do: nothing for these. If it comes back, see in the log of terminate_cluster why their runs left them."
+        advice = (
+            "What to do: nothing for these. If it comes back, see in the log of terminate_cluster why their runs "
+            "left them."
+        )
         message = "\n".join([f"In the {place}:", *lines, advice])
         tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters are ended", message)
         terminate_clusters(client, [cluster.cluster_id for cluster in orphans])
@@ -131,18 +149,24 @@ def _row(cluster: Judged, place: Place) -> dict[str, str]:
 
 
 def _is_left(context: Mapping[str, Any], settings: Settings, last_used: datetime, here: Place) -> bool:
-    """Whether this Airflow has nothing in a place any more: no cluster, and no claim in another lake than the one it works in.
+    """Whether this Airflow has nothing in a place any more: no cluster, and no claim in another lake than the one it
+    works in.
 
-    What a run of its own still holds that has ended is given back: in a lake that nobody works in, nobody would ever take it over.
+    What a run of its own still holds that has ended is given back: in a lake that nobody works in, nobody would ever
+    take it over.
     """
-    if datetime.now(UTC) - last_used < _REMEMBERED_FOR or our_active_clusters(emr_client(settings), settings.lake_bucket):
+    if datetime.now(UTC) - last_used < _REMEMBERED_FOR or our_active_clusters(
+        emr_client(settings), settings.lake_bucket
+    ):
         return False
     if settings.lake_bucket == here.lake_bucket:
         return True
     try:
         lake = lake_of(settings)
         lives = is_active_run(context["ti"], settings, MAIN_DAG_ID)
-        return not [claim for book in (DatesBook(lake), pca_book(lake)) for claim in _claims_left(book, last_used, lives)]
+        return not [
+            claim for book in (DatesBook(lake), pca_book(lake)) for claim in _claims_left(book, last_used, lives)
+        ]
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchBucket":
             raise
@@ -150,11 +174,18 @@ def _is_left(context: Mapping[str, Any], settings: Settings, last_used: datetime
 
 
 def _claims_left(book: ClaimBook, last_used: datetime, lives: Callable[[str], bool]) -> list[Claim]:
-    """Returns the claims of this Airflow's runs that may still write, and gives the others' back. Later claims are another Airflow's."""
+    """Returns the claims of this Airflow's runs that may still write, and gives the others' back. Later claims are
+    another Airflow's.
+    """
     ours = made_before(book.read(), last_used + _REQUESTS_TAKE)
     left = [claim for claim in ours if lives(claim.run_id)]
     for claim in ours:
         if claim not in left:
-            LOG.info("The run %s has ended and held %s in %s: it is given back.", claim.run_id, ", ".join(claim.names), book.key)
+            LOG.info(
+                "The run %s has ended and held %s in %s: it is given back.",
+                claim.run_id,
+                ", ".join(claim.names),
+                book.key,
+            )
             book.give_back_if_possible(claim.run_id)
     return left

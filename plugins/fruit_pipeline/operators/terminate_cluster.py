@@ -35,14 +35,16 @@ _LOOKS: Final = 3
 
 
 class TerminateClusterOperator(EmrTerminateJobFlowOperator):
-    """Asks EMR to end the run's clusters and waits, without a worker slot, until they have. Then it gives back the run's turn at the PCA.
+    """Asks EMR to end the run's clusters and waits, without a worker slot, until they have. Then it gives back the
+    run's turn at the PCA.
 
-    It finds them by their tags: a run may have a cluster that no task knows the id of (the one that asked for it was killed). It looks
-    where the run was planned, and in every other place that is known, for a run that was planned anew, or whose plan is gone, may have a
-    cluster there. A cluster that ended with errors (its bootstrap failed, say) is gone and costs nothing: it is no reason to fail here.
+    It finds them by their tags: a run may have a cluster that no task knows the id of (the one that asked for it was
+    killed). It looks where the run was planned, and in every other place that is known, for a run that was planned
+    anew, or whose plan is gone, may have a cluster there. A cluster that ended with errors (its bootstrap failed, say)
+    is gone and costs nothing: it is no reason to fail here.
 
-    Fails when a person marked the *run* as failed: Airflow skips what has not run yet, so without a failed task among those that decide a
-    run it would end as successful.
+    Fails when a person marked the *run* as failed: Airflow skips what has not run yet, so without a failed task among
+    those that decide a run it would end as successful.
 
     :param settings: waiting times, and where else to look
     :param asking_task_id: the task that asks for the cluster
@@ -85,7 +87,9 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         event: dict[str, Any] | None = None,  # noqa: ARG002  # the clusters are asked themselves
         clusters: Sequence[Any] = (),
     ) -> None:
-        """Comes back here for one place after the other (`clusters`: the ids in each); its clusters are told to end all at once."""
+        """Comes back here for one place after the other (`clusters`: the ids in each); its clusters are told to end all
+        at once.
+        """
         if not clusters:
             # `dag.test` hands nothing on. Whatever has not ended is found again.
             return self.execute(context)
@@ -96,7 +100,8 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         left = [f"{cluster_id} ({state})" for cluster_id, state in states.items() if state not in ENDED]
         if left:
             raise AirflowException(
-                f"Not ended within {CLUSTER_END / timedelta(minutes=1):.0f} minutes: {', '.join(left)}. They cost money: this task tries "
+                f"Not ended within {CLUSTER_END / timedelta(minutes=1):.0f} minutes: {', '.join(left)}. They cost "
+                "money: this task tries "
                 "again, and `aws emr terminate-clusters` ends them by hand."
             )
         if others:
@@ -135,13 +140,19 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
 
     def _look_again_for_one_under_way(self, context: Context) -> None:
         """A request that its task did not live to see answered may be carried out after the first look."""
-        if states_of_tasks(context, self.dag_id).get(self._asking_task_id) == "failed" and context["ti"].try_number < _LOOKS:
+        if (
+            states_of_tasks(context, self.dag_id).get(self._asking_task_id) == "failed"
+            and context["ti"].try_number < _LOOKS
+        ):
             raise AirflowException(
-                f"No cluster of the run is listed. {self._asking_task_id} failed, so one may yet be: it is looked for again in a minute."
+                f"No cluster of the run is listed. {self._asking_task_id} failed, so one may yet be: it is looked for "
+                "again in a minute."
             )
 
     def _fail_with_a_run_marked_as_failed(self, context: Context) -> None:
         states = states_of_tasks(context, self.dag_id)
         failed = sorted(task_id for task_id, state in states.items() if state == "failed" and task_id != self.task_id)
         if failed and states.get(self._deciding_task_id) == "skipped":
-            raise AirflowFailException(f"The clusters have ended. The run was marked as failed while {', '.join(failed)} was under way.")
+            raise AirflowFailException(
+                f"The clusters have ended. The run was marked as failed while {', '.join(failed)} was under way."
+            )

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 class WaitForBatchSensor(S3KeySensor):
     """Waits, without a worker slot, for the marker that is written last.
 
-    When it does not come in time, a scheduled run goes on with the dates that it looks back on (no delivery is no failure, and people are
-    told), and any other fails: somebody asked for this date. A backfill looks once: the days it is about are over.
+    When it does not come in time, a scheduled run goes on with the dates that it looks back on (no delivery is no
+    failure, and people are told), and any other fails: somebody asked for this date. A backfill looks once: the days it
+    is about are over.
 
-    The time counts from the run's start, over all tries: neither errors nor a restart make it longer or shorter. Until it is over, S3 may
-    fail as it likes; only a bucket that is not there, or not to be read, is told at once if the first look finds it so.
+    The time counts from the run's start, over all tries: neither errors nor a restart make it longer or shorter. Until
+    it is over, S3 may fail as it likes; only a bucket that is not there, or not to be read, is told at once if the
+    first look finds it so.
 
     :param settings: bucket, connection, region and waiting times
     :param bucket_key: the marker's full address (templated), empty for a run that works on what is there
@@ -72,8 +74,18 @@ class WaitForBatchSensor(S3KeySensor):
             self._end_of_waiting(context)
         elif not self._look(until):
             settings = self._settings
-            waiting = Waiting(settings.region, settings.aws_conn_id, settings.lake_bucket, settings.batch_poll_seconds, until.isoformat())
-            self.defer(trigger=BatchMarkerTrigger(asdict(waiting), self._key), method_name="execute_complete", timeout=left + GRACE)
+            waiting = Waiting(
+                settings.region,
+                settings.aws_conn_id,
+                settings.lake_bucket,
+                settings.batch_poll_seconds,
+                until.isoformat(),
+            )
+            self.defer(
+                trigger=BatchMarkerTrigger(asdict(waiting), self._key),
+                method_name="execute_complete",
+                timeout=left + GRACE,
+            )
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
         if event["status"] != "ended":
@@ -96,7 +108,9 @@ class WaitForBatchSensor(S3KeySensor):
         return begin + timedelta(hours=self._settings.batch_timeout_hours)
 
     def _look(self, until: datetime | None = None) -> bool:
-        """Whether the marker is there. An error that may be over before `until` counts as no; any other raises AirflowException."""
+        """Whether the marker is there. An error that may be over before `until` counts as no; any other raises
+        AirflowException.
+        """
         settings = self._settings
         lake = lake_of(settings)
         try:
@@ -106,10 +120,16 @@ class WaitForBatchSensor(S3KeySensor):
         except (BotoCoreError, ClientError) as error:
             if until is None or _is_refused(error):
                 raise AirflowException(
-                    f"S3 could not be asked for {self.bucket_key}: {error} Check the connection '{settings.aws_conn_id}', its rights "
+                    f"S3 could not be asked for {self.bucket_key}: {error} Check the connection "
+                    f"'{settings.aws_conn_id}', its rights "
                     "and FRUITS_LAKE_BUCKET, then clear this task."
                 ) from error
-            self.log.warning("S3 could not be asked for %s. It is asked again until %s: %s", self.bucket_key, until.isoformat(), error)
+            self.log.warning(
+                "S3 could not be asked for %s. It is asked again until %s: %s",
+                self.bucket_key,
+                until.isoformat(),
+                error,
+            )
             return False
         self.log.info("%s %s there.", self.bucket_key, "is" if there else "is not")
         return there
@@ -123,12 +143,19 @@ class WaitForBatchSensor(S3KeySensor):
         if run_type_of(context["dag_run"]) != RunType.SCHEDULED:
             raise AirflowFailException(f"{notice} Deliver the batch (`make deliver`) and run again.")
         later = (
-            f"If it still comes, the next scheduled runs find it for {settings.lookback_days} days; after that, trigger a run for its date."
+            f"If it still comes, the next scheduled runs find it for {settings.lookback_days} days; after that, "
+            "trigger a run for its date."
             if settings.lookback_days
             else "If it still comes, trigger a run for its date."
         )
         what_to_do = f"What to do: ask those who deliver. {later}"
-        tell(context, settings, BATCH_MISSING, "Fruits! no image batch", f"{notice} This run looks at the days before it.\n{what_to_do}")
+        tell(
+            context,
+            settings,
+            BATCH_MISSING,
+            "Fruits! no image batch",
+            f"{notice} This run looks at the days before it.\n{what_to_do}",
+        )
 
 
 def _is_refused(error: BotoCoreError | ClientError) -> bool:

@@ -1,8 +1,9 @@
 """Keeps claims in the lake: one object for all runs, which each replaces only as it has read it.
 
-Taking a claim needs nobody else to be still. A run reads the book with its ETag, decides (planning.claims), and replaces exactly what it
-has read; if another one was quicker, it reads and decides again. Where a store has no conditional writes, it looks afterwards whether its
-claim stands. A moment remains there in which another run may write over it, so the features step looks once more before it is added.
+Taking a claim needs nobody else to be still. A run reads the book with its ETag, decides (planning.claims), and
+replaces exactly what it has read; if another one was quicker, it reads and decides again. Where a store has no
+conditional writes, it looks afterwards whether its claim stands. A moment remains there in which another run may write
+over it, so the features step looks once more before it is added.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class ClaimBook:
     def take(self, wish: Wish, lives: Callable[[str], bool]) -> Answer:
         """Returns what becomes of the wish (see planning.claims), and holds what the answer says the run holds.
 
-        A claim that the run has already is written anew: whoever takes this run for ended at this moment must read again.
+        A claim that the run has already is written anew: whoever takes this run for ended at this moment must read
+        again.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -96,17 +98,26 @@ class ClaimBook:
         self.keep(run_id, ())
 
     def give_back_if_possible(self, run_id: str) -> None:
-        """Does so beside news that matter more: a store that refuses is no reason to lose them, and a claim ends with its run anyhow."""
+        """Does so beside news that matter more: a store that refuses is no reason to lose them, and a claim ends with
+        its run anyhow.
+        """
         try:
             self.give_back(run_id)
         except (BotoCoreError, ClientError, ReplacedMeanwhileError) as error:
-            LOG.warning("What this run holds by %s could not be given back; it is free when the run has ended: %s", self.key, error)
+            LOG.warning(
+                "What this run holds by %s could not be given back; it is free when the run has ended: %s",
+                self.key,
+                error,
+            )
 
     def require(self, run_id: str) -> None:
-        """Raises ClaimLostError if the run has no claim: another run has taken it over, which it does when this one had ended."""
+        """Raises ClaimLostError if the run has no claim: another run has taken it over, which it does when this one had
+        ended.
+        """
         if claim_of(self.read(), run_id) is None:
             raise ClaimLostError(
-                f"The run {run_id} had ended, and another run may have taken over its ingest dates: it can't be gone on with. "
+                f"The run {run_id} had ended, and another run may have taken over its ingest dates: it can't be gone "
+                "on with. "
                 "Trigger a new run for these dates."
             )
 
@@ -115,15 +126,20 @@ class ClaimBook:
         return _Page(claims_from(found[0]), found[1]) if found else _Page((), None)
 
     def _replace(self, page: _Page, claims: Sequence[Claim]) -> None:
-        # No two versions are alike. Else the ETag, a digest of the content, would not show that a run took again what it had.
-        self._lake.replace_json(self.key, {"claims": [claim.as_dict() for claim in claims], "write": uuid4().hex}, page.etag)
+        # No two versions are alike. Else the ETag, a digest of the content, would not show that a run took again what
+        # it had.
+        self._lake.replace_json(
+            self.key, {"claims": [claim.as_dict() for claim in claims], "write": uuid4().hex}, page.etag
+        )
         for key in page.former:
             self._lake.delete(key)
 
     def _require_that_it_stands(self, run_id: str, held: Iterable[str]) -> None:
         claim = claim_of(self.read(), run_id)
         if claim is None or not set(held) <= set(claim.names):
-            raise ReplacedMeanwhileError(f"Another run wrote over this one's claim in {self.key}: is the store without conditional writes?")
+            raise ReplacedMeanwhileError(
+                f"Another run wrote over this one's claim in {self.key}: is the store without conditional writes?"
+            )
 
     def _until_nobody_is_quicker(self, attempt: Callable[[], Result]) -> Result:
         retrying = Retrying(
@@ -148,7 +164,9 @@ class DatesBook(ClaimBook):
         former = self._former_claims()
         page = super()._read()
         known = {claim.run_id for claim in page.claims}
-        return _Page((*page.claims, *(claim for claim in former.values() if claim.run_id not in known)), page.etag, tuple(former))
+        return _Page(
+            (*page.claims, *(claim for claim in former.values() if claim.run_id not in known)), page.etag, tuple(former)
+        )
 
     def _former_claims(self) -> dict[str, Claim]:
         found = {}
@@ -157,12 +175,16 @@ class DatesBook(ClaimBook):
                 continue
             content = self._lake.read_json_if_there(stored.key)
             if content is not None:
-                found[stored.key] = Claim(content["run_id"], tuple(content["ingest_dates"]), stored.modified_at.isoformat())
+                found[stored.key] = Claim(
+                    content["run_id"], tuple(content["ingest_dates"]), stored.modified_at.isoformat()
+                )
         return found
 
 
 def pca_book(lake: Lake) -> ClaimBook:
-    """Returns the claims on the turn at the PCA: the history has one, so two runs must not fit it and flip its pointer at the same time."""
+    """Returns the claims on the turn at the PCA: the history has one, so two runs must not fit it and flip its pointer
+    at the same time.
+    """
     return ClaimBook(lake, pca_claims_key())
 
 

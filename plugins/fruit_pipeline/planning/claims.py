@@ -1,8 +1,8 @@
 """Decides who may work on what, by the claims that runs have made. Pure.
 
-What can be claimed are names: ingest dates, each of which one run at a time may write, or the turn at the PCA (`PCA_TURN`). A claim counts
-as long as the run that made it, or a cluster of it, lives: one that nobody gives back holds nobody up. A run that is refused keeps nothing,
-so no two runs wait for each other.
+What can be claimed are names: ingest dates, each of which one run at a time may write, or the turn at the PCA
+(`PCA_TURN`). A claim counts as long as the run that made it, or a cluster of it, lives: one that nobody gives back
+holds nobody up. A run that is refused keeps nothing, so no two runs wait for each other.
 """
 
 from __future__ import annotations
@@ -58,11 +58,14 @@ class Answer:
 
 
 def answer_wish(claims: Sequence[Claim], wish: Wish, lives: Callable[[str], bool], now: str) -> Answer:
-    """Returns what becomes of a wish. `lives` tells of another run whether it may still write; it is asked only of those in the way.
+    """Returns what becomes of a wish. `lives` tells of another run whether it may still write; it is asked only of
+    those in the way.
 
     The claim of a run that has ended goes as a whole: what it still held is no longer as it knew it.
     """
-    ended = {run_id for run_id in {claim.run_id for claim in held_by_others(claims, wish).values()} if not lives(run_id)}
+    ended = {
+        run_id for run_id in {claim.run_id for claim in held_by_others(claims, wish).values()} if not lives(run_id)
+    }
     others = tuple(claim for claim in claims if claim.run_id != wish.run_id and claim.run_id not in ended)
     busy = held_by_others(others, wish)
     if any(name in busy for name in wish.needed):

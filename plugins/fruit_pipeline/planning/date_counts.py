@@ -19,9 +19,17 @@ if TYPE_CHECKING:
 
 
 def count_images(
-    ingest_date: str, listed: pa.Table, known: pa.Table, embedder_id: str, categories: Sequence[str], *, retry_rejected: bool
+    ingest_date: str,
+    listed: pa.Table,
+    known: pa.Table,
+    embedder_id: str,
+    categories: Sequence[str],
+    *,
+    retry_rejected: bool,
 ) -> DateCounts:
-    """Returns the counts of one range of a date's keys: `listed` are rows of LISTED, `known` rows of KNOWN, and both ascend by key."""
+    """Returns the counts of one range of a date's keys: `listed` are rows of LISTED, `known` rows of KNOWN, and both
+    ascend by key.
+    """
     found = images_of(listed, ingest_date)
     fates = fates_of(found.images, known, embedder_id, categories, retry_rejected=retry_rejected)
     new = fates.images.filter(pc.invert(fates.is_unchanged))

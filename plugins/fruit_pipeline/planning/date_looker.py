@@ -1,4 +1,6 @@
-"""Looks at the dates of a run: their listings against their ledgers, their files against what these name, and what the PCA makes of it."""
+"""Looks at the dates of a run: their listings against their ledgers, their files against what these name, and what the
+PCA makes of it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ _DATES_AT_ONCE: Final = 16
 
 @dataclass(frozen=True)
 class DatesSeen:
-    """The plans of the dates that have a complete batch, those asked for without one, and what is to be expected of the PCA."""
+    """The plans of the dates that have a complete batch, those asked for without one, and what is to be expected of the
+    PCA.
+    """
 
     asked: list[DatePlan]
     looked_back: list[DatePlan]
@@ -98,18 +102,26 @@ class DateLooker:
         state = FileState(
             lost=len(lost) + len(lost_moments(commit, listed)) + len(lost_rejects(commit, listed)),
             unswept=len(unswept_files(commit, listed)),
-            unprojected=len(unprojected_files(commit, listed, self._pca.version, self._pca.embedder_id)) if self._pca.version else 0,
+            unprojected=len(unprojected_files(commit, listed, self._pca.version, self._pca.embedder_id))
+            if self._pca.version
+            else 0,
             n_featurised=own.n_images if own else 0,
         )
         return self._plan(walker, ingest_date, ledger, state, lost)
 
-    def _plan(self, walker: RangeWalker, ingest_date: str, ledger: DateLedger, state: FileState, lost: frozenset[str]) -> DatePlan:
+    def _plan(
+        self, walker: RangeWalker, ingest_date: str, ledger: DateLedger, state: FileState, lost: frozenset[str]
+    ) -> DatePlan:
         from fruit_pipeline.lake.date_ledger import known_batches
         from fruit_pipeline.planning.date_counts import count_images
 
         def count(listed: pa.Table, known: pa.Table) -> DateCounts:
             request = self._request
-            return count_images(ingest_date, listed, known, self._embedder_id, request.categories, retry_rejected=request.retry_rejected)
+            return count_images(
+                ingest_date, listed, known, self._embedder_id, request.categories, retry_rejected=request.retry_rejected
+            )
 
-        counts = walker.walk(lake_layout.raw_prefix(ingest_date), lambda: known_batches(self._lake, ledger, lost), count)
+        counts = walker.walk(
+            lake_layout.raw_prefix(ingest_date), lambda: known_batches(self._lake, ledger, lost), count
+        )
         return plan_date(ingest_date, sum(counts, DateCounts()), state)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class FileState:
     """Says how a date's files differ from what its commit names, in numbers of files.
 
-    `lost` are named and gone, `unswept` are there and not named, `unprojected` have no counterpart under the current PCA version.
-    A date `of_earlier_form` has a ledger that a former release wrote, and is not looked at more closely: the run takes it over.
-    `n_featurised` is the number of its images with features of the release's embedder.
+    `lost` are named and gone, `unswept` are there and not named, `unprojected` have no counterpart under the current
+    PCA version. A date `of_earlier_form` has a ledger that a former release wrote, and is not looked at more closely:
+    the run takes it over. `n_featurised` is the number of its images with features of the release's embedder.
     """
 
     lost: int = 0
@@ -31,12 +31,13 @@ class FileState:
 
 @dataclass(frozen=True)
 class DatePlan:
-    """Says what is to be done for a date. Counts are of images in the chosen categories; `size_bytes` is that of the new ones.
+    """Says what is to be done for a date. Counts are of images in the chosen categories; `size_bytes` is that of the
+    new ones.
 
-    `n_leaving` counts the images whose features of an embedder leave the ledger, because they are computed anew or have vanished.
-    `strays` are keys that are neither images nor the delivery's own files, so nothing will be done with them; the first few only.
-    `refused_categories` are folders of images that can be no category, with the reason: their images are among the strays. First few only.
-    `categories_there` are all that have an image, chosen or not.
+    `n_leaving` counts the images whose features of an embedder leave the ledger, because they are computed anew or have
+    vanished. `strays` are keys that are neither images nor the delivery's own files, so nothing will be done with them;
+    the first few only. `refused_categories` are folders of images that can be no category, with the reason: their
+    images are among the strays. First few only. `categories_there` are all that have an image, chosen or not.
     `waits_for_pca`: its features are in no PCA version although they could be.
     """
 
@@ -86,7 +87,9 @@ class DateCounts:
             n_leaving=self.n_leaving + other.n_leaving,
             n_strays=self.n_strays + other.n_strays,
             strays=sorted(self.strays + other.strays)[:STRAYS_NAMED],
-            refused_categories=dict(sorted((self.refused_categories | other.refused_categories).items())[:REFUSED_CATEGORIES_NAMED]),
+            refused_categories=dict(
+                sorted((self.refused_categories | other.refused_categories).items())[:REFUSED_CATEGORIES_NAMED]
+            ),
             categories_there=self.categories_there | other.categories_there,
         )
 
@@ -122,7 +125,13 @@ def refuse_categories(plans: Iterable[DatePlan], bucket: str) -> None:
     refused = [(plan.ingest_date, *found) for plan in plans for found in plan.refused_categories.items()]
     if not refused:
         return
-    named = [f"{uri(bucket, raw_prefix(day))} holds {category!r}, which is no category: {reason}." for day, category, reason in refused]
+    named = [
+        f"{uri(bucket, raw_prefix(day))} holds {category!r}, which is no category: {reason}."
+        for day, category, reason in refused
+    ]
     more = [f"And {len(named) - REFUSED_CATEGORIES_NAMED:,} more."] if len(named) > REFUSED_CATEGORIES_NAMED else []
-    remedy = "Nothing was started. Rename these folders, or take them out, and run again; or ask for the other categories alone."
+    remedy = (
+        "Nothing was started. Rename these folders, or take them out, and run again; or ask for the other "
+        "categories alone."
+    )
     raise LakeNameError("\n".join([*named[:REFUSED_CATEGORIES_NAMED], *more, remedy]))

@@ -1,4 +1,6 @@
-"""Ends what a run has that is planned anew because one of its tasks was cleared, in whatever place it was planned before."""
+"""Ends what a run has that is planned anew because one of its tasks was cleared, in whatever place it was planned
+before.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,14 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 
-def end_clusters_from_before(settings: Settings, dag_id: str, run_id: str, airflow_id: str) -> dict[Place, dict[str, str]]:
-    """Tells clusters to end that the run has from before it was planned, and returns those that have not: by place, each with its state.
+def end_clusters_from_before(
+    settings: Settings, dag_id: str, run_id: str, airflow_id: str
+) -> dict[Place, dict[str, str]]:
+    """Tells clusters to end that the run has from before it was planned, and returns those that have not: by place,
+    each with its state.
 
-    It looks in every place that is known, as the settings may have changed. Only where the run is to work now must it be able to look.
+    It looks in every place that is known, as the settings may have changed. Only where the run is to work now must it
+    be able to look.
     """
     settings.require_place()
 
@@ -40,4 +46,6 @@ def give_back_elsewhere(settings: Settings, run_id: str) -> None:
         DatesBook(lake).give_back(run_id)
         pca_book(lake).give_back(run_id)
 
-    ask_each(settings, [place for place in known_places(settings) if place.lake_bucket != settings.lake_bucket], give_back)
+    ask_each(
+        settings, [place for place in known_places(settings) if place.lake_bucket != settings.lake_bucket], give_back
+    )

@@ -1,11 +1,13 @@
-"""Estimates how long some images take on a cluster, what it costs, and how many nodes finish in time: from 10^4 images to 10^9.
+"""Estimates how long some images take on a cluster, what it costs, and how many nodes finish in time: from 10^4 images
+to 10^9.
 
-minutes of a run = start of the cluster + fixed work + images x (driver's seconds + vCPU seconds / vCPUs of all core and task nodes)
-euros = minutes x nodes x their hourly price, and besides, images x requests to S3 x their price
+minutes of a run = start of the cluster + fixed work + images x (driver's seconds + vCPU seconds / vCPUs of all core and
+task nodes) euros = minutes x nodes x their hourly price, and besides, images x requests to S3 x their price
 
-Assumptions, each a setting or a constant below: the features step scales with the vCPUs (tasks share nothing, their tail is under a tenth);
-the driver lists, compares and deals one key after another; a run takes as many images as its driver's node has memory for, so that more
-are several runs, one after the other; every new image is projected once, and a refit that is foreseen projects the history besides.
+Assumptions, each a setting or a constant below: the features step scales with the vCPUs (tasks share nothing, their
+tail is under a tenth); the driver lists, compares and deals one key after another; a run takes as many images as its
+driver's node has memory for, so that more are several runs, one after the other; every new image is projected once, and
+a refit that is foreseen projects the history besides.
 """
 
 from __future__ import annotations
@@ -24,21 +26,24 @@ if TYPE_CHECKING:
     from fruit_pipeline.planning.pca_state import Refit
     from fruit_pipeline.settings import Settings
 
-# A LIST request gives 1,000 keys and takes up to a tenth of a second; comparing and dealing them takes 3 s a million (`make bench`).
+# A LIST request gives 1,000 keys and takes up to a tenth of a second; comparing and dealing them takes 3 s a million
+# (`make bench`).
 DRIVER_SECONDS_PER_MILLION: Final = 100.0
 # Measured on two cores, which are four vCPUs. Reading, projecting and writing 20,000 images takes 1.26 s there
-# (benchmarks/results/pca-full.md); a refit takes 37 s per million images and 2.5 s per 1,000 partitions (history-full.md).
+# (benchmarks/results/pca-full.md); a refit takes 37 s per million images and 2.5 s per 1,000 partitions
+# (history-full.md).
 PROJECTION_VCPU_SECONDS_PER_MILLION: Final = 252.0
 REFIT_VCPU_SECONDS_PER_MILLION: Final = 148.0
 REFIT_VCPU_SECONDS_PER_THOUSAND_FILES: Final = 10.0
-# Requests of a whole run with a refit (`python -m benchmarks --only scale`), and about what S3 takes for them in the EU: PUT and LIST cost
-# alike.
+# Requests of a whole run with a refit (`python -m benchmarks --only scale`), and about what S3 takes for them in the
+# EU: PUT and LIST cost alike.
 S3_GETS_PER_MILLION: Final = 1_006_000
 S3_PUTS_AND_LISTS_PER_MILLION: Final = 5_000
 EUR_PER_MILLION_GETS: Final = 0.40
 EUR_PER_MILLION_PUTS_AND_LISTS: Final = 5.00
 _S3_EUR_PER_MILLION: Final = (
-    S3_GETS_PER_MILLION / 1e6 * EUR_PER_MILLION_GETS + S3_PUTS_AND_LISTS_PER_MILLION / 1e6 * EUR_PER_MILLION_PUTS_AND_LISTS
+    S3_GETS_PER_MILLION / 1e6 * EUR_PER_MILLION_GETS
+    + S3_PUTS_AND_LISTS_PER_MILLION / 1e6 * EUR_PER_MILLION_PUTS_AND_LISTS
 )
 
 
@@ -56,7 +61,9 @@ class Nodes:
 
 @dataclass(frozen=True)
 class MeasuredSpeed:
-    """How fast a run's features step was. It tells of later runs with the same engine and the same instance type (as set)."""
+    """How fast a run's features step was. It tells of later runs with the same engine and the same instance type (as
+    set).
+    """
 
     images_per_second_per_vcpu: float
     engine: str
@@ -82,10 +89,11 @@ class MeasuredSpeed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Says how many minutes a run takes from the request to the end of its last step, what it costs, and on which assumptions.
+    """Says how many minutes a run takes from the request to the end of its last step, what it costs, and on which
+    assumptions.
 
-    `euros` are the instances', None when a price is not known; `s3_euros` are those of requests. `task_market` is that of the task nodes:
-    "spot" or "on-demand".
+    `euros` are the instances', None when a price is not known; `s3_euros` are those of requests. `task_market` is that
+    of the task nodes: "spot" or "on-demand".
     """
 
     core_instances: int
@@ -113,10 +121,12 @@ def estimate(
     needs_cluster: bool = True,
     refit: Refit | None = None,
 ) -> Estimate:
-    """Returns what `images` new images take on `nodes` (default: what `nodes_for` says). Without work there is no cluster, and all is zero.
+    """Returns what `images` new images take on `nodes` (default: what `nodes_for` says). Without work there is no
+    cluster, and all is zero.
 
-    `refit` is the new PCA that is foreseen, under which the history is projected. `speed` counts if it tells of these settings, else the
-    settings' own. Raises InstanceTypeError if an instance type's name does not tell its vCPUs, or a driver has no room.
+    `refit` is the new PCA that is foreseen, under which the history is projected. `speed` counts if it tells of these
+    settings, else the settings' own. Raises InstanceTypeError if an instance type's name does not tell its vCPUs, or a
+    driver has no room.
     """
     per_vcpu, origin = _speed(settings, speed)
     if not needs_cluster:
@@ -157,10 +167,14 @@ def estimate(
 
 
 def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = None, refit: Refit | None = None) -> Nodes:
-    """Returns the core nodes that are set, and the fewest task nodes that do `images` within the target minutes (all, if none can)."""
+    """Returns the core nodes that are set, and the fewest task nodes that do `images` within the target minutes (all,
+    if none can).
+    """
     core, most = settings.core_instance_count, settings.task_instance_max
     per_vcpu = _speed(settings, speed)[0]
-    within = (n for n in range(most) if _minutes(images, settings, Nodes(core, n), per_vcpu, refit) <= settings.target_minutes)
+    within = (
+        n for n in range(most) if _minutes(images, settings, Nodes(core, n), per_vcpu, refit) <= settings.target_minutes
+    )
     return Nodes(core, next(within, most))
 
 
@@ -171,7 +185,9 @@ def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, s
     return settings.images_per_second_per_vcpu, "assumed"
 
 
-def _minutes(images: int, settings: Settings, nodes: Nodes, images_per_second_per_vcpu: float, refit: Refit | None = None) -> float:
+def _minutes(
+    images: int, settings: Settings, nodes: Nodes, images_per_second_per_vcpu: float, refit: Refit | None = None
+) -> float:
     runs = max(1, math.ceil(images / most_images_a_run(primary_type(settings))))
     vcpu_seconds = images / images_per_second_per_vcpu + images / 1e6 * PROJECTION_VCPU_SECONDS_PER_MILLION
     if refit:

@@ -20,13 +20,15 @@ def refuse_too_many_dates(dates: RunDates) -> None:
     n_dates = len(dates.asked) + len(dates.looked_back)
     if n_dates > MOST_DATES_A_RUN:
         raise RunTooLargeError(
-            f"The run would look at {n_dates:,} dates, and a run takes {MOST_DATES_A_RUN:,} at most. Nothing was started. "
+            f"The run would look at {n_dates:,} dates, and a run takes {MOST_DATES_A_RUN:,} at most. Nothing was "
+            "started. "
             "Ask for a shorter range of dates at a time."
         )
 
 
 def refuse_too_many_images(images_by_date: Mapping[str, int], primary: InstanceType) -> None:
-    """Raises RunTooLargeError if the dates have more images together than a driver on such a node, or any driver, holds.
+    """Raises RunTooLargeError if the dates have more images together than a driver on such a node, or any driver,
+    holds.
 
     A date that alone has too many is named.
     """
@@ -39,14 +41,19 @@ def refuse_too_many_images(images_by_date: Mapping[str, int], primary: InstanceT
     else:
         why = f"the driver on a {primary.name} has memory for {most:,}"
         node = f"Set {primary.setting} to a type with more memory (m5.2xlarge, r5.xlarge or larger), or "
-    too_large = [f"{ingest_date} has {n_images:,} images" for ingest_date, n_images in sorted(images_by_date.items()) if n_images > most]
+    too_large = [
+        f"{ingest_date} has {n_images:,} images"
+        for ingest_date, n_images in sorted(images_by_date.items())
+        if n_images > most
+    ]
     if too_large:
         what_to_do = f"{node}deliver them as several ingest dates."
         raise RunTooLargeError(f"{too_large[0]}, and {why}. Nothing was started. {_sentence(what_to_do)}")
     first, last = min(images_by_date), max(images_by_date)
     what_to_do = f"{node}ask for a shorter range of dates at a time."
     raise RunTooLargeError(
-        f"The {len(images_by_date):,} dates from {first} to {last} that need something have {sum(images_by_date.values()):,} images, and "
+        f"The {len(images_by_date):,} dates from {first} to {last} that need something have "
+        f"{sum(images_by_date.values()):,} images, and "
         f"{why}. Nothing was started. {_sentence(what_to_do)}"
     )
 

@@ -28,8 +28,9 @@ def patience_for_the_pca(settings: Settings) -> timedelta:
 def patience_for_dates(settings: Settings) -> timedelta:
     """Returns how long a run waits for dates that another one holds: as long as that one may hold them.
 
-    It holds them while its cluster starts (`spot_timeout_minutes` and `cluster_start_minutes`), while both steps run and their logs are
-    waited for (`longest_step`, twice), while it waits for its turn at the PCA (`patience_for_the_pca`), and while its cluster ends.
+    It holds them while its cluster starts (`spot_timeout_minutes` and `cluster_start_minutes`), while both steps run
+    and their logs are waited for (`longest_step`, twice), while it waits for its turn at the PCA
+    (`patience_for_the_pca`), and while its cluster ends.
     """
     start = timedelta(minutes=settings.spot_timeout_minutes + settings.cluster_start_minutes)
     return start + 2 * longest_step(settings) + patience_for_the_pca(settings) + CLUSTER_END

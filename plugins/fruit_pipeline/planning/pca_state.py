@@ -1,6 +1,7 @@
 """Foresees what a run will have to do about the PCA version that readers use. Pure.
 
-What the cluster's own policy decides from moments (how much of the variance a version keeps) can't be foreseen here; everything else can.
+What the cluster's own policy decides from moments (how much of the variance a version keeps) can't be foreseen here;
+everything else can.
 """
 
 from __future__ import annotations
@@ -42,15 +43,21 @@ class PcaOutlook:
         return bool(self.state.version) and self.state.embedder_id != self.embedder_id
 
     def lacks_version(self) -> bool:
-        """Returns whether the release's embedder has no version although its images call for one, before anything new is done."""
-        if self.policy.policy is RefreshPolicy.NEVER or self.history.of(self.embedder_id).n_images < FEWEST_IMAGES_OF_A_PCA:
+        """Returns whether the release's embedder has no version although its images call for one, before anything new
+        is done.
+        """
+        if (
+            self.policy.policy is RefreshPolicy.NEVER
+            or self.history.of(self.embedder_id).n_images < FEWEST_IMAGES_OF_A_PCA
+        ):
             return False
         return not self.state.version or (self.is_migration and self._may_switch({}))
 
     def refit(self, n_new: int, n_leaving: Mapping[str, int]) -> Refit | None:
         """Returns the new version that is to be expected of a run that featurises `n_new` images, or None.
 
-        `n_leaving` are those, by embedder, whose features leave the ledgers, as they are featurised anew or have vanished.
+        `n_leaving` are those, by embedder, whose features leave the ledgers, as they are featurised anew or have
+        vanished.
         """
         own, earlier = self.history.of(self.embedder_id), self.history.of_earlier_form
         n_images = max(0, own.n_images + earlier.n_images + n_new - n_leaving.get(self.embedder_id, 0))
@@ -73,7 +80,9 @@ class PcaOutlook:
         return why_refit(self.policy, state, n_images)
 
     def _may_switch(self, n_leaving: Mapping[str, int]) -> bool:
-        """Returns whether readers may leave another embedder's version: no image has its features alone, or somebody asks for it."""
+        """Returns whether readers may leave another embedder's version: no image has its features alone, or somebody
+        asks for it.
+        """
         former = self.state.embedder_id
         n_left = self.history.of(former).n_images + self.history.of_earlier_form.n_images
         return self.switch_embedder or n_left <= n_leaving.get(former, 0)

@@ -44,7 +44,9 @@ LOG: Final = logging.getLogger(__name__)
 
 
 class PlannedXComs(TypedDict):
-    """What `plan_run` tells the other tasks: ids, addresses and small summaries. `plan` is a RunPlan as a dictionary, `place` a Place."""
+    """What `plan_run` tells the other tasks: ids, addresses and small summaries. `plan` is a RunPlan as a dictionary,
+    `place` a Place.
+    """
 
     ingest_dates: list[str]
     categories: list[str]
@@ -93,14 +95,16 @@ def plan_run(
 ) -> PlannedRun:
     """Claims the dates of one run and plans it. `is_active` tells whether another run may still write.
 
-    It claims first and lists then, so that nothing else changes what it sees; what needs nothing, or can't be planned, it gives back.
+    It claims first and lists then, so that nothing else changes what it sees; what needs nothing, or can't be planned,
+    it gives back.
 
-    Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, LakeElsewhereError if the lake is not named, not
-    in that region, or not of the account that must own it, NoReleaseError if no release is published,
-    DateIsBusyError if another run works on a date that was asked for, LakeNameError if such a date holds a folder of images that can be no
-    category, OverBudgetError if the run would cost more than it may,
-    RunTooLongError if it would take longer than a step may, RunTooLargeError if it or one of its dates is more than a driver holds,
-    InstanceTypeError if the jobs can't run on the nodes that are set. Earlier dates on which another run works are left to it.
+    Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, LakeElsewhereError if the
+    lake is not named, not in that region, or not of the account that must own it, NoReleaseError if no release is
+    published, DateIsBusyError if another run works on a date that was asked for, LakeNameError if such a date holds a
+    folder of images that can be no category, OverBudgetError if the run would cost more than it may,
+    RunTooLongError if it would take longer than a step may, RunTooLargeError if it or one of its dates is more than a
+    driver holds, InstanceTypeError if the jobs can't run on the nodes that are set. Earlier dates on which another run
+    works are left to it.
     """
     settings.require_place()
     refuse_too_many_dates(request.dates)
@@ -122,7 +126,9 @@ def plan_run(
 def _refuse_busy_dates(answer: Answer, asked: Sequence[str]) -> None:
     busy = {day: claim for day, claim in answer.busy.items() if day in asked}
     if busy:
-        raise DateIsBusyError(f"Other runs are working on {len(busy):,} of the ingest dates asked for: {who_holds(busy)}.", [*busy])
+        raise DateIsBusyError(
+            f"Other runs are working on {len(busy):,} of the ingest dates asked for: {who_holds(busy)}.", [*busy]
+        )
 
 
 def _plan_claimed(
@@ -156,7 +162,9 @@ def _meant_categories(lake: Lake, request: RunRequest) -> list[str]:
     """Returns the categories of the request; a name that is nowhere with the blanks around it is taken without them."""
     if all(name == name.strip() for name in request.categories):
         return list(request.categories)
-    meant = categories_as_meant(request.categories, set().union(*(categories_of(lake, day) for day in request.dates.asked)))
+    meant = categories_as_meant(
+        request.categories, set().union(*(categories_of(lake, day) for day in request.dates.asked))
+    )
     for name, stands_for in meant.items():
         if name != stands_for:
             LOG.warning("There is no category %r in what was asked for: it is taken for %r.", name, stands_for)
@@ -167,7 +175,8 @@ def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:
     message = over_budget(estimate, settings)
     if message:
         raise OverBudgetError(
-            f"{message} Nothing was started.\nWhat to do: to go on all the same, trigger the run with 'Go on above the budget' "
+            f"{message} Nothing was started.\nWhat to do: to go on all the same, trigger the run with 'Go on above the "
+            "budget' "
             "(`over_budget`); else ask for a shorter range of dates, or raise FRUITS_BUDGET_EUR."
         )
 
@@ -176,13 +185,17 @@ def _refuse_too_long(estimate: Estimate, settings: Settings) -> None:
     """Raises RunTooLongError before money is spent on a step that would be given up."""
     if estimate.minutes > settings.step_timeout_hours * 60:
         raise RunTooLongError(
-            f"The run would take about {estimate.minutes / 60:.1f} hours, and a step is given up after {settings.step_timeout_hours:g}. "
-            "Nothing was started. Ask for fewer dates or categories at a time, allow more nodes (FRUITS_TASK_INSTANCE_MAX), or more time "
+            f"The run would take about {estimate.minutes / 60:.1f} hours, and a step is given up after "
+            f"{settings.step_timeout_hours:g}. "
+            "Nothing was started. Ask for fewer dates or categories at a time, allow more nodes "
+            "(FRUITS_TASK_INSTANCE_MAX), or more time "
             "(FRUITS_STEP_TIMEOUT_HOURS)."
         )
 
 
-def _with_requests(settings: Settings, release: PinnedRelease, request: RunRequest, plan: RunPlan, listed_at: datetime) -> PlannedRun:
+def _with_requests(
+    settings: Settings, release: PinnedRelease, request: RunRequest, plan: RunPlan, listed_at: datetime
+) -> PlannedRun:
     release_id = release.release_id
     run_id, days, task_instances = request.run_id, plan.ingest_dates, plan.estimate.task_instances
     extract = extract_features_step(
@@ -196,7 +209,13 @@ def _with_requests(settings: Settings, release: PinnedRelease, request: RunReque
         accept_rejects=request.accept_rejects,
     )
     refresh = refresh_pca_step(
-        settings, release_id, run_id, days, request.pca_policy, task_instances=task_instances, switch_embedder=request.switch_embedder
+        settings,
+        release_id,
+        run_id,
+        days,
+        request.pca_policy,
+        task_instances=task_instances,
+        switch_embedder=request.switch_embedder,
     )
     return PlannedRun(
         plan=plan,
@@ -210,7 +229,8 @@ def _with_requests(settings: Settings, release: PinnedRelease, request: RunReque
 
 
 _OF_ANOTHER_STATE: Final = (
-    "was published by another state of this product than this Airflow is of, so nodes can't check it before they run it. Run "
+    "was published by another state of this product than this Airflow is of, so nodes can't check it before they run "
+    "it. Run "
     "`make publish` from the state that Airflow has, and leave FRUITS_RELEASE empty."
 )
 
@@ -226,8 +246,8 @@ class PublishedRelease:
 def published_release(lake: Lake, pinned: str) -> PublishedRelease:
     """Returns the release to run: the one that is set, else the one that `code/current.json` names.
 
-    Raises NoReleaseError if it is not whole, or if its list of files is not what was published. The files themselves are checked by the
-    nodes, for only they read them.
+    Raises NoReleaseError if it is not whole, or if its list of files is not what was published. The files themselves
+    are checked by the nodes, for only they read them.
     """
     release, expected = (pinned, None) if pinned else _current_release(lake)
     prefix = release_prefix(release)
@@ -246,7 +266,8 @@ def published_release(lake: Lake, pinned: str) -> PublishedRelease:
     # A release that is set has no digest beside its name: it is its name.
     if not manifest or (pinned and release != release_layout.release_id(manifest["files"])):
         raise NoReleaseError(
-            f"{address}{release_layout.RELEASE_MANIFEST} is not as it was published (its SHA-256 is {found}), so nothing of this release "
+            f"{address}{release_layout.RELEASE_MANIFEST} is not as it was published (its SHA-256 is {found}), so "
+            "nothing of this release "
             "may run. See who wrote below code/, and run `make publish`, which puts back what differs."
         )
     if manifest.get("format") != release_layout.RELEASE_FORMAT:
@@ -254,7 +275,9 @@ def published_release(lake: Lake, pinned: str) -> PublishedRelease:
     there = {stored.key for stored in lake.list_objects(prefix)}
     missing = sorted(name for name in manifest["files"] if f"{prefix}{name}" not in there)
     if missing:
-        raise NoReleaseError(f"Release '{release}' is not complete: {address} lacks {', '.join(missing)}. Run `make publish` again.")
+        raise NoReleaseError(
+            f"Release '{release}' is not complete: {address} lacks {', '.join(missing)}. Run `make publish` again."
+        )
     return PublishedRelease(PinnedRelease(release, found), str(manifest["embedder_id"]))
 
 

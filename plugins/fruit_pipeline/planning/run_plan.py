@@ -40,7 +40,8 @@ _SAID_OF_DATES: Final = {
 
 @dataclass(frozen=True)
 class Migration:
-    """Says what is left to do until readers can go over to the release's embedder: images that have features of the old one alone.
+    """Says what is left to do until readers can go over to the release's embedder: images that have features of the old
+    one alone.
 
     `minutes` and `euros` (None if a price is not known) are of one run over all of them.
     """
@@ -60,15 +61,17 @@ class Migration:
 class RunPlan:
     """Says what a run will do, in numbers small enough for XCom.
 
-    `ingest_dates` are the dates it will work on: those asked for that need something, and earlier ones in which something is late.
-    `not_delivered` were asked for and have no complete batch; `nothing_new` were asked for and are as they were; `busy` are earlier
-    dates left to another run that works on them, `too_large` earlier ones that the driver would not hold besides, `refused_categories`
-    those of them (with their names) that hold folders of images which can be no category. `missing_categories` were asked for and are in
-    none of the dates asked for, `similar_categories` are names that are there and much like them. Counts are sums over `ingest_dates`.
+    `ingest_dates` are the dates it will work on: those asked for that need something, and earlier ones in which
+    something is late. `not_delivered` were asked for and have no complete batch; `nothing_new` were asked for and are
+    as they were; `busy` are earlier dates left to another run that works on them, `too_large` earlier ones that the
+    driver would not hold besides, `refused_categories` those of them (with their names) that hold folders of images
+    which can be no category. `missing_categories` were asked for and are in none of the dates asked for,
+    `similar_categories` are names that are there and much like them. Counts are sums over `ingest_dates`.
 
-    Of `ingest_dates`, `lost` miss files that their ledgers name, `unswept` have files that none names, `unprojected` have features that the
-    current PCA version has not projected, `waiting_for_pca` have features of which there could be a PCA and is none, `earlier_form` are as
-    a former release wrote them; `interrupted` are `lost` and `unswept` together.
+    Of `ingest_dates`, `lost` miss files that their ledgers name, `unswept` have files that none names, `unprojected`
+    have features that the current PCA version has not projected, `waiting_for_pca` have features of which there could
+    be a PCA and is none, `earlier_form` are as a former release wrote them; `interrupted` are `lost` and `unswept`
+    together.
     """
 
     ingest_dates: list[str]
@@ -120,11 +123,13 @@ def plan_of_dates(
     speed: MeasuredSpeed | None = None,
     outlook: PcaOutlook | None = None,
 ) -> RunPlan:
-    """Returns the plan of a run, made of its dates' plans. Dates without work are left out, unless a new fit was asked for.
+    """Returns the plan of a run, made of its dates' plans. Dates without work are left out, unless a new fit was asked
+    for.
 
-    `speed` is the last one that was measured, and `outlook` tells whether a new PCA is to be expected. Raises RunTooLargeError if the
-    dates that were asked for, and need something, have more images than a driver on the primary node holds. Earlier dates that do not fit
-    beside them are left alone, or they would be in the way of every later day; so are those with folders that can be no category.
+    `speed` is the last one that was measured, and `outlook` tells whether a new PCA is to be expected. Raises
+    RunTooLargeError if the dates that were asked for, and need something, have more images than a driver on the primary
+    node holds. Earlier dates that do not fit beside them are left alone, or they would be in the way of every later
+    day; so are those with folders that can be no category.
     """
     primary = primary_type(settings)
     asked_and_due = [plan for plan in asked if plan.has_work or refit_asked]
@@ -141,7 +146,11 @@ def plan_of_dates(
     seen = {category for plan in asked for category in plan.images_by_category}
     missing = [category for category in categories if category not in seen]
     n_new = sum(plan.new for plan in worked)
-    refit = outlook.refit(n_new, sum((Counter(plan.n_leaving) for plan in worked), Counter())) if outlook and worked else None
+    refit = (
+        outlook.refit(n_new, sum((Counter(plan.n_leaving) for plan in worked), Counter()))
+        if outlook and worked
+        else None
+    )
     return RunPlan(
         ingest_dates=[plan.ingest_date for plan in worked],
         nothing_new=[plan.ingest_date for plan in asked if not plan.has_work],
@@ -184,21 +193,27 @@ def summary_lines(plan: RunPlan) -> list[str]:
         )
     for ingest_date, categories in plan.refused_categories.items():
         named = ", ".join(map(repr, categories))
-        lines.append(f"Left alone: {ingest_date} holds folders that can be no category. Rename them, or take them out: {named}.")
+        lines.append(
+            f"Left alone: {ingest_date} holds folders that can be no category. Rename them, or take them out: {named}."
+        )
     if plan.missing_categories:
         lines.append(f"Asked for, but nothing was delivered: {', '.join(map(_shown, plan.missing_categories))}.")
-    lines += [f"Much like {missing!r}: {', '.join(map(repr, there))}." for missing, there in plan.similar_categories.items()]
+    lines += [
+        f"Much like {missing!r}: {', '.join(map(repr, there))}." for missing, there in plan.similar_categories.items()
+    ]
     if plan.n_strays:
         named = ", ".join(map(repr, plan.strays)) + (" and more" if plan.n_strays > len(plan.strays) else "")
         lines.append(f"{plan.n_strays:,} objects are in no category folder or no image, and are left alone: {named}.")
     if plan.has_work:
         lines.append(
-            f"{_dates(plan.ingest_dates)}: {plan.images:,} images in {len(plan.images_by_category)} categories, {plan.new:,} of them new "
+            f"{_dates(plan.ingest_dates)}: {plan.images:,} images in {len(plan.images_by_category)} categories, "
+            f"{plan.new:,} of them new "
             f"({plan.size_bytes / 1e6:,.1f} MB), {plan.unchanged:,} known; {plan.removed:,} have vanished."
         )
         if plan.refit:
             lines.append(
-                f"A new PCA version is foreseen ({plan.refit.reason}): {plan.refit.n_images:,} images in {plan.refit.n_files:,} files are "
+                f"A new PCA version is foreseen ({plan.refit.reason}): {plan.refit.n_images:,} images in "
+                f"{plan.refit.n_files:,} files are "
                 "projected again."
             )
         lines.append(_estimate_line(plan.estimate))
@@ -228,26 +243,39 @@ def _migration(outlook: PcaOutlook, settings: Settings, speed: MeasuredSpeed | N
 
 def _migration_line(migration: Migration) -> str:
     begin = (
-        f"The release's embedder is {migration.to_embedder_id}, and the PCA version that readers use ({migration.pca_version}) is of "
+        f"The release's embedder is {migration.to_embedder_id}, and the PCA version that readers use "
+        f"({migration.pca_version}) is of "
         f"{migration.from_embedder_id}."
     )
     if not migration.images:
-        return f"{begin} Every image has features of the release's embedder: readers are switched when the next PCA version is complete."
+        return (
+            f"{begin} Every image has features of the release's embedder: readers are switched when the next PCA "
+            "version is complete."
+        )
     cost = "cost unknown" if migration.euros is None else f"about {migration.euros:.2f} EUR"
     command = f"make run FROM={migration.first_ingest_date} TO={migration.last_ingest_date}"
     return (
-        f"{begin} {migration.images:,} images of {migration.n_ingest_dates:,} dates have features of that one alone: to featurise them "
-        f"anew takes about {migration.minutes:.0f} minutes, {cost} (`{command}`). Readers stay on the current version until then, "
+        f"{begin} {migration.images:,} images of {migration.n_ingest_dates:,} dates have features of that one alone: "
+        "to featurise them "
+        f"anew takes about {migration.minutes:.0f} minutes, {cost} (`{command}`). Readers stay on the current version "
+        "until then, "
         "or until a run with SWITCH_EMBEDDER=1 (`--switch-embedder`)."
     )
 
 
 def over_budget(estimate: Estimate, settings: Settings) -> str | None:
-    """Says why the estimate is more than a run may cost; returns None if it is not. A price that is not known may be any."""
+    """Says why the estimate is more than a run may cost; returns None if it is not. A price that is not known may be
+    any.
+    """
     budget = f"the budget of a run is {settings.budget_eur:.2f} EUR"
     if estimate.all_euros is None:
-        unknown = ", ".join(kind for kind, price in sorted(estimate.assumptions["eur_per_hour"].items()) if price is None)
-        return f"What the run would cost is not known (FRUITS_PRICES_EUR_PER_HOUR has no price of {unknown}), and {budget}."
+        unknown = ", ".join(
+            kind for kind, price in sorted(estimate.assumptions["eur_per_hour"].items()) if price is None
+        )
+        return (
+            f"What the run would cost is not known (FRUITS_PRICES_EUR_PER_HOUR has no price of {unknown}), and "
+            f"{budget}."
+        )
     if estimate.all_euros > settings.budget_eur:
         return f"The run would cost about {estimate.all_euros:.2f} EUR, and {budget}."
     return None
@@ -255,8 +283,15 @@ def over_budget(estimate: Estimate, settings: Settings) -> str | None:
 
 def _estimate_line(estimate: Estimate) -> str:
     kind, price = estimate.assumptions["core_instance_type"], estimate.all_euros
-    cost = f"about {price:.2f} EUR" if price is not None else "cost unknown (set FRUITS_PRICES_EUR_PER_HOUR for these instance types)"
-    return f"Plan: {_nodes(estimate)} ({kind}), about {estimate.minutes:.0f} minutes, {cost}; speed {estimate.assumptions['speed']}."
+    cost = (
+        f"about {price:.2f} EUR"
+        if price is not None
+        else "cost unknown (set FRUITS_PRICES_EUR_PER_HOUR for these instance types)"
+    )
+    return (
+        f"Plan: {_nodes(estimate)} ({kind}), about {estimate.minutes:.0f} minutes, {cost}; speed "
+        f"{estimate.assumptions['speed']}."
+    )
 
 
 def _nodes(estimate: Estimate) -> str:
@@ -271,7 +306,11 @@ def _similar(missing: Sequence[str], there: Collection[str]) -> dict[str, list[s
     for category in sorted(there):
         by_looks[looks_of(category)].append(category)
     near = {name: get_close_matches(looks_of(name), by_looks, _SIMILAR_NAMED, _SIMILAR_FROM) for name in missing}
-    return {name: [category for looks in found for category in by_looks[looks]][:_SIMILAR_NAMED] for name, found in near.items() if found}
+    return {
+        name: [category for looks in found for category in by_looks[looks]][:_SIMILAR_NAMED]
+        for name, found in near.items()
+        if found
+    }
 
 
 def _shown(category: str) -> str:

@@ -1,7 +1,8 @@
-"""The pages that Airflow's API server shows beside its own UI, below `/fruits`. Thin: it checks who asks, reads the lake, draws.
+"""The pages that Airflow's API server shows beside its own UI, below `/fruits`. Thin: it checks who asks, reads the
+lake, draws.
 
-Airflow mounts such an app without any authentication, so each route asks for Airflow's own: whoever may see the runs of the main flow
-may see its pages.
+Airflow mounts such an app without any authentication, so each route asks for Airflow's own: whoever may see the runs of
+the main flow may see its pages.
 """
 
 from __future__ import annotations
@@ -69,14 +70,20 @@ def show_progress(run_id: str) -> HTMLResponse:
         # What went wrong may name what a viewer need not know.
         LOG.exception("The progress of %r can't be read", run_id)
         text = "The lake can't be read from Airflow's API server: its log says why."
-        return _respond(message_page("Progress can't be shown", text, airflow_path(), renew=True), HTTPStatus.BAD_GATEWAY)
+        return _respond(
+            message_page("Progress can't be shown", text, airflow_path(), renew=True), HTTPStatus.BAD_GATEWAY
+        )
     return _respond(progress_page(run_id, progress, datetime.now(UTC), airflow_path()))
 
 
 def _settings_of(run_id: str) -> Settings:
-    """Returns the settings for the lake that the run works in, if it is planned already, else for the one that is set."""
+    """Returns the settings for the lake that the run works in, if it is planned already, else for the one that is
+    set.
+    """
     with create_session(scoped=False) as session:
-        planned = XComModel.get_many(run_id=run_id, key=PLACE_XCOM, task_ids=PLANNING_TASK_ID, dag_ids=MAIN_DAG_ID, limit=1)
+        planned = XComModel.get_many(
+            run_id=run_id, key=PLACE_XCOM, task_ids=PLANNING_TASK_ID, dag_ids=MAIN_DAG_ID, limit=1
+        )
         told = session.scalar(planned)
         place = XComModel.deserialize_value(told) if told else None
     return settings_of_run(load_settings(), place) if place else load_settings()

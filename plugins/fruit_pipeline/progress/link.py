@@ -27,5 +27,7 @@ class ProgressLink(BaseOperatorLink):
 
 
 def airflow_path() -> str:
-    """The folder Airflow's UI lies in, where it has no host of its own: its links then hold for every name of that host."""
+    """The folder Airflow's UI lies in, where it has no host of its own: its links then hold for every name of that
+    host.
+    """
     return urlsplit(str(conf.get("api", "base_url", fallback="/"))).path.rstrip("/")

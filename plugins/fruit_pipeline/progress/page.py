@@ -43,17 +43,26 @@ def progress_path(run_id: str) -> str:
 
 
 def progress_page(run_id: str, progress: StepProgress | None, now: datetime, airflow_path: str = "") -> str:
-    """Returns the page of a run; without progress it says when there will be some. `airflow_path` comes before a path in Airflow's UI."""
+    """Returns the page of a run; without progress it says when there will be some. `airflow_path` comes before a path
+    in Airflow's UI.
+    """
     shown = _shown(progress, now) if progress else {"title": "No progress yet", "renew_seconds": _RENEW_IDLE_SECONDS}
     run_link = f"{airflow_path}/dags/{MAIN_DAG_ID}/runs/{quote(run_id, safe='')}"
-    return render_page("progress.html.j2", CONTENT_SECURITY_POLICY, run_id=run_id, run_link=run_link, progress=progress, **shown)
+    return render_page(
+        "progress.html.j2", CONTENT_SECURITY_POLICY, run_id=run_id, run_link=run_link, progress=progress, **shown
+    )
 
 
 def message_page(title: str, text: str, airflow_path: str = "", *, renew: bool = False) -> str:
     """Returns what is shown instead of progress to somebody who can't see it; `renew` if that may change by itself."""
     renew_seconds = _RENEW_IDLE_SECONDS if renew else None
     return render_page(
-        "message.html.j2", CONTENT_SECURITY_POLICY, title=title, text=text, airflow_path=airflow_path, renew_seconds=renew_seconds
+        "message.html.j2",
+        CONTENT_SECURITY_POLICY,
+        title=title,
+        text=text,
+        airflow_path=airflow_path,
+        renew_seconds=renew_seconds,
     )
 
 
@@ -76,7 +85,9 @@ def _shown(progress: StepProgress, now: datetime) -> dict[str, object]:
 def _news(progress: StepProgress, silence: timedelta | None) -> str:
     """The sentence below the bar, for what the numbers beside it don't say."""
     said = _SENTENCES.get(progress.state, percent(progress.share))
-    return said if silence is None else f"{said.removesuffix('.')}, but no news for {duration(silence.total_seconds())}."
+    return (
+        said if silence is None else f"{said.removesuffix('.')}, but no news for {duration(silence.total_seconds())}."
+    )
 
 
 def _facts(progress: StepProgress, *, show_time_left: bool) -> list[tuple[str, str]]:
@@ -84,14 +95,24 @@ def _facts(progress: StepProgress, *, show_time_left: bool) -> list[tuple[str, s
     facts = []
     if progress.state != StepState.LISTING:
         facts += [(f"{progress.done:,}", f"of {progress.total:,} images done")]
-        facts += [(f"{progress.rejected:,}", "rejected" if progress.state in (StepState.WRITING, StepState.DONE) else "rejected so far")]
+        facts += [
+            (
+                f"{progress.rejected:,}",
+                "rejected" if progress.state in (StepState.WRITING, StepState.DONE) else "rejected so far",
+            )
+        ]
     if progress.images_per_second and progress.state != StepState.LISTING:
         facts.append((rate(progress.images_per_second), "images a second"))
     seconds_left = progress.seconds_left
     if seconds_left is not None and show_time_left:
         facts.append((duration(seconds_left), "left (estimate)"))
     if progress.state != StepState.LISTING:
-        facts.append((_clock(progress.seconds), f"minutes of computing{' so far' if progress.state == StepState.COMPUTING else ''}"))
+        facts.append(
+            (
+                _clock(progress.seconds),
+                f"minutes of computing{' so far' if progress.state == StepState.COMPUTING else ''}",
+            )
+        )
     return facts
 
 

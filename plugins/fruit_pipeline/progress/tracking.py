@@ -1,4 +1,6 @@
-"""How far a running step has come, as its driver says in the lake. Pure: what `lake.progress_key` holds in, a line for people out."""
+"""How far a running step has come, as its driver says in the lake. Pure: what `lake.progress_key` holds in, a line for
+people out.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,11 @@ def _line_parts(progress: StepProgress, *, show_time_left: bool) -> list[str]:
     if progress.state == StepState.DONE:
         return [f"done: {progress.total:,} images", rejected] if progress.total else ["done: no new images"]
     if progress.state == StepState.WRITING:
-        return [f"{progress.done:,} images computed", rejected, "writing the tables"] if progress.total else ["writing the tables"]
+        return (
+            [f"{progress.done:,} images computed", rejected, "writing the tables"]
+            if progress.total
+            else ["writing the tables"]
+        )
     if not progress.done:
         return [f"none of {progress.total:,} images done yet"]
     parts = [f"{progress.done:,} of {progress.total:,} images ({percent(progress.share)})"]

@@ -31,7 +31,9 @@ _DRIFT_SHOWN: Final = 8
 
 
 def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tuple[str, str, bytes]]) -> str:
-    """Returns the page of one ingest date in a run's record (`record.run_record`). `plots` are (heading, caption, PNG)."""
+    """Returns the page of one ingest date in a run's record (`record.run_record`). `plots` are (heading, caption,
+    PNG).
+    """
     categories = record["by_category"].get(ingest_date, {})
     counts = totals({ingest_date: categories})
     return render_page(
@@ -47,7 +49,9 @@ def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tup
         reasons=sorted(record["rejected_by_reason_by_date"].get(ingest_date, {}).items()),
         rejects=[reject for reject in record["rejects"] if reject["image_key"].startswith(raw_prefix(ingest_date))],
         drift=list((record["pca"]["retained_variance_by_date"] or {}).items())[-_DRIFT_SHOWN:],
-        timings=[(step, sorted(parts.items(), key=_longest_first)) for step, parts in record["timings_seconds"].items()],
+        timings=[
+            (step, sorted(parts.items(), key=_longest_first)) for step, parts in record["timings_seconds"].items()
+        ],
     )
 
 

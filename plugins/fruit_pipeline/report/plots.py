@@ -44,7 +44,8 @@ _FONTS: Final = (
 
 
 def explained_variance_png(spectrum: Sequence[float], k: int, target: float, n_samples: int) -> bytes:
-    """Left: the cumulative explained variance of all components, the target and k. Right: the first components one by one.
+    """Left: the cumulative explained variance of all components, the target and k. Right: the first components one by
+    one.
 
     `spectrum` is the explained variance ratio of every component, largest first.
     """
@@ -55,7 +56,12 @@ def explained_variance_png(spectrum: Sequence[float], k: int, target: float, n_s
         curve, bars = figure.subplots(1, 2, width_ratios=(3, 2))
         _cumulative_curve(curve, cumulative, k, target)
         shown = min(_BARS_SHOWN, len(ratios))
-        bars.bar(np.arange(1, shown + 1), ratios[:shown], color=[_COLOURS[0] if index < k else _GRID for index in range(shown)], width=0.8)
+        bars.bar(
+            np.arange(1, shown + 1),
+            ratios[:shown],
+            color=[_COLOURS[0] if index < k else _GRID for index in range(shown)],
+            width=0.8,
+        )
         bars.set_title(f"The first {shown} components one by one")
         bars.set_xlabel("component")
         bars.set_ylabel("share of the variance")
@@ -87,9 +93,17 @@ def two_components_png(groups: Sequence[Projections], ratios: Sequence[float]) -
         axes.set_xlabel(_axis_label("PC1", ratios, 0))
         axes.set_ylabel(_axis_label("PC2", ratios, 1))
         if groups:
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="category (images shown)", alignment="left", handletextpad=0.3)
+            axes.legend(
+                loc="center left",
+                bbox_to_anchor=(1.0, 0.5),
+                title="category (images shown)",
+                alignment="left",
+                handletextpad=0.3,
+            )
         title = "category" if len(groups) == 1 else "categories"
-        figure.suptitle(f"{len(groups)} {title} on the first two principal components", x=0.01, ha="left", fontweight="bold")
+        figure.suptitle(
+            f"{len(groups)} {title} on the first two principal components", x=0.01, ha="left", fontweight="bold"
+        )
         return _png(figure)
 
 

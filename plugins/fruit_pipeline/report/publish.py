@@ -49,7 +49,8 @@ def publish_report(
     cluster: ClusterFacts,
     receipt: Receipt | None = None,
 ) -> dict[str, Any]:
-    """Writes plots and a page for every date of the run, then the run's record, and returns where they are. The run is then done.
+    """Writes plots and a page for every date of the run, then the run's record, and returns where they are. The run is
+    then done.
 
     A speed that the receipt tells is kept for the next plan.
     """
@@ -69,7 +70,9 @@ def publish_report(
     return {"report_uris": [report_uris[day] for day in dates[-_REPORTS_NAMED:]], "record_uri": record_uri}
 
 
-def _publish_date(lake: Lake, ingest_date: str, record: RunRecord, categories: Sequence[str], pca: PcaFacts | None) -> None:
+def _publish_date(
+    lake: Lake, ingest_date: str, record: RunRecord, categories: Sequence[str], pca: PcaFacts | None
+) -> None:
     prefix = report_prefix(ingest_date)
     plots = _plots(lake, ingest_date, categories, pca) if pca else []
     for name, _, _, png in plots:
@@ -91,14 +94,21 @@ def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFact
     n_samples, target = int(pca.provenance["n_samples"]), float(pca.provenance["target_variance"])
     kept = float(pca.provenance["variance_kept"])
     variance = explained_variance_png(pca.spectrum, pca.pointer_k, target, n_samples)
-    caption = f"{pca.pointer_k:,} of {len(pca.spectrum):,} components keep {kept:.2%} of the variance of {n_samples:,} images."
+    caption = (
+        f"{pca.pointer_k:,} of {len(pca.spectrum):,} components keep {kept:.2%} of the variance of "
+        f"{n_samples:,} "
+        "images."
+    )
     if not pca.provenance["target_reached"]:
         caption += f" The target of {target:.4g} can't be reached with so few images."
     plots = [(EXPLAINED_VARIANCE_PLOT, "Explained variance", caption, variance)]
     groups = _projections(lake, ingest_date, categories, pca)
     if groups:
         points = two_components_png(groups, pca.explained_variance_ratio)
-        caption = f"Images of {ingest_date} under PCA version {pca.version}. The categories are drawn at random, once for a date."
+        caption = (
+            f"Images of {ingest_date} under PCA version {pca.version}. The categories are drawn at random, once "
+            "for a date."
+        )
         plots.append(
             (
                 TWO_COMPONENTS_PLOT,
@@ -126,5 +136,7 @@ def _projections(lake: Lake, ingest_date: str, categories: Sequence[str], pca: P
     by_category: dict[str, list[DatedObject]] = {}
     for stored in files:
         by_category.setdefault(partition_values(stored.key)[tables.CATEGORY], []).append(stored)
-    chosen = chosen_categories([category for category in by_category if not categories or category in categories], ingest_date)
+    chosen = chosen_categories(
+        [category for category in by_category if not categories or category in categories], ingest_date
+    )
     return [read_first_two_components(lake, by_category[category], category, _POINTS_A_CATEGORY) for category in chosen]

@@ -61,7 +61,9 @@ class Ratios(TypedDict):
 
 
 class Receipt(TypedDict):
-    """What a run's clusters took and cost, and what was planned. `measured_speed` is a MeasuredSpeed as a dictionary."""
+    """What a run's clusters took and cost, and what was planned. `measured_speed` is a MeasuredSpeed as a
+    dictionary.
+    """
 
     clusters: list[str]
     still_running: list[str]
@@ -86,8 +88,8 @@ def receipt(
 ) -> Receipt:
     """Returns sums over all `clusters` that a run had, and what was planned beside them.
 
-    `images` are those that were computed. What has not ended is counted up to `read_at`, when EMR was asked. Euros are None if a price is
-    not known.
+    `images` are those that were computed. What has not ended is counted up to `read_at`, when EMR was asked. Euros are
+    None if a price is not known.
     """
     hours = _instance_hours(clusters, settings, read_at)
     minutes = sum(_seconds(cluster["created_at"], cluster["ended_at"], read_at) for cluster in clusters) / 60
@@ -97,7 +99,9 @@ def receipt(
         "clusters": [cluster["id"] for cluster in clusters],
         "still_running": [cluster["id"] for cluster in clusters if not cluster["ended_at"]],
         "cluster_minutes": round(minutes, 1),
-        "instance_hours": [{**row, "hours": round(row["hours"], 3), "euros": _rounded(row["euros"], 4)} for row in hours],
+        "instance_hours": [
+            {**row, "hours": round(row["hours"], 3), "euros": _rounded(row["euros"], 4)} for row in hours
+        ],
         "euros": _rounded(euros, 2),
         "images": images,
         "euros_per_thousand_images": _per_thousand(euros, images),
@@ -123,7 +127,9 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     cost = f"{_euros(receipt['euros'])}, planned {_euros(planned['euros'])}{_times(ratios['euros'])}"
     lines = [f"Clusters ({', '.join(receipt['clusters']) or 'none'}): {minutes}.", f"Cost: {cost}."]
     if receipt["euros_per_thousand_images"] is not None:
-        lines.append(f"For 1,000 of {receipt['images']:,} computed images: {receipt['euros_per_thousand_images']:.4f} EUR.")
+        lines.append(
+            f"For 1,000 of {receipt['images']:,} computed images: {receipt['euros_per_thousand_images']:.4f} EUR."
+        )
     lines += _hours_lines(receipt["instance_hours"])
     measured = receipt["measured_speed"]
     if measured:
@@ -138,14 +144,21 @@ def receipt_lines(receipt: Receipt) -> list[str]:
 
 def spent_lines(clusters: Sequence[ClusterFacts], settings: Settings, read_at: datetime) -> list[str]:
     """Returns what clusters took and cost, in words, where no plan is left to compare with."""
-    return [f"Clusters: {', '.join(cluster['id'] for cluster in clusters)}.", *_hours_lines(_instance_hours(clusters, settings, read_at))]
+    return [
+        f"Clusters: {', '.join(cluster['id'] for cluster in clusters)}.",
+        *_hours_lines(_instance_hours(clusters, settings, read_at)),
+    ]
 
 
 def _hours_lines(rows: Iterable[InstanceHours]) -> list[str]:
-    return [f"{row['hours']:,.2f} hours of {row['market']} {row['instance_type']}: {_euros(row['euros'])}." for row in rows]
+    return [
+        f"{row['hours']:,.2f} hours of {row['market']} {row['instance_type']}: {_euros(row['euros'])}." for row in rows
+    ]
 
 
-def measured_speed(summary: ExtractionSummary | None, cluster: ClusterFacts, settings: Settings) -> MeasuredSpeed | None:
+def measured_speed(
+    summary: ExtractionSummary | None, cluster: ClusterFacts, settings: Settings
+) -> MeasuredSpeed | None:
     """How fast the features step was by its `summary`, on the nodes that the `cluster` had meanwhile.
 
     None if it did not end, or computed too few images to tell, or if it is not known which nodes those were.
@@ -153,7 +166,11 @@ def measured_speed(summary: ExtractionSummary | None, cluster: ClusterFacts, set
     speed = summary["images_per_second"] if summary else None
     if summary is None or not speed or summary["images_computed"] < FEWEST_IMAGES_TO_TELL:
         return None
-    steps = [step for step in cluster["steps"] if step["name"] == EXTRACT_FEATURES_STEP and step["state"] == EmrStepState.COMPLETED]
+    steps = [
+        step
+        for step in cluster["steps"]
+        if step["name"] == EXTRACT_FEATURES_STEP and step["state"] == EmrStepState.COMPLETED
+    ]
     started_at, ended_at = (steps[-1]["started_at"], steps[-1]["ended_at"]) if steps else (None, None)
     try:
         n_vcpus = _mean_vcpus(cluster, started_at, ended_at) if started_at and ended_at else 0
@@ -161,7 +178,9 @@ def measured_speed(summary: ExtractionSummary | None, cluster: ClusterFacts, set
         return None
     if not n_vcpus:
         return None
-    return MeasuredSpeed(round(speed / n_vcpus, 2), str(summary["engine"]), settings.core_instance_type, str(summary["run_id"]))
+    return MeasuredSpeed(
+        round(speed / n_vcpus, 2), str(summary["engine"]), settings.core_instance_type, str(summary["run_id"])
+    )
 
 
 def _mean_vcpus(cluster: ClusterFacts, started_at: str, ended_at: str) -> float:

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 LOG: Final = logging.getLogger(__name__)
 
 
-def write_receipt(lake: Lake, run_id: str, planned: PlannedXComs, clusters: Sequence[ClusterFacts], settings: Settings) -> Receipt:
+def write_receipt(
+    lake: Lake, run_id: str, planned: PlannedXComs, clusters: Sequence[ClusterFacts], settings: Settings
+) -> Receipt:
     """Returns the receipt of the run's `clusters`, which are not empty.
 
-    Prices and instance types are the plan's, whatever is set by now. The record is the unfinished run's until `publish_report` replaces it.
+    Prices and instance types are the plan's, whatever is set by now. The record is the unfinished run's until
+    `publish_report` replaces it.
     """
     estimate = Estimate(**planned["plan"]["estimate"])
     settings = _as_planned(settings, estimate)

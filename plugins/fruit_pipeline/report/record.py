@@ -1,4 +1,6 @@
-"""What one run did, gathered from its plan, its steps' own summaries and its cluster: the content of `runs/<run_id>.json`."""
+"""What one run did, gathered from its plan, its steps' own summaries and its cluster: the content of
+`runs/<run_id>.json`.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ class RecordOfUnfinished(RecordOfPlan):
 
 
 class RunRecord(RecordOfPlan):
-    """A run that came to its end. `receipt` is None if nobody knows what its clusters cost; `pca` has some of the PCA step's summary."""
+    """A run that came to its end. `receipt` is None if nobody knows what its clusters cost; `pca` has some of the PCA
+    step's summary.
+    """
 
     ingest_date: str
     embedder_id: str
@@ -88,7 +92,9 @@ def run_record(
     report_uris: Mapping[str, str],
     receipt: Receipt | None = None,
 ) -> RunRecord:
-    """Returns the record of a run that came to its end. `checks` is what check_output found, `report_uris` are by ingest date."""
+    """Returns the record of a run that came to its end. `checks` is what check_output found, `report_uris` are by
+    ingest date.
+    """
     of_pca: Mapping[str, object] = refresh
     # The receipt has the sum of its instances.
     of_cluster = {name: fact for name, fact in cluster.items() if name != "instances"}
@@ -108,7 +114,10 @@ def run_record(
         "checks": dict(checks),
         "cluster": cast("ClusterSummary", of_cluster),
         "receipt": receipt,
-        "timings_seconds": {EXTRACT_FEATURES_STEP: extract["timings_seconds"], REFRESH_PCA_STEP: refresh["timings_seconds"]},
+        "timings_seconds": {
+            EXTRACT_FEATURES_STEP: extract["timings_seconds"],
+            REFRESH_PCA_STEP: refresh["timings_seconds"],
+        },
         "report_uri": report_uris[max(report_uris)],
         "report_uris": dict(report_uris),
     }
@@ -127,7 +136,8 @@ def record_of_unfinished(run_id: str, planned: PlannedXComs, receipt: Receipt) -
 def write_record(lake: Lake, record: RecordOfPlan) -> str:
     """Writes the run's record in place of the one it had, and returns its address.
 
-    A run that is cleared (or backfilled once more) and finds nothing to do keeps the record of what it did, and of what that cost.
+    A run that is cleared (or backfilled once more) and finds nothing to do keeps the record of what it did, and of what
+    that cost.
     """
     key = run_key(record["run_id"])
     if not record["ingest_dates"] and (lake.read_json_if_there(key) or {}).get("ingest_dates"):

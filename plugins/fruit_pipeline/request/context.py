@@ -24,10 +24,14 @@ LOG: Final = logging.getLogger(__name__)
 
 
 def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest:
-    """Returns what params, the schedule's day or the events that started the run ask for. Raises LakeNameError if it makes no sense."""
+    """Returns what params, the schedule's day or the events that started the run ask for. Raises LakeNameError if it
+    makes no sense.
+    """
     dag_run, params = context["dag_run"], context["params"]
     events = context.get("triggering_asset_events") or {}
-    told = ingest_dates_of_events((event.extra for of_asset in events.values() for event in of_asset), settings.lake_bucket)
+    told = ingest_dates_of_events(
+        (event.extra for of_asset in events.values() for event in of_asset), settings.lake_bucket
+    )
     for reason in told.ignored:
         LOG.warning("An event was ignored: %s", reason)
     dates = dates_of_run(
@@ -52,7 +56,8 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
 
 
 def is_active_run(task_instance: Any, settings: Settings, dag_id: str = "") -> Callable[[str], bool]:
-    """Returns a function that tells of a run of the DAG whether it may still write: it or a cluster of its own has not ended.
+    """Returns a function that tells of a run of the DAG whether it may still write: it or a cluster of its own has not
+    ended.
 
     The DAG is the task's own unless another is named.
 
@@ -66,8 +71,14 @@ def is_active_run(task_instance: Any, settings: Settings, dag_id: str = "") -> C
         if _is_under_way(task_instance, dag_id, run_id):
             return True
         if clusters is None:
-            places = [settings_in(settings, place) for place in known_places(settings) if place.lake_bucket == settings.lake_bucket]
-            clusters = [cluster for there in places for cluster in our_active_clusters(emr_client(there), there.lake_bucket)]
+            places = [
+                settings_in(settings, place)
+                for place in known_places(settings)
+                if place.lake_bucket == settings.lake_bucket
+            ]
+            clusters = [
+                cluster for there in places for cluster in our_active_clusters(emr_client(there), there.lake_bucket)
+            ]
         return any(is_of_run(cluster, settings.lake_bucket, dag_id, run_id) for cluster in clusters)
 
     return is_active

@@ -1,7 +1,8 @@
 """Tells which image batches are complete, by what S3 says through a queue.
 
-An event only means "go and look": S3 may tell twice, late or in another order, messages are deleted when they are received, and
-Airflow may hand the events of one moment to several runs or to none. So nothing here raises, and nothing may rely on an event alone.
+An event only means "go and look": S3 may tell twice, late or in another order, messages are deleted when they are
+received, and Airflow may hand the events of one moment to several runs or to none. So nothing here raises, and nothing
+may rely on an event alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _LONGEST_QUOTE: Final = 160
 
 @dataclass(frozen=True)
 class BatchEvents:
-    """What the asset events of a run tell: the dates whose marker was written, sorted, and why the rest says nothing, a line each."""
+    """What the asset events of a run tell: the dates whose marker was written, sorted, and why the rest says nothing, a
+    line each.
+    """
 
     ingest_dates: tuple[str, ...]
     ignored: tuple[str, ...]
@@ -40,11 +43,12 @@ class _Ignored(NamedTuple):
 
 
 def ingest_dates_of_events(extras: Iterable[object], bucket: str) -> BatchEvents:
-    """Returns the ingest dates whose marker was written to `bucket`, from the `extra` of the asset events that started a run.
+    """Returns the ingest dates whose marker was written to `bucket`, from the `extra` of the asset events that started
+    a run.
 
-    Understands S3's own notifications, the same through SNS, and EventBridge's. Whatever else comes is named, never raised: the
-    message is gone from the queue by now, and a run that fails over it would help nobody. What a message holds beside
-    its key (the sender's address and identity) does not appear in `ignored`.
+    Understands S3's own notifications, the same through SNS, and EventBridge's. Whatever else comes is named, never
+    raised: the message is gone from the queue by now, and a run that fails over it would help nobody. What a message
+    holds beside its key (the sender's address and identity) does not appear in `ignored`.
     """
     ingest_dates: set[str] = set()
     ignored: list[str] = []
@@ -65,7 +69,11 @@ def _day_of_marker(found: _NewObject, bucket: str) -> str | _Ignored:
         day = parse_ingest_date(partition_values(found.key).get("ingest_date", ""))
     except LakeNameError:
         day = ""
-    return day if day and found.key == success_marker_key(day) else _Ignored(f"{_quoted(found.key)} is not the marker of an image batch")
+    return (
+        day
+        if day and found.key == success_marker_key(day)
+        else _Ignored(f"{_quoted(found.key)} is not the marker of an image batch")
+    )
 
 
 def _objects_of_extra(extra: object) -> Iterator[_NewObject | _Ignored]:
@@ -106,7 +114,8 @@ def _new_object(place: object) -> _NewObject | _Ignored:
     bucket, key = _at(place, "bucket", "name"), _at(place, "object", "key")
     if not isinstance(bucket, str) or not isinstance(key, str):
         return _Ignored("a notification without the object's bucket and key")
-    # S3 writes keys as in a form (`=` is %3D, a space is +), EventBridge as they are: a marker's key reads the same both ways.
+    # S3 writes keys as in a form (`=` is %3D, a space is +), EventBridge as they are: a marker's key reads the same
+    # both ways.
     return _NewObject(bucket, unquote_plus(key))
 
 

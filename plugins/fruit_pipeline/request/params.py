@@ -23,7 +23,8 @@ _NO_PART_OF_A_NAME: Final = "\t\r\n"
 
 @dataclass(frozen=True)
 class RunDates:
-    """Holds the dates a run is about, and the earlier ones in which it looks for late, replaced and vanished images; both ascending.
+    """Holds the dates a run is about, and the earlier ones in which it looks for late, replaced and vanished images;
+    both ascending.
 
     `waits` is true if the run waits for the batch of its one date; otherwise it works on what is there.
     """
@@ -33,21 +34,28 @@ class RunDates:
     waits: bool = True
 
 
-def require_params_as_given(given: Mapping[str, Any] | None, declared: Collection[str], taken: Mapping[str, Any]) -> None:
-    """Raises ParamsRefusedError if a run was given a param that the DAG does not declare, or if its tasks get another value than was given.
+def require_params_as_given(
+    given: Mapping[str, Any] | None, declared: Collection[str], taken: Mapping[str, Any]
+) -> None:
+    """Raises ParamsRefusedError if a run was given a param that the DAG does not declare, or if its tasks get another
+    value than was given.
 
-    `given` is the run's conf, `taken` what Airflow makes of it for tasks. That has a misspelt param, too, beside the right one, which keeps
-    its default: a misspelt date would quietly mean another day. It has nothing of the conf if Airflow is told not to hand it on.
+    `given` is the run's conf, `taken` what Airflow makes of it for tasks. That has a misspelt param, too, beside the
+    right one, which keeps its default: a misspelt date would quietly mean another day. It has nothing of the conf if
+    Airflow is told not to hand it on.
     """
     given = given or {}
     unknown = sorted(set(given) - set(declared))
     if unknown:
         known = ", ".join(sorted(declared))
-        raise ParamsRefusedError(f"The run was given params that do not exist: {', '.join(unknown)}. There are: {known}.")
+        raise ParamsRefusedError(
+            f"The run was given params that do not exist: {', '.join(unknown)}. There are: {known}."
+        )
     ignored = sorted(name for name, value in given.items() if value != taken.get(name))
     if ignored:
         raise ParamsRefusedError(
-            f"Airflow does not hand on what the run was given: {', '.join(ignored)}. Set its option [core] dag_run_conf_overrides_params "
+            f"Airflow does not hand on what the run was given: {', '.join(ignored)}. Set its option [core] "
+            "dag_run_conf_overrides_params "
             "to True, then trigger the run again."
         )
 
@@ -62,16 +70,19 @@ def dates_of_run(
     event_dates: Sequence[str] = (),
     boundary: DayBoundary = UTC_DAYS,
 ) -> RunDates:
-    """Returns what the person asked for, else what events announced, else the schedule's day, else the day the run was started.
+    """Returns what the person asked for, else what events announced, else the schedule's day, else the day the run was
+    started.
 
-    Only scheduled runs and those that events started look back. A run started by hand may have no logical date. `boundary` says of which
-    day a moment is.
-    Raises LakeNameError if a param is not a calendar day, the range is upside down or too long, or a backfill is given a day.
+    Only scheduled runs and those that events started look back. A run started by hand may have no logical date.
+    `boundary` says of which day a moment is.
+    Raises LakeNameError if a param is not a calendar day, the range is upside down or too long, or a backfill is given
+    a day.
     """
     first, last = params.get("ingest_date"), params.get("last_ingest_date")
     if (first or last) and run_type == RunType.BACKFILL:
         raise LakeNameError(
-            f"A backfill has a run for each day, and all of them would be about {first or last}: leave the ingest dates empty. For a "
+            f"A backfill has a run for each day, and all of them would be about {first or last}: leave the ingest "
+            "dates empty. For a "
             "range of days on one cluster, trigger a single run with its first and last ingest date."
         )
     if last:
@@ -92,20 +103,24 @@ def dates_of_run(
 def categories_of_run(param: Sequence[str] | None) -> list[str]:
     """Returns the categories a run is limited to, sorted and without repeats; an empty list means all of them.
 
-    They come from lines that people type: an empty one is none, and a tab or a line's end around a name, which no name can hold, is no
-    part of it. Blanks stay, see `categories_as_meant`. Raises LakeNameError for a name that can't be a category.
+    They come from lines that people type: an empty one is none, and a tab or a line's end around a name, which no name
+    can hold, is no part of it. Blanks stay, see `categories_as_meant`. Raises LakeNameError for a name that can't be a
+    category.
     """
     names = (line if line == line.strip(_NO_PART_OF_A_NAME) else line.strip() for line in param or ())
     return sorted({check_category(name) for name in names if name})
 
 
 def categories_as_meant(asked: Sequence[str], there: Collection[str]) -> dict[str, str]:
-    """Returns what each name that was asked for stands for: itself, or, without such a category, the one without blanks around it.
+    """Returns what each name that was asked for stands for: itself, or, without such a category, the one without blanks
+    around it.
 
-    The names of categories are exact and may begin or end with a blank, but a blank behind a name that somebody typed is seldom meant.
-    A line of nothing but blanks, which is no category that is there, stands for none.
+    The names of categories are exact and may begin or end with a blank, but a blank behind a name that somebody typed
+    is seldom meant. A line of nothing but blanks, which is no category that is there, stands for none.
     """
-    meant = {name: name if name in there or (name.strip() and name.strip() not in there) else name.strip() for name in asked}
+    meant = {
+        name: name if name in there or (name.strip() and name.strip() not in there) else name.strip() for name in asked
+    }
     return {name: stands_for for name, stands_for in meant.items() if stands_for}
 
 
@@ -120,7 +135,9 @@ def marker_uri_of_run(bucket: str, boundary: DayBoundary, params: Mapping[str, A
     Params that make no sense are not waited for: `plan_run` refuses them at once, with a message.
     """
     try:
-        dates = dates_of_run(params, run_type_of(dag_run), dag_run.logical_date, dag_run.run_after, lookback_days=0, boundary=boundary)
+        dates = dates_of_run(
+            params, run_type_of(dag_run), dag_run.logical_date, dag_run.run_after, lookback_days=0, boundary=boundary
+        )
     except LakeNameError:
         return ""
     return uri(bucket, success_marker_key(dates.asked[0])) if dates.waits else ""

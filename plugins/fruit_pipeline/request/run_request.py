@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """Holds what a run was asked for, and the id of the Airflow it is a run of. Where `pca_policy` is None, the settings' policy holds."""
+    """Holds what a run was asked for, and the id of the Airflow it is a run of. Where `pca_policy` is None, the
+    settings' policy holds.
+    """
 
     run_id: str
     dates: RunDates

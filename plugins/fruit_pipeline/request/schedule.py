@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 BATCHES_ASSET: Final = "fruit_image_batches"
 QUEUE_WATCHER: Final = "fruit_image_batch_queue"
 
-# A request for messages stays open this long (SQS' longest), so most messages are received as they come, and an empty queue costs
-# little. As many messages as SQS hands out at once share one run.
+# A request for messages stays open this long (SQS' longest), so most messages are received as they come, and an empty
+# queue costs little. As many messages as SQS hands out at once share one run.
 _LONG_POLL_SECONDS: Final = 20
 _MESSAGES_AT_ONCE: Final = 10
 
@@ -24,8 +24,8 @@ _MESSAGES_AT_ONCE: Final = 10
 def batch_schedule(settings: Settings, queue_url: str) -> CronTriggerTimetable | AssetOrTimeSchedule:
     """Returns the daily schedule alone if `queue_url` is empty, else that or a message in the queue, whichever comes.
 
-    The daily run stays: a message is deleted when it is received, before its run exists, so it may get lost. Backfills ask the
-    daily schedule in both cases. Opens no connection: the triggerer does, while the DAG is not paused.
+    The daily run stays: a message is deleted when it is received, before its run exists, so it may get lost. Backfills
+    ask the daily schedule in both cases. Opens no connection: the triggerer does, while the DAG is not paused.
     """
     # The trigger timetable's logical date is the moment it fires, so a run is about its own day: it starts with the day
     # and waits for the batch. (A data-interval timetable would mean the day before.) At midnight, the last day of a

@@ -31,7 +31,9 @@ LOOKS_THAT_MAY_FAIL: Final = 20
 
 @dataclass(frozen=True)
 class Waiting:
-    """How a trigger reaches AWS, how often it looks, and until when (ISO time: a restarted triggerer does not begin anew)."""
+    """How a trigger reaches AWS, how often it looks, and until when (ISO time: a restarted triggerer does not begin
+    anew).
+    """
 
     region: str
     aws_conn_id: str
@@ -41,7 +43,9 @@ class Waiting:
 
     @classmethod
     def of(cls, settings: Settings, until: datetime) -> Waiting:
-        return cls(settings.region, settings.aws_conn_id, settings.lake_bucket, settings.poll_seconds, until.isoformat())
+        return cls(
+            settings.region, settings.aws_conn_id, settings.lake_bucket, settings.poll_seconds, until.isoformat()
+        )
 
     @property
     def is_over(self) -> bool:
@@ -77,8 +81,8 @@ class WaitTrigger(BaseTrigger):
 class EmrWaitTrigger(WaitTrigger):
     """Looks every `poll_seconds` until `look` has an answer; the event is that answer.
 
-    Its `status` is `ended` (what was waited for has happened), `time_out` or `error`; the other fields are of the subclass, and `about`,
-    which says what was waited for.
+    Its `status` is `ended` (what was waited for has happened), `time_out` or `error`; the other fields are of the
+    subclass, and `about`, which says what was waited for.
     """
 
     @property
@@ -114,7 +118,9 @@ class EmrWaitTrigger(WaitTrigger):
 
     def _emr_hook(self) -> EmrHook:
         waiting = self.waiting
-        return EmrHook(aws_conn_id=waiting.aws_conn_id, region_name=waiting.region, emr_conn_id=None, config=BOTOCORE_CONFIG)
+        return EmrHook(
+            aws_conn_id=waiting.aws_conn_id, region_name=waiting.region, emr_conn_id=None, config=BOTOCORE_CONFIG
+        )
 
 
 async def connection_of(hook: Any) -> Any:

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class LakeWaitTrigger(WaitTrigger):
-    """Looks every `poll_seconds` until `look` is true (the event's `status` is `ended`) or the time is over (`time_out`).
+    """Looks every `poll_seconds` until `look` is true (the event's `status` is `ended`) or the time is over
+    (`time_out`).
 
-    No error ends it: it waits for longer than S3 is ever out of reach, or than it takes somebody to renew credentials. After each error the
-    connection is made anew, with what Airflow's connection says by then.
+    No error ends it: it waits for longer than S3 is ever out of reach, or than it takes somebody to renew credentials.
+    After each error the connection is made anew, with what Airflow's connection says by then.
     """
 
     subject: ClassVar[str]
@@ -47,7 +48,10 @@ class LakeWaitTrigger(WaitTrigger):
                 if str(error) != trouble:
                     trouble = str(error)
                     self.log.warning(
-                        "S3 could not be asked for %s. It is asked again until %s: %s", self.subject, self.waiting.until, trouble
+                        "S3 could not be asked for %s. It is asked again until %s: %s",
+                        self.subject,
+                        self.waiting.until,
+                        trouble,
                     )
                 await asyncio.sleep(self.waiting.poll_seconds)
         yield event_of({"status": "time_out"})

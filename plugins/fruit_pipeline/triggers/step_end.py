@@ -23,14 +23,26 @@ class StepEndTrigger(EmrWaitTrigger):
     :param step_id: the step
     :param step_name: its name, by which its progress is found
     :param run_id: the run's
-    :param log_wait_minutes: how long to wait for the logs of a step that failed without telling why: EMR copies them minutes later
+    :param log_wait_minutes: how long to wait for the logs of a step that failed without telling why: EMR copies them
+    minutes later
     """
 
     def __init__(
-        self, waiting: dict[str, Any], cluster_id: str, step_id: str, step_name: str, run_id: str, log_wait_minutes: float
+        self,
+        waiting: dict[str, Any],
+        cluster_id: str,
+        step_id: str,
+        step_name: str,
+        run_id: str,
+        log_wait_minutes: float,
     ) -> None:
         super().__init__(
-            waiting, cluster_id=cluster_id, step_id=step_id, step_name=step_name, run_id=run_id, log_wait_minutes=log_wait_minutes
+            waiting,
+            cluster_id=cluster_id,
+            step_id=step_id,
+            step_name=step_name,
+            run_id=run_id,
+            log_wait_minutes=log_wait_minutes,
         )
         self.cluster_id, self.step_id, self.step_name, self.run_id = cluster_id, step_id, step_name, run_id
         self.log_wait = timedelta(minutes=log_wait_minutes)
@@ -47,7 +59,10 @@ class StepEndTrigger(EmrWaitTrigger):
             self.say(await self._news(emr, s3, step))
             return None
         if state in STEP_ENDED_BADLY and not await self._logs_are_there(emr, s3, step):
-            self.say(f"The step ended as {state}. Waiting for its logs, which EMR copies to the lake within about five minutes.")
+            self.say(
+                f"The step ended as {state}. Waiting for its logs, which EMR copies to the lake within about five "
+                "minutes."
+            )
             return None
         return {"state": state}
 
@@ -55,7 +70,9 @@ class StepEndTrigger(EmrWaitTrigger):
         """Airflow calls this when a person marks or clears the task, and not when a triggerer restarts."""
         self.log.info("The task was ended by hand: step %s is told to end, too.", self.step_id)
         async with await connection_of(self._emr_hook()) as emr:
-            answer = await emr.cancel_steps(ClusterId=self.cluster_id, StepIds=[self.step_id], StepCancellationOption="TERMINATE_PROCESS")
+            answer = await emr.cancel_steps(
+                ClusterId=self.cluster_id, StepIds=[self.step_id], StepCancellationOption="TERMINATE_PROCESS"
+            )
         for told in answer.get("CancelStepsInfoList", ()):
             self.log.info("EMR says: %s %s", told.get("Status"), told.get("Reason") or "")
 

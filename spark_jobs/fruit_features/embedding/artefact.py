@@ -54,18 +54,24 @@ def find_embedder(store: Store, release_id: str, engine: str, release_folder: Pa
         )
     file = engine_file(engine)
     if file not in manifest["files"]:
-        raise EmbedderArtefactError(f"Release {release_id} holds no {file}, which engine '{engine}' needs: run `make publish`.")
+        raise EmbedderArtefactError(
+            f"Release {release_id} holds no {file}, which engine '{engine}' needs: run `make publish`."
+        )
     return EmbedderArtefact(store, release_id, manifest["embedder_id"], engine, prefix + file, manifest["files"][file])
 
 
 @cache
 def load_embedder(artefact: EmbedderArtefact) -> Engine:
-    """Returns the engine, loaded on first use in a process and kept: that costs as much as some images, and one thread has it at a time."""
+    """Returns the engine, loaded on first use in a process and kept: that costs as much as some images, and one thread
+    has it at a time.
+    """
     return read_embedder(artefact)
 
 
 def read_embedder(artefact: EmbedderArtefact) -> Engine:
-    """Returns an engine of the caller's own. Raises EmbedderArtefactError if the model is not there, or is not what its manifest says."""
+    """Returns an engine of the caller's own. Raises EmbedderArtefactError if the model is not there, or is not what its
+    manifest says.
+    """
     content = artefact.store.find(artefact.model_key)
     if content is None:
         raise EmbedderArtefactError(f"{artefact.store.uri(artefact.model_key)} is not there: run `make publish`.")

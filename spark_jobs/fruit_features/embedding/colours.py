@@ -24,16 +24,18 @@ _FLOAT_WHITES: Final = (1.0, 255.0, 65535.0)
 def to_rgb(image: Image.Image, container: Container, low_bytes: Image.Image | None = None) -> Image.Image:
     """Returns the picture as RGB.
 
-    Grey levels that are whole numbers of 16 bits give their high byte; those of 32 bits are as deep as the largest of them needs. Floats
-    reach from black at 0 to white at 1, 255 or 65,535, whichever the largest fits. `low_bytes` has the low bytes of a picture with 16 bits
-    a channel.
+    Grey levels that are whole numbers of 16 bits give their high byte; those of 32 bits are as deep as the largest of
+    them needs. Floats reach from black at 0 to white at 1, 255 or 65,535, whichever the largest fits. `low_bytes` has
+    the low bytes of a picture with 16 bits a channel.
     """
     if image.mode.startswith("I"):
         return _by_strips(image, _grey_of_numbers(image, container))
     if image.mode == "F":
         return _by_strips(image, _grey_of_floats(image, container))
     if container.key:
-        return _by_strips(image, lambda strip, box: _without_key(strip, None if low_bytes is None else low_bytes.crop(box), container))
+        return _by_strips(
+            image, lambda strip, box: _without_key(strip, None if low_bytes is None else low_bytes.crop(box), container)
+        )
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):

@@ -1,8 +1,9 @@
 """Cuts an image file down to what makes its pixels, and reads from its header how much work decoding it will be.
 
-Cameras and editors leave junk in EXIF, ICC profiles, notes and indexes, and a decoder that looks at it may fail on a good picture. So JPEG,
-PNG, TIFF, AVIF and HEIF files are cut down to what makes the pixels before a decoder sees them. Of the metadata, the orientation alone
-counts, and it is read here. Nothing is decompressed, and nothing raises on damage: what is odd is left for the decoder to judge.
+Cameras and editors leave junk in EXIF, ICC profiles, notes and indexes, and a decoder that looks at it may fail on a
+good picture. So JPEG, PNG, TIFF, AVIF and HEIF files are cut down to what makes the pixels before a decoder sees them.
+Of the metadata, the orientation alone counts, and it is read here. Nothing is decompressed, and nothing raises on
+damage: what is odd is left for the decoder to judge.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class Container:
     """What a decoder gets of a file, and what is known before it decodes.
 
-    `width` and `height` are 0 where only the decoder knows them. A decoder holds `extra_bytes` beside the pixels, and goes over them
-    `n_scans` times. Grey levels have `bits`; `key` is the colour that is transparent, a level a channel.
+    `width` and `height` are 0 where only the decoder knows them. A decoder holds `extra_bytes` beside the pixels, and
+    goes over them `n_scans` times. Grey levels have `bits`; `key` is the colour that is transparent, a level a channel.
     """
 
     content: bytes
@@ -57,7 +58,9 @@ def open_container(content: bytes, file_format: str) -> Container:
 
 
 def orientation_of(exif: bytes) -> int:
-    """Returns the orientation that a block of EXIF names, 1 to 8; upright if it names none that other readers follow."""
+    """Returns the orientation that a block of EXIF names, 1 to 8; upright if it names none that other readers
+    follow.
+    """
     directory = Directory.read(exif.removeprefix(b"Exif\0\0"))
     return UPRIGHT if directory is None else directory.orientation
 
@@ -135,7 +138,9 @@ def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int)
 
 
 def _segments(content: bytes, position: int) -> Iterator[tuple[int, int, int]]:
-    """Yields the marker, start and end of each segment, up to what is none. It passes over stray bytes between two, as decoders do."""
+    """Yields the marker, start and end of each segment, up to what is none. It passes over stray bytes between two, as
+    decoders do.
+    """
     while 0 <= (start := content.find(b"\xff", position)) < len(content) - 3:
         marker = content[start + 1]
         if marker in {0, 0xFF}:
@@ -210,7 +215,8 @@ def _open_png(content: bytes) -> Container:
         return Container(content)
     width, height, bits, colour = struct.unpack_from(">IIBB", header, 8)
     alphas = first.get(b"tRNS", b"")[8:-4]
-    # Like libpng: a table of more alphas than colours does not count, nor does what a level has above the picture's depth.
+    # Like libpng: a table of more alphas than colours does not count, nor does what a level has above the picture's
+    # depth.
     table = first[b"tRNS"] if colour == _PALETTE and 0 < len(alphas) <= (len(palette) - 12) // 3 else b""
     key: tuple[int, ...] = ()
     if len(alphas) == {_GREY: 2, _COLOUR: 6}.get(colour):
@@ -242,9 +248,13 @@ def _is_intact(chunk: bytes) -> bool:
 
 
 def _from_text(compressed: bytes) -> bytes:
-    """Returns the bytes of a note that holds them as hexadecimal text after a name and a length; none if it is no such note."""
+    """Returns the bytes of a note that holds them as hexadecimal text after a name and a length; none if it is no such
+    note.
+    """
     try:
-        return bytes.fromhex(zlib.decompressobj().decompress(compressed, _MOST_TEXT).split(maxsplit=2)[2].decode("ascii"))
+        return bytes.fromhex(
+            zlib.decompressobj().decompress(compressed, _MOST_TEXT).split(maxsplit=2)[2].decode("ascii")
+        )
     except (zlib.error, ValueError, IndexError):
         return b""
 
@@ -252,7 +262,8 @@ def _from_text(compressed: bytes) -> bytes:
 # TIFF
 
 _PIXEL_TAGS: Final = frozenset({
-    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339, 340, 341, 347,
+    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338,
+    339, 340, 341, 347,
     512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 34908, 34909, 34910, 50674,
 })  # fmt: skip
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _ROWS = 256, 257, 258, 262, 277, 278

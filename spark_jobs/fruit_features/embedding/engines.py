@@ -1,4 +1,6 @@
-"""Runs the network: with LiteRT (the default), or with TensorFlow as the reference. Both need the published artefact alone."""
+"""Runs the network: with LiteRT (the default), or with TensorFlow as the reference. Both need the published artefact
+alone.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class UnknownEngineError(ValueError):
 
 
 def engine_file(engine: str) -> str:
-    """Returns the file of the embedder artefact that `engine` loads. Raises UnknownEngineError if there is no such engine."""
+    """Returns the file of the embedder artefact that `engine` loads. Raises UnknownEngineError if there is no such
+    engine.
+    """
     files = {"litert": release.LITERT_MODEL, "tensorflow": release.TENSORFLOW_GRAPH}
     try:
         return files[engine]
@@ -46,7 +50,8 @@ def load_engine(engine: str, model: bytes) -> Engine:
 
 
 class _LiteRtEngine:
-    # One image's activations (a few MB) stay in a core's cache from layer to layer; those of 32 go through the memory 52 times.
+    # One image's activations (a few MB) stay in a core's cache from layer to layer; those of 32 go through the memory
+    # 52 times.
     inference_batch = 1
 
     def __init__(self, model: bytes) -> None:
@@ -89,5 +94,8 @@ class _TensorFlowEngine:
 def _checked(features: object, n_images: int) -> NDArray[np.float32]:
     array = np.asarray(features, dtype=np.float32)
     if array.shape != (n_images, N_FEATURES):
-        raise ValueError(f"The embedder gave {array.shape} for {n_images} images, expected ({n_images}, {N_FEATURES}): publish it again.")
+        raise ValueError(
+            f"The embedder gave {array.shape} for {n_images} images, expected ({n_images}, {N_FEATURES}): publish it "
+            "again."
+        )
     return array

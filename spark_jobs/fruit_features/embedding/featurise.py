@@ -1,4 +1,6 @@
-"""The inner loop of a task: takes fetched bytes and gives Arrow record batches. It knows no S3, no Spark and not which engine runs."""
+"""The inner loop of a task: takes fetched bytes and gives Arrow record batches. It knows no S3, no Spark and not which
+engine runs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ import pyarrow as pa
 
 from fruit_contract import tables
 from fruit_contract.lake import ImageKey, parse_image_key
-from fruit_features.embedding.preprocessing import IMAGE_SIDE, DecodedImage, UnreadableImageError, decode_image, network_input
+from fruit_features.embedding.preprocessing import (
+    IMAGE_SIDE,
+    DecodedImage,
+    UnreadableImageError,
+    decode_image,
+    network_input,
+)
 from fruit_features.lake import files
 from fruit_features.lake.vectors import to_list_array
 
@@ -27,7 +35,8 @@ if TYPE_CHECKING:
 
 # Rows of one record batch: what is held before it is handed on.
 _ROWS_AT_ONCE: Final = 128
-# What becomes of every image, whatever that is: its line of the ledger, whether its features are copied, and the features.
+# What becomes of every image, whatever that is: its line of the ledger, whether its features are copied, and the
+# features.
 RESULTS: Final = pa.schema(
     [
         *(field for field in files.LEDGER if field.name != tables.FILE),
@@ -57,7 +66,9 @@ def nothing_known(image_key: str, content_sha256: str) -> KnownFeatures | None: 
 class _Rows:
     """Results gathered for one record batch."""
 
-    columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in RESULTS.names if name != tables.VECTOR})
+    columns: dict[str, list[object]] = field(
+        default_factory=lambda: {name: [] for name in RESULTS.names if name != tables.VECTOR}
+    )
     vectors: list[NDArray[np.float32] | None] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -81,17 +92,23 @@ def featurise(
     known: Known = nothing_known,
     decode: Callable[[bytes], DecodedImage] = decode_image,
 ) -> Iterator[tuple[ImageKey, pa.RecordBatch]]:
-    """Yields one row of RESULTS for every image, in their order; an image that can't be read becomes a reject, never an exception.
+    """Yields one row of RESULTS for every image, in their order; an image that can't be read becomes a reject, never an
+    exception.
 
-    A record batch has at most 128 images of one date and category, and comes with the place of its first. An image whose features `known`
-    has, by key and SHA-256 of its content, is neither decoded nor embedded: it gets these, and is marked as reused.
+    A record batch has at most 128 images of one date and category, and comes with the place of its first. An image
+    whose features `known` has, by key and SHA-256 of its content, is neither decoded nor embedded: it gets these, and
+    is marked as reused.
     """
     for _, together in groupby(images, _partition_of):
         yield from _featurise_together(together, engine, embedder_id, known, decode)
 
 
 def _featurise_together(
-    images: Iterable[FetchedImage], engine: Engine, embedder_id: str, known: Known, decode: Callable[[bytes], DecodedImage]
+    images: Iterable[FetchedImage],
+    engine: Engine,
+    embedder_id: str,
+    known: Known,
+    decode: Callable[[bytes], DecodedImage],
 ) -> Iterator[tuple[ImageKey, pa.RecordBatch]]:
     rows = _Rows()
     waiting: list[dict[str, object]] = []
@@ -137,7 +154,11 @@ def _read(
             return row | {tables.STATUS: tables.Status.FEATURISED, tables.REUSED: True} | size, features
         decoded = decode(image.content)
     except UnreadableImageError as error:
-        return row | {tables.STATUS: tables.Status.REJECTED, tables.REASON: error.reason, tables.DETAIL: error.detail}, None
+        return row | {
+            tables.STATUS: tables.Status.REJECTED,
+            tables.REASON: error.reason,
+            tables.DETAIL: error.detail,
+        }, None
     size = {tables.WIDTH: decoded.width, tables.HEIGHT: decoded.height}
     return row | {tables.STATUS: tables.Status.FEATURISED} | size, decoded
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from fruit_features.lake.store import Store
 
 CONCURRENT_GETS: Final = 16
-# Images are fetched in bursts: one burst is fetched while the one before it is decoded. A get after each decoded image would wake this
-# process, the network and the engine's neighbours all the time, and costs more CPU.
+# Images are fetched in bursts: one burst is fetched while the one before it is decoded. A get after each decoded image
+# would wake this process, the network and the engine's neighbours all the time, and costs more CPU.
 BURST_IMAGES: Final = 128
 # The first burst is one that nobody decodes beside: it is small, and each one after it is larger, up to the full size.
 FIRST_BURST_IMAGES: Final = 8
@@ -51,7 +51,9 @@ def fetch_images(store: Store, images: Sequence[tuple[str, str, int]]) -> Iterat
             arriving = upcoming
             # Each thread is given its whole share at once: handing out one image after another costs a third more CPU.
             share = -(-len(burst) // CONCURRENT_GETS)
-            upcoming = deque(threads.submit(_get_all, store, burst[start : start + share]) for start in range(0, len(burst), share))
+            upcoming = deque(
+                threads.submit(_get_all, store, burst[start : start + share]) for start in range(0, len(burst), share)
+            )
             yield from _taken(arriving)
         yield from _taken(upcoming)
     finally:

@@ -1,8 +1,9 @@
-"""Decodes such that no picture can end a worker: what is costly or odd goes to a process of its own, with bounds on memory and time.
+"""Decodes such that no picture can end a worker: what is costly or odd goes to a process of its own, with bounds on
+memory and time.
 
-Modest JPEG and PNG files are decoded in the worker itself, for nothing in them can take long. Should one of them kill or stall the worker
-all the same, Spark tries its task again, and then every picture is decoded apart: the one at fault becomes a reject, and all others get
-features.
+Modest JPEG and PNG files are decoded in the worker itself, for nothing in them can take long. Should one of them kill
+or stall the worker all the same, Spark tries its task again, and then every picture is decoded apart: the one at fault
+becomes a reject, and all others get features.
 
 This module is that process's program, too: `python -m fruit_features.embedding.isolation <file descriptor>`.
 """
@@ -39,7 +40,8 @@ MOST_PIXELS_IN_WORKER: Final = 13_000_000
 DECODING_SECONDS: Final = 10
 # Below so many pixels no watch is set: it costs a twentieth of a millisecond.
 _WATCHED_PIXELS: Final = 500_000
-# A worker that stalls ends after so long, for its task to be tried again. Nor does it wait longer for a picture that is decoded apart.
+# A worker that stalls ends after so long, for its task to be tried again. Nor does it wait longer for a picture that is
+# decoded apart.
 _STALLED_SECONDS: Final = 60.0
 _START_SECONDS: Final = 60.0
 _END_SECONDS: Final = 5.0
@@ -50,7 +52,8 @@ _Answer = DecodedImage | tuple[RejectReason, str]
 
 
 def decode(content: bytes, *, apart: bool = False) -> DecodedImage:
-    """Does what `decode_image` does; raises UnreadableImageError also for a picture that crashes a decoder or takes too long.
+    """Does what `decode_image` does; raises UnreadableImageError also for a picture that crashes a decoder or takes too
+    long.
 
     With `apart`, whatever the picture is, it is decoded in the other process. That one stays for the next picture.
     """
@@ -80,7 +83,9 @@ def _decode_apart(content: bytes) -> DecodedImage:
     except TimeoutError:
         _processes[0].kill()
         end_process()
-        raise UnreadableImageError(RejectReason.TOO_COSTLY, f"decoding it takes more than {_STALLED_SECONDS:g} seconds") from None
+        raise UnreadableImageError(
+            RejectReason.TOO_COSTLY, f"decoding it takes more than {_STALLED_SECONDS:g} seconds"
+        ) from None
     except (EOFError, OSError):
         status = end_process()
         if status == -signal.SIGXCPU:
@@ -101,7 +106,11 @@ class _DecodingProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             # What this process can import, that one can: a step's library is a zip.
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+            environment = os.environ | {
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "OPENBLAS_NUM_THREADS": "1",
+                "MALLOC_ARENA_MAX": "1",
+            }
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -117,11 +126,14 @@ class _DecodingProcess:
             self.kill()
             status = self.end()
             raise ChildProcessError(
-                f"The process that decodes odd images did not start (status {status}): its own words are in this worker's stderr."
+                f"The process that decodes odd images did not start (status {status}): its own words are in this "
+                "worker's stderr."
             ) from None
 
     def ask(self, content: bytes) -> _Answer:
-        """Sends a picture and returns the answer. Raises TimeoutError if none comes in time, EOFError or OSError if the process ends."""
+        """Sends a picture and returns the answer. Raises TimeoutError if none comes in time, EOFError or OSError if the
+        process ends.
+        """
         self._connection.send_bytes(content)
         if not self._connection.poll(_STALLED_SECONDS):
             raise TimeoutError
@@ -160,7 +172,9 @@ def _serve(connection: Connection) -> None:
 
 
 def _bound_memory() -> None:
-    """Bounds what a decoder may ask for: Pillow then raises MemoryError, and what can't do that ends this process alone."""
+    """Bounds what a decoder may ask for: Pillow then raises MemoryError, and what can't do that ends this process
+    alone.
+    """
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return

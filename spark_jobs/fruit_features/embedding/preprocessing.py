@@ -1,7 +1,8 @@
 """Preprocessing 2: turns an image file's bytes into the pixels that the network sees.
 
-The version (`fruit_contract.release.PREPROCESSING_VERSION`) is part of `embedder_id`: any change of pixels here is a new version, and so is
-one that a library brings (Pillow 13 turns the order of a tall picture's two passes round). Tests hold the pixels by their digests.
+The version (`fruit_contract.release.PREPROCESSING_VERSION`) is part of `embedder_id`: any change of pixels here is a
+new version, and so is one that a library brings (Pillow 13 turns the order of a tall picture's two passes round). Tests
+hold the pixels by their digests.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 IMAGE_SIDE: Final = 224
 
-# Phone photos are decoded at the smallest DCT scale that keeps twice the network's side (and never when that could not halve them).
+# Phone photos are decoded at the smallest DCT scale that keeps twice the network's side (and never when that could not
+# halve them).
 _DRAFT_FROM_SIDE: Final = 4 * IMAGE_SIDE
 _DRAFT_TO_SIDE: Final = 2 * IMAGE_SIDE
 # What a decoder may hold beside the file: a process that has only Python, NumPy and Pillow stays below 700 MB with it.
@@ -50,7 +52,8 @@ MAX_SCANNED_PIXELS: Final = 10_000_000_000
 AvifImagePlugin.DEFAULT_MAX_THREADS = heif_options.DECODE_THREADS = 1
 # Pillow's own guard looks at a photo's size before it is decoded at reduced scale; ours looks after that.
 Image.MAX_IMAGE_PIXELS = None
-# Decoders that need no outside program and that a camera or an export may have written. A multi-picture JPEG is a JPEG without its index.
+# Decoders that need no outside program and that a camera or an export may have written. A multi-picture JPEG is a JPEG
+# without its index.
 _DECODERS: Final[dict[str, type[ImageFile]]] = {
     decoder.format: decoder
     for decoder in (
@@ -86,7 +89,9 @@ _TRUNCATED_WORDS: Final = (
     "incomplete",
     "not enough image data",
 )
-_HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"})
+_HEIF_BRANDS: Final = frozenset(
+    {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
+)
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 
 
@@ -117,7 +122,9 @@ class EncodedImage:
 
     @property
     def n_pixels(self) -> int | None:
-        """Returns how many pixels a decoder goes over; None where only the decoder knows, or holds much more than these."""
+        """Returns how many pixels a decoder goes over; None where only the decoder knows, or holds much more than
+        these.
+        """
         found = self.container
         if self.file_format not in {"JPEG", "PNG"} or found.width == 0:
             return None
@@ -150,7 +157,9 @@ def find_encoded(content: bytes) -> EncodedImage:
         accepts = Image.OPEN.get(file_format, (None, None))[1]
         if accepts is not None and accepts(content[:16]) is True:
             return EncodedImage(file_format, open_container(content, file_format))
-    raise UnreadableImageError(RejectReason.NOT_AN_IMAGE, f"no decoder knows this format (it begins with {content[:8]!r})")
+    raise UnreadableImageError(
+        RejectReason.NOT_AN_IMAGE, f"no decoder knows this format (it begins with {content[:8]!r})"
+    )
 
 
 def decode_encoded(image: EncodedImage) -> DecodedImage:
@@ -162,7 +171,8 @@ def decode_encoded(image: EncodedImage) -> DecodedImage:
             raise
         # Many programs lose the last two bytes, and every pixel is there.
         completed = [
-            _decode(replace(image, container=replace(image.container, content=one))) for one in complete_jpeg(image.container.content)
+            _decode(replace(image, container=replace(image.container, content=one)))
+            for one in complete_jpeg(image.container.content)
         ]
         if not completed or any(not np.array_equal(completed[0].pixels, other.pixels) for other in completed):
             raise
@@ -205,7 +215,9 @@ def _decode_with_pillow(file_format: str, container: Container) -> DecodedImage:
         opened.load()
         exif = opened.info.get("exif")
         orientation = orientation_of(exif) if isinstance(exif, bytes) else container.orientation
-        image = to_rgb(opened, container, _low_bytes(container) if container.bits == 16 and opened.mode == "RGB" else None)
+        image = to_rgb(
+            opened, container, _low_bytes(container) if container.bits == 16 and opened.mode == "RGB" else None
+        )
         if image is not opened:
             opened.close()
         if orientation in _TURNS:
@@ -221,7 +233,9 @@ def _open(file_format: str, container: Container) -> ImageFile:
 
 
 def _low_bytes(container: Container) -> Image.Image | None:
-    """Returns the low bytes of a PNG of 16 bits a channel: Pillow gives the high ones, so it is told that the low ones come first."""
+    """Returns the low bytes of a PNG of 16 bits a channel: Pillow gives the high ones, so it is told that the low ones
+    come first.
+    """
     if not container.key:
         return None
     opened = _open("PNG", container)
@@ -231,27 +245,36 @@ def _low_bytes(container: Container) -> Image.Image | None:
 
 
 def _refuse_if_too_large(file_format: str, container: Container, size: tuple[int, int], mode: str) -> None:
-    """Raises UnreadableImageError if decoding would take more memory or time than a worker has; `size` is that at the decoded scale."""
+    """Raises UnreadableImageError if decoding would take more memory or time than a worker has; `size` is that at the
+    decoded scale.
+    """
     width, height = size
     a_pixel = 2 if mode.startswith("I;16") else {"1": 1, "L": 1, "P": 1}.get(mode, 4)
     turned = container.orientation in _TURNS or file_format in {"WEBP", "AVIF"}
     beside = 4 if mode != "RGB" or container.key or turned else 0
-    needed = width * height * (a_pixel + beside + _EXTRA_BYTES_A_PIXEL.get(file_format, 0) + (4 if container.key else 0))
-    # The file, what came of it and what a decoder gets of it; the resizer's weights, and the strips in which colours are converted.
+    needed = (
+        width * height * (a_pixel + beside + _EXTRA_BYTES_A_PIXEL.get(file_format, 0) + (4 if container.key else 0))
+    )
+    # The file, what came of it and what a decoder gets of it; the resizer's weights, and the strips in which colours
+    # are converted.
     needed += 3 * len(container.content) + container.extra_bytes + 32 * (width + height) + 24 * width
     n_pixels = container.width * container.height
     if n_pixels > MAX_PIXELS:
-        raise UnreadableImageError(RejectReason.TOO_LARGE, f"{n_pixels:,} pixels are more than the {MAX_PIXELS:,} that a worker goes over")
+        raise UnreadableImageError(
+            RejectReason.TOO_LARGE, f"{n_pixels:,} pixels are more than the {MAX_PIXELS:,} that a worker goes over"
+        )
     if needed > MAX_DECODING_BYTES:
         raise UnreadableImageError(
             RejectReason.TOO_LARGE,
-            f"decoding its {container.width or width} x {container.height or height} pixels would take {needed / 1e6:,.0f} MB, "
+            f"decoding its {container.width or width} x {container.height or height} pixels would take "
+            f"{needed / 1e6:,.0f} MB, "
             f"and a worker has {MAX_DECODING_BYTES / 1e6:,.0f} MB for it",
         )
     if n_pixels * container.n_scans > MAX_SCANNED_PIXELS:
         raise UnreadableImageError(
             RejectReason.TOO_COSTLY,
-            f"decoding goes {container.n_scans:,} times over its {container.width} x {container.height} pixels, which takes too long",
+            f"decoding goes {container.n_scans:,} times over its {container.width} x {container.height} pixels, which "
+            "takes too long",
         )
 
 

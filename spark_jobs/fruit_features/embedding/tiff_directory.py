@@ -71,7 +71,9 @@ class Directory:
         return replace(self, entries=self.entries | {tag: changed})
 
     def only(self, tags: frozenset[int]) -> bytes:
-        """Returns the file with these tags alone, in a directory at its end. What their values point at stays where it is."""
+        """Returns the file with these tags alone, in a directory at its end. What their values point at stays where it
+        is.
+        """
         kept = [entry for tag, entry in self.entries.items() if tag in tags]
         number = "Q" if self.is_big else "L"
         place = len(self.content) + len(self.content) % 2

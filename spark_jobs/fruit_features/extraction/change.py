@@ -1,4 +1,6 @@
-"""Says what a commit changes in a date's ledger: which rows stay, leave and come, and which files of features that concerns."""
+"""Says what a commit changes in a date's ledger: which rows stay, leave and come, and which files of features that
+concerns.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """A ledger's rows that stay, those that leave it, and those that are added. Every image that leaves is gone, or added anew.
+    """A ledger's rows that stay, those that leave it, and those that are added. Every image that leaves is gone, or
+    added anew.
 
     `new_files` are those that tasks have written; restored images have theirs already.
     """
@@ -39,7 +42,9 @@ class Change:
     new_files: dict[str, int]
 
     @classmethod
-    def of(cls, before: Ledger, done: pa.Table, restored: pa.Table, gone: NDArray[np.int64], embedder_id: str) -> Change:
+    def of(
+        cls, before: Ledger, done: pa.Table, restored: pa.Table, gone: NDArray[np.int64], embedder_id: str
+    ) -> Change:
         computed = done.select(files.LEDGER.names)
         added = pa.concat_tables([computed, restored])
         is_replaced = pc.is_in(before.rows.column(tables.IMAGE_KEY), added.column(tables.IMAGE_KEY).combine_chunks())
@@ -47,7 +52,14 @@ class Change:
         leaves[gone] = True
         mask = pa.array(leaves)
         keys = frozenset(restored.column(tables.IMAGE_KEY).to_pylist())
-        return cls(embedder_id, before.rows.filter(pc.invert(mask)), before.rows.filter(mask), added, keys, _rows_by_file(computed))
+        return cls(
+            embedder_id,
+            before.rows.filter(pc.invert(mask)),
+            before.rows.filter(mask),
+            added,
+            keys,
+            _rows_by_file(computed),
+        )
 
     def rows(self, rewritten: Sequence[Rewritten]) -> pa.Table:
         """Returns the rows of the next ledger, sorted by key, with the names of files that were written again."""
@@ -59,36 +71,55 @@ class Change:
     def leaving_of(self, embedder_id: str) -> dict[str, set[str]]:
         """Returns the keys of images whose features of this embedder must go, by category.
 
-        For the embedder that computes, these are all that leave and are not restored. For another one, an image that was only computed
-        again keeps its features, as readers of that embedder's PCA versions use them.
+        For the embedder that computes, these are all that leave and are not restored. For another one, an image that
+        was only computed again keeps its features, as readers of that embedder's PCA versions use them.
         """
         contents = dict(contents_of(self.added)) if embedder_id != self.embedder_id else {}
         kept = self.restored if embedder_id == self.embedder_id else frozenset()
         keys: defaultdict[str, set[str]] = defaultdict(set)
-        columns = (self.leaving.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CATEGORY, tables.CONTENT_SHA256))
+        columns = (
+            self.leaving.column(name).to_pylist() for name in (tables.IMAGE_KEY, tables.CATEGORY, tables.CONTENT_SHA256)
+        )
         for image_key, category, content_sha256 in zip(*columns, strict=True):
             if image_key not in kept and (image_key not in contents or contents[image_key] != content_sha256):
                 keys[category].add(image_key)
         return keys
 
     def rewrites(
-        self, embedder_id: str, file_rows: Mapping[str, int], before: Ledger, versions: Mapping[str, frozenset[str]], *, merging: bool
+        self,
+        embedder_id: str,
+        file_rows: Mapping[str, int],
+        before: Ledger,
+        versions: Mapping[str, frozenset[str]],
+        *,
+        merging: bool,
     ) -> list[tuple[list[str], dict[str, frozenset[str]]]]:
         """Returns the groups of files of an embedder that become one each, and the images that leave each file.
 
         Small files are merged if they have projections under the same `versions`.
         """
         leaving = self.leaving_of(embedder_id)
-        affected = {name: frozenset(leaving[_category(name)]) for name in self._affected(embedder_id, file_rows, before, leaving)}
+        affected = {
+            name: frozenset(leaving[_category(name)])
+            for name in self._affected(embedder_id, file_rows, before, leaving)
+        }
         new = self.new_files if embedder_id == self.embedder_id else {}
         groups = plan_merges({**file_rows, **new}, versions) if merging else []
         grouped = {name for group in groups for name in group}
         groups += [[name] for name in sorted(affected) if name not in grouped]
         return [(group, {name: affected[name] for name in group if name in affected}) for group in groups]
 
-    def _affected(self, embedder_id: str, file_rows: Mapping[str, int], before: Ledger, leaving: Mapping[str, set[str]]) -> set[str]:
-        """Returns the files that may hold an image of `leaving`: those the ledger names, and where it names none, all of the category."""
-        named = self.leaving.filter(pc.equal(self.leaving.column(tables.EMBEDDER_ID), embedder_id)).column(tables.FILE).drop_null()
+    def _affected(
+        self, embedder_id: str, file_rows: Mapping[str, int], before: Ledger, leaving: Mapping[str, set[str]]
+    ) -> set[str]:
+        """Returns the files that may hold an image of `leaving`: those the ledger names, and where it names none, all
+        of the category.
+        """
+        named = (
+            self.leaving.filter(pc.equal(self.leaving.column(tables.EMBEDDER_ID), embedder_id))
+            .column(tables.FILE)
+            .drop_null()
+        )
         found = {file_name(key) for key in named.unique().to_pylist()}
         known = before.commit.embedders.get(embedder_id) if before.commit else None
         if known is not None and known.n_images < known.n_rows:
@@ -102,7 +133,9 @@ def _rows_by_file(rows: pa.Table) -> dict[str, int]:
 
 
 def featurised_by(rows: pa.Table, embedder_id: str) -> pa.Table:
-    return rows.filter(pc.and_(pc.equal(rows.column(tables.EMBEDDER_ID), embedder_id), pc.is_valid(rows.column(tables.FILE))))
+    return rows.filter(
+        pc.and_(pc.equal(rows.column(tables.EMBEDDER_ID), embedder_id), pc.is_valid(rows.column(tables.FILE)))
+    )
 
 
 def contents_of(rows: pa.Table) -> Iterator[tuple[str, str | None]]:

@@ -1,4 +1,6 @@
-"""Makes true what a features step has computed, a date at a time: files and moments first, then the ledger by one PUT, then the sweep."""
+"""Makes true what a features step has computed, a date at a time: files and moments first, then the ledger by one PUT,
+then the sweep.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from fruit_features.extraction.known_contents import write_content_index
 from fruit_features.extraction.rewriting import Rewrite, Rewritten, complete_projections, rewrite_files
 from fruit_features.extraction.task import ACCOUNT
 from fruit_features.lake import files
-from fruit_features.lake.commit import delete_of_date, projected_versions, put_ledger, put_rejected, saved_versions, sweep_date
+from fruit_features.lake.commit import (
+    delete_of_date,
+    projected_versions,
+    put_ledger,
+    put_rejected,
+    saved_versions,
+    sweep_date,
+)
 from fruit_features.lake.store import at_once
 from fruit_features.moments.algebra import RunningMoments
 from fruit_features.moments.of_files import merge_parts, moments_of_files
@@ -99,10 +108,11 @@ class DateCommits:
         self._pending.merge(self._store)
 
     def next_commit(self) -> Callable[[], None]:
-        """Returns what makes true all that was done since the last commit; any thread may call it, before the next one is asked for.
+        """Returns what makes true all that was done since the last commit; any thread may call it, before the next one
+        is asked for.
 
-        The last commit, when all is done, also sweeps what no commit names. Raises FeaturesDifferError or LostPlaceError when it is called;
-        the date is then what it was before.
+        The last commit, when all is done, also sweeps what no commit names. Raises FeaturesDifferError or
+        LostPlaceError when it is called; the date is then what it was before.
         """
         pending, self._pending = self._pending, _Pending()
         return partial(self._commit, pending, is_last=self.is_complete)
@@ -122,7 +132,8 @@ class DateCommits:
         embedders = self._embedders(name, rows, live, pending, change, rewritten)
         commit = Commit(before.ingest_date, name, rows.num_rows, files.rejected_rows(rows).num_rows, embedders)
         self._remember_contents(change, rows)
-        # Ahead of the ledger, so that readers miss no row; and after it, for what another run has projected between the look and the PUT.
+        # Ahead of the ledger, so that readers miss no row; and after it, for what another run has projected between the
+        # look and the PUT.
         complete_projections(self._store, before.ingest_date, rewritten)
         self.ledger = put_ledger(self._store, before, rows, commit)
         complete_projections(self._store, before.ingest_date, rewritten)
@@ -138,14 +149,18 @@ class DateCommits:
         embedders = commit.embedders if commit else {}
         day = self.plan.ingest_date
         return {
-            embedder_id: {name: n_rows for name, n_rows in found.files.items() if file_key(day, name) not in self._lost_files}
+            embedder_id: {
+                name: n_rows for name, n_rows in found.files.items() if file_key(day, name) not in self._lost_files
+            }
             for embedder_id, found in embedders.items()
         }
 
     def _rewrite(
         self, name: str, before: Ledger, change: Change, live: Mapping[str, Mapping[str, int]], *, merging: bool
     ) -> list[Rewritten]:
-        """Writes files again whose images leave, and with `merging` joins small ones; nothing counts before the ledger names it."""
+        """Writes files again whose images leave, and with `merging` joins small ones; nothing counts before the ledger
+        names it.
+        """
         by_embedder = {self._embedder_id: {}, **live}
         versions = self.plan.versions_by_file
         groups = [
@@ -160,7 +175,9 @@ class DateCommits:
         if not rewrites:
             return []
         work = partial(rewrite_files, self._store, versions=projected_versions(self._store))
-        done = at_once(work, rewrites) if len(rewrites) <= _REWRITES_BY_DRIVER else run_tasks(self._spark, rewrites, work)
+        done = (
+            at_once(work, rewrites) if len(rewrites) <= _REWRITES_BY_DRIVER else run_tasks(self._spark, rewrites, work)
+        )
         return [result for result in done if result.is_changed]
 
     def _embedders(
@@ -172,7 +189,9 @@ class DateCommits:
         change: Change,
         rewritten: Sequence[Rewritten],
     ) -> dict[str, EmbedderFiles]:
-        """Returns what the commit says of each embedder. It leaves out one that neither images nor a kept PCA version are of."""
+        """Returns what the commit says of each embedder. It leaves out one that neither images nor a kept PCA version
+        are of.
+        """
         n_images = _images_by_embedder(rows)
         left = {result.rewrite.embedder_id for result in rewritten if result.n_left}
         commit = self.ledger.commit
@@ -185,7 +204,11 @@ class DateCommits:
                 known is not None and any(file_key(self.plan.ingest_date, n) in self._lost_files for n in known.files)
             )
             moments = known.moments if known else None
-            if embedder_id in left or lost or (moments is None and not (embedder_id == self._embedder_id and pending.parts)):
+            if (
+                embedder_id in left
+                or lost
+                or (moments is None and not (embedder_id == self._embedder_id and pending.parts))
+            ):
                 moments = self._recomputed(name, embedder_id, file_rows)
             elif embedder_id == self._embedder_id and pending.parts:
                 moments = self._merged(name, file_rows, moments, pending)
@@ -195,14 +218,23 @@ class DateCommits:
 
     def _is_used(self, embedder_id: str) -> bool:
         """Tells whether a PCA version is of this embedder."""
-        provenances = (self._store.find_json(lake.pca_provenance_key(version)) or {} for version in saved_versions(self._store))
+        provenances = (
+            self._store.find_json(lake.pca_provenance_key(version)) or {} for version in saved_versions(self._store)
+        )
         return any(provenance.get("embedder_id") == embedder_id for provenance in provenances)
 
-    def _merged(self, name: str, file_rows: Mapping[str, int], moments: MomentsObject | None, pending: _Pending) -> MomentsObject:
-        """Merges the moments as they were with those of what was done since. If they can't be read, all are added up anew."""
+    def _merged(
+        self, name: str, file_rows: Mapping[str, int], moments: MomentsObject | None, pending: _Pending
+    ) -> MomentsObject:
+        """Merges the moments as they were with those of what was done since. If they can't be read, all are added up
+        anew.
+        """
         before = None if moments is None else find_moments(self._store, moments.key)
         if moments is not None and (before is None or before.n_samples != moments.n_samples):
-            print(f"{self._store.uri(moments.key)} is gone or damaged. The moments of the date are added up anew.", flush=True)
+            print(
+                f"{self._store.uri(moments.key)} is gone or damaged. The moments of the date are added up anew.",
+                flush=True,
+            )
             return self._recomputed(name, self._embedder_id, file_rows)
         pending.merge(self._store)
         running, digest = pending.merged, 0
@@ -218,21 +250,29 @@ class DateCommits:
         moments, digest = moments_of_files(lambda: self._spark, self._store, day, name, embedder_id, file_rows)
         return write_moments(self._store, day, name, embedder_id, moments, digest)
 
-    def _check(self, embedder_id: str, found: EmbedderFiles, known: EmbedderFiles | None, change: Change, rows: pa.Table) -> None:
-        """Raises FeaturesDifferError if the moments, which come from the features, are of other images than the ledger's rows."""
+    def _check(
+        self, embedder_id: str, found: EmbedderFiles, known: EmbedderFiles | None, change: Change, rows: pa.Table
+    ) -> None:
+        """Raises FeaturesDifferError if the moments, which come from the features, are of other images than the
+        ledger's rows.
+        """
         moments = found.moments
         is_same = moments is not None and moments.n_samples == found.n_rows
         # Files may also hold images that another embedder has featurised since: the ledger has no rows of those.
         has_others = embedder_id != self._embedder_id or (known is not None and known.n_images < known.n_rows)
         if is_same and moments is not None and not has_others:
             before = int(known.moments.images_digest, 16) if known is not None and known.moments is not None else 0
-            left, came = (images_digest(contents_of(featurised_by(some, embedder_id))) for some in (change.leaving, change.added))
+            left, came = (
+                images_digest(contents_of(featurised_by(some, embedder_id))) for some in (change.leaving, change.added)
+            )
             is_same = found.n_images == found.n_rows and moments.images_digest == digest_text(before ^ left ^ came)
         if not is_same:
             own = featurised_by(rows, embedder_id)
             raise FeaturesDifferError(
-                f"The features of {self.plan.ingest_date} of embedder {embedder_id} are not those of the {own.num_rows:,} images that its "
-                f"ledger would name. {_differing(self._store, own)} This commit was not made. Remove the files named here and run the "
+                f"The features of {self.plan.ingest_date} of embedder {embedder_id} are not those of the "
+                f"{own.num_rows:,} images that its "
+                f"ledger would name. {_differing(self._store, own)} This commit was not made. Remove the files named "
+                "here and run the "
                 "date again: their images are then computed again."
             )
 
@@ -251,12 +291,18 @@ class DateCommits:
         return write_content_index(self._store, self._embedder_id, self.plan.ingest_date, contents, whole=whole)
 
     def _delete_former(self, before: Commit | None, ledger: Ledger, parts: Sequence[PartPlace]) -> None:
-        """Removes what the commit before named and this one does not. Tasks still write: a file that nobody names may be theirs."""
+        """Removes what the commit before named and this one does not. Tasks still write: a file that nobody names may
+        be theirs.
+        """
         stale, after = {part.key for part in parts}, ledger.commit
         if before is not None and after is not None:
             features = before.features_keys() - after.features_keys()
             stale |= before.named_keys() - after.named_keys()
-            stale |= {lake.projections_file_key(version, key) for version in projected_versions(self._store) for key in features}
+            stale |= {
+                lake.projections_file_key(version, key)
+                for version in projected_versions(self._store)
+                for key in features
+            }
         delete_of_date(self._store, ledger, sorted(stale))
 
 
@@ -280,7 +326,11 @@ def _differing(store: Store, rows: pa.Table) -> str:
     differing = []
     for key, contents in sorted(expected.items()):
         found = store.find(key)
-        if found is None or set(contents_of(files.read_rows(store.uri(key), found, (tables.IMAGE_KEY, tables.CONTENT_SHA256)))) != contents:
+        if (
+            found is None
+            or set(contents_of(files.read_rows(store.uri(key), found, (tables.IMAGE_KEY, tables.CONTENT_SHA256))))
+            != contents
+        ):
             differing.append(key)
     if not differing:
         return "The rows of each file are right, so their moments are not."

@@ -1,7 +1,8 @@
-"""Keeps a date's featurised contents as a short sorted list of hashes, so that each new batch can be looked up in all of history.
+"""Keeps a date's featurised contents as a short sorted list of hashes, so that each new batch can be looked up in all
+of history.
 
-An entry is a hash of an object's ETag and size, which a listing tells without reading the object. It only points at dates worth
-looking at: what is copied is decided by the SHA-256 of the content itself.
+An entry is a hash of an object's ETag and size, which a listing tells without reading the object. It only points at
+dates worth looking at: what is copied is decided by the SHA-256 of the content itself.
 """
 
 from __future__ import annotations

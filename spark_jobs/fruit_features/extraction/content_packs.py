@@ -1,7 +1,8 @@
-"""Looks through the content indexes of all dates: those of a month are also kept as one file, so that years are few requests.
+"""Looks through the content indexes of all dates: those of a month are also kept as one file, so that years are few
+requests.
 
-A pack names the ETag of each index that it holds. What is listed with another one is read by itself: a pack is a cache, and losing it costs
-requests, never truth.
+A pack names the ETag of each index that it holds. What is listed with another one is read by itself: a pack is a cache,
+and losing it costs requests, never truth.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Packed(NamedTuple):
 
 
 def find_hashes(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -> dict[str, NDArray[np.uint64]]:
-    """Returns which of the `wanted` hashes the content index of each ingest date has, dates ascending. It keeps packs as it goes."""
+    """Returns which of the `wanted` hashes the content index of each ingest date has, dates ascending. It keeps packs
+    as it goes.
+    """
     months: dict[str, dict[str, ListedObject]] = {}
     packs = set()
     for entry in store.list_objects(lake.content_index_prefix(embedder_id)):
@@ -51,14 +54,18 @@ def find_hashes(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -> d
     latest = max(months, default="")
 
     def look(month: str) -> dict[str, NDArray[np.uint64]]:
-        indexes = _read_month(store, lake.content_pack_key(embedder_id, month), months[month], month in packs, month == latest)
+        indexes = _read_month(
+            store, lake.content_pack_key(embedder_id, month), months[month], month in packs, month == latest
+        )
         return {day: common_hashes(hashes, wanted) for day, hashes in indexes.items()}
 
     found = at_once(look, sorted(months))
     return dict(sorted((day, hashes) for month in found for day, hashes in month.items()))
 
 
-def _read_month(store: Store, pack_key: str, listed: Mapping[str, ListedObject], is_packed: bool, is_latest: bool) -> dict[str, memoryview]:
+def _read_month(
+    store: Store, pack_key: str, listed: Mapping[str, ListedObject], is_packed: bool, is_latest: bool
+) -> dict[str, memoryview]:
     packed = pack_from_bytes(store.find(pack_key)) if is_packed else {}
     fresh = {day: index for day, index in packed.items() if day in listed and index.etag == listed[day].etag}
     loose = {}
@@ -69,7 +76,8 @@ def _read_month(store: Store, pack_key: str, listed: Mapping[str, ListedObject],
         hashes = memoryview(content)
         if not is_whole(hashes):
             print(
-                f"{store.uri(listed[day].key)} is not as it was written. What it points to is computed again where it comes again.",
+                f"{store.uri(listed[day].key)} is not as it was written. What it points to is computed again where it "
+                "comes again.",
                 flush=True,
             )
             hashes = hashes[:0]
@@ -85,9 +93,15 @@ def _read_month(store: Store, pack_key: str, listed: Mapping[str, ListedObject],
 
 
 def pack_to_bytes(indexes: Mapping[str, Packed]) -> bytes:
-    """Writes the length of a header, the header (each date's ETag and number of bytes, as JSON), and the indexes one after the other."""
+    """Writes the length of a header, the header (each date's ETag and number of bytes, as JSON), and the indexes one
+    after the other.
+    """
     header = json.dumps({day: [index.etag, len(index.hashes)] for day, index in sorted(indexes.items())}).encode()
-    return len(header).to_bytes(_HEADER_BYTES, "little") + header + b"".join(index.hashes for _, index in sorted(indexes.items()))
+    return (
+        len(header).to_bytes(_HEADER_BYTES, "little")
+        + header
+        + b"".join(index.hashes for _, index in sorted(indexes.items()))
+    )
 
 
 def pack_from_bytes(content: Bytes | bytes | None) -> dict[str, Packed]:

@@ -32,17 +32,25 @@ _ROWS_AT_ONCE: Final = 8192
 FORMER: Final = pa.schema(
     [files.FEATURES.field(name) for name in (tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.WIDTH, tables.HEIGHT)]
 ).append(files.LEDGER.field(tables.FILE))
-_KNOWN_COLUMNS: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STATUS, tables.REASON, tables.EMBEDDER_ID, tables.FILE)
+_KNOWN_COLUMNS: Final = (
+    tables.IMAGE_KEY,
+    tables.ETAG,
+    tables.CATEGORY,
+    tables.STATUS,
+    tables.REASON,
+    tables.EMBEDDER_ID,
+    tables.FILE,
+)
 
 
 @dataclass(frozen=True)
 class DatePlan:
     """What one features step has to do for a date.
 
-    `images` are to be computed: rows of LISTED, sorted by key; `changed` are the ledger's rows of those it knows. `gone` are the numbers of
-    the rows that its next commit leaves out: of images that have vanished, or whose file of features has. `restored` are rows to take the
-    place of what the ledger says: of images that this embedder featurised before another one did. The counts are of images in the chosen
-    categories.
+    `images` are to be computed: rows of LISTED, sorted by key; `changed` are the ledger's rows of those it knows.
+    `gone` are the numbers of the rows that its next commit leaves out: of images that have vanished, or whose file of
+    features has. `restored` are rows to take the place of what the ledger says: of images that this embedder featurised
+    before another one did. The counts are of images in the chosen categories.
     """
 
     ingest_date: str
@@ -57,7 +65,9 @@ class DatePlan:
 
     @property
     def has_earlier_ledger(self) -> bool:
-        """Tells whether there is a ledger that an earlier release wrote, or what a takeover that was cut off has left of it."""
+        """Tells whether there is a ledger that an earlier release wrote, or what a takeover that was cut off has left
+        of it.
+        """
         return any(map(is_of_earlier_ledger, self.there.ledger))
 
     @property
@@ -65,12 +75,16 @@ class DatePlan:
         """Returns the embedders whose moments are not where the commit says."""
         embedders = self.ledger.commit.embedders if self.ledger.commit else {}
         return frozenset(
-            embedder_id for embedder_id, found in embedders.items() if found.moments and found.moments.key not in self.there.moments
+            embedder_id
+            for embedder_id, found in embedders.items()
+            if found.moments and found.moments.key not in self.there.moments
         )
 
     @property
     def versions_by_file(self) -> dict[str, frozenset[str]]:
-        """Returns the PCA versions under which each file of features has projections, by the file's name below the date's prefix."""
+        """Returns the PCA versions under which each file of features has projections, by the file's name below the
+        date's prefix.
+        """
         versions: defaultdict[str, set[str]] = defaultdict(set)
         for key in self.there.projections:
             _, version, _, name = key.split("/", 3)
@@ -93,7 +107,13 @@ class DatePlan:
 
 
 def plan_dates(
-    store: Store, ingest_dates: Sequence[str], embedder_id: str, scope: Sequence[str], versions: Sequence[str], *, retry_rejected: bool
+    store: Store,
+    ingest_dates: Sequence[str],
+    embedder_id: str,
+    scope: Sequence[str],
+    versions: Sequence[str],
+    *,
+    retry_rejected: bool,
 ) -> list[DatePlan]:
     """Plans each date; `versions` are those whose projections are looked at. Raises what the store raises."""
 
@@ -104,7 +124,13 @@ def plan_dates(
 
 
 def plan_date(
-    store: Store, ingest_date: str, embedder_id: str, scope: Sequence[str], versions: Sequence[str], *, retry_rejected: bool
+    store: Store,
+    ingest_date: str,
+    embedder_id: str,
+    scope: Sequence[str],
+    versions: Sequence[str],
+    *,
+    retry_rejected: bool,
 ) -> DatePlan:
     """Plans one date. An image whose features are gone counts as new."""
     requests: list[Callable[[], Any]] = [
@@ -118,7 +144,8 @@ def plan_date(
 
 
 def read_former(store: Store, ledger: Ledger, there: DateFiles, embedder_id: str) -> pa.Table:
-    """Returns the images that an embedder featurised before another one did, and whose features are still there: rows of FORMER.
+    """Returns the images that an embedder featurised before another one did, and whose features are still there: rows
+    of FORMER.
 
     There are some when a release is rolled back. Then every file of that embedder is looked into, but for the vectors.
     """
@@ -128,7 +155,11 @@ def read_former(store: Store, ledger: Ledger, there: DateFiles, embedder_id: str
 
     def read(key: str) -> pa.Table:
         content = store.find(key)
-        rows = files.FEATURES.empty_table() if content is None else files.read_rows(store.uri(key), content, FORMER.names[:-1])
+        rows = (
+            files.FEATURES.empty_table()
+            if content is None
+            else files.read_rows(store.uri(key), content, FORMER.names[:-1])
+        )
         return rows.select(FORMER.names[:-1]).append_column(tables.FILE, pa.array([key] * rows.num_rows, pa.string()))
 
     keys = sorted({file_key(ledger.ingest_date, name) for name in found.files} & there.features)
@@ -152,7 +183,9 @@ def _compared(
     counts: dict[Fate, Counter[str]] = {fate: Counter() for fate in Fate}
     gone, changed, restored = [], [], []
     rows, is_former = _with_former(ledger.rows, former, embedder_id)
-    compared = compare(_images(ingest_date, listed), _known(rows, lost), embedder_id, scope, retry_rejected=retry_rejected)
+    compared = compare(
+        _images(ingest_date, listed), _known(rows, lost), embedder_id, scope, retry_rejected=retry_rejected
+    )
     for row, (fate, image, known) in _numbered(compared):
         if image is not None and fate in (Fate.NEW, Fate.CHANGED):
             asked.add(image)
@@ -163,8 +196,21 @@ def _compared(
         if fate is Fate.UNCHANGED and is_former[row]:
             restored.append(row)
         counts[fate][image.category if image is not None else known.category if known is not None else ""] += 1
-    changed_rows, restored_rows = ledger.rows.take(pa.array(changed, pa.int64())), rows.take(pa.array(restored, pa.int64()))
-    return DatePlan(ingest_date, ledger, there, asked.table(), changed_rows, restored_rows, np.array(gone, dtype=np.int64), lost, counts)
+    changed_rows, restored_rows = (
+        ledger.rows.take(pa.array(changed, pa.int64())),
+        rows.take(pa.array(restored, pa.int64())),
+    )
+    return DatePlan(
+        ingest_date,
+        ledger,
+        there,
+        asked.table(),
+        changed_rows,
+        restored_rows,
+        np.array(gone, dtype=np.int64),
+        lost,
+        counts,
+    )
 
 
 class _Asked:
@@ -185,7 +231,11 @@ class _Asked:
 
     def _settle(self) -> None:
         columns = zip(*(image[:3] for image in self._waiting), strict=True) if self._waiting else ([], [], [])
-        self._tables.append(pa.table([pa.array(values, field.type) for values, field in zip(columns, LISTED, strict=True)], schema=LISTED))
+        self._tables.append(
+            pa.table(
+                [pa.array(values, field.type) for values, field in zip(columns, LISTED, strict=True)], schema=LISTED
+            )
+        )
         self._waiting.clear()
 
 

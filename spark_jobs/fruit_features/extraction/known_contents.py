@@ -1,4 +1,6 @@
-"""Finds content that is already featurised under another key: looked up by a hash, proved by SHA-256, copied instead of computed."""
+"""Finds content that is already featurised under another key: looked up by a hash, proved by SHA-256, copied instead of
+computed.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,14 @@ MOST_LOOKED_UP: Final = 1_000_000
 _FILES_KEPT: Final = 2
 
 
-def write_content_index(store: Store, embedder_id: str, ingest_date: str, contents: Iterable[tuple[str, int]], *, whole: bool) -> bool:
-    """Remembers the contents (ETag and size) of a date's featurised images; replaces what was remembered if they are the `whole`.
+def write_content_index(
+    store: Store, embedder_id: str, ingest_date: str, contents: Iterable[tuple[str, int]], *, whole: bool
+) -> bool:
+    """Remembers the contents (ETag and size) of a date's featurised images; replaces what was remembered if they are
+    the `whole`.
 
-    Returns False, and writes nothing, if there is nothing to add them to: the index is gone or was cut off, and the whole is due.
+    Returns False, and writes nothing, if there is nothing to add them to: the index is gone or was cut off, and the
+    whole is due.
     """
     key = lake.content_index_key(embedder_id, ingest_date)
     before = b"" if whole else store.find(key)
@@ -46,11 +52,14 @@ def write_content_index(store: Store, embedder_id: str, ingest_date: str, conten
 
 
 def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str | None]:
-    """Returns for each of `images` (with ETag and size) the file of features that probably has its content; None for most.
+    """Returns for each of `images` (with ETag and size) the file of features that probably has its content; None for
+    most.
 
     Reads 8 bytes an image of history, and the ledgers of dates that have such a content.
     """
-    hashes = np.fromiter((hash_content(*content) for content in _contents(images)), dtype=np.uint64, count=images.num_rows)
+    hashes = np.fromiter(
+        (hash_content(*content) for content in _contents(images)), dtype=np.uint64, count=images.num_rows
+    )
     dates = _dates_by_hash(store, embedder_id, np.unique(hashes))
     sources: list[str | None] = [None] * images.num_rows
     rows = np.flatnonzero(np.isin(hashes, np.array(list(dates), dtype=np.uint64)))[:MOST_LOOKED_UP]
@@ -89,7 +98,11 @@ class _SourceFile:
 
     def __init__(self, store: Store, key: str, embedder_id: str) -> None:
         self._rows = rows_of_embedder(_rows_if_sound(store, key), embedder_id).combine_chunks()
-        self._matrix = to_matrix(self._rows.column(tables.VECTOR).combine_chunks(), tables.N_FEATURES) if self._rows.num_rows else None
+        self._matrix = (
+            to_matrix(self._rows.column(tables.VECTOR).combine_chunks(), tables.N_FEATURES)
+            if self._rows.num_rows
+            else None
+        )
         contents = self._rows.column(tables.CONTENT_SHA256).to_pylist()
         self._indexes = {sha256: index for index, sha256 in enumerate(contents)}
 
@@ -124,7 +137,9 @@ def _dates_by_hash(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -
     return {int(value): ingest_date for ingest_date, hashes in found.items() for value in hashes}
 
 
-def _places(store: Store, embedder_id: str, ingest_date: str, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], str]:
+def _places(
+    store: Store, embedder_id: str, ingest_date: str, wanted: set[tuple[str, int]]
+) -> dict[tuple[str, int], str]:
     """Returns the file of each of the `wanted` contents that the date's ledger has."""
     rows = read_ledger(store, ingest_date).rows
     etags = pa.array(sorted({etag for etag, _ in wanted}), pa.string())
@@ -135,4 +150,8 @@ def _places(store: Store, embedder_id: str, ingest_date: str, wanted: set[tuple[
     )
     found = rows.filter(pc.and_kleene(pc.and_kleene(conditions[0], conditions[1]), conditions[2]))
     columns = (found.column(name).to_pylist() for name in (tables.ETAG, tables.SIZE_BYTES, tables.FILE))
-    return {(etag, size_bytes): file for etag, size_bytes, file in zip(*columns, strict=True) if (etag, size_bytes) in wanted}
+    return {
+        (etag, size_bytes): file
+        for etag, size_bytes, file in zip(*columns, strict=True)
+        if (etag, size_bytes) in wanted
+    }

@@ -1,7 +1,7 @@
 """Writes to the lake every few seconds how far the features step has come, in a thread of the driver.
 
-Workers count what they finish in Spark accumulators, which reach the driver with each task's end: that costs nothing. Whatever goes
-wrong here is said once and never fails the step.
+Workers count what they finish in Spark accumulators, which reach the driver with each task's end: that costs nothing.
+Whatever goes wrong here is said once and never fails the step.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class ImageCounters:
 class RecentRate:
     """Counts images a second over the last minute before the last news, or since the beginning if that is nearer.
 
-    Images come a task at a time, so time counts up to the last news only: the wait for the next would look like a slower rate.
+    Images come a task at a time, so time counts up to the last news only: the wait for the next would look like a
+    slower rate.
     """
 
     def __init__(self, began: float) -> None:
@@ -69,13 +70,19 @@ class RecentRate:
 
 
 class ProgressReporter:
-    """A context that gives `write` the step's progress every few seconds, at each change of its state and at its end, however it ends.
+    """A context that gives `write` the step's progress every few seconds, at each change of its state and at its end,
+    however it ends.
 
     `write` is called by one thread that nobody waits for, but for a moment at the end.
     """
 
     def __init__(
-        self, counters: ImageCounters, run_id: str, step: str, write: Callable[[StepProgress], None], every_seconds: float = EVERY_SECONDS
+        self,
+        counters: ImageCounters,
+        run_id: str,
+        step: str,
+        write: Callable[[StepProgress], None],
+        every_seconds: float = EVERY_SECONDS,
     ) -> None:
         self.counters = counters
         self._run_id = run_id
@@ -98,7 +105,9 @@ class ProgressReporter:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         with self._lock:
             self._state = StepState.DONE if kind is None else self._state
             self._is_over = True
@@ -115,7 +124,10 @@ class ProgressReporter:
     def writing(self) -> None:
         """Says that all images are computed."""
         with self._lock:
-            self._state, self._computed = StepState.WRITING, (time.monotonic(), min(self.counters.rejected.value, self._total))
+            self._state, self._computed = (
+                StepState.WRITING,
+                (time.monotonic(), min(self.counters.rejected.value, self._total)),
+            )
         self._news.set()
 
     def _run(self) -> None:

@@ -54,7 +54,9 @@ class RejectWatch:
         self._new = _Group("of this run", FEWEST_IMAGES, 0.5)
 
     def add(self, rows: pa.Table, before: pa.Table) -> None:
-        """Counts images: `rows` say what became of them, `before` what the ledger said of those that it knew; both in its columns."""
+        """Counts images: `rows` say what became of them, `before` what the ledger said of those that it knew; both in
+        its columns.
+        """
         featurised = before.filter(pc.equal(before.column(tables.STATUS), Status.FEATURISED.value))
         is_known = pc.is_in(rows.column(tables.IMAGE_KEY), featurised.column(tables.IMAGE_KEY).combine_chunks())
         is_same = pc.is_in(_contents(rows), _contents(featurised).combine_chunks())

@@ -1,4 +1,6 @@
-"""Writes files of features again: without images that have left, or small ones as one. Their projections go with them."""
+"""Writes files of features again: without images that have left, or small ones as one. Their projections go with
+them.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What came of a rewrite: the target has `n_rows` (with none, it is not there). Nothing was written if no image was `n_left`."""
+    """What came of a rewrite: the target has `n_rows` (with none, it is not there). Nothing was written if no image was
+    `n_left`.
+    """
 
     rewrite: Rewrite
     n_rows: int
@@ -58,11 +62,14 @@ class Rewritten:
         return bool(self.n_left or len(self.rewrite.sources) > 1)
 
 
-def plan_merges(file_rows: Mapping[str, int], versions: Mapping[str, frozenset[str]] = MappingProxyType({})) -> list[list[str]]:
-    """Groups small files of a partition that should be one; `file_rows` has an embedder's files of a date with their numbers of rows.
+def plan_merges(
+    file_rows: Mapping[str, int], versions: Mapping[str, frozenset[str]] = MappingProxyType({})
+) -> list[list[str]]:
+    """Groups small files of a partition that should be one; `file_rows` has an embedder's files of a date with their
+    numbers of rows.
 
-    `versions` has the PCA versions under which a file has projections. Files that differ in these stay apart: as one file, they would have
-    the projections of neither.
+    `versions` has the PCA versions under which a file has projections. Files that differ in these stay apart: as one
+    file, they would have the projections of neither.
     """
     small: defaultdict[tuple[str, frozenset[str]], list[str]] = defaultdict(list)
     for name, n_rows in sorted(file_rows.items()):
@@ -100,7 +107,8 @@ def rewrite_files(store: Store, rewrite: Rewrite, versions: Collection[str]) -> 
 
 
 def complete_projections(store: Store, ingest_date: str, rewritten: Sequence[Rewritten]) -> None:
-    """Writes the projections of targets under versions that have got those of all their sources since the files were written again.
+    """Writes the projections of targets under versions that have got those of all their sources since the files were
+    written again.
 
     A PCA step beside this one projects what the ledger names, and that is the sources until the ledger is replaced.
     """
@@ -118,7 +126,9 @@ def complete_projections(store: Store, ingest_date: str, rewritten: Sequence[Rew
 
 
 def _rewrite_projections(store: Store, rewrite: Rewrite, version: str, target: str) -> None:
-    """Writes the projections of a version again, if it has those of all sources, as they were written; others are left to the PCA step."""
+    """Writes the projections of a version again, if it has those of all sources, as they were written; others are left
+    to the PCA step.
+    """
     contents = {}
     for name in rewrite.sources:
         key = lake.projections_file_key(version, file_key(rewrite.ingest_date, name))
@@ -144,8 +154,12 @@ def renamed(file: pa.ChunkedArray, rewritten: Sequence[Rewritten]) -> pa.Chunked
     return pc.coalesce(pc.take(pa.array(list(names.values())), index), file)
 
 
-def _staying(rewrite: Rewrite, contents: Mapping[str, tuple[str, Bytes]], columns: Sequence[str]) -> tuple[pa.Table, int]:
-    """Returns the rows of the sources that stay, and how many there were. `contents` has each source's address and content."""
+def _staying(
+    rewrite: Rewrite, contents: Mapping[str, tuple[str, Bytes]], columns: Sequence[str]
+) -> tuple[pa.Table, int]:
+    """Returns the rows of the sources that stay, and how many there were. `contents` has each source's address and
+    content.
+    """
     staying, n_rows = [], 0
     for source, (uri, content) in contents.items():
         rows = files.read_rows(uri, content, columns)

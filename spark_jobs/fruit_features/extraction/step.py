@@ -1,4 +1,6 @@
-"""The features step: lists, subtracts what is known, fetches, decodes, embeds, writes files as it goes, and commits each date's ledger."""
+"""The features step: lists, subtracts what is known, fetches, decodes, embeds, writes files as it goes, and commits
+each date's ledger.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ if TYPE_CHECKING:
 
 # What a time-out or a lost cluster takes away is at most this much work.
 COMMIT_EVERY_SECONDS: Final = 180.0
-# Commits mostly wait for the store. Each holds some 30 MB of moments, and so does a date whose moments are merged ahead.
+# Commits mostly wait for the store. Each holds some 30 MB of moments, and so does a date whose moments are merged
+# ahead.
 _COMMITS_AT_ONCE: Final = 8
 _REJECTS_IN_SUMMARY: Final = 100
 
@@ -78,8 +81,8 @@ class ExtractionRequest:
 def extract_features(spark: SparkSession, request: ExtractionRequest) -> ExtractionSummary:
     """Does the step and returns its summary, as `runs/_steps/<run_id>/extract_features.json` holds it.
 
-    Raises BooksError if an image would end in no place or in two, UnusualRejectsError if so many are rejected that nothing more
-    should be committed, and what a task or the store raises. What was committed before stays.
+    Raises BooksError if an image would end in no place or in two, UnusualRejectsError if so many are rejected that
+    nothing more should be committed, and what a task or the store raises. What was committed before stays.
     """
     watch = Stopwatch()
     store = Store(request.bucket)
@@ -89,10 +92,13 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> Extract
 
 
 def check_books(books: Books) -> None:
-    """Raises BooksError unless, of each date and category, listed = new + unchanged + reused = featurised + rejected."""
+    """Raises BooksError unless, of each date and category, listed = new + unchanged + reused = featurised +
+    rejected.
+    """
     for complaint in unbalanced(books):
         raise BooksError(
-            f"{complaint} What is not in the ledger counts as new in the next run. This is a defect of the step, please report it."
+            f"{complaint} What is not in the ledger counts as new in the next run. This is a defect of the step, "
+            "please report it."
         )
 
 
@@ -125,15 +131,21 @@ class _Extraction:
         touched = [plan for plan in plans if plan.is_touched]
         images = pa.concat_tables([plan.images for plan in touched]) if touched else LISTED.empty_table()
         self.watch.mark("list")
-        images = images.append_column(SOURCE, pa.array(find_sources(self.store, self.embedder.embedder_id, images), pa.string()))
+        images = images.append_column(
+            SOURCE, pa.array(find_sources(self.store, self.embedder.embedder_id, images), pa.string())
+        )
         self.watch.mark("find_known_contents")
         n_known = images.num_rows - images.column(SOURCE).null_count
         print(
-            f"{images.num_rows:,} new images in {len(touched)} of {len(plans)} ingest dates: {n_known:,} look like content that is "
+            f"{images.num_rows:,} new images in {len(touched)} of {len(plans)} ingest dates: {n_known:,} look like "
+            "content that is "
             f"featurised already, {images.num_rows - n_known:,} to compute with {request.engine}.",
             flush=True,
         )
-        commits = {plan.ingest_date: DateCommits(self.spark, self.store, self.embedder.embedder_id, self.write, plan) for plan in touched}
+        commits = {
+            plan.ingest_date: DateCommits(self.spark, self.store, self.embedder.embedder_id, self.write, plan)
+            for plan in touched
+        }
         self.progress.computing(images.num_rows)
         compute_seconds = self._compute(images, commits)
         books = {plan.ingest_date: _books(plan, commits.get(plan.ingest_date), request.categories) for plan in plans}
@@ -144,15 +156,20 @@ class _Extraction:
         request = self.request
         versions = projected_versions(self.store)
         embedder_id = self.embedder.embedder_id
-        return plan_dates(self.store, ingest_dates, embedder_id, request.categories, versions, retry_rejected=request.retry_rejected)
+        return plan_dates(
+            self.store, ingest_dates, embedder_id, request.categories, versions, retry_rejected=request.retry_rejected
+        )
 
     def _compute(self, images: pa.Table, commits: Mapping[str, DateCommits]) -> float:
-        """Computes the images and commits the dates meanwhile: each when it is done, and all that has come every few minutes."""
+        """Computes the images and commits the dates meanwhile: each when it is done, and all that has come every few
+        minutes.
+        """
         self.n_waited_for = images.num_rows
         tasks = list(_tasks(by_source(images), self.n_slots))
         work = FeaturesTask(self.embedder, self.write, self.progress.counters)
         committed_at = time.monotonic()
-        # If something fails, the commits that are under way go on to their end: what was computed before is worth keeping.
+        # If something fails, the commits that are under way go on to their end: what was computed before is worth
+        # keeping.
         with ThreadPoolExecutor(_COMMITS_AT_ONCE, thread_name_prefix="commit") as threads:
             under_way = _Commits(threads)
             # A date without images to compute is committed for what has left it.
@@ -162,11 +179,15 @@ class _Extraction:
                 with closing(stream_tasks(self.spark, tasks, work)) as arriving:
                     for accounts in arriving:
                         ready += self._take(accounts, commits)
-                        for date in [date for date in commits.values() if date.has_pending and not date.is_complete][:_COMMITS_AT_ONCE]:
+                        for date in [date for date in commits.values() if date.has_pending and not date.is_complete][
+                            :_COMMITS_AT_ONCE
+                        ]:
                             date.merge_ahead()
                         if self._may_commit():
                             if time.monotonic() - committed_at > self.request.commit_every_seconds:
-                                ready += [date for date in commits.values() if date.has_pending and not date.is_complete]
+                                ready += [
+                                    date for date in commits.values() if date.has_pending and not date.is_complete
+                                ]
                                 committed_at = time.monotonic()
                             under_way.begin(ready)
                             ready = []
@@ -204,8 +225,10 @@ class _Extraction:
         complaint = None if self.request.accept_rejects else self.rejects.complaint()
         if complaint:
             raise UnusualRejectsError(
-                f"{complaint} That is unusual, so nothing more was committed. Look at some of these images, and at what has changed in the "
-                "release; if they are to be rejected all the same, run again with 'Accept many rejected images' (`accept_rejects`)."
+                f"{complaint} That is unusual, so nothing more was committed. Look at some of these images, and at "
+                "what has changed in the "
+                "release; if they are to be rejected all the same, run again with 'Accept many rejected images' "
+                "(`accept_rejects`)."
             )
         return True
 
@@ -213,7 +236,9 @@ class _Extraction:
         self, plans: Sequence[DatePlan], commits: Mapping[str, DateCommits], books: Books, compute_seconds: float
     ) -> ExtractionSummary:
         request = self.request
-        rejects_by_date = {plan.ingest_date: _rejected(plan, commits.get(plan.ingest_date), request.categories) for plan in plans}
+        rejects_by_date = {
+            plan.ingest_date: _rejected(plan, commits.get(plan.ingest_date), request.categories) for plan in plans
+        }
         by_date = {day: Counter(rows.column(tables.REASON).to_pylist()) for day, rows in rejects_by_date.items()}
         listed = pa.concat_tables([rows.slice(0, _REJECTS_IN_SUMMARY) for rows in rejects_by_date.values()])
         n_reused = sum(date.n_reused.total() for date in commits.values())
@@ -228,7 +253,9 @@ class _Extraction:
             "ingest_dates": list(request.ingest_dates),
             "touched_ingest_dates": list(commits),
             "by_category": books,
-            "rejects": listed.select([tables.IMAGE_KEY, tables.REASON, tables.DETAIL]).slice(0, _REJECTS_IN_SUMMARY).to_pylist(),
+            "rejects": listed.select([tables.IMAGE_KEY, tables.REASON, tables.DETAIL])
+            .slice(0, _REJECTS_IN_SUMMARY)
+            .to_pylist(),
             "rejected_by_reason": dict(sum(by_date.values(), Counter())),
             "rejected_by_reason_by_date": {day: dict(counts) for day, counts in by_date.items()},
             "images_computed": n_computed,
@@ -286,7 +313,9 @@ def _by_date(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 def _in_scope(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
     """Returns the date's rows as the ledger has them now, of the chosen categories."""
     rows = (date or plan).ledger.rows
-    return rows.filter(pc.is_in(rows.column(tables.CATEGORY), pa.array(categories, pa.string()))) if categories else rows
+    return (
+        rows.filter(pc.is_in(rows.column(tables.CATEGORY), pa.array(categories, pa.string()))) if categories else rows
+    )
 
 
 def _rejected(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
@@ -294,7 +323,9 @@ def _rejected(plan: DatePlan, date: DateCommits | None, categories: Sequence[str
 
 
 def _books(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Returns the books of each category of a date: what was listed, from the plan; where it ended, from the ledger as it is now."""
+    """Returns the books of each category of a date: what was listed, from the plan; where it ended, from the ledger as
+    it is now.
+    """
     books: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
     for fate, counts in plan.counts.items():
         for category, count in counts.items():

@@ -1,4 +1,6 @@
-"""One task of the features step: it fetches, decodes, embeds, and writes files as it goes. Spark gets a short account of it."""
+"""One task of the features step: it fetches, decodes, embeds, and writes files as it goes. Spark gets a short account
+of it.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +38,16 @@ ACCOUNT: Final = pa.schema([*files.LEDGER, pa.field(tables.REUSED, pa.bool_())])
 
 
 def by_source(images: pa.Table) -> pa.Table:
-    """Sorts IMAGES that are sorted by key: dates and categories as they were, and in each the images by the file that has their content.
+    """Sorts IMAGES that are sorted by key: dates and categories as they were, and in each the images by the file that
+    has their content.
 
     A worker keeps few such files, and each is up to 20 MB.
     """
     if images.column(SOURCE).null_count == images.num_rows:
         return images
-    folder = pc.struct_field(pc.extract_regex(images.column(tables.IMAGE_KEY), r"(?s)^(?P<folder>[^/]*/[^/]*/[^/]*/)"), "folder")
+    folder = pc.struct_field(
+        pc.extract_regex(images.column(tables.IMAGE_KEY), r"(?s)^(?P<folder>[^/]*/[^/]*/[^/]*/)"), "folder"
+    )
     order = pa.table({"folder": folder, SOURCE: images.column(SOURCE)})
     return images.take(pc.sort_indices(order, sort_keys=[("folder", "ascending"), (SOURCE, "ascending")]))
 
@@ -60,7 +65,9 @@ class Account(NamedTuple):
 
 @dataclass(frozen=True)
 class FeaturesTask:
-    """Computes some images. Its files are called by `write` and the attempt, so that no other attempt ever writes one of the same name."""
+    """Computes some images. Its files are called by `write` and the attempt, so that no other attempt ever writes one
+    of the same name.
+    """
 
     embedder: EmbedderArtefact
     write: str
@@ -95,12 +102,18 @@ class FeaturesTask:
             asked = reader.read_all().to_pydict()
         keys, sources = asked[tables.IMAGE_KEY], asked[SOURCE]
         known = SourceFiles(
-            self.embedder.store, self.embedder.embedder_id, {key: source for key, source in zip(keys, sources, strict=True) if source}
+            self.embedder.store,
+            self.embedder.embedder_id,
+            {key: source for key, source in zip(keys, sources, strict=True) if source},
         )
-        fetched = fetch_images(self.embedder.store, list(zip(keys, asked[tables.ETAG], asked[tables.SIZE_BYTES], strict=True)))
+        fetched = fetch_images(
+            self.embedder.store, list(zip(keys, asked[tables.ETAG], asked[tables.SIZE_BYTES], strict=True))
+        )
         careful = partial(decode, apart=is_retry())
         batches = featurise(fetched, load_embedder(self.embedder), self.embedder.embedder_id, known.find, careful)
-        for (ingest_date, category), together in groupby(batches, lambda found: (found[0].ingest_date, found[0].category)):
+        for (ingest_date, category), together in groupby(
+            batches, lambda found: (found[0].ingest_date, found[0].category)
+        ):
             results = []
             for _, batch in together:
                 if self.counters is not None:
@@ -110,7 +123,9 @@ class FeaturesTask:
 
 
 def to_stream(rows: pa.Table) -> bytes:
-    """Writes rows as a stream of Arrow, compressed: half of a ledger's row are digests, the other half is much like the row before."""
+    """Writes rows as a stream of Arrow, compressed: half of a ledger's row are digests, the other half is much like the
+    row before.
+    """
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(rows)

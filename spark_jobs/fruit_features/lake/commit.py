@@ -1,4 +1,6 @@
-"""Reads and replaces the commit of a date: its ledger, whole or by its footer, and the files that lie there beside what it names."""
+"""Reads and replaces the commit of a date: its ledger, whole or by its footer, and the files that lie there beside what
+it names.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ _LISTED_ALONE: Final = 32
 
 @dataclass(frozen=True)
 class Ledger:
-    """What the lake says of a date: `rows` sorted by key, in the columns of `files.LEDGER`. Without a commit there are none.
+    """What the lake says of a date: `rows` sorted by key, in the columns of `files.LEDGER`. Without a commit there are
+    none.
 
     `etag` is that of the object that was read; it may be replaced only in place of that one.
     """
@@ -46,7 +49,9 @@ def no_ledger(ingest_date: str) -> Ledger:
 
 
 def read_ledger(store: Store, ingest_date: str) -> Ledger:
-    """Reads the date's ledger as it is now. Raises DamagedFileError or CommitFormatError, which name it, if it can't be read."""
+    """Reads the date's ledger as it is now. Raises DamagedFileError or CommitFormatError, which name it, if it can't be
+    read.
+    """
     key = lake.ledger_key(ingest_date)
     found = store.find_with_etag(key)
     if found is None:
@@ -58,7 +63,8 @@ def read_ledger(store: Store, ingest_date: str) -> Ledger:
 
 
 def read_commit(store: Store, ledger: ListedObject) -> tuple[Commit, str] | None:
-    """Reads a date's commit and its ledger's ETag from the footer alone; None if the ledger is gone. `ledger` is as it was listed.
+    """Reads a date's commit and its ledger's ETag from the footer alone; None if the ledger is gone. `ledger` is as it
+    was listed.
 
     Raises as `read_ledger`.
     """
@@ -116,10 +122,14 @@ class DateFiles:
 
 def list_date(store: Store, ingest_date: str, versions: Iterable[str]) -> DateFiles:
     """Lists what lies in the lake of a date, with the projections of `versions`."""
-    by_table = [lake.date_prefix(table, ingest_date) for table in (lake.FEATURES, lake.REJECTED, lake.MOMENTS, lake.LEDGER)]
+    by_table = [
+        lake.date_prefix(table, ingest_date) for table in (lake.FEATURES, lake.REJECTED, lake.MOMENTS, lake.LEDGER)
+    ]
     projections = [lake.projections_date_prefix(version, ingest_date) for version in versions]
     parts = lake.moments_parts_prefix(ingest_date)
-    features, rejected, moments, ledger, parts_found, *projected = at_once(store.list_keys, [*by_table, parts, *projections])
+    features, rejected, moments, ledger, parts_found, *projected = at_once(
+        store.list_keys, [*by_table, parts, *projections]
+    )
     return DateFiles(
         ingest_date,
         features=frozenset(features),
@@ -131,15 +141,22 @@ def list_date(store: Store, ingest_date: str, versions: Iterable[str]) -> DateFi
 
 
 def sweep_date(store: Store, ledger: Ledger) -> int:
-    """Removes what the date's commit does not name, if nobody is writing the date. Returns how many objects that were."""
+    """Removes what the date's commit does not name, if nobody is writing the date. Returns how many objects that
+    were.
+    """
     garbage = list_date(store, ledger.ingest_date, projected_versions(store)).garbage(ledger.commit)
     return delete_of_date(store, ledger, garbage)
 
 
 def delete_of_date(store: Store, ledger: Ledger, keys: Sequence[str]) -> int:
-    """Removes objects that a date's commit does not name, and returns how many. None go if another commit has taken its place."""
+    """Removes objects that a date's commit does not name, and returns how many. None go if another commit has taken its
+    place.
+    """
     if keys and store.find_etag(lake.ledger_key(ledger.ingest_date)) != ledger.etag:
-        print(f"{ledger.ingest_date} was committed by another run meanwhile: what lies there is left to that one.", flush=True)
+        print(
+            f"{ledger.ingest_date} was committed by another run meanwhile: what lies there is left to that one.",
+            flush=True,
+        )
         return 0
     store.delete(keys)
     return len(keys)
@@ -156,12 +173,15 @@ def saved_versions(store: Store) -> list[str]:
 
 
 def _partitions(store: Store, table: str, name: str) -> list[str]:
-    return [folder.removeprefix(f"{name}=") for folder in store.list_folders(f"{table}/") if folder.startswith(f"{name}=")]
+    return [
+        folder.removeprefix(f"{name}=") for folder in store.list_folders(f"{table}/") if folder.startswith(f"{name}=")
+    ]
 
 
 @dataclass(frozen=True)
 class LedgerListing:
-    """What one listing says of all ledgers: those of committed dates, by date, and the dates where an earlier release's ledger lies.
+    """What one listing says of all ledgers: those of committed dates, by date, and the dates where an earlier release's
+    ledger lies.
 
     A date may be both: then it was taken over, and what is left of the earlier form is still to be removed.
     """
@@ -184,7 +204,9 @@ def list_ledgers(store: Store) -> LedgerListing:
 
 
 def is_of_earlier_ledger(key: str) -> bool:
-    """Tells whether an object below a date's prefix of `ledger/` is a file of the ledger that an earlier release wrote."""
+    """Tells whether an object below a date's prefix of `ledger/` is a file of the ledger that an earlier release
+    wrote.
+    """
     return key.endswith(".parquet") and key != lake.ledger_key(str(lake.ingest_date_of(key)))
 
 

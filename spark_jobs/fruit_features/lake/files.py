@@ -34,7 +34,9 @@ _ROWS_PER_ROW_GROUP: Final = 8_192
 
 
 class DamagedFileError(OSError):
-    """A file of the lake is not as it was written: it was cut off, replaced by something else, or a byte of it has changed."""
+    """A file of the lake is not as it was written: it was cut off, replaced by something else, or a byte of it has
+    changed.
+    """
 
 
 def _schema(columns: Sequence[str]) -> pa.Schema:
@@ -49,7 +51,9 @@ LEDGER: Final = _schema(tables.LEDGER_COLUMNS)
 
 
 def features_to_parquet(rows: pa.Table) -> memoryview:
-    """Writes a file of `features/`. Only the embedder repeats itself, and nobody looks for a vector by its smallest number."""
+    """Writes a file of `features/`. Only the embedder repeats itself, and nobody looks for a vector by its smallest
+    number.
+    """
     without_vectors = [name for name in FEATURES.names if name != tables.VECTOR]
     return _to_parquet(rows, "snappy", use_dictionary=[tables.EMBEDDER_ID], write_statistics=without_vectors)
 
@@ -112,7 +116,9 @@ def with_ledger_columns(rows: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
 
 
 def _n_values(rows: pa.Table | pa.RecordBatch) -> dict[str, int]:
-    """Returns how many values each column holds, as Parquet counts them: an empty list is one, and so is what is missing."""
+    """Returns how many values each column holds, as Parquet counts them: an empty list is one, and so is what is
+    missing.
+    """
 
     def count(column: pa.Array | pa.ChunkedArray) -> int:
         if not pa.types.is_list(column.type):

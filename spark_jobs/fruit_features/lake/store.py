@@ -1,4 +1,6 @@
-"""Reads and writes the lake's bucket by the S3 API. Endpoint, region and credentials come from the environment (on EMR: its profile)."""
+"""Reads and writes the lake's bucket by the S3 API. Endpoint, region and credentials come from the environment (on EMR:
+its profile).
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,13 @@ Result = TypeVar("Result")
 
 _LISTED_AT_ONCE: Final = 1000
 _MOST_ASKED_FOR: Final = 1000
-LISTED: Final = pa.schema([(tables.IMAGE_KEY, pa.string()), (tables.ETAG, pa.string()), (tables.SIZE_BYTES, pa.int64())])
+LISTED: Final = pa.schema(
+    [(tables.IMAGE_KEY, pa.string()), (tables.ETAG, pa.string()), (tables.SIZE_BYTES, pa.int64())]
+)
 # Requests to a distant store mostly wait: this many of them at once take about as long as one.
 REQUESTS_AT_ONCE: Final = 32
-# S3 says SlowDown to a prefix that has become busy until it has split it, which takes minutes. Waits are drawn at random up to the longest.
+# S3 says SlowDown to a prefix that has become busy until it has split it, which takes minutes. Waits are drawn at
+# random up to the longest.
 _RETRIES: Final[RetryConfig] = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=15), "base": 2.0},
     "max_retries": 40,
@@ -44,12 +49,16 @@ class ObjectNotFoundError(FileNotFoundError):
 
 
 class LostPlaceError(RuntimeError):
-    """An object is not what it was when it was read: somebody else has replaced it meanwhile. Nothing was overwritten."""
+    """An object is not what it was when it was read: somebody else has replaced it meanwhile. Nothing was
+    overwritten.
+    """
 
 
 @dataclass(frozen=True)
 class Store:
-    """One bucket. It is small enough to be sent to workers, and safe to share between threads; the process keeps the connections."""
+    """One bucket. It is small enough to be sent to workers, and safe to share between threads; the process keeps the
+    connections.
+    """
 
     bucket: str
 
@@ -57,10 +66,11 @@ class Store:
         return f"s3://{self.bucket}/{key}"
 
     def list_images(self, prefix: str) -> pa.Table:
-        """Lists every object below `prefix` (a folder's, with its slash), whatever S3 lets a key hold: rows of LISTED, sorted by key.
+        """Lists every object below `prefix` (a folder's, with its slash), whatever S3 lets a key hold: rows of LISTED,
+        sorted by key.
 
-        One thing may differ from what S3 says: an object that holds bytes although its key ends in a slash loses that slash if its name has
-        a dot (`a.jpg/`), or among very many names without one.
+        One thing may differ from what S3 says: an object that holds bytes although its key ends in a slash loses that
+        slash if its name has a dot (`a.jpg/`), or among very many names without one.
         """
         from obstore.exceptions import InvalidPathError
 
@@ -72,7 +82,9 @@ class Store:
         return listed_table(_pages_of_any(self.bucket, prefix)) if self._may_lack_slashes(found) else found
 
     def list_objects(self, prefix: str) -> list[ListedObject]:
-        """Lists every object below `prefix` (a folder's, with its slash), sorted by key: much faster, for keys we made ourselves."""
+        """Lists every object below `prefix` (a folder's, with its slash), sorted by key: much faster, for keys we made
+        ourselves.
+        """
         return sorted((entry for page in self._pages(prefix) for entry in page), key=lambda entry: entry.key)
 
     def list_keys(self, prefix: str) -> list[str]:
@@ -114,7 +126,8 @@ class Store:
             try:
                 answer = s3_client().get_object(Bucket=self.bucket, Key=key)
             except ClientError as error:
-                # No XML can hold a control character, so that S3's answer about such a key is known by its status alone.
+                # No XML can hold a control character, so that S3's answer about such a key is known by its status
+                # alone.
                 if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
                     return None
                 raise
@@ -147,8 +160,8 @@ class Store:
     def replace(self, key: str, content: bytes | memoryview, etag: str | None) -> str:
         """Puts an object in place of the one with `etag` (None: of none), and returns its own ETag.
 
-        Raises LostPlaceError if there is another one. Where the store has conditional writes (S3 does), no moment lies between the look and
-        the write.
+        Raises LostPlaceError if there is another one. Where the store has conditional writes (S3 does), no moment lies
+        between the look and the write.
         """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -160,7 +173,8 @@ class Store:
             result = _connect(self.bucket).put(key, content, mode=mode, use_multipart=False)
         except (AlreadyExistsError, PreconditionError) as error:
             raise LostPlaceError(
-                f"{self.uri(key)} was replaced by another writer meanwhile. Nothing was overwritten: run the same again."
+                f"{self.uri(key)} was replaced by another writer meanwhile. Nothing was overwritten: run the same "
+                "again."
             ) from error
         return _bare(result["e_tag"])
 
@@ -190,7 +204,9 @@ class Store:
             yield [ListedObject(entry["path"], _bare(entry["e_tag"]), entry["size"]) for entry in page]
 
     def _may_lack_slashes(self, found: pa.Table) -> bool:
-        """Tells whether a listing may hold a folder's placeholder as an image: the fast store takes the slash from its key."""
+        """Tells whether a listing may hold a folder's placeholder as an image: the fast store takes the slash from its
+        key.
+        """
         keys = found.column(tables.IMAGE_KEY)
         # Placeholders are empty, mostly. Markers are empty more often than not.
         empty = keys.filter(pc.equal(found.column(tables.SIZE_BYTES), 0)).to_pylist()
@@ -206,12 +222,18 @@ class Store:
 
 
 def listed_table(pages: Iterable[Sequence[ListedObject]]) -> pa.Table:
-    """Puts listed objects into rows of LISTED, sorted by key: a third of what they take as Python's objects, and millions are held."""
+    """Puts listed objects into rows of LISTED, sorted by key: a third of what they take as Python's objects, and
+    millions are held.
+    """
     batches, is_sorted, last = [LISTED.empty_table()], True, ""
     for page in pages:
         keys = [entry.key for entry in page]
         columns = [keys, [entry.etag for entry in page], [entry.size_bytes for entry in page]]
-        batches.append(pa.table([pa.array(values, field.type) for values, field in zip(columns, LISTED, strict=True)], schema=LISTED))
+        batches.append(
+            pa.table(
+                [pa.array(values, field.type) for values, field in zip(columns, LISTED, strict=True)], schema=LISTED
+            )
+        )
         is_sorted = is_sorted and all(before <= after for before, after in pairwise([last, *keys]))
         last = keys[-1] if keys else last
     found = pa.concat_tables(batches)
@@ -248,13 +270,17 @@ def _client(endpoint: str | None, access_key_id: str | None) -> Any:  # noqa: AR
     import boto3
     from botocore.config import Config
 
-    config = Config(retries={"mode": "adaptive", "max_attempts": 20}, s3={"addressing_style": "path"} if endpoint else {})
+    config = Config(
+        retries={"mode": "adaptive", "max_attempts": 20}, s3={"addressing_style": "path"} if endpoint else {}
+    )
     # A session of its own: boto3's default one keeps the first credentials it finds.
     return boto3.Session().client("s3", region_name=os.environ.get("AWS_REGION"), endpoint_url=endpoint, config=config)
 
 
 def _connect(bucket: str) -> S3Store:
-    """Returns the fast store. There is one a process, bucket, endpoint and key: it pools connections and credentials."""
+    """Returns the fast store. There is one a process, bucket, endpoint and key: it pools connections and
+    credentials.
+    """
     return _store(bucket, os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ACCESS_KEY_ID"))
 
 

@@ -1,4 +1,6 @@
-"""Moves whole files to and from the lake beside what is computed of them: a distant store answers after tens of milliseconds."""
+"""Moves whole files to and from the lake beside what is computed of them: a distant store answers after tens of
+milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ _REQUESTS_AT_ONCE: Final = 16
 
 
 def read_ahead(store: Store, objects: Sequence[ListedObject]) -> Iterator[tuple[str, Bytes]]:
-    """Yields the key and content of each object, in their order; the next ones are fetched meanwhile, as many as fit into memory.
+    """Yields the key and content of each object, in their order; the next ones are fetched meanwhile, as many as fit
+    into memory.
 
     Raises ObjectNotFoundError if one is gone.
     """
@@ -34,7 +37,11 @@ def read_ahead(store: Store, objects: Sequence[ListedObject]) -> Iterator[tuple[
     bytes_waiting, following = 0, 0
     try:
         while waiting or following < len(objects):
-            while following < len(objects) and len(waiting) < 2 * _REQUESTS_AT_ONCE and (not waiting or bytes_waiting < _BYTES_AHEAD):
+            while (
+                following < len(objects)
+                and len(waiting) < 2 * _REQUESTS_AT_ONCE
+                and (not waiting or bytes_waiting < _BYTES_AHEAD)
+            ):
                 waiting.append((objects[following], threads.submit(store.find, objects[following].key)))
                 bytes_waiting += objects[following].size_bytes
                 following += 1
@@ -61,7 +68,9 @@ class Uploads:
         load_library()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
             while kind is None and self._waiting:
                 self._take()

@@ -1,4 +1,6 @@
-"""Moves vectors between numpy and Arrow list columns by their buffers, without a Python object a number (and without pandas)."""
+"""Moves vectors between numpy and Arrow list columns by their buffers, without a Python object a number (and without
+pandas).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def to_list_array(vectors: Sequence[NDArray[np.float32] | None]) -> pa.ListArray
 
 
 def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
-    """Returns a list<float32> column without nulls as float32[n, width], read-only where Arrow's buffer could be shared.
+    """Returns a list<float32> column without nulls as float32[n, width], read-only where Arrow's buffer could be
+    shared.
 
     Raises ValueError if a vector has another length.
     """
@@ -37,7 +40,11 @@ def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
     if len(values) != len(column) * width or column.null_count:
         raise ValueError(f"{len(column)} vectors hold {len(values)} numbers, expected {width} each.")
     buffer = values.buffers()[1]
-    flat = np.frombuffer(buffer, dtype=np.float32, count=len(values), offset=values.offset * 4) if buffer else np.empty(0, np.float32)
+    flat = (
+        np.frombuffer(buffer, dtype=np.float32, count=len(values), offset=values.offset * 4)
+        if buffer
+        else np.empty(0, np.float32)
+    )
     return flat.reshape(len(column), width)
 
 

@@ -1,4 +1,5 @@
-"""Adds up and merges moments of feature vectors: n, mean and centred scatter matrix. They are enough to fit the PCA exactly.
+"""Adds up and merges moments of feature vectors: n, mean and centred scatter matrix. They are enough to fit the PCA
+exactly.
 
 Merging follows T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
 Sample Variances" (1979): any split and any order give the moments of one pass, up to float64 rounding.
@@ -24,7 +25,9 @@ class NotFiniteError(ValueError):
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of `n_samples` vectors x: `mean` is float64[d], `scatter` float64[d, d] the sum of (x - mean)(x - mean)^T."""
+    """Moments of `n_samples` vectors x: `mean` is float64[d], `scatter` float64[d, d] the sum of (x - mean)(x -
+    mean)^T.
+    """
 
     n_samples: int
     mean: NDArray[np.float64]
@@ -63,14 +66,16 @@ class RunningMoments:
     def add(self, vectors: NDArray[np.float32], image_keys: Callable[[], Sequence[str]] | None = None) -> None:
         """Adds float32[n, d]. They are kept for a while, so nobody may write to them.
 
-        Raises NotFiniteError if a number is NaN or infinite; it names the image if `image_keys` says whose the rows are.
+        Raises NotFiniteError if a number is NaN or infinite; it names the image if `image_keys` says whose the rows
+        are.
         """
         finite = np.isfinite(vectors)
         if not finite.all():
             row = int(finite.all(axis=1).argmin())
             image = f"'{image_keys()[row]}'" if image_keys else f"image {row + 1} of {len(vectors)}"
             raise NotFiniteError(
-                f"The features of {image} hold NaN or infinity, so they can't be part of a PCA. None of these is committed."
+                f"The features of {image} hold NaN or infinity, so they can't be part of a PCA. None of these is "
+                "committed."
             )
         self._waiting.append(vectors)
         if sum(map(len, self._waiting)) >= self._ROWS_AT_ONCE:
@@ -141,7 +146,8 @@ def unpack_upper_triangle(packed: NDArray[np.float64], n_features: int) -> NDArr
     expected = n_features * (n_features + 1) // 2
     if len(packed) != expected:
         raise ValueError(
-            f"A scatter of {n_features} features has {expected} numbers, this one has {len(packed)}: its moments file is damaged."
+            f"A scatter of {n_features} features has {expected} numbers, this one has {len(packed)}: its moments file "
+            "is damaged."
         )
     matrix = np.empty((n_features, n_features))
     mask = _upper_triangle(n_features)

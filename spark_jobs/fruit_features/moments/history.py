@@ -1,4 +1,6 @@
-"""Gathers what all ledgers say of one embedder, and merges the moments of all its images, from few files however long the history."""
+"""Gathers what all ledgers say of one embedder, and merges the moments of all its images, from few files however long
+the history.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class History:
 
     def of_embedder(self, embedder_id: str) -> dict[str, EmbedderDate]:
         """Returns what the dates that have features of an embedder say of it."""
-        return {day: embedders[embedder_id] for day, embedders in sorted(self.dates.items()) if embedder_id in embedders}
+        return {
+            day: embedders[embedder_id] for day, embedders in sorted(self.dates.items()) if embedder_id in embedders
+        }
 
     def n_images_by_date(self, embedder_id: str) -> dict[str, int]:
         """Returns how many images have their features by this embedder, of the dates that have some."""
@@ -58,17 +62,24 @@ class History:
     def to_json(self) -> dict[str, CachedDate]:
         """Returns what the cache holds."""
         return {
-            day: {"etag": etag, "embedders": {embedder_id: found.to_json() for embedder_id, found in self.dates[day].items()}}
+            day: {
+                "etag": etag,
+                "embedders": {embedder_id: found.to_json() for embedder_id, found in self.dates[day].items()},
+            }
             for day, etag in sorted(self.etags.items())
         }
 
 
 def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, CachedDate]) -> History:
-    """Reads what all ledgers say, as they were listed: from the cache, and the footers of those that are not `cached`."""
+    """Reads what all ledgers say, as they were listed: from the cache, and the footers of those that are not
+    `cached`.
+    """
     history = History(etags={day: entry.etag for day, entry in ledgers.items()})
     for day, etag in history.etags.items():
         if day in cached and cached[day]["etag"] == etag:
-            history.dates[day] = {embedder_id: EmbedderDate.from_json(found) for embedder_id, found in cached[day]["embedders"].items()}
+            history.dates[day] = {
+                embedder_id: EmbedderDate.from_json(found) for embedder_id, found in cached[day]["embedders"].items()
+            }
     unread = {day: entry for day, entry in ledgers.items() if day not in history.dates}
     for commit, etag in read_commits(store, unread).values():
         history.remember(commit, etag)
@@ -79,14 +90,18 @@ def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapp
 
 @dataclass(frozen=True)
 class MergedHistory:
-    """The moments of all dates, and how many files it took to read them. `keep` waits until what was merged is written."""
+    """The moments of all dates, and how many files it took to read them. `keep` waits until what was merged is
+    written.
+    """
 
     moments: Moments
     n_read: int
     keep: Callable[[], None]
 
 
-def merge_history(session: Callable[[], SparkSession], store: Store, embedder_id: str, history: History) -> MergedHistory:
+def merge_history(
+    session: Callable[[], SparkSession], store: Store, embedder_id: str, history: History
+) -> MergedHistory:
     """Merges the moments of all dates of an embedder. A date whose moments are lost is added up from its features.
 
     Raises ImagesDifferError if they are not of as many images as the ledgers say.
@@ -95,7 +110,9 @@ def merge_history(session: Callable[[], SparkSession], store: Store, embedder_id
     use_blocks = True
     for _ in range(_TRIES + len(history.etags)):
         dates = history.of_embedder(embedder_id)
-        storage = LakeMoments(store, embedder_id, {day: found.moments.key for day, found in dates.items() if found.moments}, recomputed)
+        storage = LakeMoments(
+            store, embedder_id, {day: found.moments.key for day, found in dates.items() if found.moments}, recomputed
+        )
         states = {day: found.moments.state if found.moments else "" for day, found in dates.items()}
         tree = HistoryTree(states, dict(storage.index) if use_blocks else {}, storage, tables.N_FEATURES)
         try:
@@ -131,7 +148,9 @@ def read_days(store: Store, history: History, embedder_id: str, days: Sequence[s
 
 
 def _date_has_changed(store: Store, history: History, day: str) -> bool:
-    """Reads a date's commit again, and tells whether it is another: then the former one's moments are gone for a good reason."""
+    """Reads a date's commit again, and tells whether it is another: then the former one's moments are gone for a good
+    reason.
+    """
     ledger = read_ledger(store, day)
     if ledger.etag == history.etags.get(day):
         return False
@@ -148,7 +167,9 @@ def _add_up(session: Callable[[], SparkSession], store: Store, embedder_id: str,
     return moments_of_files(session, store, day, f"lost-{commit.write if commit else day}", embedder_id, file_rows)[0]
 
 
-def _difference(store: Store, dates: Mapping[str, EmbedderDate], recomputed: Mapping[str, Moments], n_merged: int, n_expected: int) -> str:
+def _difference(
+    store: Store, dates: Mapping[str, EmbedderDate], recomputed: Mapping[str, Moments], n_merged: int, n_expected: int
+) -> str:
     differing = []
     for day, found in dates.items():
         moments = recomputed.get(day) or (find_moments(store, found.moments.key) if found.moments else None)
@@ -157,7 +178,9 @@ def _difference(store: Store, dates: Mapping[str, EmbedderDate], recomputed: Map
             differing.append(f"{day} ({n_samples:,} instead of {found.n_rows:,})")
     more = ", ..." if len(differing) > _DATES_NAMED else ""
     return (
-        f"The moments are of {n_merged:,} images, the ledgers say that {n_expected:,} have features. Dates that differ: "
-        f"{', '.join(differing[:_DATES_NAMED])}{more}. Nothing was fitted. Remove the moments of these dates (moments/ingest_date=...) and "
+        f"The moments are of {n_merged:,} images, the ledgers say that {n_expected:,} have features. Dates that "
+        "differ: "
+        f"{', '.join(differing[:_DATES_NAMED])}{more}. Nothing was fitted. Remove the moments of these dates "
+        "(moments/ingest_date=...) and "
         "run them again."
     )

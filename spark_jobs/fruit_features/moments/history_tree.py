@@ -1,9 +1,10 @@
 """Merges the moments of all dates while reading few of them: a tree of blocks of dates, whose merged moments are kept.
 
-A block of level l covers 4^l consecutive days. The blocks that end in the last day change every day, so only their beginning is kept: all
-children before the last one. A day that comes after all others then reads one beginning a level, and writes about one file. When an earlier
-day changes, the blocks above it are stale, and are merged again from what stands beside its path. Merges only ever add (see `moments`), so
-this is exact. What is kept is a cache, named by the states of the days it covers: what does not fit, or is not there, is merged again.
+A block of level l covers 4^l consecutive days. The blocks that end in the last day change every day, so only their
+beginning is kept: all children before the last one. A day that comes after all others then reads one beginning a level,
+and writes about one file. When an earlier day changes, the blocks above it are stale, and are merged again from what
+stands beside its path. Merges only ever add (see `moments`), so this is exact. What is kept is a cache, named by the
+states of the days it covers: what does not fit, or is not there, is merged again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ READ_AT_ONCE: Final = 24
 
 @dataclass(frozen=True)
 class Block:
-    """Days whose ordinal divided by 4^level is `index`, or of these its first `n_children` children. At level 0 a block is a day."""
+    """Days whose ordinal divided by 4^level is `index`, or of these its first `n_children` children. At level 0 a block
+    is a day.
+    """
 
     level: int
     index: int
@@ -69,7 +72,9 @@ class MomentsStorage(Protocol):
 
 @dataclass
 class HistoryTree:
-    """A tree over `states` by day; `kept` has the fingerprints of the blocks that the storage holds. `n_read` counts moments read."""
+    """A tree over `states` by day; `kept` has the fingerprints of the blocks that the storage holds. `n_read` counts
+    moments read.
+    """
 
     states: Mapping[str, str]
     kept: dict[str, str]
@@ -120,7 +125,9 @@ class HistoryTree:
         return self._narrowed(children[0]) if len(children) == 1 else block
 
     def _parts(self, block: Block) -> list[Block]:
-        """Returns what a block of several children is merged from: they, or its longest kept beginning and the children after that."""
+        """Returns what a block of several children is merged from: they, or its longest kept beginning and the children
+        after that.
+        """
         children = self._children(block)
         if self._is_last(block):
             return [self._before_last(block), children[-1]]
@@ -141,7 +148,11 @@ class HistoryTree:
     def _sources(self, block: Block) -> list[Source]:
         block = self._narrowed(block)
         source = self._source(block)
-        return [source] if source is not None else [source for part in self._parts(block) for source in self._sources(part)]
+        return (
+            [source]
+            if source is not None
+            else [source for part in self._parts(block) for source in self._sources(part)]
+        )
 
     def _source(self, block: Block) -> Source | None:
         """Returns what the block can be read from in one piece, if there is such a thing."""
@@ -193,7 +204,9 @@ class LostMomentsError(RuntimeError):
 
 def states_digest(states: Mapping[str, str]) -> str:
     """Returns one fingerprint for the states of all days: what a PCA version was fitted on."""
-    return hashlib.sha256("\n".join(f"{day} {state}" for day, state in sorted(states.items())).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(f"{day} {state}" for day, state in sorted(states.items())).encode()).hexdigest()[
+        :16
+    ]
 
 
 def _level_of(days: Collection[str]) -> int:

@@ -53,12 +53,16 @@ def moments_of_files(
     embedder_id: str,
     file_rows: Mapping[str, int],
 ) -> tuple[Moments, int]:
-    """Returns the moments of a date's features of one embedder and the digest of their images, from one pass over the files.
+    """Returns the moments of a date's features of one embedder and the digest of their images, from one pass over the
+    files.
 
-    `file_rows` has the files' numbers of rows by their names below the date's prefix. Few rows are read here, many by Spark's workers,
-    whose parts are named by `write`. A file that is gone fails it.
+    `file_rows` has the files' numbers of rows by their names below the date's prefix. Few rows are read here, many by
+    Spark's workers, whose parts are named by `write`. A file that is gone fails it.
     """
-    entries = [ListedObject(file_key(ingest_date, name), "", n_rows * files.BYTES_A_ROW) for name, n_rows in sorted(file_rows.items())]
+    entries = [
+        ListedObject(file_key(ingest_date, name), "", n_rows * files.BYTES_A_ROW)
+        for name, n_rows in sorted(file_rows.items())
+    ]
     n_rows = sum(file_rows.values())
     if n_rows <= files.ROWS_READ_BY_DRIVER:
         found = _add_files(store, entries, embedder_id)
@@ -66,7 +70,13 @@ def moments_of_files(
     chunks = plan_chunks([entry.size_bytes for entry in entries], -(-n_rows // _ROWS_A_TASK))
     prefix = f"{lake.moments_parts_prefix(ingest_date)}{write}-{embedder_id}"
     tasks = [
-        _FilesTask(store, ingest_date, embedder_id, f"{prefix}-files-{number:05d}.bin", tuple(entries[index] for index in chunk))
+        _FilesTask(
+            store,
+            ingest_date,
+            embedder_id,
+            f"{prefix}-files-{number:05d}.bin",
+            tuple(entries[index] for index in chunk),
+        )
         for number, chunk in enumerate(chunks)
     ]
     places = run_tasks(session(), tasks, _FilesTask.run)
@@ -88,7 +98,9 @@ def _add_files(store: Store, entries: Sequence[ListedObject], embedder_id: str) 
 
 
 def merge_parts(store: Store, running: RunningMoments, places: Sequence[PartPlace]) -> None:
-    """Adds parts to the moments of their date; the next ones arrive meanwhile. Raises ObjectNotFoundError if one is gone."""
+    """Adds parts to the moments of their date; the next ones arrive meanwhile. Raises ObjectNotFoundError if one is
+    gone.
+    """
     entries = [ListedObject(place.key, "", part_bytes(place.n_samples)) for place in places]
     for _, content in read_ahead(store, entries):
         add_part(running, memoryview(content))

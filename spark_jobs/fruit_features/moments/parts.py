@@ -33,7 +33,9 @@ class ImageMoments:
         """Adds rows of `features/`. Raises NotFiniteError, naming the image, if a number is NaN or infinite."""
         keys = features.column(tables.IMAGE_KEY)
         self.running.add(to_matrix(features.column(tables.VECTOR), tables.N_FEATURES), keys.to_pylist)
-        self.digest ^= images_digest(zip(keys.to_pylist(), features.column(tables.CONTENT_SHA256).to_pylist(), strict=True))
+        self.digest ^= images_digest(
+            zip(keys.to_pylist(), features.column(tables.CONTENT_SHA256).to_pylist(), strict=True)
+        )
 
 
 class PartPlace(NamedTuple):
@@ -51,7 +53,9 @@ def part_to_bytes(running: RunningMoments) -> bytes:
     if vectors is not None and len(vectors) <= _FEW:
         return _header(_VECTORS, len(vectors)) + np.ascontiguousarray(vectors, "<f4").tobytes()
     moments = running.total()
-    return _header(_MOMENTS, moments.n_samples) + moments.mean.tobytes() + pack_upper_triangle(moments.scatter).tobytes()
+    return (
+        _header(_MOMENTS, moments.n_samples) + moments.mean.tobytes() + pack_upper_triangle(moments.scatter).tobytes()
+    )
 
 
 def part_bytes(n_samples: int) -> int:

@@ -26,7 +26,9 @@ _WRITES_AT_ONCE: Final = 2
 _SIGN_BIT: Final = 1 << 63
 
 
-def write_moments(store: Store, ingest_date: str, write: str, embedder_id: str, moments: Moments, images_digest: int) -> MomentsObject:
+def write_moments(
+    store: Store, ingest_date: str, write: str, embedder_id: str, moments: Moments, images_digest: int
+) -> MomentsObject:
     """Puts the moments of a date's features of one embedder, under a name of the commit `write`."""
     key = lake.moments_key(ingest_date, write, embedder_id)
     store.write(key, _to_parquet(embedder_id, moments, images_digest))
@@ -43,7 +45,9 @@ def find_moments(store: Store, key: str) -> Moments | None:
         mean, scatter = (table.column(name)[0].values.to_numpy() for name in (tables.MEAN, tables.SCATTER))
         if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
             raise ValueError("it holds NaN or infinity")  # noqa: TRY301  # as good as not there: they are added up anew
-        return Moments(table.column(tables.N_SAMPLES)[0].as_py(), mean, unpack_upper_triangle(scatter, tables.N_FEATURES))
+        return Moments(
+            table.column(tables.N_SAMPLES)[0].as_py(), mean, unpack_upper_triangle(scatter, tables.N_FEATURES)
+        )
     except (pa.ArrowException, OSError, ValueError, IndexError) as error:
         print(f"{store.uri(key)} can't be read: {error}", flush=True)
         return None
@@ -52,10 +56,13 @@ def find_moments(store: Store, key: str) -> Moments | None:
 class LakeMoments:
     """The lake as `history_tree.MomentsStorage` for one embedder; `keys` says where each date's moments lie.
 
-    `recomputed` are moments of dates that take the place of lost ones. `index` has the kept blocks' fingerprints by name.
+    `recomputed` are moments of dates that take the place of lost ones. `index` has the kept blocks' fingerprints by
+    name.
     """
 
-    def __init__(self, store: Store, embedder_id: str, keys: Mapping[str, str], recomputed: Mapping[str, Moments] | None = None) -> None:
+    def __init__(
+        self, store: Store, embedder_id: str, keys: Mapping[str, str], recomputed: Mapping[str, Moments] | None = None
+    ) -> None:
         load_library()
         self._store = store
         self._embedder_id = embedder_id
@@ -74,7 +81,9 @@ class LakeMoments:
     def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
         """Writes a block while the merging goes on; `save_index` waits for it and makes it count."""
         key = f"{self._prefix}{_file_name(block.name, fingerprint)}"
-        self._writes.append(self._writers.submit(lambda: self._store.write(key, _to_parquet(self._embedder_id, moments, 0))))
+        self._writes.append(
+            self._writers.submit(lambda: self._store.write(key, _to_parquet(self._embedder_id, moments, 0)))
+        )
 
     def save_index(self, kept: Mapping[str, str]) -> None:
         """Makes `kept` the blocks that count, and removes the files of those that no longer do."""

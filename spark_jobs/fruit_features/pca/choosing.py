@@ -1,4 +1,6 @@
-"""Chooses the PCA version that readers shall use after a step: the one they have, one that a step could not finish, or a new one."""
+"""Chooses the PCA version that readers shall use after a step: the one they have, one that a step could not finish, or
+a new one.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ class Chooser:
         if pending is not None:
             decision = decide_refresh(self.settings, pending, merged, self.embedder_id)
             if not decision.fit:
-                return Choice(pending, replace(decision, reason=f"a fit that was interrupted is gone on with, as {decision.reason}"))
+                return Choice(
+                    pending,
+                    replace(decision, reason=f"a fit that was interrupted is gone on with, as {decision.reason}"),
+                )
         decision = self._decide(current, merged)
         if decision.fit:
             try:
@@ -79,10 +84,16 @@ class Chooser:
         return replace(decision, reason=self._why_none()) if is_for_want_of_one else decision
 
     def _why_none(self) -> str:
-        return f"the current version {self.pointer.version} can't be read" if self.pointer else "there is no PCA version yet"
+        return (
+            f"the current version {self.pointer.version} can't be read"
+            if self.pointer
+            else "there is no PCA version yet"
+        )
 
     def _why_wait(self) -> str | None:
-        """Says why readers stay on a version of another embedder, if they do: it covers images that this one has not featurised yet."""
+        """Says why readers stay on a version of another embedder, if they do: it covers images that this one has not
+        featurised yet.
+        """
         former = self.provenances.get(self.pointer.version) if self.pointer else None
         if former is None or former.embedder_id == self.embedder_id or self.switch_embedder:
             return None
@@ -90,9 +101,11 @@ class Chooser:
         if not left:
             return None
         return (
-            f"{sum(left.values()):,} images of {len(left):,} dates ({min(left)} to {max(left)}) have features of embedder "
+            f"{sum(left.values()):,} images of {len(left):,} dates ({min(left)} to {max(left)}) have features of "
+            "embedder "
             f"{former.embedder_id} only. Until they have some of {self.embedder_id}, version {former.version} "
-            "stays the current one. Run these dates, or switch at once with 'Switch to the new embedder now' (`switch_embedder`)"
+            "stays the current one. Run these dates, or switch at once with 'Switch to the new embedder now' "
+            "(`switch_embedder`)"
         )
 
     def _pending(self) -> PcaVersion | None:
@@ -107,7 +120,8 @@ class Chooser:
         return found
 
     def _fitted(self, merged: Moments) -> PcaVersion:
-        """Returns a new version, or the earlier one that is the same: nothing is projected twice. Raises TooFewImagesError.
+        """Returns a new version, or the earlier one that is the same: nothing is projected twice. Raises
+        TooFewImagesError.
 
         The earlier one is written again if it can't be read.
         """

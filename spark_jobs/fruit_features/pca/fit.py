@@ -1,8 +1,8 @@
 """Fits standardisation and PCA to moments alone: one eigen-decomposition, no pass over the images.
 
 Standardising as Spark ML's StandardScaler(withMean, withStd) and then taking the PCA is the eigen-decomposition of the
-correlation matrix, R = D^-1/2 C D^-1/2 with C = scatter / (n - 1) and D its diagonal (I. T. Jolliffe, "Principal Component
-Analysis", 2nd ed., section 2.3).
+correlation matrix, R = D^-1/2 C D^-1/2 with C = scatter / (n - 1) and D its diagonal (I. T. Jolliffe, "Principal
+Component Analysis", 2nd ed., section 2.3).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from fruit_features.moments.algebra import Moments
 
-# A variance below this share of its squared mean is what rounding leaves of a constant feature (float32 carries 24 bits).
+# A variance below this share of its squared mean is what rounding leaves of a constant feature (float32 carries 24
+# bits).
 _CONSTANT_BELOW: Final = 1e-13
 
 
@@ -33,8 +34,9 @@ class TooFewImagesError(ValueError):
 class PcaModel:
     """One fitted standardisation + PCA of d features, k components.
 
-    `mean` and `scale` float64[d] (scale 0 marks a constant feature, which maps to 0); `components` float64[k, d], a component a
-    row; `explained_variance` and `explained_variance_ratio` float64[k]; `spectrum` float64[d], the ratio of every component.
+    `mean` and `scale` float64[d] (scale 0 marks a constant feature, which maps to 0); `components` float64[k, d], a
+    component a row; `explained_variance` and `explained_variance_ratio` float64[k]; `spectrum` float64[d], the ratio of
+    every component.
     """
 
     mean: NDArray[np.float64]
@@ -54,7 +56,8 @@ class PcaModel:
         return float(self.explained_variance_ratio.sum())
 
     def digest(self) -> str:
-        """Returns twelve hex digits that name the model's content: the same model has the same digest on every machine, in every release.
+        """Returns twelve hex digits that name the model's content: the same model has the same digest on every machine,
+        in every release.
 
         Versions are called by it, and a model that is read must have the digest of its version.
         """
@@ -65,10 +68,11 @@ class PcaModel:
 
 
 def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
-    """Fits the smallest number of components whose cumulative explained variance ratio reaches `target_variance` (0 to 1].
+    """Fits the smallest number of components whose cumulative explained variance ratio reaches `target_variance` (0 to
+    1].
 
-    There are no more of them than directions in which the images differ: what the decomposition gives beyond is its own rounding.
-    Each component's largest absolute loading is positive, so that the same data give the same file. O(d^3).
+    There are no more of them than directions in which the images differ: what the decomposition gives beyond is its own
+    rounding. Each component's largest absolute loading is positive, so that the same data give the same file. O(d^3).
 
     Raises:
         TooFewImagesError: fewer than two images, or no feature varies.
@@ -79,7 +83,9 @@ def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
     if moments.n_samples < FEWEST_IMAGES_OF_A_PCA:
         raise TooFewImagesError(f"A PCA needs at least {FEWEST_IMAGES_OF_A_PCA} images, there are {moments.n_samples}.")
     if not (np.isfinite(moments.mean).all() and np.isfinite(moments.scatter).all()):
-        raise NotFiniteError(f"The moments of {moments.n_samples} images hold NaN or infinity: a PCA can't be fitted to them.")
+        raise NotFiniteError(
+            f"The moments of {moments.n_samples} images hold NaN or infinity: a PCA can't be fitted to them."
+        )
     scale = standard_deviation(moments)
     eigenvalues, eigenvectors = np.linalg.eigh(correlation(moments, scale))
     eigenvalues = np.clip(eigenvalues[::-1], 0.0, None)
@@ -93,7 +99,9 @@ def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
 
 
 def components_for(spectrum: NDArray[np.float64], target_variance: float) -> int:
-    """Returns the smallest k whose first k ratios sum to `target_variance`, at least 1, at most the number of ratios."""
+    """Returns the smallest k whose first k ratios sum to `target_variance`, at least 1, at most the number of
+    ratios.
+    """
     reached = np.cumsum(spectrum) >= target_variance
     return int(np.argmax(reached)) + 1 if reached.any() else len(spectrum)
 
@@ -120,7 +128,8 @@ def correlation(moments: Moments, scale: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def retained_variance(model: PcaModel, moments: Moments) -> float:
-    """Returns the share of the variance of the images behind `moments` that the model's components keep, from the moments alone.
+    """Returns the share of the variance of the images behind `moments` that the model's components keep, from the
+    moments alone.
 
     It is 1.0 when nothing varies: there is nothing to lose.
     """
@@ -134,7 +143,9 @@ def retained_variance(model: PcaModel, moments: Moments) -> float:
 
 
 class Projector:
-    """Standardises and projects with one model. Standardising is linear, so it is part of the loadings: two passes over vectors less."""
+    """Standardises and projects with one model. Standardising is linear, so it is part of the loadings: two passes over
+    vectors less.
+    """
 
     def __init__(self, model: PcaModel) -> None:
         self._loadings = model.components.T * inverse_scale(model.scale)[:, None]

@@ -21,7 +21,9 @@ class Decision:
     reason: str
 
 
-def decide_refresh(settings: PolicySettings, current: PcaVersion | None, moments: Moments, embedder_id: str) -> Decision:
+def decide_refresh(
+    settings: PolicySettings, current: PcaVersion | None, moments: Moments, embedder_id: str
+) -> Decision:
     """Applies the policy to the version that readers use now and to the moments of all images."""
     if settings.policy is RefreshPolicy.NEVER:
         return Decision(fit=False, reason="the policy is 'never'")

@@ -1,6 +1,7 @@
 """Projects files of features under PCA versions: whoever reads a file writes its projections under the same name.
 
-A date is projected under a version exactly if its files of that version's embedder and its files of projections have the same names.
+A date is projected under a version exactly if its files of that version's embedder and its files of projections have
+the same names.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class FeaturesGoneError(RuntimeError):
 
 @dataclass
 class Projected:
-    """What came of it: `ingest_dates` got projections; `etags` are of the ledgers that count. Others kept writing `unsettled` dates.
+    """What came of it: `ingest_dates` got projections; `etags` are of the ledgers that count. Others kept writing
+    `unsettled` dates.
 
     Nothing was projected under `unreadable` versions, which are gone or damaged.
     """
@@ -78,11 +80,12 @@ def project_dates(
     ingest_dates: Collection[str],
     n_slots: int | None = None,
 ) -> Projected:
-    """Projects `ingest_dates` under the versions of `embedders` (version: embedder), and removes the projections whose features are gone.
+    """Projects `ingest_dates` under the versions of `embedders` (version: embedder), and removes the projections whose
+    features are gone.
 
-    The new ones come first, so no reader misses a row that was there. Other runs may commit dates meanwhile: these are done again. Raises
-    FeaturesGoneError if a ledger names a file that is not there. `n_slots` is how many tasks run at once, if that is known better than by
-    the session.
+    The new ones come first, so no reader misses a row that was there. Other runs may commit dates meanwhile: these are
+    done again. Raises FeaturesGoneError if a ledger names a file that is not there. `n_slots` is how many tasks run at
+    once, if that is known better than by the session.
     """
     projected = Projected()
     due = sorted(ingest_dates)
@@ -143,7 +146,9 @@ def _project_round(
 
 
 def _expected(commit: Commit | None, version: str, embedder_id: str) -> dict[str, tuple[str, int]]:
-    """Returns the keys of projections that a date should have under a version, with those of its features and their numbers of rows."""
+    """Returns the keys of projections that a date should have under a version, with those of its features and their
+    numbers of rows.
+    """
     found = commit.embedders.get(embedder_id) if commit else None
     if commit is None or found is None:
         return {}
@@ -152,7 +157,11 @@ def _expected(commit: Commit | None, version: str, embedder_id: str) -> dict[str
 
 
 def _project(
-    session: Callable[[], SparkSession], store: Store, embedders: Mapping[str, str], due: Sequence[_Due], n_slots: int | None
+    session: Callable[[], SparkSession],
+    store: Store,
+    embedders: Mapping[str, str],
+    due: Sequence[_Due],
+    n_slots: int | None,
 ) -> list[str]:
     """Projects the files; returns those that were gone."""
     task = ProjectionTask(store, dict(embedders))
@@ -161,7 +170,11 @@ def _project(
     sizes = [file.size_bytes + _BYTES_A_FILE for file in due]
     spark = session()
     chunks = plan_chunks(sizes, max(_TASKS_A_SLOT * (n_slots or task_slots(spark)), sum(sizes) // _BYTES_A_TASK))
-    return [key for keys in run_tasks(spark, [[due[index] for index in chunk] for chunk in chunks], task.run) for key in keys]
+    return [
+        key
+        for keys in run_tasks(spark, [[due[index] for index in chunk] for chunk in chunks], task.run)
+        for key in keys
+    ]
 
 
 def _raise_if_lost(store: Store, gone: Iterable[str], commits: Mapping[str, tuple[Commit, str]]) -> None:
@@ -170,7 +183,8 @@ def _raise_if_lost(store: Store, gone: Iterable[str], commits: Mapping[str, tupl
         if read_ledger(store, day).etag == commits[day][1]:
             lost = ", ".join(store.uri(key) for key in gone if lake.ingest_date_of(key) == day)
             raise FeaturesGoneError(
-                f"The ledger of {day} names files of features that are gone: {lost}. Run {day} again: their images are computed again."
+                f"The ledger of {day} names files of features that are gone: {lost}. Run {day} again: their images are "
+                "computed again."
             )
 
 
@@ -191,11 +205,15 @@ class ProjectionTask:
                 n_done = 0
                 try:
                     for file, (_, content) in zip(
-                        remaining, read_ahead(self.store, [ListedObject(file.key, "", file.size_bytes) for file in remaining]), strict=True
+                        remaining,
+                        read_ahead(self.store, [ListedObject(file.key, "", file.size_bytes) for file in remaining]),
+                        strict=True,
                     ):
                         for version in file.versions:
                             projections = project_rows(self.store, file.key, content, version, self.embedders[version])
-                            uploads.put(lake.projections_file_key(version, file.key), files.projections_to_parquet(projections))
+                            uploads.put(
+                                lake.projections_file_key(version, file.key), files.projections_to_parquet(projections)
+                            )
                         n_done += 1
                 except ObjectNotFoundError:
                     gone.append(remaining[n_done].key)
@@ -214,7 +232,9 @@ def project_rows(store: Store, key: str, content: Bytes, version: str, embedder_
     for batch in files.read_batches(store.uri(key), content, (tables.IMAGE_KEY, tables.EMBEDDER_ID, tables.VECTOR)):
         own = rows_of_embedder(batch, embedder_id)
         components = projector.project(to_matrix(own.column(tables.VECTOR), tables.N_FEATURES))
-        batches.append(pa.record_batch([own.column(tables.IMAGE_KEY), to_list_array(list(components))], schema=files.PROJECTIONS))
+        batches.append(
+            pa.record_batch([own.column(tables.IMAGE_KEY), to_list_array(list(components))], schema=files.PROJECTIONS)
+        )
     return pa.Table.from_batches(batches, files.PROJECTIONS)
 
 

@@ -1,4 +1,6 @@
-"""The PCA step: merges moments, fits if the policy says so, projects what is not projected yet, flips the pointer last."""
+"""The PCA step: merges moments, fits if the policy says so, projects what is not projected yet, flips the pointer
+last.
+"""
 
 from __future__ import annotations
 
@@ -78,8 +80,8 @@ def refresh_pca(session: Callable[[], SparkSession], request: RefreshRequest) ->
     """Does the step and returns its summary, as `runs/_steps/<run_id>/refresh_pca.json` holds it. What the driver does
     itself, sooner than Spark would start, asks for no `session`.
 
-    Raises ImagesDifferError if the moments are not of as many images as the ledgers say, and LostPlaceError if somebody else flips the
-    pointer meanwhile.
+    Raises ImagesDifferError if the moments are not of as many images as the ledgers say, and LostPlaceError if somebody
+    else flips the pointer meanwhile.
     """
     watch = Stopwatch()
     store = Store(request.bucket)
@@ -169,10 +171,15 @@ class _Refresh:
     def _settle(self, chosen: Choice, merged: Moments) -> PcaOutcome:
         """Projects everything under the chosen version, and makes it the current one."""
         (model, provenance), decision = chosen
-        print(f"PCA {'fitted' if decision.fit else 'kept'}: {decision.reason}. k = {model.k}, version {provenance.version}.", flush=True)
+        print(
+            f"PCA {'fitted' if decision.fit else 'kept'}: {decision.reason}. k = {model.k}, version "
+            f"{provenance.version}.",
+            flush=True,
+        )
         if not provenance.target_reached:
             print(
-                f"The target of {provenance.target_variance:.2%} can't be reached with {provenance.n_samples:,} images: all {model.k} "
+                f"The target of {provenance.target_variance:.2%} can't be reached with {provenance.n_samples:,} "
+                f"images: all {model.k} "
                 f"components that there are keep {provenance.variance_kept:.2%}. The run carries on with these.",
                 flush=True,
             )
@@ -203,17 +210,22 @@ class _Refresh:
         }
 
     def _drift(self, model: PcaModel) -> dict[str, float]:
-        """Returns the share of each of the run's dates' own variance that the version keeps. One odd day shows here and refits nothing."""
+        """Returns the share of each of the run's dates' own variance that the version keeps. One odd day shows here and
+        refits nothing.
+        """
         days = sorted(set(self.request.ingest_dates))[-_DRIFT_DATES_SHOWN:]
         moments = read_days(self.store, self.history, self.embedder_id, days)
         return {day: retained_variance(model, part) for day, part in sorted(moments.items())}
 
     def _project(self, chosen: Provenance | None) -> Projected:
-        """Projects what is not projected yet, under the chosen version and all that are kept, and removes what has vanished from them."""
+        """Projects what is not projected yet, under the chosen version and all that are kept, and removes what has
+        vanished from them.
+        """
         embedders = {version: self.provenances[version].embedder_id for version in sorted(self._kept(chosen))}
         known = {version: self.cache["projected"].get(version, {}) for version in embedders}
         due = {day for etags in known.values() for day, etag in self.history.etags.items() if etags.get(day) != etag}
-        # What was projected may be lost: the run was planned with a look at its own dates, so those are looked at again.
+        # What was projected may be lost: the run was planned with a look at its own dates, so those are looked at
+        # again.
         due |= self.history.etags.keys() & set(self.request.ingest_dates)
         projected = project_dates(self.session, self.store, embedders, due, self.request.task_slots)
         self.cache["projected"] = {
@@ -231,18 +243,25 @@ class _Refresh:
             self.provenances.pop(version, None)
 
     def _kept(self, pending: Provenance | None) -> set[str]:
-        """Returns the versions that are kept up to date: those which would stay if the chosen one became the current one."""
+        """Returns the versions that are kept up to date: those which would stay if the chosen one became the current
+        one.
+        """
         request = self.request
         grace = timedelta(seconds=request.grace_seconds)
         return versions_to_keep(
-            self.provenances, self.pointer, pending.version if pending else None, request.keep_versions, grace, datetime.now(UTC)
+            self.provenances,
+            self.pointer,
+            pending.version if pending else None,
+            request.keep_versions,
+            grace,
+            datetime.now(UTC),
         )
 
     def _finish(self, pending: Provenance | None, *, keeps_unfinished: bool) -> list[str]:
         """Removes versions that are not kept, and what steps that died have left of others; remembers what was found.
 
-        A step that neither fits nor flips `keeps_unfinished`: the newest version that is on its way is left to the step that goes on
-        with it.
+        A step that neither fits nor flips `keeps_unfinished`: the newest version that is on its way is left to the step
+        that goes on with it.
         """
         staying = self._kept(pending)
         if self.pointer is not None:
@@ -252,7 +271,11 @@ class _Refresh:
             staying.update(unfinished_versions(self.provenances, self.pointer)[:1])
         removed = sorted(self.found_versions - staying)
         if removed and not self._has_its_pointer():
-            print(f"{self.store.uri(lake.CURRENT_PCA_KEY)} was replaced by another writer meanwhile: no version is removed.", flush=True)
+            print(
+                f"{self.store.uri(lake.CURRENT_PCA_KEY)} was replaced by another writer meanwhile: no version is "
+                "removed.",
+                flush=True,
+            )
             removed = []
         remove_versions(self.store, removed)
         self.cache["commits"] = self.history.to_json()
@@ -262,6 +285,8 @@ class _Refresh:
         return removed
 
     def _has_its_pointer(self) -> bool:
-        """Tells whether the pointer is still the one that this step knows: what it would remove may be what readers use by now."""
+        """Tells whether the pointer is still the one that this step knows: what it would remove may be what readers use
+        by now.
+        """
         now = read_pointer(self.store)
         return (now.etag if now else None) == (self.pointer.etag if self.pointer else None)

@@ -1,4 +1,6 @@
-"""Keeps PCA versions in the lake: the model as one Parquet row, its provenance as JSON, and the pointer to the current one."""
+"""Keeps PCA versions in the lake: the model as one Parquet row, its provenance as JSON, and the pointer to the current
+one.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class PcaVersion(NamedTuple):
 
 @dataclass(frozen=True)
 class Pointer:
-    """What `pca/current.json` says. `former` are versions that readers used before, and until when; `etag` is that of the object read."""
+    """What `pca/current.json` says. `former` are versions that readers used before, and until when; `etag` is that of
+    the object read.
+    """
 
     version: str
     since: datetime | None
@@ -53,10 +57,14 @@ def version_name(model: PcaModel, created_at: datetime) -> str:
 
 
 def model_to_parquet(model: PcaModel) -> bytes:
-    """Writes one row: mean, scale, spectrum list<double>[d]; components list<list<double>>[k][d]; the explained ones list<double>[k]."""
+    """Writes one row: mean, scale, spectrum list<double>[d]; components list<list<double>>[k][d]; the explained ones
+    list<double>[k].
+    """
     columns = {name: _one_list(pa.array(getattr(model, name))) for name in _VECTORS}
     k, d = model.components.shape
-    rows = pa.ListArray.from_arrays(pa.array(np.arange(0, (k + 1) * d, d, dtype=np.int32)), pa.array(model.components.ravel()))
+    rows = pa.ListArray.from_arrays(
+        pa.array(np.arange(0, (k + 1) * d, d, dtype=np.int32)), pa.array(model.components.ravel())
+    )
     columns["components"] = _one_list(rows)
     stream = io.BytesIO()
     pq.write_table(pa.table(columns), stream, write_page_checksum=True)
@@ -65,7 +73,9 @@ def model_to_parquet(model: PcaModel) -> bytes:
 
 def model_from_parquet(content: Buffer) -> PcaModel:
     """Reads what `model_to_parquet` wrote, to the bit. Pages that carry a checksum are compared with it."""
-    row = pq.ParquetFile(pa.BufferReader(pa.py_buffer(content)), page_checksum_verification=True).read(use_threads=False)
+    row = pq.ParquetFile(pa.BufferReader(pa.py_buffer(content)), page_checksum_verification=True).read(
+        use_threads=False
+    )
     vectors = {name: row.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in _VECTORS}
     components = row.column("components").combine_chunks().flatten().flatten().to_numpy(zero_copy_only=False)
     return PcaModel(components=components.reshape(-1, len(vectors["mean"])), **vectors)
@@ -78,8 +88,8 @@ def save_version(store: Store, model: PcaModel, provenance: Provenance) -> None:
 
 
 def load_version(store: Store, version: str) -> PcaVersion:
-    """Reads a version. Raises ObjectNotFoundError if it is not there, and DamagedFileError if it is not as it was written: the model must
-    be the one whose digest the version is called by.
+    """Reads a version. Raises ObjectNotFoundError if it is not there, and DamagedFileError if it is not as it was
+    written: the model must be the one whose digest the version is called by.
     """
     key = f"{lake.pca_prefix(version)}{_MODEL}"
     content = store.read(key)
@@ -88,7 +98,9 @@ def load_version(store: Store, version: str) -> PcaVersion:
     except (pa.ArrowException, OSError, ValueError, LookupError, AttributeError) as error:
         raise DamagedFileError(f"{store.uri(key)} is not as it was written: {error}.") from error
     if not version.endswith(f"-{model.digest()}"):
-        raise DamagedFileError(f"{store.uri(key)} is not as it was written: the digest of the model is {model.digest()} now.")
+        raise DamagedFileError(
+            f"{store.uri(key)} is not as it was written: the digest of the model is {model.digest()} now."
+        )
     return PcaVersion(model, _read_provenance(store, version))
 
 
@@ -131,8 +143,11 @@ def read_pointer(store: Store) -> Pointer | None:
     return Pointer(pointer["version"], since, former, found[1])
 
 
-def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()) -> None:
-    """Makes a version the one readers use, when its projections are complete. Those of `versions` that were used stay named.
+def flip_pointer(
+    store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()
+) -> None:
+    """Makes a version the one readers use, when its projections are complete. Those of `versions` that were used stay
+    named.
 
     Raises LostPlaceError if somebody else has flipped the pointer since `before` was read.
     """
@@ -144,35 +159,58 @@ def flip_pointer(store: Store, before: Pointer | None, provenance: Provenance, n
         "k": provenance.k,
         "embedder_id": provenance.embedder_id,
         "since": now.isoformat(timespec="seconds"),
-        "former": [{"version": version, "until": until.isoformat(timespec="seconds")} for version, until in sorted(former.items())],
+        "former": [
+            {"version": version, "until": until.isoformat(timespec="seconds")}
+            for version, until in sorted(former.items())
+        ],
     }
     store.replace(lake.CURRENT_PCA_KEY, to_json(pointer), before.etag if before else None)
 
 
 def was_used(version: str, pointer: Pointer | None) -> bool:
-    """Tells whether readers use a version, or did before. Of a pointer that does not say since when, all older versions were used."""
+    """Tells whether readers use a version, or did before. Of a pointer that does not say since when, all older versions
+    were used.
+    """
     if pointer is None:
         return False
-    return version == pointer.version or version in pointer.former or (pointer.since is None and version < pointer.version)
+    return (
+        version == pointer.version or version in pointer.former or (pointer.since is None and version < pointer.version)
+    )
 
 
 def unfinished_versions(versions: Iterable[str], pointer: Pointer | None) -> list[str]:
-    """Returns those of `versions` that a step has fitted after the current one and could not finish, the newest first."""
+    """Returns those of `versions` that a step has fitted after the current one and could not finish, the newest
+    first.
+    """
     newest_first = sorted(versions, reverse=True)
-    return [version for version in newest_first if not was_used(version, pointer) and (pointer is None or version > pointer.version)]
+    return [
+        version
+        for version in newest_first
+        if not was_used(version, pointer) and (pointer is None or version > pointer.version)
+    ]
 
 
 def versions_to_keep(
-    provenances: Mapping[str, Provenance], pointer: Pointer | None, pending: str | None, keep: int, grace: timedelta, now: datetime
+    provenances: Mapping[str, Provenance],
+    pointer: Pointer | None,
+    pending: str | None,
+    keep: int,
+    grace: timedelta,
+    now: datetime,
 ) -> set[str]:
-    """Returns the current version and the `keep - 1` used before it; what readers may still hold; the last one of each embedder.
+    """Returns the current version and the `keep - 1` used before it; what readers may still hold; the last one of each
+    embedder.
 
     A version that was never complete is kept only while it is `pending`.
     """
     # Two may be called by one second.
     newest_first = sorted(provenances, key=lambda version: (provenances[version].created_at, version), reverse=True)
     used = [version for version in newest_first if was_used(version, pointer)]
-    kept = {version for version in (pointer.version if pointer else None, pending) if version is not None and version in provenances}
+    kept = {
+        version
+        for version in (pointer.version if pointer else None, pending)
+        if version is not None and version in provenances
+    }
     others = [version for version in used if version not in kept]
     kept.update(others[: max(0, keep - 1)])
     former = pointer.former if pointer else {}
@@ -182,7 +220,9 @@ def versions_to_keep(
 
 
 def remove_versions(store: Store, versions: Iterable[str]) -> None:
-    """Removes versions, provenance first: a version that still has it has all that belongs to it. Others are swept by a later step."""
+    """Removes versions, provenance first: a version that still has it has all that belongs to it. Others are swept by a
+    later step.
+    """
     for version in versions:
         store.delete([lake.pca_provenance_key(version)])
         store.delete_below(lake.projections_prefix(version))

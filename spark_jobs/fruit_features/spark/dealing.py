@@ -30,7 +30,9 @@ _BESIDE: Final = "beside"
 
 
 def run_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
-    """Returns what `work` makes of each item, in their order. One item is one task; it gets its share of the slots beside a long job."""
+    """Returns what `work` makes of each item, in their order. One item is one task; it gets its share of the slots
+    beside a long job.
+    """
     if not items:
         return []
     context = spark.sparkContext
@@ -47,8 +49,9 @@ def run_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item],
 def warming(spark: SparkSession, n_tasks: int, work: Callable[[], object]) -> Iterator[None]:
     """A context in which workers do `work` beside what the driver does; at its end they have.
 
-    A session's first job waits for Java's classes, for executors and Python's workers, and for what these load; a session that has run one
-    needs no more. Nothing depends on it: what fails here fails again, and is told, where it is needed.
+    A session's first job waits for Java's classes, for executors and Python's workers, and for what these load; a
+    session that has run one needs no more. Nothing depends on it: what fails here fails again, and is told, where it is
+    needed.
     """
     from py4j.protocol import Py4JJavaError
     from pyspark import InheritableThread
@@ -72,11 +75,14 @@ def warming(spark: SparkSession, n_tasks: int, work: Callable[[], object]) -> It
     thread.join()
 
 
-def stream_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item, int], Result]) -> Generator[list[Result]]:
-    """Yields what `work` makes of the items, as tasks end: each list has what came since the one before; it may be empty.
+def stream_tasks(
+    spark: SparkSession, items: Sequence[Item], work: Callable[[Item, int], Result]
+) -> Generator[list[Result]]:
+    """Yields what `work` makes of the items, as tasks end: each list has what came since the one before; it may be
+    empty.
 
-    `work` also gets a number that no other attempt at a task of this session has. A task that is tried again counts once. Raises what the
-    job raised, after all that came before.
+    `work` also gets a number that no other attempt at a task of this session has. A task that is tried again counts
+    once. Raises what the job raised, after all that came before.
     """
     if not items:
         return

@@ -1,4 +1,6 @@
-"""Starts the Spark session that the steps use, with what they rely on in it. PySpark is loaded with it: a step without one is quicker."""
+"""Starts the Spark session that the steps use, with what they rely on in it. PySpark is loaded with it: a step without
+one is quicker.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
 _ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _SETTINGS: Final = {
-    # What a step does beside its long job (files written again) gets a share of the slots, instead of waiting for that one's end.
+    # What a step does beside its long job (files written again) gets a share of the slots, instead of waiting for that
+    # one's end.
     "spark.scheduler.mode": "FAIR",
     "spark.sql.session.timeZone": "UTC",
 }

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A small image costs the network (about 5 ms of a core); a large one also its decoding (about 10 ms a megabyte of JPEG at reduced scale).
+# A small image costs the network (about 5 ms of a core); a large one also its decoding (about 10 ms a megabyte of JPEG
+# at reduced scale).
 _FIXED_COST_BYTES: Final = 500_000
 # Bounds what a task holds (4,096 vectors are 20 MB) and what its loss costs: half a minute of a core.
 MOST_IMAGES_A_TASK: Final = 4_096
@@ -18,7 +19,9 @@ _LEAST_COST: Final = 16 * _FIXED_COST_BYTES
 
 
 def plan_chunks(sizes_bytes: Sequence[int], most: int) -> list[list[int]]:
-    """Returns indices into `sizes_bytes` in at most `most` runs of neighbours, none empty, of about the same number of bytes."""
+    """Returns indices into `sizes_bytes` in at most `most` runs of neighbours, none empty, of about the same number of
+    bytes.
+    """
     total = sum(sizes_bytes) + len(sizes_bytes)
     chunks: dict[int, list[int]] = {}
     before = 0
@@ -33,9 +36,9 @@ def plan_chunks(sizes_bytes: Sequence[int], most: int) -> list[list[int]]:
 def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[range]:
     """Cuts `sizes_bytes` into runs of neighbours, every index once, in the order in which they should begin.
 
-    `n_slots` is how many tasks run at once. Each task is two thirds of a slot's share of what remains (guided self-scheduling,
-    Polychronopoulos and Kuck, 1987), within bounds: large ones first, small ones to fill the end, when slots would wait for each other.
-    O(n).
+    `n_slots` is how many tasks run at once. Each task is two thirds of a slot's share of what remains (guided
+    self-scheduling, Polychronopoulos and Kuck, 1987), within bounds: large ones first, small ones to fill the end, when
+    slots would wait for each other. O(n).
     """
     if not sizes_bytes:
         return []
@@ -58,7 +61,8 @@ def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[range]:
 
 
 def spread(tasks: Sequence[range], n_slots: int) -> list[range]:
-    """Orders tasks so that those which run at once are far apart in the listing: S3 gives each busy prefix so many requests a second.
+    """Orders tasks so that those which run at once are far apart in the listing: S3 gives each busy prefix so many
+    requests a second.
 
     The last ones, which fill the end, stay the last.
     """

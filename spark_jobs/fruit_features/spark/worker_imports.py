@@ -9,9 +9,10 @@ import zipimport
 def forget_zip_importers() -> None:
     """Lets go of the importers of zips; importing from them goes on as before.
 
-    Spark invalidates import caches at the start of every task, and CPython 3.11 then reads a zip's directory again for every package that
-    came from it: of Spark's own zip and the library's that takes some 70 ms a task, and can't be turned off. `sys.path_importer_cache` is a
-    documented cache, whose entries may go: an importer that is asked for again is made anew from a directory that is kept.
+    Spark invalidates import caches at the start of every task, and CPython 3.11 then reads a zip's directory again for
+    every package that came from it: of Spark's own zip and the library's that takes some 70 ms a task, and can't be
+    turned off. `sys.path_importer_cache` is a documented cache, whose entries may go: an importer that is asked for
+    again is made anew from a directory that is kept.
     """
     for path, finder in list(sys.path_importer_cache.items()):
         if isinstance(finder, zipimport.zipimporter):

@@ -22,12 +22,19 @@ def run(engine, inference_batch, number, images_per_second, cpu_milliseconds=10.
 
 def test_a_run_is_compared_with_the_reference_of_its_own_round():
     # The machine became half as fast from round to round: the ratio within a round is the same.
-    runs = [run("ours", 1, 0, 200.0), run("theirs", 1, 0, 220.0), run("theirs", 1, 1, 110.0, 8.0), run("ours", 1, 1, 100.0, 12.0)]
+    runs = [
+        run("ours", 1, 0, 200.0),
+        run("theirs", 1, 0, 220.0),
+        run("theirs", 1, 1, 110.0, 8.0),
+        run("ours", 1, 1, 100.0, 12.0),
+    ]
     ours, theirs = summarise_engines(runs, "ours", 1)
     speed, by_cpu = "images_per_second", "images_per_cpu_second"
     assert (ours.first.engine, ours.n_runs, ours.ratio(speed), ours.ratio(by_cpu)) == ("ours", 2, 1.0, 1.0)
     assert (theirs.ratio(speed), *theirs.ratios(speed)) == pytest.approx((1.1, 1.1, 1.1))
-    assert (min(theirs.ratios(by_cpu)), theirs.ratio(by_cpu), max(theirs.ratios(by_cpu))) == pytest.approx((1.0, 1.25, 1.5))
+    assert (min(theirs.ratios(by_cpu)), theirs.ratio(by_cpu), max(theirs.ratios(by_cpu))) == pytest.approx(
+        (1.0, 1.25, 1.5)
+    )
     assert theirs.median(speed) == pytest.approx(165)
 
 
@@ -66,7 +73,16 @@ def test_refuses_a_round_without_the_reference():
 
 
 def test_one_image_in_five_of_each_category_is_known():
-    assert known_images(["a", "b", "a", "a", "a", "a", "a", "b"]) == [True, True, False, False, False, False, True, False]
+    assert known_images(["a", "b", "a", "a", "a", "a", "a", "b"]) == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_accuracy_is_the_share_whose_nearest_known_image_has_their_category():
@@ -83,7 +99,13 @@ def test_accuracy_needs_an_image_to_recognise():
 def test_quality_compares_with_the_reference():
     expected = np.array([[3, 4], [4, 3], [3, 5], [4, 2]], dtype=np.float32)
     same = quality("same", expected, expected, ["a", "b", "a", "b"])
-    assert (same.engine, same.mean_cosine, same.largest_difference, same.accuracy, same.k) == ("same", pytest.approx(1), 0, 1, 2)
+    assert (same.engine, same.mean_cosine, same.largest_difference, same.accuracy, same.k) == (
+        "same",
+        pytest.approx(1),
+        0,
+        1,
+        2,
+    )
     found = expected.copy()
     found[0] = [4, 3]
     other = quality("other", found, expected, ["a", "b", "a", "b"])

@@ -25,7 +25,10 @@ def benchmark(openvino=(106.0, 108.0), ours_in_fours=80.0, remarks=()):
             run("OpenVINO", 4, number, 70.0),
         ]
     engines = ("ONNX Runtime", "TensorFlow", "OpenVINO")
-    qualities = [*(Quality(engine, 1.0, 1e-5, 0.9, 121) for engine in engines), Quality("ONNX Runtime int8", 0.97, 2.2, 0.885, 119)]
+    qualities = [
+        *(Quality(engine, 1.0, 1e-5, 0.9, 121) for engine in engines),
+        Quality("ONNX Runtime int8", 0.97, 2.2, 0.885, 119),
+    ]
     load_seconds = dict.fromkeys((*engines, "ONNX Runtime int8"), 0.5)
     return EnginesBenchmark(2, "ONNX Runtime", 1, engines, runs, qualities, load_seconds, 1000, 200, 30, 128, remarks)
 
@@ -38,14 +41,26 @@ def test_every_engine_stands_at_its_best_batch():
     found = rows(benchmark().grids()[0])
     assert list(found) == ["ONNX Runtime", "TensorFlow", "OpenVINO", "ONNX Runtime int8"]
     tensorflow, openvino = found["TensorFlow"], found["OpenVINO"]
-    assert (tensorflow["batch"], tensorflow["images/s"], tensorflow["x ONNX Runtime at batch 1"]) == ("4", "60.0", "0.60")
-    assert (openvino["batch"], openvino["x ONNX Runtime at batch 1"], openvino["from, to"]) == ("1", "1.07", "1.06 to 1.08")
+    assert (tensorflow["batch"], tensorflow["images/s"], tensorflow["x ONNX Runtime at batch 1"]) == (
+        "4",
+        "60.0",
+        "0.60",
+    )
+    assert (openvino["batch"], openvino["x ONNX Runtime at batch 1"], openvino["from, to"]) == (
+        "1",
+        "1.07",
+        "1.06 to 1.08",
+    )
     assert (openvino["x by CPU"], openvino["CPU ms/image"], openvino["rounds"]) == ("1.07", "18.7", "2")
 
 
 def test_batches_stand_side_by_side_and_one_not_measured_is_left_empty():
     found = rows(benchmark().grids()[1])
-    assert (found["TensorFlow"]["images/s, 1"], found["TensorFlow"]["x, 1"], found["TensorFlow"]["x, 4"]) == ("50.0", "0.50", "0.60")
+    assert (found["TensorFlow"]["images/s, 1"], found["TensorFlow"]["x, 1"], found["TensorFlow"]["x, 4"]) == (
+        "50.0",
+        "0.50",
+        "0.60",
+    )
     assert (found["ONNX Runtime int8"]["x, 1"], found["ONNX Runtime int8"]["x, 4"]) == ("2.00", "")
 
 
@@ -62,8 +77,8 @@ def test_features_stand_beside_the_reference():
 def test_the_verdict_names_the_fastest_f32_engine_and_its_ratio():
     verdict = benchmark().notes()[0]
     assert (
-        "OpenVINO is the fastest, at batch 1: 1.07 times ONNX Runtime at batch 1 (rounds: 1.06 to 1.08), 1.07 by CPU (1.06 to 1.08)."
-        in verdict
+        "OpenVINO is the fastest, at batch 1: 1.07 times ONNX Runtime at batch 1 (rounds: 1.06 to 1.08), 1.07 by CPU "
+        "(1.06 to 1.08)." in verdict
     )
     assert verdict.endswith("TensorFlow at batch 4: 0.60 times (0.60 by CPU).")
     assert "do not agree" not in verdict
@@ -83,16 +98,20 @@ def test_an_experiment_is_never_the_verdict_but_has_a_note_of_its_own():
     verdict, experiment = benchmark().notes()[:2]
     assert "int8" not in verdict
     assert experiment == (
-        "ONNX Runtime int8 at batch 1: 2.00 times ONNX Runtime at batch 1 (rounds: 2.00 to 2.00), 2.00 by CPU (2.00 to 2.00); "
+        "ONNX Runtime int8 at batch 1: 2.00 times ONNX Runtime at batch 1 (rounds: 2.00 to 2.00), 2.00 by CPU (2.00 to "
+        "2.00); "
         "1-NN accuracy -1.50 points, k 119 instead of 121, mean cosine 0.9700."
     )
 
 
 @pytest.mark.parametrize(
-    ("ours_in_fours", "words"), [(80.0, ": its best here."), (120.0, ": here it is 1.20 times as fast (1.20 by CPU) at batch 4.")]
+    ("ours_in_fours", "words"),
+    [(80.0, ": its best here."), (120.0, ": here it is 1.20 times as fast (1.20 by CPU) at batch 4.")],
 )
 def test_says_whether_the_step_gives_its_engine_the_best_batch(ours_in_fours, words):
-    (note,) = [note for note in benchmark(ours_in_fours=ours_in_fours).notes() if note.startswith("The features step runs")]
+    (note,) = [
+        note for note in benchmark(ours_in_fours=ours_in_fours).notes() if note.startswith("The features step runs")
+    ]
     assert note == f"The features step runs ONNX Runtime at batch 1{words}"
 
 

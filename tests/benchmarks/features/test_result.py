@@ -79,5 +79,8 @@ def test_of_few_images_the_notebook_way_gets_one_partition_a_core():
 
 
 def test_the_notebook_ways_are_named_by_what_a_partition_holds_and_measured_once():
-    assert [notebook_name(load) for load in notebook_loads(5000, 2)] == ["notebook way, 945 a partition", "notebook way, 208 a partition"]
+    assert [notebook_name(load) for load in notebook_loads(5000, 2)] == [
+        "notebook way, 945 a partition",
+        "notebook way, 208 a partition",
+    ]
     assert [notebook_name(load) for load in notebook_loads(240, 2)] == ["notebook way, 120 a partition"]

@@ -20,7 +20,12 @@ def benchmark():
         WayRun("notebook way", 200, 10.0, 16.0, 0.0, slow, fast, 1300.0, n_cores=2),
     ]
     return FeaturesBenchmark(
-        2, [fast, slow, fast], runs, "notebook way", FixedCosts(6.14, 60, 1.26, 0.2, 100_000, 0.71), Agreement(200, 1.0, 0.999, 2.4e-05)
+        2,
+        [fast, slow, fast],
+        runs,
+        "notebook way",
+        FixedCosts(6.14, 60, 1.26, 0.2, 100_000, 0.71),
+        Agreement(200, 1.0, 0.999, 2.4e-05),
     )
 
 
@@ -29,7 +34,12 @@ def test_ways_stand_side_by_side_with_the_ceiling_first():
     assert [row[0] for row in ways.rows] == ["ceiling (2 engines)", "ours, warm", "notebook way"]
     ceiling, ours, notebook = (dict(zip(ways.header, row, strict=True)) for row in ways.rows)
     assert (ceiling["images/s"], ceiling["of ceiling"], ceiling["CPU ms/image"]) == ("240.0", "100 %", "8.2")
-    assert (ours["images/s"], ours["of ceiling"], ours["S3 apart"], ours["x notebook way"]) == ("160.0", "73 %", "75 %", "8.0")
+    assert (ours["images/s"], ours["of ceiling"], ours["S3 apart"], ours["x notebook way"]) == (
+        "160.0",
+        "73 %",
+        "75 %",
+        "8.0",
+    )
     assert (ours["CPU ms/image"], ours["S3 CPU ms/image"], ours["worker MB"]) == ("12.0", "0.30", "512")
     assert notebook["x notebook way"] == "1.0"
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.harness.images import PHONE_PHOTOS, PICTURES, commented_copies, enlarged, given_images, lay_batch, spread
+from benchmarks.harness.images import (
+    PHONE_PHOTOS,
+    PICTURES,
+    commented_copies,
+    enlarged,
+    given_images,
+    lay_batch,
+    spread,
+)
 
 
 def put_jpeg(path, shade):
@@ -31,7 +39,11 @@ def test_given_images_come_from_every_category_and_leave_out_what_cannot_be_deco
     (tmp_path / "data" / "Kiwi" / "0.jpg").write_bytes(b"no picture")
     said: list[str] = []
     images = given_images(4, tmp_path / "data", tmp_path / "copies", said.append)
-    assert {(image.category, image.file_name) for image in images} == {("Kiwi", "2.jpg"), ("Äpfel 50%", "0.jpg"), ("Äpfel 50%", "2.jpg")}
+    assert {(image.category, image.file_name) for image in images} == {
+        ("Kiwi", "2.jpg"),
+        ("Äpfel 50%", "0.jpg"),
+        ("Äpfel 50%", "2.jpg"),
+    }
     assert all(image.path.startswith(str(tmp_path / "copies")) for image in images)
     assert "1 files" in said[0]
 
@@ -53,7 +65,10 @@ def test_a_batch_lies_in_the_lake_with_its_marker(tmp_path):
     images = given_images(1, tmp_path / "data", tmp_path / "copies", print)
     lay_batch(images, tmp_path / "lake", "2026-01-01")
     day = tmp_path / "lake" / "raw" / "ingest_date=2026-01-01"
-    assert sorted(path.relative_to(day).as_posix() for path in day.rglob("*") if path.is_file()) == ["Kiwi/1.jpg", "_SUCCESS"]
+    assert sorted(path.relative_to(day).as_posix() for path in day.rglob("*") if path.is_file()) == [
+        "Kiwi/1.jpg",
+        "_SUCCESS",
+    ]
     assert (day / "Kiwi" / "1.jpg").read_bytes() == (tmp_path / "data" / "Kiwi" / "1.jpg").read_bytes()
 
 

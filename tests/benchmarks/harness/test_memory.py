@@ -20,7 +20,10 @@ def holder():
 
     def start(megabytes):
         process = subprocess.Popen(
-            [sys.executable, "-c", HOLDS.format(megabytes=megabytes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", HOLDS.format(megabytes=megabytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         started.append(process)
         assert process.stdout.readline() == "holds\n"

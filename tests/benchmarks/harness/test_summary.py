@@ -33,7 +33,11 @@ def test_ratios_are_of_the_same_round():
     found = summarise(runs, lambda run: run.way, is_ours)
     assert list(found) == ["ours", "theirs"]
     assert found["theirs"].ratios("seconds") == [2, 3, 5]
-    assert (found["theirs"].ratio("seconds"), found["theirs"].median("seconds"), found["ours"].ratio("seconds")) == (3, 5, 1)
+    assert (found["theirs"].ratio("seconds"), found["theirs"].median("seconds"), found["ours"].ratio("seconds")) == (
+        3,
+        5,
+        1,
+    )
 
 
 def test_a_round_without_the_reference_is_refused_by_its_name():
@@ -48,7 +52,11 @@ def test_a_figure_that_a_run_lacks_is_left_out():
 
 
 def test_stages_keep_their_order_and_may_be_missing_in_a_run():
-    assert median_stages([{"list": 1.0, "compute": 2.0}, {"compute": 4.0, "write": 3.0}]) == {"list": 1, "compute": 3, "write": 3}
+    assert median_stages([{"list": 1.0, "compute": 2.0}, {"compute": 4.0, "write": 3.0}]) == {
+        "list": 1,
+        "compute": 3,
+        "write": 3,
+    }
 
 
 def test_each_round_begins_with_another_way():

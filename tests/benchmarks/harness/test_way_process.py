@@ -41,7 +41,10 @@ def test_answers_one_request_after_the_other_whatever_is_printed(start):
 
 
 def test_a_broken_way_says_its_last_words(start):
-    with start() as way, pytest.raises(CommandError, match=r"(?s)trial_way ended with exit code 1.*the kiwi is a potato"):
+    with (
+        start() as way,
+        pytest.raises(CommandError, match=r"(?s)trial_way ended with exit code 1.*the kiwi is a potato"),
+    ):
         way.ask("fail")
 
 

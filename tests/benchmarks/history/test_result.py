@@ -23,7 +23,9 @@ def test_a_run_is_compared_with_the_shortest_history_of_its_own_round():
     assert (one.first.n_days, one.ratio("seconds"), thousand.first.n_days) == (1, 1.0, 1000)
     assert thousand.ratio("seconds") == pytest.approx(1.2)
     assert thousand.ratio("pca_seconds") == pytest.approx(1.2)
-    assert (thousand.median("seconds"), thousand.least("seconds"), thousand.most("seconds")) == pytest.approx((3.6, 2.4, 4.8))
+    assert (thousand.median("seconds"), thousand.least("seconds"), thousand.most("seconds")) == pytest.approx(
+        (3.6, 2.4, 4.8)
+    )
     assert thousand.stages() == pytest.approx({"compute": 1.8})
 
 

@@ -78,7 +78,9 @@ def test_every_table_has_the_columns_of_the_contract(model):
     }
     for columns, table in expected.items():
         assert tuple(table.column_names) == columns
-        assert {name: kind(table.schema.field(name).type) for name in columns} == {name: tables.COLUMN_TYPES[name] for name in columns}
+        assert {name: kind(table.schema.field(name).type) for name in columns} == {
+            name: tables.COLUMN_TYPES[name] for name in columns
+        }
 
 
 def test_every_image_of_a_date_has_a_ledger_line_and_a_content_of_its_own():
@@ -105,7 +107,11 @@ def test_the_days_end_the_day_before():
 @pytest.mark.parametrize("day", HISTORY.days)
 def test_a_date_s_commit_names_the_files_that_are_there(written, day):
     commit, rows = commit_of_date(written, day)
-    assert commit.features_keys() == keys_below(written, lake.date_prefix(lake.FEATURES, day)) == {row[tables.FILE] for row in rows}
+    assert (
+        commit.features_keys()
+        == keys_below(written, lake.date_prefix(lake.FEATURES, day))
+        == {row[tables.FILE] for row in rows}
+    )
     assert commit.moments_keys() == keys_below(written, lake.date_prefix(lake.MOMENTS, day))
     found = commit.embedders["embedder"]
     assert (commit.n_images, found.n_images, found.n_rows, len(rows)) == (8, 8, 8, 8)
@@ -120,7 +126,9 @@ def test_moments_are_those_of_the_date_s_features(written):
     row = pq.read_table(written / moments.key, partitioning=None).to_pylist()[0]
     expected = moments_of(np.concatenate([part.vectors for part in partitions_of(HISTORY, HISTORY.days[0])]))
     assert moments.n_samples == row[tables.N_SAMPLES] == 8
-    assert int(moments.images_digest, 16) == images_digest((row[tables.IMAGE_KEY], row[tables.CONTENT_SHA256]) for row in rows)
+    assert int(moments.images_digest, 16) == images_digest(
+        (row[tables.IMAGE_KEY], row[tables.CONTENT_SHA256]) for row in rows
+    )
     np.testing.assert_allclose(row[tables.MEAN], expected.mean)
     scatter = unpack_upper_triangle(np.array(row[tables.SCATTER]), tables.N_FEATURES)
     np.testing.assert_allclose(scatter, expected.scatter, atol=1e-12)

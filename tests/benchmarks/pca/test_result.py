@@ -16,7 +16,11 @@ def run(way, number, seconds, java="node", cpu_seconds=1.0):
 
 def rounds(*seconds, java="node"):
     """A pair of seconds a round, ours first; the first round is cold."""
-    return [run(way, n, value, java) for n, pair in enumerate(seconds) for way, value in zip((OURS, SPARK_ML), pair, strict=True)]
+    return [
+        run(way, n, value, java)
+        for n, pair in enumerate(seconds)
+        for way, value in zip((OURS, SPARK_ML), pair, strict=True)
+    ]
 
 
 def fitted(seed=0):

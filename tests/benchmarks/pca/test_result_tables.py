@@ -22,8 +22,19 @@ def rows(grid):
 
 def test_both_ways_stand_side_by_side():
     ours, spark_ml, *_ = rows(benchmark().grids()[0])
-    assert (ours["way"], ours["s"], ours["x ours"], ours["warm runs"], ours["cold s"]) == ("ours", "2.00", "1.0", "2", "6.0")
-    assert (spark_ml["way"], spark_ml["s"], spark_ml["x ours"], spark_ml["CPU x"]) == ("pyspark.ml", "24.00", "12.0", "10.0")
+    assert (ours["way"], ours["s"], ours["x ours"], ours["warm runs"], ours["cold s"]) == (
+        "ours",
+        "2.00",
+        "1.0",
+        "2",
+        "6.0",
+    )
+    assert (spark_ml["way"], spark_ml["s"], spark_ml["x ours"], spark_ml["CPU x"]) == (
+        "pyspark.ml",
+        "24.00",
+        "12.0",
+        "10.0",
+    )
 
 
 def test_the_title_says_on_what():
@@ -44,7 +55,12 @@ def test_stages_stand_by_the_setting_of_java_and_without_spark():
 
 def test_every_round_shows_its_own_ratio():
     found = [(row["round"], row["Java"], row["x"]) for row in rows(benchmark().grids()[2])]
-    assert found == [("cold", "node's", "12.0"), ("1", "node's", "12.0"), ("2", "node's", "12.0"), ("1", "cluster's", "5.0")]
+    assert found == [
+        ("cold", "node's", "12.0"),
+        ("1", "node's", "12.0"),
+        ("2", "node's", "12.0"),
+        ("1", "cluster's", "5.0"),
+    ]
 
 
 def test_differences_are_shown_with_what_they_are_of():

@@ -7,18 +7,36 @@ import pytest
 from benchmarks.engines.field import EngineSpeed
 from benchmarks.harness.agreement import Agreement
 from benchmarks.harness.summary import turned
-from benchmarks.peers.result import COLD, DAFT, OURS, RAY, WARM, PeerRun, PeersBenchmark, faster_by, summarise_peers, worse
+from benchmarks.peers.result import (
+    COLD,
+    DAFT,
+    OURS,
+    RAY,
+    WARM,
+    PeerRun,
+    PeersBenchmark,
+    faster_by,
+    summarise_peers,
+    worse,
+)
 
 
 def run(way, number, images_per_second, *, kind=WARM, cpu_milliseconds=8.0, peak_megabytes=None, ceiling=200.0):
     ceilings = EngineSpeed(ceiling, 0.004), EngineSpeed(ceiling, 0.004)
     seconds = 100 / images_per_second
-    return PeerRun(way, 100, seconds, cpu_milliseconds / 10, 0.05, *ceilings, peak_megabytes, kind=kind, round=number, n_cores=2)
+    return PeerRun(
+        way, 100, seconds, cpu_milliseconds / 10, 0.05, *ceilings, peak_megabytes, kind=kind, round=number, n_cores=2
+    )
 
 
 def test_a_peer_is_compared_with_ours_of_the_same_round():
     # The machine became half as fast from round to round: the ratio within a round is the same.
-    runs = [run(DAFT, 0, 80.0, cpu_milliseconds=10.0), run(OURS, 0, 100.0), run(OURS, 1, 50.0), run(DAFT, 1, 40.0, cpu_milliseconds=12.0)]
+    runs = [
+        run(DAFT, 0, 80.0, cpu_milliseconds=10.0),
+        run(OURS, 0, 100.0),
+        run(OURS, 1, 50.0),
+        run(DAFT, 1, 40.0, cpu_milliseconds=12.0),
+    ]
     ours, daft = summarise_peers(runs, WARM)
     assert (ours.first.way, ours.n_runs, faster_by(ours), ours.ratio("cpu_seconds_per_image")) == (OURS, 2, 1.0, 1.0)
     assert (daft.first.way, faster_by(daft), *daft.ratios("seconds_per_image")) == (DAFT, 1.25, 1.25, 1.25)
@@ -28,11 +46,15 @@ def test_a_peer_is_compared_with_ours_of_the_same_round():
 
 def test_cold_and_warm_are_apart_and_ours_comes_first():
     runs = [run(RAY, 0, 10.0, kind=COLD), run(RAY, 0, 20.0), run(OURS, 0, 40.0), run(OURS, 0, 20.0, kind=COLD)]
-    assert [(way.first.way, way.median("images_per_second"), faster_by(way)) for way in summarise_peers(runs, COLD)] == [
+    assert [
+        (way.first.way, way.median("images_per_second"), faster_by(way)) for way in summarise_peers(runs, COLD)
+    ] == [
         (OURS, 20, 1),
         (RAY, 10, 2),
     ]
-    assert [(way.first.way, way.median("images_per_second"), faster_by(way)) for way in summarise_peers(runs, WARM)] == [
+    assert [
+        (way.first.way, way.median("images_per_second"), faster_by(way)) for way in summarise_peers(runs, WARM)
+    ] == [
         (OURS, 40, 1),
         (RAY, 20, 2),
     ]

@@ -29,9 +29,25 @@ def rows(grid):
 
 def test_the_ways_stand_side_by_side_with_what_ours_is_faster_by():
     ours, daft, ray = rows(benchmark().grids()[0])
-    assert (ours["way"], ours["runs"], ours["s"], ours["images/s"], ours["ours / it"]) == (OURS, "3", "16.0", "312.5", "")
-    assert (ours["CPU ms/image"], ours["S3 CPU ms/image"], ours["of ceiling"], ours["peak MB"]) == ("5.6", "0.30", "62 %", "812")
-    assert (daft["way"], daft["ours / it"], daft["from, to"], daft["CPU x ours"]) == (DAFT, "1.25", "1.25 to 1.25", "1.25")
+    assert (ours["way"], ours["runs"], ours["s"], ours["images/s"], ours["ours / it"]) == (
+        OURS,
+        "3",
+        "16.0",
+        "312.5",
+        "",
+    )
+    assert (ours["CPU ms/image"], ours["S3 CPU ms/image"], ours["of ceiling"], ours["peak MB"]) == (
+        "5.6",
+        "0.30",
+        "62 %",
+        "812",
+    )
+    assert (daft["way"], daft["ours / it"], daft["from, to"], daft["CPU x ours"]) == (
+        DAFT,
+        "1.25",
+        "1.25 to 1.25",
+        "1.25",
+    )
     assert (ray["way"], ray["ours / it"], ray["CPU x ours"]) == (RAY, "2.00", "1.50")
 
 
@@ -55,8 +71,13 @@ def test_the_agreement_is_shown():
 def test_the_notes_say_the_ratios_and_what_was_left_out():
     notes = benchmark(remarks=["Daft is not installed."]).notes()
     assert notes[0] == "Daft is not installed."
-    assert notes[1] == "Warm, 5,000 images: ours / Daft = 1.25 in images/s (1.25 to 1.25), Daft takes 1.25 times the CPU."
-    assert notes[4] == "Cold, 20,000 images: ours / Ray Data = 2.00 in images/s (2.00 to 2.00), Ray Data takes 1.50 times the CPU."
+    assert (
+        notes[1] == "Warm, 5,000 images: ours / Daft = 1.25 in images/s (1.25 to 1.25), Daft takes 1.25 times the CPU."
+    )
+    assert (
+        notes[4]
+        == "Cold, 20,000 images: ours / Ray Data = 2.00 in images/s (2.00 to 2.00), Ray Data takes 1.50 times the CPU."
+    )
 
 
 def test_where_the_kernel_tells_no_memory_the_cell_is_empty():

@@ -1,4 +1,6 @@
-"""What a run of the peers is checked for, and what their workers do. Daft and Ray themselves are only there after `make bench`."""
+"""What a run of the peers is checked for, and what their workers do. Daft and Ray themselves are only there after `make
+bench`.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def test_what_is_not_installed_is_left_out_with_a_remark():
     assert len(peers) + len(remarks) == 2
     for name, library in ((DAFT, "daft"), (RAY, "ray")):
         assert (name in peers) == (find_spec(library) is not None)
-        assert (f"{name} is not installed, its rows are left out: make bench installs it." in remarks) == (name not in peers)
+        assert (f"{name} is not installed, its rows are left out: make bench installs it." in remarks) == (
+            name not in peers
+        )
 
 
 @pytest.mark.skipif(find_spec("daft") is None, reason="Daft is not installed: `make bench` installs it")
@@ -86,7 +90,9 @@ def test_ray_gets_the_columns_of_the_features_table(monkeypatch):
     monkeypatch.setattr(embedding, "read_embedder", lambda _: MeanEngine())
     artefact = embedding.EmbedderArtefact(None, "release", "embedder", "litert", "key", "digest")
     keys = [f"raw/ingest_date=2026-01-01/{category}/1.jpg" for category in ("Kiwi", "Lemon")]
-    found = ray_way.embed_batch(pa.table({"bytes": [jpeg(10), jpeg(200)], "path": [f"lake/{key}" for key in keys]}), artefact)
+    found = ray_way.embed_batch(
+        pa.table({"bytes": [jpeg(10), jpeg(200)], "path": [f"lake/{key}" for key in keys]}), artefact
+    )
     assert set(found.column_names) == {*tables.FEATURES_COLUMNS, tables.CATEGORY}
     assert (found[tables.IMAGE_KEY].to_pylist(), found[tables.CATEGORY].to_pylist()) == (keys, ["Kiwi", "Lemon"])
     assert found[tables.VECTOR].type == pa.list_(pa.float32())

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from benchmarks.profile.result import OTHER, Profile, layers_of
 
-WORKER = "main (worker.py:1247);compute (fruit_features/extraction/step.py:127);featurise (fruit_features/embedding/featurise.py:93)"
-DECODING = f"{WORKER};_read (fruit_features/embedding/featurise.py:118);decode_image (fruit_features/embedding/preprocessing.py:90)"
+WORKER = (
+    "main (worker.py:1247);compute (fruit_features/extraction/step.py:127);featurise "
+    "(fruit_features/embedding/featurise.py:93)"
+)
+DECODING = (
+    f"{WORKER};_read (fruit_features/embedding/featurise.py:118);decode_image "
+    "(fruit_features/embedding/preprocessing.py:90)"
+)
 
 
 def test_a_sample_counts_for_the_innermost_thing_it_is_in():
@@ -13,14 +19,17 @@ def test_a_sample_counts_for_the_innermost_thing_it_is_in():
         f"{WORKER};embed (fruit_features/embedding/engines.py:63);run (onnxruntime/capi/x.py:1)": 80,
         f"{DECODING};_decode (fruit_features/embedding/preprocessing.py:118);load (PIL/ImageFile.py:425)": 5,
         f"{DECODING};_decode (fruit_features/embedding/preprocessing.py:120);resize (PIL/Image.py:2440)": 9,
-        "run (threading.py:982);_worker (concurrent/futures/thread.py:83);_get (fruit_features/embedding/fetching.py:75)": 4,
+        "run (threading.py:982);_worker (concurrent/futures/thread.py:83);_get "
+        "(fruit_features/embedding/fetching.py:75)": 4,
         "main (worker.py:1247);dump_stream (serializers.py:103)": 2,
     }
     assert layers_of(stacks) == {"the network": 80, "resizing": 9, "decoding": 5, "fetching": 4, OTHER: 2}
 
 
 def test_threads_that_wait_are_left_out():
-    assert layers_of({"run (threading.py:982);_worker (concurrent/futures/thread.py:81)": 500, WORKER: 1}) == {"rows, hashes and Arrow": 1}
+    assert layers_of({"run (threading.py:982);_worker (concurrent/futures/thread.py:81)": 500, WORKER: 1}) == {
+        "rows, hashes and Arrow": 1
+    }
 
 
 def test_tables_say_milliseconds_an_image_and_shares():

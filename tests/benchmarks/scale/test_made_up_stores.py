@@ -44,6 +44,8 @@ def test_a_made_up_date_s_ledger_is_read(tmp_path):
     ((etag, size_bytes),) = partition.contents
     known = ListedObject(partition.image_keys[0], etag, size_bytes)
     features = ListedObject(partition.features_key, "etag", 1)
-    plan = plan_date(MadeUpDate("lake", (listed("a.jpg"), known), (features,), ledger), DAY, "embedder", (), (), retry_rejected=False)
+    plan = plan_date(
+        MadeUpDate("lake", (listed("a.jpg"), known), (features,), ledger), DAY, "embedder", (), (), retry_rejected=False
+    )
     assert plan.images.column("image_key").to_pylist() == [listed("a.jpg").key]
     assert not plan.lost_files

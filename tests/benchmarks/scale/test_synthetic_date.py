@@ -7,7 +7,14 @@ import hashlib
 import pyarrow.parquet as pq
 
 from benchmarks.scale.made_up_stores import FolderStore
-from benchmarks.scale.synthetic_date import KnownDate, add_late_image, category_names, draw_batch, draw_tiny, write_known_date
+from benchmarks.scale.synthetic_date import (
+    KnownDate,
+    add_late_image,
+    category_names,
+    draw_batch,
+    draw_tiny,
+    write_known_date,
+)
 from fruit_contract import lake, tables
 from fruit_contract.commit import METADATA_KEY, commit_from_json
 from fruit_features.embedding.preprocessing import decode_image
@@ -48,7 +55,10 @@ def test_a_known_date_has_its_images_as_the_ledger_says(tmp_path):
     for row in rows:
         content = (tmp_path / "lake" / row[tables.IMAGE_KEY]).read_bytes()
         assert row[tables.ETAG] == hashlib.md5(content, usedforsecurity=False).hexdigest()
-        assert (row[tables.CONTENT_SHA256], row[tables.SIZE_BYTES]) == (hashlib.sha256(content).hexdigest(), len(content))
+        assert (row[tables.CONTENT_SHA256], row[tables.SIZE_BYTES]) == (
+            hashlib.sha256(content).hexdigest(),
+            len(content),
+        )
         assert row[tables.FILE] in commit.features_keys()
     assert all((tmp_path / "lake" / key).exists() for key in commit.features_keys() | commit.moments_keys())
     assert commit.embedders["embedder"].n_rows == commit.n_images == 50

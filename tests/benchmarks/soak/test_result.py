@@ -29,8 +29,15 @@ def counts(result):
 
 def test_a_good_hour_breaks_no_promise_and_is_counted():
     assert WELL.problems() == []
-    assert WELL.notes() == ["Every run succeeded, no cluster is left, and every image that was delivered is in exactly one ledger line."]
-    assert counts(WELL) | {"runs": "2", "runs an hour": "4", "clusters left": "0", "images in exactly one ledger line": "2"} == counts(WELL)
+    assert WELL.notes() == [
+        "Every run succeeded, no cluster is left, and every image that was delivered is in exactly one ledger line."
+    ]
+    assert counts(WELL) | {
+        "runs": "2",
+        "runs an hour": "4",
+        "clusters left": "0",
+        "images in exactly one ledger line": "2",
+    } == counts(WELL)
     assert WELL.grids()[1].rows == [("scheduler", "300", "310")]
 
 

@@ -9,7 +9,14 @@ import pytest
 
 from fruit_cli.airflow_client import http as airflow_http
 from fruit_cli.airflow_client.api import AirflowApi
-from fruit_cli.airflow_client.http import AirflowAddress, AirflowError, AirflowHttp, Login, current_airflow, local_airflow
+from fruit_cli.airflow_client.http import (
+    AirflowAddress,
+    AirflowError,
+    AirflowHttp,
+    Login,
+    current_airflow,
+    local_airflow,
+)
 from fruit_cli.lake.target import Target
 from local_cloud.stack.state import StackState
 
@@ -42,7 +49,9 @@ def test_without_a_local_stack_no_other_airflow_is_taken_in_its_place() -> None:
 
 
 def test_uses_the_airflow_of_the_environment() -> None:
-    address = current_airflow(Target.AWS, {"AIRFLOW_API_URL": "https://airflow.example/", "AIRFLOW_API_TOKEN": "secret"})
+    address = current_airflow(
+        Target.AWS, {"AIRFLOW_API_URL": "https://airflow.example/", "AIRFLOW_API_TOKEN": "secret"}
+    )
     assert address == AirflowAddress("https://airflow.example", "secret")
     assert not address.is_local
     assert "secret" not in repr(address)
@@ -65,10 +74,19 @@ def test_allows_plain_http_on_this_machine(url: str) -> None:
 
 
 def test_logs_in_as_a_user_and_again_when_the_token_has_run_out(fake_airflow: FakeAirflow) -> None:
-    environment = {"AIRFLOW_API_URL": "https://airflow.example", "AIRFLOW_API_USER": "ada", "AIRFLOW_API_PASSWORD": "pass word"}
+    environment = {
+        "AIRFLOW_API_URL": "https://airflow.example",
+        "AIRFLOW_API_USER": "ada",
+        "AIRFLOW_API_PASSWORD": "pass word",
+    }
     address = current_airflow(Target.AWS, environment)
     assert "pass word" not in repr(address)
-    fake_airflow.on("GET", f"/dags/fruit_image_pipeline/dagRuns/{RUN['dag_run_id']}", httpx.Response(401, json={"detail": "ended"}), RUN)
+    fake_airflow.on(
+        "GET",
+        f"/dags/fruit_image_pipeline/dagRuns/{RUN['dag_run_id']}",
+        httpx.Response(401, json={"detail": "ended"}),
+        RUN,
+    )
     with AirflowHttp(address, transport=httpx.MockTransport(fake_airflow), sleep=fake_airflow.sleep) as http:
         assert AirflowApi(http).dag_run("manual__1").state == "running"
     logins = [request for request in fake_airflow.requests if request.url.path == "/auth/token"]
@@ -88,19 +106,33 @@ def test_a_password_that_is_refused_is_told_and_not_shown() -> None:
 
 
 def test_logs_in_to_the_local_airflow_with_its_password_if_it_has_one() -> None:
-    state = StackState(1, "http://s3", "http://emr", "http://127.0.0.1:8080", "key", "secret", "eu-west-1", "fruits-lake", "sesame")
-    assert local_airflow(state) == AirflowAddress("http://127.0.0.1:8080", login=Login("admin", "sesame"), is_local=True)
-    assert local_airflow(replace(state, airflow_password=None)) == AirflowAddress("http://127.0.0.1:8080", is_local=True)
+    state = StackState(
+        1, "http://s3", "http://emr", "http://127.0.0.1:8080", "key", "secret", "eu-west-1", "fruits-lake", "sesame"
+    )
+    assert local_airflow(state) == AirflowAddress(
+        "http://127.0.0.1:8080", login=Login("admin", "sesame"), is_local=True
+    )
+    assert local_airflow(replace(state, airflow_password=None)) == AirflowAddress(
+        "http://127.0.0.1:8080", is_local=True
+    )
 
 
 def test_the_airflow_of_a_compose_project_is_ours_and_its_links_lead_to_the_host() -> None:
-    environment = {"AIRFLOW_API_URL": "http://airflow-apiserver:8080", "AIRFLOW_API_USER": "admin", "AIRFLOW_API_PASSWORD": "secret"}
+    environment = {
+        "AIRFLOW_API_URL": "http://airflow-apiserver:8080",
+        "AIRFLOW_API_USER": "admin",
+        "AIRFLOW_API_PASSWORD": "secret",
+    }
     with pytest.raises(AirflowError, match="https://"):
         current_airflow(Target.AWS, environment)
-    address = current_airflow(Target.LOCAL, environment | {"AIRFLOW_API_IS_LOCAL": "1", "AIRFLOW_UI_URL": "http://127.0.0.1:18080"})
+    address = current_airflow(
+        Target.LOCAL, environment | {"AIRFLOW_API_IS_LOCAL": "1", "AIRFLOW_UI_URL": "http://127.0.0.1:18080"}
+    )
     assert address.is_local
     with AirflowHttp(address) as http:
-        assert AirflowApi(http).run_link("manual__1") == "http://127.0.0.1:18080/dags/fruit_image_pipeline/runs/manual__1"
+        assert (
+            AirflowApi(http).run_link("manual__1") == "http://127.0.0.1:18080/dags/fruit_image_pipeline/runs/manual__1"
+        )
 
 
 def test_triggers_with_params_and_no_logical_date(api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow) -> None:
@@ -112,7 +144,9 @@ def test_triggers_with_params_and_no_logical_date(api_of: Callable[..., AirflowA
 
 
 def test_triggers_one_run_through_a_busy_database_and_a_lost_answer(fake_airflow: FakeAirflow) -> None:
-    """Airflow began the second try's run, and nobody heard of it: the third is refused as a conflict, which is the wanted end."""
+    """Airflow began the second try's run, and nobody heard of it: the third is refused as a conflict, which is the
+    wanted end.
+    """
     troubles: Iterator[httpx.Response | Exception] = iter(
         [httpx.Response(500, json={"detail": {"reason": "Database error"}}), httpx.ReadTimeout("timed out")]
     )
@@ -128,7 +162,9 @@ def test_triggers_one_run_through_a_busy_database_and_a_lost_answer(fake_airflow
             return trouble
         raise trouble
 
-    with AirflowHttp(AirflowAddress("http://127.0.0.1:1"), transport=httpx.MockTransport(answer), sleep=fake_airflow.sleep) as http:
+    with AirflowHttp(
+        AirflowAddress("http://127.0.0.1:1"), transport=httpx.MockTransport(answer), sleep=fake_airflow.sleep
+    ) as http:
         run_id = AirflowApi(http).trigger({})
     sent = fake_airflow.bodies("POST", "/dags/fruit_image_pipeline/dagRuns")
     assert [body["dag_run_id"] for body in sent] == [run_id] * 3
@@ -149,12 +185,18 @@ def test_gets_a_token_from_the_local_airflow_once(api_of: Callable[..., AirflowA
     assert fake_airflow.requests[-1].headers["authorization"] == "Bearer local-token"
 
 
-def test_gets_a_new_local_token_when_the_old_one_has_run_out(api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow) -> None:
-    fake_airflow.on("GET", "/dags/fruit_image_pipeline/dagRuns/manual__1", httpx.Response(401, json={"detail": "expired"}), RUN)
+def test_gets_a_new_local_token_when_the_old_one_has_run_out(
+    api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow
+) -> None:
+    fake_airflow.on(
+        "GET", "/dags/fruit_image_pipeline/dagRuns/manual__1", httpx.Response(401, json={"detail": "expired"}), RUN
+    )
     assert api_of().dag_run("manual__1").run_id == "manual__1"
 
 
-def test_never_asks_an_airflow_elsewhere_for_a_token(api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow) -> None:
+def test_never_asks_an_airflow_elsewhere_for_a_token(
+    api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow
+) -> None:
     fake_airflow.on("GET", "/dags/fruit_image_pipeline/dagRuns/manual__1", {"detail": "no"}, status=401)
     with pytest.raises(AirflowError, match="refuses AIRFLOW_API_TOKEN"):
         api_of("given", "https://airflow.example").dag_run("manual__1")
@@ -168,7 +210,9 @@ def test_is_patient_while_airflow_is_busy(api_of: Callable[..., AirflowApi], fak
     assert fake_airflow.slept == len(busy)
 
 
-def test_gives_up_on_an_airflow_that_never_answers(api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow) -> None:
+def test_gives_up_on_an_airflow_that_never_answers(
+    api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow
+) -> None:
     fake_airflow.on("GET", "/dags/fruit_image_pipeline", {"detail": "starting"}, status=503)
     with pytest.raises(AirflowError, match=r"doesn't answer \(503: starting\)"):
         api_of().dag()
@@ -182,21 +226,29 @@ def test_a_post_that_names_nothing_is_sent_only_once_when_its_answer_is_lost(fak
             raise httpx.ReadTimeout("timed out")
         return fake_airflow(request)
 
-    http = AirflowHttp(AirflowAddress("http://127.0.0.1:1"), transport=httpx.MockTransport(lose), sleep=fake_airflow.sleep)
+    http = AirflowHttp(
+        AirflowAddress("http://127.0.0.1:1"), transport=httpx.MockTransport(lose), sleep=fake_airflow.sleep
+    )
     with http, pytest.raises(AirflowError, match="its answer was lost"):
         http.send("POST", "/backfills", json={})
     assert [request.method for request in fake_airflow.requests].count("POST") == 1
 
 
 def test_repeats_a_refusal_in_airflows_own_words(api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow) -> None:
-    fake_airflow.on("POST", "/dags/fruit_image_pipeline/dagRuns", {"detail": [{"msg": "ingest_date is not a date"}]}, status=422)
+    fake_airflow.on(
+        "POST", "/dags/fruit_image_pipeline/dagRuns", {"detail": [{"msg": "ingest_date is not a date"}]}, status=422
+    )
     with pytest.raises(AirflowError, match="Airflow refuses: ingest_date is not a date"):
         api_of().trigger({})
 
 
-def test_does_not_know_a_dag_that_is_missing_or_stale(api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow) -> None:
+def test_does_not_know_a_dag_that_is_missing_or_stale(
+    api_of: Callable[..., AirflowApi], fake_airflow: FakeAirflow
+) -> None:
     assert api_of().dag() is None
-    fake_airflow.on("GET", "/dags/fruit_image_pipeline", {"is_paused": False, "is_stale": True, "next_dagrun_run_after": None})
+    fake_airflow.on(
+        "GET", "/dags/fruit_image_pipeline", {"is_paused": False, "is_stale": True, "next_dagrun_run_after": None}
+    )
     assert api_of().dag() is None
 
 
@@ -212,12 +264,18 @@ def test_reads_logs_with_the_errors_they_carry(api_of: Callable[..., AirflowApi]
     error = {
         "event": "Task failed",
         "error_detail": [
-            {"exc_type": "StepFailed", "exc_value": "exit code 1", "frames": [{"filename": "a.py", "lineno": 7, "name": "execute"}]},
+            {
+                "exc_type": "StepFailed",
+                "exc_value": "exit code 1",
+                "frames": [{"filename": "a.py", "lineno": 7, "name": "execute"}],
+            },
             {"exc_type": "OSError", "exc_value": "no space", "frames": []},
         ],
     }
     path = "/dags/fruit_image_pipeline/dagRuns/manual__1/taskInstances/extract_features/logs/2"
-    fake_airflow.on("GET", path, {"content": [{"event": "::group::Log"}, {"event": "one\ntwo"}, error], "continuation_token": None})
+    fake_airflow.on(
+        "GET", path, {"content": [{"event": "::group::Log"}, {"event": "one\ntwo"}, error], "continuation_token": None}
+    )
     assert api_of().log_lines("manual__1", "extract_features", 2) == [
         "one",
         "two",

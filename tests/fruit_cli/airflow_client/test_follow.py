@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fruit_cli.airflow_client.api import TaskState
-from fruit_cli.airflow_client.follow import RunFailedError, duration, follow_run, make_ready, set_runs_aside, task_changes
+from fruit_cli.airflow_client.follow import (
+    RunFailedError,
+    duration,
+    follow_run,
+    make_ready,
+    set_runs_aside,
+    task_changes,
+)
 from fruit_cli.airflow_client.http import AirflowError
 from fruit_cli.commands import backfill as backfill_command
 from fruit_cli.commands import run as run_command
@@ -35,7 +42,9 @@ TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).isoformat()
 
 
-def run_answer(state: str, run_id: str = "manual__1", *, kind: str = "manual", logical_date: str | None = None) -> dict[str, object]:
+def run_answer(
+    state: str, run_id: str = "manual__1", *, kind: str = "manual", logical_date: str | None = None
+) -> dict[str, object]:
     return {
         "dag_run_id": run_id,
         "state": state,
@@ -50,7 +59,8 @@ def tasks_answer(**states: str | None) -> dict[str, object]:
     started = "2026-11-22T08:00:00Z"
     return {
         "task_instances": [
-            {"task_id": task, "state": state, "try_number": 1, "start_date": started, "duration": 12.3} for task, state in states.items()
+            {"task_id": task, "state": state, "try_number": 1, "start_date": started, "duration": 12.3}
+            for task, state in states.items()
         ]
     }
 
@@ -63,7 +73,9 @@ def log_answer(*lines: str) -> dict[str, object]:
     return {"content": [{"event": line} for line in lines], "continuation_token": None}
 
 
-def task(task_id: str, state: str | None, try_number: int = 1, started: str | None = "2026-11-22T08:00:00Z") -> TaskState:
+def task(
+    task_id: str, state: str | None, try_number: int = 1, started: str | None = "2026-11-22T08:00:00Z"
+) -> TaskState:
     return TaskState(task_id, state, try_number, started, 12.3)
 
 
@@ -113,7 +125,9 @@ def test_follows_a_run_to_its_good_end(api_of: ApiOf, fake_airflow: FakeAirflow,
     ]
 
 
-def test_says_once_that_the_dag_is_paused_while_a_run_is_followed(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
+def test_says_once_that_the_dag_is_paused_while_a_run_is_followed(
+    api_of: ApiOf, fake_airflow: FakeAirflow, console: Console
+) -> None:
     fake_airflow.on("GET", f"{RUNS}/manual__1", *[run_answer("queued")] * 4, run_answer("success"))
     fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances", tasks_answer(plan_run=None))
     paused, unpaused = dag_answer(paused=True), dag_answer(paused=False)
@@ -131,10 +145,15 @@ def test_a_failed_run_names_its_task_shows_its_log_and_fails_the_command(
 ) -> None:
     fake_airflow.on("POST", RUNS, run_answer("queued"))
     fake_airflow.on("GET", f"{RUNS}/manual__1", run_answer("failed"))
-    fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances", tasks_answer(extract_features="failed", refresh_pca="upstream_failed"))
+    fake_airflow.on(
+        "GET", f"{RUNS}/manual__1/taskInstances", tasks_answer(extract_features="failed", refresh_pca="upstream_failed")
+    )
     lines = [f"line {number}" for number in range(50)] + ["[red]exit code 1[/red]"]
     fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances/extract_features/logs/1", log_answer(*lines))
-    with pytest.raises(RunFailedError, match=r"failed in extract_features\. Its page: http://127.*/runs/manual__1/tasks/extract_features"):
+    with pytest.raises(
+        RunFailedError,
+        match=r"failed in extract_features\. Its page: http://127.*/runs/manual__1/tasks/extract_features",
+    ):
         run_date(api_of(), "2026-11-22", ["Kiwi"], console)
     text = console.export_text()
     assert "[red]exit code 1[/red]" in text
@@ -142,7 +161,10 @@ def test_a_failed_run_names_its_task_shows_its_log_and_fails_the_command(
     assert "line 30" not in text
     (sent,) = fake_airflow.bodies("POST", RUNS)
     assert sent["logical_date"] is None
-    assert {name: value for name, value in sent["conf"].items() if value} == {"ingest_date": "2026-11-22", "categories": ["Kiwi"]}
+    assert {name: value for name, value in sent["conf"].items() if value} == {
+        "ingest_date": "2026-11-22",
+        "categories": ["Kiwi"],
+    }
 
 
 def test_a_task_that_stops_the_run_says_why(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
@@ -150,7 +172,10 @@ def test_a_task_that_stops_the_run_says_why(api_of: ApiOf, fake_airflow: FakeAir
     answer = tasks_answer(plan_run="skipped", create_cluster="skipped")
     answer["task_instances"][1]["try_number"] = 0  # type: ignore[index]
     fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances", answer)
-    for name, try_number, line in [("plan_run", 1, "nothing was delivered: Durian"), ("create_cluster", 0, "no logs available")]:
+    for name, try_number, line in [
+        ("plan_run", 1, "nothing was delivered: Durian"),
+        ("create_cluster", 0, "no logs available"),
+    ]:
         fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances/{name}/logs/{try_number}", log_answer(line))
     follow_run(api_of(), "manual__1", console, sleep=fake_airflow.sleep)
     text = console.export_text()
@@ -158,7 +183,9 @@ def test_a_task_that_stops_the_run_says_why(api_of: ApiOf, fake_airflow: FakeAir
     assert "no logs available" not in text
 
 
-def test_unpauses_the_local_dag_and_sets_the_run_aside_that_this_starts(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
+def test_unpauses_the_local_dag_and_sets_the_run_aside_that_this_starts(
+    api_of: ApiOf, fake_airflow: FakeAirflow, console: Console
+) -> None:
     due, settled = dag_answer(paused=False, next_run_after=YESTERDAY), dag_answer(paused=False)
     fake_airflow.on("GET", DAG, dag_answer(paused=True, next_run_after=YESTERDAY), due, settled)
     fake_airflow.on("PATCH", DAG, dag_answer(paused=False))
@@ -182,7 +209,10 @@ def test_leaves_a_dag_alone_that_is_not_paused(api_of: ApiOf, fake_airflow: Fake
 
 def test_does_not_unpause_an_airflow_elsewhere(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
     fake_airflow.on("GET", DAG, dag_answer(paused=True))
-    how = r"paused on https://airflow\.example.* page, https://airflow\.example/dags/fruit_image_pipeline.*`airflow dags unpause fruit"
+    how = (
+        r"paused on https://airflow\.example.* page, https://airflow\.example/dags/fruit_image_pipeline.*`airflow "
+        r"dags unpause fruit"
+    )
     with pytest.raises(AirflowError, match=how):
         make_ready(api_of("token", "https://airflow.example"), console, sleep=fake_airflow.sleep)
     assert {request.method for request in fake_airflow.requests} == {"GET"}
@@ -205,7 +235,9 @@ def test_says_why_a_dag_can_not_be_read(api_of: ApiOf, fake_airflow: FakeAirflow
 def test_ends_what_an_earlier_demo_left_under_way(api_of: ApiOf, fake_airflow: FakeAirflow) -> None:
     fake_airflow.on("GET", DAG, dag_answer(paused=False))
     left, done = run_answer("running", "manual__0"), run_answer("success", "manual__00")
-    fake_airflow.on("GET", RUNS, {"dag_runs": [left, done], "total_entries": 2}, {"dag_runs": [done], "total_entries": 1})
+    fake_airflow.on(
+        "GET", RUNS, {"dag_runs": [left, done], "total_entries": 2}, {"dag_runs": [done], "total_entries": 1}
+    )
     fake_airflow.on("PATCH", f"{RUNS}/manual__0", left)
     set_runs_aside(api_of(), {}, sleep=fake_airflow.sleep)
     assert [body["state"] for body in fake_airflow.bodies("PATCH", f"{RUNS}/manual__0")] == ["failed"]
@@ -218,7 +250,10 @@ def test_gives_the_schedule_a_limited_time_to_settle(api_of: ApiOf, fake_airflow
     assert fake_airflow.slept == 60
 
 
-BACKFILL_RUNS = [run_answer("queued", f"backfill__{day}", kind="backfill", logical_date=f"2026-11-{day}T00:00:00Z") for day in (20, 22)]
+BACKFILL_RUNS = [
+    run_answer("queued", f"backfill__{day}", kind="backfill", logical_date=f"2026-11-{day}T00:00:00Z")
+    for day in (20, 22)
+]
 
 
 def backfill_airflow(fake_airflow: FakeAirflow, last_state: str) -> None:
@@ -236,7 +271,9 @@ def backfill_airflow(fake_airflow: FakeAirflow, last_state: str) -> None:
     fake_airflow.on("GET", RUNS, *({"dag_runs": page, "total_entries": 2} for page in pages))
 
 
-def test_a_backfill_runs_the_range_again_one_date_after_another(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
+def test_a_backfill_runs_the_range_again_one_date_after_another(
+    api_of: ApiOf, fake_airflow: FakeAirflow, console: Console
+) -> None:
     backfill_airflow(fake_airflow, "success")
     backfill(api_of(), ["2026-11-20", "2026-11-21", "2026-11-22"], ["Kiwi"], console, sleep=fake_airflow.sleep)
     assert fake_airflow.bodies("POST", "/backfills") == [
@@ -260,10 +297,14 @@ def test_a_backfill_runs_the_range_again_one_date_after_another(api_of: ApiOf, f
     ]
 
 
-def test_a_backfill_of_a_farm_elsewhere_has_every_day_of_its_own(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
+def test_a_backfill_of_a_farm_elsewhere_has_every_day_of_its_own(
+    api_of: ApiOf, fake_airflow: FakeAirflow, console: Console
+) -> None:
     fake_airflow.on("GET", DAG, dag_answer(paused=False))
     nights = ["2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"]  # clocks are put forward between them
-    fake_airflow.on("POST", "/backfills/dry_run", {"backfills": [{"logical_date": night} for night in nights], "total_entries": 2})
+    fake_airflow.on(
+        "POST", "/backfills/dry_run", {"backfills": [{"logical_date": night} for night in nights], "total_entries": 2}
+    )
     fake_airflow.on("POST", "/backfills", {"id": 7})
     runs = [run_answer("success", f"backfill__{night}", kind="backfill", logical_date=night) for night in nights]
     fake_airflow.on("GET", RUNS, {"dag_runs": runs, "total_entries": 2})
@@ -301,14 +342,23 @@ def test_lists_the_dates_of_a_range() -> None:
 def test_a_run_is_for_a_date_or_for_a_range() -> None:
     assert dates_asked_for("2026-11-22", "", "") == ["2026-11-22"]
     assert dates_asked_for("", "2026-11-21", "2026-11-22") == ["2026-11-21", "2026-11-22"]
-    for given in [("", "", ""), ("2026-11-22", "2026-11-21", "2026-11-22"), ("", "2026-11-21", ""), ("", "", "2026-11-22")]:
+    for given in [
+        ("", "", ""),
+        ("2026-11-22", "2026-11-21", "2026-11-22"),
+        ("", "2026-11-21", ""),
+        ("", "", "2026-11-22"),
+    ]:
         with pytest.raises(CommandError, match="Give an ingest date"):
             dates_asked_for(*given)
 
 
 def test_a_range_goes_to_the_dag_by_its_ends() -> None:
     request = run_request(
-        ["2026-11-20", "2026-11-21", "2026-11-22"], ["Kiwi"], pca_policy="always", retry_rejected=True, accept_rejects=True
+        ["2026-11-20", "2026-11-21", "2026-11-22"],
+        ["Kiwi"],
+        pca_policy="always",
+        retry_rejected=True,
+        accept_rejects=True,
     )
     assert request == {
         "ingest_date": "2026-11-20",
@@ -388,7 +438,9 @@ def plan_answer(missing: list[str], similar: dict[str, list[str]] | None = None)
 
 
 @pytest.mark.parametrize("state", ["success", "skipped"])
-def test_warns_on_the_screen_of_categories_that_are_nowhere(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console, state: str) -> None:
+def test_warns_on_the_screen_of_categories_that_are_nowhere(
+    api_of: ApiOf, fake_airflow: FakeAirflow, console: Console, state: str
+) -> None:
     fake_airflow.on("POST", RUNS, run_answer("queued"))
     fake_airflow.on("GET", f"{RUNS}/manual__1", run_answer("success"))
     fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances", tasks_answer(plan_run=state))
@@ -397,12 +449,16 @@ def test_warns_on_the_screen_of_categories_that_are_nowhere(api_of: ApiOf, fake_
     run_date(api_of(), "2026-11-22", ["kiwi", "[b]Fig"], console)
     text = console.export_text()
     warning = (
-        "Nowhere in what was delivered: 'kiwi', '[b]Fig'. Much like 'kiwi': 'Kiwi', ' Kiwi'. Names are exact, to the letter and the space."
+        "Nowhere in what was delivered: 'kiwi', '[b]Fig'. Much like 'kiwi': 'Kiwi', ' Kiwi'. Names are exact, "
+        "to "
+        "the letter and the space."
     )
     assert text.count(warning) == 1
 
 
-def test_says_nothing_where_all_categories_are_there(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
+def test_says_nothing_where_all_categories_are_there(
+    api_of: ApiOf, fake_airflow: FakeAirflow, console: Console
+) -> None:
     fake_airflow.on("POST", RUNS, run_answer("queued"))
     fake_airflow.on("GET", f"{RUNS}/manual__1", run_answer("success"))
     fake_airflow.on("GET", f"{RUNS}/manual__1/taskInstances", tasks_answer(plan_run="success"))
@@ -411,7 +467,9 @@ def test_says_nothing_where_all_categories_are_there(api_of: ApiOf, fake_airflow
     assert "Nowhere" not in console.export_text()
 
 
-def test_a_backfill_warns_of_categories_that_none_of_its_dates_has(api_of: ApiOf, fake_airflow: FakeAirflow, console: Console) -> None:
+def test_a_backfill_warns_of_categories_that_none_of_its_dates_has(
+    api_of: ApiOf, fake_airflow: FakeAirflow, console: Console
+) -> None:
     backfill_airflow(fake_airflow, "success")
     for day, missing in [(20, ["Fig", "Durian"]), (22, ["Durian"])]:
         fake_airflow.on("GET", f"{RUNS}/backfill__{day}/{XCOM}", plan_answer(missing))

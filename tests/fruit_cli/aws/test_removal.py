@@ -18,19 +18,30 @@ LAKE = LakeFindings("b", makes_bucket=True, is_there=True, is_empty=False, key="
         (LAKE, False, "keep the bucket b, for there is something in it, and its key k", False),
         (LAKE, True, "erase the bucket b, with all that is in it, and in 30 days its key k", True),
         (replace(LAKE, is_empty=True), False, "erase the bucket b, which is empty, and in 30 days its key k", True),
-        (replace(LAKE, makes_bucket=False, is_empty=True), False, "keep the bucket b, for it was there before, and its key k", False),
+        (
+            replace(LAKE, makes_bucket=False, is_empty=True),
+            False,
+            "keep the bucket b, for it was there before, and its key k",
+            False,
+        ),
         (replace(LAKE, own_key=False), False, "keep the bucket b, for there is something in it", False),
         (
             replace(LAKE, own_key=False),
             True,
-            "erase the bucket b, with all that is in it; its key k stays, for `make deploy` did not make it for this bucket",
+            (
+                "erase the bucket b, with all that is in it; its key k stays, for `make deploy` did not make it for "
+                "this "
+                "bucket"
+            ),
             False,
         ),
         (replace(LAKE, own_key=False, key=None), True, "erase the bucket b, with all that is in it", False),
         (replace(LAKE, is_there=False), False, "(the bucket b is gone already), and in 30 days its key k", True),
     ],
 )
-def test_the_plan_says_what_becomes_of_bucket_and_key(lake: LakeFindings, named: bool, line: str, ends_key: bool) -> None:
+def test_the_plan_says_what_becomes_of_bucket_and_key(
+    lake: LakeFindings, named: bool, line: str, ends_key: bool
+) -> None:
     removal = Removal("fruits", ("lake",), lake=lake, named=named)
     assert removal.lines == ["remove fruits-lake", line]
     assert removal.ends_key == ("k" if ends_key else None)

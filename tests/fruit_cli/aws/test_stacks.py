@@ -35,7 +35,9 @@ CERTIFICATES = {"Certificates": ""}
         (("make",), {"cluster": {"SubnetIds": "subnet-a"}}, "", False),
     ],
 )
-def test_subnets_stay_until_others_are_typed(typed: tuple[str, ...], before: dict[str, Mapping[str, str]], kept: str, idles: bool) -> None:
+def test_subnets_stay_until_others_are_typed(
+    typed: tuple[str, ...], before: dict[str, Mapping[str, str]], kept: str, idles: bool
+) -> None:
     request = DeployRequest("fruits", REGION, subnets=typed)
     before = {part: CERTIFICATES | dict(found) if part == "cluster" else found for part, found in before.items()}
     assert kept_subnets(request, before) == kept

@@ -93,7 +93,9 @@ def test_a_release_holds_what_the_contract_names(store):
     found = publish(LOCAL, say=quietly)
     names = [release.EXTRACT_FEATURES_JOB, release.REFRESH_PCA_JOB, release.LIBRARY_ZIP, release.BOOTSTRAP_ACTION]
     names += [release.CLUSTER_REQUIREMENTS, release.RELEASE_MANIFEST]
-    names += [release.EMBEDDER + name for name in (release.EMBEDDER_MANIFEST, release.LITERT_MODEL, release.TENSORFLOW_GRAPH)]
+    names += [
+        release.EMBEDDER + name for name in (release.EMBEDDER_MANIFEST, release.LITERT_MODEL, release.TENSORFLOW_GRAPH)
+    ]
     assert keys_of(store) == sorted([*(f"code/{found}/{name}" for name in names), "code/current.json"])
 
 
@@ -102,7 +104,9 @@ def test_release_json_tells_every_file_by_its_digest_and_the_pointer_names_the_r
     manifest = json.loads(read(store, f"code/{found}/release.json"))
     assert manifest["release"] == found
     assert manifest["embedder_id"] == "mobilenetv2-abc-p1"
-    stored = {key.removeprefix(f"code/{found}/"): hashlib.sha256(read(store, key)).hexdigest() for key in keys_of(store)}
+    stored = {
+        key.removeprefix(f"code/{found}/"): hashlib.sha256(read(store, key)).hexdigest() for key in keys_of(store)
+    }
     del stored["release.json"], stored["code/current.json"]
     assert manifest["files"] == stored
     assert release.release_id(stored) == found
@@ -224,7 +228,9 @@ def test_refuses_a_region_outside_the_eu(monkeypatch, tmp_path, capsys):
     assert "Region 'eu-west-2' is not inside the EU" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["spark_jobs/refresh_pca.py", "bootstrap/install_cluster_packages.sh", "fruit_contract/__init__.py"])
+@pytest.mark.parametrize(
+    "name", ["spark_jobs/refresh_pca.py", "bootstrap/install_cluster_packages.sh", "fruit_contract/__init__.py"]
+)
 def test_a_project_with_a_file_missing_is_not_published(project, embedder, name):
     (project / name).unlink()
     with pytest.raises(CommandError, match="A release needs"):
@@ -265,12 +271,16 @@ def test_python_imports_the_library_from_the_zip(project, tmp_path):
     path.write_bytes(library_zip([project / "spark_jobs/fruit_features", project / "fruit_contract"]))
     program = "import fruit_features.moments, fruit_contract; print(fruit_features.moments.N)"
     environment = {"PYTHONPATH": str(path), "PATH": os.environ["PATH"]}
-    finished = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+    finished = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert finished.stdout == "1\n"
 
 
 def test_the_library_needs_nothing_of_this_clone(tmp_path):
-    """A node has packages and the zip. The clone, which an environment's fruits.pth names, is not there without `site`."""
+    """A node has packages and the zip. The clone, which an environment's fruits.pth names, is not there without
+    `site`.
+    """
     path = tmp_path / release.LIBRARY_ZIP
     path.write_bytes(library_zip([PROJECT / package for package in release_content.LIBRARY_PACKAGES]))
     program = """
@@ -290,7 +300,10 @@ for package in (fruit_contract, fruit_features):
 def test_the_release_id_depends_on_names_and_digests_not_on_their_order():
     digests = {"a": "1", "b": "2"}
     assert release.release_id({"b": "2", "a": "1"}) == release.release_id(digests)
-    assert len({release.release_id(digests), release.release_id({"a": "2", "b": "1"}), release.release_id({"a": "1"})}) == 3
+    assert (
+        len({release.release_id(digests), release.release_id({"a": "2", "b": "1"}), release.release_id({"a": "1"})})
+        == 3
+    )
     assert len(release.release_id(digests)) == 16
 
 
@@ -300,7 +313,9 @@ def local_s3(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    connection = LakeConnection("fruits-lake", "eu-west-1", f"http://127.0.0.1:{port}", "test-user", secrets.token_hex(16))
+    connection = LakeConnection(
+        "fruits-lake", "eu-west-1", f"http://127.0.0.1:{port}", "test-user", secrets.token_hex(16)
+    )
     command = [
         sys.executable,
         "-m",

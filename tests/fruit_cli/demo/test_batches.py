@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fruit_cli.demo.batches import NOT_AN_IMAGE_NAME, TRUNCATED_NAME, deal, demo_dates, draw_fruit_folder, with_broken_files
+from fruit_cli.demo.batches import (
+    NOT_AN_IMAGE_NAME,
+    TRUNCATED_NAME,
+    deal,
+    demo_dates,
+    draw_fruit_folder,
+    with_broken_files,
+)
 from fruit_cli.demo.fruit.renderer import CATEGORIES
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.delivery_plan import PlannedImage, plan_delivery
@@ -31,7 +38,9 @@ def images_of(counts: dict[str, int]) -> list[PlannedImage]:
     ]
 
 
-counts_by_category = st.dictionaries(st.text("abcÄ 1", min_size=1, max_size=4), st.integers(1, 30), min_size=1, max_size=6)
+counts_by_category = st.dictionaries(
+    st.text("abcÄ 1", min_size=1, max_size=4), st.integers(1, 30), min_size=1, max_size=6
+)
 
 
 @given(counts_by_category, st.integers(1, 9))

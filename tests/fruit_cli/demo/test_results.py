@@ -78,12 +78,17 @@ def lake_of_a_run(home: Path, statuses: dict[str, str | None], *, feature_rows: 
     folder = lake_folder(home, BUCKET)
     ledger = folder / lake.date_prefix(lake.LEDGER, DATE)
     ledger.mkdir(parents=True)
-    rows = [{IMAGE_KEY: key, STATUS: "rejected" if reason else "featurised", REASON: reason} for key, reason in statuses.items()]
+    rows = [
+        {IMAGE_KEY: key, STATUS: "rejected" if reason else "featurised", REASON: reason}
+        for key, reason in statuses.items()
+    ]
     pd.DataFrame(rows).to_parquet(ledger / "part-0.parquet")
     featurised = feature_rows if feature_rows is not None else [key for key, reason in statuses.items() if not reason]
     features = folder / lake.partition_prefix(lake.FEATURES, DATE, "Äpfel 50%")
     features.mkdir(parents=True)
-    pd.DataFrame({IMAGE_KEY: featurised, VECTOR: [[0.5] * N_FEATURES for _ in featurised]}).to_parquet(features / "part-0.parquet")
+    pd.DataFrame({IMAGE_KEY: featurised, VECTOR: [[0.5] * N_FEATURES for _ in featurised]}).to_parquet(
+        features / "part-0.parquet"
+    )
     put(home, lake.step_summary_key(RUN_ID, "extract_features"), json.dumps({"images_per_second": 123.4}).encode())
     refresh = {"k": 17, "variance_kept": 0.9512, "target_reached": True}
     put(home, lake.step_summary_key(RUN_ID, "refresh_pca"), json.dumps(refresh).encode())
@@ -131,7 +136,9 @@ def test_the_promise_includes_the_broken_files(tmp_path: Path) -> None:
     statuses = {image(1): None, image(2): "truncated"}
     result = read_result(lake_of_a_run(tmp_path, statuses), DATE, RUN_ID, set(statuses), None)
     assert check_promise([result], [BrokenFile(image(2), "half a file")]) == []
-    assert check_promise([result], [BrokenFile(image(1), "text")]) == [f"{image(1)} is broken on purpose, and was not rejected"]
+    assert check_promise([result], [BrokenFile(image(1), "text")]) == [
+        f"{image(1)} is broken on purpose, and was not rejected"
+    ]
 
 
 class FakeEmr:
@@ -144,7 +151,10 @@ class FakeEmr:
 
 def test_counts_a_clusters_minutes_from_request_to_end() -> None:
     start = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-    assert cluster_minutes_of(FakeEmr({"CreationDateTime": start, "EndDateTime": start + timedelta(seconds=90)}), "j-1") == 1.5
+    assert (
+        cluster_minutes_of(FakeEmr({"CreationDateTime": start, "EndDateTime": start + timedelta(seconds=90)}), "j-1")
+        == 1.5
+    )
     assert cluster_minutes_of(FakeEmr({"CreationDateTime": start}), "j-1") is None
 
 

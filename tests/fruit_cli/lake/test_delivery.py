@@ -13,7 +13,14 @@ import pytest
 
 from fruit_cli.lake import delivery as deliver_module
 from fruit_cli.lake.connection import LakeConnection, s3_client
-from fruit_cli.lake.delivery import DeliveryNotVerifiedError, RemoteObject, deliver, in_parallel, is_already_there, verify
+from fruit_cli.lake.delivery import (
+    DeliveryNotVerifiedError,
+    RemoteObject,
+    deliver,
+    in_parallel,
+    is_already_there,
+    verify,
+)
 from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage
 from fruit_cli.lake.store import LakeUnreachableError, missing_keys
 
@@ -59,7 +66,9 @@ def puts(monkeypatch: pytest.MonkeyPatch) -> Puts:
     return Puts(monkeypatch)
 
 
-def test_delivers_byte_for_byte_with_the_marker_last(local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console) -> None:
+def test_delivers_byte_for_byte_with_the_marker_last(
+    local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console
+) -> None:
     connection, bucket = local_s3
     receipt = deliver(connection, fruit_folder, DATE, console=console)
     found = delivered(bucket)
@@ -71,7 +80,9 @@ def test_delivers_byte_for_byte_with_the_marker_last(local_s3: LocalS3, fruit_fo
     assert "Delivered 5 images" in console.export_text()
 
 
-def test_a_second_delivery_sends_only_what_differs(local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console) -> None:
+def test_a_second_delivery_sends_only_what_differs(
+    local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console
+) -> None:
     connection, bucket = local_s3
     deliver(connection, fruit_folder, DATE, console=console)
     puts.keys.clear()
@@ -84,7 +95,9 @@ def test_a_second_delivery_sends_only_what_differs(local_s3: LocalS3, fruit_fold
     assert (receipt.images, receipt.sent_images) == (6, 2)
 
 
-def test_a_delivery_of_the_same_only_rewrites_the_marker(local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console) -> None:
+def test_a_delivery_of_the_same_only_rewrites_the_marker(
+    local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console
+) -> None:
     connection, _ = local_s3
     deliver(connection, fruit_folder, DATE, console=console)
     puts.keys.clear()
@@ -92,7 +105,9 @@ def test_a_delivery_of_the_same_only_rewrites_the_marker(local_s3: LocalS3, frui
     assert puts.keys == [f"raw/ingest_date={DATE}/_SUCCESS"]
 
 
-def test_an_interrupted_delivery_has_no_marker_and_resumes(local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console) -> None:
+def test_an_interrupted_delivery_has_no_marker_and_resumes(
+    local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console
+) -> None:
     connection, bucket = local_s3
     puts.fail_from = 4
     with pytest.raises(KeyboardInterrupt):
@@ -108,7 +123,9 @@ def test_an_interrupted_delivery_has_no_marker_and_resumes(local_s3: LocalS3, fr
     assert found == content_of(fruit_folder)
 
 
-def test_an_interrupted_redelivery_takes_the_marker_away(local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console) -> None:
+def test_an_interrupted_redelivery_takes_the_marker_away(
+    local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console
+) -> None:
     connection, bucket = local_s3
     deliver(connection, fruit_folder, DATE, console=console)
     (fruit_folder / "Kiwi" / "2.jpg").write_bytes(b"changed")
@@ -119,7 +136,9 @@ def test_an_interrupted_redelivery_takes_the_marker_away(local_s3: LocalS3, frui
     assert "_SUCCESS" not in delivered(bucket)
 
 
-def test_keeps_and_counts_images_of_an_earlier_delivery(local_s3: LocalS3, fruit_folder: Path, tmp_path: Path, console: Console) -> None:
+def test_keeps_and_counts_images_of_an_earlier_delivery(
+    local_s3: LocalS3, fruit_folder: Path, tmp_path: Path, console: Console
+) -> None:
     connection, bucket = local_s3
     deliver(connection, fruit_folder, DATE, console=console)
     late = tmp_path / "late"
@@ -130,7 +149,9 @@ def test_keeps_and_counts_images_of_an_earlier_delivery(local_s3: LocalS3, fruit
     assert json.loads(delivered(bucket)["_SUCCESS"])["images"] == 6
 
 
-def test_sends_the_manifest_before_the_marker(local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console) -> None:
+def test_sends_the_manifest_before_the_marker(
+    local_s3: LocalS3, fruit_folder: Path, puts: Puts, console: Console
+) -> None:
     connection, bucket = local_s3
     manifest = b"file,subject_id\nKiwi/2.jpg,s-17\n"
     (fruit_folder / "_manifest.csv").write_bytes(manifest)
@@ -140,7 +161,9 @@ def test_sends_the_manifest_before_the_marker(local_s3: LocalS3, fruit_folder: P
     assert puts.keys[-1].endswith("_SUCCESS")
 
 
-def test_refuses_a_manifest_that_forgets_whose_images_are_there(local_s3: LocalS3, fruit_folder: Path, console: Console) -> None:
+def test_refuses_a_manifest_that_forgets_whose_images_are_there(
+    local_s3: LocalS3, fruit_folder: Path, console: Console
+) -> None:
     connection, bucket = local_s3
     (fruit_folder / "_manifest.csv").write_bytes(b"file,subject_id\nKiwi/2.jpg,s-17\n")
     deliver(connection, fruit_folder, DATE, console=console)
@@ -150,7 +173,9 @@ def test_refuses_a_manifest_that_forgets_whose_images_are_there(local_s3: LocalS
     assert b"s-17" in delivered(bucket)["_manifest.csv"]
 
 
-def test_sends_large_files_in_parts(local_s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: Console) -> None:
+def test_sends_large_files_in_parts(
+    local_s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: Console
+) -> None:
     connection, bucket = local_s3
     monkeypatch.setattr(deliver_module, "_SENT_IN_PARTS_FROM_BYTES", 1024)
     content = os.urandom(12_000_000)
@@ -183,7 +208,9 @@ LOOK_ALIKES = (
 )
 
 
-def test_names_are_kept_byte_for_byte_whatever_they_look_like(local_s3: LocalS3, tmp_path: Path, puts: Puts, console: Console) -> None:
+def test_names_are_kept_byte_for_byte_whatever_they_look_like(
+    local_s3: LocalS3, tmp_path: Path, puts: Puts, console: Console
+) -> None:
     connection, bucket = local_s3
     for name in LOOK_ALIKES:
         (tmp_path / "odd" / name).mkdir(parents=True)
@@ -243,7 +270,8 @@ def test_a_file_that_changes_while_it_is_delivered_is_told(
     real = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + (b"more" if path.name == "1_100.jpg" else b""))
     with pytest.raises(
-        DeliveryNotVerifiedError, match=r"'raw/.*/1_100\.jpg' has 11 bytes there, and the file had 7.*type the same command"
+        DeliveryNotVerifiedError,
+        match=r"'raw/.*/1_100\.jpg' has 11 bytes there, and the file had 7.*type the same command",
     ):
         deliver(connection, fruit_folder, DATE, console=console)
     assert "_SUCCESS" not in delivered(bucket)
@@ -254,7 +282,9 @@ def test_two_files_that_became_one_are_told_though_their_sizes_are_the_same() ->
     plan = DeliveryPlan(DATE, images)
     etags = {plan.key_of(image): f"etag-{image.file_name}" for image in images}
     there = {plan.key_of(image): RemoteObject(3, "etag-A.jpg") for image in images}
-    with pytest.raises(DeliveryNotVerifiedError, match=r"1 of 2 images .*Kiwi/a\.jpg' holds something else than was sent"):
+    with pytest.raises(
+        DeliveryNotVerifiedError, match=r"1 of 2 images .*Kiwi/a\.jpg' holds something else than was sent"
+    ):
         verify(plan, etags, there, "s3://fruits-lake/raw/")
 
 
@@ -265,7 +295,9 @@ def test_very_many_images_that_are_not_there_are_told_shortly() -> None:
     assert len(str(caught.value)) < 1_000
 
 
-def test_delivers_beside_keys_that_the_fast_store_can_not_name(local_s3: LocalS3, fruit_folder: Path, console: Console) -> None:
+def test_delivers_beside_keys_that_the_fast_store_can_not_name(
+    local_s3: LocalS3, fruit_folder: Path, console: Console
+) -> None:
     connection, _ = local_s3
     s3_client(connection).put_object(Bucket=connection.bucket, Key=f"raw/ingest_date={DATE}/Kiwi/a\tb.jpg", Body=b"x")
     receipt = deliver(connection, fruit_folder, DATE, console=console)
@@ -308,7 +340,9 @@ def test_says_that_the_bucket_does_not_exist(local_s3: LocalS3, fruit_folder: Pa
         deliver(replace(connection, bucket="no-such-bucket"), fruit_folder, DATE, console=console)
 
 
-def test_says_that_the_credentials_are_refused_and_shows_none(local_s3: LocalS3, fruit_folder: Path, console: Console) -> None:
+def test_says_that_the_credentials_are_refused_and_shows_none(
+    local_s3: LocalS3, fruit_folder: Path, console: Console
+) -> None:
     connection, _ = local_s3
     with pytest.raises(LakeUnreachableError) as error:
         deliver(replace(connection, secret_access_key="another-secret"), fruit_folder, DATE, console=console)

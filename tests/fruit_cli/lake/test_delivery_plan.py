@@ -17,7 +17,13 @@ def names(folder: Path) -> list[str]:
 
 
 def test_plans_every_file_of_every_category_with_nested_names(fruit_folder: Path) -> None:
-    assert names(fruit_folder) == ["Apple Red 1/0_100.jpg", "Apple Red 1/1_100.jpg", "Kiwi/2.jpg", "Kiwi/left/1.jpg", "Äpfel 50%/a#b?.jpg"]
+    assert names(fruit_folder) == [
+        "Apple Red 1/0_100.jpg",
+        "Apple Red 1/1_100.jpg",
+        "Kiwi/2.jpg",
+        "Kiwi/left/1.jpg",
+        "Äpfel 50%/a#b?.jpg",
+    ]
 
 
 def test_every_planned_key_is_an_image_of_its_category_in_the_contract(fruit_folder: Path) -> None:
@@ -70,7 +76,9 @@ def test_names_that_cameras_begin_with_an_underscore_are_delivered(fruit_folder:
     assert "Kiwi/_DSC0001.JPG" in names(fruit_folder)
 
 
-def test_an_image_beside_the_categories_is_refused_though_its_name_begins_with_an_underscore(fruit_folder: Path) -> None:
+def test_an_image_beside_the_categories_is_refused_though_its_name_begins_with_an_underscore(
+    fruit_folder: Path,
+) -> None:
     (fruit_folder / "_MG_0815.JPG").write_bytes(b"x")
     with pytest.raises(DeliveryRefusedError, match=r"no category folder.*'_MG_0815\.JPG'"):
         plan_delivery(fruit_folder, DATE)
@@ -134,7 +142,9 @@ def test_refuses_all_bad_names_at_once_a_line_each_and_names_the_first_few(fruit
     with pytest.raises(DeliveryRefusedError) as caught:
         plan_delivery(fruit_folder, DATE)
     lines = str(caught.value).split("\n")
-    assert [repr(str(fruit_folder / "Kiwi" / f"{number:02}\t.jpg")) in line for number, line in enumerate(lines[:8])] == [True] * 8
+    assert [
+        repr(str(fruit_folder / "Kiwi" / f"{number:02}\t.jpg")) in line for number, line in enumerate(lines[:8])
+    ] == [True] * 8
     assert lines[8:] == ["And 13 more like these."]
 
 
@@ -224,7 +234,9 @@ def test_refuses_a_key_longer_than_s3_allows(fruit_folder: Path) -> None:
 def test_refuses_the_root_of_fruits_360_and_names_the_folder_to_deliver(tmp_path: Path) -> None:
     (tmp_path / "Training" / "Kiwi").mkdir(parents=True)
     (tmp_path / "Training" / "Kiwi" / "0_100.jpg").write_bytes(b"x")
-    with pytest.raises(DeliveryRefusedError, match=r"not like a category: deliver '.*/Training' itself; or say AS_IS=1"):
+    with pytest.raises(
+        DeliveryRefusedError, match=r"not like a category: deliver '.*/Training' itself; or say AS_IS=1"
+    ):
         plan_delivery(tmp_path, DATE)
     assert plan_delivery(tmp_path, DATE, as_is=True).categories == ["Training"]
 
@@ -236,8 +248,10 @@ def test_names_some_of_the_folders_that_may_have_been_meant(tmp_path: Path) -> N
     with pytest.raises(DeliveryRefusedError) as caught:
         plan_delivery(tmp_path, DATE)
     assert str(caught.value) == (
-        f"'holdout', 'test', 'train' and 1 more look like parts of a dataset, not like categories: deliver '{tmp_path}/train' itself "
-        f"(or '{tmp_path}/holdout' or '{tmp_path}/test', …); or say AS_IS=1 (`--as-is`) to deliver each folder in it as a category."
+        "'holdout', 'test', 'train' and 1 more look like parts of a dataset, not like categories: deliver "
+        f"'{tmp_path}/train' itself "
+        f"(or '{tmp_path}/holdout' or '{tmp_path}/test', …); or say AS_IS=1 (`--as-is`) to deliver each folder in it "
+        "as a category."
     )
 
 
@@ -245,14 +259,18 @@ def test_says_how_images_are_laid_out_where_no_folder_of_categories_is_found(tmp
     for name in ["train/images/1.jpg", "train/labels/1.txt", "data.yaml"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(DeliveryRefusedError, match=r"'train' looks like .*Put the images of each category into a folder of its own"):
+    with pytest.raises(
+        DeliveryRefusedError, match=r"'train' looks like .*Put the images of each category into a folder of its own"
+    ):
         plan_delivery(tmp_path, DATE)
 
 
 def test_a_folder_of_texts_beside_the_categories_shall_be_taken_out(fruit_folder: Path) -> None:
     (fruit_folder / "labels").mkdir()
     (fruit_folder / "labels" / "1.txt").write_bytes(b"x")
-    with pytest.raises(DeliveryRefusedError, match=r"'labels' holds no pictures.*\)\. Take it out of the folder; or say AS_IS=1"):
+    with pytest.raises(
+        DeliveryRefusedError, match=r"'labels' holds no pictures.*\)\. Take it out of the folder; or say AS_IS=1"
+    ):
         plan_delivery(fruit_folder, DATE)
     assert "labels" in plan_delivery(fruit_folder, DATE, as_is=True).categories
 
@@ -260,7 +278,9 @@ def test_a_folder_of_texts_beside_the_categories_shall_be_taken_out(fruit_folder
 def test_a_folder_of_texts_holds_no_categories(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "1.txt").write_bytes(b"x")
-    with pytest.raises(DeliveryRefusedError, match=r"'labels' holds no pictures.*Name a folder that holds one folder a category"):
+    with pytest.raises(
+        DeliveryRefusedError, match=r"'labels' holds no pictures.*Name a folder that holds one folder a category"
+    ):
         plan_delivery(tmp_path, DATE)
 
 

@@ -48,6 +48,10 @@ def test_the_lake_that_was_deployed_is_the_one_on_aws_and_no_local_one(tmp_path)
     path = tmp_path / "fruits.env"
     write_environment_file(path, VALUES, [])
     connection = current_connection(Target.AWS, {"FRUITS_ENV_FILE": str(path)})
-    assert (connection.bucket, connection.region, connection.is_local) == (VALUES["FRUITS_LAKE_BUCKET"], "eu-west-3", False)
+    assert (connection.bucket, connection.region, connection.is_local) == (
+        VALUES["FRUITS_LAKE_BUCKET"],
+        "eu-west-3",
+        False,
+    )
     assert connection.owner == "123456789012"
     assert local_bucket({"FRUITS_ENV_FILE": str(path)}) == "fruits-lake"

@@ -18,7 +18,8 @@ def test_what_a_system_leaves_beside_pictures_is_known(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "#recycle", "lost+found", "@Recently-Snapshot"]
+    "name",
+    ["@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "#recycle", "lost+found", "@Recently-Snapshot"],
 )
 def test_folders_of_systems_are_known(name: str) -> None:
     assert kind_of_folder(name) == LeftOutKind.SYSTEM
@@ -30,7 +31,19 @@ def test_names_that_begin_with_a_dot_are_hidden(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["_DSC0001.JPG", "_MG_1.jpg", "_", "Thumbs.jpg", "Icon", "Icon.png", "desktop.jpg", "no suffix", "1.txt", "zone.identifier.jpg"]
+    "name",
+    [
+        "_DSC0001.JPG",
+        "_MG_1.jpg",
+        "_",
+        "Thumbs.jpg",
+        "Icon",
+        "Icon.png",
+        "desktop.jpg",
+        "no suffix",
+        "1.txt",
+        "zone.identifier.jpg",
+    ],
 )
 def test_other_files_are_delivered(name: str) -> None:
     assert kind_of_file(name) is None

@@ -26,7 +26,9 @@ NOWHERE = LakeConnection(bucket="fruits-lake", region="eu-west-1", endpoint_url=
 
 
 def trained_looking_tensors():
-    """Weights whose activations neither vanish nor explode: He-scaled kernels, batch normalisation near the identity."""
+    """Weights whose activations neither vanish nor explode: He-scaled kernels, batch normalisation near the
+    identity.
+    """
     random = np.random.default_rng(11)
     tensors = {}
     for name, shape in mobilenet_v2_shapes().items():
@@ -58,7 +60,8 @@ shapes = {variable.path: tuple(variable.shape) for variable in network.weights}
 def keras_folder(tmp_path_factory):
     """What Keras itself says and writes, with the weights of this module: `own.h5`, `expected.npy`, `shapes.json`.
 
-    From a process of its own: TensorFlow's thread settings can't be changed once it has worked, and other tests set theirs.
+    From a process of its own: TensorFlow's thread settings can't be changed once it has worked, and other tests set
+    theirs.
     """
     folder = tmp_path_factory.mktemp("keras")
     np.savez(folder / "tensors.npz", **trained_looking_tensors())
@@ -113,7 +116,9 @@ def test_the_manifest_tells_what_the_contract_asks(artefact):
     assert manifest["preprocessing_version"] == PREPROCESSING_VERSION
     assert manifest["input"] == {"name": "images", "shape": [None, 224, 224, 3], "dtype": "float32"}
     assert manifest["output"] == {"name": "features", "shape": [None, 1280], "dtype": "float32"}
-    assert manifest["files"] == {name: file_sha256(artefact.directory / name) for name in ("model.tflite", "frozen_graph.pb")}
+    assert manifest["files"] == {
+        name: file_sha256(artefact.directory / name) for name in ("model.tflite", "frozen_graph.pb")
+    }
     assert manifest["weights_source"] == "file own.h5"
     assert manifest["licence"].startswith("not known")
     assert 0 < max(manifest["largest_difference_from_keras"].values()) <= TOLERANCE
@@ -136,7 +141,10 @@ def test_the_model_holds_ordinary_operators_only_and_no_batch_normalisation(arte
     model = schema.ModelT.InitFromPackedBuf((artefact.directory / release.LITERT_MODEL).read_bytes())
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     assert {names[code.builtinCode] for code in model.operatorCodes} == {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "MEAN"}
-    assert {tensor.type for graph in model.subgraphs for tensor in graph.tensors} <= {schema.TensorType.FLOAT32, schema.TensorType.INT32}
+    assert {tensor.type for graph in model.subgraphs for tensor in graph.tensors} <= {
+        schema.TensorType.FLOAT32,
+        schema.TensorType.INT32,
+    }
 
 
 @pytest.mark.slow
@@ -190,7 +198,9 @@ def test_the_default_weights_are_resolved_once(weights_file, artefact, tmp_path,
     assert exported_embedder(NOWHERE, tmp_path, say=lambda _: None) == first
 
 
-def test_other_weights_than_the_known_ones_are_taken_only_when_they_are_named(weights_file, artefact, tmp_path, monkeypatch):
+def test_other_weights_than_the_known_ones_are_taken_only_when_they_are_named(
+    weights_file, artefact, tmp_path, monkeypatch
+):
     make_default(monkeypatch, weights_file, known=weights_sources.IMAGENET_TENSORS_SHA256)
     monkeypatch.setattr(artefact_module, "_run_export", lambda *_: pytest.fail("exported"))
     with pytest.raises(CommandError, match=r"(?s)^the place they come from holds other tensors.*make publish WEIGHTS="):

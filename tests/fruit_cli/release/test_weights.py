@@ -17,7 +17,9 @@ def tensors():
 
 
 def keras_file(tensors, *, inside_a_model=False, rename=lambda layer: layer, with_top=False):
-    """What Keras 2 writes: a group a layer, tensors below the layer's name once more, depthwise kernels under a name of their own."""
+    """What Keras 2 writes: a group a layer, tensors below the layer's name once more, depthwise kernels under a name of
+    their own.
+    """
     layers: dict[str, dict[str, np.ndarray]] = {"input_1": {}}
     for name, array in tensors.items():
         layer, _, tensor = name.partition("/")
@@ -49,7 +51,13 @@ def test_knows_the_260_tensors_of_mobilenet_v2():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
-    [{}, {"inside_a_model": True}, {"with_top": True}, {"rename": "other_{}".format}, {"rename": "other_{}".format, "with_top": True}],
+    [
+        {},
+        {"inside_a_model": True},
+        {"with_top": True},
+        {"rename": "other_{}".format},
+        {"rename": "other_{}".format, "with_top": True},
+    ],
     ids=["weights", "model", "with top", "other layer names", "other layer names with top"],
 )
 def test_reads_the_same_tensors_from_every_form_of_keras_file(tensors, options):
@@ -85,7 +93,8 @@ def test_refuses_hdf5_that_keras_did_not_write():
 def test_refuses_weights_of_another_width(tensors):
     wrong = {name: array[..., : array.shape[-1] // 2] for name, array in tensors.items()}
     with pytest.raises(
-        CommandError, match=r"does not hold the weights of MobileNetV2 1.0/224: 260 of 260 tensors .* \(the first is Conv1/kernel\)"
+        CommandError,
+        match=r"does not hold the weights of MobileNetV2 1.0/224: 260 of 260 tensors .* \(the first is Conv1/kernel\)",
     ):
         read_tensors(keras_file(wrong), "half.h5")
 

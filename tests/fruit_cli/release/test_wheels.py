@@ -9,7 +9,14 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from fruit_cli.errors import CommandError
-from fruit_cli.release.wheels import ARCHITECTURES, cluster_wheelhouse, fetch_wheels, file_sha256, node_architectures, node_options
+from fruit_cli.release.wheels import (
+    ARCHITECTURES,
+    cluster_wheelhouse,
+    fetch_wheels,
+    file_sha256,
+    node_architectures,
+    node_options,
+)
 from local_cloud.project import PROJECT
 
 
@@ -17,8 +24,12 @@ def make_wheel(directory, name="tinyfruit", version="1.0", platform="any"):
     path = directory / f"{name}-{version}-py3-none-{platform}.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(f"{name}.py", "")
-        wheel.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        wheel.writestr(f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        wheel.writestr(
+            f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         wheel.writestr(f"{name}-{version}.dist-info/RECORD", "")
     return path
 
@@ -67,7 +78,9 @@ def test_a_wheelhouse_has_the_wheels_of_both_architectures(tmp_path, package_ind
     """Whatever version of glibc a wheel's name has, if only the nodes' own is as new."""
     wheels = [make_wheel(package_index, platform=name) for name in ("manylinux_2_31_x86_64", "manylinux_2_24_aarch64")]
     requirements = tmp_path / "cluster.txt"
-    requirements.write_text(f"tinyfruit==1.0 {' '.join(f'--hash=sha256:{file_sha256(wheel)}' for wheel in wheels)}\n", encoding="utf-8")
+    requirements.write_text(
+        f"tinyfruit==1.0 {' '.join(f'--hash=sha256:{file_sha256(wheel)}' for wheel in wheels)}\n", encoding="utf-8"
+    )
     found = cluster_wheelhouse(requirements, tmp_path / "cache", lambda _: None)
     assert sorted(wheel.name for wheel in found) == sorted(wheel.name for wheel in wheels)
 
@@ -84,7 +97,9 @@ def pinned_for_nodes():
 
 @pytest.mark.parametrize("name", pinned_for_nodes())
 def test_a_nodes_pip_takes_each_wheel_that_it_is_told_to(name):
-    """The lock is compiled by uv, which is less strict about Python's version; and pip fetches for the platforms alone that are named."""
+    """The lock is compiled by uv, which is less strict about Python's version; and pip fetches for the platforms alone
+    that are named.
+    """
     found = distribution(name)
     assert "3.11.0" in SpecifierSet(",".join(found.metadata.get_all("Requires-Python", [])))
     tags = re.findall(r"^Tag: \S+-(\S+)$", found.read_text("WHEEL"), re.MULTILINE)

@@ -45,7 +45,12 @@ def secrets() -> LocalSecrets:
 
 
 def test_the_persons_airflow_and_aws_settings_do_not_come_along(place: AirflowPlace, secrets: LocalSecrets) -> None:
-    inherited = {"PATH": "/bin", "AIRFLOW__CORE__EXECUTOR": "Celery", "AWS_PROFILE": "production", "FRUITS_TARGET_VARIANCE": "0.9"}
+    inherited = {
+        "PATH": "/bin",
+        "AIRFLOW__CORE__EXECUTOR": "Celery",
+        "AWS_PROFILE": "production",
+        "FRUITS_TARGET_VARIANCE": "0.9",
+    }
     environment = airflow_environment(place, secrets, inherited)
     assert environment["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
     assert "AWS_PROFILE" not in environment
@@ -86,13 +91,17 @@ def test_no_secret_is_in_a_command(place: AirflowPlace, secrets: LocalSecrets) -
     assert not [secret for secret in vars(secrets).values() if secret in words]
 
 
-@pytest.mark.parametrize("setting", ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"])
+@pytest.mark.parametrize(
+    "setting", ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"]
+)
 def test_the_api_server_gives_up_on_a_locked_database_long_before_the_scheduler_would(
     place: AirflowPlace, secrets: LocalSecrets, setting: str
 ) -> None:
     of_the_others = airflow_environment(place, secrets, {})
     of_the_api_server = api_server_environment(of_the_others)
-    waits = [pkgutil.resolve_name(environment[setting])["timeout"] for environment in (of_the_api_server, of_the_others)]
+    waits = [
+        pkgutil.resolve_name(environment[setting])["timeout"] for environment in (of_the_api_server, of_the_others)
+    ]
     assert waits[0] * 2 <= waits[1]
     assert {name for name in of_the_others if of_the_others[name] != of_the_api_server[name]} <= {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS",
@@ -111,6 +120,11 @@ def test_aws_sessions_of_the_scheduler_share_what_describes_the_services(monkeyp
 
     share_service_descriptions()
 
-    monkeypatch.setattr(botocore.loaders.JSONFileLoader, "load_file", lambda _, path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr(
+        botocore.loaders.JSONFileLoader, "load_file", lambda _, path: pytest.fail(f"{path} is read again")
+    )
     for service in SERVICES:
-        assert boto3.Session("nobody", "nothing").client(service, region_name="eu-west-3").meta.service_model.service_name == service
+        assert (
+            boto3.Session("nobody", "nothing").client(service, region_name="eu-west-3").meta.service_model.service_name
+            == service
+        )

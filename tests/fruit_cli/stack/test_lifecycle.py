@@ -69,7 +69,11 @@ def run_a_long_step(stack: LocalStack, state: StackState) -> None:
     keys = {"aws_access_key_id": state.access_key_id, "aws_secret_access_key": state.secret_access_key}
     emr = boto3.client("emr", endpoint_url=state.emr_url, region_name=state.region, **keys)
     arguments = ["bash", "-c", "setsid sleep 300 & sleep 300"]
-    step = {"Name": "long", "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": arguments}}
+    step = {
+        "Name": "long",
+        "ActionOnFailure": "CONTINUE",
+        "HadoopJarStep": {"Jar": "command-runner.jar", "Args": arguments},
+    }
     instances = {"InstanceGroups": [{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}]}
     emr.run_job_flow(Name="long", Instances=instances, Steps=[step])
     wait_for(lambda: [command_of(process) for process in processes_of(stack)].count("sleep 300") == 2)
@@ -97,7 +101,9 @@ def test_s3_can_be_far_away(tmp_path: Path) -> None:
     stack = LocalStack(tmp_path / "home", ports=ANY_PORTS, s3_latency_milliseconds=100)
     try:
         state = stack.start(with_airflow=False, say=lambda _: None)
-        connection = LakeConnection(state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key)
+        connection = LakeConnection(
+            state.bucket, state.region, state.s3_url, state.access_key_id, state.secret_access_key
+        )
         before = request_counts(state.s3_url)
         begun = time.monotonic()
         s3_client(connection).put_object(Bucket=state.bucket, Key="raw/x", Body=b"x")
@@ -117,7 +123,10 @@ def test_a_second_start_finds_it_up(stack: LocalStack) -> None:
 @pytest.mark.slow
 def test_two_starts_at_once_start_one(stack: LocalStack) -> None:
     states: list[StackState] = []
-    threads = [threading.Thread(target=lambda: states.append(stack.start(with_airflow=False, say=lambda _: None))) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: states.append(stack.start(with_airflow=False, say=lambda _: None)))
+        for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -223,7 +232,9 @@ def test_airflow_comes_up_runs_a_task_and_leaves_nothing_behind(stack: LocalStac
     state = stack.start(say=lambda _: None)
     assert state.airflow_url is not None
     token = token_of(state)
-    with httpx.Client(base_url=f"{state.airflow_url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=60) as api:
+    with httpx.Client(
+        base_url=f"{state.airflow_url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=60
+    ) as api:
         wait_for(lambda: api.get("/dags/waits").status_code == 200)
         api.patch("/dags/waits", json={"is_paused": False}).raise_for_status()
         run = api.post("/dags/waits/dagRuns", json={"logical_date": None}).json()["dag_run_id"]
@@ -234,7 +245,9 @@ def test_airflow_comes_up_runs_a_task_and_leaves_nothing_behind(stack: LocalStac
 
 
 def token_of(state: StackState) -> str:
-    """What the API gives to who knows the password, and to nobody else: neither another user of this machine nor a web page does."""
+    """What the API gives to who knows the password, and to nobody else: neither another user of this machine nor a web
+    page does.
+    """
     ask, log_in = f"{state.airflow_url}/auth/token", {"username": "admin", "password": state.airflow_password}
     assert httpx.get(ask, timeout=60).status_code == 403
     assert httpx.get(f"{ask}/login", timeout=60).status_code == 403

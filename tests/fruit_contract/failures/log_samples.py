@@ -5,8 +5,13 @@ from __future__ import annotations
 from fruit_contract.failures.error_text import FoundError, find_error
 
 STAMP = "26/11/25 12:58:46"
-CHATTER = "".join(f"{STAMP} INFO TaskSetManager: Finished task {n}.0 in stage 1.0 (TID {n}) in 12 ms on ip-10-0-0-7\n" for n in range(50))
-JAVA_FRAMES = "".join(f"\tat org.apache.spark.scheduler.DAGScheduler.frame{n}(DAGScheduler.scala:{n})\n" for n in range(30))
+CHATTER = "".join(
+    f"{STAMP} INFO TaskSetManager: Finished task {n}.0 in stage 1.0 (TID {n}) in 12 ms on ip-10-0-0-7\n"
+    for n in range(50)
+)
+JAVA_FRAMES = "".join(
+    f"\tat org.apache.spark.scheduler.DAGScheduler.frame{n}(DAGScheduler.scala:{n})\n" for n in range(30)
+)
 LIBRARY = "/opt/fruits/venv/lib/python3.11/site-packages"
 DRIVER_FRAMES = f"""Traceback (most recent call last):
   File "/mnt/tmp/spark-1/extract_features.py", line 57, in <module>
@@ -28,7 +33,8 @@ def aborted(reason: str, after: str = "") -> str:
     """What a driver prints when a stage failed for `reason`."""
     return (
         f"{DRIVER_FRAMES}py4j.protocol.Py4JJavaError: An error occurred while calling o88.collectToPython.\n"
-        ": org.apache.spark.SparkException: Job aborted due to stage failure: Task 7 in stage 3.0 failed 4 times, most recent failure: "
+        ": org.apache.spark.SparkException: Job aborted due to stage failure: Task 7 in stage 3.0 failed 4 times, most "
+        "recent failure: "
         f"Lost task 7.3 in stage 3.0 (TID 99) (ip-10-0-0-7.eu-west-1.compute.internal executor 2): {reason}\n{after}\n"
         f"Driver stacktrace:\n{JAVA_FRAMES}"
     )

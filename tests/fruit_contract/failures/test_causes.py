@@ -26,7 +26,8 @@ def table() -> str:
     """Returns all causes as a Markdown table, as docs/operations.md has it."""
     rows = [("cause", "usually", "what to do", "tried again"), ("---",) * 4]
     rows += [
-        (f"`{cause.name}`", cause.usually, cause.what_to_do, "yes, while its cluster is up" if cause.passes else "no") for cause in CAUSES
+        (f"`{cause.name}`", cause.usually, cause.what_to_do, "yes, while its cluster is up" if cause.passes else "no")
+        for cause in CAUSES
     ]
     # Markdown would take <words> for a tag and | for the end of a cell.
     lines = (" | ".join(cell.replace("<", "&lt;").replace("|", "\\|") for cell in row) for row in rows)

@@ -25,7 +25,8 @@ FOUND = st.builds(
     context=st.lists(st.text()).map(tuple),
 )
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 
 
@@ -44,7 +45,9 @@ def test_what_is_something_else_is_not_read_and_what_a_later_release_adds_does_n
     fields = asdict(failure)
     assert StepFailure.read(json.dumps(more | fields).encode()) == failure
     lost = data.draw(st.sampled_from(sorted(fields)))
-    assert StepFailure.read(json.dumps({name: value for name, value in fields.items() if name != lost}).encode()) is None
+    assert (
+        StepFailure.read(json.dumps({name: value for name, value in fields.items() if name != lost}).encode()) is None
+    )
     assert StepFailure.read(json.dumps(fields | {lost: {"a": 1}}).encode()) is None
 
 
@@ -54,13 +57,17 @@ def test_any_content_is_read_or_passed_over(content: bytes) -> None:
 
 
 def test_a_cause_that_only_another_release_knows_keeps_its_advice() -> None:
-    told = StepFailure("extract_features", "moon_phase", "x.MoonError", "x.MoonError: full", "full", True, "Wait a night.", (), "2026")
+    told = StepFailure(
+        "extract_features", "moon_phase", "x.MoonError", "x.MoonError: full", "full", True, "Wait a night.", (), "2026"
+    )
     assert told.known_cause() == Cause("moon_phase", UNKNOWN.usually, "Wait a night.", passes=True)
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "ä 🍎 " * 20_000, "Error: " * 10_000])
 def test_the_size_of_a_failure_has_a_bound(text: str) -> None:
     lines = "\n".join([f"x.BooksError: {text}", *[f"  {text}"] * 100])
-    found = find_error({"": f'Traceback (most recent call last):\n  File "job.py", line 1, in main\n    {text}\n{lines}'})
+    found = find_error(
+        {"": f'Traceback (most recent call last):\n  File "job.py", line 1, in main\n    {text}\n{lines}'}
+    )
     assert found
     assert len(StepFailure.of("extract_features", found).to_json()) < 1_000_000

@@ -21,12 +21,25 @@ from tests.fruit_contract.failures.log_samples import JAVA_FRAMES, STAMP, found_
             "bad_arguments",
             "Error: Unrecognized option: --deploy-mod",
         ),
-        ("python3: can't open file '/mnt/x.py': [Errno 2] No such file or directory\n", "key_not_found", "python3: can't open file"),
-        ("/bin/bash: line 1: 14553 Killed   /usr/bin/java -server -Xmx4096m\n", "out_of_memory", "/bin/bash: line 1: 14553 Killed"),
-        ("terminate called after throwing an instance of 'std::bad_alloc'\n", "out_of_memory", "terminate called after"),
+        (
+            "python3: can't open file '/mnt/x.py': [Errno 2] No such file or directory\n",
+            "key_not_found",
+            "python3: can't open file",
+        ),
+        (
+            "/bin/bash: line 1: 14553 Killed   /usr/bin/java -server -Xmx4096m\n",
+            "out_of_memory",
+            "/bin/bash: line 1: 14553 Killed",
+        ),
+        (
+            "terminate called after throwing an instance of 'std::bad_alloc'\n",
+            "out_of_memory",
+            "terminate called after",
+        ),
         (
             (
-                "OpenJDK 64-Bit Server VM warning: INFO: os::commit_memory(0x0, 1, 0) failed; error='Not enough space' (errno=12)\n"
+                "OpenJDK 64-Bit Server VM warning: INFO: os::commit_memory(0x0, 1, 0) failed; error='Not enough space' "
+                "(errno=12)\n"
                 "#\n# There is insufficient memory for the Java Runtime Environment to continue.\n"
             ),
             "out_of_memory",
@@ -38,7 +51,8 @@ from tests.fruit_contract.failures.log_samples import JAVA_FRAMES, STAMP, found_
                 "==> installing the pins from the package index\n"
                 "ERROR: Could not find a version that satisfies the requirement numpy==2.1 (from versions: 1.0, 2.0)\n"
                 "ERROR: No matching distribution found for numpy==2.1\n"
-                "bootstrap failed: installing the pins from the package index (exit code 1). The node reaches no index\n"
+                "bootstrap failed: installing the pins from the package index (exit code 1). The node reaches no "
+                "index\n"
             ),
             "package_missing",
             "ERROR: No matching distribution found for numpy==2.1",
@@ -54,14 +68,16 @@ from tests.fruit_contract.failures.log_samples import JAVA_FRAMES, STAMP, found_
         (
             (
                 "fatal error: An error occurred (403) when calling the HeadObject operation: Forbidden\n"
-                "bootstrap failed: downloading s3://b/code/r/bootstrap/requirements.txt (exit code 1). Does the release exist?\n"
+                "bootstrap failed: downloading s3://b/code/r/bootstrap/requirements.txt (exit code 1). Does the "
+                "release exist?\n"
             ),
             "permission",
             "fatal error: An error occurred (403)",
         ),
         (
             (
-                'fatal error: An error occurred (404) when calling the HeadObject operation: Key "code/r/x" does not exist\n'
+                'fatal error: An error occurred (404) when calling the HeadObject operation: Key "code/r/x" does not '
+                "exist\n"
                 "bootstrap failed: downloading s3://b/code/r/x (exit code 1). Does the release exist?\n"
             ),
             "key_not_found",
@@ -105,7 +121,8 @@ def test_an_index_that_is_not_reached_is_no_missing_package() -> None:
 def test_executors_that_fit_into_no_node_are_told() -> None:
     stderr = (
         f"{STAMP} ERROR SparkContext: Error initializing SparkContext.\n"
-        "java.lang.IllegalArgumentException: Required executor memory (4096 MB), offHeap memory (0) MB, overhead (9216 MB), and PySpark "
+        "java.lang.IllegalArgumentException: Required executor memory (4096 MB), offHeap memory (0) MB, overhead (9216 "
+        "MB), and PySpark "
         f"memory (0 MB) is above the max threshold (12288 MB) of this cluster!\n{JAVA_FRAMES}"
     )
     assert found_in(stderr=stderr).cause.name == "node_too_small"

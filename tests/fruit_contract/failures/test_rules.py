@@ -15,7 +15,12 @@ NOT_ENDING_A_STEP = {"UnreadableImageError", "TooFewImagesError", "RefusedError"
 def test_every_error_of_the_steps_has_a_cause() -> None:
     classes = re.compile(r"^class (\w+Error)\(", re.MULTILINE)
     folders = (PROJECT / "spark_jobs", PROJECT / "fruit_contract")
-    own = {name for folder in folders for file in folder.rglob("*.py") for name in classes.findall(file.read_text(encoding="utf-8"))}
+    own = {
+        name
+        for folder in folders
+        for file in folder.rglob("*.py")
+        for name in classes.findall(file.read_text(encoding="utf-8"))
+    }
     assert "BooksError" in own
     for name in own - NOT_ENDING_A_STEP:
         assert cause_of(f"fruit_features.module.{name}: words") not in (UNKNOWN, CODE_ERROR), name
@@ -37,13 +42,21 @@ def test_every_error_of_the_steps_has_a_cause() -> None:
     ],
 )
 def test_an_error_of_the_steps_has_its_cause(error: str, name: str) -> None:
-    assert cause_of(f"fruit_features.lake.ledger.{error}: The ledger of 2026-11-22 says 404 images, of 500 that are there").name == name
+    assert (
+        cause_of(
+            f"fruit_features.lake.ledger.{error}: The ledger of 2026-11-22 says 404 images, of 500 that are there"
+        ).name
+        == name
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        ("Container exited with a non-zero exit code 137. Container killed on request. Exit code is 137", "out_of_memory"),
+        (
+            "Container exited with a non-zero exit code 137. Container killed on request. Exit code is 137",
+            "out_of_memory",
+        ),
         ("Exit status: 137. Container released on a *lost* node", "node_lost"),
         ("Cancelled by user; The step's process was ended by signal 9", "cancelled"),
         ("Exit status: 143. Container killed on request. Exit code is 143", "cancelled"),
@@ -55,7 +68,11 @@ def test_an_error_of_the_steps_has_its_cause(error: str, name: str) -> None:
         ("BooksErrorBar", "unknown"),
         ("(Service: Amazon S3; Status Code: 503; Error Code: SlowDown)", "throttled"),
         (
-            "An error occurred (ThrottlingException) when calling the DescribeStep operation (reached max retries: 9): Rate exceeded",
+            (
+                "An error occurred (ThrottlingException) when calling the DescribeStep operation (reached max retries: "
+                "9): "
+                "Rate exceeded"
+            ),
             "throttled",
         ),
         ("(Service: Amazon S3; Status Code: 403; Error Code: AccessDenied)", "permission"),
@@ -63,18 +80,27 @@ def test_an_error_of_the_steps_has_its_cause(error: str, name: str) -> None:
         ("User: arn:aws:sts::1:assumed-role/x is not authorized to perform: kms:Decrypt", "permission"),
         ("Failed to provision instances due to throttling from Amazon EC2", "throttled"),
         ("You have exceeded your EC2 instance limit", "capacity"),
-        ("VALIDATION_ERROR: You have requested more vCPU capacity than your current vCPU limit of 32 allows for", "capacity"),
+        (
+            "VALIDATION_ERROR: You have requested more vCPU capacity than your current vCPU limit of 32 allows for",
+            "capacity",
+        ),
         ("VALIDATION_ERROR: Instance type 'm5.xlarge' is not supported in this Availability Zone", "cluster_settings"),
         (
             "VALIDATION_ERROR: The request failed: service-linked role AWSServiceRoleForEMRCleanup does not exist",
             "no_service_linked_role",
         ),
         (
-            "AuthFailure.ServiceLinkedRoleCreationNotPermitted: The provided credentials do not have permission to create it",
+            (
+                "AuthFailure.ServiceLinkedRoleCreationNotPermitted: The provided credentials do not have permission to "
+                "create it"
+            ),
             "no_service_linked_role",
         ),
         (
-            "User: arn:aws:sts::1:assumed-role/x is not authorized to perform: iam:CreateServiceLinkedRole on resource: x",
+            (
+                "User: arn:aws:sts::1:assumed-role/x is not authorized to perform: iam:CreateServiceLinkedRole on "
+                "resource: x"
+            ),
             "no_service_linked_role",
         ),
         ("VALIDATION_ERROR: Service role fruits-emr-service has insufficient EC2 permissions", "cluster_settings"),

@@ -21,7 +21,8 @@ def test_a_bootstrap_action_runs_before_the_steps_with_its_arguments_and_the_nod
     cloud.client("s3").put_object(Bucket=BUCKET, Key="code/test/wheels/deep/a.whl", Body=b"wheel")
     action = bootstrap(
         cloud,
-        'set -euo pipefail\necho "[$1] [$2]"\naws s3 cp s3://fruits-lake/code/test/wheels/ here --recursive --only-show-errors\n'
+        'set -euo pipefail\necho "[$1] [$2]"\naws s3 cp s3://fruits-lake/code/test/wheels/ here --recursive '
+        "--only-show-errors\n"
         'cat here/deep/a.whl\n"$FRUITS_VENV/bin/python" -c "import numpy"\n',
         "two words",
         "b",
@@ -29,7 +30,9 @@ def test_a_bootstrap_action_runs_before_the_steps_with_its_arguments_and_the_nod
     cluster = cloud.run_cluster(shell("true"), BootstrapActions=[action])
     cloud.wait_for_cluster(cluster, "TERMINATED", seconds=60)
     (instance,) = cloud.client("emr").list_instances(ClusterId=cluster)["Instances"]
-    assert cloud.log(cluster, f"node/{instance['Ec2InstanceId']}/bootstrap-actions/1/stdout") == "[two words] [b]\nwheel"
+    assert (
+        cloud.log(cluster, f"node/{instance['Ec2InstanceId']}/bootstrap-actions/1/stdout") == "[two words] [b]\nwheel"
+    )
 
 
 def test_a_bootstrap_action_that_fails_ends_the_cluster_with_errors(cloud: LocalCloud) -> None:

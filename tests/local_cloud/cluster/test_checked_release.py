@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 JOB = b"print('a job')\n"
-FILES = {release.BOOTSTRAP_ACTION: b"echo installed\n", release.EXTRACT_FEATURES_JOB: JOB, release.LIBRARY_ZIP: b"a zip"}
+FILES = {
+    release.BOOTSTRAP_ACTION: b"echo installed\n",
+    release.EXTRACT_FEATURES_JOB: JOB,
+    release.LIBRARY_ZIP: b"a zip",
+}
 
 
 @pytest.fixture
@@ -43,7 +47,9 @@ def publish(lake: Lake, **changed: bytes) -> release.PinnedRelease:
 
 
 def bootstrap_actions(pinned: release.PinnedRelease) -> list[dict[str, Any]]:
-    actions: list[dict[str, Any]] = cluster_request(Settings(lake_bucket=BUCKET), pinned, "run", ["2026-11-22"])["BootstrapActions"]
+    actions: list[dict[str, Any]] = cluster_request(Settings(lake_bucket=BUCKET), pinned, "run", ["2026-11-22"])[
+        "BootstrapActions"
+    ]
     return actions
 
 

@@ -44,7 +44,11 @@ def test_classes_are_listed_until_there_is_an_archive_which_is_used_from_then_on
     assert archive.java_options() == ""
     assert archive.java_options(list_to=tmp_path / "list") == f'"-XX:DumpLoadedClassList={tmp_path / "list"}"'
     archive.path.touch()
-    assert archive.java_options() == archive.java_options(list_to=tmp_path) == f'"-XX:SharedArchiveFile={archive.path}" -Xlog:cds*=off'
+    assert (
+        archive.java_options()
+        == archive.java_options(list_to=tmp_path)
+        == f'"-XX:SharedArchiveFile={archive.path}" -Xlog:cds*=off'
+    )
 
 
 def test_another_java_or_spark_has_another_archive(node: Node, tmp_path: Path) -> None:
@@ -75,7 +79,9 @@ def test_java_takes_what_was_made_and_passes_over_what_does_not_fit(node: Node, 
 
 
 @pytest.mark.slow
-def test_what_java_can_not_archive_leaves_nothing(node: Node, listed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_java_can_not_archive_leaves_nothing(
+    node: Node, listed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     archive = ClassArchive.of(replace(node, java_home=tmp_path / "no java"))
     archive.make(listed)
     assert "steps do without" in caplog.text

@@ -32,7 +32,9 @@ def bootstrap_action(cloud: LocalCloud) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("has_action", [True, False])
-def test_a_bootstrap_failure_is_one_like_any_other(cloud: LocalCloud, commit: Callable[..., None], has_action: bool) -> None:
+def test_a_bootstrap_failure_is_one_like_any_other(
+    cloud: LocalCloud, commit: Callable[..., None], has_action: bool
+) -> None:
     commit(Fault(f"bootstrap {has_action}", FaultKind.BOOTSTRAP_FAILURE, cluster="badly booted"))
     actions: dict[str, Any] = {"BootstrapActions": [bootstrap_action(cloud)]} if has_action else {}
     cluster = cloud.run_cluster(named("extract", "true"), Name="badly booted", **actions)
@@ -44,7 +46,9 @@ def test_a_bootstrap_failure_is_one_like_any_other(cloud: LocalCloud, commit: Ca
     assert cloud.log(cluster, f"node/{instance['Ec2InstanceId']}/bootstrap-actions/1/stderr") == f"error: {REASON}\n"
 
 
-def test_a_bootstrap_failure_strikes_one_cluster_and_the_next_one_is_well(cloud: LocalCloud, commit: Callable[..., None]) -> None:
+def test_a_bootstrap_failure_strikes_one_cluster_and_the_next_one_is_well(
+    cloud: LocalCloud, commit: Callable[..., None]
+) -> None:
     commit(Fault("bootstrap once", FaultKind.BOOTSTRAP_FAILURE, cluster="booted"))
     for state in ("TERMINATED_WITH_ERRORS", "TERMINATED"):
         cluster = cloud.run_cluster(Name="booted", BootstrapActions=[bootstrap_action(cloud)])
@@ -53,7 +57,9 @@ def test_a_bootstrap_failure_strikes_one_cluster_and_the_next_one_is_well(cloud:
 
 def test_late_logs_come_after_the_end_that_is_told_at_once(cloud: LocalCloud, commit: Callable[..., None]) -> None:
     commit(Fault("late", FaultKind.LATE_LOGS, cluster="late logs", times=2, seconds=600))
-    cluster = cloud.run_cluster(named("extract", "echo told"), Name="late logs", BootstrapActions=[bootstrap_action(cloud)])
+    cluster = cloud.run_cluster(
+        named("extract", "echo told"), Name="late logs", BootstrapActions=[bootstrap_action(cloud)]
+    )
     cloud.wait_for_step(cluster, 0, "COMPLETED")
     assert logs(cloud, cluster)["keys"] == []
     commit()
@@ -75,7 +81,10 @@ def test_logs_of_one_step_may_never_come(cloud: LocalCloud, commit: Callable[...
 def test_a_killed_step_fails_and_its_second_try_does_not(cloud: LocalCloud, commit: Callable[..., None]) -> None:
     commit(Fault("kill", FaultKind.KILL_STEP, cluster="killed", step="extract", seconds=600))
     cluster = cloud.run_cluster(
-        named("list", "true"), named("extract", "trap '' TERM; echo begun; sleep 600"), named("extract", "echo whole"), Name="killed"
+        named("list", "true"),
+        named("extract", "trap '' TERM; echo begun; sleep 600"),
+        named("extract", "echo whole"),
+        Name="killed",
     )
     cloud.wait_for_output(cluster, 1, "begun")
     commit()
@@ -94,12 +103,16 @@ def test_a_slow_step_runs_for_a_while_before_it_does_anything_and_can_be_cancell
     cluster = cloud.run_cluster(named("extract", "echo begun; sleep 600"), Name="slow step", keep_alive=True)
     running = cloud.wait_for_step(cluster, 0, "RUNNING")
     assert not marked_processes(STEP_MARK, f"{cluster}/{running['Id']}")
-    cloud.client("emr").cancel_steps(ClusterId=cluster, StepIds=[running["Id"]], StepCancellationOption="TERMINATE_PROCESS")
+    cloud.client("emr").cancel_steps(
+        ClusterId=cluster, StepIds=[running["Id"]], StepCancellationOption="TERMINATE_PROCESS"
+    )
     cloud.wait_for_step(cluster, 0, "CANCELLED")
     cloud.client("emr").terminate_job_flows(JobFlowIds=[cluster])
 
 
-def test_a_slow_step_goes_on_when_its_fault_is_taken_out_of_the_list(cloud: LocalCloud, commit: Callable[..., None]) -> None:
+def test_a_slow_step_goes_on_when_its_fault_is_taken_out_of_the_list(
+    cloud: LocalCloud, commit: Callable[..., None]
+) -> None:
     commit(Fault("held", FaultKind.SLOW_STEP, cluster="held step", seconds=600))
     cluster = cloud.run_cluster(named("extract", "echo begun"), Name="held step")
     cloud.wait_for_step(cluster, 0, "RUNNING")
@@ -107,7 +120,9 @@ def test_a_slow_step_goes_on_when_its_fault_is_taken_out_of_the_list(cloud: Loca
     assert cloud.wait_for_step(cluster, 0, "COMPLETED")
 
 
-def test_a_cluster_that_starts_slowly_can_be_told_to_end_meanwhile(cloud: LocalCloud, commit: Callable[..., None]) -> None:
+def test_a_cluster_that_starts_slowly_can_be_told_to_end_meanwhile(
+    cloud: LocalCloud, commit: Callable[..., None]
+) -> None:
     commit(Fault("slow start", FaultKind.SLOW_START, cluster="slow to start", seconds=600))
     cluster = cloud.run_cluster(Name="slow to start", keep_alive=True)
     assert cloud.cluster_status(cluster)["State"] == "STARTING"
@@ -115,11 +130,18 @@ def test_a_cluster_that_starts_slowly_can_be_told_to_end_meanwhile(cloud: LocalC
     assert "ReadyDateTime" not in cloud.wait_for_cluster(cluster, "TERMINATED")["Timeline"]
 
 
-def test_the_loss_of_the_instances_ends_the_cluster_and_fails_what_runs(cloud: LocalCloud, commit: Callable[..., None]) -> None:
+def test_the_loss_of_the_instances_ends_the_cluster_and_fails_what_runs(
+    cloud: LocalCloud, commit: Callable[..., None]
+) -> None:
     commit(Fault("spot", FaultKind.SPOT_LOSS, cluster="on spot", step="extract", seconds=0.5))
-    cluster = cloud.run_cluster(named("extract", "sleep 600"), named("refresh", "true"), Name="on spot", keep_alive=True)
+    cluster = cloud.run_cluster(
+        named("extract", "sleep 600"), named("refresh", "true"), Name="on spot", keep_alive=True
+    )
     status = cloud.wait_for_cluster(cluster, "TERMINATED_WITH_ERRORS")
-    assert status["StateChangeReason"] == {"Code": "INSTANCE_FAILURE", "Message": "All slaves in the job flow were terminated"}
+    assert status["StateChangeReason"] == {
+        "Code": "INSTANCE_FAILURE",
+        "Message": "All slaves in the job flow were terminated",
+    }
     extract, refresh = cloud.steps(cluster)
     assert (extract["Status"]["State"], refresh["Status"]["State"]) == ("FAILED", "CANCELLED")
     assert "ended by signal 9" in extract["Status"]["FailureDetails"]["Message"]

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.spark
 
 @dataclass(frozen=True)
 class Failing:
-    """A script, and what its failure must be told as. `tells` if the script, as a job does, can tell it itself before it ends."""
+    """A script, and what its failure must be told as. `tells` if the script, as a job does, can tell it itself before
+    it ends.
+    """
 
     script: str
     cause: str
@@ -39,7 +41,11 @@ class Failing:
     def as_step(self, name: str) -> str:
         """The script as a job's `main` is written."""
         head = "from fruit_features.failure import failure_told\n"
-        return f"{head}with failure_told({BUCKET!r}, {RUN_ID!r}, {name!r}):\n{indent(self.script, '    ')}" if self.tells else self.script
+        return (
+            f"{head}with failure_told({BUCKET!r}, {RUN_ID!r}, {name!r}):\n{indent(self.script, '    ')}"
+            if self.tells
+            else self.script
+        )
 
 
 RUN_ID = "manual__2026-11-22"
@@ -230,11 +236,16 @@ def failed(cloud: LocalCloud) -> dict[str, Failed]:
     cloud.wait_for_cluster(cluster_id, "TERMINATED", seconds=300)
     lake = Lake(s3, BUCKET)
     cluster = cloud.client("emr").describe_cluster(ClusterId=cluster_id)["Cluster"]
-    return {done["Name"]: Failed(done, cluster, read_step_logs(lake, cluster_id, done["Id"]), lake) for done in cloud.steps(cluster_id)}
+    return {
+        done["Name"]: Failed(done, cluster, read_step_logs(lake, cluster_id, done["Id"]), lake)
+        for done in cloud.steps(cluster_id)
+    }
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_a_real_failure_is_told_with_its_error_its_cause_and_the_line_that_failed(failed: dict[str, Failed], name: str) -> None:
+def test_a_real_failure_is_told_with_its_error_its_cause_and_the_line_that_failed(
+    failed: dict[str, Failed], name: str
+) -> None:
     expected, found = FAILING[name], failed[name]
     assert found.step["Status"]["State"] == "FAILED"
     from_logs = diagnose(found.logs, emr_words(found.step, found.cluster))
@@ -308,7 +319,9 @@ def test_what_a_driver_sees_of_its_java_s_death_is_not_told_as_the_failure(cloud
 
 
 def test_a_real_bootstrap_action_that_finds_no_package_is_told_with_pip_s_own_words(cloud: LocalCloud) -> None:
-    script = "set -e\necho '==> installing'\npython -m pip install --no-index --quiet fruit-package-that-nobody-made==1.0\n"
+    script = (
+        "set -e\necho '==> installing'\npython -m pip install --no-index --quiet fruit-package-that-nobody-made==1.0\n"
+    )
     s3 = cloud.client("s3")
     s3.put_object(Bucket=BUCKET, Key="code/failing/bootstrap.sh", Body=script.encode())
     action = {"Name": "packages", "ScriptBootstrapAction": {"Path": f"s3://{BUCKET}/code/failing/bootstrap.sh"}}
@@ -318,4 +331,6 @@ def test_a_real_bootstrap_action_that_finds_no_package_is_told_with_pip_s_own_wo
     lines = bootstrap_failure_message(cluster, diagnose_bootstrap(Lake(s3, BUCKET), cluster)).splitlines()
     assert lines[0] == f"Cluster {cluster_id} is TERMINATED_WITH_ERRORS before the step ran."
     assert "Cause: package_missing" in lines
-    assert "The error, in stderr: ERROR: No matching distribution found for fruit-package-that-nobody-made==1.0" in lines
+    assert (
+        "The error, in stderr: ERROR: No matching distribution found for fruit-package-that-nobody-made==1.0" in lines
+    )

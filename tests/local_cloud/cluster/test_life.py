@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from local_cloud.cluster.life import ActionOnFailure, ClusterLife, ClusterState, ReasonCode, StepFailure, StepLife, StepState
+from local_cloud.cluster.life import (
+    ActionOnFailure,
+    ClusterLife,
+    ClusterState,
+    ReasonCode,
+    StepFailure,
+    StepLife,
+    StepState,
+)
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 FAILURE = StepFailure("Unknown Error.", "exit code 1")
@@ -100,7 +108,9 @@ def test_terminate_cluster_ends_it_with_errors(action: ActionOnFailure) -> None:
 
 def test_a_protected_cluster_survives_a_step_that_would_end_it() -> None:
     pending = a_step("b")
-    life = a_cluster(a_step("a", ActionOnFailure.TERMINATE_CLUSTER), pending, keep_alive=True, termination_protected=True)
+    life = a_cluster(
+        a_step("a", ActionOnFailure.TERMINATE_CLUSTER), pending, keep_alive=True, termination_protected=True
+    )
     run_next(life, FAILURE)
     assert life.state is ClusterState.WAITING
     assert pending.state is StepState.CANCELLED
@@ -206,7 +216,10 @@ def test_losing_its_instances_ends_it_with_errors_and_fails_what_ran() -> None:
     assert running.state is StepState.FAILED
     assert life.state is ClusterState.TERMINATED_WITH_ERRORS
     assert life.ending is not None
-    assert (life.ending.code, life.ending.message) == (ReasonCode.INSTANCE_FAILURE, "All slaves in the job flow were terminated")
+    assert (life.ending.code, life.ending.message) == (
+        ReasonCode.INSTANCE_FAILURE,
+        "All slaves in the job flow were terminated",
+    )
 
 
 def test_a_cluster_that_ends_already_loses_nothing_by_its_instances() -> None:

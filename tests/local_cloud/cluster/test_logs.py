@@ -9,14 +9,17 @@ if TYPE_CHECKING:
 
 
 def test_names_the_error_of_a_python_job_though_it_stands_in_stdout(tmp_path: Path) -> None:
-    (tmp_path / "stdout").write_text('Traceback (most recent call last):\n  File "job.py", line 1\nValueError: no such date\n')
+    (tmp_path / "stdout").write_text(
+        'Traceback (most recent call last):\n  File "job.py", line 1\nValueError: no such date\n'
+    )
     (tmp_path / "stderr").write_text("26/11/22 08:34:41 INFO ShutdownHookManager: Deleting directory /tmp/x\n")
     assert last_words(tmp_path) == LastWords("ValueError: no such date", "stdout")
 
 
 def test_names_the_java_exception_and_not_its_frames(tmp_path: Path) -> None:
     (tmp_path / "stderr").write_text(
-        'Exception in thread "main" java.nio.file.InvalidPathException: Malformed input\n\tat sun.nio.fs.UnixPath.encode(UnixPath:145)\n'
+        'Exception in thread "main" java.nio.file.InvalidPathException: Malformed input\n\tat '
+        "sun.nio.fs.UnixPath.encode(UnixPath:145)\n"
     )
     (tmp_path / "stdout").write_text("")
     assert last_words(tmp_path).line == 'Exception in thread "main" java.nio.file.InvalidPathException: Malformed input'

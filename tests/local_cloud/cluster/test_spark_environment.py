@@ -21,7 +21,12 @@ CONFIGURATIONS: list[dict[str, Any]] = [
         "Configurations": [
             {
                 "Classification": "export",
-                "Properties": {"PYSPARK_PYTHON": "/usr/bin/python3.11", "OMP_NUM_THREADS": "1", "FRUITS_VENV": "/x", "FRUITS_ANY": "y"},
+                "Properties": {
+                    "PYSPARK_PYTHON": "/usr/bin/python3.11",
+                    "OMP_NUM_THREADS": "1",
+                    "FRUITS_VENV": "/x",
+                    "FRUITS_ANY": "y",
+                },
             }
         ],
     },
@@ -66,11 +71,15 @@ def test_a_step_can_name_any_letter_and_listens_on_the_loopback_only(node: Node,
     environment = step_environment(node, mark="j-1/s-1", temporary=tmp_path, configuration_folder=tmp_path)
     assert environment["LC_ALL"] == "C.UTF-8"
     assert environment["SPARK_LOCAL_IP"] == "127.0.0.1"
-    assert "spark.driver.bindAddress 127.0.0.1\n" in spark_defaults(node, buckets=(), temporary=tmp_path, event_logs=tmp_path)
+    assert "spark.driver.bindAddress 127.0.0.1\n" in spark_defaults(
+        node, buckets=(), temporary=tmp_path, event_logs=tmp_path
+    )
 
 
 def test_the_clusters_python_is_replaced_and_its_other_exports_are_kept(node: Node, tmp_path: Path) -> None:
-    environment = step_environment(node, mark="j-1/s-1", temporary=tmp_path, configuration_folder=tmp_path, configurations=CONFIGURATIONS)
+    environment = step_environment(
+        node, mark="j-1/s-1", temporary=tmp_path, configuration_folder=tmp_path, configurations=CONFIGURATIONS
+    )
     assert environment["PYSPARK_PYTHON"] == "/venv/bin/python"
     assert environment["OMP_NUM_THREADS"] == "1"
     assert environment["FRUITS_VENV"] == "/venv"

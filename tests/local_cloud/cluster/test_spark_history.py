@@ -28,7 +28,9 @@ SparkSession.builder.getOrCreate().range(8).count()
 
 def test_shows_the_applications_of_a_cluster_that_has_ended(cloud: LocalCloud) -> None:
     cloud.client("s3").put_object(Bucket=BUCKET, Key="code/history/job.py", Body=JOB.encode())
-    cluster = cloud.run_cluster(step("count", "spark-submit", "--name", "count_to_eight", f"s3://{BUCKET}/code/history/job.py"))
+    cluster = cloud.run_cluster(
+        step("count", "spark-submit", "--name", "count_to_eight", f"s3://{BUCKET}/code/history/job.py")
+    )
     cloud.wait_for_cluster(cluster, "TERMINATED", seconds=60)
     server = subprocess.Popen(
         [sys.executable, "-m", "fruit_cli", "spark_history", "--cluster", cluster],

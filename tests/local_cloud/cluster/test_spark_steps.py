@@ -28,11 +28,14 @@ spark = (
 table = "s3://fruits-lake/spark/features"
 rows = [("a", "2026-11-22", "Äpfel 50%"), ("b", "2026-11-22", "Äpfel 50%"), ("c", "2026-11-22", "007")]
 partitions = ("ingest_date", "category")
-spark.createDataFrame(rows, "image_key string, ingest_date string, category string").write.partitionBy(*partitions).parquet(table)
+schema = "image_key string, ingest_date string, category string"
+spark.createDataFrame(rows, schema).write.partitionBy(*partitions).parquet(table)
 # Dynamic overwrite reads what it replaces and leaves the other partition alone.
-apples = spark.read.parquet(table).where(F.col("category") == "Äpfel 50%").withColumn("image_key", F.concat("image_key", F.lit(WORD)))
+apples = spark.read.parquet(table).where(F.col("category") == "Äpfel 50%")
+apples = apples.withColumn("image_key", F.concat("image_key", F.lit(WORD)))
 apples.write.mode("overwrite").partitionBy(*partitions).parquet(table)
-in_worker = spark.sparkContext.parallelize([0], 1).map(lambda _: (__import__("greeting").WORD, os.environ["AWS_ENDPOINT_URL_S3"])).collect()
+one_task = spark.sparkContext.parallelize([0], 1)
+in_worker = one_task.map(lambda _: (__import__("greeting").WORD, os.environ["AWS_ENDPOINT_URL_S3"])).collect()
 print(in_worker, spark.conf.get("spark.sql.shuffle.partitions"))
 """
 ENDLESS_JOB = """
@@ -56,7 +59,10 @@ def submit(cloud: LocalCloud, name: str, job: str) -> list[str]:
 
 
 def test_a_job_on_s3_writes_partitions_that_s3_readers_find(cloud: LocalCloud) -> None:
-    settings = {"Classification": "spark-defaults", "Properties": {"spark.sql.shuffle.partitions": "3", "spark.master": "yarn"}}
+    settings = {
+        "Classification": "spark-defaults",
+        "Properties": {"spark.sql.shuffle.partitions": "3", "spark.master": "yarn"},
+    }
     cluster = cloud.run_cluster(step("write", *submit(cloud, "write", WRITING_JOB)), Configurations=[settings])
     cloud.wait_for_cluster(cluster, "TERMINATED", seconds=240)
     (done,) = cloud.steps(cluster)
@@ -78,13 +84,19 @@ def test_a_job_on_s3_writes_partitions_that_s3_readers_find(cloud: LocalCloud) -
     assert not [item["Key"] for item in listed if item["Key"].endswith(".crc")]
 
 
-def test_terminating_ends_java_and_its_python_workers_and_nothing_of_them_listens_to_the_network(cloud: LocalCloud) -> None:
+def test_terminating_ends_java_and_its_python_workers_and_nothing_of_them_listens_to_the_network(
+    cloud: LocalCloud,
+) -> None:
     cluster = cloud.run_cluster(step("endless", *submit(cloud, "endless", ENDLESS_JOB)), keep_alive=True)
     mark = f"{cluster}/{cloud.steps(cluster)[0]['Id']}"
     wait_until(lambda: {"workers": workers(mark)}, lambda seen: seen["workers"] >= 2, 240)
     processes = marked_processes(STEP_MARK, mark)
     assert {"java"} < {process.name() for process in processes}
-    assert {address for process in processes for address in listening_addresses(process)} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert {address for process in processes for address in listening_addresses(process)} <= {
+        "127.0.0.1",
+        "::ffff:127.0.0.1",
+        "::1",
+    }
     cloud.client("emr").terminate_job_flows(JobFlowIds=[cluster])
     cloud.wait_for_cluster(cluster, "TERMINATED", seconds=60)
     assert not marked_processes(STEP_MARK, mark)

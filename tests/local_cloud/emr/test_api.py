@@ -12,8 +12,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 FLEETS = [
-    {"InstanceFleetType": "MASTER", "TargetOnDemandCapacity": 1, "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}]},
-    {"InstanceFleetType": "CORE", "TargetSpotCapacity": 4, "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge", "WeightedCapacity": 2}]},
+    {
+        "InstanceFleetType": "MASTER",
+        "TargetOnDemandCapacity": 1,
+        "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}],
+    },
+    {
+        "InstanceFleetType": "CORE",
+        "TargetSpotCapacity": 4,
+        "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge", "WeightedCapacity": 2}],
+    },
 ]
 
 
@@ -46,7 +54,10 @@ def test_a_finished_cluster_takes_no_steps_and_may_be_terminated_again(cloud: Lo
     cluster = cloud.run_cluster(shell("true"))
     cloud.wait_for_cluster(cluster, "TERMINATED")
     code, message = error_of(emr.add_job_flow_steps, JobFlowId=cluster, Steps=[shell("true")])
-    assert (code, message) == ("ValidationException", "A job flow that is shutting down, terminating, or finished may not be modified.")
+    assert (code, message) == (
+        "ValidationException",
+        "A job flow that is shutting down, terminating, or finished may not be modified.",
+    )
     emr.terminate_job_flows(JobFlowIds=[cluster])
     assert cloud.cluster_status(cluster)["StateChangeReason"]["Code"] == "ALL_STEPS_COMPLETED"
 
@@ -68,12 +79,17 @@ def test_an_action_it_does_not_offer_is_a_client_error(cloud: LocalCloud) -> Non
 def test_a_cluster_lives_in_the_region_its_request_was_signed_for(cloud: LocalCloud) -> None:
     cluster = cloud.run_cluster(shell("true"))
     assert cluster in {found["Id"] for found in cloud.client("emr").list_clusters()["Clusters"]}
-    assert error_of(cloud.client("emr", region="eu-west-3").describe_cluster, ClusterId=cluster)[0] == "InvalidRequestException"
+    assert (
+        error_of(cloud.client("emr", region="eu-west-3").describe_cluster, ClusterId=cluster)[0]
+        == "InvalidRequestException"
+    )
 
 
 def test_what_was_asked_for_is_told_again(cloud: LocalCloud) -> None:
     emr = cloud.client("emr")
-    scaling = {"ComputeLimits": {"UnitType": "InstanceFleetUnits", "MinimumCapacityUnits": 2, "MaximumCapacityUnits": 8}}
+    scaling = {
+        "ComputeLimits": {"UnitType": "InstanceFleetUnits", "MinimumCapacityUnits": 2, "MaximumCapacityUnits": 8}
+    }
     cluster = emr.run_job_flow(
         Name="fleets",
         LogUri="s3://fruits-lake/logs/",
@@ -86,7 +102,11 @@ def test_what_was_asked_for_is_told_again(cloud: LocalCloud) -> None:
     described = emr.describe_cluster(ClusterId=cluster)["Cluster"]
     assert described["InstanceCollectionType"] == "INSTANCE_FLEET"
     assert described["Tags"] == [{"Key": "run_id", "Value": "manual__1"}]
-    assert (described["Name"], described["LogUri"], described["ReleaseLabel"]) == ("fleets", "s3://fruits-lake/logs/", "emr-7.14.0")
+    assert (described["Name"], described["LogUri"], described["ReleaseLabel"]) == (
+        "fleets",
+        "s3://fruits-lake/logs/",
+        "emr-7.14.0",
+    )
     assert described["Configurations"][0]["Properties"] == {"spark.sql.shuffle.partitions": "8"}
     assert emr.get_managed_scaling_policy(ClusterId=cluster)["ManagedScalingPolicy"] == scaling
     primary, core = emr.list_instance_fleets(ClusterId=cluster)["InstanceFleets"]

@@ -62,7 +62,9 @@ def test_an_accepted_request_may_get_no_answer_at_all(cloud: LocalCloud, commit:
     assert len(clusters_named(emr, "dropped")) == 1
 
 
-def test_a_client_that_repeats_a_dropped_request_gets_a_second_cluster(cloud: LocalCloud, commit: Callable[..., None]) -> None:
+def test_a_client_that_repeats_a_dropped_request_gets_a_second_cluster(
+    cloud: LocalCloud, commit: Callable[..., None]
+) -> None:
     emr = cloud.client("emr", attempts=2)
     commit(Fault("drop twice", FaultKind.ACCEPT_THEN_DROP, cluster="repeated", action="RunJobFlow"))
     emr.run_job_flow(**request_for("repeated"))
@@ -101,9 +103,13 @@ def test_an_asynchronous_client_is_answered_and_struck_alike(cloud: LocalCloud, 
 
     async def look() -> list[str]:
         names = {"aws_access_key_id": KEYS[0], "aws_secret_access_key": KEYS[1]}
-        async with get_session().create_client("emr", region_name="eu-west-1", endpoint_url=cloud.emr_url, **names) as emr:
+        async with get_session().create_client(
+            "emr", region_name="eu-west-1", endpoint_url=cloud.emr_url, **names
+        ) as emr:
             await emr.describe_cluster(ClusterId=cluster)  # asks again by itself
-            await emr.get_waiter("cluster_terminated").wait(ClusterId=cluster, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+            await emr.get_waiter("cluster_terminated").wait(
+                ClusterId=cluster, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+            )
             pages = emr.get_paginator("list_steps").paginate(ClusterId=cluster, StepStates=["COMPLETED"])
             return [step["Id"] async for page in pages for step in page["Steps"]]
 

@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from tests.local_cloud.running_cloud import LocalCloud
 
 FLEETS = [
-    {"InstanceFleetType": "MASTER", "TargetOnDemandCapacity": 1, "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}]},
+    {
+        "InstanceFleetType": "MASTER",
+        "TargetOnDemandCapacity": 1,
+        "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}],
+    },
     {
         "InstanceFleetType": "CORE",
         "TargetOnDemandCapacity": 8,
@@ -44,12 +48,18 @@ def test_a_fleet_has_an_instance_for_each_unit_of_its_capacity(cloud: LocalCloud
     cluster = emr.run_job_flow(
         Name="fleets",
         ReleaseLabel="emr-7.14.0",
-        Instances={"InstanceFleets": FLEETS, "KeepJobFlowAliveWhenNoSteps": True, "Ec2SubnetIds": ["subnet-1", "subnet-2"]},
+        Instances={
+            "InstanceFleets": FLEETS,
+            "KeepJobFlowAliveWhenNoSteps": True,
+            "Ec2SubnetIds": ["subnet-1", "subnet-2"],
+        },
         Configurations=[{"Classification": "yarn-site", "Properties": {"yarn.node-labels.enabled": "true"}}],
     )["JobFlowId"]
     cloud.wait_for_cluster(cluster, "WAITING")
     primary, core, task = (
-        fleet for page in emr.get_paginator("list_instance_fleets").paginate(ClusterId=cluster) for fleet in page["InstanceFleets"]
+        fleet
+        for page in emr.get_paginator("list_instance_fleets").paginate(ClusterId=cluster)
+        for fleet in page["InstanceFleets"]
     )
     assert (core["TargetSpotCapacity"], core["ProvisionedSpotCapacity"]) == (9, 16)
     everything = listed(cloud, cluster)
@@ -73,21 +83,41 @@ def test_a_fleet_has_an_instance_for_each_unit_of_its_capacity(cloud: LocalCloud
     assert (attributes["Ec2SubnetId"], attributes["RequestedEc2SubnetIds"]) == ("subnet-1", ["subnet-1", "subnet-2"])
     emr.terminate_job_flows(JobFlowIds=[cluster])
     ended_at = cloud.wait_for_cluster(cluster, "TERMINATED")["Timeline"]["EndDateTime"]
-    assert {entry["Status"]["Timeline"]["EndDateTime"] for entry in listed(cloud, cluster, InstanceStates=["TERMINATED"])} == {ended_at}
+    assert {
+        entry["Status"]["Timeline"]["EndDateTime"] for entry in listed(cloud, cluster, InstanceStates=["TERMINATED"])
+    } == {ended_at}
 
 
 def test_a_group_has_as_many_instances_as_it_was_asked_for(cloud: LocalCloud) -> None:
-    labels = [{"Classification": "yarn-site", "Properties": {"yarn.nodemanager.node-labels.provider.configured-node-partition": "CORE"}}]
+    labels = [
+        {
+            "Classification": "yarn-site",
+            "Properties": {"yarn.nodemanager.node-labels.provider.configured-node-partition": "CORE"},
+        }
+    ]
     groups = [
         {"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1},
-        {"InstanceRole": "CORE", "InstanceType": "m5.2xlarge", "InstanceCount": 2, "Market": "SPOT", "Configurations": labels},
+        {
+            "InstanceRole": "CORE",
+            "InstanceType": "m5.2xlarge",
+            "InstanceCount": 2,
+            "Market": "SPOT",
+            "Configurations": labels,
+        },
     ]
     cluster = cloud.run_cluster(Instances={"InstanceGroups": groups}, keep_alive=True)
     cloud.wait_for_cluster(cluster, "WAITING")  # so that its instances stay as they are
-    told = {group["InstanceGroupType"]: group for group in cloud.client("emr").list_instance_groups(ClusterId=cluster)["InstanceGroups"]}
+    told = {
+        group["InstanceGroupType"]: group
+        for group in cloud.client("emr").list_instance_groups(ClusterId=cluster)["InstanceGroups"]
+    }
     assert told["CORE"]["Configurations"] == labels
     primary, *core = listed(cloud, cluster)
-    assert (primary["InstanceGroupId"], primary["Market"], primary["InstanceType"]) == (told["MASTER"]["Id"], "ON_DEMAND", "m5.xlarge")
+    assert (primary["InstanceGroupId"], primary["Market"], primary["InstanceType"]) == (
+        told["MASTER"]["Id"],
+        "ON_DEMAND",
+        "m5.xlarge",
+    )
     assert [(entry["InstanceGroupId"], entry["Market"]) for entry in core] == [(told["CORE"]["Id"], "SPOT")] * 2
     assert listed(cloud, cluster, InstanceGroupTypes=["CORE"]) == core
     assert listed(cloud, cluster, InstanceGroupId=told["MASTER"]["Id"]) == [primary]
@@ -97,7 +127,9 @@ def test_a_group_has_as_many_instances_as_it_was_asked_for(cloud: LocalCloud) ->
 def test_fleets_are_not_asked_about_groups_nor_the_other_way_round(cloud: LocalCloud) -> None:
     emr = cloud.client("emr")
     grouped = cloud.run_cluster()
-    fleeted = emr.run_job_flow(Name="fleets", ReleaseLabel="emr-7.14.0", Instances={"InstanceFleets": FLEETS[:1]})["JobFlowId"]
+    fleeted = emr.run_job_flow(Name="fleets", ReleaseLabel="emr-7.14.0", Instances={"InstanceFleets": FLEETS[:1]})[
+        "JobFlowId"
+    ]
     for call, cluster, words in (
         (emr.list_instance_fleets, grouped, "uses instance groups"),
         (emr.list_instance_groups, fleeted, "uses instance fleets"),

@@ -46,7 +46,10 @@ def test_what_emr_would_not_take_is_told_with_its_place(request_: dict[str, Any]
 def test_a_word_that_emr_does_not_know_is_told_with_those_it_knows() -> None:
     asked = {"Name": "x", "Instances": {"InstanceFleets": [{"InstanceFleetType": "BOSS"}]}}
     told = problems("RunJobFlow", body(asked))
-    assert told == "RunJobFlow.Instances.InstanceFleets[0].InstanceFleetType is 'BOSS', and must be one of MASTER, CORE, TASK."
+    assert (
+        told
+        == "RunJobFlow.Instances.InstanceFleets[0].InstanceFleetType is 'BOSS', and must be one of MASTER, CORE, TASK."
+    )
 
 
 def test_what_is_no_json_is_told() -> None:

@@ -70,7 +70,9 @@ def test_a_program_or_jar_that_is_not_there_fails_the_step_not_the_request(cloud
 @pytest.mark.slow
 def test_terminating_kills_the_running_step_and_all_it_started(cloud: LocalCloud) -> None:
     # setsid: a worker that has left the step's process group, as Spark's Python workers do.
-    cluster = cloud.run_cluster(shell("setsid sleep 300 & trap '' TERM; echo ready; sleep 300"), shell("true"), keep_alive=True)
+    cluster = cloud.run_cluster(
+        shell("setsid sleep 300 & trap '' TERM; echo ready; sleep 300"), shell("true"), keep_alive=True
+    )
     mark = f"{cluster}/{cloud.wait_for_output(cluster, 0, 'ready')['Id']}"
     assert process_exists(mark)
     cloud.client("emr").terminate_job_flows(JobFlowIds=[cluster])
@@ -97,7 +99,9 @@ def test_pending_and_running_steps_can_be_cancelled(cloud: LocalCloud) -> None:
     cluster = cloud.run_cluster(shell("sleep 300"), shell("sleep 300"), shell("true"), keep_alive=True)
     running = cloud.wait_for_step(cluster, 0, "RUNNING")
     pending = cloud.steps(cluster)[1]
-    answer = emr.cancel_steps(ClusterId=cluster, StepIds=[running["Id"], pending["Id"]], StepCancellationOption="TERMINATE_PROCESS")
+    answer = emr.cancel_steps(
+        ClusterId=cluster, StepIds=[running["Id"], pending["Id"]], StepCancellationOption="TERMINATE_PROCESS"
+    )
     assert [info["Status"] for info in answer["CancelStepsInfoList"]] == ["SUBMITTED", "SUBMITTED"]
     cloud.wait_for_cluster(cluster, "WAITING")
     assert [step["Status"]["State"] for step in cloud.steps(cluster)] == ["CANCELLED", "CANCELLED", "COMPLETED"]
@@ -107,9 +111,13 @@ def test_pending_and_running_steps_can_be_cancelled(cloud: LocalCloud) -> None:
 
 
 def test_an_interrupted_step_may_tidy_up(cloud: LocalCloud) -> None:
-    cluster = cloud.run_cluster(shell("trap 'echo tidied; exit 1' TERM; echo ready; while true; do sleep 0.1; done"), keep_alive=True)
+    cluster = cloud.run_cluster(
+        shell("trap 'echo tidied; exit 1' TERM; echo ready; while true; do sleep 0.1; done"), keep_alive=True
+    )
     running = cloud.wait_for_output(cluster, 0, "ready")
-    cloud.client("emr").cancel_steps(ClusterId=cluster, StepIds=[running["Id"]], StepCancellationOption="SEND_INTERRUPT")
+    cloud.client("emr").cancel_steps(
+        ClusterId=cluster, StepIds=[running["Id"]], StepCancellationOption="SEND_INTERRUPT"
+    )
     cancelled = cloud.wait_for_step(cluster, 0, "CANCELLED")
     assert cloud.log(cluster, f"steps/{cancelled['Id']}/stdout") == "ready\ntidied\n"
     cloud.client("emr").terminate_job_flows(JobFlowIds=[cluster])
@@ -154,7 +162,9 @@ def test_steps_added_while_the_cluster_starts_wait_for_it(cloud: LocalCloud, com
 
 
 def test_steps_run_at_once_up_to_the_concurrency_level(cloud: LocalCloud) -> None:
-    cluster = cloud.run_cluster(shell("sleep 300"), shell("sleep 300"), shell("true"), keep_alive=True, StepConcurrencyLevel=2)
+    cluster = cloud.run_cluster(
+        shell("sleep 300"), shell("sleep 300"), shell("true"), keep_alive=True, StepConcurrencyLevel=2
+    )
     cloud.wait_for_step(cluster, 1, "RUNNING")
     assert [step["Status"]["State"] for step in cloud.steps(cluster)] == ["RUNNING", "RUNNING", "PENDING"]
     cloud.client("emr").terminate_job_flows(JobFlowIds=[cluster])
@@ -174,7 +184,10 @@ def test_what_a_step_writes_beneath_s3_is_seen_through_it_when_the_step_ends(clo
     s3.put_object(Bucket="fruits-lake", Key="table/old.parquet", Body=b"old")
     s3.put_object(Bucket="fruits-lake", Key="table/kept.parquet", Body=b"before")
     assert len(s3.list_objects_v2(Bucket="fruits-lake", Prefix="table/")["Contents"]) == 2
-    script = f"rm '{folder}/old.parquet'; echo -n a-longer-after > '{folder}/kept.parquet'; echo -n new > '{folder}/new.parquet'"
+    script = (
+        f"rm '{folder}/old.parquet'; echo -n a-longer-after > '{folder}/kept.parquet'; echo -n new > "
+        f"'{folder}/new.parquet'"
+    )
     cluster = cloud.run_cluster(shell(script), keep_alive=True)
     s3.list_objects_v2(Bucket="fruits-lake", Prefix="table/")
     cloud.wait_for_step(cluster, 0, "COMPLETED")

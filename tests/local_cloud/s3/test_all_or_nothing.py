@@ -140,13 +140,21 @@ def test_a_get_reads_on_what_it_began_to_read(s3: RunningS3) -> None:
 def test_an_upload_in_parts_is_seen_when_it_is_complete(s3: RunningS3) -> None:
     through = client(s3)
     through.put_object(Bucket=BUCKET, Key=KEY, Body=OLD)
-    upload = {"Bucket": BUCKET, "Key": KEY, "UploadId": through.create_multipart_upload(Bucket=BUCKET, Key=KEY)["UploadId"]}
+    upload = {
+        "Bucket": BUCKET,
+        "Key": KEY,
+        "UploadId": through.create_multipart_upload(Bucket=BUCKET, Key=KEY)["UploadId"],
+    }
     contents = [b"a" * 6_000_000, b"b" * 1000]
-    etags = {number: through.upload_part(**upload, PartNumber=number, Body=contents[number - 1])["ETag"] for number in (2, 1)}
+    etags = {
+        number: through.upload_part(**upload, PartNumber=number, Body=contents[number - 1])["ETag"] for number in (2, 1)
+    }
     assert what_readers_see(s3) == OLD_IS_ALL_THERE_IS
     parts = [{"PartNumber": number, "ETag": etags[number]} for number in (1, 2)]
     with pytest.raises(ClientError, match="InvalidPart"):
-        through.complete_multipart_upload(**upload, MultipartUpload={"Parts": [*parts, {"PartNumber": 3, "ETag": etags[1]}]})
+        through.complete_multipart_upload(
+            **upload, MultipartUpload={"Parts": [*parts, {"PartNumber": 3, "ETag": etags[1]}]}
+        )
     assert what_readers_see(s3) == OLD_IS_ALL_THERE_IS
     through.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
     whole = b"".join(contents)

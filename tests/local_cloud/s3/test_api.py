@@ -66,7 +66,20 @@ def test_a_bucket_of_another_owner_than_the_request_names_is_refused(through: An
 
 NAMES = [
     *("caf\u00e9", "cafe\u0301", "a\u201bb", "\u201b", "\u2024\u2024", "\uff0f", "A", "a", "\U0001f347", "\ufffd"),
-    *("with space", "plus+plus", "50%", "%2F", "%", "a&b<c>\"d'", "new\nline", "tab\t", "\x01", ":*?|\\", "~", "=;,@!$()"),
+    *(
+        "with space",
+        "plus+plus",
+        "50%",
+        "%2F",
+        "%",
+        "a&b<c>\"d'",
+        "new\nline",
+        "tab\t",
+        "\x01",
+        ":*?|\\",
+        "~",
+        "=;,@!$()",
+    ),
     *(".hidden", "_x", "-", ".rclone_temp_put_x", "name.partial", "..x", "x..", "  ", "e" * 255),
 ]
 
@@ -74,8 +87,12 @@ NAMES = [
 def test_names_are_exact_to_the_byte(s3: RunningS3, through: Any, bucket: str) -> None:
     keys = [f"n/{name}" for name in NAMES]
     put_all(through, bucket, keys)
-    assert sorted(os.fsencode(path.name) for path in (s3.root / bucket / "n").iterdir()) == sorted(name.encode() for name in NAMES)
-    assert [entry["Key"] for entry in through.list_objects_v2(Bucket=bucket)["Contents"]] == sorted(keys, key=str.encode)
+    assert sorted(os.fsencode(path.name) for path in (s3.root / bucket / "n").iterdir()) == sorted(
+        name.encode() for name in NAMES
+    )
+    assert [entry["Key"] for entry in through.list_objects_v2(Bucket=bucket)["Contents"]] == sorted(
+        keys, key=str.encode
+    )
     for key in keys:
         assert through.get_object(Bucket=bucket, Key=key)["Body"].read() == key.encode()
         assert through.head_object(Bucket=bucket, Key=key)["ContentLength"] == len(key.encode())
@@ -136,7 +153,12 @@ def test_what_is_written_into_the_folder_is_there_at_once(s3: RunningS3, through
         etag = f'"{md5(content)}"'
         (listed,) = through.list_objects_v2(Bucket=bucket)["Contents"]
         answer = through.get_object(Bucket=bucket, Key="part.parquet")
-        assert (answer["Body"].read(), answer["ETag"], listed["ETag"], listed["Size"]) == (content, etag, etag, len(content))
+        assert (answer["Body"].read(), answer["ETag"], listed["ETag"], listed["Size"]) == (
+            content,
+            etag,
+            etag,
+            len(content),
+        )
     file.unlink()
     assert "Contents" not in through.list_objects_v2(Bucket=bucket)
     with pytest.raises(ClientError, match="404"):
@@ -152,13 +174,19 @@ def test_a_file_whose_name_is_no_text_is_left_out(s3: RunningS3, through: Any, b
 
 
 def drawn_keys(draw: random.Random, n: int) -> list[str]:
-    """Keys of few letters, so that names are beginnings of others; none is both an object and the beginning of others."""
+    """Keys of few letters, so that names are beginnings of others; none is both an object and the beginning of
+    others.
+    """
     keys: set[str] = set()
     for _ in range(n):
         key = "/".join("".join(draw.choices("ab-.0", k=draw.randint(1, 2))) for _ in range(draw.randint(1, 4)))
         folders = {key[:place] for place, letter in enumerate(key) if letter == "/"}
         steps = key.split("/")
-        if not {".", ".."}.intersection(steps) and not folders & keys and not any(other.startswith(f"{key}/") for other in keys):
+        if (
+            not {".", ".."}.intersection(steps)
+            and not folders & keys
+            and not any(other.startswith(f"{key}/") for other in keys)
+        ):
             keys.add(key)
     return sorted(keys)
 
@@ -197,7 +225,9 @@ def test_a_folder_that_was_read_before_is_listed_as_it_is_now(s3: RunningS3, thr
 
 @pytest.mark.parametrize("operation", ["list_objects_v2", "list_objects"])
 @pytest.mark.parametrize("seed", range(3))
-def test_pages_of_any_size_hold_what_s3_would_list(s3: RunningS3, through: Any, bucket: str, seed: int, operation: str) -> None:
+def test_pages_of_any_size_hold_what_s3_would_list(
+    s3: RunningS3, through: Any, bucket: str, seed: int, operation: str
+) -> None:
     draw = random.Random(seed)
     keys = drawn_keys(draw, 150)
     for key in keys:
@@ -211,7 +241,9 @@ def test_pages_of_any_size_hold_what_s3_would_list(s3: RunningS3, through: Any, 
         }
         if wanted["Delimiter"] and "Marker" in wanted:
             wanted["Marker"] = ""
-        pages = through.get_paginator(operation).paginate(Bucket=bucket, **wanted, PaginationConfig={"PageSize": draw.randint(1, 9)})
+        pages = through.get_paginator(operation).paginate(
+            Bucket=bucket, **wanted, PaginationConfig={"PageSize": draw.randint(1, 9)}
+        )
         objects: list[str] = []
         prefixes: list[str] = []
         for page in pages:
@@ -304,7 +336,10 @@ def test_clients_that_send_checksums_are_understood(s3: RunningS3, bucket: str) 
     for algorithm in ("CRC32", "SHA256"):
         eager = client(s3, request_checksum_calculation="when_supported", response_checksum_validation="when_supported")
         eager.put_object(Bucket=bucket, Key=algorithm, Body=io.BytesIO(b"content" * 1000), ChecksumAlgorithm=algorithm)
-        assert eager.get_object(Bucket=bucket, Key=algorithm, Range="bytes=0-6", ChecksumMode="ENABLED")["Body"].read() == b"content"
+        assert (
+            eager.get_object(Bucket=bucket, Key=algorithm, Range="bytes=0-6", ChecksumMode="ENABLED")["Body"].read()
+            == b"content"
+        )
 
 
 def test_the_chunks_of_aws_own_clients_are_taken_apart(s3: RunningS3, through: Any) -> None:
@@ -318,7 +353,9 @@ def test_the_chunks_of_aws_own_clients_are_taken_apart(s3: RunningS3, through: A
             connection.sendall(head + body)
             assert status_of(connection.recv(1000)) == status
     assert through.get_object(Bucket=BUCKET, Key="chunks/70005")["Body"].read() == b"".join(pieces)
-    assert [entry["Key"] for entry in through.list_objects_v2(Bucket=BUCKET, Prefix="chunks/")["Contents"]] == ["chunks/70005"]
+    assert [entry["Key"] for entry in through.list_objects_v2(Bucket=BUCKET, Prefix="chunks/")["Contents"]] == [
+        "chunks/70005"
+    ]
 
 
 def test_a_client_may_wait_to_be_asked_for_its_body(s3: RunningS3, through: Any) -> None:
@@ -387,7 +424,10 @@ def test_who_has_not_the_keys_is_refused(s3: RunningS3, wrong: str) -> None:
 
 
 def test_who_does_not_sign_is_refused(s3: RunningS3) -> None:
-    for head in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"PUT /lake/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"):
+    for head in (
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PUT /lake/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
+    ):
         with connect(s3) as connection:
             connection.sendall(head)
             assert status_of(connection.recv(1000)) == 403

@@ -62,7 +62,9 @@ class Behind:
             writer.close()
 
 
-def with_proxy(test: Callable[[LatencyProxy, Behind, tuple[str, int]], Awaitable[None]], sleep: Callable[[float], Awaitable[None]]) -> None:
+def with_proxy(
+    test: Callable[[LatencyProxy, Behind, tuple[str, int]], Awaitable[None]], sleep: Callable[[float], Awaitable[None]]
+) -> None:
     """Runs a test against a proxy whose waiting is the test's, in front of a server that notes everything."""
 
     async def run() -> None:

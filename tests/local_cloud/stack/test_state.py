@@ -10,13 +10,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local_cloud.stack.state import HomeNotOursError, StackState, make_home, read_state, remove_state, state_path, write_state
+from local_cloud.stack.state import (
+    HomeNotOursError,
+    StackState,
+    make_home,
+    read_state,
+    remove_state,
+    state_path,
+    write_state,
+)
 from local_cloud.stack.sweep import STACK_MARK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-STATE = StackState(os.getpid(), "http://127.0.0.1:1", "http://127.0.0.1:2", None, "key", "secret", "eu-west-1", "fruits-lake")
+STATE = StackState(
+    os.getpid(), "http://127.0.0.1:1", "http://127.0.0.1:2", None, "key", "secret", "eu-west-1", "fruits-lake"
+)
 
 
 def test_tells_what_is_up_and_only_its_owner_may_read_it(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ STATE = StackState(0, "http://127.0.0.1:1", "http://127.0.0.1:2", None, "key", "
 
 def test_a_plan_survives_its_way_to_the_supervisor() -> None:
     check = ReadyCheck("http://127.0.0.1:1", statuses=(200, 403), healthy=("scheduler",))
-    plan = Plan("/home", STATE, (ManagedProcess("s3", ("a", "b"), {"X": "1"}, check), ManagedProcess("emr", ("c",), {})))
+    plan = Plan(
+        "/home", STATE, (ManagedProcess("s3", ("a", "b"), {"X": "1"}, check), ManagedProcess("emr", ("c",), {}))
+    )
     assert Plan.from_json(plan.to_json()) == plan
 
 
@@ -89,7 +91,8 @@ def test_says_what_to_do_where_nothing_can_listen(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("", "127.0.0.1,localhost,::1"), ("a.example,::1", "a.example,::1,127.0.0.1,localhost"), ("*", "*")]
+    ("before", "after"),
+    [("", "127.0.0.1,localhost,::1"), ("a.example,::1", "a.example,::1,127.0.0.1,localhost"), ("*", "*")],
 )
 def test_keeps_proxies_from_this_machine(before: str, after: str) -> None:
     environment = {"NO_PROXY": before, "HTTP_PROXY": "http://proxy.example"}

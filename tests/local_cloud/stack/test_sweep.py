@@ -27,7 +27,9 @@ def start(value: str) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def run(script: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(["bash", "-c", script], env=os.environ | {MARK: value}, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            ["bash", "-c", script], env=os.environ | {MARK: value}, stdout=subprocess.PIPE, text=True
+        )
         started.append(process)
         assert process.stdout is not None
         process.stdout.readline()
@@ -42,9 +44,12 @@ def start(value: str) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
 
 def test_ends_what_left_its_process_group(value: str, start: Callable[[str], subprocess.Popen[str]]) -> None:
-    # The one that left speaks itself, and stays the program it is: one that is just turning into another shows no environment.
+    # The one that left speaks itself, and stays the program it is: one that is just turning into another shows no
+    # environment.
     start("setsid bash -c 'echo ready; while true; do sleep 0.05; done' & wait")
-    assert "bash" in [process.name() for process in marked_processes(MARK, value) if os.getsid(process.pid) == process.pid]
+    assert "bash" in [
+        process.name() for process in marked_processes(MARK, value) if os.getsid(process.pid) == process.pid
+    ]
     assert end_marked_processes(MARK, value, grace_seconds=5) == []
     assert marked_processes(MARK, value) == []
 

@@ -68,7 +68,9 @@ def line_of(tmp_path: Path, task_instance: LastFailed | None, **context: Any) ->
 
     file = tmp_path / "notifications.jsonl"
     given: Any = (
-        {"dag_run": RUN, "ti": task_instance} if task_instance else {"dag": SimpleNamespace(dag_id=RUN.dag_id), "run_id": RUN.run_id}
+        {"dag_run": RUN, "ti": task_instance}
+        if task_instance
+        else {"dag": SimpleNamespace(dag_id=RUN.dag_id), "run_id": RUN.run_id}
     )
     FailedRunNotifier(notification_file=str(file))(given | {"reason": "task_failure"} | context)
     (line,) = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -80,9 +82,16 @@ def test_every_failed_task_is_told_with_what_it_left(tmp_path: Path) -> None:
         "extract_features": left_by("extract_features", "it broke"),
         "terminate_cluster": left_by("terminate_cluster", "it lives", at="3"),
     }
-    states = {"extract_features": "failed", "refresh_pca": "upstream_failed", "terminate_cluster": "failed", "write_receipt": "success"}
+    states = {
+        "extract_features": "failed",
+        "refresh_pca": "upstream_failed",
+        "terminate_cluster": "failed",
+        "write_receipt": "success",
+    }
     line = line_of(tmp_path, LastFailed(states, left))
-    assert line["subject"] == "Fruits! run failed in extract_features, terminate_cluster: fruit_image_pipeline manual__1"
+    assert (
+        line["subject"] == "Fruits! run failed in extract_features, terminate_cluster: fruit_image_pipeline manual__1"
+    )
     assert "extract_features failed, in its try 1.\nit broke" in line["message"]
     assert "terminate_cluster failed, in its try 1.\nit lives" in line["message"]
     assert "Run: fruit_image_pipeline manual__1" in line["message"]
@@ -90,12 +99,16 @@ def test_every_failed_task_is_told_with_what_it_left(tmp_path: Path) -> None:
 
 
 def test_what_a_task_leaves_a_moment_after_it_failed_is_waited_for(tmp_path: Path) -> None:
-    last = LastFailed({"publish_report": "failed"}, {"publish_report": left_by("publish_report", "no plots")}, "publish_report")
+    last = LastFailed(
+        {"publish_report": "failed"}, {"publish_report": left_by("publish_report", "no plots")}, "publish_report"
+    )
     last.comes_with_look = 3
     assert "no plots" in line_of(tmp_path, last)["message"]
 
 
-@pytest.mark.parametrize("left", [{}, {"plan_run": RuntimeError("no answer")}, {"plan_run": {"text": "half"}}, {"plan_run": "what?"}])
+@pytest.mark.parametrize(
+    "left", [{}, {"plan_run": RuntimeError("no answer")}, {"plan_run": {"text": "half"}}, {"plan_run": "what?"}]
+)
 def test_a_reason_that_can_not_be_read_does_not_hold_the_message_up(tmp_path: Path, left: dict[str, Any]) -> None:
     line = line_of(tmp_path, LastFailed({"plan_run": "failed"}, left, "plan_run"))
     assert line["subject"] == "Fruits! run failed in plan_run: fruit_image_pipeline manual__1"
@@ -118,7 +131,12 @@ def test_without_the_states_the_task_that_airflow_names_is_told(tmp_path: Path) 
 
 
 def test_the_reason_of_a_try_before_is_not_taken_for_the_last_ones(tmp_path: Path) -> None:
-    last = LastFailed({"plan_run": "failed"}, {"plan_run": left_by("plan_run", "an old story", try_number=1)}, "plan_run", try_number=2)
+    last = LastFailed(
+        {"plan_run": "failed"},
+        {"plan_run": left_by("plan_run", "an old story", try_number=1)},
+        "plan_run",
+        try_number=2,
+    )
     assert "an old story" not in line_of(tmp_path, last)["message"]
 
 
@@ -134,7 +152,12 @@ def test_a_task_leaves_its_error_without_secrets() -> None:
     task = LastFailed({}, task_id="create_cluster", try_number=3)
     keep_failure({"ti": task, "exception": ValueError("no such password=hunter2")})  # type: ignore[typeddict-item]
     (kept,) = task.left.values()
-    assert (kept["task_id"], kept["try_number"], kept["event"], kept["cause"]) == ("create_cluster", 3, "run_failed", "")
+    assert (kept["task_id"], kept["try_number"], kept["event"], kept["cause"]) == (
+        "create_cluster",
+        3,
+        "run_failed",
+        "",
+    )
     assert kept["text"].startswith("ValueError: no such password=")
     assert "hunter2" not in kept["text"]
 
@@ -174,19 +197,26 @@ def line_of_success(tmp_path: Path, states: Mapping[str, str | None] | None) -> 
     from fruit_pipeline.alerts.failed_run import FailedTaskNotifier
 
     file = tmp_path / "notifications.jsonl"
-    last = LastFailed(states, {"check_output": left_by("check_output", "1 problem in the tables")}, task_id="publish_report")
+    last = LastFailed(
+        states, {"check_output": left_by("check_output", "1 problem in the tables")}, task_id="publish_report"
+    )
     given: Any = {"dag_run": RUN, "ti": last, "reason": "success"}
     FailedTaskNotifier(notification_file=str(file))(given)
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def test_a_run_that_succeeded_is_no_news(tmp_path: Path) -> None:
-    assert line_of_success(tmp_path, {"check_output": "success", "publish_report": "success", "plan_run": "skipped"}) == []
+    assert (
+        line_of_success(tmp_path, {"check_output": "success", "publish_report": "success", "plan_run": "skipped"}) == []
+    )
 
 
 def test_a_task_that_failed_in_a_run_that_counts_as_successful_is_told(tmp_path: Path) -> None:
     (line,) = line_of_success(tmp_path, {"check_output": "failed", "publish_report": "success"})
     assert line["event"] == "run_failed"
-    assert line["subject"] == "Fruits! run counts as successful, yet it failed in check_output: fruit_image_pipeline manual__1"
+    assert (
+        line["subject"]
+        == "Fruits! run counts as successful, yet it failed in check_output: fruit_image_pipeline manual__1"
+    )
     assert "somebody cleared another one alone" in line["message"]
     assert "check_output failed, in its try 1.\n1 problem in the tables" in line["message"]

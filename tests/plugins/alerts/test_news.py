@@ -16,8 +16,17 @@ from fruit_pipeline.alerts.news import (
 )
 
 RUN = Place("fruit_image_pipeline", "manual__2026-11-26T10:00:00+00:00 ä/b")
-STEP = TaskFailure("extract_features", 2, "run_failed", "out_of_memory", "It ended.\nWhat to do: take more memory.", "2026-11-26T10:00:00")
-TEARDOWN = TaskFailure("terminate_cluster", 7, "run_failed", "", "Not ended within 30 minutes: j-1", "2026-11-26T10:40:00")
+STEP = TaskFailure(
+    "extract_features",
+    2,
+    "run_failed",
+    "out_of_memory",
+    "It ended.\nWhat to do: take more memory.",
+    "2026-11-26T10:00:00",
+)
+TEARDOWN = TaskFailure(
+    "terminate_cluster", 7, "run_failed", "", "Not ended within 30 minutes: j-1", "2026-11-26T10:40:00"
+)
 
 
 def told(failures, silent=(), **words):
@@ -28,7 +37,9 @@ def test_the_first_task_that_failed_and_its_cause_are_in_the_subject() -> None:
     news = told([TEARDOWN, STEP])
     assert news.event == "run_failed"
     assert news.subject == "Fruits! run failed in extract_features, terminate_cluster (out_of_memory)"
-    assert news.message.index("extract_features failed, in its try 2.") < news.message.index("terminate_cluster failed, in its try 7.")
+    assert news.message.index("extract_features failed, in its try 2.") < news.message.index(
+        "terminate_cluster failed, in its try 7."
+    )
 
 
 def test_each_failure_says_what_to_do_once() -> None:
@@ -61,15 +72,21 @@ def test_a_run_above_the_budget_is_news_of_its_own_kind() -> None:
 def test_the_link_holds_whatever_the_run_is_called() -> None:
     news = with_place(News("run_failed", "failed", "why"), RUN, "https://airflow.example/")
     assert news.subject == f"failed: {RUN.name}"
-    page = "https://airflow.example/dags/fruit_image_pipeline/runs/manual__2026-11-26T10%3A00%3A00%2B00%3A00%20%C3%A4%2Fb"
+    page = (
+        "https://airflow.example/dags/fruit_image_pipeline/runs/manual__2026-11-26T10%3A00%3A00%2B00%3A00%20%C3%A4%2Fb"
+    )
     assert news.message == f"why\n\nRun: {RUN.name}\nIts page: {page}"
     task = Place(RUN.dag_id, RUN.run_id, "plan_run")
-    assert with_place(News("batch_missing", "late", "why"), task, "https://airflow.example").message.endswith(f"{page}/tasks/plan_run")
+    assert with_place(News("batch_missing", "late", "why"), task, "https://airflow.example").message.endswith(
+        f"{page}/tasks/plan_run"
+    )
 
 
 def test_without_an_address_of_the_ui_or_a_run_there_is_no_link() -> None:
     assert with_place(News("run_failed", "failed", "why"), RUN, "").message == f"why\n\nRun: {RUN.name}"
-    assert with_place(News("run_failed", "failed", "why"), Place(), "https://airflow.example") == News("run_failed", "failed", "why")
+    assert with_place(News("run_failed", "failed", "why"), Place(), "https://airflow.example") == News(
+        "run_failed", "failed", "why"
+    )
 
 
 @given(st.text(max_size=300))

@@ -70,7 +70,9 @@ def test_a_deadline_tells_from_the_triggerer(tmp_path: Path) -> None:
     file = tmp_path / "notifications.jsonl"
 
     async def tell() -> None:
-        with mock.patch("airflow.providers.amazon.aws.hooks.sns.SnsHook.apublish_to_target", new=mock.AsyncMock()) as publish:
+        with mock.patch(
+            "airflow.providers.amazon.aws.hooks.sns.SnsHook.apublish_to_target", new=mock.AsyncMock()
+        ) as publish:
             await notifier(notification_file=str(file), sns_topic_arn=TOPIC).async_notify(CONTEXT)
         assert publish.await_count == 1
 
@@ -83,7 +85,13 @@ def missed_deadline(state: str) -> dict[str, Any]:
     from airflow.api_fastapi.core_api.datamodels.dag_run import DAGRunResponse
 
     unset = dict.fromkeys(DAGRunResponse.model_fields)
-    told = {"dag_id": "d", "run_id": "r", "state": state, "run_type": "manual", "run_after": datetime(2026, 11, 22, tzinfo=UTC)}
+    told = {
+        "dag_id": "d",
+        "run_id": "r",
+        "state": state,
+        "run_type": "manual",
+        "run_after": datetime(2026, 11, 22, tzinfo=UTC),
+    }
     model = {"dag_versions": [], "dag_model": SimpleNamespace(dag_display_name="d")}
     run = DAGRunResponse.model_validate(SimpleNamespace(**unset | told | model))
     return {"dag_run": run.model_dump(mode="json"), "deadline": {"id": "1"}}
@@ -128,7 +136,9 @@ def test_news_that_can_not_be_delivered_does_not_fail_the_task_that_tells_it(whe
     from fruit_pipeline.alerts.notifiers import tell
     from fruit_pipeline.settings import Settings
 
-    with mock.patch("airflow.providers.amazon.aws.hooks.sns.SnsHook.publish_to_target", side_effect=RuntimeError("no network")):
+    with mock.patch(
+        "airflow.providers.amazon.aws.hooks.sns.SnsHook.publish_to_target", side_effect=RuntimeError("no network")
+    ):
         tell(CONTEXT, Settings(**where), OVER_BUDGET, "too much", "99 EUR")
 
 
@@ -139,4 +149,6 @@ def test_a_task_tells_where_the_settings_say(tmp_path: Path) -> None:
 
     file = tmp_path / "notifications.jsonl"
     tell(CONTEXT, Settings(notification_file=str(file)), OVER_BUDGET, "too much", "99 EUR")
-    assert [(line["event"], line["subject"]) for line in lines_of(file)] == [("over_budget", "too much: fruit_image_pipeline manual__1")]
+    assert [(line["event"], line["subject"]) for line in lines_of(file)] == [
+        ("over_budget", "too much: fruit_image_pipeline manual__1")
+    ]

@@ -70,7 +70,11 @@ def test_names_a_file_that_is_not_whole(sample_lake: SampleLake, after_listing: 
 
 
 def test_refuses_a_pca_version_that_is_not_whole(sample_lake: SampleLake, after_listing: datetime) -> None:
-    (key,) = (key for key in sample_lake.client.objects if key.startswith(lake_layout.pca_prefix(VERSION)) and key.endswith(".parquet"))
+    (key,) = (
+        key
+        for key in sample_lake.client.objects
+        if key.startswith(lake_layout.pca_prefix(VERSION)) and key.endswith(".parquet")
+    )
     sample_lake.put_image(key, b"not Parquet")
     with pytest.raises(DamagedFileError, match=f"{key} is not as it was written: "):
         problems(sample_lake, after_listing)
@@ -79,7 +83,9 @@ def test_refuses_a_pca_version_that_is_not_whole(sample_lake: SampleLake, after_
 class TestLedgerAndListing:
     def test_names_an_image_that_the_ledger_forgot(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/forgotten.jpg")
-        assert problems(sample_lake, after_listing) == [f"listed but not in the ledger: 1 (raw/ingest_date={DAY}/Kiwi/forgotten.jpg)"]
+        assert problems(sample_lake, after_listing) == [
+            f"listed but not in the ledger: 1 (raw/ingest_date={DAY}/Kiwi/forgotten.jpg)"
+        ]
 
     def test_forgives_an_image_that_arrived_or_changed_after_the_plan(self, sample_lake: SampleLake) -> None:
         sample_lake.put_image(f"raw/ingest_date={DAY}/Kiwi/late.jpg")
@@ -91,7 +97,9 @@ class TestLedgerAndListing:
         sample_lake.delete(gone.key)
         assert problems(sample_lake, after_listing) == [f"in the ledger but no longer listed: 1 ({gone.key})"]
 
-    def test_but_not_if_it_vanished_while_it_was_fetched(self, sample_lake: SampleLake, after_listing: datetime) -> None:
+    def test_but_not_if_it_vanished_while_it_was_fetched(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
         gone = replace(sample_lake.images[-1], reason="vanished")
         sample_lake.write_ledger([*sample_lake.images[:-1], gone])
         sample_lake.write_rejected([gone])
@@ -101,7 +109,9 @@ class TestLedgerAndListing:
     def test_names_a_replaced_image(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         replaced = sample_lake.images[3].key
         sample_lake.put_image(replaced, b"another picture")
-        assert problems(sample_lake, after_listing) == [f"in the ledger with another ETag than the image has: 1 ({replaced})"]
+        assert problems(sample_lake, after_listing) == [
+            f"in the ledger with another ETag than the image has: 1 ({replaced})"
+        ]
 
     def test_names_a_line_that_is_there_twice(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         sample_lake.write_ledger([*sample_lake.images, sample_lake.images[0]])
@@ -127,7 +137,9 @@ class TestLedgerAndListing:
         assert second.startswith("files that no ledger names: 16 (")
         assert rest == []
 
-    def test_says_so_if_a_former_release_wrote_the_ledger(self, sample_lake: SampleLake, after_listing: datetime) -> None:
+    def test_says_so_if_a_former_release_wrote_the_ledger(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
         sample_lake.write_earlier_ledger(sample_lake.images)
         assert problems(sample_lake, after_listing) == [
             "the ledger is still as a former release wrote it: the features step did not take the date over"
@@ -142,7 +154,10 @@ class TestLedgerAndListing:
         [
             ({"status": ["lost"]}, "in the ledger with a status that does not exist: 1 (raw/x)"),
             ({"status": ["rejected"], "reason": [""]}, "rejected without a reason: 1 (raw/x)"),
-            ({"status": ["rejected"], "reason": ["empty"], "file": ["f"]}, "rejected, but with a file of features: 1 (raw/x)"),
+            (
+                {"status": ["rejected"], "reason": ["empty"], "file": ["f"]},
+                "rejected, but with a file of features: 1 (raw/x)",
+            ),
             ({"embedder_id": [""]}, "featurised without an embedder: 1 (raw/x)"),
             ({"file": [None]}, "featurised without a file of features: 1 (raw/x)"),
             ({"file": ["f"]}, "ledger: rows name files that its commit does not name: 1 (f)"),
@@ -150,7 +165,13 @@ class TestLedgerAndListing:
     )
     def test_names_lines_that_make_no_sense(self, columns: dict[str, list[Any]], expected: str) -> None:
         tally = checks.LedgerTally(commit_of([]))
-        row = {"image_key": ["raw/x"], "status": ["featurised"], "embedder_id": ["m"], "file": ["g"], "category": ["Kiwi"]} | columns
+        row = {
+            "image_key": ["raw/x"],
+            "status": ["featurised"],
+            "embedder_id": ["m"],
+            "file": ["g"],
+            "category": ["Kiwi"],
+        } | columns
         tally.add(checks.LedgerRow(*(row.get(name, [None])[0] for name in checks.LedgerRow._fields)))
         assert expected in tally.problems()
 
@@ -179,7 +200,9 @@ class TestFeatures:
         rejected = lake_layout.rejected_key(DAY, "another")
         assert problems(sample_lake, after_listing) == [f"files that no ledger names: 2 ({key}, {rejected})"]
 
-    def test_names_images_whose_content_the_ledger_tells_differently(self, sample_lake: SampleLake, after_listing: datetime) -> None:
+    def test_names_images_whose_content_the_ledger_tells_differently(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
         """As many rows, of the same images: only the content of one is another."""
         kiwis = sample_lake.featurised("Kiwi")
         contents = [image.content_sha256 for image in kiwis]
@@ -205,12 +228,18 @@ class TestFeatures:
         assert f"features/category=Banana/{WRITE}-0.parquet: it has 5 rows, and should have 6" in found
 
     def test_names_features_of_a_stranger(self, sample_lake: SampleLake, after_listing: datetime) -> None:
-        sample_lake.write_features("Kiwi", sample_lake.featurised("Kiwi"), np.ones((6, 1280)), embedder_id=["other"] * 6)
-        assert problems(sample_lake, after_listing) == [f"{KIWI}: it has rows of embedder 'other', and is one of '{EMBEDDER}'"]
+        sample_lake.write_features(
+            "Kiwi", sample_lake.featurised("Kiwi"), np.ones((6, 1280)), embedder_id=["other"] * 6
+        )
+        assert problems(sample_lake, after_listing) == [
+            f"{KIWI}: it has rows of embedder 'other', and is one of '{EMBEDDER}'"
+        ]
 
     def test_names_vectors_of_another_length(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         sample_lake.write_features("Kiwi", sample_lake.featurised("Kiwi"), np.ones((6, 1279)))
-        assert problems(sample_lake, after_listing) == [f"{KIWI}: 7,674 numbers in 6 vectors, which should have 1,280 each"]
+        assert problems(sample_lake, after_listing) == [
+            f"{KIWI}: 7,674 numbers in 6 vectors, which should have 1,280 each"
+        ]
 
     @pytest.mark.parametrize(
         ("number", "expected"), [(np.inf, "vectors hold infinite numbers"), (0, "all numbers of a part of it are zero")]
@@ -229,7 +258,9 @@ class TestFeatures:
             f"{KIWI}: column 'width' is string, not int",
         ]
 
-    def test_reads_no_vector(self, sample_lake: SampleLake, after_listing: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_reads_no_vector(
+        self, sample_lake: SampleLake, after_listing: datetime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A file of many images: what is fetched of it are its footer and its short columns."""
         kiwis = sample_lake.featurised("Kiwi")
         sample_lake.write_features("Kiwi", kiwis * 500, np.random.default_rng(1).random((3000, 1280)))
@@ -251,11 +282,15 @@ class TestFeatures:
 class TestMoments:
     def test_names_lost_moments(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         sample_lake.delete(moments_object_key())
-        assert problems(sample_lake, after_listing) == [f"moments of embedder '{EMBEDDER}': {moments_object_key()} is not there"]
+        assert problems(sample_lake, after_listing) == [
+            f"moments of embedder '{EMBEDDER}': {moments_object_key()} is not there"
+        ]
 
     def test_names_a_commit_that_forgot_them(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         sample_lake.change_embedder_files(moments=None)
-        assert f"moments of embedder '{EMBEDDER}': the commit names none, and 42 rows of features" in problems(sample_lake, after_listing)
+        assert f"moments of embedder '{EMBEDDER}': the commit names none, and 42 rows of features" in problems(
+            sample_lake, after_listing
+        )
 
     def test_names_moments_that_count_other_images(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         columns = {
@@ -273,7 +308,9 @@ class TestMoments:
         ]
 
     @pytest.mark.parametrize("number", [np.nan, np.inf])
-    def test_a_feature_that_is_no_number_shows_in_the_mean(self, sample_lake: SampleLake, after_listing: datetime, number: float) -> None:
+    def test_a_feature_that_is_no_number_shows_in_the_mean(
+        self, sample_lake: SampleLake, after_listing: datetime, number: float
+    ) -> None:
         mean = np.zeros(1280)
         mean[7] = number
         columns = {
@@ -285,14 +322,20 @@ class TestMoments:
         }
         sample_lake.write_table(moments_object_key(), columns)
         where = f"moments of embedder '{EMBEDDER}'"
-        assert problems(sample_lake, after_listing) == [f"{where}: the mean holds NaN or infinity, and so do features of the date"]
+        assert problems(sample_lake, after_listing) == [
+            f"{where}: the mean holds NaN or infinity, and so do features of the date"
+        ]
 
-    def test_names_moments_of_other_images_than_the_features(self, sample_lake: SampleLake, after_listing: datetime) -> None:
+    def test_names_moments_of_other_images_than_the_features(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
         sample_lake.change_embedder_files(moments=MomentsObject(moments_object_key(), 41, "00000000000000ff"))
         first, second, third = problems(sample_lake, after_listing)
         where = f"moments of embedder '{EMBEDDER}'"
         assert first == f"{where}: the commit says 41 samples of 42 rows"
-        assert second.startswith(f"{where}: they are of other images than the features are (digest 00000000000000ff, not ")
+        assert second.startswith(
+            f"{where}: they are of other images than the features are (digest 00000000000000ff, not "
+        )
         assert third == f"{where}: the file is of 42 samples of embedder '{EMBEDDER}', the commit says 41"
 
 
@@ -350,12 +393,16 @@ class TestProjections:
         monkeypatch.setattr("fruit_pipeline.checks.output.kept_versions", kept_and_then_removed)
         assert problems(sample_lake, after_listing) == []
 
-    def test_a_version_that_is_on_its_way_need_not_be_complete(self, sample_lake: SampleLake, after_listing: datetime) -> None:
+    def test_a_version_that_is_on_its_way_need_not_be_complete(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
         self.keep(sample_lake, NEWER_VERSION)
         sample_lake.delete(lake_layout.projections_file_key(NEWER_VERSION, features_key("Kiwi")))
         assert problems(sample_lake, after_listing) == []
 
-    def test_says_so_when_there_is_no_pca_though_there_are_features(self, sample_lake: SampleLake, after_listing: datetime) -> None:
+    def test_says_so_when_there_is_no_pca_though_there_are_features(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
         sample_lake.delete_below("pca/")
         assert problems(sample_lake, after_listing) == ["There is no PCA version although 42 images have features."]
 
@@ -381,26 +428,38 @@ class TestProjections:
 
 
 class TestRejected:
-    def test_names_rejects_that_the_two_tables_tell_differently(self, sample_lake: SampleLake, after_listing: datetime) -> None:
+    def test_names_rejects_that_the_two_tables_tell_differently(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
         sample_lake.write_rejected([sample_lake.images[-1]], reason=["empty"])
         key = lake_layout.rejected_key(DAY, WRITE)
-        assert problems(sample_lake, after_listing) == [f"rejected: the rows of {key} are not the ledger's rejected rows"]
+        assert problems(sample_lake, after_listing) == [
+            f"rejected: the rows of {key} are not the ledger's rejected rows"
+        ]
 
-    def test_names_rejects_that_are_not_there_or_too_many(self, sample_lake: SampleLake, after_listing: datetime) -> None:
+    def test_names_rejects_that_are_not_there_or_too_many(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
         sample_lake.write_rejected([sample_lake.images[-1]] * 2)
         assert problems(sample_lake, after_listing) == ["rejected: it has 2 rows, and should have 1"]
         key = lake_layout.rejected_key(DAY, WRITE)
         sample_lake.delete(key)
-        assert problems(sample_lake, after_listing) == [f"rejected: {key} is not there; the ledger has 1 rejected images"]
+        assert problems(sample_lake, after_listing) == [
+            f"rejected: {key} is not there; the ledger has 1 rejected images"
+        ]
 
     def test_rejects_of_a_date_without_any_are_garbage(self, sample_lake: SampleLake, after_listing: datetime) -> None:
         sample_lake.write_ledger(sample_lake.images[:-1])
         sample_lake.delete(sample_lake.images[-1].key)
-        assert problems(sample_lake, after_listing) == [f"files that no ledger names: 1 ({lake_layout.rejected_key(DAY, WRITE)})"]
+        assert problems(sample_lake, after_listing) == [
+            f"files that no ledger names: 1 ({lake_layout.rejected_key(DAY, WRITE)})"
+        ]
 
 
 class TestMigration:
-    """The date was featurised anew by another embedder; the version that readers use keeps its features and projections."""
+    """The date was featurised anew by another embedder; the version that readers use keeps its features and
+    projections.
+    """
 
     @pytest.fixture
     def migrated(self, sample_lake: SampleLake) -> SampleLake:
@@ -447,11 +506,18 @@ class TestMigration:
         """One image's row still names the old file, whose other rows are named no more."""
         in_order = sorted(migrated.images, key=lambda image: image.key)
         kiwi = migrated.featurised("Kiwi")[0]
-        files = [features_key("Kiwi") if image == kiwi else None if image.status == "rejected" else "x" for image in in_order]
+        files = [
+            features_key("Kiwi") if image == kiwi else None if image.status == "rejected" else "x" for image in in_order
+        ]
         commit = migrated.commit()
-        embedders = {EMBEDDER: replace(commit.embedders[EMBEDDER], n_images=1), NEXT_EMBEDDER: commit.embedders[NEXT_EMBEDDER]}
+        embedders = {
+            EMBEDDER: replace(commit.embedders[EMBEDDER], n_images=1),
+            NEXT_EMBEDDER: commit.embedders[NEXT_EMBEDDER],
+        }
         owners = [EMBEDDER if image == kiwi else NEXT_EMBEDDER for image in in_order]
-        migrated.write_ledger(migrated.images, commit=replace(commit, embedders=embedders), file=files, embedder_id=owners)
+        migrated.write_ledger(
+            migrated.images, commit=replace(commit, embedders=embedders), file=files, embedder_id=owners
+        )
         assert not [problem for problem in problems(migrated, after_listing) if problem.startswith(f"{KIWI}: ")]
         migrated.write_features("Kiwi", migrated.featurised("Banana"), np.ones((6, 1280)))
         assert f"{KIWI}: 1 images whose rows in the ledger name it are not in it" in problems(migrated, after_listing)
@@ -465,7 +531,10 @@ def test_a_run_is_checked_date_by_date_and_by_its_own_books(sample_lake: SampleL
     sample_lake.put_image("raw/ingest_date=2026-11-23/Kiwi/forgotten.jpg")
     assert check_run(sample_lake.lake, RUN_ID, [DAY, "2026-11-23"], [], after_listing).problems == [
         "2026-11-23: listed but not in the ledger: 1 (raw/ingest_date=2026-11-23/Kiwi/forgotten.jpg)",
-        f"The books of 'Kiwi' of {DAY} do not balance: 7 listed, 8 new + 0 unchanged + 0 reused, 6 featurised + 1 rejected.",
+        (
+            f"The books of 'Kiwi' of {DAY} do not balance: 7 listed, 8 new + 0 unchanged + 0 reused, 6 featurised + 1 "
+            "rejected."
+        ),
     ]
 
 
@@ -497,7 +566,9 @@ def test_a_run_of_some_categories_is_checked_for_these(sample_lake: SampleLake, 
     sample_lake.put_image(f"raw/ingest_date={DAY}/Plum/1.jpg")
     result = check_run(sample_lake.lake, RUN_ID, [DAY], ["Kiwi", "007"], after_listing)
     assert (result.problems, result.images_in_ledger, result.featurised, result.partitions) == ([], 13, 12, 2)
-    assert problems(sample_lake, after_listing, ["Plum"]) == [f"listed but not in the ledger: 1 (raw/ingest_date={DAY}/Plum/1.jpg)"]
+    assert problems(sample_lake, after_listing, ["Plum"]) == [
+        f"listed but not in the ledger: 1 (raw/ingest_date={DAY}/Plum/1.jpg)"
+    ]
 
 
 def test_unfinished_files_are_not_read(sample_lake: SampleLake, after_listing: datetime) -> None:

@@ -17,7 +17,13 @@ def sound(falling: list[float], target: float) -> PcaFacts:
     while kept < target and k < 1280:
         kept += spectrum[k]
         k += 1
-    provenance = {"version": "v1", "k": k, "target_variance": target, "variance_kept": kept, "target_reached": kept >= target}
+    provenance = {
+        "version": "v1",
+        "k": k,
+        "target_variance": target,
+        "variance_kept": kept,
+        "target_reached": kept >= target,
+    }
     return PcaFacts(
         version="v1",
         pointer_k=k,

@@ -13,7 +13,8 @@ from tests.plugins.memory_variables import MemoryVariables, OlderVariables
 
 def task_instance(request: Any = None, version: str = AIRFLOW_ID) -> Any:
     return SimpleNamespace(
-        dag_version_id=UUID(version), xcom_pull=lambda task_ids, key: {("plan_run", "cluster_request"): request}[task_ids, key]
+        dag_version_id=UUID(version),
+        xcom_pull=lambda task_ids, key: {("plan_run", "cluster_request"): request}[task_ids, key],
     )
 
 
@@ -26,7 +27,9 @@ def test_an_id_is_drawn_once_and_kept(monkeypatch: pytest.MonkeyPatch, variables
     assert variables.values == {AIRFLOW_VARIABLE: AIRFLOW_ID}
 
 
-def test_two_first_runs_that_draw_at_the_same_moment_draw_one_id(variables: MemoryVariables, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_first_runs_that_draw_at_the_same_moment_draw_one_id(
+    variables: MemoryVariables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second draws, from begin to end, after the first has seen that there is none and before it sets its own."""
     store, drawn = variables.set, []
 

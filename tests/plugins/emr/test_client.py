@@ -3,7 +3,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
 
 from fruit_pipeline.aws import may_pass
 from fruit_pipeline.emr.client import ATTEMPTS, MOST_TERMINATED_AT_ONCE, SETTLE_SECONDS, ask_once, terminate_clusters
@@ -15,7 +21,9 @@ ADDRESS = "https://elasticmapreduce.eu-west-1.amazonaws.com"
 
 
 def api_error(code: str, status: int) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "RunJobFlow")
+    return ClientError(
+        {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "RunJobFlow"
+    )
 
 
 THROTTLED = api_error("ThrottlingException", 400)
@@ -47,7 +55,9 @@ class Emr:
         return self.made[-1]
 
     def once(self, find: Callable[[], str | None] | None = None) -> str:
-        return ask_once(self.ask, find or (lambda: self.made[0] if self.made else None), "a cluster", sleep=self.slept.append)
+        return ask_once(
+            self.ask, find or (lambda: self.made[0] if self.made else None), "a cluster", sleep=self.slept.append
+        )
 
 
 def test_a_request_that_is_answered_is_sent_once() -> None:
@@ -68,7 +78,9 @@ def test_a_request_whose_answer_was_lost_is_found_and_not_repeated(error: Except
     assert emr.once() == "j-1"
     assert (emr.asked, emr.made) == (1, ["j-1"])
     assert len(emr.slept) == 1
-    assert (emr.slept[0] >= SETTLE_SECONDS) == (error is not THROTTLED)  # what was carried out needs a moment to be listed
+    assert (emr.slept[0] >= SETTLE_SECONDS) == (
+        error is not THROTTLED
+    )  # what was carried out needs a moment to be listed
 
 
 @pytest.mark.parametrize("error", [*LOST, THROTTLED], ids=lambda error: type(error).__name__)
@@ -85,7 +97,9 @@ def test_gives_up_with_emrs_own_error() -> None:
     assert emr.asked == ATTEMPTS
 
 
-@pytest.mark.parametrize("error", [REFUSED, api_error("AccessDeniedException", 400), NoCredentialsError(), ValueError("a bug")])
+@pytest.mark.parametrize(
+    "error", [REFUSED, api_error("AccessDeniedException", 400), NoCredentialsError(), ValueError("a bug")]
+)
 def test_what_is_refused_for_good_is_not_asked_again(error: Any) -> None:
     emr = Emr((False, error))
     with pytest.raises(type(error)):

@@ -55,7 +55,9 @@ def emr_model() -> Any:
 
 
 def value_problems(shape: Any, value: Any, where: str) -> Iterator[str]:
-    """botocore checks names, types and least values: this checks enums, greatest values and patterns of the model too."""
+    """botocore checks names, types and least values: this checks enums, greatest values and patterns of the model
+    too.
+    """
     if shape.type_name == "structure":
         for name, one in value.items():
             yield from value_problems(shape.members[name], one, f"{where}.{name}")
@@ -135,7 +137,10 @@ def test_aws_knows_every_field_and_every_value_of_the_cluster_request(task_insta
         ({"Name": "x" * 257}, "is not within"),
         ({"Name": "a\x00b"}, "does not match"),
         ({"Applications": [{"Name": 7}]}, "Invalid type"),
-        ({"ManagedScalingPolicy": {"ScalingStrategy": "ADVANCED", "UtilizationPerformanceIndex": 101}}, "101 is not within"),
+        (
+            {"ManagedScalingPolicy": {"ScalingStrategy": "ADVANCED", "UtilizationPerformanceIndex": 101}},
+            "101 is not within",
+        ),
         ({"Instances": {"InstanceFleets": [{"InstanceFleetType": "Worker"}]}}, "Worker is none of"),
     ],
 )
@@ -222,14 +227,19 @@ def test_a_fleet_takes_the_set_type_or_one_of_the_same_size(instance_type: str, 
 
 def test_siblings_are_each_others() -> None:
     for one in ("m5.xlarge", "c6a.4xlarge", "r5a.24xlarge", "r7g.16xlarge"):
-        assert all(one in sibling_types(other, DEFAULT_REGION) and other != one for other in sibling_types(one, DEFAULT_REGION))
+        assert all(
+            one in sibling_types(other, DEFAULT_REGION) and other != one for other in sibling_types(one, DEFAULT_REGION)
+        )
 
 
 def test_nothing_is_reachable_from_outside() -> None:
     instances = request()["Instances"]
-    assert not {"Ec2KeyName", "EmrManagedMasterSecurityGroup", "AdditionalMasterSecurityGroups", "ServiceAccessSecurityGroup"} & set(
-        instances
-    )
+    assert not {
+        "Ec2KeyName",
+        "EmrManagedMasterSecurityGroup",
+        "AdditionalMasterSecurityGroups",
+        "ServiceAccessSecurityGroup",
+    } & set(instances)
 
 
 def test_subnet_and_security_configuration_are_there_only_when_set() -> None:
@@ -258,7 +268,11 @@ def test_the_bootstrap_action_is_the_releases_own() -> None:
 
 def test_driver_and_executors_have_the_same_python_region_and_encoding() -> None:
     driver, executors = properties(request(), "spark-env"), properties(request(), "spark-defaults")
-    for name, value in {"PYSPARK_PYTHON": "/opt/fruits/venv/bin/python", "AWS_REGION": "eu-west-1", "LC_ALL": "C.UTF-8"}.items():
+    for name, value in {
+        "PYSPARK_PYTHON": "/opt/fruits/venv/bin/python",
+        "AWS_REGION": "eu-west-1",
+        "LC_ALL": "C.UTF-8",
+    }.items():
         assert driver[name] == value
         assert executors[f"spark.executorEnv.{name}"] == value
 
@@ -271,7 +285,11 @@ def mib(of: dict[str, str], *names: str) -> int:
 @pytest.mark.parametrize("name", ["c5.xlarge", "c5.4xlarge", "r5.xlarge", "m5.xlarge", "m6i.2xlarge", "m5.24xlarge"])
 def test_executors_fill_their_nodes_and_leave_room_for_the_application_master(name: str) -> None:
     asked = request(replace(SETTINGS, core_instance_type=name))
-    spark, yarn, sizes = properties(asked, "spark-defaults"), properties(asked, "yarn-site"), executor_sizes(instance_type(name))
+    spark, yarn, sizes = (
+        properties(asked, "spark-defaults"),
+        properties(asked, "yarn-site"),
+        executor_sizes(instance_type(name)),
+    )
     executor_mib = mib(spark, "spark.executor.memory", "spark.executor.memoryOverhead")
     assert int(spark["spark.executor.cores"]) * sizes.a_node == vcpus(name)
     assert sizes.a_node * executor_mib + MASTER_MIB <= int(yarn["yarn.nodemanager.resource.memory-mb"])
@@ -280,7 +298,9 @@ def test_executors_fill_their_nodes_and_leave_room_for_the_application_master(na
 
 
 def test_the_largest_container_is_that_of_the_core_nodes_however_small_the_primary_node_is() -> None:
-    yarn = properties(request(replace(SETTINGS, primary_instance_type="c5.xlarge", core_instance_type="r5.4xlarge")), "yarn-site")
+    yarn = properties(
+        request(replace(SETTINGS, primary_instance_type="c5.xlarge", core_instance_type="r5.4xlarge")), "yarn-site"
+    )
     assert yarn["yarn.scheduler.maximum-allocation-mb"] == yarn["yarn.nodemanager.resource.memory-mb"]
 
 
@@ -304,7 +324,11 @@ def test_all_planned_executors_are_asked_for_at_once_and_those_of_core_nodes_are
     [
         ({"core_instance_type": "m6g.2xlarge"}, UnfitInstanceTypeError, "nodes of one architecture"),
         ({"core_instance_type": "c5.large"}, UnfitInstanceTypeError, "too little memory.*FRUITS_CORE_INSTANCE_TYPE"),
-        ({"primary_instance_type": "c5.large"}, UnfitInstanceTypeError, "too little memory.*FRUITS_PRIMARY_INSTANCE_TYPE"),
+        (
+            {"primary_instance_type": "c5.large"},
+            UnfitInstanceTypeError,
+            "too little memory.*FRUITS_PRIMARY_INSTANCE_TYPE",
+        ),
         ({"core_instance_type": "g4dn.xlarge"}, UnknownInstanceTypeError, "FRUITS_CORE_INSTANCE_TYPE"),
         ({"primary_instance_type": "t3.xlarge"}, UnknownInstanceTypeError, "FRUITS_PRIMARY_INSTANCE_TYPE"),
     ],
@@ -327,7 +351,9 @@ def test_tags_and_name_find_the_cluster_of_a_run() -> None:
         "release": "r1",
         "for-use-with-amazon-emr-managed-policies": "true",
     }
-    by_an_airflow = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), RUN_ID, [], airflow_id="0190a2c4-0000-7000-8000-000000000001")
+    by_an_airflow = cluster_request(
+        SETTINGS, PinnedRelease("r1", "0" * 64), RUN_ID, [], airflow_id="0190a2c4-0000-7000-8000-000000000001"
+    )
     assert tags(by_an_airflow)["airflow"] == "0190a2c4-0000-7000-8000-000000000001"
     assert request()["Name"] == "fruits 2026-11-22 manual__2026-11-22T08_00_00_00_00"
     several = cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), "x" * 1000, ["2026-11-20", "2026-11-22"])
@@ -404,7 +430,11 @@ LIMITS = ["ManagedScalingPolicy", "ComputeLimits"]
         ([*FLEETS, 0, "InstanceFleetType"], "CORE", "There are 2 CORE fleets. There must be 1 primary node, not 0"),
         ([*FLEETS, 1, "TargetOnDemandCapacity"], 0, "at least 1 core node"),
         ([*FLEETS, 2, "InstanceTypeConfigs"], [], "TASK fleet must have 1 to 30 instance types"),
-        ([*FLEETS, 2, "LaunchSpecifications", "SpotSpecification", "TimeoutDurationMinutes"], 4, "spot nodes in minutes must be from 5"),
+        (
+            [*FLEETS, 2, "LaunchSpecifications", "SpotSpecification", "TimeoutDurationMinutes"],
+            4,
+            "spot nodes in minutes must be from 5",
+        ),
         ([*LIMITS, "MinimumCapacityUnits"], 6, "can't scale between 6 and 5"),
         ([*LIMITS, "MinimumCapacityUnits"], 0, "can't scale between 0 and 5"),
         ([*LIMITS, "MaximumOnDemandCapacityUnits"], 6, "MaximumOnDemandCapacityUnits must be from 0 to 5, not 6"),
@@ -424,7 +454,10 @@ def test_names_everything_that_is_wrong_at_once_before_emr_is_asked() -> None:
 
 
 def test_says_which_safeguards_of_an_account_are_not_set() -> None:
-    assert [line.split(" ")[0] for line in missing_safeguards(SETTINGS)] == ["FRUITS_SECURITY_CONFIGURATION", "FRUITS_SUBNET_ID"]
+    assert [line.split(" ")[0] for line in missing_safeguards(SETTINGS)] == [
+        "FRUITS_SECURITY_CONFIGURATION",
+        "FRUITS_SUBNET_ID",
+    ]
     assert missing_safeguards(replace(SETTINGS, subnet_id="subnet-1", security_configuration="sec")) == []
 
 
@@ -476,7 +509,9 @@ def test_both_steps_are_told_the_task_slots_of_the_nodes_that_are_planned() -> N
 
 
 def test_what_a_run_is_allowed_reaches_its_steps() -> None:
-    features = extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], [], retry_rejected=True, accept_rejects=True)
+    features = extract_features_step(
+        SETTINGS, "r1", RUN_ID, ["2026-11-22"], [], retry_rejected=True, accept_rejects=True
+    )
     assert {"--retry-rejected", "--accept-rejects"} <= set(features["HadoopJarStep"]["Args"])
     pca = refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], switch_embedder=True)
     assert "--switch-embedder" in pca["HadoopJarStep"]["Args"]
@@ -488,11 +523,16 @@ def test_what_a_run_is_allowed_reaches_its_steps() -> None:
 
 
 def test_aws_knows_every_field_of_the_steps() -> None:
-    steps = [extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], []), refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"])]
+    steps = [
+        extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], []),
+        refresh_pca_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"]),
+    ]
     assert aws_problems("AddJobFlowSteps", {"JobFlowId": "j-1", "Steps": steps}) == ""
 
 
 def test_refuses_more_categories_than_emr_takes_as_arguments() -> None:
     categories = [f"category number {n}" for n in range(MAX_ARGUMENT_CHARACTERS // 20)]
-    with pytest.raises(StepTooLongError, match="Name fewer categories, or none for all of them; or take a shorter range"):
+    with pytest.raises(
+        StepTooLongError, match="Name fewer categories, or none for all of them; or take a shorter range"
+    ):
         extract_features_step(SETTINGS, "r1", RUN_ID, ["2026-11-22"], categories)

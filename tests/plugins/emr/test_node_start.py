@@ -1,4 +1,6 @@
-"""Runs the program that starts a node as EMR does: by itself, with an `aws` on the PATH and a release in a (stand-in) bucket."""
+"""Runs the program that starts a node as EMR does: by itself, with an `aws` on the PATH and a release in a (stand-in)
+bucket.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
 
 ADDRESS = "s3://lake/code/abc/"
 OWN_WHEEL = f"bootstrap/wheelhouse/numpy-2.1.3-cp311-cp311-manylinux_2_28_{platform.machine()}.whl"
-OTHER_WHEEL = (
-    f"bootstrap/wheelhouse/numpy-2.1.3-cp311-cp311-manylinux_2_28{node_start.FOREIGN_WHEELS[platform.machine()].removesuffix('.whl')}.whl"
-)
+OTHER_ENDING = node_start.FOREIGN_WHEELS[platform.machine()].removesuffix(".whl")
+OTHER_WHEEL = f"bootstrap/wheelhouse/numpy-2.1.3-cp311-cp311-manylinux_2_28{OTHER_ENDING}.whl"
 FILES = {
     release.EXTRACT_FEATURES_JOB: b"print('extract')",
     release.LIBRARY_ZIP: b"a zip",
@@ -34,8 +35,8 @@ FILES = {
     OTHER_WHEEL: b"for another machine",
     release.EMBEDDER + release.LITERT_MODEL: b"a network",
 }
-# `aws s3 cp --recursive --only-show-errors s3://lake/code/abc/ FOLDER --exclude PATTERN` from the folder $BUCKETS. While the file
-# `failures` there says so, it fails.
+# `aws s3 cp --recursive --only-show-errors s3://lake/code/abc/ FOLDER --exclude PATTERN` from the folder $BUCKETS.
+# While the file `failures` there says so, it fails.
 FAKE_AWS = """#!/usr/bin/env bash
 set -eu
 [ "$1 $2 $3 $4" = "s3 cp --recursive --only-show-errors" ] && [ "$7" = --exclude ]
@@ -135,10 +136,14 @@ def test_a_store_that_does_not_answer_is_told_with_the_way_out(node: Node) -> No
     (node.buckets / "failures").write_text("9", encoding="utf-8")
     finished = node.start()
     assert finished.returncode == 1
-    assert finished.stderr.splitlines()[-1].startswith(f"bootstrap failed: downloading {ADDRESS}. Does the release exist")
+    assert finished.stderr.splitlines()[-1].startswith(
+        f"bootstrap failed: downloading {ADDRESS}. Does the release exist"
+    )
 
 
-@pytest.mark.parametrize("arguments", [["s3://lake/code/abc/"], ["lake/code/abc", "0"], [""]], ids=["no digest", "no scheme", "empty"])
+@pytest.mark.parametrize(
+    "arguments", [["s3://lake/code/abc/"], ["lake/code/abc", "0"], [""]], ids=["no digest", "no scheme", "empty"]
+)
 def test_malformed_arguments_say_how_to_call_it(node: Node, arguments: list[str]) -> None:
     finished = node.start(*arguments)
     assert finished.returncode == 1

@@ -19,12 +19,25 @@ OVER = "backfill__2026-11-20T00:00:00+00:00"
 
 
 def cluster(
-    run_id: str, *, minutes_old: float = 60, state: str = "WAITING", lake: str = LAKE, airflow_id: str = "this", without: str = ""
+    run_id: str,
+    *,
+    minutes_old: float = 60,
+    state: str = "WAITING",
+    lake: str = LAKE,
+    airflow_id: str = "this",
+    without: str = "",
 ) -> dict[str, Any]:
-    request = cluster_request(Settings(lake_bucket=lake), PinnedRelease("r1", "0" * 64), run_id, ["2026-11-22"], airflow_id=airflow_id)
+    request = cluster_request(
+        Settings(lake_bucket=lake), PinnedRelease("r1", "0" * 64), run_id, ["2026-11-22"], airflow_id=airflow_id
+    )
     timeline = {"CreationDateTime": NOW - timedelta(minutes=minutes_old)}
     tags = [tag for tag in request["Tags"] if tag["Key"] != without]
-    return {"Id": f"j-{run_id}", "Name": request["Name"], "Tags": tags, "Status": {"State": state, "Timeline": timeline}}
+    return {
+        "Id": f"j-{run_id}",
+        "Name": request["Name"],
+        "Tags": tags,
+        "Status": {"State": state, "Timeline": timeline},
+    }
 
 
 def judge(*clusters: dict[str, Any], airflow_id: str = "this") -> list[Judged]:

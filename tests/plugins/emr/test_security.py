@@ -27,12 +27,16 @@ class EmrWithConfigurations:
 
 def encrypted(mode: str) -> str:
     at_rest = {"S3EncryptionConfiguration": {"EncryptionMode": mode}}
-    return json.dumps({"EncryptionConfiguration": {"EnableAtRestEncryption": True, "AtRestEncryptionConfiguration": at_rest}})
+    return json.dumps(
+        {"EncryptionConfiguration": {"EnableAtRestEncryption": True, "AtRestEncryptionConfiguration": at_rest}}
+    )
 
 
 @pytest.mark.parametrize("mode", ["CSE-KMS", "CSE-Custom"])
 def test_what_clients_encrypt_is_refused_before_there_is_a_cluster(mode: str) -> None:
-    with pytest.raises(SecurityConfigurationError, match=rf"'fruits' has EMR encrypt objects on the client's side \({mode}\)"):
+    with pytest.raises(
+        SecurityConfigurationError, match=rf"'fruits' has EMR encrypt objects on the client's side \({mode}\)"
+    ):
         require_readable(SETTINGS, EmrWithConfigurations(encrypted(mode)))
 
 
@@ -43,7 +47,9 @@ def test_what_s3_encrypts_is_readable(document: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "InvalidRequestException"])
-def test_who_may_not_look_goes_on_and_so_does_a_name_that_emr_refuses_later(code: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_may_not_look_goes_on_and_so_does_a_name_that_emr_refuses_later(
+    code: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level("INFO"):
         require_readable(SETTINGS, EmrWithConfigurations(api_error(code)))
     assert "can't be told" in caplog.text

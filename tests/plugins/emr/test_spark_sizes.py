@@ -13,25 +13,40 @@ from fruit_contract.limits import (
 from fruit_contract.regions import DEFAULT_REGION
 from fruit_pipeline.emr.cluster_request import sibling_types
 from fruit_pipeline.emr.instance_types import instance_type
-from fruit_pipeline.emr.spark_sizes import MASTER_MIB, MIB, YARN_GRAIN_MIB, driver_sizes, executor_sizes, most_images_a_run, task_slots
+from fruit_pipeline.emr.spark_sizes import (
+    MASTER_MIB,
+    MIB,
+    YARN_GRAIN_MIB,
+    driver_sizes,
+    executor_sizes,
+    most_images_a_run,
+    task_slots,
+)
 from fruit_pipeline.errors import UnfitInstanceTypeError
 from fruit_pipeline.settings import Settings
 
 # EMR's default of yarn.nodemanager.resource.memory-mb, as AWS' release guide lists it ("Task configuration").
 EMR_YARN_MIB = {
-    "c5.xlarge": 6144, "c5.2xlarge": 12288, "c5.4xlarge": 24576, "c5.9xlarge": 65536, "c5.12xlarge": 90112, "c5.24xlarge": 188416,
+    "c5.xlarge": 6144, "c5.2xlarge": 12288, "c5.4xlarge": 24576, "c5.9xlarge": 65536, "c5.12xlarge": 90112,
+    "c5.24xlarge": 188416,
     "c5a.xlarge": 5632, "c5a.2xlarge": 11712, "c5a.4xlarge": 23424, "c5a.12xlarge": 90112, "c5a.24xlarge": 179200,
     "m5.xlarge": 12288, "m5.2xlarge": 24576, "m5.4xlarge": 57344, "m5.8xlarge": 122880, "m5.24xlarge": 385024,
     "m5a.xlarge": 12288, "m5d.12xlarge": 188416,
-    "m6g.xlarge": 11712, "m6g.2xlarge": 23424, "m6g.4xlarge": 54272, "m6g.8xlarge": 116736, "m6g.12xlarge": 181248, "m6g.16xlarge": 241664,
+    "m6g.xlarge": 11712, "m6g.2xlarge": 23424, "m6g.4xlarge": 54272, "m6g.8xlarge": 116736, "m6g.12xlarge": 181248,
+    "m6g.16xlarge": 241664,
     "c6g.xlarge": 5632, "c6gn.8xlarge": 54272, "c6g.16xlarge": 116736,
-    "r5.xlarge": 24576, "r5.4xlarge": 122880, "r5.24xlarge": 778240, "r5b.24xlarge": 741376, "r6g.xlarge": 23424, "r6g.12xlarge": 366592,
+    "r5.xlarge": 24576, "r5.4xlarge": 122880, "r5.24xlarge": 778240, "r5b.24xlarge": 741376, "r6g.xlarge": 23424,
+    "r6g.12xlarge": 366592,
 }  # fmt: skip
 # The tasks send this much back to the driver's Java.
 RESULT_BYTES_AN_IMAGE = 100
 ASKED_FOR = ["c5.xlarge", "c5.4xlarge", "r5.xlarge", "m5.xlarge", "m6g.2xlarge", "m5.24xlarge"]
 SIZES = ["xlarge", *(f"{times}xlarge" for times in (2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 48))]
-TYPES = sorted({f"{family}.{size}" for family in ("c5", "m6i", "r7g") for size in SIZES} | {"m5.large", "r5.large"} | set(ASKED_FOR))
+TYPES = sorted(
+    {f"{family}.{size}" for family in ("c5", "m6i", "r7g") for size in SIZES}
+    | {"m5.large", "r5.large"}
+    | set(ASKED_FOR)
+)
 
 
 @pytest.mark.parametrize("name", TYPES)
@@ -82,7 +97,9 @@ def test_all_types_of_a_fleet_are_given_the_same() -> None:
 
 @pytest.mark.parametrize("sizes_of", [executor_sizes, driver_sizes, most_images_a_run])
 def test_a_node_with_too_little_memory_is_refused_by_its_setting(sizes_of: object) -> None:
-    with pytest.raises(UnfitInstanceTypeError, match=r"'c5\.large' has too little memory \(4 GiB\).*FRUITS_X to a larger type"):
+    with pytest.raises(
+        UnfitInstanceTypeError, match=r"'c5\.large' has too little memory \(4 GiB\).*FRUITS_X to a larger type"
+    ):
         sizes_of(instance_type("c5.large", "FRUITS_X"))  # type: ignore[operator]
 
 
@@ -101,7 +118,12 @@ def test_driver_and_hadoop_fit_on_the_primary_node(name: str) -> None:
 def test_the_default_primary_node_holds_a_run_of_millions_and_a_larger_one_the_largest() -> None:
     sizes = driver_sizes(instance_type("m5.xlarge"))
     assert (sizes.heap_mib, sizes.max_result_mib, sizes.python_mib) == (2560, 1280, 8448)
-    assert 5_000_000 < most_images_a_run(instance_type("m5.xlarge")) < most_images_a_run(instance_type("m5.2xlarge")) == MOST_IMAGES_A_RUN
+    assert (
+        5_000_000
+        < most_images_a_run(instance_type("m5.xlarge"))
+        < most_images_a_run(instance_type("m5.2xlarge"))
+        == MOST_IMAGES_A_RUN
+    )
 
 
 def test_a_primary_node_with_less_memory_holds_smaller_runs() -> None:
@@ -111,7 +133,10 @@ def test_a_primary_node_with_less_memory_holds_smaller_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("core_type", "n_core", "n_task", "slots"), [("m5.xlarge", 2, 0, 8), ("m5.xlarge", 2, 3, 20), ("c5.9xlarge", 1, 1, 72)]
+    ("core_type", "n_core", "n_task", "slots"),
+    [("m5.xlarge", 2, 0, 8), ("m5.xlarge", 2, 3, 20), ("c5.9xlarge", 1, 1, 72)],
 )
-def test_there_is_a_task_slot_for_each_vcpu_of_core_and_task_nodes(core_type: str, n_core: int, n_task: int, slots: int) -> None:
+def test_there_is_a_task_slot_for_each_vcpu_of_core_and_task_nodes(
+    core_type: str, n_core: int, n_task: int, slots: int
+) -> None:
     assert task_slots(Settings(core_instance_type=core_type), n_core + n_task) == slots

@@ -44,7 +44,9 @@ def test_a_cluster_is_recognised_by_the_tags_its_request_had() -> None:
     assert may_be_ours(cluster_of(RUN_ID))
 
 
-@pytest.mark.parametrize("other", ["manual__2026-11-22T08:00:00_00:00", "manual__2026-11-22T08:00:00+00:0", "", "x" * 300])
+@pytest.mark.parametrize(
+    "other", ["manual__2026-11-22T08:00:00_00:00", "manual__2026-11-22T08:00:00+00:0", "", "x" * 300]
+)
 def test_another_runs_cluster_is_not_the_runs_even_if_their_ids_look_alike_in_a_key(other: str) -> None:
     assert not is_of_run(cluster_of(other), "my-lake", DAG_ID, RUN_ID)
 
@@ -70,12 +72,21 @@ def test_a_cluster_says_which_airflow_asked_for_it_unless_a_former_release_did()
 
 
 def test_the_oldest_living_cluster_is_used_and_the_others_are_surplus() -> None:
-    clusters = [thing("j", "WAITING", 3), thing("j", "TERMINATED", 0), thing("j", "STARTING", 2), thing("j", "TERMINATING", 1)]
+    clusters = [
+        thing("j", "WAITING", 3),
+        thing("j", "TERMINATED", 0),
+        thing("j", "STARTING", 2),
+        thing("j", "TERMINATING", 1),
+    ]
     assert cluster_to_use(clusters) == ("j-2", ["j-3"])
     assert cluster_to_use(clusters[1:2]) == (None, [])
 
 
-@given(st.lists(st.tuples(st.sampled_from([*ALIVE, "TERMINATING", *ENDED]), st.integers(0, 99)), unique_by=lambda pair: pair[1]))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*ALIVE, "TERMINATING", *ENDED]), st.integers(0, 99)), unique_by=lambda pair: pair[1]
+    )
+)
 def test_every_living_cluster_is_either_used_or_surplus(drawn: list[tuple[str, int]]) -> None:
     used, surplus = cluster_to_use([thing("j", state, minute) for state, minute in drawn])
     living = {f"j-{minute}" for state, minute in drawn if state in ALIVE}
@@ -84,7 +95,11 @@ def test_every_living_cluster_is_either_used_or_surplus(drawn: list[tuple[str, i
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "CANCEL_PENDING", "COMPLETED"])
 def test_a_step_that_is_there_is_attached_to(state: str) -> None:
-    steps = [thing("refresh_pca", "FAILED", 9), thing("extract_features", "FAILED", 1), thing("extract_features", state, 2)]
+    steps = [
+        thing("refresh_pca", "FAILED", 9),
+        thing("extract_features", "FAILED", 1),
+        thing("extract_features", state, 2),
+    ]
     assert step_to_attach(steps, "extract_features") == "extract_features-2"
 
 

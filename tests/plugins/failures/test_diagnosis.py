@@ -35,7 +35,10 @@ def test_a_script_s_last_words_are_shown_where_nothing_names_an_error() -> None:
 
 def test_a_log_that_airflow_may_not_read_is_not_taken_for_the_step_s_failure() -> None:
     found = diagnose(
-        {"stderr": "(this log can't be read: An error occurred (AccessDenied) when calling the GetObject operation: Access Denied)"}
+        {
+            "stderr": "(this log can't be read: An error occurred (AccessDenied) when calling the GetObject operation: "
+            "Access Denied)"
+        }
     )
     assert found.cause.name == "unknown"
     assert found.error.startswith("(this log can't be read")
@@ -49,14 +52,27 @@ def test_a_log_that_airflow_may_not_read_is_not_taken_for_the_step_s_failure() -
     [
         ("INSTANCE_FAILURE: All slaves in the job flow were terminated", "node_lost"),
         ("INSTANCE_FLEET_TIMEOUT: Provisioning of the fleet timed out", "capacity"),
-        ("INTERNAL_ERROR: We currently do not have sufficient m5.xlarge capacity in the Availability Zone you requested", "capacity"),
         (
-            "VALIDATION_ERROR: The VPC/subnet configuration was invalid: No route to any external sources detected in Route Table",
+            (
+                "INTERNAL_ERROR: We currently do not have sufficient m5.xlarge capacity in the Availability Zone you "
+                "requested"
+            ),
+            "capacity",
+        ),
+        (
+            (
+                "VALIDATION_ERROR: The VPC/subnet configuration was invalid: No route to any external sources detected "
+                "in "
+                "Route Table"
+            ),
             "cluster_settings",
         ),
         ("VALIDATION_ERROR: Service role fruits-emr-service has insufficient EC2 permissions", "cluster_settings"),
         ("VALIDATION_ERROR: Invalid InstanceProfile: fruits-emr-nodes.", "cluster_settings"),
-        ("BOOTSTRAP_FAILURE: On the master instance (i-1), bootstrap action 1 returned a non-zero return code", "bootstrap_failed"),
+        (
+            "BOOTSTRAP_FAILURE: On the master instance (i-1), bootstrap action 1 returned a non-zero return code",
+            "bootstrap_failed",
+        ),
         ("Unknown Error. The step's process ended with exit code 137", "out_of_memory"),
         ("Unknown Error. The step's process was ended by signal 9: its logs name no error.", "out_of_memory"),
         ("Cancelled by user", "cancelled"),
@@ -82,7 +98,8 @@ def test_machines_that_are_gone_explain_what_the_step_saw_of_it() -> None:
 def test_a_cancelled_step_is_not_told_as_an_error() -> None:
     stdout = f"{DRIVER_FRAMES}KeyboardInterrupt\n"
     stderr = (
-        f"{STAMP} ERROR ApplicationMaster: RECEIVED SIGNAL TERM\n{STAMP} ERROR Utils: Aborting task\norg.apache.spark.TaskKilledException\n"
+        f"{STAMP} ERROR ApplicationMaster: RECEIVED SIGNAL TERM\n{STAMP} ERROR Utils: Aborting "
+        "task\norg.apache.spark.TaskKilledException\n"
     )
     for words in ((), ("Cancelled by user", "The step's process was ended by signal 9")):
         assert diagnose({"stdout": stdout, "stderr": stderr}, words).cause.name == "cancelled"
@@ -92,7 +109,10 @@ def test_a_java_that_went_away_without_a_word_is_no_network_failure() -> None:
     frame = '  File "/usr/lib/spark/python/lib/py4j.zip/py4j/clientserver.py", line 4'
     stdout = f"{DRIVER_FRAMES}{frame}\nConnectionRefusedError: [Errno 111] Refused\n"
     assert diagnose({"stdout": stdout}).cause.name == "unknown"
-    assert diagnose({"stdout": stdout}, ["exit code 1: ConnectionRefusedError: [Errno 111] Refused"]).cause.name == "unknown"
+    assert (
+        diagnose({"stdout": stdout}, ["exit code 1: ConnectionRefusedError: [Errno 111] Refused"]).cause.name
+        == "unknown"
+    )
     assert diagnose({"stdout": stdout}, ["The step's process ended with exit code 137"]).cause.name == "out_of_memory"
 
 
@@ -112,9 +132,11 @@ def test_no_secret_is_shown() -> None:
     stdout = (
         "Traceback (most recent call last):\n"
         '  File "job.py", line 1, in <module>\n'
-        '    boto3.client("s3", aws_access_key_id="AKIAABCDEFGHIJKLMNOP", aws_secret_access_key="wJalrXUtnFEMI/K7MDENG")\n'
+        '    boto3.client("s3", aws_access_key_id="AKIAABCDEFGHIJKLMNOP", '
+        'aws_secret_access_key="wJalrXUtnFEMI/K7MDENG")\n'
         "RuntimeError: GET "
-        "https://b.s3.amazonaws.com/k?X-Amz-Security-Token=FwoGZXIvYXdzEBYaDH%2F&X-Amz-Signature=0a1b2c3d&x=1 for ASIAQRSTUVWXYZ234567\n"
+        "https://b.s3.amazonaws.com/k?X-Amz-Security-Token=FwoGZXIvYXdzEBYaDH%2F&X-Amz-Signature=0a1b2c3d&x=1 for "
+        "ASIAQRSTUVWXYZ234567\n"
     )
     found = diagnose({"stdout": stdout})
     shown = "\n".join([found.error, *found.context])
@@ -158,7 +180,9 @@ TEXTS = st.one_of(st.text(), st.lists(LINES, max_size=60).map("\n".join))
 
 
 @pytest.mark.slow
-@given(st.dictionaries(st.sampled_from(["stdout", "stderr", "controller", "other"]), TEXTS), st.lists(TEXTS, max_size=3))
+@given(
+    st.dictionaries(st.sampled_from(["stdout", "stderr", "controller", "other"]), TEXTS), st.lists(TEXTS, max_size=3)
+)
 def test_any_text_gives_a_bounded_answer(logs: dict[str, str], words: list[str]) -> None:
     found = diagnose(logs, words)
     assert found.log in {*logs, EMR}

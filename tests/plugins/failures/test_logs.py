@@ -58,10 +58,14 @@ def test_reads_the_last_bootstrap_action_of_one_node(lake: Lake) -> None:
     put(lake, "logs/j-1/node/i-1/bootstrap-actions/2/stderr.gz", "the second")
     put(lake, "logs/j-1/node/i-2/bootstrap-actions/1/stdout.gz", "another node's first")
     assert read_bootstrap_logs(lake, "j-1") == {"stderr": "the second"}
-    assert read_bootstrap_logs(lake, "j-1", "On the slave instance (i-2), bootstrap action 1") == {"stdout": "another node's first"}
+    assert read_bootstrap_logs(lake, "j-1", "On the slave instance (i-2), bootstrap action 1") == {
+        "stdout": "another node's first"
+    }
 
 
-def test_a_log_that_can_not_be_read_or_unpacked_says_so_instead_of_hiding_the_failure(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_can_not_be_read_or_unpacked_says_so_instead_of_hiding_the_failure(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lake.write(f"{STEP}stdout.gz", b"no gzip", "application/gzip")
     lake.write(f"{STEP}stderr.gz", gzip.compress(b"x" * 1000)[:20], "application/gzip")
     logs = read_step_logs(lake, "j-1", "s-1")

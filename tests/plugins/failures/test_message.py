@@ -3,7 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 from fruit_pipeline.failures.diagnosis import diagnose
-from fruit_pipeline.failures.message import bootstrap_failure_message, emr_words, given_up_message, reason_of_cluster, step_failure_message
+from fruit_pipeline.failures.message import (
+    bootstrap_failure_message,
+    emr_words,
+    given_up_message,
+    reason_of_cluster,
+    step_failure_message,
+)
 
 CLUSTER = {"Id": "j-1", "Status": {"State": "RUNNING", "StateChangeReason": {"Message": "Running step"}}}
 LOGS = "s3://fruits-lake/logs/j-1/steps/s-1/"
@@ -19,7 +25,9 @@ def ended(state: str, code: str, message: str) -> dict[str, Any]:
 
 
 def message_of_step(step: dict[str, Any], cluster: dict[str, Any], logs: dict[str, str]) -> str:
-    return step_failure_message(step, cluster, diagnose(logs, emr_words(step, cluster), step=step["Name"], logs_uri=LOGS))
+    return step_failure_message(
+        step, cluster, diagnose(logs, emr_words(step, cluster), step=step["Name"], logs_uri=LOGS)
+    )
 
 
 def message_of_bootstrap(cluster: dict[str, Any], logs_uri: str, logs: dict[str, str]) -> str:
@@ -28,7 +36,10 @@ def message_of_bootstrap(cluster: dict[str, Any], logs_uri: str, logs: dict[str,
 
 def test_tells_what_failed_why_and_what_to_do_in_that_order() -> None:
     failed = step("FAILED", FailureDetails={"Reason": "Unknown Error.", "Message": "ended with exit code 1"})
-    logs = {"stdout": f"{TRACEBACK}ModuleNotFoundError: No module named 'obstore'\n", "stderr": "26/11/25 12:00:00 INFO SparkContext: x\n"}
+    logs = {
+        "stdout": f"{TRACEBACK}ModuleNotFoundError: No module named 'obstore'\n",
+        "stderr": "26/11/25 12:00:00 INFO SparkContext: x\n",
+    }
     lines = message_of_step(failed, CLUSTER, logs).splitlines()
     assert lines[:8] == [
         "Step 'extract_features' (s-1) on cluster j-1 ended as FAILED.",
@@ -46,7 +57,9 @@ def test_tells_what_failed_why_and_what_to_do_in_that_order() -> None:
 
 
 def test_logs_that_are_not_there_yet_are_named_and_emr_s_reason_is_explained() -> None:
-    failed = step("FAILED", FailureDetails={"Reason": "Unknown Error.", "Message": "The step's process ended with exit code 137"})
+    failed = step(
+        "FAILED", FailureDetails={"Reason": "Unknown Error.", "Message": "The step's process ended with exit code 137"}
+    )
     message = message_of_step(failed, CLUSTER, {})
     assert "Cause: out_of_memory\nEMR names it: Unknown Error. The step's process ended with exit code 137\n" in message
     assert "The logs have not arrived within the time waited (FRUITS_LOG_WAIT_MINUTES)" in message
@@ -87,7 +100,11 @@ def test_a_cluster_that_lost_its_machines_is_the_cause() -> None:
 
 def test_the_end_of_a_cluster_that_follows_from_its_step_is_no_cause() -> None:
     failed = step("FAILED", FailureDetails={"Reason": "Unknown Error."})
-    for state, code in (("RUNNING", "ALL_STEPS_COMPLETED"), ("TERMINATED", "STEP_FAILURE"), ("TERMINATING", "USER_REQUEST")):
+    for state, code in (
+        ("RUNNING", "ALL_STEPS_COMPLETED"),
+        ("TERMINATED", "STEP_FAILURE"),
+        ("TERMINATING", "USER_REQUEST"),
+    ):
         assert emr_words(failed, ended(state, code, "Terminated by user request")) == ["Unknown Error."]
     user = ended("TERMINATING", "USER_REQUEST", "Terminated by user request")
     assert emr_words(step("CANCELLED"), user) == ["USER_REQUEST: Terminated by user request"]
@@ -95,7 +112,9 @@ def test_the_end_of_a_cluster_that_follows_from_its_step_is_no_cause() -> None:
 
 def test_a_cluster_that_died_in_its_bootstrap_action_tells_the_script_s_words() -> None:
     cluster = ended(
-        "TERMINATED_WITH_ERRORS", "BOOTSTRAP_FAILURE", "On the master instance (i-1), bootstrap action 1 returned a non-zero return code"
+        "TERMINATED_WITH_ERRORS",
+        "BOOTSTRAP_FAILURE",
+        "On the master instance (i-1), bootstrap action 1 returned a non-zero return code",
     )
     stderr = (
         "fatal error: An error occurred (403) when calling the HeadObject operation: Forbidden\n"
@@ -103,7 +122,9 @@ def test_a_cluster_that_died_in_its_bootstrap_action_tells_the_script_s_words() 
         "release exist, and may the "
         "node's instance profile read it?\n"
     )
-    lines = message_of_bootstrap(cluster, "s3://fruits-lake/logs/j-1/node/", {"stdout": "==> downloading\n", "stderr": stderr}).splitlines()
+    lines = message_of_bootstrap(
+        cluster, "s3://fruits-lake/logs/j-1/node/", {"stdout": "==> downloading\n", "stderr": stderr}
+    ).splitlines()
     assert lines[0] == "Cluster j-1 is TERMINATED_WITH_ERRORS before the step ran."
     assert lines[1].startswith("EMR says: BOOTSTRAP_FAILURE: On the master instance (i-1), bootstrap action 1")
     assert lines[2:4] == [
@@ -129,7 +150,9 @@ def test_a_cluster_that_says_nothing_is_told_all_the_same() -> None:
 
 
 def test_no_secret_of_emr_s_words_is_shown() -> None:
-    failed = step("FAILED", FailureDetails={"Message": "GET https://b/k?X-Amz-Signature=0a1b2c3d by AKIAABCDEFGHIJKLMNOP failed"})
+    failed = step(
+        "FAILED", FailureDetails={"Message": "GET https://b/k?X-Amz-Signature=0a1b2c3d by AKIAABCDEFGHIJKLMNOP failed"}
+    )
     message = message_of_step(failed, CLUSTER, {})
     assert "0a1b2c3d" not in message
     assert "ABCDEFGHIJKLMNOP" not in message

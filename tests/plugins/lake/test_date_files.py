@@ -9,13 +9,22 @@ from hypothesis import strategies as st
 
 from fruit_contract import lake
 from fruit_contract.commit import Commit, EmbedderFiles, MomentsObject, file_key
-from fruit_pipeline.lake.date_files import ListedFiles, lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
+from fruit_pipeline.lake.date_files import (
+    ListedFiles,
+    lost_features,
+    lost_moments,
+    lost_rejects,
+    unprojected_files,
+    unswept_files,
+)
 from fruit_pipeline.lake.facts import DatedObject, is_visible_parquet
 
 DAY = "2026-11-22"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 OLD = EmbedderFiles(0, {"category=Kiwi/a-0.parquet": 3}, MomentsObject("moments/old", 3, "00"))
-NEW = EmbedderFiles(3, {"category=Kiwi/b-0.parquet": 2, "category=Fig/b-1.parquet": 1}, MomentsObject("moments/new", 3, "00"))
+NEW = EmbedderFiles(
+    3, {"category=Kiwi/b-0.parquet": 2, "category=Fig/b-1.parquet": 1}, MomentsObject("moments/new", 3, "00")
+)
 COMMIT = Commit(DAY, "b", 4, 1, {"old": OLD, "new": NEW})
 
 
@@ -24,12 +33,18 @@ def files(keys: set[str]) -> dict[str, DatedObject]:
 
 
 def projected(version: str, *embedders: EmbedderFiles) -> set[str]:
-    return {lake.projections_file_key(version, file_key(DAY, name)) for embedder in embedders for name in embedder.files}
+    return {
+        lake.projections_file_key(version, file_key(DAY, name)) for embedder in embedders for name in embedder.files
+    }
 
 
 def listed(**more: set[str]) -> ListedFiles:
     """What a date has that is as its commit says: `v-old` is a kept version of the old embedder."""
-    tables = {"features": COMMIT.features_keys(), "moments": COMMIT.moments_keys(), "rejected": {lake.rejected_key(DAY, "b")}}
+    tables = {
+        "features": COMMIT.features_keys(),
+        "moments": COMMIT.moments_keys(),
+        "rejected": {lake.rejected_key(DAY, "b")},
+    }
     plain = {name: files(keys | more.get(name, set())) for name, keys in tables.items()}
     projections = {"v-old": projected("v-old", OLD), "v-new": projected("v-new", NEW) | more.get("projections", set())}
     return ListedFiles(**plain, projections={version: files(keys) for version, keys in projections.items()})
@@ -44,7 +59,10 @@ def without(found: ListedFiles, key: str) -> ListedFiles:
 
 
 def differences(commit: Commit | None, found: ListedFiles) -> tuple[frozenset[str], ...]:
-    unprojected = (unprojected_files(commit, found, version, embedder) for version, embedder in (("v-old", "old"), ("v-new", "new")))
+    unprojected = (
+        unprojected_files(commit, found, version, embedder)
+        for version, embedder in (("v-old", "old"), ("v-new", "new"))
+    )
     return lost_features(commit, found), lost_moments(commit, found), unswept_files(commit, found), *unprojected
 
 
@@ -102,7 +120,12 @@ def test_rejects_of_a_commit_without_any_are_garbage() -> None:
 
 def test_without_a_commit_everything_is_garbage() -> None:
     found = listed()
-    everything = {*found.features, *found.moments, *found.rejected, *(key for of in found.projections.values() for key in of)}
+    everything = {
+        *found.features,
+        *found.moments,
+        *found.rejected,
+        *(key for of in found.projections.values() for key in of),
+    }
     assert differences(None, found) == (frozenset(), frozenset(), everything, frozenset(), frozenset())
     assert not any(differences(None, ListedFiles()))
 

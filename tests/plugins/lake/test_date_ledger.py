@@ -48,7 +48,11 @@ def test_tells_what_is_known_in_order(sample_lake: SampleLake) -> None:
 
 
 def test_an_image_whose_file_is_lost_has_no_features(sample_lake: SampleLake) -> None:
-    lost = {line.image_key for line in known(sample_lake, {features_key("Kiwi"), "features/another"}) if not line.has_features}
+    lost = {
+        line.image_key
+        for line in known(sample_lake, {features_key("Kiwi"), "features/another"})
+        if not line.has_features
+    }
     assert lost == {image.key for image in sample_lake.featurised("Kiwi")}
 
 
@@ -72,7 +76,10 @@ def test_what_a_step_left_of_the_earlier_form_does_not_count_beside_a_commit(sam
 def write_large(client: MemoryS3, n: int) -> None:
     """A ledger whose rows are written by groups, as the step streams them."""
     schema = pa.schema(
-        [(name, pa.string()) for name in ("image_key", "etag", "category", "status", "reason", "embedder_id", "file", "content_sha256")]
+        [
+            (name, pa.string())
+            for name in ("image_key", "etag", "category", "status", "reason", "embedder_id", "file", "content_sha256")
+        ]
     ).with_metadata({METADATA_KEY: commit_to_json(Commit(DAY, "w", n, 0))})
     stream = io.BytesIO()
     with pq.ParquetWriter(stream, schema) as writer:
@@ -89,7 +96,10 @@ def test_a_ledger_of_many_rows_is_not_kept(empty_lake: SampleLake) -> None:
     def peak(n: int) -> int:
         write_large(empty_lake.client, n)
         before = pa.total_allocated_bytes()
-        return max(pa.total_allocated_bytes() - before for _ in known_batches(empty_lake.lake, find_ledger(empty_lake.lake, DAY)))
+        return max(
+            pa.total_allocated_bytes() - before
+            for _ in known_batches(empty_lake.lake, find_ledger(empty_lake.lake, DAY))
+        )
 
     few, many = peak(10_000), peak(100_000)
     assert many < few + 2_000_000  # a row takes a hundred bytes
@@ -116,7 +126,9 @@ def test_small_ledgers_wait_for_none(sample_lake: SampleLake) -> None:
     assert [len(next(batches)) for batches in reading] == [43] * 16
 
 
-def test_only_what_planning_needs_is_fetched_of_a_large_ledger(empty_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_planning_needs_is_fetched_of_a_large_ledger(
+    empty_lake: SampleLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fruit_pipeline.lake.date_ledger.READ_AHEAD_BYTES", 0)
     write_large(empty_lake.client, 50_000)
     fetched = []
@@ -133,7 +145,9 @@ def test_only_what_planning_needs_is_fetched_of_a_large_ledger(empty_lake: Sampl
     assert len(fetched) < 60
 
 
-@pytest.mark.parametrize("values", [[], ["a"], ["a", "b", "c"], ["a"] * 9, [None] * 9, ["a", None] * 9, [*"aaaaab", None]])
+@pytest.mark.parametrize(
+    "values", [[], ["a"], ["a", "b", "c"], ["a"] * 9, [None] * 9, ["a", None] * 9, [*"aaaaab", None]]
+)
 def test_a_column_is_the_same_whether_it_repeats_itself_or_not(values: list[str | None]) -> None:
     assert values_of(pa.array(values, pa.string())) == values
     assert values_of(pa.array([1, None], pa.int64())) == [1, None]

@@ -21,7 +21,9 @@ def test_adds_up_what_all_ledgers_say(sample_lake: SampleLake) -> None:
     sample_lake.put_image(content_index_key(EMBEDDER, DAY), b"hashes")
     commit = sample_lake.commit(NEXT_DAY)
     own = commit.embedders[EMBEDDER]
-    sample_lake.put_commit(replace(commit, embedders={EMBEDDER: replace(own, n_images=0), NEXT_EMBEDDER: own}), NEXT_DAY)
+    sample_lake.put_commit(
+        replace(commit, embedders={EMBEDDER: replace(own, n_images=0), NEXT_EMBEDDER: own}), NEXT_DAY
+    )
     assert read_history(sample_lake.lake) == History(
         {EMBEDDER: EmbedderHistory(42, 14, (DAY,)), NEXT_EMBEDDER: EmbedderHistory(42, 7, (NEXT_DAY,))}
     )
@@ -41,7 +43,9 @@ def test_an_empty_lake_has_no_history(empty_lake: SampleLake) -> None:
     assert read_pca_state(empty_lake.lake) == PcaState()
 
 
-def test_what_the_cache_knows_as_it_is_now_is_not_read(sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_cache_knows_as_it_is_now_is_not_read(
+    sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sample_lake.add_date(NEXT_DAY)
     etags = {day: sample_lake.etag(ledger_key(day)) for day in (DAY, NEXT_DAY)}
     of = {"n_images": 5, "n_files": 1}
@@ -52,7 +56,11 @@ def test_what_the_cache_knows_as_it_is_now_is_not_read(sample_lake: SampleLake, 
     sample_lake.lake.write_json(pca_cache_key(), {"commits": commits})
     read: list[str] = []
     get_object = MemoryS3.get_object
-    monkeypatch.setattr(MemoryS3, "get_object", lambda client, **options: (read.append(options["Key"]), get_object(client, **options))[1])
+    monkeypatch.setattr(
+        MemoryS3,
+        "get_object",
+        lambda client, **options: (read.append(options["Key"]), get_object(client, **options))[1],
+    )
     assert read_history(sample_lake.lake).of(EMBEDDER) == EmbedderHistory(47, 8, (DAY, NEXT_DAY))
     assert ledger_key(DAY) not in read
 
@@ -71,7 +79,11 @@ def test_a_cache_that_cannot_be_read_is_passed_over(sample_lake: SampleLake) -> 
 def test_tells_the_current_version_and_one_that_is_on_its_way(sample_lake: SampleLake) -> None:
     state = PcaState(VERSION, EMBEDDER, 42, 0.95)
     assert read_pca_state(sample_lake.lake) == state
-    for version, embedder_id in (("20251122T080000Z-aa", EMBEDDER), ("20271122T080000Z-bb", EMBEDDER), ("20281122T080000Z-cc", "other")):
+    for version, embedder_id in (
+        ("20251122T080000Z-aa", EMBEDDER),
+        ("20271122T080000Z-bb", EMBEDDER),
+        ("20281122T080000Z-cc", "other"),
+    ):
         sample_lake.lake.write_json(pca_provenance_key(version), {"version": version, "embedder_id": embedder_id})
     assert read_pca_state(sample_lake.lake) == replace(state, pending="20271122T080000Z-bb")
     sample_lake.client.delete_object(Bucket=BUCKET, Key=CURRENT_PCA_KEY)

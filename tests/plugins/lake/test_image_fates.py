@@ -16,14 +16,22 @@ from fruit_pipeline.lake.listing_page import ListedPage
 DAY = "2026-11-22"
 PREFIX = f"raw/ingest_date={DAY}/"
 # What is special to the rules, what UTF-8, UTF-16 and Python order in different ways, and anything else.
-CHARACTERS = st.sampled_from([*"/._= aZ0", "\n", "\t", "\x00", "\x85", "ä", "\u0308", "￿", "\ue000", "\U0001f34e"]) | st.characters(
-    exclude_categories=["Cs"]
-)
+CHARACTERS = st.sampled_from(
+    [*"/._= aZ0", "\n", "\t", "\x00", "\x85", "ä", "\u0308", "￿", "\ue000", "\U0001f34e"]
+) | st.characters(exclude_categories=["Cs"])
 NAMES = st.text(CHARACTERS, max_size=8)
 KEYS = st.one_of(
     NAMES.map(lambda name: PREFIX + name),
     st.tuples(NAMES, NAMES).map(lambda names: f"{PREFIX}{'/'.join(names)}"),
-    st.sampled_from([f"{PREFIX}_SUCCESS", f"{PREFIX}_manifest.csv", f"{PREFIX}Kiwi/", f"{PREFIX}Kiwi/_old/1.jpg", f"{PREFIX}Kiwi/_1.jpg"]),
+    st.sampled_from(
+        [
+            f"{PREFIX}_SUCCESS",
+            f"{PREFIX}_manifest.csv",
+            f"{PREFIX}Kiwi/",
+            f"{PREFIX}Kiwi/_old/1.jpg",
+            f"{PREFIX}Kiwi/_1.jpg",
+        ]
+    ),
     NAMES,
 )
 CATEGORIES = st.sampled_from(["Kiwi", "Lemon", "Äpfel 50%", "\U0001f34e", "￿"])
@@ -60,7 +68,9 @@ def test_the_images_of_a_listing_are_those_that_the_contract_says(keys: set[str]
     images = {key: category for key, category in expected.items() if category is not None}
     assert dict(zip(*(found.images.column(name).to_pylist() for name in ("key", "category")), strict=True)) == images
     own = {f"{PREFIX}_SUCCESS", f"{PREFIX}_manifest.csv"}
-    strays = [key for key, category in expected.items() if category is None and not key.endswith("/") and key not in own]
+    strays = [
+        key for key, category in expected.items() if category is None and not key.endswith("/") and key not in own
+    ]
     assert (found.n_strays, found.strays) == (len(strays), strays)
     assert found.refused_categories == dict(filter(None, map(refused_category, strays)))
     assert found.images.schema.equals(IMAGES)
@@ -106,4 +116,6 @@ def test_a_range_without_images_or_without_lines_is_compared_too(*, has_lines: b
     one = {image_key(DAY, "Kiwi", "1.jpg"): "e1"}
     lines = rows_of(known_images(dict.fromkeys(one, ("e1", ("featurised", None), "m", True)) if has_lines else {}))
     found = fates_of(images_of(listed({} if has_lines else one), DAY).images, lines, "m")
-    assert (found.images.num_rows, found.removed.num_rows, found.is_known.to_pylist()) == ((0, 1, []) if has_lines else (1, 0, [False]))
+    assert (found.images.num_rows, found.removed.num_rows, found.is_known.to_pylist()) == (
+        (0, 1, []) if has_lines else (1, 0, [False])
+    )

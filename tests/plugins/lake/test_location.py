@@ -68,12 +68,16 @@ def test_no_object_is_fetched_from_another_region() -> None:
         s3.client.get_object(Bucket="lake", Key="raw/x.jpg")
     with pytest.raises(ClientError, match="PermanentRedirect"):
         s3.client.put_object(Bucket="lake", Key="raw/x.jpg", Body=b"x")
-    assert [".eu-west-1.amazonaws.com/" in request.url or "s3.eu-west-1." in request.url for request in s3.requests] == [True, True]
+    assert [
+        ".eu-west-1.amazonaws.com/" in request.url or "s3.eu-west-1." in request.url for request in s3.requests
+    ] == [True, True]
 
 
 def test_a_bucket_in_another_region_of_the_eu_says_what_to_set() -> None:
     s3 = AnsweringS3(301, moved("eu-central-1"), REFUSED)
-    with pytest.raises(LakeElsewhereError, match=r"is in eu-central-1\. FRUITS_AWS_REGION says eu-west-1\. Set FRUITS_AWS_REGION"):
+    with pytest.raises(
+        LakeElsewhereError, match=r"is in eu-central-1\. FRUITS_AWS_REGION says eu-west-1\. Set FRUITS_AWS_REGION"
+    ):
         require_lake_here(s3.client, "lake", "eu-west-1")
 
 
@@ -87,7 +91,9 @@ def test_each_request_names_the_owner() -> None:
 
 def test_somebody_elses_bucket_is_refused() -> None:
     s3 = AnsweringS3(403, moved("eu-west-1"), REFUSED, owner=OWNER)
-    with pytest.raises(LakeElsewhereError, match=rf"s3://lake is not of account {OWNER}, or it refuses these credentials"):
+    with pytest.raises(
+        LakeElsewhereError, match=rf"s3://lake is not of account {OWNER}, or it refuses these credentials"
+    ):
         require_lake_here(s3.client, "lake", "eu-west-1", OWNER)
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from fruit_pipeline.lake.store import Lake
 
 PREFIX = "raw/ingest_date=2026-11-22/"
-NAMES = st.text(st.sampled_from([*"/ab09", "~", "ä", "\ud7ff", "\ue000", "￿", "\U0001f34e", "\U0010ffff"]), min_size=1, max_size=5)
+NAMES = st.text(
+    st.sampled_from([*"/ab09", "~", "ä", "\ud7ff", "\ue000", "￿", "\U0001f34e", "\U0010ffff"]), min_size=1, max_size=5
+)
 
 
 class Names:
@@ -75,7 +77,9 @@ def check(visits: list[tuple[list[str], list[str]]], listed: list[str], lines: l
 
 
 @given(st.sets(NAMES, max_size=120), st.sets(NAMES, max_size=30), st.integers(1, 7), st.integers(1, 40))
-def test_every_key_is_seen_once_beside_what_is_known_of_it(listed: set[str], lines: set[str], page: int, rows: int) -> None:
+def test_every_key_is_seen_once_beside_what_is_known_of_it(
+    listed: set[str], lines: set[str], page: int, rows: int
+) -> None:
     lister = Names(listed, page)
     check(walked(lister, sorted(lines), rows), lister.keys, [PREFIX + name for name in sorted(lines)])
 

@@ -29,7 +29,9 @@ def lake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
     with mock_aws():
-        client: Any = boto3.client("s3", region_name="eu-west-1", aws_access_key_id="testing", aws_secret_access_key="testing")
+        client: Any = boto3.client(
+            "s3", region_name="eu-west-1", aws_access_key_id="testing", aws_secret_access_key="testing"
+        )
         client.create_bucket(Bucket="fruits-test", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         yield Lake(client, "fruits-test")
 
@@ -99,7 +101,9 @@ def test_a_missing_object_is_named(lake: Lake) -> None:
 
 def test_json_that_was_cut_off_is_named_and_it_is_said_what_to_do(lake: Lake) -> None:
     lake.write("pca/current.json", b'{"version', "application/json")
-    with pytest.raises(DamagedFileError, match=r"s3://fruits-test/pca/current\.json is not as it was written: .* Below pca/: "):
+    with pytest.raises(
+        DamagedFileError, match=r"s3://fruits-test/pca/current\.json is not as it was written: .* Below pca/: "
+    ):
         lake.read_json_if_there("pca/current.json")
 
 

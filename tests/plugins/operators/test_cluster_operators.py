@@ -49,7 +49,10 @@ def terminate_cluster(settings: Settings = SETTINGS) -> Any:
 
     return of_the_dag(
         lambda: TerminateClusterOperator(
-            task_id="terminate_cluster", settings=settings, asking_task_id="create_cluster", deciding_task_id="publish_report"
+            task_id="terminate_cluster",
+            settings=settings,
+            asking_task_id="create_cluster",
+            deciding_task_id="publish_report",
         )
     )
 
@@ -82,7 +85,9 @@ def test_a_task_that_is_tried_again_uses_the_runs_cluster_and_no_other_runs(emr:
     assert len(emr.clusters) == 4
 
 
-def test_a_run_of_the_same_id_in_another_airflow_has_a_cluster_of_its_own(emr: Emr, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_of_the_same_id_in_another_airflow_has_a_cluster_of_its_own(
+    emr: Emr, caplog: pytest.LogCaptureFixture
+) -> None:
     emr.cluster("RUNNING", airflow_id=ANOTHER)
     assert create_cluster().execute(context()) == "j-2"
     assert create_cluster().execute(context()) == "j-2"
@@ -136,7 +141,10 @@ def test_a_cluster_is_asked_for_where_the_run_was_planned_whatever_is_set_by_now
     operator = create_cluster(CHANGED)
     assert operator.execute(context()) == "j-1"
     assert (list(emr.clusters), there.clusters) == (["j-1"], {})
-    assert (operator._hook_parameters["region_name"], operator._hook_parameters["aws_conn_id"]) == ("eu-west-1", "aws_default")
+    assert (operator._hook_parameters["region_name"], operator._hook_parameters["aws_conn_id"]) == (
+        "eu-west-1",
+        "aws_default",
+    )
     assert deferred(run_step("j-1", CHANGED)).trigger.waiting.lake_bucket == SETTINGS.lake_bucket
 
 
@@ -150,7 +158,9 @@ def test_a_place_is_remembered_before_there_is_a_cluster_in_it(emr: Emr) -> None
 
 
 @pytest.mark.parametrize("state", ["success", "failed", "skipped"])
-def test_no_cluster_is_asked_for_that_the_teardown_would_not_end(emr: Emr, variables: MemoryVariables, state: str) -> None:
+def test_no_cluster_is_asked_for_that_the_teardown_would_not_end(
+    emr: Emr, variables: MemoryVariables, state: str
+) -> None:
     """As it is when somebody clears *only failed* tasks, of which the teardown is none."""
     from airflow.sdk.exceptions import AirflowFailException
 
@@ -163,7 +173,10 @@ def test_no_cluster_is_asked_for_that_the_teardown_would_not_end(emr: Emr, varia
 
 @pytest.mark.parametrize("state", [None, "scheduled"])
 def test_a_cluster_is_asked_for_again_when_the_teardown_was_cleared_too(emr: Emr, state: str | None) -> None:
-    assert create_cluster().execute(context(plan_run="success", create_cluster="running", terminate_cluster=state)) == "j-1"
+    assert (
+        create_cluster().execute(context(plan_run="success", create_cluster="running", terminate_cluster=state))
+        == "j-1"
+    )
 
 
 # --- ending clusters
@@ -180,7 +193,9 @@ def test_ends_every_cluster_of_the_run_whatever_tasks_knew_of_it(emr: Emr, lake:
 
 
 @pytest.mark.parametrize("plan_is_there", [True, False])
-def test_ends_no_cluster_of_another_airflow(emr: Emr, lake: Lake, variables: MemoryVariables, *, plan_is_there: bool) -> None:
+def test_ends_no_cluster_of_another_airflow(
+    emr: Emr, lake: Lake, variables: MemoryVariables, *, plan_is_there: bool
+) -> None:
     from airflow.sdk.exceptions import TaskDeferred
 
     for airflow_id in (ANOTHER, AIRFLOW_ID, ""):
@@ -220,12 +235,16 @@ def test_a_cluster_that_does_not_end_fails_the_teardown_which_tries_again(emr: E
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
     with pytest.raises(AirflowException, match=r"Not ended within 30 minutes: j-1 \(TERMINATING\)") as caught:
-        terminate_cluster().execute_complete(context(), {"status": "time_out"}, **waited_for(emr.cluster("TERMINATING")))
+        terminate_cluster().execute_complete(
+            context(), {"status": "time_out"}, **waited_for(emr.cluster("TERMINATING"))
+        )
     assert not isinstance(caught.value, AirflowFailException)
 
 
 @pytest.mark.parametrize("with_cluster", [True, False])
-def test_a_run_that_a_person_marked_as_failed_does_not_end_as_successful(emr: Emr, lake: Lake, with_cluster: bool) -> None:
+def test_a_run_that_a_person_marked_as_failed_does_not_end_as_successful(
+    emr: Emr, lake: Lake, with_cluster: bool
+) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     marked = context(extract_features="failed", check_output="skipped", publish_report="skipped")
@@ -244,7 +263,9 @@ def test_a_run_that_a_person_marked_as_failed_does_not_end_as_successful(emr: Em
     ],
 )
 def test_any_other_run_is_decided_by_its_own_tasks(emr: Emr, lake: Lake, states: dict[str, str]) -> None:
-    terminate_cluster().execute_complete(context(**states), {"status": "ended"}, **waited_for(emr.cluster("TERMINATED")))
+    terminate_cluster().execute_complete(
+        context(**states), {"status": "ended"}, **waited_for(emr.cluster("TERMINATED"))
+    )
 
 
 def test_ends_the_cluster_of_a_run_whose_region_and_lake_are_no_longer_set(emr: Emr) -> None:
@@ -297,7 +318,9 @@ class OutOfReach(Emr):
 
 
 @pytest.mark.parametrize("with_cluster", [True, False])
-def test_a_run_whose_clusters_have_ended_gives_back_its_turn_at_the_pca(emr: Emr, lake: Lake, with_cluster: bool) -> None:
+def test_a_run_whose_clusters_have_ended_gives_back_its_turn_at_the_pca(
+    emr: Emr, lake: Lake, with_cluster: bool
+) -> None:
     operator, book = terminate_cluster(), pca_book(lake)
     book.take(Wish(RUN_ID, (PCA_TURN,)), lambda _: True)
     mine = emr.cluster("TERMINATING")
@@ -305,7 +328,9 @@ def test_a_run_whose_clusters_have_ended_gives_back_its_turn_at_the_pca(emr: Emr
         operator.execute_complete(context(), {"status": "time_out"}, **waited_for(mine))
     assert book.read()  # its step may still be at work
     emr.clusters[mine]["Status"]["State"] = "TERMINATED"
-    operator.execute_complete(context(), {"status": "ended"}, **waited_for(mine)) if with_cluster else operator.execute(context())
+    operator.execute_complete(context(), {"status": "ended"}, **waited_for(mine)) if with_cluster else operator.execute(
+        context()
+    )
     assert book.read() == ()
 
 
@@ -327,7 +352,9 @@ def test_a_run_that_is_planned_anew_ends_no_cluster_of_another_airflow(emr: Emr)
     assert emr.terminated == [mine]
 
 
-def test_a_place_before_that_is_out_of_reach_holds_no_plan_up_but_the_new_one_does(emr: Emr, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_place_before_that_is_out_of_reach_holds_no_plan_up_but_the_new_one_does(
+    emr: Emr, caplog: pytest.LogCaptureFixture
+) -> None:
     emr.elsewhere["eu-central-1"] = OutOfReach()
     remember(Place.of(CHANGED))
     assert end_clusters_from_before(SETTINGS, DAG_ID, RUN_ID, AIRFLOW_ID) == {}
@@ -336,7 +363,9 @@ def test_a_place_before_that_is_out_of_reach_holds_no_plan_up_but_the_new_one_do
         end_clusters_from_before(CHANGED, DAG_ID, RUN_ID, AIRFLOW_ID)
 
 
-def test_a_run_that_is_planned_anew_in_another_lake_gives_back_what_it_holds_in_the_one_before(variables: MemoryVariables) -> None:
+def test_a_run_that_is_planned_anew_in_another_lake_gives_back_what_it_holds_in_the_one_before(
+    variables: MemoryVariables,
+) -> None:
     lakes = {bucket: Lake(MemoryS3(), bucket) for bucket in (SETTINGS.lake_bucket, CHANGED.lake_bucket)}
     for lake in lakes.values():
         hold_dates(lake, RUN_ID, DAY)

@@ -30,7 +30,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # Airflow's own
 ]
 
-CHANGED = replace(SETTINGS, lake_bucket="another-lake", region="eu-central-1", core_instance_type="m5.4xlarge", spot_price_share=0.1)
+CHANGED = replace(
+    SETTINGS, lake_bucket="another-lake", region="eu-central-1", core_instance_type="m5.4xlarge", spot_price_share=0.1
+)
 
 
 def context(planned: Any) -> dict[str, Any]:
@@ -69,7 +71,12 @@ def costs() -> Iterator[dict[str, list[Any]]]:
     costs: dict[str, list[Any]] = {}
 
     def read(settings: Settings, dag_id: str, run_id: str, planned_at: datetime, airflow_id: str) -> list[Any]:
-        assert (dag_id, run_id, planned_at.isoformat(), airflow_id) == (DAG_ID, RUN_ID, "2026-11-22T08:00:00+00:00", AIRFLOW_ID)
+        assert (dag_id, run_id, planned_at.isoformat(), airflow_id) == (
+            DAG_ID,
+            RUN_ID,
+            "2026-11-22T08:00:00+00:00",
+            AIRFLOW_ID,
+        )
         return costs.get(settings.region, [])
 
     with mock.patch("fruit_pipeline.emr.clusters.read_cluster_costs", read):

@@ -30,7 +30,8 @@ pytestmark = [
 MARKER = f"s3://{BUCKET}/raw/ingest_date={DAY}/_SUCCESS"
 SETTINGS = Settings(lake_bucket=BUCKET, poll_seconds=1)
 HOUR = timedelta(hours=1)
-# The ways in which the end of the waiting comes back to the task: from the trigger, and from the scheduler if there is no triggerer.
+# The ways in which the end of the waiting comes back to the task: from the trigger, and from the scheduler if there is
+# no triggerer.
 TIMED_OUT = [("execute_complete", {"event": {"status": "time_out"}}), ("__fail__", {"error": "Trigger timeout"})]
 
 
@@ -88,7 +89,9 @@ def unreachable() -> EndpointConnectionError:
 def test_a_scheduled_run_without_a_batch_goes_on_and_people_are_told(back: Any, tmp_path: Path) -> None:
     file = tmp_path / "news.jsonl"
     with s3_says(False):
-        sensor_of(replace(SETTINGS, notification_file=str(file))).resume_execution(*back, context("scheduled", age=31 * HOUR))
+        sensor_of(replace(SETTINGS, notification_file=str(file))).resume_execution(
+            *back, context("scheduled", age=31 * HOUR)
+        )
     (news,) = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert news["event"] == "batch_missing"
     assert f"No image batch within 30 hours: {MARKER} is not there" in news["message"]
@@ -113,13 +116,20 @@ def test_a_batch_that_comes_while_nobody_looks_is_found_at_the_end(sensor: Any, 
 
 
 @pytest.mark.parametrize("run_type", ["scheduled", "manual"])
-@pytest.mark.parametrize("error", [refusal("ExpiredToken"), refusal("AccessDenied"), refusal("503"), unreachable(), NoCredentialsError()])
+@pytest.mark.parametrize(
+    "error", [refusal("ExpiredToken"), refusal("AccessDenied"), refusal("503"), unreachable(), NoCredentialsError()]
+)
 def test_a_batch_that_nobody_could_look_for_is_not_called_missing(sensor: Any, run_type: str, error: Exception) -> None:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-    with s3_says(error), pytest.raises(AirflowException, match=f"S3 could not be asked for {MARKER}: .*aws_default") as caught:
+    with (
+        s3_says(error),
+        pytest.raises(AirflowException, match=f"S3 could not be asked for {MARKER}: .*aws_default") as caught,
+    ):
         sensor.resume_execution(*TIMED_OUT[0], context(run_type, age=31 * HOUR))
-    assert not isinstance(caught.value, (AirflowFailException, AirflowSkipException))  # the tries that are left look again
+    assert not isinstance(
+        caught.value, (AirflowFailException, AirflowSkipException)
+    )  # the tries that are left look again
 
 
 def test_a_backfill_looks_once_and_skips_the_days_without_a_batch(sensor: Any) -> None:
@@ -131,9 +141,13 @@ def test_a_backfill_looks_once_and_skips_the_days_without_a_batch(sensor: Any) -
         sensor.execute(context("backfill"))
 
 
-@pytest.mark.parametrize("answer", [False, refusal("ExpiredToken"), refusal("InternalError"), unreachable(), NoCredentialsError()])
+@pytest.mark.parametrize(
+    "answer", [False, refusal("ExpiredToken"), refusal("InternalError"), unreachable(), NoCredentialsError()]
+)
 @pytest.mark.parametrize("run_type", ["scheduled", "manual"])
-def test_a_run_waits_in_the_triggerer_also_if_s3_can_not_be_asked_at_first(sensor: Any, run_type: str, answer: object) -> None:
+def test_a_run_waits_in_the_triggerer_also_if_s3_can_not_be_asked_at_first(
+    sensor: Any, run_type: str, answer: object
+) -> None:
     from airflow.sdk.exceptions import TaskDeferred
 
     with s3_says(answer), pytest.raises(TaskDeferred) as caught:
@@ -209,31 +223,48 @@ def test_a_misspelt_param_does_not_quietly_mean_another_day(sensor: Any) -> None
 
     run = context_as_airflow_makes_it(sensor, {"ingest_dat": "2026-11-20", "categories": []})
     assert "ingest_dat" in run["params"]  # Airflow hands on whatever a run was given
-    with pytest.raises(AirflowFailException, match=r"do not exist: ingest_dat\. There are: accept_rejects, categories, ingest_date, "):
+    with pytest.raises(
+        AirflowFailException, match=r"do not exist: ingest_dat\. There are: accept_rejects, categories, ingest_date, "
+    ):
         sensor.execute(run)
 
 
-@pytest.mark.parametrize("conf", [{}, {"ingest_date": DAY}, {"ingest_date": DAY, "categories": ["Kiwi"], "over_budget": True}])
+@pytest.mark.parametrize(
+    "conf", [{}, {"ingest_date": DAY}, {"ingest_date": DAY, "categories": ["Kiwi"], "over_budget": True}]
+)
 def test_params_that_the_form_has_are_taken(sensor: Any, conf: dict[str, Any]) -> None:
     with s3_says(True):
         sensor.execute(context_as_airflow_makes_it(sensor, conf))
 
 
-def test_params_that_airflow_is_told_not_to_hand_on_are_not_quietly_ignored(sensor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_params_that_airflow_is_told_not_to_hand_on_are_not_quietly_ignored(
+    sensor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     monkeypatch.setenv("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", "False")
-    with pytest.raises(AirflowFailException, match=r"what the run was given: categories, ingest_date\. .*dag_run_conf_overrides_params"):
-        sensor.execute(context_as_airflow_makes_it(sensor, {"ingest_date": DAY, "categories": ["Kiwi"], "over_budget": False}))
+    with pytest.raises(
+        AirflowFailException, match=r"what the run was given: categories, ingest_date\. .*dag_run_conf_overrides_params"
+    ):
+        sensor.execute(
+            context_as_airflow_makes_it(sensor, {"ingest_date": DAY, "categories": ["Kiwi"], "over_budget": False})
+        )
     with s3_says(True):  # as the form sends what nobody touched
-        sensor.execute(context_as_airflow_makes_it(sensor, {"ingest_date": None, "categories": [], "over_budget": False}))
+        sensor.execute(
+            context_as_airflow_makes_it(sensor, {"ingest_date": None, "categories": [], "over_budget": False})
+        )
 
 
 def check_output(ingest_dates: list[str], listed_before: datetime, **options: Any) -> Any:
     from fruit_pipeline.operators.check_output import CheckOutputOperator
 
     changed = Settings(lake_bucket="another-lake")  # since the run was planned
-    fixed: dict[str, Any] = {"task_id": "check_output", "settings": changed, "place": Place.of(SETTINGS).as_dict(), "categories": []}
+    fixed: dict[str, Any] = {
+        "task_id": "check_output",
+        "settings": changed,
+        "place": Place.of(SETTINGS).as_dict(),
+        "categories": [],
+    }
     return CheckOutputOperator(**fixed, ingest_dates=ingest_dates, listed_before=listed_before.isoformat(), **options)
 
 
@@ -282,7 +313,10 @@ def test_several_dates_are_checked_and_told_together(sample_lake: SampleLake, af
     spoilt = context()
     with (
         mock.patch("fruit_pipeline.operators.check_output.lake_of", return_value=sample_lake.lake),
-        pytest.raises(AirflowFailException, match=f"1 problems in the tables of 2 dates from {DAY} to 2026-11-23:\n- 2026-11-23: rejected"),
+        pytest.raises(
+            AirflowFailException,
+            match=f"1 problems in the tables of 2 dates from {DAY} to 2026-11-23:\n- 2026-11-23: rejected",
+        ),
     ):
         operator.execute(spoilt)
     assert not spoilt["outlet_events"]  # nobody is told of tables that are not sound

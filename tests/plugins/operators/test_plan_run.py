@@ -42,8 +42,12 @@ pytestmark = [
 
 OTHER = "manual__other"
 LONG_AGO = "2026-01-01T00:00:00+00:00"
-# The ways in which the end of the waiting comes back to the task: from the trigger, and from the scheduler if there is no triggerer.
-TIMED_OUT = [("execute", {"event": {"status": "time_out"}, "until": LONG_AGO}), ("__fail__", {"error": "Trigger timeout"})]
+# The ways in which the end of the waiting comes back to the task: from the trigger, and from the scheduler if there is
+# no triggerer.
+TIMED_OUT = [
+    ("execute", {"event": {"status": "time_out"}, "until": LONG_AGO}),
+    ("__fail__", {"error": "Trigger timeout"}),
+]
 
 
 @pytest.fixture
@@ -63,7 +67,9 @@ def plan_run(settings: Settings = SETTINGS) -> Any:
 def asked_for(*, under_way: int = 0) -> Any:
     """The context of a run of DAY; so many other runs as are asked about are under way."""
     found = context()
-    run = SimpleNamespace(run_id=RUN_ID, run_type="manual", logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC))
+    run = SimpleNamespace(
+        run_id=RUN_ID, run_type="manual", logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC)
+    )
     flags = dict.fromkeys(("retry_rejected", "accept_rejects", "switch_embedder", "over_budget"), False)
     found |= {"dag_run": run, "params": {"ingest_date": DAY, "categories": None, "pca_policy": None, **flags}}
     found["ti"].get_dr_count.return_value = under_way
@@ -106,7 +112,9 @@ def test_a_run_with_nothing_to_do_is_skipped_says_why_and_holds_nothing(emr: Emr
     assert held_dates(lake) == {}
 
 
-def test_a_security_configuration_whose_objects_no_step_could_read_is_refused_and_holds_nothing(emr: Emr, lake: Lake) -> None:
+def test_a_security_configuration_whose_objects_no_step_could_read_is_refused_and_holds_nothing(
+    emr: Emr, lake: Lake
+) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     from fruit_pipeline.operators.plan_run import PlanRunOperator
@@ -154,11 +162,15 @@ def test_the_date_of_a_run_that_ended_without_a_word_is_taken_over(emr: Emr, lak
 
 
 @pytest.mark.parametrize("back", TIMED_OUT)
-def test_a_date_that_is_not_given_back_in_time_fails_the_task_and_names_the_run(emr: Emr, lake: Lake, back: Any) -> None:
+def test_a_date_that_is_not_given_back_in_time_fails_the_task_and_names_the_run(
+    emr: Emr, lake: Lake, back: Any
+) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     hold_dates(lake, OTHER, DAY)
-    with pytest.raises(AirflowFailException, match=rf"{DAY} \({OTHER}, since .*as long as they may hold them \(31\.6 hours\)"):
+    with pytest.raises(
+        AirflowFailException, match=rf"{DAY} \({OTHER}, since .*as long as they may hold them \(31\.6 hours\)"
+    ):
         plan_run().resume_execution(*back, asked_for(under_way=1))
 
 
@@ -198,7 +210,14 @@ def test_a_cluster_from_before_that_does_not_end_is_told_and_looked_for_again(em
 
 @pytest.mark.parametrize(
     "error",
-    [NoReleaseError, RunTooLargeError, RunTooLongError, StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError],
+    [
+        NoReleaseError,
+        RunTooLargeError,
+        RunTooLongError,
+        StepTooLongError,
+        UnfitInstanceTypeError,
+        UnknownInstanceTypeError,
+    ],
 )
 def test_a_run_that_is_refused_is_not_tried_again(emr: Emr, lake: Lake, error: type[Exception]) -> None:
     from airflow.sdk.exceptions import AirflowFailException
@@ -219,12 +238,17 @@ def test_a_place_is_remembered_before_a_run_claims_a_date_in_it(emr: Emr, lake: 
         remembered.append(set(remembered_places()))
         raise NoReleaseError("nothing is published")
 
-    with mock.patch(f"{FILES}.plan_run.plan_run", refuse), pytest.raises(AirflowFailException, match="nothing is published"):
+    with (
+        mock.patch(f"{FILES}.plan_run.plan_run", refuse),
+        pytest.raises(AirflowFailException, match="nothing is published"),
+    ):
         plan_run().execute(asked_for())
     assert remembered == [{PLACE}]
 
 
-def test_a_run_that_is_planned_anew_waits_for_the_end_of_its_cluster_where_it_was_planned_before(emr: Emr, lake: Lake) -> None:
+def test_a_run_that_is_planned_anew_waits_for_the_end_of_its_cluster_where_it_was_planned_before(
+    emr: Emr, lake: Lake
+) -> None:
     changed = replace(SETTINGS, region="eu-central-1")
     emr.elsewhere["eu-central-1"] = Emr()
     mine = emr.cluster("TERMINATING")

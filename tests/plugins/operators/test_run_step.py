@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 OTHER = "manual__other"
 LONG_AGO = "2026-01-01T00:00:00+00:00"
-THROTTLED = "botocore.exceptions.ClientError: An error occurred (SlowDown) when calling the GetObject operation: slow down\n"
+THROTTLED = (
+    "botocore.exceptions.ClientError: An error occurred (SlowDown) when calling the GetObject operation: slow down\n"
+)
 
 pytestmark = [
     pytest.mark.airflow,
@@ -45,8 +47,12 @@ def test_a_step_whose_id_was_lost_on_the_way_is_found(emr: Emr, lake: Lake, erro
     assert len(emr.steps["j-1"]) == 1
 
 
-def failed_step(emr: Emr, ended_ago: timedelta = timedelta(hours=1), cluster: str = "WAITING", state: str = "FAILED") -> str:
-    """A step that ended badly, which a try of its task finds; by default so long ago that no logs will come any more."""
+def failed_step(
+    emr: Emr, ended_ago: timedelta = timedelta(hours=1), cluster: str = "WAITING", state: str = "FAILED"
+) -> str:
+    """A step that ended badly, which a try of its task finds; by default so long ago that no logs will come any
+    more.
+    """
     step_id = emr.step(emr.cluster(cluster), state)
     emr.steps["j-1"][-1]["Status"]["Timeline"]["EndDateTime"] = datetime.now(UTC) - ended_ago
     return step_id
@@ -115,7 +121,9 @@ def turn(lake: Lake) -> list[str]:
     return [claim.run_id for claim in pca_book(lake).read()]
 
 
-def test_a_step_waits_without_a_slot_for_its_turn_and_keeps_its_cluster(emr: Emr, lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_step_waits_without_a_slot_for_its_turn_and_keeps_its_cluster(
+    emr: Emr, lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
     take_turn(lake, emr)
     mine = emr.cluster()
     operator = run_step(mine, one_at_a_time=True)
@@ -126,7 +134,9 @@ def test_a_step_waits_without_a_slot_for_its_turn_and_keeps_its_cluster(emr: Emr
     until = datetime.fromisoformat(waits.kwargs["until"])
     assert timedelta(hours=18) < until - datetime.now(UTC) < timedelta(hours=19)
     # EMR must not take the idle cluster away before the turn can have come.
-    assert emr.idle_timeouts == [pytest.approx((until - datetime.now(UTC) + timedelta(minutes=45)).total_seconds(), abs=5)]
+    assert emr.idle_timeouts == [
+        pytest.approx((until - datetime.now(UTC) + timedelta(minutes=45)).total_seconds(), abs=5)
+    ]
     # It is to look whether the other run still lives, and waits on, until the same moment.
     again = deferred(operator, event={"status": "ended"}, **waits.kwargs)
     assert again.kwargs == waits.kwargs
@@ -163,7 +173,9 @@ def test_a_step_that_ended_while_no_try_was_there_does_not_keep_the_turn(emr: Em
 
 
 @pytest.mark.parametrize(("state", "is_free"), [("RUNNING", False), ("TERMINATING", False), ("TERMINATED", True)])
-def test_the_turn_of_a_run_that_has_ended_is_free_when_its_clusters_have(emr: Emr, lake: Lake, state: str, is_free: bool) -> None:
+def test_the_turn_of_a_run_that_has_ended_is_free_when_its_clusters_have(
+    emr: Emr, lake: Lake, state: str, is_free: bool
+) -> None:
     """A step may run on after its run was given up."""
     take_turn(lake, emr, state)
     trigger = deferred(run_step(emr.cluster(), one_at_a_time=True)).trigger
@@ -196,18 +208,22 @@ def test_a_step_that_was_added_already_does_not_wait_for_its_turn_again(emr: Emr
 
 
 @pytest.mark.parametrize(
-    "back", [("execute", {"event": {"status": "time_out"}, "until": LONG_AGO}), ("__fail__", {"error": "Trigger timeout"})]
+    "back",
+    [("execute", {"event": {"status": "time_out"}, "until": LONG_AGO}), ("__fail__", {"error": "Trigger timeout"})],
 )
 def test_a_turn_that_does_not_come_fails_the_task_and_names_who_has_it(emr: Emr, lake: Lake, back: Any) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     other = take_turn(lake, emr)
-    with pytest.raises(AirflowFailException, match=rf"pca \({OTHER}, since .*\), on cluster {other}.*has waited for 18\.5 hours"):
+    with pytest.raises(
+        AirflowFailException, match=rf"pca \({OTHER}, since .*\), on cluster {other}.*has waited for 18\.5 hours"
+    ):
         run_step(emr.cluster(), one_at_a_time=True).resume_execution(*back, context())
 
 
 @pytest.mark.parametrize(
-    "back", [("execute", {"event": {"status": "time_out"}, "until": LONG_AGO}), ("__fail__", {"error": "Trigger timeout"})]
+    "back",
+    [("execute", {"event": {"status": "time_out"}, "until": LONG_AGO}), ("__fail__", {"error": "Trigger timeout"})],
 )
 def test_a_turn_that_is_free_at_the_very_end_is_taken(emr: Emr, lake: Lake, back: Any) -> None:
     from airflow.sdk.exceptions import TaskDeferred
@@ -222,7 +238,10 @@ def test_a_cluster_that_ends_while_its_step_waits_for_its_turn_ends_the_waiting(
 
     take_turn(lake, emr)
     mine = emr.cluster("TERMINATED_WITH_ERRORS")
-    emr.clusters[mine]["Status"]["StateChangeReason"] = {"Code": "INSTANCE_FAILURE", "Message": "All slaves were terminated"}
+    emr.clusters[mine]["Status"]["StateChangeReason"] = {
+        "Code": "INSTANCE_FAILURE",
+        "Message": "All slaves were terminated",
+    }
     with pytest.raises(AirflowFailException, match="All slaves were terminated"):
         run_step(mine, one_at_a_time=True).execute(context())
 
@@ -291,7 +310,9 @@ def is_tried_again(error: Exception) -> bool:
 
 
 def test_a_step_that_fails_is_explained_from_its_own_log(emr: Emr, lake: Lake) -> None:
-    error = failure_of(emr, lake, stderr='Traceback (most recent call last):\n  File "job.py", line 7, in main\nValueError: Äpfel\n')
+    error = failure_of(
+        emr, lake, stderr='Traceback (most recent call last):\n  File "job.py", line 7, in main\nValueError: Äpfel\n'
+    )
     assert "Step 'refresh_pca' (s-1) on cluster j-1 ended as FAILED" in str(error)
     assert "ValueError: Äpfel" in str(error)
     assert f"s3://{BUCKET}/logs/j-1/steps/s-1/" in str(error)
@@ -312,8 +333,12 @@ def put_told(lake: Lake, line: str, written_ago: timedelta = timedelta()) -> Non
     lake.client.objects[failure_key(RUN_ID, "refresh_pca")] = (content, datetime.now(UTC) - written_ago)
 
 
-@pytest.mark.parametrize("error", ["fruit_features.lake.store.LostPlaceError: Another writer", "fruit_features.x.BooksError: Kiwi"])
-def test_what_the_step_told_itself_decides_and_is_shown_before_any_log_is_there(emr: Emr, lake: Lake, error: str) -> None:
+@pytest.mark.parametrize(
+    "error", ["fruit_features.lake.store.LostPlaceError: Another writer", "fruit_features.x.BooksError: Kiwi"]
+)
+def test_what_the_step_told_itself_decides_and_is_shown_before_any_log_is_there(
+    emr: Emr, lake: Lake, error: str
+) -> None:
     put_told(lake, error)
     raised = failure_of(emr, lake)
     assert f"The error, in failure.json: {error}" in str(raised)
@@ -336,7 +361,10 @@ def test_a_try_that_finds_a_step_that_told_its_failure_does_not_wait_for_logs(em
 
 def test_nothing_is_tried_again_on_a_cluster_that_is_gone(emr: Emr, lake: Lake) -> None:
     error = failure_of(
-        emr, lake, stderr="An error occurred (SlowDown) when calling the GetObject operation", cluster="TERMINATED_WITH_ERRORS"
+        emr,
+        lake,
+        stderr="An error occurred (SlowDown) when calling the GetObject operation",
+        cluster="TERMINATED_WITH_ERRORS",
     )
     assert "clear plan_run with *downstream*, without *only failed* (a new cluster is made)" in str(error)
     assert not is_tried_again(error)
@@ -369,7 +397,10 @@ def test_a_failed_bootstrap_action_is_explained_from_the_nodes_log(emr: Emr, lak
     from airflow.sdk.exceptions import AirflowFailException
 
     emr.cluster("TERMINATED_WITH_ERRORS")
-    reason = {"Code": "BOOTSTRAP_FAILURE", "Message": "On the master instance (i-1), bootstrap action 1 returned a non-zero return code"}
+    reason = {
+        "Code": "BOOTSTRAP_FAILURE",
+        "Message": "On the master instance (i-1), bootstrap action 1 returned a non-zero return code",
+    }
     emr.clusters["j-1"]["Status"]["StateChangeReason"] = reason
     step_id = emr.step("j-1", "CANCELLED", started=False)
     log = gzip.compress(b"error: No matching distribution found for ai-edge-litert==9.9.9\n")
@@ -384,14 +415,19 @@ def test_a_cluster_that_ended_before_the_step_was_added_is_explained(emr: Emr, l
     from airflow.sdk.exceptions import AirflowFailException
 
     emr.cluster("TERMINATED_WITH_ERRORS")
-    emr.clusters["j-1"]["Status"]["StateChangeReason"] = {"Code": "VALIDATION_ERROR", "Message": "The subnet does not exist"}
+    emr.clusters["j-1"]["Status"]["StateChangeReason"] = {
+        "Code": "VALIDATION_ERROR",
+        "Message": "The subnet does not exist",
+    }
     emr.refuse = [api_error("ValidationException")]
     with pytest.raises(AirflowFailException, match=r"(?s)The subnet does not exist.*without \*only failed\*"):
         run_step("j-1").execute(context())
 
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
-def test_a_try_after_one_that_was_lost_says_how_the_step_of_a_dead_cluster_ended(emr: Emr, lake: Lake, state: str) -> None:
+def test_a_try_after_one_that_was_lost_says_how_the_step_of_a_dead_cluster_ended(
+    emr: Emr, lake: Lake, state: str
+) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     failed_step(emr, cluster="TERMINATED_WITH_ERRORS", state=state)

@@ -89,7 +89,9 @@ def remember_since(variables: MemoryVariables, settings: Settings, last_used: da
     variables.values[place.variable] = json.dumps(place.as_dict() | {"last_used": last_used.isoformat()})
 
 
-def test_orphans_are_ended_where_this_airflow_works_and_has_worked_and_people_are_told(cloud: Cloud, tmp_path: Path) -> None:
+def test_orphans_are_ended_where_this_airflow_works_and_has_worked_and_people_are_told(
+    cloud: Cloud, tmp_path: Path
+) -> None:
     remember(Place.of(BEFORE))
     file = tmp_path / "news.jsonl"
     for settings in (SETTINGS, BEFORE):
@@ -120,7 +122,9 @@ def test_a_lake_in_which_this_airflow_never_worked_is_not_even_looked_at(cloud: 
     assert cloud.ended(BEFORE) == []
 
 
-def test_clusters_that_another_airflow_has_in_a_lake_that_this_one_left_are_its_own(cloud: Cloud, variables: MemoryVariables) -> None:
+def test_clusters_that_another_airflow_has_in_a_lake_that_this_one_left_are_its_own(
+    cloud: Cloud, variables: MemoryVariables
+) -> None:
     cloud.cluster(BEFORE, OVER)
     remember_since(variables, BEFORE, MORNING - timedelta(hours=1))
     assert sweep() == []
@@ -201,7 +205,9 @@ def test_what_a_run_that_failed_still_holds_in_a_lake_that_was_left_is_given_bac
     assert remembered_places() == {}
 
 
-def test_what_a_run_holds_whose_cluster_lives_in_another_region_is_not_given_back(cloud: Cloud, variables: MemoryVariables) -> None:
+def test_what_a_run_holds_whose_cluster_lives_in_another_region_is_not_given_back(
+    cloud: Cloud, variables: MemoryVariables
+) -> None:
     """There the lake was worked in, too."""
     moved = replace(BEFORE, region=SETTINGS.region)
     for settings in (BEFORE, moved):
@@ -223,7 +229,9 @@ def test_what_was_claimed_after_this_airflow_had_left_is_another_ones(cloud: Clo
     assert remembered_places() == {}
 
 
-def test_a_lake_in_which_nothing_may_be_written_any_more_is_forgotten_all_the_same(cloud: Cloud, variables: MemoryVariables) -> None:
+def test_a_lake_in_which_nothing_may_be_written_any_more_is_forgotten_all_the_same(
+    cloud: Cloud, variables: MemoryVariables
+) -> None:
     remember_since(variables, BEFORE, MORNING)
     lake = cloud.lakes[BEFORE.lake_bucket]
     hold(lake, OVER, MORNING)

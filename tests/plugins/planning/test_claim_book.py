@@ -33,7 +33,9 @@ class KilledError(BaseException):
 
 
 class Turnstile(MemoryS3):
-    """A store that lets one request of one run through at a time, when it is told to. It may be one that ignores conditions."""
+    """A store that lets one request of one run through at a time, when it is told to. It may be one that ignores
+    conditions.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +111,9 @@ class Run:
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.data(), wants=st.lists(st.lists(st.sampled_from(DAYS), min_size=1, unique=True), min_size=2, max_size=4))
-def test_whoever_is_interrupted_or_killed_between_any_two_requests_no_two_hold_one_date(data: Any, wants: list[list[str]]) -> None:
+def test_whoever_is_interrupted_or_killed_between_any_two_requests_no_two_hold_one_date(
+    data: Any, wants: list[list[str]]
+) -> None:
     store = Turnstile()
     runs: dict[str, Run] = {}
 
@@ -199,13 +203,18 @@ class Unconditional(MemoryS3):
 
     def put_object(self, *, IfMatch: str | None = None, IfNoneMatch: str | None = None, **request: Any) -> None:  # noqa: N803
         if self.refuses and (IfMatch or IfNoneMatch):
-            answer: Any = {"Error": {"Code": "NotImplemented", "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 501}}
+            answer: Any = {
+                "Error": {"Code": "NotImplemented", "Message": ""},
+                "ResponseMetadata": {"HTTPStatusCode": 501},
+            }
             raise ClientError(answer, "PutObject")
         super().put_object(**request)
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-def test_a_store_without_conditional_writes_still_keeps_claims_and_tells_a_run_that_was_written_over(refuses: bool) -> None:
+def test_a_store_without_conditional_writes_still_keeps_claims_and_tells_a_run_that_was_written_over(
+    refuses: bool,
+) -> None:
     store = Unconditional()
     store.refuses = refuses
     lake = Lake(store, BUCKET)
@@ -235,7 +244,9 @@ def test_what_a_run_does_not_need_it_gives_back(empty_lake: SampleLake) -> None:
     assert lake.read_json(dates_claims_key()) == written  # nothing to say, nothing written
 
 
-def test_a_store_that_refuses_does_not_hide_what_the_run_has_to_say(empty_lake: SampleLake, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_refuses_does_not_hide_what_the_run_has_to_say(
+    empty_lake: SampleLake, caplog: pytest.LogCaptureFixture
+) -> None:
     hold_dates(empty_lake.lake, "own", DAY)
     answer: Any = {"Error": {"Code": "AccessDenied", "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
 

@@ -50,7 +50,9 @@ def test_an_ended_run_in_whose_way_nobody_is_keeps_its_claim_so_that_it_can_be_g
 
 
 def test_who_takes_again_what_it_has_holds_it_since_it_first_did() -> None:
-    answer = answer_wish([Claim("own", ("21", "22"), EARLIER)], Wish("own", ("22", "23"), cluster_id="j-1"), nobody_asks, NOW)
+    answer = answer_wish(
+        [Claim("own", ("21", "22"), EARLIER)], Wish("own", ("22", "23"), cluster_id="j-1"), nobody_asks, NOW
+    )
     assert answer.claims == (Claim("own", ("22", "23"), EARLIER, "j-1"),)
 
 

@@ -39,16 +39,26 @@ def image(category: str, name: object) -> DatedObject:
 
 
 def line(
-    image: DatedObject, category: str = "Kiwi", status: str = "featurised", embedder_id: str = "m", reason: str | None = None
+    image: DatedObject,
+    category: str = "Kiwi",
+    status: str = "featurised",
+    embedder_id: str = "m",
+    reason: str | None = None,
 ) -> KnownImage:
     return KnownImage(image.key, image.etag, category, status, reason, embedder_id)
 
 
 def counts(
-    objects: list[DatedObject], ledger: tuple[KnownImage, ...] = (), categories: tuple[str, ...] = (), *, retry_rejected: bool = False
+    objects: list[DatedObject],
+    ledger: tuple[KnownImage, ...] = (),
+    categories: tuple[str, ...] = (),
+    *,
+    retry_rejected: bool = False,
 ) -> DateCounts:
     """Of objects and lines in any order."""
-    listed = pa.Table.from_pylist([vars(stored) for stored in sorted(objects, key=lambda stored: stored.key)], schema=LISTED)
+    listed = pa.Table.from_pylist(
+        [vars(stored) for stored in sorted(objects, key=lambda stored: stored.key)], schema=LISTED
+    )
     known = pa.Table.from_pylist([line._asdict() for line in sorted(ledger)], schema=KNOWN)
     return count_images(DAY, listed, known, "m", categories, retry_rejected=retry_rejected)
 
@@ -119,7 +129,12 @@ def test_an_image_whose_features_are_lost_is_new() -> None:
 
 def test_tells_how_many_images_lose_the_features_that_the_ledger_names() -> None:
     kiwis = [image("Kiwi", n) for n in range(5)]
-    known = [line(kiwis[0]), line(kiwis[1], embedder_id="old"), line(kiwis[2], status="rejected"), line(kiwis[3])._replace(etag="before")]
+    known = [
+        line(kiwis[0]),
+        line(kiwis[1], embedder_id="old"),
+        line(kiwis[2], status="rejected"),
+        line(kiwis[3])._replace(etag="before"),
+    ]
     gone = [line(image("Kiwi", 8)), line(image("Kiwi", 9), embedder_id="old")]
     found = plan(kiwis, (*known, *gone), retry_rejected=True)
     assert (found.new, found.removed, found.n_leaving) == (4, 2, {"m": 2, "old": 2})
@@ -141,7 +156,10 @@ def test_counts_and_names_what_is_no_image() -> None:
 
 def test_names_folders_of_images_that_can_be_no_category() -> None:
     prefix = f"raw/ingest_date={DAY}/"
-    listed = [stored(prefix + name) for name in ("a\tb/1.jpg", "a\tb/2.jpg", f"{'%' * 90}/1.jpg", "Kiwi/1.jpg", "_old/a\tb/1.jpg")]
+    listed = [
+        stored(prefix + name)
+        for name in ("a\tb/1.jpg", "a\tb/2.jpg", f"{'%' * 90}/1.jpg", "Kiwi/1.jpg", "_old/a\tb/1.jpg")
+    ]
     found = plan(listed)
     assert (found.images, found.n_strays) == (1, 4)
     assert sorted(found.refused_categories) == ["%" * 90, "a\tb"]
@@ -149,12 +167,18 @@ def test_names_folders_of_images_that_can_be_no_category() -> None:
 
 
 def test_a_refusal_names_each_folder_in_a_line_of_its_own_and_says_what_to_do() -> None:
-    refused = plan([stored(f"raw/ingest_date={DAY}/{n}\t/1.jpg") for n in range(3)] + [stored(f"raw/ingest_date={DAY}/{'é' * 200}/1.jpg")])
+    refused = plan(
+        [stored(f"raw/ingest_date={DAY}/{n}\t/1.jpg") for n in range(3)]
+        + [stored(f"raw/ingest_date={DAY}/{'é' * 200}/1.jpg")]
+    )
     with pytest.raises(LakeNameError) as caught:
         refuse_categories([plan([image("Kiwi", 1)]), refused], "fruits-lake")
     *lines, remedy = str(caught.value).splitlines()
     assert len(lines) == 4
-    assert rf"s3://fruits-lake/raw/ingest_date={DAY}/ holds '0\t', which is no category: it holds a control character" in lines[0]
+    assert (
+        rf"s3://fruits-lake/raw/ingest_date={DAY}/ holds '0\t', which is no category: it holds a control character"
+        in lines[0]
+    )
     assert "409 bytes, and 255 are the most" in lines[3]
     assert remedy.startswith("Nothing was started. Rename these folders")
 
@@ -192,8 +216,12 @@ def test_images_of_another_date_are_not_counted() -> None:
     st.lists(st.tuples(st.sampled_from(["Kiwi", "Plum", "_x", "007"]), st.integers(0, 9)), unique=True),
     st.sets(st.sampled_from(["Kiwi", "Plum", "007"])),
 )
-def test_every_object_is_an_image_a_stray_or_in_another_category(names: list[tuple[str, int]], chosen: set[str]) -> None:
-    found = plan([stored(f"raw/ingest_date={DAY}/{category}/{n}.jpg") for category, n in names], categories=tuple(sorted(chosen)))
+def test_every_object_is_an_image_a_stray_or_in_another_category(
+    names: list[tuple[str, int]], chosen: set[str]
+) -> None:
+    found = plan(
+        [stored(f"raw/ingest_date={DAY}/{category}/{n}.jpg") for category, n in names], categories=tuple(sorted(chosen))
+    )
     elsewhere = sum(category != "_x" and bool(chosen) and category not in chosen for category, _ in names)
     assert found.images + found.n_strays + elsewhere == len(names)
     assert found.images == sum(found.images_by_category.values()) == found.new + found.unchanged
@@ -222,19 +250,32 @@ def test_the_plan_is_the_difference_of_listing_and_ledger(listed: dict, known: d
 
 
 @given(
-    st.dictionaries(st.tuples(st.sampled_from(["Kiwi", "Plum", "_x", "a\tb"]), st.integers(0, 9)), st.sampled_from(["etag", "e2"])),
-    st.dictionaries(st.tuples(st.sampled_from(["Kiwi", "Plum"]), st.integers(0, 9)), st.sampled_from(["m", "old", None])),
+    st.dictionaries(
+        st.tuples(st.sampled_from(["Kiwi", "Plum", "_x", "a\tb"]), st.integers(0, 9)), st.sampled_from(["etag", "e2"])
+    ),
+    st.dictionaries(
+        st.tuples(st.sampled_from(["Kiwi", "Plum"]), st.integers(0, 9)), st.sampled_from(["m", "old", None])
+    ),
     st.integers(0, 9),
     st.sets(st.sampled_from(["Kiwi", "Plum"])),
 )
-def test_the_counts_of_two_ranges_together_are_those_of_both(listed: dict, known: dict, border: int, chosen: set[str]) -> None:
+def test_the_counts_of_two_ranges_together_are_those_of_both(
+    listed: dict, known: dict, border: int, chosen: set[str]
+) -> None:
     objects = [stored(f"raw/ingest_date={DAY}/{category}/{n}", etag=etag) for (category, n), etag in listed.items()]
     lines = tuple(
-        line(stored(image_key(DAY, category, str(n))), category, embedder_id=embedder_id) for (category, n), embedder_id in known.items()
+        line(stored(image_key(DAY, category, str(n))), category, embedder_id=embedder_id)
+        for (category, n), embedder_id in known.items()
     )
     point = f"raw/ingest_date={DAY}/Plum/{border}"
-    before = counts([one for one in objects if one.key <= point], tuple(one for one in lines if one.image_key <= point), tuple(chosen))
-    after = counts([one for one in objects if one.key > point], tuple(one for one in lines if one.image_key > point), tuple(chosen))
+    before = counts(
+        [one for one in objects if one.key <= point],
+        tuple(one for one in lines if one.image_key <= point),
+        tuple(chosen),
+    )
+    after = counts(
+        [one for one in objects if one.key > point], tuple(one for one in lines if one.image_key > point), tuple(chosen)
+    )
     assert before + after == counts(objects, lines, tuple(chosen))
 
 
@@ -256,12 +297,18 @@ class MillionsOfKiwis:
         for page in self.list_pages(f"raw/ingest_date={DAY}/"):
             n = len(page.keys)
             words = [pa.repeat(pa.scalar(word, pa.string()), n) for word in ("Kiwi", "featurised", None, "m")]
-            yield pa.record_batch([pa.array(page.keys), pa.array(page.etags), *words, pa.repeat(pa.scalar(value=True), n)], schema=KNOWN)
+            yield pa.record_batch(
+                [pa.array(page.keys), pa.array(page.etags), *words, pa.repeat(pa.scalar(value=True), n)], schema=KNOWN
+            )
 
 
 def memory(what: str) -> int:
     """Bytes of this process, now (VmRSS) or at the most since that was forgotten (VmHWM)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if line.startswith(f"{what}:"))
+    (line,) = (
+        line
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        if line.startswith(f"{what}:")
+    )
     return 1024 * int(line.split()[1])
 
 

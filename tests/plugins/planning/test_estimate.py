@@ -43,7 +43,9 @@ def test_the_estimate_is_start_plus_fixed_plus_images_over_speed() -> None:
     projection = 0.048 * PROJECTION_VCPU_SECONDS_PER_MILLION / (4 * 2)
     assert result.minutes == pytest.approx(5 + 1 + (48_000 / (10 * 4 * 2) + driver + projection) / 60, abs=0.05)
     assert result.euros == pytest.approx(result.minutes / 60 * 0.5 * 3, abs=0.01)
-    assert result.s3_euros == pytest.approx(0.048 * (S3_GETS_PER_MILLION * 0.4 + S3_PUTS_AND_LISTS_PER_MILLION * 5) / 1e6, abs=0.01)
+    assert result.s3_euros == pytest.approx(
+        0.048 * (S3_GETS_PER_MILLION * 0.4 + S3_PUTS_AND_LISTS_PER_MILLION * 5) / 1e6, abs=0.01
+    )
     assert result.euros_per_thousand(48_000) == pytest.approx((result.euros + result.s3_euros) / 48)
     assert (result.core_instances, result.task_instances) == (2, 0)
 
@@ -52,7 +54,9 @@ def test_a_refit_projects_the_history_by_images_and_files() -> None:
     """Measured on two cores, which are four vCPUs: 37 s a million images, 2.5 s a thousand partitions."""
     settings, nodes = replace(SETTINGS, core_instance_count=1), Nodes(1)
     plain = estimate(0, settings, nodes=nodes).minutes
-    assert estimate(0, settings, nodes=nodes, refit=Refit("", 60_000_000, 0)).minutes - plain == pytest.approx(37, abs=0.1)
+    assert estimate(0, settings, nodes=nodes, refit=Refit("", 60_000_000, 0)).minutes - plain == pytest.approx(
+        37, abs=0.1
+    )
     assert estimate(0, settings, nodes=nodes, refit=Refit("", 0, 120_000)).minutes - plain == pytest.approx(5, abs=0.1)
     assert nodes_for(0, SETTINGS, refit=Refit("", 10**9, 10**6)).task > nodes_for(0, SETTINGS).task
 
@@ -69,11 +73,19 @@ def test_task_nodes_work_like_core_nodes_and_spot_nodes_cost_less() -> None:
 
 def test_no_work_costs_nothing() -> None:
     result = estimate(0, SETTINGS, needs_cluster=False)
-    assert (result.core_instances, result.task_instances, result.minutes, result.euros, result.s3_euros) == (0, 0, 0.0, 0.0, 0.0)
+    assert (result.core_instances, result.task_instances, result.minutes, result.euros, result.s3_euros) == (
+        0,
+        0,
+        0.0,
+        0.0,
+        0.0,
+    )
 
 
 @given(images=st.integers(1, 10**9), more=st.integers(1, 10**6), core=st.integers(1, 500), task=st.integers(0, 500))
-def test_more_images_never_take_less_time_and_more_nodes_never_more(images: int, more: int, core: int, task: int) -> None:
+def test_more_images_never_take_less_time_and_more_nodes_never_more(
+    images: int, more: int, core: int, task: int
+) -> None:
     few, many = Nodes(core, task), Nodes(core, task + 1)
     assert estimate(images, SETTINGS, nodes=few).minutes <= estimate(images + more, SETTINGS, nodes=few).minutes
     assert estimate(images, SETTINGS, nodes=many).minutes <= estimate(images, SETTINGS, nodes=few).minutes
@@ -87,7 +99,9 @@ def test_more_images_than_a_driver_holds_are_several_runs_with_a_start_each() ->
 
 
 SIZED = st.builds(
-    lambda core, most, minutes: replace(SETTINGS, core_instance_count=core, task_instance_max=most, target_minutes=minutes),
+    lambda core, most, minutes: replace(
+        SETTINGS, core_instance_count=core, task_instance_max=most, target_minutes=minutes
+    ),
     st.integers(1, 50),
     st.integers(0, 300),
     st.floats(1, 10_000),
@@ -102,7 +116,9 @@ def test_the_fewest_task_nodes_that_finish_in_time(images: int, settings: Settin
     assert 0 <= nodes.task <= settings.task_instance_max
     assert nodes.working == nodes.core + nodes.task
     if nodes.task:
-        assert estimate(images, settings, nodes=Nodes(nodes.core, nodes.task - 1)).minutes > settings.target_minutes - 0.06
+        assert (
+            estimate(images, settings, nodes=Nodes(nodes.core, nodes.task - 1)).minutes > settings.target_minutes - 0.06
+        )
     if nodes.task < settings.task_instance_max:
         assert estimate(images, settings, nodes=nodes).minutes <= settings.target_minutes + 0.06
     sized = estimate(images, settings)
@@ -127,9 +143,13 @@ def test_a_day_that_two_core_nodes_finish_in_time_takes_no_task_node() -> None:
 
 
 def test_a_measured_speed_takes_the_place_of_the_assumed_one_and_says_whose_it_is() -> None:
-    assumed, measured = estimate(10**6, SETTINGS, nodes=Nodes(2)), estimate(10**6, SETTINGS, nodes=Nodes(2), speed=MEASURED)
+    assumed, measured = (
+        estimate(10**6, SETTINGS, nodes=Nodes(2)),
+        estimate(10**6, SETTINGS, nodes=Nodes(2), speed=MEASURED),
+    )
     assert measured == replace(
-        estimate(10**6, replace(SETTINGS, images_per_second_per_vcpu=60.0), nodes=Nodes(2)), assumptions=measured.assumptions
+        estimate(10**6, replace(SETTINGS, images_per_second_per_vcpu=60.0), nodes=Nodes(2)),
+        assumptions=measured.assumptions,
     )
     assert measured.minutes < assumed.minutes
     told = [(one.assumptions["images_per_second_per_vcpu"], one.assumptions["speed"]) for one in (assumed, measured)]

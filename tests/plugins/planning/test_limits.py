@@ -20,7 +20,9 @@ def dates(n_asked: int, n_looked_back: int = 0) -> RunDates:
 
 def test_a_run_may_look_at_so_many_dates_and_no_more() -> None:
     refuse_too_many_dates(dates(MOST_DATES_A_RUN))
-    with pytest.raises(RunTooLargeError, match=r"4,001 dates.*4,000 at most\. Nothing was started\. Ask for a shorter range"):
+    with pytest.raises(
+        RunTooLargeError, match=r"4,001 dates.*4,000 at most\. Nothing was started\. Ask for a shorter range"
+    ):
         refuse_too_many_dates(dates(MOST_DATES_A_RUN, 1))
 
 
@@ -28,7 +30,9 @@ def test_a_run_may_have_so_many_images_and_no_more() -> None:
     for name in ("m5.4xlarge", "r5.24xlarge"):
         refuse_too_many_images({"2026-11-22": MOST_IMAGES_A_RUN}, instance_type(name, PRIMARY))
         with pytest.raises(
-            RunTooLargeError, match=rf"2026-11-22 has 10,000,001 images, and a run takes 10,000,000 at most, whatever {PRIMARY} is.*Deliver"
+            RunTooLargeError,
+            match=rf"2026-11-22 has 10,000,001 images, and a run takes 10,000,000 at most, whatever {PRIMARY} "
+            r"is.*Deliver",
         ):
             refuse_too_many_images({"2026-11-21": 7, "2026-11-22": MOST_IMAGES_A_RUN + 1}, instance_type(name, PRIMARY))
 
@@ -38,12 +42,14 @@ def test_a_run_may_have_as_many_images_as_the_primary_node_has_memory_for() -> N
     fits = most_images_a_run(small)
     refuse_too_many_images({"2026-11-21": fits - 7, "2026-11-22": 7}, small)
     with pytest.raises(
-        RunTooLargeError, match=rf"2026-11-22 has {fits + 1:,} images.*c5\.xlarge has memory for {fits:,}.*Set {PRIMARY} to.*or deliver"
+        RunTooLargeError,
+        match=rf"2026-11-22 has {fits + 1:,} images.*c5\.xlarge has memory for {fits:,}.*Set {PRIMARY} to.*or deliver",
     ):
         refuse_too_many_images({"2026-11-22": fits + 1}, small)
     with pytest.raises(
         RunTooLargeError,
-        match=rf"The 2 dates from 2026-11-21 to 2026-11-22 .* have {fits + 1:,} images.*{PRIMARY}.*ask for a shorter range",
+        match=rf"The 2 dates from 2026-11-21 to 2026-11-22 .* have {fits + 1:,} images.*{PRIMARY}.*ask for a shorter "
+        r"range",
     ):
         refuse_too_many_images({"2026-11-21": fits, "2026-11-22": 1}, small)
 

@@ -13,9 +13,15 @@ HOURS = st.floats(0.1, 168)
 
 
 @given(step=HOURS, log_wait=st.floats(0, 60), start=st.floats(0, 240), spot=st.integers(5, 1440))
-def test_dates_are_waited_for_longer_than_a_run_may_hold_them(step: float, log_wait: float, start: float, spot: int) -> None:
+def test_dates_are_waited_for_longer_than_a_run_may_hold_them(
+    step: float, log_wait: float, start: float, spot: int
+) -> None:
     settings = replace(
-        Settings(), step_timeout_hours=step, log_wait_minutes=log_wait, cluster_start_minutes=start, spot_timeout_minutes=spot
+        Settings(),
+        step_timeout_hours=step,
+        log_wait_minutes=log_wait,
+        cluster_start_minutes=start,
+        spot_timeout_minutes=spot,
     )
     both_steps = 2 * timedelta(hours=step, minutes=log_wait)
     cluster = timedelta(minutes=start + spot) + CLUSTER_END

@@ -20,7 +20,12 @@ OLD = replace(CURRENT, embedder_id="old")
 
 
 def outlook(
-    n_images: int, state: PcaState = CURRENT, policy: RefreshPolicy = RefreshPolicy.AUTO, earlier: int = 0, old: int = 0, **changed: Any
+    n_images: int,
+    state: PcaState = CURRENT,
+    policy: RefreshPolicy = RefreshPolicy.AUTO,
+    earlier: int = 0,
+    old: int = 0,
+    **changed: Any,
 ) -> PcaOutlook:
     embedders = {"m": EmbedderHistory(n_images, 7), "old": EmbedderHistory(old, 5)}
     history = History(embedders, EmbedderHistory(earlier, 1 if earlier else 0))
@@ -58,7 +63,9 @@ def test_foresees_a_refit(seen: PcaOutlook, n_new: int, leaving: dict[str, int],
 
 
 def test_a_refit_projects_what_there_is_already() -> None:
-    assert outlook(3_000, earlier=500).refit(10, {}) == Refit("3,510 images are few enough to fit anew every time", 3_500, 8)
+    assert outlook(3_000, earlier=500).refit(10, {}) == Refit(
+        "3,510 images are few enough to fit anew every time", 3_500, 8
+    )
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,14 @@ from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.node_program import NODE_START
-from fruit_pipeline.errors import DateIsBusyError, InstanceTypeError, NoReleaseError, OverBudgetError, RunTooLargeError, RunTooLongError
+from fruit_pipeline.errors import (
+    DateIsBusyError,
+    InstanceTypeError,
+    NoReleaseError,
+    OverBudgetError,
+    RunTooLargeError,
+    RunTooLongError,
+)
 from fruit_pipeline.planning.date_looker import DateLooker
 from fruit_pipeline.planning.estimate import MeasuredSpeed
 from fruit_pipeline.planning.planner import PublishedRelease, plan_run, published_release
@@ -100,7 +107,10 @@ def test_plans_with_the_published_release(sample_lake: SampleLake) -> None:
         "extract_features",
         "refresh_pca",
     ]
-    assert planned["cluster_request"]["BootstrapActions"][0]["ScriptBootstrapAction"]["Args"][0] == f"s3://{BUCKET}/code/r1/"
+    assert (
+        planned["cluster_request"]["BootstrapActions"][0]["ScriptBootstrapAction"]["Args"][0]
+        == f"s3://{BUCKET}/code/r1/"
+    )
 
 
 def test_where_everything_is_known_there_is_nothing_to_do_and_nothing_is_written(sample_lake: SampleLake) -> None:
@@ -153,7 +163,9 @@ def test_without_wishes_the_steps_are_as_the_settings_say(sample_lake: SampleLak
     planned = plan(sample_lake.lake, replace(SETTINGS, pca_policy=RefreshPolicy.NEVER))
     (extract,), (refresh,) = planned.extract_features_steps, planned.refresh_pca_steps
     assert option(refresh, "--policy") == ["never"]
-    assert not [word for word in arguments(extract) if word.startswith(("--retry-rejected", "--accept-rejects", "--category"))]
+    assert not [
+        word for word in arguments(extract) if word.startswith(("--retry-rejected", "--accept-rejects", "--category"))
+    ]
     assert "--switch-embedder" not in arguments(refresh)
 
 
@@ -191,7 +203,9 @@ def test_a_scheduled_run_finds_what_is_late_in_the_days_before(sample_lake: Samp
         (lambda sample: sample.client.delete_object(Bucket=BUCKET, Key=sample.images[0].key), 0, 1),
     ],
 )
-def test_a_scheduled_run_also_finds_what_was_replaced_or_has_vanished(sample_lake: SampleLake, change: Any, new: int, removed: int) -> None:
+def test_a_scheduled_run_also_finds_what_was_replaced_or_has_vanished(
+    sample_lake: SampleLake, change: Any, new: int, removed: int
+) -> None:
     sample_lake.put_image(success_marker_key(NEXT_DAY), b"")
     change(sample_lake)
     planned = plan(sample_lake.lake, dates=RunDates((NEXT_DAY,), (DAY,)))
@@ -233,7 +247,9 @@ def test_a_run_that_must_wait_claims_nothing(sample_lake: SampleLake) -> None:
     assert held_dates(sample_lake.lake) == {"another": [DAY]}
 
 
-def test_the_claims_of_runs_that_ended_are_cleared_away_and_those_on_other_dates_hold_nobody_up(sample_lake: SampleLake) -> None:
+def test_the_claims_of_runs_that_ended_are_cleared_away_and_those_on_other_dates_hold_nobody_up(
+    sample_lake: SampleLake,
+) -> None:
     sample_lake.delete_below("ledger/")
     hold_dates(sample_lake.lake, "ended", DAY)
     hold_dates(sample_lake.lake, "elsewhere", NEXT_DAY)
@@ -248,7 +264,9 @@ def test_a_run_that_is_planned_again_is_not_in_its_own_way(sample_lake: SampleLa
     assert held_dates(sample_lake.lake) == {RUN_ID: [DAY]}
 
 
-def test_the_dates_are_claimed_before_they_are_looked_at(sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dates_are_claimed_before_they_are_looked_at(
+    sample_lake: SampleLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What others do to them meanwhile is no longer theirs to do."""
     sample_lake.add_date(DAY_BEFORE)
     hold_dates(sample_lake.lake, "another", "2026-11-20")
@@ -288,12 +306,18 @@ def test_a_plan_that_breaks_off_gives_its_dates_back(
         (lambda sample: sample.put_image(f"{moments_parts_prefix(DAY)}part-0.parquet"), "unswept", 0),
         (lambda sample: sample.put_image(ledger_key(DAY).replace("ledger.parquet", "part-0.parquet")), "unswept", 0),
         (lambda sample: sample.put_image(moments_object_key().replace(WRITE, "another")), "unswept", 0),
-        (lambda sample: sample.put_image(f"{projections_date_prefix('older', DAY)}category=Kiwi/gone-0.parquet"), "unswept", 0),
+        (
+            lambda sample: sample.put_image(f"{projections_date_prefix('older', DAY)}category=Kiwi/gone-0.parquet"),
+            "unswept",
+            0,
+        ),
         (lambda sample: sample.delete(projections_file_key(VERSION, features_key("Kiwi"))), "unprojected", 0),
         (lambda sample: sample.write_earlier_ledger(sample.images), "earlier_form", 0),
     ],
 )
-def test_a_date_whose_files_are_not_as_its_ledger_says_is_work(sample_lake: SampleLake, spoil: Any, trace: str, new: int) -> None:
+def test_a_date_whose_files_are_not_as_its_ledger_says_is_work(
+    sample_lake: SampleLake, spoil: Any, trace: str, new: int
+) -> None:
     spoil(sample_lake)
     planned = plan(sample_lake.lake).plan
     assert (planned.ingest_dates, planned.new, planned.unchanged) == ([DAY], new, 43 - new)
@@ -387,7 +411,9 @@ def test_a_ledger_that_is_not_in_order_is_refused(sample_lake: SampleLake) -> No
 
 def test_a_ledger_without_a_commit_is_refused_and_it_is_said_what_to_do(sample_lake: SampleLake) -> None:
     sample_lake.write_table(ledger_key(DAY), {"image_key": ["x"]})
-    with pytest.raises(CommitFormatError, match=rf"s3://{BUCKET}/ledger/.* holds no commit.*Remove it, and run its date again"):
+    with pytest.raises(
+        CommitFormatError, match=rf"s3://{BUCKET}/ledger/.* holds no commit.*Remove it, and run its date again"
+    ):
         plan(sample_lake.lake)
 
 
@@ -409,7 +435,10 @@ class TestPcaToCome:
         planned = plan(sample_lake.lake)
         assert planned.plan.refit is not None
         assert planned.plan.refit.reason == "85 images are few enough to fit anew every time"
-        assert (planned.plan.refit.n_images, planned.plan.refit.n_files) == (84, 14)  # of all dates, also those not asked for
+        assert (planned.plan.refit.n_images, planned.plan.refit.n_files) == (
+            84,
+            14,
+        )  # of all dates, also those not asked for
         assert planned.as_xcoms()["plan"]["refit"]["n_images"] == 84
 
     def test_dates_of_the_earlier_form_count_too(self, sample_lake: SampleLake) -> None:
@@ -483,7 +512,11 @@ def test_the_cluster_has_the_nodes_of_the_plan(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
     planned = plan(sample_lake.lake, replace(SETTINGS, target_minutes=1, task_instance_max=3))
     assert (planned.plan.estimate.core_instances, planned.plan.estimate.task_instances) == (2, 3)
-    (task,) = [fleet for fleet in planned.cluster_request["Instances"]["InstanceFleets"] if fleet["InstanceFleetType"] == "TASK"]
+    (task,) = [
+        fleet
+        for fleet in planned.cluster_request["Instances"]["InstanceFleets"]
+        if fleet["InstanceFleetType"] == "TASK"
+    ]
     assert task["TargetSpotCapacity"] == 3
     for step in planned.extract_features_steps + planned.refresh_pca_steps:
         assert option(step, "--task-slots") == [str((2 + 3) * 4)]
@@ -504,7 +537,9 @@ CHEAP = replace(SETTINGS, budget_eur=0.01)
 def test_a_run_above_its_budget_is_refused_and_holds_nothing(sample_lake: SampleLake) -> None:
     sample_lake.delete_below("ledger/")
     before = dict(sample_lake.client.objects)
-    with pytest.raises(OverBudgetError, match=r"(?s)about 0\.13 EUR.*budget of a run is 0\.01 EUR.*`over_budget`.*FRUITS_BUDGET_EUR"):
+    with pytest.raises(
+        OverBudgetError, match=r"(?s)about 0\.13 EUR.*budget of a run is 0\.01 EUR.*`over_budget`.*FRUITS_BUDGET_EUR"
+    ):
         plan(sample_lake.lake, CHEAP)
     assert nothing_but_claims(sample_lake, before)
     assert held_dates(sample_lake.lake) == {}
@@ -531,10 +566,18 @@ def test_a_run_that_would_not_be_done_before_its_step_is_given_up_is_refused(sam
     assert held_dates(sample_lake.lake) == {}
 
 
-def test_a_run_of_more_dates_than_its_driver_reads_is_refused_before_the_lake_is_touched(sample_lake: SampleLake) -> None:
+def test_a_run_of_more_dates_than_its_driver_reads_is_refused_before_the_lake_is_touched(
+    sample_lake: SampleLake,
+) -> None:
     days = tuple((date(2000, 1, 1) + timedelta(days=number)).isoformat() for number in range(MOST_DATES_A_RUN + 1))
     with pytest.raises(RunTooLargeError, match=r"4,001 dates"):
-        plan_run(SETTINGS, lambda _: pytest.fail("the lake was touched"), RunRequest(RUN_ID, RunDates(days)), NOW, lambda _: True)
+        plan_run(
+            SETTINGS,
+            lambda _: pytest.fail("the lake was touched"),
+            RunRequest(RUN_ID, RunDates(days)),
+            NOW,
+            lambda _: True,
+        )
 
 
 def test_a_date_of_more_images_than_the_primary_node_holds_is_refused_and_claims_nothing(
@@ -542,13 +585,17 @@ def test_a_date_of_more_images_than_the_primary_node_holds_is_refused_and_claims
 ) -> None:
     sample_lake.delete_below("ledger/")
     monkeypatch.setattr("fruit_pipeline.planning.limits.most_images_a_run", lambda _: 42)
-    with pytest.raises(RunTooLargeError, match=rf"{DAY} has 43 images.*m5\.xlarge has memory for 42.*FRUITS_PRIMARY_INSTANCE_TYPE"):
+    with pytest.raises(
+        RunTooLargeError, match=rf"{DAY} has 43 images.*m5\.xlarge has memory for 42.*FRUITS_PRIMARY_INSTANCE_TYPE"
+    ):
         plan(sample_lake.lake, over_budget_allowed=True)
     assert held_dates(sample_lake.lake) == {}
 
 
 @pytest.mark.parametrize("change", [{"core_instance_type": "m7g.xlarge"}, {"primary_instance_type": "t3.xlarge"}])
-def test_a_run_whose_nodes_can_not_run_the_jobs_is_refused_and_claims_nothing(sample_lake: SampleLake, change: dict[str, Any]) -> None:
+def test_a_run_whose_nodes_can_not_run_the_jobs_is_refused_and_claims_nothing(
+    sample_lake: SampleLake, change: dict[str, Any]
+) -> None:
     sample_lake.delete_below("ledger/")
     with pytest.raises(InstanceTypeError, match=f"FRUITS_{next(iter(change)).upper()}"):
         plan(sample_lake.lake, replace(SETTINGS, **change), over_budget_allowed=True)
@@ -568,7 +615,9 @@ def test_a_pinned_release_wins_over_the_published_one(sample_lake: SampleLake) -
     assert published_release(sample_lake.lake, "") == PublishedRelease(PinnedRelease("r1", digest), EMBEDDER)
 
 
-def test_the_cluster_gets_the_digest_of_the_published_list_of_files_and_the_program_that_checks_it(sample_lake: SampleLake) -> None:
+def test_the_cluster_gets_the_digest_of_the_published_list_of_files_and_the_program_that_checks_it(
+    sample_lake: SampleLake,
+) -> None:
     sample_lake.publish("r2", embedder_id=NEXT_EMBEDDER)
     planned = plan(sample_lake.lake)
     action = planned.cluster_request["BootstrapActions"][0]["ScriptBootstrapAction"]
@@ -595,7 +644,9 @@ def test_a_release_of_a_state_before_lists_were_pinned_must_be_published_anew(sa
         plan(sample_lake.lake)
     name = release.release_id({JOB: "0123"})
     sample_lake.publish(name)
-    sample_lake.lake.write_json(f"code/{name}/release.json", {"release": name, "embedder_id": EMBEDDER, "files": {JOB: "0123"}})
+    sample_lake.lake.write_json(
+        f"code/{name}/release.json", {"release": name, "embedder_id": EMBEDDER, "files": {JOB: "0123"}}
+    )
     with pytest.raises(NoReleaseError, match=rf"^Release '{name}' was published by another state"):
         plan(sample_lake.lake, replace(SETTINGS, release=name))
 

@@ -28,7 +28,12 @@ SETTINGS = Settings()
 def date_plan(ingest_date: str = DAY, **changed: Any) -> DatePlan:
     """Three images of which one is new, unless told otherwise."""
     counts = {"images": 3, "new": 1, "unchanged": 2, "removed": 0, "size_bytes": 1000} | changed
-    by_category: dict[str, Any] = {"images_by_category": {"Kiwi": 3}, "new_by_category": {"Kiwi": 1}, "n_strays": 0, "strays": []}
+    by_category: dict[str, Any] = {
+        "images_by_category": {"Kiwi": 3},
+        "new_by_category": {"Kiwi": 1},
+        "n_strays": 0,
+        "strays": [],
+    }
     return DatePlan(ingest_date=ingest_date, **(by_category | counts))
 
 
@@ -36,7 +41,9 @@ def known(ingest_date: str = DAY) -> DatePlan:
     return date_plan(ingest_date, new=0, unchanged=3, size_bytes=0, new_by_category={})
 
 
-def run_plan(asked: Sequence[DatePlan], looked_back: Sequence[DatePlan] = (), settings: Settings = SETTINGS, **options: Any) -> RunPlan:
+def run_plan(
+    asked: Sequence[DatePlan], looked_back: Sequence[DatePlan] = (), settings: Settings = SETTINGS, **options: Any
+) -> RunPlan:
     options = {"not_delivered": [], "categories": []} | options
     return plan_of_dates(asked, looked_back, settings=settings, **options)
 
@@ -111,10 +118,18 @@ def test_names_what_was_not_delivered_and_what_is_busy() -> None:
 
 def test_names_the_dates_by_what_is_not_as_it_should_be() -> None:
     days = [f"2026-11-{day:02}" for day in range(1, 6)]
-    states = [FileState(lost=2), FileState(unswept=1), FileState(unprojected=1), FileState(of_earlier_form=True), FileState()]
+    states = [
+        FileState(lost=2),
+        FileState(unswept=1),
+        FileState(unprojected=1),
+        FileState(of_earlier_form=True),
+        FileState(),
+    ]
     plans = [date_plan(day, files=state) for day, state in zip(days, states, strict=True)]
     plan = run_plan([*plans[:4], replace(plans[4], waits_for_pca=True)])
-    assert (plan.lost, plan.unswept, plan.unprojected, plan.earlier_form, plan.waiting_for_pca) == tuple([day] for day in days)
+    assert (plan.lost, plan.unswept, plan.unprojected, plan.earlier_form, plan.waiting_for_pca) == tuple(
+        [day] for day in days
+    )
     assert plan.interrupted == days[:2]
     assert summary_lines(plan)[:5] == [
         f"Files that the ledger names are gone, what they held is computed again: {days[0]}.",
@@ -141,8 +156,8 @@ def test_a_refit_that_is_foreseen_is_in_the_estimate() -> None:
     assert refitted.estimate == estimate(1, SETTINGS, refit=refitted.refit)
     assert refitted.estimate.minutes > kept.estimate.minutes + 3
     assert (
-        "A new PCA version is foreseen (images grew from 100,000 to 10,000,001): 10,000,000 images in 50,000 files are projected again."
-        in text_of(refitted)
+        "A new PCA version is foreseen (images grew from 100,000 to 10,000,001): 10,000,000 images in 50,000 files are "
+        "projected again." in text_of(refitted)
     )
     assert run_plan([known()], outlook=outlook(CURRENT, history)).refit is None  # nothing is done
 
@@ -156,15 +171,25 @@ def test_says_what_a_change_of_the_embedder_costs_and_how_to_go_on() -> None:
     cost = estimate(40_000, SETTINGS)
     assert (plan.migration.minutes, plan.migration.euros) == (cost.minutes, cost.all_euros)
     line = summary_lines(plan)[-1]
-    assert "embedder is m, and the PCA version that readers use (20261101T000000Z-ab) is of old. 40,000 images of 2 dates" in line
-    assert f"about {cost.minutes:.0f} minutes, about {cost.all_euros:.2f} EUR (`make run FROM=2025-01-01 TO=2026-11-20`)" in line
-    assert line.endswith("Readers stay on the current version until then, or until a run with SWITCH_EMBEDDER=1 (`--switch-embedder`).")
+    assert (
+        "embedder is m, and the PCA version that readers use (20261101T000000Z-ab) is of old. 40,000 images of 2 dates"
+        in line
+    )
+    assert (
+        f"about {cost.minutes:.0f} minutes, about {cost.all_euros:.2f} EUR (`make run FROM=2025-01-01 TO=2026-11-20`)"
+        in line
+    )
+    assert line.endswith(
+        "Readers stay on the current version until then, or until a run with SWITCH_EMBEDDER=1 (`--switch-embedder`)."
+    )
     assert json.loads(json.dumps(plan.as_dict()))["migration"]["from_embedder_id"] == "old"
 
 
 def test_says_so_when_nothing_is_left_to_featurise_anew() -> None:
     state = replace(CURRENT, embedder_id="old")
-    plan = run_plan([known()], outlook=outlook(state, History({"old": EmbedderHistory(0, 10), "m": EmbedderHistory(100_000)})))
+    plan = run_plan(
+        [known()], outlook=outlook(state, History({"old": EmbedderHistory(0, 10), "m": EmbedderHistory(100_000)}))
+    )
     assert plan.migration is not None
     assert (plan.migration.images, plan.migration.minutes, plan.migration.first_ingest_date) == (0, 0.0, None)
     assert summary_lines(plan)[-1].endswith("readers are switched when the next PCA version is complete.")
@@ -225,7 +250,9 @@ def test_names_categories_that_nobody_delivered_and_strays() -> None:
 
 
 def test_names_with_outer_spaces_or_commas_are_shown_in_quotes() -> None:
-    assert "nothing was delivered: ' Fig', 'Plum, red', Kiwi Gold." in text_of(run_plan([], categories=[" Fig", "Plum, red", "Kiwi Gold"]))
+    assert "nothing was delivered: ' Fig', 'Plum, red', Kiwi Gold." in text_of(
+        run_plan([], categories=[" Fig", "Plum, red", "Kiwi Gold"])
+    )
 
 
 def test_says_which_names_are_much_like_a_missing_one() -> None:
@@ -241,7 +268,10 @@ def test_an_earlier_date_with_a_folder_that_can_be_no_category_is_left_alone_and
     odd = date_plan("2026-11-21", refused_categories={"a\tb": "it holds a control character"})
     plan = run_plan([date_plan()], [odd, date_plan("2026-11-20")])
     assert (plan.ingest_dates, plan.refused_categories) == (["2026-11-20", DAY], {"2026-11-21": ["a\tb"]})
-    assert "Left alone: 2026-11-21 holds folders that can be no category. Rename them, or take them out: 'a\\tb'." in text_of(plan)
+    assert (
+        "Left alone: 2026-11-21 holds folders that can be no category. Rename them, or take them out: 'a\\tb'."
+        in text_of(plan)
+    )
 
 
 def test_a_category_that_was_delivered_and_is_known_is_not_missing() -> None:
@@ -264,8 +294,13 @@ def test_an_unknown_price_is_said_and_not_guessed() -> None:
 
 def test_names_the_nodes_and_whether_the_speed_was_measured() -> None:
     small, large = run_plan([date_plan()]), run_plan([date_plan(images=10**6, new=10**6, unchanged=0)])
-    assert summary_lines(small)[-1] == "Plan: 1 primary and 2 core nodes (m5.xlarge), about 10 minutes, about 0.13 EUR; speed assumed."
-    assert summary_lines(large)[-1].startswith("Plan: 1 primary, 2 core and 1 spot task nodes (m5.xlarge), about 58 minutes, ")
+    assert (
+        summary_lines(small)[-1]
+        == "Plan: 1 primary and 2 core nodes (m5.xlarge), about 10 minutes, about 0.13 EUR; speed assumed."
+    )
+    assert summary_lines(large)[-1].startswith(
+        "Plan: 1 primary, 2 core and 1 spot task nodes (m5.xlarge), about 58 minutes, "
+    )
     speed = MeasuredSpeed(15.0, SETTINGS.engine, SETTINGS.core_instance_type, "manual__1")
     settings = replace(SETTINGS, task_market=ON_DEMAND)
     slow = run_plan([date_plan(images=10**6, new=10**6, unchanged=0)], settings=settings, speed=speed)
@@ -292,7 +327,10 @@ def test_a_large_date_of_which_everything_is_known_is_in_nobodys_way() -> None:
 def test_an_earlier_date_that_is_too_large_is_left_alone_and_named() -> None:
     plan = run_plan([date_plan("2026-11-23")], [date_plan(images=1_000_000), date_plan("2026-11-21")], settings=SMALL)
     assert (plan.ingest_dates, plan.late, plan.too_large) == (["2026-11-21", "2026-11-23"], ["2026-11-21"], [DAY])
-    assert f"Left alone, for with them the run would have more images than a driver on c5.xlarge holds: {DAY}." in text_of(plan)
+    assert (
+        f"Left alone, for with them the run would have more images than a driver on c5.xlarge holds: {DAY}."
+        in text_of(plan)
+    )
 
 
 def test_earlier_dates_come_in_as_long_as_all_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:

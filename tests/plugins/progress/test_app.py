@@ -121,7 +121,14 @@ def planned(place: dict[str, str]) -> None:
         run = DagRun(dag_id=MAIN_DAG_ID, run_id=RUN_ID, run_type="manual", run_after=datetime(2026, 11, 22, tzinfo=UTC))
         session.add(run)
         session.flush()
-        told = {"dag_id": MAIN_DAG_ID, "run_id": RUN_ID, "dag_run_id": run.id, "task_id": "plan_run", "map_index": -1, "key": "place"}
+        told = {
+            "dag_id": MAIN_DAG_ID,
+            "run_id": RUN_ID,
+            "dag_run_id": run.id,
+            "task_id": "plan_run",
+            "map_index": -1,
+            "key": "place",
+        }
         session.add(XComModel(**told, value=json.dumps(place)))
 
 
@@ -129,7 +136,9 @@ def test_the_progress_of_a_run_is_read_where_it_was_planned(
     api_server: Callable[..., TestClient], lake: SampleLake, monkeypatch: Any
 ) -> None:
     client, asked = api_server(login=False), []
-    monkeypatch.setattr("fruit_pipeline.progress.app.lake_of", lambda settings: asked.append(Place.of(settings)) or lake.lake)
+    monkeypatch.setattr(
+        "fruit_pipeline.progress.app.lake_of", lambda settings: asked.append(Place.of(settings)) or lake.lake
+    )
     before = Place("old-lake", "", "eu-west-3", "old")
     client.get(PAGE)
     planned(before.as_dict())
@@ -137,7 +146,9 @@ def test_the_progress_of_a_run_is_read_where_it_was_planned(
     assert asked == [Place.of(Settings(lake_bucket=BUCKET)), before]
 
 
-def test_no_run_id_leads_out_of_the_progress(api_server: Callable[..., TestClient], lake: SampleLake, monkeypatch: Any) -> None:
+def test_no_run_id_leads_out_of_the_progress(
+    api_server: Callable[..., TestClient], lake: SampleLake, monkeypatch: Any
+) -> None:
     asked: list[str] = []
     monkeypatch.setattr(lake.lake, "read_bytes", lambda key: asked.append(key) or b"{}")
     client = api_server(login=False)
@@ -204,7 +215,8 @@ from airflow import plugins_manager
 plugins, errors = plugins_manager._get_plugins()
 before = "fruit_pipeline.progress.app" in sys.modules or "fastapi" in sys.modules
 apps, _ = plugins_manager.get_fastapi_plugins()
-print([plugin.name for plugin in plugins if plugin.name == "fruits_ui"], errors, before, [app["url_prefix"] for app in apps])
+named = [plugin.name for plugin in plugins if plugin.name == "fruits_ui"]
+print(named, errors, before, [app["url_prefix"] for app in apps])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert "['fruits_ui'] {} False ['/fruits" in done.stdout.splitlines()[-1]

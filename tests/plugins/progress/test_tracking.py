@@ -1,4 +1,6 @@
-"""What a step says of itself, understood and put into words. `spark_jobs/extraction/test_progress.py` holds it against what is written."""
+"""What a step says of itself, understood and put into words. `spark_jobs/extraction/test_progress.py` holds it against
+what is written.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +30,7 @@ SAID = {
     "updated_at": "2026-11-22T05:59:58+00:00",
 }
 
+YEARS = (datetime(2020, 1, 1), datetime(2100, 1, 1))  # noqa: DTZ001  # `timezones` gives the zone
 progress_of_any_kind = st.builds(
     StepProgress,
     run_id=st.text(),
@@ -38,7 +41,7 @@ progress_of_any_kind = st.builds(
     rejected=st.integers(0, 10**12),
     images_per_second=st.none() | st.floats(0, 1e9),
     seconds=st.floats(0, 1e9),
-    updated_at=st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001  # given below
+    updated_at=st.datetimes(*YEARS, timezones=st.just(UTC)),
 )
 
 
@@ -73,9 +76,12 @@ def test_what_a_later_release_adds_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"total": -1}, {"total": None}, {"total": 1.5}, {"total": True}, {"total": "1"}, {"done": []}, {"rejected": None},
-        {"state": "resting"}, {"state": []}, {"images_per_second": -1}, {"images_per_second": math.nan}, {"images_per_second": "fast"},
-        {"images_per_second": 10**400}, {"seconds": math.inf}, {"seconds": None}, {"updated_at": "yesterday"}, {"updated_at": 5},
+        {"total": -1}, {"total": None}, {"total": 1.5}, {"total": True}, {"total": "1"}, {"done": []},
+        {"rejected": None},
+        {"state": "resting"}, {"state": []}, {"images_per_second": -1}, {"images_per_second": math.nan},
+        {"images_per_second": "fast"},
+        {"images_per_second": 10**400}, {"seconds": math.inf}, {"seconds": None}, {"updated_at": "yesterday"},
+        {"updated_at": 5},
         {"updated_at": "2026-11-22T05:59:58"}, {"updated_at": "0001-01-01T00:00:00+23:00"},
     ],
 )  # fmt: skip
@@ -90,7 +96,10 @@ def test_every_field_is_needed(field: str) -> None:
 
 
 @pytest.mark.slow
-@given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda value: json.dumps(value).encode()))
+@given(
+    st.binary()
+    | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda value: json.dumps(value).encode())
+)
 def test_anything_else_is_not_understood(content: bytes) -> None:
     assert parse_progress(content) is None
 
@@ -106,7 +115,10 @@ def test_images_that_were_counted_twice_are_not_more_than_all() -> None:
 
 def test_while_it_computes() -> None:
     assert line() == "1,024 of 22,688 images (4.5 %), 118 images/s, 2 rejected so far, about 4 min left"
-    assert line(done=22_687) == "22,687 of 22,688 images (99.9 %), 118 images/s, 2 rejected so far, less than a minute left"
+    assert (
+        line(done=22_687)
+        == "22,687 of 22,688 images (99.9 %), 118 images/s, 2 rejected so far, less than a minute left"
+    )
     assert line(done=0, rejected=0, images_per_second=None) == "none of 22,688 images done yet"
     assert line(images_per_second=None) == "1,024 of 22,688 images (4.5 %), 2 rejected so far"
     assert line(images_per_second=0) == "1,024 of 22,688 images (4.5 %), 2 rejected so far"
@@ -114,7 +126,10 @@ def test_while_it_computes() -> None:
 
 
 def test_before_and_after() -> None:
-    assert line(state=StepState.LISTING, total=0, done=0, images_per_second=None) == "listing the images and what is known of them"
+    assert (
+        line(state=StepState.LISTING, total=0, done=0, images_per_second=None)
+        == "listing the images and what is known of them"
+    )
     assert line(state=StepState.WRITING, done=22_688) == "22,688 images computed, 2 rejected, writing the tables"
     assert line(state=StepState.DONE, done=22_688) == "done: 22,688 images, 2 rejected"
     assert line(state=StepState.WRITING, total=0) == "writing the tables"
@@ -125,7 +140,8 @@ def test_a_step_that_says_nothing_any_more() -> None:
     silent = {"updated_at": (NOW - timedelta(minutes=3, seconds=10)).isoformat()}
     assert line(**silent) == "1,024 of 22,688 images (4.5 %), 118 images/s, 2 rejected so far, no news for 4 min"
     assert (
-        line(**silent, state=StepState.WRITING, done=22_688) == "22,688 images computed, 2 rejected, writing the tables, no news for 4 min"
+        line(**silent, state=StepState.WRITING, done=22_688)
+        == "22,688 images computed, 2 rejected, writing the tables, no news for 4 min"
     )
     assert line(**silent, state=StepState.DONE, done=22_688) == "done: 22,688 images, 2 rejected"
 
@@ -136,7 +152,14 @@ def test_a_node_whose_clock_is_ahead_is_not_silent() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "less than a minute"), (59.9, "less than a minute"), (60, "1 min"), (61, "2 min"), (5340, "89 min"), (5400, "1 h 30 min")],
+    [
+        (0, "less than a minute"),
+        (59.9, "less than a minute"),
+        (60, "1 min"),
+        (61, "2 min"),
+        (5340, "89 min"),
+        (5400, "1 h 30 min"),
+    ],
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words

@@ -35,7 +35,14 @@ if TYPE_CHECKING:
     from tests.plugins.sample_lake import SampleLake
 
 NEXT_DAY = "2026-11-23"
-CLUSTER: Any = {"id": "j-1", "release_label": "emr-7.14.0", "created_at": None, "ready_at": None, "minutes": 11.4, "steps": []}
+CLUSTER: Any = {
+    "id": "j-1",
+    "release_label": "emr-7.14.0",
+    "created_at": None,
+    "ready_at": None,
+    "minutes": 11.4,
+    "steps": [],
+}
 PNG = b"\x89PNG\r\n\x1a\n"
 SPEED = MeasuredSpeed(28.5, "litert", "m5.xlarge", RUN_ID)
 
@@ -46,7 +53,14 @@ def receipt_of(cluster_id: str = "j-1", kind: str = "m5.xlarge", measured: Measu
     cluster = {"Id": cluster_id, "Status": {"Timeline": {"CreationDateTime": noon}}}
     instance = {"InstanceType": kind, "Market": "SPOT", "Status": {"Timeline": {"CreationDateTime": noon}}}
     planned = estimate(43, Settings(), nodes=Nodes(2, 1))
-    return receipt(planned, [cluster_facts(cluster, [], [instance])], 43, Settings(), read_at=noon.replace(hour=13), measured=measured)
+    return receipt(
+        planned,
+        [cluster_facts(cluster, [], [instance])],
+        43,
+        Settings(),
+        read_at=noon.replace(hour=13),
+        measured=measured,
+    )
 
 
 def planned(sample: SampleLake, categories: list[str] | None = None) -> Any:
@@ -78,7 +92,15 @@ def test_writes_page_plots_and_record(sample_lake: SampleLake, published: dict[s
     assert sample_lake.lake.read_bytes(f"{prefix}explained_variance.png").startswith(PNG)
     record = sample_lake.lake.read_json(run_key(RUN_ID))
     assert record["report_uri"] == published["report_uris"][-1] == f"s3://fruits-test/{prefix}index.html"
-    assert record["totals"] == {"listed": 43, "new": 43, "unchanged": 0, "reused": 0, "removed": 0, "featurised": 42, "rejected": 1}
+    assert record["totals"] == {
+        "listed": 43,
+        "new": 43,
+        "unchanged": 0,
+        "reused": 0,
+        "removed": 0,
+        "featurised": 42,
+        "rejected": 1,
+    }
     assert record["pca"]["pca_version"] == VERSION
     assert record["pca"]["k"] == sample_lake.k
     assert (record["plan"]["images"], record["plan"]["new"]) == (43, 43)
@@ -87,12 +109,17 @@ def test_writes_page_plots_and_record(sample_lake: SampleLake, published: dict[s
 
 
 @pytest.mark.slow
-def test_the_page_needs_nothing_beside_it_and_runs_no_script(sample_lake: SampleLake, published: dict[str, Any]) -> None:
+def test_the_page_needs_nothing_beside_it_and_runs_no_script(
+    sample_lake: SampleLake, published: dict[str, Any]
+) -> None:
     html = page_of(sample_lake)
     page = Page(html)
     assert not {"script", "link", "iframe", "i"} & set(page.names)
     assert page.names.count("img") == 2
-    assert page.said_to_browser("Content-Security-Policy") == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert (
+        page.said_to_browser("Content-Security-Policy")
+        == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    )
     assert not re.search(r'(src|href)="(?!data:image/png;base64,)', html)
     images = [base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', html)]
     assert all(image.startswith(PNG) for image in images)
@@ -101,7 +128,15 @@ def test_the_page_needs_nothing_beside_it_and_runs_no_script(sample_lake: Sample
 @pytest.mark.slow
 def test_every_name_is_on_the_page_as_it_was_delivered(sample_lake: SampleLake, published: dict[str, Any]) -> None:
     page = Page(page_of(sample_lake))
-    for name in (*CATEGORIES, f"raw/ingest_date={DAY}/Kiwi/<b>broken</b>.jpg", "<i>cut</i> off", "truncated", "11.4", "71.5", VERSION):
+    for name in (
+        *CATEGORIES,
+        f"raw/ingest_date={DAY}/Kiwi/<b>broken</b>.jpg",
+        "<i>cut</i> off",
+        "truncated",
+        "11.4",
+        "71.5",
+        VERSION,
+    ):
         assert name in page.texts
 
 
@@ -117,7 +152,9 @@ def test_a_run_is_done_with_its_dates_when_all_is_published_and_not_before(sampl
 
 @pytest.mark.slow
 def test_the_receipt_is_in_the_record_and_on_the_page(sample_lake: SampleLake) -> None:
-    publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER | {"instances": [{}]}, receipt_of())
+    publish_report(
+        sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER | {"instances": [{}]}, receipt_of()
+    )
     record = sample_lake.lake.read_json(run_key(RUN_ID))
     assert record["receipt"] == receipt_of()
     assert "instances" not in record["cluster"]
@@ -176,10 +213,18 @@ def test_a_date_without_a_pca_still_gets_its_report(sample_lake: SampleLake) -> 
 
 
 @pytest.mark.slow
-def test_a_run_that_waits_for_the_switch_to_its_embedder_gets_its_report(sample_lake: SampleLake, after_listing: datetime) -> None:
+def test_a_run_that_waits_for_the_switch_to_its_embedder_gets_its_report(
+    sample_lake: SampleLake, after_listing: datetime
+) -> None:
     """Readers' version is of another embedder: the plots are of that one, and it is said how much is left to do."""
     key = step_summary_key(RUN_ID, "refresh_pca")
-    waiting = {"action": "waiting", "reason": "90 images of 1,000", "pca_version": None, "k": None, "variance_kept": None}
+    waiting = {
+        "action": "waiting",
+        "reason": "90 images of 1,000",
+        "pca_version": None,
+        "k": None,
+        "variance_kept": None,
+    }
     sample_lake.lake.write_json(key, sample_lake.lake.read_json(key) | waiting)
     checks = check_run(sample_lake.lake, RUN_ID, [DAY], [], after_listing).as_dict()
     assert (checks["problems"], checks["pca_version"]) == ([], None)
@@ -188,7 +233,10 @@ def test_a_run_that_waits_for_the_switch_to_its_embedder_gets_its_report(sample_
     publish_report(sample_lake.lake, RUN_ID, run, checks, CLUSTER)
     texts = Page(page_of(sample_lake)).texts
     assert texts[texts.index("This run") + 1] == "waiting: 90 images of 1,000"
-    assert texts[texts.index("Features of the former embedder alone") + 1] == "1,234 images of 2 dates, when this was planned"
+    assert (
+        texts[texts.index("Features of the former embedder alone") + 1]
+        == "1,234 images of 2 dates, when this was planned"
+    )
     assert texts[texts.index("New PCA foreseen") + 1] == "the embedder changes"
     assert sample_lake.lake.read_json(run_key(RUN_ID))["pca"]["pca_version"] is None
 
@@ -232,7 +280,9 @@ def page_with(name: str, detail: str, run_id: str) -> Page:
     planned_run["plan"]["refit"] = {"reason": detail}
     odd = receipt_of(run_id, detail, MeasuredSpeed(1.0, name, detail, run_id))
     odd["planned"]["speed"] = detail
-    record = run_record(run_id, planned_run, extract, refresh, {"problems": [detail]}, CLUSTER | {"id": run_id}, {DAY: ""}, odd)
+    record = run_record(
+        run_id, planned_run, extract, refresh, {"problems": [detail]}, CLUSTER | {"id": run_id}, {DAY: ""}, odd
+    )
     return Page(report_page(record, DAY, [(name, detail, PNG)]))
 
 
@@ -257,7 +307,9 @@ def test_every_date_of_a_run_has_a_page_with_what_is_its_own(sample_lake: Sample
     summary = sample_lake.lake.read_json(key)
     counts = {"listed": 2, "new": 1, "unchanged": 0, "reused": 1, "removed": 3, "featurised": 1, "rejected": 1}
     summary["by_category"][other] = {"Only on the second day": counts}
-    summary["rejects"].append({"image_key": f"raw/ingest_date={other}/Kiwi/late.jpg", "reason": "empty", "detail": "no bytes"})
+    summary["rejects"].append(
+        {"image_key": f"raw/ingest_date={other}/Kiwi/late.jpg", "reason": "empty", "detail": "no bytes"}
+    )
     summary["rejected_by_reason_by_date"][other] = {"empty": 1}
     sample_lake.lake.write_json(key, summary)
 
@@ -282,7 +334,9 @@ def test_every_date_of_a_run_has_its_own_plots(sample_lake: SampleLake) -> None:
     run = planned(sample_lake) | {"ingest_dates": [DAY, NEXT_DAY]}
     publish_report(sample_lake.lake, RUN_ID, run, {"problems": []}, CLUSTER)
     for day in (DAY, NEXT_DAY):
-        names = [stored.key.rpartition("/")[2] for stored in sample_lake.lake.list_objects(f"reports/ingest_date={day}/")]
+        names = [
+            stored.key.rpartition("/")[2] for stored in sample_lake.lake.list_objects(f"reports/ingest_date={day}/")
+        ]
         assert names == ["explained_variance.png", "first_two_components.png", "index.html"]
         html = page_of(sample_lake, day)
         assert f"Images of {day} under PCA version {VERSION}" in html
@@ -306,7 +360,9 @@ def test_a_date_of_the_run_without_rejects_says_none(sample_lake: SampleLake) ->
 def test_a_long_run_names_its_last_reports_and_its_record_all_of_them(sample_lake: SampleLake) -> None:
     days = [f"2026-{month}-{day:02}" for month in ("09", "10") for day in range(1, 21)]
     sample_lake.delete_below("pca/")
-    published = publish_report(sample_lake.lake, RUN_ID, planned(sample_lake) | {"ingest_dates": days}, {"problems": []}, CLUSTER)
+    published = publish_report(
+        sample_lake.lake, RUN_ID, planned(sample_lake) | {"ingest_dates": days}, {"problems": []}, CLUSTER
+    )
     record = sample_lake.lake.read_json(run_key(RUN_ID))
     assert list(record["report_uris"]) == days
     assert record["ingest_date"] == days[-1]
@@ -367,7 +423,12 @@ def test_draws_any_category_name_without_a_warning(category: str) -> None:
 
 
 def test_totals_add_all_dates_and_categories() -> None:
-    counted = totals({"2026-11-21": {"a": {"listed": 2, "rejected": 1}}, DAY: {"a": {"listed": 3}, "b": {"listed": 5, "featurised": 5}}})
+    counted = totals(
+        {
+            "2026-11-21": {"a": {"listed": 2, "rejected": 1}},
+            DAY: {"a": {"listed": 3}, "b": {"listed": 5, "featurised": 5}},
+        }
+    )
     assert (counted["listed"], counted["rejected"], counted["featurised"], counted["new"]) == (10, 1, 5, 0)
 
 
@@ -389,6 +450,11 @@ def test_cluster_minutes_run_from_the_request_to_the_last_steps_end() -> None:
     }
     facts = cluster_facts(cluster, [step("refresh_pca", 15, 18), step("extract_features", 7, 15)])
     assert facts["minutes"] == 18.0
-    assert [(one["name"], one["minutes"]) for one in facts["steps"]] == [("extract_features", 8.0), ("refresh_pca", 3.0)]
-    pending = cluster_facts({"Id": "j-1", "Status": {"State": "STARTING"}}, [{"Id": "s", "Name": "s", "Status": {"State": "PENDING"}}])
+    assert [(one["name"], one["minutes"]) for one in facts["steps"]] == [
+        ("extract_features", 8.0),
+        ("refresh_pca", 3.0),
+    ]
+    pending = cluster_facts(
+        {"Id": "j-1", "Status": {"State": "STARTING"}}, [{"Id": "s", "Name": "s", "Status": {"State": "PENDING"}}]
+    )
     assert pending["minutes"] is None

@@ -28,15 +28,22 @@ def at(minute: float) -> datetime:
 
 def timeline(start: float, end: float | None, ready: float | None = None) -> dict[str, Any]:
     moments = {"CreationDateTime": start, "ReadyDateTime": ready, "EndDateTime": end}
-    return {"State": "TERMINATED" if end is not None else "RUNNING", "Timeline": {k: at(v) for k, v in moments.items() if v is not None}}
+    return {
+        "State": "TERMINATED" if end is not None else "RUNNING",
+        "Timeline": {k: at(v) for k, v in moments.items() if v is not None},
+    }
 
 
-def instance(role: str, start: float, end: float | None, kind: str = "m5.xlarge", market: str = "ON_DEMAND") -> dict[str, Any]:
+def instance(
+    role: str, start: float, end: float | None, kind: str = "m5.xlarge", market: str = "ON_DEMAND"
+) -> dict[str, Any]:
     status = timeline(start, end, ready=start + 5)
     return {"Id": "ci-1", "InstanceFleetId": f"if-{role}", "InstanceType": kind, "Market": market, "Status": status}
 
 
-def step(name: str = "extract_features", start: float = 10, end: float | None = 50, state: str = "COMPLETED") -> dict[str, Any]:
+def step(
+    name: str = "extract_features", start: float = 10, end: float | None = 50, state: str = "COMPLETED"
+) -> dict[str, Any]:
     moments = {"StartDateTime": at(start)} | ({"EndDateTime": at(end)} if end is not None else {})
     return {"Id": "s-1", "Name": name, "Status": {"State": state, "Timeline": moments}}
 
@@ -50,7 +57,9 @@ def facts(
     return kept
 
 
-def receipt_of(*clusters: ClusterFacts, images: int = 10**6, settings: Settings = SETTINGS, minute: float = 90) -> Receipt:
+def receipt_of(
+    *clusters: ClusterFacts, images: int = 10**6, settings: Settings = SETTINGS, minute: float = 90
+) -> Receipt:
     made = receipt(PLANNED, clusters, images, settings, read_at=at(minute))
     assert json.loads(json.dumps(made)) == made
     return made
@@ -62,7 +71,12 @@ def hours_of(made: Receipt) -> dict[tuple[str, str], tuple[float, float | None]]
 
 def test_adds_the_hours_of_every_instance_by_market_and_type() -> None:
     made = receipt_of(
-        facts(instance("MASTER", 0, 60), instance("CORE", 0, 60), instance("CORE", 0, 60), instance("TASK", 0, 30, market="SPOT"))
+        facts(
+            instance("MASTER", 0, 60),
+            instance("CORE", 0, 60),
+            instance("CORE", 0, 60),
+            instance("TASK", 0, 30, market="SPOT"),
+        )
     )
     assert hours_of(made) == {(ON_DEMAND, "m5.xlarge"): (3.0, 0.75), (SPOT, "m5.xlarge"): (0.5, 0.05)}
     assert (made["cluster_minutes"], made["euros"], made["clusters"], made["still_running"]) == (60.0, 0.8, ["j-1"], [])
@@ -98,7 +112,9 @@ def test_a_spot_node_that_never_came_costs_nothing() -> None:
 
 
 def test_a_type_that_emr_took_in_place_of_the_set_one_is_priced_like_it() -> None:
-    assert hours_of(receipt_of(facts(instance("CORE", 0, 60, "m6a.xlarge")))) == {(ON_DEMAND, "m6a.xlarge"): (1.0, 0.25)}
+    assert hours_of(receipt_of(facts(instance("CORE", 0, 60, "m6a.xlarge")))) == {
+        (ON_DEMAND, "m6a.xlarge"): (1.0, 0.25)
+    }
     larger = replace(SETTINGS, primary_instance_type="m5.2xlarge")
     assert hours_of(receipt_of(facts(instance("MASTER", 0, 60, "m5a.2xlarge")), settings=larger)) == {
         (ON_DEMAND, "m5a.2xlarge"): (1.0, 0.5)
@@ -159,7 +175,9 @@ def test_says_it_in_words() -> None:
 
 MINUTES = st.floats(0, 600)
 INSTANCES = st.builds(
-    lambda role, start, length, market: instance(role, start, None if length is None else start + length, market=market),
+    lambda role, start, length, market: instance(
+        role, start, None if length is None else start + length, market=market
+    ),
     st.sampled_from(["MASTER", "CORE", "TASK"]),
     MINUTES,
     st.none() | MINUTES,
@@ -168,7 +186,9 @@ INSTANCES = st.builds(
 
 
 @given(st.lists(INSTANCES, max_size=6), st.lists(INSTANCES, max_size=6), st.none() | MINUTES)
-def test_the_sum_of_two_clusters_is_that_of_their_receipts(first: list[Any], second: list[Any], end: float | None) -> None:
+def test_the_sum_of_two_clusters_is_that_of_their_receipts(
+    first: list[Any], second: list[Any], end: float | None
+) -> None:
     one, two = facts(*first, end=end), facts(*second, end=end, name="j-2")
     both, alone = receipt_of(one, two), [receipt_of(one), receipt_of(two)]
     assert both["euros"] == pytest.approx(sum(made["euros"] for made in alone), abs=0.02)
@@ -197,7 +217,9 @@ def test_nodes_count_for_the_time_they_worked_on_the_step() -> None:
 
 def test_of_several_tries_the_one_that_was_completed_counts() -> None:
     tries = (step(start=1, end=2, state="FAILED"), step(start=10, end=50), step("refresh_pca", 51, 55))
-    assert measured_speed(SUMMARY, facts(*NODES, steps=tries), SETTINGS) == measured_speed(SUMMARY, facts(*NODES), SETTINGS)
+    assert measured_speed(SUMMARY, facts(*NODES, steps=tries), SETTINGS) == measured_speed(
+        SUMMARY, facts(*NODES), SETTINGS
+    )
 
 
 @pytest.mark.parametrize(

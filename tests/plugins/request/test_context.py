@@ -31,7 +31,9 @@ NO_PARAMS |= dict.fromkeys(("retry_rejected", "accept_rejects", "switch_embedder
 
 
 def context(run_type: str, events: dict[Any, list[Any]] | None = None, **params: Any) -> dict[str, Any]:
-    run = SimpleNamespace(run_id=RUN_ID, run_type=run_type, logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC))
+    run = SimpleNamespace(
+        run_id=RUN_ID, run_type=run_type, logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC)
+    )
     return {"dag_run": run, "params": NO_PARAMS | params, "triggering_asset_events": events}
 
 
@@ -42,10 +44,18 @@ def event(key: str) -> Any:
 
 
 def test_a_run_by_hand_is_asked_for_by_its_params() -> None:
-    asked: dict[str, Any] = {"ingest_date": "2026-11-20", "last_ingest_date": "2026-11-21", "categories": ["Kiwi", "007"]}
+    asked: dict[str, Any] = {
+        "ingest_date": "2026-11-20",
+        "last_ingest_date": "2026-11-21",
+        "categories": ["Kiwi", "007"],
+    }
     request = request_of_run(context("manual", None, **asked, pca_policy="always", retry_rejected=True), SETTINGS)
     assert request == RunRequest(
-        RUN_ID, RunDates(("2026-11-20", "2026-11-21"), waits=False), ["007", "Kiwi"], RefreshPolicy.ALWAYS, retry_rejected=True
+        RUN_ID,
+        RunDates(("2026-11-20", "2026-11-21"), waits=False),
+        ["007", "Kiwi"],
+        RefreshPolicy.ALWAYS,
+        retry_rejected=True,
     )
 
 
@@ -64,7 +74,10 @@ def test_what_a_run_is_allowed_is_what_was_ticked(param: str, expected: dict[str
 
 
 def test_a_run_that_events_started_is_about_the_dates_they_tell(caplog: pytest.LogCaptureFixture) -> None:
-    events = {"batches": [event(success_marker_key(DAY)), event("raw/elsewhere.txt")], "others": [event(success_marker_key("2026-11-20"))]}
+    events = {
+        "batches": [event(success_marker_key(DAY)), event("raw/elsewhere.txt")],
+        "others": [event(success_marker_key("2026-11-20"))],
+    }
     with caplog.at_level(logging.WARNING):
         request = request_of_run(context("asset_triggered", events), SETTINGS)
     assert request == RunRequest(RUN_ID, RunDates(("2026-11-20", DAY), ("2026-11-21",), waits=False), [])

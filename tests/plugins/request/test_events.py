@@ -23,7 +23,11 @@ def s3_record(key: str, bucket: str = BUCKET, event: str = "ObjectCreated:Put") 
         "eventName": event,
         "userIdentity": {"principalId": "AWS:AIDAEXAMPLE"},
         "requestParameters": {"sourceIPAddress": "203.0.113.7"},
-        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": bucket}, "object": {"key": quote_plus(key, safe="/"), "size": 0}},
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "bucket": {"name": bucket},
+            "object": {"key": quote_plus(key, safe="/"), "size": 0},
+        },
     }
 
 
@@ -41,7 +45,11 @@ def eventbridge_notification(key: str, bucket: str = BUCKET) -> dict[str, Any]:
 
 
 def through_sns(notification: object) -> dict[str, Any]:
-    return {"Type": "Notification", "TopicArn": "arn:aws:sns:eu-west-1:123456789012:t", "Message": json.dumps(notification)}
+    return {
+        "Type": "Notification",
+        "TopicArn": "arn:aws:sns:eu-west-1:123456789012:t",
+        "Message": json.dumps(notification),
+    }
 
 
 TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-11-22T00:00:00Z", "Bucket": BUCKET}
@@ -50,7 +58,12 @@ TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-11-
 def extra(*notifications: object) -> dict[str, Any]:
     """As Airflow stores it for what its SQS trigger received."""
     messages = [
-        {"MessageId": str(number), "ReceiptHandle": "handle", "MD5OfBody": "0", "Body": body if isinstance(body, str) else json.dumps(body)}
+        {
+            "MessageId": str(number),
+            "ReceiptHandle": "handle",
+            "MD5OfBody": "0",
+            "Body": body if isinstance(body, str) else json.dumps(body),
+        }
         for number, body in enumerate(notifications)
     ]
     return {"from_trigger": True, "payload": {"status": "success", "message_batch": messages}}
@@ -61,7 +74,8 @@ def read(*extras: object) -> BatchEvents:
 
 
 @pytest.mark.parametrize(
-    "event", ["ObjectCreated:Put", "ObjectCreated:CompleteMultipartUpload", "ObjectCreated:Copy", "s3:ObjectCreated:Put"]
+    "event",
+    ["ObjectCreated:Put", "ObjectCreated:CompleteMultipartUpload", "ObjectCreated:Copy", "s3:ObjectCreated:Put"],
 )
 def test_a_marker_that_was_written_names_its_day(event: str) -> None:
     assert read(extra({"Records": [s3_record(MARKER, event=event)]})) == BatchEvents((DAY,), ())
@@ -125,7 +139,10 @@ def test_other_keys_are_ignored_and_named(key: str) -> None:
 
 
 def test_another_bucket_is_ignored_and_named() -> None:
-    found = read(extra({"Records": [s3_record(MARKER, bucket="elsewhere")]}), extra(eventbridge_notification(MARKER, "elsewhere")))
+    found = read(
+        extra({"Records": [s3_record(MARKER, bucket="elsewhere")]}),
+        extra(eventbridge_notification(MARKER, "elsewhere")),
+    )
     assert found == BatchEvents((), (f"'{MARKER}' is in another bucket, 'elsewhere'",) * 2)
 
 
@@ -159,17 +176,27 @@ def test_a_message_of_another_kind_is_ignored_and_named(body: object) -> None:
     )
 
 
-@pytest.mark.parametrize("place", [None, "", [], {"bucket": BUCKET}, {"bucket": {"name": BUCKET}, "object": {"key": None}}])
+@pytest.mark.parametrize(
+    "place", [None, "", [], {"bucket": BUCKET}, {"bucket": {"name": BUCKET}, "object": {"key": None}}]
+)
 def test_a_notification_without_its_object_is_ignored_and_named(place: object) -> None:
-    found = read(extra({"Records": [{"eventName": "ObjectCreated:Put", "s3": place}]}, {"detail-type": "Object Created", "detail": place}))
+    found = read(
+        extra(
+            {"Records": [{"eventName": "ObjectCreated:Put", "s3": place}]},
+            {"detail-type": "Object Created", "detail": place},
+        )
+    )
     assert found == BatchEvents((), ("a notification without the object's bucket and key",) * 2)
 
 
 @pytest.mark.parametrize(
-    "of_another_kind", [None, {}, [], "text", {"from_rest_api": True}, {"payload": None}, {"payload": {"message_batch": "text"}}]
+    "of_another_kind",
+    [None, {}, [], "text", {"from_rest_api": True}, {"payload": None}, {"payload": {"message_batch": "text"}}],
 )
 def test_an_event_that_someone_makes_by_hand_is_ignored_and_named(of_another_kind: object) -> None:
-    assert read(of_another_kind, extra(s3_notification(MARKER))) == BatchEvents((DAY,), ("an event without messages of a queue",))
+    assert read(of_another_kind, extra(s3_notification(MARKER))) == BatchEvents(
+        (DAY,), ("an event without messages of a queue",)
+    )
 
 
 def test_what_is_reported_is_one_short_line_without_the_senders_address() -> None:

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from fruit_contract.day_boundary import UTC_DAYS, DayBoundary
 from fruit_contract.lake import LakeNameError
 from fruit_contract.limits import MOST_DATES_A_RUN
-from fruit_pipeline.request.params import RunDates, categories_as_meant, categories_of_run, dates_of_run, marker_uri_of_run
+from fruit_pipeline.request.params import (
+    RunDates,
+    categories_as_meant,
+    categories_of_run,
+    dates_of_run,
+    marker_uri_of_run,
+)
 
 LOGICAL = datetime(2026, 11, 22, tzinfo=UTC)
 STARTED = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
@@ -102,7 +108,12 @@ def test_events_tell_the_dates_and_the_days_before_the_last_are_looked_at() -> N
 def test_a_range_has_every_day_once_from_the_first_to_the_last(first: date, n_more: int) -> None:
     last = first + timedelta(days=n_more)
     asked = dates(ingest_date=first.isoformat(), last_ingest_date=last.isoformat()).asked
-    assert (asked[0], asked[-1], len(set(asked)), len(asked)) == (first.isoformat(), last.isoformat(), n_more + 1, n_more + 1)
+    assert (asked[0], asked[-1], len(set(asked)), len(asked)) == (
+        first.isoformat(),
+        last.isoformat(),
+        n_more + 1,
+        n_more + 1,
+    )
     assert list(asked) == sorted(asked)
 
 
@@ -147,7 +158,12 @@ def test_categories_are_sorted_and_named_once() -> None:
 
 
 def test_empty_lines_and_what_can_be_in_no_name_are_left_out() -> None:
-    assert categories_of_run(["Kiwi", ""]) == categories_of_run(["", "Kiwi\t"]) == categories_of_run(["Kiwi\r", "\t"]) == ["Kiwi"]
+    assert (
+        categories_of_run(["Kiwi", ""])
+        == categories_of_run(["", "Kiwi\t"])
+        == categories_of_run(["Kiwi\r", "\t"])
+        == ["Kiwi"]
+    )
     assert categories_of_run([""]) == []
 
 
@@ -181,8 +197,14 @@ def test_refuses_what_is_no_category(category: str) -> None:
 
 def test_waits_for_the_marker_of_the_runs_own_day() -> None:
     run = SimpleNamespace(run_type="scheduled", logical_date=LOGICAL, run_after=STARTED)
-    assert marker_uri_of_run("lake", UTC_DAYS, {"ingest_date": None}, run) == "s3://lake/raw/ingest_date=2026-11-22/_SUCCESS"
-    assert marker_uri_of_run("lake", UTC_DAYS, {"ingest_date": "2026-11-20"}, run) == "s3://lake/raw/ingest_date=2026-11-20/_SUCCESS"
+    assert (
+        marker_uri_of_run("lake", UTC_DAYS, {"ingest_date": None}, run)
+        == "s3://lake/raw/ingest_date=2026-11-22/_SUCCESS"
+    )
+    assert (
+        marker_uri_of_run("lake", UTC_DAYS, {"ingest_date": "2026-11-20"}, run)
+        == "s3://lake/raw/ingest_date=2026-11-20/_SUCCESS"
+    )
 
 
 def test_a_run_started_by_hand_without_a_logical_date_waits_for_the_marker_of_the_day_it_was_started() -> None:
@@ -195,6 +217,8 @@ def test_a_run_started_by_hand_without_a_logical_date_waits_for_the_marker_of_th
 
 def test_waits_for_nothing_in_a_range_or_after_an_event() -> None:
     run = SimpleNamespace(run_type="manual", logical_date=None, run_after=STARTED)
-    assert marker_uri_of_run("lake", UTC_DAYS, {"ingest_date": "2026-11-20", "last_ingest_date": "2026-11-21"}, run) == ""
+    assert (
+        marker_uri_of_run("lake", UTC_DAYS, {"ingest_date": "2026-11-20", "last_ingest_date": "2026-11-21"}, run) == ""
+    )
     run.run_type = SimpleNamespace(value="asset_triggered")
     assert marker_uri_of_run("lake", UTC_DAYS, {}, run) == ""

@@ -65,11 +65,19 @@ def test_the_daily_run_stays_and_backfills_are_accepted(queue_url: str) -> None:
     [("Asia/Tokyo", "UTC"), ("Asia/Tokyo", "Asia/Tokyo"), ("Europe/Berlin", "UTC"), ("Europe/Berlin", "Europe/Berlin")],
 )
 def test_a_backfill_of_whole_days_in_a_browser_has_a_run_for_each_of_them(browser: str, timezone: str) -> None:
-    """The form sends the first moment of the first day and the last of the last, by the clock that Airflow's UI is set to."""
+    """The form sends the first moment of the first day and the last of the last, by the clock that Airflow's UI is set
+    to.
+    """
     settings = Settings(lake_bucket=BUCKET, timezone=timezone)
-    first, last = datetime(2026, 3, 27, tzinfo=ZoneInfo(browser)), datetime(2026, 3, 30, 23, 59, 59, 999000, tzinfo=ZoneInfo(browser))
+    first, last = (
+        datetime(2026, 3, 27, tzinfo=ZoneInfo(browser)),
+        datetime(2026, 3, 30, 23, 59, 59, 999000, tzinfo=ZoneInfo(browser)),
+    )
     runs = serialised("", settings).iter_dagrun_infos_between(first.astimezone(UTC), last.astimezone(UTC))
-    days = [dates_of_run({}, "backfill", run.logical_date, run.run_after, lookback_days=0, boundary=settings.day_boundary) for run in runs]
+    days = [
+        dates_of_run({}, "backfill", run.logical_date, run.run_after, lookback_days=0, boundary=settings.day_boundary)
+        for run in runs
+    ]
     assert [day for found in days for day in found.asked] == ["2026-03-27", "2026-03-28", "2026-03-29", "2026-03-30"]
 
 
@@ -105,7 +113,9 @@ def test_with_a_queue_new_objects_in_the_raw_zone_start_a_run_too() -> None:
     assert (asset.name, asset.uri) == ("fruit_image_batches", "s3://fruits-lake/raw")
 
 
-def test_the_watcher_asks_the_queue_as_the_settings_say_and_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watcher_asks_the_queue_as_the_settings_say_and_opens_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a connection was opened")
 
@@ -126,7 +136,9 @@ def test_the_watcher_asks_the_queue_as_the_settings_say_and_opens_no_connection(
 
 
 def test_the_trigger_stays_the_same_one_at_every_parse() -> None:
-    """Airflow finds a watcher's running trigger again by a hash of its arguments: if it changed, messages would be lost at every parse."""
+    """Airflow finds a watcher's running trigger again by a hash of its arguments: if it changed, messages would be lost
+    at every parse.
+    """
     from airflow.models.trigger import Trigger
     from airflow.serialization.encoders import encode_trigger
     from airflow.triggers.base import BaseEventTrigger
@@ -139,7 +151,9 @@ def test_the_trigger_stays_the_same_one_at_every_parse() -> None:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Clients of an S3 and an SQS of the test's own, which tell each other and which Airflow's connection leads to as well."""
+    """Clients of an S3 and an SQS of the test's own, which tell each other and which Airflow's connection leads to as
+    well.
+    """
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -169,7 +183,9 @@ def tell_of_new_markers(aws: dict[str, Any]) -> str:
     rules = [{"Name": "prefix", "Value": "raw/"}, {"Name": "suffix", "Value": "_SUCCESS"}]
     told = {"QueueArn": queue, "Events": ["s3:ObjectCreated:*"], "Filter": {"Key": {"FilterRules": rules}}}
     aws["s3"].create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    aws["s3"].put_bucket_notification_configuration(Bucket=BUCKET, NotificationConfiguration={"QueueConfigurations": [told]})
+    aws["s3"].put_bucket_notification_configuration(
+        Bucket=BUCKET, NotificationConfiguration={"QueueConfigurations": [told]}
+    )
     return queue_url
 
 
@@ -194,5 +210,7 @@ def test_a_marker_in_s3_reaches_the_real_trigger_names_its_day_and_leaves_the_qu
     extra = json.loads(json.dumps({"from_trigger": True, "payload": event.payload}))
     assert ingest_dates_of_events([extra], BUCKET) == BatchEvents((DAY,), ())
     count = "ApproximateNumberOfMessages"
-    left = aws["sqs"].get_queue_attributes(QueueUrl=queue_url, AttributeNames=[count, f"{count}NotVisible"])["Attributes"]
+    left = aws["sqs"].get_queue_attributes(QueueUrl=queue_url, AttributeNames=[count, f"{count}NotVisible"])[
+        "Attributes"
+    ]
     assert set(left.values()) == {"0"}

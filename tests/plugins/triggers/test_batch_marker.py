@@ -55,7 +55,13 @@ class S3:
 def trigger_until(until: datetime) -> Any:
     from fruit_pipeline.triggers.batch_marker import BatchMarkerTrigger
 
-    waiting = {"region": "eu-west-1", "aws_conn_id": "aws_default", "lake_bucket": BUCKET, "poll_seconds": 0, "until": until.isoformat()}
+    waiting = {
+        "region": "eu-west-1",
+        "aws_conn_id": "aws_default",
+        "lake_bucket": BUCKET,
+        "poll_seconds": 0,
+        "until": until.isoformat(),
+    }
     return BatchMarkerTrigger(waiting, KEY)
 
 

@@ -60,12 +60,20 @@ def after(minutes: float) -> str:
     return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
 
 
-def event_of(s3: S3, monkeypatch: pytest.MonkeyPatch, *, minutes: float = 60, look_again: float = 60) -> tuple[str, list[str]]:
+def event_of(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, *, minutes: float = 60, look_again: float = 60
+) -> tuple[str, list[str]]:
     """The event's status, and what was said in the task's log."""
     from fruit_pipeline.triggers import claims_free
 
     monkeypatch.setattr(claims_free, "SETTLE_SECONDS", 0)
-    waiting = {"region": "eu-west-1", "aws_conn_id": "aws_default", "lake_bucket": BUCKET, "poll_seconds": 0, "until": after(minutes)}
+    waiting = {
+        "region": "eu-west-1",
+        "aws_conn_id": "aws_default",
+        "lake_bucket": BUCKET,
+        "poll_seconds": 0,
+        "until": after(minutes),
+    }
     first = claims_free.ClaimsFreeTrigger(waiting, pca_claims_key(), RUN_ID, ["pca"], after(look_again))
     path, fields = first.serialize()
     assert path == "fruit_pipeline.triggers.claims_free.ClaimsFreeTrigger"

@@ -96,7 +96,13 @@ class Hook:
 
 def waiting(minutes: float = 60) -> dict[str, Any]:
     until = (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
-    return {"region": "eu-west-1", "aws_conn_id": "aws_default", "lake_bucket": BUCKET, "poll_seconds": 0, "until": until}
+    return {
+        "region": "eu-west-1",
+        "aws_conn_id": "aws_default",
+        "lake_bucket": BUCKET,
+        "poll_seconds": 0,
+        "until": until,
+    }
 
 
 def step_trigger(minutes: float = 60, log_wait_minutes: float = 5) -> Any:
@@ -122,8 +128,17 @@ def event_of(trigger: Any, emr: Emr, s3: S3 | None = None) -> tuple[dict[str, An
 
 
 def progress(done: int, updated_at: datetime | None = None) -> bytes:
-    fields = {"run_id": RUN_ID, "step": "extract_features", "total": 400, "done": done, "rejected": 2, "images_per_second": 50.0}
-    return json.dumps(fields | {"seconds": 3.0, "updated_at": (updated_at or datetime.now(UTC)).isoformat(), "state": "computing"}).encode()
+    fields = {
+        "run_id": RUN_ID,
+        "step": "extract_features",
+        "total": 400,
+        "done": done,
+        "rejected": 2,
+        "images_per_second": 50.0,
+    }
+    return json.dumps(
+        fields | {"seconds": 3.0, "updated_at": (updated_at or datetime.now(UTC)).isoformat(), "state": "computing"}
+    ).encode()
 
 
 def test_tells_when_the_step_has_ended_and_says_each_piece_of_news_once() -> None:
@@ -155,7 +170,9 @@ def test_a_progress_that_can_not_be_read_keeps_nobody_from_waiting() -> None:
     assert (event["state"], said) == (COMPLETED, ["The step is RUNNING."])
 
 
-@pytest.mark.parametrize("error", [ReadTimeoutError(endpoint_url="x"), ClientError({"Error": {"Code": "ThrottlingException"}}, "x")])
+@pytest.mark.parametrize(
+    "error", [ReadTimeoutError(endpoint_url="x"), ClientError({"Error": {"Code": "ThrottlingException"}}, "x")]
+)
 def test_an_emr_that_does_not_answer_for_a_while_is_asked_again(error: Exception) -> None:
     event, said = event_of(step_trigger(), Emr(RUNNING, *[error] * 15, COMPLETED))
     assert event["state"] == COMPLETED
@@ -195,7 +212,9 @@ def test_a_step_that_ended_badly_is_told_when_its_whole_logs_are_there() -> None
     event, said = event_of(step_trigger(), LateLogs(FAILED), s3)
     assert event == {"status": "ended", "state": FAILED, "step_id": "s-1"}
     assert s3.lists == 1 + 4  # first whether the step told why itself
-    assert said == ["The step ended as FAILED. Waiting for its logs, which EMR copies to the lake within about five minutes."]
+    assert said == [
+        "The step ended as FAILED. Waiting for its logs, which EMR copies to the lake within about five minutes."
+    ]
 
 
 def test_a_step_that_told_its_failure_itself_needs_no_logs() -> None:
@@ -227,7 +246,11 @@ def test_a_step_that_never_started_has_no_logs_to_wait_for() -> None:
 def test_for_a_failed_bootstrap_action_the_nodes_logs_are_waited_for() -> None:
     s3 = S3()
     reason = {"Code": "BOOTSTRAP_FAILURE", "Message": "bootstrap action 1 returned a non-zero return code"}
-    ended = {"Id": "j-1", "Name": "fruits x", "Status": {"State": "TERMINATED_WITH_ERRORS", "StateChangeReason": reason}}
+    ended = {
+        "Id": "j-1",
+        "Name": "fruits x",
+        "Status": {"State": "TERMINATED_WITH_ERRORS", "StateChangeReason": reason},
+    }
 
     class LateLogs(Emr):
         async def describe_step(self, *, ClusterId: str, StepId: str) -> Any:

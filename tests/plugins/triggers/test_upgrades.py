@@ -1,4 +1,5 @@
-"""What Airflow's database keeps of a run that is under way must be found again by a new version: docs/installing.md promises it.
+"""What Airflow's database keeps of a run that is under way must be found again by a new version: docs/installing.md
+promises it.
 
 Never change what is recorded here within 0.1: a name that goes strands the tasks that wait. Add new names below.
 """
@@ -26,7 +27,14 @@ STORED = {
     "fruit_pipeline.triggers.claims_free.ClaimsFreeTrigger": ("waiting", "key", "run_id", "names", "look_again_at"),
     "fruit_pipeline.triggers.clusters_end.ClustersEndTrigger": ("waiting", "cluster_ids"),
     "fruit_pipeline.triggers.emr_wait.Waiting": ("region", "aws_conn_id", "lake_bucket", "poll_seconds", "until"),
-    "fruit_pipeline.triggers.step_end.StepEndTrigger": ("waiting", "cluster_id", "step_id", "step_name", "run_id", "log_wait_minutes"),
+    "fruit_pipeline.triggers.step_end.StepEndTrigger": (
+        "waiting",
+        "cluster_id",
+        "step_id",
+        "step_name",
+        "run_id",
+        "log_wait_minutes",
+    ),
 }
 # By the operator, the methods that a task goes on with.
 RESUMED = {
@@ -35,7 +43,16 @@ RESUMED = {
     "fruit_pipeline.operators.terminate_cluster.TerminateClusterOperator": ("execute_complete",),
     "fruit_pipeline.operators.wait_for_batch.WaitForBatchSensor": ("execute_complete",),
 }
-PLANNED = {"categories", "cluster_request", "extract_features_steps", "ingest_dates", "listed_at", "plan", "refresh_pca_steps", "release"}
+PLANNED = {
+    "categories",
+    "cluster_request",
+    "extract_features_steps",
+    "ingest_dates",
+    "listed_at",
+    "plan",
+    "refresh_pca_steps",
+    "release",
+}
 
 
 @pytest.mark.parametrize("path", STORED)
@@ -47,7 +64,10 @@ def test_what_was_stored_can_be_made_again(path: str) -> None:
 
 
 def needed(parameter: inspect.Parameter) -> bool:
-    return parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    return parameter.default is parameter.empty and parameter.kind not in (
+        parameter.VAR_KEYWORD,
+        parameter.VAR_POSITIONAL,
+    )
 
 
 @pytest.mark.parametrize("path", RESUMED)

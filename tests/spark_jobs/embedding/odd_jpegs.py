@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from tests.spark_jobs.embedding.odd_kind import DAMAGED, TOO_MUCH, TRUNCATED, UNREADABLE, OddPicture, bad_kinds, good_kinds
+from tests.spark_jobs.embedding.odd_kind import (
+    DAMAGED,
+    TOO_MUCH,
+    TRUNCATED,
+    UNREADABLE,
+    OddPicture,
+    bad_kinds,
+    good_kinds,
+)
 from tests.spark_jobs.embedding.picture_bytes import (
     TURNS,
     encoded,
@@ -47,20 +55,32 @@ def jpeg_kinds() -> dict[str, OddPicture]:
         "progressive without an end": lambda: jpeg(progressive=True)[:-2],
         "zeros behind it": lambda: jpeg() + bytes(5000),
         "a film behind it": lambda: jpeg() + b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40,
-        "a gain map behind it (Ultra HDR)": lambda: jpeg_with(segment(0xE2, b"MPF\0II*\0\x08\0\0\0\0\0")) + jpeg(grey()),
+        "a gain map behind it (Ultra HDR)": lambda: (
+            jpeg_with(segment(0xE2, b"MPF\0II*\0\x08\0\0\0\0\0")) + jpeg(grey())
+        ),
         "several pictures": lambda: encoded(picture(), "MPO", save_all=True, append_images=[picture()], quality=92),
         "a damaged index of pictures": lambda: jpeg_with(segment(0xE2, b"MPF\0" + b"junk" * 9)),
         "a comment of 64 KB": lambda: jpeg_with(segment(0xFE, b"c" * 65_000)),
         "stray bytes between segments": lambda: jpeg_with(segment(0xFE, b"c") + b"\x01\x02\x03"),
         "fill bytes between segments": lambda: jpeg_with(b"\xff\xff\xff" + segment(0xFE, b"c")),
         "EXIF that is junk": lambda: jpeg_with(segment(0xE1, b"Exif\0\0this is no EXIF at all")),
-        "EXIF that is junk, without JFIF": lambda: jpeg_with(segment(0xE1, b"Exif\0\0this is no EXIF at all"), base=without_jfif(jpeg())),
-        "EXIF that is junk beside a density": lambda: jpeg_with(segment(0xE1, b"Exif\0\0junk"), base=jpeg(dpi=(72, 72))),
-        "EXIF that is cut off": lambda: jpeg_with(segment(0xE1, (b"Exif\0\0" + exif(orientation(1), (0x11A, 5, 1, b"\xff\xff\0\0")))[:20])),
+        "EXIF that is junk, without JFIF": lambda: jpeg_with(
+            segment(0xE1, b"Exif\0\0this is no EXIF at all"), base=without_jfif(jpeg())
+        ),
+        "EXIF that is junk beside a density": lambda: jpeg_with(
+            segment(0xE1, b"Exif\0\0junk"), base=jpeg(dpi=(72, 72))
+        ),
+        "EXIF that is cut off": lambda: jpeg_with(
+            segment(0xE1, (b"Exif\0\0" + exif(orientation(1), (0x11A, 5, 1, b"\xff\xff\0\0")))[:20])
+        ),
         "EXIF with a place outside": lambda: jpeg_with_exif(exif(orientation(1), offset=0xFFFF00)),
-        "EXIF with a resolution of nothing by nothing": lambda: jpeg_with_exif(exif((0x11A, 5, 1, struct.pack("<L", 8)))),
+        "EXIF with a resolution of nothing by nothing": lambda: jpeg_with_exif(
+            exif((0x11A, 5, 1, struct.pack("<L", 8)))
+        ),
         "EXIF with ten thousand entries": lambda: jpeg_with_exif(b"II*\0\x08\0\0\0\x10\x27" + bytes(40)),
-        "EXIF twice": lambda: jpeg_with(segment(0xE1, b"Exif\0\0" + exif(orientation(1))), segment(0xE1, b"Exif\0\0" + exif(six))),
+        "EXIF twice": lambda: jpeg_with(
+            segment(0xE1, b"Exif\0\0" + exif(orientation(1))), segment(0xE1, b"Exif\0\0" + exif(six))
+        ),
         "an orientation of two values": lambda: jpeg_with_exif(exif(orientation(6, count=2))),
         "an orientation of 0": lambda: jpeg_with_exif(exif(orientation(0))),
         "an orientation of 9": lambda: jpeg_with_exif(exif(orientation(9))),
@@ -72,10 +92,14 @@ def jpeg_kinds() -> dict[str, OddPicture]:
             *(segment(0xE2, b"ICC_PROFILE\0" + bytes([part, 3]) + b"x" * 60_000) for part in (3, 1, 7))
         ),
         "Photoshop's block cut off": lambda: jpeg_with(segment(0xED, b"Photoshop 3.0\x008BIM\x04")),
-        "a Photoshop resolution cut off": lambda: jpeg_with(segment(0xED, b"Photoshop 3.0\x008BIM\x03\xed\0\0\0\0\0\x02\0\0")),
+        "a Photoshop resolution cut off": lambda: jpeg_with(
+            segment(0xED, b"Photoshop 3.0\x008BIM\x03\xed\0\0\0\0\0\x02\0\0")
+        ),
         "FlashPix": lambda: jpeg_with(segment(0xE2, b"FPXR\0" + b"\0" * 30)),
         "a short JFIF": lambda: jpeg_with(segment(0xE0, b"JFIF\0"), base=without_jfif(jpeg())),
-        "a density of nothing": lambda: jpeg_with(segment(0xE0, b"JFIF\0\1\1\1\0\0\0\0\0\0"), base=without_jfif(jpeg())),
+        "a density of nothing": lambda: jpeg_with(
+            segment(0xE0, b"JFIF\0\1\1\1\0\0\0\0\0\0"), base=without_jfif(jpeg())
+        ),
     }
     good |= {f"turned {value}": turned_jpeg(value) for value in TURNS}
     odd_neighbours = {
@@ -102,14 +126,20 @@ def jpeg_kinds() -> dict[str, OddPicture]:
         good_kinds("JPEG", good)
         | shapes
         | good_kinds("JPEG", {"grey": lambda: jpeg(grey()), "grey without an end": lambda: jpeg(grey())[:-2]}, grey)
-        | good_kinds("JPEG", {"CMYK by Adobe": lambda: jpeg(picture().convert("CMYK"))}, lambda: picture().convert("CMYK").convert("RGB"))
+        | good_kinds(
+            "JPEG",
+            {"CMYK by Adobe": lambda: jpeg(picture().convert("CMYK"))},
+            lambda: picture().convert("CMYK").convert("RGB"),
+        )
         | bad_kinds(
             "JPEG",
             TRUNCATED,
             {
                 "half of it": lambda: jpeg()[: len(jpeg()) * 2 // 3],
                 "half of it, progressive": lambda: jpeg(progressive=True)[: len(jpeg(progressive=True)) * 2 // 3],
-                "progressive, its last scan is missing": lambda: jpeg(progressive=True)[: jpeg(progressive=True).rfind(b"\xff\xda")],
+                "progressive, its last scan is missing": lambda: jpeg(progressive=True)[
+                    : jpeg(progressive=True).rfind(b"\xff\xda")
+                ],
                 "the last hundred bytes are missing": lambda: jpeg()[:-100],
             },
         )
@@ -139,8 +169,12 @@ def jpeg_kinds() -> dict[str, OddPicture]:
             "JPEG",
             TOO_MUCH,
             {
-                "60,000 x 60,000, progressive": lambda: with_frame_bytes(jpeg(progressive=True), 5, struct.pack(">HH", 60_000, 60_000)),
-                "20,000 x 20,000, progressive": lambda: with_frame_bytes(jpeg(progressive=True), 5, struct.pack(">HH", 20_000, 20_000)),
+                "60,000 x 60,000, progressive": lambda: with_frame_bytes(
+                    jpeg(progressive=True), 5, struct.pack(">HH", 60_000, 60_000)
+                ),
+                "20,000 x 20,000, progressive": lambda: with_frame_bytes(
+                    jpeg(progressive=True), 5, struct.pack(">HH", 20_000, 20_000)
+                ),
                 "60,000 x 60,000": lambda: with_frame_bytes(jpeg(), 5, struct.pack(">HH", 60_000, 60_000)),
                 "20,000 scans": lambda: many_scans(1000, 20_000),
             },

@@ -37,7 +37,9 @@ def good_kinds(
     return {f"{file_format}: {name}": OddPicture(file_format, content, shows) for name, content in files.items()}
 
 
-def kinds_with_what_they_show(file_format: str, files: dict[str, Callable[[], tuple[bytes, Image.Image]]]) -> dict[str, OddPicture]:
+def kinds_with_what_they_show(
+    file_format: str, files: dict[str, Callable[[], tuple[bytes, Image.Image]]]
+) -> dict[str, OddPicture]:
     """Of a file and what it shows."""
     return {
         f"{file_format}: {name}": OddPicture(file_format, lambda make=make: make()[0], lambda make=make: make()[1])  # type: ignore[misc]
@@ -45,5 +47,9 @@ def kinds_with_what_they_show(file_format: str, files: dict[str, Callable[[], tu
     }
 
 
-def bad_kinds(file_format: str, reasons: frozenset[RejectReason], files: dict[str, Callable[[], bytes]]) -> dict[str, OddPicture]:
-    return {f"{file_format}: {name}": OddPicture(file_format, content, None, reasons) for name, content in files.items()}
+def bad_kinds(
+    file_format: str, reasons: frozenset[RejectReason], files: dict[str, Callable[[], bytes]]
+) -> dict[str, OddPicture]:
+    return {
+        f"{file_format}: {name}": OddPicture(file_format, content, None, reasons) for name, content in files.items()
+    }

@@ -1,4 +1,5 @@
-"""Pictures as real cameras, editors, scanners and cut-off uploads are known to make them: over 150 kinds, and what should become of each.
+"""Pictures as real cameras, editors, scanners and cut-off uploads are known to make them: over 150 kinds, and what
+should become of each.
 
 All show `picture()`, or say what they show instead. They are built from bytes wherever no library writes such files.
 """
@@ -72,7 +73,9 @@ def tiff_kinds() -> dict[str, OddPicture]:
         "a text that is a number": lambda: rgb_tiff((270, 12, 1, b"\x08\0\0\0")),
         "an unknown type": lambda: rgb_tiff((40_000, 99, 1, b"abcd")),
         "turned 6": lambda: rgb_tiff(orientation(6), image=stored_turned(6)),
-        "turned 6 beside a text that is a number": lambda: rgb_tiff(orientation(6), (270, 12, 1, b"\x08\0\0\0"), image=stored_turned(6)),
+        "turned 6 beside a text that is a number": lambda: rgb_tiff(
+            orientation(6), (270, 12, 1, b"\x08\0\0\0"), image=stored_turned(6)
+        ),
         "turned 5, LZW": lambda: encoded(stored_turned(5), "TIFF", compression="tiff_lzw", exif=exif_of(5)),
         "an orientation of 0": lambda: rgb_tiff(orientation(0)),
     }
@@ -83,7 +86,9 @@ def tiff_kinds() -> dict[str, OddPicture]:
         "16-bit grey": lambda: tiff(deep(levels << 8, "<u2"), (16,), 1),
         "16-bit grey, big-endian": lambda: tiff(deep(levels << 8, ">u2"), (16,), 1, order=">"),
         "16-bit grey, white is zero": lambda: tiff(deep(65_535 - (levels << 8), "<u2"), (16,), 0),
-        "16-bit grey, big-endian, white is zero": lambda: tiff(deep(65_535 - (levels << 8), ">u2"), (16,), 0, order=">"),
+        "16-bit grey, big-endian, white is zero": lambda: tiff(
+            deep(65_535 - (levels << 8), ">u2"), (16,), 0, order=">"
+        ),
         "12-bit grey, packed": lambda: tiff(packed_12_bits(), (12,), 1),
         "16-bit grey with a sign": lambda: tiff(deep(levels << 7, "<i2"), (16,), 1, sample_format=2),
         "32-bit grey of 16 bits": lambda: tiff(deep(levels << 8, "<u4"), (32,), 1),
@@ -93,17 +98,25 @@ def tiff_kinds() -> dict[str, OddPicture]:
         "float grey, 0 to 1": lambda: tiff(deep(fraction(), "<f4"), (32,), 1, sample_format=3),
         "float grey, 0 to 255": lambda: tiff(deep(fraction() * 255, "<f4"), (32,), 1, sample_format=3),
         "float grey, 0 to 65,535": lambda: tiff(deep(fraction() * 65_535, "<f4"), (32,), 1, sample_format=3),
-        "float grey with a NaN": lambda: tiff(deep(np.where(levels == levels[0, 0], np.nan, fraction()), "<f4"), (32,), 1, sample_format=3),
+        "float grey with a NaN": lambda: tiff(
+            deep(np.where(levels == levels[0, 0], np.nan, fraction()), "<f4"), (32,), 1, sample_format=3
+        ),
     }
     nan_is_black = lambda: Image.fromarray(np.where(levels == levels[0, 0], 0, levels).astype(np.uint8))  # noqa: E731
     nan = greys.pop("float grey with a NaN")
-    associated = np.dstack([np.asarray(picture()).astype(np.int64) * levels[..., None] // 255, levels]).astype(np.uint8).tobytes()
+    associated = (
+        np.dstack([np.asarray(picture()).astype(np.int64) * levels[..., None] // 255, levels])
+        .astype(np.uint8)
+        .tobytes()
+    )
     return (
         good_kinds("TIFF", good)
         | good_kinds("TIFF", greys, grey)
         | good_kinds("TIFF", {"float grey with a NaN": nan}, nan_is_black)
         | good_kinds(
-            "TIFF", {"alpha, multiplied": lambda: tiff(associated, (8, 8, 8, 8), 2, (338, 3, 1, b"\x01\0"))}, lambda: white_where(grey())
+            "TIFF",
+            {"alpha, multiplied": lambda: tiff(associated, (8, 8, 8, 8), 2, (338, 3, 1, b"\x01\0"))},
+            lambda: white_where(grey()),
         )
         | good_kinds(
             "TIFF",
@@ -135,7 +148,9 @@ def other_kinds() -> dict[str, OddPicture]:
     webp: dict[str, Callable[[], bytes]] = {
         "plain": lambda: encoded(picture(), "WEBP", quality=95),
         "lossless": lambda: encoded(picture(), "WEBP", lossless=True),
-        "animated": lambda: encoded(picture(), "WEBP", save_all=True, append_images=[inverted(picture())], lossless=True),
+        "animated": lambda: encoded(
+            picture(), "WEBP", save_all=True, append_images=[inverted(picture())], lossless=True
+        ),
         "EXIF that is junk": lambda: with_riff_chunk(encoded(picture(), "WEBP", quality=95), b"EXIF", b"not EXIF", 8),
         "XMP that is junk": lambda: with_riff_chunk(encoded(picture(), "WEBP", quality=95), b"XMP ", b"<<<", 4),
         "turned 6": lambda: encoded(stored_turned(6), "WEBP", lossless=True, exif=exif_of(6)),
@@ -143,10 +158,14 @@ def other_kinds() -> dict[str, OddPicture]:
     quantised = lambda: picture().quantize(32, dither=Image.Dither.NONE)  # noqa: E731
     gif: dict[str, Callable[[], bytes]] = {
         "plain": lambda: encoded(quantised(), "GIF"),
-        "animated": lambda: encoded(quantised(), "GIF", save_all=True, append_images=[inverted(picture()).quantize(32)]),
+        "animated": lambda: encoded(
+            quantised(), "GIF", save_all=True, append_images=[inverted(picture()).quantize(32)]
+        ),
         "no end": lambda: encoded(quantised(), "GIF")[:-1],
         "a comment of 60 KB": lambda: encoded(quantised(), "GIF", comment=b"c" * 60_000),
-        "second frame cut off": lambda: encoded(quantised(), "GIF", save_all=True, append_images=[inverted(picture()).quantize(32)])[:-300],
+        "second frame cut off": lambda: encoded(
+            quantised(), "GIF", save_all=True, append_images=[inverted(picture()).quantize(32)]
+        )[:-300],
     }
     bmp: dict[str, Callable[[], bytes]] = {
         "plain": lambda: encoded(picture(), "BMP"),
@@ -156,8 +175,12 @@ def other_kinds() -> dict[str, OddPicture]:
     ppm: dict[str, Callable[[], bytes]] = {
         "plain": lambda: encoded(picture(), "PPM"),
         "a comment in its header": lambda: encoded(picture(), "PPM").replace(b"P6\n", b"P6\n# by a scanner\n"),
-        "16 bits": lambda: b"P6\n%d %d\n65535\n" % (WIDTH, HEIGHT) + (np.asarray(picture()).astype(">u2") * 257).tobytes(),
-        "written out": lambda: b"P3\n%d %d\n255\n" % (WIDTH, HEIGHT) + " ".join(map(str, np.asarray(picture()).reshape(-1))).encode(),
+        "16 bits": lambda: (
+            b"P6\n%d %d\n65535\n" % (WIDTH, HEIGHT) + (np.asarray(picture()).astype(">u2") * 257).tobytes()
+        ),
+        "written out": lambda: (
+            b"P3\n%d %d\n255\n" % (WIDTH, HEIGHT) + " ".join(map(str, np.asarray(picture()).reshape(-1))).encode()
+        ),
     }
     jp2: dict[str, Callable[[], bytes]] = {
         "plain": lambda: encoded(picture(), "JPEG2000"),
@@ -186,10 +209,16 @@ def other_kinds() -> dict[str, OddPicture]:
 
     return (
         good_kinds("WebP", webp)
-        | good_kinds("WebP", {"alpha": lambda: encoded(with_alpha(), "WEBP", lossless=True, exact=True)}, lambda: white_where(grey()))
+        | good_kinds(
+            "WebP",
+            {"alpha": lambda: encoded(with_alpha(), "WEBP", lossless=True, exact=True)},
+            lambda: white_where(grey()),
+        )
         | good_kinds("GIF", gif, shown_by_gif)
         | good_kinds("BMP", bmp)
-        | good_kinds("BMP", {"run lengths": rle8}, lambda: picture().quantize(16, dither=Image.Dither.NONE).convert("RGB"))
+        | good_kinds(
+            "BMP", {"run lengths": rle8}, lambda: picture().quantize(16, dither=Image.Dither.NONE).convert("RGB")
+        )
         | good_kinds("BMP", {"32 bits and alpha": lambda: bmp32(np.asarray(grey()))}, lambda: white_where(grey()))
         | good_kinds("PPM", ppm)
         | good_kinds("PPM", {"grey": lambda: encoded(grey(), "PPM")}, grey)
@@ -198,19 +227,45 @@ def other_kinds() -> dict[str, OddPicture]:
         | bad_kinds(
             "WebP",
             DAMAGED,
-            {"half of it": lambda: webp["plain"]()[: len(webp["plain"]()) // 2], "a header alone": lambda: webp["plain"]()[:20]},
+            {
+                "half of it": lambda: webp["plain"]()[: len(webp["plain"]()) // 2],
+                "a header alone": lambda: webp["plain"]()[:20],
+            },
         )
         | bad_kinds("WebP", TOO_MUCH, {"a canvas of 16,383 x 16,383": huge_webp})
-        | bad_kinds("GIF", DAMAGED, {"half of it": lambda: gif["plain"]()[:400], "a header alone": lambda: gif["plain"]()[:10]})
-        | bad_kinds("GIF", TOO_MUCH | DAMAGED, {"a canvas of 65,535 x 65,535": lambda: b"GIF89a\xff\xff\xff\xff" + gif["plain"]()[10:]})
-        | bad_kinds("BMP", DAMAGED, {"run lengths cut off": lambda: rle8(is_cut=True), "a header alone": lambda: bmp["plain"]()[:30]})
         | bad_kinds(
-            "PPM", DAMAGED, {"half of it": lambda: ppm["plain"]()[:9000], "a header of junk": lambda: b"P6\nwide high\n255\n" + bytes(99)}
+            "GIF", DAMAGED, {"half of it": lambda: gif["plain"]()[:400], "a header alone": lambda: gif["plain"]()[:10]}
         )
-        | bad_kinds("JPEG 2000", DAMAGED, {"half of it": lambda: jp2["plain"]()[:700], "a header alone": lambda: jp2["plain"]()[:40]})
+        | bad_kinds(
+            "GIF",
+            TOO_MUCH | DAMAGED,
+            {"a canvas of 65,535 x 65,535": lambda: b"GIF89a\xff\xff\xff\xff" + gif["plain"]()[10:]},
+        )
+        | bad_kinds(
+            "BMP",
+            DAMAGED,
+            {"run lengths cut off": lambda: rle8(is_cut=True), "a header alone": lambda: bmp["plain"]()[:30]},
+        )
+        | bad_kinds(
+            "PPM",
+            DAMAGED,
+            {
+                "half of it": lambda: ppm["plain"]()[:9000],
+                "a header of junk": lambda: b"P6\nwide high\n255\n" + bytes(99),
+            },
+        )
+        | bad_kinds(
+            "JPEG 2000",
+            DAMAGED,
+            {"half of it": lambda: jp2["plain"]()[:700], "a header alone": lambda: jp2["plain"]()[:40]},
+        )
         | bad_kinds("AVIF", DAMAGED, {"half of it": lambda: avif["plain"]()[:400]})
         | good_kinds("HEIC", heic)
-        | bad_kinds("HEIC", DAMAGED, {"a header alone": lambda: heic["plain"]()[:60], "half of it": lambda: heic["plain"]()[:400]})
+        | bad_kinds(
+            "HEIC",
+            DAMAGED,
+            {"a header alone": lambda: heic["plain"]()[:60], "half of it": lambda: heic["plain"]()[:400]},
+        )
         | bad_kinds(
             "none",
             NO_IMAGE,

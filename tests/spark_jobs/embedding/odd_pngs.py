@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from tests.spark_jobs.embedding.odd_kind import DAMAGED, TOO_MUCH, OddPicture, bad_kinds, good_kinds, kinds_with_what_they_show
+from tests.spark_jobs.embedding.odd_kind import (
+    DAMAGED,
+    TOO_MUCH,
+    OddPicture,
+    bad_kinds,
+    good_kinds,
+    kinds_with_what_they_show,
+)
 from tests.spark_jobs.embedding.picture_bytes import (
     HEIGHT,
     WIDTH,
@@ -73,13 +80,29 @@ def png_kinds() -> dict[str, OddPicture]:
         ),
         "an animation's control that is junk": lambda: png_with(chunk(b"acTL", b"\0"), chunk(b"fcTL", b"\0\1")),
     }
-    for key in ("bbox", "transparency", "exif", "xmp", "interlace", "dpi", "icc_profile", "gamma", "loop", "background", "default_image"):
+    for key in (
+        "bbox",
+        "transparency",
+        "exif",
+        "xmp",
+        "interlace",
+        "dpi",
+        "icc_profile",
+        "gamma",
+        "loop",
+        "background",
+        "default_image",
+    ):
         good[f"a note called {key}"] = lambda key=key: noted(key)  # type: ignore[misc]
     turned = np.asarray(stored_turned(6))
     size = (HEIGHT, WIDTH)
     good["turned 6"] = lambda: png(rows_of(turned), 8, 2, chunk(b"eXIf", exif(orientation(6))), size=size)
-    good["turned 6 by EXIF behind the pixels"] = lambda: png(rows_of(turned), 8, 2, after=chunk(b"eXIf", exif(orientation(6))), size=size)
-    good["turned 6 by ImageMagick's text"] = lambda: png(rows_of(turned), 8, 2, raw_profile(b"Exif\0\0" + exif(orientation(6))), size=size)
+    good["turned 6 by EXIF behind the pixels"] = lambda: png(
+        rows_of(turned), 8, 2, after=chunk(b"eXIf", exif(orientation(6))), size=size
+    )
+    good["turned 6 by ImageMagick's text"] = lambda: png(
+        rows_of(turned), 8, 2, raw_profile(b"Exif\0\0" + exif(orientation(6))), size=size
+    )
     over_white = lambda: white_where(grey())  # noqa: E731
     pairs: dict[str, Callable[[], tuple[bytes, Image.Image]]] = {
         f"{bits}-bit grey, a level is transparent": lambda bits=bits: grey_with_key(bits)  # type: ignore[misc]
@@ -89,7 +112,10 @@ def png_kinds() -> dict[str, OddPicture]:
         f"{bits}-bit grey": lambda bits=bits: (png(rows_of(grey_levels(bits), bits), bits, 0), shown_grey(bits))  # type: ignore[misc]
         for bits in (1, 2, 4, 8, 16)
     }
-    pairs |= {f"{bits}-bit colour, one is transparent": lambda bits=bits: colour_with_key(bits, is_there=True) for bits in (8, 16)}  # type: ignore[misc]
+    pairs |= {
+        f"{bits}-bit colour, one is transparent": lambda bits=bits: colour_with_key(bits, is_there=True)
+        for bits in (8, 16)
+    }  # type: ignore[misc]
     pairs["16-bit colour, the low bytes of one that is transparent"] = lambda: colour_with_key(16, is_there=False)
     return (
         good_kinds("PNG", good)
@@ -98,7 +124,9 @@ def png_kinds() -> dict[str, OddPicture]:
             "PNG",
             {
                 "alpha": lambda: png(rows_of(np.dstack([colours, alpha])), 8, 6),
-                "16 bits and alpha": lambda: png(rows_of(np.dstack([colours, alpha]).astype(np.int64) * 257, 16), 16, 6),
+                "16 bits and alpha": lambda: png(
+                    rows_of(np.dstack([colours, alpha]).astype(np.int64) * 257, 16), 16, 6
+                ),
             },
             over_white,
         )
@@ -106,7 +134,9 @@ def png_kinds() -> dict[str, OddPicture]:
             "PNG",
             {
                 "grey and alpha": lambda: png(rows_of(np.dstack([alpha, alpha])), 8, 4),
-                "16-bit grey and alpha": lambda: png(rows_of(np.dstack([alpha, alpha]).astype(np.int64) * 257, 16), 16, 4),
+                "16-bit grey and alpha": lambda: png(
+                    rows_of(np.dstack([alpha, alpha]).astype(np.int64) * 257, 16), 16, 4
+                ),
             },
             lambda: white_where(grey(), grey()),
         )
@@ -121,7 +151,9 @@ def png_kinds() -> dict[str, OddPicture]:
             lambda: picture().quantize(8, dither=Image.Dither.NONE).convert("RGB"),
         )
         | good_kinds(
-            "PNG", {"all colours transparent": lambda: palette_png(chunk(b"tRNS", bytes(8)))}, lambda: Image.new("RGB", (9, 9), "white")
+            "PNG",
+            {"all colours transparent": lambda: palette_png(chunk(b"tRNS", bytes(8)))},
+            lambda: Image.new("RGB", (9, 9), "white"),
         )
         | bad_kinds(
             "PNG",
@@ -136,7 +168,9 @@ def png_kinds() -> dict[str, OddPicture]:
                 "a depth of 3": lambda: png(rows_of(alpha), 3, 0),
                 "an unknown kind of colour": lambda: png(rows_of(alpha), 8, 5),
                 "no pixels": lambda: png_with()[:33] + chunk(b"IEND", b""),
-                "pixels that are no deflate": lambda: png_with()[:33] + chunk(b"IDAT", b"junk" * 40) + chunk(b"IEND", b""),
+                "pixels that are no deflate": lambda: (
+                    png_with()[:33] + chunk(b"IDAT", b"junk" * 40) + chunk(b"IEND", b"")
+                ),
             },
         )
         | bad_kinds(

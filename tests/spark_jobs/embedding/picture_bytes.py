@@ -1,4 +1,6 @@
-"""Builds picture files byte by byte, as cameras, editors and scanners write them and no library does. All show `picture()`."""
+"""Builds picture files byte by byte, as cameras, editors and scanners write them and no library does. All show
+`picture()`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ WIDTH, HEIGHT = 100, 80
 
 
 def picture() -> Image.Image:
-    """Red above, green below left, blue below right, a slope in all of it: every turn and flip of it looks different."""
+    """Red above, green below left, blue below right, a slope in all of it: every turn and flip of it looks
+    different.
+    """
     pixels = np.zeros((HEIGHT, WIDTH, 3), dtype=np.int64)
     pixels[: HEIGHT // 2] = (200, 30, 30)
     pixels[HEIGHT // 2 :, : WIDTH // 2] = (30, 180, 30)
@@ -97,7 +101,8 @@ def many_scans(side: int, n_scans: int) -> bytes:
 
 
 TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
 }  # fmt: skip
 
@@ -108,7 +113,12 @@ def stored_turned(value: int) -> Image.Image:
 
 
 def chunk(name: bytes, data: bytes, checksum: int | None = None) -> bytes:
-    return struct.pack(">L", len(data)) + name + data + struct.pack(">L", zlib.crc32(name + data) if checksum is None else checksum)
+    return (
+        struct.pack(">L", len(data))
+        + name
+        + data
+        + struct.pack(">L", zlib.crc32(name + data) if checksum is None else checksum)
+    )
 
 
 def png(
@@ -196,7 +206,8 @@ def raw_profile(block: bytes) -> bytes:
 
 
 def tiff(
-    data: bytes, bits: tuple[int, ...], photometric: int, *entries: tuple[int, int, int, bytes], order: str = "<", sample_format: int = 1,
+    data: bytes, bits: tuple[int, ...], photometric: int, *entries: tuple[int, int, int, bytes], order: str = "<",
+    sample_format: int = 1,
     size: tuple[int, int] = (WIDTH, HEIGHT), compression: int = 1, big: bool = False, next_ifd: int = 0,
 ) -> bytes:  # fmt: skip
     """A TIFF of one strip behind its directory."""
@@ -224,7 +235,10 @@ def tiff(
         279: entry(279, 4, len(data)),
     }
     for tag, kind, count, value in more:
-        fields[tag] = struct.pack(order + "HH" + number, tag, kind, count) + value.ljust(8 if big else 4, b"\0")[: 8 if big else 4]
+        fields[tag] = (
+            struct.pack(order + "HH" + number, tag, kind, count)
+            + value.ljust(8 if big else 4, b"\0")[: 8 if big else 4]
+        )
     mark = b"II" if order == "<" else b"MM"
     start = mark + (struct.pack(order + "HHHQ", 43, 8, 0, 16) if big else struct.pack(order + "HL", 42, 8))
     body = struct.pack(order + ("Q" if big else "H"), len(fields)) + b"".join(fields[tag] for tag in sorted(fields))
@@ -276,7 +290,11 @@ def with_riff_chunk(content: bytes, name: bytes, data: bytes, flag: int) -> byte
     """A WebP in its extended form with one more chunk."""
     plain = content[12:]
     extended = (
-        b"VP8X" + struct.pack("<L", 10) + bytes([flag, 0, 0, 0]) + (WIDTH - 1).to_bytes(3, "little") + (HEIGHT - 1).to_bytes(3, "little")
+        b"VP8X"
+        + struct.pack("<L", 10)
+        + bytes([flag, 0, 0, 0])
+        + (WIDTH - 1).to_bytes(3, "little")
+        + (HEIGHT - 1).to_bytes(3, "little")
     )
     more = name + struct.pack("<L", len(data)) + data + b"\0" * (len(data) % 2)
     body = b"WEBP" + extended + plain + more

@@ -19,7 +19,8 @@ _ANOTHER_VIEW: Final = {
     "JPEG: CMYK by Adobe": "it takes CMYK through a printer's profile",
     "PNG: turned 6 by EXIF behind the pixels": "it does not look there",
     "PNG: turned 6 by ImageMagick's text": "it does not look there",
-    "TIFF: 16-bit grey with a sign": "it clips numbers wider than a byte at 255, instead of taking their range for black to white",
+    "TIFF: 16-bit grey with a sign": "it clips numbers wider than a byte at 255, instead of taking their range for "
+    "black to white",
     "TIFF: 32-bit grey of 16 bits": "as above",
     "TIFF: 32-bit grey, full": "as above",
     "TIFF: 32-bit grey with a sign": "as above",
@@ -40,7 +41,12 @@ def by_libvips(content: bytes) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name for name, kind in KINDS.items() if kind.shows and not name.startswith(_NOT_IN_LIBVIPS) and name not in _ANOTHER_VIEW]
+    "name",
+    [
+        name
+        for name, kind in KINDS.items()
+        if kind.shows and not name.startswith(_NOT_IN_LIBVIPS) and name not in _ANOTHER_VIEW
+    ],
 )
 def test_a_picture_looks_as_libvips_shows_it(name: str) -> None:
     content = KINDS[name].content()

@@ -24,7 +24,8 @@ def test_a_changed_model_is_not_loaded(published: LakeFolder) -> None:
     content = bytes(published.store.read(key))
     published.put(key, content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(
-        EmbedderChangedError, match=rf"^The release is not as it was published: s3://.*{engine_file(DEFAULT_ENGINE)} has SHA"
+        EmbedderChangedError,
+        match=rf"^The release is not as it was published: s3://.*{engine_file(DEFAULT_ENGINE)} has SHA",
     ):
         load_embedder(find_embedder(published.store, RELEASE, DEFAULT_ENGINE))
 

@@ -69,7 +69,12 @@ def test_what_has_no_content_says_why() -> None:
 
 
 def test_record_batches_are_of_one_date_and_category_and_bounded() -> None:
-    places = [("2026-11-21", "Kiwi", 3), ("2026-11-21", "Lemon", 300), ("2026-11-22", "Kiwi", 2), ("2026-11-22", "Lemon", 1)]
+    places = [
+        ("2026-11-21", "Kiwi", 3),
+        ("2026-11-21", "Lemon", 300),
+        ("2026-11-22", "Kiwi", 2),
+        ("2026-11-22", "Lemon", 1),
+    ]
     images = [
         FetchedImage(f"raw/ingest_date={day}/{category}/{number:04}.jpg", "e", 1, b"x")
         for day, category, n in places
@@ -89,7 +94,9 @@ def test_record_batches_are_of_one_date_and_category_and_bounded() -> None:
     keys = [key for _, _, batch in found for key in batch.column("image_key").to_pylist()]
     assert sorted(keys) == sorted(image.image_key for image in images)
     for day, category, batch in found:
-        assert all(key.startswith(f"raw/ingest_date={day}/{category}/") for key in batch.column("image_key").to_pylist())
+        assert all(
+            key.startswith(f"raw/ingest_date={day}/{category}/") for key in batch.column("image_key").to_pylist()
+        )
 
 
 def test_known_features_are_copied_and_nothing_is_computed_for_them() -> None:
@@ -107,7 +114,13 @@ def test_known_features_are_copied_and_nothing_is_computed_for_them() -> None:
     assert engine.batches == [4]
     assert asked == [(image.image_key, hashlib.sha256(image.content).hexdigest()) for image in images]
     row = rows[PREFIX + "2.jpg"]
-    assert (row["reused"], row["width"], row["height"], row["status"], row["reason"]) == (True, 7, 9, "featurised", None)
+    assert (row["reused"], row["width"], row["height"], row["status"], row["reason"]) == (
+        True,
+        7,
+        9,
+        "featurised",
+        None,
+    )
     np.testing.assert_array_equal(row["features"], vector)
     assert [key for key, found in rows.items() if found["reused"]] == [PREFIX + "2.jpg"]
 

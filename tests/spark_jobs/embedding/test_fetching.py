@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from tests.spark_jobs.lake_folder import LakeFolder
 
 PREFIX = "raw/ingest_date=2026-11-22/"
-ODD_NAMES = ("Äpfel 50%/a b.jpg", "a#b?c/1 +2&.jpg", "x~y{z}/[q]^.jpg", "%41bc/x.jpg", "e\u0301/x.jpg", "tab\there/x.jpg", "k/<>|\"'.jpg")
+ODD_NAMES = (
+    "Äpfel 50%/a b.jpg",
+    "a#b?c/1 +2&.jpg",
+    "x~y{z}/[q]^.jpg",
+    "%41bc/x.jpg",
+    "e\u0301/x.jpg",
+    "tab\there/x.jpg",
+    "k/<>|\"'.jpg",
+)
 
 
 def fill(test_lake: LakeFolder, contents: dict[str, bytes]) -> list[tuple[str, str, int]]:
@@ -61,7 +69,9 @@ def test_what_is_far_too_large_is_not_fetched(test_lake: LakeFolder, monkeypatch
     assert found == {"Kiwi/big.jpg": "too_large", "Kiwi/small.jpg": None}
 
 
-def test_a_burst_is_fetched_while_the_one_before_it_is_decoded_and_no_more(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_burst_is_fetched_while_the_one_before_it_is_decoded_and_no_more(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetching, "BURST_IMAGES", 5)
     monkeypatch.setattr(fetching, "FIRST_BURST_IMAGES", 5)
     listed = fill(test_lake, {f"Kiwi/{index}.jpg": b"x" for index in range(42)})
@@ -133,7 +143,9 @@ def test_a_consumer_that_stops_early_leaves_no_thread(test_lake: LakeFolder, mon
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-images")]
 
 
-def test_wrong_credentials_fail_the_task_and_reject_nothing(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials_fail_the_task_and_reject_nothing(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listed = fill(test_lake, {"Kiwi/1.jpg": b"x"})
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "wrong")

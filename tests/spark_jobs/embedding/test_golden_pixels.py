@@ -1,6 +1,7 @@
 """The pixels are part of the embedder's identity: whatever moves them, a library too, is a new preprocessing version.
 
-The digests were taken with preprocessing 1 and Pillow 13.0: of photos and of plain files, version 2 gives the same pixels.
+The digests were taken with preprocessing 1 and Pillow 13.0: of photos and of plain files, version 2 gives the same
+pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 
 def drawn(width: int, height: int) -> Image.Image:
-    """A picture with slopes, edges and noise in all three colours, drawn with whole numbers only: the same everywhere."""
+    """A picture with slopes, edges and noise in all three colours, drawn with whole numbers only: the same
+    everywhere.
+    """
     y, x = np.mgrid[0:height, 0:width].astype(np.int64)
     noise = (x * 7919 + y * 104_729 + (x * y) % 8191) % 23
     slope = (x * 255) // max(width - 1, 1)
@@ -76,7 +79,8 @@ FILES: Final = {
     "png with alpha": lambda: _encoded(with_alpha(drawn(300, 200)), "PNG"),
     "png, grey": lambda: _encoded(drawn(300, 200).convert("L"), "PNG"),
     "png, palette": lambda: _encoded(drawn(300, 200).quantize(32, dither=Image.Dither.NONE), "PNG"),
-    "png, black and white": lambda: _encoded(drawn(300, 200).convert("L").point(lambda level: 255 * (level > 99), "1"), "PNG"),
+    "png, black and "
+    "white": lambda: _encoded(drawn(300, 200).convert("L").point(lambda level: 255 * (level > 99), "1"), "PNG"),
     "png, 16-bit grey": lambda: _encoded(levels_of_16_bits(drawn(300, 200)), "PNG"),
     "png, turned": lambda: _encoded(drawn(300, 200), "PNG", exif=turned(5)),
     "gif": lambda: _encoded(drawn(300, 200).quantize(64, dither=Image.Dither.NONE), "GIF"),

@@ -35,7 +35,8 @@ from fruit_features.embedding.preprocessing import UnreadableImageError, decode_
 from tests.spark_jobs.embedding.odd_pictures import KINDS
 
 def peak():
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")) / 1024
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 found = {}
 for name, kind in KINDS.items():
@@ -65,7 +66,8 @@ def test_each_kind_shows_what_it_holds_or_says_why_not(name: str) -> None:
         assert caught.value.detail
     else:
         shown = kind.shows().convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
-        # Lossy formats and 8 bits instead of 16 move some levels; a turn, a negative or white in place of a colour move dozens.
+        # Lossy formats and 8 bits instead of 16 move some levels; a turn, a negative or white in place of a colour move
+        # dozens.
         assert np.abs(np.asarray(shown).astype(int) - decode_image(content).pixels).mean() < 6
 
 
@@ -90,7 +92,9 @@ def test_the_page_on_reliability_tells_what_becomes_of_each_kind(measured: dict[
     def without_measurements(line: str) -> str:
         return line.rsplit("|", 3)[0]
 
-    assert [without_measurements(line) for line in TABLE.read().splitlines()] == [without_measurements(line) for line in lines]
+    assert [without_measurements(line) for line in TABLE.read().splitlines()] == [
+        without_measurements(line) for line in lines
+    ]
 
 
 def _table(measured: dict[str, Any]) -> Iterator[str]:
@@ -129,7 +133,9 @@ def damaged_files(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
-_SMALL = [name for name, kind in KINDS.items() if kind.shows is not None and "60,000" not in name and "2 MB" not in name]
+_SMALL = [
+    name for name, kind in KINDS.items() if kind.shows is not None and "60,000" not in name and "2 MB" not in name
+]
 
 
 @pytest.mark.slow

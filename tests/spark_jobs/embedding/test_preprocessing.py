@@ -86,7 +86,9 @@ def test_a_turned_phone_photo_reports_its_upright_size() -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I", "F", "RGBA", "LA", "PA"])
 def test_any_mode_becomes_rgb(mode: str) -> None:
     image = picture().convert("L") if mode in {"I;16", "I", "F", "LA", "1"} else picture()
-    image = image.convert("I").point(lambda value: value * 256).convert("I;16") if mode == "I;16" else image.convert(mode)
+    image = (
+        image.convert("I").point(lambda value: value * 256).convert("I;16") if mode == "I;16" else image.convert(mode)
+    )
     file_format = "PNG" if mode in {"1", "L", "P", "I;16", "RGBA", "LA"} else "TIFF"
 
     if mode in {"HSV", "PA"}:  # no file format stores it, a decoder may still give it
@@ -108,7 +110,11 @@ def test_transparent_pixels_are_white() -> None:
     palette.info["transparency"] = palette.getpixel((0, 0))
 
     assert decode_image(encode(layer)).pixels.min() == 255
-    assert decode_image(encode(palette, transparency=palette.info["transparency"])).pixels[0, 0].tolist() == [255, 255, 255]
+    assert decode_image(encode(palette, transparency=palette.info["transparency"])).pixels[0, 0].tolist() == [
+        255,
+        255,
+        255,
+    ]
 
 
 def test_half_transparent_pixels_mix_with_white() -> None:
@@ -123,16 +129,22 @@ def test_a_phone_photo_is_decoded_at_reduced_scale_and_looks_the_same() -> None:
 
     decoded = decode_image(content)
 
-    full = np.asarray(Image.open(io.BytesIO(content)).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC), dtype=float)
+    full = np.asarray(
+        Image.open(io.BytesIO(content)).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC), dtype=float
+    )
     assert (decoded.width, decoded.height) == (4000, 3000)
     assert np.abs(decoded.pixels - full).mean() < 1.0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("side", "scale"), [(895, 1), (896, 2), (1791, 2), (1792, 4), (3583, 4), (3584, 8), (8000, 8)])
-def test_the_smallest_dct_scale_that_keeps_448_pixels_is_chosen(side: int, scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_smallest_dct_scale_that_keeps_448_pixels_is_chosen(
+    side: int, scale: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[int, int]] = []
-    monkeypatch.setattr(preprocessing, "to_rgb", lambda image, *others: (seen.append(image.size), to_rgb(image, *others))[1])
+    monkeypatch.setattr(
+        preprocessing, "to_rgb", lambda image, *others: (seen.append(image.size), to_rgb(image, *others))[1]
+    )
 
     decode_image(encode(Image.new("RGB", (side, side + 8)), "JPEG"))
 
@@ -257,13 +269,16 @@ def test_the_largest_images_fit_a_workers_memory(
     """In a process of its own, whose peak is only the decoding's."""
     path = tmp_path / "large"
     image = (
-        Image.new("RGBA", (side, side), (200, 30, 30, 128)).convert(mode) if mode in {"RGB", "RGBA"} else Image.new(mode, (side, side), 9)
+        Image.new("RGBA", (side, side), (200, 30, 30, 128)).convert(mode)
+        if mode in {"RGB", "RGBA"}
+        else Image.new(mode, (side, side), 9)
     )
     image.save(path, file_format, **options)
     program = (
         "import sys; from pathlib import Path; from fruit_features.embedding.preprocessing import decode_image; "
         "content = Path(sys.argv[1]).read_bytes(); decode_image(content); "
-        "print(next(line.split()[1] for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM')))"
+        "print(next(line.split()[1] for line in Path('/proc/self/status').read_text().splitlines() if "
+        "line.startswith('VmHWM')))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
 

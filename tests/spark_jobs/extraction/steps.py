@@ -37,7 +37,11 @@ def read(test_lake: LakeFolder, table: str) -> Any:
 
 
 def files_of(*categories: str, images: int = 3) -> dict[str, bytes]:
-    return {f"{category}/{index}.jpg": jpeg(hash_of(f"{category}/{index}")) for category in categories for index in range(images)}
+    return {
+        f"{category}/{index}.jpg": jpeg(hash_of(f"{category}/{index}"))
+        for category in categories
+        for index in range(images)
+    }
 
 
 def hash_of(text: str) -> int:

@@ -1,4 +1,6 @@
-"""What a date's commit finds damaged, and what other runs do beside it; against a real S3 API, without a Spark session."""
+"""What a date's commit finds damaged, and what other runs do beside it; against a real S3 API, without a Spark
+session.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,15 @@ def filled(published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> LakeFolder
 
 
 def extract(filled: LakeFolder, *days: str) -> None:
-    extract_features(NO_SPARK, ExtractionRequest(filled.bucket, RELEASE, "run", days or (DAY,), (), "litert", task_slots=2))
+    extract_features(
+        NO_SPARK, ExtractionRequest(filled.bucket, RELEASE, "run", days or (DAY,), (), "litert", task_slots=2)
+    )
 
 
 def refresh(filled: LakeFolder) -> RefreshSummary:
-    request = RefreshRequest(filled.bucket, RELEASE, "run", PolicySettings(RefreshPolicy.ALWAYS), grace_seconds=0, task_slots=2)
+    request = RefreshRequest(
+        filled.bucket, RELEASE, "run", PolicySettings(RefreshPolicy.ALWAYS), grace_seconds=0, task_slots=2
+    )
     return refresh_pca(lambda: NO_SPARK, request)
 
 
@@ -63,7 +69,9 @@ def test_moments_that_are_damaged_are_added_up_anew(filled: LakeFolder) -> None:
 def test_a_version_that_another_run_completes_meanwhile_keeps_the_rows_that_stay(
     filled: LakeFolder, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """The refit projects the date's former file, and has looked at the date for the last time when the ledger names the new one."""
+    """The refit projects the date's former file, and has looked at the date for the last time when the ledger names the
+    new one.
+    """
     refresh(filled)
     filled.deliver(OTHER_DAY, files_of("Lemon"))
     extract(filled, OTHER_DAY)
@@ -100,7 +108,9 @@ def test_a_version_that_another_run_completes_meanwhile_keeps_the_rows_that_stay
     assert names == {path.name for path in (filled.folder / f"features/ingest_date={DAY}").rglob("*.parquet")}
 
 
-def test_small_files_are_merged_without_a_row_missing_from_the_current_version(filled: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_are_merged_without_a_row_missing_from_the_current_version(
+    filled: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rewriting, "MOST_SMALL_FILES", 2)
     for number in range(3):
         filled.put(f"{lake.raw_prefix(DAY)}Kiwi/late-{number}.jpg", jpeg(100 + number))
@@ -115,7 +125,9 @@ def test_small_files_are_merged_without_a_row_missing_from_the_current_version(f
     assert len(list((filled.folder / "features").rglob("*.parquet"))) == 2
 
 
-def test_a_commit_sweeps_nothing_once_another_one_has_taken_its_place(filled: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_sweeps_nothing_once_another_one_has_taken_its_place(
+    filled: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As of a run that stops for hours between its ledger and its sweep."""
     deliver_one_more(filled)
 
@@ -131,5 +143,9 @@ def test_a_commit_sweeps_nothing_once_another_one_has_taken_its_place(filled: La
 
     commit = read_ledger(filled.store, DAY).commit
     assert commit.n_images == 6
-    assert commit.named_keys() <= {*filled.store.list_keys("features/"), *filled.store.list_keys("moments/"), lake.ledger_key(DAY)}
+    assert commit.named_keys() <= {
+        *filled.store.list_keys("features/"),
+        *filled.store.list_keys("moments/"),
+        lake.ledger_key(DAY),
+    }
     assert len(read(filled, "features")) == 6

@@ -35,11 +35,15 @@ def test_a_date_is_one_commit_that_names_its_files(spark, published: LakeFolder)
     assert table.column_names == list(tables.LEDGER_COLUMNS)
     keys = table.column("image_key").to_pylist()
     assert keys == sorted(keys)
-    commit = commit_from_json(pq.read_metadata(published.folder / lake.ledger_key(DAY)).metadata[METADATA_KEY.encode()].decode())
+    commit = commit_from_json(
+        pq.read_metadata(published.folder / lake.ledger_key(DAY)).metadata[METADATA_KEY.encode()].decode()
+    )
     assert (commit.ingest_date, commit.n_images, commit.n_rejected) == (DAY, 7, 1)
     there = {str(path.relative_to(published.folder)) for path in (published.folder / "features").rglob("*.parquet")}
     assert commit.features_keys() == there == set(table.column("file").drop_null().to_pylist())
-    assert [path.name for path in (published.folder / f"rejected/ingest_date={DAY}").iterdir()] == [f"{commit.write}.parquet"]
+    assert [path.name for path in (published.folder / f"rejected/ingest_date={DAY}").iterdir()] == [
+        f"{commit.write}.parquet"
+    ]
     found = commit.embedders[EMBEDDER_ID]
     assert found.n_images == found.n_rows == found.moments.n_samples == 6
     contents = [(row["image_key"], row["content_sha256"]) for row in table.to_pylist() if row["status"] == "featurised"]
@@ -165,11 +169,14 @@ def test_garbage_of_a_run_that_died_is_swept_by_the_next_one(spark, published: L
     assert not [key for key in garbage if (published.folder / key).exists()]
     assert summary["images_computed"] == 0
     pd.testing.assert_frame_equal(read(published, "features"), rows)
-    # What a writer that only seemed dead may still commit on the old one would name files that are gone: it finds another.
+    # What a writer that only seemed dead may still commit on the old one would name files that are gone: it finds
+    # another.
     assert read_ledger(Store(published.bucket), DAY).etag != before.etag
 
 
-def test_a_writer_that_lost_its_place_overwrites_nothing(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_lost_its_place_overwrites_nothing(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     published.deliver(DAY, files_of("Kiwi"))
 
     def late(store: Any, before: Any, rows: Any, commit: Any) -> Any:
@@ -216,7 +223,9 @@ class FailingTask(FeaturesTask):
         return account
 
 
-def test_what_was_done_before_a_step_failed_is_not_done_again(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_done_before_a_step_failed_is_not_done_again(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     published.deliver(DAY, files_of("Kiwi", images=300))
     published.deliver("2026-11-23", files_of("Lemon", images=3))
     with monkeypatch.context() as patch:

@@ -4,7 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_features.extraction.content_hashes import common_hashes, hash_content, hash_contents, is_whole, to_bytes, union
+from fruit_features.extraction.content_hashes import (
+    common_hashes,
+    hash_content,
+    hash_contents,
+    is_whole,
+    to_bytes,
+    union,
+)
 
 CONTENTS = st.lists(st.tuples(st.text(max_size=8), st.integers(0, 1000)), max_size=30)
 

@@ -78,7 +78,14 @@ def test_what_has_come_or_changed_since_is_read_by_itself(history: Store, reads:
 
     expected = EXPECTED | {"2026-11-13": [5], DAYS[-1]: [9], DAYS[0]: [1, 5]}
     assert look(history) == expected
-    assert sorted(reads) == ["2026-09-01.bin", "2026-09.pack", "2026-10.pack", "2026-11-12.bin", "2026-11-13.bin", "2026-11.pack"]
+    assert sorted(reads) == [
+        "2026-09-01.bin",
+        "2026-09.pack",
+        "2026-10.pack",
+        "2026-11-12.bin",
+        "2026-11-13.bin",
+        "2026-11.pack",
+    ]
     # A month that is over is packed anew at once, the latest one when it is worth it.
     reads.clear()
     assert look(history) == expected
@@ -136,8 +143,13 @@ def test_large_indexes_are_not_copied(history: Store, monkeypatch: pytest.Monkey
     assert packs(history) == {"2026-10.pack", "2026-11.pack"}
 
 
-@given(st.dictionaries(st.dates().map(str), st.tuples(st.text(max_size=5), st.binary(max_size=24)), max_size=5), st.integers(1, 30))
-def test_a_pack_holds_its_indexes_and_nothing_of_it_is_believed_if_it_is_cut(indexes: dict[str, tuple[str, bytes]], cut: int) -> None:
+@given(
+    st.dictionaries(st.dates().map(str), st.tuples(st.text(max_size=5), st.binary(max_size=24)), max_size=5),
+    st.integers(1, 30),
+)
+def test_a_pack_holds_its_indexes_and_nothing_of_it_is_believed_if_it_is_cut(
+    indexes: dict[str, tuple[str, bytes]], cut: int
+) -> None:
     packed = {day: Packed(etag, memoryview(content)) for day, (etag, content) in indexes.items()}
     content = pack_to_bytes(packed)
     assert pack_from_bytes(content) == packed

@@ -44,7 +44,12 @@ def there_of(ledger: Ledger) -> DateFiles:
     rejected = {lake.rejected_key(DAY, commit.write)} if commit.n_rejected else set()
     own = {lake.ledger_key(DAY)}
     return DateFiles(
-        DAY, frozenset(commit.features_keys()), frozenset(rejected), frozenset(commit.moments_keys()), frozenset(own), frozenset()
+        DAY,
+        frozenset(commit.features_keys()),
+        frozenset(rejected),
+        frozenset(commit.moments_keys()),
+        frozenset(own),
+        frozenset(),
     )
 
 
@@ -52,7 +57,10 @@ def listed_of(*images: str, **etags: str) -> list[ListedObject]:
     """Objects by `<category>/<image>`, as the ledger knows them if no other ETag is given."""
     keys = {image: lake.raw_prefix(DAY) + image for image in images}
     return sorted(
-        (ListedObject(key, etags.get(image.partition("/")[2].partition(".")[0], f"etag of {key}"), 7) for image, key in keys.items()),
+        (
+            ListedObject(key, etags.get(image.partition("/")[2].partition(".")[0], f"etag of {key}"), 7)
+            for image, key in keys.items()
+        ),
         key=lambda entry: entry.key,
     )
 
@@ -101,7 +109,10 @@ def test_of_a_new_date_all_images_are_computed_in_the_order_of_their_keys() -> N
 
     assert asked(plan) == list(ALL)
     assert plan.images.schema == LISTED
-    assert (plan.images.column("size_bytes").to_pylist(), plan.images.column("etag").to_pylist()[0]) == ([7] * 3, listed[0].etag)
+    assert (plan.images.column("size_bytes").to_pylist(), plan.images.column("etag").to_pylist()[0]) == (
+        [7] * 3,
+        listed[0].etag,
+    )
     assert (gone(plan), changed(plan), plan.is_touched) == ([], [], True)
     assert (plan.counts[Fate.NEW], plan.counts[Fate.UNCHANGED].total()) == ({"Kiwi": 2, "Lemon": 1}, 0)
 
@@ -129,7 +140,9 @@ def test_new_replaced_and_vanished_images_are_told_apart() -> None:
 def test_an_image_whose_file_is_lost_is_computed_again_and_its_row_goes() -> None:
     ledger = ledger_of(NAMED)
     there = there_of(ledger)
-    there = DateFiles(DAY, there.features - {file_key(DAY, KIWI)}, there.rejected, there.moments, there.ledger, there.projections)
+    there = DateFiles(
+        DAY, there.features - {file_key(DAY, KIWI)}, there.rejected, there.moments, there.ledger, there.projections
+    )
 
     plan = plan_of(listed_of(*ALL), ledger, there)
 
@@ -143,7 +156,9 @@ def test_out_of_scope_the_rows_of_a_lost_file_go_and_its_images_wait(scope: tupl
     """No ledger may name a file that is gone; the next run of the category computes them."""
     ledger = ledger_of(NAMED)
     there = there_of(ledger)
-    there = DateFiles(DAY, there.features - {file_key(DAY, KIWI)}, there.rejected, there.moments, there.ledger, there.projections)
+    there = DateFiles(
+        DAY, there.features - {file_key(DAY, KIWI)}, there.rejected, there.moments, there.ledger, there.projections
+    )
 
     plan = plan_of(listed_of(*ALL), ledger, there, scope=scope)
 
@@ -211,7 +226,9 @@ def test_a_date_has_an_earlier_ledger_until_nothing_of_it_is_left() -> None:
     part = f"ledger/ingest_date={DAY}/part-0.snappy.parquet"
 
     def has_earlier(of: Ledger, *keys: str) -> bool:
-        return plan_of([], of, DateFiles(DAY, frozenset(), frozenset(), frozenset(), frozenset(keys), frozenset())).has_earlier_ledger
+        return plan_of(
+            [], of, DateFiles(DAY, frozenset(), frozenset(), frozenset(), frozenset(keys), frozenset())
+        ).has_earlier_ledger
 
     assert has_earlier(no_ledger(DAY), part)
     assert has_earlier(no_ledger(DAY), part, f"ledger/ingest_date={DAY}/_SUCCESS")

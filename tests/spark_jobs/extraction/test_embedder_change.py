@@ -68,7 +68,11 @@ def test_a_release_that_is_rolled_back_finds_its_features_again(spark, published
     assert summary["images_computed"] == 3
     after = read(published, "features")
     assert set(after["embedder_id"]) == {EMBEDDER_ID}
-    after = after[~after["image_key"].str.endswith(("Kiwi/0.jpg", "late.jpg"))].sort_values("image_key").reset_index(drop=True)
+    after = (
+        after[~after["image_key"].str.endswith(("Kiwi/0.jpg", "late.jpg"))]
+        .sort_values("image_key")
+        .reset_index(drop=True)
+    )
     pd.testing.assert_frame_equal(after, before[~before["image_key"].str.endswith("Kiwi/0.jpg")].reset_index(drop=True))
     assert sorted(read(published, "features")["image_key"]) == sorted(
         read(published, "ledger").query("status == 'featurised'")["image_key"]
@@ -111,7 +115,9 @@ def test_a_decoder_that_rejects_what_it_decoded_before_is_stopped_before_anythin
 
     with (
         another_embedder(),
-        pytest.raises(UnusualRejectsError, match=r"6 of 6 images whose content had features before were rejected as 'unreadable'"),
+        pytest.raises(
+            UnusualRejectsError, match=r"6 of 6 images whose content had features before were rejected as 'unreadable'"
+        ),
     ):
         extract_features(spark, extraction(published))
     pd.testing.assert_frame_equal(read(published, "ledger"), before)

@@ -48,7 +48,11 @@ def key(number: int) -> str:
 def images_like(*keys: str) -> pa.Table:
     """Images of a listing that look like those of `keys` in a ledger."""
     return pa.table(
-        {"image_key": [f"new {name}" for name in keys], "etag": [f"etag of {name}" for name in keys], "size_bytes": [7] * len(keys)}
+        {
+            "image_key": [f"new {name}" for name in keys],
+            "etag": [f"etag of {name}" for name in keys],
+            "size_bytes": [7] * len(keys),
+        }
     )
 
 
@@ -84,7 +88,9 @@ def test_what_is_remembered_and_no_longer_true_has_no_source(test_lake: LakeFold
     remember(store, DAYS[0], image(1), image(2), image(3))
     remember(store, DAYS[1], "of a date without a ledger")
 
-    assert find_sources(store, "m", images_like(image(1), image(2), image(3), "of a date without a ledger")) == [None] * 4
+    assert (
+        find_sources(store, "m", images_like(image(1), image(2), image(3), "of a date without a ledger")) == [None] * 4
+    )
 
 
 def test_only_ledgers_of_dates_that_have_such_a_content_are_read(test_lake: LakeFolder, reads: list[str]) -> None:
@@ -102,7 +108,9 @@ def test_only_ledgers_of_dates_that_have_such_a_content_are_read(test_lake: Lake
     assert [name for name in reads if name.endswith("ledger.parquet")] == []
 
 
-def test_of_each_date_only_the_contents_are_looked_up_that_point_to_it(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_each_date_only_the_contents_are_looked_up_that_point_to_it(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A step may know a million contents of a thousand dates."""
     store = test_lake.store
     for day in DAYS:
@@ -138,10 +146,18 @@ def test_an_index_grows_by_what_is_added_and_is_replaced_as_a_whole(test_lake: L
     write_date(store, DAYS[0], {KIWI: tuple(f"{number}.jpg" for number in range(3))})
     remember(store, DAYS[0], image(0))
     remember(store, DAYS[0], image(1), whole=False)
-    assert [source is not None for source in find_sources(store, "m", images_like(*map(image, range(3))))] == [True, True, False]
+    assert [source is not None for source in find_sources(store, "m", images_like(*map(image, range(3))))] == [
+        True,
+        True,
+        False,
+    ]
 
     remember(store, DAYS[0], image(2), whole=True)
-    assert [source is not None for source in find_sources(store, "m", images_like(*map(image, range(3))))] == [False, False, True]
+    assert [source is not None for source in find_sources(store, "m", images_like(*map(image, range(3))))] == [
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("is_gone", [True, False])
@@ -219,4 +235,8 @@ def test_a_file_is_not_kept_for_ever(filled: Store) -> None:
     for number in range(3):
         sources.find(str(number), content(image(number)))
     filled.delete([key(number) for number in range(3)])
-    assert [sources.find(str(number), content(image(number))) is not None for number in (1, 2, 0)] == [True, True, False]
+    assert [sources.find(str(number), content(image(number))) is not None for number in (1, 2, 0)] == [
+        True,
+        True,
+        False,
+    ]

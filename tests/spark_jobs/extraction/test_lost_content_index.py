@@ -1,4 +1,6 @@
-"""An index of contents that is lost costs the computing of what it pointed to, and is written anew. Tasks run in this process."""
+"""An index of contents that is lost costs the computing of what it pointed to, and is written anew. Tasks run in this
+process.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,9 @@ DEADLY_APART = """
 
 @dataclass(frozen=True)
 class DeadlyTask(FeaturesTask):
-    """The task where one picture ends every process that decodes it; `folder` has what a process that decodes apart loads first."""
+    """The task where one picture ends every process that decodes it; `folder` has what a process that decodes apart
+    loads first.
+    """
 
     folder: str = ""
 
@@ -71,7 +73,9 @@ def test_a_picture_that_kills_its_worker_is_rejected_and_all_others_get_features
     files = {f"Kiwi/{index}.jpg": jpeg(index) for index in range(40)}
     published.deliver(DAY, {**files, "Kiwi/deadly.jpg": jpeg(99, width=DEADLY_WIDTH) + b"deadly"})
 
-    summary = extract_features(spark, extraction_step.ExtractionRequest(published.bucket, RELEASE, "run-1", (DAY,), (), "litert"))
+    summary = extract_features(
+        spark, extraction_step.ExtractionRequest(published.bucket, RELEASE, "run-1", (DAY,), (), "litert")
+    )
 
     assert summary["rejected_by_reason"] == {RejectReason.CRASHED_THE_DECODER: 1}
     rows = read_ledger(Store(published.bucket), DAY).rows.to_pylist()

@@ -1,4 +1,6 @@
-"""The features step's news of itself: counted by real Spark's workers, written while it runs, and never worth failing for."""
+"""The features step's news of itself: counted by real Spark's workers, written while it runs, and never worth failing
+for.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def snapshots(monkeypatch: pytest.MonkeyPatch) -> list[StepProgress]:
     seen: list[StepProgress] = []
 
     def reporter(spark: SparkSession, store: Store, asked: ExtractionRequest) -> ProgressReporter:
-        return ProgressReporter(ImageCounters.of(spark.sparkContext), asked.run_id, STEP, seen.append, every_seconds=0.02)
+        return ProgressReporter(
+            ImageCounters.of(spark.sparkContext), asked.run_id, STEP, seen.append, every_seconds=0.02
+        )
 
     monkeypatch.setattr(extraction, "_progress_reporter", reporter)
     return seen
@@ -90,7 +94,9 @@ def test_a_run_without_new_images_is_done_at_once(spark: SparkSession, published
 
 
 @pytest.mark.spark
-def test_progress_grows_while_the_workers_compute(spark: SparkSession, published: LakeFolder, snapshots: list[StepProgress]) -> None:
+def test_progress_grows_while_the_workers_compute(
+    spark: SparkSession, published: LakeFolder, snapshots: list[StepProgress]
+) -> None:
     """Every third image is no image, so that rejects grow, too."""
     published.deliver(DAY, {f"Kiwi/{index:03}.jpg": jpeg(index) if index % 3 else b"no" for index in range(400)})
 
@@ -128,7 +134,9 @@ def test_a_lake_that_takes_no_news_does_not_fail_the_step(
 
 
 @pytest.mark.spark
-def test_a_step_that_fails_leaves_how_far_it_had_come(spark: SparkSession, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_fails_leaves_how_far_it_had_come(
+    spark: SparkSession, published: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     published.deliver(DAY, {f"Kiwi/{index}.jpg": jpeg(index) for index in range(3)})
 
     def unbalanced(_: object) -> None:

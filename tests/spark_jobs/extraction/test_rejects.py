@@ -10,12 +10,18 @@ from fruit_features.extraction.rejects import FEWEST_IMAGES, RejectWatch
 from fruit_features.lake import files
 
 
-def rows(n_featurised: int, n_rejected: int, reason: str = "truncated", first: int = 0, content: str = "sha") -> pa.Table:
+def rows(
+    n_featurised: int, n_rejected: int, reason: str = "truncated", first: int = 0, content: str = "sha"
+) -> pa.Table:
     lines = []
     for number in range(n_featurised + n_rejected):
         key = f"raw/ingest_date=2026-11-22/Kiwi/{first + number:04}.jpg"
         end = {"status": "featurised"} if number < n_featurised else {"status": "rejected", "reason": reason}
-        lines.append(dict.fromkeys(files.LEDGER.names) | {"image_key": key, "content_sha256": f"{content} {first + number}"} | end)
+        lines.append(
+            dict.fromkeys(files.LEDGER.names)
+            | {"image_key": key, "content_sha256": f"{content} {first + number}"}
+            | end
+        )
     return pa.Table.from_pylist(lines, schema=files.LEDGER)
 
 
@@ -29,8 +35,12 @@ def complaint(*added: tuple[pa.Table, pa.Table]) -> str | None:
     return watch.complaint()
 
 
-@pytest.mark.parametrize(("n_featurised", "n_rejected", "is_unusual"), [(50, 50, False), (49, 51, True), (0, 99, False), (0, 100, True)])
-def test_of_new_images_up_to_half_may_be_rejected_if_there_are_enough_to_tell(n_featurised: int, n_rejected: int, is_unusual: bool) -> None:
+@pytest.mark.parametrize(
+    ("n_featurised", "n_rejected", "is_unusual"), [(50, 50, False), (49, 51, True), (0, 99, False), (0, 100, True)]
+)
+def test_of_new_images_up_to_half_may_be_rejected_if_there_are_enough_to_tell(
+    n_featurised: int, n_rejected: int, is_unusual: bool
+) -> None:
     found = complaint((rows(n_featurised, n_rejected), NOTHING))
     assert (found is not None) == is_unusual
     if found:
@@ -58,20 +68,28 @@ def test_reasons_are_counted_apart() -> None:
     assert complaint((rows(0, 50, "truncated"), NOTHING), (rows(0, 50, "empty", first=50), NOTHING)) is None
 
 
-@pytest.mark.parametrize(("n_featurised", "n_rejected", "is_unusual"), [(1, 1, False), (2, 1, True), (19, 1, False), (18, 1, True)])
+@pytest.mark.parametrize(
+    ("n_featurised", "n_rejected", "is_unusual"), [(1, 1, False), (2, 1, True), (19, 1, False), (18, 1, True)]
+)
 def test_of_the_very_bytes_that_had_features_before_hardly_any_may_be_rejected(
     n_featurised: int, n_rejected: int, is_unusual: bool
 ) -> None:
     n = n_featurised + n_rejected
     found = complaint((rows(n_featurised, n_rejected), rows(n, 0)))
-    assert found == (f"{n_rejected} of {n} images whose content had features before were rejected as 'truncated'." if is_unusual else None)
+    assert found == (
+        f"{n_rejected} of {n} images whose content had features before were rejected as 'truncated'."
+        if is_unusual
+        else None
+    )
 
 
 @pytest.mark.parametrize(("n_featurised", "n_rejected", "is_unusual"), [(5, 5, False), (4, 6, True), (0, 9, False)])
 def test_of_replaced_images_up_to_half_may_be_rejected(n_featurised: int, n_rejected: int, is_unusual: bool) -> None:
     n = n_featurised + n_rejected
     found = complaint((rows(n_featurised, n_rejected, content="new"), rows(n, 0, content="former")))
-    assert found == (f"{n_rejected} of {n} images that were replaced were rejected as 'truncated'." if is_unusual else None)
+    assert found == (
+        f"{n_rejected} of {n} images that were replaced were rejected as 'truncated'." if is_unusual else None
+    )
 
 
 def test_what_was_rejected_before_says_nothing() -> None:

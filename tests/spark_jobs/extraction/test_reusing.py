@@ -28,9 +28,17 @@ def test_content_that_is_known_under_another_key_is_copied_and_not_computed(spar
     assert (books["listed"], books["new"], books["reused"], books["featurised"]) == (2, 1, 1, 2)
     assert summary["images_computed"] == 1
     features = read(published, "features").set_index("image_key")
-    copied, source = features.loc[f"raw/ingest_date={DAY}/Lemon/again.jpg"], features.loc["raw/ingest_date=2026-11-20/Kiwi/1.jpg"]
+    copied, source = (
+        features.loc[f"raw/ingest_date={DAY}/Lemon/again.jpg"],
+        features.loc["raw/ingest_date=2026-11-20/Kiwi/1.jpg"],
+    )
     np.testing.assert_array_equal(copied["features"], source["features"])
-    assert (copied["category"], copied["width"], copied["height"], copied["content_sha256"]) == ("Lemon", 60, 40, source["content_sha256"])
+    assert (copied["category"], copied["width"], copied["height"], copied["content_sha256"]) == (
+        "Lemon",
+        60,
+        40,
+        source["content_sha256"],
+    )
     assert int(read(published, "moments").set_index("ingest_date").loc[DAY, "n_samples"]) == 2
 
 
@@ -47,7 +55,8 @@ def test_a_renamed_image_keeps_its_features(spark, published: LakeFolder) -> Non
     after = read(published, "features").set_index("image_key")
     assert sorted(after.index) == [f"raw/ingest_date={DAY}/Kiwi/2.jpg", f"raw/ingest_date={DAY}/Lemon/moved.jpg"]
     np.testing.assert_array_equal(
-        after.loc[f"raw/ingest_date={DAY}/Lemon/moved.jpg", "features"], before.loc[f"raw/ingest_date={DAY}/Kiwi/1.jpg", "features"]
+        after.loc[f"raw/ingest_date={DAY}/Lemon/moved.jpg", "features"],
+        before.loc[f"raw/ingest_date={DAY}/Kiwi/1.jpg", "features"],
     )
 
 
@@ -59,7 +68,9 @@ def test_content_that_only_looks_known_is_computed(
     extract_features(spark, extraction(published, "2026-11-20"))
     published.deliver(DAY, {"Kiwi/other.jpg": jpeg(2)})
     source = read(published, "ledger")["file"][0]
-    monkeypatch.setattr(extraction_step, "find_sources", lambda _store, _embedder_id, images: [source] * images.num_rows)
+    monkeypatch.setattr(
+        extraction_step, "find_sources", lambda _store, _embedder_id, images: [source] * images.num_rows
+    )
 
     summary = extract_features(spark, extraction(published))
 
@@ -69,7 +80,9 @@ def test_content_that_only_looks_known_is_computed(
     np.testing.assert_allclose(vector, expected, atol=1e-5)
 
 
-def test_known_content_whose_file_is_gone_is_computed(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_content_whose_file_is_gone_is_computed(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     published.deliver(DAY, {"Kiwi/1.jpg": jpeg(1)})
     gone = f"{lake.partition_prefix('features', '2026-11-20', 'Kiwi')}gone.parquet"
     monkeypatch.setattr(extraction_step, "find_sources", lambda _store, _embedder_id, images: [gone] * images.num_rows)
@@ -77,7 +90,9 @@ def test_known_content_whose_file_is_gone_is_computed(spark, published: LakeFold
     assert extract_features(spark, extraction(published))["images_computed"] == 1
 
 
-def test_of_very_many_known_contents_some_are_computed(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_very_many_known_contents_some_are_computed(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = files_of("Kiwi", images=5)
     published.deliver("2026-11-20", files)
     extract_features(spark, extraction(published, "2026-11-20"))

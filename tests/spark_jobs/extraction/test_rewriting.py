@@ -1,4 +1,6 @@
-"""Files of features that are written again hold the rows that stay, byte for byte, and their projections go with them."""
+"""Files of features that are written again hold the rows that stay, byte for byte, and their projections go with
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from hypothesis import strategies as st
 from fruit_contract import lake
 from fruit_contract.commit import file_key
 from fruit_features.extraction import rewriting
-from fruit_features.extraction.rewriting import MOST_SMALL_FILES, Rewrite, Rewritten, plan_merges, renamed, rewrite_files
+from fruit_features.extraction.rewriting import (
+    MOST_SMALL_FILES,
+    Rewrite,
+    Rewritten,
+    plan_merges,
+    renamed,
+    rewrite_files,
+)
 from fruit_features.lake import files
 from fruit_features.lake.store import ObjectNotFoundError
 from fruit_features.lake.vectors import to_list_array, to_matrix
@@ -31,7 +40,9 @@ TARGET = "category=Äpfel 50%25/w2-c001-r00000.parquet"
 IMAGES = {ONE: ("1.jpg", "2.jpg", "3.jpg"), TWO: ("4.jpg", "5.jpg")}
 
 FILE_ROWS = st.dictionaries(
-    st.builds(lambda category, number: f"category={category}/{number:04}.parquet", st.sampled_from("KL"), st.integers(0, 99)),
+    st.builds(
+        lambda category, number: f"category={category}/{number:04}.parquet", st.sampled_from("KL"), st.integers(0, 99)
+    ),
     st.integers(1, 3000),
     max_size=80,
 )
@@ -47,7 +58,10 @@ def test_only_small_files_of_partitions_with_too_many_of_them_are_merged_each_on
 
     merged = [name for group in groups for name in group]
     assert len(merged) == len(set(merged))
-    small = {category: [name for name in file_rows if name.startswith(category) and is_small(file_rows[name])] for category in CATEGORIES}
+    small = {
+        category: [name for name in file_rows if name.startswith(category) and is_small(file_rows[name])]
+        for category in CATEGORIES
+    }
     assert set(merged) == {name for names in small.values() if len(names) > MOST_SMALL_FILES for name in names}
     for group in groups:
         assert len({name.partition("/")[0] for name in group}) == 1
@@ -106,7 +120,9 @@ def keys_of(*names: str) -> list[str]:
 
 def put_projections(store: Store, version: str, name: str, k: int = 3) -> None:
     keys = keys_of(name)
-    rows = pa.Table.from_arrays([pa.array(keys), to_list_array([vectors([key])[0][:k] for key in keys])], schema=files.PROJECTIONS)
+    rows = pa.Table.from_arrays(
+        [pa.array(keys), to_list_array([vectors([key])[0][:k] for key in keys])], schema=files.PROJECTIONS
+    )
     store.write(lake.projections_file_key(version, file_key(DAY, name)), files.projections_to_parquet(rows))
 
 
@@ -175,7 +191,9 @@ def test_versions_that_have_the_projections_of_all_sources_have_those_of_the_tar
     assert [key for key in filled.list_keys("projections/") if key.endswith(TARGET)] == [
         lake.projections_file_key("all", file_key(DAY, TARGET))
     ]
-    rows = files.read_rows(TARGET, filled.read(lake.projections_file_key("all", file_key(DAY, TARGET))), files.PROJECTIONS.names)
+    rows = files.read_rows(
+        TARGET, filled.read(lake.projections_file_key("all", file_key(DAY, TARGET))), files.PROJECTIONS.names
+    )
     staying = keys_of(ONE, TWO)[1:]
     assert rows.column("image_key").to_pylist() == staying
     np.testing.assert_array_equal(to_matrix(rows.column("components").combine_chunks(), 3), vectors(staying)[:, :3])

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.spark
 ODD_CATEGORIES = ("Äpfel 50%", "007", "a=b", "C:'[x]*?", "Kiwi#1")
 
 
-def test_writes_the_features_that_one_image_alone_would_have(spark, published: LakeFolder, small_network: bytes) -> None:
+def test_writes_the_features_that_one_image_alone_would_have(
+    spark, published: LakeFolder, small_network: bytes
+) -> None:
     files = files_of("Kiwi", "Apple Red 1")
     published.deliver(DAY, files)
 
@@ -164,7 +166,9 @@ def test_late_replaced_and_vanished_images_give_what_a_run_from_scratch_would(sp
         assert rows == lines_of(published, table), table
     from_scratch = read(published, "moments").iloc[0]
     assert moments["n_samples"] == from_scratch["n_samples"] == 8
-    np.testing.assert_allclose(moments["scatter"], from_scratch["scatter"], atol=1e-9 * np.abs(from_scratch["scatter"]).max())
+    np.testing.assert_allclose(
+        moments["scatter"], from_scratch["scatter"], atol=1e-9 * np.abs(from_scratch["scatter"]).max()
+    )
 
 
 def test_a_run_for_some_categories_leaves_the_others_alone(spark, published: LakeFolder) -> None:

@@ -46,9 +46,14 @@ def test_features_of_the_lake_that_hold_a_nan_are_named_too(test_lake: LakeFolde
 
 
 def test_the_images_of_a_category_come_file_by_file() -> None:
-    """Whatever the order of their names says. Dates and categories stay in theirs, also where a name is the beginning of another."""
+    """Whatever the order of their names says. Dates and categories stay in theirs, also where a name is the beginning
+    of another.
+    """
     names = [
-        f"{day}/{category}/{name}" for day in (DAY, "2026-11-23") for category in ("Kiwi", "Kiwi 2") for name in ("a", "b/c", "d\n", "e")
+        f"{day}/{category}/{name}"
+        for day in (DAY, "2026-11-23")
+        for category in ("Kiwi", "Kiwi 2")
+        for name in ("a", "b/c", "d\n", "e")
     ]
     keys = sorted(f"raw/ingest_date={name}" for name in names)
     images = pa.table({"image_key": keys, SOURCE: ["y", None, "x", "y"] * 4})
@@ -56,7 +61,9 @@ def test_the_images_of_a_category_come_file_by_file() -> None:
     found = task.by_source(images)
 
     expected = [
-        f"{start}{name}" for start in dict.fromkeys(key[: key.index("/", 27) + 1] for key in keys) for name in ("d\n", "a", "e", "b/c")
+        f"{start}{name}"
+        for start in dict.fromkeys(key[: key.index("/", 27) + 1] for key in keys)
+        for name in ("d\n", "a", "e", "b/c")
     ]
     assert found.column("image_key").to_pylist() == expected
     assert found.column(SOURCE).to_pylist() == ["x", "y", "y", None] * 4

@@ -48,7 +48,9 @@ ROWS = ledger_rows(DAY, {"m": {KIWI: ("1.jpg", "2.jpg")}}, {"Kiwi/cut.jpg": "tru
 def commit_of(named: dict[str, int], *, write: str = "w1", n_rejected: int = 0, moments: bool = True) -> Commit:
     n_rows = sum(named.values())
     place = MomentsObject(lake.moments_key(DAY, write, "m"), n_rows, "0" * 16) if moments else None
-    return Commit(DAY, write, n_rows + n_rejected, n_rejected, {"m": EmbedderFiles(n_rows, named, place)} if named else {})
+    return Commit(
+        DAY, write, n_rows + n_rejected, n_rejected, {"m": EmbedderFiles(n_rows, named, place)} if named else {}
+    )
 
 
 def date_files(
@@ -58,7 +60,9 @@ def date_files(
     ledger: Iterable[str] = (),
     projections: Iterable[str] = (),
 ) -> DateFiles:
-    return DateFiles(DAY, frozenset(features), frozenset(rejected), frozenset(moments), frozenset(ledger), frozenset(projections))
+    return DateFiles(
+        DAY, frozenset(features), frozenset(rejected), frozenset(moments), frozenset(ledger), frozenset(projections)
+    )
 
 
 def listed(store: Store) -> ListedObject:
@@ -83,7 +87,9 @@ def test_a_date_that_nobody_has_committed_has_no_rows_and_no_commit(test_lake: L
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_files", [0, 1, 400, 3000])
-def test_a_commit_is_read_from_the_footer_however_long_that_is(store: Store, monkeypatch: pytest.MonkeyPatch, n_files: int) -> None:
+def test_a_commit_is_read_from_the_footer_however_long_that_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch, n_files: int
+) -> None:
     commit = commit_of({f"category=Kiwi number {number:06d}/w1-000000.parquet": 1 for number in range(n_files)})
     etag = put_ledger(store, no_ledger(DAY), ROWS, commit).etag
     (entry,) = store.list_objects(lake.date_prefix(lake.LEDGER, DAY))
@@ -141,7 +147,9 @@ def test_what_a_later_release_wrote_is_refused_by_its_date(test_lake: LakeFolder
         read_commit(test_lake.store, listed(test_lake.store))
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-8] + b"x" * 8, lambda content: content[: len(content) // 2], lambda _: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-8] + b"x" * 8, lambda content: content[: len(content) // 2], lambda _: b""]
+)
 def test_a_ledger_that_is_not_as_it_was_written_is_named(store: Store, damage: Callable[[bytes], bytes]) -> None:
     put_ledger(store, no_ledger(DAY), ROWS, commit_of({KIWI: 2}))
     key = lake.ledger_key(DAY)
@@ -193,7 +201,10 @@ def test_the_ledgers_of_some_dates_are_those_that_are_there(
     test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch, listed_alone: int
 ) -> None:
     monkeypatch.setattr(commit_module, "_LISTED_ALONE", listed_alone)
-    etags = {day: put_ledger(test_lake.store, no_ledger(day), ROWS, replace(commit_of({}), ingest_date=day)).etag for day in (DAY, LATER)}
+    etags = {
+        day: put_ledger(test_lake.store, no_ledger(day), ROWS, replace(commit_of({}), ingest_date=day)).etag
+        for day in (DAY, LATER)
+    }
     test_lake.put("ledger/ingest_date=2026-11-25/part-00000.snappy.parquet", b"x")
 
     found = find_ledgers(test_lake.store, [DAY, "2026-11-24", "2026-11-25"])
@@ -206,7 +217,11 @@ def test_rejected_is_written_from_the_ledger(test_lake: LakeFolder) -> None:
 
     (row,) = pq.read_table(test_lake.folder / lake.rejected_key(DAY, "w1"), partitioning=None).to_pylist()
     assert list(row) == list(tables.REJECTED_COLUMNS)
-    assert (row["image_key"], row["reason"], row["detail"]) == (f"raw/ingest_date={DAY}/Kiwi/cut.jpg", "truncated", "it is truncated")
+    assert (row["image_key"], row["reason"], row["detail"]) == (
+        f"raw/ingest_date={DAY}/Kiwi/cut.jpg",
+        "truncated",
+        "it is truncated",
+    )
 
 
 def test_a_date_without_rejects_has_no_file_of_them(test_lake: LakeFolder) -> None:
@@ -235,7 +250,9 @@ def test_everything_of_a_date_is_listed_and_nothing_of_another(test_lake: LakeFo
     assert list_date(test_lake.store, DAY, ()) == replace(expected, projections=frozenset())
 
 
-NAMES = st.sampled_from([f"category={category}/{write}-{number}.parquet" for category in "KL" for write in ("w1", "w2") for number in "01"])
+NAMES = st.sampled_from(
+    [f"category={category}/{write}-{number}.parquet" for category in "KL" for write in ("w1", "w2") for number in "01"]
+)
 VERSIONS = ("v1", "v2")
 
 
@@ -243,10 +260,16 @@ VERSIONS = ("v1", "v2")
 def dates(draw: st.DrawFn) -> tuple[Commit | None, DateFiles]:
     """A commit, or none, and what lies there: some of what it names, and some that it does not."""
     named = draw(st.dictionaries(NAMES, st.integers(1, 9), max_size=6))
-    commit = commit_of(named, n_rejected=draw(st.integers(0, 2)), moments=draw(st.booleans())) if draw(st.booleans()) else None
+    commit = (
+        commit_of(named, n_rejected=draw(st.integers(0, 2)), moments=draw(st.booleans()))
+        if draw(st.booleans())
+        else None
+    )
     features = {lake.date_prefix(lake.FEATURES, DAY) + name for name in draw(st.sets(NAMES))}
     projected = draw(st.sets(st.tuples(st.sampled_from(VERSIONS), NAMES)))
-    moments = {lake.moments_key(DAY, write, "m") for write in ("w1", "w2")} | {f"{lake.moments_parts_prefix(DAY)}w1-1.bin"}
+    moments = {lake.moments_key(DAY, write, "m") for write in ("w1", "w2")} | {
+        f"{lake.moments_parts_prefix(DAY)}w1-1.bin"
+    }
     return commit, date_files(
         features,
         draw(st.sets(st.sampled_from([lake.rejected_key(DAY, "w1"), lake.rejected_key(DAY, "w2")]))),
@@ -268,7 +291,9 @@ def test_garbage_is_what_the_commit_does_not_name_and_nothing_else(date: tuple[C
     assert set(garbage) <= everything
     named = keys_named_by(commit)
     staying = everything - set(garbage)
-    assert staying == {key for key in everything if (lake.features_file_key(key) if key.startswith(lake.PROJECTIONS) else key) in named}
+    assert staying == {
+        key for key in everything if (lake.features_file_key(key) if key.startswith(lake.PROJECTIONS) else key) in named
+    }
 
 
 @pytest.mark.slow
@@ -276,7 +301,10 @@ def test_garbage_is_what_the_commit_does_not_name_and_nothing_else(date: tuple[C
 def test_when_the_garbage_is_gone_there_is_none(date: tuple[Commit | None, DateFiles]) -> None:
     commit, there = date
     garbage = frozenset(there.garbage(commit))
-    after = DateFiles(DAY, *(keys - garbage for keys in (there.features, there.rejected, there.moments, there.ledger, there.projections)))
+    after = DateFiles(
+        DAY,
+        *(keys - garbage for keys in (there.features, there.rejected, there.moments, there.ledger, there.projections)),
+    )
     assert after.garbage(commit) == []
     assert after.has_rejected(commit) == there.has_rejected(commit)
 
@@ -302,7 +330,8 @@ def test_a_sweep_removes_what_no_commit_names_also_from_versions(test_lake: Lake
     put_rejected(store, ledger)
     projections = [lake.projections_file_key("v1", f"features/ingest_date={DAY}/{name}") for name in (KIWI, LEMON)]
     garbage = [
-        f"features/ingest_date={DAY}/{LEMON}", f"rejected/ingest_date={DAY}/w0.parquet", f"moments/ingest_date={DAY}/w0-m.parquet",
+        f"features/ingest_date={DAY}/{LEMON}", f"rejected/ingest_date={DAY}/w0.parquet",
+        f"moments/ingest_date={DAY}/w0-m.parquet",
         f"moments/_parts/ingest_date={DAY}/w1-000001.bin", f"ledger/ingest_date={DAY}/part-0.parquet", projections[1],
     ]  # fmt: skip
     staying = [projections[0], f"features/ingest_date={LATER}/{LEMON}", "ledger/_content/m/2026-11-22.bin"]
@@ -311,7 +340,11 @@ def test_a_sweep_removes_what_no_commit_names_also_from_versions(test_lake: Lake
 
     assert sweep_date(store, ledger) == len(garbage)
 
-    there = {key for prefix in ("features/", "rejected/", "moments/", "ledger/", "projections/") for key in store.list_keys(prefix)}
+    there = {
+        key
+        for prefix in ("features/", "rejected/", "moments/", "ledger/", "projections/")
+        for key in store.list_keys(prefix)
+    }
     assert there == keys_named_by(ledger.commit) | set(staying)
     assert sweep_date(store, ledger) == 0
     assert pc.sum(pc.is_valid(read_ledger(store, DAY).rows.column("file"))).as_py() == 1
@@ -324,7 +357,9 @@ def test_who_was_committed_over_sweeps_nothing(test_lake: LakeFolder) -> None:
 
     assert sweep_date(store, former) == 0
 
-    assert keys_named_by(ledger.commit) <= {key for prefix in ("features/", "ledger/") for key in store.list_keys(prefix)}
+    assert keys_named_by(ledger.commit) <= {
+        key for prefix in ("features/", "ledger/") for key in store.list_keys(prefix)
+    }
 
 
 def test_rows_and_metadata_stand_in_one_file(test_lake: LakeFolder) -> None:

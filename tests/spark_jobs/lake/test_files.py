@@ -33,7 +33,9 @@ def rows_of(schema: pa.Schema) -> pa.Table:
             return pa.array([list(random.normal(size=40))] * N_IMAGES, field.type)
         if pa.types.is_list(field.type):
             return to_list_array(list(random.normal(size=(N_IMAGES, tables.N_FEATURES)).astype(np.float32)))
-        return pa.array([f"{field.name} {n}" if pa.types.is_string(field.type) else n for n in range(N_IMAGES)], field.type)
+        return pa.array(
+            [f"{field.name} {n}" if pa.types.is_string(field.type) else n for n in range(N_IMAGES)], field.type
+        )
 
     return pa.Table.from_arrays([column(field) for field in schema], schema=schema)
 
@@ -59,7 +61,9 @@ def begin_of_footer(content: bytes) -> int:
 
 
 def damaged_and_read_by_others() -> Iterator[bytes]:
-    """Yields a file of moments with each bit changed by which another reader, which compares checksums, too, finds other rows."""
+    """Yields a file of moments with each bit changed by which another reader, which compares checksums, too, finds
+    other rows.
+    """
     rows, content = FILES["moments"]
     for place, bit in product(range(4, begin_of_footer(content)), range(8)):
         damaged = bytearray(content)
@@ -77,7 +81,9 @@ def test_a_vector_that_comes_out_short_is_noticed() -> None:
     found = list(damaged_and_read_by_others())
     assert len(found) >= 2
     for content, read in product(found, (files.read_rows, files.read_batches)):
-        with pytest.raises(files.DamagedFileError, match=rf"{URI} is not as it was written: '.*' has \d+ values, and the file says \d+"):
+        with pytest.raises(
+            files.DamagedFileError, match=rf"{URI} is not as it was written: '.*' has \d+ values, and the file says \d+"
+        ):
             list(read(URI, memoryview(content), names))
 
 

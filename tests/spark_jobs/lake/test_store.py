@@ -1,4 +1,6 @@
-"""The lake's bucket through the fast store, and through boto3 where that can't name a key, from an S3 API that holds any key."""
+"""The lake's bucket through the fast store, and through boto3 where that can't name a key, from an S3 API that holds
+any key.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def test_a_folders_placeholder_is_not_taken_for_an_image(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "beside", [(), ("Kiwi/full",), ("Kiwi/full/1.jpg",)], ids=["alone", "beside a file of its name", "with a file below"]
+    "beside",
+    [(), ("Kiwi/full",), ("Kiwi/full/1.jpg",)],
+    ids=["alone", "beside a file of its name", "with a file below"],
 )
 def test_a_placeholder_that_holds_bytes_is_no_image_either(store: Store, beside: tuple[str, ...]) -> None:
     put(store, (*PLAIN, *beside, "Kiwi/full/"))
@@ -89,7 +93,9 @@ def test_a_placeholder_that_holds_bytes_is_no_image_either(store: Store, beside:
     assert names_of(store.list_images(PREFIX)) == {*PLAIN, *beside, "Kiwi/full/"}
 
 
-def test_names_without_an_ending_are_asked_for_while_they_are_few(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_without_an_ending_are_asked_for_while_they_are_few(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(store, (*PLAIN, "Kiwi/one", "Kiwi.2/two"))
     asked: list[str] = []
     look = Store.find_etag
@@ -122,7 +128,11 @@ def test_a_folder_that_is_not_there_is_empty(store: Store) -> None:
 
 def test_a_listing_that_comes_in_another_order_is_sorted() -> None:
     pages = [[ListedObject("b", "2", 2), ListedObject("c", "3", 3)], [], [ListedObject("a", "1", 1)]]
-    assert listed_table(pages).to_pydict() == {"image_key": ["a", "b", "c"], "etag": ["1", "2", "3"], "size_bytes": [1, 2, 3]}
+    assert listed_table(pages).to_pydict() == {
+        "image_key": ["a", "b", "c"],
+        "etag": ["1", "2", "3"],
+        "size_bytes": [1, 2, 3],
+    }
 
 
 def test_folders_are_those_directly_below_by_their_names(store: Store) -> None:
@@ -163,7 +173,9 @@ def test_an_object_is_replaced_while_it_is_what_was_read(store: Store) -> None:
 
     assert store.find_with_etag(KEY)[1] == second != first
     for lost in (None, first, "another"):
-        with pytest.raises(LostPlaceError, match=f"{KEY} was replaced by another writer meanwhile. Nothing was overwritten"):
+        with pytest.raises(
+            LostPlaceError, match=f"{KEY} was replaced by another writer meanwhile. Nothing was overwritten"
+        ):
             store.replace(KEY, b"three", lost)
     assert bytes(store.read(KEY)) == b"two"
 
@@ -179,7 +191,9 @@ def test_an_object_that_is_gone_meanwhile_is_not_made_again(store: Store) -> Non
 
 
 @pytest.mark.parametrize("was_there", [True, False])
-def test_no_moment_lies_between_the_look_and_the_write(store: Store, monkeypatch: pytest.MonkeyPatch, was_there: bool) -> None:
+def test_no_moment_lies_between_the_look_and_the_write(
+    store: Store, monkeypatch: pytest.MonkeyPatch, was_there: bool
+) -> None:
     """Somebody else writes after the look: the store itself refuses."""
     etag = store.replace(KEY, b"one", None) if was_there else None
     look = Store.find_etag
@@ -225,11 +239,15 @@ def test_the_local_cloud_tells_a_lost_place_too(test_lake: LakeFolder) -> None:
     assert bytes(store.find_end(entry, 2)) == b"wo"
 
 
-def test_a_store_without_conditional_writes_still_tells_who_came_too_late(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_without_conditional_writes_still_tells_who_came_too_late(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not every S3 has them: then the look before the write decides."""
     written: list[bytes] = []
     monkeypatch.setattr(Store, "find_etag", lambda *_: "another")
-    monkeypatch.setattr(store_module, "_connect", lambda _: SimpleNamespace(put=lambda _key, content, **_rest: written.append(content)))
+    monkeypatch.setattr(
+        store_module, "_connect", lambda _: SimpleNamespace(put=lambda _key, content, **_rest: written.append(content))
+    )
     for lost in (None, "mine"):
         with pytest.raises(LostPlaceError):
             store.replace(KEY, b"one", lost)

@@ -24,7 +24,9 @@ def objects(n: int, size_bytes: int = 10) -> list[ListedObject]:
 
 
 class Slow:
-    """Stands where a store would: its answers come when they may, and it counts what is under way and what was asked for."""
+    """Stands where a store would: its answers come when they may, and it counts what is under way and what was asked
+    for.
+    """
 
     def __init__(self, answer: Callable[[str], bytes | None] = lambda key: key.encode()) -> None:
         self.bucket = "b"
@@ -88,7 +90,9 @@ def test_an_answer_that_comes_late_does_not_change_the_order() -> None:
 
 
 @pytest.mark.parametrize(("bytes_ahead", "most"), [(10**9, 2 * transfer._REQUESTS_AT_ONCE), (35, 4), (5, 1)])
-def test_no_more_is_asked_for_than_fits_into_memory(monkeypatch: pytest.MonkeyPatch, bytes_ahead: int, most: int) -> None:
+def test_no_more_is_asked_for_than_fits_into_memory(
+    monkeypatch: pytest.MonkeyPatch, bytes_ahead: int, most: int
+) -> None:
     monkeypatch.setattr(transfer, "_BYTES_AHEAD", bytes_ahead)
     store: Any = Slow()
     taken = 0

@@ -22,7 +22,9 @@ N_FEATURES = 12
 def vectors(seed: int, n_samples: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     mixing = random.normal(size=(N_FEATURES, N_FEATURES))
-    return (random.normal(size=(n_samples, N_FEATURES)) @ mixing + 100 * random.normal(size=N_FEATURES)).astype(np.float32)
+    return (random.normal(size=(n_samples, N_FEATURES)) @ mixing + 100 * random.normal(size=N_FEATURES)).astype(
+        np.float32
+    )
 
 
 def test_are_those_numpy_computes() -> None:
@@ -52,7 +54,9 @@ def test_any_split_and_any_order_give_the_same_eigenvalues(seed: int, n_samples:
 
 
 def test_float32_values_far_from_zero_keep_their_small_variance() -> None:
-    values = (np.float32(10_000) + np.random.default_rng(3).normal(size=(4000, 3)).astype(np.float32) * np.float32(0.01)).astype(np.float32)
+    values = (
+        np.float32(10_000) + np.random.default_rng(3).normal(size=(4000, 3)).astype(np.float32) * np.float32(0.01)
+    ).astype(np.float32)
 
     merged = merge_all([moments_of(part) for part in np.array_split(values, 40)], 3)
 
@@ -72,7 +76,9 @@ def test_moments_of_vectors_that_come_some_at_a_time_are_those_of_all(monkeypatc
 
     expected = moments_of(vectors)
     np.testing.assert_allclose(running.total().mean, expected.mean, rtol=1e-13)
-    np.testing.assert_allclose(running.total().scatter, expected.scatter, rtol=1e-12, atol=1e-12 * np.abs(expected.scatter).max())
+    np.testing.assert_allclose(
+        running.total().scatter, expected.scatter, rtol=1e-12, atol=1e-12 * np.abs(expected.scatter).max()
+    )
 
 
 def test_merging_nothing_changes_nothing() -> None:

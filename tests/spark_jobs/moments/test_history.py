@@ -97,7 +97,9 @@ def test_dates_are_those_of_the_embedder_alone(test_lake: LakeFolder) -> None:
     assert_of(merge(store, "other").moments, [*keys_in(DAYS[0], other, ["3.jpg"]), *keys_in(DAYS[1], other, ["4.jpg"])])
 
 
-def test_what_is_remembered_of_a_ledger_counts_only_while_it_is_the_same(store: Store, ledgers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_remembered_of_a_ledger_counts_only_while_it_is_the_same(
+    store: Store, ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cached = read_history(store, {}).to_json()
     write_date(store, DAYS[0], {NAME: images_of(DAYS[0])[:1]}, write="w2", before=ledgers[DAYS[0]], with_moments=True)
     cached["2026-10-01"] = cached[DAYS[1]]
@@ -149,7 +151,9 @@ def test_a_block_that_is_lost_is_merged_again(store: Store) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff", b"[1]", b'"x"'])
-def test_an_index_of_blocks_that_cannot_be_read_is_made_anew(store: Store, damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_index_of_blocks_that_cannot_be_read_is_made_anew(
+    store: Store, damage: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     merge(store).keep()
     key = f"{lake.compacted_moments_prefix('m')}index.json"
     whole = store.read_json(key)

@@ -9,7 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fruit_features.moments.algebra import Moments, merge_all, moments_of
-from fruit_features.moments.history_tree import READ_AT_ONCE, Block, HistoryTree, LostBlockError, LostMomentsError, Source, states_digest
+from fruit_features.moments.history_tree import (
+    READ_AT_ONCE,
+    Block,
+    HistoryTree,
+    LostBlockError,
+    LostMomentsError,
+    Source,
+    states_digest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +76,11 @@ def assert_merged(moments: Moments, memory: Memory) -> None:
 @pytest.mark.slow
 @given(
     steps=st.lists(
-        st.lists(st.tuples(st.integers(0, 90), st.sampled_from(["put", "remove"]), st.integers(0, 99)), min_size=1, max_size=8),
+        st.lists(
+            st.tuples(st.integers(0, 90), st.sampled_from(["put", "remove"]), st.integers(0, 99)),
+            min_size=1,
+            max_size=8,
+        ),
         min_size=1,
         max_size=6,
     )
@@ -191,4 +203,8 @@ def test_no_days_have_no_moments() -> None:
 
 
 def test_the_digest_of_all_states_does_not_depend_on_their_order() -> None:
-    assert states_digest({"a": "1", "b": "2"}) == states_digest({"b": "2", "a": "1"}) != states_digest({"a": "2", "b": "1"})
+    assert (
+        states_digest({"a": "1", "b": "2"})
+        == states_digest({"b": "2", "a": "1"})
+        != states_digest({"a": "2", "b": "1"})
+    )

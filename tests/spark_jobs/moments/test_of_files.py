@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from tests.spark_jobs.lake_folder import LakeFolder
 
 DAY = "2026-11-22"
-NAMED = {f"category=Kiwi/w1-{number:06d}.parquet": tuple(f"{number}-{image}.jpg" for image in range(4)) for number in range(5)}
+NAMED = {
+    f"category=Kiwi/w1-{number:06d}.parquet": tuple(f"{number}-{image}.jpg" for image in range(4))
+    for number in range(5)
+}
 KEYS = [key for name, images in NAMED.items() for key in keys_in(DAY, name, images)]
 FILE_ROWS = {name: len(images) for name, images in NAMED.items()}
 
@@ -55,7 +58,9 @@ def test_rows_of_other_embedders_are_left_out(filled: LakeFolder) -> None:
     put_features(filled.store, DAY, other, ("o.jpg",), "other")
 
     assert_of(moments_of_files(None, filled.store, DAY, "w2", "m", FILE_ROWS | {other: 1}), KEYS)
-    assert_of(moments_of_files(None, filled.store, DAY, "w2", "other", FILE_ROWS | {other: 1}), keys_in(DAY, other, ["o.jpg"]))
+    assert_of(
+        moments_of_files(None, filled.store, DAY, "w2", "other", FILE_ROWS | {other: 1}), keys_in(DAY, other, ["o.jpg"])
+    )
 
 
 def test_no_files_have_no_moments(test_lake: LakeFolder) -> None:

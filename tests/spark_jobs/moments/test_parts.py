@@ -36,7 +36,9 @@ def running_of(*some: np.ndarray) -> RunningMoments:
 def assert_same(found: Moments, expected: Moments) -> None:
     assert found.n_samples == expected.n_samples
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(found.scatter, expected.scatter, rtol=0, atol=1e-9 * max(np.abs(expected.scatter).max(), 1.0))
+    np.testing.assert_allclose(
+        found.scatter, expected.scatter, rtol=0, atol=1e-9 * max(np.abs(expected.scatter).max(), 1.0)
+    )
 
 
 @pytest.mark.slow
@@ -47,7 +49,9 @@ def assert_same(found: Moments, expected: Moments) -> None:
     at_once=st.integers(1, 12),
     order=st.randoms(use_true_random=False),
 )
-def test_parts_of_either_kind_in_any_order_are_the_moments_of_one_pass(sizes: list[int], few: int, at_once: int, order) -> None:
+def test_parts_of_either_kind_in_any_order_are_the_moments_of_one_pass(
+    sizes: list[int], few: int, at_once: int, order
+) -> None:
     whole = vectors(7, sum(sizes))
     split = np.split(whole, np.cumsum(sizes)[:-1])
     with pytest.MonkeyPatch.context() as patch:
@@ -91,7 +95,9 @@ def test_parts_in_the_lake_are_added_to_what_is_there(test_lake: LakeFolder) -> 
 
     merge_parts(test_lake.store, running, places)
 
-    assert_same(running.total(), moments_of(np.concatenate([vectors(99, 3), *(vectors(number, 2) for number in range(9))])))
+    assert_same(
+        running.total(), moments_of(np.concatenate([vectors(99, 3), *(vectors(number, 2) for number in range(9))]))
+    )
     with pytest.raises(ObjectNotFoundError, match=r"gone\.bin"):
         merge_parts(test_lake.store, running, [PartPlace("2026-11-22", "moments/gone.bin", 1, 0)])
 

@@ -1,4 +1,6 @@
-"""What the tests of the PCA step share: both steps over a test's lake, and the images that have features and projections."""
+"""What the tests of the PCA step share: both steps over a test's lake, and the images that have features and
+projections.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def refresh(
     **more: Any,
 ) -> RefreshSummary:
     settings = PolicySettings(policy, target)
-    request = RefreshRequest(published.bucket, release, "run-1", settings, dates, keep_versions, grace_seconds=more.pop("grace", 0), **more)
+    request = RefreshRequest(
+        published.bucket, release, "run-1", settings, dates, keep_versions, grace_seconds=more.pop("grace", 0), **more
+    )
     return refresh_pca(lambda: spark, request)
 
 
@@ -47,5 +51,10 @@ def featurised(published: LakeFolder, embedder_id: str = EMBEDDER_ID) -> list[st
 
 def deliver(published: LakeFolder, day: str, n_images: int, *categories: str) -> None:
     published.deliver(
-        day, {f"{category}/{index}.jpg": jpeg(hash((day, category, index)) % 2**32) for category in categories for index in range(n_images)}
+        day,
+        {
+            f"{category}/{index}.jpg": jpeg(hash((day, category, index)) % 2**32)
+            for category in categories
+            for index in range(n_images)
+        },
     )

@@ -7,14 +7,23 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from fruit_features.moments.algebra import Moments, NotFiniteError, merge_all, moments_of
-from fruit_features.pca.fit import TooFewImagesError, components_for, fit_pca, project, retained_variance, standard_deviation
+from fruit_features.pca.fit import (
+    TooFewImagesError,
+    components_for,
+    fit_pca,
+    project,
+    retained_variance,
+    standard_deviation,
+)
 from fruit_features.pca.versions import model_from_parquet, model_to_parquet
 
 
 def correlated(seed: int, n_samples: int = 300, n_features: int = 20) -> np.ndarray:
     random = np.random.default_rng(seed)
     hidden = random.normal(size=(n_samples, 6)) * [9, 5, 3, 2, 1, 0.5]
-    return (hidden @ random.normal(size=(6, n_features)) + 0.1 * random.normal(size=(n_samples, n_features)) + 4).astype(np.float32)
+    return (
+        hidden @ random.normal(size=(6, n_features)) + 0.1 * random.normal(size=(n_samples, n_features)) + 4
+    ).astype(np.float32)
 
 
 def standardised(values: np.ndarray) -> np.ndarray:
@@ -34,7 +43,9 @@ def test_agrees_with_scikit_learn_up_to_sign() -> None:
     np.testing.assert_allclose(model.explained_variance, reference.explained_variance_[:k], rtol=1e-9)
     np.testing.assert_allclose(model.explained_variance_ratio, reference.explained_variance_ratio_[:k], rtol=1e-9)
     np.testing.assert_allclose(np.abs(np.sum(model.components * reference.components_[:k], axis=1)), 1.0, atol=1e-9)
-    np.testing.assert_allclose(np.abs(project(model, values)), np.abs(reference.transform(standardised(values))[:, :k]), atol=1e-5)
+    np.testing.assert_allclose(
+        np.abs(project(model, values)), np.abs(reference.transform(standardised(values))[:, :k]), atol=1e-5
+    )
 
 
 @given(seed=st.integers(0, 1000), n_parts=st.integers(1, 12))
@@ -84,7 +95,9 @@ def test_a_constant_feature_maps_to_zero_and_takes_no_variance() -> None:
 def test_standard_deviation_is_that_of_the_sample() -> None:
     values = correlated(5)
 
-    np.testing.assert_allclose(standard_deviation(moments_of(values)), values.astype(np.float64).std(axis=0, ddof=1), rtol=1e-10)
+    np.testing.assert_allclose(
+        standard_deviation(moments_of(values)), values.astype(np.float64).std(axis=0, ddof=1), rtol=1e-10
+    )
 
 
 @pytest.mark.parametrize(("target", "k"), [(0.5, 1), (0.50001, 2), (0.8, 2), (0.95, 3), (1.0, 4)])

@@ -107,11 +107,17 @@ def test_scikit_learn_has_the_attributes_of_its_own_fit(n_images: int, target_va
     public = {name for name in vars(own_pca) if not name.startswith("_")}
     assert public <= set(vars(pca))
     assert (scaler.n_samples_seen_, scaler.n_features_in_) == (own_scaler.n_samples_seen_, own_scaler.n_features_in_)
-    assert (pca.n_components_, pca.n_samples_, pca.n_features_in_) == (model.k, own_pca.n_samples_, own_pca.n_features_in_)
+    assert (pca.n_components_, pca.n_samples_, pca.n_features_in_) == (
+        model.k,
+        own_pca.n_samples_,
+        own_pca.n_features_in_,
+    )
     varies = model.scale > 0
     np.testing.assert_allclose(scaler.mean_, own_scaler.mean_, rtol=1e-12)
     np.testing.assert_allclose(scaler.var_, own_scaler.var_, atol=1e-12)
-    np.testing.assert_allclose(scaler.scale_[varies], own_scaler.scale_[varies] * np.sqrt(n_images / (n_images - 1)), rtol=1e-10)
+    np.testing.assert_allclose(
+        scaler.scale_[varies], own_scaler.scale_[varies] * np.sqrt(n_images / (n_images - 1)), rtol=1e-10
+    )
     np.testing.assert_allclose(pca.mean_, own_pca.mean_, atol=1e-12)
     for name in ("explained_variance_", "explained_variance_ratio_"):
         np.testing.assert_allclose(getattr(pca, name)[:n_components], getattr(own_pca, name), atol=1e-10)
@@ -200,7 +206,9 @@ class TestSparkMl:
         scaler, pca = as_spark_ml(spark_session, model)
 
         rows = self.rows(spark_session, relu_features())
-        own_scaler = StandardScaler(withMean=True, withStd=True, inputCol="features", outputCol="standardised").fit(rows)
+        own_scaler = StandardScaler(withMean=True, withStd=True, inputCol="features", outputCol="standardised").fit(
+            rows
+        )
         own_standardised = own_scaler.transform(rows)
         own_pca = PCA(k=model.k, inputCol="standardised", outputCol="components").fit(own_standardised)
         np.testing.assert_allclose(scaler.mean.toArray(), own_scaler.mean.toArray(), rtol=1e-12)
@@ -211,10 +219,14 @@ class TestSparkMl:
         # The sign of a component is anyone's choice.
         signs = np.sign(np.sum(pca.pc.toArray() * own_pca.pc.toArray(), axis=0))
         np.testing.assert_allclose(pca.pc.toArray(), own_pca.pc.toArray() * signs, atol=1e-6)
-        assert_same_projection(self.matrix(own_pca.transform(own_standardised), "components") * signs, model, relu_features())
+        assert_same_projection(
+            self.matrix(own_pca.transform(own_standardised), "components") * signs, model, relu_features()
+        )
         assert pca.getK() == model.k
         for ours, own in ((scaler, own_scaler), (pca, own_pca)):
-            assert {p.name: v for p, v in ours.extractParamMap().items()} == {p.name: v for p, v in own.extractParamMap().items()}
+            assert {p.name: v for p, v in ours.extractParamMap().items()} == {
+                p.name: v for p, v in own.extractParamMap().items()
+            }
             assert ours.uid != own.uid
 
     def test_survives_saving_and_loading(self, spark_session, tmp_path) -> None:
@@ -238,7 +250,9 @@ class TestSparkMl:
         from pyspark.ml import PipelineModel
 
         model = fitted()
-        stages = as_spark_ml(spark_session, model, input_column="vector", standardised_column="scaled", output_column="pca")
+        stages = as_spark_ml(
+            spark_session, model, input_column="vector", standardised_column="scaled", output_column="pca"
+        )
         rows = self.rows(spark_session, unseen(), "vector")
 
         PipelineModel(list(stages)).save((tmp_path / "pipeline").as_uri())

@@ -31,7 +31,10 @@ def test_a_new_version_projects_every_date_again_and_old_versions_stay(spark, pu
     assert second["projected_ingest_dates"] == ["2026-11-21", "2026-11-22"]
     projections = pd.read_parquet(published.folder / "projections")
     # New images are in both: whoever reads by the older one goes on as before.
-    assert projections.groupby("pca_version", observed=True).size().to_dict() == {first["pca_version"]: 24, second["pca_version"]: 24}
+    assert projections.groupby("pca_version", observed=True).size().to_dict() == {
+        first["pca_version"]: 24,
+        second["pca_version"]: 24,
+    }
 
 
 def test_a_set_number_of_versions_stays(spark, published: LakeFolder) -> None:
@@ -42,7 +45,10 @@ def test_a_set_number_of_versions_stays(spark, published: LakeFolder) -> None:
         extract(spark, published, day)
         summaries.append(refresh(spark, published, keep_versions=2))
 
-    assert [summary["removed_versions"] for summary in summaries[2:]] == [[summaries[0]["pca_version"]], [summaries[1]["pca_version"]]]
+    assert [summary["removed_versions"] for summary in summaries[2:]] == [
+        [summaries[0]["pca_version"]],
+        [summaries[1]["pca_version"]],
+    ]
     there = {summary["pca_version"] for summary in summaries[2:]}
     for table in ("pca", "projections"):
         folders = (published.folder / table).glob("*version=*")
@@ -78,7 +84,9 @@ def test_erased_images_leave_every_version_with_their_features(spark, published:
         assert erased not in projected(published, version)
 
 
-def test_a_fit_that_a_step_could_not_finish_is_gone_on_with(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_a_step_could_not_finish_is_gone_on_with(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     day = "2026-11-21"
     deliver(published, day, 20, "Kiwi", "Lemon")
     extract(spark, published, day)
@@ -106,7 +114,9 @@ def test_what_dead_steps_have_left_of_versions_is_swept(spark, published: LakeFo
     deliver(published, "2026-11-22", 6, "Kiwi")
     extract(spark, published, "2026-11-22")
     published.put("pca/version=20200101T000000Z-000000000000/model.parquet", b"half a version")
-    published.put(f"{lake.projections_date_prefix('20200101T000000Z-111111111111', '2026-11-22')}category=Kiwi/x.parquet", b"x")
+    published.put(
+        f"{lake.projections_date_prefix('20200101T000000Z-111111111111', '2026-11-22')}category=Kiwi/x.parquet", b"x"
+    )
 
     summary = refresh(spark, published)
 
@@ -127,7 +137,9 @@ def test_a_version_that_readers_may_still_hold_stays_for_a_while(spark, publishe
     assert published.store.list_folders("pca/") == [f"version={versions[1]}"]
 
 
-def test_a_step_that_only_seemed_dead_does_not_flip_the_pointer_back(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_only_seemed_dead_does_not_flip_the_pointer_back(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deliver(published, "2026-11-21", 6, "Kiwi")
     extract(spark, published, "2026-11-21")
 

@@ -41,8 +41,12 @@ def deliver(filled: LakeFolder, *numbers: int) -> None:
     extract_features(NoSpark(), ExtractionRequest(filled.bucket, RELEASE, "run", (DAY,), (), "litert", task_slots=2))  # type: ignore[arg-type]
 
 
-def refresh(filled: LakeFolder, policy: RefreshPolicy = AUTO, target: float = 0.95, keep_versions: int = 3) -> RefreshSummary:
-    """A step in a process of its own: it remembers no model. `auto` fits for nothing but want of a version, or growth."""
+def refresh(
+    filled: LakeFolder, policy: RefreshPolicy = AUTO, target: float = 0.95, keep_versions: int = 3
+) -> RefreshSummary:
+    """A step in a process of its own: it remembers no model. `auto` fits for nothing but want of a version, or
+    growth.
+    """
     projecting._projector.cache_clear()
     settings = PolicySettings(policy, target, always_below=0, growth=1.5, margin=1)
     request = RefreshRequest(filled.bucket, RELEASE, "run", settings, (DAY,), keep_versions, 0.0, task_slots=2)
@@ -87,7 +91,9 @@ def assert_complete(filled: LakeFolder, version: str) -> None:
 
 @pytest.mark.parametrize("how", ["gone", "cut off", "a bit has changed"])
 @pytest.mark.parametrize("policy", [AUTO, ALWAYS])
-def test_a_model_that_is_lost_is_written_again_by_a_fit_of_the_same_images(filled: LakeFolder, policy: RefreshPolicy, how: str) -> None:
+def test_a_model_that_is_lost_is_written_again_by_a_fit_of_the_same_images(
+    filled: LakeFolder, policy: RefreshPolicy, how: str
+) -> None:
     version = refresh(filled)["pca_version"]
     lose(filled, version, how)
 

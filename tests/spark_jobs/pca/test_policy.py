@@ -14,7 +14,9 @@ TARGET = 0.9
 
 def images(seed: int, n_samples: int = 200) -> np.ndarray:
     random = np.random.default_rng(seed)
-    return random.normal(size=(n_samples, 3)) @ np.random.default_rng(0).normal(size=(3, 10)) + 0.05 * random.normal(size=(n_samples, 10))
+    return random.normal(size=(n_samples, 3)) @ np.random.default_rng(0).normal(size=(3, 10)) + 0.05 * random.normal(
+        size=(n_samples, 10)
+    )
 
 
 def fitted(values: np.ndarray) -> PcaVersion:
@@ -37,7 +39,9 @@ def fitted(values: np.ndarray) -> PcaVersion:
 CURRENT = fitted(images(1))
 
 
-def decide(policy: RefreshPolicy, current: PcaVersion | None, moments: Moments, embedder_id: str = "m", always_below: int = 0) -> Decision:
+def decide(
+    policy: RefreshPolicy, current: PcaVersion | None, moments: Moments, embedder_id: str = "m", always_below: int = 0
+) -> Decision:
     return decide_refresh(PolicySettings(policy, TARGET, always_below=always_below), current, moments, embedder_id)
 
 
@@ -87,7 +91,9 @@ def test_auto_fits_few_images_every_time() -> None:
 
 
 def test_auto_fits_for_another_target() -> None:
-    decision = decide_refresh(PolicySettings(RefreshPolicy.AUTO, 0.8, always_below=0), CURRENT, moments_of(images(1)), "m")
+    decision = decide_refresh(
+        PolicySettings(RefreshPolicy.AUTO, 0.8, always_below=0), CURRENT, moments_of(images(1)), "m"
+    )
 
     assert decision.fit
     assert "the target changed from 0.9 to 0.8" in decision.reason

@@ -38,17 +38,28 @@ def save_model(store: Store, seed: int = 0, embedder_id: str = "m") -> str:
     draw = np.random.default_rng(seed)
     ratios = np.array([0.5, 0.3, 0.1])
     model = PcaModel(
-        draw.normal(3, 1, 1280), draw.uniform(1, 2, 1280), draw.normal(size=(3, 1280)), ratios * 9.0, ratios, np.full(1280, 1 / 1280)
+        draw.normal(3, 1, 1280),
+        draw.uniform(1, 2, 1280),
+        draw.normal(size=(3, 1280)),
+        ratios * 9.0,
+        ratios,
+        np.full(1280, 1 / 1280),
     )
     version = version_name(model, datetime(2026, 11, 1 + seed, tzinfo=UTC))
-    save_version(store, model, Provenance(version, embedder_id, 12, (), 0.9, model.k, 0.9, True, "r", "2026-11-01T00:00:00+00:00"))
+    save_version(
+        store,
+        model,
+        Provenance(version, embedder_id, 12, (), 0.9, model.k, 0.9, True, "r", "2026-11-01T00:00:00+00:00"),
+    )
     return version
 
 
 def names_of(store: Store, version: str, *days: str) -> set[str]:
     """The names of the projections below the version's prefix, which are those of features below theirs."""
     prefix = lake.projections_prefix(version)
-    return {key.removeprefix(prefix) for day in days for key in store.list_keys(lake.projections_date_prefix(version, day))}
+    return {
+        key.removeprefix(prefix) for day in days for key in store.list_keys(lake.projections_date_prefix(version, day))
+    }
 
 
 def expected_names(day: str, named: Files) -> set[str]:
@@ -122,7 +133,9 @@ def test_what_is_projected_is_left_alone(test_lake: LakeFolder) -> None:
     assert names_of(store, version, DAY) == expected_names(DAY, {KIWI: (), LEMON: ()})
 
 
-def test_projections_without_features_go_from_every_version_also_of_a_date_without_a_ledger(test_lake: LakeFolder) -> None:
+def test_projections_without_features_go_from_every_version_also_of_a_date_without_a_ledger(
+    test_lake: LakeFolder,
+) -> None:
     store = test_lake.store
     first, second = save_model(store, 0), save_model(store, 1)
     write_date(store, DAY, {KIWI: ("1.jpg",)})
@@ -147,7 +160,9 @@ def test_a_version_has_the_features_of_its_own_embedder_alone(test_lake: LakeFol
     assert names_of(store, second, DAY) == expected_names(DAY, {KIWI: ()})
 
 
-def test_nothing_is_removed_before_its_successor_is_there(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_removed_before_its_successor_is_there(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = test_lake.store
     version = save_model(store)
     ledger = write_date(store, DAY, {KIWI: ("1.jpg", "2.jpg")})
@@ -173,7 +188,9 @@ def record(monkeypatch: pytest.MonkeyPatch, method: str, note: Callable[[Any], N
     monkeypatch.setattr(Store, method, noted)
 
 
-def test_a_date_that_is_committed_meanwhile_is_done_again(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_date_that_is_committed_meanwhile_is_done_again(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = test_lake.store
     version = save_model(store)
     before = write_date(store, DAY, {KIWI: ("1.jpg", "2.jpg")})
@@ -194,7 +211,9 @@ def test_a_date_that_is_committed_meanwhile_is_done_again(test_lake: LakeFolder,
     assert names_of(store, version, DAY) == expected_names(DAY, {LEMON: ()})
 
 
-def test_a_file_that_a_commit_takes_away_while_it_is_read_is_not_lost(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_a_commit_takes_away_while_it_is_read_is_not_lost(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = test_lake.store
     version = save_model(store)
     before = write_date(store, DAY, {KIWI: ("1.jpg",), LEMON: ("2.jpg",)})
@@ -214,14 +233,20 @@ def test_a_file_that_a_commit_takes_away_while_it_is_read_is_not_lost(test_lake:
     assert names_of(store, version, DAY) == expected_names(DAY, {LEMON: (), ODD: ()})
 
 
-def test_a_date_that_is_committed_all_the_while_is_left_unsettled(test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_date_that_is_committed_all_the_while_is_left_unsettled(
+    test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = test_lake.store
     version = save_model(store)
     ledgers = [write_date(store, DAY, {f"{KIWI}-0": ("1.jpg",)})]
 
     def commit_meanwhile(key: str) -> None:
         if key.startswith(lake.projections_date_prefix(version, DAY)):
-            ledgers.append(write_date(store, DAY, {f"{KIWI}-{len(ledgers)}": ("1.jpg",)}, write=f"w{len(ledgers) + 1}", before=ledgers[-1]))
+            ledgers.append(
+                write_date(
+                    store, DAY, {f"{KIWI}-{len(ledgers)}": ("1.jpg",)}, write=f"w{len(ledgers) + 1}", before=ledgers[-1]
+                )
+            )
 
     record(monkeypatch, "write", commit_meanwhile)
     write_date(store, LATER, {KIWI: ("1.jpg",)})
@@ -279,7 +304,10 @@ def test_rows_of_another_embedder_in_a_file_are_left_out(test_lake: LakeFolder) 
 def test_workers_give_what_the_driver_gives(spark, test_lake: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     store = test_lake.store
     first, second = save_model(store, 0), save_model(store, 1)
-    named = {f"category=Kiwi/w1-{number:06d}.parquet": tuple(f"{number}-{image}.jpg" for image in range(3)) for number in range(9)}
+    named = {
+        f"category=Kiwi/w1-{number:06d}.parquet": tuple(f"{number}-{image}.jpg" for image in range(3))
+        for number in range(9)
+    }
     write_date(store, DAY, named)
     write_date(store, LATER, {ODD: ("ü.jpg",)})
     project_in_driver(store, {first: "m"}, DAY, LATER)

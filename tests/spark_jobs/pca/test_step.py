@@ -47,7 +47,9 @@ def test_standardises_and_projects_as_scikit_learn_does(spark, published: LakeFo
     assert summary["n_samples"] == 50
     assert summary.keys() == RefreshSummary.__required_keys__
     assert summary["variance_kept"] == pytest.approx(reference.explained_variance_ratio_[:k].sum(), abs=1e-9)
-    projections = pd.read_parquet(published.folder / f"projections/pca_version={summary['pca_version']}").sort_values("image_key")
+    projections = pd.read_parquet(published.folder / f"projections/pca_version={summary['pca_version']}").sort_values(
+        "image_key"
+    )
     assert projections["image_key"].to_list() == features["image_key"].to_list()
     ours = np.stack(projections["components"].to_list())
     assert ours.dtype == np.float32
@@ -55,7 +57,9 @@ def test_standardises_and_projects_as_scikit_learn_does(spark, published: LakeFo
     np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=2e-5)
 
 
-def test_projections_lie_in_the_partitions_of_their_features_whatever_the_category_is_called(spark, published: LakeFolder) -> None:
+def test_projections_lie_in_the_partitions_of_their_features_whatever_the_category_is_called(
+    spark, published: LakeFolder
+) -> None:
     categories = ("Äpfel 50%", "007", "a=b", "C:'[x]*?", "Kiwi#1", "~ \\ ^")
     deliver(published, "2026-11-22", 2, *categories)
     extract(spark, published, "2026-11-22")
@@ -65,7 +69,9 @@ def test_projections_lie_in_the_partitions_of_their_features_whatever_the_catego
     folder = published.folder / f"projections/pca_version={summary['pca_version']}"
     features, projections = (pd.read_parquet(place) for place in (published.folder / "features", folder))
     columns = ["image_key", "ingest_date", "category"]
-    assert sorted(projections[columns].astype(str).to_numpy().tolist()) == sorted(features[columns].astype(str).to_numpy().tolist())
+    assert sorted(projections[columns].astype(str).to_numpy().tolist()) == sorted(
+        features[columns].astype(str).to_numpy().tolist()
+    )
     assert set(projections["category"].astype(str)) == set(categories)
 
 
@@ -95,7 +101,11 @@ def test_the_pointer_names_a_version_that_readers_can_load(spark, published: Lak
     summary = refresh(spark, published)
 
     pointer = published.store.read_json(lake.CURRENT_PCA_KEY)
-    assert (pointer["version"], pointer["k"], pointer["embedder_id"]) == (summary["pca_version"], summary["k"], EMBEDDER_ID)
+    assert (pointer["version"], pointer["k"], pointer["embedder_id"]) == (
+        summary["pca_version"],
+        summary["k"],
+        EMBEDDER_ID,
+    )
     model, provenance = load_version(published.store, pointer["version"])
     assert model.components.shape == (summary["k"], 1280)
     assert provenance.ingest_dates == ("2026-11-22",)
@@ -148,7 +158,9 @@ def test_auto_keeps_the_version_and_shows_how_well_it_fits_the_new_day(spark, pu
     extract(spark, published, "2026-11-21")
     kept = PolicySettings(RefreshPolicy.AUTO, margin=0.5, always_below=0)
 
-    second = refresh_pca(lambda: spark, RefreshRequest(published.bucket, RELEASE, "run-2", kept, ("2026-11-20", "2026-11-21")))
+    second = refresh_pca(
+        lambda: spark, RefreshRequest(published.bucket, RELEASE, "run-2", kept, ("2026-11-20", "2026-11-21"))
+    )
 
     assert first["action"] == "fitted"
     assert (second["action"], second["pca_version"]) == ("kept", first["pca_version"])
@@ -199,7 +211,9 @@ def test_a_date_that_is_committed_while_it_is_projected_is_projected_as_it_is_th
     assert len(featurised(published)) == 12
 
 
-def test_new_projections_are_there_before_the_ones_they_replace_go(spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_projections_are_there_before_the_ones_they_replace_go(
+    spark, published: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deliver(published, "2026-11-22", 6, "Kiwi")
     extract(spark, published, "2026-11-22")
     version = refresh(spark, published)["pca_version"]
@@ -250,7 +264,9 @@ def test_projections_that_are_lost_are_made_again_by_a_run_of_their_date(spark, 
     assert projected(published, first["pca_version"]) == featurised(published)
 
 
-def test_features_in_which_a_bit_has_changed_fail_the_step_are_named_and_can_be_made_anew(spark, published: LakeFolder) -> None:
+def test_features_in_which_a_bit_has_changed_fail_the_step_are_named_and_can_be_made_anew(
+    spark, published: LakeFolder
+) -> None:
     deliver(published, "2026-11-22", 6, "Kiwi")
     extract(spark, published, "2026-11-22")
     key = published.store.list_keys("features/")[0]
@@ -265,7 +281,9 @@ def test_features_in_which_a_bit_has_changed_fail_the_step_are_named_and_can_be_
     assert projected(published, summary["pca_version"]) == featurised(published)
 
 
-def test_lost_moments_are_added_up_again_from_the_features(spark, published: LakeFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_moments_are_added_up_again_from_the_features(
+    spark, published: LakeFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     for day in ("2026-11-21", "2026-11-22"):
         deliver(published, day, 6, "Kiwi")
     extract(spark, published, "2026-11-21", "2026-11-22")
@@ -289,13 +307,17 @@ def test_moments_of_other_images_than_the_ledgers_say_fit_nothing(spark, publish
     (many,) = published.store.list_keys("moments/ingest_date=2026-11-21/")
     published.store.write(many, bytes(published.store.read(few)))
 
-    with pytest.raises(ImagesDifferError, match=r"of 12 images, the ledgers say that 15 .* 2026-11-21 \(3 instead of 6\)"):
+    with pytest.raises(
+        ImagesDifferError, match=r"of 12 images, the ledgers say that 15 .* 2026-11-21 \(3 instead of 6\)"
+    ):
         refresh(spark, published)
     assert not published.store.list_keys("pca/")
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_what_vanished_leaves_the_projections_though_too_few_images_are_left_to_fit(spark, published: LakeFolder, left: int) -> None:
+def test_what_vanished_leaves_the_projections_though_too_few_images_are_left_to_fit(
+    spark, published: LakeFolder, left: int
+) -> None:
     day = "2026-11-22"
     deliver(published, day, 3, "Kiwi", "Lemon")
     extract(spark, published, day)

@@ -76,7 +76,9 @@ def test_of_two_versions_of_one_second_the_later_one_stays() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[dict[str, str], Pointer | None, str | None, int]:
-    """Versions by embedder, what the pointer says of them (also of some that are gone), a version under way, and how many shall stay."""
+    """Versions by embedder, what the pointer says of them (also of some that are gone), a version under way, and how
+    many shall stay.
+    """
     there = sorted(draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=8)))
     versions = {version: draw(st.sampled_from("mn")) for version in there}
     current = None
@@ -91,7 +93,9 @@ def histories(draw: st.DrawFn) -> tuple[dict[str, str], Pointer | None, str | No
 
 
 @given(history=histories())
-def test_what_stays_is_what_readers_may_need_and_nothing_else(history: tuple[dict[str, str], Pointer | None, str | None, int]) -> None:
+def test_what_stays_is_what_readers_may_need_and_nothing_else(
+    history: tuple[dict[str, str], Pointer | None, str | None, int],
+) -> None:
     versions, current, pending, keep = history
 
     found = kept(versions, current, pending, keep)
@@ -100,7 +104,10 @@ def test_what_stays_is_what_readers_may_need_and_nothing_else(history: tuple[dic
     expected = {version for version in (current.version if current else None, pending) if version is not None}
     expected |= set([version for version in used if version not in expected][: keep - 1])
     expected |= {version for version in used if current.former.get(version, NOW - GRACE) > NOW - GRACE}
-    expected |= {max(version for version in used if versions[version] == embedder) for embedder in {versions[version] for version in used}}
+    expected |= {
+        max(version for version in used if versions[version] == embedder)
+        for embedder in {versions[version] for version in used}
+    }
     assert found == expected
     assert found <= versions.keys()
     # A version that readers never used is there for the one who is making it.
@@ -185,7 +192,9 @@ def test_versions_that_an_earlier_pointer_does_not_name_stay_used(test_lake: Lak
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_who_read_the_pointer_before_somebody_else_flipped_it_does_not_flip_it_back(test_lake: LakeFolder, is_first: bool) -> None:
+def test_who_read_the_pointer_before_somebody_else_flipped_it_does_not_flip_it_back(
+    test_lake: LakeFolder, is_first: bool
+) -> None:
     store = test_lake.store
     if not is_first:
         flip_pointer(store, None, provenance(NAMES[0]), NOW)
@@ -241,7 +250,9 @@ def saved(test_lake: LakeFolder) -> str:
     return version
 
 
-def test_a_model_that_was_cut_off_or_in_which_a_bit_has_changed_is_named_unless_it_is_the_same(test_lake: LakeFolder, saved: str) -> None:
+def test_a_model_that_was_cut_off_or_in_which_a_bit_has_changed_is_named_unless_it_is_the_same(
+    test_lake: LakeFolder, saved: str
+) -> None:
     store, key = test_lake.store, f"{lake.pca_prefix(saved)}model.parquet"
     content = bytes(store.read(key))
     for place in range(0, len(content), len(content) // 29):
@@ -259,7 +270,8 @@ def test_a_model_of_another_digest_than_its_version_is_called_by_is_damaged(test
     store, key = test_lake.store, f"{lake.pca_prefix(saved)}model.parquet"
     store.write(key, model_to_parquet(model(1)))
     with pytest.raises(
-        DamagedFileError, match=f"^{store.uri(key)} is not as it was written: the digest of the model is {model(1).digest()}"
+        DamagedFileError,
+        match=f"^{store.uri(key)} is not as it was written: the digest of the model is {model(1).digest()}",
     ):
         load_version(store, saved)
 

@@ -50,7 +50,9 @@ def test_each_item_is_a_task_of_its_own(spark_session: SparkSession) -> None:
 
 
 def test_every_result_is_streamed_once(spark_session: SparkSession) -> None:
-    came = [result for some in stream_tasks(spark_session, list(range(25)), lambda item, _: item * 10) for result in some]
+    came = [
+        result for some in stream_tasks(spark_session, list(range(25)), lambda item, _: item * 10) for result in some
+    ]
     assert sorted(came) == [item * 10 for item in range(25)]
     assert list(stream_tasks(spark_session, [], lambda item, _: item)) == []
 
@@ -81,7 +83,9 @@ def first_jobs(spark_session: SparkSession, monkeypatch: pytest.MonkeyPatch) -> 
     return answers
 
 
-def test_workers_are_warm_at_the_end_of_what_the_driver_does_meanwhile(spark_session: SparkSession, first_jobs, tmp_path: Path) -> None:
+def test_workers_are_warm_at_the_end_of_what_the_driver_does_meanwhile(
+    spark_session: SparkSession, first_jobs, tmp_path: Path
+) -> None:
     def load() -> object:
         (tmp_path / str(os.getpid())).touch()
         # What workers load stays there: an engine can't be sent.
@@ -111,7 +115,11 @@ def test_what_fails_while_workers_warm_up_is_left_to_who_needs_it(spark_session:
 
 def test_no_two_attempts_have_the_same_number(spark_session: SparkSession) -> None:
     def numbers() -> list[int]:
-        return [number for some in stream_tasks(spark_session, list(range(6)), lambda _, attempt: attempt) for number in some]
+        return [
+            number
+            for some in stream_tasks(spark_session, list(range(6)), lambda _, attempt: attempt)
+            for number in some
+        ]
 
     found = numbers() + numbers()
     assert len(set(found)) == 12
@@ -166,9 +174,13 @@ def test_who_stops_early_ends_the_tasks(spark_session: SparkSession, tmp_path: P
     assert run_tasks(spark_session, [1], lambda item: item) == [1]
 
 
-def test_an_error_where_results_are_used_ends_the_tasks_and_is_raised(spark_session: SparkSession, tmp_path: Path) -> None:
+def test_an_error_where_results_are_used_ends_the_tasks_and_is_raised(
+    spark_session: SparkSession, tmp_path: Path
+) -> None:
     def consume() -> None:
-        for some in stream_tasks(spark_session, list(range(50)), lambda item, _: item if not item else wait_for(tmp_path / "never")):
+        for some in stream_tasks(
+            spark_session, list(range(50)), lambda item, _: item if not item else wait_for(tmp_path / "never")
+        ):
             if some:
                 raise ZeroDivisionError
 
@@ -239,7 +251,8 @@ def test_a_task_that_is_tried_again_counts_once(tmp_path: Path) -> None:
     }
     done = subprocess.run(
         [sys.executable, tmp_path / "retried.py", tmp_path / "tried"],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300, cwd=tmp_path,
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300,
+        cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
     assert "each once" in done.stdout

@@ -18,7 +18,9 @@ def zip_importers() -> list[str]:
     return [path for path, finder in sys.path_importer_cache.items() if isinstance(finder, zipimport.zipimporter)]
 
 
-def test_modules_of_a_zip_are_imported_as_before_and_their_importers_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_of_a_zip_are_imported_as_before_and_their_importers_are_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = tmp_path / "library.zip"
     with zipfile.ZipFile(archive, "w") as library:
         for name in ("__init__", "one", "two"):

@@ -73,7 +73,10 @@ def test_turns_the_fruit(category: str) -> None:
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(CATEGORIES, 2)))
 def test_categories_look_different(one: str, other: str) -> None:
     """Any two categories differ more from each other, at best, than one does from itself a step of the turn later."""
-    apart = min(np.abs(pixels(one, first) - pixels(other, second)).mean() for first, second in itertools.product((0, 3, 6), repeat=2))
+    apart = min(
+        np.abs(pixels(one, first) - pixels(other, second)).mean()
+        for first, second in itertools.product((0, 3, 6), repeat=2)
+    )
     assert apart > 8
 
 
