@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
+from croniter import croniter
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from dataclasses import Field
@@ -107,6 +109,8 @@ def number(above: float, highest: float) -> Kind[float]:
 def _read_cron(text: str) -> str:
     if len(text.split()) != _CRON_FIELDS:
         raise ValueError(text)
+    # What Airflow itself reads it with. An expression may be one and yet name no day, as the 30th of February.
+    croniter(text).get_next()
     return text
 
 
