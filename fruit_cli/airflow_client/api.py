@@ -59,7 +59,7 @@ class TaskState:
 
 
 class AirflowApi:
-    """Sends the commands' requests to Airflow. Any method raises AirflowError if Airflow refuses or doesn't answer."""
+    """Sends the commands' requests to Airflow. Each method raises AirflowError if Airflow refuses or doesn't answer."""
 
     def __init__(self, http: AirflowHttp, dag_id: str = DAG_ID) -> None:
         self._http = http

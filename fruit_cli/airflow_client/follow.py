@@ -124,7 +124,9 @@ def follow_run(
 
 
 class PauseWatch:
-    """Says when somebody pauses the DAG while its runs are followed, which then stand still for ever without an error."""
+    """Says when somebody pauses the DAG while its runs are followed. They then stand still, for ever and without an
+    error, so a person must be told.
+    """
 
     def __init__(self, api: AirflowApi, console: Console) -> None:
         self._api = api

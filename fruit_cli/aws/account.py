@@ -51,8 +51,8 @@ class FoundBucket:
 
 @dataclass(frozen=True)
 class NetworkFindings:
-    """Says what an existing network lacks for our clusters. What is in `missing` keeps them from starting; of `doubts`
-    a person decides.
+    """Says what an existing network lacks for our clusters. What is in `missing` keeps them from starting; a person
+    decides about `doubts`.
     """
 
     missing: tuple[str, ...]
@@ -209,8 +209,8 @@ class Account:
         s3.delete_bucket(Bucket=bucket)
 
     def forget_key(self, key: str) -> None:
-        """Has a key removed in 30 days, until which that can be taken back. Does nothing if its removal is under way or
-        it is gone.
+        """Schedules a key's removal in 30 days; until then that can be taken back. Does nothing if it is scheduled
+        already, or if the key is gone.
         """
         kms = self.client("kms")
         try:
