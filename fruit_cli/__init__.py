@@ -1,1 +1,3 @@
-"""What a person types: deliver, publish, run, backfill, demo, up, down. The make targets call it."""
+"""Holds the commands that a person types: deliver, publish, run, backfill, demo, up and down. The make targets call
+them.
+"""

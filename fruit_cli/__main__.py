@@ -1,4 +1,4 @@
-"""`python -m fruit_cli <command>`: each command is a module of fruit_cli.commands."""
+"""Runs `python -m fruit_cli <command>`. Each command is a module of fruit_cli.commands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMMANDS: Final = {
 
 
 class _Commands(click.Group):
-    """Imports only the chosen command's module: some load numpy or boto3."""
+    """Lists the commands, and imports only the module of the chosen one, because some load numpy or boto3."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # Click's own signature
         return list(COMMANDS)
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     keep_loopback_direct(os.environ)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A file's name may hold what the terminal's encoding, or any, does not.
+            # A file's name may hold characters that the terminal's encoding lacks, or that no encoding has.
             stream.reconfigure(errors="backslashreplace")
     argv = sys.argv[1:] if argv is None else argv
     try:
@@ -78,7 +78,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {_sentence(error, argv)}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        # Who read the output has enough of it, as in `... | head`. Python would say so once more when it flushes.
+        # The reader of the output has stopped reading, as in `... | head`. Python would report that once more when it
+        # flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -93,15 +94,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    """Runs the command, without Click's own `main`: that tells errors in several lines, and answers to variables of
-    shell completion.
+    """Runs the command and returns its exit code. It does without Click's own `main`, which tells errors in several
+    lines and answers to variables of shell completion.
     """
     with program.make_context("fruit_cli", list(argv)) as context:
         return int(program.invoke(context))
 
 
 def _sentence(error: click.UsageError, argv: list[str]) -> str:
-    """Returns what was mistyped, in one line, without the list of all that could be asked for."""
+    """Returns one line that says what was mistyped, and how to see what can be typed."""
     program_and_command = ["fruit_cli", *(name for name in argv[:1] if name in COMMANDS)]
     return f"{' '.join(error.format_message().split())} See `python -m {' '.join(program_and_command)} --help`."
 

@@ -1,4 +1,4 @@
-"""What a person types, read in one way by all commands. What can't be meant is refused in a sentence."""
+"""Reads what a person types in the same way for all commands, and refuses in a sentence what can't be meant."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import click
 
 from fruit_cli.errors import CommandError
 
-# Above it, sums of money and time are no longer exact numbers.
+# Sums of money and time are not exact above this number.
 _MOST: Final = 10**15
 
-# What a command's help says of the environment it looks at.
+# A command's help ends with one of these texts, which say what it reads from the environment.
 ABOUT_THE_LAKE: Final = (
     "The local cloud's home is FRUITS_LOCAL_HOME, else .local/. On AWS, with your usual credentials, "
     "FRUITS_LAKE_BUCKET and "
@@ -33,7 +33,9 @@ ABOUT_THE_LOCAL_CLOUD: Final = (
 
 
 def positive(text: str) -> int:
-    """Returns a whole number from 1 on, which may be written as 22,688 or 22_688."""
+    """Returns the whole number that `text` says, which may be written as 22,688 or 22_688. Raises click.BadParameter if
+    it is none from 1 to 10^15.
+    """
     try:
         number = int(text.replace(",", "").replace("_", ""))
     except ValueError:
@@ -54,7 +56,9 @@ def positive_minutes(text: str) -> float:
 
 
 def typed_path(text: str) -> Path:
-    """Returns the path, `~` being the home. Raises CommandError if that is nobody's."""
+    """Returns the path, in which `~` stands for a user's home. Raises CommandError if it begins with the home of an
+    unknown user.
+    """
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

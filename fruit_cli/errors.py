@@ -1,4 +1,4 @@
-"""What a command says when it can't do its work."""
+"""Says in a sentence why a command can't do its work."""
 
 from __future__ import annotations
 

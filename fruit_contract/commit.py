@@ -86,15 +86,15 @@ class Commit:
         return {file_key(self.ingest_date, name) for name in self.files()}
 
     def moments_keys(self) -> set[str]:
-        """The keys of the moments of all embedders."""
+        """Returns the keys of the moments of all embedders."""
         return {embedder.moments.key for embedder in self.embedders.values() if embedder.moments is not None}
 
     def rejected_keys(self) -> set[str]:
-        """The key of the date's file of `rejected/`, if it has rejects."""
+        """Returns the key of the date's file of `rejected/`, or an empty set if the date has no rejects."""
         return {rejected_key(self.ingest_date, self.write)} if self.n_rejected else set()
 
     def named_keys(self) -> set[str]:
-        """The keys of all files that count, but for projections: these are called like files of `features/`."""
+        """Returns the keys of all files that count, except projections, whose names are those of `features/`."""
         return self.features_keys() | self.moments_keys() | self.rejected_keys() | {ledger_key(self.ingest_date)}
 
 
@@ -132,7 +132,7 @@ def commit_to_json(commit: Commit) -> str:
 
 
 def commit_from_metadata(uri: str, metadata: Mapping[bytes, bytes] | None) -> Commit:
-    """Reads the commit from the metadata of the Parquet file at `uri`.
+    """Returns the commit that the metadata of the Parquet file at `uri` hold.
 
     Raises CommitFormatError if they hold none, or none that this release can read.
     """
@@ -153,7 +153,7 @@ def commit_from_metadata(uri: str, metadata: Mapping[bytes, bytes] | None) -> Co
 
 
 def commit_from_json(text: str) -> Commit:
-    """Reads what `commit_to_json` wrote. Raises CommitFormatError if a later release wrote it."""
+    """Returns the commit that `commit_to_json` wrote. Raises CommitFormatError if a later release wrote it."""
     values: dict[str, Any] = json.loads(text)
     if values["schema_version"] > SCHEMA_VERSION:
         raise CommitFormatError(

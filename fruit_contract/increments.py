@@ -49,7 +49,7 @@ class Fate(Enum):
     # it is listed and known, but computed again: its content or the embedder is another, or its features are gone
     CHANGED = "changed"
     UNCHANGED = "unchanged"  # it is listed and known
-    REMOVED = "removed"  # it is known, and no longer listed
+    REMOVED = "removed"  # it is known and not listed
     CARRIED = "carried"  # it is in none of the chosen categories, and keeps its row
 
 

@@ -35,7 +35,7 @@ def days_of_span(text: str) -> list[str]:
 
 
 def days_between(first: str, last: str) -> list[str]:
-    """The days from `first` to `last`, both included.
+    """Returns the days from `first` to `last`, both included.
 
     Raises LakeNameError if one is no calendar day, the range is upside down, or it has more days than a run takes.
     """

@@ -311,7 +311,7 @@ def projections_file_key(version: str, features_key: str) -> str:
 
 
 def features_file_key(projections_key: str) -> str:
-    """The reverse of `projections_file_key`."""
+    """Returns the key of the file of `features/` to which a file of `projections/` belongs."""
     return f"{FEATURES}/{projections_key.split('/', 2)[2]}"
 
 
@@ -347,8 +347,8 @@ def progress_key(run_id: str, step: str) -> str:
 
 
 def failure_key(run_id: str, step: str) -> str:
-    """Why a step of a run failed, as the step told it before it ended. What was written before it began is about an
-    earlier try.
+    """Returns the key under which a step of a run says why it failed, before it ends. What was written there before the
+    step began is about an earlier try.
     """
     return f"{RUNS}/_failures/{safe_run_id(run_id)}/{step}.json"
 

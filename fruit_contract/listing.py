@@ -1,4 +1,4 @@
-"""What a store says of an object when it lists it."""
+"""Describes what a store says of an object when it lists it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ListedObject:
-    """One object of a listing. `etag` is without quotes."""
+    """Describes an object of a listing. `etag` has no quotes around it."""
 
     key: str
     etag: str

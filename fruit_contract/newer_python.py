@@ -1,5 +1,5 @@
-"""What Python 3.11 has in its standard library and 3.10 lacks. Airflow's side takes these names from here, for it may
-run on 3.10.
+"""Holds what Python 3.11 has in its standard library and 3.10 lacks. Airflow's side takes these names from here,
+because it may run on 3.10.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ else:
     UTC = timezone.utc
 
     class StrEnum(str, Enum):
-        """An enumeration whose members are strings, in f-strings and templates too."""
+        """Makes the members of an enumeration strings, in f-strings and templates too."""
 
         __str__ = str.__str__
 

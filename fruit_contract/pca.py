@@ -14,7 +14,7 @@ DEFAULT_KEPT_VERSIONS: Final = 3
 
 
 class RefreshPolicy(StrEnum):
-    """What decides whether a new version is fitted: the rules of `PolicySettings`, or the person who asks."""
+    """Says what decides whether a new version is fitted: the rules of `PolicySettings`, or the person who asks."""
 
     AUTO = "auto"
     ALWAYS = "always"
@@ -23,7 +23,7 @@ class RefreshPolicy(StrEnum):
 
 @dataclass(frozen=True)
 class PolicySettings:
-    """`auto` fits when any of these holds:
+    """Says when a new version is fitted. `auto` fits one if any of these holds:
 
     - there is no version yet, or it is of another embedder, or of another target;
     - there are fewer images than `always_below`: fitting and projecting them all costs seconds;
@@ -39,7 +39,7 @@ class PolicySettings:
 
 
 class FittedVersion(Protocol):
-    """What the rules ask of a version: how many images it was fitted on, and the target it was fitted for."""
+    """Holds what the rules ask of a version: how many images it was fitted on, and the target it was fitted for."""
 
     @property
     def n_samples(self) -> int: ...
@@ -49,10 +49,10 @@ class FittedVersion(Protocol):
 
 
 def why_refit(settings: PolicySettings, fitted: FittedVersion, n_images: int) -> str | None:
-    """Says why `auto` replaces a version of the same embedder, as far as numbers tell; returns None if they don't call
-    for it.
+    """Returns why `auto` replaces a version of the same embedder, as far as numbers of images and targets tell; None if
+    they don't call for it.
 
-    How much of the variance the version keeps is known only to who has the moments.
+    It does not look at the variance that the version keeps, because only the moments tell that.
     """
     if fitted.target_variance != settings.target_variance:
         return f"the target changed from {fitted.target_variance:g} to {settings.target_variance:g}"

@@ -1,5 +1,5 @@
-"""What lies below `pca/` beside the models: each version's provenance, the pointer to the current one, and the PCA
-step's cache.
+"""Describes the files below `pca/` beside the models: each version's provenance, the pointer to the current one, and
+the PCA step's cache.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ PCA_CACHE_SCHEMA_VERSION: Final = 1
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a PCA version comes from, as `lake.pca_provenance_key` holds it. `moments_state` names the moments that it
-    was fitted on.
+    """Says where a PCA version comes from, as `lake.pca_provenance_key` holds it. `moments_state` names the moments
+    that it was fitted on.
     """
 
     version: str
@@ -36,19 +36,19 @@ class Provenance:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Provenance:
-        """Takes the parsed object."""
+        """Returns the provenance that a parsed JSON object holds."""
         return cls(**{**values, "ingest_dates": tuple(values["ingest_dates"])})
 
 
 class FormerVersion(TypedDict):
-    """A version that readers used before, and until when."""
+    """Names a version that readers used before, and says until when."""
 
     version: str
     until: str
 
 
 class PointerContent(TypedDict):
-    """What `lake.CURRENT_PCA_KEY` holds. Earlier releases said neither since when nor what came before."""
+    """Describes what `lake.CURRENT_PCA_KEY` holds. Earlier releases wrote neither `since` nor `former`."""
 
     version: str
     k: int
@@ -59,7 +59,7 @@ class PointerContent(TypedDict):
 
 @dataclass(frozen=True)
 class EmbedderDate:
-    """What a date's commit says of an embedder, but for the names of its files."""
+    """Holds what a date's commit says of an embedder, except for the names of its files."""
 
     n_images: int
     n_rows: int
@@ -68,7 +68,7 @@ class EmbedderDate:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EmbedderDate:
-        """Takes the parsed object."""
+        """Returns what a parsed JSON object holds."""
         return cls(**{**values, "moments": MomentsObject(**values["moments"]) if values["moments"] else None})
 
     def to_json(self) -> dict[str, Any]:
@@ -77,15 +77,15 @@ class EmbedderDate:
 
 
 class CachedDate(TypedDict):
-    """What the cache says of a date: the ETag of its ledger, and by embedder an `EmbedderDate`."""
+    """Holds what the cache says of a date: the ETag of its ledger, and an `EmbedderDate` for each embedder."""
 
     etag: str
     embedders: dict[str, dict[str, Any]]
 
 
 class PcaCache(TypedDict):
-    """What `lake.pca_cache_key` holds: what ledgers say, by date, and by version and date the ETag of the ledger that
-    was projected.
+    """Describes what `lake.pca_cache_key` holds: what the ledger of each date says, and for each version and date the
+    ETag of the ledger that was projected.
     """
 
     schema_version: int

@@ -27,10 +27,10 @@ RELEASE_MANIFEST: Final = "release.json"
 CURRENT_RELEASE: Final = "release"
 MANIFEST_SHA256: Final = "manifest_sha256"
 
-# Part of `release.json`: how nodes take a release. Raise it when Airflow's side can't start nodes with what was
-# published before.
+# This number in `release.json` says how nodes take a release. Raise it when Airflow's side can't start nodes with what
+# was published before.
 RELEASE_FORMAT: Final = 2
-# Where a node has its checked copy of the release.
+# A node has its checked copy of the release here.
 NODE_FOLDER: Final = "/opt/fruits/release"
 
 # These lie below code/<release>/embedder/.
@@ -59,8 +59,8 @@ PREPROCESSING_VERSION: Final = 2
 
 @dataclass(frozen=True)
 class PinnedRelease:
-    """A release, and the SHA-256 that its `release.json` must have: with it, everything that nodes run is named to the
-    byte.
+    """Names a release, and the SHA-256 that its `release.json` must have. Together they fix to the byte everything that
+    nodes run.
     """
 
     release_id: str
@@ -76,12 +76,14 @@ def release_id(digests: Mapping[str, str]) -> str:
 
 
 def engine_named(name: str) -> str:
-    """Returns the engine that a step means by a name: the default also by the names that it had in earlier releases."""
+    """Returns the engine that a step means by a name. The default engine also answers to the names that it had in
+    earlier releases.
+    """
     return DEFAULT_ENGINE if name in _EARLIER_DEFAULT_ENGINES else name
 
 
 def embedder_id(tensors_sha256: str, preprocessing_version: int) -> str:
-    """Returns the embedder's name, of the digest of its weights and its preprocessing. Features of two ids never
-    mix.
+    """Returns the embedder's name, made of the digest of its weights and its preprocessing version. Features of two ids
+    never mix.
     """
     return f"{ARCHITECTURE}-{tensors_sha256[:12]}-p{preprocessing_version}"

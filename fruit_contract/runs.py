@@ -1,4 +1,4 @@
-"""Runs of a DAG, in Airflow's words: who looks at them through its API or its database sees these."""
+"""Names the states and the types of a DAG's runs, in the words of Airflow's API and database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fruit_contract.newer_python import StrEnum
 
 
 class RunState(StrEnum):
-    """The states of a run."""
+    """Names the states of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -17,7 +17,7 @@ class RunState(StrEnum):
 
 
 class RunType(StrEnum):
-    """What started a run, as far as it makes a difference."""
+    """Names what started a run, as far as it makes a difference."""
 
     SCHEDULED = "scheduled"
     BACKFILL = "backfill"

@@ -1,4 +1,4 @@
-"""What each step says of itself when it is done, as `lake.step_summary_key` holds it: JSON objects with these keys."""
+"""Describes what each step says of itself when it is done: the JSON objects that `lake.step_summary_key` holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUMMARY_SCHEMA_VERSION: Final = 1
 
 
 class PcaAction(StrEnum):
-    """What the PCA step did: it fitted a version, kept one, or has none."""
+    """Says what the PCA step did: it fitted a version, kept one, or has none."""
 
     FITTED = "fitted"
     KEPT = "kept"
@@ -22,7 +22,7 @@ class PcaAction(StrEnum):
 
 
 class StepSummary(TypedDict):
-    """What every step says."""
+    """Holds what every step says."""
 
     schema_version: int
     step: str
@@ -33,7 +33,7 @@ class StepSummary(TypedDict):
 
 
 class RejectedImage(TypedDict):
-    """An image without features: its key, the reason, and the decoder's own words."""
+    """Describes an image without features: its key, the reason, and the decoder's own words."""
 
     image_key: str
     reason: str
@@ -41,7 +41,9 @@ class RejectedImage(TypedDict):
 
 
 class ExtractionSummary(StepSummary):
-    """What the features step says. `rejects` are the first hundred; without images to compute there is no speed."""
+    """Holds what the features step says. `rejects` has the first hundred of them; `images_per_second` is None if no
+    image was computed.
+    """
 
     engine: str
     ingest_dates: list[str]
@@ -55,7 +57,7 @@ class ExtractionSummary(StepSummary):
 
 
 class PcaOutcome(TypedDict):
-    """What became of the PCA. Without one, `pca_version` and what follows from a version are None."""
+    """Says what became of the PCA. If there is none, `pca_version` and what follows from a version are None."""
 
     action: PcaAction
     reason: str
@@ -72,7 +74,9 @@ class PcaOutcome(TypedDict):
 
 
 class RefreshSummary(StepSummary, PcaOutcome):
-    """What the PCA step says. `n_samples` is how many images' moments were merged, from `moments_read` files."""
+    """Holds what the PCA step says. `n_samples` is the number of images whose moments were merged, from `moments_read`
+    files.
+    """
 
     policy: str
     target_variance: float

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
 """Asks which known vulnerabilities the pins of requirements/*.txt have, and prints them: `make audit`.
 
-pip-audit asks OSV's database, or PyPI's if OSV can't be reached. A package that nobody was asked about is no package
-without
+pip-audit asks OSV's database, or PyPI's if OSV can't be reached. A package that nobody was asked about may still have
 vulnerabilities: an index that is a mirror often has no such database, and pip-audit then skips the package and ends
-    well.
+well.
 
-Exit codes: 0 all were asked about and nothing is known, 1 something is known, 3 some or all could not be asked about.
+The exit code is 0 if all were asked about and nothing is known, 1 if something is known, and 3 if some or all could not
+be asked about.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Vulnerability:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service said of the packages, `<name> <version>` each. `not_asked` are those it knows nothing of, and
-    why.
+    """Holds what a service said. `asked` has the packages as `<name> <version>`; `not_asked` has the names that it
+    knows nothing of, and why.
     """
 
     service: str
@@ -49,7 +49,7 @@ class Answer:
 
 
 def main() -> int:
-    """Asks one service after the other until one answers for every package."""
+    """Asks one service after the other until one answers for every package, and returns the exit code."""
     best: Answer | None = None
     for service in SERVICES:
         answer = read_answer(service, *_ask(service))
@@ -97,7 +97,7 @@ def _ask(service: str) -> tuple[str, str]:
 
 
 def read_answer(service: str, output: str, last_words: str) -> Answer | str:
-    """Returns what pip-audit found out, or why it found out nothing."""
+    """Returns what pip-audit found out, or a text that says why it found out nothing."""
     try:
         dependencies = json.loads(output)["dependencies"]
     except (ValueError, KeyError, TypeError):
@@ -136,7 +136,7 @@ def report(answer: Answer | None) -> list[str]:
 
 
 def verdict(answer: Answer | None) -> int:
-    """Returns the exit code. What is known outweighs what is not."""
+    """Returns the exit code. Known vulnerabilities outweigh packages that could not be asked about."""
     if answer is not None and answer.known:
         return SOMETHING_KNOWN
     return NOT_ASKED if answer is None or answer.not_asked or not answer.asked else NOTHING_KNOWN

@@ -38,7 +38,7 @@ TEST_TOOLS: Final = ("hypothesis", "moto[s3,server]", "pytest", "pytest-timeout"
 COPIED: Final = ("tests", "local_cloud", "pyproject.toml")
 UNIT_TESTS: Final = (
     *("tests/plugins", "tests/fruit_contract"),
-    # They read our pages, and the steps' code.
+    # These tests read our pages, and the steps' code.
     "--ignore=tests/fruit_contract/failures/test_causes.py",
     "--deselect=tests/fruit_contract/failures/test_rules.py::test_every_error_of_the_steps_has_a_cause",
 )
@@ -46,7 +46,7 @@ UNIT_TESTS: Final = (
 
 @dataclass(frozen=True)
 class Combination:
-    """Versions to try together. `on` is the day whose packages are taken; without it, today's."""
+    """Names versions to try together. Packages are those of the day `on`; without it, today's."""
 
     what: str
     python: str
@@ -86,8 +86,8 @@ COMBINATIONS: Final = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a combination: the versions that were installed, and the trouble of each check (none is an empty
-    text).
+    """Says what came of a combination: the versions that were installed, and the trouble of each check (an empty text
+    if there is none).
     """
 
     versions: Mapping[str, str]
@@ -183,7 +183,7 @@ def _lower_bounds(wheel: Path) -> Iterator[str]:
 
 
 def _tree(tree: Path) -> Path:
-    """Returns a folder that has the tests, the DAG file of the page, and none of what the wheel holds."""
+    """Makes a folder that has the tests, the DAG file of the page, and none of what the wheel holds, and returns it."""
     for name in COPIED:
         source = PROJECT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / name)
@@ -212,7 +212,7 @@ def _checks(python: Path, tree: Path, home: Path) -> dict[str, str]:
 
 def _unit_tests(combination: Combination, python: Path, tree: Path) -> tuple[int, str]:
     names = ["-p", "tests.python_310"] if combination.python == "3.10" else []
-    # Warnings are other versions' own, and no matter here.
+    # Other versions warn of other things, which does not matter here.
     options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "-o", "pythonpath=.", "-o", "filterwarnings=default"]
     only = ["--hypothesis-profile=few", "-m", "not slow and not spark and not e2e"]
     done = _done([python, "-m", "pytest", *names, *options, *only, *UNIT_TESTS], tree, {"PYTHONPATH": str(tree)})

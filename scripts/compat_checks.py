@@ -1,6 +1,6 @@
 #!/usr/bin/env python
-"""Checks an installed wheel with the Python that runs this, for `make compat` and the tests. Writes what is wrong, by
-check, to a file.
+"""Checks an installed wheel with the Python that runs this, for `make compat` and the tests. It writes what is wrong,
+by check, to a file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DAGS: Final = {"fruit_image_pipeline", "sweep_orphan_clusters"}
 
 
 def modules() -> Iterator[str]:
-    """Imports every module of the wheel, each from where the wheel is."""
+    """Imports every module of the wheel, and yields which fail or come from elsewhere than the wheel."""
     for file in files(WHEEL) or []:
         if file.suffix == ".py":
             name = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
@@ -34,7 +34,9 @@ def modules() -> Iterator[str]:
 
 
 def dags() -> Iterator[str]:
-    """Parses Airflow's folder of DAGs as Airflow does, and writes them as the scheduler reads them."""
+    """Parses Airflow's folder of DAGs as Airflow does, writes them as the scheduler reads them, and yields what is
+    wrong.
+    """
     from airflow.dag_processing.dagbag import DagBag
     from airflow.serialization.serialized_objects import DagSerialization
 
@@ -47,14 +49,17 @@ def dags() -> Iterator[str]:
 
 
 def plugin(mounted: str) -> Iterator[str]:
-    """Loads the plugin by its entry point, and once only if the repository's plugins/ is mounted, too."""
+    """Loads the plugin by its entry point, and again with the repository's plugins/ mounted, too. Yields what is wrong,
+    as when it is not loaded exactly once.
+    """
     from airflow import plugins_manager, settings
 
     for folder, source in ((settings.PLUGINS_FOLDER, f"{WHEEL}=="), (mounted, "$PLUGINS_FOLDER/fruits_ui.py")):
         settings.PLUGINS_FOLDER = folder
         plugins_manager._get_plugins.cache_clear()  # noqa: SLF001
         plugins, errors = plugins_manager._get_plugins()  # noqa: SLF001
-        # Airflow takes the first of one name, and says of each other that it is registered already.
+        # Of plugins with the same name Airflow takes the first, and says of the others that they are registered
+        # already.
         yield from (
             f"{where}: {error}"
             for where, error in errors.items()

@@ -32,8 +32,8 @@ DEMO_LAKE: Final = Path(".local/s3/fruits-lake")
 WIDTH: Final = 1200
 MARGIN: Final = 24
 WHITE: Final = (255, 255, 255)
-# The most that a PNG with a palette can have: a third of the size of one with all colours. Rounds of k-means choose
-# them.
+# A PNG with a palette can have no more colours, and has a third of the size of one with all colours. Rounds of k-means
+# choose them.
 COLOURS: Final = 256
 ROUNDS: Final = 3
 
@@ -72,7 +72,7 @@ def read_points(lake: Path) -> dict[str, Projections]:
 
 
 def row_of_fruit(lake: Path, ingest_date: str, categories: Sequence[str]) -> Image.Image:
-    """Returns the first delivered picture of each category, side by side."""
+    """Returns a row of the first delivered pictures of each category, side by side."""
     firsts = [min((lake / raw_prefix(ingest_date) / category).glob("*.jpg")) for category in categories]
     fruit = [Image.open(first).convert("RGB") for first in firsts]
     row = Image.new("RGB", (sum(picture.width for picture in fruit), max(picture.height for picture in fruit)), WHITE)

@@ -2,9 +2,9 @@
 """Pins the base images of the Dockerfile and the compose file to what their tags mean now: `make lock UPGRADE=1` runs
 it.
 
-It asks the images' registry (Docker Hub, or FRUITS_REGISTRY) for the digest of each tag. Tags are changed by hand:
-another Python or Postgres is a decision. If the registry can't be asked, the files stay as they are; it says so and
-exits well, as all else is refreshed.
+It asks the images' registry (Docker Hub, or FRUITS_REGISTRY) for the digest of each tag. Tags are changed by hand,
+because another Python or Postgres is a decision. If the registry can't be asked, the files stay as they are; it says so
+and exits well, as all else is refreshed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ TIMEOUT_SECONDS: Final = 20.0
 
 
 class NoAnswerError(Exception):
-    """The registry could not be asked. The message says why."""
+    """Raised if the registry could not be asked. The message says why."""
 
 
 def main(project: Path = PROJECT) -> int:
-    """Returns 0, also if nobody could be asked, and 1 if an answer makes no sense."""
+    """Pins the images of each file anew, if the registry can be asked for them, and returns 0."""
     registry = os.environ.get("FRUITS_REGISTRY", REGISTRY)
     with httpx.Client(base_url=registry, timeout=TIMEOUT_SECONDS, follow_redirects=True) as client:
         for name in FILES:

@@ -1,1 +1,1 @@
-"""An Airflow over its REST API."""
+"""Talks to an Airflow over its REST API."""

@@ -1,4 +1,4 @@
-"""Airflow's REST API (v2), as much of it as triggering and following runs of the DAG needs."""
+"""Calls Airflow's REST API (v2), as much of it as triggering and following runs of the DAG needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _PAGE: Final = 100
 
 @dataclass(frozen=True)
 class DagState:
-    """`next_run_after` is when the next scheduled run is due, in ISO 8601; None if there is none."""
+    """Says whether the DAG is paused, and in `next_run_after` when its next scheduled run is due (ISO 8601; None if
+    there is none).
+    """
 
     is_paused: bool
     next_run_after: str | None
@@ -31,7 +33,7 @@ class DagState:
 
 @dataclass(frozen=True)
 class DagRun:
-    """One run of the DAG. `logical_date` is None for most manual runs."""
+    """Describes a run of the DAG. `logical_date` is None for most manual runs."""
 
     run_id: str
     state: str
@@ -47,7 +49,7 @@ class DagRun:
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task of a run at one moment. `state` is None before the scheduler has looked at it."""
+    """Describes a task of a run at one moment. `state` is None before the scheduler has looked at it."""
 
     task_id: str
     state: str | None
@@ -57,7 +59,7 @@ class TaskState:
 
 
 class AirflowApi:
-    """What the commands ask of Airflow. Every method raises AirflowError if Airflow refuses or doesn't answer."""
+    """Sends the commands' requests to Airflow. Each method raises AirflowError if Airflow refuses or doesn't answer."""
 
     def __init__(self, http: AirflowHttp, dag_id: str = DAG_ID) -> None:
         self._http = http
@@ -74,23 +76,23 @@ class AirflowApi:
 
     @property
     def dag_link(self) -> str:
-        """The DAG's page in Airflow's UI."""
+        """Returns the address of the DAG's page in Airflow's UI."""
         return f"{self._http.address.ui_url or self.url}{self._dag_path}"
 
     def run_link(self, run_id: str, task_id: str | None = None) -> str:
-        """The run's (or task's) page in Airflow's UI."""
+        """Returns the address of the run's (or the task's) page in Airflow's UI."""
         task = f"/tasks/{_quoted(task_id)}" if task_id else ""
         return f"{self.dag_link}/runs/{_quoted(run_id)}{task}"
 
     def dag(self) -> DagState | None:
-        """The DAG's state, or None if Airflow doesn't know it (yet)."""
+        """Returns the DAG's state, or None if Airflow doesn't know it (yet)."""
         found = self._http.find("GET", self._dag_path)
         if found is None or found.get("is_stale"):
             return None
         return DagState(is_paused=found["is_paused"], next_run_after=found.get("next_dagrun_run_after"))
 
     def import_errors(self) -> list[str]:
-        """What stops DAG files from being read: file name and the last line of the traceback."""
+        """Returns why DAG files can't be read, each as file name and last line of the traceback."""
         errors = self._http.send("GET", "/importErrors")["import_errors"]
         return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in errors]
 
@@ -98,7 +100,9 @@ class AirflowApi:
         self._http.send("PATCH", self._dag_path, params={"update_mask": "is_paused"}, json={"is_paused": False})
 
     def trigger(self, conf: Mapping[str, object]) -> str:
-        """Queues one manual run with these params, whatever has to be tried again; returns its run id."""
+        """Queues one manual run with these params and returns its run id. It is one run even if the request is sent
+        again.
+        """
         run_id = f"manual__{datetime.now(UTC).isoformat()}_{secrets.token_hex(4)}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
         made = self._http.send("POST", f"{self._dag_path}/dagRuns", json=body, names_what_it_makes=True)
@@ -108,7 +112,9 @@ class AirflowApi:
         return _dag_run(self._http.send("GET", self._run_path(run_id)))
 
     def dag_runs(self, filters: Mapping[str, str]) -> list[DagRun]:
-        """Every run that passes the API's filters (`run_type`, `logical_date_gte`, ...), oldest logical date first."""
+        """Returns every run that passes the API's filters (`run_type`, `logical_date_gte`, ...), the oldest logical
+        date first.
+        """
         found: list[DagRun] = []
         while True:
             page = self._http.send(
@@ -133,29 +139,31 @@ class AirflowApi:
         ]
 
     def log_lines(self, run_id: str, task_id: str, try_number: int) -> list[str]:
-        """The log of one try of a task; empty if there is none."""
+        """Returns the lines of the log of one try of a task; an empty list if there is no log."""
         path = f"{self._task_path(run_id, task_id)}/logs/{try_number}"
         found = self._http.find("GET", path, params={"full_content": "true"}) or {}
         return [line for message in found.get("content", []) for line in _log_text(message)]
 
     def xcom(self, run_id: str, task_id: str, key: str = "return_value") -> object | None:
-        """What a task returned, or told under another key; None if it did not."""
+        """Returns what a task returned, or told under another key; None if it did not."""
         found = self._http.find("GET", f"{self._task_path(run_id, task_id)}/xcomEntries/{_quoted(key)}")
         if found is None:
             return None
         value: object = found["value"]
         if isinstance(value, str) and value.startswith(('"', "{")):
-            # Airflow hands out what lies in its database, which is JSON.
+            # Airflow returns the text that lies in its database, which is JSON.
             value = json.loads(value)
         return value
 
     def plans(self, run_ids: Iterable[str]) -> list[dict[str, Any]]:
-        """What `plan_run` made of each run; runs without a plan are left out."""
+        """Returns the plan that `plan_run` made of each run. Runs without a plan are left out."""
         found = (self.xcom(run_id, PLAN_TASK, "plan") for run_id in run_ids)
         return [plan for plan in found if isinstance(plan, dict)]
 
     def asset_events(self, asset_name: str) -> list[dict[str, Any]]:
-        """The latest events of an asset, oldest first; `extra` is what the task that made them told."""
+        """Returns the latest events of an asset, oldest first. `extra` of an event holds what the task that made it
+        told.
+        """
         assets = self._http.send("GET", "/assets", params={"name_pattern": asset_name})["assets"]
         ids = [str(asset["id"]) for asset in assets if asset["name"] == asset_name]
         if not ids:
@@ -166,12 +174,12 @@ class AirflowApi:
         return list(reversed(found["asset_events"]))
 
     def backfill_dates(self, request: Mapping[str, object]) -> list[str]:
-        """The logical dates that `create_backfill` would run for the same request."""
+        """Returns the logical dates that `create_backfill` would run for the same request."""
         planned = self._http.send("POST", "/backfills/dry_run", json={"dag_id": self.dag_id, **request})["backfills"]
         return [entry["logical_date"] for entry in planned]
 
     def create_backfill(self, request: Mapping[str, object]) -> int:
-        """Creates a backfill; returns its id."""
+        """Creates a backfill and returns its id."""
         return int(self._http.send("POST", "/backfills", json={"dag_id": self.dag_id, **request})["id"])
 
     def _run_path(self, run_id: str) -> str:
@@ -197,7 +205,7 @@ def _dag_run(found: Mapping[str, Any]) -> DagRun:
 
 
 def _log_text(message: object) -> Iterator[str]:
-    """The lines of one log message: its text, and the errors it carries, outermost last."""
+    """Yields the lines of one log message: its text, then the errors that it carries, the outermost last."""
     if not isinstance(message, dict):
         yield from str(message).splitlines()
         return

@@ -1,5 +1,5 @@
-"""Following a run of the DAG until it ends: changes are said when they happen, and the log of what failed or stopped
-the run is shown.
+"""Follows a run of the DAG until it ends. It says each change when it happens, and shows the log of what failed or
+stopped the run.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _SET_ASIDE_NOTE: Final = (
 
 
 class RunFailedError(CommandError):
-    """A run ended as failed. The message names the tasks and the page to look at."""
+    """Raised if a run ended as failed. The message names the tasks and the page to look at."""
 
 
 @dataclass(frozen=True)
 class TaskChange:
-    """Something to say about a task: it started, or a try of it ended."""
+    """Says that a task started, or that a try of it ended. `style` is the rich style of `text`."""
 
     task: TaskState
     text: str
@@ -58,14 +58,14 @@ class TaskChange:
 
     @property
     def log_says_why(self) -> bool:
-        """A task that failed, or that ran and decided to skip itself and what follows."""
+        """Returns whether the task failed, or ran and decided to skip itself and what follows."""
         return self.task.state in {"failed", "up_for_retry"} or (
             self.task.state == "skipped" and self.task.try_number > 0
         )
 
 
 def task_changes(said: set[tuple[str, int, str]], tasks: Iterable[TaskState]) -> list[TaskChange]:
-    """What is new in `tasks`, in the order in which it happened. Adds to `said` what it returns.
+    """Returns what is new in `tasks`, in the order in which it happened, and adds it to `said`.
 
     A task that goes back and forth between running and waiting has started once.
     """
@@ -96,15 +96,15 @@ def follow_run(
     planned: Callable[[], None] = lambda: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> DagRun:
-    """Says what happens in a run until it ends. Returns it if it succeeded; raises RunFailedError if it failed.
+    """Says what happens in a run until it ends, and returns it if it succeeded. Raises RunFailedError if it failed.
 
-    Calls `planned` when there is a plan of the run.
+    It calls `planned` when there is a plan of the run.
     """
     said: set[tuple[str, int, str]] = set()
     pause = PauseWatch(api, console)
     with console.status("") as status:
         while True:
-            # The run before its tasks: when it has ended, its tasks have too.
+            # The run is asked for before its tasks, because once it has ended, its tasks have ended, too.
             run = api.dag_run(run_id)
             tasks = api.tasks(run_id)
             for change in task_changes(said, tasks):
@@ -124,8 +124,8 @@ def follow_run(
 
 
 class PauseWatch:
-    """Says when somebody pauses the DAG while its runs are followed: they then stand still, for ever and without an
-    error.
+    """Says when somebody pauses the DAG while its runs are followed. They then stand still, for ever and without an
+    error, so a person must be told.
     """
 
     def __init__(self, api: AirflowApi, console: Console) -> None:
@@ -159,7 +159,9 @@ def failure_message(api: AirflowApi, run: DagRun, tasks: Sequence[TaskState]) ->
 
 
 def print_log_tail(api: AirflowApi, run_id: str, task: TaskState, console: Console) -> None:
-    """The last lines of a task's log. A log that can't be had is said, not raised: the run is followed on."""
+    """Prints the last lines of a task's log. If the log can't be had, it prints why and raises nothing, so that the run
+    is followed on.
+    """
     try:
         lines = api.log_lines(run_id, task.task_id, task.try_number)
     except AirflowError as error:
@@ -169,7 +171,8 @@ def print_log_tail(api: AirflowApi, run_id: str, task: TaskState, console: Conso
 
 
 def make_ready(api: AirflowApi, console: Console, *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Waits until Airflow knows the DAG, and sees to it that the DAG isn't paused: a paused DAG runs nothing.
+    """Waits until Airflow knows the DAG. A local DAG that is paused is unpaused, and the scheduled runs that this
+    starts are set aside.
 
     Raises AirflowError if the DAG doesn't appear, or if it is paused on an Airflow that isn't ours to unpause.
     """
@@ -218,7 +221,7 @@ def set_runs_aside(api: AirflowApi, kind: Mapping[str, str], *, sleep: Callable[
 
 
 def duration(seconds: float) -> str:
-    """`8.4 s`, `59 s`, `3 min 20 s`."""
+    """Returns a duration in words: `8.4 s`, `59 s`, `3 min 20 s`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,6 @@
-"""Speaking HTTP with one Airflow: where it is, who we are, what is tried again, and what its refusals mean."""
+"""Sends HTTP requests to one Airflow. It knows where that is and who we are, tries again what may pass, and explains
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -42,12 +44,12 @@ _NOT_NOW: Final = frozenset({429, 500, 502, 503, 504})
 
 
 class AirflowError(CommandError):
-    """Airflow doesn't answer, refuses, or doesn't know the DAG."""
+    """Raised if Airflow doesn't answer, refuses, or doesn't know the DAG."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """A user of an Airflow. Its API hands out tokens to users with a password, and they run out."""
+    """Holds a user of an Airflow. Its API gives tokens to users with a password, and the tokens expire."""
 
     user: str
     password: str = field(repr=False)
@@ -55,7 +57,7 @@ class Login:
 
 @dataclass(frozen=True)
 class AirflowAddress:
-    """Where an Airflow is, and who we are there: the holder of a token, or a user with a password.
+    """Says where an Airflow is, and who we are there: the holder of a token, or a user with a password.
 
     The Airflow of a local stack is ours alone: it may be unpaused, and no proxy stands before it.
     """
@@ -68,8 +70,8 @@ class AirflowAddress:
 
 
 def current_airflow(target: Target = Target.LOCAL, environment: Mapping[str, str] | None = None) -> AirflowAddress:
-    """The Airflow of `target`: the local stack's, or for AWS the one that AIRFLOW_API_URL names, with AIRFLOW_API_TOKEN
-    or a user and a password. (In compose's network these name the local one, too.)
+    """Returns the Airflow of `target`: the local stack's, or for AWS the one that AIRFLOW_API_URL names, with
+    AIRFLOW_API_TOKEN or a user and a password. (In compose's network these name the local one, too.)
 
     Raises AirflowError if there is none, or if what names it can't be meant.
     """
@@ -105,7 +107,7 @@ def current_airflow(target: Target = Target.LOCAL, environment: Mapping[str, str
 
 
 def local_airflow(state: StackState) -> AirflowAddress:
-    """The Airflow of the local stack that is up."""
+    """Returns the Airflow of the local stack that is up."""
     login = Login(AIRFLOW_USER, state.airflow_password) if state.airflow_password else None
     return AirflowAddress(state.airflow_url or "", login=login, is_local=True)
 
@@ -125,7 +127,7 @@ def _require_an_address(url: str, *, allow_http: bool) -> None:
 
 
 class AirflowHttp:
-    """JSON requests to one Airflow, with patience. Use it as a context manager.
+    """Sends JSON requests to one Airflow, and waits if it is busy. Use it as a context manager.
 
     `transport` and `sleep` are there for tests.
     """
@@ -167,8 +169,8 @@ class AirflowHttp:
         json: Mapping[str, object] | None = None,
         names_what_it_makes: bool = False,
     ) -> dict[str, Any]:
-        """Sends one request below /api/v2 and returns its JSON. See `find` for what is tried again. Raises
-        AirflowError.
+        """Sends one request below /api/v2 and returns its JSON. See `find` for what is tried again. Raises AirflowError
+        if Airflow refuses, doesn't answer or has no such thing.
         """
         found = self.find(method, path, params=params, json=json, names_what_it_makes=names_what_it_makes)
         if found is None:
@@ -184,11 +186,11 @@ class AirflowHttp:
         json: Mapping[str, object] | None = None,
         names_what_it_makes: bool = False,
     ) -> dict[str, Any] | None:
-        """As `send`, but None if there is no such thing.
+        """Sends one request as `send` does, but returns None if there is no such thing.
 
-        Tried again for a minute and a half: what Airflow can't do just now, and what got no answer. A POST whose answer
-        was lost may have made something, so it is tried again only if it names what it makes: the second one is then
-        refused as a conflict, which is the wanted end, and an empty dictionary is returned.
+        For a minute and a half it tries again what Airflow can't do just then, and what got no answer. A POST whose
+        answer was lost may have made something, so it is tried again only if it names what it makes. Airflow then
+        refuses the second one as a conflict, and an empty dictionary is returned.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
         last_trouble = ""
@@ -223,7 +225,9 @@ class AirflowHttp:
     def _authorised(
         self, method: str, path: str, params: Mapping[str, str] | None, json: Mapping[str, object] | None
     ) -> httpx.Response:
-        """The answer, with a fresh token if we may ask for one and the last has run out."""
+        """Returns the answer to a request. If we log in as a user, it gets a fresh token when there is none or the last
+        one has expired.
+        """
         if self._token is None:
             self._token = self._fresh_token()
         response = self._client.request(
@@ -280,7 +284,7 @@ class AirflowHttp:
 
 
 def _detail(response: httpx.Response) -> str:
-    """What Airflow says is wrong; for a rejected field, its message."""
+    """Returns what Airflow says is wrong, which for rejected fields is their messages."""
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):

@@ -1,1 +1,1 @@
-"""An AWS account's part of the product: stacks of CloudFormation, and what an account must have beside them."""
+"""Manages what a deployment has in an AWS account: stacks of CloudFormation, and what must be there beside them."""

@@ -1,4 +1,4 @@
-"""What an account must have beside our stacks, and what others left in our network."""
+"""Looks after what an account must have beside our stacks, and after what others left in our network."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from fruit_cli.aws.attachments import Attachment
 
-# EMR and EC2 act under these, and a first cluster fails where they are not: AWS service, role.
+# EMR and EC2 act under these roles, and a first cluster fails without them. Each service is mapped to its role.
 SERVICE_LINKED_ROLES: Final = {
     "elasticmapreduce.amazonaws.com": "AWSServiceRoleForEMRCleanup",
     "spot.amazonaws.com": "AWSServiceRoleForEC2Spot",
 }
-# So long KMS may not know a role that IAM has just made, and refuse the key whose policy names it.
+# For so long KMS may not know a role that IAM has just made, and may refuse a key whose policy names it.
 _ROLE_KNOWN_SECONDS: Final = 15
-# Regions that are off in an account until somebody switches them on; AWS takes no credentials there then.
+# These regions are off in an account until somebody switches them on. Until then AWS takes no credentials there.
 _OPT_IN_REGIONS: Final = frozenset({"eu-south-1", "eu-south-2"})
 _CREDENTIALS_NOT_TAKEN: Final = frozenset(
     {"InvalidClientTokenId", "UnrecognizedClientException", "RegionDisabledException"}
@@ -42,7 +42,7 @@ _NOT_THERE: Final = frozenset({"404", "NoSuchBucket", "NotFound"})
 
 @dataclass(frozen=True)
 class FoundBucket:
-    """A bucket of this account. `key` is the KMS key that it encrypts with, or empty."""
+    """Describes a bucket of this account. `key` is the ARN of the KMS key that it encrypts with, or empty."""
 
     name: str
     region: str
@@ -51,8 +51,8 @@ class FoundBucket:
 
 @dataclass(frozen=True)
 class NetworkFindings:
-    """What a network that is there already lacks for our clusters: `missing` keeps them from starting, of `doubts` a
-    person decides.
+    """Says what an existing network lacks for our clusters. What is in `missing` keeps them from starting; a person
+    decides about `doubts`.
     """
 
     missing: tuple[str, ...]
@@ -60,7 +60,7 @@ class NetworkFindings:
 
 
 def session_of_caller() -> Any:
-    """Returns boto3's session. Raises CommandError if there are no credentials."""
+    """Returns boto3's session with the caller's credentials. Raises CommandError if there are none."""
     from boto3.session import Session
 
     session = Session()
@@ -72,7 +72,7 @@ def session_of_caller() -> Any:
 
 
 class Account:
-    """The account and region of the caller's credentials. `sleep` is what waits."""
+    """Reads and changes the AWS account of the caller's credentials, in one region. `sleep` is what waits."""
 
     def __init__(
         self, session: Any, region: str, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
@@ -129,7 +129,9 @@ class Account:
         return True
 
     def make_service_linked_roles(self) -> None:
-        """Makes those that are not there, and waits until IAM and KMS know them: the key's policy names one of them."""
+        """Makes the service-linked roles that are not there, and waits until IAM and KMS know them, because the key's
+        policy names one of them.
+        """
         iam = self.client("iam")
         new = False
         for service, role in SERVICE_LINKED_ROLES.items():
@@ -170,16 +172,16 @@ class Account:
                 return ""
             raise
         key = rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID")
-        # A bucket may name it by its id or an alias.
+        # A bucket may name its key by an id or an alias.
         return str(self.client("kms").describe_key(KeyId=key)["KeyMetadata"]["Arn"]) if key else ""
 
     def is_empty(self, bucket: str) -> bool:
-        """Returns whether there is nothing in a bucket but certificates, which are no loss."""
+        """Returns whether a bucket holds nothing but certificates, which are no loss."""
         pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
         return all(entry["Key"].startswith(PREFIX) for page in pages for entry in page.get("Contents", ()))
 
     def make_certificates(self, bucket: str, owner: str) -> str:
-        """Makes certificates for the nodes and returns their address in the lake."""
+        """Makes certificates for the nodes, puts them into the lake and returns their address."""
         s3 = self.client("s3")
 
         def put(key: str, content: bytes) -> None:
@@ -188,7 +190,9 @@ class Account:
         return store_new(put, bucket, self.region)
 
     def erase_bucket(self, bucket: str) -> None:
-        """Removes all objects, all versions and broken uploads of a bucket, and then itself."""
+        """Removes all objects of a bucket with all their versions, its broken uploads, and then the bucket itself.
+        Raises CommandError if S3 refuses.
+        """
         s3 = self.client("s3")
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
@@ -205,8 +209,8 @@ class Account:
         s3.delete_bucket(Bucket=bucket)
 
     def forget_key(self, key: str) -> None:
-        """Has a key removed after the 30 days in which that can be taken back. Nothing happens if it is on its way out
-        already.
+        """Schedules a key's removal in 30 days; until then that can be taken back. Does nothing if it is scheduled
+        already, or if the key is gone.
         """
         kms = self.client("kms")
         try:
@@ -217,7 +221,7 @@ class Account:
             return
 
     def made_key_for(self, key: str, bucket: str) -> bool:
-        """Returns whether a stack of ours once made this key for this bucket: its tags say so."""
+        """Returns whether a stack of ours once made this key for this bucket, as its tags tell."""
         kms = self.client("kms")
         try:
             pages = list(kms.get_paginator("list_resource_tags").paginate(KeyId=key))
@@ -227,7 +231,7 @@ class Account:
         return {("product", "fruits"), ("lake", bucket)} <= tags
 
     def clusters_of(self, bucket: str) -> list[str]:
-        """Returns the ids of the clusters of a lake that are not gone yet."""
+        """Returns the ids of a lake's clusters that have not ended."""
         emr = self.client("emr")
         pages = emr.get_paginator("list_clusters").paginate(ClusterStates=list(_ALIVE))
         ids = [cluster["Id"] for page in pages for cluster in page["Clusters"]]
@@ -235,7 +239,7 @@ class Account:
         return [cluster_id for cluster_id in ids if {"Key": "lake", "Value": bucket} in tags[cluster_id]]
 
     def blocks_public_access(self) -> bool:
-        """Returns whether EMR refuses clusters whose ports, 22 among them, are open to the world."""
+        """Returns whether EMR refuses every cluster that opens a port to the world, port 22 included."""
         settings = self.client("emr").get_block_public_access_configuration()["BlockPublicAccessConfiguration"]
         return bool(settings.get("BlockPublicSecurityGroupRules")) and not settings.get(
             "PermittedPublicSecurityGroupRuleRanges"
@@ -281,9 +285,7 @@ class Account:
         return NetworkFindings(missing if untagged else (), tuple(doubts))
 
     def clear_network(self, vpc_id: str) -> None:
-        """Removes what EMR itself made in our network and leaves there: its security groups, and an endpoint of its
-        own.
-        """
+        """Removes what EMR itself made and left in our network: its security groups, and an endpoint of its own."""
         ec2 = self.client("ec2")
         here = {"Name": "vpc-id", "Values": [vpc_id]}
         endpoints = ec2.describe_vpc_endpoints(Filters=[here, {"Name": "tag:Name", "Values": [_EMR_ENDPOINT]}])[
@@ -294,7 +296,7 @@ class Account:
         groups = ec2.describe_security_groups(Filters=[here, {"Name": "group-name", "Values": [_EMR_GROUPS]}])[
             "SecurityGroups"
         ]
-        # Their rules name each other, so that none can go before all rules have gone.
+        # The groups' rules name each other, so all rules must be removed before the first group.
         for group in groups:
             if group["IpPermissions"]:
                 ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=group["IpPermissions"])

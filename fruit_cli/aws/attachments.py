@@ -1,4 +1,4 @@
-"""Policies that people attached beside our templates: ours to their roles, or theirs to ours.
+"""Finds and detaches the policies that people attached beside our templates: ours to their roles, or theirs to ours.
 
 IAM removes no policy that somebody has, and no role that has one, and CloudFormation takes back only what its template
 attached.
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 # Roles that IAM Identity Center makes. IAM lets nobody else change them.
 _IDENTITY_CENTER: Final = "AWSReservedSSO_"
-# The policy inside each of our roles that has one.
+# This is the name of the policy inside each of our roles that has one.
 _INLINE: Final = "fruits"
-# Else IAM also names whoever has a policy as the border of his rights, and to take that away would give him more.
+# Without this filter IAM also names those who have a policy as their permissions boundary. Taking that away would give
+# them more rights.
 _AS_A_RIGHT: Final = "PermissionsPolicy"
 
 
 @dataclass(frozen=True, order=True)
 class Attachment:
-    """Says who (a "role", "user" or "group") has a policy: an ARN, or the name of a policy that is inside the role."""
+    """Says who has which policy. `kind` of the holder is "role", "user" or "group"; `policy` is an ARN, or the name of
+    a policy that is inside the role.
+    """
 
     kind: str
     holder: str
@@ -40,14 +43,14 @@ class Attachment:
 
     @property
     def line(self) -> str:
-        """Says what is done about it."""
+        """Returns words that say what is done about it."""
         if self.is_inside:
             return f"remove the policy {self.policy} that somebody put into the {self.kind} {self.holder}"
         return f"detach the policy {self.policy_name} from the {self.kind} {self.holder}"
 
 
 def of_our_templates(deployment: str) -> frozenset[tuple[str, str]]:
-    """Returns the roles and the policies that our templates give them: CloudFormation takes these back itself."""
+    """Returns the (role, policy) pairs that our templates attach. CloudFormation takes these back itself."""
     return frozenset(
         {
             (f"{deployment}-emr-service", "AmazonEMRServicePolicy_v2"),
@@ -59,7 +62,7 @@ def of_our_templates(deployment: str) -> frozenset[tuple[str, str]]:
 
 
 def attached_by_people(deployment: str, found: Iterable[Attachment]) -> tuple[Attachment, ...]:
-    """Returns what is to be detached. Raises CommandError if some of it is only Identity Center's to detach."""
+    """Returns what is to be detached. Raises CommandError if only IAM Identity Center can detach some of it."""
     ours = of_our_templates(deployment)
     others = sorted({one for one in found if one.kind != "role" or (one.holder, one.policy_name) not in ours})
     protected = [f"{one.policy_name} from {one.holder}" for one in others if one.holder.startswith(_IDENTITY_CENTER)]
@@ -73,7 +76,7 @@ def attached_by_people(deployment: str, found: Iterable[Attachment]) -> tuple[At
 
 
 def find_attachments(iam: Any, roles: Sequence[str], policies: Sequence[str]) -> list[Attachment]:
-    """Returns who has one of these policies, and what these roles have."""
+    """Returns who has one of these policies, and which policies these roles have."""
     found: list[Attachment] = []
     for policy in policies:
         for page in _pages(iam, "list_entities_for_policy", PolicyArn=policy, PolicyUsageFilter=_AS_A_RIGHT):
@@ -89,7 +92,7 @@ def find_attachments(iam: Any, roles: Sequence[str], policies: Sequence[str]) ->
 
 
 def detach(iam: Any, attachment: Attachment) -> None:
-    """Takes a policy from whoever has it. Nothing happens if he has it no more."""
+    """Takes a policy from its holder. Does nothing if the holder does not have it."""
     holder = {f"{attachment.kind.title()}Name": attachment.holder}
     try:
         if attachment.is_inside:
@@ -101,7 +104,7 @@ def detach(iam: Any, attachment: Attachment) -> None:
 
 
 def _pages(iam: Any, operation: str, **asked: str) -> list[dict[str, Any]]:
-    """Returns all pages of a list; none if what is asked about is gone."""
+    """Returns all pages of a list; an empty list if what is asked about is gone."""
     try:
         return list(iam.get_paginator(operation).paginate(**asked))
     except iam.exceptions.NoSuchEntityException:

@@ -1,8 +1,7 @@
-"""Certificates with which the nodes of a cluster encrypt what they tell each other, as EMR takes them: a zip of three
-PEM files.
+"""Makes the certificates with which the nodes of a cluster encrypt what they tell each other. EMR takes them as a zip
+of three PEM files.
 
-They are made here, and their private key goes nowhere but into the lake's bucket, below a prefix that nodes alone may
-read.
+Their private key goes nowhere but into the lake's bucket, below a prefix that only nodes may read.
 """
 
 from __future__ import annotations
@@ -22,13 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PREFIX: Final = "tls/"
-# Clusters that start later would not: within it somebody types CERTIFICATES=make again.
+# Clusters that start later than this would fail, so somebody must type CERTIFICATES=make again before.
 VALID_FOR: Final = timedelta(days=10 * 365)
 _KEY_BITS: Final = 2048
 
 
 def make_zip(region: str) -> bytes:
-    """Returns the zip for the nodes of a region, which sign for themselves: nobody else ever asks them who they are."""
+    """Returns the zip for the nodes of a region. The certificate is self-signed, because nobody but the nodes checks
+    it.
+    """
     name = f"*.{region}.compute.internal"
     key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
     begins = datetime.now(UTC)
@@ -62,7 +63,7 @@ def make_zip(region: str) -> bytes:
 
 
 def store_new(put: Callable[[str, bytes], None], bucket: str, region: str) -> str:
-    """Makes a zip, has it put under a key of its own, and returns its address."""
+    """Makes a zip, puts it under a key of its own with `put`, and returns its address."""
     content = make_zip(region)
     key = f"{PREFIX}{hashlib.sha256(content).hexdigest()[:16]}.zip"
     put(key, content)

@@ -1,4 +1,4 @@
-"""Stacks of CloudFormation are made, brought up to date and removed; what goes wrong is told in plain words."""
+"""Makes, updates and removes stacks of CloudFormation, and tells in plain words what goes wrong."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 _POLL_SECONDS: Final = 5
 _LONGEST_SECONDS: Final = 3600
 _HALF_REMOVED: Final = "DELETE_FAILED"
-# Such a stack can only be removed: most are first attempts that failed.
+# A stack in one of these states can only be removed. Most are first attempts that failed.
 _NEVER_MADE: Final = frozenset(
     {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS", _HALF_REMOVED}
 )
 _GONE: Final = "DELETE_COMPLETE"
 _TAGS: Final = [{"Key": "product", "Value": "fruits"}]
-# What AWS says of the resources that it gave up on because of another one.
+# AWS says this of resources that it gave up because another one failed.
 _FOLLOWS: Final = ("Resource creation cancelled", "Resource update cancelled")
 
 
@@ -31,11 +31,11 @@ def parameters_in(stack: Mapping[str, Any]) -> dict[str, str]:
 
 
 class StackFailedError(CommandError):
-    """Raised for a stack that CloudFormation could not make, change or remove."""
+    """Raised if CloudFormation could not make, change or remove a stack."""
 
 
 class Stacks:
-    """The stacks of one account and region. `sleep` is what waits between two looks."""
+    """Makes, changes and removes the stacks of one account and region. `sleep` is what waits between two looks."""
 
     def __init__(self, client: Any, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
         self._client, self._say, self._sleep = client, say, sleep
@@ -51,7 +51,7 @@ class Stacks:
         return None if found["StackStatus"] == _GONE else found
 
     def parameters(self, name: str) -> dict[str, str]:
-        """Returns the parameters of a stack; none if it is not there, or was never made."""
+        """Returns the parameters of a stack; an empty dictionary if it is not there, or was never made."""
         found = self.find(name)
         return {} if found is None or found["StackStatus"] in _NEVER_MADE else parameters_in(found)
 
@@ -69,7 +69,7 @@ class Stacks:
         return {entry["OutputKey"]: entry["OutputValue"] for entry in found.get("Outputs", ())}
 
     def resource(self, name: str, logical_id: str) -> str | None:
-        """Returns the name or id of what a stack made, or None if it made no such thing."""
+        """Returns the name or id of the resource that a stack made under this logical id, or None if there is none."""
         if self.find(name) is None:
             return None
         made = self._client.describe_stack_resources(StackName=name)["StackResources"]
@@ -78,7 +78,7 @@ class Stacks:
         )
 
     def made(self, name: str, kind: str) -> list[str]:
-        """Returns the names, ids or ARNs of all of a kind that a stack made and that are not gone."""
+        """Returns the names, ids or ARNs of all resources of a kind that a stack made and that are not gone."""
         made = self._client.describe_stack_resources(StackName=name)["StackResources"]
         return [
             str(entry["PhysicalResourceId"])
@@ -89,8 +89,8 @@ class Stacks:
         ]
 
     def put(self, name: str, template: str, parameters: Mapping[str, str]) -> dict[str, str]:
-        """Makes a stack or brings it up to date, waits for the end, and returns its outputs. Raises
-        StackFailedError.
+        """Makes a stack or brings it up to date, waits for the end, and returns its outputs. Raises StackFailedError if
+        that fails or takes more than an hour.
         """
         found = self.find(name)
         if found is not None and found["StackStatus"] in _NEVER_MADE:
@@ -119,7 +119,9 @@ class Stacks:
         return self.outputs(name)
 
     def remove(self, name: str) -> None:
-        """Removes a stack and waits until it is gone. Nothing happens if it is not there. Raises StackFailedError."""
+        """Removes a stack and waits until it is gone. Does nothing if it is not there. Raises StackFailedError if that
+        fails.
+        """
         found = self.find(name)
         if found is None:
             return
@@ -128,7 +130,7 @@ class Stacks:
 
     def _wait(self, name: str, stack_id: str, done: str, wanted: str) -> None:
         for _ in range(_LONGEST_SECONDS // _POLL_SECONDS):
-            # By its id a stack is found after it is gone, too.
+            # A stack that is gone can still be found by its id.
             status = self._client.describe_stacks(StackName=stack_id)["Stacks"][0]["StackStatus"]
             if status == wanted:
                 self._say(f"  {name}: {done}")
@@ -143,7 +145,7 @@ class Stacks:
 
     def _failure(self, name: str, stack_id: str, status: str) -> str:
         pages = self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id)
-        # Events of the last attempt only, the first of them first.
+        # Only events of the last attempt count. The latest event comes first, and is told last.
         events = [event for page in pages for event in page["StackEvents"]]
         reasons = []
         for event in events:

@@ -1,4 +1,4 @@
-"""What `make destroy` removes, and what it keeps."""
+"""Says what `make destroy` removes, and what it keeps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LakeFindings:
 
 @dataclass(frozen=True)
 class Removal:
-    """Says which policies are detached, which stacks go, the last made first, and what becomes of the lake.
+    """Says which policies are detached, which stacks are removed (the last made first), and what becomes of the lake.
 
     `named` tells that a person wants the bucket erased.
     """
@@ -53,7 +53,9 @@ class Removal:
 
     @property
     def ends_key(self) -> str | None:
-        """The key that nothing needs any more, if it is ours."""
+        """Returns the key that is to be removed because nothing needs it any more; None if there is none, or if it is
+        not ours.
+        """
         if self.lake is None or not self.lake.own_key or (self.lake.is_there and not self.erases):
             return None
         return self.lake.key
@@ -79,9 +81,9 @@ class Removal:
 
 
 def find_removal(deployment: str, account: Account, number: str, erase_lake: str | None) -> Removal:
-    """Returns what is to go.
+    """Returns what is to be removed.
 
-    Raises CommandError if that is nothing, another lake is named, clusters of this one are up, or a policy can't be
+    Raises CommandError if there is nothing, another lake is named, clusters of this one are up, or a policy can't be
     detached.
     """
     parts = tuple(reversed(account.parts_of(deployment)))

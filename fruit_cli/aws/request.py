@@ -1,4 +1,4 @@
-"""What a person asks `make deploy` for, checked before AWS is asked for anything."""
+"""Checks what a person asks `make deploy` for, before AWS is asked for anything."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _ZONES: Final = ("1", "2", "3")
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """Says what is to stand in the account. None is what was not typed: it stays as it is, or takes its default the
-    first time.
+    """Says what a deployment is to have in the account. A value that was not typed is None, or empty: it stays as it
+    is, or takes its default the first time.
     """
 
     name: str
@@ -96,8 +96,8 @@ def check_name(name: str) -> str:
 
 
 def default_bucket(name: str, account: str, region: str) -> str:
-    """Returns the bucket that a deployment makes if none is named. Buckets are named once in the whole world, so the
-    account is in it.
+    """Returns the name of the bucket that a deployment makes if none is named. The account is in it, because the name
+    must be unique in the whole world.
     """
     return f"{name}-lake-{account}-{region}"
 

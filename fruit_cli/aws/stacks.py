@@ -1,4 +1,6 @@
-"""The stacks of a deployment: in which order they are made, what each gets from those before it, and what it costs."""
+"""Describes the stacks of a deployment: in which order they are made, what each gets from those before it, and what it
+costs.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,15 @@ TEMPLATES: Final = PROJECT / "bootstrap" / "stacks"
 # CloudFormation takes no larger template in a request; a larger one would have to lie in a bucket first.
 MOST_TEMPLATE_BYTES: Final = 51_200
 HOURS_A_MONTH: Final = 730
-# What an interface endpoint costs an hour and zone, from AWS' price list as it was then. Where a region's was not
-# looked up, the highest.
+# An interface endpoint costs this much per hour and zone, by AWS' price list of that year. For a region that was not
+# looked up, the highest price is taken.
 PRICES_OF_YEAR: Final = 2025
 USD_PER_ENDPOINT_HOUR: Final[Mapping[str, float]] = {"eu-west-1": 0.011, "eu-central-1": 0.012}
 USD_PER_KEY_MONTH: Final = 1.0
 ENDPOINTS: Final = 3
 SSM_ENDPOINTS: Final = 3
-# Where CloudFormation knows no budgets. They are the whole account's, so that one may as well be made from the default
-# region.
+# CloudFormation knows no budgets in these regions. A budget is the whole account's, so it is made from the default
+# region instead.
 REGIONS_WITHOUT_BUDGETS: Final = frozenset({"eu-north-1", "eu-south-1", "eu-south-2"})
 DEFAULT_ZONES: Final = "2"
 DEFAULT_AIRFLOW: Final = "ec2.amazonaws.com"
@@ -44,9 +46,9 @@ class Lake:
 
 @dataclass(frozen=True)
 class Stack:
-    """Describes one stack. `inputs` names its parameters that are outputs of stacks before it.
+    """Describes one stack. `inputs` names those of its parameters that are outputs of stacks before it.
 
-    With `makes_certificates` it also needs certificates that are yet to be made, once there is a bucket for them.
+    With `makes_certificates` it also needs certificates, which are made once there is a bucket for them.
     """
 
     part: str
@@ -74,8 +76,8 @@ def region_of(part: str, region: str) -> str:
 
 
 def is_of_region(part: str, parameters: Mapping[str, str], region: str) -> bool:
-    """Returns whether a stack is of the deployment in this region: a budget may be that of one in another, whose topic
-    it tells.
+    """Returns whether a stack belongs to the deployment in this region. A budget may belong to one in another region,
+    which its topic tells.
     """
     return part != "budget" or f":sns:{region}:" in parameters.get("TopicArn", "")
 
@@ -85,7 +87,7 @@ def usd_per_endpoint_hour(region: str) -> float:
 
 
 def prices_in_words(region: str) -> str:
-    """Says where the prices are from."""
+    """Returns words that say where the prices are from."""
     looked_up = region in USD_PER_ENDPOINT_HOUR
     of = (
         region
@@ -99,7 +101,7 @@ def prices_in_words(region: str) -> str:
 
 
 def template_of(part: str) -> str:
-    """Returns a stack's template. Raises CommandError if it is too large for a request."""
+    """Returns the text of a stack's template. Raises CommandError if it is too large for a request."""
     template = (TEMPLATES / f"{part}.yaml").read_text(encoding="utf-8")
     if len(template.encode()) > MOST_TEMPLATE_BYTES:
         raise CommandError(
@@ -109,10 +111,10 @@ def template_of(part: str) -> str:
 
 
 def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[str, str]]) -> list[Stack]:
-    """Returns the stacks of a deployment, in their order.
+    """Returns the stacks of a deployment, in the order in which they are made.
 
-    `before` has the parameters of the stacks that are there, and the subnets of our network: what was not typed this
-    time stays as it is.
+    `before` has the parameters of the stacks that are there, by part, and the subnets of our network. What was not
+    typed this time stays as it is.
     """
     common = {"Name": request.name}
 
@@ -198,18 +200,18 @@ def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[s
 
 
 def kept_subnets(request: DeployRequest, before: Mapping[str, Mapping[str, str]]) -> str:
-    """Returns the subnets of a network that is not ours, as typed now or the last time; empty if the network is
-    ours.
+    """Returns the subnets of a network that is not ours, as typed this time or the last time; an empty text if the
+    network is ours.
     """
     if request.subnets:
         return "" if request.subnets == (MAKE_SUBNETS,) else ",".join(request.subnets)
     last = before.get("cluster", {}).get("SubnetIds", "")
-    # A network of ours may have got a zone more or less since then.
+    # Our own network may have gained or lost a zone since then.
     return "" if set(last.split(",")) & set(before.get("network", {}).get("SubnetIds", "").split(",")) else last
 
 
 def idle_network_usd_a_month(request: DeployRequest, before: Mapping[str, Mapping[str, str]]) -> float:
-    """Returns what a network of ours costs that is there and in which clusters run no more; 0 if there is none."""
+    """Returns what our own network costs in USD a month if it is there and clusters run in another one; 0 if not."""
     network = before.get("network")
     if not network or not kept_subnets(request, before):
         return 0.0
@@ -241,21 +243,21 @@ def _network_usd_a_month(zones: str, ssm: str, region: str) -> float:
 
 
 def _airflow(typed: str | None, before: Mapping[str, str]) -> tuple[str, str]:
-    """Returns the service and the principal, of which one is empty."""
+    """Returns the service and the principal that take Airflow's role. One of them is empty."""
     if typed is None:
         return before.get("AirflowService", DEFAULT_AIRFLOW), before.get("AirflowPrincipal", "")
     return ("", typed) if typed.startswith("arn:") else (typed, "")
 
 
 def _certificates(typed: str | None, before: Mapping[str, str] | None) -> str | None:
-    """Returns the address of the certificates, empty for none, or None if they are to be made."""
+    """Returns the address of the certificates; an empty text for none, or None if they are to be made."""
     if typed is None:
         return None if before is None else before["Certificates"]
     return {MAKE_CERTIFICATES: None, NO_CERTIFICATES: "", "": ""}.get(typed, typed)
 
 
 def _talk_in_words(certificates: str | None) -> str:
-    """Says how nodes talk to each other."""
+    """Returns words that say how nodes talk to each other."""
     if certificates is None:
         return "nodes talk by TLS, with certificates that are made along"
     return f"nodes talk by TLS, with {certificates}" if certificates else "nodes talk without TLS"

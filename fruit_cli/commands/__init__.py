@@ -1,1 +1,1 @@
-"""One module a command: `command`, which Click calls with what was typed, and which returns the exit code."""
+"""Holds a module for each command. Its `command` is called by Click with what was typed, and returns the exit code."""

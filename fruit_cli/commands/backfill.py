@@ -1,4 +1,4 @@
-"""`backfill`: runs the DAG for every ingest date of a range, and follows the runs to their end."""
+"""Runs the DAG for every ingest date of a range, and follows the runs to their end."""
 
 from __future__ import annotations
 
@@ -82,9 +82,11 @@ def backfill(
     boundary: DayBoundary = UTC_DAYS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Creates a backfill over consecutive dates and follows it. Raises RunFailedError if a run fails."""
+    """Creates a backfill over consecutive dates and follows it. Raises RunFailedError if a run fails, and CommandError
+    if no date can run.
+    """
     make_ready(api, console, sleep=sleep)
-    # Whole days: the schedule may fire at any hour.
+    # Whole days are asked for, because the schedule may fire at any hour.
     begin, end = (
         boundary.begin_of(date.fromisoformat(ingest_dates[0])),
         boundary.begin_of(date.fromisoformat(ingest_dates[-1]) + _DAY),
@@ -96,7 +98,7 @@ def backfill(
     request = {
         "from_date": span["logical_date_gte"],
         "to_date": span["logical_date_lte"],
-        # Always sent: a run that is done again would otherwise keep the categories it had.
+        # The categories are always sent, because a run that is done again would otherwise keep those it had.
         "dag_run_conf": {"categories": list(categories)},
         "reprocess_behavior": "completed",
         "max_active_runs": 1,
@@ -111,7 +113,7 @@ def backfill(
     console.print(
         f"Backfill {backfill_id}: {len(planned)} runs, one after another. {api.dag_link}/backfills", soft_wrap=True
     )
-    # What Airflow didn't create now it never will: a run of that date was under way.
+    # Airflow creates no run for a date whose run was under way, and does not make up for it later.
     left_out = sorted(set(ingest_dates) - set(_runs_by_date(api, span, boundary)))
     if left_out:
         console.print(
@@ -127,7 +129,7 @@ def backfill(
 def _follow(
     api: AirflowApi, span: dict[str, str], boundary: DayBoundary, console: Console, sleep: Callable[[float], None]
 ) -> list[str]:
-    """Says how each run fares until all have ended; returns a sentence for each that failed."""
+    """Says how each run fares until all have ended, and returns a sentence for each that failed."""
     said: dict[str, str] = {}
     pause = PauseWatch(api, console)
     failures = []
@@ -151,8 +153,8 @@ def _follow(
 
 
 def _runs_by_date(api: AirflowApi, span: dict[str, str], boundary: DayBoundary) -> dict[str, DagRun]:
-    """The range's backfill runs. Airflow keeps one run a logical date and turns the one it does again into a backfill
-    run.
+    """Returns the range's backfill runs by ingest date. Airflow keeps one run for each logical date, and turns a run
+    that it does again into a backfill run.
     """
     return {
         _day(run.logical_date, boundary): run

@@ -1,4 +1,4 @@
-"""`deliver`: uploads a folder of categories as one image batch."""
+"""Uploads a folder of categories as one image batch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def command(directory: str, ingest_date: str, *, as_is: bool, target: Target) ->
     console = Console(highlight=False)
     if not directory:
         raise DeliveryRefusedError("Which folder? Type `make deliver DIR=<folder of categories> DATE=<yyyy-mm-dd>`.")
-    # A wrong folder is told before anybody is asked.
+    # A wrong folder is told before any service is asked.
     plan = plan_delivery(typed_path(directory), ingest_date, as_is=as_is)
     deliver_plan(lake_of_target(target), plan, console=console)
     return 0

@@ -1,4 +1,4 @@
-"""`demo`: the main job, end to end, on this machine: local cloud, a real Airflow, image batches over several dates, the
+"""Runs the main job on this machine, end to end: local cloud, a real Airflow, image batches over several dates, the
 results.
 """
 
@@ -56,7 +56,7 @@ _WIDTH_OF_A_LOG: Final = 120
 
 
 class DemoFailedError(CommandError):
-    """The demo ran, and its books don't balance."""
+    """Raised if the demo ran and its books don't balance, or a cluster did not end."""
 
 
 @click.command(epilog=ABOUT_THE_LOCAL_CLOUD)
@@ -96,21 +96,21 @@ def command(data: Path | None, days: int, images_per_category: int, *, as_is: bo
       python -m fruit_cli demo
       python -m fruit_cli demo --data ~/fruits-360/Training --days 5 --keep
     """
-    # A log file has no width: the table of the results shall fit.
+    # A log file has no width of its own, and the table of the results must fit.
     narrator = Narrator(Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_LOG))
     home = local_home()
     stack = LocalStack(home)
     data = data.resolve() if data else None
     dates = demo_dates(days, _today())
     if data:
-        # Before anything is started or emptied: a wrong folder should be told at once.
+        # This comes before anything is started or emptied, so that a wrong folder is told at once.
         deal(plan_delivery(data, dates[0], as_is=as_is).images, dates)
     make_home(home)
     _stop_earlier_demo(stack, narrator)
     bucket = local_bucket(os.environ)
     if empty_lake(home, bucket):
         narrator.step(f"Emptied the lake of an earlier demo: {lake_folder(home, bucket)}")
-    # Starting Airflow leaves a core free now and then; a first export of the embedder needs no cloud.
+    # While Airflow starts, a core is free at times, so the embedder is exported meanwhile. That needs no cloud.
     with _terminated_like_ctrl_c(), ThreadPoolExecutor(1) as beside:
         embedder = beside.submit(default_embedder, home, narrator.detail)
         try:
@@ -155,7 +155,7 @@ class Narrator:
 
 
 def check_promise(results: Sequence[DateResult], broken: Sequence[BrokenFile]) -> list[str]:
-    """What the demo promised and didn't keep: balanced books, and both broken files rejected."""
+    """Returns a sentence for each promise that the demo didn't keep: balanced books, and both broken files rejected."""
     problems = [f"{result.ingest_date}: {problem}" for result in results for problem in result.problems]
     rejected = {key for result in results for key in result.rejects}
     problems += [
@@ -180,7 +180,9 @@ def _stop_earlier_demo(stack: LocalStack, narrator: Narrator) -> None:
 def _prepare_batches(
     home: Path, data: Path | None, dates: Sequence[str], images_per_category: int, narrator: Narrator
 ) -> tuple[dict[str, DeliveryPlan], list[BrokenFile]]:
-    """Draws fruit if none is given, deals it over the dates, adds the broken files."""
+    """Draws fruit if none is given, deals it over the dates and adds the broken files. Returns a plan for each date,
+    and the broken files.
+    """
     scratch = home / "demo"
     shutil.rmtree(scratch, ignore_errors=True)
     if data is None:
@@ -198,7 +200,7 @@ def _prepare_batches(
 
 
 def _run_all(home: Path, state: StackState, plans: dict[str, DeliveryPlan], narrator: Narrator) -> list[DateResult]:
-    """Delivers and runs one date after another, as days would pass."""
+    """Delivers and runs one date after another, as days would pass, and returns the result of each."""
     emr = local_emr_client(state)
     results = []
     with AirflowHttp(local_airflow(state)) as http:
@@ -223,7 +225,9 @@ def _run_all(home: Path, state: StackState, plans: dict[str, DeliveryPlan], narr
 
 
 def _cluster_minutes(api: AirflowApi, emr: object, run_id: str) -> float | None:
-    """What the run's cluster cost in minutes; waits for the cluster's end, which may come a moment after the run's."""
+    """Returns how many minutes the run's cluster was up, or None if the run started none. It waits for the cluster's
+    end, which may come a moment after the run's, and raises DemoFailedError if that does not come within a minute.
+    """
     cluster_id = api.xcom(run_id, "create_cluster")
     if not isinstance(cluster_id, str):
         return None
@@ -262,7 +266,7 @@ def _show(
 
 @contextmanager
 def _terminated_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, and SIGHUP of a terminal that is closed, end the demo as Ctrl-C does, so that it stops what it has
+    """Lets SIGTERM, and the SIGHUP of a closed terminal, end the demo as Ctrl-C does, so that it stops what it has
     started.
     """
 

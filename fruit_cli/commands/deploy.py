@@ -1,4 +1,4 @@
-"""`deploy`: what an AWS account needs before its first cluster."""
+"""Makes what an AWS account needs before its first cluster."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def deploy(
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Raises CommandError unless a person says yes, or said so before."""
+    """Asks a person, and raises CommandError unless the answer is yes. With `yes` it asks nobody."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -217,7 +217,7 @@ def _lake(request: DeployRequest, account: Account, number: str, before: Mapping
 
 
 def _parameters_before(name: str, parts: tuple[str, ...], account: Account) -> dict[str, dict[str, str]]:
-    """Returns the parameters of the stacks that are there, and with the network's its subnets."""
+    """Returns the parameters of the stacks that are there, by part. Those of the network include its subnets."""
     before = {part: found for part in parts if (found := account.stacks(part).parameters(stack_name(name, part)))}
     if "network" in before:
         before["network"] |= account.stacks("network").outputs(stack_name(name, "network"))
@@ -225,8 +225,8 @@ def _parameters_before(name: str, parts: tuple[str, ...], account: Account) -> d
 
 
 def _refuse_a_name_that_is_taken(request: DeployRequest, parts: tuple[str, ...], account: Account) -> None:
-    """Raises CommandError if a role of that name stands already. Such names are the whole account's; those of stacks
-    are a region's.
+    """Raises CommandError if a role of that name is there already. The name of a role counts in the whole account, that
+    of a stack in one region.
     """
     role = f"{request.name}-emr-service"
     if "cluster" not in parts and account.has_role(role):
@@ -240,7 +240,7 @@ def _refuse_a_name_that_is_taken(request: DeployRequest, parts: tuple[str, ...],
 
 
 def _refuse_anothers_file(path: Path, name: str, bucket: str) -> None:
-    """Raises CommandError if the file that is written at the end is another lake's."""
+    """Raises CommandError if the file that is written at the end belongs to another lake."""
     named = read_environment_file(path).get("FRUITS_LAKE_BUCKET", bucket)
     if named != bucket:
         raise CommandError(
@@ -306,7 +306,9 @@ def _usd_a_month(plan: list[Stack]) -> float:
 
 
 def _public_access(account: Account, *, yes: bool, block: bool) -> None:
-    """EMR's block of public access is the whole account's, so that it is never changed along with the rest."""
+    """Has EMR refuse public clusters if that is asked for or a person agrees. It asks apart from the rest, because that
+    setting is the whole account's.
+    """
     if account.blocks_public_access():
         print("  EMR's block of public access: is on, without exceptions")
         return

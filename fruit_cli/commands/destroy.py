@@ -1,4 +1,4 @@
-"""`destroy`: removes what `deploy` made; a lake with something in it stays unless it is named."""
+"""Removes what `deploy` made. A lake with something in it stays unless it is named."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def command(name: str, erase_lake: str | None, *, dry_run: bool, yes: bool) -> i
 def destroy(
     name: str, account: Account, *, erase_lake: str | None = None, dry_run: bool = False, yes: bool = False
 ) -> None:
-    """Raises CommandError if there is nothing to remove, another lake is named, clusters are up, or a policy can't be
+    """Removes a deployment after a person has agreed.
+
+    Raises CommandError if there is nothing to remove, another lake is named, clusters are up, or a policy can't be
     detached.
     """
     number, caller = account.identity()
@@ -72,7 +74,8 @@ def destroy(
             if vpc_id:
                 account.clear_network(vpc_id)
         if part == "lake":
-            # Before its stack, without which nobody knows after a break which lake and key were to go.
+            # The lake is erased before its stack is removed: if that breaks off, only the stack tells which lake and
+            # key were to go.
             _erase(removal, account)
         stacks.remove(stack_name(name, part))
     if removal.lake:

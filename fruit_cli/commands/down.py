@@ -1,4 +1,4 @@
-"""`make down`: stops what `make up` started."""
+"""Stops what `make up` started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make estimate`: minutes and euros of some images, by the settings and the model that `plan_run` uses."""
+"""Estimates the minutes and euros that some images take, by the settings and the model that `plan_run` uses."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def estimates(
 
 
 def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Returns a table for the narrowest terminal: heads are broken, numbers never."""
+    """Returns a table for the narrowest terminal: heads are broken over lines, numbers never."""
     table = Table(title=title, title_justify="left")
     for name, *cells in zip(names, *rows, strict=True):
         table.add_column(name, justify="right", width=max(map(len, (*cells, *name.split()))))

@@ -1,5 +1,5 @@
-"""`publish`: jobs, library, bootstrap action and embedder under `code/<release>/` of the lake, which becomes the
-current release.
+"""Puts jobs, library, bootstrap action and embedder under `code/<release>/` of the lake, and makes that the current
+release.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def publish(
     connection = connection.acting_as(Role.PUBLISHER)
     store = open_store(connection)
     with explained(connection):
-        # A missing bucket shows in a listing only, and should be told before the half minute of a first export.
+        # Only a listing shows that a bucket is missing. That should be told before a first export takes half a minute.
         _sizes(store, lake.CURRENT_RELEASE_KEY)
         current = _read_json(store, lake.CURRENT_RELEASE_KEY)
     home = local_home()
@@ -109,9 +109,9 @@ def publish(
 
 
 def _upload(store: S3Store, content: Release) -> int:
-    """Uploads what is missing or differs, `release.json` after the rest; returns how many files went up.
+    """Uploads what is missing or differs, `release.json` after the rest, and returns how many files went up.
 
-    What is there already is read, for a changed byte does not show in a listing.
+    It reads the files that are there already, because a listing does not show a changed byte.
     """
     prefix = lake.release_prefix(content.release_id)
     present = _sizes(store, prefix)
@@ -159,7 +159,7 @@ def _size(file: bytes | Path) -> int:
 
 
 def _read_json(store: S3Store, key: str) -> dict[str, Any]:
-    """The object's content, or {} if there is no such object."""
+    """Returns the object's content, or {} if there is no such object."""
     body = read_object(store, key)
     content = json.loads(body) if body else {}
     return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""`run`: triggers the DAG for one ingest date, or for a range of them on one cluster, and follows it to its end."""
+"""Triggers the DAG for one ingest date, or for a range of them on one cluster, and follows it to its end."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def command(
 
 
 def dates_asked_for(day: str, first: str, last: str) -> list[str]:
-    """The one date, or every date of the range. Raises CommandError unless exactly one of both is given."""
+    """Returns the one date, or every date of the range. Raises CommandError unless exactly one of both is given."""
     if day and not (first or last):
         return [lake.parse_ingest_date(day)]
     if first and last and not day:
@@ -135,7 +135,7 @@ def run_request(
     switch_embedder: bool = False,
     over_budget: bool = False,
 ) -> dict[str, object]:
-    """The DAG's params for a run of consecutive dates."""
+    """Returns the DAG's params for a run of consecutive dates."""
     last = ingest_dates[-1] if len(ingest_dates) > 1 else None
     return {
         "ingest_date": ingest_dates[0],
@@ -152,12 +152,12 @@ def run_request(
 def run_date(
     api: AirflowApi, ingest_date: str, categories: Sequence[str], console: Console, *, pca_policy: str | None = None
 ) -> DagRun:
-    """Triggers a run of one date and follows it. Raises RunFailedError if it fails."""
+    """Triggers a run of one date, follows it and returns it. Raises RunFailedError if it fails."""
     return trigger_and_follow(api, run_request([ingest_date], categories, pca_policy=pca_policy), console)
 
 
 def trigger_and_follow(api: AirflowApi, request: Mapping[str, Any], console: Console) -> DagRun:
-    """Triggers one run and follows it. Raises RunFailedError if it fails."""
+    """Triggers one run, follows it and returns it. Raises RunFailedError if it fails."""
     run_id = api.trigger(request)
     last, categories = request["last_ingest_date"], request["categories"]
     until = f" to {last}" if last else ""
@@ -176,7 +176,7 @@ def trigger_and_follow(api: AirflowApi, request: Mapping[str, Any], console: Con
 
 
 def categories_asked_for(given: Sequence[str]) -> list[str]:
-    """The categories of one list (`a,b` or JSON), or of several names, each exactly as it was given."""
+    """Returns the categories of one list (`a,b` or JSON), or several names, each exactly as it was given."""
     named = [text for text in given if text]
     if len(named) < 2:
         return parse_categories(*named) if named else []
@@ -184,10 +184,10 @@ def categories_asked_for(given: Sequence[str]) -> list[str]:
 
 
 def parse_categories(text: str) -> list[str]:
-    """`a,b` as [a, b], and so `["a", "b"]`, where commas and outer spaces are part of a name.
+    """Returns [a, b] for `a,b`, and for `["a", "b"]`, where commas and outer spaces are part of a name.
 
-    Raises LakeNameError for what can't be a category, CommandError for a list of nothing, or for what begins like JSON
-    and is none.
+    Raises LakeNameError for a name that can't be a category, and CommandError for a list without names or for text that
+    begins like JSON and is no list of names.
     """
     if not text:
         return []
@@ -214,8 +214,8 @@ def _checked(categories: Sequence[str]) -> list[str]:
 
 
 def say_what_is_nowhere(plans: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Warns of categories that were asked for and are in none of the planned runs; `plans` are what `plan_run` made of
-    them.
+    """Warns of categories that were asked for and are in none of the planned runs. `plans` are the plans that
+    `plan_run` made of them.
     """
     nowhere = (
         [name for name in plans[0]["missing_categories"] if all(name in plan["missing_categories"] for plan in plans)]

@@ -1,4 +1,4 @@
-"""`spark_history`: Spark's own history of a cluster's steps, served here or by EMR."""
+"""Opens Spark's own history of a cluster's steps, which is served here or by EMR."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from local_cloud.stack.state import local_home
 _ATTACHES_WITHIN_SECONDS: Final = 300
 _POLL_SECONDS: Final = 5
 _PORT: Final = 18080
-# Where nodes talk by TLS, which is what `make deploy` sets up.
+# This is the port if nodes talk by TLS, which `make deploy` sets up.
 _TLS_PORT: Final = 18480
 _CLUSTER_ID: Final = re.compile(r"j-[A-Za-z0-9-]+")
 _HISTORY_SERVER: Final = "org.apache.spark.deploy.history.HistoryServer"
@@ -66,7 +66,9 @@ def command(cluster: str, *, target: Target) -> int:
 
 
 def serve(folder: Path) -> int:
-    """Spark's own history server over the local event logs, until Ctrl-C."""
+    """Runs Spark's own history server over the local event logs until Ctrl-C, and returns its exit code. Raises
+    CommandError if there is no Java.
+    """
     import pyspark
 
     try:
@@ -74,7 +76,7 @@ def serve(folder: Path) -> int:
     except JavaNotFoundError as error:
         raise CommandError(str(error)) from error
     (port,) = choose_ports([_PORT])
-    # Not as an address: here Spark takes %20 for a part of the folder's name.
+    # The folder is not given as an address, because here Spark takes %20 for a part of its name.
     settings = {"spark.history.fs.logDirectory": str(folder), "spark.history.ui.port": str(port)}
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
@@ -92,8 +94,8 @@ def serve(folder: Path) -> int:
 
 
 def persistent_page(client: Any, cluster_id: str, *, sleep: Any = time.sleep) -> str:
-    """The address of EMR's own history server for a cluster; whoever has it may look, so it is shown and kept
-    nowhere.
+    """Returns the address of EMR's own history server for a cluster. Whoever has the address may look, so it is shown
+    and kept nowhere. Raises CommandError if EMR does not open it in five minutes.
     """
     arn = client.describe_cluster(ClusterId=cluster_id)["Cluster"]["ClusterArn"]
     page_id = client.create_persistent_app_ui(TargetResourceArn=arn, ProfilerType="SHS")["PersistentAppUIId"]
@@ -113,8 +115,8 @@ def persistent_page(client: Any, cluster_id: str, *, sleep: Any = time.sleep) ->
 
 
 def port_forwarding(client: Any, cluster_id: str) -> str:
-    """The command that forwards the history server's port of the cluster's primary node through SSM; empty if that node
-    is not up.
+    """Returns the command that forwards the history server's port of the cluster's primary node through SSM; an empty
+    text if that node is not up.
     """
     found = client.list_instances(ClusterId=cluster_id, InstanceFleetType="MASTER", InstanceStates=["RUNNING"])[
         "Instances"

@@ -1,4 +1,4 @@
-"""`make up`: the local cloud and the Airflow UI, in the background."""
+"""Starts the local cloud and the Airflow UI in the background."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def command(*, without_airflow: bool, without_release: bool) -> int:
 
 
 def ui(state: StackState) -> str | None:
-    """Where Airflow's UI is, and who may log in there."""
+    """Returns where Airflow's UI is and who may log in there, or None if Airflow is not up."""
     who = f" (user {AIRFLOW_USER}, password {state.airflow_password})" if state.airflow_password else ""
     return f"{state.airflow_url}{who}" if state.airflow_url else None
 
 
 def summary(state: StackState, home: Path, *, already_up: bool) -> str:
-    """What is where, and how to end it."""
+    """Returns the lines that tell a person what is where, and how to stop it."""
     rows = {
         "Airflow UI": ui(state),
         "S3": state.s3_url,

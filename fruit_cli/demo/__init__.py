@@ -1,1 +1,1 @@
-"""What `make demo` delivers and shows."""
+"""Prepares what `make demo` delivers, and shows its results."""

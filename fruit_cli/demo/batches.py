@@ -1,4 +1,4 @@
-"""The demo's image batches: fruit drawn or given, dealt over dates, with two broken files among them on purpose."""
+"""Makes the demo's image batches: fruit drawn or given and dealt over dates, with two broken files among them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRUNCATED_NAME: Final = "broken_truncated.jpg"
 NOT_AN_IMAGE_NAME: Final = "broken_not_an_image.jpg"
 _NOT_AN_IMAGE: Final = b"This is a shopping list that somebody saved as a picture: apples, pears, plums.\n"
 _START_OF_SCAN: Final = b"\xff\xda"
-# What is cut off: large enough that half of its pixels take many bytes.
+# The image that is cut off has this size, so that half of its pixels take many bytes.
 _SMALL: Final = (256, 256)
 _MOST_PIXELS: Final = 64_000_000
 _NUMBERS: Final = re.compile(r"(\d+)")
@@ -30,15 +30,15 @@ _NUMBERS: Final = re.compile(r"(\d+)")
 
 @dataclass(frozen=True)
 class BrokenFile:
-    """A file that can't become features, and the key under which it is delivered."""
+    """Names a file that can't become features by the key under which it is delivered, and says what it is."""
 
     key: str
     what: str
 
 
 def demo_dates(days: int, last: date) -> list[str]:
-    """`days` consecutive ingest dates, the last one being `last`. Raises CommandError if the calendar does not go back
-    so far.
+    """Returns `days` consecutive ingest dates, of which `last` is the last. Raises CommandError if the calendar does
+    not go back so far.
     """
     if days >= last.toordinal():
         raise CommandError(f"There is no calendar for {days:,} days: choose fewer (DAYS=3).")
@@ -46,7 +46,7 @@ def demo_dates(days: int, last: date) -> list[str]:
 
 
 def draw_fruit_folder(folder: Path, images_per_category: int, drawn: Callable[[int], None]) -> None:
-    """Draws a full turn of every fruit as <folder>/<category>/<number>_100.jpg; calls `drawn` with 1 after each."""
+    """Draws a full turn of every fruit as <folder>/<category>/<number>_100.jpg, and calls `drawn` with 1 after each."""
     for category in CATEGORIES:
         (folder / category).mkdir(parents=True, exist_ok=True)
         for frame in range(images_per_category):
@@ -76,7 +76,7 @@ def deal(images: Sequence[PlannedImage], ingest_dates: Sequence[str]) -> dict[st
 
 def with_broken_files(plans: dict[str, DeliveryPlan], folder: Path) -> tuple[dict[str, DeliveryPlan], list[BrokenFile]]:
     """Adds two broken files, kept in `folder`: a JPEG cut off in the middle to the first date, text named .jpg to the
-    last.
+    last. Returns the changed plans and the two files.
 
     They go to different categories if there are two. Raises CommandError if no image of the first date can be cut off.
     """
@@ -112,11 +112,14 @@ def with_broken_files(plans: dict[str, DeliveryPlan], folder: Path) -> tuple[dic
 
 
 def _cut_off(plan: DeliveryPlan) -> tuple[PlannedImage, bytes]:
-    """The first image that can be read, and a small JPEG of it that ends in the middle of its pixels."""
+    """Returns the first image that can be read, and a small JPEG of it that ends in the middle of its pixels. Raises
+    CommandError if none can be read.
+    """
     for image in plan.images:
         content = _small_jpeg(Path(image.path))
         if content:
-            # Half of the pixels, not half of the file: what is cut off in its header is no image at all.
+            # Half of the pixels are kept, not half of the file: a file that is cut off in its header is no image at
+            # all.
             pixels = content.index(_START_OF_SCAN)
             return image, content[: pixels + (len(content) - pixels) // 2]
     raise CommandError(
@@ -128,7 +131,9 @@ def _cut_off(plan: DeliveryPlan) -> tuple[PlannedImage, bytes]:
 
 
 def _small_jpeg(path: Path) -> bytes | None:
-    """The picture coded anew, so that nothing but its pixels is in it; None if it can't be read or is very large."""
+    """Returns the picture coded anew, so that nothing but its pixels is in it; None if it can't be read or is very
+    large.
+    """
     from PIL import Image
 
     stream = io.BytesIO()
@@ -151,6 +156,8 @@ def _free_name(plan: DeliveryPlan, category: str, name: str) -> str:
 
 
 def _in_natural_order(image: PlannedImage) -> tuple[tuple[object, ...], str]:
-    """`2_100.jpg` before `10_100.jpg`. Every second part is a number, so like is compared with like."""
+    """Returns a sort key that puts `2_100.jpg` before `10_100.jpg`. Every second part is a number, so like is compared
+    with like.
+    """
     parts = _NUMBERS.split(image.file_name)
     return tuple(int(part) if position % 2 else part for position, part in enumerate(parts)), image.file_name

@@ -1,4 +1,5 @@
-"""Whose lake lies in the local home: the demo starts from an empty one, and must never empty what somebody keeps.
+"""Says whether the lake in the local home is the demo's. The demo starts from an empty one, and must never empty what
+somebody keeps.
 
 `demo.json` beside the lake says how many images the demo delivers under which date. A lake that holds anything more was
 used for something else, and is left alone.
@@ -23,12 +24,12 @@ _KEPT: Final = frozenset({lake.CODE})
 
 
 def lake_folder(home: Path, bucket: str) -> Path:
-    """The folder that the local S3 serves as this bucket."""
+    """Returns the folder that the local S3 serves as this bucket."""
     return home / "s3" / bucket
 
 
 def write_record(home: Path, images_by_date: Mapping[str, int]) -> None:
-    """Says that the lake is the demo's, and what the demo delivers into it."""
+    """Writes a record that the lake is the demo's, and how many images the demo delivers into it by date."""
     record_path(home).write_text(json.dumps({"images_by_date": dict(images_by_date)}, indent=2), encoding="utf-8")
 
 
@@ -37,7 +38,7 @@ def record_path(home: Path) -> Path:
 
 
 def is_the_demos(home: Path, bucket: str) -> bool:
-    """Whether the lake holds nothing but what a demo put there; true of an empty lake."""
+    """Returns whether the lake holds nothing but what a demo put there, which is true of an empty lake."""
     folder = lake_folder(home, bucket)
     if not _content(folder):
         return True
@@ -49,8 +50,8 @@ def is_the_demos(home: Path, bucket: str) -> bool:
 
 
 def empty_lake(home: Path, bucket: str) -> bool:
-    """Empties the demo's lake, but for its releases; returns whether there was anything. Raises CommandError if it
-    isn't the demo's.
+    """Empties the demo's lake, except for its releases, and returns whether there was anything. Raises CommandError if
+    it isn't the demo's.
     """
     folder = lake_folder(home, bucket)
     if not is_the_demos(home, bucket):

@@ -1,4 +1,4 @@
-"""The results of a series of runs as a table: a row a date, what was refused and why, and the sums."""
+"""Shows the results of a series of runs as a table: a row for each date, what was rejected and why, and the sums."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def results_table(results: Sequence[DateResult]) -> Table:
-    """A row a date, and a last row of sums (of what can be summed)."""
+    """Returns a table with a row for each date, and a last row with the sums of what can be summed."""
     table = Table(title="Results", show_footer=True)
     rejects = Counter(reason for result in results for reason in result.rejects.values())
     minutes = [result.cluster_minutes for result in results if result.cluster_minutes is not None]
@@ -49,7 +49,7 @@ def _variance(result: DateResult) -> str:
 
 
 def _counted(reasons: Counter[str]) -> str:
-    """`2 (1 not_an_image, 1 truncated)`."""
+    """Returns how many were rejected, with the reasons: `2 (1 not_an_image, 1 truncated)`."""
     return f"{reasons.total():,}" + (
         f" ({_listed(f'{count} {reason}' for reason, count in sorted(reasons.items()))})" if reasons else ""
     )

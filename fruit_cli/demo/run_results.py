@@ -1,5 +1,5 @@
-"""What a run left in the lake, read as any data scientist would read it: plain Parquet and JSON files. And whether its
-books balance.
+"""Reads what a run left in the lake as any data scientist would, from plain Parquet and JSON files, and checks whether
+its books balance.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DateResult:
-    """One ingest date after its run. `rejects` is reason by image key; `cluster_minutes` None if no cluster was
-    started.
+    """Describes an ingest date after its run. `rejects` has the reason by image key; `cluster_minutes` is None if no
+    cluster was started.
     """
 
     ingest_date: str
@@ -43,7 +43,9 @@ class DateResult:
 def read_result(
     lake_folder: Path, ingest_date: str, run_id: str, delivered: Collection[str], cluster_minutes: float | None
 ) -> DateResult:
-    """Reads a date's ledger, features and step summaries. `delivered` are the image keys that should be in them."""
+    """Returns what a date's ledger, features and step summaries say. `delivered` are the image keys that should be in
+    them.
+    """
     import pandas as pd
 
     ledger = pd.read_parquet(lake_folder / lake.date_prefix(lake.LEDGER, ingest_date))
@@ -70,7 +72,9 @@ def read_result(
 
 
 def book_problems(ledger_keys: Sequence[str], featurised: int, rejected: int, delivered: Collection[str]) -> list[str]:
-    """What doesn't balance: every delivered image has exactly one line, and is either featurised or rejected."""
+    """Returns what doesn't balance, in sentences. Every delivered image has exactly one row, and is either featurised
+    or rejected.
+    """
     problems = []
     unique = set(ledger_keys)
     if len(unique) != len(ledger_keys):
@@ -86,7 +90,7 @@ def book_problems(ledger_keys: Sequence[str], featurised: int, rejected: int, de
 
 
 def cluster_minutes_of(emr: Any, cluster_id: str) -> float | None:
-    """From the request for the cluster to its end, as EMR says; None while it has not ended."""
+    """Returns the minutes from the request for the cluster to its end, as EMR says; None while it has not ended."""
     timeline = emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]["Timeline"]
     if "EndDateTime" not in timeline:
         return None
@@ -94,13 +98,15 @@ def cluster_minutes_of(emr: Any, cluster_id: str) -> float | None:
 
 
 def report_files(lake_folder: Path, ingest_date: str) -> list[Path]:
-    """The report's page, then its plots."""
+    """Returns the paths of the report's page, then of its plots."""
     folder = lake_folder / lake.report_prefix(ingest_date)
     return [*sorted(folder.glob("*.html")), *sorted(folder.glob("*.png"))]
 
 
 def _feature_problems(lake_folder: Path, ingest_date: str, featurised: int) -> list[str]:
-    """Whether the feature table holds each featurised image once, with a whole vector."""
+    """Returns what is wrong with the feature table, in sentences. It holds each featurised image once, with a whole
+    vector.
+    """
     import pandas as pd
 
     folder = lake_folder / lake.date_prefix(lake.FEATURES, ingest_date)

@@ -1,1 +1,1 @@
-"""Which lake a command writes to, and what it puts there."""
+"""Says which lake a command works on, and puts image batches there."""

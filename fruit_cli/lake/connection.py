@@ -1,4 +1,4 @@
-"""Which lake a command works on, and as whom: the local cloud's, or one on AWS."""
+"""Says which lake a command works on, and as whom: the local cloud's, or one on AWS."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 BUCKET_VARIABLE: Final = "FRUITS_LAKE_BUCKET"
 OWNER_VARIABLE: Final = "FRUITS_LAKE_OWNER"
-# Set by docker-compose.yaml: its local cloud is in a network of its own, and leaves no word of itself on this machine.
+# docker-compose.yaml sets it, because its local cloud is in a network of its own and keeps no state on this machine.
 LOCAL_S3_VARIABLE: Final = "FRUITS_LOCAL_S3_URL"
 _ENDPOINT_VARIABLE: Final = "AWS_ENDPOINT_URL_S3"
-# The local S3 knows buckets by path alone, and leaves checksums alone.
+# The local S3 knows buckets by path alone, and does without checksums.
 _LOCAL_OPTIONS: Final = {
     "s3": {"addressing_style": "path"},
     "request_checksum_calculation": "when_required",
@@ -37,7 +37,7 @@ _LOCAL_OPTIONS: Final = {
 
 @dataclass(frozen=True)
 class LakeConnection:
-    """A bucket and how to reach it. Without an endpoint it is AWS, with boto3's own credential chain.
+    """Names a bucket and says how to reach it. Without an endpoint it is on AWS, with boto3's own credential chain.
 
     `owner` is the AWS account that must own the bucket; without one, the account of the credentials must. `has_roles`
     says that the keys are those of the local cloud's owner, from which the keys of its roles are drawn.
@@ -59,8 +59,8 @@ class LakeConnection:
         return self.endpoint_url is not None
 
     def acting_as(self, role: Role) -> LakeConnection:
-        """Returns the connection with the keys of a role where it has roles: on AWS it is a person's or CI's own role
-        that counts.
+        """Returns the connection with the keys of a role if it has roles. If not it returns itself, because on AWS a
+        person's or CI's own role counts.
         """
         if not self.has_roles:
             return self
@@ -71,7 +71,7 @@ class LakeConnection:
 
 
 def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, str] | None = None) -> LakeConnection:
-    """The lake of `target`: that of the local cloud that is up, or on AWS the one that FRUITS_LAKE_BUCKET and
+    """Returns the lake of `target`: that of the local cloud that is up, or on AWS the one that FRUITS_LAKE_BUCKET and
     FRUITS_AWS_REGION name.
 
     Raises CommandError if no local cloud is up, if a lake on AWS is not named, or for an endpoint without keys;
@@ -97,7 +97,7 @@ def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, 
 
 
 def local_bucket(environment: Mapping[str, str]) -> str:
-    """The bucket of the local cloud. Raises LakeNameError if FRUITS_LAKE_BUCKET can't be a bucket's name."""
+    """Returns the bucket of the local cloud. Raises LakeNameError if FRUITS_LAKE_BUCKET can't be a bucket's name."""
     return lake.check_bucket(environment.get(BUCKET_VARIABLE) or lake.DEFAULT_BUCKET)
 
 
@@ -143,7 +143,7 @@ def _owner_of(environment: Mapping[str, str]) -> str:
 
 
 def local_emr_client(state: StackState, role: Role = Role.OWNER) -> Any:
-    """A boto3 EMR client for the running local cloud, with the keys of a role."""
+    """Returns a boto3 EMR client for the running local cloud, with the keys of a role."""
     import boto3
 
     keys = credentials_of(role, Credentials(state.access_key_id, state.secret_access_key))
@@ -157,8 +157,8 @@ def local_emr_client(state: StackState, role: Role = Role.OWNER) -> Any:
 
 
 def current_emr_client(target: Target) -> Any:
-    """A boto3 EMR client for the local cloud that is up, or for AWS as the environment says. Raises CommandError if no
-    local one is up.
+    """Returns a boto3 EMR client for the local cloud that is up, or for AWS as the environment says. Raises
+    CommandError if no local one is up.
     """
     import boto3
 
@@ -173,7 +173,7 @@ def current_emr_client(target: Target) -> Any:
 
 
 def s3_client(connection: LakeConnection) -> Any:
-    """A boto3 S3 client for the connection, which follows no bucket to another region."""
+    """Returns a boto3 S3 client for the connection, which follows no bucket to another region."""
     import boto3  # a second of import that `--help` need not wait for
     from botocore.config import Config
 

@@ -51,12 +51,12 @@ Outcome = TypeVar("Outcome")
 
 
 class DeliveryNotVerifiedError(CommandError):
-    """The bucket does not list what was sent. The message names the keys, and says what to do."""
+    """Raised if the bucket does not list what was sent. The message names the keys, and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteObject:
-    """An object as a listing shows it. `etag` is without quotes."""
+    """Describes an object as a listing shows it. `etag` is without quotes."""
 
     size_bytes: int
     etag: str
@@ -64,7 +64,7 @@ class RemoteObject:
 
 @dataclass(frozen=True)
 class DeliveryReceipt:
-    """What a delivery did. `kept_images` counts the images of the date that are not in the folder."""
+    """Says what a delivery did. `kept_images` counts the images of the date that are not in the folder."""
 
     address: str
     images: int
@@ -95,7 +95,7 @@ def deliver(
 
 
 def deliver_plan(connection: LakeConnection, plan: DeliveryPlan, *, console: Console | None = None) -> DeliveryReceipt:
-    """Delivers what `plan` names; see `deliver`."""
+    """Delivers what `plan` names, and returns what was done. See `deliver` for what it raises."""
     connection = connection.acting_as(Role.DELIVERER)
     console = console or Console(highlight=False)
     started = time.monotonic()
@@ -153,7 +153,7 @@ def closing_line(receipt: DeliveryReceipt) -> str:
 
 
 def list_batch(connection: LakeConnection, store: S3Store, ingest_date: str) -> dict[str, RemoteObject]:
-    """Every object below raw/ingest_date=<day>/, by key."""
+    """Returns every object below raw/ingest_date=<day>/, by key."""
     prefix = lake.raw_prefix(ingest_date)
     try:
         return {
@@ -175,8 +175,8 @@ def verify(plan: DeliveryPlan, etags: Mapping[str, str], there: Mapping[str, Rem
     """Raises DeliveryNotVerifiedError unless the bucket lists every image of the plan by its name, with its size and as
     it was sent.
 
-    `etags` are those that the PUTs were answered with. A store that takes two names for one lists one of them, or one's
-    content twice.
+    `etags` are those that the PUTs were answered with, by key. A store that takes two names for the same lists only one
+    of them, or one's content twice.
     """
     problems = []
     for image in plan.images:
@@ -200,7 +200,9 @@ def verify(plan: DeliveryPlan, etags: Mapping[str, str], there: Mapping[str, Rem
 
 
 def is_already_there(size_bytes: int, md5_hex: Callable[[], str], remote: RemoteObject | None) -> bool:
-    """Whether the object holds the file's content. An object sent in parts has no MD5 for an ETag: its size must do."""
+    """Returns whether the object holds the file's content. The ETag of an object sent in parts is no MD5, so its size
+    must do.
+    """
     if remote is None or remote.size_bytes != size_bytes:
         return False
     return "-" in remote.etag or remote.etag == md5_hex()
@@ -209,8 +211,8 @@ def is_already_there(size_bytes: int, md5_hex: Callable[[], str], remote: Remote
 def in_parallel(
     function: Callable[[Item], Outcome], items: Iterable[Item], *, workers: int = UPLOADS_AT_ONCE
 ) -> Iterator[Outcome]:
-    """`function` of every item, in order, with a bounded number under way: a long list costs no memory, an error or
-    Ctrl-C stops soon.
+    """Yields `function` of every item, in order. A bounded number is under way at once, so that a long list costs no
+    memory, and an error or Ctrl-C stops soon.
     """
     executor = ThreadPoolExecutor(workers)
     window: deque[Future[Outcome]] = deque()
@@ -250,7 +252,7 @@ def _send(
 ) -> dict[str, str]:
     """Sends what differs and returns the ETags of the images sent, by key.
 
-    Before the first byte the marker goes, so that nobody reads half of a re-delivery as a batch.
+    The marker is removed before the first byte is sent, so that nobody reads half of a re-delivery as a batch.
     """
     marker_key = lake.success_marker_key(plan.ingest_date)
     manifest_key = lake.raw_prefix(plan.ingest_date) + lake.MANIFEST
@@ -286,7 +288,7 @@ def _send(
 
 
 def _upload(store: S3Store, key: str, image: PlannedImage) -> str:
-    """Sends one image; returns its ETag."""
+    """Sends one image and returns its ETag. Raises DeliveryRefusedError if the file can't be read."""
     path = Path(image.path)
     try:
         content = path if image.size_bytes >= _SENT_IN_PARTS_FROM_BYTES else path.read_bytes()
@@ -298,8 +300,8 @@ def _upload(store: S3Store, key: str, image: PlannedImage) -> str:
 
 
 def _read_manifest(plan: DeliveryPlan, store: S3Store) -> bytes | None:
-    """The manifest to send, or None. A manifest that would forget whose images the batch holds is refused: erasure
-    needs it.
+    """Returns the manifest to send, or None. Raises DeliveryRefusedError if it would forget whose images the batch
+    holds, because erasure needs to know that.
     """
     if plan.manifest is None:
         return None

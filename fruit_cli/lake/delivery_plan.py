@@ -1,7 +1,8 @@
-"""What a folder of categories holds, and whether it may become an image batch. Looks, and changes nothing.
+"""Says what a folder of categories holds, and whether it may become an image batch. It changes nothing.
 
 The layout is that of Fruits-360: one folder a category, the images inside. Files in deeper folders belong to the
-category too. Every file below a category folder is an image, as the contract has it, but for what `litter` leaves out.
+category too. Every file below a category folder is an image, as the contract has it, except for what `litter` leaves
+out.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ _EXAMPLES: Final = 3
 
 
 class DeliveryRefusedError(CommandError):
-    """A folder that can't be an image batch. The message names the file or folder, and what to do."""
+    """Raised for a folder that can't be an image batch. The message names the file or folder, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedImage:
-    """One file to deliver. `file_name` is its path below the category folder, with slashes."""
+    """Describes a file to deliver. `file_name` is its path below the category folder, with slashes."""
 
     path: str
     category: str
@@ -70,8 +71,8 @@ class PlannedImage:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Files and folders that are not delivered for one reason: how many, and the first few by their paths below the
-    delivered folder.
+    """Describes the files and folders that are not delivered for one reason: how many, and the first few by their paths
+    below the delivered folder.
     """
 
     kind: LeftOutKind
@@ -85,8 +86,8 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class DeliveryPlan:
-    """One image batch to be. `left_out` is what will not be delivered, by kind; a folder counts once, whatever it
-    holds.
+    """Describes an image batch that is to be delivered. `left_out` is what will not be delivered, by kind; a folder
+    counts once, whatever it holds.
 
     `empty_folders` are folders in which no image was found. `notes` say what may surprise, though nothing is wrong with
     it.
@@ -183,14 +184,14 @@ def check_manifest(path: Path) -> None:
 
 
 def files_named(manifest: bytes) -> set[str]:
-    """The files that a manifest assigns to a subject."""
+    """Returns the files that a manifest assigns to a subject."""
     rows = csv.reader(manifest.decode("utf-8-sig").splitlines())
     return {row[0] for row in rows if row and row != MANIFEST_HEADER}
 
 
 class _Scan:
-    """What was found so far in the folder to deliver. A name that can't be a key is a problem, told with the others at
-    the end.
+    """Collects what is found in the folder to deliver. A name that can't be a key is a problem, which is told with the
+    others at the end.
     """
 
     def __init__(self, ingest_date: str) -> None:
@@ -203,7 +204,7 @@ class _Scan:
         self.problems: list[str] = []
 
     def look_at(self, entry: os.DirEntry[str]) -> None:
-        """Takes in what lies directly in the folder."""
+        """Takes in an entry that lies directly in the folder."""
         if _is_directory(entry):
             kind = kind_of_folder(entry.name)
             if kind:
@@ -240,10 +241,10 @@ class _Scan:
 
 
 def _walk(folder: str, ancestors: frozenset[tuple[int, int]]) -> Iterator[tuple[os.DirEntry[str], LeftOutKind | None]]:
-    """Every file below `folder`, links followed, and why it is left out if it is; of a folder that is left out only
-    itself.
+    """Yields every file below `folder`, links followed, with the reason if it is left out. Of a folder that is left out
+    it yields only the folder itself.
 
-    A link back to a folder it lies in is refused: it would never end.
+    Raises DeliveryRefusedError for a link back to a folder it lies in, which would never end.
     """
     status = Path(folder).stat()
     identity = (status.st_dev, status.st_ino)
@@ -348,7 +349,7 @@ def _notes(shape: FolderShape, categories: Sequence[str]) -> Iterator[str]:
         alike[lake.looks_of(category)].append(category)
     for names in alike.values():
         if len(names) > 1:
-            # Names that look the same: how they differ is seen in their characters alone.
+            # These names look the same, so they are shown in ASCII, where their characters differ.
             yield f"These are {len(names)} categories, which may look like one: {', '.join(map(ascii, names))}."
 
 

@@ -1,4 +1,4 @@
-"""The file that `make deploy` leaves: where the lake is in AWS, for Airflow and for the commands."""
+"""Reads and writes the file that `make deploy` leaves, which tells Airflow and the commands where the AWS lake is."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def deployed_region(environment: Mapping[str, str]) -> str:
 
 
 def with_deployed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns an environment with what the file says, where the environment itself says nothing."""
+    """Returns the environment, completed with what the file says where the environment itself says nothing."""
     return read_environment_file(environment_file(environment)) | {
         name: value for name, value in environment.items() if value
     }
 
 
 def read_environment_file(path: Path) -> dict[str, str]:
-    """Returns the variables of the file; none if it is not there."""
+    """Returns the FRUITS_ variables of the file; an empty dictionary if it is not there."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -44,6 +44,6 @@ def read_environment_file(path: Path) -> dict[str, str]:
 
 
 def write_environment_file(path: Path, values: Mapping[str, str], comments: Sequence[str]) -> None:
-    """Writes the file as shells, systemd and Docker read it: no quotes, for no value needs any."""
+    """Writes the file as shells, systemd and Docker read it. It has no quotes, because no value needs any."""
     lines = [*(f"# {comment}" for comment in comments), *(f"{name}={value}" for name, value in values.items())]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

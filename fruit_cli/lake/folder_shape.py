@@ -1,4 +1,4 @@
-"""Whether what lies in a folder are categories, or the folder is one or more levels too high. It looks at names
+"""Says whether what lies in a folder are categories, or the folder is one or more levels too high. It looks at names
 alone.
 """
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 _NAMED: Final = 3
 _WORDS: Final = re.compile(r"[^\W\d_]+")
-# A name with one of these words is a set's, whatever else it says: `test-multiple_fruits`, `seg_train`.
+# A name with one of these words is that of a set, whatever else it says: `test-multiple_fruits`, `seg_train`.
 _SURE_WORDS: Final = frozenset(
     {"train", "training", "trainset", "trainingset", "test", "testing", "testset", "validation"}
 )
-# A name that is made of such words alone is a part's of a dataset, not a category's.
+# A name that is made of the words below alone is that of a part of a dataset, not of a category.
 _TRAIN_WORDS: Final = frozenset({"train", "training", "trainset", "trainingset"})
 _SET_WORDS: Final = _SURE_WORDS | {
     "val",
@@ -42,7 +42,7 @@ _ANNOTATION_WORDS: Final = frozenset(
 )
 _OTHER_WORDS: Final = frozenset({"set", "sets", "data", "dataset", "seg"})
 _PART_WORDS: Final = _SET_WORDS | _HOLDER_WORDS | _ANNOTATION_WORDS
-# What lies beside pictures in datasets, and is none.
+# Files with these suffixes lie beside pictures in datasets, and are none.
 _DOCUMENT_SUFFIXES: Final = frozenset(
     {
         *(
@@ -71,7 +71,7 @@ _DOCUMENT_SUFFIXES: Final = frozenset(
 
 @dataclass(frozen=True)
 class Misfit:
-    """A folder that holds something else than categories: why, and which folders below it were probably meant, the
+    """Says why a folder holds something else than categories, and which folders below it were probably meant, the
     likeliest first.
 
     `beside` are folders beside categories that are none.
@@ -84,17 +84,17 @@ class Misfit:
 
 @dataclass(frozen=True)
 class FolderShape:
-    """How many pictures lie directly in each folder, by its path below the delivered folder, and which folders there
-    are besides.
+    """Counts the pictures that lie directly in each folder, by its path below the delivered folder.
 
-    What has no suffix of a document counts as a picture. `documents` has the first document of each category folder.
+    A file without the suffix of a document counts as a picture. `documents` has the first document of each category
+    folder.
     """
 
     pictures: Counter[str]
     documents: dict[str, str]
 
     def misfit(self) -> Misfit | None:
-        """Says why these are probably no categories; None if they may well be."""
+        """Returns why these are probably no categories, or None if they may well be."""
         holding = sorted({path.partition("/")[0] for path in self.pictures})
         only_folders = self.only_folders()
         parts = [name for name in holding if _is_set(name) and name in only_folders]
@@ -125,12 +125,12 @@ class FolderShape:
         return None
 
     def only_folders(self) -> list[str]:
-        """The category folders whose pictures all lie in deeper folders."""
+        """Returns the category folders whose pictures all lie in deeper folders."""
         return sorted({path.partition("/")[0] for path in self.pictures if path.partition("/")[0] not in self.pictures})
 
     def _meant(self) -> tuple[str, ...]:
-        """The outermost folders below that look like folders of categories: they hold folders of pictures with names of
-        their own.
+        """Returns the outermost folders below that look like folders of categories: they hold folders of pictures with
+        names of their own.
         """
         of_pictures = [path for path in self.pictures if "/" in path and not _is_part(path.rpartition("/")[2])]
         holding = Counter(path.rpartition("/")[0] for path in of_pictures)
@@ -149,7 +149,7 @@ class FolderShape:
 
 
 def shape_of(files: Iterable[tuple[str, str]]) -> FolderShape:
-    """The shape of a folder that holds these files, each a category and a path below it."""
+    """Returns the shape of a folder that holds these files, each a category and a path below it."""
     pictures, documents = Counter[str](), dict[str, str]()
     for category, file_name in files:
         path = f"{category}/{file_name}"
@@ -162,13 +162,13 @@ def shape_of(files: Iterable[tuple[str, str]]) -> FolderShape:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`'a', 'b' and 'c'`; of many the first few."""
+    """Returns names in words, as in `'a', 'b' and 'c'`. Of many it names the first few and counts the rest."""
     shown = [repr(name) for name in names[:_NAMED]] + ([f"{len(names) - _NAMED:,} more"] if len(names) > _NAMED else [])
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
 
 
 def _ancestors(path: str) -> list[str]:
-    """`a` and `a/b` of `a/b/c`."""
+    """Returns the folders that a path lies in: `a` and `a/b` for `a/b/c`."""
     steps = path.split("/")
     return ["/".join(steps[:length]) for length in range(1, len(steps))]
 

@@ -1,4 +1,4 @@
-"""What a delivery leaves out: what is hidden, and what systems and programs put beside people's pictures."""
+"""Says what a delivery leaves out: what is hidden, and what systems and programs put beside people's pictures."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _FOLDERS: Final = frozenset(
         *("lost+found", "picasaoriginals"),
     }
 )
-# Windows keeps where a file comes from in a stream beside it. Other systems see a file, with a colon, Samba's character
-# for it, or neither.
+# Windows keeps where a file comes from in a stream beside it. Other systems see that as a file, whose name has a colon,
+# Samba's character for it, or neither.
 _STREAM: Final = re.compile(r"zone\.identifier(:\$data)?$")
 
 
 class LeftOutKind(StrEnum):
-    """Why something is left out, as it is told to who delivers."""
+    """Says why something is left out, in words for the person who delivers."""
 
     HIDDEN = "hidden (names that begin with '.')"
     SYSTEM = "left there by a system or a program"
@@ -47,7 +47,7 @@ class LeftOutKind(StrEnum):
 
 
 def kind_of_file(name: str) -> LeftOutKind | None:
-    """Says why a file of this name is left out, or returns None if it is delivered."""
+    """Returns why a file of this name is left out, or None if it is delivered."""
     folded = name.casefold()
     if folded in _FILES or _STREAM.search(folded):
         return LeftOutKind.SYSTEM
@@ -55,7 +55,7 @@ def kind_of_file(name: str) -> LeftOutKind | None:
 
 
 def kind_of_folder(name: str) -> LeftOutKind | None:
-    """Says why a folder of this name is left out with all that it holds, or returns None if it is delivered."""
+    """Returns why a folder of this name is left out with all that it holds, or None if it is delivered."""
     if name.casefold() in _FOLDERS:
         return LeftOutKind.SYSTEM
     if name.startswith("_"):

@@ -1,6 +1,7 @@
-"""The lake as an object store that many threads can use at once.
+"""Opens the lake as an object store that many threads can use at once.
 
-obstore and not boto3: about six times the PUTs a second from one machine, and keys stay byte-exact.
+It uses obstore and not boto3, because that makes about six times the PUTs a second from one machine, and keeps keys
+byte-exact.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ _ERROR_TEXT_LIMIT: Final = 300
 
 
 class LakeUnreachableError(CommandError):
-    """The bucket is missing, refuses us, or doesn't answer."""
+    """Raised if the bucket is missing, refuses us, or doesn't answer."""
 
 
 def open_store(connection: LakeConnection) -> S3Store:
-    """The bucket of `connection`. Nothing is sent yet; see `explained` for what its calls may raise."""
+    """Returns the bucket of `connection` as a store. Nothing is sent yet; `explained` says what its calls may raise.
+    Raises LakeUnreachableError if there are no AWS credentials.
+    """
     if connection.is_local:
         return S3Store(
             connection.bucket,
-            # By the name that wins over an AWS_ENDPOINT_URL_S3 of the user's shell.
+            # This option's name wins over an AWS_ENDPOINT_URL_S3 of the user's shell.
             aws_endpoint_url_s3=connection.endpoint_url,
             region=connection.region,
             access_key_id=connection.access_key_id,
@@ -55,7 +58,7 @@ def open_store(connection: LakeConnection) -> S3Store:
 
 @contextmanager
 def explained(connection: LakeConnection) -> Iterator[None]:
-    """Turns the store's errors into one sentence that says what to do."""
+    """Turns the store's errors into LakeUnreachableError, with one sentence that says what to do."""
     place = f"s3://{connection.bucket}" + (
         f" at {connection.endpoint_url}" if connection.endpoint_url else f" in {connection.region}"
     )
@@ -66,7 +69,7 @@ def explained(connection: LakeConnection) -> Iterator[None]:
 
 
 def read_object(store: S3Store, key: str) -> bytes | None:
-    """The object's bytes, or None if there is none."""
+    """Returns the object's bytes, or None if there is no such object."""
     try:
         return bytes(obstore.get(store, key).bytes())
     except FileNotFoundError:
@@ -74,7 +77,7 @@ def read_object(store: S3Store, key: str) -> bytes | None:
 
 
 def missing_keys(connection: LakeConnection, keys: Iterable[str]) -> list[str]:
-    """Those of `keys` that are not in the lake."""
+    """Returns those of `keys` that are not in the lake. Raises LakeUnreachableError if it can't be asked."""
     with explained(connection):
         store = open_store(connection)
         return [key for key in keys if not _exists(store, key)]

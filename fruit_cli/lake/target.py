@@ -1,5 +1,5 @@
-"""What a command works on, as the person says it: the local cloud, or AWS. Whether something happens to be up decides
-nothing.
+"""Names what a command works on: the local cloud, or AWS. The person says which; it makes no difference what happens to
+be up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TARGET_VARIABLE: Final = "FRUITS_TARGET"
 
 
 class Target(StrEnum):
-    """The local cloud of this machine (or of compose's network), or an AWS account in the EU."""
+    """Names the local cloud of this machine (or of compose's network), or an AWS account in the EU."""
 
     LOCAL = "local"
     AWS = "aws"

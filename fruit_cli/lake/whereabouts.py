@@ -1,4 +1,4 @@
-"""Says where a command goes before its first byte does, and stops it if that is not where it should go."""
+"""Says where a command goes before it sends anything there, and stops it if that is not where it should go."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def lake_of_target(target: Target, say: Callable[[str], None] = print) -> LakeConnection:
-    """Returns the lake to work on, after it was said and, on AWS, looked at.
+    """Says which lake is worked on, looks at it if it is on AWS, and returns it.
 
     Raises what `current_connection` does; LakeElsewhereError if the bucket is not in the region that is set, or not of
     the account that must own it; botocore's errors if AWS can't be asked.

@@ -1,1 +1,1 @@
-"""What `make publish` puts under `code/`: jobs, library, wheels, embedder."""
+"""Makes what `make publish` puts under `code/`: jobs, library, wheels, embedder."""

@@ -1,5 +1,5 @@
-"""What a release is made of: the files, their digests, and the id that follows from them. Reads the project, writes
-nothing.
+"""Gathers what a release is made of: the files, their digests, and the id that follows from them. It reads the project
+and writes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Release:
-    """`files` maps a name below `code/<release>/` to its content (bytes, or a local file); `digests` to its sha256."""
+    """Holds the content of a release. `files` maps a name below `code/<release>/` to its content (bytes, or a local
+    file), `digests` to its SHA-256.
+    """
 
     release_id: str
     embedder_id: str
@@ -42,7 +44,7 @@ class Release:
     digests: Mapping[str, str]
 
     def manifest(self) -> bytes:
-        """The content of `release.json`, which is uploaded after every file."""
+        """Returns the content of `release.json`, which is uploaded after all other files."""
         content = {
             "format": release.RELEASE_FORMAT,
             "release": self.release_id,
@@ -52,7 +54,7 @@ class Release:
         return (json.dumps(content, indent=2) + "\n").encode()
 
     def pointer(self) -> dict[str, str]:
-        """The content of `code/current.json`: the release, and what its list of files must be."""
+        """Returns the content of `code/current.json`: the release's id, and the SHA-256 of its list of files."""
         return {
             release.CURRENT_RELEASE: self.release_id,
             release.MANIFEST_SHA256: hashlib.sha256(self.manifest()).hexdigest(),
@@ -62,7 +64,7 @@ class Release:
 def gather_release(
     embedder: ExportedEmbedder, requirements: Path, wheels: Iterable[Path] = (), project: Path = PROJECT
 ) -> Release:
-    """Everything below `code/<release>/` but `release.json`.
+    """Returns everything below `code/<release>/` except `release.json`.
 
     Raises:
         CommandError: a file of the project that a release needs is not there.
@@ -83,9 +85,11 @@ def gather_release(
 
 
 def library_zip(packages: Iterable[Path]) -> bytes:
-    """The Python files of `packages` as a zip whose bytes depend on nothing but them.
+    """Returns the Python files of `packages` as a zip whose bytes depend on nothing but them. Raises CommandError if a
+    package is missing.
 
-    Stored, not deflated: compressed bytes differ from one zlib to the next, and the release's id with them.
+    The files are stored and not deflated, because compressed bytes differ from one zlib to the next, and the release's
+    id with them.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

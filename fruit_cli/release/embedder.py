@@ -1,4 +1,4 @@
-"""The embedder as it lies in a release: exported once for a set of weights, then kept under the local home."""
+"""Makes the embedder of a release. It is exported once for a set of weights, then kept under the local home."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fruit_cli.release.weights import Tensors
     from fruit_cli.release.weights_sources import WeightsFile
 
-# Part of what is kept: raise it when the exported graphs change for the same weights.
+# It is kept with an export. Raise it when the exported graphs change for the same weights.
 EXPORT_FORMAT: Final = 2
 _GRAPH_FILES: Final = (release.LITERT_MODEL, release.TENSORFLOW_GRAPH)
 _IMAGENET_LICENCE: Final = "Apache-2.0 (the ImageNet weights of Keras Applications)"
@@ -35,13 +35,13 @@ _UNKNOWN_LICENCE: Final = "not known: the weights were given by whoever publishe
 
 @dataclass(frozen=True)
 class ExportedEmbedder:
-    """A folder with `manifest.json`, `model.tflite` and `frozen_graph.pb`, whole and checked."""
+    """Names a folder with `manifest.json`, `model.tflite` and `frozen_graph.pb`, which is whole and checked."""
 
     embedder_id: str
     directory: Path
 
     def files(self) -> dict[str, Path]:
-        """Name below `code/<release>/embedder/` to local file."""
+        """Returns the local file for each name below `code/<release>/embedder/`."""
         return {name: self.directory / name for name in (release.EMBEDDER_MANIFEST, *_GRAPH_FILES)}
 
 
@@ -64,7 +64,7 @@ def exported_embedder(
 
 def default_embedder(home: Path, say: Callable[[str], None]) -> ExportedEmbedder:
     """Returns the embedder for the default weights, as `exported_embedder` does. It needs no lake, so it may be made
-    before one is.
+    before there is one.
     """
     root = home / "embedder"
     from fruit_cli.release.weights_sources import IMAGENET_TENSORS_SHA256, default_weights
@@ -78,8 +78,10 @@ def default_embedder(home: Path, say: Callable[[str], None]) -> ExportedEmbedder
 def _embedder_of(
     file: WeightsFile, named: str, root: Path, say: Callable[[str], None], expected_sha256: str | None = None
 ) -> ExportedEmbedder:
-    """`named` is how an error calls the weights."""
-    # numpy and h5py, which a second publish does without.
+    """Returns the embedder of a file of weights, exporting it if it isn't kept. `named` is what an error calls the
+    weights. Raises CommandError if their digest is not the expected one.
+    """
+    # This loads numpy and h5py, which a second publish does without.
     from fruit_cli.release.weights import read_tensors, require_digest, tensors_sha256
 
     tensors = read_tensors(file.content, named)
@@ -129,7 +131,9 @@ def _manifest(tensors_sha256: str, source: str) -> dict[str, Any]:
 
 
 def _export(tensors: Tensors, manifest: dict[str, Any], root: Path) -> ExportedEmbedder:
-    """Exports into a scratch folder and moves it into place whole, so that a broken export is never taken for one."""
+    """Exports into a scratch folder and moves that into place as a whole, so that half of an export is never taken for
+    one. Returns the embedder.
+    """
     import numpy as np
 
     root.mkdir(parents=True, exist_ok=True)

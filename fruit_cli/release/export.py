@@ -1,7 +1,7 @@
 """Turns the 260 tensors into the files the engines load: `python -m fruit_cli.release.export <tensors.npz> <folder>`.
 
-A process of its own, so that TensorFlow's seconds, memory and log noise stay out of the commands.
-Prints the largest difference between each exported graph and Keras as JSON; one above the tolerance is an error.
+It is a process of its own, so that TensorFlow's seconds, memory and log noise stay out of the commands. It prints the
+largest difference between each exported graph and Keras as JSON; one above the tolerance is an error.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def main(tensors_path: Path, directory: Path) -> None:
 
 
 def keras_network(tensors: Mapping[str, Floats]) -> Model:
-    """Keras' MobileNetV2 1.0/224 without top, with global average pooling: float32[n, 224, 224, 3] to float32[n,
-    1280].
+    """Returns Keras' MobileNetV2 1.0/224 with these weights, without top, with global average pooling. It maps
+    float32[n, 224, 224, 3] to float32[n, 1280].
     """
     import keras
 
@@ -68,7 +68,7 @@ def keras_network(tensors: Mapping[str, Floats]) -> Model:
 
 
 def frozen_graph(network: Model) -> bytes:
-    """The network as a TensorFlow GraphDef without variables, from `images:0` to `features:0`."""
+    """Returns the network as a serialised TensorFlow GraphDef without variables, from `images:0` to `features:0`."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -82,8 +82,8 @@ def frozen_graph(network: Model) -> bytes:
 
 
 def litert_model(graph: bytes) -> bytes:
-    """The frozen graph as a LiteRT model for one image, which an interpreter widens; batch normalisation is folded into
-    convolutions.
+    """Returns the frozen graph as a LiteRT model for one image, which an interpreter widens to more. Batch
+    normalisation is folded into convolutions.
     """
     import tensorflow as tf
 
@@ -93,7 +93,7 @@ def litert_model(graph: bytes) -> bytes:
 
 
 def trial_images() -> Floats:
-    """Fine and coarse noise in [-1, 1], float32[4, 224, 224, 3].
+    """Returns fine and coarse noise in [-1, 1], float32[4, 224, 224, 3].
 
     Flat images would not do: equal pixels round alike, and the errors add up to more than any photo shows.
     """
@@ -119,7 +119,7 @@ def largest_difference(expected: Floats, found: Floats) -> float:
 
 
 def _function_of(graph: bytes) -> ConcreteFunction:
-    """The frozen graph as a function of images."""
+    """Returns the frozen graph as a function of images."""
     import tensorflow as tf
 
     definition = tf.compat.v1.GraphDef.FromString(graph)

@@ -1,6 +1,4 @@
-"""MobileNetV2's 260 tensors: which they are, how to read them from a Keras file, and the digest that is their
-identity.
-"""
+"""Names MobileNetV2's 260 tensors, reads them from a Keras file, and computes the digest that is their identity."""
 
 from __future__ import annotations
 
@@ -27,20 +25,21 @@ _BATCH_NORM_TENSORS: Final = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 def mobilenet_v2_shapes() -> dict[str, Shape]:
-    """Name and shape of every tensor of Keras' MobileNetV2 (alpha 1.0, no top), in Keras' own order: `Conv1/kernel` is
-    (3, 3, 3, 32).
+    """Returns the shape of every tensor of Keras' MobileNetV2 (alpha 1.0, no top) by name, in Keras' own order:
+    `Conv1/kernel` is (3, 3, 3, 32).
     """
     return {f"{layer}/{tensor}": shape for layer, tensors in _layers() for tensor, shape in tensors.items()}
 
 
 def read_tensors(content: bytes, name: str) -> Tensors:
-    """The 260 tensors of a Keras HDF5 file, a model or only its weights, with or without a top.
+    """Returns the 260 tensors of a Keras HDF5 file by name. The file is a model or only its weights, with or without a
+    top.
 
     Layers are found by name; a file that names them otherwise is read in its own order, as Keras does.
 
     Raises:
-        CommandError: not HDF5, or the tensors of MobileNetV2 1.0/224 are not in it. `name` says which file in the
-        message.
+        CommandError: the file is not HDF5, or the tensors of MobileNetV2 1.0/224 are not in it. The message calls it
+            `name`.
     """
     import h5py  # loads a native library that the other commands don't need
 
@@ -66,7 +65,7 @@ def read_tensors(content: bytes, name: str) -> Tensors:
 
 
 def tensors_sha256(tensors: Mapping[str, NDArray[np.float32]]) -> str:
-    """The digest over name, dtype, shape and little-endian bytes of every tensor, sorted by name.
+    """Returns the SHA-256 over name, dtype, shape and little-endian bytes of every tensor, sorted by name.
 
     The same weights give the same digest, whatever file they came in.
     """
@@ -79,7 +78,7 @@ def tensors_sha256(tensors: Mapping[str, NDArray[np.float32]]) -> str:
 
 
 def require_digest(found: str, expected: str, named: str) -> None:
-    """Raises CommandError unless the tensors of `named` are those that nobody had to name."""
+    """Raises CommandError unless the digest of the weights called `named` is that of the default weights."""
     if found != expected:
         raise CommandError(
             f"{named} holds other tensors (digest {found[:12]}) than the ImageNet weights that are taken when none are "
@@ -91,7 +90,7 @@ def require_digest(found: str, expected: str, named: str) -> None:
 
 
 def _layers() -> list[tuple[str, dict[str, Shape]]]:
-    """Every layer that has weights, in Keras' order."""
+    """Returns every layer that has weights, with its tensors' shapes, in Keras' order."""
     layers = [*_convolution("Conv1", "bn_Conv1", (3, 3, 3, 32))]
     channels, number = 32, 0
     for expansion, output_channels, repeats in _BLOCK_GROUPS:
@@ -116,7 +115,7 @@ def _convolution(
 
 
 def _stored_layers(file: File) -> dict[str, dict[str, NDArray[Any]]]:
-    """Layer to tensor to values, in the file's order, of the layers that have weights."""
+    """Returns the values by tensor of each layer that has weights, by layer, in the file's order."""
     root = file.get("model_weights", file)
     stored = {}
     for layer in map(_text, root.attrs["layer_names"]):
@@ -128,7 +127,7 @@ def _stored_layers(file: File) -> dict[str, dict[str, NDArray[Any]]]:
 
 
 def _tensor_name(path: str) -> str:
-    """`block_1_depthwise/depthwise_kernel:0` is Keras 2's name for what Keras 3 calls `kernel`."""
+    """Returns a tensor's name in Keras 3, such as `kernel` for Keras 2's `block_1_depthwise/depthwise_kernel:0`."""
     name = path.rpartition("/")[2].partition(":")[0]
     return "kernel" if name == "depthwise_kernel" else name
 

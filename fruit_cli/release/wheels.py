@@ -1,4 +1,4 @@
-"""Wheels fetched from the package index by pip: exact pins only, every hash checked, kept under the local home."""
+"""Fetches wheels from the package index with pip: exact pins only, every hash checked, kept under the local home."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _ONE_ARCHITECTURE: Final = "tensorflow-cpu=="
 
 
 def cluster_wheelhouse(requirements: Path, cache: Path, say: Callable[[str], None] = print) -> list[Path]:
-    """The wheels that nodes of each architecture install for `requirements`, sorted by name; fetched once for the same
-    pins.
+    """Returns the wheels that nodes of each architecture install for `requirements`, sorted by name. They are fetched
+    once for the same pins.
     """
     architectures = node_architectures(requirements)
     directory = cache / f"wheelhouse-{'-'.join(architectures)}-{file_sha256(requirements)[:16]}"
@@ -57,13 +57,13 @@ def cluster_wheelhouse(requirements: Path, cache: Path, say: Callable[[str], Non
 
 
 def node_architectures(requirements: Path) -> tuple[str, ...]:
-    """Returns the architectures that have a wheel of all that is pinned."""
+    """Returns the architectures for which everything that is pinned has a wheel."""
     return ARCHITECTURES[:1] if _ONE_ARCHITECTURE in requirements.read_text(encoding="utf-8") else ARCHITECTURES
 
 
 def node_options(architecture: str) -> tuple[str, ...]:
-    """Returns what tells pip of a node's system. Each version of glibc is named, for pip takes a name for no more than
-    itself.
+    """Returns the options that tell pip of a node's system. Each version of glibc is named, because pip takes the name
+    of one for that one alone.
     """
     names = (f"manylinux2014_{architecture}", *(f"manylinux_2_{minor}_{architecture}" for minor in _GLIBC_MINORS))
     return (*(option for name in names for option in ("--platform", name)), *_NODE_PYTHON)

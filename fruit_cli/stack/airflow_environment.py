@@ -1,7 +1,7 @@
-"""The environment of the local Airflow's processes.
+"""Makes the environment of the local Airflow's processes.
 
-Built from nothing but what a process needs, so that a variable of the person's shell (an AIRFLOW__ setting, an AWS
-profile) never changes what the local Airflow does.
+It has nothing but what a process needs, so that a variable of the person's shell (an AIRFLOW__ setting, an AWS profile)
+never changes what the local Airflow does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from local_cloud.stack.secrets import LocalSecrets
 
 AWS_CONNECTION_ID: Final = "aws_default"
-# Named and not imported: where the command line is installed without Airflow, nothing of it starts a scheduler.
+# It is named and not imported, because the command line may be installed without Airflow.
 SCHEDULER_MODULE: Final = "fruit_cli.stack.airflow_scheduler"
 AIRFLOW_USER: Final = "admin"
 PARALLEL_TASKS: Final = 4
@@ -35,7 +35,7 @@ INHERITED: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG")
 
 @dataclass(frozen=True)
 class AirflowPlace:
-    """Where the local Airflow lives and what it talks to."""
+    """Says where the local Airflow lives and what it talks to."""
 
     project: Path
     home: Path  # of Airflow itself
@@ -53,13 +53,13 @@ class AirflowPlace:
 
     @property
     def passwords_file(self) -> Path:
-        """What Airflow's auth manager reads; see `passwords`."""
+        """Returns the file that Airflow's auth manager reads. `passwords` returns its content."""
         return self.home / "passwords.json"
 
 
 def aws_connection(place: AirflowPlace, secrets: LocalSecrets, messages_url: str = "") -> str:
-    """AIRFLOW_CONN_AWS_DEFAULT: one connection that sends S3 and EMR, and SQS and SNS if there are any, to their local
-    addresses.
+    """Returns the value of AIRFLOW_CONN_AWS_DEFAULT: one connection that sends S3 and EMR, and SQS and SNS if there are
+    any, to their local addresses.
     """
     urls = {"s3": place.s3_url, "emr": place.emr_url, "sqs": messages_url, "sns": messages_url}
     services = {name: {"endpoint_url": url} for name, url in urls.items() if url}
@@ -79,12 +79,12 @@ def aws_connection(place: AirflowPlace, secrets: LocalSecrets, messages_url: str
 
 
 def passwords(secrets: LocalSecrets) -> str:
-    """The content of the file of passwords."""
+    """Returns the content of the file of passwords."""
     return json.dumps({AIRFLOW_USER: secrets.airflow_password})
 
 
 def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: Mapping[str, str]) -> dict[str, str]:
-    """What the scheduler, dag-processor, triggerer, API server and every task see."""
+    """Returns the environment of the scheduler, dag-processor, triggerer, API server and every task."""
     kept = {name: value for name, value in inherited.items() if name in INHERITED or name.startswith("FRUITS_")}
     keys = secrets.keys_of(Role.AIRFLOW)
     return {
@@ -129,7 +129,7 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
 
 
 def airflow_processes(airflow: Path, port: int) -> dict[str, tuple[str, ...]]:
-    """Name to command; `airflow` is the program.
+    """Returns the command of each process by its name. `airflow` is the program.
 
     The log servers are left out: they listen on every address, and the API server reads the logs from the same disk.
     """
@@ -149,7 +149,7 @@ def airflow_processes(airflow: Path, port: int) -> dict[str, tuple[str, ...]]:
 
 
 def api_server_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of all, with the API server's own way of waiting for the database."""
+    """Returns the environment of all processes, with the API server's own way of waiting for the database."""
     return {**environment, **_as_variables(_connect_arguments("CONNECT_ARGUMENTS_OF_THE_API_SERVER"))}
 
 
@@ -164,7 +164,8 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("core", "fernet_key"): secrets.airflow_fernet_key,
         ("core", "execution_api_server_url"): f"{place.url}/execution/",
         ("core", "auth_manager"): "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
-        # Not for whoever asks: other users of this machine, and web pages that its browser shows, get to the port, too.
+        # Not everybody is an admin: other users of this machine, and web pages that its browser shows, reach the port,
+        # too.
         ("core", "simple_auth_manager_all_admins"): "False",
         ("core", "simple_auth_manager_users"): f"{AIRFLOW_USER}:admin",
         ("core", "simple_auth_manager_passwords_file"): str(place.passwords_file),
@@ -190,11 +191,11 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("scheduler", "scheduler_idle_sleep_time"): "0.5",
         # A worker that died is noticed within half a minute: on one machine no network delays a heartbeat.
         ("scheduler", "task_instance_heartbeat_timeout"): "30",
-        # How long it may take until a task's process is seen to have ended. A task that is resumed before that (its
-        # step ended within seconds) is taken by Airflow 3.3 for one that was lost, and tried again (its issues 71580
-        # and 72716).
+        # This is how long it may take until a task's process is seen to have ended. If a task is resumed before that,
+        # because its step ended within seconds, Airflow 3.3 takes it for lost and tries it again (its issues 71580 and
+        # 72716).
         ("workers", "min_heartbeat_interval"): "1",
-        # As long as by default: three of five seconds.
+        # Together these are 15 seconds, as by default (three heartbeats of five seconds).
         ("workers", "max_failed_heartbeats"): "15",
         ("usage_data_collection", "enabled"): "False",
     }

@@ -1,4 +1,4 @@
-"""Airflow's scheduler, with what every task loads loaded beforehand: LocalExecutor forks a process for each task.
+"""Runs Airflow's scheduler after loading what every task loads, because LocalExecutor forks a process for each task.
 
 None of our own modules is loaded here, so that a task sees them as they are when it starts.
 """
@@ -36,11 +36,11 @@ def main() -> None:
 
 
 def share_service_descriptions() -> None:
-    """Has all AWS sessions of this process, and of those it forks, share what describes the services; `SERVICES`' is
-    read at once.
+    """Lets all AWS sessions of this process, and of those it forks, share the descriptions of the services, and reads
+    those of `SERVICES` at once.
 
-    A session's loader remembers it; but each hook makes a session, which would read megabytes of JSON for its one
-    client.
+    Otherwise each session has its own loader, and each hook makes a session, which would read megabytes of JSON for its
+    one client.
     """
     import boto3
     import botocore.session

@@ -1,4 +1,4 @@
-"""The local cloud and Airflow as one thing that is up or down."""
+"""Starts and stops the local cloud and Airflow as one thing that is up or down."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STOP_TIMEOUT_SECONDS: Final = 30.0
 LEFTOVER_GRACE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.2
 _LAST_PORT: Final = 65535
-# What separates paths, is replaced, or begins the options of a database's address.
+# These characters separate paths, are replaced, or begin the options of a database's address.
 _NOT_IN_PATHS: Final = frozenset(",:?$")
 REQUEST_LOGS_VARIABLE: Final = "FRUITS_LOCAL_REQUEST_LOGS"
 MIGRATED_NOTE: Final = "migrated-to.txt"
@@ -53,7 +53,9 @@ AIRFLOW_COMPONENTS: Final = ("metadatabase", "scheduler", "triggerer", "dag_proc
 
 @dataclass(frozen=True)
 class PreferredPorts:
-    """Another free port is taken where one of these is in use; 0 asks for any free one."""
+    """Names the ports to take if they are free. Another free port is taken where one is in use; 0 asks for any free
+    one.
+    """
 
     airflow: int = 8080
     s3: int = 9300
@@ -61,7 +63,9 @@ class PreferredPorts:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> PreferredPorts:
-        """FRUITS_LOCAL_UI_PORT, FRUITS_LOCAL_S3_PORT and FRUITS_LOCAL_EMR_PORT, each 8080, 9300 and 9301 if unset."""
+        """Returns the ports that FRUITS_LOCAL_UI_PORT, FRUITS_LOCAL_S3_PORT and FRUITS_LOCAL_EMR_PORT say; 8080, 9300
+        and 9301 where one is unset. Raises CommandError if one is no port number.
+        """
         return cls(
             airflow=_port(environment, "FRUITS_LOCAL_UI_PORT", cls.airflow),
             s3=_port(environment, "FRUITS_LOCAL_S3_PORT", cls.s3),
@@ -70,12 +74,12 @@ class PreferredPorts:
 
 
 def request_log(folder: Path, service: str) -> Path:
-    """Where the requests to `s3` or `emr` are noted."""
+    """Returns the file in which the requests to `s3` or `emr` are noted."""
     return folder / f"{service}-requests.jsonl"
 
 
 class LocalStack:
-    """S3, EMR and, if asked for, Airflow on this machine, kept in the folder `home`."""
+    """Starts and stops S3, EMR and, if asked for, Airflow on this machine. Everything is kept in the folder `home`."""
 
     def __init__(
         self,
@@ -86,8 +90,8 @@ class LocalStack:
         plugins: Path = PROJECT / "plugins",
         s3_latency_milliseconds: float | None = None,
     ) -> None:
-        """With a latency, all reach S3 through a proxy that keeps every request waiting that long (0: not at all), and
-        counts them.
+        """Takes where everything lies. With a latency, all reach S3 through a proxy that keeps every request waiting
+        that long (0: not at all), and counts them.
         """
         self.home = home.resolve()
         self._ports = ports or PreferredPorts.of(os.environ)
@@ -99,7 +103,9 @@ class LocalStack:
         return read_state(self.home)
 
     def start(self, *, with_airflow: bool = True, say: Callable[[str], None] = print) -> StackState:
-        """Starts what is not up yet and returns when everything answers. Raises CommandError if something doesn't."""
+        """Starts what is not up yet and returns the state when everything answers. Raises CommandError if something
+        doesn't.
+        """
         make_home(self.home)
         for folder in (self.home / "s3", self.home / "logs"):
             folder.mkdir(exist_ok=True)
@@ -117,8 +123,8 @@ class LocalStack:
                 raise
 
     def stop(self, say: Callable[[str], None] = print) -> None:
-        """Stops everything that was started for this home, whether its supervisor is alive or not. Quick when nothing
-        is up.
+        """Stops everything that was started for this home, whether its supervisor is alive or not. It is quick when
+        nothing is up.
         """
         if self._stop(say=say):
             say("Everything has stopped.")
@@ -126,7 +132,7 @@ class LocalStack:
             say("Nothing was up.")
 
     def why_it_stopped(self) -> str | None:
-        """Why the last stack ended by itself, or None if it did not."""
+        """Returns why the last stack ended by itself, or None if it did not."""
         try:
             return failure_path(self.home).read_text(encoding="utf-8").strip()
         except FileNotFoundError:
@@ -187,7 +193,7 @@ class LocalStack:
                 *("--port", str(port), "--bucket", state.bucket, *_noting("s3")),
             ),
             environment=_cloud_environment(state),
-            ready=ReadyCheck(url=url, statuses=(403,)),  # refusing who does not sign is an answer
+            ready=ReadyCheck(url=url, statuses=(403,)),  # it is up if it refuses a request without a signature
         )
 
     def _emr_process(self, state: StackState, port: int) -> ManagedProcess:
@@ -225,8 +231,8 @@ class LocalStack:
         write_for_owner(place.passwords_file, passwords(secrets))
         self._migrate_database(place, program, environment, say)
         checks = {
-            # The API that tasks talk to is built at its first request, which takes seconds: better now than in the
-            # first task.
+            # The API that tasks talk to is built at its first request, which takes seconds, so that request is made
+            # here and not by the first task.
             "airflow-scheduler": ReadyCheck(url=f"{place.url}/execution/health", timeout_seconds=START_TIMEOUT_SECONDS),
             "airflow-api-server": ReadyCheck(
                 url=f"{place.url}/api/v2/monitor/health",
@@ -247,8 +253,8 @@ class LocalStack:
     def _migrate_database(
         self, place: AirflowPlace, program: Path, environment: Mapping[str, str], say: Callable[[str], None]
     ) -> None:
-        """Brings Airflow's database to the installed version. Asking Airflow itself costs seconds, so the version is
-        noted beside it.
+        """Brings Airflow's database to the installed version. That version is noted beside it, because asking Airflow
+        itself costs seconds. Raises CommandError if that fails.
         """
         note = place.home / MIGRATED_NOTE
         wanted = version("apache-airflow")
@@ -302,7 +308,7 @@ class LocalStack:
         raise CommandError(f"The local cloud did not come up. Its logs are in {log.parent}.")
 
     def _stop(self, *, say: Callable[[str], None]) -> bool:
-        """Whether there was anything to stop."""
+        """Stops what is up, and returns whether there was anything to stop."""
         running = marked_processes(STACK_MARK, str(self.home))
         if not running:
             remove_state(self.home)
@@ -322,15 +328,15 @@ class LocalStack:
 
     @contextlib.contextmanager
     def _one_starter(self) -> Iterator[None]:
-        """Two `make up` at once: the second waits for the first and finds everything up."""
+        """Lets one `make up` start at a time. A second one waits for the first and finds everything up."""
         with (self.home / "start.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
 def _require_a_user() -> None:
-    """Raises CommandError if this user id has no name: neither Airflow nor Hadoop, on which Spark stands, starts
-    without one.
+    """Raises CommandError if this user id has no name, because neither Airflow nor Hadoop, on which Spark stands,
+    starts without one.
     """
     try:
         pwd.getpwuid(os.geteuid())
@@ -344,7 +350,7 @@ def _require_a_user() -> None:
 
 
 def _require_plain_paths(home: Path) -> None:
-    """Raises CommandError for a path that Spark or Airflow would not take for what it is."""
+    """Raises CommandError if a path holds a character that Spark or Airflow take for more than a part of a name."""
     for path, what in ((PROJECT, "Move this clone"), (home, f"Set {HOME_VARIABLE} to another folder")):
         if found := sorted(_NOT_IN_PATHS.intersection(str(path))):
             raise CommandError(
@@ -354,7 +360,9 @@ def _require_plain_paths(home: Path) -> None:
 
 
 def _noting(service: str) -> tuple[str, ...]:
-    """What has a service note each request, in the folder that the environment names."""
+    """Returns the options with which a service notes each request in the folder that the environment names, if it names
+    one.
+    """
     folder = os.environ.get(REQUEST_LOGS_VARIABLE)
     return ("--access-log", str(request_log(Path(folder), service))) if folder else ()
 
@@ -372,7 +380,7 @@ def _plain_environment() -> dict[str, str]:
 
 
 def _cloud_environment(state: StackState) -> dict[str, str]:
-    """What the local S3 and EMR see."""
+    """Returns the environment of the local S3 and EMR."""
     settings = {name: value for name, value in os.environ.items() if name.startswith("FRUITS_LOCAL_SPARK_")}
     return {
         **_plain_environment(),
@@ -391,7 +399,7 @@ def _cloud_environment(state: StackState) -> dict[str, str]:
 
 
 def _forward(log: Path, said: int, say: Callable[[str], None]) -> int:
-    """Says the lines that are new in the log; returns how many have been said."""
+    """Says the lines that are new in the log, and returns how many have been said."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""What may make a step fail, and how both sides tell of it."""
+"""Names what may make a step fail, and says how both sides tell of it."""

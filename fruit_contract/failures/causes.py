@@ -1,5 +1,5 @@
-"""What usually makes a step or a cluster fail, what to do, and (here and nowhere else) whether it may pass by
-itself.
+"""Says what usually makes a step or a cluster fail, what to do, and whether it may pass by itself. Only this module
+decides that.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Cause:
-    """`passes` tells whether trying again as it is may help."""
+    """Describes a cause of failures. `passes` tells whether it may help to try again without changing anything."""
 
     name: str
     usually: str

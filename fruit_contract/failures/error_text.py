@@ -1,8 +1,8 @@
 """Finds the error that a text is about: the traceback that ends a job, or a log in which the same failure is told many
 times over.
 
-Of each report in the text (see `reports`) the root is taken. Of the roots the one counts that stands nearest to the end
-of the process (see `Standing`), then the one whose rule comes first.
+It takes the root of each report in the text (see `reports`). Of the roots, the one that stands nearest to the end of
+the process counts (see `Standing`); of several such, the one whose rule comes first.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ _POINTER: Final = re.compile(r"\s+[~^ ]+$")
 
 
 class Standing(IntEnum):
-    """How near an error stands to the end of the process: the nearest counts."""
+    """Says how near an error stands to the end of the process. The nearest counts."""
 
     ENDED_IT = 0
-    LOGGED = 1  # by a logger, or in words that nobody knows as an error's
-    IN_PASSING = 2  # a warning of those who hand tasks out
-    FOLLOWS = 3  # from an error that is not there itself, or only hands one on
+    LOGGED = 1  # a logger told it, or it is in words that no rule knows as an error's
+    IN_PASSING = 2  # it is a warning of a scheduler of tasks or nodes
+    FOLLOWS = 3  # it follows from an error that the text lacks, or only hands one on
 
 
 @dataclass(frozen=True)
 class FoundError:
-    """An error as `name` and `words` tell it. `error` is its line, `context` what stands around it, without chatter and
-    library frames.
+    """Describes an error. `name` and `words` are its own, `error` is its line, and `context` has the lines around it,
+    without chatter and library frames.
     """
 
     cause: Cause
@@ -69,20 +69,20 @@ class FoundError:
 
 
 def find_error(texts: Mapping[str, str]) -> FoundError | None:
-    """Returns the error that counts most in texts by name; None if they name none. Never raises, however odd they
-    are.
+    """Returns the error that counts most in `texts`, which has each text by its log's name; None if they name none. It
+    never raises, however odd they are.
     """
     found = [error for log, text in texts.items() for error in _Text(log, text).errors()]
     return min(found, key=lambda ranked: ranked[0])[1] if found else None
 
 
 def last_lines(text: str) -> tuple[str, ...]:
-    """Returns the end of a text that names no error, without chatter."""
+    """Returns the last lines of a text that names no error, without chatter."""
     return tuple([line for line in telling_lines(text) if line.strip() and not is_passing(line)][-_LAST_LINES:])
 
 
 class _Text:
-    """One text and its reports."""
+    """Holds one text and its reports."""
 
     def __init__(self, log: str, text: str) -> None:
         self._log = log
@@ -90,7 +90,7 @@ class _Text:
         self._reports = reports_of(self._lines)
 
     def errors(self) -> Iterator[tuple[tuple[int, ...], FoundError]]:
-        """The root of each report, with what ranks it: the least counts most."""
+        """Yields the root of each report, with its rank: the least rank counts most."""
         aborted = {
             (found["task"], found["stage"])
             for line in self._lines
@@ -106,7 +106,8 @@ class _Text:
             standing = self._standing(report, root, ended_it=ended_it)
             # What follows from an unknown error tells nothing of its cause.
             cause = UNKNOWN if root.is_symptom and root.rule.cause is not CANCELLED else root.rule.cause
-            # The first of several, but the last of plain lines: a script goes on after an error that it survives.
+            # Of several errors the first counts, but of plain lines the last: a script goes on after an error that it
+            # survives.
             rank = (standing, RULES.index(root.rule), root.is_plain, -root.line if root.is_plain else root.line)
             error = self._error(root)
             yield (
@@ -129,7 +130,7 @@ class _Text:
         return Standing.LOGGED if report.level in ERROR_LEVELS else Standing.IN_PASSING
 
     def _was_survived(self, report: Report) -> bool:
-        """Whether the line before a traceback says that the step went on."""
+        """Returns whether the line before a traceback says that the step went on."""
         before = self._lines[report.start - 1] if report.start else ""
         return (
             not report.level
@@ -155,12 +156,12 @@ class _Text:
         shown = list(_without_libraries(self._lines, start, end))
         place = next((place for place, (number, _) in enumerate(shown) if number >= root.line), len(shown) - 1)
         first = max(0, min(place - CONTEXT_LINES * 3 // 4, len(shown) - CONTEXT_LINES))
-        # A long line is cut where it is shown, so of the root's what is in front of the error is left out.
+        # A long line is cut where it is shown, so what stands before the error is left out of the root's line.
         return tuple(error if number == root.line else line for number, line in shown[first : first + CONTEXT_LINES])
 
 
 def _without_libraries(lines: Sequence[str], start: int, end: int) -> Iterator[tuple[int, str]]:
-    """The lines worth showing, with their numbers: of Python's frames those of our own code."""
+    """Yields the lines worth showing, with their numbers. Of Python's frames these are only those of our own code."""
     is_library = False
     for number in range(start, end + 1):
         line = lines[number]

@@ -1,4 +1,6 @@
-"""What a step writes into the lake before it ends with an error: which error it is, whether it may pass, what to do."""
+"""Describes what a step writes into the lake before it ends with an error: which error it is, whether it may pass, and
+what to do.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ _TYPES: Final = dict.fromkeys(("step", "cause", "name", "error", "message", "wha
 
 @dataclass(frozen=True)
 class StepFailure:
-    """`cause` is the name of one, `error` the line that names the error, `name` its class, `context` what stands around
-    it.
+    """Says why a step failed. `cause` is the name of a Cause, `error` the line that names the error, `name` the error's
+    class, and `context` the lines around it.
     """
 
     step: str
@@ -42,8 +44,8 @@ class StepFailure:
 
     @classmethod
     def of(cls, step: str, found: FoundError) -> StepFailure:
-        """Returns what there is to say of the error that ends a step. Its size has a bound: so has what is found in a
-        text.
+        """Returns what there is to say of the error that ends a step. Its size is bounded, because that of a found
+        error is.
         """
         cause = found.cause
         context = tuple(line[:_LONGEST_LINE] for line in found.context)
@@ -52,7 +54,9 @@ class StepFailure:
 
     @classmethod
     def read(cls, content: bytes) -> StepFailure | None:
-        """Returns the failure that `to_json` wrote, of a later release, too; None if the content is something else."""
+        """Returns the failure that `to_json` wrote, even that of a later release, or None if the content is something
+        else.
+        """
         try:
             told = json.loads(content)
             fields: dict[str, Any] = {name: told[name] for name in _TYPES}
@@ -67,6 +71,8 @@ class StepFailure:
         return json.dumps(asdict(self), indent=2).encode()
 
     def known_cause(self) -> Cause:
-        """Returns the cause as the step told it: another release may say something else of it, or know others."""
+        """Returns the cause as the step told it, because another release may say something else of it or know other
+        causes.
+        """
         known = next((cause for cause in CAUSES if cause.name == self.cause), UNKNOWN)
         return Cause(self.cause, known.usually, self.what_to_do, self.may_pass)

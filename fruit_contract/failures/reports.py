@@ -1,6 +1,6 @@
 """Cuts a text into reports, each of which tells of one failure.
 
-That is a traceback with those it is chained to, a Java stack trace, a logger's line, or a plain `error: ...`.
+A report is a traceback with those it is chained to, a Java stack trace, a logger's line, or a plain `error: ...`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ PLAIN: Final = re.compile(
     r"|[\w.-]{1,80}: \S{1,80} installed, \S{1,80} pinned$"
 )
 _LOUD: Final = re.compile(r"error|fail|fatal|denied|killed|no space|not found|refused|unable|exit", re.IGNORECASE)
-# The last is of a log that Airflow can't read: why is no failure of the step.
+# The last pattern is of a log that Airflow can't read, and the reason for that is no failure of the step.
 SURVIVED: Final = re.compile(
     r"ignor|retry|try(?:ing)? again|computed again|merged again|goes on without|fall(?:ing|s)? back|\(this log can't "
     r"be ",
@@ -97,13 +97,13 @@ _LINK: Final = re.compile(r"(?:\w*Connection\w*|EOF|BrokenPipe|OS|Timeout|socket
 
 
 def symptom_of_another(words: str) -> bool:
-    """Returns whether words tell of what follows when a process or its Java ends, whatever ended them."""
+    """Returns whether the words tell of what follows whenever a process or its Java ends, whatever ended them."""
     return _SYMPTOM.search(words) is not None
 
 
 @dataclass
 class Mention:
-    """A line that names an error."""
+    """Describes a line that names an error."""
 
     line: int
     name: str
@@ -132,8 +132,8 @@ class Mention:
 
 @dataclass
 class Report:
-    """Lines from `start` to `end` (inclusive) about one failure. `level` is a logger's, empty for what ended the
-    process.
+    """Holds the lines from `start` to `end` (inclusive) about one failure. `level` is the logger's, or empty for what
+    ended the process.
     """
 
     start: int
@@ -143,12 +143,14 @@ class Report:
     mentions: list[Mention] = field(default_factory=list)
 
     def root(self) -> Mention | None:
-        """Returns Python's first real error; else the deepest known one of Java's, else the deepest real one."""
+        """Returns the error that the others follow from, or None if there is none: Python's first real error, else the
+        deepest known one of Java's, else the deepest real one, else the last.
+        """
         real = [mention for mention in self.mentions if mention.is_real]
         python = [mention for mention in real if mention.is_python]
         began = next((mention for mention in self.mentions if mention.is_python), None)
         if began and began.is_symptom and not any(mention.is_known for mention in python):
-            return began  # without its Java, a step stumbles over many things
+            return began  # once its Java is gone, a step raises many more errors
         if python:
             first = python[0]
             better = (
@@ -170,7 +172,9 @@ def reports_of(lines: list[str]) -> list[Report]:
 
 
 def telling_lines(text: str) -> list[str]:
-    """The lines without Spark's chatter and without all but the first of Java's frames."""
+    """Returns the lines of a text, without Spark's chatter and with only the first two of Java's frames in a row. Of a
+    very long text both ends are taken, and long lines are cut.
+    """
     telling: list[str] = []
     frames = 0
     for whole in text.splitlines():
@@ -185,13 +189,13 @@ def telling_lines(text: str) -> list[str]:
 
 
 def is_passing(line: str) -> bool:
-    """Whether it is a warning of anything but the schedulers of tasks and nodes."""
+    """Returns whether a line is a warning of anything but the schedulers of tasks and nodes."""
     record = RECORD.match(line)
     return record is not None and record["level"] in WARNINGS and not _SCHEDULER.match(line, record.end())
 
 
 def _is_of_the_link(frames: list[str]) -> bool:
-    """Whether an error came up where Python and Java talk, and not in code that was called from there."""
+    """Returns whether an error came up where Python and Java talk, and not in code that was called from there."""
     return all(LIBRARY.search(file) for file in frames) and any("py4j" in file or "pyspark" in file for file in frames)
 
 
@@ -287,7 +291,9 @@ class _Reader:
         return not is_harmless and cause_of(line[:400], STEP_RULES) not in (*VAGUE, CANCELLED)
 
     def _before(self, number: int) -> str:
-        """The last line that is not empty."""
+        """Returns the last line before a line that is not empty, without blanks around it; an empty text if three are
+        empty.
+        """
         return next(
             (self._lines[place] for place in range(number - 1, max(-1, number - 4), -1) if self._lines[place].strip()),
             "",

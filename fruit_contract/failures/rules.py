@@ -1,7 +1,7 @@
-"""By which words an error is recognised: one list of rules, of which the first that matches tells the cause.
+"""Recognises an error by its words. The first rule of a list that matches tells the cause.
 
-A job asks it for the error that ends it, and Airflow's side for what died without a word, of which there are only logs
-and EMR's reasons.
+A job uses it for the error that ends it. Airflow's side uses it for what died without a word, of which there are only
+logs and EMR's reasons.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Rule:
 
 
 def _rule(cause: Cause, errors: str, *words: str) -> Rule:
-    """`errors` are patterns of whole names (case matters), with spaces in between; `words` are searched in the error's
-    own words.
+    """Returns a rule. `errors` are patterns of whole names (case matters), with spaces in between; `words` are searched
+    in the error's own words, in any case.
     """
     named = (re.compile(rf"(?<![\w$])(?:{'|'.join(errors.split())})(?![\w$])"),) if errors else ()
     return Rule(cause, (*named, *(re.compile(pattern, re.IGNORECASE) for pattern in words)))
@@ -38,7 +38,8 @@ def _rule(cause: Cause, errors: str, *words: str) -> Rule:
 # 137 is 128 + SIGKILL. A node that goes away kills too, and so does a cancelled step.
 _NOT_ON_PURPOSE: Final = r"(?s:\A(?!.*(?:lost\* node|decommission|preempt|cancell?ed)).*)"
 
-# The more precise come first. An error that says why memory ran out is no lost node, though its executor was lost.
+# The more precise rules come first. An error that says why memory ran out is no lost node, though its executor was
+# lost.
 RULES: Final = (
     # What our own steps raise.
     _rule(causes.BOOKS_DO_NOT_BALANCE, "BooksError"),
@@ -139,7 +140,7 @@ RULES: Final = (
         r"wheel",
         r": \S+ installed, \S+ pinned|no such package|unable to find a match",
     ),
-    # Without an index no package has a version: what comes before says why.
+    # Without an index no package has a version, so what pip says before that tells the cause.
     _rule(causes.NETWORK, "", r"retrying \(retry\(total"),
     _rule(causes.PACKAGE_MISSING, "", r"no matching distribution found|could not find a version that satisfies"),
     _rule(
@@ -229,7 +230,7 @@ RULES: Final = (
     ),
     _rule(causes.UNKNOWN, "", ""),
 )
-# In the words of a step or a bootstrap action, what speaks of limits and subnets is about something else.
+# When a step or a bootstrap action speaks of limits and subnets, it is about something else.
 STEP_RULES: Final = tuple(
     rule
     for rule in RULES
@@ -246,7 +247,7 @@ def cause_of(words: str, rules: Sequence[Rule] = RULES) -> Cause:
 
 
 def rule_of_error(name: str, words: str) -> Rule:
-    """Returns the rule of a step's error. Its name tells more than its words, which may hold anything: `KeyError:
+    """Returns the rule of a step's error. The name tells more than the words, which may hold anything: `KeyError:
     'timed out'`.
     """
     named = _first(name, STEP_RULES)

@@ -1,1 +1,1 @@
-"""Draws fruit."""
+"""Draws the pictures of fruit that the demo delivers."""

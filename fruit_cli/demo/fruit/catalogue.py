@@ -1,6 +1,7 @@
-"""The fruit that can be drawn: for each category its painted surfaces, and how it is held to the camera.
+"""Describes the fruit that can be drawn: for each category its painted surfaces, and how it is held to the camera.
 
-Names are of the kind Fruits-360 has, with spaces, digits and letters beyond ASCII, for those are what breaks pipelines.
+Names are of the kind that Fruits-360 has, with spaces, digits and letters beyond ASCII, because those are what breaks
+pipelines.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fruit:
-    """One category. `extent` is half the picture's side in the surfaces' units; angles in degrees; `shine` the
-    highlight's sharpness.
+    """Says how a category is drawn. `extent` is half the picture's side in the surfaces' units; angles are in degrees;
+    `shine` is the highlight's sharpness.
 
     The fruit turns around the picture's upright, tipped towards the camera by `camera_degrees`; it leans from that axis
     by `lean_degrees`.
@@ -221,7 +222,7 @@ def _with_pores(skin: Surface, colour: Floats, dark: Colour) -> Surface:
 
 
 def _ends(skin: Surface, length: float) -> Floats:
-    """1 at both poles, 0 from `length` on; at the lower one from half of that on."""
+    """Returns a field that is 1 at both poles and 0 from `length` on, or from half of that at the lower pole."""
     return step(skin.u, length, length / 5) + step(skin.u, 1 - length / 2, 1 - length / 8)
 
 
@@ -232,7 +233,7 @@ def _stem(foot: float, top: float) -> Surface:
 
 
 def _leaf(length: float, height: float, degrees: float) -> Surface:
-    """A leaf that begins at the axis and points away from it, `degrees` around."""
+    """Returns a leaf that begins at the axis and points away from it, turned around the axis by `degrees`."""
     leaf = revolved(((0, length), (0.1, 0.6 * length), (0.07, 0.2 * length), (0.02, 0), (0, 0)))
     green = leaf.painted(mix((0.38, 0.60, 0.20), (0.20, 0.45, 0.13), leaf.u), 0.1).bent(2 * length)
     return green.placed(rotation(2, -80), rotation(1, degrees), scale=(1, 1, 0.3), move=(0, height, 0))

@@ -1,5 +1,5 @@
-"""Draws fruit: surfaces lit by a lamp, a fill light and the room, turned step by step on white, as Fruits-360's photos
-are.
+"""Draws fruit: it lights surfaces with a lamp, a fill light and the room, and turns them step by step on white, as
+Fruits-360's photos show fruit.
 
 A fruit is a cloud of points, close enough to leave no gap in the picture: of those that face the camera, each sample of
 the picture shows the nearest one. The same (category, frame) always gives the same picture.
@@ -35,8 +35,8 @@ _HALFWAY: Final = np.array(
 
 
 class Cloud(NamedTuple):
-    """The points of a fruit, float32[n, 3] each (gloss: [n, 1]): where they are, where they look, and their colour in
-    linear light.
+    """Holds the points of a fruit, float32[n, 3] each (gloss: [n, 1]): where they are, which way they face, and their
+    colour in linear light.
     """
 
     points: Floats
@@ -46,8 +46,8 @@ class Cloud(NamedTuple):
 
 
 def draw_fruit(category: str, frame: int, frames: int) -> Image.Image:
-    """The fruit after `frame` of `frames` steps of a full turn, RGB, 100x100. Raises KeyError for a category that isn't
-    drawn.
+    """Returns the picture of a fruit after `frame` of `frames` steps of a full turn, RGB, 100x100. Raises KeyError for
+    a category that isn't drawn.
     """
     fruit, cloud = FRUITS[category], _cloud(category)
     turned = (
@@ -67,7 +67,7 @@ def draw_fruit(category: str, frame: int, frames: int) -> Image.Image:
 
 
 def draw_jpeg(category: str, frame: int, frames: int) -> bytes:
-    """`draw_fruit` as the bytes of a JPEG file."""
+    """Returns the picture that `draw_fruit` draws, as the bytes of a JPEG file."""
     stream = io.BytesIO()
     draw_fruit(category, frame, frames).save(stream, "JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
@@ -84,18 +84,18 @@ def _cloud(category: str) -> Cloud:
 
 
 def _along(vectors: Floats, directions: Floats) -> Floats:
-    """How far the vectors, float32[n, 3], go along a direction, float32[n], or along each of several, float32[n,
-    directions].
+    """Returns how far the vectors, float32[n, 3], go along a direction, as float32[n], or along each of several, as
+    float32[n, directions].
     """
-    # Not `@`: for so few numbers, its threads take longer to meet than one takes to compute.
+    # `@` would be slower: for so few numbers, its threads take longer to meet than one takes to compute.
     return np.asarray(np.einsum("nj,...j->n...", vectors, directions))
 
 
 def _nearest(points: Floats, extent: float) -> NDArray[np.intp]:
-    """The number of the point that each sample shows, [rows, columns]; -1 where there is none."""
+    """Returns the number of the point that each sample shows, [rows, columns]; -1 where there is none."""
     column, row, depth = ((points / (np.array([1, -1, 1], dtype=np.float32) * extent) + 1) * (_GRID / 2)).T
-    # Of several assignments to one sample the last one stays: that of the nearest point. (Small integers are sorted in
-    # no time.)
+    # Of several assignments to one sample the last one stays, which is that of the nearest point. Small integers are
+    # sorted quickly.
     order = np.argsort((np.clip(depth, 0, 255) * 256).astype(np.uint16), kind="stable")
     shown = np.full((_GRID, _GRID), -1)
     shown[row[order].astype(np.intp), column[order].astype(np.intp)] = order
@@ -107,7 +107,9 @@ def _nearest(points: Floats, extent: float) -> NDArray[np.intp]:
 
 
 def _lit(normals: Floats, colours: Floats, gloss: Floats, fruit: Fruit) -> Floats:
-    """The light that reaches the eye, float32[n, 3], linear: Lambert's law, a highlight, and light from above."""
+    """Returns the light that reaches the eye, float32[n, 3], linear. It sums Lambert's law, a highlight, and light from
+    above.
+    """
     lamp = np.clip((_along(normals, _LAMP) + fruit.softness) / (1 + fruit.softness), 0, None)
     light = 0.86 * lamp + 0.17 * np.clip(_along(normals, _FILL_LIGHT), 0, None) + 0.26 + 0.10 * normals[:, 1]
     glance = np.clip(_along(normals, _HALFWAY), 0, None)

@@ -1,5 +1,5 @@
-"""The surfaces that fruit is made of: a line turned around the upright axis, painted, then bent, leaned and moved to
-its place.
+"""Makes the surfaces of fruit: a line is turned around the upright axis, painted, then bent, leaned and moved to its
+place.
 
 Lengths are in units of about a fruit's radius; the axis is y, the stem is at +y. Fields over a surface are
 float32[rows, columns].
@@ -28,7 +28,7 @@ _WAVES: Final = 8
 
 @dataclass(frozen=True)
 class Surface:
-    """A surface and how it looks, row by row from the stem's pole to the other one.
+    """Describes a surface and how it looks, row by row from the stem's pole to the other one.
 
     `u` is the share of the way between the poles, `v` that of the way around. `points` and `colour` (sRGB, 0 to 1) are
     float32[3, rows, columns].
@@ -41,36 +41,36 @@ class Surface:
     gloss: Floats
 
     def painted(self, colour: Floats, gloss: float | Floats, height: float | Floats = 0.0) -> Self:
-        """The surface with this skin, whose bumps are raised by `height`."""
+        """Returns the surface with this colour and gloss, and with bumps of this height."""
         raised = self.points + self.normals() * np.float32(height)
         return replace(
             self, points=raised, colour=np.clip(colour, 0, 1), gloss=np.broadcast_to(np.float32(gloss), self.u.shape)
         )
 
     def placed(self, *turns: Floats, scale: Colour = (1, 1, 1), move: Colour = (0, 0, 0)) -> Self:
-        """The surface scaled along the axes, turned by each matrix and moved."""
+        """Returns the surface scaled along the axes, turned by each matrix and moved."""
         points = self.points * _over(scale)
         for turn in turns:
             points = np.tensordot(turn, points, axes=1)
         return replace(self, points=points + _over(move))
 
     def bent(self, radius: float) -> Self:
-        """The surface with its axis bent to an arc of this radius, away from +x."""
+        """Returns the surface with its axis bent to an arc of this radius, away from +x."""
         x, y, z = self.points
         return replace(
             self, points=np.stack([(x + radius) * np.cos(y / radius) - radius, (x + radius) * np.sin(y / radius), z])
         )
 
     def normals(self) -> Floats:
-        """The unit vectors that point outwards, float32[3, rows, columns]."""
+        """Returns the unit vectors that point outwards, float32[3, rows, columns]."""
         down = np.gradient(self.points, axis=1)
         around = np.roll(self.points, -1, axis=2) - np.roll(self.points, 1, axis=2)
         outwards = np.cross(around, down, axis=0)
         return np.asarray(outwards / (np.linalg.norm(outwards, axis=0) + 1e-9), dtype=np.float32)
 
     def noise(self, frequency: float, salt: int = 0, stretch: Colour = (1, 1, 1)) -> Floats:
-        """Smooth random values of about -1 to 1, from waves in all directions; `frequency` in bumps a unit of
-        length.
+        """Returns smooth random values of about -1 to 1, made of waves in all directions. `frequency` is in bumps per
+        unit of length.
         """
         random = np.random.default_rng([salt, round(frequency * 8)])
         waves = random.normal(0, 2 * frequency, (_WAVES, 3)) * np.array(stretch)
@@ -82,8 +82,8 @@ class Surface:
         return np.asarray(total / np.float32(np.sqrt(_WAVES)))
 
     def dots(self, rows: int, size: float, jitter: float = 0.0) -> Floats:
-        """Dots in rows around the axis, as many as fit: 1 in their middles, 0 from `size` (in rows) on. `jitter` shifts
-        them, in rows.
+        """Returns dots in rows around the axis, as many as fit: 1 in their middles, 0 from `size` (in rows) on.
+        `jitter` shifts them, in rows.
         """
         shift = [np.float32(jitter) * self.noise(rows / 5, salt) for salt in (1, 2)]
         along = self.u * rows + shift[0]
@@ -93,8 +93,8 @@ class Surface:
 
 
 def revolved(meridian: Sequence[tuple[float, float]], lobes: tuple[int, float, float] = (0, 0, 1)) -> Surface:
-    """A line turned around the axis: (distance from the axis, height) points from the stem's pole to the other one,
-    corners rounded.
+    """Returns the surface of a line that is turned around the axis. The line is given by (distance from the axis,
+    height) points from the stem's pole to the other one, and its corners are rounded.
 
     `lobes` (their number, depth and sharpness) press the equator in between its crests, or, of a single one, at its
     crest.
@@ -113,7 +113,7 @@ def revolved(meridian: Sequence[tuple[float, float]], lobes: tuple[int, float, f
 
 
 def rotation(axis: int, degrees: float) -> Floats:
-    """The matrix that turns around x (0), y (1) or z (2)."""
+    """Returns the matrix, float32[3, 3], that turns around x (0), y (1) or z (2)."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     first, second = [(1, 2), (2, 0), (0, 1)][axis]
     matrix = np.eye(3)
@@ -123,25 +123,25 @@ def rotation(axis: int, degrees: float) -> Floats:
 
 
 def mix(low: Colour, high: Colour, share: Floats) -> Floats:
-    """`low` where share is 0, `high` where it is 1."""
+    """Returns `low` where `share` is 0, `high` where it is 1, and a mixture in between."""
     share = np.clip(share, 0, 1)
     return np.asarray(_over(low) * (1 - share) + _over(high) * share, dtype=np.float32)
 
 
 def step(values: Floats, low: float, high: float) -> Floats:
-    """0 below `low`, 1 above `high`, smooth between; also with low > high."""
+    """Returns 0 below `low`, 1 above `high` and a smooth step in between. With low > high it steps down instead."""
     share = np.clip((values - low) / (high - low), 0, 1)
     return np.asarray(share * share * (3 - 2 * share), dtype=np.float32)
 
 
 def _over(values: Colour) -> Floats:
-    """Three numbers for a whole surface."""
+    """Returns three numbers in a shape that fits a whole surface, and a field as it is."""
     array = np.asarray(values, dtype=np.float32)
     return array[:, None, None] if array.ndim == 1 else array
 
 
 def _rounded(points: NDArray[np.float64], rounds: int = 5) -> NDArray[np.float64]:
-    """Chaikin's corner cutting: an open line becomes smooth, its ends stay."""
+    """Returns an open line made smooth by Chaikin's corner cutting, which keeps its ends."""
     for _ in range(rounds):
         before, after = points[:-1], points[1:]
         cut = np.stack([0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after], axis=1).reshape(-1, 2)
