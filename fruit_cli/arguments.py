@@ -16,19 +16,16 @@ _MOST: Final = 10**15
 # A command's help ends with one of these texts, which say what it reads from the environment.
 ABOUT_THE_LAKE: Final = (
     "The local cloud's home is FRUITS_LOCAL_HOME, else .local/. On AWS, with your usual credentials, "
-    "FRUITS_LAKE_BUCKET and "
-    "FRUITS_AWS_REGION [default: eu-west-1] say which lake, and FRUITS_LAKE_OWNER whose [default: the account of the "
-    "credentials]."
+    "FRUITS_LAKE_BUCKET and FRUITS_AWS_REGION [default: eu-west-1] say which lake, and FRUITS_LAKE_OWNER whose "
+    "[default: the account of the credentials]."
 )
 ABOUT_AIRFLOW: Final = (
     "For an Airflow elsewhere (--target aws) set AIRFLOW_API_URL (https), and AIRFLOW_API_TOKEN or AIRFLOW_API_USER "
-    "and "
-    "AIRFLOW_API_PASSWORD."
+    "and AIRFLOW_API_PASSWORD."
 )
 ABOUT_THE_LOCAL_CLOUD: Final = (
     "Everything is kept in FRUITS_LOCAL_HOME [default: .local/]. FRUITS_LOCAL_UI_PORT, FRUITS_LOCAL_S3_PORT and "
-    "FRUITS_LOCAL_EMR_PORT "
-    "choose other ports, FRUITS_LAKE_BUCKET [default: fruits-lake] another bucket."
+    "FRUITS_LOCAL_EMR_PORT choose other ports, FRUITS_LAKE_BUCKET [default: fruits-lake] another bucket."
 )
 
 

@@ -34,14 +34,12 @@ def _of_aws(error: Exception) -> str | None:
 
     if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
         return (
-            f"AWS' credentials are missing ({error}). "
-            "Set them (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or say TARGET=local for the local "
-            "cloud."
+            f"AWS' credentials are missing ({error}). Set them (AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY), or say TARGET=local for the local cloud."
         )
     if isinstance(error, (BotoCoreError, ClientError)):
         return (
-            f"AWS could not be asked: {error}. Check the credentials, FRUITS_AWS_REGION and the name that was "
-            "asked "
+            f"AWS could not be asked: {error}. Check the credentials, FRUITS_AWS_REGION and the name that was asked "
             "for."
         )
     return None

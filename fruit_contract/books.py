@@ -25,8 +25,6 @@ def unbalanced(books: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Iterator
             if not count["listed"] == origins == ends:
                 yield (
                     f"The books of '{category}' of {ingest_date} do not balance: {count['listed']:,} listed, "
-                    f"{count['new']:,} new + "
-                    f"{count['unchanged']:,} unchanged + {count['reused']:,} reused, {count[Status.FEATURISED]:,} "
-                    "featurised + "
-                    f"{count[Status.REJECTED]:,} rejected."
+                    f"{count['new']:,} new + {count['unchanged']:,} unchanged + {count['reused']:,} reused, "
+                    f"{count[Status.FEATURISED]:,} featurised + {count[Status.REJECTED]:,} rejected."
                 )

@@ -158,8 +158,7 @@ def commit_from_json(text: str) -> Commit:
     if values["schema_version"] > SCHEMA_VERSION:
         raise CommitFormatError(
             f"The ledger of {values['ingest_date']} was written by a later release (schema version "
-            f"{values['schema_version']}, this one "
-            f"reads {SCHEMA_VERSION}). Use that release, or a later one."
+            f"{values['schema_version']}, this one reads {SCHEMA_VERSION}). Use that release, or a later one."
         )
     embedders = {
         embedder_id: EmbedderFiles(

@@ -121,8 +121,7 @@ def report(answer: Answer | None) -> list[str]:
     lines = [
         (
             f"{answer.service} was asked about {len(answer.asked)} packages and knows {len(answer.known)} "
-            "vulnerabilities "
-            "of them."
+            "vulnerabilities of them."
         )
     ]
     for found in answer.known:

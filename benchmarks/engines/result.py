@@ -89,22 +89,16 @@ class EnginesBenchmark:
         summaries = summarise_engines(self.runs, self.reference, self.step_batch)
         measured = (
             f"Each engine runs in {self.n_cores} processes, one a core, with one thread each, on tensors that are "
-            "decoded "
-            "already; they are "
-            "measured together, the engines in turn. Ratios are of the same round, then the median: the speed of a "
-            "shared machine changes. "
-            "'By CPU' compares images per second of CPU, which others' work moves less: it decides which engine and "
-            "batch is the best."
+            "decoded already; they are measured together, the engines in turn. Ratios are of the same round, then the "
+            "median: the speed of a shared machine changes. 'By CPU' compares images per second of CPU, which others' "
+            "work moves less: it decides which engine and batch is the best."
         )
         accuracy = (
             f"Accuracy is the share of {self.n_images - self.n_known:,} images whose nearest of {self.n_known:,} "
-            "others (one in "
-            f"{KNOWN_ONE_IN} of each category) has their category: cosine of raw features, no PCA. k is fitted on all "
-            f"{self.n_images:,} "
-            f"images, in {self.n_categories:,} categories; it can't be larger than their number. Drawn fruit, a few "
-            "categories "
-            "each alike in "
-            "itself, are easy to tell apart: only a folder of photos (DATA=) says something about accuracy."
+            f"others (one in {KNOWN_ONE_IN} of each category) has their category: cosine of raw features, no PCA. k is "
+            f"fitted on all {self.n_images:,} images, in {self.n_categories:,} categories; it can't be larger than "
+            "their number. Drawn fruit, a few categories each alike in itself, are easy to tell apart: only a folder "
+            "of photos (DATA=) says something about accuracy."
         )
         int8 = (
             f"int8: static QDQ quantisation, a scale a channel, calibrated on {self.n_calibration:,} of the known "
@@ -290,8 +284,7 @@ def _experiment(result: EnginesBenchmark, way: Batch, found: Quality, expected: 
     points = 100 * (found.accuracy - expected.accuracy)
     return (
         f"{way.first.engine} at batch {way.first.inference_batch}: {_times(way, result)}; 1-NN accuracy {points:+.2f} "
-        "points, "
-        f"k {found.k} instead of {expected.k}, mean cosine {found.mean_cosine:.4f}."
+        f"points, k {found.k} instead of {expected.k}, mean cosine {found.mean_cosine:.4f}."
     )
 
 

@@ -103,18 +103,15 @@ class FeaturesBenchmark:
         )
         counted = (
             "Ours counts from the listing to the committed ledger. The notebook way builds its network in every "
-            "partition, as the notebook "
-            "does, so the number of images a partition matters: the notebook itself had 945. 'Network kept' spares it "
-            "that. "
-            "Of both, TensorFlow's import and the first building of the network in each worker are not counted, "
-            "nothing is computed twice, and they read the files from the disk, not through the S3 server."
+            "partition, as the notebook does, so the number of images a partition matters: the notebook itself had "
+            "945. 'Network kept' spares it that. Of both, TensorFlow's import and the first building of the network in "
+            "each worker are not counted, nothing is computed twice, and they read the files from the disk, not "
+            "through the S3 server."
         )
         columns = (
             "'of ceiling' compares a run with the ceiling right before and after it: the engine at its best inference "
-            "batch; "
-            "'S3 apart' is the "
-            "same without the time that the S3 server took from the cores, which are another machine's on a cluster; "
-            "'worker MB' is the peak of the largest Spark Python worker."
+            "batch; 'S3 apart' is the same without the time that the S3 server took from the cores, which are another "
+            "machine's on a cluster; 'worker MB' is the peak of the largest Spark Python worker."
         )
         return [same, counted, columns, "benchmarks/README.md says how it is measured."]
 

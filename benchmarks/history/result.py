@@ -88,17 +88,13 @@ class HistoryBenchmark:
         verdict = "flat" if is_flat(days) else "NOT flat"
         flatness = (
             f"A day's run after {longest.first.n_days:,} days takes {longest.ratio('seconds'):.2f} times as long as "
-            "after "
-            f"{shortest.first.n_days:,}, and "
-            f"{longest.ratio('cpu_seconds'):.2f} times the CPU. Flat is {FLAT_WITHIN:g} times at most, after any "
-            "number of "
-            f"days: this is {verdict}."
+            f"after {shortest.first.n_days:,}, and {longest.ratio('cpu_seconds'):.2f} times the CPU. Flat is "
+            f"{FLAT_WITHIN:g} times at most, after any number of days: this is {verdict}."
         )
         work = (
             f"The day has {self.n_images:,} new drawn images; both steps really run on it, in one warm Spark session. "
-            "History is synthetic "
-            "features, with all that daily runs leave. Every run has its own copy of it, the ratios are medians "
-            "within a round."
+            "History is synthetic features, with all that daily runs leave. Every run has its own copy of it, the "
+            "ratios are medians within a round."
         )
         policy = (
             "The policy is auto with always_below=0 and with growth and margin so large that no history has a refit: "

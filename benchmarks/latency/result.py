@@ -62,10 +62,8 @@ class LatencyBenchmark:
         )
         distance = (
             "A proxy before the local S3 holds every request back for so long, and counts it "
-            "(local_cloud/stack/latency.py). "
-            "'waits' is how "
-            "many times this latency the step takes longer: so many requests come one after the other, all others wait "
-            "beside them."
+            "(local_cloud/stack/latency.py). 'waits' is how many times this latency the step takes longer: so many "
+            "requests come one after the other, all others wait beside them."
         )
         warm = (
             "Both steps run warm, in one Spark session; the start of a session sees no S3. LIST is a page of a listing."

@@ -109,21 +109,17 @@ class PcaBenchmark:
         )
         ours = (
             "Ours: one pass over features/ for the moments by date, committed with the ledger; then the PCA step, "
-            "policy always: merge, "
-            "eigen-decomposition, k found, version saved, all projections written, pointer."
+            "policy always: merge, eigen-decomposition, k found, version saved, all projections written, pointer."
         )
         theirs = (
             "pyspark.ml: the same table, StandardScaler(withMean, withStd) and PCA(k), each fitted and applied, the "
-            "same "
-            "projections written "
-            "alike. In its favour: it is told k (to find it, it would fit twice) and its vectors are cached, so "
-            "nothing is read twice."
+            "same projections written alike. In its favour: it is told k (to find it, it would fit twice) and its "
+            "vectors are cached, so nothing is read twice."
         )
         alone = sum(self.arithmetic.values())
         arithmetic = (
             "'without Spark' is ours in numpy alone, in one process that reads the same files itself and writes "
-            f"nothing: {alone:.2f} s. "
-            "The rest of ours is Spark reading, exchanging and writing rows, and its jobs. "
+            f"nothing: {alone:.2f} s. The rest of ours is Spark reading, exchanging and writing rows, and its jobs. "
             + " ".join(
                 f"Java {summary.first.java}: pyspark.ml takes {summary.median('seconds') / alone:.0f} times as long. "
                 f"At least {FASTER_BY:g} times: {_yes_or_no(summary.median('seconds') >= FASTER_BY * alone)}."
@@ -132,8 +128,7 @@ class PcaBenchmark:
         )
         java = (
             "The local node lets Java compile quickly and optimise little; a cluster's Java optimises fully. Spark ML "
-            "computes in Java, "
-            "without a native BLAS unless one is installed: here none is."
+            "computes in Java, without a native BLAS unless one is installed: here none is."
         )
         return [*speeds, agreement, ours, theirs, arithmetic, java]
 

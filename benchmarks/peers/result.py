@@ -70,34 +70,27 @@ class PeersBenchmark:
     def notes(self) -> list[str]:
         verdicts = [
             f"{kind.capitalize()}, {summary.first.n_images:,} images: ours / {summary.first.way} = "
-            f"{faster_by(summary):.2f} in images/s "
-            f"({_range(summary)}), {summary.first.way} takes {summary.ratio('cpu_seconds_per_image'):.2f} times the "
-            "CPU."
+            f"{faster_by(summary):.2f} in images/s ({_range(summary)}), {summary.first.way} takes "
+            f"{summary.ratio('cpu_seconds_per_image'):.2f} times the CPU."
             for kind in KINDS
             for summary in summarise_peers(self.runs, kind)
             if summary.first.way != OURS
         ]
         engine = (
             f"The engine alone takes {1000 * self.engine_seconds_per_image:.2f} ms of a core for an image here (one "
-            "thread, decoded "
-            "tensors). On another CPU compare by that, and by 'of ceiling': the engine alone on every core, right "
-            "before and after a run."
+            "thread, decoded tensors). On another CPU compare by that, and by 'of ceiling': the engine alone on every "
+            "core, right before and after a run."
         )
         same = (
             "All fetch from the same local S3 server and write Parquet by category to it. Decoder, preprocessing, "
-            "LiteRT model, "
-            "engine settings "
-            f"and the number of workers are the same, on {self.n_cores} cores. Ours does more: it compares with the "
-            "ledger, "
-            "looks for known "
-            "contents, adds up moments, commits a ledger, and would go on after a crash."
+            f"LiteRT model, engine settings and the number of workers are the same, on {self.n_cores} cores. Ours does "
+            "more: it compares with the ledger, looks for known contents, adds up moments, commits a ledger, and would "
+            "go on after a crash."
         )
         columns = (
             "CPU is that of all of a way's processes without the S3 server's. 'Peak MB' is the most memory that they "
-            "held "
-            "together, looked at "
-            "twice a second: their own, and shared memory once, without programs and libraries, which are mapped once "
-            "for all."
+            "held together, looked at twice a second: their own, and shared memory once, without programs and "
+            "libraries, which are mapped once for all."
         )
         return [*self.remarks, *verdicts, engine, same, columns, "benchmarks/README.md says how each way is written."]
 

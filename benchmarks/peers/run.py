@@ -170,8 +170,7 @@ class _Runner:
                     self.runs.append(run)
                     self._say(
                         f"round {number + 1}, {run.way}, {kind}: {run.seconds:.1f} s, {run.images_per_second:.0f} "
-                        "images/s, "
-                        f"{1000 * run.cpu_seconds_per_image:.1f} ms of CPU an image; ceiling: "
+                        f"images/s, {1000 * run.cpu_seconds_per_image:.1f} ms of CPU an image; ceiling: "
                         f"{run.ceiling_after.images_per_second:.0f}"
                     )
 

@@ -56,8 +56,7 @@ class Profile:
         return [
             (
                 f"{self.n_images:,} images in {self.seconds:.1f} s without the profiler; the samples are of another "
-                "run, "
-                "under py-spy."
+                "run, under py-spy."
             ),
             "A step's later stages (writing, moments) are in the CPU times and not in the samples.",
         ]

@@ -101,29 +101,21 @@ class ScaleBenchmark:
         sizes = self.sizes
         engine = (
             "The engine is a digest of the pixels, not a network; everything else is the product's own. MobileNetV2 "
-            "takes "
-            "some 5 to 10 ms of a "
-            "core an image beside it (features-full.md)."
+            "takes some 5 to 10 ms of a core an image beside it (features-full.md)."
         )
         pictures = (
             f"New images are drawn 24x24 JPEG, {self.delivered_bytes / max(1, sizes.images):,.0f} bytes each, laid "
-            "into raw/ directly; "
-            "known ones are names of such files, and their features are there by name alone."
+            "into raw/ directly; known ones are names of such files, and their features are there by name alone."
         )
         stages = (
             "Each stage is a process of its own, as a step and an Airflow task are. Seconds are without the start of "
-            "Spark or "
-            "of Airflow, CPU "
-            "is without S3's. Memory is the peak of the largest process of its kind since its start; 'own Python' is "
-            "the "
-            "driver's, or that of "
-            "an Airflow task with Airflow loaded."
+            "Spark or of Airflow, CPU is without S3's. Memory is the peak of the largest process of its kind since its "
+            "start; 'own Python' is the driver's, or that of an Airflow task with Airflow loaded."
         )
         requests = (
             "A proxy before the local S3 counts the requests; where that is said it holds them back by "
-            f"{sizes.milliseconds} "
-            "ms, else not at "
-            "all. LIST is a page of up to 1,000 keys, POST deletes up to 1,000 objects."
+            f"{sizes.milliseconds} ms, else not at all. LIST is a page of up to 1,000 keys, POST deletes up to 1,000 "
+            "objects."
         )
         return [engine, pictures, stages, requests]
 

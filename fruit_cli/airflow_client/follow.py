@@ -39,8 +39,7 @@ _ENDINGS: Final[Mapping[str, tuple[str, str]]] = {
 }
 _SET_ASIDE_NOTE: Final = (
     "Set aside by the command line, because it was under way before the run that was asked for next and could have "
-    "worked "
-    "on the same image batch at the same time. Unpausing a DAG starts the scheduled run that is due."
+    "worked on the same image batch at the same time. Unpausing a DAG starts the scheduled run that is due."
 )
 
 

@@ -93,8 +93,7 @@ def current_airflow(target: Target = Target.LOCAL, environment: Mapping[str, str
     if not token and not (login.user and login.password):
         raise AirflowError(
             f"{URL_VARIABLE} is set, but {TOKEN_VARIABLE} is not. Set it to a token of that Airflow's API, or "
-            f"{USER_VARIABLE} and "
-            f"{PASSWORD_VARIABLE} to a user that may ask for one."
+            f"{USER_VARIABLE} and {PASSWORD_VARIABLE} to a user that may ask for one."
         )
     _require_an_address(url, allow_http=is_local)
     if not token.isascii() or any(character.isspace() for character in token):

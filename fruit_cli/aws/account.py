@@ -90,10 +90,8 @@ class Account:
                 raise
             raise CommandError(
                 f"AWS does not take these credentials in {self.region} ({error.response['Error']['Code']}). The region "
-                "is off in an "
-                f"account until somebody types `aws account enable-region --region-name {self.region}` and has waited "
-                "some minutes. If it "
-                "is on, check the credentials."
+                f"is off in an account until somebody types `aws account enable-region --region-name {self.region}` "
+                "and has waited some minutes. If it is on, check the credentials."
             ) from error
         return caller["Account"], caller["Arn"]
 
@@ -267,8 +265,7 @@ class Account:
         missing = (
             (
                 f"Type `aws ec2 create-tags --resources {untagged} --tags Key={EMR_TAG['Key']},Value=true`: EMR asks "
-                "for "
-                "that tag."
+                "for that tag."
             ),
         )
         doubts = [

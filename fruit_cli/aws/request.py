@@ -89,8 +89,7 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         raise CommandError(
             f"STACK is '{name}': give 'fruits', or that and more words of small letters and digits, with hyphens "
-            "between ('fruits-test'), "
-            f"{_LONGEST_NAME} characters at most."
+            f"between ('fruits-test'), {_LONGEST_NAME} characters at most."
         )
     return name
 

@@ -146,8 +146,7 @@ def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[s
                 common | {"Bucket": lake.bucket, "Zones": zones, "Shell": ssm},
                 (),
                 f"a VPC with {zones} private subnet{'s' if zones != '1' else ''} that reaches AWS' services alone: a "
-                "gateway to S3, and "
-                f"{_endpoints(ssm)} interface endpoints in each",
+                f"gateway to S3, and {_endpoints(ssm)} interface endpoints in each",
                 _network_usd_a_month(zones, ssm, request.region),
             )
         )

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 DRY_RUN: Final = "This was a dry run: nothing was changed."
 ABOUT_AWS: Final = (
     "It takes your usual AWS credentials (AWS_PROFILE and the like), which must be an administrator's, and "
-    "FRUITS_AWS_REGION "
-    "[default: that of fruits.env, else eu-west-1]. docs/aws.md tells the whole way."
+    "FRUITS_AWS_REGION [default: that of fruits.env, else eu-west-1]. docs/aws.md tells the whole way."
 )
 
 
@@ -210,8 +209,7 @@ def _lake(request: DeployRequest, account: Account, number: str, before: Mapping
     if request.key and found.key not in ("", request.key):
         raise CommandError(
             f"The bucket {bucket} encrypts with {found.key}, and KMS_KEY is {request.key}: nobody would get rights to "
-            "what is in it. "
-            "Leave KMS_KEY away."
+            "what is in it. Leave KMS_KEY away."
         )
     return Lake(bucket, makes_bucket=False, key=request.key or found.key)
 
@@ -232,10 +230,8 @@ def _refuse_a_name_that_is_taken(request: DeployRequest, parts: tuple[str, ...],
     if "cluster" not in parts and account.has_role(role):
         raise CommandError(
             f"The role {role} is there already, and {request.region} has no stack "
-            f"{stack_name(request.name, 'cluster')}. Roles are "
-            f"the whole account's: if '{request.name}' stands in another region, name that one, or choose another "
-            "STACK. Else remove "
-            "the role."
+            f"{stack_name(request.name, 'cluster')}. Roles are the whole account's: if '{request.name}' stands in "
+            "another region, name that one, or choose another STACK. Else remove the role."
         )
 
 
@@ -275,8 +271,7 @@ def _say_plan(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[s
         network = stack_name(request.name, "network")
         print(
             f"  leave {network}, in which clusters would run no more ({idle_usd:.2f} USD a month): `aws cloudformation "
-            "delete-stack "
-            f"--region {request.region} --stack-name {network}` ends that, once no cluster is in it"
+            f"delete-stack --region {request.region} --stack-name {network}` ends that, once no cluster is in it"
         )
     print(f"  make or find the service-linked roles {' and '.join(SERVICE_LINKED_ROLES.values())}")
     print(

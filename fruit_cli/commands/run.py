@@ -35,8 +35,7 @@ categories_option = click.option(
     multiple=True,
     metavar="A,B",
     help="Only these categories. For names with commas or outer spaces, give a JSON list, or one name each time, two "
-    "times or more.  "
-    "[default: all]",
+    "times or more.  [default: all]",
 )
 
 

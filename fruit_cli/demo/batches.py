@@ -124,9 +124,8 @@ def _cut_off(plan: DeliveryPlan) -> tuple[PlannedImage, bytes]:
             return image, content[: pixels + (len(content) - pixels) // 2]
     raise CommandError(
         f"'{plan.images[0].path}' can't be read as an image, nor can any other of the {len(plan.images):,} for "
-        f"{plan.ingest_date}, "
-        f"or they have more than {_MOST_PIXELS // 10**6} megapixels. Take them out of the folder, or deliver it "
-        "without the demo."
+        f"{plan.ingest_date}, or they have more than {_MOST_PIXELS // 10**6} megapixels. Take them out of the folder, "
+        "or deliver it without the demo."
     )
 
 

@@ -85,9 +85,8 @@ def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, 
     if not environment.get(BUCKET_VARIABLE):
         raise CommandError(
             f"{BUCKET_VARIABLE} is not set: a lake on AWS has no default name, for all the world's buckets share their "
-            "names. Set it, "
-            "FRUITS_AWS_REGION and FRUITS_LAKE_OWNER (the account's number), or type the command where `make deploy` "
-            "left fruits.env."
+            "names. Set it, FRUITS_AWS_REGION and FRUITS_LAKE_OWNER (the account's number), or type the command where "
+            "`make deploy` left fruits.env."
         )
     bucket = lake.check_bucket(environment[BUCKET_VARIABLE])
     if environment.get(_ENDPOINT_VARIABLE):

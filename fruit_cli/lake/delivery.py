@@ -193,9 +193,8 @@ def verify(plan: DeliveryPlan, etags: Mapping[str, str], there: Mapping[str, Rem
         raise DeliveryNotVerifiedError(
             f"{len(problems):,} of {len(plan.images):,} images are not in {address} as they were sent, so there is no "
             f"{lake.SUCCESS_MARKER} marker: {'; '.join(problems[:_NAMED])}{more}. If files changed meanwhile, or "
-            "somebody else delivers "
-            "to that date, type the same command again; if it says the same again, the store takes two names for one: "
-            "rename those files."
+            "somebody else delivers to that date, type the same command again; if it says the same again, the store "
+            "takes two names for one: rename those files."
         )
 
 
@@ -280,8 +279,7 @@ def _send(
         _say(
             console,
             f"Stopped after {len(etags):,} of {len(to_send):,} images. The batch has no {lake.SUCCESS_MARKER} marker, "
-            "so nothing reads it "
-            "yet. The same command resumes it.",
+            "so nothing reads it yet. The same command resumes it.",
         )
         raise
     return etags

@@ -357,7 +357,6 @@ def _refuse_loose_images(directory: Path, loose_images: list[str]) -> None:
     if loose_images:
         raise DeliveryRefusedError(
             f"'{directory}' holds images that lie in no category folder ({len(loose_images)}, the first is "
-            f"{loose_images[0]!r}). "
-            f"Put each into the folder of its category, as in '{directory}/Kiwi/{loose_images[0]}'; or name the folder "
-            f"above '{directory}'."
+            f"{loose_images[0]!r}). Put each into the folder of its category, as in "
+            f"'{directory}/Kiwi/{loose_images[0]}'; or name the folder above '{directory}'."
         )

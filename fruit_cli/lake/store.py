@@ -50,8 +50,7 @@ def open_store(connection: LakeConnection) -> S3Store:
     if session.get_credentials() is None:
         raise LakeUnreachableError(
             "There are no AWS credentials: set them (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or "
-            "say TARGET=local for "
-            "the local cloud."
+            "say TARGET=local for the local cloud."
         )
     return S3Store(connection.bucket, region=connection.region, credential_provider=Boto3CredentialProvider(session))
 

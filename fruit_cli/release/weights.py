@@ -82,10 +82,9 @@ def require_digest(found: str, expected: str, named: str) -> None:
     if found != expected:
         raise CommandError(
             f"{named} holds other tensors (digest {found[:12]}) than the ImageNet weights that are taken when none are "
-            "named "
-            f"({expected[:12]}). Nothing was published. If a copy of these weights was altered or damaged, remove it "
-            "and try again. "
-            "To publish weights of your own, name them: `make publish WEIGHTS=<file or s3:// address>`."
+            f"named ({expected[:12]}). Nothing was published. If a copy of these weights was altered or damaged, "
+            "remove it and try again. To publish weights of your own, name them: `make publish WEIGHTS=<file or s3:// "
+            "address>`."
         )
 
 

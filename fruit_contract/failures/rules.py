@@ -171,8 +171,7 @@ RULES: Final = (
     _rule(
         causes.KEY_NOT_FOUND,
         "NoSuchKey NoSuchBucket NoSuchUpload FileNotFoundException FileNotFoundError NotADirectoryError "
-        "ObjectNotFoundError "
-        "NotFoundError PATH_NOT_FOUND FAILED_READ_FILE.FILE_NOT_EXIST NoSuchFileException",
+        "ObjectNotFoundError NotFoundError PATH_NOT_FOUND FAILED_READ_FILE.FILE_NOT_EXIST NoSuchFileException",
         r"path does not exist|no such file or directory|input path does not exist|the specified (?:key|bucket) does "
         r"not exist",
         r"(?:status(?: code)?|error|http)\W{0,3}404\b|\(404\)|\b404 not found|s3a?n?://\S+ (?:does not exist|was not "

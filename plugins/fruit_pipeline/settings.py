@@ -143,15 +143,13 @@ class Settings:
         "UTC",
         TIME_ZONE,
         "where the ingest day of a run begins at midnight, summer and winter. `make backfill` reads it, too, and asks "
-        "for whole days; "
-        "*Backfill* in the UI asks for moments",
+        "for whole days; *Backfill* in the UI asks for moments",
     )
     day_offset_hours: float = setting(
         0.0,
         number(-24, 24),
         "how long after that midnight (negative: before it) the day begins: with 4, what is started at 03:00 is about "
-        "the day before. Set "
-        "`FRUITS_SCHEDULE` to match",
+        "the day before. Set `FRUITS_SCHEDULE` to match",
         unit="hours",
     )
     batch_timeout_hours: float = setting(
@@ -201,8 +199,7 @@ class Settings:
         "m5.xlarge",
         _INSTANCE,
         "core and task nodes; siblings of the same size (m5a, m5d, m6i, m6a) that the region has are taken if EMR "
-        "finds them cheaper "
-        "or sooner",
+        "finds them cheaper or sooner",
     )
     core_instance_count: int = setting(2, whole_number(1, 1000), "core nodes, on demand", unit="nodes")
     task_instance_max: int = setting(8, whole_number(0, 1000), "the most task nodes a run may get", unit="nodes")
@@ -283,8 +280,7 @@ class Settings:
         36.0,
         number(0, 24 * 31),
         "people are told of a run that is still running so long after it was queued; unset, it is never less than the "
-        "waits for batch and "
-        "step together",
+        "waits for batch and step together",
         unit="hours",
         part="news",
     )

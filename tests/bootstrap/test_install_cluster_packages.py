@@ -198,9 +198,8 @@ def test_a_folder_without_a_release_says_how_to_call_it(node):
     finished = node.bootstrap(str(node.bin))
     assert finished.returncode != 0
     expected = (
-        "bootstrap failed: reading the arguments (exit code 1). Call it as: install_cluster_packages.sh "
-        "<folder "
-        "that holds the release>"
+        "bootstrap failed: reading the arguments (exit code 1). Call it as: install_cluster_packages.sh <folder that "
+        "holds the release>"
     )
     assert last_line(finished) == expected
     assert not node.venv.exists()

@@ -27,7 +27,6 @@ def test_says_all_counts() -> None:
     assert list(unbalanced({DAY: {"Kiwi": counts}})) == [
         (
             f"The books of 'Kiwi' of {DAY} do not balance: 1,000 listed, 3 new + 4 unchanged + 5 reused, 7 featurised "
-            "+ 8 "
-            "rejected."
+            "+ 8 rejected."
         )
     ]

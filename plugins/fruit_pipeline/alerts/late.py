@@ -22,10 +22,8 @@ def late_alert(settings: Settings) -> DeadlineAlert:
         "event": RUN_LATE,
         "subject": "Fruits! run is late",
         "message": f"It has not ended {settings.late_after_hours:g} hours after it was queued.\nWhat to do: see on its "
-        "page which task it "
-        "is at, and that task's log and link *Progress*. To give up a step, clear or mark its task: the step is "
-        "cancelled and the cluster "
-        "ended.",
+        "page which task it is at, and that task's log and link *Progress*. To give up a step, clear or mark its task: "
+        "the step is cancelled and the cluster ended.",
         **where_to(settings),
     }
     interval = timedelta(hours=settings.late_after_hours)

@@ -104,10 +104,8 @@ def news_of_failures(failures: Sequence[TaskFailure], silent: Sequence[str], *, 
 
 _NOTHING_FAILED_NOW: Final = (
     "No task failed this time. Tasks that had not run because one before them failed were not cleared together with "
-    "it, so the run can't "
-    f"succeed.\n{_SAYS_WHAT_TO_DO}clear those as well (with *downstream*, without *only failed*), or trigger a run for "
-    "the same dates: "
-    "what is done is not done again."
+    f"it, so the run can't succeed.\n{_SAYS_WHAT_TO_DO}clear those as well (with *downstream*, without *only failed*), "
+    "or trigger a run for the same dates: what is done is not done again."
 )
 
 
@@ -116,8 +114,7 @@ def _told(failure: TaskFailure) -> str:
     if _SAYS_WHAT_TO_DO not in failure.text:
         lines.append(
             f"{_SAYS_WHAT_TO_DO}what this says, or mend what it names. Then clear {failure.task_id} (with "
-            "*downstream*, without *only "
-            "failed*), or trigger a run for the same dates: what is done is not done again."
+            "*downstream*, without *only failed*), or trigger a run for the same dates: what is done is not done again."
         )
     return "\n".join(lines)
 

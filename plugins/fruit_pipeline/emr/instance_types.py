@@ -47,8 +47,7 @@ def instance_type(name: str, setting: str = VARIABLES["core_instance_type"]) -> 
     if not found or int(found["generation"]) < _FIRST_GENERATION:
         raise UnknownInstanceTypeError(
             f"How many vCPUs and how much memory '{name}' has is not known. Set {setting} to a type of the families c, "
-            "m or r, "
-            f"of generation {_FIRST_GENERATION} or later, in a size of large, xlarge or <n>xlarge, for example "
+            f"m or r, of generation {_FIRST_GENERATION} or later, in a size of large, xlarge or <n>xlarge, for example "
             "m5.2xlarge."
         )
     n_vcpus = _VCPUS_AN_XLARGE * int(found["times"] or 1) if name.endswith("xlarge") else _VCPUS_OF_LARGE
@@ -82,15 +81,13 @@ def require_fit(settings: Settings) -> None:
         one, other = (core, primary) if core.is_graviton else (primary, core)
         raise UnfitInstanceTypeError(
             f"'{one.name}' ({one.setting}) has a Graviton processor (arm64) and '{other.name}' ({other.setting}) an "
-            "x86-64 one. A cluster "
-            "has nodes of one architecture: set both to Graviton types, for example "
-            f"{one.name} and {_graviton_like(other.name)}, or neither."
+            f"x86-64 one. A cluster has nodes of one architecture: set both to Graviton types, for example {one.name} "
+            f"and {_graviton_like(other.name)}, or neither."
         )
     if core.is_graviton and settings.engine == TENSORFLOW:
         raise UnfitInstanceTypeError(
             f"FRUITS_ENGINE={TENSORFLOW} has packages for x86-64 only, and '{core.name}' has a Graviton processor "
-            "(arm64). "
-            f"Leave FRUITS_ENGINE empty, or set {core.setting} and {primary.setting} to x86-64 types."
+            f"(arm64). Leave FRUITS_ENGINE empty, or set {core.setting} and {primary.setting} to x86-64 types."
         )
 
 

@@ -40,9 +40,8 @@ def require_readable(settings: Settings, client: Any) -> None:
     if mode.startswith(_CLIENT_SIDE):
         raise SecurityConfigurationError(
             f"The security configuration '{name}' has EMR encrypt objects on the client's side ({mode}). Our steps "
-            "read and write S3 "
-            "themselves, so that they could not read such objects, and would write others beside them. Set "
-            "FRUITS_SECURITY_CONFIGURATION to one with SSE-KMS or SSE-S3; `make deploy` makes one."
+            "read and write S3 themselves, so that they could not read such objects, and would write others beside "
+            "them. Set FRUITS_SECURITY_CONFIGURATION to one with SSE-KMS or SSE-S3; `make deploy` makes one."
         )
 
 

@@ -95,8 +95,7 @@ def executor_sizes(node: InstanceType) -> ExecutorSizes:
     if heap_mib < _LEAST_HEAP_MIB:
         raise UnfitInstanceTypeError(
             f"'{node.name}' has too little memory ({node.memory_mib // 1024} GiB) for {node.vcpus} Python workers and "
-            "Spark beside "
-            f"them. Set {node.setting} to a larger type, for example m5.xlarge."
+            f"Spark beside them. Set {node.setting} to a larger type, for example m5.xlarge."
         )
     return ExecutorSizes(cores, heap_mib, container_mib - heap_mib, a_node, yarn_mib)
 
@@ -113,8 +112,7 @@ def driver_sizes(primary: InstanceType) -> DriverSizes:
     if python_mib * MIB <= DRIVER_BASE_BYTES:
         raise UnfitInstanceTypeError(
             f"'{primary.name}' has too little memory ({primary.memory_mib // 1024} GiB) for Spark's driver beside "
-            "Hadoop's own "
-            f"processes. Set {primary.setting} to a larger type, for example m5.xlarge."
+            f"Hadoop's own processes. Set {primary.setting} to a larger type, for example m5.xlarge."
         )
     return DriverSizes(heap_mib, heap_mib // 2, python_mib)
 

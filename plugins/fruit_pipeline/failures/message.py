@@ -85,8 +85,7 @@ def _message(lines: list[str], found: Diagnosis, cluster: Mapping[str, Any]) -> 
     if found.is_from_emr_alone:
         lines.append(
             "The logs have not arrived within the time waited (FRUITS_LOG_WAIT_MINUTES): EMR copies them within about "
-            "five minutes. "
-            "This is told from EMR's own reason alone."
+            "five minutes. This is told from EMR's own reason alone."
         )
     lines += [f"Usually: {found.cause.usually}", f"What to do: {found.what_to_do}"]
     return redact(

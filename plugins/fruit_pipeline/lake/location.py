@@ -63,8 +63,7 @@ def require_lake_here(client: Any, bucket: str, region: str, owner: str = "") ->
             whose = f"is not of account {owner}, or it" if owner else "is somebody else's, or it"
             raise LakeElsewhereError(
                 f"The bucket s3://{bucket} {whose} refuses these credentials (s3:GetBucketLocation is needed). Nothing "
-                "was read or "
-                "written. Check FRUITS_LAKE_BUCKET and FRUITS_LAKE_OWNER, and who you are (`aws sts "
+                "was read or written. Check FRUITS_LAKE_BUCKET and FRUITS_LAKE_OWNER, and who you are (`aws sts "
                 "get-caller-identity`)."
             ) from error
         raise

@@ -47,8 +47,7 @@ def _read(lake: Lake, run_id: str, step: str) -> dict[str, Any]:
     if version > SUMMARY_SCHEMA_VERSION:
         raise LaterSchemaError(
             f"The step {step} of run {run_id} was of a later release than Airflow's own code: its summary has schema "
-            f"version {version}, "
-            f"and {SUMMARY_SCHEMA_VERSION} can be read. Install that release's code for Airflow, or set FRUITS_RELEASE "
-            "to an earlier one."
+            f"version {version}, and {SUMMARY_SCHEMA_VERSION} can be read. Install that release's code for Airflow, or "
+            "set FRUITS_RELEASE to an earlier one."
         )
     return {**_NOTHING_SAID, **summary}

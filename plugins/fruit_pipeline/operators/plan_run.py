@@ -123,8 +123,7 @@ class PlanRunOperator(BaseOperator):
         if now >= end:
             raise AirflowFailException(
                 f"{busy} This run has waited as long as they may hold them ({patience / timedelta(hours=1):.1f} "
-                "hours). See what keeps "
-                "those runs, end them if they hang, then clear this task."
+                "hours). See what keeps those runs, end them if they hang, then clear this task."
             ) from busy
         self.log.info("%s This one waits for them, until %s at most.", busy, end.isoformat(timespec="seconds"))
         run_id = context["dag_run"].run_id

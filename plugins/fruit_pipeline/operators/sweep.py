@@ -92,10 +92,9 @@ def _tell_bad_settings(context: Mapping[str, Any], settings: Settings, bad: str)
         return
     message = (
         f"{bad}\nSo fruit_image_pipeline can't be read: no run begins, and tasks of runs under way fail, also those "
-        "that end clusters. "
-        "This sweep goes on with the variable's default, and ends clusters when their runs are over.\nWhat to do: set "
-        "it right for all of "
-        "Airflow's processes and restart them, then clear what has failed meanwhile."
+        "that end clusters. This sweep goes on with the variable's default, and ends clusters when their runs are "
+        "over.\nWhat to do: set it right for all of Airflow's processes and restart them, then clear what has failed "
+        "meanwhile."
     )
     tell(context, settings, SETTINGS_REFUSED, "Fruits! settings can't be used", message)
     variables().set(_TOLD, bad, description="Of which bad settings sweep_orphan_clusters has told people.")
@@ -123,9 +122,8 @@ def _sweep_place(context: Mapping[str, Any], settings: Settings, last_used: date
     if anothers:
         LOG.warning(
             "%s clusters are of another Airflow with the same lake, and are left to it. If that Airflow is gone (or "
-            "its database is), EMR "
-            "ends them when they have been idle for long enough. By hand: aws emr terminate-clusters --region %s "
-            "--cluster-ids %s",
+            "its database is), EMR ends them when they have been idle for long enough. By hand: aws emr "
+            "terminate-clusters --region %s --cluster-ids %s",
             len(anothers),
             place.region,
             " ".join(anothers),

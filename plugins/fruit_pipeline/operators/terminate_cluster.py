@@ -101,8 +101,7 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         if left:
             raise AirflowException(
                 f"Not ended within {CLUSTER_END / timedelta(minutes=1):.0f} minutes: {', '.join(left)}. They cost "
-                "money: this task tries "
-                "again, and `aws emr terminate-clusters` ends them by hand."
+                "money: this task tries again, and `aws emr terminate-clusters` ends them by hand."
             )
         if others:
             self._wait(others)

@@ -117,8 +117,7 @@ class ClaimBook:
         if claim_of(self.read(), run_id) is None:
             raise ClaimLostError(
                 f"The run {run_id} had ended, and another run may have taken over its ingest dates: it can't be gone "
-                "on with. "
-                "Trigger a new run for these dates."
+                "on with. Trigger a new run for these dates."
             )
 
     def _read(self) -> _Page:

@@ -21,8 +21,7 @@ def refuse_too_many_dates(dates: RunDates) -> None:
     if n_dates > MOST_DATES_A_RUN:
         raise RunTooLargeError(
             f"The run would look at {n_dates:,} dates, and a run takes {MOST_DATES_A_RUN:,} at most. Nothing was "
-            "started. "
-            "Ask for a shorter range of dates at a time."
+            "started. Ask for a shorter range of dates at a time."
         )
 
 
@@ -53,8 +52,7 @@ def refuse_too_many_images(images_by_date: Mapping[str, int], primary: InstanceT
     what_to_do = f"{node}ask for a shorter range of dates at a time."
     raise RunTooLargeError(
         f"The {len(images_by_date):,} dates from {first} to {last} that need something have "
-        f"{sum(images_by_date.values()):,} images, and "
-        f"{why}. Nothing was started. {_sentence(what_to_do)}"
+        f"{sum(images_by_date.values()):,} images, and {why}. Nothing was started. {_sentence(what_to_do)}"
     )
 
 

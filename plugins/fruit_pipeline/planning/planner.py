@@ -176,8 +176,7 @@ def _refuse_over_budget(estimate: Estimate, settings: Settings) -> None:
     if message:
         raise OverBudgetError(
             f"{message} Nothing was started.\nWhat to do: to go on all the same, trigger the run with 'Go on above the "
-            "budget' "
-            "(`over_budget`); else ask for a shorter range of dates, or raise FRUITS_BUDGET_EUR."
+            "budget' (`over_budget`); else ask for a shorter range of dates, or raise FRUITS_BUDGET_EUR."
         )
 
 
@@ -186,10 +185,8 @@ def _refuse_too_long(estimate: Estimate, settings: Settings) -> None:
     if estimate.minutes > settings.step_timeout_hours * 60:
         raise RunTooLongError(
             f"The run would take about {estimate.minutes / 60:.1f} hours, and a step is given up after "
-            f"{settings.step_timeout_hours:g}. "
-            "Nothing was started. Ask for fewer dates or categories at a time, allow more nodes "
-            "(FRUITS_TASK_INSTANCE_MAX), or more time "
-            "(FRUITS_STEP_TIMEOUT_HOURS)."
+            f"{settings.step_timeout_hours:g}. Nothing was started. Ask for fewer dates or categories at a time, allow "
+            "more nodes (FRUITS_TASK_INSTANCE_MAX), or more time (FRUITS_STEP_TIMEOUT_HOURS)."
         )
 
 
@@ -230,8 +227,7 @@ def _with_requests(
 
 _OF_ANOTHER_STATE: Final = (
     "was published by another state of this product than this Airflow is of, so nodes can't check it before they run "
-    "it. Run "
-    "`make publish` from the state that Airflow has, and leave FRUITS_RELEASE empty."
+    "it. Run `make publish` from the state that Airflow has, and leave FRUITS_RELEASE empty."
 )
 
 

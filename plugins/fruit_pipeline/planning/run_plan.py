@@ -213,8 +213,7 @@ def summary_lines(plan: RunPlan) -> list[str]:
         if plan.refit:
             lines.append(
                 f"A new PCA version is foreseen ({plan.refit.reason}): {plan.refit.n_images:,} images in "
-                f"{plan.refit.n_files:,} files are "
-                "projected again."
+                f"{plan.refit.n_files:,} files are projected again."
             )
         lines.append(_estimate_line(plan.estimate))
     if plan.migration:
@@ -244,8 +243,7 @@ def _migration(outlook: PcaOutlook, settings: Settings, speed: MeasuredSpeed | N
 def _migration_line(migration: Migration) -> str:
     begin = (
         f"The release's embedder is {migration.to_embedder_id}, and the PCA version that readers use "
-        f"({migration.pca_version}) is of "
-        f"{migration.from_embedder_id}."
+        f"({migration.pca_version}) is of {migration.from_embedder_id}."
     )
     if not migration.images:
         return (
@@ -256,10 +254,8 @@ def _migration_line(migration: Migration) -> str:
     command = f"make run FROM={migration.first_ingest_date} TO={migration.last_ingest_date}"
     return (
         f"{begin} {migration.images:,} images of {migration.n_ingest_dates:,} dates have features of that one alone: "
-        "to featurise them "
-        f"anew takes about {migration.minutes:.0f} minutes, {cost} (`{command}`). Readers stay on the current version "
-        "until then, "
-        "or until a run with SWITCH_EMBEDDER=1 (`--switch-embedder`)."
+        f"to featurise them anew takes about {migration.minutes:.0f} minutes, {cost} (`{command}`). Readers stay on "
+        "the current version until then, or until a run with SWITCH_EMBEDDER=1 (`--switch-embedder`)."
     )
 
 

@@ -95,8 +95,7 @@ def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFact
     kept = float(pca.provenance["variance_kept"])
     variance = explained_variance_png(pca.spectrum, pca.pointer_k, target, n_samples)
     caption = (
-        f"{pca.pointer_k:,} of {len(pca.spectrum):,} components keep {kept:.2%} of the variance of "
-        f"{n_samples:,} "
+        f"{pca.pointer_k:,} of {len(pca.spectrum):,} components keep {kept:.2%} of the variance of {n_samples:,} "
         "images."
     )
     if not pca.provenance["target_reached"]:

@@ -31,12 +31,9 @@ def params_of_form(settings: Settings) -> dict[str, Param]:
             format="date",
             title="Ingest date",
             description="The day whose image batch is processed. Leave it empty for the run's own day: that of its "
-            "logical date or, "
-            f"without one, of its start; a day begins at {begin}. A backfill has a run for each day that begins "
-            "between its two moments: "
-            f"leave this empty there, and set Airflow's clock (in the menu of the user) to {settings.timezone}, or its "
-            "days may be others "
-            "than you name.",
+            f"logical date or, without one, of its start; a day begins at {begin}. A backfill has a run for each day "
+            "that begins between its two moments: leave this empty there, and set Airflow's clock (in the menu of the "
+            f"user) to {settings.timezone}, or its days may be others than you name.",
         ),
         "last_ingest_date": Param(
             None,
@@ -51,10 +48,8 @@ def params_of_form(settings: Settings) -> dict[str, Param]:
             items=_CATEGORY_LINE,
             title="Categories",
             description="Only these fruit categories, one a line, as their folders are called. Empty lines don't "
-            "count. A blank around a "
-            "name counts if there is a category of exactly that name; otherwise the name is taken without it. Leave it "
-            "empty for all of "
-            "them.",
+            "count. A blank around a name counts if there is a category of exactly that name; otherwise the name is "
+            "taken without it. Leave it empty for all of them.",
         ),
         "pca_policy": Param(
             None,
@@ -75,16 +70,14 @@ def params_of_form(settings: Settings) -> dict[str, Param]:
             type="boolean",
             title="Accept many rejected images",
             description="If an unusual share of the images is rejected for one reason, the features step stops before "
-            "it writes anything. "
-            "With this it goes on all the same.",
+            "it writes anything. With this it goes on all the same.",
         ),
         "switch_embedder": Param(
             False,
             type="boolean",
             title="Switch to the new embedder now",
             description="After a change of weights or preprocessing, readers stay on the current PCA until everything "
-            "it covers is "
-            "featurised anew. With this they switch at once.",
+            "it covers is featurised anew. With this they switch at once.",
         ),
         "over_budget": Param(
             False,

@@ -55,8 +55,7 @@ def require_params_as_given(
     if ignored:
         raise ParamsRefusedError(
             f"Airflow does not hand on what the run was given: {', '.join(ignored)}. Set its option [core] "
-            "dag_run_conf_overrides_params "
-            "to True, then trigger the run again."
+            "dag_run_conf_overrides_params to True, then trigger the run again."
         )
 
 
@@ -82,8 +81,7 @@ def dates_of_run(
     if (first or last) and run_type == RunType.BACKFILL:
         raise LakeNameError(
             f"A backfill has a run for each day, and all of them would be about {first or last}: leave the ingest "
-            "dates empty. For a "
-            "range of days on one cluster, trigger a single run with its first and last ingest date."
+            "dates empty. For a range of days on one cluster, trigger a single run with its first and last ingest date."
         )
     if last:
         if not first:

@@ -267,8 +267,7 @@ def _refuse_if_too_large(file_format: str, container: Container, size: tuple[int
         raise UnreadableImageError(
             RejectReason.TOO_LARGE,
             f"decoding its {container.width or width} x {container.height or height} pixels would take "
-            f"{needed / 1e6:,.0f} MB, "
-            f"and a worker has {MAX_DECODING_BYTES / 1e6:,.0f} MB for it",
+            f"{needed / 1e6:,.0f} MB, and a worker has {MAX_DECODING_BYTES / 1e6:,.0f} MB for it",
         )
     if n_pixels * container.n_scans > MAX_SCANNED_PIXELS:
         raise UnreadableImageError(

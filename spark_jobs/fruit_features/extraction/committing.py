@@ -270,10 +270,8 @@ class DateCommits:
             own = featurised_by(rows, embedder_id)
             raise FeaturesDifferError(
                 f"The features of {self.plan.ingest_date} of embedder {embedder_id} are not those of the "
-                f"{own.num_rows:,} images that its "
-                f"ledger would name. {_differing(self._store, own)} This commit was not made. Remove the files named "
-                "here and run the "
-                "date again: their images are then computed again."
+                f"{own.num_rows:,} images that its ledger would name. {_differing(self._store, own)} This commit was "
+                "not made. Remove the files named here and run the date again: their images are then computed again."
             )
 
     def _remember_contents(self, change: Change, rows: pa.Table) -> None:

@@ -138,8 +138,7 @@ class _Extraction:
         n_known = images.num_rows - images.column(SOURCE).null_count
         print(
             f"{images.num_rows:,} new images in {len(touched)} of {len(plans)} ingest dates: {n_known:,} look like "
-            "content that is "
-            f"featurised already, {images.num_rows - n_known:,} to compute with {request.engine}.",
+            f"content that is featurised already, {images.num_rows - n_known:,} to compute with {request.engine}.",
             flush=True,
         )
         commits = {
@@ -226,9 +225,8 @@ class _Extraction:
         if complaint:
             raise UnusualRejectsError(
                 f"{complaint} That is unusual, so nothing more was committed. Look at some of these images, and at "
-                "what has changed in the "
-                "release; if they are to be rejected all the same, run again with 'Accept many rejected images' "
-                "(`accept_rejects`)."
+                "what has changed in the release; if they are to be rejected all the same, run again with 'Accept many "
+                "rejected images' (`accept_rejects`)."
             )
         return True
 

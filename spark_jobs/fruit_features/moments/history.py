@@ -179,8 +179,6 @@ def _difference(
     more = ", ..." if len(differing) > _DATES_NAMED else ""
     return (
         f"The moments are of {n_merged:,} images, the ledgers say that {n_expected:,} have features. Dates that "
-        "differ: "
-        f"{', '.join(differing[:_DATES_NAMED])}{more}. Nothing was fitted. Remove the moments of these dates "
-        "(moments/ingest_date=...) and "
-        "run them again."
+        f"differ: {', '.join(differing[:_DATES_NAMED])}{more}. Nothing was fitted. Remove the moments of these dates "
+        "(moments/ingest_date=...) and run them again."
     )

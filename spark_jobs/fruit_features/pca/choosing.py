@@ -102,8 +102,7 @@ class Chooser:
             return None
         return (
             f"{sum(left.values()):,} images of {len(left):,} dates ({min(left)} to {max(left)}) have features of "
-            "embedder "
-            f"{former.embedder_id} only. Until they have some of {self.embedder_id}, version {former.version} "
+            f"embedder {former.embedder_id} only. Until they have some of {self.embedder_id}, version {former.version} "
             "stays the current one. Run these dates, or switch at once with 'Switch to the new embedder now' "
             "(`switch_embedder`)"
         )

@@ -99,8 +99,7 @@ def test_an_experiment_is_never_the_verdict_but_has_a_note_of_its_own():
     assert "int8" not in verdict
     assert experiment == (
         "ONNX Runtime int8 at batch 1: 2.00 times ONNX Runtime at batch 1 (rounds: 2.00 to 2.00), 2.00 by CPU (2.00 to "
-        "2.00); "
-        "1-NN accuracy -1.50 points, k 119 instead of 121, mean cosine 0.9700."
+        "2.00); 1-NN accuracy -1.50 points, k 119 instead of 121, mean cosine 0.9700."
     )
 
 

@@ -449,9 +449,8 @@ def test_warns_on_the_screen_of_categories_that_are_nowhere(
     run_date(api_of(), "2026-11-22", ["kiwi", "[b]Fig"], console)
     text = console.export_text()
     warning = (
-        "Nowhere in what was delivered: 'kiwi', '[b]Fig'. Much like 'kiwi': 'Kiwi', ' Kiwi'. Names are exact, "
-        "to "
-        "the letter and the space."
+        "Nowhere in what was delivered: 'kiwi', '[b]Fig'. Much like 'kiwi': 'Kiwi', ' Kiwi'. Names are exact, to the "
+        "letter and the space."
     )
     assert text.count(warning) == 1
 

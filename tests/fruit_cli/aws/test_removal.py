@@ -30,8 +30,7 @@ LAKE = LakeFindings("b", makes_bucket=True, is_there=True, is_empty=False, key="
             True,
             (
                 "erase the bucket b, with all that is in it; its key k stays, for `make deploy` did not make it for "
-                "this "
-                "bucket"
+                "this bucket"
             ),
             False,
         ),

@@ -249,9 +249,8 @@ def test_names_some_of_the_folders_that_may_have_been_meant(tmp_path: Path) -> N
         plan_delivery(tmp_path, DATE)
     assert str(caught.value) == (
         "'holdout', 'test', 'train' and 1 more look like parts of a dataset, not like categories: deliver "
-        f"'{tmp_path}/train' itself "
-        f"(or '{tmp_path}/holdout' or '{tmp_path}/test', …); or say AS_IS=1 (`--as-is`) to deliver each folder in it "
-        "as a category."
+        f"'{tmp_path}/train' itself (or '{tmp_path}/holdout' or '{tmp_path}/test', …); or say AS_IS=1 (`--as-is`) to "
+        "deliver each folder in it as a category."
     )
 
 

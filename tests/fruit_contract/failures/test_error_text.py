@@ -40,8 +40,7 @@ def cause_and_error(**logs: str) -> tuple[str, str]:
         (
             (
                 f"org.apache.spark.api.python.PythonException: {WORKER_TRACEBACK}ValueError: The embedder gave (3, 2) "
-                "for 3 "
-                "images, expected (3, 1280)\n"
+                "for 3 images, expected (3, 1280)\n"
             ),
             "release_broken",
             "ValueError: The embedder gave (3, 2) for 3 images, expected (3, 1280)",
@@ -54,25 +53,20 @@ def cause_and_error(**logs: str) -> tuple[str, str]:
         (
             (
                 "ExecutorLostFailure (executor 2 exited caused by one of the running tasks) Reason: Container killed "
-                "by YARN "
-                "for exceeding memory "
-                "limits. 10.1 GB of 10 GB physical memory used. Consider boosting spark.executor.memoryOverhead."
+                "by YARN for exceeding memory limits. 10.1 GB of 10 GB physical memory used. Consider boosting "
+                "spark.executor.memoryOverhead."
             ),
             "out_of_memory",
             (
                 "ExecutorLostFailure (executor 2 exited caused by one of the running tasks) Reason: Container killed "
-                "by "
-                "YARN"
+                "by YARN"
             ),
         ),
         (
             (
                 "ExecutorLostFailure (executor 2 exited caused by one of the running tasks) Reason: Container from a "
-                "bad node: "
-                "container_1_01_000072 "
-                "on host: ip-10-0-0-7. Exit status: 137. Diagnostics: [2026-11-25 15:02:23.483]Container killed on "
-                "request. "
-                "Exit code is 137"
+                "bad node: container_1_01_000072 on host: ip-10-0-0-7. Exit status: 137. Diagnostics: [2026-11-25 "
+                "15:02:23.483]Container killed on request. Exit code is 137"
             ),
             "out_of_memory",
             "ExecutorLostFailure",
@@ -80,9 +74,8 @@ def cause_and_error(**logs: str) -> tuple[str, str]:
         (
             (
                 "ExecutorLostFailure (executor 2 exited unrelated to the running tasks) Reason: Container marked as "
-                "failed: "
-                "container_1_01_000003 on "
-                "host: ip-10-0-0-7. Exit status: -100. Diagnostics: Container released on a *lost* node."
+                "failed: container_1_01_000003 on host: ip-10-0-0-7. Exit status: -100. Diagnostics: Container "
+                "released on a *lost* node."
             ),
             "node_lost",
             "ExecutorLostFailure",
@@ -95,8 +88,7 @@ def cause_and_error(**logs: str) -> tuple[str, str]:
         (
             (
                 "ExecutorLostFailure (executor 4 exited caused by one of the running tasks) Reason: Executor heartbeat "
-                "timed "
-                "out after 121431 ms"
+                "timed out after 121431 ms"
             ),
             "node_lost",
             "ExecutorLostFailure",
@@ -115,22 +107,18 @@ def cause_and_error(**logs: str) -> tuple[str, str]:
         (
             (
                 "com.amazon.ws.emr.hadoop.fs.shaded.com.amazonaws.services.s3.model.AmazonS3Exception: Please reduce "
-                "your "
-                "request rate. (Service: "
-                "Amazon S3; Status Code: 503; Error Code: SlowDown; Request ID: 0A1B2C3D)"
+                "your request rate. (Service: Amazon S3; Status Code: 503; Error Code: SlowDown; Request ID: 0A1B2C3D)"
             ),
             "throttled",
             (
                 "com.amazon.ws.emr.hadoop.fs.shaded.com.amazonaws.services.s3.model.AmazonS3Exception: Please reduce "
-                "your "
-                "request rate."
+                "your request rate."
             ),
         ),
         (
             (
                 "java.nio.file.AccessDeniedException: s3://fruits-lake/raw/x: getFileStatus: Access Denied (Service: "
-                "Amazon "
-                "S3; Status Code: 403)"
+                "Amazon S3; Status Code: 403)"
             ),
             "permission",
             "java.nio.file.AccessDeniedException",
@@ -143,9 +131,7 @@ def cause_and_error(**logs: str) -> tuple[str, str]:
         (
             (
                 "org.apache.spark.SparkException: [PYTHON_VERSION_MISMATCH] Python in worker has different version 3.9 "
-                "than "
-                "that in driver: 3.11, "
-                "PySpark cannot run with different minor versions."
+                "than that in driver: 3.11, PySpark cannot run with different minor versions."
             ),
             "python_mismatch",
             "org.apache.spark.SparkException: [PYTHON_VERSION_MISMATCH]",
@@ -210,8 +196,7 @@ def test_the_inner_line_of_a_worker_is_shown_with_the_driver_s() -> None:
         (
             (
                 "botocore.exceptions.ClientError: An error occurred (AccessDenied) when calling the PutObject "
-                "operation: "
-                "Access Denied"
+                "operation: Access Denied"
             ),
             "permission",
         ),
@@ -244,16 +229,14 @@ def test_the_inner_line_of_a_worker_is_shown_with_the_driver_s() -> None:
         (
             (
                 "obstore.exceptions.PermissionDeniedError: The operation lacked the necessary privileges to complete "
-                "for "
-                "path raw/x"
+                "for path raw/x"
             ),
             "permission",
         ),
         (
             (
                 "obstore.exceptions.GenericError: Generic S3 error: Error performing GET http://s3/b/k in 1ms - HTTP "
-                "error: "
-                "error sending request"
+                "error: error sending request"
             ),
             "network",
         ),
@@ -391,9 +374,8 @@ def test_warnings_that_mention_exceptions_are_passed_over() -> None:
 def test_a_failure_that_spark_healed_is_not_the_reason() -> None:
     stderr = (
         f"{STAMP} WARN TaskSetManager: Lost task 1.0 in stage 0.0 (TID 1) (ip-10 executor 1): ExecutorLostFailure "
-        "(executor 1 exited "
-        f"unrelated to the running tasks) Reason: Container released on a *lost* node.\n{STAMP} ERROR YarnScheduler: "
-        "Lost executor 1 on ip-10: Slave lost\n"
+        f"(executor 1 exited unrelated to the running tasks) Reason: Container released on a *lost* node.\n{STAMP} "
+        "ERROR YarnScheduler: Lost executor 1 on ip-10: Slave lost\n"
     )
     stdout = 'Traceback (most recent call last):\n  File "job.py", line 1, in <module>\nTypeError: unhashable\n'
     assert cause_and_error(stdout=stdout, stderr=stderr) == ("code_error", "TypeError: unhashable")

@@ -70,8 +70,7 @@ def test_an_error_of_the_steps_has_its_cause(error: str, name: str) -> None:
         (
             (
                 "An error occurred (ThrottlingException) when calling the DescribeStep operation (reached max retries: "
-                "9): "
-                "Rate exceeded"
+                "9): Rate exceeded"
             ),
             "throttled",
         ),

@@ -62,8 +62,7 @@ def test_a_log_that_airflow_may_not_read_is_not_taken_for_the_step_s_failure() -
         (
             (
                 "VALIDATION_ERROR: The VPC/subnet configuration was invalid: No route to any external sources detected "
-                "in "
-                "Route Table"
+                "in Route Table"
             ),
             "cluster_settings",
         ),

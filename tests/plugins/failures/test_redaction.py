@@ -76,8 +76,7 @@ def test_redact_hides_what_looks_like_a_secret(text: str) -> None:
 def test_redact_leaves_other_words_alone() -> None:
     text = (
         "password authentication failed; s3://fruits-lake/raw/ingest_date=2026-11-22/Kiwi/12.jpg of embedder "
-        "mobilenet-0a1b2c: "
-        "key 'shape', 3 tokens, X-Amz-Date=20261125"
+        "mobilenet-0a1b2c: key 'shape', 3 tokens, X-Amz-Date=20261125"
     )
     assert redact(text) == text
 
@@ -185,8 +184,7 @@ def test_what_is_redacted_twice_is_as_once(text: str) -> None:
         "s3://fruits-lake/raw/ingest_date=2026-11-22/category=Secret Fruit/token/a b.jpg",
         (
             "fs.s3a.aws.credentials.provider=org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider, "
-            "secret_name=prod/x, "
-            "token_file: /run/t"
+            "secret_name=prod/x, token_file: /run/t"
         ),
         "is not authorized to perform: secretsmanager:GetSecretValue on resource",
         "INFO RMContainerTokenSecretManager: Rolling master-key for container-tokens",
