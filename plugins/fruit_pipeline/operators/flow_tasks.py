@@ -23,8 +23,8 @@ LOG: Final = logging.getLogger(__name__)
 
 
 def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Receipt | None:
-    """Writes and returns the receipt of the run's clusters; None if there are none, or if the run's plan is gone. A
-    receipt that can't be written is logged and fails nothing.
+    """Writes and returns the receipt of the run's clusters. Returns None if there are no clusters, or if the run's plan
+    is gone. If the receipt can't be written, that is logged and fails nothing.
     """
     from fruit_pipeline.emr.clusters import read_cluster_costs
     from fruit_pipeline.report.receipt import spent_lines

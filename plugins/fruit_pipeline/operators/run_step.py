@@ -132,7 +132,7 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         if self._one_at_a_time and attached is None:
             self._take_turn(context, client, until)
         self._step_id = str(attached["Id"]) if attached else self._add_step_once(client, run_id)
-        # A try before this one may have waited for the turn, and not lived to put the time-out back.
+        # An earlier try may have waited for the turn, and died before it put the time-out back.
         if until or (self._one_at_a_time and context["ti"].try_number > 1):
             self._set_idle_timeout(client, timedelta(seconds=self._settings.idle_timeout_seconds))
         self._keep_links(context)

@@ -141,8 +141,8 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         )
 
     def _look_again_for_one_under_way(self, context: Context) -> None:
-        """Raises AirflowException if the request for a cluster may still be carried out: its task did not live to see
-        the answer.
+        """Raises AirflowException, so that this task looks again, if the asking task failed: its request may still be
+        carried out. The last of a few tries does nothing.
         """
         if (
             states_of_tasks(context, self.dag_id).get(self._asking_task_id) == "failed"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 _POLLS_BETWEEN_LOOKS: Final = 10
-# A look takes a worker for some seconds.
+# Each look takes a worker for some seconds.
 _SOONEST_LOOK: Final = timedelta(minutes=1)
 
 
