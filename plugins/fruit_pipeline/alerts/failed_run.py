@@ -119,8 +119,8 @@ def _failed_tasks(context: Context) -> list[str]:
     """Returns the ids of the tasks that have failed, sorted: the last one to fail, which Airflow hands over, and those
     that are failed at this moment.
 
-    Somebody may have cleared the former already. If no task had failed, Airflow hands over none, or one that could not
-    run.
+    Somebody may have cleared the last one already. If no task had failed, Airflow hands over none, or one that could
+    not run.
     """
     task_instance: Any = context.get("ti")
     if task_instance is None:

@@ -116,7 +116,7 @@ def check_run(
     featurised = sum(result.featurised for result in results)
     books = read_extraction_summary(lake, run_id)["by_category"]
     several = len(results) > 1
-    # A version whose projections others keep changing is not made the current one: the next run goes on with it.
+    # If other runs keep changing what a version projects, it is not made the current one: the next run goes on with it.
     expects_pca = refresh["pca_version"] is not None and not refresh.get("unsettled_ingest_dates")
     return CheckResult(
         ingest_dates=list(ingest_dates),

@@ -25,7 +25,7 @@ LOG: Final = logging.getLogger(__name__)
 # botocore must not repeat such a request by itself.
 ONE_ATTEMPT_CONFIG: Final = BOTOCORE_CONFIG | {"retries": {"mode": "standard", "total_max_attempts": 1}}
 ATTEMPTS: Final = 8
-# After so long, what was carried out is surely listed; EMR itself promises no time.
+# It is waited this long until what was carried out is surely listed. EMR itself promises no time.
 SETTLE_SECONDS: Final = 10
 # This is EMR's own limit.
 MOST_TERMINATED_AT_ONCE: Final = 10

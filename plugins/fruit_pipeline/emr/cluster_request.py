@@ -237,7 +237,7 @@ def _instances(settings: Settings, task_instances: int) -> dict[str, Any]:
         "TerminationProtected": False,
     }
     if settings.subnet_id:
-        # EMR takes the one whose zone has the instances.
+        # EMR takes the subnet whose zone has the instances.
         instances["Ec2SubnetIds"] = settings.subnet_id.split(",")
     return instances
 
@@ -247,7 +247,7 @@ def _fleet(role: str, instance_type: str, region: str, *, on_demand: int) -> dic
         "Name": {"MASTER": "Primary", "CORE": "Core", "TASK": "Task"}[role],
         "InstanceFleetType": role,
         "TargetOnDemandCapacity": on_demand,
-        # A unit is a node: all types of a fleet are of one size.
+        # A unit is a node, because all types of a fleet are of one size.
         "InstanceTypeConfigs": [
             {"InstanceType": name, "WeightedCapacity": 1}
             for name in [instance_type, *sibling_types(instance_type, region)]
@@ -351,7 +351,7 @@ def _yarn_site(settings: Settings, task_instances: int) -> dict[str, str]:
     yarn_mib = str(executor_sizes(core).yarn_mib)
     properties = {
         "yarn.nodemanager.resource.memory-mb": yarn_mib,
-        # The application master counts as one more, where YARN counts them.
+        # If YARN counts vCPUs, the application master takes one more.
         "yarn.nodemanager.resource.cpu-vcores": str(core.vcpus + 1),
         "yarn.scheduler.minimum-allocation-mb": str(YARN_GRAIN_MIB),
         "yarn.scheduler.maximum-allocation-mb": yarn_mib,

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The bootstrap action of every node: fetches a release, checks each of its files, and only then runs what it brings.
+"""Runs as the bootstrap action of every node: fetches a release, checks each of its files, and only then runs what it
+brings.
 
     node_start.py s3://<bucket>/code/<release>/ <SHA-256 of its release.json>
 

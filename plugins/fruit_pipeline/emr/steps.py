@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fruit_contract.pca import RefreshPolicy
     from fruit_pipeline.settings import Settings
 
-# EMR's own limit for all arguments of a step (AddJobFlowSteps).
+# EMR allows so many characters for all arguments of a step (AddJobFlowSteps).
 MAX_ARGUMENT_CHARACTERS: Final = 10_280
 
 

@@ -117,7 +117,7 @@ def _read(lake: Lake, key: str) -> str | None:
     except MissingObjectError:
         return None
     except ClientError as error:
-        # The step's own failure is the news; why its log can't be read comes with it.
+        # The step's own failure must be told all the same; why its log can't be read is told with it.
         return f"(this log can't be read: {error})"
     try:
         return gzip.GzipFile(fileobj=io.BytesIO(packed)).read(_MOST_BYTES).decode(errors="replace")

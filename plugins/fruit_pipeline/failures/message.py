@@ -47,7 +47,7 @@ def emr_words(step: Mapping[str, Any], cluster: Mapping[str, Any]) -> list[str]:
     """Returns EMR's own reasons for a step's end: the step's, and the cluster's if it ended for a reason of its own."""
     code = (cluster["Status"].get("StateChangeReason") or {}).get("Code")
     was_cancelled = step["Status"]["State"] in _CANCELLED
-    # A cluster that was told to end is news only to a step that was still running.
+    # That a cluster was told to end explains the end of a step only if the step was still running.
     is_news = code not in _ENDS_AFTER_STEPS and (code != "USER_REQUEST" or was_cancelled)
     words = [_reason_of_step(step)]
     words += [reason_of_cluster(cluster)] if is_news and cluster["Status"]["State"] in _CLUSTER_ENDS else []

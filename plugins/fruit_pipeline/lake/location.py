@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _EVENT: Final = "before-parameter-build.s3"
 _OWNER: Final = "ExpectedBucketOwner"
 _REGION_HEADER: Final = "x-amz-bucket-region"
-# S3 calls its two oldest regions so, if it says anything.
+# S3 has these names for its two oldest regions, if it says anything.
 _OLD_NAMES: Final = {"": "us-east-1", "EU": "eu-west-1"}
 
 
@@ -32,7 +32,7 @@ def stay_here(client: Any, owner: str = "") -> None:
     """
 
     def prepare(params: MutableMapping[str, Any], model: Any, context: MutableMapping[str, Any], **_: object) -> None:
-        # botocore so marks a request that it has sent to another region already, which it does only once.
+        # botocore marks a request like this when it has sent it to another region, which it does only once.
         context.setdefault("s3_redirect", {})["redirected"] = True
         if owner and _OWNER in model.input_shape.members:
             params.setdefault(_OWNER, owner)
