@@ -42,7 +42,7 @@ with DAG(
     doc_md=Path(__file__).with_suffix(".md").read_text(encoding="utf-8"),
     schedule=batch_schedule(settings, settings.batch_queue_url),
     catchup=False,
-    # A run holds a place while it waits for its batch, which takes until after the next day's run has begun.
+    # A run counts while it waits for its batch, which it does until after the next day's run has begun.
     max_active_runs=ceil(settings.batch_timeout_hours / 24) + RUNS_AT_WORK,
     params=params_of_form(settings),
     user_defined_macros={"batch_marker_uri": partial(marker_uri_of_run, settings.lake_bucket, settings.day_boundary)},
@@ -56,9 +56,9 @@ with DAG(
         task_id="wait_for_batch", settings=settings, bucket_key="{{ batch_marker_uri(params, dag_run) }}"
     )
 
-    # It stands for what the task will return. The operators' signatures ask for those values, hence the type. The tasks
-    # work in the plan's place, for the environment may have changed since: of these settings they take only how they
-    # wait.
+    # It stands for what the task will return, and is typed as Any because the operators' signatures ask for those
+    # values. The tasks work in the plan's place, because the environment may have changed since; of these settings they
+    # take only how they wait.
     planned: Any = PlanRunOperator(task_id="plan_run", settings=settings).output
 
     create_cluster = CreateClusterOperator(

@@ -1,5 +1,5 @@
-"""Ends clusters of this lake's pipeline whose run is over. It is the third net below the teardown and EMR's own idle
-time-out.
+"""Ends clusters of this lake's pipeline whose run is over. It ends those that the teardown and EMR's own idle time-out
+have left.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ If a `FRUITS_…` variable holds what it may not, `fruit_image_pipeline` can't b
 default, logs an error, and tells people once.
 """
 
-# One variable that was mistyped takes the main DAG away. This net must stay.
+# A single mistyped variable makes the main DAG unreadable. This DAG must go on all the same.
 settings, bad_settings = read_settings()
 
 with DAG(
@@ -43,7 +43,7 @@ with DAG(
     doc_md=DOC,
     schedule=CronTriggerTimetable(settings.sweep_schedule, timezone="UTC"),
     catchup=False,
-    # A safety net must not have to be switched on first.
+    # This DAG must be at work without anybody having to switch it on.
     is_paused_upon_creation=False,
     max_active_runs=1,
     on_failure_callback=FailedRunNotifier(

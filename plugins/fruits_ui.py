@@ -10,8 +10,8 @@ from fruit_pipeline.alerts.deadline import RunFirstQueued
 
 
 class FruitsUi(AirflowPlugin):
-    """The pages below `/fruits`. Every Airflow process loads this, each task too; only the API server asks for the
-    pages.
+    """Registers the pages below `/fruits`. Every Airflow process loads this, each task too, but only the API server
+    asks for the pages.
     """
 
     name = "fruits_ui"

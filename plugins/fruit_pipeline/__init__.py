@@ -1,1 +1,1 @@
-"""Airflow's side of the pipeline: planning, thin operators, the report."""
+"""Holds Airflow's side of the pipeline: planning, thin operators, the report."""

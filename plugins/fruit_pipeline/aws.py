@@ -1,4 +1,4 @@
-"""How AWS is asked, and what its refusals mean: which may pass, and which are for good."""
+"""Says how AWS is asked, and what its refusals mean: which may pass, and which are final."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from fruit_pipeline.errors import PassingError
 
-# boto3's retry mode that slows down when S3 or EMR throttle. A connection to AWS is there within a second or never, for
-# a private network may be cut off from a region.
+# This retry mode of boto3 slows down when S3 or EMR throttle. A connection to AWS is there within a second or never
+# (a private network may be cut off from a region), so the time-out for it is short.
 BOTOCORE_CONFIG: Final = {
     "retries": {"mode": "adaptive", "max_attempts": 10},
     "max_pool_connections": 32,
@@ -31,7 +31,7 @@ _THROTTLED: Final = frozenset(
 
 
 def is_denied(error: BaseException) -> bool:
-    """Returns whether the caller's policy does not allow the request: of somebody else's cluster it does not."""
+    """Returns whether the caller's policy does not allow the request, as for somebody else's cluster."""
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in _DENIED
 
 
@@ -49,5 +49,5 @@ def may_pass(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return is_throttled(error) or status >= _SERVER_ERROR
-    # Time-outs, connections refused or closed, names that do not resolve.
+    # These are time-outs, connections refused or closed, and names that do not resolve.
     return isinstance(error, (HTTPClientError, BotoConnectionError))

@@ -1,4 +1,4 @@
-"""The errors of Airflow's side, as a family: who catches one catches the base class of what it means.
+"""Holds the errors of Airflow's side as a family: who catches one catches the base class of what it means.
 
     RefusedError                        it can't be done, now or later: the task fails at once (fruit_contract.errors)
     ├── LakeNameError                   a day, a range of days or a category that can't be one (fruit_contract.lake)
@@ -41,77 +41,79 @@ if TYPE_CHECKING:
 
 
 class DamagedFileError(RefusedError):
-    """A file of the lake is not as it was written: it was cut off or replaced, or a byte of it has changed. The message
-    names it.
+    """Raised for a file of the lake that is not as it was written: it was cut off or replaced, or a byte of it has
+    changed. The message names it.
     """
 
 
 class RunRefusedError(RefusedError):
-    """A run that is not begun, or not gone on with. Nothing was started for it."""
+    """Raised for a run that is not begun, or not gone on with. Nothing was started for it."""
 
 
 class ParamsRefusedError(RunRefusedError):
-    """A run was given params that the DAG does not have, or whose values do not reach its tasks. It would do something
-    else than asked.
+    """Raised for params that the DAG does not have, or whose values do not reach the run's tasks. The run would do
+    something else than asked.
     """
 
 
 class InstanceTypeError(RunRefusedError):
-    """An instance type that no cluster can be planned with. The message names the setting to change."""
+    """Raised for an instance type that no cluster can be planned with. The message names the setting to change."""
 
 
 class UnknownInstanceTypeError(InstanceTypeError):
-    """An instance type whose name does not tell its vCPUs and memory."""
+    """Raised for an instance type whose name does not tell its vCPUs and memory."""
 
 
 class UnfitInstanceTypeError(InstanceTypeError):
-    """An instance type that is known, and on which the jobs can't run."""
+    """Raised for an instance type that is known, and on which the jobs can't run."""
 
 
 class LakeElsewhereError(RunRefusedError):
-    """The lake's bucket is not named, is in another region than is set, or belongs to another account. Nothing of it
-    was touched.
+    """Raised if the lake's bucket is not named, is in another region than is set, or belongs to another account.
+    Nothing of it was touched.
     """
 
 
 class SecurityConfigurationError(RunRefusedError):
-    """EMR's security configuration has clients encrypt what our steps read and write without EMR."""
+    """Raised if EMR's security configuration has clients encrypt what our steps read and write without EMR."""
 
 
 class NoReleaseError(RunRefusedError):
-    """There is no published code to run."""
+    """Raised if there is no published code to run."""
 
 
 class RunTooLargeError(RunRefusedError):
-    """A run has more dates, or its dates have more images, than its driver holds."""
+    """Raised for a run that has more dates, or whose dates have more images, than its driver holds."""
 
 
 class RunTooLongError(RunRefusedError):
-    """The run would not be done before its step is given up."""
+    """Raised for a run that would not be done before its step is given up."""
 
 
 class StepTooLongError(RunRefusedError):
-    """A step has longer arguments than EMR takes."""
+    """Raised for a step with longer arguments than EMR takes."""
 
 
 class OverBudgetError(RunRefusedError):
-    """A run would cost more than it may, or nobody knows what. The message says how to allow it."""
+    """Raised for a run that would cost more than it may, or whose cost is not known. The message says how to
+    allow it.
+    """
 
 
 class NoPlaceError(RunRefusedError):
-    """What should say in which lake and region runs work does not."""
+    """Raised if what should say in which lake and region runs work does not say it."""
 
 
 class ClaimLostError(RunRefusedError):
-    """A run that had ended was set going again, and another run has taken its dates over meanwhile."""
+    """Raised for a run that had ended and was set going again, if another run has taken its dates over meanwhile."""
 
 
 class PassingError(RuntimeError):
-    """What passes by itself: it is waited for, or tried again."""
+    """Raised for what passes by itself: it is waited for, or tried again."""
 
 
 class DateIsBusyError(PassingError):
-    """Other runs are working on `ingest_dates`, which this one was asked for. The message names both."""
+    """Raised if other runs are working on `ingest_dates`, which this one was asked for. The message names both."""
 
     def __init__(self, message: str, ingest_dates: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -119,11 +121,13 @@ class DateIsBusyError(PassingError):
 
 
 class ReplacedMeanwhileError(PassingError):
-    """Another writer replaced an object between a look at it and the write that was to follow. Nothing was written."""
+    """Raised if another writer replaced an object between a look at it and the write that was to follow. Nothing was
+    written.
+    """
 
 
 class CauseKnownError(Exception):
-    """An error whose cause has a name."""
+    """Raised for a failure whose cause has a name: `cause_name`, which is empty if it is not known."""
 
     def __init__(self, message: str, cause_name: str = "") -> None:
         super().__init__(message)
@@ -131,12 +135,12 @@ class CauseKnownError(Exception):
 
 
 class LaterSchemaError(RuntimeError):
-    """A record of a step that a later release than this one wrote."""
+    """Raised for a record of a step that a later release than this one wrote."""
 
 
 class SettingsError(ValueError):
-    """One or more FRUITS_* variables hold what they may not. The message names each and says what is allowed."""
+    """Raised if FRUITS_* variables hold what they may not. The message names each and says what is allowed."""
 
 
 class MissingObjectError(FileNotFoundError):
-    """An object that had to be in the lake is not there. The message names its address."""
+    """Raised if an object that had to be in the lake is not there. The message names its address."""

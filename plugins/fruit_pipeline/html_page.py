@@ -1,4 +1,4 @@
-"""Fills the templates of the report and of the pages in Airflow's UI. Pure.
+"""Fills the templates of the report and of the pages in Airflow's UI.
 
 All that a template puts in is escaped, and what it asks for must have been given. No page has scripts.
 """
@@ -11,11 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
 def render_page(template: str, policy: str, **values: object) -> str:
-    """Returns a page that needs nothing beside it. `policy` is its Content-Security-Policy."""
+    """Returns an HTML page that needs no other files. `policy` is its Content-Security-Policy."""
     return _environment().get_template(template).render(values, policy=policy)
 
 
-# Not made on import: the DAG file comes here for a link, and needs no template.
+# It is not made on import, because the DAG file imports this module for a link and needs no template.
 @cache
 def _environment() -> Environment:
     environment = Environment(

@@ -1,9 +1,9 @@
-"""Where runs work, and where they have worked: in which lake and region, through which connection.
+"""Says where runs work, and where they have worked: in which lake and region, through which connection.
 
 A run keeps the place that it was planned in, whatever the environment says when a later task starts. And every place in
-which this Airflow has asked for clusters is remembered, so that the setting of today hides nothing of yesterday. Each
-is an Airflow Variable of its own: tasks that write at the same moment can't lose each other's, and no lake has to be
-known to read them.
+which this Airflow has asked for clusters is remembered, so that nothing is overlooked there when the settings change.
+Each place is an Airflow Variable of its own: tasks that write at the same moment can't lose each other's, and no lake
+has to be known to read them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _LAST_USED: Final = "last_used"
 
 @dataclass(frozen=True)
 class Place:
-    """Which lake, whose, in which region, through which of Airflow's connections: settings' fields of the same
-    names.
+    """Says which lake is meant, whose it is, in which region, and through which of Airflow's connections. The fields
+    are those of the settings of the same names.
     """
 
     lake_bucket: str
@@ -50,7 +50,9 @@ class Place:
 
     @classmethod
     def read(cls, values: Any) -> Place:
-        """Returns the place that `as_dict` told. Raises NoPlaceError for anything else, or what no setting may hold."""
+        """Returns the place that `as_dict` told. Raises NoPlaceError for anything else, or for what no setting may
+        hold.
+        """
         try:
             return cls(**{name: kind.read(values[name]) if values[name] else "" for name, kind in _KINDS.items()})
         except (KeyError, TypeError, ValueError) as error:
@@ -61,7 +63,7 @@ class Place:
 
     @property
     def variable(self) -> str:
-        """The key of the Variable that remembers it."""
+        """Returns the key of the Variable that remembers the place."""
         digest = hashlib.sha256("\n".join(self.as_dict().values()).encode()).hexdigest()
         return f"{VARIABLE_PREFIX}{digest[:16]}"
 
@@ -90,8 +92,8 @@ def settings_in(settings: Settings, place: Place) -> Settings:
 
 
 def settings_of_run(settings: Settings, place: Any) -> Settings:
-    """Returns the settings for the tasks of a run whose plan says that it works in `place`. Raises NoPlaceError if it
-    does not say so.
+    """Returns the settings for the tasks of a run whose plan says that it works in `place`. Raises NoPlaceError if the
+    plan does not say where.
     """
     if not place:
         raise NoPlaceError(
@@ -102,7 +104,7 @@ def settings_of_run(settings: Settings, place: Any) -> Settings:
 
 
 def place_of_run(task_instance: Any) -> Place | None:
-    """Returns where the task's run was planned to work. None if no plan says so, or none does any more."""
+    """Returns where the task's run was planned to work; None if there is no plan that says so."""
     try:
         return Place.read(task_instance.xcom_pull(task_ids=PLANNING_TASK_ID, key=PLACE_XCOM))
     except NoPlaceError as error:
@@ -111,7 +113,7 @@ def place_of_run(task_instance: Any) -> Place | None:
 
 
 def remember(place: Place) -> None:
-    """Keeps in mind that this Airflow works in a place, and that it did so at this moment."""
+    """Remembers that this Airflow works in a place, and that it did so at this moment."""
     told = place.as_dict() | {_LAST_USED: datetime.now(UTC).isoformat()}
     variables().set(
         place.variable,
@@ -126,7 +128,7 @@ def remember(place: Place) -> None:
 
 
 def forget(place: Place) -> None:
-    """Nothing happens if it is not remembered."""
+    """Deletes the Variable that remembers the place, if there is one."""
     variables().delete(place.variable)
 
 
@@ -148,11 +150,11 @@ def remembered_places() -> dict[Place, datetime]:
 
 
 def _remembered_keys() -> list[str]:
-    """Returns the Variables' keys. Airflow 3.2 lets no task list Variables, so one more of them names those that there
+    """Returns the Variables' keys. Airflow 3.2 lets no task list Variables, so one more Variable names those that there
     are.
 
-    Two runs that change it at the same moment may lose a key of it. It is there again when the run asks for its
-    cluster.
+    Two runs that change that Variable at the same moment may lose a key of it. The key is there again when the run asks
+    for its cluster.
     """
     if hasattr(variables(), "keys"):
         return list(variables().keys(prefix=VARIABLE_PREFIX))
@@ -168,8 +170,8 @@ def known_places(settings: Settings) -> list[Place]:
 def ask_each(
     settings: Settings, places: Iterable[Place], ask: Callable[[Settings], Answer]
 ) -> tuple[dict[Place, Answer], dict[Place, Exception]]:
-    """Returns what `ask` answers for the settings of each place, and the errors of those that can't be asked, which are
-    logged.
+    """Returns what `ask` answers for the settings of each place, and the errors of the places that can't be asked. The
+    errors are logged.
     """
     answers, errors = {}, {}
     for place in places:
@@ -187,8 +189,8 @@ def ask_everywhere(settings: Settings, own: Place | None, ask: Callable[[Setting
     """Returns what `ask` answers for the settings of every place in which a run may have clusters. `own` is where it
     was planned.
 
-    Raises, after all places were asked, what its own place could not be asked for; if nobody knows which that is, what
-    any could not.
+    After all places were asked, it raises the error of the run's own place, if there was one. If nobody knows which
+    place that is, it raises the error of any.
     """
     answers, errors = ask_each(settings, dict.fromkeys([*([own] if own else []), *known_places(settings)]), ask)
     for place, error in errors.items():

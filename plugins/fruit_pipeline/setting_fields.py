@@ -1,4 +1,4 @@
-"""How a setting is declared: as a field of a dataclass that also says what its variable may hold, its unit and what it
+"""Declares a setting as a field of a dataclass that also says what its variable may hold, its unit and what it
 is for.
 """
 
@@ -22,8 +22,8 @@ _CRON_FIELDS: Final = 5
 
 @dataclass(frozen=True)
 class Kind(Generic[Value]):
-    """What a variable may hold, in words (`allowed`). `read` makes the field's value of its text, and raises ValueError
-    for any other.
+    """Says in words what a variable may hold (`allowed`). `read` turns its text into the field's value, and raises
+    ValueError for any other text.
     """
 
     allowed: str
@@ -32,9 +32,10 @@ class Kind(Generic[Value]):
 
 @dataclass(frozen=True)
 class Declaration:
-    """What is said of a setting beside its name, type and default.
+    """Holds what is said of a setting beside its name, type and default.
 
-    An empty `variable` is `FRUITS_` and the field's name. `part` is the title of the settings that begin with this one.
+    An empty `variable` means `FRUITS_` and the field's name. `part` is the title of the settings that begin with this
+    one.
     """
 
     kind: Kind[Any]

@@ -1,6 +1,6 @@
-"""Everything that can be set, read once from the environment into one frozen, validated object.
+"""Holds everything that can be set, read once from the environment into one frozen, validated object.
 
-Reading them is cheap and does no I/O, for the DAG file does it at each parse. A field says all there is to say of its
+To read it is cheap and does no I/O, because the DAG file does so at each parse. A field says all there is to say of its
 setting, and `docs/settings.md` is written from it. The fields are the standard library's: pydantic-settings would add
 40 ms to each parse of a DAG file and 0.25 s to commands, and its messages don't say what a variable may hold, so that
 would be written beside it all the same.
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 SPOT: Final = "spot"
 ON_DEMAND: Final = "on-demand"
 
-# One hour on demand in eu-west-1 with EMR's own charge, in euros, rounded up. A guide for the plan, not a bill. Those
-# of Graviton types are from memory of AWS' lists of 2025 (docs/operations.md): an xlarge, and its multiples.
+# These are prices of an hour on demand in eu-west-1 with EMR's own charge, in euros, rounded up. They are a guide for
+# the plan, not a bill. Those of Graviton types are from memory of AWS' lists of 2025 (docs/operations.md): an xlarge,
+# and its multiples.
 _XLARGES: Final = {"xlarge": 1, "2xlarge": 2, "4xlarge": 4}
 _GRAVITON_XLARGE: Final = {"m6g": 0.20, "m7g": 0.21, "c6g": 0.17, "c7g": 0.18, "r6g": 0.26}
 DEFAULT_PRICES_EUR_PER_HOUR: Final = {
@@ -108,7 +109,7 @@ _PRICES: Final = Kind('JSON of euros an hour by instance type, for example {"m5.
 class Settings:
     """Says how this deployment runs."""
 
-    # Empty is refused by each run, for the same reason as a region outside the EU.
+    # An empty name is refused by each run, and not here, for the same reason as a region outside the EU.
     lake_bucket: str = setting(
         "", _BUCKET, "the lake's bucket; without it, every run stops before anything is created", part="where"
     )
@@ -118,8 +119,8 @@ class Settings:
         "the AWS account that owns the bucket: S3 refuses each request of Airflow's to a bucket of another; empty for "
         "any",
     )
-    # Any text: a region outside the EU must fail a run with a clear message, not make the whole DAG vanish behind an
-    # import error.
+    # Any text is allowed here, because a region outside the EU must fail a run with a clear message, and not make the
+    # whole DAG vanish behind an import error.
     region: str = setting(
         DEFAULT_REGION,
         ANY_TEXT,
@@ -290,7 +291,7 @@ class Settings:
     notification_file: str = setting("", ABSOLUTE_PATH, "where what people are told is written, too, as lines of JSON")
 
     def require_place(self) -> None:
-        """Raises RegionNotAllowedError for a region outside the EU, LakeElsewhereError if the lake is not named."""
+        """Raises RegionNotAllowedError for a region outside the EU, and LakeElsewhereError if the lake is not named."""
         require_eu_region(self.region)
         if not self.lake_bucket:
             raise LakeElsewhereError(
@@ -302,7 +303,9 @@ class Settings:
         return DayBoundary(self.timezone, self.day_offset_hours)
 
     def pca_rules(self, asked: RefreshPolicy | None = None) -> PolicySettings:
-        """Returns what decides whether the PCA is fitted anew, with the policy that a run was asked for if it was."""
+        """Returns what decides whether the PCA is fitted anew. The policy is `asked`, or the settings' own if that is
+        None.
+        """
         return PolicySettings(
             asked or self.pca_policy, self.target_variance, self.pca_margin, self.pca_growth, self.pca_always_below
         )
@@ -321,7 +324,7 @@ VARIABLES: Final[Mapping[str, str]] = {
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Returns the settings of `environment` (default: the process's own). An unset or empty variable takes the default.
 
-    Raises SettingsError that names every bad variable at once.
+    Raises SettingsError, whose message names every bad variable at once.
     """
     settings, problems = read_settings(environment)
     if problems:
@@ -330,8 +333,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> tuple[Settings, list[str]]:
-    """Returns the settings, for whoever must work on whatever they say, and a sentence for each bad variable, which
-    takes its default.
+    """Returns the settings and a sentence for each bad variable, which takes its default. It is for callers that must
+    work whatever the variables hold.
     """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
@@ -349,7 +352,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> tuple[Setting
 
 
 def _with_what_follows(settings: Settings, given: Collection[str]) -> Settings:
-    """Returns the settings with the two defaults that follow from others, where those are given."""
+    """Returns the settings with the two defaults that follow from other settings, if those are given."""
     if "batch_poll_seconds" not in given and "poll_seconds" in given:
         settings = replace(settings, batch_poll_seconds=settings.poll_seconds)
     if "late_after_hours" not in given:

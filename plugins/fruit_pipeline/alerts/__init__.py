@@ -1,1 +1,1 @@
-"""Telling people: of failed, late and unusual runs."""
+"""Tells people of failed, late and unusual runs."""

@@ -1,4 +1,4 @@
-"""From when a run's time counts: the moment it was first queued."""
+"""Says from when a run's time counts: from the moment it was first queued."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ if TYPE_CHECKING:
 
 
 class RunFirstQueued(BaseDeadlineReference):
-    """As DeadlineReference.DAGRUN_QUEUED_AT; but with that one, Airflow 3.3 answers every clearing of a task with HTTP
-    500.
+    """Counts a run's deadline from the moment it was first queued, as DeadlineReference.DAGRUN_QUEUED_AT does.
 
-    (It computes the deadline of a cleared run anew, from an interval that it no longer stores as a number.) Registered
-    as part of the plugin in fruits_ui.py.
+    With that one, Airflow 3.3 answers every clearing of a task with HTTP 500: it computes the deadline of a cleared run
+    anew, from an interval that it does not store as a number. fruits_ui.py registers this class as part of the plugin.
     """
 
     required_kwargs: ClassVar[set[str]] = {"dag_id", "run_id"}

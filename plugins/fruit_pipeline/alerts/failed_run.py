@@ -33,14 +33,14 @@ FAILURE_KEY: Final = "failure"
 _LONGEST_TEXT: Final = 8_000
 # A task tells Airflow that it failed, and leaves its reason a moment later.
 _LOOKS: Final = 4
-# Airflow's word for why a run ended, if it was that.
+# Airflow's word for why a run ended, if a failed task was the reason.
 _A_TASK_FAILED: Final = "task_failure"
 _BETWEEN_LOOKS_SECONDS: Final = 1.0
 
 
 def keep_failure(context: Context) -> None:
-    """Leaves the error that ended a task for the end of the run. Of a try that died, for which others call this, there
-    is none.
+    """Leaves the error that ended a task among its XComs, for the message at the end of the run. Does nothing if there
+    is no error: a try whose process died has none, and this is called for it from elsewhere.
     """
     error = context.get("exception")
     if error is None:
@@ -72,10 +72,10 @@ def _with_reasons(error: BaseException) -> Iterator[BaseException]:
 
 
 class FailedRunNotifier(FruitsNotifier):
-    """Tells of a run that failed. Airflow calls it once, when the last task has ended; after a clear, when the run has
-    ended again.
+    """Tells of a run that failed. Airflow calls it once, when the last task has ended, and again after a clear, when
+    the run has ended again.
 
-    What can't be read of the tasks' reasons is left out, and the message is sent all the same.
+    Reasons of tasks that can't be read are left out, and the message is sent all the same.
 
     :param subject: a line; the names of the failed tasks are put behind it
     :param message: what such a failure means beyond the run, or empty
@@ -93,9 +93,9 @@ class FailedRunNotifier(FruitsNotifier):
 
 
 class FailedTaskNotifier(FailedRunNotifier):
-    """Tells of a run that ended as successful although a task of it has failed. For the callback of a run's success.
+    """Tells of a run that ended as successful although a task of it has failed. It is the callback of a run's success.
 
-    Airflow looks at a run's last task only. That is still successful from before if somebody cleared an earlier one
+    Airflow looks at a run's last task only, which is still successful from before if somebody cleared an earlier one
     alone.
     """
 
@@ -116,10 +116,11 @@ _LAST_TASK_DID_NOT_RUN: Final = (
 
 
 def _failed_tasks(context: Context) -> list[str]:
-    """Returns the tasks that have failed: the last of them, which Airflow hands over, and those that are failed at this
-    moment.
+    """Returns the ids of the tasks that have failed, sorted: the last one to fail, which Airflow hands over, and those
+    that are failed at this moment.
 
-    Somebody may have cleared them already. If none had failed, Airflow hands over none, or one that could not run.
+    Somebody may have cleared the last one already. If no task had failed, Airflow hands over none, or one that could
+    not run.
     """
     task_instance: Any = context.get("ti")
     if task_instance is None:
@@ -154,7 +155,9 @@ def _reasons(context: Context, failed: Sequence[str]) -> list[TaskFailure]:
 
 
 def _as_failure(kept: Any, last_failed: Any) -> TaskFailure | None:
-    """Returns what a task left. Of the task that was the last to fail, another try's reason is none."""
+    """Returns what a task left, or None if that can't be understood. It is None, too, if the task was the last to fail
+    and left this in another try.
+    """
     try:
         failure = TaskFailure.of_xcom(kept)
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""When a run is late, and that people are told so."""
+"""Says when a run is late, and has people told so."""
 
 from __future__ import annotations
 

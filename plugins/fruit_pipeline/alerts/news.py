@@ -1,4 +1,4 @@
-"""What people are told: the words of it, and what fits into a message. Pure."""
+"""Words what people are told, and cuts it to what fits into a message."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SAYS_WHAT_TO_DO: Final = "What to do: "
 
 @dataclass(frozen=True)
 class News:
-    """`event` is which kind of news it is, `subject` a line, `message` the whole, without its place."""
+    """Holds a piece of news: `event` is its kind, `subject` a line, `message` the whole, without its place."""
 
     event: str
     subject: str
@@ -35,7 +35,9 @@ class News:
 
 @dataclass(frozen=True)
 class Place:
-    """What the news is about: a run, and the task that tells it if one does. Empty where Airflow does not say."""
+    """Says what the news is about: a run, and the task if it is one that tells the news. Fields are empty where Airflow
+    does not say.
+    """
 
     dag_id: str = ""
     run_id: str = ""
@@ -55,8 +57,8 @@ class Place:
 
 @dataclass(frozen=True)
 class TaskFailure:
-    """Why the last try of a task failed. `cause` names one of a step's causes, or is empty; `at` is when it failed, in
-    ISO 8601.
+    """Says why the last try of a task failed. `cause` names one of a step's causes, or is empty; `at` is when it
+    failed, in ISO 8601.
     """
 
     task_id: str
@@ -68,15 +70,17 @@ class TaskFailure:
 
     @classmethod
     def of_xcom(cls, value: Mapping[str, Any]) -> TaskFailure:
-        """Returns what `dataclasses.asdict` made of a failure. Raises KeyError, TypeError or ValueError if it is
-        something else.
+        """Returns the failure that `dataclasses.asdict` made `value` of. Raises KeyError, TypeError or ValueError if
+        `value` is something else.
         """
         texts = {name: str(value[name]) for name in ("task_id", "event", "cause", "text", "at")}
         return cls(try_number=int(value["try_number"]), **texts)
 
 
 def with_place(news: News, place: Place, base_url: str) -> News:
-    """Returns the news with its run behind the subject, and in the message, with a link."""
+    """Returns the news with its run behind the subject, and with its task, its run and a link to their page below the
+    message.
+    """
     where = [f"Task: {place.task_id}"] if place.task_id else []
     where += [f"Run: {place.name}"] if place.name else []
     where += [f"Its page: {link}"] if (link := place.link(base_url)) else []
@@ -87,7 +91,7 @@ def with_place(news: News, place: Place, base_url: str) -> News:
 def news_of_failures(failures: Sequence[TaskFailure], silent: Sequence[str], *, subject: str, note: str = "") -> News:
     """Returns what to tell of a run that failed: each task, why, and what to do.
 
-    `silent` are failed tasks that left no word why; `note` says what the failure means beyond the run.
+    `silent` are failed tasks that left no reason; `note` says what the failure means beyond the run.
     """
     ordered = sorted(failures, key=lambda failure: failure.at)
     first = ordered[0] if ordered else None
@@ -131,7 +135,7 @@ def _untold(task_ids: Sequence[str]) -> str:
 
 
 def is_worth_telling(event: str, run_state: str | None) -> bool:
-    """Returns whether news of a kind is still news of a run in that state (None if Airflow does not say).
+    """Returns whether news of this kind is still news if the run is in that state (None if Airflow does not say).
 
     A run is late only while it runs. Airflow keeps the deadline of one that failed, and it queues all runs of a
     backfill at once.

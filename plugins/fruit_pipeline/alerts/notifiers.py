@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 LOG: Final = logging.getLogger(__name__)
 
-# Airflow ends the process of a DAG's callback after 50 seconds ([dag_processor] dag_file_processor_timeout): SNS must
-# have refused by then.
+# Airflow ends the process of a DAG's callback after 50 seconds ([dag_processor] dag_file_processor_timeout). A request
+# to SNS that fails must have failed by then.
 _SNS_CONFIG: Final = {
     "connect_timeout": 5,
     "read_timeout": 10,
@@ -33,7 +33,7 @@ _SNS_CONFIG: Final = {
 
 
 class FruitsNotifier(BaseNotifier):
-    """One piece of news to where the settings send it.
+    """Sends one piece of news to where the settings say: to SNS, to a file, and always to the log.
 
     :param event: which kind of news, for those who filter (an attribute of the SNS message, a field of the file's line)
     :param subject: a line; the run's DAG and id are put behind it
@@ -63,7 +63,9 @@ class FruitsNotifier(BaseNotifier):
         self.aws_conn_id = aws_conn_id
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """Nothing is templated, and the DAG that a failed run's callback gets could not render anything."""
+        """Does nothing: nothing is templated, and the DAG that the callback of a failed run gets could not render
+        anything.
+        """
 
     def notify(self, context: Context) -> None:
         news = self._placed_news(context)
@@ -74,7 +76,7 @@ class FruitsNotifier(BaseNotifier):
                 self._sns_hook().publish_to_target(**self._sns_message(news))
 
     async def async_notify(self, context: Context) -> None:
-        """For the triggerer, where deadlines are told, if they still are news by then."""
+        """Sends the news from the triggerer, which watches deadlines, if it still is news by then."""
         state = state_of_run(context)
         if not is_worth_telling(self.event, state):
             self.log.info("%s is %s: nobody is told of '%s'.", place_of(context).name, state, self.event)
@@ -127,10 +129,10 @@ class FruitsNotifier(BaseNotifier):
 
 
 def place_of(context: Context | Mapping[str, Any]) -> Place:
-    """Returns which run is told of, and the task if it tells that itself.
+    """Returns which run the news is about, and the task if it is the task that tells it.
 
-    A task has a DAG run, a deadline a dictionary of one. What is called at a run's end has the DAG and the run's id,
-    and only mostly a run.
+    A task's context has a DAG run, a deadline's a dictionary of one. What is called at a run's end gets the DAG and the
+    run's id, but not always a DAG run.
     """
     run: Any = context.get("dag_run") or {}
     names: dict[str, Any] = (
@@ -144,13 +146,13 @@ def place_of(context: Context | Mapping[str, Any]) -> Place:
 
 
 def state_of_run(context: Context | Mapping[str, Any]) -> str | None:
-    """Returns the state that a deadline's run was in when it was missed; None where Airflow does not say."""
+    """Returns the state that a run was in when it missed its deadline; None where Airflow does not say."""
     run: Any = context.get("dag_run")
     return run.get("state") if isinstance(run, dict) else None
 
 
 def where_to(settings: Settings) -> dict[str, Any]:
-    """The notifier's arguments that the settings give."""
+    """Returns the notifier's arguments that the settings give."""
     return {
         "sns_topic_arn": settings.sns_topic_arn,
         "notification_file": settings.notification_file,
@@ -159,7 +161,7 @@ def where_to(settings: Settings) -> dict[str, Any]:
 
 
 def tell(context: Context | Mapping[str, Any], settings: Settings, event: str, subject: str, message: str) -> None:
-    """News from within a task. What can't be delivered is logged: the task has its own work to do."""
+    """Tells news from within a task. What can't be delivered is logged, and the task goes on with its own work."""
     try:
         FruitsNotifier(event=event, subject=subject, message=message, **where_to(settings))(context)
     except Exception:  # a missing connection, a wrong topic, a full disk: none of it is the task's failure

@@ -1,1 +1,1 @@
-"""Is what the steps wrote there, and is it right?"""
+"""Checks whether what the steps wrote is there, and whether it is right."""

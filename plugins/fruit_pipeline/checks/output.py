@@ -1,5 +1,5 @@
-"""Checks what a run wrote: date by date, file by file, everything that a ledger names against what is there. Lists the
-problems.
+"""Checks what a run wrote, date by date and file by file: compares everything that a ledger names with what is there,
+and lists the problems.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _FILES_AT_ONCE: Final = 16
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was looked at, and every problem found; no problems is a pass. `pca_version` is None if the run's embedder
-    has none yet.
+    """Says what was looked at, and lists every problem found; without problems the check has passed. `pca_version` is
+    None if the run's embedder has none yet, and for a single date.
     """
 
     ingest_dates: list[str]
@@ -71,7 +71,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class KeptVersion:
-    """A PCA version whose projections must be those of its embedder's features. One that is `pending` is not complete
+    """Describes a PCA version whose projections must be those of its embedder's features. A pending one is not complete
     yet.
     """
 
@@ -85,10 +85,11 @@ class KeptVersion:
 def check_run(
     lake: Lake, run_id: str, ingest_dates: Sequence[str], categories: Sequence[str], listed_before: datetime
 ) -> CheckResult:
-    """Checks every date of a run, and the books that its features step kept of them.
+    """Checks every date of a run, and the books that its features step kept of them. Returns the result of all dates
+    together.
 
-    A run whose embedder has no PCA (nothing to fit, or readers stay on another embedder's version until this one has
-    caught up) need not have one.
+    There need not be a PCA version if the run's embedder has none: there was nothing to fit, or readers stay on another
+    embedder's version until this one has caught up.
     """
     from fruit_pipeline.lake.range_walk import (
         RangeWalker,
@@ -115,7 +116,7 @@ def check_run(
     featurised = sum(result.featurised for result in results)
     books = read_extraction_summary(lake, run_id)["by_category"]
     several = len(results) > 1
-    # A version whose projections others keep changing is not made the current one: the next run goes on with it.
+    # If other runs keep changing what a version projects, it is not made the current one: the next run goes on with it.
     expects_pca = refresh["pca_version"] is not None and not refresh.get("unsettled_ingest_dates")
     return CheckResult(
         ingest_dates=list(ingest_dates),
@@ -137,7 +138,7 @@ def check_run(
 
 
 def kept_versions(lake: Lake) -> list[KeptVersion]:
-    """The PCA versions that were saved whole, which may be more than those that readers used."""
+    """Returns the PCA versions that were saved whole, which may be more than those that readers used."""
     current = (lake.read_json_if_there(lake_layout.CURRENT_PCA_KEY) or {}).get("version", "")
     versions = []
     for version in sorted({*pca_versions(lake), *projected_versions(lake)}):
@@ -162,7 +163,7 @@ def check_date(
     """Checks all files of one ingest date against its commit, and its ledger against the listing of the chosen
     `categories`.
 
-    A file that can't be read is the only problem that is told, for what else is wrong may come of that.
+    If a file can't be read, that is the only problem in the result, because others may come of it.
     """
     from fruit_pipeline.lake.date_ledger import (
         find_ledger,
@@ -198,7 +199,7 @@ def check_date(
 
 
 class _DateCheck:
-    """The check of one date: what all of its parts need."""
+    """Checks one date, and holds what all parts of that check need."""
 
     def __init__(
         self,
@@ -263,7 +264,9 @@ class _DateCheck:
     def _files_problems(
         self, commit: Commit, tally: LedgerTally, versions: Sequence[KeptVersion], pool: ThreadPoolExecutor
     ) -> list[str]:
-        """Features with their projections, file by file, then each embedder's moments, which are of the same images."""
+        """Returns what is wrong with the features and their projections, file by file, and then with each embedder's
+        moments, which must be of the same images.
+        """
         digests = array("Q", sorted(tally.digests))
         lost = lost_features(commit, self._listed)
         problems = [f"features/{file_name(key)} is not there; the ledger names it" for key in sorted(lost)]
@@ -286,7 +289,7 @@ class _DateCheck:
     def _names_problems(self, version: KeptVersion, features_keys: Sequence[str]) -> list[str]:
         wanted = {lake_layout.projections_file_key(version.version, key) for key in features_keys}
         there = self._listed.projections[version.version].keys()
-        # One that is on its way has not come to every date; garbage is told elsewhere.
+        # A pending version has not come to every date yet; files that no ledger names are told elsewhere.
         problems = projection_names_problems(version.version, wanted & there if version.is_pending else wanted, there)
         # Another run may have removed an old version since this check began.
         is_gone = bool(problems) and not (
@@ -303,7 +306,7 @@ class _DateCheck:
         name: str,
         n_rows: int,
     ) -> tuple[int, list[str]]:
-        """The digest of a file's images, and what is wrong with it and its projections."""
+        """Returns the digest of a file's images, and what is wrong with the file and its projections."""
         from fruit_pipeline.checks.parquet_facts import read_features, read_projections
 
         key = file_key(self._ingest_date, name)

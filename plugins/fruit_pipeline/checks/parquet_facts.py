@@ -1,7 +1,6 @@
-"""What the checks and the report need to know about the lake's Parquet files.
+"""Reads what the checks and the report need to know about the lake's Parquet files.
 
-No vector is read where a footer tells enough: of a file of features, a few ranges are fetched, those of its short
-columns.
+No vector is read where a footer tells enough: of a file of features, only the ranges of its short columns are fetched.
 """
 
 from __future__ import annotations
@@ -58,8 +57,8 @@ _VECTORS_A_BATCH: Final = 1_024
 
 @dataclass(frozen=True)
 class Projections:
-    """The first two principal components of one category's images, float32[n] each; `second` is zero if there is only
-    one.
+    """Holds the first two principal components of one category's images, float32[n] each; `second` is all zeros if
+    there is only one.
     """
 
     category: str
@@ -69,15 +68,15 @@ class Projections:
 
 @dataclass(frozen=True)
 class FeaturesRead:
-    """A file of features/, and its images' keys, for its projections to be compared with."""
+    """Holds the facts of a file of features/, and its images' keys, with which its projections are compared."""
 
     facts: FeaturesFacts
     image_keys: pa.Array
 
 
 def type_name(arrow_type: pa.DataType) -> str:
-    """The contract's word for a column's type: widths of whole numbers and of string offsets don't matter to
-    readers.
+    """Returns the contract's word for a column's type. The widths of whole numbers and of string offsets don't matter
+    to readers and are left out.
     """
     if pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type):
         return "string"
@@ -96,10 +95,11 @@ def read_ledger_facts(lake: Lake, ledger: DateLedger) -> TableFacts:
 def listing_differences(
     ingest_date: str, listed: pa.Table, known: pa.Table, categories: Sequence[str], listed_before: datetime
 ) -> ListingDifferences:
-    """Compares a range of a date's listing with the ledger's rows in it: rows of LISTED and of KNOWN, ascending.
+    """Compares a range of a date's listing (rows of LISTED) with the ledger's rows in it (rows of KNOWN), both
+    ascending by key.
 
     An image that arrived, or changed, after the run's own listing need not be in the ledger as it is now. One that
-    vanished after that keeps its line, with the reason `vanished`.
+    vanished after that listing keeps its row, with the reason `vanished`.
     """
     fates = fates_of(images_of(listed, ingest_date).images, known, "", categories)
     in_time = pc.less(fates.images.column("modified_at"), pa.scalar(listed_before, LISTED.field("modified_at").type))
@@ -115,16 +115,17 @@ def listing_differences(
 
 
 def ledger_rows(lake: Lake, ledger: DateLedger) -> Iterator[LedgerRow]:
-    """The rows of a ledger, one after the other."""
+    """Yields the rows of a ledger, one after the other."""
     for batch in ledger_batches(lake, ledger, LedgerRow._fields):
         yield from map(LedgerRow, *(values_of(batch.column(name)) for name in LedgerRow._fields))
 
 
 def read_features(lake: Lake, stored: DatedObject, ledger_digests: array[int], named: array[int]) -> FeaturesRead:
-    """A file of features/ without its vectors.
+    """Reads a file of features/ without its vectors.
 
-    With `ledger_digests` (of all images of the ledger, ascending), every row must be one of these; `named` are those
-    that must be in the file.
+    `ledger_digests` are those of all images of the ledger, ascending; if it is not empty, a row that is not among them
+    counts as a stranger. `named` are the digests of the images that must be in the file; those that are not are
+    counted.
     """
     columns = (tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.EMBEDDER_ID)
     with _opened(lake, stored) as file:
@@ -151,8 +152,8 @@ def read_features(lake: Lake, stored: DatedObject, ledger_digests: array[int], n
 
 
 def read_projections(lake: Lake, stored: DatedObject, image_keys: pa.Array | None) -> tuple[VectorFacts, Images | None]:
-    """A file of projections/ without its components, and the images that it or `image_keys` (if they are given) have
-    alone.
+    """Reads a file of projections/ without its components. Also returns the images that only it or only `image_keys`
+    has; None if `image_keys` is None, or if the file has no keys.
     """
     with _opened(lake, stored) as file:
         facts = _vector_facts(file, tables.COMPONENTS)
@@ -170,7 +171,7 @@ def read_projections(lake: Lake, stored: DatedObject, image_keys: pa.Array | Non
 
 
 def read_moments(lake: Lake, stored: DatedObject) -> MomentsFacts:
-    """A file of moments/ without its scatter, which is nearly all of it."""
+    """Reads a file of moments/ without its scatter, which is nearly all of it."""
     columns = [tables.EMBEDDER_ID, tables.N_SAMPLES]
     with _opened(lake, stored) as file:
         table = _table_facts(file.schema_arrow, file.metadata.num_rows)
@@ -195,7 +196,9 @@ def read_rejected(lake: Lake, stored: DatedObject) -> RejectedFacts:
 
 
 def read_pca(lake: Lake) -> PcaFacts | None:
-    """The current PCA version, or None if there is none yet."""
+    """Returns the facts of the current PCA version, or None if there is none yet. Raises MissingObjectError if the
+    provenance or the model of the version is not there.
+    """
     pointer = lake.read_json_if_there(CURRENT_PCA_KEY)
     if pointer is None:
         return None
@@ -226,7 +229,7 @@ def read_pca(lake: Lake) -> PcaFacts | None:
 
 
 def read_first_two_components(lake: Lake, files: Sequence[DatedObject], category: str, max_images: int) -> Projections:
-    """The points of one category for the plot, at most `max_images` of them, in the files' order."""
+    """Returns the points of one category for the plot, at most `max_images` of them, in the files' order."""
     points = [np.zeros((0, 2), dtype=np.float32)]
     n_points = 0
     for stored in files:
@@ -251,7 +254,9 @@ def _first_two(column: pa.Array) -> NDArray[np.float32]:
 
 
 def _opened(lake: Lake, stored: DatedObject) -> AbstractContextManager[pq.ParquetFile]:
-    """A file of which only ranges are read: those of the columns that are asked for, neighbours at once."""
+    """Opens a file of which only ranges are read: those of the columns that are asked for, neighbouring ones in one
+    request.
+    """
     return open_parquet(lake, stored, ranges_only=True, pre_buffer=True)
 
 
@@ -264,8 +269,8 @@ def _table_facts(schema: pa.Schema, n_rows: int) -> TableFacts:
 
 
 def _vector_facts(file: pq.ParquetFile, column: str) -> VectorFacts:
-    """From the footer alone: how many numbers the vectors have, and the least and greatest, where the file has
-    statistics.
+    """Returns what the footer alone tells of a column of vectors: how many numbers they have, and, where the file has
+    statistics, whether one is infinite or all of a row group are zero.
     """
     metadata = file.metadata
     n_numbers, has_infinite, has_zeros_only = 0, False, False

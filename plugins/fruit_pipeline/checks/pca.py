@@ -1,4 +1,4 @@
-"""Is the current PCA version sound? From its numbers to a list of problems."""
+"""Checks whether the current PCA version is sound: turns its numbers into a list of problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOLERANCE: Final = 1e-9
 
 @dataclass(frozen=True)
 class PcaFacts:
-    """The current version as its three files tell it: the pointer, the provenance and the model.
+    """Describes the current version by its three files: the pointer, the provenance and the model.
 
     `component_lengths` is the set of lengths of the model's component vectors; `n_not_finite` counts numbers of the
     model that are NaN or infinite.
@@ -37,7 +37,9 @@ class PcaFacts:
 
 
 def pca_problems(facts: PcaFacts) -> list[str]:
-    """Shapes, then the variance: falling ratios that add up, and k the smallest that reaches the target."""
+    """Returns what is wrong with the shapes or, if nothing is, with the variance: the ratios must fall and add up, and
+    k must be the smallest that reaches the target.
+    """
     where = f"PCA version {facts.version}"
     problems = [f"{where}: {problem}" for problem in _shape_problems(facts)]
     if not problems:

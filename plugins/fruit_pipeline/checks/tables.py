@@ -1,8 +1,8 @@
-"""From facts about a date's tables to a list of problems. An empty list is a pass; nothing is repaired here.
+"""Turns facts about a date's tables into a list of problems. An empty list is a pass; nothing is repaired here.
 
-Nothing here keeps a row: what passes by is counted, and sets of images are compared by their digests
-(`fruit_contract.commit`), which takes as little memory for millions of images as for ten. `parquet_facts` gathers what
-is counted from the lake; problems are sentences a person can act on.
+No row is kept: rows are counted as they pass by, and sets of images are compared by their digests
+(`fruit_contract.commit`), which takes as little memory for millions of images as for ten. `parquet_facts` gathers from
+the lake what is counted here. Each problem is a sentence that a person can act on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ N_SCATTER: Final = N_FEATURES * (N_FEATURES + 1) // 2
 
 
 class LedgerRow(NamedTuple):
-    """One image's line, as far as the checks need it."""
+    """Holds one image's row of the ledger, as far as the checks need it."""
 
     image_key: str
     etag: str
@@ -42,7 +42,7 @@ class LedgerRow(NamedTuple):
 
 @dataclass
 class Images:
-    """How many images share a problem, and the first few by name."""
+    """Counts the images that share a problem, and holds the first few by name."""
 
     n: int = 0
     named: list[str] = field(default_factory=list)
@@ -53,7 +53,9 @@ class Images:
             self.named.append(image_key)
 
     def problem(self, sentence: str) -> list[str]:
-        """No sentence if there are none."""
+        """Returns a list of one sentence, with the number of images and the first few names; an empty list if there are
+        none.
+        """
         if not self.n:
             return []
         return [f"{sentence}: {self.n:,} ({', '.join(self.named)}{', ...' if self.n > len(self.named) else ''})"]
@@ -71,7 +73,9 @@ class Images:
 
 @dataclass
 class RowsOfFile:
-    """What the ledger's rows say of one file of features/: how many name it, and the digest of these images."""
+    """Says what the ledger's rows tell of one file of features/: how many name it, the digest of their images, and
+    their embedders.
+    """
 
     n: int = 0
     digest: int = 0
@@ -80,8 +84,8 @@ class RowsOfFile:
 
 @dataclass
 class ListingDifferences:
-    """Images in which the ledger and the listing differ: listed and not in the ledger, no longer listed, listed with
-    another ETag.
+    """Holds the images in which the ledger and the listing differ: listed and not in the ledger (`unknown`), in the
+    ledger and not listed (`gone`), listed with another ETag (`replaced`).
     """
 
     unknown: Images = field(default_factory=Images)
@@ -92,7 +96,7 @@ class ListingDifferences:
         return ListingDifferences(self.unknown + other.unknown, self.gone + other.gone, self.replaced + other.replaced)
 
     def problems(self) -> list[str]:
-        """The ledger must hold every listed image as it is, and nothing else."""
+        """Returns the differences as problems: the ledger must hold every listed image as it is, and nothing else."""
         return [
             *self.unknown.problem("listed but not in the ledger"),
             *self.gone.problem("in the ledger but no longer listed"),
@@ -103,9 +107,9 @@ class ListingDifferences:
 class LedgerTally:
     """Counts a ledger's rows while they pass by.
 
-    Where a file holds rows that the ledger does not name (its images were featurised by another embedder since), sums
-    can't be compared, so 8 bytes an image are kept: `digests` of all images, and in `named` those whose rows name such
-    a file.
+    If a file holds rows that the ledger does not name (its images were featurised by another embedder since), sums
+    can't be compared. Then 8 bytes an image are kept: `digests` of all images, and in `named` the digests of those
+    whose rows name such a file.
     """
 
     def __init__(self, commit: Commit, categories: Sequence[str] = ()) -> None:
@@ -174,7 +178,7 @@ class LedgerTally:
         self._problems[problem].add(row.image_key)
 
     def problems(self) -> list[str]:
-        """Of the rows themselves, and of what the commit says of them."""
+        """Returns the problems of the rows themselves, and where they differ from what the commit says of them."""
         commit = self._commit
         files = {
             file_key(commit.ingest_date, name): embedder_id
@@ -208,7 +212,7 @@ class LedgerTally:
 
 @dataclass(frozen=True)
 class TableFacts:
-    """One file: its columns with their types, and how many rows it has."""
+    """Describes one file: its columns with their types, and how many rows it has."""
 
     columns: tuple[tuple[str, str], ...]
     n_rows: int
@@ -216,10 +220,10 @@ class TableFacts:
 
 @dataclass(frozen=True)
 class VectorFacts(TableFacts):
-    """A file with a column of vectors, of which only the footer was read.
+    """Describes a file with a column of vectors, of which only the footer was read.
 
-    `n_numbers` are those of all vectors together. The statistics, if the file has them, tell of infinite numbers, and
-    of a row group in which all are zero.
+    `n_numbers` counts the numbers of all vectors together. The statistics, if the file has them, tell of infinite
+    numbers, and of a row group in which all are zero.
     """
 
     n_numbers: int
@@ -229,8 +233,8 @@ class VectorFacts(TableFacts):
 
 @dataclass(frozen=True)
 class FeaturesFacts:
-    """A file of features/. `digest` is that of its images; `strangers` are images, or contents, that the ledger does
-    not have.
+    """Describes a file of features/. `digest` is that of its images; `strangers` are images, or contents, that the
+    ledger does not have; `n_lacking` counts the images that the file should have and has not.
     """
 
     vectors: VectorFacts
@@ -245,8 +249,8 @@ def garbage_problems(keys: Iterable[str]) -> list[str]:
 
 
 def features_problems(name: str, n_rows: int, embedder_id: str, named: RowsOfFile, facts: FeaturesFacts) -> list[str]:
-    """One file of features/, of which the commit says `n_rows` and `embedder_id`, against the ledger's rows that name
-    it.
+    """Returns what is wrong with a file of features/, of which the commit says `n_rows` and `embedder_id`, and the
+    ledger's rows that name it say `named`.
     """
     where = f"features/{name}"
     others = sorted(str(other) for other in facts.embedder_ids - {embedder_id})
@@ -274,9 +278,10 @@ def features_problems(name: str, n_rows: int, embedder_id: str, named: RowsOfFil
 def moments_problems(
     embedder_id: str, said: EmbedderFiles, digest: int | None, facts: MomentsFacts | None
 ) -> list[str]:
-    """An embedder's moments against the rows of its files. `digest` is that of these, None if not all could be read.
+    """Returns what is wrong with an embedder's moments, compared with the rows of its files.
 
-    `facts` None: the object is not there.
+    `digest` is that of the images of these rows, None if not all files could be read. `facts` is None if the object is
+    not there.
     """
     moments, where = said.moments, f"moments of embedder '{embedder_id}'"
     if moments is None:
@@ -319,8 +324,8 @@ def moments_problems(
 
 @dataclass(frozen=True)
 class MomentsFacts:
-    """A file of moments/: its rows' embedders and numbers of samples, how many numbers its vectors have, and whether
-    its mean is finite.
+    """Describes a file of moments/: its rows' embedders and numbers of samples, how many numbers its vectors have, and
+    whether its mean is finite.
     """
 
     table: TableFacts
@@ -330,7 +335,9 @@ class MomentsFacts:
 
 
 def projection_names_problems(version: str, wanted: Iterable[str], there: Iterable[str]) -> list[str]:
-    """A date is projected under a version exactly if its files are called like those of features/."""
+    """Returns which projections are missing, and which should not be there: a date is projected under a version exactly
+    if its files are called like those of features/.
+    """
     wanted, there = set(wanted), set(there)
     where = f"projections under PCA version {version}"
     return [
@@ -342,8 +349,8 @@ def projection_names_problems(version: str, wanted: Iterable[str], there: Iterab
 def projections_problems(
     version: str, name: str, n_rows: int, k: int, facts: VectorFacts, differing: Images | None
 ) -> list[str]:
-    """One file of projections/: a row of k components for every row of its features. `differing` are images in one of
-    the two only.
+    """Returns what is wrong with a file of projections/, which must have a row of k components for every row of its
+    features. `differing` are the images that only one of the two has.
     """
     where = f"projections/pca_version={version}/{name}"
     return [
@@ -356,14 +363,16 @@ def projections_problems(
 
 @dataclass(frozen=True)
 class RejectedFacts:
-    """The file of rejects that the commit names, and the digest of its rows."""
+    """Describes the file of rejects that the commit names: its table, and the digest of its rows."""
 
     table: TableFacts
     digest: int
 
 
 def rejected_problems(tally: LedgerTally, key: str, facts: RejectedFacts | None) -> list[str]:
-    """`rejected/` must be the ledger's rejected rows. `facts` None: the file is not there."""
+    """Returns what is wrong with the file of rejects, which must hold the ledger's rejected rows. `facts` is None if
+    the file is not there.
+    """
     if not tally.n_rejected:
         return []
     if facts is None:
@@ -378,12 +387,12 @@ def rejected_problems(tally: LedgerTally, key: str, facts: RejectedFacts | None)
 
 
 def reject_digest(*words: str | None) -> int:
-    """64 bits that name a row of `rejected/`."""
+    """Returns a number of 64 bits that identifies a row of `rejected/`."""
     return int.from_bytes(blake2b("\0".join(map(str, words)).encode(), digest_size=8).digest(), "little")
 
 
 def schema_problems(where: str, facts: TableFacts, columns: Sequence[str]) -> list[str]:
-    """Exactly the contract's columns and types."""
+    """Returns where the columns and their types are not exactly the contract's."""
     expected = {name: tables.COLUMN_TYPES[name] for name in columns}
     found = dict(facts.columns)
     return [
@@ -402,8 +411,8 @@ def rows_problems(where: str, n_rows: int, expected: int) -> list[str]:
 
 
 def vector_problems(where: str, facts: VectorFacts, length: int) -> list[str]:
-    """Lengths follow from the footer, which counts a column's numbers. No footer tells whether one is NaN; the moments'
-    mean does.
+    """Returns what is wrong with the vectors, as far as a footer tells. It counts a column's numbers, from which the
+    lengths follow. It does not tell whether one is NaN; the moments' mean does.
     """
     problems = []
     if facts.n_numbers != facts.n_rows * length:

@@ -1,1 +1,1 @@
-"""Clusters and steps: what is asked of EMR, and what it says."""
+"""Asks EMR for clusters and steps, and reads what it says of them."""

@@ -1,9 +1,10 @@
-"""Which Airflow is this one? Its clusters bear its id as a tag, so that no other Airflow with the same lake takes them
-for its own.
+"""Says which Airflow this one is. Its clusters bear its id as a tag, so that no other Airflow with the same lake takes
+them for its own.
 
-The first run that is planned draws it, into an Airflow Variable: the id that Airflow's database has for this version of
-the DAG. No other database has that, and all runs of the version draw the same. Nobody can set a Variable only if it is
-not there, so two first runs that are planned at the same moment both set it, but to one value.
+The first run that is planned draws the id and keeps it in an Airflow Variable. It is the id that Airflow's database has
+for this version of the DAG: no other database has that, and all runs of the version draw the same. Airflow has no way
+to set a Variable only if it is not there, so two first runs that are planned at the same moment both set it, but to one
+value.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ def airflow_id() -> str:
 
 
 def drawn_airflow_id(task_instance: Any) -> str:
-    """Returns this Airflow's id, and draws it if there is none."""
+    """Returns this Airflow's id, and draws it first if there is none."""
     known = airflow_id()
     if known:
         return known
     places.variables().set(AIRFLOW_VARIABLE, str(task_instance.dag_version_id), description=_DESCRIPTION)
-    # A Variable that could not be set is only logged by Airflow 3.2. Here that is an error.
+    # Airflow 3.2 only logs that a Variable could not be set. To read it again makes that an error.
     return str(places.variables().get(AIRFLOW_VARIABLE))
 
 
 def airflow_id_of_run(task_instance: Any) -> str:
-    """Returns the id that the run's plan gave to its cluster, whatever the Variable says by now; without one, this
-    Airflow's.
+    """Returns the id that the run's plan gave to its cluster, whatever the Variable says by now. Returns this Airflow's
+    id if the plan gave none.
     """
     request: Mapping[str, Any] | None = task_instance.xcom_pull(task_ids=places.PLANNING_TASK_ID, key="cluster_request")
     return tags_of(request or {}).get(AIRFLOW_TAG) or airflow_id()

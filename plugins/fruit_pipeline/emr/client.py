@@ -1,4 +1,4 @@
-"""Requests to EMR that must be carried out once, whatever becomes of their answers.
+"""Sends requests to EMR that must be carried out once, whatever becomes of their answers.
 
 RunJobFlow and AddJobFlowSteps have no token by which EMR would recognise a repetition. An answer that is lost on its
 way (a time-out, a dropped connection, an error 500) may stand for a request that was carried out: sent again, it would
@@ -25,16 +25,18 @@ LOG: Final = logging.getLogger(__name__)
 # botocore must not repeat such a request by itself.
 ONE_ATTEMPT_CONFIG: Final = BOTOCORE_CONFIG | {"retries": {"mode": "standard", "total_max_attempts": 1}}
 ATTEMPTS: Final = 8
-# Until what was carried out is surely listed; EMR promises no time.
+# It is waited this long until what was carried out is surely listed. EMR itself promises no time.
 SETTLE_SECONDS: Final = 10
-# EMR's own limit.
+# This is EMR's own limit.
 MOST_TERMINATED_AT_ONCE: Final = 10
 _LONGEST_WAIT_SECONDS: Final = 60
 _back_off: Final = wait_random_exponential(multiplier=1, max=_LONGEST_WAIT_SECONDS)
 
 
 def emr_client(settings: Settings, *, config: dict[str, Any] | None = None) -> Any:
-    """boto3's EMR client through the settings' Airflow connection; patient unless `config` says otherwise."""
+    """Returns boto3's EMR client through the settings' Airflow connection. It retries patiently unless `config` says
+    otherwise.
+    """
     from airflow.providers.amazon.aws.hooks.emr import EmrHook
 
     return EmrHook(
@@ -48,10 +50,11 @@ def emr_client(settings: Settings, *, config: dict[str, Any] | None = None) -> A
 def ask_once(
     ask: Callable[[], str], find: Callable[[], str | None], what: str, *, sleep: Callable[[float], None] = time.sleep
 ) -> str:
-    """The id of the cluster or step that `find` finds, else of the one that `ask` asks for.
+    """Returns the id of the cluster or step that `find` finds, or else of the one that `ask` asks for.
 
-    Looks first, and again before it repeats a request whose answer was lost or refused for the moment. `ask` must not
-    repeat itself. Raises what `ask` raised: at once if EMR refused the request for good, else after ATTEMPTS.
+    It looks first, and again before it repeats a request whose answer was lost or that was refused for the moment.
+    `ask` must not repeat itself. Raises what `ask` raised: at once if EMR refused the request for good, else after
+    ATTEMPTS.
     """
 
     def say(state: RetryCallState) -> None:
@@ -87,6 +90,6 @@ def _pause(state: RetryCallState) -> float:
 
 
 def terminate_clusters(client: Any, cluster_ids: Sequence[str]) -> None:
-    """Tells them to end; asking again for one that ends already changes nothing."""
+    """Tells the clusters to end. To ask again for one that is ending already changes nothing."""
     for first in range(0, len(cluster_ids), MOST_TERMINATED_AT_ONCE):
         client.terminate_job_flows(JobFlowIds=list(cluster_ids[first : first + MOST_TERMINATED_AT_ONCE]))

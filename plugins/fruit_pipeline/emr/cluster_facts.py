@@ -1,4 +1,4 @@
-"""Tells what a cluster and its steps did, by EMR's own answers. Pure."""
+"""Tells what a cluster and its steps did, by EMR's own answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class EmrStepFacts(TypedDict):
-    """A step: when it ran, in ISO time, and how long. What has not happened yet is None."""
+    """Describes a step: when it ran, in ISO time, and how many minutes it took. What has not happened yet is None."""
 
     id: str
     name: str
@@ -23,7 +23,7 @@ class EmrStepFacts(TypedDict):
 
 
 class InstanceFacts(TypedDict):
-    """A node. `role` is MASTER, CORE or TASK, `market` the settings' word for how it was bought."""
+    """Describes a node. `role` is MASTER, CORE or TASK; `market` is the settings' word for how it was bought."""
 
     role: str | None
     instance_type: str | None
@@ -34,7 +34,7 @@ class InstanceFacts(TypedDict):
 
 
 class ClusterSummary(TypedDict):
-    """A cluster and its steps, as the run's record keeps them."""
+    """Describes a cluster and its steps, as the run's record keeps them."""
 
     id: str
     release_label: str | None
@@ -46,7 +46,7 @@ class ClusterSummary(TypedDict):
 
 
 class ClusterFacts(ClusterSummary):
-    """The same with the nodes, of which the receipt keeps the sums."""
+    """Adds the nodes to a cluster's summary. The receipt keeps only sums of them."""
 
     instances: list[InstanceFacts]
 

@@ -1,4 +1,4 @@
-"""The transient cluster of one run, as EMR's RunJobFlow wants it."""
+"""Describes the transient cluster of one run, as EMR's RunJobFlow wants it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from fruit_contract.release import PinnedRelease
     from fruit_pipeline.settings import Settings
 
-# Where the bootstrap action puts the interpreter with the cluster's packages.
+# The bootstrap action puts the interpreter with the cluster's packages there.
 CLUSTER_PYTHON: Final = "/opt/fruits/venv/bin/python"
 MAX_NAME: Final = 256
 CLUSTER_PREFIX: Final = "fruits"
 MAIN_DAG_ID: Final = "fruit_image_pipeline"
 AIRFLOW_TAG: Final = "airflow"
 
-# Families of the same architecture, vCPUs and memory, with the sizes that all of them have: where one is sold out,
-# another may not be.
+# The families of a row have the same architecture, vCPUs and memory, in the sizes that all of them have: where one is
+# sold out, another may not be.
 _SIBLING_FAMILIES: Final = (
     (
         ("m5", "m5a", "m5d", "m6i", "m6a"),
@@ -61,7 +61,7 @@ _MASTERS_ON_CORE_NODES: Final = {
     "yarn.node-labels.am.default-node-label-expression": "CORE",
 }
 
-# EMR's own bounds.
+# These are EMR's own bounds.
 _MAX_TAG_KEY: Final = 128
 _IDLE_SECONDS: Final = (60, 604_800)
 _SPOT_TIMEOUT_MINUTES: Final = (5, 1440)
@@ -81,8 +81,8 @@ def cluster_request(
     *,
     airflow_id: str = "",
 ) -> dict[str, Any]:
-    """The body of RunJobFlow: the settings' core nodes, and `task_instances` nodes beside them. `airflow_id` says which
-    Airflow asks.
+    """Returns the body of RunJobFlow, with the settings' core nodes and `task_instances` nodes beside them.
+    `airflow_id` says which Airflow asks.
 
     Raises RegionNotAllowedError for a region outside the EU, so no cluster is asked for there, InstanceTypeError for
     nodes on which the jobs can't run, and ValueError for what EMR would refuse.
@@ -107,7 +107,7 @@ def cluster_request(
             }
         ],
         "Configurations": _configurations(settings, task_instances),
-        # The second net: a cluster that nobody terminates ends itself.
+        # If nobody terminates the cluster, it ends itself.
         "AutoTerminationPolicy": {"IdleTimeout": settings.idle_timeout_seconds},
         "StepConcurrencyLevel": 1,
         "EbsRootVolumeSize": settings.root_volume_gib,
@@ -125,18 +125,20 @@ def cluster_request(
 
 
 def cluster_name(ingest_dates: Sequence[str], run_id: str) -> str:
-    """`fruits <ingest dates> <safe run id>`: what EMR's lists show, and what tells whose cluster it is."""
+    """Returns `fruits <ingest dates> <safe run id>`, which EMR's lists show, and by which people and the pipeline know
+    its clusters.
+    """
     return f"{CLUSTER_PREFIX} {dates_label(ingest_dates)} {safe_run_id(run_id)}"[:MAX_NAME]
 
 
 def dates_label(ingest_dates: Sequence[str]) -> str:
-    """The date, or the first and the last one: `2026-11-01..2026-11-30`."""
+    """Returns the date, or the first and the last one: `2026-11-01..2026-11-30`."""
     return "..".join(sorted({min(ingest_dates, default=""), max(ingest_dates, default="")}))
 
 
 def sibling_types(instance_type: str, region: str) -> list[str]:
-    """Returns the types of other families with the same vCPUs and memory that the region has: any of them will do in
-    its place.
+    """Returns the types of other families with the same vCPUs and memory that the region has. Any of them will do in
+    place of this one.
     """
     family, _, size = instance_type.partition(".")
     not_there = _FAMILIES_NOT_IN.get(region, frozenset())
@@ -147,20 +149,20 @@ def sibling_types(instance_type: str, region: str) -> list[str]:
 
 
 def quoted_run_id(run_id: str) -> str | None:
-    """The run id in the characters that EMR allows in a tag, each other one as `=HH` of its UTF-8 bytes; None if that
-    is too long.
+    """Returns the run id in the characters that EMR allows in a tag, with each other one as `=HH` of its UTF-8 bytes.
+    Returns None if that is too long.
     """
     quoted = _NOT_PLAIN_IN_TAG.sub(lambda found: "".join(f"={byte:02X}" for byte in found.group().encode()), run_id)
     return quoted if len(quoted) <= MAX_NAME else None
 
 
 def unquoted_run_id(tag: str) -> str:
-    """The reverse of `quoted_run_id`. What it did not quote stays as it is."""
+    """Returns the run id that `quoted_run_id` wrote. What it did not quote stays as it is."""
     return _QUOTED_IN_TAG.sub(lambda found: bytes.fromhex(found.group().replace("=", "")).decode(errors="replace"), tag)
 
 
 def missing_safeguards(settings: Settings) -> list[str]:
-    """What a cluster in a real account should have and is not set: a sentence each."""
+    """Returns a sentence for each thing that a cluster in a real account should have and that is not set."""
     missing = []
     if not settings.security_configuration:
         missing.append(
@@ -175,8 +177,8 @@ def missing_safeguards(settings: Settings) -> list[str]:
 
 
 def validate_request(request: Mapping[str, Any]) -> None:
-    """Raises ValueError that names all that EMR would refuse, or that would make a cluster of another shape than
-    meant.
+    """Raises ValueError for a request that EMR would refuse, or that would make a cluster of another shape than meant.
+    The message names all that is wrong.
     """
     problems = [
         *_name_problems(request["Name"], request["Tags"]),
@@ -195,7 +197,9 @@ def _has_spot_nodes(settings: Settings, task_instances: int) -> bool:
 def _tags(
     lake_bucket: str, release: str, run_id: str, ingest_dates: Sequence[str], airflow_id: str
 ) -> list[dict[str, str]]:
-    """Whose cluster it is: tasks find a run's clusters by them, and the sweep finds clusters whose run is over."""
+    """Returns the tags that say whose cluster it is. Tasks find a run's clusters by them, and the sweep finds clusters
+    whose run is over.
+    """
     tags = {
         "product": "fruits",
         "lake": lake_bucket,
@@ -215,7 +219,9 @@ def _tags(
 
 
 def _instances(settings: Settings, task_instances: int) -> dict[str, Any]:
-    """No key pair and no security groups of our own: nothing is reachable from outside (EMR's managed groups)."""
+    """Returns the cluster's nodes. There is no key pair and no security group of our own: with the groups that EMR
+    manages, nothing is reachable from outside.
+    """
     fleets = [
         _fleet("MASTER", settings.primary_instance_type, settings.region, on_demand=1),
         _fleet("CORE", settings.core_instance_type, settings.region, on_demand=settings.core_instance_count),
@@ -226,12 +232,12 @@ def _instances(settings: Settings, task_instances: int) -> dict[str, Any]:
         fleets.append(_fleet("TASK", settings.core_instance_type, settings.region, on_demand=task_instances))
     instances: dict[str, Any] = {
         "InstanceFleets": fleets,
-        # The DAG's teardown ends the cluster: between two steps it has none.
+        # The DAG's teardown ends the cluster. Between two steps it has no step, and must live on.
         "KeepJobFlowAliveWhenNoSteps": True,
         "TerminationProtected": False,
     }
     if settings.subnet_id:
-        # EMR takes the one whose zone has the instances.
+        # EMR takes the subnet whose zone has the instances.
         instances["Ec2SubnetIds"] = settings.subnet_id.split(",")
     return instances
 
@@ -241,7 +247,7 @@ def _fleet(role: str, instance_type: str, region: str, *, on_demand: int) -> dic
         "Name": {"MASTER": "Primary", "CORE": "Core", "TASK": "Task"}[role],
         "InstanceFleetType": role,
         "TargetOnDemandCapacity": on_demand,
-        # A unit is a node: all types of a fleet are of one size.
+        # A unit is a node, because all types of a fleet are of one size.
         "InstanceTypeConfigs": [
             {"InstanceType": name, "WeightedCapacity": 1}
             for name in [instance_type, *sibling_types(instance_type, region)]
@@ -251,7 +257,7 @@ def _fleet(role: str, instance_type: str, region: str, *, on_demand: int) -> dic
 
 
 def _spot_fleet(settings: Settings, task_instances: int) -> dict[str, Any]:
-    """Spot nodes; those that can't be had in time when the cluster starts are taken on demand."""
+    """Returns a fleet of spot nodes. Those that can't be had in time when the cluster starts are taken on demand."""
     fleet = _fleet("TASK", settings.core_instance_type, settings.region, on_demand=0) | {
         "TargetSpotCapacity": task_instances
     }
@@ -264,11 +270,11 @@ def _spot_fleet(settings: Settings, task_instances: int) -> dict[str, Any]:
 
 
 def _compute_limits(settings: Settings, task_instances: int) -> dict[str, Any]:
-    """Core nodes stay as many as they are, task nodes come and go.
+    """Returns limits by which the number of core nodes stays the same and task nodes come and go.
 
-    Managed scaling adds nodes on demand up to MaximumOnDemandCapacityUnits, and spot nodes only beyond: with a higher
-    limit than the core nodes it would never ask for a spot node again. The switch to on demand when a cluster starts is
-    none of its doing.
+    Managed scaling adds nodes on demand up to MaximumOnDemandCapacityUnits, and spot nodes only beyond that: with a
+    higher limit than the core nodes it would never ask for a spot node again. It does not take part in the switch to on
+    demand when a cluster starts.
     """
     core = settings.core_instance_count
     return {
@@ -281,8 +287,8 @@ def _compute_limits(settings: Settings, task_instances: int) -> dict[str, Any]:
 
 
 def _configurations(settings: Settings, task_instances: int) -> list[dict[str, Any]]:
-    """Python, region and text encoding for the driver (`spark-env`) and the executors (`spark-defaults`), and the sizes
-    of both.
+    """Returns Python, region and text encoding for the driver (`spark-env`) and the executors (`spark-defaults`), the
+    sizes of both, and YARN's settings.
 
     Without a UTF-8 locale Java can't open a path such as `category=Äpfel`.
     """
@@ -312,9 +318,9 @@ def _configurations(settings: Settings, task_instances: int) -> list[dict[str, A
 def _spark_sizes(settings: Settings, task_instances: int) -> dict[str, str]:
     """Returns the sizes of driver, executors and application master, and how many executors there shall be.
 
-    All planned executors are asked for at once, so Spark need not feel its way up from one; those of the core nodes,
-    which are there anyway, are kept when they are idle. The driver does not wait for any of them, for it has to list
-    first.
+    All planned executors are asked for at once, so Spark need not feel its way up from one. Those of the core nodes,
+    which are there anyway, are kept when they are idle. The driver does not wait for any of them, because it has to
+    list first.
     """
     core, primary = core_type(settings), primary_type(settings)
     driver, executor = driver_sizes(primary), executor_sizes(core)
@@ -338,14 +344,14 @@ def _spark_sizes(settings: Settings, task_instances: int) -> dict[str, str]:
 def _yarn_site(settings: Settings, task_instances: int) -> dict[str, str]:
     """Returns what YARN may give away on a node.
 
-    EMR's own defaults differ between types of one size, of which a fleet may have several; and by default the largest
-    container is what would fit on the primary node, on which none runs.
+    EMR's own defaults differ between types of one size, of which a fleet may have several. And EMR's default for the
+    largest container is what would fit on the primary node, on which none runs.
     """
     core = core_type(settings)
     yarn_mib = str(executor_sizes(core).yarn_mib)
     properties = {
         "yarn.nodemanager.resource.memory-mb": yarn_mib,
-        # The application master counts as one more, where YARN counts them.
+        # If YARN counts vCPUs, the application master takes one more.
         "yarn.nodemanager.resource.cpu-vcores": str(core.vcpus + 1),
         "yarn.scheduler.minimum-allocation-mb": str(YARN_GRAIN_MIB),
         "yarn.scheduler.maximum-allocation-mb": yarn_mib,

@@ -1,4 +1,4 @@
-"""What EMR knows about clusters, through an Airflow connection."""
+"""Reads through an Airflow connection what EMR knows about clusters."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)
-# Between this machine's clock and EMR's. A task that is cleared plans anew, so its earlier clusters are looked for
-# further back.
+# This machine's clock and EMR's may differ. And a task that is cleared plans anew, so its earlier clusters are looked
+# for further back.
 _CLOCK_SLACK: Final = timedelta(days=7)
 
 
 def our_active_clusters(client: Any, lake_bucket: str) -> list[dict[str, Any]]:
-    """The clusters of this lake's pipeline that have not ended, as DescribeCluster tells them."""
+    """Returns the clusters of this lake's pipeline that have not ended, as DescribeCluster tells them."""
     return [
         cluster
         for cluster in _described(client, _list_clusters(client, states=ACTIVE))
@@ -45,10 +45,10 @@ def clusters_of_run(
     states: Sequence[str] = ACTIVE,
     created_after: datetime | None = None,
 ) -> list[dict[str, Any]]:
-    """A run's clusters in any of `states` (none: all), as DescribeCluster tells them. EMR forgets ended ones after two
-    months.
+    """Returns a run's clusters in any of `states` (none: all), as DescribeCluster tells them. EMR forgets ended ones
+    after two months.
 
-    Those of a run of the same id in another Airflow are left out (a scheduled run's id tells its day alone), unless
+    Clusters of a run of the same id in another Airflow are left out (a scheduled run's id tells its day alone), unless
     `airflow_id` is None.
     """
     listed = _list_clusters(client, states=states, created_after=created_after)
@@ -67,7 +67,7 @@ def steps_of_cluster(client: Any, cluster_id: str) -> list[dict[str, Any]]:
 
 
 def read_cluster_facts(settings: Settings, cluster_id: str) -> ClusterFacts:
-    """The cluster's times and its steps', without its nodes."""
+    """Returns the times of a cluster and of its steps, without its nodes."""
     client = emr_client(settings)
     return cluster_facts(client.describe_cluster(ClusterId=cluster_id)["Cluster"], steps_of_cluster(client, cluster_id))
 
@@ -75,7 +75,7 @@ def read_cluster_facts(settings: Settings, cluster_id: str) -> ClusterFacts:
 def read_cluster_costs(
     settings: Settings, dag_id: str, run_id: str, planned_at: datetime, airflow_id: str
 ) -> list[ClusterFacts]:
-    """The facts of every cluster the run has had since it was first planned, with its instances."""
+    """Returns the facts of every cluster that the run has had since it was first planned, with its nodes."""
     client = emr_client(settings)
     begin = planned_at - _CLOCK_SLACK
     clusters = clusters_of_run(
@@ -113,7 +113,7 @@ def _described(client: Any, listed: Sequence[dict[str, Any]]) -> list[dict[str, 
 
 
 def _describe(client: Any, cluster_id: str) -> dict[str, Any] | None:
-    """None for a cluster that this role may not even look at: it bears our name and not our tags."""
+    """Returns None for a cluster that this role may not even look at: it bears our name and not our tags."""
     try:
         cluster: dict[str, Any] = client.describe_cluster(ClusterId=cluster_id)["Cluster"]
     except ClientError as error:

@@ -1,7 +1,7 @@
-"""What an EC2 instance type is, told by its name: `m5.2xlarge` has 8 vCPUs, 32 GiB and an x86-64 processor,
+"""Tells what an EC2 instance type is by its name: `m5.2xlarge` has 8 vCPUs, 32 GiB and an x86-64 processor,
 `m7g.2xlarge` as much and a Graviton processor (arm64).
 
-Known are the families c, m and r from the fifth generation on, in sizes from large. Others have amounts of memory that
+The families c, m and r are known from the fifth generation on, in sizes from large. The amounts of memory of others
 follow no rule.
 """
 
@@ -30,7 +30,9 @@ _LETTER_OF_GRAVITON: Final = "g"
 
 @dataclass(frozen=True)
 class InstanceType:
-    """`memory_mib` is what AWS sells. `setting` is the variable that holds the name, for messages."""
+    """Describes an instance type. `memory_mib` is what AWS sells. `setting` is the variable that holds the name, for
+    messages.
+    """
 
     name: str
     vcpus: int
@@ -40,7 +42,7 @@ class InstanceType:
 
 
 def instance_type(name: str, setting: str = VARIABLES["core_instance_type"]) -> InstanceType:
-    """Returns what the name says. Raises UnknownInstanceTypeError if it says too little; the message names
+    """Returns what the name tells of the type. Raises UnknownInstanceTypeError if that is too little; the message names
     `setting`.
     """
     found = _NAME.fullmatch(name)
@@ -73,9 +75,7 @@ def primary_type(settings: Settings) -> InstanceType:
 
 
 def require_fit(settings: Settings) -> None:
-    """Raises UnfitInstanceTypeError for nodes of two architectures, or of one for which there is no package of the
-    engine.
-    """
+    """Raises UnfitInstanceTypeError for nodes of two architectures, or of one for which the engine has no package."""
     core, primary = core_type(settings), primary_type(settings)
     if core.is_graviton != primary.is_graviton:
         one, other = (core, primary) if core.is_graviton else (primary, core)

@@ -1,7 +1,7 @@
-"""The program that starts a node (`node_start.py`), as Airflow puts it into the lake for the nodes of a cluster.
+"""Puts the program that starts a node (`node_start.py`) into the lake, for the nodes of a cluster.
 
-EMR fetches a bootstrap action from S3. It must not come from `code/`: what checks a release would be as changeable as
-the release.
+EMR fetches a bootstrap action from S3. It must not come from `code/`, where whoever can change a release could change
+the program that checks it, too.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NodeProgram:
-    """A file that nodes run. Its digest is its name in the lake, so that one Airflow does not change what another asked
-    for.
+    """Describes a file that nodes run. Its digest is its name in the lake, so that one Airflow does not change what
+    another asked for.
     """
 
     path: Path

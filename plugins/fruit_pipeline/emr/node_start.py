@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The bootstrap action of every node: fetches a release, checks each of its files, and only then runs what it brings.
+"""Runs as the bootstrap action of every node: fetches a release, checks each of its files, and only then runs what it
+brings.
 
     node_start.py s3://<bucket>/code/<release>/ <SHA-256 of its release.json>
 
@@ -26,16 +27,18 @@ FOLDER = "/opt/fruits/release"  # `fruit_contract.release.NODE_FOLDER`: a step f
 MANIFEST = "release.json"
 INSTALLER = "bootstrap/install_cluster_packages.sh"
 ATTEMPTS = 4
-# Wheels' names end in what they are built for; those of the other kind stay where they are.
+# Wheels' names end in the machine that they are built for. Those for the other kind are not fetched.
 FOREIGN_WHEELS = {"x86_64": "_aarch64.whl", "aarch64": "_x86_64.whl"}
 
 
 class StartError(Exception):
-    """What keeps a node from starting. The message says what to do."""
+    """Raised for what keeps a node from starting. The message says what to do."""
 
 
 def main(arguments: list[str]) -> None:
-    """Brings the release to this node and becomes its installer. Ends the process with exit code 1 if it must not."""
+    """Brings the release to this node and becomes its installer. Ends the process with exit code 1 if something of the
+    release is missing or changed.
+    """
     # Executors run as another user than this script.
     os.umask(0o022)
     folder = Path(os.environ.get("FRUITS_RELEASE_FOLDER", FOLDER))
@@ -47,7 +50,7 @@ def main(arguments: list[str]) -> None:
         fetch(address, folder, machine)
         check(address, folder, manifest_sha256, machine)
     except StartError as error:
-        # What can't be trusted does not stay where a step would look for it.
+        # A release that can't be trusted must not stay where a step would look for it.
         shutil.rmtree(folder, ignore_errors=True)
         sys.exit(f"bootstrap failed: {error}")
     print("==> every file of the release is as it was published", flush=True)
@@ -56,7 +59,7 @@ def main(arguments: list[str]) -> None:
 
 
 def read(arguments: list[str]) -> tuple[str, str]:
-    """Returns the release's address and the digest of its list of files."""
+    """Returns the release's address and the digest of its list of files. Raises StartError for other arguments."""
     if len(arguments) != 2 or not arguments[0].startswith("s3://"):
         raise StartError(
             "reading the arguments. Call it as: node_start.py s3://<bucket>/code/<release>/ <SHA-256 of its "
@@ -76,7 +79,9 @@ def make_folder(folder: Path) -> None:
 
 
 def fetch(address: str, folder: Path, machine: str) -> None:
-    """Copies all that lies below the address, but wheels of another kind of machine."""
+    """Copies all that lies below the address, except wheels for another kind of machine. Raises StartError if that
+    fails.
+    """
     command = ["aws", "s3", "cp", "--recursive", "--only-show-errors", address, str(folder)]
     if machine in FOREIGN_WHEELS:
         command += ["--exclude", f"*{FOREIGN_WHEELS[machine]}"]
@@ -91,7 +96,7 @@ def fetch(address: str, folder: Path, machine: str) -> None:
 def check(address: str, folder: Path, manifest_sha256: str, machine: str) -> None:
     """Raises StartError unless the folder holds the files of the release with that digest, each as it was published.
 
-    What else lay there is removed: Python would import a file beside a job for its name.
+    Other files in the folder are removed, because Python would import one beside a job for its name.
     """
     manifest = folder / MANIFEST
     if not manifest.is_file():

@@ -1,6 +1,6 @@
-"""Which clusters nobody will end any more. Pure.
+"""Says which clusters nobody else will end.
 
-The teardown ends a run's clusters and EMR ends idle ones by itself; this is the net below both.
+The teardown ends a run's clusters, and EMR ends idle ones by itself. This is for those that both of them leave.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judged:
-    """A cluster of ours that lives. `is_orphan` tells whether to end it, `reason` why or why not.
+    """Describes a living cluster of ours. `is_orphan` tells whether to end it, `reason` why or why not.
 
-    `is_of_another_airflow` means one with the same lake, which alone knows its runs.
+    `is_of_another_airflow` is true for a cluster of another Airflow with the same lake, which alone knows its runs.
     """
 
     cluster_id: str
@@ -41,13 +41,12 @@ def judge_clusters(
     airflow_id: str,
     asked_before: datetime | None = None,
 ) -> list[Judged]:
-    """Of the clusters (as DescribeCluster tells them) those that are of this lake's pipeline and live; the others are
-    left out.
+    """Judges those of the clusters (as DescribeCluster tells them) that are of this lake's pipeline and live; leaves
+    the others out.
 
-    `is_under_way(dag_id, run_id)` asks Airflow, whose id is `airflow_id`. A cluster younger than `grace` is left alone
-    whatever its run
-    says: the run's own teardown may be at it. So is one that was not `asked_before` a moment: by then this Airflow had
-    left the lake, and another may work there now.
+    `is_under_way(dag_id, run_id)` asks Airflow, whose id is `airflow_id`. A cluster younger than `grace` is no orphan,
+    whatever its run says, because the run's own teardown may be at it. Neither is one that was not asked for before the
+    moment `asked_before`: by then this Airflow had left the lake, and another may work there.
     """
     ours = (cluster for cluster in clusters if is_ours(cluster, lake_bucket) and state_of(cluster) in ALIVE)
     return [_judge(cluster, now, grace, is_under_way, airflow_id, asked_before) for cluster in ours]

@@ -1,5 +1,5 @@
-"""Whether the steps can work under EMR's security configuration: they read and write S3 themselves, and not through
-EMR's file system.
+"""Checks whether the steps can work under EMR's security configuration. They read and write S3 themselves, and not
+through EMR's file system.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _NOT_THERE: Final = "InvalidRequestException"
 
 
 def require_readable(settings: Settings, client: Any) -> None:
-    """Raises SecurityConfigurationError if the configuration that clusters get encrypts on the client's side.
+    """Raises SecurityConfigurationError if the security configuration has clusters encrypt on the client's side.
 
-    Whoever may not look goes on. So does a name that EMR does not know: it refuses the request for a cluster itself
-    then.
+    Raises nothing if we may not look at the configuration, or if EMR does not know its name: then EMR itself refuses
+    the request for a cluster.
     """
     name = settings.security_configuration
     try:
@@ -46,7 +46,7 @@ def require_readable(settings: Settings, client: Any) -> None:
 
 
 def s3_mode(document: str) -> str:
-    """Returns how objects are encrypted, as EMR calls it, or empty if that is not said."""
+    """Returns how objects are encrypted, in EMR's word, or an empty text if the document does not say."""
     encryption = json.loads(document).get("EncryptionConfiguration", {})
     return str(
         encryption.get("AtRestEncryptionConfiguration", {})

@@ -1,4 +1,4 @@
-"""How Spark shares out the nodes of a cluster: executors on core and task nodes, the driver on the primary node.
+"""Says how Spark shares out the nodes of a cluster: executors on core and task nodes, the driver on the primary node.
 
 A node works on as many tasks at once as it has vCPUs, and each has a Python worker of its own. All amounts follow from
 the instance types, so a deployment chooses those and nothing else.
@@ -36,7 +36,7 @@ _YARN_STEP_MIB: Final = 512
 
 # Every size from xlarge on has a multiple of four vCPUs.
 _CORES: Final = 4
-# What a Java process takes beside its heap; an executor's also has the parent of its Python workers there.
+# A Java process takes so much beside its heap; the parent of an executor's Python workers is counted there, too.
 _BESIDE_HEAP_MIB: Final = 512
 _LARGEST_HEAP_SHARE: Final = 0.4
 _LEAST_HEAP_MIB: Final = 1024
@@ -53,9 +53,10 @@ _MOST_DRIVER_HEAP_MIB: Final = 8 * 1024
 
 @dataclass(frozen=True)
 class ExecutorSizes:
-    """The executors of a node. `overhead_mib` is for Python workers and what Java takes beside its heap.
+    """Holds the sizes of the executors of a node. `overhead_mib` is for Python workers and what Java takes beside its
+    heap.
 
-    `a_node` is how many there are, `yarn_mib` what YARN may give away on a node.
+    `a_node` is how many executors a node has, `yarn_mib` what YARN may give away on it.
     """
 
     cores: int
@@ -71,8 +72,8 @@ class ExecutorSizes:
 
 @dataclass(frozen=True)
 class DriverSizes:
-    """`heap_mib` is Java's, of which the results of a job may take `max_result_mib`; `python_mib` is left for
-    Python.
+    """Holds how the driver shares its memory. `heap_mib` is Java's, of which the results of a job may take
+    `max_result_mib`; `python_mib` is left for Python.
     """
 
     heap_mib: int
@@ -118,8 +119,8 @@ def driver_sizes(primary: InstanceType) -> DriverSizes:
 
 
 def most_images_a_run(primary: InstanceType) -> int:
-    """Returns how many images a run's dates may have together, by the memory of the driver's Python: MOST_IMAGES_A_RUN
-    at most.
+    """Returns how many images a run's dates may have together, by the memory of the driver's Python; at most
+    MOST_IMAGES_A_RUN.
 
     Raises UnfitInstanceTypeError if the driver does not fit at all.
     """
@@ -136,5 +137,5 @@ def _rounded_down(amount: int, step: int) -> int:
 
 
 def task_slots(settings: Settings, working_nodes: int) -> int:
-    """Returns how many tasks that many core and task nodes work on at once: one for each vCPU."""
+    """Returns how many tasks that many core and task nodes work on at once, which is one for each vCPU."""
     return vcpus(settings.core_instance_type) * working_nodes

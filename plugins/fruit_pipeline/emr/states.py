@@ -1,5 +1,5 @@
 """Finds what EMR has of a run already, its clusters and its steps, so that a task which is tried again goes on with
-them. Pure.
+them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ClusterState(StrEnum):
-    """What EMR calls a cluster's states."""
+    """Names a cluster's states as EMR does."""
 
     STARTING = "STARTING"
     BOOTSTRAPPING = "BOOTSTRAPPING"
@@ -28,7 +28,7 @@ class ClusterState(StrEnum):
 
 
 class EmrStepState(StrEnum):
-    """What EMR calls a step's states."""
+    """Names a step's states as EMR does."""
 
     PENDING = "PENDING"
     CANCEL_PENDING = "CANCEL_PENDING"
@@ -48,8 +48,8 @@ STEP_ENDED_BADLY: Final = (EmrStepState.CANCELLED, EmrStepState.FAILED, EmrStepS
 
 
 def state_of(thing: Mapping[str, Any]) -> str:
-    """Returns the state of a cluster or a step as EMR describes it: mostly one of those above, but EMR may have new
-    ones.
+    """Returns the state of a cluster or a step as EMR describes it. It is mostly one of those above, but EMR may have
+    new ones.
     """
     return str(thing["Status"]["State"])
 
@@ -59,12 +59,12 @@ def tags_of(cluster: Mapping[str, Any]) -> dict[str, str]:
 
 
 def may_be_ours(listed: Mapping[str, Any]) -> bool:
-    """Returns whether a cluster is worth describing, by what ListClusters says, which tells no tags."""
+    """Returns whether a cluster is worth describing, by its name in ListClusters, which tells no tags."""
     return str(listed["Name"]).startswith(f"{CLUSTER_PREFIX} ")
 
 
 def is_ours(cluster: Mapping[str, Any], lake_bucket: str) -> bool:
-    """Returns whether the pipeline of this lake asked for the cluster; another deployment in the same account has
+    """Returns whether the pipeline of this lake asked for the cluster. Another deployment in the same account has
     another lake.
     """
     tags = tags_of(cluster)
@@ -72,8 +72,8 @@ def is_ours(cluster: Mapping[str, Any], lake_bucket: str) -> bool:
 
 
 def is_of_another_airflow(cluster: Mapping[str, Any], airflow_id: str) -> bool:
-    """Returns whether a cluster says that an Airflow of another id asked for it. One that a former release asked for
-    says nothing.
+    """Returns whether a cluster's tag says that an Airflow of another id asked for it. A cluster that an earlier
+    release asked for has no such tag.
     """
     return tags_of(cluster).get(AIRFLOW_TAG, airflow_id) != airflow_id
 
@@ -87,8 +87,8 @@ def is_of_run(cluster: Mapping[str, Any], lake_bucket: str, dag_id: str, run_id:
 
 
 def cluster_to_use(clusters: Iterable[Mapping[str, Any]]) -> tuple[str | None, list[str]]:
-    """Returns the oldest of a run's living clusters, if there is one, and the ids of those that nobody needs beside
-    it.
+    """Returns the id of the oldest of a run's living clusters (None if there is none), and the ids of the others, which
+    nobody needs.
     """
     living = sorted((cluster for cluster in clusters if state_of(cluster) in ALIVE), key=created_at_of)
     ids = [str(cluster["Id"]) for cluster in living]
@@ -96,12 +96,14 @@ def cluster_to_use(clusters: Iterable[Mapping[str, Any]]) -> tuple[str | None, l
 
 
 def last_step(steps: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
-    """Returns the last of a cluster's steps of this name."""
+    """Returns the last of a cluster's steps of this name, or None if there is none."""
     return max((step for step in steps if step["Name"] == name), key=created_at_of, default=None)
 
 
 def step_to_attach(steps: Iterable[Mapping[str, Any]], name: str) -> str | None:
-    """Returns the last of a cluster's steps of this name, unless it ended badly: such a one is not gone on with."""
+    """Returns the id of the last of a cluster's steps of this name. Returns None if there is none or it ended badly: it
+    is not gone on with.
+    """
     last = last_step(steps, name)
     return None if last is None or state_of(last) in STEP_ENDED_BADLY else str(last["Id"])
 

@@ -1,4 +1,4 @@
-"""The cluster's steps: what EMR is asked to run. The same arguments run on a laptop."""
+"""Describes the cluster's steps, as EMR is asked to run them. The same arguments run on a laptop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fruit_contract.pca import RefreshPolicy
     from fruit_pipeline.settings import Settings
 
-# EMR's own limit for all arguments of a step (AddJobFlowSteps).
+# EMR allows so many characters for all arguments of a step (AddJobFlowSteps).
 MAX_ARGUMENT_CHARACTERS: Final = 10_280
 
 
@@ -30,15 +30,16 @@ def extract_features_step(
     retry_rejected: bool = False,
     accept_rejects: bool = False,
 ) -> dict[str, Any]:
-    """The step that turns the images of `ingest_dates` into features. No `categories` means all of them.
+    """Returns the step that turns the images of `ingest_dates` into features. No `categories` means all of them.
 
-    `task_instances` are the nodes beside the settings' core nodes.
+    `task_instances` are the nodes beside the settings' core nodes. Raises StepTooLongError if EMR would refuse the
+    arguments for their length.
     """
     arguments = [
         *_engine(settings.engine),
         *_flags(retry_rejected=retry_rejected, accept_rejects=accept_rejects),
         *_date_arguments(ingest_dates),
-        # One word an option: a category that begins with '-' would be taken for an option of its own.
+        # Option and value are one word, because a category that begins with '-' would be taken for an option.
         *(f"--category={category}" for category in categories),
     ]  # fmt: skip
     job = release_layout.EXTRACT_FEATURES_JOB
@@ -55,10 +56,11 @@ def refresh_pca_step(
     task_instances: int = 0,
     switch_embedder: bool = False,
 ) -> dict[str, Any]:
-    """The step that fits the PCA if the policy (default: the settings') says so, and projects what is not projected
-    yet.
+    """Returns the step that fits the PCA if the policy (by default the settings') says so, and projects what is not
+    projected yet.
 
-    `task_instances` are the nodes beside the settings' core nodes.
+    `task_instances` are the nodes beside the settings' core nodes. Raises StepTooLongError if EMR would refuse the
+    arguments for their length.
     """
     rules = settings.pca_rules(policy)
     arguments = [
@@ -85,13 +87,15 @@ def _flags(**wanted: bool) -> list[str]:
 
 
 def _engine(engine: str) -> list[str]:
-    """Names an engine only if it is not the default: a release that was published earlier has a default of its own."""
+    """Returns the option for the engine if it is not the default. An earlier release, which may have another default,
+    then keeps its own.
+    """
     return [] if engine == release_layout.DEFAULT_ENGINE else ["--engine", engine]
 
 
 def _date_arguments(ingest_dates: Sequence[str]) -> list[str]:
-    """Runs of consecutive days as one word each (`2026-11-01..2026-11-30`): EMR bounds the length of a step's
-    arguments.
+    """Returns an option for each run of consecutive days (`2026-11-01..2026-11-30`), because EMR bounds the length of a
+    step's arguments.
     """
     return [word for span in spans_of_days(ingest_dates) for word in ("--ingest-date", span)]
 
@@ -99,11 +103,11 @@ def _date_arguments(ingest_dates: Sequence[str]) -> list[str]:
 def _step(
     settings: Settings, release: str, run_id: str, task_instances: int, name: str, job: str, arguments: Sequence[str]
 ) -> dict[str, Any]:
-    """Client deploy mode: the driver's output is the step's log. A failed step leaves the cluster to the DAG's own
-    teardown.
+    """Returns a step in client deploy mode, so that the driver's output is the step's log. If the step fails, the
+    cluster is left to the DAG's own teardown.
 
-    What it runs is the node's own copy of the release, which was checked when the node started.
-    A step is told its task slots: when it begins, Spark has no executor yet and takes the cluster for one of two cores.
+    It runs the node's own copy of the release, which was checked when the node started. It is told its task slots
+    because when it begins, Spark has no executor yet and takes the cluster for one of two cores.
     """
     code = release_layout.NODE_FOLDER
     words = [

@@ -1,1 +1,1 @@
-"""What does a failure mean, and what is to be done?"""
+"""Says what a failure means, and what is to be done."""

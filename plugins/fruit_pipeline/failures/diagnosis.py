@@ -1,5 +1,5 @@
-"""Why a step or a bootstrap action failed: what the step itself told, else what its logs and EMR's own reasons say.
-Pure.
+"""Finds out why a step or a bootstrap action failed: by what the step itself told, else by what its logs and EMR's own
+reasons say.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|\x1b\[[0-9;]{0,
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why `step` failed (empty for a cluster that ended before any), and what to do. Nothing in it is secret.
+    """Says why `step` failed (it is empty for a cluster that ended before any step), and what to do. Nothing in it is
+    secret.
 
     `log` names what holds `error` (a log, EMR or TOLD), and `context` is what stands around it. `is_from_emr_alone`
     tells that there was nothing else to read.
@@ -59,7 +60,7 @@ def diagnose(
     step: str = "",
     logs_uri: str = "",
 ) -> Diagnosis:
-    """Returns why a step or a bootstrap action failed. Never raises, however odd what it is given is."""
+    """Returns why a step or a bootstrap action failed. It never raises, however odd its arguments are."""
     cause, log, error, context = _cause_log_error_context(logs, emr_words, told)
     return Diagnosis(
         step,
@@ -92,7 +93,9 @@ def _as_found(told: StepFailure) -> FoundError:
 
 
 def _cause_emr_tells(emr_words: Sequence[str], found: FoundError | None) -> tuple[Cause, str] | None:
-    """The cause and the words, if EMR knows better: it knows of machines that are gone, and who ended what."""
+    """Returns the cause and EMR's words for it, if EMR knows better: it knows which machines are gone, and who ended
+    what.
+    """
     repeated = found.error if found else ""
     words = [
         text
@@ -110,8 +113,8 @@ def _cause_emr_tells(emr_words: Sequence[str], found: FoundError | None) -> tupl
 
 
 def _shown(line: str) -> str:
-    """A line fit to be shown: no secrets, no control characters, not too long. Its end is kept: wrappers begin, roots
-    end a line.
+    """Returns a line fit to be shown: without secrets and control characters, and not too long. What is cut out is the
+    middle, because wrappers stand at the beginning of a line and the root of an error at its end.
     """
     clean = redact(_UNPRINTABLE.sub("", line[:LONGEST_SCANNED])).rstrip()
     return (

@@ -1,5 +1,5 @@
-"""What tells of a failure in the lake: what the step itself wrote, and the log files that EMR copies there; when they
-are all there.
+"""Reads what the lake has about a failure: what the step itself wrote, and the log files that EMR copies there. Says
+when all of them are there.
 """
 
 from __future__ import annotations
@@ -43,22 +43,24 @@ def diagnose_step(lake: Lake, step: Mapping[str, Any], cluster: Mapping[str, Any
 
 
 def diagnose_bootstrap(lake: Lake, cluster: Mapping[str, Any]) -> Diagnosis:
-    """Returns why a cluster ended before a step ran."""
+    """Returns why a cluster ended before a step ran. `cluster` is that of EMR's DescribeCluster."""
     reason = reason_of_cluster(cluster)
     logs = read_bootstrap_logs(lake, cluster["Id"], reason)
     return diagnose(logs, [reason] if reason else [], logs_uri=uri(lake.bucket, logs_prefix(cluster["Id"], None)))
 
 
 def logs_prefix(cluster_id: str, step_id: str | None) -> str:
-    """Where a step's logs arrive, or (None) those of a cluster's bootstrap actions."""
+    """Returns the prefix below which a step's logs arrive, or those of a cluster's bootstrap actions if `step_id` is
+    None.
+    """
     return step_logs_prefix(cluster_id, step_id) if step_id else f"{cluster_logs_prefix(cluster_id)}node/"
 
 
 def have_arrived(modified: Mapping[str, datetime], step_id: str | None, ended_at: datetime | None) -> bool:
-    """Whether the logs below `logs_prefix` are whole. `modified` tells when each key was written.
+    """Returns whether the logs below `logs_prefix` are complete. `modified` tells when each key was written.
 
     While a step runs, EMR copies what has grown every few minutes: only a copy made after the end holds the end. A log
-    that did not grow any more is not copied again, so one new copy of either is enough where both are there.
+    that did not grow any more is not copied again, so if both logs are there, one new copy of either is enough.
     """
     if step_id is None:
         return any(match and match["name"] == "stderr" for match in map(_BOOTSTRAP_LOG.search, modified))
@@ -68,7 +70,7 @@ def have_arrived(modified: Mapping[str, datetime], step_id: str | None, ended_at
 
 
 def was_told(modified: Mapping[str, datetime], run_id: str, step_name: str, started_at: datetime | None) -> bool:
-    """Returns whether a step has told its failure itself. What was written before it started is about an earlier
+    """Returns whether a step has told its failure itself. What was written before the step started is about an earlier
     try.
     """
     written_at = modified.get(failure_key(run_id, step_name))
@@ -76,7 +78,7 @@ def was_told(modified: Mapping[str, datetime], run_id: str, step_name: str, star
 
 
 def read_failure(lake: Lake, run_id: str, step_name: str, started_at: datetime | None) -> StepFailure | None:
-    """Returns what a step that started then told of its failure; None if it died without a word."""
+    """Returns what a step that started at `started_at` told of its failure; None if it told nothing."""
     key = failure_key(run_id, step_name)
     try:
         if was_told(
@@ -89,14 +91,16 @@ def read_failure(lake: Lake, run_id: str, step_name: str, started_at: datetime |
 
 
 def read_step_logs(lake: Lake, cluster_id: str, step_id: str) -> dict[str, str]:
-    """The step's log files that have reached the lake, by name."""
+    """Returns the step's log files that have reached the lake, by name."""
     prefix = step_logs_prefix(cluster_id, step_id)
     found = {name: _read(lake, f"{prefix}{name}.gz") for name in LOG_FILES}
     return {name: text for name, text in found.items() if text is not None}
 
 
 def read_bootstrap_logs(lake: Lake, cluster_id: str, reason: str = "") -> dict[str, str]:
-    """The logs of one node's last bootstrap action, by name: of a node that EMR's `reason` names, else of any."""
+    """Returns the logs of one node's last bootstrap action, by name. The node is one that EMR's `reason` names, or else
+    any.
+    """
     matches = [_BOOTSTRAP_LOG.search(stored.key) for stored in lake.list_objects(logs_prefix(cluster_id, None))]
     there = sorted((int(match["number"]), match["instance"], match["name"], match.string) for match in matches if match)
     if not there:
@@ -113,7 +117,7 @@ def _read(lake: Lake, key: str) -> str | None:
     except MissingObjectError:
         return None
     except ClientError as error:
-        # The step's own failure is the news; why its log can't be read comes with it.
+        # The step's own failure must be told all the same; why its log can't be read is told with it.
         return f"(this log can't be read: {error})"
     try:
         return gzip.GzipFile(fileobj=io.BytesIO(packed)).read(_MOST_BYTES).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""What to tell a person when a step failed, or when its cluster ended before it ran. Pure."""
+"""Tells a person that a step failed, or that its cluster ended before it ran, and what to do."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ if TYPE_CHECKING:
 
 _CLUSTER_ENDS: Final = frozenset({"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"})
 _CANCELLED: Final = frozenset({"CANCELLED", "INTERRUPTED"})
-# What a cluster says of itself when its end follows from a step's, not the other way round.
+# A cluster gives these reasons when it ended because its steps did, and not the other way round.
 _ENDS_AFTER_STEPS: Final = frozenset({"ALL_STEPS_COMPLETED", "STEP_FAILURE"})
 _INDENT: Final = "    "
 
 
 def step_failure_message(step: Mapping[str, Any], cluster: Mapping[str, Any], found: Diagnosis) -> str:
-    """`step` and `cluster` are those of EMR's DescribeStep and DescribeCluster."""
+    """Returns the message for a step that ended badly. `step` and `cluster` are those of EMR's DescribeStep and
+    DescribeCluster.
+    """
     ended = f"{_name_of(step, cluster)} ended as {step['Status']['State']}."
     return _message([ended, *_says(_reason_of_step(step)), *_end_of_cluster(cluster)], found, cluster)
 
 
 def given_up_message(step: Mapping[str, Any], cluster: Mapping[str, Any], logs_uri: str, timeout_hours: float) -> str:
-    """For a step that has not ended in time."""
+    """Returns the message for a step that has not ended in time."""
     late = (
         f"{_name_of(step, cluster)} is still {step['Status']['State']} after {timeout_hours:g} hours, so it is "
         "given up."
@@ -34,16 +36,18 @@ def given_up_message(step: Mapping[str, Any], cluster: Mapping[str, Any], logs_u
 
 
 def bootstrap_failure_message(cluster: Mapping[str, Any], found: Diagnosis) -> str:
-    """For a cluster that ended before its step ran: it was not provisioned, or a bootstrap action failed."""
+    """Returns the message for a cluster that ended before its step ran: it was not provisioned, or a bootstrap action
+    failed.
+    """
     ended = f"Cluster {cluster['Id']} is {cluster['Status']['State']} before the step ran."
     return _message([ended, *_says(reason_of_cluster(cluster))], found, cluster)
 
 
 def emr_words(step: Mapping[str, Any], cluster: Mapping[str, Any]) -> list[str]:
-    """EMR's own reasons for a step's end: the step's, and the cluster's if that ended for a reason of its own."""
+    """Returns EMR's own reasons for a step's end: the step's, and the cluster's if it ended for a reason of its own."""
     code = (cluster["Status"].get("StateChangeReason") or {}).get("Code")
     was_cancelled = step["Status"]["State"] in _CANCELLED
-    # A cluster that was told to end is news only to a step that was still running.
+    # That a cluster was told to end explains the end of a step only if the step was still running.
     is_news = code not in _ENDS_AFTER_STEPS and (code != "USER_REQUEST" or was_cancelled)
     words = [_reason_of_step(step)]
     words += [reason_of_cluster(cluster)] if is_news and cluster["Status"]["State"] in _CLUSTER_ENDS else []

@@ -1,7 +1,7 @@
-"""Takes secrets out of what is shown of other programs' output. Pure.
+"""Takes secrets out of what is shown of other programs' output.
 
-What is called like a secret is hidden, wherever its value begins: behind `=` or `:`, in quotes, behind a property's or
-an option's name. Rather a word too many is hidden than a secret shown.
+The value of whatever is called like a secret is hidden, wherever the value begins: behind `=` or `:`, in quotes, behind
+a property's or an option's name. It is better to hide a word too many than to show a secret.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _WORDS: Final = (
     "secret",
     "token",
 )
-# A name that ends so tells about a secret, and holds none.
+# A name that ends in one of these tells about a secret, and holds none.
 _ABOUT: Final = (
     *(
         "class",
@@ -71,7 +71,7 @@ _ABOUT: Final = (
     ),
     *("provider", "size", "ttl", "type", "version", "java", "py", "scala"),
 )
-# How a sentence goes on behind the name of a secret.
+# With these words a sentence goes on behind the name of a secret.
 _PROSE: Final = (
     *(
         "a",
@@ -129,8 +129,8 @@ _PROSE: Final = (
 
 
 def _kept(name: str, pattern: str) -> str:
-    """Returns the pattern of what is never given back once it matched, which bounds the time. Python 3.10 has no `++`
-    for it.
+    """Returns a pattern that gives nothing back once it has matched, which bounds the time. Python 3.10 has no `++` for
+    that.
     """
     return rf"(?=(?P<{name}>{pattern}))(?P={name})"
 
@@ -148,14 +148,14 @@ _PLAIN: Final = rf"(?:(?![&;][\w.-]{{1,60}}[=:]|{_QUOTE}(?:[\s,;:)\]}}&]|$)|</)\
 
 
 def _in_quotes(depth: int) -> str:
-    """Returns the pattern of a quoted value, where `depth` backslashes stand before a quote: JSON told in JSON. It may
-    lack its end.
+    """Returns the pattern of a quoted value, where `depth` backslashes stand before a quote, as in JSON within JSON.
+    Its closing quote may be missing.
     """
     slash, mark = r"\\", rf"(?P=mark{depth})"
     opening = rf"(?P<quote{depth}>(?<!{slash}){slash}{{{depth}}}(?P<mark{depth}>[\"']))"
     escaped = rf"{slash}{{{2 * (depth + 1)}}}|{slash}{{{depth + 1},{2 * depth + 1}}}{mark}"
     value = rf"(?:{escaped}|(?!{slash}{{0,{depth}}}{mark})[^\n])+"
-    # What says that there is no secret fills the quotes, or the whole of a line that was cut.
+    # A word for "no secret" counts only if it fills the quotes, or the rest of a line that was cut.
     nothing = rf"{_NOTHING}(?={slash}{{{depth}}}{mark}|$)"
     return rf"{opening}(?!{nothing}){_kept(f'value{depth}', value)}"
 

@@ -1,1 +1,1 @@
-"""The lake as Airflow reads and writes it."""
+"""Reads and writes the lake for Airflow's side."""

@@ -1,5 +1,5 @@
-"""A date's files as its commit names them, against those that are listed: what was lost, what is too much, what is not
-projected. Pure.
+"""Compares the files that a date's commit names with those that are listed: tells which are lost, which no commit
+names, and which are not projected.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ListedFiles:
-    """A date's files by their keys, and those below `projections/` by PCA version before that.
+    """Holds a date's files by their keys; those below `projections/` are grouped by PCA version first.
 
-    `others` never count once a step is done: parts of moments, and what is left of a ledger of the earlier form.
+    `others` never count once a step is done: they are parts of moments, and what is left of a ledger of the earlier
+    form.
     """
 
     features: Mapping[str, DatedObject] = field(default_factory=dict)
@@ -32,17 +33,19 @@ class ListedFiles:
 
 
 def lost_features(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
-    """The files of features/ that the commit names and that are gone."""
+    """Returns the keys of the files of features/ that the commit names and that are gone."""
     return frozenset(commit.features_keys() - listed.features.keys()) if commit else frozenset()
 
 
 def lost_moments(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
-    """The moments that the commit names and that are gone."""
+    """Returns the keys of the moments that the commit names and that are gone."""
     return frozenset(commit.moments_keys() - listed.moments.keys()) if commit else frozenset()
 
 
 def lost_rejects(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
-    """The file of rejects that the commit calls for, if it is gone: it is written after the ledger."""
+    """Returns the key of the file of rejects if the commit calls for one and it is gone. It is written after the
+    ledger, so a run may have died between the two.
+    """
     if commit is None or not commit.n_rejected:
         return frozenset()
     key = lake_layout.rejected_key(commit.ingest_date, commit.write)
@@ -50,7 +53,9 @@ def lost_rejects(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
 
 
 def unswept_files(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
-    """The files that no commit names: what an interrupted run left. Without a commit, that is all of them."""
+    """Returns the keys of the files that no commit names, which an interrupted run left. Without a commit, that is all
+    of them.
+    """
     named = set[str]()
     if commit is not None:
         features = commit.features_keys()
@@ -63,7 +68,9 @@ def unswept_files(commit: Commit | None, listed: ListedFiles) -> frozenset[str]:
 
 
 def unprojected_files(commit: Commit | None, listed: ListedFiles, version: str, embedder_id: str) -> frozenset[str]:
-    """The files of features/ of a PCA version's embedder that have no file of projections/ under it."""
+    """Returns the keys of the files of features/ of a PCA version's embedder that have no file of projections/ under
+    it.
+    """
     if commit is None or embedder_id not in commit.embedders:
         return frozenset()
     there = listed.projections.get(version, {})

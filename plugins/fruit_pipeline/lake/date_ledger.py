@@ -1,9 +1,9 @@
-"""The ledger of an ingest date: its commit from the footer, its rows as a stream. The one place that knows both forms
-of it.
+"""Reads the ledger of an ingest date: its commit from the footer, its rows as a stream. Only this module knows both
+forms of a ledger.
 
-A ledger is one object, `ledger.parquet`, whose metadata hold the commit and whose rows ascend by image key. A release
-before that wrote Spark's own files (`part-*.parquet`) without a commit, in no order: the *earlier form*, which the
-cluster's steps take over.
+A ledger is one object, `ledger.parquet`, whose metadata hold the commit and whose rows ascend by image key. In the
+*earlier form* it is Spark's own files (`part-*.parquet`), without a commit and in no order; the cluster's steps take
+those over.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from fruit_pipeline.lake.store import Lake
 
 ROWS_A_BATCH: Final = 8_192
-# As many images of a ledger are looked for in the listing at once: S3 lists them by four pages.
+# So many images of a ledger are looked for in the listing at once, which S3 lists in four pages.
 ROWS_A_RANGE: Final = 4_000
-# Of each column of a large ledger, so much is read at once.
+# So much of each column of a large ledger is read at once.
 _COLUMN_BUFFER_BYTES: Final = 2 * 1024 * 1024
-# To read a ledger takes some 20 MB however large it is, and a run may look at sixteen dates at once. This one has some
-# 20,000 rows.
+# To read a ledger takes some 20 MB however large it is, and a run may look at sixteen dates at once. A ledger of this
+# size has some 20,000 rows.
 _LARGE_BYTES: Final = 1024 * 1024
 _LARGE_AT_ONCE: Final = Semaphore(2)
 _PLANNED_BY: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STATUS, tables.REASON, tables.EMBEDDER_ID)
@@ -47,7 +47,7 @@ _PLANNED_BY: Final = (tables.IMAGE_KEY, tables.ETAG, tables.CATEGORY, tables.STA
 
 @dataclass(frozen=True)
 class DateLedger:
-    """What there is of a date's ledger. Without `commit`, `stored` is empty, or holds the files of the earlier form.
+    """Describes a date's ledger. Without a `commit`, `stored` is empty or holds the files of the earlier form.
 
     `leftovers` are files of the earlier form beside a commit: whoever took the date over was interrupted before it
     removed them.
@@ -63,14 +63,14 @@ class DateLedger:
 
 
 def find_ledger(lake: Lake, ingest_date: str) -> DateLedger:
-    """Looks for a date's ledger. Raises CommitFormatError if this release can't read it."""
+    """Returns a date's ledger. Raises CommitFormatError if this release can't read it."""
     return ledger_of_listing(
         lake, ingest_date, lake.list_objects(lake_layout.date_prefix(lake_layout.LEDGER, ingest_date))
     )
 
 
 def ledger_of_listing(lake: Lake, ingest_date: str, listing: Iterable[DatedObject]) -> DateLedger:
-    """As `find_ledger`; `listing` is that of the date's folder below `ledger/`."""
+    """Returns a date's ledger, as `find_ledger` does. `listing` is that of the date's folder below `ledger/`."""
     prefix = lake_layout.date_prefix(lake_layout.LEDGER, ingest_date)
     files = {stored.key: stored for stored in listing if is_visible_parquet(stored.key, prefix)}
     ledger = files.pop(lake_layout.ledger_key(ingest_date), None)
@@ -82,10 +82,10 @@ def ledger_of_listing(lake: Lake, ingest_date: str, listing: Iterable[DatedObjec
 def ledger_batches(
     lake: Lake, ledger: DateLedger, columns: Sequence[str], rows_a_batch: int = ROWS_A_BATCH
 ) -> Iterator[pa.RecordBatch]:
-    """The ledger's rows in its own order, a few thousand at once. Of a large one, only these columns are read, piece by
-    piece.
+    """Yields the ledger's rows in its own order, a few thousand at once. Of a large ledger, only these columns are
+    read, piece by piece.
 
-    If two large ones are being read already, it waits for one of them to be done.
+    If two large ledgers are being read already, this waits until one of them is done.
     """
     is_large = sum(stored.size_bytes for stored in ledger.stored) > _LARGE_BYTES
     with _LARGE_AT_ONCE if is_large else nullcontext():
@@ -95,7 +95,7 @@ def ledger_batches(
 
 
 def ledger_schema(lake: Lake, ledger: DateLedger) -> tuple[pa.Schema, int]:
-    """The columns of the ledger's first file, and the number of rows of all of its files, from their footers."""
+    """Returns the columns of the ledger's first file, and the number of rows of all its files, from their footers."""
     schema, n_rows = pa.schema([]), 0
     for stored in ledger.stored:
         with _opened(lake, stored) as file:
@@ -105,8 +105,8 @@ def ledger_schema(lake: Lake, ledger: DateLedger) -> tuple[pa.Schema, int]:
 
 
 def known_batches(lake: Lake, ledger: DateLedger, lost: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
-    """The ledger's images, rows of KNOWN, ascending by key. Those whose file of features/ is one of the `lost` ones
-    have no features.
+    """Yields the ledger's images as rows of KNOWN, ascending by key. Images whose file of features/ is one of the
+    `lost` ones have no features.
 
     Raises UnsortedImagesError if the ledger is not in order.
     """
@@ -127,7 +127,7 @@ def known_batches(lake: Lake, ledger: DateLedger, lost: Collection[str] = ()) ->
 
 
 def values_of(column: pa.Array) -> list[Any]:
-    """A column as Python values. Of few different ones, each is made once."""
+    """Returns a column as Python values. If few of them differ, each different one is made only once."""
     if len(column) and pa.types.is_string(column.type):
         encoded = column.dictionary_encode()
         if 2 * len(encoded.dictionary) < len(column):
@@ -137,7 +137,9 @@ def values_of(column: pa.Array) -> list[Any]:
 
 
 def _sorted_batches(lake: Lake, ledger: DateLedger) -> list[pa.RecordBatch]:
-    """A table in Arrow's memory, about a hundred bytes a row: a date of this form is read once."""
+    """Returns the rows of an earlier form by key, through a table in Arrow's memory of about a hundred bytes a row. A
+    date of this form is read only once.
+    """
     batches = list(ledger_batches(lake, ledger, _PLANNED_BY))
     return pa.Table.from_batches(batches).sort_by(tables.IMAGE_KEY).to_batches(ROWS_A_RANGE) if batches else []
 
@@ -148,5 +150,5 @@ def _read_commit(lake: Lake, stored: DatedObject) -> Commit:
 
 
 def _opened(lake: Lake, stored: DatedObject, **options: Any) -> AbstractContextManager[pq.ParquetFile]:
-    """A small ledger is read at once, of a large one what is asked for."""
+    """Opens a ledger. A small one is read at once, of a large one only what is asked for."""
     return open_parquet(lake, stored, ranges_only=stored.size_bytes > READ_AHEAD_BYTES, **options)

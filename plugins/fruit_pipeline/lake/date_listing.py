@@ -1,4 +1,4 @@
-"""Lists what there is of an ingest date beside its images, by one listing a table."""
+"""Lists the objects of an ingest date beside its images, with one listing for each table."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 
 def projected_versions(lake: Lake) -> list[str]:
-    """The PCA versions that have a folder below `projections/`."""
+    """Returns the PCA versions that have a folder below `projections/`, in ascending order."""
     folders = lake.list_folders(f"{lake_layout.PROJECTIONS}/")
     return sorted(version for folder in folders if (version := lake_layout.partition_values(folder).get("pca_version")))
 
 
 def categories_of(lake: Lake, ingest_date: str) -> set[str]:
-    """The folders of a date's batch, and the categories that have features of it though their images may be gone."""
+    """Returns the categories with a folder in a date's batch, and those that have features of it though their images
+    may be gone.
+    """
     raw, features = (lake_layout.date_prefix(table, ingest_date) for table in (lake_layout.RAW, lake_layout.FEATURES))
     delivered = {folder.removeprefix(raw).rstrip("/") for folder in lake.list_folders(raw)}
     return delivered | {
@@ -35,7 +37,7 @@ def categories_of(lake: Lake, ingest_date: str) -> set[str]:
 def list_date_files(
     lake: Lake, ingest_date: str, versions: Sequence[str], leftovers: Sequence[DatedObject] = ()
 ) -> ListedFiles:
-    """The files that there are of a date below features/, moments/, rejected/ and, for each of these PCA versions,
+    """Lists the files of a date below features/, moments/ and rejected/, and for each of these PCA versions below
     projections/.
 
     `leftovers` are those below ledger/ that are no ledger.
@@ -52,5 +54,5 @@ def list_date_files(
 
 
 def parquet_files(lake: Lake, prefix: str) -> dict[str, DatedObject]:
-    """The data files below a prefix, by key."""
+    """Returns the data files below a prefix, by key."""
     return {stored.key: stored for stored in lake.list_objects(prefix) if is_visible_parquet(stored.key, prefix)}

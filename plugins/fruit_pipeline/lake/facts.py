@@ -1,5 +1,5 @@
-"""The small records of the lake that others pass around: a stored object, what there is of an embedder, which PCA is
-current.
+"""Holds the small records of the lake that others pass around: a stored object, what there is of an embedder, which PCA
+is current.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-# A date may hold a million of either.
+# A date may hold a million strays or refused categories, of which only the first few are named.
 STRAYS_NAMED: Final = 20
 REFUSED_CATEGORIES_NAMED: Final = 20
 
 
 @dataclass(frozen=True)
 class DatedObject(ListedObject):
-    """An object of a listing, and when it was written by the store's own clock, with its time zone."""
+    """Adds to an object of a listing when it was written, by the store's own clock and with its time zone."""
 
     modified_at: datetime
 
 
 def is_visible_parquet(key: str, prefix: str) -> bool:
-    """Returns whether a reader of the table below `prefix` would read the object: it hides names that begin with '.' or
-    '_'.
+    """Returns whether a reader of the table below `prefix` would read the object. A reader hides names that begin with
+    '.' or '_'.
     """
     names = key.removeprefix(prefix).split("/")
     return key.endswith(".parquet") and not any(name.startswith((".", "_")) for name in names)
@@ -36,9 +36,11 @@ def is_visible_parquet(key: str, prefix: str) -> bool:
 
 @dataclass(frozen=True)
 class PcaState:
-    """The current version (empty: there is none yet), the number of images and the target that it was fitted with.
+    """Describes the current version (empty if there is none yet): its embedder, and the number of images and the target
+    that it was fitted with.
 
-    `pending` is a newer version of the same embedder that readers do not use yet: its projections are not complete.
+    `pending` is a newer version of the same embedder that readers do not use yet, because its projections are not
+    complete.
     """
 
     version: str = ""
@@ -50,8 +52,8 @@ class PcaState:
 
 @dataclass(frozen=True)
 class EmbedderHistory:
-    """What there is of one embedder in all dates: images that ledgers name, files of features/, and in which dates
-    there are images.
+    """Says what there is of one embedder in all dates: how many images ledgers name, how many files of features/ there
+    are, and which dates have images.
     """
 
     n_images: int = 0
@@ -61,8 +63,8 @@ class EmbedderHistory:
 
 @dataclass(frozen=True)
 class History:
-    """What all ledgers say together. Dates of the earlier form are counted by themselves: their ledgers do not tell
-    embedders apart.
+    """Says what all ledgers tell together. Dates of the earlier form are counted by themselves, because their ledgers
+    do not tell embedders apart.
     """
 
     embedders: Mapping[str, EmbedderHistory] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What all ledgers together say, from their footers, and which PCA versions there are."""
+"""Reads what all ledgers together say, from their footers, and which PCA versions there are."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from fruit_pipeline.lake.store import Lake
 
 _FOOTERS_AT_ONCE: Final = 32
-# Of the earlier form, whose ledgers do not say it.
+# It stands for the embedders of the earlier form, whose ledgers do not say them.
 _UNKNOWN_EMBEDDER: Final = ""
 
 
 @dataclass(frozen=True)
 class _DateCounts:
-    """Images and files of one date, by embedder."""
+    """Counts the images and files of one date, by embedder."""
 
     ingest_date: str
     n_images: Mapping[str, int] = field(default_factory=dict)
@@ -33,7 +33,9 @@ class _DateCounts:
 
 
 def read_history(lake: Lake) -> History:
-    """Reads one listing, and the footers of the ledgers that the PCA step's cache does not know as they are now."""
+    """Returns what all ledgers say. It reads one listing, and the footers of those ledgers that the PCA step's cache
+    does not know as they are now.
+    """
     ledgers = defaultdict[str, list["DatedObject"]](list)
     for stored in lake.list_objects(f"{lake_layout.LEDGER}/{tables.INGEST_DATE}="):
         ingest_date = lake_layout.ingest_date_of(stored.key)
@@ -55,7 +57,7 @@ def read_history(lake: Lake) -> History:
 
 
 def read_pca_state(lake: Lake) -> PcaState:
-    """The version that `pca/current.json` names, and a newer one that is on its way."""
+    """Returns the version that `pca/current.json` names, and the newest one of its embedder that is still pending."""
     pointer = lake.read_json_if_there(lake_layout.CURRENT_PCA_KEY)
     if pointer is None:
         return PcaState()
@@ -73,20 +75,20 @@ def read_pca_state(lake: Lake) -> PcaState:
 
 
 def pca_versions(lake: Lake) -> Iterator[str]:
-    """The versions that have a folder below `pca/`."""
+    """Yields the versions that have a folder below `pca/`."""
     for folder in lake.list_folders(f"{lake_layout.PCA}/"):
         if version := lake_layout.partition_values(folder).get("version"):
             yield version
 
 
 def embedder_of_version(lake: Lake, version: str) -> str | None:
-    """The embedder of a version that was saved whole; None for another."""
+    """Returns the embedder of a version if it was saved whole, else None."""
     provenance = lake.read_json_if_there(lake_layout.pca_provenance_key(version))
     return None if provenance is None else str(provenance["embedder_id"])
 
 
 def _from_cache(ingest_date: str, ledger: Sequence[DatedObject], cached: Mapping[str, Any]) -> _DateCounts | None:
-    """None if the cache does not know this ledger, or not all that is asked for."""
+    """Returns a date's counts, or None if the cache does not know this ledger, or not all that is asked for."""
     entry = cached.get(ingest_date)
     if entry is None or len(ledger) != 1 or entry.get("etag", "").strip('"') != ledger[0].etag:
         return None

@@ -1,6 +1,7 @@
-"""What becomes of images, by columns of Arrow: the rule of `fruit_contract.increments`, for thousands of rows at once.
+"""Decides what becomes of images, by columns of Arrow: applies the rule of `fruit_contract.increments` to thousands of
+rows at once.
 
-The steps apply the rule row by row. Tests hold the two to each other.
+The steps apply the rule row by row. Tests check that both decide the same.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageFates:
-    """Listed images beside what the ledger knows of them: `lines` has a row for each image, of nulls where it is new.
+    """Holds listed images beside what the ledger knows of them: `lines` has a row for each image, of nulls if it is
+    new.
 
-    Of an image that is known, `is_unchanged` says whether it is as the ledger has it. `removed` are the rows of images
-    that are no longer listed, without those that are out of scope.
+    `is_unchanged` says whether an image is as the ledger has it. `removed` are the rows of images that are not listed,
+    without those that are out of scope.
     """
 
     images: pa.Table
@@ -56,8 +58,8 @@ def fates_of(
 
 
 def _are_unchanged(images: pa.Table, lines: pa.Table, embedder_id: str, *, retry_rejected: bool) -> pa.ChunkedArray:
-    """Returns of which images the line has the same ETag, this embedder, and features. Without a line there is none of
-    these.
+    """Returns for each image whether its line has the same ETag, this embedder, and features. An image without a line
+    is not unchanged.
     """
     same = pc.and_(
         pc.equal(lines.column(tables.ETAG), images.column("etag")),

@@ -1,5 +1,5 @@
-"""Listings and ledgers as rows of Arrow, and which rows of a listing are images. A million rows take a fraction of a
-second.
+"""Turns listings and ledgers into rows of Arrow, and tells which rows of a listing are images. A million rows take a
+fraction of a second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LISTED: Final = pa.schema(
     [(KEY, pa.string()), ("etag", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))]
 )
 IMAGES: Final = LISTED.append(pa.field("category", pa.string()))
-# Has the columns of a KnownImage.
+# It has the columns of a KnownImage.
 KNOWN: Final = pa.schema(
     [(name, pa.string()) for name in ("image_key", "etag", "category", "status", "reason", "embedder_id")]
     + [("has_features", pa.bool_())]
@@ -34,8 +34,8 @@ KNOWN: Final = pa.schema(
 
 @dataclass(frozen=True)
 class ListedImages:
-    """The images among some listed objects, rows of IMAGES in their order, and what is neither image nor the delivery's
-    own.
+    """Holds the images among some listed objects, as rows of IMAGES in their order, and counts objects that are neither
+    images nor the delivery's own.
 
     `strays` and `refused_categories` (with the reason) are the first few only.
     """
@@ -52,7 +52,7 @@ def rows_of_pages(pages: Sequence[ListedPage]) -> pa.Table:
 
 
 def check_ascending(keys: pa.Array | pa.ChunkedArray, before: str | None = None) -> None:
-    """Raises UnsortedImagesError if a key does not come after the one before it; `before` stands before the first
+    """Raises UnsortedImagesError if a key does not come after the one before it. `before` is the key before the first
     one.
     """
     keys = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
@@ -104,7 +104,7 @@ def _rows_of(page: ListedPage) -> pa.RecordBatch:
 
 
 def _folders(keys: pa.ChunkedArray, prefix: str) -> Iterator[tuple[str, int, int]]:
-    """Yields each folder below `prefix`, and where its keys begin and end. A key that is in none comes as a folder
+    """Yields each folder below `prefix`, and where its keys begin and end. A key that is in no folder comes as a folder
     without a name.
     """
     start = 0
@@ -126,7 +126,7 @@ def _are_images(keys: pa.ChunkedArray, ingest_date: str, folder: str) -> pa.Chun
 
 
 def _is_stray(key: str, ingest_date: str) -> bool:
-    """Returns whether an object is none that belongs there, as folder placeholders and the delivery's own files do."""
+    """Returns whether an object does not belong there. Folder placeholders and the delivery's own files do."""
     name = key.removeprefix(raw_prefix(ingest_date))
     return not key.endswith("/") and name not in {SUCCESS_MARKER, MANIFEST}
 

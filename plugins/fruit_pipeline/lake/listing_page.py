@@ -1,7 +1,7 @@
 """Reads pages of S3's listings fast. For a date of a million images there are a thousand of them, and botocore takes 60
 ms for each.
 
-The requests are botocore's own: its credentials, retries, proxies and redirects hold for a listing, too. Only the
+The requests are botocore's own, so its credentials, retries, proxies and redirects hold for a listing, too. Only the
 objects of an answer are read here. An answer that looks in any way unfamiliar is left to botocore.
 """
 
@@ -26,16 +26,16 @@ _ETAG: Final = re.compile(rb'<ETag>(?:"|&quot;|&#34;)?([^<"&]*)(?:"|&quot;|&#34;
 _SIZE: Final = re.compile(rb"<Size>(\d+)</Size>")
 # Python's older versions read fractions of three and of six digits only.
 _TIME: Final = re.compile(rb"<LastModified>(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3}(?:\d{3})?)?)\d*Z</LastModified>")
-# Most keys need no more than these to be decoded, which are several times faster one after the other than by the
+# Most keys have no other escapes than these. To replace these one after the other is several times faster than the
 # general way.
 _USUAL_ESCAPES: Final = ((b"+", b" "), (b"%3D", b"="), (b"%20", b" "))
-# No byte of UTF-8 is this one.
+# UTF-8 has no such byte.
 _BETWEEN: Final = b"\xff"
 
 
 @dataclass(frozen=True)
 class ListedPage:
-    """The objects of one page, column by column. ETags have no quotes, and `times` (ISO 8601 in UTC) no zone."""
+    """Holds the objects of one page, column by column. ETags have no quotes, and `times` (ISO 8601 in UTC) no zone."""
 
     keys: list[str]
     etags: list[str]

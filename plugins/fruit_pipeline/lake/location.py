@@ -1,7 +1,8 @@
 """Says where a lake's bucket is and whose it is, and keeps an S3 client from going elsewhere.
 
-A bucket's name is the whole world's: a name that is mistyped, or given up, may be somebody else's bucket in another
-country. A region that is set says nothing about it, for botocore follows a bucket to its own region without a word.
+The names of buckets are shared by the whole world: a name that is mistyped, or given up, may be somebody else's bucket
+in another country. The region that is set says nothing about that, because botocore silently follows a bucket to its
+own region.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ if TYPE_CHECKING:
 _EVENT: Final = "before-parameter-build.s3"
 _OWNER: Final = "ExpectedBucketOwner"
 _REGION_HEADER: Final = "x-amz-bucket-region"
-# How S3 calls its two oldest regions, if it says anything.
+# S3 has these names for its two oldest regions, if it says anything.
 _OLD_NAMES: Final = {"": "us-east-1", "EU": "eu-west-1"}
 
 
 def stay_here(client: Any, owner: str = "") -> None:
-    """Has an S3 client (or an asynchronous one) never follow a bucket to another region, and with each request name the
-    account that must own the bucket (`owner`: twelve digits, or empty for any): S3 refuses the request (403) if it is
-    another's.
+    """Keeps an S3 client (or an asynchronous one) from following a bucket to another region, and has each request name
+    the account that must own the bucket (`owner`: twelve digits, or empty for any). S3 refuses the request (403) if the
+    bucket is another account's.
     """
 
     def prepare(params: MutableMapping[str, Any], model: Any, context: MutableMapping[str, Any], **_: object) -> None:
-        # What botocore marks a request with that it has sent to another region already, which it does once.
+        # botocore marks a request like this when it has sent it to another region, which it does only once.
         context.setdefault("s3_redirect", {})["redirected"] = True
         if owner and _OWNER in model.input_shape.members:
             params.setdefault(_OWNER, owner)
 
-    # botocore's own handlers come first: they make the mark that this one changes.
+    # botocore's own handlers must come first, because they make the mark that this one changes.
     client.meta.events.register_last(_EVENT, prepare, unique_id="fruits-stay-here")
 
 
 def require_lake_here(client: Any, bucket: str, region: str, owner: str = "") -> None:
-    """Asks S3 where a bucket is, with a client that stays here. It takes one small right, s3:GetBucketLocation, which
+    """Asks S3 where a bucket is, with a client that stays here. That takes one small right, s3:GetBucketLocation, which
     lists nothing.
 
     Raises RegionNotAllowedError if `region` is outside the EU; LakeElsewhereError if the bucket is in another region,
@@ -51,7 +52,7 @@ def require_lake_here(client: Any, bucket: str, region: str, owner: str = "") ->
     try:
         found = client.get_bucket_location(Bucket=bucket).get("LocationConstraint") or ""
     except ParseError as error:
-        # A proxy's page, or nothing at all.
+        # The answer is a proxy's page, or nothing at all.
         raise HTTPClientError(error=f"S3's answer about s3://{bucket} can't be read: {error}") from error
     except ClientError as error:
         answer = error.response

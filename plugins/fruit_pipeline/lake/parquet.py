@@ -25,9 +25,9 @@ def open_parquet(
 ) -> Iterator[pq.ParquetFile]:
     """Opens a file, with pyarrow's `options`. Pages that carry a checksum are compared with it as they are read.
 
-    With `ranges_only` nothing is fetched but what is asked for; else 4 MB at once, so a small file takes one request.
-    Raises DamagedFileError if something in the file can't be read within the context, MissingObjectError if the file is
-    gone.
+    With `ranges_only` only what is asked for is fetched; without it 4 MB are at once, so that a small file takes one
+    request. Raises DamagedFileError if something in the file can't be read within the context, MissingObjectError if
+    the file is gone.
     """
     stream: Any = lake.open_ranges(stored) if ranges_only else lake.open(stored)
     try:
@@ -36,7 +36,7 @@ def open_parquet(
     except MissingObjectError:
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        # What the system says of a connection has a number, what Arrow says of a file has none.
+        # An error of the system, as with a connection, has a number; an error of Arrow about a file has none.
         if getattr(error, "errno", None) is not None:
             raise
         raise DamagedFileError(

@@ -38,7 +38,8 @@ _RANGES_AT_ONCE: Final = 16
 _VISITS_AT_ONCE: Final = 2
 _PAGES_A_VISIT: Final = 4
 _PAGES_BEFORE_SPLIT: Final = 8
-# No character of a key is one of these: they are halves of characters in another encoding.
+# A key has none of the characters from the first of these on and below the second: they are halves of characters in
+# another encoding.
 _FIRST_SURROGATE, _AFTER_SURROGATES = 0xD800, 0xE000
 _LAST_CHARACTER: Final = 0x10FFFF
 
@@ -49,7 +50,8 @@ class _OtherOrderError(Exception):
 
 @dataclass(frozen=True)
 class _Range:
-    """Keys greater than `after`, up to and including `upto` (None: to the end), with the rows of KNOWN among them.
+    """Describes the keys greater than `after`, up to and including `upto` (to the end if it is None), with the rows of
+    KNOWN among them.
 
     It is split if there are more pages in it than `pages_before_split`.
     """
@@ -60,16 +62,16 @@ class _Range:
     pages_before_split: int = _PAGES_BEFORE_SPLIT
 
     def until(self, key: str) -> _Range:
-        """Returns the part of it up to and including `key`."""
+        """Returns the part of the range up to and including `key`."""
         return replace(self, upto=key, known=self.known.slice(0, _n_up_to(self.known, tables.IMAGE_KEY, key)))
 
     def beyond(self, key: str) -> _Range:
-        """Returns the part of it after `key`."""
+        """Returns the part of the range after `key`."""
         return replace(self, after=key, known=self.known.slice(_n_up_to(self.known, tables.IMAGE_KEY, key)))
 
 
 class RangeWalker:
-    """Walks through dates, whose ranges share its threads. Leaving its context ends them."""
+    """Walks through dates, whose ranges share its threads. When its context is left, the threads end."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
@@ -89,13 +91,13 @@ class RangeWalker:
     def walk(
         self, prefix: str, known: Callable[[], Iterator[pa.RecordBatch]], visit: Callable[[pa.Table, pa.Table], Result]
     ) -> list[Result]:
-        """Calls `visit` with what is listed below `prefix` and what is `known`, until it has seen all of both; returns
-        its results.
+        """Calls `visit` with what is listed below `prefix` and what is `known`, until it has seen all of both, and
+        returns its results.
 
-        It is called with rows of LISTED and rows of KNOWN that lie in the same range of keys, both ascending, from
-        several threads and in no order. What is `known` must ascend. It is asked for twice if the store lists in
-        another order than that of the keys: then the listing is sorted in memory. Raises UnsortedImagesError if a key
-        is listed twice.
+        Each call gets rows of LISTED and rows of KNOWN that lie in the same range of keys, both ascending. Calls come
+        from several threads and in no order. What `known` yields must ascend. `known` is called twice if the store
+        lists in another order than that of the keys: then the listing is sorted in memory. Raises UnsortedImagesError
+        if a key is listed twice.
         """
         try:
             return _Walk(self._lake, self._listing, self._visiting, self._free, prefix, visit).results(known())
@@ -104,7 +106,7 @@ class RangeWalker:
 
 
 class _Walk(Generic[Result]):
-    """The walk through one date."""
+    """Walks through one date."""
 
     def __init__(
         self,
@@ -142,7 +144,7 @@ class _Walk(Generic[Result]):
         return found
 
     def _start(self, part: _Range) -> None:
-        """Begins to list a range, for which there is a free thread."""
+        """Begins to list a range. The caller has made sure that a thread is free for it."""
         self._running.append(self._listing.submit(self._list, part))
 
     def _list(self, part: _Range) -> list[Result]:
@@ -179,7 +181,7 @@ class _Walk(Generic[Result]):
         yield pages, part
 
     def _split(self, part: _Range, page: ListedPage) -> _Range:
-        """Has other threads list what they can of the rest of a range, and returns what is left."""
+        """Has other threads list what they can of the rest of a range, and returns the part that is left."""
         for point in reversed(split_points(page.keys[0], page.keys[-1], part.upto, len(self._prefix))):
             if not self._free.acquire(blocking=False):
                 break
@@ -193,8 +195,8 @@ def split_points(first: str, last: str, upto: str | None, n_prefix: int) -> list
     tells of the names.
 
     Names seldom use all characters, so halving what could be there finds nothing. But if `apple/1999` is there, then
-    probably there is something before and after `apple/2`, and before and after `b`. What the keys of the page share in
-    their first `n_prefix` characters and beyond decides how far such a point is away.
+    probably there is something before and after `apple/2`, and before and after `b`. How far away such a point is
+    depends on what the keys of the page share beyond their first `n_prefix` characters.
     """
     points = []
     n_shared = sum(takewhile(bool, map(eq, first, last)))

@@ -1,7 +1,8 @@
-"""The lake as Airflow sees it: list, read, write, through the credentials and endpoint of an Airflow connection.
+"""Gives access to the lake as Airflow sees it: lists, reads and writes through the credentials and endpoint of an
+Airflow connection.
 
-One way in for everything: Parquet is opened through the same S3 client (ranged reads), so assumed roles, proxies and
-the local cloud's endpoint work without a second configuration.
+Everything goes this one way: Parquet, too, is opened through the same S3 client (ranged reads), so assumed roles,
+proxies and the local cloud's endpoint work without a second configuration.
 """
 
 from __future__ import annotations
@@ -28,33 +29,37 @@ if TYPE_CHECKING:
 
 READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
 _JSON: Final = "application/json"
-# Of a conditional write: the condition does not hold (412), or another one was at it in the same moment (409), or what
-# was to be replaced is gone (404).
+# S3 answers a conditional write with one of these if the condition does not hold (412), if another write came in the
+# same moment (409), or if what was to be replaced is gone (404).
 _OTHERS_WERE_FIRST: Final = frozenset({404, 409, 412})
 _NOT_IMPLEMENTED: Final = 501
 
 
 class Lake:
-    """One bucket behind a boto3 S3 client. Safe to share between threads, as boto3's clients are."""
+    """Reads and writes one bucket through a boto3 S3 client. It is safe to share between threads, as boto3's clients
+    are.
+    """
 
     def __init__(self, client: Any, bucket: str) -> None:
         self.client = client
         self.bucket = bucket
 
     def list_pages(self, prefix: str, after: str = "") -> Iterator[ListedPage]:
-        """Every object below `prefix` whose key is greater than `after`, page by page, in the store's order."""
+        """Returns the pages of objects below `prefix` whose keys are greater than `after`, in the store's order, as
+        they are listed.
+        """
         start = {"StartAfter": after} if after else {}
         return map(
             page_of, self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **start)
         )
 
     def list_objects(self, prefix: str) -> Iterator[DatedObject]:
-        """Every object below `prefix`, page by page, in the store's order."""
+        """Yields every object below `prefix`, in the store's order."""
         for page in self.list_pages(prefix):
             yield from page.objects()
 
     def list_folders(self, prefix: str) -> Iterator[str]:
-        """The folders right below `prefix`, each with the slash at its end."""
+        """Yields the folders right below `prefix`, each with the slash at its end."""
         for page in self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=prefix, Delimiter="/"
         ):
@@ -62,7 +67,7 @@ class Lake:
                 yield entry["Prefix"]
 
     def read_bytes(self, key: str) -> bytes:
-        """The object's content. Raises MissingObjectError if it is not there."""
+        """Returns the object's content. Raises MissingObjectError if it is not there."""
         return self._read(key)[0]
 
     def read_json_with_etag(self, key: str) -> tuple[dict[str, Any], str] | None:
@@ -74,11 +79,11 @@ class Lake:
         return json.loads(content), etag
 
     def replace_json(self, key: str, value: Mapping[str, Any], etag: str | None) -> None:
-        """Puts a JSON object in place of the one with `etag` (None: of none). Raises ReplacedMeanwhileError if there is
-        another one.
+        """Puts a JSON object in place of the one with `etag`, or where there is none if `etag` is None. Raises
+        ReplacedMeanwhileError if there is another one.
 
-        A store without conditional writes says so, or ignores the condition: who must be sure looks afterwards what is
-        there.
+        A store without conditional writes says so, or ignores the condition. Whoever must be sure looks afterwards what
+        is there.
         """
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         place: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Body": _as_json(value), "ContentType": _JSON}
@@ -95,7 +100,9 @@ class Lake:
             self.client.put_object(**place)
 
     def read_json(self, key: str) -> dict[str, Any]:
-        """A JSON object. Raises MissingObjectError if it is not there, and DamagedFileError if it is no JSON."""
+        """Returns a JSON object. Raises MissingObjectError if it is not there, and DamagedFileError if it is no
+        JSON.
+        """
         content = self.read_bytes(key)
         try:
             return cast("dict[str, Any]", json.loads(content))
@@ -116,23 +123,23 @@ class Lake:
         return uri(self.bucket, key)
 
     def delete(self, key: str) -> None:
-        """Nothing happens if it is not there."""
+        """Deletes the object, if it is there."""
         self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def is_there(self, key: str) -> bool:
-        """Whether there is an object of exactly this key."""
+        """Returns whether there is an object of exactly this key."""
         return any(stored.key == key for stored in self.list_objects(key))
 
     def write_json(self, key: str, value: Mapping[str, Any]) -> str:
         return self.write(key, _as_json(value), _JSON)
 
     def open(self, stored: DatedObject) -> BinaryIO:
-        """A seekable stream over an object, which reads 4 MB ahead: a small object is read at once."""
+        """Returns a seekable stream over an object. It reads 4 MB ahead, so a small object is read at once."""
         return io.BufferedReader(self.open_ranges(stored), buffer_size=READ_AHEAD_BYTES)
 
     def open_ranges(self, stored: DatedObject) -> io.RawIOBase:
-        """A seekable stream over an object that reads exactly what it is asked for: each read is a request of its
-        own.
+        """Returns a seekable stream over an object that reads exactly what it is asked for. Each read is a request of
+        its own.
         """
         return _RangedObject(self.client, self.bucket, stored)
 
@@ -149,7 +156,7 @@ def _as_json(value: Mapping[str, Any]) -> bytes:
 
 
 def lake_of(settings: Settings) -> Lake:
-    """The lake of the settings' bucket, through the settings' Airflow connection."""
+    """Returns the lake of the settings' bucket, through the settings' Airflow connection."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     # Some stores answer a ranged read with the checksum of the whole object, which then never matches; TLS guards the
@@ -163,7 +170,9 @@ def lake_of(settings: Settings) -> Lake:
 
 
 class _RangedObject(io.RawIOBase):
-    """Reads an object of known size by ranges, so a reader of Parquet fetches the footer and the columns it needs."""
+    """Reads an object of known size by ranges, so that a reader of Parquet fetches only the footer and the columns it
+    needs.
+    """
 
     def __init__(self, client: Any, bucket: str, stored: DatedObject) -> None:
         self.client = client
@@ -186,7 +195,7 @@ class _RangedObject(io.RawIOBase):
         return self._position
 
     def readall(self) -> bytes:
-        """Everything that is left, by one request: Python's own would ask for 8 kB at a time."""
+        """Returns everything that is left, by one request. Python's own method would ask for 8 kB at a time."""
         return self.read(max(0, self._stored.size_bytes - self._position)) or b""
 
     def readinto(self, buffer: Any) -> int:

@@ -1,4 +1,4 @@
-"""What the steps of a run say of themselves, as they leave it in the lake for Airflow."""
+"""Reads what the steps of a run say of themselves, as they leave it in the lake for Airflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fruit_pipeline.lake.store import Lake
 
 
-# Of what a summary of an earlier release may lack.
+# A summary of an earlier release may lack these.
 _NOTHING_SAID: Final[Mapping[str, Any]] = {
     "embedder_id": None,
     "engine": None,
@@ -31,18 +31,22 @@ _NOTHING_SAID: Final[Mapping[str, Any]] = {
 
 
 def read_extraction_summary(lake: Lake, run_id: str) -> ExtractionSummary:
-    """Returns what the features step says. Raises MissingObjectError if it has not ended well."""
+    """Returns what the features step says. Raises MissingObjectError if the step has not ended well, and
+    LaterSchemaError if it was of a later release.
+    """
     return cast("ExtractionSummary", _read(lake, run_id, EXTRACT_FEATURES_STEP))
 
 
 def read_refresh_summary(lake: Lake, run_id: str) -> RefreshSummary:
-    """Returns what the PCA step says. Raises MissingObjectError if it has not ended well."""
+    """Returns what the PCA step says. Raises MissingObjectError if the step has not ended well, and LaterSchemaError if
+    it was of a later release.
+    """
     return cast("RefreshSummary", _read(lake, run_id, REFRESH_PCA_STEP))
 
 
 def _read(lake: Lake, run_id: str, step: str) -> dict[str, Any]:
     summary = lake.read_json(step_summary_key(run_id, step))
-    # Earlier releases wrote none.
+    # Summaries of earlier releases have no version.
     version = summary.get("schema_version", SUMMARY_SCHEMA_VERSION)
     if version > SUMMARY_SCHEMA_VERSION:
         raise LaterSchemaError(

@@ -1,1 +1,1 @@
-"""Airflow operators of the pipeline. They orchestrate; the thinking is in the modules beside this package."""
+"""Holds the pipeline's Airflow operators. They orchestrate; the modules beside this package decide."""

@@ -1,4 +1,4 @@
-"""Fails a run whose tables do not agree with each other; tells other DAGs of those that do."""
+"""Fails a run whose tables do not agree with each other, and tells other DAGs of those that do."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _PROBLEMS_IN_MESSAGE: Final = 20
 
 
 class CheckOutputOperator(BaseOperator):
-    """Checks the ledgers, features, rejects, moments and projections of a run's ingest dates; repairs nothing.
+    """Checks the ledgers, features, rejects, moments and projections of a run's ingest dates. It repairs nothing.
 
-    Its outlets (assets) get what was found sound as their events' extra.
+    The events of its outlets (assets) get what was found sound as their extra.
 
-    Problems fail the task at once: trying again would find them again. What S3 refuses is retried.
+    Problems fail the task at once, because another try would find them again. What S3 refuses is retried.
 
     :param settings: everything but bucket, region and connection
     :param place: those, as the plan says (templated)

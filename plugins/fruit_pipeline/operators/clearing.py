@@ -1,4 +1,4 @@
-"""What a task finds of its run when a person has cleared some tasks of it, and not others that belong to them."""
+"""Says what a task finds of its run when a person has cleared some of its tasks, and not others that belong to them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def states_of_tasks(context: Context, dag_id: str) -> dict[str, str | None]:
 
 
 def require_teardown(states: Mapping[str, str | None], teardown: str) -> None:
-    """Raises AirflowFailException if the run's teardown has run already: nobody would end a cluster that is asked for
-    now.
+    """Raises AirflowFailException if the run's teardown has run already, because nobody would end a cluster that is
+    asked for after it.
     """
     state = states.get(teardown)
     if state in _ENDED:

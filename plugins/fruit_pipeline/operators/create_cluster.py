@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class CreateClusterOperator(InRunsPlace, EmrCreateJobFlowOperator):
-    """Asks EMR for the run's cluster and returns its id, without waiting for it; finds it by its tags if it is there
-    already.
+    """Asks EMR for the run's cluster and returns its id, without waiting for the cluster. If it is there already, it is
+    found by its tags.
 
     So a try whose answer was lost (a time-out, a worker that died) leaves no second cluster, and a task that is tried
-    again uses the cluster it has. A setup that fails would keep its teardown from running, so nothing is waited for
-    here.
+    again uses the cluster it has. Nothing is waited for here, because a setup that fails would keep its teardown from
+    running.
 
-    Asks for nothing if the teardown has run already, which is so if a person cleared this task and not that one.
+    It asks for nothing if the teardown has run already, as when a person cleared this task and not that one.
 
     :param settings: everything but region, connection and bucket
     :param place: those, as the plan says (templated)
@@ -61,7 +61,7 @@ class CreateClusterOperator(InRunsPlace, EmrCreateJobFlowOperator):
     def execute(self, context: Context) -> str:
         require_teardown(states_of_tasks(context, self.dag_id), self._teardown_task_id)
         request: Any = self.job_flow_overrides  # a template, rendered by now
-        # Before there is anything to look for there.
+        # The place is remembered before there is anything to look for there.
         remember(Place.of(self._settings))
         patient, once = emr_client(self._settings), emr_client(self._settings, config=ONE_ATTEMPT_CONFIG)
 
@@ -85,7 +85,7 @@ class CreateClusterOperator(InRunsPlace, EmrCreateJobFlowOperator):
         return cluster_id
 
     def on_kill(self) -> None:
-        """The teardown finds the cluster by its tags, whatever this task knew of it."""
+        """Does nothing: the teardown finds the cluster by its tags, whatever this task knew of it."""
 
     def _keep_links(self, context: Context, cluster_id: str) -> None:
         common: dict[str, Any] = {
@@ -99,5 +99,5 @@ class CreateClusterOperator(InRunsPlace, EmrCreateJobFlowOperator):
         try:
             EmrLogsLink.persist(**common, log_uri=get_log_uri(emr_client=self.hook.conn, job_flow_id=cluster_id))
         except (BotoCoreError, ClientError) as error:
-            # A link is no reason to lose the cluster's id.
+            # The cluster's id must not be lost because a link can't be made.
             self.log.warning("The link to the logs can't be made: %s", error)

@@ -1,4 +1,4 @@
-"""What those tasks of the main flow do that have no operator of their own: the receipt and the report."""
+"""Does the work of those tasks of the main flow that have no operator of their own: the receipt and the report."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LOG: Final = logging.getLogger(__name__)
 
 
 def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Receipt | None:
-    """Returns the receipt of the run's clusters, None without any. A receipt that can't be written is logged and fails
-    nothing.
+    """Writes and returns the receipt of the run's clusters. Returns None if there are no clusters, or if the run's plan
+    is gone. If the receipt can't be written, that is logged and fails nothing.
     """
     from fruit_pipeline.emr.clusters import read_cluster_costs
     from fruit_pipeline.report.receipt import spent_lines
@@ -40,7 +40,7 @@ def write_receipt_in_task(context: Mapping[str, Any], settings: Settings) -> Rec
             read_cluster_costs, dag_id=context["dag"].dag_id, run_id=run.run_id, planned_at=begin, airflow_id=airflow_id
         )
         found = ask_everywhere(settings, place_of_run(context["ti"]), read)
-        # Two places may be one to EMR, if only the connection differs.
+        # EMR has the same clusters for two places that differ in the connection only.
         by_id = {cluster["id"]: cluster for clusters in found.values() for cluster in clusters}
         costs = sorted(by_id.values(), key=lambda cluster: str(cluster["created_at"]))
         if not costs:
@@ -64,7 +64,7 @@ def publish_in_task(
     receipt: Receipt | None,
     cluster_id: str,
 ) -> dict[str, Any]:
-    """Returns where the reports and the record are."""
+    """Publishes the report, and returns where the reports and the record are."""
     from fruit_pipeline.emr.clusters import read_cluster_facts
     from fruit_pipeline.report.publish import publish_report
 

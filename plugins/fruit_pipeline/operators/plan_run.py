@@ -40,11 +40,11 @@ class PlanRunOperator(BaseOperator):
     """Settles dates, categories and release, claims the dates, looks at the batches and prepares the requests. The log
     shows the plan.
 
-    Skips itself, and so the run, if there is nothing to do.
+    It skips itself, and so the run, if there is nothing to do.
 
     While another run holds a date that was asked for, it waits in the triggerer: until all are free, and for as long as
-    a run may hold them (`patience_for_dates`). Then it fails, and names the runs. It looks every so often whether they
-    still live.
+    a run may hold them (`patience_for_dates`). Then it fails and names the runs. While it waits, it checks now and then
+    whether they still live.
 
     :param settings: bucket, region, connection, and all that a plan depends on
     """
@@ -56,7 +56,9 @@ class PlanRunOperator(BaseOperator):
         self._settings = settings
 
     def execute(self, context: Context, event: dict[str, Any] | None = None, until: str = "") -> PlannedXComs:
-        """Also comes back here (`event`) from a wait, which is over by `until` (ISO time)."""
+        """Plans the run and returns the plan. After a wait, Airflow calls this again with the `event`; the wait is over
+        by `until` (ISO time).
+        """
         self._end_clusters_from_before(context, event)
         try:
             with refused_for_good():
@@ -82,7 +84,7 @@ class PlanRunOperator(BaseOperator):
     def _plan(self, context: Context) -> PlannedRun:
         # S3 gives times in whole seconds.
         listed_at = datetime.now(UTC).replace(microsecond=0)
-        # Before there is a claim or a cluster to look for there.
+        # The place is remembered before there is a claim or a cluster to look for there.
         remember(Place.of(self._settings))
         request = replace(request_of_run(context, self._settings), airflow_id=drawn_airflow_id(context["ti"]))
         if self._settings.security_configuration:
@@ -90,10 +92,11 @@ class PlanRunOperator(BaseOperator):
         return plan_run(self._settings, lake_of, request, listed_at, is_active_run(context["ti"], self._settings))
 
     def _end_clusters_from_before(self, context: Context, event: dict[str, Any] | None) -> None:
-        """Waits until clusters have ended that a run has whose task was cleared: they may still write.
+        """Waits until the clusters have ended that the run has from before its task was cleared, because they may still
+        write.
 
         The plan is made anew then, and needs a new cluster. If it failed or found nothing to do, no teardown would end
-        the one from before.
+        the earlier one.
         """
         run_id = context["dag_run"].run_id
         with refused_for_good():
@@ -110,7 +113,7 @@ class PlanRunOperator(BaseOperator):
                 f"The run has a cluster from before it was planned anew, and it does not end: {shown}."
             )
         self.log.info("The run has a cluster from before it was planned anew: %s. It is ended first.", shown)
-        # One place after the other: all were told to end at once.
+        # All were told to end at once, so the places are waited for one after the other.
         place, clusters = next(iter(ending.items()))
         waiting = Waiting.of(settings_in(self._settings, place), datetime.now(UTC) + CLUSTER_END)
         self.defer(

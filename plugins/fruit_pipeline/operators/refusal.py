@@ -1,4 +1,4 @@
-"""What a refusal means to Airflow."""
+"""Says what a refusal means to Airflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def refused_for_good() -> Iterator[None]:
-    """Fails the task at once if what it does inside is refused: tried again, it would be refused again."""
+    """Fails the task at once if what it does inside is refused, because another try would be refused again."""
     try:
         yield
     except RefusedError as error:

@@ -1,4 +1,4 @@
-"""Runs one step on a cluster, once, and when it fails says why."""
+"""Runs one step on a cluster, once, and says why if it fails."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from fruit_pipeline.settings import Settings
 
-# EMR's own limit.
+# This is EMR's own limit.
 _LONGEST_IDLE: Final = timedelta(days=7)
 _CLUSTER_IS_GONE: Final = (
     f"Its cluster is gone, so this task can't try again: {HOW_TO_CLEAR}, or leave the work to "
@@ -58,20 +58,21 @@ _CLUSTER_IS_GONE: Final = (
 
 
 class FailedForGoodError(CauseKnownError, AirflowFailException):
-    """A step, or its cluster, that failed in a way that does not pass."""
+    """Raised if a step, or its cluster, failed in a way that does not pass."""
 
 
 class FailedForNowError(CauseKnownError, AirflowException):
-    """A step that failed in a way that may pass."""
+    """Raised if a step failed in a way that may pass."""
 
 
 class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
     """Adds one step to a cluster, waits without a worker slot until it ends, and explains its failure.
 
-    The step is added once: a task that is tried again goes on with the one it added (it is found by its name: a cluster
-    is of one run), and adds it anew only if that one was cancelled, or failed in a way that may pass (a lost node,
-    throttling). Any other failure is final, also for a try that finds it: Airflow tries again for reasons of its own,
-    too (a worker that is gone, a heartbeat that came late). Killing, marking or clearing the task cancels the step.
+    The step is added once. A task that is tried again finds the step that it added by its name (a cluster is of one
+    run) and goes on with it. It adds the step anew only if that one was cancelled, or failed in a way that may pass (a
+    lost node, throttling). Any other failure is final, also for a try that finds it: Airflow tries again for reasons of
+    its own, too (a worker that is gone, a heartbeat that came late). Killing, marking or clearing the task cancels the
+    step.
 
     :param settings: waiting times
     :param place: region, connection and bucket, as the plan says (templated)
@@ -79,8 +80,8 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
     :param job_flow_id: the cluster (templated)
     :param needs_claim: whether the run must still hold its ingest dates (see planning.claims)
     :param one_at_a_time: whether the step may only be there while the run has the turn at the PCA. The turn is taken
-    before the step is
-        added, and given back when it has ended; until then nobody else gets it, whatever becomes of this task
+        before the step is added, and given back when it has ended; until then nobody else gets it, whatever becomes of
+        this task
     """
 
     operator_extra_links = (EmrClusterLink(), EmrLogsLink(), ProgressLink())  # type: ignore[assignment]  # one more than the base has
@@ -104,8 +105,9 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         self._step_id: str | None = None
 
     def execute(self, context: Context, event: dict[str, Any] | None = None, until: str = "") -> Any:
-        """Also comes back here (`event`) when its turn may have come, which it waits for `until` (ISO time), or the
-        logs of the step that failed before.
+        """Goes on with the step if it is there, else adds it. After a wait, Airflow calls this again with the `event`:
+        the step's turn may have come, for which it waits `until` (ISO time), or the logs of the step that failed before
+        have.
         """
         if event is not None and event["status"] == "error":
             raise AirflowException(f"Waiting before the step is added failed: {event.get('message')}")
@@ -130,7 +132,7 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         if self._one_at_a_time and attached is None:
             self._take_turn(context, client, until)
         self._step_id = str(attached["Id"]) if attached else self._add_step_once(client, run_id)
-        # A try before this one may have waited for the turn, and not lived to put the time-out back.
+        # An earlier try may have waited for the turn, and died before it put the time-out back.
         if until or (self._one_at_a_time and context["ti"].try_number > 1):
             self._set_idle_timeout(client, timedelta(seconds=self._settings.idle_timeout_seconds))
         self._keep_links(context)
@@ -140,7 +142,9 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self._patience, kwargs=remembered)
 
     def _take_turn(self, context: Context, client: Any, until: str) -> None:
-        """Returns when the run has the turn at the PCA. Else defers, until that is free or the time is over."""
+        """Returns if the run has the turn at the PCA. Otherwise it defers until the turn is free or the time is over.
+        Raises AirflowFailException if the time is over, or if the cluster has ended.
+        """
         run_id, book = context["dag_run"].run_id, pca_book(lake_of(self._settings))
         wish = Wish(run_id, (PCA_TURN,), cluster_id=self._cluster_id)
         answer = book.take(wish, is_active_run(context["ti"], self._settings))
@@ -168,13 +172,15 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         self.defer(trigger=trigger, method_name="execute", kwargs={"until": end.isoformat()}, timeout=end - now + GRACE)
 
     def _give_back_turn(self, run_id: str) -> None:
-        """Call it when the step has ended, and not before: another run's must not begin while this one still works."""
+        """Gives back the turn at the PCA. Call it only when the step has ended: another run's must not begin while this
+        one still works.
+        """
         if self._one_at_a_time:
             pca_book(lake_of(self._settings)).give_back_if_possible(run_id)
 
     def _set_idle_timeout(self, client: Any, timeout: timedelta) -> None:
-        """Has EMR leave the cluster alone for so long while it is idle: while it waits for its turn it has nothing to
-        do.
+        """Has EMR leave the cluster alone for so long while it is idle, because it has nothing to do while it waits for
+        its turn.
         """
         seconds = int(min(timeout, _LONGEST_IDLE).total_seconds())
         try:
@@ -207,7 +213,7 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         if state in STEP_ENDED_BADLY:
             raise self._failure(client, step, context["dag_run"].run_id)
         if event["status"] == "error":
-            # The step lives: the next try attaches to it.
+            # The step lives, and the next try goes on with it.
             raise AirflowException(
                 f"Waiting for step {step_id} of cluster {self._cluster_id} failed: {event.get('message')}"
             )
@@ -224,8 +230,8 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
             return self.execute_complete(context, {"status": "time_out"}, step_id)
 
     def on_kill(self) -> None:
-        """Ends the step's process: the teardown would end it too, but later. (While the task is deferred, its trigger
-        does this.)
+        """Ends the step's process. The teardown would end it too, but later. While the task is deferred, its trigger
+        does this.
         """
         if self._step_id:
             self._cancel(emr_client(self._settings), self._step_id)
@@ -282,8 +288,8 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
             ) from error
 
     def _require_that_it_may_pass(self, client: Any, failed: Mapping[str, Any], run_id: str) -> None:
-        """Returns if a step that failed may be added again; else fails as the try should have that waited for it. Waits
-        for its logs.
+        """Returns if a step that failed may be added again. Otherwise it fails as the try that waited for the step
+        should have. It waits for the step's logs first.
         """
         if self._logs_may_come(failed, run_id):
             trigger = self._until_it_ends(str(failed["Id"]), run_id, datetime.now(UTC))
@@ -306,7 +312,7 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         return not (is_told or have_arrived(modified, step_id, ended_at))
 
     def _failure(self, client: Any, step: Mapping[str, Any], run_id: str) -> AirflowException:
-        """Why it ended badly: an AirflowFailException, unless another try may help."""
+        """Returns why the step ended badly, as an AirflowFailException unless another try may help."""
         cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
         if "StartDateTime" not in step["Status"].get("Timeline", {}) and state_of(cluster) not in ALIVE:
             return self._end_of_cluster(cluster)
@@ -324,7 +330,7 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
         try:
             self._cancel(client, step["Id"])
         except (BotoCoreError, ClientError) as error:
-            # Its end is the news; the teardown ends the cluster in any case.
+            # The message below must be told all the same; the teardown ends the cluster in any case.
             self.log.warning("The step could not be told to end: %s", error)
         cluster = client.describe_cluster(ClusterId=self._cluster_id)["Cluster"]
         logs_uri = uri(self._settings.lake_bucket, logs_prefix(self._cluster_id, step["Id"]))

@@ -1,4 +1,4 @@
-"""What keeps a task in the place where its run was planned."""
+"""Keeps a task in the place where its run was planned."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class InRunsPlace:
-    """For operators with a templated field `place`, which is what the plan says of it.
+    """Gives an operator with a templated field `place`, which is what the plan says of it, the settings of that place.
 
-    Bucket, region and connection are the plan's. How long and how often is waited for something is as it is set now.
+    Bucket, region and connection are the plan's. How long and how often something is waited for is as it is set now.
     """
 
     place: Any
@@ -25,6 +25,6 @@ class InRunsPlace:
 
     @property
     def _hook_parameters(self) -> dict[str, Any]:
-        """Has the provider's own hook ask there, too."""
+        """Has the provider's own hook ask in that place, too."""
         inherited: dict[str, Any] = super()._hook_parameters  # type: ignore[misc]  # of the operator beside this class
         return inherited | {"aws_conn_id": self._settings.aws_conn_id, "region_name": self._settings.region}

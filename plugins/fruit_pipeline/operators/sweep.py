@@ -37,8 +37,8 @@ LOG: Final = logging.getLogger(__name__)
 # A place is remembered right before a cluster is asked for. EMR's clock may be another, and a request is repeated for
 # minutes.
 _REQUESTS_TAKE: Final = timedelta(hours=1)
-# No run is planned so long before it asks for its cluster, unless a person clears its task: then it is remembered
-# again.
+# A run asks for its cluster sooner than this after it was planned. If a person clears its task later, the place is
+# remembered again.
 _REMEMBERED_FOR: Final = timedelta(days=1)
 _TOLD: Final = "fruits_bad_settings_told"
 
@@ -48,8 +48,8 @@ def sweep_in_task(
 ) -> list[dict[str, str]]:
     """Looks at the living clusters of every place, ends the orphans and returns what it ended.
 
-    `bad_settings` say which variables hold what they may not. They took their defaults, so no place is forgotten for
-    them.
+    `bad_settings` say which variables hold what they may not. These take their defaults, so no place is forgotten while
+    there are any.
 
     Raises AirflowException at the end if there is a place that it could not look at.
     """
@@ -80,7 +80,7 @@ def sweep_in_task(
 
 
 def _tell_bad_settings(context: Mapping[str, Any], settings: Settings, bad: str) -> None:
-    """Tells people once of each state of the settings: what they were told last is kept in a Variable until all is
+    """Tells people once of each state of the settings. What they were told last is kept in a Variable until all is
     well.
     """
     if bad:
@@ -101,7 +101,9 @@ def _tell_bad_settings(context: Mapping[str, Any], settings: Settings, bad: str)
 
 
 def _sweep_place(context: Mapping[str, Any], settings: Settings, last_used: datetime | None) -> list[dict[str, str]]:
-    """Ends the orphans of one place. `last_used` is when this Airflow last worked there, None if it does so now."""
+    """Ends the orphans of one place and returns them. `last_used` is when this Airflow last worked there, None if it
+    does so now.
+    """
 
     def is_under_way(dag_id: str, run_id: str) -> bool:
         return bool(context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id], states=[*UNDER_WAY]))
@@ -147,11 +149,11 @@ def _row(cluster: Judged, place: Place) -> dict[str, str]:
 
 
 def _is_left(context: Mapping[str, Any], settings: Settings, last_used: datetime, here: Place) -> bool:
-    """Whether this Airflow has nothing in a place any more: no cluster, and no claim in another lake than the one it
-    works in.
+    """Returns whether this Airflow has nothing left in a place: no cluster, and no claim in another lake than the one
+    it works in.
 
-    What a run of its own still holds that has ended is given back: in a lake that nobody works in, nobody would ever
-    take it over.
+    What a run of its own that has ended still holds is given back, because in a lake where nobody works, nobody would
+    ever take it over.
     """
     if datetime.now(UTC) - last_used < _REMEMBERED_FOR or our_active_clusters(
         emr_client(settings), settings.lake_bucket
@@ -172,8 +174,8 @@ def _is_left(context: Mapping[str, Any], settings: Settings, last_used: datetime
 
 
 def _claims_left(book: ClaimBook, last_used: datetime, lives: Callable[[str], bool]) -> list[Claim]:
-    """Returns the claims of this Airflow's runs that may still write, and gives the others' back. Later claims are
-    another Airflow's.
+    """Returns the claims of this Airflow's runs that may still write, and gives the others of its claims back. Later
+    claims are another Airflow's.
     """
     ours = made_before(book.read(), last_used + _REQUESTS_TAKE)
     left = [claim for claim in ours if lives(claim.run_id)]

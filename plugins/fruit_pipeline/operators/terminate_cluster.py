@@ -1,4 +1,4 @@
-"""Ends whatever clusters a run has, and is content with those that have ended by themselves."""
+"""Ends whatever clusters a run has. Those that have ended by themselves are no reason to fail."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
     from fruit_pipeline.settings import Settings
 
-# For a cluster whose request is under way: over two minutes, and a request is given up after one.
+# A cluster whose request is under way is looked for so often, over two minutes. A request is given up after one.
 _LOOKS: Final = 3
 
 
 class TerminateClusterOperator(EmrTerminateJobFlowOperator):
-    """Asks EMR to end the run's clusters and waits, without a worker slot, until they have. Then it gives back the
-    run's turn at the PCA.
+    """Asks EMR to end the run's clusters and waits, without a worker slot, until they have ended. Then it gives back
+    the run's turn at the PCA.
 
-    It finds them by their tags: a run may have a cluster that no task knows the id of (the one that asked for it was
-    killed). It looks where the run was planned, and in every other place that is known, for a run that was planned
-    anew, or whose plan is gone, may have a cluster there. A cluster that ended with errors (its bootstrap failed, say)
-    is gone and costs nothing: it is no reason to fail here.
+    It finds them by their tags, because a run may have a cluster whose id no task knows (the one that asked for it was
+    killed). It looks where the run was planned, and in every other place that is known: a run that was planned anew, or
+    whose plan is gone, may have a cluster there. A cluster that ended with errors (its bootstrap failed, say) is gone
+    and costs nothing, so it is no reason to fail here.
 
-    Fails when a person marked the *run* as failed: Airflow skips what has not run yet, so without a failed task among
-    those that decide a run it would end as successful.
+    It fails if a person marked the *run* as failed. Airflow then skips what has not run yet, so without a failed task
+    among those that decide a run, the run would end as successful.
 
     :param settings: waiting times, and where else to look
     :param asking_task_id: the task that asks for the cluster
@@ -87,11 +87,11 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         event: dict[str, Any] | None = None,  # noqa: ARG002  # the clusters are asked themselves
         clusters: Sequence[Any] = (),
     ) -> None:
-        """Comes back here for one place after the other (`clusters`: the ids in each); its clusters are told to end all
-        at once.
+        """Looks whether the clusters of the first place have ended, then waits for the next one. `clusters` holds the
+        ids in each place, all of which were told to end at once.
         """
         if not clusters:
-            # `dag.test` hands nothing on. Whatever has not ended is found again.
+            # With `dag.test` nothing is handed on, so whatever has not ended is looked for again.
             return self.execute(context)
         (place, ids), *others = [(Place.read(place), ids) for place, ids in clusters]
         client = emr_client(settings_in(self._settings, place))
@@ -108,7 +108,9 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         return self._end(context)
 
     def _end(self, context: Context) -> None:
-        """Nothing of the run writes any more, wherever it was planned."""
+        """Gives back the run's turn at the PCA in every place where it may have been planned, because nothing of it
+        writes there after this.
+        """
 
         def give_back(there: Settings) -> None:
             pca_book(lake_of(there)).give_back_if_possible(context["dag_run"].run_id)
@@ -118,7 +120,7 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         self._fail_with_a_run_marked_as_failed(context)
 
     def _told_to_end(self, there: Settings, run_id: str, airflow_id: str) -> list[str]:
-        """Returns the ids of the run's clusters in a place, also of those that end already."""
+        """Tells the run's clusters in a place to end, and returns their ids, also of those that are ending already."""
         client = emr_client(there)
         ours = clusters_of_run(client, there.lake_bucket, self.dag_id, run_id, airflow_id=airflow_id)
         living = [str(cluster["Id"]) for cluster in ours if state_of(cluster) != ClusterState.TERMINATING]
@@ -138,7 +140,9 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         )
 
     def _look_again_for_one_under_way(self, context: Context) -> None:
-        """A request that its task did not live to see answered may be carried out after the first look."""
+        """Raises AirflowException, so that this task looks again, if the asking task failed: its request may still be
+        carried out. The last of a few tries does nothing.
+        """
         if (
             states_of_tasks(context, self.dag_id).get(self._asking_task_id) == "failed"
             and context["ti"].try_number < _LOOKS

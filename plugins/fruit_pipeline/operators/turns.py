@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
 _POLLS_BETWEEN_LOOKS: Final = 10
-# A look takes a worker for some seconds.
+# Each look takes a worker for some seconds.
 _SOONEST_LOOK: Final = timedelta(minutes=1)
 
 
 def until_free(
     settings: Settings, book: ClaimBook, run_id: str, names: Sequence[str], until: datetime
 ) -> ClaimsFreeTrigger:
-    """Returns the trigger that has the task go on when `names` are free, when it is to look whether their holders live,
-    or at `until`.
+    """Returns the trigger that lets the task go on when `names` are free, when it should look whether their holders
+    live, or at `until`.
     """
     again = datetime.now(UTC) + max(_SOONEST_LOOK, timedelta(seconds=_POLLS_BETWEEN_LOOKS * settings.poll_seconds))
     return ClaimsFreeTrigger(asdict(Waiting.of(settings, until)), book.key, run_id, [*names], again.isoformat())

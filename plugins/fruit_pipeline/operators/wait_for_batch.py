@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 class WaitForBatchSensor(S3KeySensor):
     """Waits, without a worker slot, for the marker that is written last.
 
-    When it does not come in time, a scheduled run goes on with the dates that it looks back on (no delivery is no
-    failure, and people are told), and any other fails: somebody asked for this date. A backfill looks once: the days it
-    is about are over.
+    If it does not come in time, a scheduled run goes on with the dates that it looks back on (no delivery is no
+    failure, and people are told). Any other run fails, because somebody asked for this date. A backfill looks only
+    once, because the days it is about are over.
 
     The time counts from the run's start, over all tries: neither errors nor a restart make it longer or shorter. Until
-    it is over, S3 may fail as it likes; only a bucket that is not there, or not to be read, is told at once if the
+    it is over, errors of S3 are borne. Only a bucket that is not there, or may not be read, is told at once if the
     first look finds it so.
 
     :param settings: bucket, connection, region and waiting times
@@ -108,7 +108,7 @@ class WaitForBatchSensor(S3KeySensor):
         return begin + timedelta(hours=self._settings.batch_timeout_hours)
 
     def _look(self, until: datetime | None = None) -> bool:
-        """Whether the marker is there. An error that may be over before `until` counts as no; any other raises
+        """Returns whether the marker is there. An error that may be over before `until` counts as no; any other raises
         AirflowException.
         """
         settings = self._settings
@@ -135,7 +135,9 @@ class WaitForBatchSensor(S3KeySensor):
         return there
 
     def _end_of_waiting(self, context: Context) -> None:
-        """Looks for the last time; then decides."""
+        """Looks for the last time. Without a marker, a scheduled run goes on and people are told, and any other run
+        fails.
+        """
         if self._look():
             return
         settings = self._settings
@@ -159,5 +161,5 @@ class WaitForBatchSensor(S3KeySensor):
 
 
 def _is_refused(error: BotoCoreError | ClientError) -> bool:
-    """Whether the lake's setting or the rights to it are wrong, which time alone does not mend."""
+    """Returns whether the lake's setting or the rights to it are wrong, which does not pass with time."""
     return is_denied(error) or (isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchBucket")

@@ -1,1 +1,1 @@
-"""How is a run planned: which dates, which images, how large a cluster, at what cost?"""
+"""Plans a run: which dates, which images, how large a cluster, at what cost."""

@@ -1,8 +1,9 @@
-"""Keeps claims in the lake: one object for all runs, which each replaces only as it has read it.
+"""Keeps claims in the lake, in one object for all runs, which a run replaces only if it is still as the run has read
+it.
 
-Taking a claim needs nobody else to be still. A run reads the book with its ETag, decides (planning.claims), and
-replaces exactly what it has read; if another one was quicker, it reads and decides again. Where a store has no
-conditional writes, it looks afterwards whether its claim stands. A moment remains there in which another run may write
+A run can take a claim while others do the same. It reads the book with its ETag, decides (planning.claims), and
+replaces exactly what it has read; if another run was quicker, it reads and decides again. Where a store has no
+conditional writes, it looks afterwards whether its claim stands. There remains a moment in which another run may write
 over it, so the features step looks once more before it is added.
 """
 
@@ -65,8 +66,8 @@ class ClaimBook:
     def take(self, wish: Wish, lives: Callable[[str], bool]) -> Answer:
         """Returns what becomes of the wish (see planning.claims), and holds what the answer says the run holds.
 
-        A claim that the run has already is written anew: whoever takes this run for ended at this moment must read
-        again.
+        A claim that the run has already is written anew, so that whoever takes this run for ended at this moment must
+        read again.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -82,7 +83,7 @@ class ClaimBook:
         return self._until_nobody_is_quicker(attempt)
 
     def keep(self, run_id: str, names: Iterable[str]) -> None:
-        """Gives back all that the run holds but `names`."""
+        """Gives back all that the run holds except `names`."""
         kept = frozenset(names)
 
         def attempt() -> None:
@@ -98,8 +99,8 @@ class ClaimBook:
         self.keep(run_id, ())
 
     def give_back_if_possible(self, run_id: str) -> None:
-        """Does so beside news that matter more: a store that refuses is no reason to lose them, and a claim ends with
-        its run anyhow.
+        """Gives back all that the run holds, and only logs it if the store refuses: the caller has more important news,
+        and a claim ends with its run anyhow.
         """
         try:
             self.give_back(run_id)
@@ -111,9 +112,7 @@ class ClaimBook:
             )
 
     def require(self, run_id: str) -> None:
-        """Raises ClaimLostError if the run has no claim: another run has taken it over, which it does when this one had
-        ended.
-        """
+        """Raises ClaimLostError if the run has no claim. Another run takes it over if this one had ended."""
         if claim_of(self.read(), run_id) is None:
             raise ClaimLostError(
                 f"The run {run_id} had ended, and another run may have taken over its ingest dates: it can't be gone "
@@ -125,8 +124,8 @@ class ClaimBook:
         return _Page(claims_from(found[0]), found[1]) if found else _Page((), None)
 
     def _replace(self, page: _Page, claims: Sequence[Claim]) -> None:
-        # No two versions are alike. Else the ETag, a digest of the content, would not show that a run took again what
-        # it had.
+        # A random `write` makes each version different. Otherwise the ETag, a digest of the content, would not show
+        # that a run took again what it had.
         self._lake.replace_json(
             self.key, {"claims": [claim.as_dict() for claim in claims], "write": uuid4().hex}, page.etag
         )
@@ -153,13 +152,13 @@ class ClaimBook:
 
 
 class DatesBook(ClaimBook):
-    """Holds the claims on ingest dates, and honours those that a release before this one left in a file a run."""
+    """Holds the claims on ingest dates, and honours those that an earlier release left in a file for each run."""
 
     def __init__(self, lake: Lake, *, sleep: Callable[[float], None] = time.sleep) -> None:
         super().__init__(lake, dates_claims_key(), sleep=sleep)
 
     def _read(self) -> _Page:
-        # The files first: what moves into the book meanwhile is then read twice, and not missed.
+        # The files are read first, so that what moves into the book meanwhile is read twice, and not missed.
         former = self._former_claims()
         page = super()._read()
         known = {claim.run_id for claim in page.claims}
@@ -181,12 +180,12 @@ class DatesBook(ClaimBook):
 
 
 def pca_book(lake: Lake) -> ClaimBook:
-    """Returns the claims on the turn at the PCA: the history has one, so two runs must not fit it and flip its pointer
-    at the same time.
+    """Returns the claims on the turn at the PCA. There is one PCA for the whole history, so two runs must not fit it
+    and flip its pointer at the same time.
     """
     return ClaimBook(lake, pca_claims_key())
 
 
 def claims_from(content: dict[str, Any]) -> tuple[Claim, ...]:
-    """Returns what a book's JSON object says."""
+    """Returns the claims that a book's JSON object holds."""
     return tuple(Claim.from_dict(fields) for fields in content["claims"])

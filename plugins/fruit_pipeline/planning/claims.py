@@ -1,8 +1,8 @@
-"""Decides who may work on what, by the claims that runs have made. Pure.
+"""Decides who may work on what, by the claims that runs have made.
 
-What can be claimed are names: ingest dates, each of which one run at a time may write, or the turn at the PCA
-(`PCA_TURN`). A claim counts as long as the run that made it, or a cluster of it, lives: one that nobody gives back
-holds nobody up. A run that is refused keeps nothing, so no two runs wait for each other.
+A claim is on names: ingest dates, each of which one run at a time may write, or the turn at the PCA (`PCA_TURN`). It
+counts as long as the run that made it, or a cluster of that run, lives, so a claim that nobody gives back holds nobody
+up. A run that is refused keeps nothing, so no two runs wait for each other.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Wish:
-    """Says what a run wants: all of `needed` or nothing, and with it whatever is free of `welcome`."""
+    """Says what a run wants: all of `needed` or nothing, and with it whatever of `welcome` is free."""
 
     run_id: str
     needed: tuple[str, ...]
@@ -47,7 +47,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Answer:
-    """Holds the claims as they are after a wish, what of it its run holds now, and which names others hold.
+    """Holds the claims as they are after a wish, what its run holds after it, and which names others hold.
 
     Nothing is held if something needed is among `busy`.
     """
@@ -58,10 +58,10 @@ class Answer:
 
 
 def answer_wish(claims: Sequence[Claim], wish: Wish, lives: Callable[[str], bool], now: str) -> Answer:
-    """Returns what becomes of a wish. `lives` tells of another run whether it may still write; it is asked only of
+    """Returns what becomes of a wish. `lives` tells of another run whether it may still write; it is asked only about
     those in the way.
 
-    The claim of a run that has ended goes as a whole: what it still held is no longer as it knew it.
+    The whole claim of a run that has ended goes, because what it still held may have changed.
     """
     ended = {
         run_id for run_id in {claim.run_id for claim in held_by_others(claims, wish).values()} if not lives(run_id)
@@ -87,7 +87,7 @@ def claim_of(claims: Iterable[Claim], run_id: str) -> Claim | None:
 
 
 def narrowed(claims: Iterable[Claim], run_id: str, names: Iterable[str]) -> tuple[Claim, ...]:
-    """Returns the claims with nothing but `names` left of the run's own; without it if nothing is left."""
+    """Returns the claims with only `names` left of the run's own, and without that claim if nothing is left."""
     kept = frozenset(names)
     cut = (
         Claim(claim.run_id, tuple(name for name in claim.names if name in kept), claim.since, claim.cluster_id)

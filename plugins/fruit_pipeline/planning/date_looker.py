@@ -1,5 +1,5 @@
-"""Looks at the dates of a run: their listings against their ledgers, their files against what these name, and what the
-PCA makes of it.
+"""Looks at the dates of a run: compares their listings with their ledgers and their files with what these name, and
+says what to expect of the PCA.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _DATES_AT_ONCE: Final = 16
 
 @dataclass(frozen=True)
 class DatesSeen:
-    """The plans of the dates that have a complete batch, those asked for without one, and what is to be expected of the
-    PCA.
+    """Holds the plans of the dates that have a complete batch, the dates asked for without one, and what is to be
+    expected of the PCA.
     """
 
     asked: list[DatePlan]
@@ -75,7 +75,9 @@ class DateLooker:
         )
 
     def _outlook(self, plans: Sequence[DatePlan]) -> PcaOutlook:
-        """Reads the history only where it matters: a run without anything to do costs its dates' listings."""
+        """Returns what is to be expected of the PCA. It reads the history only where that matters, so a run without
+        anything to do costs only its dates' listings.
+        """
         other_embedder = self._pca.embedder_id != self._embedder_id
         matters = (
             any(plan.has_work for plan in plans)

@@ -18,8 +18,8 @@ class FileState:
     """Says how a date's files differ from what its commit names, in numbers of files.
 
     `lost` are named and gone, `unswept` are there and not named, `unprojected` have no counterpart under the current
-    PCA version. A date `of_earlier_form` has a ledger that a former release wrote, and is not looked at more closely:
-    the run takes it over. `n_featurised` is the number of its images with features of the release's embedder.
+    PCA version. A date `of_earlier_form` has a ledger of an earlier release, and is not looked at more closely: the run
+    takes it over. `n_featurised` is the number of its images with features of the release's embedder.
     """
 
     lost: int = 0
@@ -34,11 +34,11 @@ class DatePlan:
     """Says what is to be done for a date. Counts are of images in the chosen categories; `size_bytes` is that of the
     new ones.
 
-    `n_leaving` counts the images whose features of an embedder leave the ledger, because they are computed anew or have
-    vanished. `strays` are keys that are neither images nor the delivery's own files, so nothing will be done with them;
-    the first few only. `refused_categories` are folders of images that can be no category, with the reason: their
-    images are among the strays. First few only. `categories_there` are all that have an image, chosen or not.
-    `waits_for_pca`: its features are in no PCA version although they could be.
+    `n_leaving` counts, by embedder, the images whose features leave the ledger, because they are computed anew or have
+    vanished. `strays` are keys that are neither images nor the delivery's own files, so nothing will be done with them.
+    `refused_categories` are folders of images that can be no category, with the reason; their images are among the
+    strays. Both hold only the first few. `categories_there` are all that have an image, chosen or not. `waits_for_pca`
+    says that the date's features are in no PCA version although they could be.
     """
 
     ingest_date: str
@@ -66,7 +66,7 @@ class DatePlan:
 
 @dataclass(frozen=True)
 class DateCounts:
-    """Counts of the images of a date, or of those in a range of its keys. What a DatePlan says, these mean."""
+    """Counts the images of a date, or those in a range of its keys. The fields mean the same as those of a DatePlan."""
 
     images_by_category: Counter[str] = field(default_factory=Counter)
     new_by_category: Counter[str] = field(default_factory=Counter)
@@ -116,12 +116,14 @@ def plan_date(ingest_date: str, counts: DateCounts, files: FileState) -> DatePla
 
 
 def waiting_for_pca(plans: Iterable[DatePlan]) -> list[DatePlan]:
-    """Marks the dates that have features of which there could be a PCA and is none."""
+    """Returns the plans with those dates marked that have features, for which there could be a PCA and is none."""
     return [replace(plan, waits_for_pca=plan.files.n_featurised > 0) for plan in plans]
 
 
 def refuse_categories(plans: Iterable[DatePlan], bucket: str) -> None:
-    """Raises LakeNameError if images lie in folders that can be no category: each is named, with why and what to do."""
+    """Raises LakeNameError if images lie in folders that can be no category. The message names each, with why and what
+    to do.
+    """
     refused = [(plan.ingest_date, *found) for plan in plans for found in plan.refused_categories.items()]
     if not refused:
         return

@@ -1,6 +1,4 @@
-"""Ends what a run has that is planned anew because one of its tasks was cleared, in whatever place it was planned
-before.
-"""
+"""Ends what a run has that is planned anew because one of its tasks was cleared, wherever it was planned before."""
 
 from __future__ import annotations
 
@@ -20,11 +18,11 @@ if TYPE_CHECKING:
 def end_clusters_from_before(
     settings: Settings, dag_id: str, run_id: str, airflow_id: str
 ) -> dict[Place, dict[str, str]]:
-    """Tells clusters to end that the run has from before it was planned, and returns those that have not: by place,
-    each with its state.
+    """Tells the clusters to end that the run has from before it was planned. Returns those that have not ended, by
+    place, each with its state.
 
-    It looks in every place that is known, as the settings may have changed. Only where the run is to work now must it
-    be able to look.
+    It looks in every place that is known, as the settings may have changed. It fails only if it can't look where the
+    run is to work now.
     """
     settings.require_place()
 
@@ -39,7 +37,7 @@ def end_clusters_from_before(
 
 
 def give_back_elsewhere(settings: Settings, run_id: str) -> None:
-    """Gives back what the run holds in other lakes, where it was planned before."""
+    """Gives back what the run holds in other lakes, where it may have been planned before."""
 
     def give_back(there: Settings) -> None:
         lake = lake_of(there)

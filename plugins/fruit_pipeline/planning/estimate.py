@@ -1,8 +1,9 @@
 """Estimates how long some images take on a cluster, what it costs, and how many nodes finish in time: from 10^4 images
 to 10^9.
 
-minutes of a run = start of the cluster + fixed work + images x (driver's seconds + vCPU seconds / vCPUs of all core and
-task nodes) euros = minutes x nodes x their hourly price, and besides, images x requests to S3 x their price
+    minutes of a run = start of the cluster + fixed work
+                       + images x (driver's seconds + vCPU seconds / vCPUs of all core and task nodes)
+    euros            = minutes x nodes x their hourly price + images x requests to S3 x their price
 
 Assumptions, each a setting or a constant below: the features step scales with the vCPUs (tasks share nothing, their
 tail is under a tenth); the driver lists, compares and deals one key after another; a run takes as many images as its
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
 # A LIST request gives 1,000 keys and takes up to a tenth of a second; comparing and dealing them takes 3 s a million
 # (`make bench`).
 DRIVER_SECONDS_PER_MILLION: Final = 100.0
-# Measured on two cores, which are four vCPUs. Reading, projecting and writing 20,000 images takes 1.26 s there
-# (benchmarks/results/pca-full.md); a refit takes 37 s per million images and 2.5 s per 1,000 partitions
+# These were measured on two cores, which are four vCPUs. Reading, projecting and writing 20,000 images takes 1.26 s
+# there (benchmarks/results/pca-full.md); a refit takes 37 s per million images and 2.5 s per 1,000 partitions
 # (history-full.md).
 PROJECTION_VCPU_SECONDS_PER_MILLION: Final = 252.0
 REFIT_VCPU_SECONDS_PER_MILLION: Final = 148.0
 REFIT_VCPU_SECONDS_PER_THOUSAND_FILES: Final = 10.0
-# Requests of a whole run with a refit (`python -m benchmarks --only scale`), and about what S3 takes for them in the
-# EU: PUT and LIST cost alike.
+# A whole run with a refit makes so many requests (`python -m benchmarks --only scale`), and S3 takes about so much for
+# them in the EU. PUT and LIST cost the same.
 S3_GETS_PER_MILLION: Final = 1_006_000
 S3_PUTS_AND_LISTS_PER_MILLION: Final = 5_000
 EUR_PER_MILLION_GETS: Final = 0.40
@@ -49,7 +50,7 @@ _S3_EUR_PER_MILLION: Final = (
 
 @dataclass(frozen=True)
 class Nodes:
-    """How many nodes work on the images. The primary node comes on top."""
+    """Says how many nodes work on the images. The primary node comes on top."""
 
     core: int
     task: int = 0
@@ -61,8 +62,8 @@ class Nodes:
 
 @dataclass(frozen=True)
 class MeasuredSpeed:
-    """How fast a run's features step was. It tells of later runs with the same engine and the same instance type (as
-    set).
+    """Says how fast a run's features step was. It tells of later runs with the same engine and the same instance type
+    (as set).
     """
 
     images_per_second_per_vcpu: float
@@ -92,8 +93,8 @@ class Estimate:
     """Says how many minutes a run takes from the request to the end of its last step, what it costs, and on which
     assumptions.
 
-    `euros` are the instances', None when a price is not known; `s3_euros` are those of requests. `task_market` is that
-    of the task nodes: "spot" or "on-demand".
+    `euros` is the price of the instances, None if one is not known; `s3_euros` is that of the requests. `task_market`
+    is how the task nodes are bought: "spot" or "on-demand".
     """
 
     core_instances: int
@@ -125,8 +126,8 @@ def estimate(
     cluster, and all is zero.
 
     `refit` is the new PCA that is foreseen, under which the history is projected. `speed` counts if it tells of these
-    settings, else the settings' own. Raises InstanceTypeError if an instance type's name does not tell its vCPUs, or a
-    driver has no room.
+    settings; otherwise the settings' own speed does. Raises InstanceTypeError if an instance type's name does not tell
+    its vCPUs, or if a driver has no room.
     """
     per_vcpu, origin = _speed(settings, speed)
     if not needs_cluster:
@@ -167,8 +168,8 @@ def estimate(
 
 
 def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = None, refit: Refit | None = None) -> Nodes:
-    """Returns the core nodes that are set, and the fewest task nodes that do `images` within the target minutes (all,
-    if none can).
+    """Returns the core nodes that are set, and the fewest task nodes that do `images` within the target minutes; all
+    task nodes if no number does.
     """
     core, most = settings.core_instance_count, settings.task_instance_max
     per_vcpu = _speed(settings, speed)[0]
@@ -179,7 +180,7 @@ def nodes_for(images: int, settings: Settings, speed: MeasuredSpeed | None = Non
 
 
 def _speed(settings: Settings, measured: MeasuredSpeed | None) -> tuple[float, str]:
-    """Returns images a second a vCPU, and where that comes from."""
+    """Returns how many images a vCPU does in a second, and where that number comes from."""
     if measured and measured.tells_of(settings):
         return measured.images_per_second_per_vcpu, f"measured by run {measured.run_id}"
     return settings.images_per_second_per_vcpu, "assumed"

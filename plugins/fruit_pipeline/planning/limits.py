@@ -1,4 +1,4 @@
-"""Refuses what is too large for one run: the driver on the primary node holds what its dates have listed and known."""
+"""Refuses what is too large for one run. The driver on the primary node holds what its dates have listed and known."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def refuse_too_many_dates(dates: RunDates) -> None:
 
 
 def refuse_too_many_images(images_by_date: Mapping[str, int], primary: InstanceType) -> None:
-    """Raises RunTooLargeError if the dates have more images together than a driver on such a node, or any driver,
+    """Raises RunTooLargeError if the dates together have more images than a driver on such a node, or any driver,
     holds.
 
-    A date that alone has too many is named.
+    The message names a date that alone has too many.
     """
     most = most_images_a_run(primary)
     if sum(images_by_date.values()) <= most:

@@ -1,4 +1,4 @@
-"""Says how long a run waits for another one. Pure."""
+"""Says how long a run waits for another one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ CLUSTER_END: Final = timedelta(minutes=30)
 
 
 def longest_step(settings: Settings) -> timedelta:
-    """Returns how long a step may take until its task knows how it ended: its own time, and the wait for its logs."""
+    """Returns how long it may take until a step's task knows how the step ended: the step's own time, and the wait for
+    its logs.
+    """
     return timedelta(hours=settings.step_timeout_hours, minutes=settings.log_wait_minutes)
 
 

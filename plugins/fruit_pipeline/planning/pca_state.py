@@ -1,4 +1,4 @@
-"""Foresees what a run will have to do about the PCA version that readers use. Pure.
+"""Foresees what a run will have to do about the PCA version that readers use.
 
 What the cluster's own policy decides from moments (how much of the variance a version keeps) can't be foreseen here;
 everything else can.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Refit:
-    """A new PCA that is foreseen: why, and what is projected under it."""
+    """Describes a new PCA that is foreseen: why, and how many images and files are projected under it."""
 
     reason: str
     n_images: int
@@ -29,7 +29,9 @@ class Refit:
 
 @dataclass(frozen=True)
 class PcaOutlook:
-    """What a run finds: the current version, the history, and what the run and the settings ask for (`policy`)."""
+    """Holds what a run finds: the current version, the history, and what the run and the settings ask for
+    (`policy`).
+    """
 
     state: PcaState
     history: History
@@ -43,8 +45,8 @@ class PcaOutlook:
         return bool(self.state.version) and self.state.embedder_id != self.embedder_id
 
     def lacks_version(self) -> bool:
-        """Returns whether the release's embedder has no version although its images call for one, before anything new
-        is done.
+        """Returns whether, before anything new is done, the release's embedder has no version although its images call
+        for one.
         """
         if (
             self.policy.policy is RefreshPolicy.NEVER
@@ -56,8 +58,8 @@ class PcaOutlook:
     def refit(self, n_new: int, n_leaving: Mapping[str, int]) -> Refit | None:
         """Returns the new version that is to be expected of a run that featurises `n_new` images, or None.
 
-        `n_leaving` are those, by embedder, whose features leave the ledgers, as they are featurised anew or have
-        vanished.
+        `n_leaving` counts, by embedder, the images whose features leave the ledgers, because they are featurised anew
+        or have vanished.
         """
         own, earlier = self.history.of(self.embedder_id), self.history.of_earlier_form
         n_images = max(0, own.n_images + earlier.n_images + n_new - n_leaving.get(self.embedder_id, 0))
@@ -80,8 +82,8 @@ class PcaOutlook:
         return why_refit(self.policy, state, n_images)
 
     def _may_switch(self, n_leaving: Mapping[str, int]) -> bool:
-        """Returns whether readers may leave another embedder's version: no image has its features alone, or somebody
-        asks for it.
+        """Returns whether readers may leave another embedder's version: no image has only its features, or somebody
+        asks for the switch.
         """
         former = self.state.embedder_id
         n_left = self.history.of(former).n_images + self.history.of_earlier_form.n_images

@@ -44,8 +44,8 @@ LOG: Final = logging.getLogger(__name__)
 
 
 class PlannedXComs(TypedDict):
-    """What `plan_run` tells the other tasks: ids, addresses and small summaries. `plan` is a RunPlan as a dictionary,
-    `place` a Place.
+    """Holds what `plan_run` tells the other tasks: ids, addresses and small summaries. `plan` is a RunPlan as a
+    dictionary, `place` a Place.
     """
 
     ingest_dates: list[str]
@@ -61,7 +61,7 @@ class PlannedXComs(TypedDict):
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A plan, and the requests that carry it out. `listed_at` is when the batches were listed."""
+    """Holds a plan, and the requests that carry it out. `listed_at` is when the batches were listed."""
 
     plan: RunPlan
     release: str
@@ -95,16 +95,16 @@ def plan_run(
 ) -> PlannedRun:
     """Claims the dates of one run and plans it. `is_active` tells whether another run may still write.
 
-    It claims first and lists then, so that nothing else changes what it sees; what needs nothing, or can't be planned,
-    it gives back.
+    It claims first and lists then, so that nothing else changes what it sees. It gives back dates that need nothing,
+    and all if the run can't be planned.
 
     Raises RegionNotAllowedError (before the lake is touched) for a region outside the EU, LakeElsewhereError if the
     lake is not named, not in that region, or not of the account that must own it, NoReleaseError if no release is
     published, DateIsBusyError if another run works on a date that was asked for, LakeNameError if such a date holds a
-    folder of images that can be no category, OverBudgetError if the run would cost more than it may,
-    RunTooLongError if it would take longer than a step may, RunTooLargeError if it or one of its dates is more than a
-    driver holds, InstanceTypeError if the jobs can't run on the nodes that are set. Earlier dates on which another run
-    works are left to it.
+    folder of images that can be no category, OverBudgetError if the run would cost more than it may, RunTooLongError if
+    it would take longer than a step may, RunTooLargeError if it or one of its dates is more than a driver holds,
+    InstanceTypeError if the jobs can't run on the nodes that are set. Earlier dates on which another run works are left
+    to it.
     """
     settings.require_place()
     refuse_too_many_dates(request.dates)
@@ -159,7 +159,9 @@ def _plan_claimed(
 
 
 def _meant_categories(lake: Lake, request: RunRequest) -> list[str]:
-    """Returns the categories of the request; a name that is nowhere with the blanks around it is taken without them."""
+    """Returns the categories of the request, sorted. A name that no folder has with the blanks around it is taken
+    without them.
+    """
     if all(name == name.strip() for name in request.categories):
         return list(request.categories)
     meant = categories_as_meant(
@@ -233,17 +235,17 @@ _OF_ANOTHER_STATE: Final = (
 
 @dataclass(frozen=True)
 class PublishedRelease:
-    """A complete release, and the embedder whose features it makes."""
+    """Describes a complete release, and names the embedder whose features it makes."""
 
     pinned: PinnedRelease
     embedder_id: str
 
 
 def published_release(lake: Lake, pinned: str) -> PublishedRelease:
-    """Returns the release to run: the one that is set, else the one that `code/current.json` names.
+    """Returns the release to run: the one that is set, or else the one that `code/current.json` names.
 
-    Raises NoReleaseError if it is not whole, or if its list of files is not what was published. The files themselves
-    are checked by the nodes, for only they read them.
+    Raises NoReleaseError if it is not complete, or if its list of files is not what was published. The nodes check the
+    files themselves, because only they read them.
     """
     release, expected = (pinned, None) if pinned else _current_release(lake)
     prefix = release_prefix(release)
@@ -259,7 +261,7 @@ def published_release(lake: Lake, pinned: str) -> PublishedRelease:
         raise NoReleaseError(f"Release '{release}' is not complete: {error} {remedy}") from error
     found = hashlib.sha256(content).hexdigest()
     manifest = json.loads(content) if pinned or expected == found else {}
-    # A release that is set has no digest beside its name: it is its name.
+    # If the release is set by name, there is no digest beside the name, but the name is a digest itself.
     if not manifest or (pinned and release != release_layout.release_id(manifest["files"])):
         raise NoReleaseError(
             f"{address}{release_layout.RELEASE_MANIFEST} is not as it was published (its SHA-256 is {found}), so "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DATES_NAMED: Final = 8
 _SIMILAR_NAMED: Final = 3
 _SIMILAR_FROM: Final = 0.75
-# What is said of a plan's dates, by the plan's own names of them.
+# These words are said of a plan's dates, by the names of the plan's fields.
 _SAID_OF_DATES: Final = {
     "not_delivered": "No complete batch (no marker)",
     "nothing_new": "Nothing new, everything is known",
@@ -40,10 +40,10 @@ _SAID_OF_DATES: Final = {
 
 @dataclass(frozen=True)
 class Migration:
-    """Says what is left to do until readers can go over to the release's embedder: images that have features of the old
-    one alone.
+    """Says what is left to do until readers can go over to the release's embedder: how many images have features of the
+    old embedder only.
 
-    `minutes` and `euros` (None if a price is not known) are of one run over all of them.
+    `minutes` and `euros` (None if a price is not known) are those of one run over all of them.
     """
 
     pca_version: str
@@ -64,14 +64,14 @@ class RunPlan:
     `ingest_dates` are the dates it will work on: those asked for that need something, and earlier ones in which
     something is late. `not_delivered` were asked for and have no complete batch; `nothing_new` were asked for and are
     as they were; `busy` are earlier dates left to another run that works on them, `too_large` earlier ones that the
-    driver would not hold besides, `refused_categories` those of them (with their names) that hold folders of images
-    which can be no category. `missing_categories` were asked for and are in none of the dates asked for,
-    `similar_categories` are names that are there and much like them. Counts are sums over `ingest_dates`.
+    driver would not hold besides, `refused_categories` those of them (with the names) that hold folders of images which
+    can be no category. `missing_categories` were asked for and are in none of the dates asked for, `similar_categories`
+    are names that are there and much like them. Counts are sums over `ingest_dates`.
 
-    Of `ingest_dates`, `lost` miss files that their ledgers name, `unswept` have files that none names, `unprojected`
-    have features that the current PCA version has not projected, `waiting_for_pca` have features of which there could
-    be a PCA and is none, `earlier_form` are as a former release wrote them; `interrupted` are `lost` and `unswept`
-    together.
+    Of `ingest_dates`, `lost` miss files that their ledgers name, `unswept` have files that no ledger names,
+    `unprojected` have features that the current PCA version has not projected, `waiting_for_pca` have features for
+    which there could be a PCA and is none, `earlier_form` are as an earlier release wrote them; `interrupted` are
+    `lost` and `unswept` together.
     """
 
     ingest_dates: list[str]
@@ -260,8 +260,8 @@ def _migration_line(migration: Migration) -> str:
 
 
 def over_budget(estimate: Estimate, settings: Settings) -> str | None:
-    """Says why the estimate is more than a run may cost; returns None if it is not. A price that is not known may be
-    any.
+    """Returns why the estimate is more than a run may cost, or None if it is not. A price that is not known may be any,
+    so it counts as too much.
     """
     budget = f"the budget of a run is {settings.budget_eur:.2f} EUR"
     if estimate.all_euros is None:
@@ -297,7 +297,7 @@ def _nodes(estimate: Estimate) -> str:
 
 
 def _similar(missing: Sequence[str], there: Collection[str]) -> dict[str, list[str]]:
-    """Returns, by missing category, the names that are there and look much like it: perhaps one of them was meant."""
+    """Returns, by missing category, the names that are there and look much like it. Perhaps one of them was meant."""
     by_looks = defaultdict(list)
     for category in sorted(there):
         by_looks[looks_of(category)].append(category)
@@ -310,12 +310,12 @@ def _similar(missing: Sequence[str], there: Collection[str]) -> dict[str, list[s
 
 
 def _shown(category: str) -> str:
-    """Returns the name, in quotes if outer spaces or a comma are part of it and would be misread without."""
+    """Returns the name, in quotes if it has outer spaces or a comma, because it would be misread without them."""
     return repr(category) if category != category.strip() or "," in category else category
 
 
 def _dates(ingest_dates: Sequence[str]) -> str:
-    """Names all of a few dates, and the first and last of many."""
+    """Returns a text that names all of a few dates, and the first and last of many."""
     if len(ingest_dates) <= DATES_NAMED:
         return ", ".join(ingest_dates)
     return f"{len(ingest_dates):,} dates from {min(ingest_dates)} to {max(ingest_dates)}"

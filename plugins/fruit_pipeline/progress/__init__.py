@@ -1,1 +1,1 @@
-"""How far is a run? What its steps tell, as pages of Airflow's UI."""
+"""Shows in pages of Airflow's UI how far a run is, by what its steps tell."""

@@ -1,5 +1,5 @@
-"""The pages that Airflow's API server shows beside its own UI, below `/fruits`. Thin: it checks who asks, reads the
-lake, draws.
+"""Serves the pages that Airflow's API server shows beside its own UI, below `/fruits`: checks who asks, reads the lake,
+and answers with a page.
 
 Airflow mounts such an app without any authentication, so each route asks for Airflow's own: whoever may see the runs of
 the main flow may see its pages.
@@ -50,7 +50,7 @@ _MESSAGES: Final = {
     HTTPStatus.NOT_FOUND: ("Not found", "There is no such page."),
 }
 
-# No descriptions of this app: they would be open to everybody.
+# The app has no description of itself, because that would be open to everybody.
 app = FastAPI(title="Fruits!", docs_url=None, redoc_url=None, openapi_url=None)
 
 
@@ -60,14 +60,14 @@ app = FastAPI(title="Fruits!", docs_url=None, redoc_url=None, openapi_url=None)
     dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN, MAIN_DAG_ID))],
 )
 def show_progress(run_id: str) -> HTMLResponse:
-    """How far the features step of a run of the main flow has come."""
+    """Returns the page that shows how far the features step of a run of the main flow has come."""
     try:
         content = lake_of(_settings_of(run_id)).read_bytes(progress_key(run_id, EXTRACT_FEATURES_STEP))
         progress = parse_progress(content)
     except MissingObjectError:
         progress = None
     except (AirflowException, BotoCoreError, ClientError, RefusedError, SettingsError):
-        # What went wrong may name what a viewer need not know.
+        # The error may name things that a viewer need not know, so it goes to the log only.
         LOG.exception("The progress of %r can't be read", run_id)
         text = "The lake can't be read from Airflow's API server: its log says why."
         return _respond(
@@ -77,7 +77,7 @@ def show_progress(run_id: str) -> HTMLResponse:
 
 
 def _settings_of(run_id: str) -> Settings:
-    """Returns the settings for the lake that the run works in, if it is planned already, else for the one that is
+    """Returns the settings for the lake that the run works in if it is planned already, or else for the lake that is
     set.
     """
     with create_session(scoped=False) as session:
@@ -91,7 +91,7 @@ def _settings_of(run_id: str) -> Settings:
 
 @app.exception_handler(HTTPException)
 def explain(_: Request, error: HTTPException) -> HTMLResponse:
-    """A refusal as a page, for it is people who come here."""
+    """Returns a refusal as a page, because it is people who come here."""
     status = HTTPStatus(error.status_code)
     title, text = _MESSAGES.get(status, (status.phrase, str(error.detail)))
     return _respond(message_page(title, text, airflow_path()), status)

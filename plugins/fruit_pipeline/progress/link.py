@@ -1,4 +1,4 @@
-"""The button of a step's task that opens the page with its run's progress."""
+"""Gives a step's task the button that opens the page with its run's progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class ProgressLink(BaseOperatorLink):
-    """Airflow asks for the address where the task runs, each time it leaves there, and keeps it as an XCom."""
+    """Links to the page with the run's progress. Airflow asks for the address in the process that runs the task, each
+    time the task ends or defers, and keeps it as an XCom.
+    """
 
     @property
     def name(self) -> str:
@@ -27,7 +29,7 @@ class ProgressLink(BaseOperatorLink):
 
 
 def airflow_path() -> str:
-    """The folder Airflow's UI lies in, where it has no host of its own: its links then hold for every name of that
-    host.
+    """Returns the folder that Airflow's UI lies in if it has no host of its own. Without the host, its links hold under
+    every name of that host.
     """
     return urlsplit(str(conf.get("api", "base_url", fallback="/"))).path.rstrip("/")

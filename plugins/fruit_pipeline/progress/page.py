@@ -1,4 +1,4 @@
-"""The page that shows how far a run's features step has come. Pure: progress in, text out.
+"""Makes the page that shows how far a run's features step has come.
 
 It renews itself until the step is done. How it looks is in `templates/progress.html.j2`.
 """
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 URL_PREFIX: Final = "/fruits"
 
-# The page has it, too, but who may put it in a frame can only be said in a header.
+# The page itself has this policy, too. But who may put the page in a frame can only be said in a header.
 CONTENT_SECURITY_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 _RENEW_SECONDS: Final = 5
-# Nothing is expected soon.
+# The page is renewed so seldom if nothing is expected soon.
 _RENEW_IDLE_SECONDS: Final = 15
 _TITLES: Final = {
     StepState.LISTING: "Listing the images",
@@ -38,12 +38,12 @@ _SENTENCES: Final = {
 
 
 def progress_path(run_id: str) -> str:
-    """Where the page of a run is, below Airflow's own address."""
+    """Returns where the page of a run is, below Airflow's own address."""
     return f"{URL_PREFIX}/progress/{quote(run_id, safe='')}"
 
 
 def progress_page(run_id: str, progress: StepProgress | None, now: datetime, airflow_path: str = "") -> str:
-    """Returns the page of a run; without progress it says when there will be some. `airflow_path` comes before a path
+    """Returns the page of a run; without progress it says when there will be some. `airflow_path` is put before a path
     in Airflow's UI.
     """
     shown = _shown(progress, now) if progress else {"title": "No progress yet", "renew_seconds": _RENEW_IDLE_SECONDS}
@@ -54,7 +54,7 @@ def progress_page(run_id: str, progress: StepProgress | None, now: datetime, air
 
 
 def message_page(title: str, text: str, airflow_path: str = "", *, renew: bool = False) -> str:
-    """Returns what is shown instead of progress to somebody who can't see it; `renew` if that may change by itself."""
+    """Returns what is shown to somebody who can't see the progress. `renew` is true if that may change by itself."""
     renew_seconds = _RENEW_IDLE_SECONDS if renew else None
     return render_page(
         "message.html.j2",
@@ -83,7 +83,7 @@ def _shown(progress: StepProgress, now: datetime) -> dict[str, object]:
 
 
 def _news(progress: StepProgress, silence: timedelta | None) -> str:
-    """The sentence below the bar, for what the numbers beside it don't say."""
+    """Returns the sentence below the bar, which says what the numbers beside it don't."""
     said = _SENTENCES.get(progress.state, percent(progress.share))
     return (
         said if silence is None else f"{said.removesuffix('.')}, but no news for {duration(silence.total_seconds())}."
@@ -91,7 +91,7 @@ def _news(progress: StepProgress, silence: timedelta | None) -> str:
 
 
 def _facts(progress: StepProgress, *, show_time_left: bool) -> list[tuple[str, str]]:
-    """Value and label of each tile."""
+    """Returns the value and the label of each tile."""
     facts = []
     if progress.state != StepState.LISTING:
         facts += [(f"{progress.done:,}", f"of {progress.total:,} images done")]
@@ -117,6 +117,6 @@ def _facts(progress: StepProgress, *, show_time_left: bool) -> list[tuple[str, s
 
 
 def _clock(seconds: float) -> str:
-    """Minutes and seconds, as on a stopwatch."""
+    """Returns minutes and seconds, as on a stopwatch."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes:,}:{rest:02}"

@@ -1,6 +1,4 @@
-"""How far a running step has come, as its driver says in the lake. Pure: what `lake.progress_key` holds in, a line for
-people out.
-"""
+"""Tells how far a running step has come: turns what its driver writes to `lake.progress_key` into a line for people."""
 
 from __future__ import annotations
 
@@ -18,7 +16,9 @@ _MINUTES_SHOWN_ALONE: Final = 90
 
 
 def parse_progress(content: bytes | Mapping[str, Any]) -> StepProgress | None:
-    """None for what can't be understood: a step's progress is never worth failing for."""
+    """Returns a step's progress, or None if it can't be understood. It does not raise, because a run must not fail over
+    the display of its progress.
+    """
     try:
         fields = content if isinstance(content, Mapping) else json.loads(content)
         total = _count(fields["total"])
@@ -43,7 +43,7 @@ def parse_progress(content: bytes | Mapping[str, Any]) -> StepProgress | None:
 
 
 def progress_line(progress: StepProgress, now: datetime) -> str:
-    """For example `1,024 of 22,688 images (4.5 %), 118 images/s, 2 rejected so far, about 3 min left`."""
+    """Returns for example `1,024 of 22,688 images (4.5 %), 118 images/s, 2 rejected so far, about 3 min left`."""
     silence = progress.silence(now)
     parts = _line_parts(progress, show_time_left=silence is None)
     if silence is not None:
@@ -52,7 +52,7 @@ def progress_line(progress: StepProgress, now: datetime) -> str:
 
 
 def percent(share: float) -> str:
-    """Never 100 before the end."""
+    """Returns the share in percent, rounded down so that it is never 100 before the end."""
     return f"{math.floor(share * 1000) / 10:g} %"
 
 
@@ -61,7 +61,7 @@ def rate(images_per_second: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In the unit a person would say it in, rounded up."""
+    """Returns the time in the unit that a person would say it in, rounded up."""
     if seconds < _MINUTE:
         return "less than a minute"
     minutes = math.ceil(seconds / _MINUTE)

@@ -1,1 +1,1 @@
-"""What a run did: its record, its receipt, its page and plots."""
+"""Tells what a run did: in its record, its receipt, its page and plots."""

@@ -1,6 +1,6 @@
-"""The report of one run as a self-contained HTML page. Pure: a record and images in, text out.
+"""Makes the report of one run, a self-contained HTML page, from its record and images.
 
-Here is what the page shows and in which order; how it looks is in `templates/report.html.j2`.
+What the page shows, and in which order, is here; how it looks is in `templates/report.html.j2`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COUNT_TITLES: Final = {
     "featurised": "Featurised",
     "rejected": "Rejected",
 }
-# Shown even when they are all zero; the others only where something is to tell.
+# These are shown even when they are all zero, the others only if they are not.
 _ALWAYS_SHOWN: Final = frozenset({"listed", "featurised", "rejected"})
 _DRIFT_SHOWN: Final = 8
 
@@ -44,7 +44,7 @@ def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tup
         plots=[(heading, caption, base64.b64encode(png).decode()) for heading, caption, png in plots],
         columns={name: title for name, title in _COUNT_TITLES.items() if name in _ALWAYS_SHOWN or counts[name]},
         counts=counts,
-        # Rejects first: they are what somebody may have to look at.
+        # Categories with rejects come first, because somebody may have to look at them.
         categories=sorted(categories.items(), key=lambda row: (-row[1].get("rejected", 0), row[0])),
         reasons=sorted(record["rejected_by_reason_by_date"].get(ingest_date, {}).items()),
         rejects=[reject for reject in record["rejects"] if reject["image_key"].startswith(raw_prefix(ingest_date))],
@@ -56,6 +56,6 @@ def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tup
 
 
 def _longest_first(part: tuple[str, float]) -> tuple[bool, float]:
-    """Sorts parts of a step by their seconds; the total of all comes last."""
+    """Returns a key that sorts parts of a step by their seconds, the longest first. The total of all comes last."""
     name, seconds = part
     return name == "total", -seconds

@@ -1,4 +1,4 @@
-"""The report's two plots, as PNG. No global state of matplotlib is touched."""
+"""Draws the report's two plots as PNG. It touches no global state of matplotlib."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from fruit_pipeline.checks.parquet_facts import Projections
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every kind of colour blindness. Shapes say it again.
+# The colours of Okabe and Ito, "Color Universal Design" (2008), can be told apart with every kind of colour blindness.
+# Each category has a shape of its own, too.
 _COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 _INK, _MUTED, _GRID, _ACCENT = "#1f2933", "#5f6c7b", "#e3e8ee", "#D55E00"
@@ -44,8 +45,8 @@ _FONTS: Final = (
 
 
 def explained_variance_png(spectrum: Sequence[float], k: int, target: float, n_samples: int) -> bytes:
-    """Left: the cumulative explained variance of all components, the target and k. Right: the first components one by
-    one.
+    """Returns a plot with the cumulative explained variance of all components, the target and k on the left, and the
+    first components one by one on the right.
 
     `spectrum` is the explained variance ratio of every component, largest first.
     """
@@ -72,7 +73,9 @@ def explained_variance_png(spectrum: Sequence[float], k: int, target: float, n_s
 
 
 def two_components_png(groups: Sequence[Projections], ratios: Sequence[float]) -> bytes:
-    """The categories' images on the first two principal components; `ratios` are all kept components' shares."""
+    """Returns a plot of the categories' images on the first two principal components. `ratios` are the shares of all
+    kept components.
+    """
     with mpl.rc_context(_style()):
         figure = Figure(figsize=(10.5, 6.4), layout="constrained")
         axes = figure.subplots()
@@ -110,7 +113,7 @@ def two_components_png(groups: Sequence[Projections], ratios: Sequence[float]) -
 def _cumulative_curve(axes: Axes, cumulative: NDArray[np.float64], k: int, target: float) -> None:
     numbers = np.arange(1, len(cumulative) + 1)
     kept = float(cumulative[k - 1])
-    # Of few images, most of the components hold nothing: the curve ends where there is nothing more to see.
+    # With few images, most of the components hold nothing. The curve ends where there is nothing more to see.
     last = min(len(cumulative), max(2 * k, int(np.searchsorted(cumulative, _AS_GOOD_AS_ALL)) + 1))
     axes.plot(numbers, cumulative, color=_COLOURS[0], linewidth=2)
     axes.fill_between(numbers[:k], cumulative[:k], color=_COLOURS[0], alpha=0.12, linewidth=0)

@@ -1,4 +1,4 @@
-"""Publishes what a run did: the report below `reports/` and the record below `runs/`."""
+"""Publishes what a run did: writes the report below `reports/` and the record below `runs/`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _POINTS_A_CATEGORY: Final = 2_000
 EXPLAINED_VARIANCE_PLOT: Final = "explained_variance.png"
 TWO_COMPONENTS_PLOT: Final = "first_two_components.png"
 PAGE: Final = "index.html"
-# In XCom; the record has them all.
+# XCom gets at most so many; the record has them all.
 _REPORTS_NAMED: Final = 32
 
 
@@ -50,7 +50,7 @@ def publish_report(
     receipt: Receipt | None = None,
 ) -> dict[str, Any]:
     """Writes plots and a page for every date of the run, then the run's record, and returns where they are. The run is
-    then done.
+    then done, and gives back its dates.
 
     A speed that the receipt tells is kept for the next plan.
     """
@@ -82,13 +82,13 @@ def _publish_date(
 
 
 def chosen_categories(categories: Sequence[str], ingest_date: str) -> list[str]:
-    """Six categories at random, the same for every run of a date; all of them if there are fewer."""
+    """Returns six categories at random, the same for every run of a date; all of them if there are fewer."""
     sample = random.Random(ingest_date).sample(sorted(categories), min(CATEGORIES_PLOTTED, len(categories)))  # noqa: S311  # a plot's choice, no secret
     return sorted(sample)
 
 
 def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts) -> list[tuple[str, str, str, bytes]]:
-    """(file name, title, caption, PNG) of each plot."""
+    """Returns (file name, title, caption, PNG) of each plot."""
     from fruit_pipeline.report.plots import explained_variance_png, two_components_png
 
     n_samples, target = int(pca.provenance["n_samples"]), float(pca.provenance["target_variance"])
@@ -120,7 +120,7 @@ def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFact
 
 
 def _projections(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts) -> list[Projections]:
-    """The points of a few categories, from the files that the date's commit names."""
+    """Returns the points of a few categories, from the files that the date's commit names."""
     from fruit_pipeline.checks.parquet_facts import read_first_two_components
     from fruit_pipeline.lake.date_ledger import find_ledger
     from fruit_pipeline.lake.date_listing import parquet_files

@@ -1,6 +1,6 @@
-"""What a run's clusters took and cost, beside what was planned. Pure.
+"""Tells what a run's clusters took and cost, beside what was planned.
 
-A guide, not a bill: from what EMR tells of the instances, and the settings' table of prices.
+It is a guide, not a bill: it is made from what EMR tells of the instances, and from the settings' table of prices.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from fruit_pipeline.planning.estimate import Estimate
     from fruit_pipeline.settings import Settings
 
-# Fewer take so little time that starting and ending weigh too much.
+# Fewer images take so little time that starting and ending weigh too much.
 FEWEST_IMAGES_TO_TELL: Final = 2_000
 # EC2 and EMR charge by the second, and for a minute at least.
 _LEAST_SECONDS: Final = 60
 
 
 class InstanceHours(TypedDict):
-    """The nodes of one type, bought in one way. `euros` is None if the type has no price, here and below."""
+    """Describes the nodes of one type, bought in one way. `euros` is None if the type has no price, here and below."""
 
     market: str
     instance_type: str
@@ -41,7 +41,7 @@ class InstanceHours(TypedDict):
 
 
 class PlannedCost(TypedDict):
-    """What the plan said."""
+    """Holds what the plan foresaw."""
 
     minutes: float
     euros: float | None
@@ -54,14 +54,14 @@ class PlannedCost(TypedDict):
 
 
 class Ratios(TypedDict):
-    """How many times as much as planned."""
+    """Says how many times as much as planned it was; None if the one or the other is not known."""
 
     minutes: float | None
     euros: float | None
 
 
 class Receipt(TypedDict):
-    """What a run's clusters took and cost, and what was planned. `measured_speed` is a MeasuredSpeed as a
+    """Says what a run's clusters took and cost, and what was planned. `measured_speed` is a MeasuredSpeed as a
     dictionary.
     """
 
@@ -86,7 +86,7 @@ def receipt(
     read_at: datetime,
     measured: MeasuredSpeed | None = None,
 ) -> Receipt:
-    """Returns sums over all `clusters` that a run had, and what was planned beside them.
+    """Returns the sums over all `clusters` that a run had, and what was planned beside them.
 
     `images` are those that were computed. What has not ended is counted up to `read_at`, when EMR was asked. Euros are
     None if a price is not known.
@@ -121,7 +121,7 @@ def receipt(
 
 
 def receipt_lines(receipt: Receipt) -> list[str]:
-    """The receipt in words, for the task's log."""
+    """Returns the receipt in words, for the task's log."""
     planned, ratios = receipt["planned"], receipt["actual_to_planned"]
     minutes = f"{receipt['cluster_minutes']:,.1f} minutes, planned {planned['minutes']:,.1f}{_times(ratios['minutes'])}"
     cost = f"{_euros(receipt['euros'])}, planned {_euros(planned['euros'])}{_times(ratios['euros'])}"
@@ -143,7 +143,7 @@ def receipt_lines(receipt: Receipt) -> list[str]:
 
 
 def spent_lines(clusters: Sequence[ClusterFacts], settings: Settings, read_at: datetime) -> list[str]:
-    """Returns what clusters took and cost, in words, where no plan is left to compare with."""
+    """Returns what clusters took and cost, in words, if no plan is left to compare with."""
     return [
         f"Clusters: {', '.join(cluster['id'] for cluster in clusters)}.",
         *_hours_lines(_instance_hours(clusters, settings, read_at)),
@@ -159,9 +159,10 @@ def _hours_lines(rows: Iterable[InstanceHours]) -> list[str]:
 def measured_speed(
     summary: ExtractionSummary | None, cluster: ClusterFacts, settings: Settings
 ) -> MeasuredSpeed | None:
-    """How fast the features step was by its `summary`, on the nodes that the `cluster` had meanwhile.
+    """Returns how fast the features step was by its `summary`, on the nodes that the `cluster` had meanwhile.
 
-    None if it did not end, or computed too few images to tell, or if it is not known which nodes those were.
+    Returns None if the step did not end well, if it computed too few images to tell, or if it is not known which nodes
+    those were.
     """
     speed = summary["images_per_second"] if summary else None
     if summary is None or not speed or summary["images_computed"] < FEWEST_IMAGES_TO_TELL:
@@ -184,7 +185,7 @@ def measured_speed(
 
 
 def _mean_vcpus(cluster: ClusterFacts, started_at: str, ended_at: str) -> float:
-    """Of the core and task nodes, over the time of the step: nodes come and go."""
+    """Returns the vCPUs of the core and task nodes, as a mean over the time of the step, because nodes come and go."""
     start, end = datetime.fromisoformat(started_at), datetime.fromisoformat(ended_at)
     vcpu_seconds = 0.0
     for instance in cluster["instances"]:
@@ -197,7 +198,7 @@ def _mean_vcpus(cluster: ClusterFacts, started_at: str, ended_at: str) -> float:
 
 
 def _instance_hours(clusters: Iterable[ClusterFacts], settings: Settings, read_at: datetime) -> list[InstanceHours]:
-    """A row for each market and instance type. Euros are None if the type has no price."""
+    """Returns a row for each market and instance type. Euros are None if the type has no price."""
     hours: defaultdict[tuple[str, str], float] = defaultdict(float)
     for cluster in clusters:
         for instance in cluster["instances"]:
@@ -214,7 +215,9 @@ def _instance_hours(clusters: Iterable[ClusterFacts], settings: Settings, read_a
 
 
 def _price(instance_type: str, settings: Settings) -> float | None:
-    """A type without a price of its own that EMR took in place of the set one costs about as much as that."""
+    """Returns the price of an hour of a type, or None if it is not known. A type without a price of its own that EMR
+    took in place of the set one costs about as much as that.
+    """
     for name in (instance_type, settings.core_instance_type, settings.primary_instance_type):
         if name in settings.prices and (name == instance_type or instance_type in sibling_types(name, settings.region)):
             return settings.prices[name]

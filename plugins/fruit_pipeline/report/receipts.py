@@ -30,9 +30,9 @@ LOG: Final = logging.getLogger(__name__)
 def write_receipt(
     lake: Lake, run_id: str, planned: PlannedXComs, clusters: Sequence[ClusterFacts], settings: Settings
 ) -> Receipt:
-    """Returns the receipt of the run's `clusters`, which are not empty.
+    """Writes the receipt of the run's `clusters`, which are not empty, into the run's record, and returns it.
 
-    Prices and instance types are the plan's, whatever is set by now. The record is the unfinished run's until
+    Prices and instance types are the plan's, whatever is set by now. The record is that of an unfinished run until
     `publish_report` replaces it.
     """
     estimate = Estimate(**planned["plan"]["estimate"])
@@ -67,7 +67,7 @@ def _as_planned(settings: Settings, estimate: Estimate) -> Settings:
 
 
 def _summary(lake: Lake, run_id: str) -> ExtractionSummary | None:
-    """None if the step did not end well."""
+    """Returns the features step's summary, or None if the step did not end well."""
     try:
         return read_extraction_summary(lake, run_id)
     except MissingObjectError:

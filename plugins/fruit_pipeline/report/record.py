@@ -1,4 +1,4 @@
-"""What one run did, gathered from its plan, its steps' own summaries and its cluster: the content of
+"""Gathers what one run did from its plan, its steps' own summaries and its cluster: the content of
 `runs/<run_id>.json`.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fruit_pipeline.planning.planner import PlannedXComs
     from fruit_pipeline.report.receipt import Receipt
 
-# Records without one are of earlier releases, and have the same keys.
+# Records without a version are of earlier releases, and have the same keys.
 RECORD_SCHEMA_VERSION: Final = 1
 _PCA_FACTS: Final = (
     "action",
@@ -41,7 +41,9 @@ _PCA_FACTS: Final = (
 
 
 class RecordOfPlan(TypedDict):
-    """What is known of a run once it is planned, and all there is of one that found nothing to do."""
+    """Holds what is known of a run once it is planned. The record of a run that found nothing to do holds no more than
+    this.
+    """
 
     schema_version: int
     run_id: str
@@ -52,15 +54,15 @@ class RecordOfPlan(TypedDict):
 
 
 class RecordOfUnfinished(RecordOfPlan):
-    """A run that had a cluster and did not come to its report. `state` is "unfinished"."""
+    """Records a run that had a cluster and did not come to its report. `state` is "unfinished"."""
 
     state: str
     receipt: Receipt
 
 
 class RunRecord(RecordOfPlan):
-    """A run that came to its end. `receipt` is None if nobody knows what its clusters cost; `pca` has some of the PCA
-    step's summary.
+    """Records a run that came to its end. `receipt` is None if nobody knows what its clusters cost; `pca` has some of
+    the PCA step's summary.
     """
 
     ingest_date: str
@@ -92,7 +94,7 @@ def run_record(
     report_uris: Mapping[str, str],
     receipt: Receipt | None = None,
 ) -> RunRecord:
-    """Returns the record of a run that came to its end. `checks` is what check_output found, `report_uris` are by
+    """Returns the record of a run that came to its end. `checks` is what check_output found; `report_uris` are by
     ingest date.
     """
     of_pca: Mapping[str, object] = refresh

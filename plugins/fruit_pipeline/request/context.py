@@ -24,7 +24,7 @@ LOG: Final = logging.getLogger(__name__)
 
 
 def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest:
-    """Returns what params, the schedule's day or the events that started the run ask for. Raises LakeNameError if it
+    """Returns what params, the schedule's day or the events that started the run ask for. Raises LakeNameError if that
     makes no sense.
     """
     dag_run, params = context["dag_run"], context["params"]
@@ -56,8 +56,8 @@ def request_of_run(context: Mapping[str, Any], settings: Settings) -> RunRequest
 
 
 def is_active_run(task_instance: Any, settings: Settings, dag_id: str = "") -> Callable[[str], bool]:
-    """Returns a function that tells of a run of the DAG whether it may still write: it or a cluster of its own has not
-    ended.
+    """Returns a function that tells of a run of the DAG whether it may still write, because it or a cluster of its own
+    has not ended.
 
     The DAG is the task's own unless another is named.
 

@@ -25,8 +25,8 @@ _LONGEST_QUOTE: Final = 160
 
 @dataclass(frozen=True)
 class BatchEvents:
-    """What the asset events of a run tell: the dates whose marker was written, sorted, and why the rest says nothing, a
-    line each.
+    """Says what the asset events of a run tell: the dates whose marker was written, sorted, and for each of the other
+    events or messages a line why it says nothing.
     """
 
     ingest_dates: tuple[str, ...]
@@ -46,8 +46,8 @@ def ingest_dates_of_events(extras: Iterable[object], bucket: str) -> BatchEvents
     """Returns the ingest dates whose marker was written to `bucket`, from the `extra` of the asset events that started
     a run.
 
-    Understands S3's own notifications, the same through SNS, and EventBridge's. Whatever else comes is named, never
-    raised: the message is gone from the queue by now, and a run that fails over it would help nobody. What a message
+    It understands S3's own notifications, the same through SNS, and EventBridge's. Anything else is named and raises no
+    error: the message is gone from the queue by now, and a run that fails over it would help nobody. What a message
     holds beside its key (the sender's address and identity) does not appear in `ignored`.
     """
     ingest_dates: set[str] = set()
@@ -77,7 +77,7 @@ def _day_of_marker(found: _NewObject, bucket: str) -> str | _Ignored:
 
 
 def _objects_of_extra(extra: object) -> Iterator[_NewObject | _Ignored]:
-    """Yields what the messages name that the queue's trigger leaves on an asset event.
+    """Yields the objects that the messages name which the queue's trigger leaves on an asset event.
 
     It leaves them as {"from_trigger": true, "payload": {"message_batch": [{"Body": "..."}]}}.
     """
@@ -127,7 +127,9 @@ def _at(value: object, *names: str) -> Any:
 
 
 def _json(text: object) -> object:
-    """Returns what the JSON says, or None. Text that is nested without end is a RecursionError of its own."""
+    """Returns what the JSON says, or None if it is none. Text that is nested without end raises a RecursionError and no
+    ValueError.
+    """
     try:
         return json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):

@@ -1,4 +1,6 @@
-"""What a person may ask of a run: the form that Airflow's UI shows behind *Trigger*, and what `make run` sends."""
+"""Declares what a person may ask of a run: the form that Airflow's UI shows behind *Trigger*, and what `make run`
+sends.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from fruit_contract.pca import RefreshPolicy
 if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings
 
-# A line of the field for categories. An empty one is allowed: it means nothing.
+# This describes a line of the field for categories. An empty line is allowed and means nothing.
 _CATEGORY_LINE: Final = {
     "type": "string",
     "pattern": r"^\s*$|^[\t\r]*[^._/\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*[\t\r]*$",

@@ -40,9 +40,9 @@ def require_params_as_given(
     """Raises ParamsRefusedError if a run was given a param that the DAG does not declare, or if its tasks get another
     value than was given.
 
-    `given` is the run's conf, `taken` what Airflow makes of it for tasks. That has a misspelt param, too, beside the
-    right one, which keeps its default: a misspelt date would quietly mean another day. It has nothing of the conf if
-    Airflow is told not to hand it on.
+    `given` is the run's conf, `taken` what Airflow makes of it for tasks. A misspelt param is in `taken`, too, beside
+    the right one, which keeps its default: a misspelt date would quietly mean another day. `taken` has nothing of the
+    conf if Airflow is told not to hand it on.
     """
     given = given or {}
     unknown = sorted(set(given) - set(declared))
@@ -69,13 +69,12 @@ def dates_of_run(
     event_dates: Sequence[str] = (),
     boundary: DayBoundary = UTC_DAYS,
 ) -> RunDates:
-    """Returns what the person asked for, else what events announced, else the schedule's day, else the day the run was
-    started.
+    """Returns the dates that the person asked for, or else those that events announced, or else the schedule's day, or
+    else the day on which the run was started.
 
     Only scheduled runs and those that events started look back. A run started by hand may have no logical date.
-    `boundary` says of which day a moment is.
-    Raises LakeNameError if a param is not a calendar day, the range is upside down or too long, or a backfill is given
-    a day.
+    `boundary` says to which day a moment belongs. Raises LakeNameError if a param is not a calendar day, the range is
+    upside down or too long, or a backfill is given a day.
     """
     first, last = params.get("ingest_date"), params.get("last_ingest_date")
     if (first or last) and run_type == RunType.BACKFILL:
@@ -101,20 +100,20 @@ def dates_of_run(
 def categories_of_run(param: Sequence[str] | None) -> list[str]:
     """Returns the categories a run is limited to, sorted and without repeats; an empty list means all of them.
 
-    They come from lines that people type: an empty one is none, and a tab or a line's end around a name, which no name
-    can hold, is no part of it. Blanks stay, see `categories_as_meant`. Raises LakeNameError for a name that can't be a
-    category.
+    They come from lines that people type. An empty line is no category, and a tab or a line's end around a name is no
+    part of it, because no name can hold one. Blanks stay, see `categories_as_meant`. Raises LakeNameError for a name
+    that can't be a category.
     """
     names = (line if line == line.strip(_NO_PART_OF_A_NAME) else line.strip() for line in param or ())
     return sorted({check_category(name) for name in names if name})
 
 
 def categories_as_meant(asked: Sequence[str], there: Collection[str]) -> dict[str, str]:
-    """Returns what each name that was asked for stands for: itself, or, without such a category, the one without blanks
-    around it.
+    """Returns what each name that was asked for stands for: itself, or if there is no such category, the one without
+    blanks around it.
 
     The names of categories are exact and may begin or end with a blank, but a blank behind a name that somebody typed
-    is seldom meant. A line of nothing but blanks, which is no category that is there, stands for none.
+    is seldom meant. A line of nothing but blanks stands for no category, unless there is one of that name.
     """
     meant = {
         name: name if name in there or (name.strip() and name.strip() not in there) else name.strip() for name in asked
@@ -128,9 +127,9 @@ def run_type_of(dag_run: Any) -> str:
 
 
 def marker_uri_of_run(bucket: str, boundary: DayBoundary, params: Mapping[str, Any], dag_run: Any) -> str:
-    """Returns the address of the marker a run waits for, empty if it waits for none. `dag_run` is Airflow's.
+    """Returns the address of the marker that a run waits for, empty if it waits for none. `dag_run` is Airflow's.
 
-    Params that make no sense are not waited for: `plan_run` refuses them at once, with a message.
+    It is empty for params that make no sense, too: `plan_run` refuses them at once, with a message.
     """
     try:
         dates = dates_of_run(

@@ -1,4 +1,4 @@
-"""What a run was asked for, in one record."""
+"""Holds in one record what a run was asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """Holds what a run was asked for, and the id of the Airflow it is a run of. Where `pca_policy` is None, the
+    """Holds what a run was asked for, and the id of the Airflow that it is a run of. If `pca_policy` is None, the
     settings' policy holds.
     """
 

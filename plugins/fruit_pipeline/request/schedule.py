@@ -1,4 +1,4 @@
-"""When the main flow runs: every day, and, where a queue is set, whenever S3 tells of a new image batch."""
+"""Says when the main flow runs: every day and, if a queue is set, whenever S3 tells of a new image batch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _MESSAGES_AT_ONCE: Final = 10
 
 
 def batch_schedule(settings: Settings, queue_url: str) -> CronTriggerTimetable | AssetOrTimeSchedule:
-    """Returns the daily schedule alone if `queue_url` is empty, else that or a message in the queue, whichever comes.
+    """Returns the daily schedule if `queue_url` is empty. Otherwise a run also starts on a message in the queue.
 
-    The daily run stays: a message is deleted when it is received, before its run exists, so it may get lost. Backfills
-    ask the daily schedule in both cases. Opens no connection: the triggerer does, while the DAG is not paused.
+    The daily run stays, because a message is deleted when it is received, before its run exists, so it may get lost.
+    Backfills ask the daily schedule in both cases. No connection is opened here: the triggerer opens it, while the DAG
+    is not paused.
     """
     # The trigger timetable's logical date is the moment it fires, so a run is about its own day: it starts with the day
     # and waits for the batch. (A data-interval timetable would mean the day before.) At midnight, the last day of a
@@ -34,7 +35,7 @@ def batch_schedule(settings: Settings, queue_url: str) -> CronTriggerTimetable |
     if not queue_url:
         return daily
 
-    # Only where it is used: it loads every provider's queues.
+    # This is imported only where it is used, because it loads every provider's queues.
     from airflow.providers.common.messaging.triggers.msg_queue import MessageQueueTrigger
 
     messages = MessageQueueTrigger(

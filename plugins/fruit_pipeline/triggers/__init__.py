@@ -1,1 +1,1 @@
-"""Airflow triggers of the pipeline: what waits for hours without a worker slot."""
+"""Holds the pipeline's Airflow triggers, which wait for hours without a worker slot."""

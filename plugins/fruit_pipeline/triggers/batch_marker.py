@@ -1,4 +1,4 @@
-"""Waits for the marker of an image batch."""
+"""Waits until the marker of an image batch is there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fruit_pipeline.triggers.lake_wait import LakeWaitTrigger
 
 
 class BatchMarkerTrigger(LakeWaitTrigger):
-    """Looks until the marker is there: a batch is waited for, whatever becomes of S3 meanwhile.
+    """Looks until the marker is there. It waits for a batch whatever becomes of S3 meanwhile.
 
     :param waiting: fields of Waiting
     :param key: the marker's key in the lake
@@ -21,6 +21,6 @@ class BatchMarkerTrigger(LakeWaitTrigger):
         self.key = key
 
     async def look(self, s3: Any) -> bool:
-        # Not HeadObject, whose errors say nothing but a number.
+        # HeadObject is not used, because its errors say nothing but a number.
         answer = await s3.list_objects_v2(Bucket=self.waiting.lake_bucket, Prefix=self.key)
         return any(entry["Key"] == self.key for entry in answer.get("Contents", ()))

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from airflow.triggers.base import TriggerEvent
 
-# Airflow 3.3 takes a task for lost that is to go on within seconds of having been deferred.
+# Airflow 3.3 takes a task for lost if it is to go on within seconds of having been deferred.
 SETTLE_SECONDS: Final = 5
 
 
 class ClaimsFreeTrigger(LakeWaitTrigger):
     """Looks at the book of claims until none of `names` is another run's, or until `look_again_at`.
 
-    A trigger can't ask Airflow whether the run that holds them has ended. So the task looks by itself every so often.
+    A trigger can't ask Airflow whether the run that holds them has ended, so the task looks by itself every so often.
 
     :param waiting: fields of Waiting
     :param key: the book's key in the lake

@@ -9,7 +9,7 @@ from fruit_pipeline.triggers.emr_wait import EmrWaitTrigger
 
 
 class ClustersEndTrigger(EmrWaitTrigger):
-    """The event has the clusters' `states` by id.
+    """Looks until all of the clusters have ended. The event has their `states` by id.
 
     :param waiting: fields of Waiting
     :param cluster_ids: the clusters, which have been told to end

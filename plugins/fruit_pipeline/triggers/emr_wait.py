@@ -1,4 +1,4 @@
-"""What the pipeline's triggers have in common: clients, patience with EMR, and an end to the waiting."""
+"""Holds what the pipeline's triggers have in common: clients, patience with EMR, and an end to the waiting."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 GRACE: Final = timedelta(minutes=15)
 """A task waits so much longer than its trigger, which may be without a triggerer for a while."""
 
-# Each of them after botocore's own retries: EMR has been out of reach for long when they are used up.
+# Each of these looks comes after botocore's own retries, so EMR has been out of reach for long when they are used up.
 LOOKS_THAT_MAY_FAIL: Final = 20
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """How a trigger reaches AWS, how often it looks, and until when (ISO time: a restarted triggerer does not begin
-    anew).
+    """Says how a trigger reaches AWS, how often it looks, and until when (ISO time, so that a restarted triggerer does
+    not begin anew).
     """
 
     region: str
@@ -69,7 +69,7 @@ class WaitTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", {"waiting": asdict(self.waiting), **self._fields}
 
     def say(self, line: str) -> None:
-        """To the task's log, when it is news."""
+        """Writes the line to the task's log, unless it was written last."""
         if line != self._said:
             self._said = line
             self.log.info("%s", line)
@@ -79,10 +79,10 @@ class WaitTrigger(BaseTrigger):
 
 
 class EmrWaitTrigger(WaitTrigger):
-    """Looks every `poll_seconds` until `look` has an answer; the event is that answer.
+    """Looks every `poll_seconds` until `look` has an answer, which becomes the event.
 
-    Its `status` is `ended` (what was waited for has happened), `time_out` or `error`; the other fields are of the
-    subclass, and `about`, which says what was waited for.
+    The event's `status` is `ended` (what was waited for has happened), `time_out` or `error`. Its other fields are
+    those of the subclass, and `about`, which says what was waited for.
     """
 
     @property
@@ -91,7 +91,7 @@ class EmrWaitTrigger(WaitTrigger):
 
     @abstractmethod
     async def look(self, emr: Any, s3: Any) -> dict[str, Any] | None:
-        """The event's fields if what was waited for has happened."""
+        """Returns the event's fields if what was waited for has happened, else None."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         failed = 0
@@ -124,7 +124,7 @@ class EmrWaitTrigger(WaitTrigger):
 
 
 async def connection_of(hook: Any) -> Any:
-    """The asynchronous client of a hook, as a context."""
+    """Returns the asynchronous client of a hook, as a context."""
     return await hook.get_async_conn()
 
 

@@ -28,7 +28,7 @@ class LakeWaitTrigger(WaitTrigger):
 
     @abstractmethod
     async def look(self, s3: Any) -> bool:
-        """Whether what was waited for has happened."""
+        """Returns whether what was waited for has happened."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         trouble = ""

@@ -1,4 +1,6 @@
-"""Waits for a step's end, says how far it has come, and when it died without a word waits for its logs, too."""
+"""Waits for a step's end and says how far the step has come. If it failed without telling why, its logs are waited for,
+too.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,15 @@ _BOOTSTRAP_FAILURE: Final = "BOOTSTRAP_FAILURE"
 
 
 class StepEndTrigger(EmrWaitTrigger):
-    """The event has the step's `state`.
+    """Looks until the step has ended. The event has its `state`.
 
     :param waiting: fields of Waiting
     :param cluster_id: the step's cluster
     :param step_id: the step
     :param step_name: its name, by which its progress is found
     :param run_id: the run's
-    :param log_wait_minutes: how long to wait for the logs of a step that failed without telling why: EMR copies them
-    minutes later
+    :param log_wait_minutes: how long to wait for the logs of a step that failed without telling why, which EMR copies
+        minutes later
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class StepEndTrigger(EmrWaitTrigger):
         return {"state": state}
 
     async def on_kill(self) -> None:
-        """Airflow calls this when a person marks or clears the task, and not when a triggerer restarts."""
+        """Cancels the step. Airflow calls this when a person marks or clears the task, and not when a triggerer
+        restarts.
+        """
         self.log.info("The task was ended by hand: step %s is told to end, too.", self.step_id)
         async with await connection_of(self._emr_hook()) as emr:
             answer = await emr.cancel_steps(
@@ -84,7 +88,9 @@ class StepEndTrigger(EmrWaitTrigger):
         return f"{self.step_name}: {progress}" if progress else f"The step is {state_of(step)}."
 
     async def _progress(self, s3: Any, started_at: datetime | None) -> str | None:
-        """None as long as there is nothing but what an earlier step of the run has left."""
+        """Returns how far the step has come, as a line; None as long as there is only what an earlier step of the run
+        has left.
+        """
         try:
             answer = await s3.get_object(Bucket=self.waiting.lake_bucket, Key=progress_key(self.run_id, self.step_name))
             async with answer["Body"] as body:
