@@ -28,7 +28,7 @@ _AUTHORIZATION: Final = re.compile(
 _TIMESTAMP: Final = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 
 
-class Fault(Enum):
+class SignatureFault(Enum):
     """What can be wrong with a signature. Each service answers it by a name of its own."""
 
     MISSING = auto()
@@ -44,7 +44,7 @@ class Fault(Enum):
 class SignatureError(Exception):
     """Ends a request that the owner of the credentials did not sign just now."""
 
-    def __init__(self, fault: Fault, message: str) -> None:
+    def __init__(self, fault: SignatureFault, message: str) -> None:
         super().__init__(message)
         self.fault = fault
 
@@ -55,7 +55,7 @@ class Credentials:
     secret_access_key: str = field(repr=False)
 
 
-class Claim(NamedTuple):
+class SignatureClaim(NamedTuple):
     """What a request says of its signature. `signed_names` are the headers it covers, in lower case."""
 
     access_key_id: str
@@ -69,13 +69,13 @@ class Claim(NamedTuple):
         """Raises SignatureError unless the signature is the computed one."""
         if not hmac.compare_digest(computed, self.signature):
             raise SignatureError(
-                Fault.MISMATCH,
+                SignatureFault.MISMATCH,
                 "The request signature we calculated does not match the signature you provided. "
                 "Check your AWS Secret Access Key and signing method.",
             )
 
 
-def read_claim(headers: Mapping[str, str], access_key_ids: Container[str], service: str) -> Claim:
+def read_claim(headers: Mapping[str, str], access_key_ids: Container[str], service: str) -> SignatureClaim:
     """Returns what headers (their names in lower case) say of their signature.
 
     Raises SignatureError if they say nothing, name another key or service, don't cover the host, or weren't signed
@@ -84,38 +84,44 @@ def read_claim(headers: Mapping[str, str], access_key_ids: Container[str], servi
     authorization = headers.get("authorization", "").strip()
     if not authorization.startswith(ALGORITHM):
         raise SignatureError(
-            Fault.MISSING, "Missing Authentication Token: the request is not signed in its Authorization header."
+            SignatureFault.MISSING,
+            "Missing Authentication Token: the request is not signed in its Authorization header.",
         )
     said = _AUTHORIZATION.fullmatch(authorization)
     if not said:
         raise SignatureError(
-            Fault.MALFORMED, "The Authorization header must hold a Credential's scope, SignedHeaders and a Signature."
+            SignatureFault.MALFORMED,
+            "The Authorization header must hold a Credential's scope, SignedHeaders and a Signature.",
         )
     if said["key"] not in access_key_ids:
         raise SignatureError(
-            Fault.UNKNOWN_KEY, "The security token included in the request is invalid: it is not this server's."
+            SignatureFault.UNKNOWN_KEY,
+            "The security token included in the request is invalid: it is not this server's.",
         )
     signed_names = tuple(said["headers"].split(";"))
     if "host" not in signed_names or any(name not in headers for name in signed_names):
-        raise SignatureError(Fault.UNSIGNED_HEADER, "The signed headers must hold 'host' and be part of the request.")
+        raise SignatureError(
+            SignatureFault.UNSIGNED_HEADER, "The signed headers must hold 'host' and be part of the request."
+        )
     timestamp = headers.get("x-amz-date", "")
     signed_at = _seconds(timestamp)
     if signed_at is None:
         raise SignatureError(
-            Fault.NO_DATE, f"The header X-Amz-Date must hold a date like 20261122T093000Z. Got {timestamp!r}."
+            SignatureFault.NO_DATE, f"The header X-Amz-Date must hold a date like 20261122T093000Z. Got {timestamp!r}."
         )
     if (said["day"], said["service"]) != (timestamp[:8], service):
         raise SignatureError(
-            Fault.WRONG_SCOPE, f"The Credential's scope must name the day {timestamp[:8]} and the service {service!r}."
+            SignatureFault.WRONG_SCOPE,
+            f"The Credential's scope must name the day {timestamp[:8]} and the service {service!r}.",
         )
     if abs(time.time() - signed_at) > MOST_SECONDS_APART:
         raise SignatureError(
-            Fault.SKEWED,
+            SignatureFault.SKEWED,
             f"Signature expired or not yet current: the request was signed at {timestamp}, and it is "
             f"{_timestamp(time.time())}. "
             "The difference between the request time and the current time is too large: at most 15 minutes.",
         )
-    return Claim(said["key"], timestamp, said["region"], service, signed_names, said["signature"])
+    return SignatureClaim(said["key"], timestamp, said["region"], service, signed_names, said["signature"])
 
 
 @lru_cache(maxsize=64)

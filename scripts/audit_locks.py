@@ -37,7 +37,7 @@ class Vulnerability:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServiceAnswer:
     """Holds what a service said. `asked` has the packages as `<name> <version>`; `not_asked` has the names that it
     knows nothing of, and why.
     """
@@ -50,7 +50,7 @@ class Answer:
 
 def main() -> int:
     """Asks one service after the other until one answers for every package, and returns the exit code."""
-    best: Answer | None = None
+    best: ServiceAnswer | None = None
     for service in SERVICES:
         answer = read_answer(service, *_ask(service))
         if isinstance(answer, str):
@@ -96,7 +96,7 @@ def _ask(service: str) -> tuple[str, str]:
     )[-1]
 
 
-def read_answer(service: str, output: str, last_words: str) -> Answer | str:
+def read_answer(service: str, output: str, last_words: str) -> ServiceAnswer | str:
     """Returns what pip-audit found out, or a text that says why it found out nothing."""
     try:
         dependencies = json.loads(output)["dependencies"]
@@ -111,10 +111,12 @@ def read_answer(service: str, output: str, last_words: str) -> Answer | str:
         for entry in asked
         for found in entry["vulns"]
     ]
-    return Answer(service, frozenset(f"{entry['name']} {entry['version']}" for entry in asked), not_asked, tuple(known))
+    return ServiceAnswer(
+        service, frozenset(f"{entry['name']} {entry['version']}" for entry in asked), not_asked, tuple(known)
+    )
 
 
-def report(answer: Answer | None) -> list[str]:
+def report(answer: ServiceAnswer | None) -> list[str]:
     """Returns the lines that a person reads."""
     if answer is None or not answer.asked:
         return ["No database of vulnerabilities could be asked about any package. This says nothing about them."]
@@ -134,7 +136,7 @@ def report(answer: Answer | None) -> list[str]:
     return lines
 
 
-def verdict(answer: Answer | None) -> int:
+def verdict(answer: ServiceAnswer | None) -> int:
     """Returns the exit code. Known vulnerabilities outweigh packages that could not be asked about."""
     if answer is not None and answer.known:
         return SOMETHING_KNOWN

@@ -11,7 +11,7 @@ from benchmarks.harness.way_worker import peak_spark_worker_megabytes, seconds_s
 from benchmarks.scale.made_up_stores import MadeUpDate
 from fruit_contract import lake, release, tables
 from fruit_contract.listing import ListedObject
-from fruit_features.extraction.date_plan import plan_date
+from fruit_features.extraction.date_work import plan_date
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.extraction.task import IMAGES, SOURCE, to_stream
 from fruit_features.lake.store import Store

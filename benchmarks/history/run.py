@@ -16,7 +16,7 @@ from benchmarks.harness.summary import turned
 from benchmarks.history.result import DayRun, HistoryBenchmark, RefitRun
 from benchmarks.history.synthetic_history import (
     CATEGORIES,
-    History,
+    SyntheticHistory,
     clone_lake,
     days_before,
     read_embedder_id,
@@ -61,10 +61,10 @@ HISTORY_SCALES: Final = {
 
 
 @dataclass(frozen=True)
-class Lake:
+class HistoryLake:
     """A lake with a history. Each is a bucket; the timed runs have clones of it, of which one is there at a time."""
 
-    history: History
+    history: SyntheticHistory
 
     @property
     def name(self) -> str:
@@ -83,8 +83,10 @@ def measure_history(
     """Times everything. Raises CommandError if a run breaks, skips an image or does other work than it should."""
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
 
-    def lake_of(n_days: int, images_per_partition: int) -> Lake:
-        return Lake(History(days_before(NEW_DAY, n_days), images_per_partition, bench.release_id, embedder_id))
+    def lake_of(n_days: int, images_per_partition: int) -> HistoryLake:
+        return HistoryLake(
+            SyntheticHistory(days_before(NEW_DAY, n_days), images_per_partition, bench.release_id, embedder_id)
+        )
 
     lakes = [lake_of(n_days, _IMAGES_PER_PARTITION) for n_days in scale.days]
     refit_lakes = [lake_of(_REFIT_DAYS, n // (_REFIT_DAYS * len(CATEGORIES))) for n in scale.refit_images]
@@ -124,12 +126,12 @@ class _Runner:
         self._process = process
         self._say = say
 
-    def merge(self, lake: Lake) -> None:
+    def merge(self, lake: HistoryLake) -> None:
         """Leaves the blocks of merged moments that daily runs leave."""
         self._say(f"{lake.name}: keeping blocks of merged moments")
         self._ask("refresh", lake.name, "kept", 0, refit=False)
 
-    def run_day(self, lake: Lake, images: Sequence[PlannedImage], number: int = 0) -> DayRun:
+    def run_day(self, lake: HistoryLake, images: Sequence[PlannedImage], number: int = 0) -> DayRun:
         with self._clone(lake) as folder:
             lay_batch(images, folder, NEW_DAY)
             cpu_before = self._cpu_seconds()
@@ -156,7 +158,7 @@ class _Runner:
         self._say(f"a day after {run.n_days:,} days: {run.seconds:.1f} s, {run.cpu_seconds:.1f} s of CPU")
         return run
 
-    def refit(self, lake: Lake) -> RefitRun:
+    def refit(self, lake: HistoryLake) -> RefitRun:
         history = lake.history
         with self._clone(lake):
             answer = self._ask("refresh", lake.clone_name, "fitted", len(history.days), refit=True)
@@ -181,7 +183,7 @@ class _Runner:
         return answer
 
     @contextlib.contextmanager
-    def _clone(self, lake: Lake) -> Iterator[Path]:
+    def _clone(self, lake: HistoryLake) -> Iterator[Path]:
         clone = _folder(self._bench, lake.clone_name)
         clone_lake(_folder(self._bench, lake.name), clone)
         try:

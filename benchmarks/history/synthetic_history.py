@@ -53,7 +53,7 @@ _COMMIT: Final = f"{_WRITE}-c001"
 
 
 @dataclass(frozen=True)
-class History:
+class SyntheticHistory:
     """Past ingest dates with the same number of images in each category of each date."""
 
     days: tuple[str, ...]
@@ -109,13 +109,13 @@ def read_embedder_id(bucket_folder: Path, release_id: str) -> str:
     return str(json.loads(manifest.read_text(encoding="utf-8"))["embedder_id"])
 
 
-def write_history(store: Store, history: History) -> None:
+def write_history(store: Store, history: SyntheticHistory) -> None:
     """Writes the dates with their commits and content indexes, and a PCA version that has projected them all."""
     write_days(store, history)
     write_version(store, history)
 
 
-def write_days(store: Store, history: History) -> None:
+def write_days(store: Store, history: SyntheticHistory) -> None:
     """Writes the dates, with their projections under the version of `write_version`."""
     model = synthetic_model()
     version = version_name(model, _PCA_TIME)
@@ -130,7 +130,7 @@ def write_days(store: Store, history: History) -> None:
         _write_day(store, partitions, with_moments=True)
 
 
-def write_version(store: Store, history: History) -> None:
+def write_version(store: Store, history: SyntheticHistory) -> None:
     """Writes the PCA version, and makes it the current one."""
     model = synthetic_model()
     provenance = _provenance(history, model, version_name(model, _PCA_TIME))
@@ -138,7 +138,7 @@ def write_version(store: Store, history: History) -> None:
     flip_pointer(store, None, provenance, _PCA_TIME)
 
 
-def write_features(store: Store, history: History) -> None:
+def write_features(store: Store, history: SyntheticHistory) -> None:
     """Writes the dates without their moments, and no PCA."""
     for day in history.days:
         _write_day(store, partitions_of(history, day), with_moments=False)
@@ -210,7 +210,7 @@ def commit_of(partitions: Sequence[Partition], moments: MomentsObject | None) ->
     )
 
 
-def partitions_of(history: History, ingest_date: str) -> list[Partition]:
+def partitions_of(history: SyntheticHistory, ingest_date: str) -> list[Partition]:
     """A date's images; the same date and number give the same features."""
     categories = history.categories
     vectors = synthetic_vectors(
@@ -266,7 +266,7 @@ def _write_moments(store: Store, partitions: Sequence[Partition]) -> MomentsObje
     return write_moments(store, first.ingest_date, _COMMIT, first.embedder_id, moments, digest)
 
 
-def _provenance(history: History, model: PcaModel, version: str) -> Provenance:
+def _provenance(history: SyntheticHistory, model: PcaModel, version: str) -> Provenance:
     return Provenance(
         version=version,
         embedder_id=history.embedder_id,

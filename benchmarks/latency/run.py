@@ -10,7 +10,13 @@ from benchmarks.harness.bench_lake import bench_lake
 from benchmarks.harness.images import lay_batch
 from benchmarks.harness.machine import usable_cores
 from benchmarks.harness.requests import requests_since
-from benchmarks.history.synthetic_history import History, clone_lake, days_before, read_embedder_id, write_history
+from benchmarks.history.synthetic_history import (
+    SyntheticHistory,
+    clone_lake,
+    days_before,
+    read_embedder_id,
+    write_history,
+)
 from benchmarks.latency.result import LatencyBenchmark, StepRun
 from benchmarks.scale.made_up_stores import FolderStore
 from fruit_cli.errors import CommandError
@@ -104,10 +110,10 @@ class _Runner:
         return StepRun(step, self._milliseconds, answer["seconds"], requests)
 
 
-def _write_lake(lake: BenchLake, images: Sequence[PlannedImage], scale: LatencyScale) -> History:
+def _write_lake(lake: BenchLake, images: Sequence[PlannedImage], scale: LatencyScale) -> SyntheticHistory:
     """A lake with a history and a new day's images, beside that of the release."""
     embedder_id = read_embedder_id(lake.folder, lake.release_id)
-    history = History(days_before(_NEW_DAY, scale.n_days), _IMAGES_PER_PARTITION, lake.release_id, embedder_id)
+    history = SyntheticHistory(days_before(_NEW_DAY, scale.n_days), _IMAGES_PER_PARTITION, lake.release_id, embedder_id)
     folder = lake.node.buckets_folder / _SOURCE
     clone_lake(lake.folder, folder)
     write_history(FolderStore(_SOURCE, folder), history)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from benchmarks.harness.summary import median_stages
 from benchmarks.history.synthetic_history import (
     CATEGORIES,
-    History,
+    SyntheticHistory,
     clone_lake,
     days_before,
     partitions_of,
@@ -85,7 +85,7 @@ def measure_pca(
     """Times everything. Raises CommandError if a run breaks, or does other work than it should."""
     per_partition = scale.n_images // (scale.n_dates * len(CATEGORIES))
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
-    history = History(days_before(_DAY_AFTER, scale.n_dates), per_partition, bench.release_id, embedder_id)
+    history = SyntheticHistory(days_before(_DAY_AFTER, scale.n_dates), per_partition, bench.release_id, embedder_id)
     source = bench.node.buckets_folder / "pca"
     clone_lake(bench.folder, source)
     write_features(FolderStore(source.name, source), history)
@@ -102,7 +102,7 @@ def measure_pca(
 class _Runner:
     """Runs both ways on copies of the lake in `source`, and checks that they did what is to be timed."""
 
-    def __init__(self, bench: BenchLake, source: Path, history: History, say: Callable[[str], None]) -> None:
+    def __init__(self, bench: BenchLake, source: Path, history: SyntheticHistory, say: Callable[[str], None]) -> None:
         self._bench = bench
         self._source = source
         self._history = history

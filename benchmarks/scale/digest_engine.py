@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from fruit_features.embedding.artefact import EmbedderArtefact
     from fruit_features.embedding.engines import Engine
-    from fruit_features.extraction.task import Account
+    from fruit_features.extraction.task import TaskAccount
 
 _N_WAVES: Final = N_FEATURES // 2 + 1
 # Every eighth pixel of both sides is enough to tell two pictures apart.
@@ -53,7 +53,7 @@ class DigestEngine:
 class DigestTask(FeaturesTask):
     """A task of the features step as it is, but for its engine."""
 
-    def __call__(self, images: bytes, attempt: int) -> Account:
+    def __call__(self, images: bytes, attempt: int) -> TaskAccount:
         with patch.object(task, "load_embedder", _load):
             return super().__call__(images, attempt)
 

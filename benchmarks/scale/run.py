@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.harness.bench_lake import bench_lake
 from benchmarks.harness.machine import usable_cores
 from benchmarks.harness.requests import requests_since
-from benchmarks.history.synthetic_history import History, days_before, read_embedder_id, write_days, write_version
+from benchmarks.history.synthetic_history import (
+    SyntheticHistory,
+    days_before,
+    read_embedder_id,
+    write_days,
+    write_version,
+)
 from benchmarks.scale.made_up_stores import FolderStore
 from benchmarks.scale.result import ScaleBenchmark, ScaleSizes, Stage, written_since
 from benchmarks.scale.synthetic_date import KnownDate, add_late_image, category_names, draw_batch, write_known_date
@@ -166,7 +172,7 @@ def _measure_dates(runner: _Runner, sizes: ScaleSizes, n_cores: int) -> None:
     """A refit of many dates, whose blocks of merged moments daily runs have left."""
     bench = runner.bench
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
-    history = History(
+    history = SyntheticHistory(
         days_before(_DAY, sizes.dates),
         sizes.per_partition,
         bench.release_id,

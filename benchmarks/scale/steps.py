@@ -14,7 +14,7 @@ from fruit_contract import lake, release
 from fruit_contract.pca import PolicySettings, RefreshPolicy
 from fruit_features.embedding.artefact import find_embedder
 from fruit_features.extraction import step
-from fruit_features.extraction.date_plan import plan_date
+from fruit_features.extraction.date_work import plan_date
 from fruit_features.extraction.step import ExtractionRequest, extract_features
 from fruit_features.lake.commit import projected_versions
 from fruit_features.lake.store import Store

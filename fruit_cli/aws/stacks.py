@@ -36,7 +36,7 @@ DEFAULT_BUDGET_USD: Final = 200
 
 
 @dataclass(frozen=True)
-class Lake:
+class DeployedLake:
     """Says which bucket and key a deployment uses, and which of them are its own."""
 
     bucket: str
@@ -110,7 +110,7 @@ def template_of(part: str) -> str:
     return template
 
 
-def stacks_of(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[str, str]]) -> list[Stack]:
+def stacks_of(request: DeployRequest, lake: DeployedLake, before: Mapping[str, Mapping[str, str]]) -> list[Stack]:
     """Returns the stacks of a deployment, in the order in which they are made.
 
     `before` has the parameters of the stacks that are there, by part, and the subnets of our network. What was not
@@ -262,7 +262,7 @@ def _talk_in_words(certificates: str | None) -> str:
     return f"nodes talk by TLS, with {certificates}" if certificates else "nodes talk without TLS"
 
 
-def _lake_in_words(lake: Lake) -> str:
+def _lake_in_words(lake: DeployedLake) -> str:
     bucket = (
         f"the bucket {lake.bucket}" if lake.makes_bucket else f"(the bucket {lake.bucket} is there, and stays as it is)"
     )

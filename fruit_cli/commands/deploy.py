@@ -12,7 +12,7 @@ import click
 from fruit_cli.aws.account import SERVICE_LINKED_ROLES, Account, session_of_caller
 from fruit_cli.aws.request import DEFAULT_NAME, DeployRequest, default_bucket
 from fruit_cli.aws.stacks import (
-    Lake,
+    DeployedLake,
     environment_of,
     idle_network_usd_a_month,
     kept_subnets,
@@ -112,7 +112,7 @@ def command(
         if not dry_run:
             raise
         print(f"{error} This is what would be made in an empty account:")
-        lake = Lake(
+        lake = DeployedLake(
             request.bucket or default_bucket(name, "<account>", request.region),
             makes_bucket=True,
             key=request.key or "",
@@ -186,7 +186,7 @@ def confirm(question: str, *, yes: bool) -> None:
         raise CommandError("Nothing was changed.")
 
 
-def _lake(request: DeployRequest, account: Account, number: str, before: Mapping[str, str]) -> Lake:
+def _lake(request: DeployRequest, account: Account, number: str, before: Mapping[str, str]) -> DeployedLake:
     if before:
         if request.bucket not in (None, before["Bucket"]):
             raise CommandError(
@@ -196,11 +196,11 @@ def _lake(request: DeployRequest, account: Account, number: str, before: Mapping
             raise CommandError(
                 f"The key of '{request.name}' can't be changed: what is there is encrypted with it. Leave KMS_KEY away."
             )
-        return Lake(before["Bucket"], before["MakeBucket"] == "yes", before["KeyArn"])
+        return DeployedLake(before["Bucket"], before["MakeBucket"] == "yes", before["KeyArn"])
     bucket = request.bucket or default_bucket(request.name, number, request.region)
     found = account.find_bucket(bucket, number)
     if found is None:
-        return Lake(bucket, makes_bucket=True, key=request.key or "")
+        return DeployedLake(bucket, makes_bucket=True, key=request.key or "")
     if found.region != request.region:
         raise CommandError(
             f"The bucket {bucket} is in {found.region}, and FRUITS_AWS_REGION is {request.region}: they must be the "
@@ -211,7 +211,7 @@ def _lake(request: DeployRequest, account: Account, number: str, before: Mapping
             f"The bucket {bucket} encrypts with {found.key}, and KMS_KEY is {request.key}: nobody would get rights to "
             "what is in it. Leave KMS_KEY away."
         )
-    return Lake(bucket, makes_bucket=False, key=request.key or found.key)
+    return DeployedLake(bucket, makes_bucket=False, key=request.key or found.key)
 
 
 def _parameters_before(name: str, parts: tuple[str, ...], account: Account) -> dict[str, dict[str, str]]:
@@ -257,7 +257,7 @@ def _look_at_network(request: DeployRequest, account: Account, before: Mapping[s
         raise CommandError(" ".join(findings.missing))
 
 
-def _say_plan(request: DeployRequest, lake: Lake, before: Mapping[str, Mapping[str, str]]) -> list[Stack]:
+def _say_plan(request: DeployRequest, lake: DeployedLake, before: Mapping[str, Mapping[str, str]]) -> list[Stack]:
     plan = stacks_of(request, lake, before)
     idle_usd = idle_network_usd_a_month(request, before)
     for stack in plan:

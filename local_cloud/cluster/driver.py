@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from local_cloud.cluster.life import StepFailure
+from local_cloud.cluster.life import FailureDetails
 from local_cloud.cluster.node import FETCH_ERRORS, BootstrapAction, refuse_step
 from local_cloud.faults import FaultKind
 
@@ -180,7 +180,7 @@ class ClusterDriver:
         try:
             process = self._node.step_process(command)
         except OSError as error:
-            self._refuse(step, StepFailure("Unknown Error.", f"The step's folder could not be prepared: {error}"))
+            self._refuse(step, FailureDetails("Unknown Error.", f"The step's folder could not be prepared: {error}"))
             return
         self._processes[step.id] = process
         # Before it is seen as running: who sees it may rely on its fault.
@@ -188,7 +188,7 @@ class ClusterDriver:
         self.life.step_started(step, utc_now())
         threading.Thread(target=self._run_step, args=(step, command, process), name=step.id, daemon=True).start()
 
-    def _refuse(self, step: StepLife, failure: StepFailure) -> None:
+    def _refuse(self, step: StepLife, failure: FailureDetails) -> None:
         self.life.step_started(step, utc_now())
         self.life.step_ended(step, failure, utc_now())
 
@@ -204,7 +204,7 @@ class ClusterDriver:
             self._faults.after(fault, partial(process.stop, force=True))
 
     def _run_step(self, step: StepLife, command: StepCommand, process: NodeProcess) -> None:
-        failure: StepFailure | None = StepFailure(
+        failure: FailureDetails | None = FailureDetails(
             "Unknown Error.", "The local EMR broke while it ran the step. Its log has the details."
         )
         try:

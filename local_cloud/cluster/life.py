@@ -28,7 +28,7 @@ class ClusterState(StrEnum):
     TERMINATED_WITH_ERRORS = "TERMINATED_WITH_ERRORS"
 
 
-class StepState(StrEnum):
+class EmrStepState(StrEnum):
     PENDING = "PENDING"
     CANCEL_PENDING = "CANCEL_PENDING"
     RUNNING = "RUNNING"
@@ -65,7 +65,7 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class StepFailure:
+class FailureDetails:
     """EMR's FailureDetails. `log_file` is the full address of the log that holds the cause, if there is one."""
 
     reason: str
@@ -78,16 +78,16 @@ class StepLife:
     id: str
     created_at: datetime
     action_on_failure: ActionOnFailure = ActionOnFailure.CONTINUE
-    state: StepState = StepState.PENDING
+    state: EmrStepState = EmrStepState.PENDING
     started_at: datetime | None = None
     ended_at: datetime | None = None
     message: str | None = None
-    failure: StepFailure | None = None
+    failure: FailureDetails | None = None
 
     @property
     def is_active(self) -> bool:
         """Its process may be alive. Only a step that has started is ever CANCEL_PENDING here."""
-        return self.state in {StepState.RUNNING, StepState.CANCEL_PENDING}
+        return self.state in {EmrStepState.RUNNING, EmrStepState.CANCEL_PENDING}
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class ClusterLife:
 
     @property
     def unfinished_steps(self) -> list[StepLife]:
-        return [step for step in self.steps if step.is_active or step.state is StepState.PENDING]
+        return [step for step in self.steps if step.is_active or step.state is EmrStepState.PENDING]
 
     def start_bootstrapping(self) -> None:
         if not self.is_ending:
@@ -161,37 +161,37 @@ class ClusterLife:
         if self.is_ending or self.ready_at is None:
             return []
         free = self.step_concurrency_level - len(self.active_steps)
-        return [step for step in self.steps if step.state is StepState.PENDING][: max(0, free)]
+        return [step for step in self.steps if step.state is EmrStepState.PENDING][: max(0, free)]
 
     def step_started(self, step: StepLife, now: datetime) -> None:
-        step.state = StepState.RUNNING
+        step.state = EmrStepState.RUNNING
         step.started_at = now
         self._settle(now)
 
-    def step_ended(self, step: StepLife, failure: StepFailure | None, now: datetime) -> None:
+    def step_ended(self, step: StepLife, failure: FailureDetails | None, now: datetime) -> None:
         """The step's process is gone. `failure` is None if it ended well; a step that was told to stop counts as
         cancelled.
         """
         step.ended_at = now
         if failure is None:
-            step.state = StepState.COMPLETED
-        elif step.state is StepState.CANCEL_PENDING:
-            step.state = StepState.CANCELLED
+            step.state = EmrStepState.COMPLETED
+        elif step.state is EmrStepState.CANCEL_PENDING:
+            step.state = EmrStepState.CANCELLED
             step.message = step.message or "Job terminated"
         else:
-            step.state = StepState.FAILED
+            step.state = EmrStepState.FAILED
             step.failure = failure
             self._obey(step, now)
         self._settle(now)
 
     def cancel_step(self, step: StepLife, now: datetime) -> CancelAnswer:
         """A pending step is cancelled at once; of a running one the driver must end the process."""
-        if step.state is StepState.PENDING:
+        if step.state is EmrStepState.PENDING:
             self._cancel_pending(step, "Cancelled by user", now)
             self._settle(now)
             return CancelAnswer(submitted=True)
         if step.is_active:
-            step.state = StepState.CANCEL_PENDING
+            step.state = EmrStepState.CANCEL_PENDING
             step.message = "Cancelled by user"
             return CancelAnswer(submitted=True)
         return CancelAnswer(submitted=False, reason=f"The step is already {step.state}.")
@@ -206,7 +206,7 @@ class ClusterLife:
 
     def lose_instances(self, now: datetime) -> None:
         """The machines are gone. A running step was not told to stop: it fails when its process is seen to be gone."""
-        running = [step for step in self.steps if step.state is StepState.RUNNING]
+        running = [step for step in self.steps if step.state is EmrStepState.RUNNING]
         self._end(
             Ending(ClusterState.TERMINATED_WITH_ERRORS, ReasonCode.INSTANCE_FAILURE, INSTANCES_LOST), now, spare=running
         )
@@ -250,7 +250,7 @@ class ClusterLife:
         if action is ActionOnFailure.CONTINUE:
             return
         for step in self.steps:
-            if step.state is StepState.PENDING:
+            if step.state is EmrStepState.PENDING:
                 self._cancel_pending(step, f"Cancelled because step {failed.id} failed", now)
         # Protection turns TERMINATE_CLUSTER into CANCEL_AND_WAIT.
         if action is not ActionOnFailure.CANCEL_AND_WAIT and not self.termination_protected:
@@ -259,7 +259,7 @@ class ClusterLife:
             )
 
     def _cancel_pending(self, step: StepLife, message: str, now: datetime) -> None:
-        step.state = StepState.CANCELLED
+        step.state = EmrStepState.CANCELLED
         step.message = message
         step.ended_at = now
 
@@ -271,14 +271,14 @@ class ClusterLife:
         self.ending = ending
         self.idle_since = None
         for step in self.steps:
-            if step.state is StepState.PENDING:
+            if step.state is EmrStepState.PENDING:
                 self._cancel_pending(step, "Cancelled because the cluster is terminating", now)
             elif step.is_active and step not in spare:
-                step.state = StepState.CANCEL_PENDING
+                step.state = EmrStepState.CANCEL_PENDING
                 step.message = "Job terminated"
 
 
 def _steps_done(steps: list[StepLife]) -> Ending:
-    failed = any(step.state is StepState.FAILED for step in steps)
+    failed = any(step.state is EmrStepState.FAILED for step in steps)
     message = "Steps completed with errors" if failed else "Steps completed"
     return Ending(ClusterState.TERMINATED, ReasonCode.ALL_STEPS_COMPLETED, message)

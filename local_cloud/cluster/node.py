@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fruit_contract.release import EXTRACT_FEATURES_STEP, NODE_FOLDER
 from local_cloud.cluster import logs as cluster_logs
 from local_cloud.cluster.class_archive import ClassArchive
-from local_cloud.cluster.life import StepFailure
+from local_cloud.cluster.life import FailureDetails
 from local_cloud.cluster.spark_environment import (
     CONFIGURATION_FOLDER,
     event_log_folder,
@@ -145,7 +145,7 @@ class ClusterNode:
             arguments[1:1] = ["--properties-file", str(defaults)]
         return NodeProcess(NodeCommand(arguments, environment, folder), stop_grace_seconds=STOP_GRACE_SECONDS)
 
-    def run_step(self, step: StepCommand, process: NodeProcess) -> StepFailure | None:
+    def run_step(self, step: StepCommand, process: NodeProcess) -> FailureDetails | None:
         """Runs one step to its end and writes its logs. Returns None when it ended well."""
         exit_code = process.run()
         folder = self._step_folder(step.id)
@@ -157,7 +157,7 @@ class ClusterNode:
             return None
         words = cluster_logs.last_words(folder)
         ended = f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
-        return StepFailure(
+        return FailureDetails(
             reason="Unknown Error.",
             message=f"The step's process {ended}: {words.line or 'its logs name no error.'}",
             log_file=cluster_logs.log_address(self._request.log_uri, path, words.log),
@@ -214,12 +214,12 @@ def own_path(word: str, release_folder: Path) -> str:
     )
 
 
-def refuse_step(step: StepCommand) -> StepFailure | None:
+def refuse_step(step: StepCommand) -> FailureDetails | None:
     """Why this machine can't run the step, or None if it can."""
     if step.jar != COMMAND_RUNNER:
-        return StepFailure("Main Class not found.", f"The local EMR runs {COMMAND_RUNNER} only, not '{step.jar}'.")
+        return FailureDetails("Main Class not found.", f"The local EMR runs {COMMAND_RUNNER} only, not '{step.jar}'.")
     if not step.arguments:
-        return StepFailure(
+        return FailureDetails(
             "Unknown Error.", f"{COMMAND_RUNNER} needs arguments: the program to run and what it is given."
         )
     return None

@@ -15,24 +15,24 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
 from local_cloud.keys import Caller
-from local_cloud.signature import Fault, SignatureError, read_claim
+from local_cloud.signature import SignatureError, SignatureFault, read_claim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from local_cloud.keys import KeyRing
-    from local_cloud.signature import Claim
+    from local_cloud.signature import SignatureClaim
 
 # How AWS's services that speak JSON call it.
 CODES: Final = {
-    Fault.MISSING: "MissingAuthenticationToken",
-    Fault.MALFORMED: "IncompleteSignatureException",
-    Fault.UNKNOWN_KEY: "UnrecognizedClientException",
-    Fault.UNSIGNED_HEADER: "IncompleteSignatureException",
-    Fault.NO_DATE: "IncompleteSignatureException",
-    Fault.WRONG_SCOPE: "InvalidSignatureException",
-    Fault.SKEWED: "InvalidSignatureException",
-    Fault.MISMATCH: "InvalidSignatureException",
+    SignatureFault.MISSING: "MissingAuthenticationToken",
+    SignatureFault.MALFORMED: "IncompleteSignatureException",
+    SignatureFault.UNKNOWN_KEY: "UnrecognizedClientException",
+    SignatureFault.UNSIGNED_HEADER: "IncompleteSignatureException",
+    SignatureFault.NO_DATE: "IncompleteSignatureException",
+    SignatureFault.WRONG_SCOPE: "InvalidSignatureException",
+    SignatureFault.SKEWED: "InvalidSignatureException",
+    SignatureFault.MISMATCH: "InvalidSignatureException",
 }
 _SERVICE: Final = "elasticmapreduce"
 _PAYLOAD_HASH: Final = "x-amz-content-sha256"
@@ -55,7 +55,7 @@ def verified_caller(request: SignedRequest, keys: KeyRing) -> Caller:
     claim = read_claim(request.headers, keys.roles, _SERVICE)
     body_hash = hashlib.sha256(request.body).hexdigest()
     if request.headers.get(_PAYLOAD_HASH, body_hash) != body_hash:
-        raise SignatureError(Fault.MISMATCH, "The body is not the one that was signed.")
+        raise SignatureError(SignatureFault.MISMATCH, "The body is not the one that was signed.")
     claim.require(_signature(request, claim, keys.secrets[claim.access_key_id]))
     return Caller(keys.roles[claim.access_key_id], claim.region)
 
@@ -67,7 +67,7 @@ class _AsSigned(SigV4Auth):  # type: ignore[misc]  # botocore has no types
         return request.headers
 
 
-def _signature(request: SignedRequest, claim: Claim, secret: str) -> str:
+def _signature(request: SignedRequest, claim: SignatureClaim, secret: str) -> str:
     url = f"http://emr{quote(request.path)}?{request.query}"  # the host that was signed is among the headers
     headers = {name: request.headers[name] for name in claim.signed_names}
     again = AWSRequest(request.method, url, headers, request.body)

@@ -17,26 +17,26 @@ from urllib.parse import quote, unquote_to_bytes
 
 from local_cloud.keys import Caller
 from local_cloud.s3.errors import S3Error
-from local_cloud.signature import ALGORITHM, Fault, SignatureError, read_claim
+from local_cloud.signature import ALGORITHM, SignatureError, SignatureFault, read_claim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from local_cloud.keys import KeyRing
-    from local_cloud.signature import Claim
+    from local_cloud.signature import SignatureClaim
 
 PAYLOAD_HASH: Final = "x-amz-content-sha256"
 _SERVICE: Final = "s3"
 _AS_SENT: Final = re.compile(r"[A-Za-z0-9_.~/-]*")
 _ANSWERS: Final = {
-    Fault.MISSING: (403, "AccessDenied"),
-    Fault.MALFORMED: (400, "AuthorizationHeaderMalformed"),
-    Fault.UNKNOWN_KEY: (403, "InvalidAccessKeyId"),
-    Fault.UNSIGNED_HEADER: (403, "AccessDenied"),
-    Fault.NO_DATE: (403, "AccessDenied"),
-    Fault.WRONG_SCOPE: (400, "AuthorizationHeaderMalformed"),
-    Fault.SKEWED: (403, "RequestTimeTooSkewed"),
-    Fault.MISMATCH: (403, "SignatureDoesNotMatch"),
+    SignatureFault.MISSING: (403, "AccessDenied"),
+    SignatureFault.MALFORMED: (400, "AuthorizationHeaderMalformed"),
+    SignatureFault.UNKNOWN_KEY: (403, "InvalidAccessKeyId"),
+    SignatureFault.UNSIGNED_HEADER: (403, "AccessDenied"),
+    SignatureFault.NO_DATE: (403, "AccessDenied"),
+    SignatureFault.WRONG_SCOPE: (400, "AuthorizationHeaderMalformed"),
+    SignatureFault.SKEWED: (403, "RequestTimeTooSkewed"),
+    SignatureFault.MISMATCH: (403, "SignatureDoesNotMatch"),
 }
 
 
@@ -55,7 +55,9 @@ def check_signature(method: str, path: str, query: str, headers: Mapping[str, st
     return Caller(keys.roles[claim.access_key_id], claim.region)
 
 
-def _signature(method: str, path: str, query: str, headers: Mapping[str, str], claim: Claim, secret: str) -> str:
+def _signature(
+    method: str, path: str, query: str, headers: Mapping[str, str], claim: SignatureClaim, secret: str
+) -> str:
     canonical = "\n".join(
         [
             method,

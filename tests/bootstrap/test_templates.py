@@ -49,7 +49,9 @@ def test_what_costs_by_the_hour_is_what_the_plan_counts(deployed: DeployedAccoun
     assert all(len(endpoint["SubnetIds"]) == int(stacks.DEFAULT_ZONES) for endpoint in interface)
     plan = {
         stack.part: stack
-        for stack in stacks.stacks_of(DeployRequest("fruits", REGION), stacks.Lake(BUCKET, makes_bucket=True), {})
+        for stack in stacks.stacks_of(
+            DeployRequest("fruits", REGION), stacks.DeployedLake(BUCKET, makes_bucket=True), {}
+        )
     }
     assert plan["network"].usd_a_month == pytest.approx(6 * 2 * 730 * 0.011)
     assert {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway", "AWS::EC2::EIP"} & deployed.properties.keys() == set()

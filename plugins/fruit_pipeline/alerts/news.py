@@ -34,7 +34,7 @@ class News:
 
 
 @dataclass(frozen=True)
-class Place:
+class NewsPlace:
     """Says what the news is about: a run, and the task if it is one that tells the news. Fields are empty where Airflow
     does not say.
     """
@@ -77,7 +77,7 @@ class TaskFailure:
         return cls(try_number=int(value["try_number"]), **texts)
 
 
-def with_place(news: News, place: Place, base_url: str) -> News:
+def with_place(news: News, place: NewsPlace, base_url: str) -> News:
     """Returns the news with its run behind the subject, and with its task, its run and a link to their page below the
     message.
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseNotifier
 
 from fruit_contract.newer_python import UTC
-from fruit_pipeline.alerts.news import News, Place, is_worth_telling, sns_message, sns_subject, with_place
+from fruit_pipeline.alerts.news import News, NewsPlace, is_worth_telling, sns_message, sns_subject, with_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,7 +128,7 @@ class FruitsNotifier(BaseNotifier):
         return SnsHook(aws_conn_id=self.aws_conn_id, region_name=region, config=_SNS_CONFIG)  # type: ignore[no-untyped-call]
 
 
-def place_of(context: Context | Mapping[str, Any]) -> Place:
+def place_of(context: Context | Mapping[str, Any]) -> NewsPlace:
     """Returns which run the news is about, and the task if it is the task that tells it.
 
     A task's context has a DAG run, a deadline's a dictionary of one. What is called at a run's end gets the DAG and the
@@ -142,7 +142,7 @@ def place_of(context: Context | Mapping[str, Any]) -> Place:
     run_id = names.get("run_id") or names.get("dag_run_id") or context.get("run_id")
     is_end_of_run = "reason" in context
     task_id = "" if is_end_of_run else getattr(context.get("ti"), "task_id", "")
-    return Place(str(dag_id or ""), str(run_id or ""), str(task_id or ""))
+    return NewsPlace(str(dag_id or ""), str(run_id or ""), str(task_id or ""))
 
 
 def state_of_run(context: Context | Mapping[str, Any]) -> str | None:

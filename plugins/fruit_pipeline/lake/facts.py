@@ -62,7 +62,7 @@ class EmbedderHistory:
 
 
 @dataclass(frozen=True)
-class History:
+class LakeHistory:
     """Says what all ledgers tell together. Dates of the earlier form are counted by themselves, because their ledgers
     do not tell embedders apart.
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fruit_contract import lake as lake_layout
 from fruit_contract import tables
 from fruit_pipeline.errors import DamagedFileError
-from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
+from fruit_pipeline.lake.facts import EmbedderHistory, LakeHistory, PcaState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ class _DateCounts:
     n_files: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_history(lake: Lake) -> History:
+def read_history(lake: Lake) -> LakeHistory:
     """Returns what all ledgers say. It reads one listing, and the footers of those ledgers that the PCA step's cache
     does not know as they are now.
     """
@@ -119,7 +119,7 @@ def _from_footer(lake: Lake, ingest_date: str, listing: Sequence[DatedObject]) -
     )
 
 
-def _sum_of(dates: Sequence[_DateCounts]) -> History:
+def _sum_of(dates: Sequence[_DateCounts]) -> LakeHistory:
     images, files, days = defaultdict[str, int](int), defaultdict[str, int](int), defaultdict[str, list[str]](list)
     for date in dates:
         for embedder_id, n_images in date.n_images.items():
@@ -131,4 +131,4 @@ def _sum_of(dates: Sequence[_DateCounts]) -> History:
         embedder_id: EmbedderHistory(images[embedder_id], files[embedder_id], tuple(days[embedder_id]))
         for embedder_id in images
     }
-    return History(embedders, embedders.pop(_UNKNOWN_EMBEDDER, EmbedderHistory()))
+    return LakeHistory(embedders, embedders.pop(_UNKNOWN_EMBEDDER, EmbedderHistory()))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fruit_pipeline.lake.store import Lake
-    from fruit_pipeline.planning.claims import Answer, Wish
+    from fruit_pipeline.planning.claims import ClaimAnswer, Wish
 
 LOG: Final = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -63,7 +63,7 @@ class ClaimBook:
         """Returns all claims."""
         return self._read().claims
 
-    def take(self, wish: Wish, lives: Callable[[str], bool]) -> Answer:
+    def take(self, wish: Wish, lives: Callable[[str], bool]) -> ClaimAnswer:
         """Returns what becomes of the wish (see planning.claims), and holds what the answer says the run holds.
 
         A claim that the run has already is written anew, so that whoever takes this run for ended at this moment must
@@ -71,7 +71,7 @@ class ClaimBook:
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
 
-        def attempt() -> Answer:
+        def attempt() -> ClaimAnswer:
             page = self._read()
             answer = answer_wish(page.claims, wish, lives, now)
             if answer.held or not page.says(answer.claims):

@@ -46,7 +46,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClaimAnswer:
     """Holds the claims as they are after a wish, what its run holds after it, and which names others hold.
 
     Nothing is held if something needed is among `busy`.
@@ -57,7 +57,7 @@ class Answer:
     busy: Mapping[str, Claim]
 
 
-def answer_wish(claims: Sequence[Claim], wish: Wish, lives: Callable[[str], bool], now: str) -> Answer:
+def answer_wish(claims: Sequence[Claim], wish: Wish, lives: Callable[[str], bool], now: str) -> ClaimAnswer:
     """Returns what becomes of a wish. `lives` tells of another run whether it may still write; it is asked only about
     those in the way.
 
@@ -69,11 +69,11 @@ def answer_wish(claims: Sequence[Claim], wish: Wish, lives: Callable[[str], bool
     others = tuple(claim for claim in claims if claim.run_id != wish.run_id and claim.run_id not in ended)
     busy = held_by_others(others, wish)
     if any(name in busy for name in wish.needed):
-        return Answer(others, (), busy)
+        return ClaimAnswer(others, (), busy)
     held = tuple(sorted({*wish.needed, *wish.welcome} - busy.keys()))
     before = claim_of(claims, wish.run_id)
     own = Claim(wish.run_id, held, before.since if before else now, wish.cluster_id)
-    return Answer((*others, own) if held else others, held, busy)
+    return ClaimAnswer((*others, own) if held else others, held, busy)
 
 
 def held_by_others(claims: Iterable[Claim], wish: Wish) -> dict[str, Claim]:

@@ -13,7 +13,7 @@ from fruit_contract import lake as lake_layout
 from fruit_contract.pca import RefreshPolicy
 from fruit_pipeline.lake.date_files import lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
 from fruit_pipeline.lake.date_listing import list_date_files, projected_versions
-from fruit_pipeline.lake.facts import History
+from fruit_pipeline.lake.facts import LakeHistory
 from fruit_pipeline.lake.history import read_history, read_pca_state
 from fruit_pipeline.planning.date_plan import DateCounts, FileState, plan_date, waiting_for_pca
 from fruit_pipeline.planning.pca_state import PcaOutlook
@@ -85,7 +85,7 @@ class DateLooker:
             or bool(self._pca.version and other_embedder)
             or (other_embedder and self._policy.policy is not RefreshPolicy.NEVER and bool(plans))
         )
-        history = read_history(self._lake) if matters else History()
+        history = read_history(self._lake) if matters else LakeHistory()
         return PcaOutlook(self._pca, history, self._embedder_id, self._policy, self._request.switch_embedder)
 
     def _plan_if_delivered(self, walker: RangeWalker, ingest_date: str) -> DatePlan | None:

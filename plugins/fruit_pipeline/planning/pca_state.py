@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fruit_contract.pca import PolicySettings
-    from fruit_pipeline.lake.facts import History, PcaState
+    from fruit_pipeline.lake.facts import LakeHistory, PcaState
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PcaOutlook:
     """
 
     state: PcaState
-    history: History
+    history: LakeHistory
     embedder_id: str
     policy: PolicySettings
     switch_embedder: bool = False

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fruit_pipeline.lake.store import Lake
-    from fruit_pipeline.planning.claims import Answer
+    from fruit_pipeline.planning.claims import ClaimAnswer
     from fruit_pipeline.planning.estimate import Estimate
     from fruit_pipeline.request.run_request import RunRequest
     from fruit_pipeline.settings import Settings
@@ -123,7 +123,7 @@ def plan_run(
     return planned
 
 
-def _refuse_busy_dates(answer: Answer, asked: Sequence[str]) -> None:
+def _refuse_busy_dates(answer: ClaimAnswer, asked: Sequence[str]) -> None:
     busy = {day: claim for day, claim in answer.busy.items() if day in asked}
     if busy:
         raise DateIsBusyError(
@@ -132,7 +132,12 @@ def _refuse_busy_dates(answer: Answer, asked: Sequence[str]) -> None:
 
 
 def _plan_claimed(
-    settings: Settings, lake: Lake, request: RunRequest, release: PublishedRelease, listed_at: datetime, answer: Answer
+    settings: Settings,
+    lake: Lake,
+    request: RunRequest,
+    release: PublishedRelease,
+    listed_at: datetime,
+    answer: ClaimAnswer,
 ) -> PlannedRun:
     request = replace(request, categories=_meant_categories(lake, request))
     look = DateLooker(lake, request, release.embedder_id, settings)

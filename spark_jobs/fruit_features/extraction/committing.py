@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from fruit_contract.commit import MomentsObject
-    from fruit_features.extraction.date_plan import DatePlan
+    from fruit_features.extraction.date_work import DateWork
     from fruit_features.lake.commit import Ledger
     from fruit_features.lake.store import Store
     from fruit_features.moments.parts import PartPlace
@@ -72,7 +72,7 @@ class _Pending:
 class DateCommits:
     """The commits of one date in one step. `write` is the step's name; a commit's own name has its number, too."""
 
-    def __init__(self, spark: SparkSession, store: Store, embedder_id: str, write: str, plan: DatePlan) -> None:
+    def __init__(self, spark: SparkSession, store: Store, embedder_id: str, write: str, plan: DateWork) -> None:
         self._spark, self._store, self._embedder_id, self._write = spark, store, embedder_id, write
         self.plan = plan
         self.ledger = plan.ledger

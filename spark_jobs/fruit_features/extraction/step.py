@@ -24,7 +24,7 @@ from fruit_contract.increments import Fate
 from fruit_contract.summaries import SUMMARY_SCHEMA_VERSION, ExtractionSummary
 from fruit_features.embedding.artefact import find_embedder, load_embedder
 from fruit_features.extraction.committing import DateCommits
-from fruit_features.extraction.date_plan import plan_dates
+from fruit_features.extraction.date_work import plan_dates
 from fruit_features.extraction.known_contents import find_sources
 from fruit_features.extraction.progress import ImageCounters, ProgressReporter
 from fruit_features.extraction.rejects import FEWEST_IMAGES, RejectWatch, UnusualRejectsError
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from fruit_contract.progress import StepProgress
     from fruit_features.embedding.artefact import EmbedderArtefact
-    from fruit_features.extraction.date_plan import DatePlan
-    from fruit_features.extraction.task import Account
+    from fruit_features.extraction.date_work import DateWork
+    from fruit_features.extraction.task import TaskAccount
 
 # What a time-out or a lost cluster takes away is at most this much work.
 COMMIT_EVERY_SECONDS: Final = 180.0
@@ -151,7 +151,7 @@ class _Extraction:
         check_books(books)
         return self._summary(plans, commits, books, compute_seconds)
 
-    def _plan(self, ingest_dates: Sequence[str]) -> list[DatePlan]:
+    def _plan(self, ingest_dates: Sequence[str]) -> list[DateWork]:
         request = self.request
         versions = projected_versions(self.store)
         embedder_id = self.embedder.embedder_id
@@ -203,7 +203,7 @@ class _Extraction:
         self.watch.mark("commit")
         return seconds
 
-    def _take(self, accounts: Sequence[Account], commits: Mapping[str, DateCommits]) -> list[DateCommits]:
+    def _take(self, accounts: Sequence[TaskAccount], commits: Mapping[str, DateCommits]) -> list[DateCommits]:
         """Gives each date what tasks did of it; returns those that are complete by it."""
         complete = []
         for account in accounts:
@@ -231,7 +231,7 @@ class _Extraction:
         return True
 
     def _summary(
-        self, plans: Sequence[DatePlan], commits: Mapping[str, DateCommits], books: Books, compute_seconds: float
+        self, plans: Sequence[DateWork], commits: Mapping[str, DateCommits], books: Books, compute_seconds: float
     ) -> ExtractionSummary:
         request = self.request
         rejects_by_date = {
@@ -308,7 +308,7 @@ def _by_date(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         yield ingest_date, rows.filter(pc.equal(dates, ingest_date))
 
 
-def _in_scope(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
+def _in_scope(plan: DateWork, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
     """Returns the date's rows as the ledger has them now, of the chosen categories."""
     rows = (date or plan).ledger.rows
     return (
@@ -316,11 +316,11 @@ def _in_scope(plan: DatePlan, date: DateCommits | None, categories: Sequence[str
     )
 
 
-def _rejected(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
+def _rejected(plan: DateWork, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
     return files.rejected_rows(_in_scope(plan, date, categories))
 
 
-def _books(plan: DatePlan, date: DateCommits | None, categories: Sequence[str]) -> dict[str, dict[str, int]]:
+def _books(plan: DateWork, date: DateCommits | None, categories: Sequence[str]) -> dict[str, dict[str, int]]:
     """Returns the books of each category of a date: what was listed, from the plan; where it ended, from the ledger as
     it is now.
     """

@@ -52,7 +52,7 @@ def by_source(images: pa.Table) -> pa.Table:
     return images.take(pc.sort_indices(order, sort_keys=[("folder", "ascending"), (SOURCE, "ascending")]))
 
 
-class Account(NamedTuple):
+class TaskAccount(NamedTuple):
     """What a task says it did: rows of ACCOUNT as a stream of Arrow, and the parts of moments that it left."""
 
     rows: bytes
@@ -73,7 +73,7 @@ class FeaturesTask:
     write: str
     counters: ImageCounters | None = None
 
-    def __call__(self, images: bytes, attempt: int) -> Account:
+    def __call__(self, images: bytes, attempt: int) -> TaskAccount:
         """Computes `images`, a stream of rows of IMAGES; those of a date and category come together."""
         name = f"{self.write}-{attempt:06d}"
         rows: list[pa.Table] = []
@@ -94,7 +94,7 @@ class FeaturesTask:
                     key = f"{lake.moments_parts_prefix(ingest_date)}{name}.bin"
                     uploads.put(key, part_to_bytes(moments.running))
                     parts.append(PartPlace(ingest_date, key, n_samples, moments.digest))
-        return Account(to_stream(pa.concat_tables(rows)), parts)
+        return TaskAccount(to_stream(pa.concat_tables(rows)), parts)
 
     def _compute(self, images: bytes) -> Iterator[tuple[str, str, pa.Table]]:
         """Yields the results of each date and category, one partition after the other."""

@@ -35,7 +35,7 @@ class ImagesDifferError(RuntimeError):
 
 
 @dataclass
-class History:
+class MomentsHistory:
     """All dates that have a ledger: the ledgers' ETags, and what they say of each embedder."""
 
     etags: dict[str, str] = field(default_factory=dict)
@@ -70,11 +70,11 @@ class History:
         }
 
 
-def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, CachedDate]) -> History:
+def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, CachedDate]) -> MomentsHistory:
     """Reads what all ledgers say, as they were listed: from the cache, and the footers of those that are not
     `cached`.
     """
-    history = History(etags={day: entry.etag for day, entry in ledgers.items()})
+    history = MomentsHistory(etags={day: entry.etag for day, entry in ledgers.items()})
     for day, etag in history.etags.items():
         if day in cached and cached[day]["etag"] == etag:
             history.dates[day] = {
@@ -100,7 +100,7 @@ class MergedHistory:
 
 
 def merge_history(
-    session: Callable[[], SparkSession], store: Store, embedder_id: str, history: History
+    session: Callable[[], SparkSession], store: Store, embedder_id: str, history: MomentsHistory
 ) -> MergedHistory:
     """Merges the moments of all dates of an embedder. A date whose moments are lost is added up from its features.
 
@@ -139,7 +139,7 @@ def merge_history(
     )
 
 
-def read_days(store: Store, history: History, embedder_id: str, days: Sequence[str]) -> dict[str, Moments]:
+def read_days(store: Store, history: MomentsHistory, embedder_id: str, days: Sequence[str]) -> dict[str, Moments]:
     """Reads the moments of some dates; those that have none, or whose moments are lost, are left out."""
     dates = history.of_embedder(embedder_id)
     keys = {day: dates[day].moments.key for day in days if day in dates and dates[day].moments}  # type: ignore[union-attr]
@@ -147,7 +147,7 @@ def read_days(store: Store, history: History, embedder_id: str, days: Sequence[s
     return {str(source.day): moments for source, moments in found.items()}
 
 
-def _date_has_changed(store: Store, history: History, day: str) -> bool:
+def _date_has_changed(store: Store, history: MomentsHistory, day: str) -> bool:
     """Reads a date's commit again, and tells whether it is another: then the former one's moments are gone for a good
     reason.
     """

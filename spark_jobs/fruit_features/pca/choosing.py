@@ -18,7 +18,7 @@ from fruit_features.pca.versions import PcaVersion, find_version, save_version, 
 if TYPE_CHECKING:
     from fruit_features.lake.store import Store
     from fruit_features.moments.algebra import Moments
-    from fruit_features.moments.history import History
+    from fruit_features.moments.history import MomentsHistory
     from fruit_features.pca.versions import Pointer
 
 
@@ -43,7 +43,7 @@ class Chooser:
     switch_embedder: bool
     pointer: Pointer | None
     provenances: dict[str, Provenance]
-    history: History
+    history: MomentsHistory
     unreadable: set[str] = field(default_factory=set)
 
     def choose(self, merged: Moments) -> Choice | str:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from fruit_contract.pca_files import Provenance
     from fruit_features.moments.algebra import Moments
-    from fruit_features.moments.history import History
+    from fruit_features.moments.history import MomentsHistory
     from fruit_features.pca.fit import PcaModel
     from fruit_features.pca.versions import Pointer
 
@@ -125,7 +125,7 @@ class _Refresh:
     request: RefreshRequest
     cache: PcaCache
     pointer: Pointer | None
-    history: History
+    history: MomentsHistory
     watch: Stopwatch
 
     def __post_init__(self) -> None:

@@ -13,8 +13,8 @@ from benchmarks.history import synthetic_history
 from benchmarks.history.run import NEW_DAY
 from benchmarks.history.synthetic_history import (
     CATEGORIES,
-    History,
     Partition,
+    SyntheticHistory,
     clone_lake,
     days_before,
     features_table,
@@ -33,7 +33,7 @@ from fruit_features.moments.algebra import empty_moments, moments_of, unpack_upp
 from fruit_features.moments.history_tree import HistoryTree
 from fruit_features.pca.fit import Projector, fit_pca
 
-HISTORY = History(("2026-01-01", "2026-01-02"), 2, "release", "embedder")
+HISTORY = SyntheticHistory(("2026-01-01", "2026-01-02"), 2, "release", "embedder")
 
 
 @pytest.fixture(scope="module")

@@ -37,10 +37,12 @@ def test_a_pca_needs_about_as_many_components_as_of_real_fruit():
 
 def test_a_task_reaches_a_worker_and_leaves_the_product_s_engine_as_it_was(monkeypatch):
     embedders = []
-    monkeypatch.setattr(
-        task.FeaturesTask, "__call__", lambda self, *_: embedders.append(task.load_embedder(self.embedder))
-    )  # type: ignore[attr-defined]
     loaded = task.load_embedder  # type: ignore[attr-defined]
+
+    def load_in_task(self, *_):
+        embedders.append(task.load_embedder(self.embedder))  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(task.FeaturesTask, "__call__", load_in_task)
     pickle.loads(pickle.dumps(DigestTask(None, "write")))(b"", 0)  # noqa: S301 - our own bytes
     assert isinstance(embedders[0], DigestEngine)
     assert task.load_embedder is loaded  # type: ignore[attr-defined]

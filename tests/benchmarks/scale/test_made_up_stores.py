@@ -9,7 +9,7 @@ from obstore import Bytes
 from benchmarks.scale.made_up_stores import FolderStore, MadeUpDate
 from fruit_contract import lake
 from fruit_contract.listing import ListedObject
-from fruit_features.extraction.date_plan import plan_date
+from fruit_features.extraction.date_work import plan_date
 
 DAY = "2026-01-01"
 
@@ -35,9 +35,9 @@ def test_a_made_up_date_is_planned_like_any_other():
 
 
 def test_a_made_up_date_s_ledger_is_read(tmp_path):
-    from benchmarks.history.synthetic_history import History, partitions_of, write_features
+    from benchmarks.history.synthetic_history import SyntheticHistory, partitions_of, write_features
 
-    history = History((DAY,), 1, "release", "embedder", ("Kiwi",))
+    history = SyntheticHistory((DAY,), 1, "release", "embedder", ("Kiwi",))
     write_features(FolderStore("lake", tmp_path), history)
     ledger = Bytes((tmp_path / lake.ledger_key(DAY)).read_bytes())
     (partition,) = partitions_of(history, DAY)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fruit_cli.aws.request import DeployRequest
-from fruit_cli.aws.stacks import Lake, idle_network_usd_a_month, is_of_region, kept_subnets, stacks_of
+from fruit_cli.aws.stacks import DeployedLake, idle_network_usd_a_month, is_of_region, kept_subnets, stacks_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ def test_subnets_stay_until_others_are_typed(
     before = {part: CERTIFICATES | dict(found) if part == "cluster" else found for part, found in before.items()}
     assert kept_subnets(request, before) == kept
     assert idle_network_usd_a_month(request, before) == pytest.approx(3 * 2 * 730 * 0.011 if idles else 0)
-    plan = {stack.part: stack for stack in stacks_of(request, Lake("b", makes_bucket=True), before)}
+    plan = {stack.part: stack for stack in stacks_of(request, DeployedLake("b", makes_bucket=True), before)}
     assert ("network" in plan) == (not kept)
     assert plan["cluster"].parameters.get("SubnetIds", "") == kept
 

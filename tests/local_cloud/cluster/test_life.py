@@ -9,14 +9,14 @@ from local_cloud.cluster.life import (
     ActionOnFailure,
     ClusterLife,
     ClusterState,
+    EmrStepState,
+    FailureDetails,
     ReasonCode,
-    StepFailure,
     StepLife,
-    StepState,
 )
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
-FAILURE = StepFailure("Unknown Error.", "exit code 1")
+FAILURE = FailureDetails("Unknown Error.", "exit code 1")
 
 
 def a_step(name: str, action: ActionOnFailure = ActionOnFailure.CONTINUE) -> StepLife:
@@ -33,7 +33,7 @@ def a_cluster(*steps: StepLife, ready: bool = True, **options: Any) -> ClusterLi
     return life
 
 
-def run_next(life: ClusterLife, failure: StepFailure | None = None) -> StepLife:
+def run_next(life: ClusterLife, failure: FailureDetails | None = None) -> StepLife:
     (step,) = life.steps_to_start()
     life.step_started(step, NOW)
     life.step_ended(step, failure, NOW)
@@ -80,8 +80,8 @@ def test_ends_after_its_last_step_unless_it_is_kept_alive() -> None:
 def test_continue_runs_the_next_step_and_the_end_names_the_errors() -> None:
     life = a_cluster(a_step("a"), a_step("b"))
     failed = run_next(life, FAILURE)
-    assert (failed.state, failed.failure) == (StepState.FAILED, FAILURE)
-    assert run_next(life).state is StepState.COMPLETED
+    assert (failed.state, failed.failure) == (EmrStepState.FAILED, FAILURE)
+    assert run_next(life).state is EmrStepState.COMPLETED
     assert life.ending is not None
     assert life.ending.message == "Steps completed with errors"
 
@@ -90,7 +90,7 @@ def test_cancel_and_wait_cancels_what_is_pending_and_keeps_the_cluster() -> None
     pending = a_step("b")
     life = a_cluster(a_step("a", ActionOnFailure.CANCEL_AND_WAIT), pending, keep_alive=True)
     run_next(life, FAILURE)
-    assert pending.state is StepState.CANCELLED
+    assert pending.state is EmrStepState.CANCELLED
     assert life.state is ClusterState.WAITING
 
 
@@ -100,7 +100,7 @@ def test_terminate_cluster_ends_it_with_errors(action: ActionOnFailure) -> None:
     life = a_cluster(a_step("a", action), pending, keep_alive=True)
     run_next(life, FAILURE)
     life.finish(NOW)
-    assert pending.state is StepState.CANCELLED
+    assert pending.state is EmrStepState.CANCELLED
     assert life.state is ClusterState.TERMINATED_WITH_ERRORS
     assert life.ending is not None
     assert life.ending.code is ReasonCode.STEP_FAILURE
@@ -113,7 +113,7 @@ def test_a_protected_cluster_survives_a_step_that_would_end_it() -> None:
     )
     run_next(life, FAILURE)
     assert life.state is ClusterState.WAITING
-    assert pending.state is StepState.CANCELLED
+    assert pending.state is EmrStepState.CANCELLED
 
 
 def test_termination_cancels_running_and_pending_steps() -> None:
@@ -121,12 +121,12 @@ def test_termination_cancels_running_and_pending_steps() -> None:
     life = a_cluster(running, pending, keep_alive=True)
     life.step_started(running, NOW)
     life.request_termination(NOW)
-    assert (running.state, pending.state) == (StepState.CANCEL_PENDING, StepState.CANCELLED)
+    assert (running.state, pending.state) == (EmrStepState.CANCEL_PENDING, EmrStepState.CANCELLED)
     with pytest.raises(ValueError, match="none of its steps is active"):
         life.finish(NOW)
     life.step_ended(running, FAILURE, NOW)
     life.finish(NOW)
-    assert running.state is StepState.CANCELLED
+    assert running.state is EmrStepState.CANCELLED
     assert running.failure is None
     assert life.state is ClusterState.TERMINATED
     assert life.ending is not None
@@ -156,11 +156,11 @@ def test_cancelling_a_step_neither_fails_it_nor_ends_the_cluster() -> None:
     life = a_cluster(running, pending, keep_alive=True)
     life.step_started(running, NOW)
     assert life.cancel_step(pending, NOW).submitted
-    assert pending.state is StepState.CANCELLED
+    assert pending.state is EmrStepState.CANCELLED
     assert life.cancel_step(running, NOW).submitted
-    assert running.state is StepState.CANCEL_PENDING
+    assert running.state is EmrStepState.CANCEL_PENDING
     life.step_ended(running, FAILURE, NOW)
-    assert running.state is StepState.CANCELLED
+    assert running.state is EmrStepState.CANCELLED
     assert life.state is ClusterState.WAITING
 
 
@@ -177,7 +177,7 @@ def test_a_cancelled_step_that_still_ended_well_is_completed() -> None:
     life.step_started(step, NOW)
     life.cancel_step(step, NOW)
     life.step_ended(step, None, NOW)
-    assert step.state is StepState.COMPLETED
+    assert step.state is EmrStepState.COMPLETED
 
 
 def test_idles_out_only_while_it_waits() -> None:
@@ -210,10 +210,10 @@ def test_losing_its_instances_ends_it_with_errors_and_fails_what_ran() -> None:
     life = a_cluster(running, pending, keep_alive=True)
     life.step_started(running, NOW)
     life.lose_instances(NOW)
-    assert (running.state, pending.state) == (StepState.RUNNING, StepState.CANCELLED)
+    assert (running.state, pending.state) == (EmrStepState.RUNNING, EmrStepState.CANCELLED)
     life.step_ended(running, FAILURE, NOW)
     life.finish(NOW)
-    assert running.state is StepState.FAILED
+    assert running.state is EmrStepState.FAILED
     assert life.state is ClusterState.TERMINATED_WITH_ERRORS
     assert life.ending is not None
     assert (life.ending.code, life.ending.message) == (
@@ -228,6 +228,6 @@ def test_a_cluster_that_ends_already_loses_nothing_by_its_instances() -> None:
     life.step_started(running, NOW)
     life.request_termination(NOW)
     life.lose_instances(NOW)
-    assert running.state is StepState.CANCEL_PENDING
+    assert running.state is EmrStepState.CANCEL_PENDING
     assert life.ending is not None
     assert life.ending.code is ReasonCode.USER_REQUEST

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fruit_pipeline.alerts.news import (
     News,
-    Place,
+    NewsPlace,
     TaskFailure,
     news_of_failures,
     sns_message,
@@ -15,7 +15,7 @@ from fruit_pipeline.alerts.news import (
     with_place,
 )
 
-RUN = Place("fruit_image_pipeline", "manual__2026-11-26T10:00:00+00:00 ä/b")
+RUN = NewsPlace("fruit_image_pipeline", "manual__2026-11-26T10:00:00+00:00 ä/b")
 STEP = TaskFailure(
     "extract_features",
     2,
@@ -76,7 +76,7 @@ def test_the_link_holds_whatever_the_run_is_called() -> None:
         "https://airflow.example/dags/fruit_image_pipeline/runs/manual__2026-11-26T10%3A00%3A00%2B00%3A00%20%C3%A4%2Fb"
     )
     assert news.message == f"why\n\nRun: {RUN.name}\nIts page: {page}"
-    task = Place(RUN.dag_id, RUN.run_id, "plan_run")
+    task = NewsPlace(RUN.dag_id, RUN.run_id, "plan_run")
     assert with_place(News("batch_missing", "late", "why"), task, "https://airflow.example").message.endswith(
         f"{page}/tasks/plan_run"
     )
@@ -84,7 +84,7 @@ def test_the_link_holds_whatever_the_run_is_called() -> None:
 
 def test_without_an_address_of_the_ui_or_a_run_there_is_no_link() -> None:
     assert with_place(News("run_failed", "failed", "why"), RUN, "").message == f"why\n\nRun: {RUN.name}"
-    assert with_place(News("run_failed", "failed", "why"), Place(), "https://airflow.example") == News(
+    assert with_place(News("run_failed", "failed", "why"), NewsPlace(), "https://airflow.example") == News(
         "run_failed", "failed", "why"
     )
 

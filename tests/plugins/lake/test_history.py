@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fruit_contract.lake import CURRENT_PCA_KEY, content_index_key, ledger_key, pca_cache_key, pca_provenance_key
-from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
+from fruit_pipeline.lake.facts import EmbedderHistory, LakeHistory, PcaState
 from fruit_pipeline.lake.history import read_history, read_pca_state
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, NEXT_EMBEDDER, VERSION, MemoryS3
 
@@ -24,7 +24,7 @@ def test_adds_up_what_all_ledgers_say(sample_lake: SampleLake) -> None:
     sample_lake.put_commit(
         replace(commit, embedders={EMBEDDER: replace(own, n_images=0), NEXT_EMBEDDER: own}), NEXT_DAY
     )
-    assert read_history(sample_lake.lake) == History(
+    assert read_history(sample_lake.lake) == LakeHistory(
         {EMBEDDER: EmbedderHistory(42, 14, (DAY,)), NEXT_EMBEDDER: EmbedderHistory(42, 7, (NEXT_DAY,))}
     )
 
@@ -39,7 +39,7 @@ def test_dates_of_the_earlier_form_are_counted_by_themselves(sample_lake: Sample
 
 
 def test_an_empty_lake_has_no_history(empty_lake: SampleLake) -> None:
-    assert read_history(empty_lake.lake) == History()
+    assert read_history(empty_lake.lake) == LakeHistory()
     assert read_pca_state(empty_lake.lake) == PcaState()
 
 

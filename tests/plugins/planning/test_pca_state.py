@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.pca import PolicySettings, RefreshPolicy
-from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
+from fruit_pipeline.lake.facts import EmbedderHistory, LakeHistory, PcaState
 from fruit_pipeline.planning.pca_state import PcaOutlook, Refit
 from fruit_pipeline.settings import Settings
 
@@ -28,7 +28,7 @@ def outlook(
     **changed: Any,
 ) -> PcaOutlook:
     embedders = {"m": EmbedderHistory(n_images, 7), "old": EmbedderHistory(old, 5)}
-    history = History(embedders, EmbedderHistory(earlier, 1 if earlier else 0))
+    history = LakeHistory(embedders, EmbedderHistory(earlier, 1 if earlier else 0))
     return PcaOutlook(state, history, "m", SETTINGS.pca_rules(policy), **changed)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_pipeline.errors import RunTooLargeError
-from fruit_pipeline.lake.facts import EmbedderHistory, History, PcaState
+from fruit_pipeline.lake.facts import EmbedderHistory, LakeHistory, PcaState
 from fruit_pipeline.planning.date_plan import DatePlan, FileState
 from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate
 from fruit_pipeline.planning.pca_state import PcaOutlook, Refit
@@ -140,7 +140,7 @@ def test_names_the_dates_by_what_is_not_as_it_should_be() -> None:
     ]
 
 
-def outlook(state: PcaState, history: History, **changed: Any) -> PcaOutlook:
+def outlook(state: PcaState, history: LakeHistory, **changed: Any) -> PcaOutlook:
     return replace(PcaOutlook(state, history, "m", SETTINGS.pca_rules()), **changed)
 
 
@@ -148,7 +148,7 @@ CURRENT = PcaState("20261101T000000Z-ab", "m", 100_000, 0.95)
 
 
 def test_a_refit_that_is_foreseen_is_in_the_estimate() -> None:
-    history = History({"m": EmbedderHistory(10**7, 50_000)})
+    history = LakeHistory({"m": EmbedderHistory(10**7, 50_000)})
     kept = run_plan([date_plan()], outlook=outlook(replace(CURRENT, n_samples=10**7), history))
     assert (kept.refit, kept.estimate) == (None, estimate(1, SETTINGS))
     refitted = run_plan([date_plan()], outlook=outlook(CURRENT, history))
@@ -165,7 +165,7 @@ def test_a_refit_that_is_foreseen_is_in_the_estimate() -> None:
 def test_says_what_a_change_of_the_embedder_costs_and_how_to_go_on() -> None:
     state = replace(CURRENT, embedder_id="old")
     left = EmbedderHistory(40_000, 10, ("2025-01-01", "2026-11-20"))
-    plan = run_plan([date_plan()], outlook=outlook(state, History({"old": left, "m": EmbedderHistory(70)})))
+    plan = run_plan([date_plan()], outlook=outlook(state, LakeHistory({"old": left, "m": EmbedderHistory(70)})))
     assert plan.migration is not None
     assert (plan.migration.images, plan.migration.n_ingest_dates) == (40_000, 2)
     cost = estimate(40_000, SETTINGS)
@@ -188,7 +188,7 @@ def test_says_what_a_change_of_the_embedder_costs_and_how_to_go_on() -> None:
 def test_says_so_when_nothing_is_left_to_featurise_anew() -> None:
     state = replace(CURRENT, embedder_id="old")
     plan = run_plan(
-        [known()], outlook=outlook(state, History({"old": EmbedderHistory(0, 10), "m": EmbedderHistory(100_000)}))
+        [known()], outlook=outlook(state, LakeHistory({"old": EmbedderHistory(0, 10), "m": EmbedderHistory(100_000)}))
     )
     assert plan.migration is not None
     assert (plan.migration.images, plan.migration.minutes, plan.migration.first_ingest_date) == (0, 0.0, None)
@@ -197,7 +197,7 @@ def test_says_so_when_nothing_is_left_to_featurise_anew() -> None:
 
 def test_without_a_change_of_the_embedder_there_is_no_migration() -> None:
     for state in (CURRENT, PcaState()):
-        plan = run_plan([date_plan()], outlook=outlook(state, History()))
+        plan = run_plan([date_plan()], outlook=outlook(state, LakeHistory()))
         assert plan.migration is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,9 +114,8 @@ def png_kinds() -> dict[str, OddPicture]:
         for bits in (1, 2, 4, 8, 16)
     }
     pairs |= {
-        f"{bits}-bit colour, one is transparent": lambda bits=bits: colour_with_key(bits, is_there=True)
-        for bits in (8, 16)
-    }  # type: ignore[misc]
+        f"{bits}-bit colour, one is transparent": partial(colour_with_key, bits, is_there=True) for bits in (8, 16)
+    }
     pairs["16-bit colour, the low bytes of one that is transparent"] = lambda: colour_with_key(16, is_there=False)
     return (
         good_kinds("PNG", good)

@@ -15,7 +15,7 @@ from fruit_contract.tables import RejectReason
 from fruit_features.embedding import isolation
 from fruit_features.extraction import step as extraction_step
 from fruit_features.extraction.step import extract_features
-from fruit_features.extraction.task import Account, FeaturesTask
+from fruit_features.extraction.task import FeaturesTask, TaskAccount
 from fruit_features.lake.commit import read_ledger
 from fruit_features.lake.store import Store
 from tests.spark_jobs.lake_folder import RELEASE, LakeFolder, jpeg
@@ -46,7 +46,7 @@ class DeadlyTask(FeaturesTask):
 
     folder: str = ""
 
-    def __call__(self, images: bytes, attempt: int) -> Account:
+    def __call__(self, images: bytes, attempt: int) -> TaskAccount:
         decode = isolation.decode_encoded  # type: ignore[attr-defined]
 
         def deadly(image: EncodedImage) -> DecodedImage:

@@ -14,7 +14,7 @@ from fruit_features.lake import commit as commit_module
 from fruit_features.lake.commit import Ledger, list_ledgers, put_ledger
 from fruit_features.moments import history as history_module
 from fruit_features.moments.algebra import Moments, moments_of
-from fruit_features.moments.history import History, ImagesDifferError, merge_history, read_days
+from fruit_features.moments.history import ImagesDifferError, MomentsHistory, merge_history, read_days
 from tests.spark_jobs.written_dates import Files, keys_in, put_features, vectors, write_date
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def store(test_lake: LakeFolder, ledgers: dict[str, Ledger]) -> Store:
     return test_lake.store
 
 
-def read_history(store: Store, cached: dict) -> History:
+def read_history(store: Store, cached: dict) -> MomentsHistory:
     return history_module.read_history(store, list_ledgers(store).committed, cached)
 
 

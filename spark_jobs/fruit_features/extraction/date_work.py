@@ -44,7 +44,7 @@ _KNOWN_COLUMNS: Final = (
 
 
 @dataclass(frozen=True)
-class DatePlan:
+class DateWork:
     """What one features step has to do for a date.
 
     `images` are to be computed: rows of LISTED, sorted by key; `changed` are the ledger's rows of those it knows.
@@ -114,10 +114,10 @@ def plan_dates(
     versions: Sequence[str],
     *,
     retry_rejected: bool,
-) -> list[DatePlan]:
+) -> list[DateWork]:
     """Plans each date; `versions` are those whose projections are looked at. Raises what the store raises."""
 
-    def plan(ingest_date: str) -> DatePlan:
+    def plan(ingest_date: str) -> DateWork:
         return plan_date(store, ingest_date, embedder_id, scope, versions, retry_rejected=retry_rejected)
 
     return at_once(plan, ingest_dates, _DATES_AT_ONCE)
@@ -131,7 +131,7 @@ def plan_date(
     versions: Sequence[str],
     *,
     retry_rejected: bool,
-) -> DatePlan:
+) -> DateWork:
     """Plans one date. An image whose features are gone counts as new."""
     requests: list[Callable[[], Any]] = [
         partial(store.list_images, lake.raw_prefix(ingest_date)),
@@ -176,7 +176,7 @@ def _compared(
     scope: Sequence[str],
     *,
     retry_rejected: bool,
-) -> DatePlan:
+) -> DateWork:
     named = ledger.commit.features_keys() if ledger.commit else set()
     lost = frozenset(named - there.features)
     asked = _Asked()
@@ -200,7 +200,7 @@ def _compared(
         ledger.rows.take(pa.array(changed, pa.int64())),
         rows.take(pa.array(restored, pa.int64())),
     )
-    return DatePlan(
+    return DateWork(
         ingest_date,
         ledger,
         there,

@@ -11,7 +11,7 @@ from fruit_contract import lake
 from fruit_contract.commit import Commit, EmbedderFiles, MomentsObject, file_key
 from fruit_contract.increments import Fate
 from fruit_contract.listing import ListedObject
-from fruit_features.extraction.date_plan import FORMER, DatePlan, _compared, plan_date, plan_dates
+from fruit_features.extraction.date_work import FORMER, DateWork, _compared, plan_date, plan_dates
 from fruit_features.lake.commit import DateFiles, Ledger, no_ledger
 from fruit_features.lake.store import LISTED, listed_table
 from tests.spark_jobs.written_dates import Files, ledger_rows, put_features, write_date
@@ -76,7 +76,7 @@ def plan_of(
     embedder_id: str = "m",
     scope: Sequence[str] = (),
     retry_rejected: bool = False,
-) -> DatePlan:
+) -> DateWork:
     return _compared(
         DAY,
         listed_table([listed]),
@@ -89,16 +89,16 @@ def plan_of(
     )
 
 
-def asked(plan: DatePlan) -> list[str]:
+def asked(plan: DateWork) -> list[str]:
     return [key.removeprefix(lake.raw_prefix(DAY)) for key in plan.images.column("image_key").to_pylist()]
 
 
-def gone(plan: DatePlan) -> list[str]:
+def gone(plan: DateWork) -> list[str]:
     keys = plan.ledger.rows.column("image_key").take(pa.array(plan.gone)).to_pylist()
     return [key.removeprefix(lake.raw_prefix(DAY)) for key in keys]
 
 
-def changed(plan: DatePlan) -> list[str]:
+def changed(plan: DateWork) -> list[str]:
     return [key.removeprefix(lake.raw_prefix(DAY)) for key in plan.changed.column("image_key").to_pylist()]
 
 
