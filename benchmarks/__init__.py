@@ -1,1 +1,1 @@
-"""Benchmarks: this project against the notebook way and against the engine's own ceiling, side by side in one run."""
+"""Measures this project side by side with the notebook way, with other engines, and with the engine's own ceiling."""

@@ -49,7 +49,7 @@ RESULTS: Final = Path(__file__).resolve().parent / "results"
 
 @dataclass(frozen=True)
 class Bench:
-    """How the benchmarks were asked for."""
+    """Says how the benchmarks were asked for."""
 
     size: str
     data: Path | None
@@ -71,7 +71,7 @@ class Bench:
 
 
 class Result(Protocol):
-    """What a part measured, for people."""
+    """Holds what a part measured: tables, and the words below them."""
 
     def grids(self) -> Sequence[Grid]: ...
     def notes(self) -> Sequence[str]: ...
@@ -79,12 +79,13 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """One benchmark: `measure` with what `scales` has for the size, on a lake that is there, or in a folder if it
-    starts its own.
+    """Describes one benchmark: it calls `measure` with what `scales` holds for the size.
 
-    `images` prepares what it is measured on, and `described` says it ("{}": the images). `in_small`: a run without
-    `--only` has it in `small`, too; `on_data`: such a run has it on a person's folder, too. `takes_data`: with
-    `--only`, it may look at one.
+    `measure` gets a running lake, or, if `starts_lakes`, a folder in which it starts its own. `images` prepares the
+    images that are measured, and `described` is the line about them on the page, in which "{}" stands for the images.
+    `in_small` says whether a run without `--only` measures the part in size `small`, too, and `on_data` whether such a
+    run measures it on a given folder, too. `takes_data` says whether the part may look at a given folder if `--only`
+    names it.
     """
 
     measure: Callable[..., Result]
@@ -123,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     data = arguments.data.expanduser().resolve() if arguments.data else None
-    # A log file has room for the whole table.
+    # A log file has no width: it gets enough columns for the whole table.
     bench = Bench(
         arguments.size,
         data,
@@ -131,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.scale,
         Console(highlight=False, width=None if sys.stdout.isatty() else 160),
     )
-    # Asked to end, it ends what it has started, as on Ctrl-C.
+    # On SIGTERM it ends what it has started, as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for part in chosen_parts(bench.size, bench.only, with_data=data is not None):
@@ -146,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def chosen_parts(size: str, only: str | None, *, with_data: bool) -> list[str]:
-    """The parts to run, in their order."""
+    """Returns the names of the parts to run, in their order."""
     if only:
         return [only]
     return [
@@ -155,7 +156,7 @@ def chosen_parts(size: str, only: str | None, *, with_data: bool) -> list[str]:
 
 
 def _measure(name: str, bench: Bench) -> None:
-    """Measures one part in a temporary folder, prints it and saves it."""
+    """Measures one part in a temporary folder, prints the result and saves it."""
     part, load_before = PARTS[name], load()
     scale = sizes_with(SCALE_SIZES[bench.size], bench.scale) if name == "scale" else part.scales[bench.size]
     with tempfile.TemporaryDirectory(prefix="fruits-benchmark-", ignore_cleanup_errors=True) as temporary:
@@ -184,13 +185,13 @@ def _measure(name: str, bench: Bench) -> None:
 
 
 def page_name(name: str, bench: Bench) -> str:
-    """What a result is saved as: each data folder and each other scale has its own."""
+    """Returns the name of the file that a result is saved as; each data folder and each other scale has its own."""
     data = [bench.data.name] if bench.data and PARTS[name].takes_data else []
     return safe_run_id("-".join([name, bench.size, *data, *([bench.scale] if name == "scale" and bench.scale else [])]))
 
 
 def _given(bench: Bench, scale: Any, temporary: Path) -> tuple[list[PlannedImage], str]:
-    """Images of the folder that was asked for, or drawn ones, and what they are."""
+    """Returns images of the folder that was asked for, or drawn ones if none was, and a description of them."""
     if not bench.data:
         return _drawn(bench, scale, temporary)
     bench.say(f"Preparing {scale.n_images:,} images")

@@ -1,5 +1,5 @@
-"""Small networks with the embedder's input and output, as LiteRT models: TensorFlow, which makes the real one, takes
-long to import.
+"""Makes small networks with the embedder's input and output, as LiteRT models. TensorFlow, which makes the real
+network, takes long to import.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _MODEL_VERSION = 3
 
 
 def block_network(weights: NDArray[np.float32]) -> bytes:
-    """The means of an image's square blocks, multiplied with `weights`, [blocks * 3, outputs], and cut off below
-    zero.
+    """Returns a network that multiplies the means of an image's square blocks with `weights`, [blocks * 3, outputs],
+    and cuts the products off below zero.
     """
     n_inputs, n_outputs = weights.shape
     n_blocks = isqrt(n_inputs // 3)

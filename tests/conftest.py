@@ -1,4 +1,4 @@
-"""How the tests are dealt out to several processes, and what these make together."""
+"""Deals the tests out to several processes, and makes what these share."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _ON_THEIR_OWN: Final = frozenset({"test_fault_matrix.py", "test_demo.py", "test_
 
 @pytest.fixture(scope="session")
 def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Airflow's database as `airflow db migrate` leaves it: to be copied."""
+    """Returns Airflow's database as `airflow db migrate` leaves it. Tests copy it."""
 
     def migrate(home: Path) -> None:
         settings = {
@@ -73,7 +73,7 @@ def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def home_with_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A local home that holds the exported default embedder and nothing else: to be copied."""
+    """Returns a local home that holds the exported default embedder and nothing else. Tests copy it."""
 
     def export(home: Path) -> None:
         from fruit_cli.release.embedder import default_embedder
@@ -84,11 +84,9 @@ def home_with_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """Returns a folder that `make` fills when the first of the processes asks for it: it would take each of them
-    seconds.
-    """
+    """Returns a folder that `make` fills when the first process asks for it, because filling it takes seconds."""
     root = tmp_path_factory.getbasetemp()
-    # Of all processes, whose own folders are in there.
+    # The root of all processes, which holds their own folders.
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     folder, made = root / name, root / f"{name}.made"
     with (root / f"{name}.lock").open("w") as lock:

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md names is there."""
+"""Checks that what CONTRIBUTING.md names exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages say is what the code has."""
+"""Checks that the pages say what the code has."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _settings_table() -> Iterator[str]:
 
 
 def _text_of(default: Any) -> str:
-    """What a variable would hold to say the same."""
+    """Returns what a variable would hold to say the same."""
     if isinstance(default, tuple):
         return json.dumps(dict(default))
     return f"{default:g}" if isinstance(default, float) else str(default)

@@ -1,4 +1,4 @@
-"""What a person types behind `make` reaches the program as it was typed."""
+"""Checks that what a person types behind `make` reaches the program as it was typed."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def named_in_recipes(pattern: str) -> set[tuple[str, str]]:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone with the project's Makefile, and an environment that seems to be up to date."""
+    """Returns a clone with the project's Makefile, and an environment that seems to be up to date."""
     folder = tmp_path / "a clone"
     (folder / "requirements").mkdir(parents=True)
     shutil.copy(PROJECT / "Makefile", folder)
@@ -135,7 +135,7 @@ def make(clone: Path, *arguments: str, environment: dict[str, str] | None = None
 
 
 def told(done: subprocess.CompletedProcess[str]) -> tuple[list[str], str]:
-    """The arguments and the local home that the program got."""
+    """Returns the arguments and the local home that the program got."""
     assert done.returncode == 0, done.stderr
     home, *arguments = done.stdout.split("\0")[:-1]
     return arguments, home

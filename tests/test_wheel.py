@@ -1,4 +1,4 @@
-"""The wheel that goes where Airflow runs: what it holds, what it asks for, and that Airflow takes it."""
+"""Checks the wheel that goes where Airflow runs: what it holds, what it asks for, and that Airflow takes it."""
 
 from __future__ import annotations
 
@@ -136,7 +136,9 @@ def imports_of(file: Path) -> Iterator[str]:
 
 
 def sources_of(module: str, distributions: Any) -> set[str]:
-    """The packages that may bring a module. All of Airflow's share one name, and each provider has a part of it."""
+    """Returns the packages that may bring a module. All of Airflow's packages share one module name, and each provider
+    has a part of it.
+    """
     provider = re.match(r"airflow\.providers\.(common\.\w+|\w+)", module)
     if provider:
         return {f"apache-airflow-providers-{provider[1].replace('.', '-')}"}

@@ -1,1 +1,1 @@
-"""The engines side by side."""
+"""Compares the engines side by side."""

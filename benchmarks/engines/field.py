@@ -1,4 +1,4 @@
-"""An engine on every core: a process each, one thread each, that measure together and wait between."""
+"""Runs an engine on every core: a process with one thread on each. All processes measure together and wait together."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ if TYPE_CHECKING:
     from benchmarks.harness.bench_lake import BenchLake
     from fruit_cli.lake.delivery_plan import PlannedImage
 
-# For the libraries below a process that is one of as many as there are cores.
+# Each core has a process, so the libraries in a process get one thread.
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_CEILING_IMAGES: Final = 128  # a process: 77 MB of tensors
+_CEILING_IMAGES: Final = 128  # in each process: 77 MB of tensors
 
 
 @dataclass(frozen=True)
 class EngineSpeed:
-    """The engine alone on every core, for a few seconds: the images/s of all processes together."""
+    """Holds the speed of the engine alone on every core for a few seconds: the images/s of all processes together, and
+    the CPU that an image takes.
+    """
 
     images_per_second: float
     cpu_seconds_per_image: float
 
 
 class EngineField:
-    """The processes of one engine; they end with `stack`."""
+    """Holds the processes of one engine; they end with `stack`."""
 
     def __init__(self, stack: contextlib.ExitStack, bench: BenchLake, name: str) -> None:
         starts = (
@@ -43,17 +45,17 @@ class EngineField:
     def prepare(
         self, engine: str, model: str, images: Sequence[PlannedImage], n_images: int, inference_batch: int
     ) -> float:
-        """Loads the engine for a batch; the first time, decodes `n_images`. Returns the seconds that the loading
-        took.
+        """Loads the engine for a batch and returns the mean seconds that the loading took. The first call also decodes
+        `n_images`.
         """
-        # Fewer images than that are taken more than once.
+        # If there are fewer images, each is taken more than once.
         chosen = [image.path for image in spread(images, n_images)]
         paths = [chosen[number % len(chosen)] for number in range(n_images)]
         answers = self._ask("prepare", engine=engine, model=model, images=paths, inference_batch=inference_batch)
         return mean(float(answer["load_seconds"]) for answer in answers)
 
     def measure(self, window_seconds: float, inference_batch: int) -> EngineSpeed:
-        """All processes together."""
+        """Measures the engine in all processes at the same time."""
         answers = self._ask("measure", window_seconds=window_seconds, inference_batch=inference_batch)
         images_per_second = sum(answer["images_per_second"] for answer in answers)
         return EngineSpeed(images_per_second, mean(answer["cpu_seconds_per_image"] for answer in answers))
@@ -65,7 +67,7 @@ class EngineField:
 
 
 class Ceiling:
-    """What the features step's own engine can do at most, measured again and again between the runs of what is compared
+    """Measures the most that the features step's own engine can do, again and again between the runs that are compared
     with it.
     """
 
@@ -84,5 +86,5 @@ class Ceiling:
 
 
 def step_batch(bench: BenchLake) -> int:
-    """How many images the features step gives its engine at once."""
+    """Returns how many images the features step gives its engine at once."""
     return load_engine(release.DEFAULT_ENGINE, bench.model.read_bytes()).inference_batch

@@ -1,5 +1,6 @@
-"""What a release does not offer, to compare with: ONNX Runtime, OpenVINO, and the network in int8. `make bench`
-installs them.
+"""Runs the network in what a release does not offer, for comparison: in ONNX Runtime, in OpenVINO, and in int8.
+
+`make bench` installs these libraries.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ BF16: Final = "bf16"
 
 # Instructions that add products of 8-bit numbers without overflowing 16 bits.
 _VNNI: Final = frozenset({"avx512_vnni", "avx_vnni"})
-# The pooling and what follows stay f32: features in 256 levels would be all that is left of them.
+# The pooling and what follows stay f32; otherwise the features themselves would have only 256 levels.
 _QUANTISED: Final = ("Conv", "Clip", "Add")
 
 
@@ -36,14 +37,14 @@ def has_others() -> bool:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether OpenVINO would compute in bf16 here; elsewhere it takes the hint and computes in f32."""
+    """Says whether OpenVINO would compute in bf16 on this CPU; elsewhere it takes the hint and computes in f32."""
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def cpu_has_vnni() -> bool:
-    """Whether 8-bit weights may use all their bits (Linux on x86 only; False elsewhere)."""
+    """Says whether 8-bit weights may use all 8 bits; False if that can't be told, as everywhere but on Linux on x86."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -52,7 +53,7 @@ def cpu_has_vnni() -> bool:
 
 
 class OnnxRuntimeEngine:
-    """The ONNX model in ONNX Runtime."""
+    """Runs the ONNX model in ONNX Runtime."""
 
     inference_batch = 1
 
@@ -67,13 +68,13 @@ class OnnxRuntimeEngine:
         self._images = self._session.get_inputs()[0].name
 
     def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32[n, 224, 224, 3] in [-1, 1] to float32[n, 1280]."""
+        """Turns float32[n, 224, 224, 3] in [-1, 1] into float32[n, 1280]."""
         (features,) = self._session.run(None, {self._images: images})
         return np.asarray(features, dtype=np.float32)
 
 
 class OpenVinoEngine:
-    """The ONNX model in OpenVINO, compiled for one batch size: it is faster than with a size left open."""
+    """Runs the ONNX model in OpenVINO, compiled for one batch size, which is faster than a size left open."""
 
     def __init__(self, model: bytes, inference_batch: int, *, precision: str = F32) -> None:
         import openvino
@@ -86,14 +87,14 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": 1,
             "NUM_STREAMS": 1,
             "INFERENCE_PRECISION_HINT": precision,
-            # Every process would pin its thread to the same first core.
+            # With pinning, every process would put its thread on the same first core.
             "ENABLE_CPU_PINNING": False,
         }
         self._request = core.compile_model(network, "CPU", settings).create_infer_request()
 
     def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32[inference_batch, 224, 224, 3] in [-1, 1] to float32[inference_batch, 1280], which the next call
-        overwrites.
+        """Turns float32[inference_batch, 224, 224, 3] in [-1, 1] into float32[inference_batch, 1280]; the next call
+        overwrites the result.
         """
         features = self._request.infer([images], share_inputs=True, share_outputs=True)[0]
         return np.asarray(features, dtype=np.float32).reshape(self.inference_batch, N_FEATURES)
@@ -112,18 +113,18 @@ def make_onnx(graph: Path, place: Path) -> None:
         definition, input_names=["images:0"], output_names=["features:0"], opset=_OPSET
     )
     options = onnxruntime.SessionOptions()
-    # Standard operators alone, which OpenVINO knows, too.
+    # This level keeps to standard operators, which OpenVINO knows, too.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(place)
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def make_int8(model: Path, images: Sequence[str], place: Path) -> None:
-    """Writes the ONNX file `model` to `place` with int8 weights (a scale a channel) and uint8 activations, calibrated
-    on the images.
+    """Writes the ONNX file `model` to `place` with int8 weights (one scale for each channel) and uint8 activations,
+    calibrated on the images.
 
     The ranges of activations are the smallest and largest values seen (static QDQ quantisation). Without VNNI the
-    weights get 7 bits: sums of products of 8-bit numbers would overflow.
+    weights get 7 bits, because sums of products of 8-bit numbers would overflow.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -153,6 +154,6 @@ def make_int8(model: Path, images: Sequence[str], place: Path) -> None:
 
 
 def _decoded(paths: Sequence[str]) -> Iterator[NDArray[np.float32]]:
-    """One image at a time, float32[1, 224, 224, 3]."""
+    """Yields one image at a time as float32[1, 224, 224, 3]."""
     for path in paths:
         yield network_input(decode_image(Path(path).read_bytes()).pixels[None])

@@ -1,4 +1,4 @@
-"""What the engines benchmark measured, its tables and the words below them."""
+"""Holds what the engines benchmark measured, and makes its tables and the words below them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Of each category, one image in so many is known; the others are to be recognised by it.
+# One image in so many of each category is known; the others are to be recognised by it.
 KNOWN_ONE_IN: Final = 5
 # The variance that the PCA keeps, as in the product.
 TARGET_VARIANCE: Final = 0.95
@@ -25,7 +25,9 @@ TARGET_VARIANCE: Final = 0.95
 
 @dataclass(frozen=True)
 class EngineRun:
-    """One engine in a process a core, for a window. Runs of the same round were measured one right after the other."""
+    """Holds one measurement of an engine in a process on each core. Runs of one round were measured one after the
+    other.
+    """
 
     engine: str
     inference_batch: int
@@ -35,7 +37,9 @@ class EngineRun:
 
     @property
     def images_per_cpu_second(self) -> float:
-        """Others' work on the machine moves it less than it moves the images a second."""
+        """Returns the images per second of CPU, which others' work on the machine moves less than the images per
+        second.
+        """
         return 1 / self.cpu_seconds_per_image
 
 
@@ -45,10 +49,10 @@ Batch = Summary[EngineRun]
 
 @dataclass(frozen=True)
 class Quality:
-    """An engine's features beside the reference's: how like them they are, and what they are good for.
+    """Compares an engine's features with the reference's: how like them they are, and what they are good for.
 
-    `accuracy` is the share of images whose category a nearest neighbour names, `k` the components that keep 95 % of the
-    variance.
+    `accuracy` is the share of images whose category a nearest neighbour names, and `k` the number of components that
+    keep 95 % of the variance.
     """
 
     engine: str
@@ -60,11 +64,11 @@ class Quality:
 
 @dataclass(frozen=True)
 class EnginesBenchmark:
-    """What all are compared with is the engine `reference` at the inference batch `step_batch`, as the features step
-    runs it.
+    """Holds the runs of all engines. They are compared with the engine `reference` at the inference batch `step_batch`,
+    which is how the features step runs it.
 
-    `f32` are the engines that compute what the reference does, the others of `runs` are experiments. `load_seconds` are
-    by engine. `remarks` say what was left out, or limits an experiment.
+    `f32` names the engines that compute what the reference computes; the others in `runs` are experiments.
+    `load_seconds` are by engine. `remarks` say what was left out, or what limits an experiment.
     """
 
     n_cores: int
@@ -81,7 +85,7 @@ class EnginesBenchmark:
     remarks: Sequence[str] = ()
 
     def grids(self) -> list[Grid]:
-        """Each engine at its best batch, all batches, and what the features are good for."""
+        """Returns the tables: each engine at its best batch, all batches, and how good the features are."""
         summaries = summarise_engines(self.runs, self.reference, self.step_batch)
         return [_engines(self, summaries), _batches(self, summaries), _features(self)]
 
@@ -117,10 +121,9 @@ class EnginesBenchmark:
 
 
 def summarise_engines(runs: Sequence[EngineRun], reference: str, reference_batch: int) -> list[Batch]:
-    """A summary for each engine and batch, by engine in the order in which they ran first, and by batch.
+    """Returns a summary for each engine and batch: engines in the order in which they ran first, batches ascending.
 
-    The reference of all ratios is `reference` at `reference_batch`, in the same round. Raises ValueError if a round
-    lacks it.
+    All ratios are to `reference` at `reference_batch` in the same round. Raises ValueError if a round lacks it.
     """
     is_reference = (reference, reference_batch)
     found = summarise(
@@ -134,14 +137,14 @@ def summarise_engines(runs: Sequence[EngineRun], reference: str, reference_batch
 
 
 def is_clear(batch: Batch) -> bool:
-    """Whether every round agrees on which of the two does more with a second of CPU."""
+    """Says whether all rounds agree on which does more with a second of CPU, this batch or the reference."""
     ratios = batch.ratios("images_per_cpu_second")
     return min(ratios) > 1 or max(ratios) < 1
 
 
 def best_batches(summaries: Sequence[Batch]) -> dict[str, Batch]:
-    """Each engine at the batch with which it does the most by CPU: one thread a process, so on an idle machine that is
-    the fastest.
+    """Returns each engine at the batch with which it does the most by CPU. A process has one thread, so this is also
+    the fastest batch on an idle machine.
     """
     best: dict[str, Batch] = {}
     for summary in summaries:
@@ -152,7 +155,9 @@ def best_batches(summaries: Sequence[Batch]) -> dict[str, Batch]:
 
 
 def known_images(categories: Sequence[str]) -> list[bool]:
-    """Which images a nearest neighbour may name the others by: of each category the first, and every fifth after it."""
+    """Says of each image whether a nearest neighbour may name others by it: each category's first and every fifth after
+    it.
+    """
     seen: dict[str, int] = {}
     known = []
     for category in categories:
@@ -165,7 +170,7 @@ def known_images(categories: Sequence[str]) -> list[bool]:
 def quality(
     engine: str, features: NDArray[np.float32], expected: NDArray[np.float32], categories: Sequence[str]
 ) -> Quality:
-    """Of an engine's features of the images, float32[n, 1280], beside the reference's of the same images."""
+    """Compares an engine's features of the images, float32[n, 1280], with the reference's features of these images."""
     cosines = np.einsum("ij,ij->i", _unit(features), _unit(expected))
     return Quality(
         engine=engine,
@@ -177,10 +182,9 @@ def quality(
 
 
 def nearest_neighbour_accuracy(features: NDArray[np.float32], categories: Sequence[str]) -> float:
-    """The share of the images not in `known_images` whose nearest known image, by cosine of raw features, has their
-    category.
+    """Returns the share of images whose nearest known image has their category, by the cosine of the raw features.
 
-    Raises ValueError if no image is left to recognise.
+    Images that are known (`known_images`) are not counted. Raises ValueError if no image is left to recognise.
     """
     known = np.array(known_images(categories), dtype=bool)
     if known.all():
@@ -192,7 +196,7 @@ def nearest_neighbour_accuracy(features: NDArray[np.float32], categories: Sequen
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """float64[n, d] of length 1."""
+    """Returns the vectors at length 1, as float64[n, d]."""
     values = vectors.astype(np.float64)
     unit: NDArray[np.float64] = values / np.linalg.norm(values, axis=1, keepdims=True)
     return unit

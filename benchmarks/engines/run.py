@@ -1,6 +1,4 @@
-"""The engines benchmark: what runs the network on a CPU, each in a process a core, one thread each, measured in
-turn.
-"""
+"""Measures what runs the network on a CPU: each engine in one process on each core, with one thread each, in turn."""
 
 from __future__ import annotations
 
@@ -37,15 +35,15 @@ OPENVINO_INT8: Final = "OpenVINO int8"
 OPENVINO_BF16: Final = "OpenVINO bf16"
 
 _F32: Final = (LITERT, ONNX_RUNTIME, TENSORFLOW, OPENVINO)
-# A process: 39 MB of tensors, more than a core's cache, and whole batches of every size.
+# In each process, that is 39 MB of tensors: more than a core's cache, and whole batches of every size.
 _MEASURED_IMAGES: Final = 64
 
 
 @dataclass(frozen=True)
 class EngineScale:
-    """How much is measured: all engines at all batches for a window each, in every round.
+    """Says how much is measured: in every round, all engines at all batches, for `window_seconds` each.
 
-    Batches divide 64, and the features step's own is one of them: it is what all are compared with.
+    Batches divide 64. The features step's own batch is one of them, because all are compared with it.
     """
 
     n_images: int
@@ -65,7 +63,7 @@ ENGINE_SCALES: Final = {
 
 @dataclass(frozen=True)
 class _Contender:
-    """`name` is for people, `engine` and `model` are what a process loads."""
+    """Describes an engine to measure: `name` is for people, `engine` and `model` are what a process loads."""
 
     name: str
     engine: str
@@ -77,7 +75,7 @@ def measure_engines(
 ) -> EnginesBenchmark:
     """Measures the engines that are installed, then compares their features of `images`.
 
-    Raises CommandError if an engine's process breaks, or if `images` has no category with two images.
+    Raises CommandError if an engine's process breaks, or if no category of `images` has two images.
     """
     categories = [image.category for image in images]
     known = known_images(categories)
@@ -112,7 +110,7 @@ def measure_engines(
 
 
 class _Field(EngineField):
-    """One contender's processes."""
+    """Runs one contender's processes."""
 
     def __init__(self, stack: contextlib.ExitStack, bench: BenchLake, contender: _Contender) -> None:
         super().__init__(stack, bench, contender.name)
@@ -120,7 +118,7 @@ class _Field(EngineField):
         self._scratch = bench.node.home / "ways"
 
     def load(self, images: Sequence[PlannedImage], inference_batches: Sequence[int]) -> float:
-        """Loads the engine for each batch. Returns the seconds that the first loading took."""
+        """Loads the engine for each batch and returns the seconds that the first loading took."""
         engine, model = self._contender.engine, str(self._contender.model)
         seconds = [
             self.prepare(engine, model, images, _MEASURED_IMAGES, inference_batch)
@@ -135,7 +133,7 @@ class _Field(EngineField):
         )
 
     def embed(self, images: Sequence[PlannedImage], inference_batch: int) -> NDArray[np.float32]:
-        """The features of all images, float32[n, 1280], in their order."""
+        """Returns the features of all images in their order, float32[n, 1280]."""
         n_processes = min(len(self.processes), len(images))
         places = [self._scratch / f"{self._contender.name}-{number}.npy" for number in range(n_processes)]
         for number, place in enumerate(places):
@@ -153,7 +151,7 @@ class _Field(EngineField):
 def _contenders(
     bench: BenchLake, calibration: Sequence[PlannedImage], say: Callable[[str], None]
 ) -> tuple[list[_Contender], list[str]]:
-    """The engines that run here, and remarks about those that don't."""
+    """Returns the engines that can run here, and remarks about what can't or is limited."""
     graph = bench.embedder / release.TENSORFLOW_GRAPH
     contenders = [_Contender(LITERT, release.DEFAULT_ENGINE, bench.model), _Contender(TENSORFLOW, "tensorflow", graph)]
     if not has_others():

@@ -1,6 +1,4 @@
-"""One engine in a process of its own, at one or more inference batches, on tensors that are decoded already. See
-way_worker.py.
-"""
+"""Runs one engine in a process of its own, at one or more inference batches, on decoded tensors (see way_worker.py)."""
 
 from __future__ import annotations
 
@@ -30,23 +28,23 @@ if TYPE_CHECKING:
 
     from fruit_features.embedding.engines import Engine
 
-# What a request calls the engines that a release does not offer.
+# A request gives these names to the engines that a release does not offer.
 ONNX_RUNTIME: Final = "onnxruntime"
 OPENVINO: Final = {"openvino": F32, "openvino-bf16": BF16}
 
 _WARM_UP_BATCHES: Final = 2
 
-# By inference batch; all take their images from the same tensors, float32[n, 224, 224, 3].
+# The engines by inference batch. All take their images from the same tensors, float32[n, 224, 224, 3].
 _engines: dict[int, Engine] = {}
 _tensors: dict[str, NDArray[np.float32]] = {}
 
 
 def prepare(engine: str, model: str, images: Sequence[str], inference_batch: int) -> dict[str, Any]:
-    """Loads the engine from the file `model`, for `inference_batch` images at once. The first time in a process,
+    """Loads the engine from the file `model`, for `inference_batch` images at once. The first call in a process also
     decodes `images`.
 
-    Answers how many seconds the loading took; the first time, the imports count. Raises ValueError if `images` are no
-    whole batches.
+    Answers how many seconds the loading took; in the first call that includes the imports. Raises ValueError if
+    `images` can't be divided into whole batches.
     """
     if len(images) % inference_batch:
         raise ValueError(f"{len(images)} images are no whole batches of {inference_batch}.")
@@ -66,7 +64,7 @@ def prepare(engine: str, model: str, images: Sequence[str], inference_batch: int
 
 
 def measure(window_seconds: float, inference_batch: int) -> dict[str, Any]:
-    """Runs whole batches for about `window_seconds`."""
+    """Runs whole batches for about `window_seconds`. Answers the images per second and the CPU seconds for an image."""
     engine = _engines[inference_batch]
     tensors = _tensors["all"]
     batches = [tensors[start : start + inference_batch] for start in range(0, len(tensors), inference_batch)]
@@ -102,13 +100,13 @@ def convert(graph: str, place: str) -> dict[str, Any]:
 
 
 def quantise(model: str, images: Sequence[str], place: str) -> dict[str, Any]:
-    """Writes the int8 model to the file `place`. Answers whether the CPU lets it use all 8 bits."""
+    """Writes the int8 model to the file `place`, and answers whether the CPU lets it use all 8 bits."""
     make_int8(Path(model), images, Path(place))
     return {"has_vnni": cpu_has_vnni()}
 
 
 def capabilities() -> dict[str, Any]:
-    """Needs OpenVINO."""
+    """Answers whether the CPU computes in bf16. OpenVINO must be installed."""
     return {"has_bf16": cpu_has_bf16()}
 
 

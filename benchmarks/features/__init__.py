@@ -1,1 +1,1 @@
-"""The features step against its ceiling and the notebook way."""
+"""Compares the features step with its ceiling and with the notebook way."""

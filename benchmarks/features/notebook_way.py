@@ -1,7 +1,7 @@
-"""The notebook way: binaryFile, repartition, Keras `predict` in a pandas UDF with the weights broadcast, Parquet (see
-way_worker.py).
+"""Does what the notebook does: binaryFile, repartition, Keras `predict` in a pandas UDF with broadcast weights, and
+Parquet (see way_worker.py).
 
-Stated fairly: no action is computed twice, and `predict` gets its best inference batch.
+The comparison is fair to it: no action is computed twice, and `predict` gets its best inference batch.
 """
 
 from __future__ import annotations
@@ -30,15 +30,13 @@ if TYPE_CHECKING:
 
 OUTPUT: Final = "notebook"
 NETWORK_SIDE: Final = 224
-# The best of 16, 32, 64 and 128 (README.md); Keras takes 32 by itself.
+# This is the best of 16, 32, 64 and 128 (README.md); Keras takes 32 by default.
 PREDICT_BATCH: Final = 64
 _kept: dict[str, Any] = {}
 
 
 def start(tensors: str, rows_at_once: int) -> dict[str, Any]:
-    """Starts the session and broadcasts the weights of the file `tensors`. A pandas series holds `rows_at_once`
-    images.
-    """
+    """Starts the session and broadcasts the weights in the file `tensors`. A pandas series has `rows_at_once` rows."""
     from fruit_cli.release.export import keras_network
 
     spark = (
@@ -53,7 +51,9 @@ def start(tensors: str, rows_at_once: int) -> dict[str, Any]:
 
 
 def run(bucket: str, ingest_date: str, n_partitions: int, *, keep_network: bool) -> dict[str, Any]:
-    """Reads, featurises and writes the date's images. The notebook itself does not `keep_network` from task to task."""
+    """Reads, featurises and writes the date's images. `keep_network` keeps the network from task to task, which the
+    notebook itself does not.
+    """
     spark = SparkSession.builder.getOrCreate()
     featurise = pandas_udf(
         _featuriser(_kept["weights"], keep_network=keep_network), "array<float>", PandasUDFType.SCALAR_ITER

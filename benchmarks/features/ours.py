@@ -1,4 +1,4 @@
-"""Ours: the features step as a cluster runs it, in one Spark session (see way_worker.py)."""
+"""Runs the features step as a cluster does, in one Spark session (see way_worker.py)."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from fruit_features.spark.task_planning import plan_tasks, spread
 
 
 def start() -> dict[str, Any]:
-    """Starts the session; the seconds count from the start of this process, as a step's do."""
+    """Starts the session and answers the seconds since this process started, which a step's time counts, too."""
     start_session(release.EXTRACT_FEATURES_STEP)
     return {"seconds": seconds_since_process_start()}
 
 
 def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
-    """One features step, from the listing to the committed ledger."""
+    """Runs one features step, from the listing to the committed ledger."""
     spark = start_session(release.EXTRACT_FEATURES_STEP)
     request = ExtractionRequest(
         bucket, release_id, f"benchmark_{ingest_date}", (ingest_date,), (), release.DEFAULT_ENGINE
     )
-    # Every run computes: the contents that the runs before it left would be copied.
+    # Without this, the contents that earlier runs left would be copied and not computed.
     Store(bucket).delete_below(lake.content_indexes_prefix())
     started = time.monotonic()
     summary = extract_features(spark, request)
     return {
         "seconds": time.monotonic() - started,
-        # Computed, not copied from a known image with the same content.
+        # These were computed, not copied from a known image with the same content.
         "n_images": summary["images_computed"] - sum(summary["rejected_by_reason"].values()),
         "stages": summary["timings_seconds"],
         "worker_megabytes": peak_spark_worker_megabytes(),
@@ -45,8 +45,8 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
 
 
 def plan(n_images: int) -> dict[str, Any]:
-    """What the driver does with the listing of a large new day: compares it with the ledger and deals the images into
-    tasks.
+    """Times what the driver does with the listing of a large new day: it compares it with the ledger and deals the
+    images into tasks.
     """
     day = "2026-01-01"
     listed = tuple(

@@ -1,4 +1,4 @@
-"""What the features benchmark measured, its tables and the words below them."""
+"""Holds what the features benchmark measured, and makes its tables and the words below them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WayRun:
-    """One timed run of a way, with the ceiling right before and right after it. `cpu_seconds` is without the S3
-    server's.
+    """Holds one timed run of a way, with the ceiling right before and right after it. `cpu_seconds` does not count the
+    S3 server.
     """
 
     way: str
@@ -51,25 +51,27 @@ class WayRun:
 
     @property
     def cores_busy(self) -> float:
-        """The share of the cores' time that the way and the S3 server used."""
+        """Returns the share of the cores' time that the way and the S3 server used."""
         return (self.cpu_seconds + self.s3_cpu_seconds) / (self.seconds * self.n_cores)
 
     @property
     def share_of_ceiling(self) -> float:
-        """Of the ceiling around this run: the speed of a shared machine changes from minute to minute."""
+        """Returns the share of the ceiling around this run, because the speed of a shared machine changes from minute
+        to minute.
+        """
         return self.images_per_second / mean(
             [self.ceiling_before.images_per_second, self.ceiling_after.images_per_second]
         )
 
     @property
     def share_with_s3_apart(self) -> float:
-        """The share of the ceiling if the S3 server's CPU were another machine's, as it is on a cluster."""
+        """Returns the share of the ceiling if the S3 server's CPU were another machine's, as it is on a cluster."""
         return self.share_of_ceiling * self.seconds / (self.seconds - self.s3_cpu_seconds / self.n_cores)
 
 
 @dataclass(frozen=True)
 class FixedCosts:
-    """What a step costs however few its images are, in seconds."""
+    """Holds what a step costs however few its images are, in seconds."""
 
     session_start: float
     small_day_images: int
@@ -81,7 +83,7 @@ class FixedCosts:
 
 @dataclass(frozen=True)
 class FeaturesBenchmark:
-    """`reference_way` is the one the others are compared with."""
+    """Holds the runs of all ways; `reference_way` is the one that the others are compared with."""
 
     n_cores: int
     ceilings: Sequence[EngineSpeed]
@@ -91,7 +93,7 @@ class FeaturesBenchmark:
     agreement: Agreement
 
     def grids(self) -> list[Grid]:
-        """The ways side by side, every run with its stages, and the fixed costs."""
+        """Returns the tables: the ways side by side, every run with its stages, and the fixed costs."""
         return [_ways(self), _runs(self), _fixed_costs(self)]
 
     def notes(self) -> list[str]:
@@ -118,7 +120,7 @@ class FeaturesBenchmark:
 
 @dataclass(frozen=True)
 class NotebookLoad:
-    """How many images the notebook way gets, and in how many partitions."""
+    """Says how many images the notebook way gets, and in how many partitions."""
 
     n_images: int
     n_partitions: int
@@ -129,9 +131,10 @@ class NotebookLoad:
 
 
 def notebook_load(per_partition: int, n_images: int, n_cores: int) -> NotebookLoad:
-    """Of up to `n_images`, as many as fill partitions of `per_partition`, each core the same number of partitions.
+    """Returns the largest load of at most `n_images` in full partitions of `per_partition`, as many partitions on each
+    core.
 
-    If there are too few for that, each core gets one partition of what there is.
+    If there are too few images for that, each core gets one partition, and together they hold all images.
     """
     n_partitions = n_images // (per_partition * n_cores) * n_cores
     return NotebookLoad(n_partitions * per_partition, n_partitions) if n_partitions else NotebookLoad(n_images, n_cores)

@@ -1,4 +1,4 @@
-"""The features benchmark: every way on the same images, the ceiling measured before, between and after."""
+"""Measures the features step: every way runs on the same images, with the ceiling measured around each run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OURS_COLD: Final = "ours, cold"
 OURS_WARM: Final = "ours, warm"
-# The notebook way with a kindness that it does not have.
+# This is a faster notebook way than the notebook's: it keeps the network.
 NOTEBOOK_KEPT: Final = "notebook way, network kept"
 
 _COLD_DATE: Final = "2026-01-01"
@@ -35,21 +35,21 @@ _SMALL_DAY_IMAGES: Final = 60
 _NOTEBOOK_WARM_UP_DATE: Final = "2026-01-06"
 _NOTEBOOK_DATES: Final = ("2026-01-07", "2026-01-08")
 _PLANNED_IMAGES: Final = 100_000
-# Images a partition of the notebook way, which builds its network anew in each: the notebook itself had 22,688 images
-# in 24 partitions. The first one is what the other ways are compared with. The second one is that of 5,000 images in as
-# many partitions.
+# How many images a partition of the notebook way holds, for it builds its network anew in each. The notebook itself
+# had 22,688 images in 24 partitions: that is the first density, with which the other ways are compared. The second one
+# is 5,000 images in 24 partitions.
 NOTEBOOK_DENSITIES: Final = (945, 208)
-_NOTEBOOK_WARM_UP_IMAGES: Final = 96  # a core: a whole inference batch and a part of one, for each shape is traced once
+_NOTEBOOK_WARM_UP_IMAGES: Final = 96  # on each core: a whole batch and a part, as Keras traces each shape once
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What is measured, and how much of it. The ways see the same images; the notebook way, being slow, may see a part
+    """Says what is measured, and how much of it. The ways see the same images, but the slow notebook way may see a part
     of them.
 
-    `n_notebook_images`: at most so many, for it gets full partitions, as many on each core.
-    `notebook_rows_at_once`: images of one Arrow batch of the notebook way; its 1,024 would be gigabytes of phone
-    photos.
+    `n_notebook_images` is the most that the notebook way gets: it gets full partitions, as many on each core.
+    `notebook_rows_at_once` is the number of images in one Arrow batch of the notebook way; Spark's default of 1,024
+    would be gigabytes of phone photos.
     """
 
     kind: ImageKind
@@ -59,7 +59,7 @@ class Scale:
     notebook_rows_at_once: int = 1024
 
 
-# By part of the benchmark and size.
+# The scales by part of the benchmark and by size.
 SCALES: Final = {
     "features": {
         "small": Scale(SMALL_PICTURES, n_images=400, n_notebook_images=200, ceiling_window_seconds=1.5),
@@ -81,8 +81,8 @@ SCALES: Final = {
 
 
 def notebook_loads(n_images: int, n_cores: int) -> list[NotebookLoad]:
-    """What the notebook way gets for each density, of up to `n_images`. Where there are too few images, two densities
-    may be one.
+    """Returns what the notebook way gets for each density, of at most `n_images`. With too few images, two densities
+    may come to the same load.
     """
     return list(dict.fromkeys(notebook_load(density, n_images, n_cores) for density in NOTEBOOK_DENSITIES))
 
@@ -119,7 +119,7 @@ def measure_features(
 
 
 class _Runner:
-    """Times one run of a way after the other, each between two measurements of the ceiling."""
+    """Times one run after another, each between two measurements of the ceiling."""
 
     def __init__(self, bench: BenchLake, ceiling: Ceiling, say: Callable[[str], None]) -> None:
         self.bench = bench
@@ -177,8 +177,8 @@ def _measure_notebook(runner: _Runner, loads: Sequence[NotebookLoad], rows_at_on
     save_tensors(tensors)
     with runner.bench.start("features.notebook_way") as notebook:
         notebook.ask("start", tensors=str(tensors), rows_at_once=rows_at_once)
-        # Not timed: TensorFlow's import, the first building and tracing of the network in every worker, and Java's
-        # warm-up.
+        # This run is not timed: it takes TensorFlow's import, the first building and tracing of the network in every
+        # worker, and Java's warm-up.
         warm_up = {"ingest_date": _NOTEBOOK_WARM_UP_DATE, "n_partitions": runner.bench.n_cores, "keep_network": True}
         notebook.ask("run", bucket=runner.bench.bucket, **warm_up)
         runs = [(notebook_name(load), load, date, False) for load, date in zip(loads, _NOTEBOOK_DATES, strict=False)]

@@ -1,1 +1,1 @@
-"""What every part of the benchmarks uses."""
+"""Holds what every part of the benchmarks uses."""

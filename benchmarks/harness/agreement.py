@@ -1,4 +1,4 @@
-"""Whether two ways gave the same features: without that, their speeds are no comparison."""
+"""Checks whether two ways gave the same features, without which their speeds can't be compared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How like each other two ways' features of the same images are."""
+    """Says how alike two ways' features of the same images are."""
 
     n_images: int
     mean_cosine: float
@@ -32,7 +32,10 @@ class Agreement:
 
 
 def read_features(folder: Path, key_column: str) -> Features:
-    """The features in the Parquet files below `folder`. `key_column` holds an image's key, or its s3:// address."""
+    """Returns the features in the Parquet files below `folder`, by category and file name.
+
+    `key_column` holds an image's key, or its s3:// address. Raises ValueError if it holds anything else.
+    """
     found: dict[tuple[str, str], NDArray[np.float32]] = {}
     for file in sorted(folder.rglob("*.parquet")):
         table = pq.read_table(file, columns=[key_column, tables.VECTOR], partitioning=None).combine_chunks()

@@ -1,5 +1,5 @@
-"""A lake of the benchmark's own: the local cloud over a temporary folder, a published release, and the environment of
-what is measured.
+"""Starts a lake for a benchmark: the local cloud over a temporary folder, with a release, and the environment of each
+way.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BenchLake:
-    """A running lake with one release in it."""
+    """Describes a running lake with one release in it."""
 
     node: Node
     bucket: str
@@ -44,7 +44,7 @@ class BenchLake:
 
     @property
     def folder(self) -> Path:
-        """What lies beneath the bucket."""
+        """Returns the folder beneath the bucket."""
         return self.node.buckets_folder / self.bucket
 
     @property
@@ -53,26 +53,27 @@ class BenchLake:
 
     @property
     def embedder(self) -> Path:
-        """The folder of the release's embedder."""
+        """Returns the folder of the release's embedder."""
         return self.folder / lake.release_prefix(self.release_id) / release.EMBEDDER
 
     @property
     def model(self) -> Path:
-        """What the features step's own engine loads."""
+        """Returns the file that the features step's own engine loads."""
         return self.embedder / engine_file(release.DEFAULT_ENGINE)
 
     def s3_cpu_seconds(self) -> float:
-        """The CPU that the S3 server has used so far."""
+        """Returns the seconds of CPU that the S3 server has used so far."""
         times = self.s3_server.cpu_times()
         return float(times.user + times.system)
 
     def request_counts(self) -> dict[str, int]:
-        """Returns how many requests of each kind S3 has had so far, if they are counted."""
+        """Returns how many requests of each kind S3 has had so far, if the lake was started with an S3 latency."""
         return request_counts(self.node.s3_url)
 
     def way_environment(self, way: str, more_buckets: Sequence[str] = ()) -> dict[str, str]:
-        """What a step of the local EMR sees, with this project on the path of its Python. `more_buckets` need not be
-        there yet.
+        """Returns the environment that a step of the local EMR sees, with this project on the path of its Python.
+
+        `more_buckets` need not exist yet.
         """
         temporary = self.node.home / "ways" / way
         temporary.mkdir(parents=True)
@@ -85,9 +86,7 @@ class BenchLake:
         return environment | {"PYTHONPATH": python_path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 
     def start(self, module: str, name: str = "", more_buckets: Sequence[str] = (), **environment: str) -> WayProcess:
-        """Starts a way, `benchmarks.<module>`, in a process called `name`; `environment` comes on top of what a step
-        sees.
-        """
+        """Starts a way, `benchmarks.<module>`, in a process called `name`. `environment` adds to what a step sees."""
         way = name or module.rpartition(".")[2]
         log = self.node.home / "ways" / f"{way}.log"
         return WayProcess(f"benchmarks.{module}", self.way_environment(way, more_buckets) | environment, log)
@@ -97,10 +96,10 @@ class BenchLake:
 def bench_lake(
     home: Path, n_cores: int, say: Callable[[str], None], *, s3_latency_milliseconds: float | None = None
 ) -> Iterator[BenchLake]:
-    """Starts the local cloud in `home` and publishes; at the end no process that belongs to `home` is left.
+    """Starts the local cloud in `home` and publishes a release; at the end no process that belongs to `home` is left.
 
-    With a latency, S3 is as far away as that (0: it is near), and its requests are counted.
-    The exported embedder is kept where `make demo` keeps it, not in `home`: exporting it costs half a minute.
+    With a latency, S3 answers that much later (0: at once), and its requests are counted. The exported embedder is kept
+    where `make demo` keeps it, not in `home`, because exporting it takes half a minute.
     """
     stack = LocalStack(
         home, ports=PreferredPorts(airflow=0, s3=0, emr=0), s3_latency_milliseconds=s3_latency_milliseconds
@@ -120,11 +119,11 @@ def bench_lake(
         )
         yield BenchLake(replace(node, cores=str(n_cores)), state.bucket, publish(connection, say=say), s3_server)
     finally:
-        # What is measured carries the cloud's mark, too: should it be left, it ends here.
+        # The measured processes carry the cloud's mark, too, so this also ends any that is left.
         stack.stop(say=lambda _: None)
 
 
 def save_tensors(path: Path) -> None:
-    """The default weights' tensors, for a way that builds the network with Keras itself."""
+    """Saves the default weights' tensors as `path` (.npz), for a way that builds the network with Keras itself."""
     file = default_weights(local_home() / "cache", lambda _: None)
     np.savez(path, allow_pickle=False, **read_tensors(file.content, file.source))

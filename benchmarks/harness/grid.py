@@ -1,4 +1,4 @@
-"""Tables for the terminal (rich) and for a file (Markdown), made by a description of their columns."""
+"""Makes tables for the terminal (rich) and for a file (Markdown) from a description of their columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Grid:
-    """Text in rows and columns; the first column is left-aligned, the others right."""
+    """Holds text in rows and columns; the first column is left-aligned, the others right."""
 
     title: str
     header: Sequence[str]
@@ -40,9 +40,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class Column(Generic[Row]):
-    """How a column is called, how its cells are written (as `str.format` does it), and what of a row is in them.
+    """Describes a column: its header, the form of its cells (as `str.format` takes it), and the value that it takes
+    from a row.
 
-    A value None leaves its cell empty; a tuple fills several places of the form.
+    A value of None leaves its cell empty; a tuple fills several places of the form.
     """
 
     header: str
@@ -65,7 +66,7 @@ def grid(title: str, columns: Sequence[Column[Row]], rows: Iterable[Row]) -> Gri
 def column_each(
     names: Iterable[str], form: str, value: Callable[[Row, str], object], header: Callable[[str], str] = str
 ) -> list[Column[Row]]:
-    """A column for each name: what `value` finds in a row by it."""
+    """Returns a column for each name, with what `value` finds in a row by it."""
 
     def column(name: str) -> Column[Row]:
         return Column(header(name), form, lambda row: value(row, name))
@@ -74,7 +75,7 @@ def column_each(
 
 
 def two_columns(title: str, header: tuple[str, str], form: str, rows: Iterable[tuple[str, object]]) -> Grid:
-    """What was measured, and its figure."""
+    """Returns a table of what was measured, and its figure."""
     return Grid(title, header, [(what, form.format(value)) for what, value in rows])
 
 

@@ -1,5 +1,5 @@
-"""The images of a benchmark: drawn fruit of several sizes, or a folder in Fruits-360 layout; and laying them into a
-lake as batches.
+"""Prepares the images of a benchmark, drawn fruit of several sizes or a folder in Fruits-360 layout, and lays them into
+a lake as image batches.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ImageKind:
-    """Drawn fruit as a camera gives it: enlarged to `size` (width, height), with the sensor's noise (standard deviation
-    in grey levels).
+    """Describes drawn fruit as a camera gives it: enlarged to `size` (width, height), with the sensor's noise (standard
+    deviation in grey levels).
     """
 
     described: str
@@ -41,14 +41,14 @@ class ImageKind:
 
 SMALL_PICTURES: Final = ImageKind("drawn fruit, 100x100 JPEG", (100, 100), 0, 90)
 PICTURES: Final = ImageKind("drawn fruit, 348x348 JPEG", (348, 348), 2, 90)
-# 2 to 4 MB each, as phones write them.
+# These have 2 to 4 MB each, as phones write them.
 PHONE_PHOTOS: Final = ImageKind("drawn fruit as phone photos, 4000x3000 JPEG", (4000, 3000), 7, 92)
 
 _NOISE_TILE: Final = 512
 
 
 def spread(items: Sequence[Item], n: int) -> list[Item]:
-    """`n` of the items (all of them if there are fewer), evenly spaced, in their order: every category has its
+    """Returns `n` of the items (all if there are fewer) in their order, evenly spaced, so that every category has its
     share.
     """
     n = min(n, len(items))
@@ -56,17 +56,17 @@ def spread(items: Sequence[Item], n: int) -> list[Item]:
 
 
 def drawn_images(n: int, folder: Path, n_processes: int, kind: ImageKind = SMALL_PICTURES) -> list[PlannedImage]:
-    """`n` different pictures of the demo's fruit, drawn into `folder`."""
+    """Draws `n` different pictures of the demo's fruit into `folder`."""
     frames = math.ceil(n / len(CATEGORIES))
     with ProcessPoolExecutor(n_processes) as pool:
-        # By category: a category's texture is baked once for all its frames.
+        # Each task draws a whole category, whose texture is baked once for all its frames.
         list(pool.map(_draw_category, CATEGORIES, repeat(frames), repeat(folder), repeat(kind)))
     return spread(plan_delivery(folder, "2026-01-01").images, n)
 
 
 def commented_copies(images: Sequence[PlannedImage], n_copies: int, folder: Path) -> list[PlannedImage]:
-    """Each JPEG `n_copies` times, in `folder`: the same picture in files of different content, for each holds another
-    comment.
+    """Writes each JPEG `n_copies` times into `folder`: the same picture, in files that differ because each holds
+    another comment.
     """
     copies = []
     for image in images:
@@ -82,13 +82,13 @@ def commented_copies(images: Sequence[PlannedImage], n_copies: int, folder: Path
 
 
 def with_comment(jpeg: bytes, comment: str) -> bytes:
-    """The JPEG with a comment, which decoders skip."""
+    """Returns the JPEG with a comment, which decoders skip."""
     text = comment.encode()
     return jpeg[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + jpeg[2:]
 
 
 def given_images(n: int, data: Path, folder: Path, say: Callable[[str], None]) -> list[PlannedImage]:
-    """Up to `n` readable images of `data`, copied into `folder`.
+    """Copies up to `n` readable images of `data` into `folder`.
 
     Raises DeliveryRefusedError if `data` is no folder of categories.
     """
@@ -106,7 +106,7 @@ def lay_batch(images: Sequence[PlannedImage], bucket_folder: Path, ingest_date: 
     for image in images:
         place = bucket_folder / lake.image_key(ingest_date, image.category, image.file_name)
         place.parent.mkdir(parents=True, exist_ok=True)
-        # The pictures lie in the same temporary home, and nothing writes to them.
+        # A link is enough: the pictures lie in the same temporary home, and nothing writes to them.
         os.link(image.path, place)
     (bucket_folder / lake.success_marker_key(ingest_date)).touch()
 
@@ -120,7 +120,7 @@ def _draw_category(category: str, frames: int, folder: Path, kind: ImageKind) ->
 
 
 def enlarged(drawn: bytes, kind: ImageKind, seed: int) -> bytes:
-    """A drawn picture as a JPEG of `kind`."""
+    """Returns a drawn picture as a JPEG of `kind`."""
     with Image.open(io.BytesIO(drawn)) as small:
         picture = np.asarray(small.resize(kind.size, Image.Resampling.BICUBIC), dtype=np.int16)
     height, width = picture.shape[:2]

@@ -1,4 +1,6 @@
-"""The machine and the versions that a result stands for. Nothing that names a person's machine or folders."""
+"""Describes the machine and the versions that a result stands for. It tells nothing that identifies a person's machine
+or folders.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,12 @@ def usable_cores() -> int:
 
 
 def load() -> float:
-    """The last minute's average of processes that run or wait for a core: with others' work on the machine, more than
-    ours alone.
-    """
+    """Returns the last minute's average number of processes that run or wait for a core, others' processes included."""
     return os.getloadavg()[0]
 
 
 def describe_machine() -> dict[str, str]:
-    """What to know about a result, by name."""
+    """Returns what a reader must know about the machine and the versions to judge a result, by name."""
     return {
         "cores": str(usable_cores()),
         "CPU": _cpu_model(),

@@ -1,4 +1,4 @@
-"""How much memory a process and what it has started have had at most, as the kernel counts it (Linux)."""
+"""Measures the most memory that a process and what it has started have had, as the kernel counts it (Linux only)."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ _LOOK_SECONDS: Final = 1.0
 
 
 def peak_megabytes(process_id: int) -> float:
-    """The largest resident memory that a living process has had. Raises OSError if there is no such process."""
+    """Returns the largest resident memory that a living process has had. Raises OSError if there is no such process."""
     status = Path(f"/proc/{process_id}/status").read_text(encoding="ascii", errors="replace")
     return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0) / 1024
 
 
 def kind_of(process: psutil.Process) -> str:
-    """Java, one of Spark's Python workers, or a way's own Python. Raises psutil.Error if it has ended."""
+    """Returns the kind of a process: Java, one of Spark's Python workers, or a way's own Python. Raises psutil.Error if
+    the process has ended.
+    """
     if "java" in process.name():
         return JAVA
     return WORKER if "pyspark.daemon" in process.cmdline() else OWN
 
 
 class MemoryWatch:
-    """A context that looks at a process and all its children every second; `peaks` has the largest single one of each
-    kind, in MB.
+    """Looks at a process and all its children every second while its context is open. `peaks` holds the peak of the
+    largest process of each kind, in MB.
     """
 
     def __init__(self, process_id: int) -> None:
@@ -62,7 +64,7 @@ class MemoryWatch:
     def _look(self) -> None:
         with contextlib.suppress(psutil.Error):
             for member in [self._process, *self._process.children(recursive=True)]:
-                # One that has just ended was looked at before.
+                # A process that has just ended was looked at before.
                 with contextlib.suppress(psutil.Error, OSError):
                     kind = kind_of(member)
                     self.peaks[kind] = max(self.peaks.get(kind, 0.0), peak_megabytes(member.pid))

@@ -1,5 +1,5 @@
-"""Timed runs summed up, for every part alike: medians, ranges, and ratios to what they are compared with in the same
-round.
+"""Sums up timed runs for every part: medians, ranges, and ratios to the run of the same round that they are compared
+with.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Key = TypeVar("Key", bound="Hashable")
 
 @dataclass(frozen=True)
 class Summary(Generic[Run]):
-    """The runs of one way or case, and for each of them the run of the same round that it is compared with.
+    """Holds the runs of one way or case, and for each of them the run of the same round that it is compared with.
 
-    A figure is called by the name of the runs' attribute.
+    Methods take the name of one of the runs' attributes as `figure`.
     """
 
     runs: Sequence[Run]
@@ -27,7 +27,7 @@ class Summary(Generic[Run]):
 
     @property
     def first(self) -> Run:
-        """A run, for what all of them have in common."""
+        """Returns the first run, for what all runs have in common."""
         return self.runs[0]
 
     @property
@@ -41,22 +41,24 @@ class Summary(Generic[Run]):
         return min(self._figures(figure))
 
     def most(self, figure: str) -> float | None:
-        """The largest one; None if no run has it."""
+        """Returns the largest value of the figure, or None if no run has one."""
         return max(self._figures(figure), default=None)
 
     def ratios(self, figure: str) -> list[float]:
-        """How many times its reference's figure each run has."""
+        """Returns, for each run, its figure divided by its reference's figure."""
         return [
             getattr(run, figure) / getattr(reference, figure)
             for run, reference in zip(self.runs, self.references, strict=True)
         ]
 
     def ratio(self, figure: str) -> float:
-        """The median of the ratios: the speed of a shared machine changes from round to round."""
+        """Returns the median of the ratios within a round, because the speed of a shared machine changes from round to
+        round.
+        """
         return median(self.ratios(figure))
 
     def stages(self, figure: str = "stages") -> dict[str, float]:
-        """The median of each stage."""
+        """Returns the median of each stage."""
         return median_stages([getattr(run, figure) for run in self.runs])
 
     def _figures(self, figure: str) -> list[float]:
@@ -69,9 +71,9 @@ def summarise(
     reference: Callable[[Run], bool] | None = None,
     named: str = "run of the reference",
 ) -> dict[Key, Summary[Run]]:
-    """A summary for each value of `by`, in the order in which they ran first.
+    """Returns a summary for each value of `by`, in the order in which the runs have them first.
 
-    `reference` says which run of a `round` the others are compared with. Raises ValueError if a round has none.
+    `reference` says which run of a `round` the others are compared with. Raises ValueError if a round has no such run.
     """
     of_round = {getattr(run, "round", 0): run for run in runs if reference and reference(run)}
     found: dict[Key, list[Run]] = {}
@@ -87,14 +89,14 @@ def summarise(
 
 
 def median_stages(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median of each stage, in their order."""
+    """Returns the median of each stage, in the order of the stages."""
     names = dict.fromkeys(name for run in stages for name in run)
     return {name: median(run[name] for run in stages if name in run) for name in names}
 
 
 def turned(ways: Sequence[Key], round_number: int) -> list[Key]:
-    """The ways in the order of a round: each round begins with another one, so that none always follows the same
-    one.
+    """Returns the ways in the order of a round. Each round begins with another way, so that the first one of all is not
+    always the same.
     """
     first = round_number % len(ways)
     return [*ways[first:], *ways[:first]]

@@ -1,5 +1,5 @@
-"""A measured way as a process of its own, so that its threads, its TensorFlow and its Java disturb no other. See
-way_worker.py.
+"""Runs a measured way in a process of its own, so that its threads, TensorFlow and Java don't disturb other ways (see
+way_worker.py).
 """
 
 from __future__ import annotations
@@ -54,14 +54,16 @@ class WayProcess:
         return self._process.pid
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Raises CommandError with the process's last words if it breaks."""
+        """Sends a request and returns its answer. Raises CommandError with the process's last words if the process
+        breaks.
+        """
         self.send(do, **arguments)
         return self.receive()
 
     def send(self, do: str, **arguments: Any) -> None:
         if self._process.stdin is None:
             raise ValueError("The process was started without a stdin.")
-        # A process that has broken shows it in `receive`, with its last words.
+        # If the process has broken, `receive` says so, with its last words.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             self._process.stdin.flush()
@@ -78,13 +80,13 @@ class WayProcess:
         return answer
 
     def cpu_seconds(self) -> float:
-        """The CPU that the process and all it has started have used so far."""
+        """Returns the seconds of CPU that the process and all it has started have used so far."""
         return sum(self.cpu_seconds_by_kind().values())
 
     def cpu_seconds_by_kind(self) -> dict[str, float]:
-        """The same, for Java, Spark's Python workers and this process's own Python apart."""
+        """Returns the same seconds by kind: Java, Spark's Python workers, and this process's own Python."""
         process = psutil.Process(self._process.pid)
-        # A process's own times hold those of its children that have ended.
+        # The four times count the process itself and its children that have ended.
         seconds = {WORKER: 0.0, JAVA: 0.0, OWN: 0.0}
         for member in [process, *process.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -92,11 +94,11 @@ class WayProcess:
         return seconds
 
     def memory(self) -> MemoryWatch:
-        """Watches the memory of the process and all it has started."""
+        """Returns a watch on the memory of the process and all it has started."""
         return MemoryWatch(self._process.pid)
 
     def spark_workers(self) -> list[psutil.Process]:
-        """The Python workers of its Spark that are alive, without the daemon that forks them."""
+        """Returns the Python workers of its Spark that are alive, without the daemon that forks them."""
         children = psutil.Process(self._process.pid).children(recursive=True)
         found = [child for child in children if _is_spark_worker(child)]
         return [worker for worker in found if not worker.children()]
@@ -105,8 +107,8 @@ class WayProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Lets it end by itself (its stdin ends), and kills it if it doesn't; then whatever of what it has started is
-        left.
+        """Closes the process's stdin, upon which it ends, and kills it if it doesn't; then kills whatever it started
+        and left behind.
         """
         started: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,5 +1,5 @@
-"""What a way's processes use while it runs: their CPU, also of those that end meanwhile, and the most memory that they
-hold together.
+"""Measures what a way's processes use while it runs: their CPU, also of those that end meanwhile, and the most memory
+that they hold together.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _SECONDS_BETWEEN_LOOKS: Final = 0.5
 
 @dataclass(frozen=True)
 class ProcessUsage:
-    """One process at one moment. `reaped_seconds` is the CPU of its children that have ended and that it has waited
-    for.
+    """Holds what one process has used at one moment. `reaped_seconds` is the CPU of its children that have ended and
+    that it has waited for.
 
-    Memory in kilobytes: `private` is its own (heap, stacks), `shared` is what it sees of memory that processes share on
-    purpose. Programs and libraries, which the kernel maps once for all, are in neither.
+    Memory is in kilobytes: `private` is the process's own (heap, stacks), `shared` is what it sees of memory that
+    processes share on purpose. Neither counts programs and libraries, which the kernel maps once for all.
     """
 
     parent: int
@@ -42,24 +42,24 @@ class ProcessUsage:
 
 @dataclass(frozen=True)
 class Usage:
-    """`peak_megabytes` is None where the kernel does not tell (elsewhere than on Linux)."""
+    """Holds what a way has used; `peak_megabytes` is None where the kernel does not tell (elsewhere than on Linux)."""
 
     cpu_seconds: float
     peak_megabytes: float | None
 
 
 def held_kilobytes(snapshot: Snapshot) -> int:
-    """The memory of all processes together: what each has for itself, and the shared memory once."""
+    """Returns the memory that all processes hold together: the sum of what is private, and the shared memory once."""
     return sum(process.private for process in snapshot.values()) + max(
         (process.shared for process in snapshot.values()), default=0
     )
 
 
 def lost_cpu_seconds(before: Snapshot, after: Snapshot) -> float:
-    """The CPU of processes that ended between the two looks and that no process took over.
+    """Returns the CPU of processes that ended between the two looks and that no other process took over.
 
-    The kernel hands a process's CPU to the parent that waits for it. Ray's parent of workers asks not to be told, and
-    it is gone.
+    The kernel hands a process's CPU to the parent that waits for it. The parent of Ray's workers does not wait for
+    them, so theirs would be lost.
     """
     ended = before.keys() - after.keys()
     by_heir: dict[int, float] = {}
@@ -91,7 +91,7 @@ class UsageMeter:
         self._thread = Thread(target=self._look_on, name="usage-meter", daemon=True)
 
     def take(self) -> Usage:
-        """The usage since the last call, or since the process started."""
+        """Returns the usage since the last call, or since the process started."""
         self._look()
         with self._lock:
             used = sum(process.cpu_seconds for process in self._snapshot.values()) + self._lost_seconds
@@ -142,8 +142,8 @@ def _memory_kilobytes(pid: int) -> tuple[int, int]:
 
 
 def parse_memory(status: str) -> tuple[int, int]:
-    """Private and shared kilobytes of what the kernel says of a process; (0, 0) of one that has ended and waits to be
-    noticed.
+    """Returns the private and the shared kilobytes in the text of `/proc/<pid>/status`. They are 0 if the process has
+    ended and is a zombie.
     """
     figures = {name: rest for name, _, rest in (line.partition(":") for line in status.splitlines())}
     private, shared = (int(figures[name].split()[0]) if name in figures else 0 for name in ("RssAnon", "RssShmem"))

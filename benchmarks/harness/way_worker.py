@@ -1,4 +1,4 @@
-"""The inside of a measured way's process: `python -m benchmarks.harness.way_worker <module>` answers requests with the
+"""Runs inside a measured way's process: `python -m benchmarks.harness.way_worker <module>` answers requests with the
 module's functions.
 
 A request is a line of JSON on stdin, `{"do": <function>, ...arguments}`; its answer is a line of JSON on stdout. The
@@ -20,13 +20,13 @@ from benchmarks.harness.memory import WORKER, kind_of, peak_megabytes
 
 
 def seconds_since_process_start() -> float:
-    """How long this process lives: imports and the start of Python count."""
+    """Returns how long this process has lived, including the start of Python and the imports."""
     return time.time() - psutil.Process().create_time()
 
 
 def peak_spark_worker_megabytes() -> float | None:
-    """The largest resident memory that any living Spark Python worker of this process has had, as the kernel counts it
-    (Linux only).
+    """Returns the largest resident memory that any living Spark Python worker of this process has had, as the kernel
+    counts it. Returns None if there is no worker, or if this is not Linux.
     """
     peaks = []
     for process in psutil.Process().children(recursive=True):
@@ -39,7 +39,7 @@ def peak_spark_worker_megabytes() -> float | None:
 
 
 def main() -> None:
-    # Spark, Java and TensorFlow print what they like: that goes to stderr, the log. Answers keep the real stdout.
+    # Whatever Spark, Java and TensorFlow print goes to stderr, which is the log. Only answers go to the real stdout.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     way = importlib.import_module(sys.argv[1])

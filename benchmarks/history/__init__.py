@@ -1,1 +1,1 @@
-"""A day after many days."""
+"""Measures a day's run after many days of history."""

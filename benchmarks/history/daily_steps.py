@@ -1,4 +1,4 @@
-"""A day's run as a cluster does it, both steps or one of them in one Spark session (see way_worker.py)."""
+"""Runs a day as a cluster does, both steps or one of them, in one Spark session (see way_worker.py)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from fruit_features.spark.session import start_session
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# `auto` decides on the merged moments as always, and keeps the version whatever they say: histories of any length do
-# the same work.
+# `auto` looks at the merged moments as usual, but these figures make it keep the version whatever they say, so that
+# histories of any length do the same work.
 _AUTO: Final = PolicySettings(RefreshPolicy.AUTO, TARGET_VARIANCE, margin=1.0, growth=1e9, always_below=0)
 _ALWAYS: Final = PolicySettings(RefreshPolicy.ALWAYS, TARGET_VARIANCE)
 
@@ -32,7 +32,7 @@ def start() -> dict[str, Any]:
 
 
 def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
-    """Both steps of one ingest date."""
+    """Runs both steps of one ingest date."""
     spark = start_session(release.EXTRACT_FEATURES_STEP)
     extracted = extract(bucket, release_id, ingest_date)
     between = time.monotonic()
@@ -48,7 +48,7 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
 
 
 def extract(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
-    """The features step alone."""
+    """Runs the features step alone."""
     spark = start_session(release.EXTRACT_FEATURES_STEP)
     request = ExtractionRequest(bucket, release_id, "benchmark", (ingest_date,), (), release.DEFAULT_ENGINE)
     started = time.monotonic()
@@ -61,8 +61,9 @@ def extract(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
 
 
 def refresh(bucket: str, release_id: str, *, refit: bool) -> dict[str, Any]:
-    """The PCA step alone: without a refit it only keeps the blocks of merged moments, and the packs that features steps
-    would have kept.
+    """Runs the PCA step alone.
+
+    Without a refit it only keeps the blocks of merged moments, and the packs that features steps would have kept.
     """
     spark = start_session(release.REFRESH_PCA_STEP)
     if not refit:

@@ -1,4 +1,4 @@
-"""What the history benchmark measured, its tables and the words below them."""
+"""Holds what the history benchmark measured, and makes its tables and the words below them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from benchmarks.harness.summary import Summary, summarise
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# What the project asks of one day's run, whatever the number of days before it.
+# The project asks that a day's run takes at most so many times as long, after any number of days.
 FLAT_WITHIN: Final = 1.5
 
 
 @dataclass(frozen=True)
 class DayRun:
-    """One timed run of a new day after `n_days` days of history. Runs of the same round were measured one right after
-    the other.
+    """Holds one timed run of a new day after `n_days` days of history. Runs of one round were measured one after the
+    other.
     """
 
     n_days: int
     round: int
     features_seconds: float
     pca_seconds: float
-    cpu_seconds: float  # the S3 server's counts
+    cpu_seconds: float  # with the S3 server's
     moments_read: int
     stages: Mapping[str, float]
 
@@ -36,7 +36,7 @@ class DayRun:
 
 @dataclass(frozen=True)
 class RefitRun:
-    """One timed PCA step that fitted anew and projected everything, in seconds by stage."""
+    """Holds one timed PCA step that fitted anew and projected everything, in seconds by stage."""
 
     n_days: int
     n_partitions: int
@@ -49,8 +49,8 @@ class RefitRun:
 
 @dataclass(frozen=True)
 class RefitCost:
-    """What a refit costs: `merge` and `fit` however many images there are, and the re-projection by images and by
-    partitions.
+    """Says what a refit costs: merging and fitting take the same time for any number of images, and the re-projection
+    grows with the images and the partitions.
     """
 
     merge_seconds: float
@@ -59,7 +59,7 @@ class RefitCost:
     seconds_per_thousand_partitions: float
 
     def estimate(self, n_images: int, n_partitions: int) -> float:
-        """Seconds of a refit and re-projection of so many images in so many partitions of `features/`."""
+        """Returns the seconds of a refit and re-projection of so many images in so many partitions of `features/`."""
         projected = (
             self.seconds_per_million_images * n_images / 1e6 + self.seconds_per_thousand_partitions * n_partitions / 1e3
         )
@@ -68,7 +68,9 @@ class RefitCost:
 
 @dataclass(frozen=True)
 class HistoryBenchmark:
-    """`refits` are of a history of few images and one of many in as few partitions, and of the longest history of
+    """Holds the runs of the history benchmark.
+
+    `refits` are of a history of few images, of one with many images in as few partitions, and of the longest history of
     `days`.
     """
 
@@ -78,7 +80,7 @@ class HistoryBenchmark:
     refits: Sequence[RefitRun]
 
     def grids(self) -> list[Grid]:
-        """A day's run by the history before it, its stages, refits, and what a refit costs."""
+        """Returns the tables: a day's run by the history before it, its stages, the refits, and what a refit costs."""
         days = summarise_days(self.days)
         return [_days(self, days), _stages(days), _refits(self.refits), _refit_cost(self.refits)]
 
@@ -107,8 +109,8 @@ class HistoryBenchmark:
 
 
 def summarise_days(runs: Sequence[DayRun]) -> list[Summary[DayRun]]:
-    """A summary for each number of days, fewest first. Raises ValueError if a round lacks the shortest history's
-    run.
+    """Returns a summary for each number of days, fewest first. Raises ValueError if a round has no run after the
+    shortest history.
     """
     shortest = min(run.n_days for run in runs)
     found = summarise(runs, lambda run: run.n_days, lambda run: run.n_days == shortest, f"run after {shortest} days")
@@ -120,11 +122,11 @@ def is_flat(summaries: Sequence[Summary[DayRun]]) -> bool:
 
 
 def refit_cost(runs: Sequence[RefitRun]) -> RefitCost:
-    """From the medians of three histories: two that differ in images alone, and one with many partitions.
+    """Works out the cost of a refit from the medians of three histories: two that differ only in their images, and one
+    with more partitions.
 
-    Of the two, the slope is an image's cost. What the third then takes beyond its images is its partitions'.
-
-    Raises ValueError if there are no such three.
+    The slope between the two is the cost of an image. What the third takes beyond the cost of its images is the cost of
+    its partitions. Raises ValueError if `runs` are not of three such histories.
     """
     histories = list(_refits_by_history(runs).values())
     fewest = min(run.n_partitions for run in runs)

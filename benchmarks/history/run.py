@@ -1,4 +1,4 @@
-"""The history benchmark: the same new day after 1 to 1,000 days of history, and a refit with its re-projection.
+"""Measures the same new day after 1 to 1,000 days of history, and a refit with its re-projection.
 
 Every timed run has a lake to itself, cloned from that of its history, so that it meets exactly so many days. A round
 runs the day on every history, one right after the other.
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
-# Of all days one of those for which a refresh reads the most kept moments (tests/benchmarks/test_synthetic_history.py).
+# For no other day does a refresh read more kept moments (tests/benchmarks/history/test_synthetic_history.py).
 NEW_DAY: Final = "2024-10-03"
-_IMAGES_PER_PARTITION: Final = 6  # 24 a day; what images cost a refit is measured on the histories of `refit_images`
+_IMAGES_PER_PARTITION: Final = 6  # 24 a day; the histories of `refit_images` have more
 _REFIT_DAYS: Final = 16
 _WARM_UP_ROUNDS: Final = 2
 _WAY: Final = "history.daily_steps"
@@ -43,8 +43,8 @@ _WAY: Final = "history.daily_steps"
 
 @dataclass(frozen=True)
 class HistoryScale:
-    """How much is measured. `refit_images`: two histories of as many dates and categories, which differ in their images
-    alone.
+    """Says how much is measured. `refit_images` are the sizes of two histories that differ only in their images, not in
+    their dates and categories.
     """
 
     days: tuple[int, ...]
@@ -62,7 +62,7 @@ HISTORY_SCALES: Final = {
 
 @dataclass(frozen=True)
 class HistoryLake:
-    """A lake with a history. Each is a bucket; the timed runs have clones of it, of which one is there at a time."""
+    """Describes a lake with a history, which is a bucket. Timed runs get clones of it, one at a time."""
 
     history: SyntheticHistory
 
@@ -104,13 +104,13 @@ def measure_history(
         for lake in every_lake:
             runner.merge(lake)
         say("warming up")
-        # Java goes on compiling for some runs.
+        # Java still compiles during the first runs.
         for lake in lakes * _WARM_UP_ROUNDS:
             runner.run_day(lake, images)
         days = [
             runner.run_day(lake, images, number) for number in range(scale.rounds) for lake in turned(lakes, number)
         ]
-        # An untimed refit warms up. That of the longest history takes minutes and is run once.
+        # The first refit is a warm-up and not timed. That of the longest history takes minutes and is run once.
         runner.refit(refit_lakes[0])
         refits = [runner.refit(lake) for lake in (*refit_lakes * scale.refit_rounds, lakes[-1])]
     return HistoryBenchmark(
@@ -119,7 +119,7 @@ def measure_history(
 
 
 class _Runner:
-    """Runs steps on lakes, one after the other, and checks that they did what is to be timed."""
+    """Runs steps on lakes, one after the other, and checks that each did the work that is to be timed."""
 
     def __init__(self, bench: BenchLake, process: WayProcess, say: Callable[[str], None]) -> None:
         self._bench = bench
@@ -127,7 +127,7 @@ class _Runner:
         self._say = say
 
     def merge(self, lake: HistoryLake) -> None:
-        """Leaves the blocks of merged moments that daily runs leave."""
+        """Runs a PCA step that leaves the blocks of merged moments as daily runs leave them."""
         self._say(f"{lake.name}: keeping blocks of merged moments")
         self._ask("refresh", lake.name, "kept", 0, refit=False)
 

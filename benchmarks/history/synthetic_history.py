@@ -1,9 +1,9 @@
-"""A lake as many daily runs leave it, without computing an image: the files, ledgers, indexes and PCA version of past
-ingest dates.
+"""Writes a lake as many daily runs leave it, without computing an image: the files, ledgers, indexes and PCA version of
+past ingest dates.
 
 The features are drawn from one normal distribution, whose standardised PCA needs about as many components (530) as real
-fruit does; moments, projections and hashes are really those of these features. The images themselves are not there: no
-step reads a past date's.
+fruit does; moments, projections and hashes are computed from these features. The images themselves are missing, because
+no step reads a past date's images.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 CATEGORIES: Final = ("Apple Red 1", "Banana", "Cherry 1", "Kiwi")
 TARGET_VARIANCE: Final = 0.95
-# Eigenvalue i is i to the power of minus this: 530 or so components keep 95 %.
+# Eigenvalue i is i to the power of minus this, so that about 530 components keep 95 %.
 DECAY: Final = 1.2
 _FITTED_ON: Final = 12_000
 _PCA_TIME: Final = datetime(2020, 1, 1, tzinfo=UTC)
@@ -54,7 +54,7 @@ _COMMIT: Final = f"{_WRITE}-c001"
 
 @dataclass(frozen=True)
 class SyntheticHistory:
-    """Past ingest dates with the same number of images in each category of each date."""
+    """Describes past ingest dates with the same number of images in each category of each date."""
 
     days: tuple[str, ...]
     images_per_partition: int
@@ -64,7 +64,7 @@ class SyntheticHistory:
 
     @property
     def n_partitions(self) -> int:
-        """Of `features/`: a date and category each."""
+        """Returns the number of partitions of `features/`: one for each date and category."""
         return len(self.days) * len(self.categories)
 
     @property
@@ -74,7 +74,9 @@ class SyntheticHistory:
 
 @dataclass(frozen=True)
 class Partition:
-    """The images of one date and category, whose features are one file: who they are, and float32[n, 1280] features."""
+    """Holds the images of one date and category, whose features are one file: their keys, and `vectors`, their features
+    as float32[n, 1280].
+    """
 
     ingest_date: str
     category: str
@@ -94,12 +96,12 @@ class Partition:
 
     @property
     def contents(self) -> list[tuple[str, int]]:
-        """ETag and size of each image: as an MD5 looks, and no two alike."""
+        """Returns the ETag and size of each image. The ETags look like MD5 digests, and all differ."""
         return [(_digest(key)[:32], 4_000 + number) for number, key in enumerate(self.image_keys)]
 
 
 def days_before(ingest_date: str, n: int) -> tuple[str, ...]:
-    """The `n` days that end the day before `ingest_date`, in their order."""
+    """Returns the `n` days before `ingest_date`, earliest first."""
     end = date.fromisoformat(ingest_date)
     return tuple((end - timedelta(days=number)).isoformat() for number in range(n, 0, -1))
 
@@ -145,9 +147,7 @@ def write_features(store: Store, history: SyntheticHistory) -> None:
 
 
 def clone_lake(source: Path, target: Path) -> None:
-    """A lake of the same content that costs no disk: files are links, but for what steps replace under the same
-    name.
-    """
+    """Copies a lake without taking disk space: files are links, except those that steps replace under the same name."""
 
     def copy(file: str, place: str) -> None:
         if file.endswith((".json", ".bin", "/ledger.parquet")):
@@ -180,7 +180,7 @@ def projections_table(partition: Partition, projector: Projector) -> pa.Table:
 
 
 def ledger_table(partitions: Sequence[Partition]) -> pa.Table:
-    """Every image of a date, all of them featurised, sorted by key."""
+    """Returns the ledger rows of all images of a date, all of them featurised, sorted by key."""
     keys = [key for partition in partitions for key in partition.image_keys]
     contents = [content for partition in partitions for content in partition.contents]
     columns = {
@@ -201,7 +201,7 @@ def ledger_table(partitions: Sequence[Partition]) -> pa.Table:
 
 
 def commit_of(partitions: Sequence[Partition], moments: MomentsObject | None) -> Commit:
-    """What a date's ledger says of these files and moments."""
+    """Returns what a date's ledger says of these files and moments."""
     first = partitions[0]
     file_rows = {file_name(partition.features_key): len(partition.vectors) for partition in partitions}
     n_images = sum(file_rows.values())
@@ -211,7 +211,7 @@ def commit_of(partitions: Sequence[Partition], moments: MomentsObject | None) ->
 
 
 def partitions_of(history: SyntheticHistory, ingest_date: str) -> list[Partition]:
-    """A date's images; the same date and number give the same features."""
+    """Returns a date's images by category; the same date and number of images always have the same features."""
     categories = history.categories
     vectors = synthetic_vectors(
         len(categories) * history.images_per_partition, date.fromisoformat(ingest_date).toordinal()
@@ -224,7 +224,7 @@ def partitions_of(history: SyntheticHistory, ingest_date: str) -> list[Partition
 
 
 def synthetic_vectors(n: int, seed: int) -> NDArray[np.float32]:
-    """float32[n, 1280]."""
+    """Returns features drawn with the seed, float32[n, 1280]."""
     drawn = np.random.default_rng(seed).standard_normal((n, N_FEATURES), dtype=np.float32)
     vectors: NDArray[np.float32] = drawn @ _loadings()
     vectors += np.float32(0.5)
@@ -233,15 +233,17 @@ def synthetic_vectors(n: int, seed: int) -> NDArray[np.float32]:
 
 @cache
 def synthetic_model() -> PcaModel:
-    """A PCA of the same distribution, not of a history's own images: a refit gives another one, and has everything to
-    project.
+    """Returns a PCA of the same distribution, but not of a history's own images, so that a refit gives another model
+    and has everything to project.
     """
     return fit_pca(moments_of(synthetic_vectors(_FITTED_ON, seed=0)), TARGET_VARIANCE)
 
 
 @cache
 def _loadings() -> NDArray[np.float32]:
-    """float32[1280, 1280]: scales independent numbers by the spectrum, then turns them by a random rotation."""
+    """Returns float32[1280, 1280], which scales independent numbers by the spectrum, then turns them by a random
+    rotation.
+    """
     rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((N_FEATURES, N_FEATURES)))
     scales = np.arange(1, N_FEATURES + 1) ** (-DECAY / 2)
     loadings: NDArray[np.float32] = (scales[:, None] * rotation).astype(np.float32)

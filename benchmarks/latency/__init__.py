@@ -1,1 +1,1 @@
-"""Steps against an S3 that answers late."""
+"""Measures steps against an S3 that answers late."""

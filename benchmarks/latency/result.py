@@ -1,4 +1,6 @@
-"""What the latency benchmark measured, the same steps near S3 and far from it; its table and the words below it."""
+"""Holds what the latency benchmark measured, the same steps near S3 and far from it, and makes its table and the words
+below it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepRun:
-    """One timed step while each request waits `milliseconds` before S3 sees it."""
+    """Holds one timed step, during which each request waits `milliseconds` before S3 sees it."""
 
     step: str
     milliseconds: float
@@ -26,7 +28,7 @@ class StepRun:
 
 @dataclass(frozen=True)
 class LatencyBenchmark:
-    """`n_images` are those of the new day, `history_images` those of the days before it."""
+    """Holds the runs of both steps. `n_images` are those of the new day, `history_images` those of earlier days."""
 
     n_images: int
     n_days: int
@@ -35,7 +37,7 @@ class LatencyBenchmark:
     runs: Sequence[StepRun]
 
     def grids(self) -> list[Grid]:
-        """Each step near S3 and far from it."""
+        """Returns one table: each step near S3 and far from it."""
         summaries = summarise_steps(self.runs)
         near = {summary.first.step: summary for summary in reversed(summaries)}
         kinds = kinds_of(run.requests for run in self.runs)
@@ -72,8 +74,8 @@ class LatencyBenchmark:
 
 
 def summarise_steps(runs: Sequence[StepRun]) -> list[Summary[StepRun]]:
-    """A summary for each step and distance, nearest first. Raises ValueError without a run of each step at the nearest
-    distance.
+    """Returns a summary for each step and distance, nearest first. Raises ValueError if a step has no run at the
+    nearest distance.
     """
     nearest = min(run.milliseconds for run in runs)
     found = summarise(runs, by=lambda run: (run.step, run.milliseconds))
@@ -84,18 +86,20 @@ def summarise_steps(runs: Sequence[StepRun]) -> list[Summary[StepRun]]:
 
 
 def more_seconds(summary: Summary[StepRun], near: Summary[StepRun]) -> float | None:
-    """How much longer than near S3 a step takes; None if it is near."""
+    """Returns how many seconds longer a step takes than near S3, or None if it ran near S3."""
     return None if summary is near else summary.median("seconds") - near.median("seconds")
 
 
 def waits(summary: Summary[StepRun], near: Summary[StepRun]) -> float | None:
-    """How many times a request's latency that is: so many requests wait one after the other, all others beside them."""
+    """Returns how many latencies longer a step takes than near S3: so many requests wait one after the other, the rest
+    at the same time. Returns None if the step ran near S3.
+    """
     more = more_seconds(summary, near)
     return None if more is None else 1000 * more / (summary.first.milliseconds - near.first.milliseconds)
 
 
 def requests_of(summary: Summary[StepRun]) -> dict[str, int]:
-    """The median of each kind of request, of the runs that there were."""
+    """Returns the median number of requests of each kind; it is always the number of one of the runs."""
     return {
         kind: median_low(run.requests.get(kind, 0) for run in summary.runs)
         for kind in kinds_of(run.requests for run in summary.runs)

@@ -1,4 +1,4 @@
-"""The latency benchmark: a day's features step and a refit, with S3 near and as far away as a distant region's."""
+"""Measures a day's features step and a refit, with S3 near and as far away as a distant region's."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _MILLISECONDS: Final = (0.0, 60.0)
 _NEW_DAY: Final = "2025-03-17"
 _IMAGES_PER_PARTITION: Final = 6
 _WAY: Final = "history.daily_steps"
-# The lake that is written, and the one that runs see. Workers keep the embedder by bucket: one name for all.
+# The lake that is written, and its clone that runs see. All clones have one name: workers keep the embedder by bucket.
 _SOURCE, _RUN = "latency", "latency-run"
 
 
 @dataclass(frozen=True)
 class LatencyScale:
-    """How much is measured: the days of history before the new one, its images, and timed runs at each distance."""
+    """Says how much is measured: the days of history, the images of the new day, and timed runs at each distance."""
 
     n_days: int
     n_images: int
@@ -67,7 +67,7 @@ def measure_latency(
             with lake.start(_WAY) as process:
                 runner = _Runner(lake, process, milliseconds, len(images), say)
                 process.ask("start")
-                # Leaves the blocks of merged moments that daily runs leave.
+                # This leaves the blocks of merged moments as daily runs leave them.
                 runner.ask("refresh", _SOURCE, refit=False)
                 runner.run("a warm-up")
                 for number in range(scale.rounds):
@@ -111,7 +111,7 @@ class _Runner:
 
 
 def _write_lake(lake: BenchLake, images: Sequence[PlannedImage], scale: LatencyScale) -> SyntheticHistory:
-    """A lake with a history and a new day's images, beside that of the release."""
+    """Writes a second lake beside that of the release, with a history and a new day's images."""
     embedder_id = read_embedder_id(lake.folder, lake.release_id)
     history = SyntheticHistory(days_before(_NEW_DAY, scale.n_days), _IMAGES_PER_PARTITION, lake.release_id, embedder_id)
     folder = lake.node.buckets_folder / _SOURCE

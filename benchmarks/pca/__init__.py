@@ -1,1 +1,1 @@
-"""The PCA steps against pyspark.ml."""
+"""Compares the PCA step with pyspark.ml."""

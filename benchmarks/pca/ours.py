@@ -1,4 +1,4 @@
-"""Ours: a table of features to its moments, and the PCA step on them, as a cluster runs both (see way_worker.py)."""
+"""Adds a table of features up to its moments and runs the PCA step, as a cluster does both (see way_worker.py)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _ALWAYS: Final = PolicySettings(RefreshPolicy.ALWAYS, TARGET_VARIANCE)
 
 
 def start() -> dict[str, Any]:
-    """Starts the session; the seconds count from the start of this process."""
+    """Starts the session and answers the seconds since this process started."""
     start_session(release.REFRESH_PCA_STEP)
     return {"seconds": seconds_since_process_start()}
 
 
 def run(bucket: str, release_id: str, ingest_dates: list[str]) -> dict[str, Any]:
-    """From `features/` to the pointer at a new version that has projected everything."""
+    """Runs from `features/` to the pointer at a new version that has projected everything."""
     spark = start_session(release.REFRESH_PCA_STEP)
     watch = Stopwatch()
     store = Store(bucket)
@@ -62,8 +62,9 @@ def run(bucket: str, release_id: str, ingest_dates: list[str]) -> dict[str, Any]
 
 
 def compute(folder: str, ingest_dates: list[str]) -> dict[str, Any]:
-    """The same arithmetic on the same table, which lies in the bucket's `folder`, in this process alone: no Spark, and
-    nothing written.
+    """Does the same arithmetic on the same table in this process alone, without Spark and without writing anything.
+
+    `folder` is the bucket's folder.
     """
     watch = Stopwatch()
     days = [_read_vectors(Path(folder) / lake.date_prefix(lake.FEATURES, day)) for day in ingest_dates]
@@ -96,7 +97,7 @@ def _commit_moments(spark: SparkSession, store: Store, ingest_date: str) -> None
 
 
 def _read_vectors(folder: Path) -> NDArray[np.float32]:
-    """float32[n, 1280]."""
+    """Returns the features below a folder, float32[n, 1280]."""
     parts = [
         pq.read_table(file, columns=[tables.VECTOR], partitioning=None) for file in sorted(folder.rglob("*.parquet"))
     ]

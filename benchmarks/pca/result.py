@@ -1,4 +1,4 @@
-"""What the PCA benchmark measured, its tables and the words below them."""
+"""Holds what the PCA benchmark measured, and makes its tables and the words below them."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 OURS: Final = "ours"
 SPARK_ML: Final = "pyspark.ml"
 WAYS: Final = (OURS, SPARK_ML)
-# Where it writes its projections in the bucket.
+# The folder of the bucket into which pyspark.ml writes its projections.
 SPARK_ML_OUTPUT: Final = "spark_ml"
 
-# What the project asks for.
+# The project asks for these two.
 FASTER_BY: Final = 10.0
 AGREE_WITHIN: Final = 1e-6
 
 
 @dataclass(frozen=True)
 class PcaRun:
-    """One run of one way, from the table to the projections, in seconds by stage. Round 0 is the first of its process:
-    cold.
+    """Holds one run of one way, from the table to the projections, in seconds by stage. Round 0 is the first one in its
+    process, and so a cold one.
     """
 
-    java: str  # how far Java compiled what it ran
+    java: str  # the setting of Java: how far it compiles
     way: str
     round: int
     seconds: float
-    cpu_seconds: float  # of all its processes; the S3 server's counts
+    cpu_seconds: float  # of all its processes, with the S3 server's
     stages: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted PCA and what it made of images: the same ones in the same order, whichever way it was fitted.
+    """Holds a fitted PCA and its projections of images. Two ways have the same images in the same order.
 
-    `components` float64[k, d] and `explained_variance_ratio` float64[k]; `projections` float64[n, k] of some images,
-    computed by the way itself in float64; `written` float32[m, k], the projections of all images as they lie in the
-    lake.
+    `components` are float64[k, d] and `explained_variance_ratio` float64[k]. `projections` are float64[n, k] of some
+    images, computed by the way itself in float64; `written` are float32[m, k], the projections of all images as they
+    lie in the lake.
     """
 
     components: NDArray[np.float64]
@@ -57,8 +57,8 @@ class Fitted:
 
 @dataclass(frozen=True)
 class PcaAgreement:
-    """Largest differences, each relative to the largest absolute value; of components and projections up to the
-    components' signs.
+    """Holds the largest differences, each relative to the largest absolute value. Components and projections are
+    compared up to the components' signs.
     """
 
     n_computed: int
@@ -79,8 +79,8 @@ class PcaAgreement:
 
 @dataclass(frozen=True)
 class PcaBenchmark:
-    """`runs` are of every setting of Java, cold ones too. `arithmetic` has the seconds by stage of ours in one process,
-    without Spark.
+    """Holds the runs of every setting of Java, cold ones too. `arithmetic` has the seconds by stage that ours takes in
+    one process without Spark.
     """
 
     n_images: int
@@ -92,7 +92,7 @@ class PcaBenchmark:
     arithmetic: Mapping[str, float]
 
     def grids(self) -> list[Grid]:
-        """The two ways side by side, their stages, every round, and how far the two agree."""
+        """Returns the tables: the two ways side by side, their stages, every round, and how far the two agree."""
         return [_ways(self), _stages(self), _rounds(self.runs), _agreement(self.agreement)]
 
     def notes(self) -> list[str]:
@@ -134,8 +134,8 @@ class PcaBenchmark:
 
 
 def summarise_pca(runs: Sequence[PcaRun]) -> dict[tuple[str, str], Summary[PcaRun]]:
-    """The warm runs of each setting of Java and way, beside ours. Raises ValueError if a round lacks one of the ways,
-    or none is warm.
+    """Returns the warm runs of each setting of Java and way, beside ours. Raises ValueError if a round lacks one of the
+    ways, or if no run is warm.
     """
     found: dict[tuple[str, str], Summary[PcaRun]] = {}
     for java in dict.fromkeys(run.java for run in runs):
@@ -155,7 +155,7 @@ def is_fast_enough(spark_ml: Summary[PcaRun]) -> bool:
 
 
 def compare_pca(ours: Fitted, theirs: Fitted) -> PcaAgreement:
-    """Raises ValueError if the two are not of the same images and of as many components."""
+    """Compares the two ways. Raises ValueError if they do not have the same number of images and components."""
     for name in ("components", "explained_variance_ratio", "projections", "written"):
         shapes = getattr(ours, name).shape, getattr(theirs, name).shape
         if shapes[0] != shapes[1]:
@@ -200,7 +200,9 @@ def _ways(result: PcaBenchmark) -> Grid:
 
 
 def _stages(result: PcaBenchmark) -> Grid:
-    """A row a way and stage, a column a setting of Java, and one of the arithmetic alone."""
+    """Returns a table with a row for each way and stage, a column for each setting of Java, and one for the arithmetic
+    alone.
+    """
     stages = {key: summary.stages() for key, summary in summarise_pca(result.runs).items()}
     javas = list(dict.fromkeys(java for java, _ in stages))
     columns = [

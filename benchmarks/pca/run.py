@@ -1,4 +1,4 @@
-"""The PCA benchmark: from a table of features to all its projections, by ours and by pyspark.ml, side by side.
+"""Measures the way from a table of features to all its projections, by ours and by pyspark.ml, side by side.
 
 Each way is a process of its own and waits while the other one runs. A round runs both on a new copy of the same lake,
 one right after the other; every other round begins with the other way.
@@ -57,14 +57,14 @@ _MODULES: Final = {OURS: "pca.ours", SPARK_ML: "pca.spark_ml"}
 _COMPUTE_ROUNDS: Final = 3
 _LOCAL_NODE: Final = "as on the local node"
 _OPTIMISING: Final = "fully optimising"
-# What a way's process sees beside the local node's settings. `_JAVA_OPTIONS` overrides what Spark tells Java.
+# The variables that a way's process sees beside the local node's. `_JAVA_OPTIONS` overrides what Spark tells Java.
 _JAVA: Final = {_LOCAL_NODE: {}, _OPTIMISING: {"_JAVA_OPTIONS": "-XX:TieredStopAtLevel=4"}}
 
 
 @dataclass(frozen=True)
 class PcaScale:
-    """How much is measured: warm rounds with Java as the local node has it, and as a cluster has it. Each has a cold
-    one before.
+    """Says how much is measured: warm rounds with Java set as on the local node, and as on a cluster. A cold round
+    comes before each of the two.
     """
 
     n_images: int
@@ -82,7 +82,7 @@ PCA_SCALES: Final = {
 def measure_pca(
     bench: BenchLake, _: Sequence[PlannedImage], scale: PcaScale, say: Callable[[str], None]
 ) -> PcaBenchmark:
-    """Times everything. Raises CommandError if a run breaks, or does other work than it should."""
+    """Times everything. Raises CommandError if a run breaks or does other work than it should."""
     per_partition = scale.n_images // (scale.n_dates * len(CATEGORIES))
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
     history = SyntheticHistory(days_before(_DAY_AFTER, scale.n_dates), per_partition, bench.release_id, embedder_id)
@@ -100,7 +100,7 @@ def measure_pca(
 
 
 class _Runner:
-    """Runs both ways on copies of the lake in `source`, and checks that they did what is to be timed."""
+    """Runs both ways on copies of the lake in `source`, and checks that they did the work that is to be timed."""
 
     def __init__(self, bench: BenchLake, source: Path, history: SyntheticHistory, say: Callable[[str], None]) -> None:
         self._bench = bench
@@ -112,7 +112,7 @@ class _Runner:
         self.arithmetic: dict[str, float] = {}
 
     def measure(self, java: str, n_rounds: int) -> PcaAgreement:
-        """A cold round and `n_rounds` warm ones; then compares what both ways left in the last one."""
+        """Runs a cold round and `n_rounds` warm ones, then compares what the two ways left in the last one."""
         names = [f"{self._source.name}-{list(_JAVA).index(java)}-{number}" for number in range(n_rounds + 1)]
         with ExitStack() as stack:
             processes = {way: stack.enter_context(self._start(way, java, names)) for way in WAYS}
@@ -121,7 +121,7 @@ class _Runner:
             for number, name in enumerate(names):
                 bucket = self._bench.node.buckets_folder / name
                 clone_lake(self._source, bucket)
-                # Ours is the first of all: it finds the k that pyspark.ml is told.
+                # Ours runs first in round 0, because it finds the k that pyspark.ml is told.
                 for way in WAYS if number % 2 == 0 else reversed(WAYS):
                     self._run(java, way, number, processes[way], name)
                 if number < n_rounds:
@@ -160,7 +160,7 @@ class _Runner:
         self.k = answer["k"]
 
     def _compute(self, process: WayProcess) -> dict[str, float]:
-        """Median seconds of the stages of ours in one process."""
+        """Returns the median seconds of each stage of ours in one process without Spark."""
         answers = [
             process.ask("compute", folder=str(self._source), ingest_dates=list(self._history.days))
             for _ in range(_COMPUTE_ROUNDS)
@@ -170,7 +170,7 @@ class _Runner:
         return median_stages([answer["stages"] for answer in answers])
 
     def _compare(self, process: WayProcess, bucket: Path) -> PcaAgreement:
-        """Of the models and of all that is written; and in float64, of one partition."""
+        """Compares the models, all written projections, and the float64 projections of one partition."""
         sample = partitions_of(self._history, self._history.days[0])[0]
         order = np.argsort(sample.image_keys)
         file = self._bench.node.home / f"{bucket.name}.npz"
@@ -191,14 +191,14 @@ class _Runner:
         our_keys, our_written = _read_projections(bucket / lake.projections_prefix(version))
         if our_keys != keys:
             raise CommandError("The two ways did not write projections of the same images.")
-        # As fruit_features.pca.project computes them before it rounds to float32.
+        # This is what `project` of fruit_features.pca computes before it rounds to float32.
         standardised = (sample.vectors[order].astype(np.float64) - model.mean) * inverse_scale(model.scale)
         ours = Fitted(model.components, model.explained_variance_ratio, standardised @ model.components.T, our_written)
         return compare_pca(ours, theirs)
 
 
 def _read_projections(folder: Path) -> tuple[list[str], NDArray[np.float32]]:
-    """The image keys, sorted, and float32[n, k] projections below a folder."""
+    """Returns the image keys below a folder, sorted, and their projections, float32[n, k]."""
     keys: list[str] = []
     parts: list[NDArray[np.float32]] = []
     for file in sorted(folder.rglob("*.parquet")):

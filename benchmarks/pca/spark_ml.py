@@ -1,7 +1,8 @@
-"""pyspark.ml on the same table: StandardScaler and PCA, fitted and applied, projections as Parquet (see way_worker.py).
+"""Runs pyspark.ml on the same table: it fits and applies StandardScaler and PCA and writes the projections as Parquet
+(see way_worker.py).
 
-Stated fairly: it is told k (to find it, it would fit twice), the vectors are cached, and its rows are written as ours
-are.
+The comparison is fair to it: it is told k (to find it, it would fit twice), the vectors are cached, and its rows are
+written as ours are.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _kept: dict[str, Any] = {}
 
 
 def start() -> dict[str, Any]:
-    """Starts the session; the seconds count from the start of this process."""
+    """Starts the session and answers the seconds since this process started."""
     start_session(release.REFRESH_PCA_STEP)
     return {"seconds": seconds_since_process_start()}
 
 
 def run(bucket: str, ingest_dates: list[str], k: int) -> dict[str, Any]:
-    """From `features/` to the projections of all its rows. Keeps the two models for `export`."""
+    """Runs from `features/` to the projections of all its rows, and keeps the two models for `export`."""
     spark = start_session(release.REFRESH_PCA_STEP)
     watch = Stopwatch()
     vectors = _vectors(spark, bucket, ingest_dates).persist()
@@ -67,8 +68,8 @@ def run(bucket: str, ingest_dates: list[str], k: int) -> dict[str, Any]:
 def export(bucket: str, ingest_date: str, category: str, path: str) -> dict[str, Any]:
     """Saves the models of the last run as `path` (.npz), and what they make of one partition in float64.
 
-    `components` float64[k, d]; `explained_variance_ratio` float64[k]; `image_keys` and `projections` float64[n, k], by
-    image key.
+    The arrays are `components` float64[k, d], `explained_variance_ratio` float64[k], and, ordered by image key,
+    `image_keys` and `projections` float64[n, k].
     """
     spark = start_session(release.REFRESH_PCA_STEP)
     models: tuple[StandardScalerModel, PCAModel] = _kept["models"]
@@ -89,8 +90,8 @@ def export(bucket: str, ingest_date: str, category: str, path: str) -> dict[str,
 
 
 def _vectors(spark: SparkSession, bucket: str, ingest_dates: list[str]) -> DataFrame:
-    """Image key, partition columns and the features as Spark ML's vectors."""
-    # A category may be called 007.
+    """Returns the image key, the partition columns, and the features as Spark ML's vectors."""
+    # Types are not inferred, because a category may be called 007.
     spark.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
     paths = [lake.uri(bucket, lake.date_prefix(lake.FEATURES, day)) for day in ingest_dates]
     features = spark.read.option("basePath", lake.uri(bucket, f"{lake.FEATURES}/")).parquet(*paths)
@@ -99,7 +100,7 @@ def _vectors(spark: SparkSession, bucket: str, ingest_dates: list[str]) -> DataF
 
 
 def _write(projected: DataFrame, bucket: str) -> None:
-    """A partition becomes one file, a large one a few."""
+    """Writes the projections: one file for a partition, a few for a large one."""
     # The hint (which DataFrame.hint can't take columns for) brings a partition's rows together, splits a large one, and
     # joins small ones.
     hint = f"/*+ REBALANCE({', '.join(_PARTITIONED_BY)}) */"

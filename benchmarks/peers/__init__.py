@@ -1,3 +1,3 @@
-"""Other engines of tables, Daft and Ray Data, that do what the features step does: the same images, network and files,
-side by side.
+"""Compares the features step with other engines of tables, Daft and Ray Data, that do the same: the same images,
+network and files, side by side.
 """

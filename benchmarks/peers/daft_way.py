@@ -1,10 +1,10 @@
-"""Daft: its own reader lists and fetches the images, a batch function in its native runner computes them (see
-way_worker.py).
+"""Does with Daft what the features step does: its own reader lists and fetches the images, and a batch function in its
+native runner computes the features (see way_worker.py).
 
-The function runs in Daft's own process, on a thread a core: it spends its time in the decoder and the network, which
-let go of Python's lock. Daft's other way, a class with `max_concurrency=2`, starts two processes for every query, loads
-the engine into both, and passes images and features between them as Arrow streams: more CPU an image
-(benchmarks/README.md).
+The function runs in Daft's own process, on a thread for each core: it spends its time in the decoder and the network,
+which let go of Python's lock. Daft's other way, a class with `max_concurrency=2`, starts two processes for every query,
+loads the engine into both, and passes images and features between them as Arrow streams, which takes more CPU for an
+image (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PEER: Final = "daft"
 _PATH: Final = "path"
 _CONTENT: Final = "content"
-# Gets at once: as many as the features step has, in each of its two workers.
+# GET requests at the same time: as many as the features step has in each of its two workers.
 _CONNECTIONS: Final = 32
 _COMPUTED: Final = DataType.struct(
     {
@@ -44,7 +44,7 @@ _COMPUTED: Final = DataType.struct(
 
 
 def start() -> dict[str, Any]:
-    """Daft starts nothing: it is imported. The seconds count from the start of this process."""
+    """Sets Daft up; it has nothing to start but its import. Answers the seconds since this process started."""
     daft.set_runner_native()
     # Its own Parquet writer uploads in parts only, and has not been tried with the local S3 server.
     daft.set_execution_config(native_parquet_writer=False)
@@ -52,7 +52,7 @@ def start() -> dict[str, Any]:
 
 
 def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
-    """From the listing of the date to its features in the lake."""
+    """Runs from the listing of the date to its features in the lake."""
     started = time.monotonic()
     access = S3Access.from_environment()
     s3 = S3Config(
@@ -68,7 +68,7 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     compute = daft.func.batch(return_dtype=_COMPUTED, unnest=True, batch_size=IMAGES_AT_ONCE, use_process=False)(
         _computing(embedder)
     )
-    # A file below a category's folder: the batch's marker lies above them.
+    # The pattern takes files below a category's folder, and so leaves out the batch's marker, which lies above them.
     listed = daft.from_glob_path(f"{lake.uri(bucket, lake.raw_prefix(ingest_date))}*/**", io_config=io_config)
     fetched = listed.select(
         _PATH, download(col(_PATH), max_connections=_CONNECTIONS, io_config=io_config).alias(_CONTENT)

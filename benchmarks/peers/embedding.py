@@ -1,6 +1,7 @@
-"""What a worker of any peer does with the images it has fetched: the features step's own functions, in the same order.
+"""Does what a worker of any peer does with the images it has fetched, with the features step's own functions, in the
+same order.
 
-All that the peers take from the features step is imported here.
+Everything that the peers take from the features step is imported here.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedImages", "EmbedderArtefact", "S3Access", "embed_images", "find_published_embedder", "output_key"]
 
 OUTPUT: Final = "peers"
-# Images that a worker is given at once: few enough that both workers end at about the same time, enough to be handed
-# over cheaply.
+# A worker gets so many images at once: few enough for both workers to end at about the same time, and enough to be
+# handed over cheaply.
 IMAGES_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True)
 class EmbeddedImages:
-    """The computed columns of some images, in their order. `features` is float32[n, 1280]."""
+    """Holds the computed columns of some images, in their order. `features` is float32[n, 1280]."""
 
     content_sha256: list[str]
     width: NDArray[np.int32]
@@ -47,7 +48,7 @@ class EmbeddedImages:
 
 @dataclass(frozen=True)
 class S3Access:
-    """How a peer's own S3 client reaches the local S3 server, from the environment that every way has."""
+    """Says how a peer's own S3 client reaches the local S3 server, from the environment that every way has."""
 
     endpoint: str
     region: str
@@ -61,7 +62,7 @@ class S3Access:
 
 
 def output_key(peer: str, ingest_date: str) -> str:
-    """The folder into which a peer writes its features of a date."""
+    """Returns the folder into which a peer writes its features of a date."""
     return lake.date_prefix(f"{OUTPUT}/{peer}", ingest_date).rstrip("/")
 
 
@@ -70,8 +71,8 @@ def find_published_embedder(bucket: str, release_id: str) -> EmbedderArtefact:
 
 
 def embed_images(embedder: EmbedderArtefact, contents: Iterable[bytes], n_images: int) -> EmbeddedImages:
-    """Decodes and embeds one image after the other, with the engine that this thread keeps. An unreadable image
-    raises.
+    """Decodes and embeds one image after the other, with the engine that this thread keeps. Raises UnreadableImageError
+    if an image can't be decoded.
     """
     engine = _engine(embedder, threading.get_ident())
     digests = []

@@ -1,8 +1,10 @@
-"""Ray Data: read_binary_files, map_batches, write_parquet, on as many workers as there are cores (see way_worker.py).
+"""Does with Ray Data what the features step does: read_binary_files, map_batches and write_parquet, on as many workers
+as there are cores (see way_worker.py).
 
 What is mapped is a function, not a class in a pool of actors. Ray keeps the processes that run functions, and so the
-engine, from run to run, and lets the one that computes features write them, too; actors start, import and load the
-engine in every run, and pass everything on through the object store: more CPU an image (benchmarks/README.md).
+engine, from run to run, and lets the one that computes features write them, too. Actors start, import and load the
+engine in every run, and pass everything on through the object store, which takes more CPU for an image
+(benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ if TYPE_CHECKING:
     from benchmarks.peers.embedding import EmbedderArtefact
 
 PEER: Final = "ray"
-# By itself Ray would read so small files in two blocks, with nothing to share out at the end.
+# By default Ray would read such small files in two blocks, too few to keep all workers busy to the end.
 _BLOCKS_PER_CORE: Final = 8
 
 
 def start(temporary: str) -> dict[str, Any]:
-    """Starts Ray on this machine, its files in `temporary`; the seconds count from the start of this process."""
+    """Starts Ray on this machine, with its files in `temporary`, and answers the seconds since this process started."""
     ray.init(
         num_cpus=usable_cores(),
         include_dashboard=False,
@@ -43,7 +45,7 @@ def start(temporary: str) -> dict[str, Any]:
 
 
 def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
-    """From the listing of the date to its features in the lake."""
+    """Runs from the listing of the date to its features in the lake."""
     started = time.monotonic()
     access = S3Access.from_environment()
     scheme, _, endpoint = access.endpoint.partition("://")
@@ -65,14 +67,14 @@ def run(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
     features = images.map_batches(
         embed_batch, fn_kwargs={"embedder": embedder}, batch_size=IMAGES_AT_ONCE, batch_format="pyarrow"
     )
-    # An S3 has no folders to create.
+    # S3 has no folders to create.
     output = f"{bucket}/{output_key(PEER, ingest_date)}"
     features.write_parquet(output, partition_cols=[tables.CATEGORY], filesystem=s3, try_create_dir=False)
     return {"seconds": time.monotonic() - started}
 
 
 def embed_batch(images: pa.Table, embedder: EmbedderArtefact) -> pa.Table:
-    """The rows of features/ of some images, and their category."""
+    """Returns the rows of `features/` of some images, and their category."""
     found = embed_images(embedder, (content.as_py() for content in images["bytes"]), len(images))
     # A path is `<bucket>/<key>`.
     keys = [path.as_py().partition("/")[2] for path in images["path"]]

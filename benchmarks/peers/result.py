@@ -1,4 +1,4 @@
-"""What the peers benchmark measured, its tables and the words below them."""
+"""Holds what the peers benchmark measured, and makes its tables and the words below them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ DAFT: Final = "Daft"
 RAY: Final = "Ray Data"
 WAYS: Final = (OURS, DAFT, RAY)
 
-# From the start of the process to the last file in the lake, and the same in a process that has done that before.
+# A cold run goes from the start of the process to the last file in the lake, a warm one follows in the same process.
 COLD: Final = "cold"
 WARM: Final = "warm"
 KINDS: Final = (WARM, COLD)
 
-# The same pixels in the same network, one image at a time: what differs is at most the rounding of a sum.
+# All put the same pixels through the same network, one image at a time: at most the rounding of sums differs.
 AGREE_WITHIN: Final = 1e-4
 
 
@@ -38,7 +38,7 @@ _MEANT: Final = {
 
 @dataclass(frozen=True)
 class PeerRun(WayRun):
-    """One timed run of a way. Runs of the same round were measured one after the other.
+    """Holds one timed run of a way. Runs of the same round were measured one after the other.
 
     `worker_megabytes` is the most memory that all of the way's processes held together.
     """
@@ -49,7 +49,9 @@ class PeerRun(WayRun):
 
 @dataclass(frozen=True)
 class PeersBenchmark:
-    """`agreements` compare each peer's features with ours, over all its runs. `remarks` say what was left out."""
+    """Holds the runs of all ways. `agreements` compare each peer's features with ours over all its runs, and `remarks`
+    say what was left out.
+    """
 
     n_cores: int
     ceilings: Sequence[EngineSpeed]
@@ -59,11 +61,13 @@ class PeersBenchmark:
 
     @property
     def engine_seconds_per_image(self) -> float:
-        """What the engine alone takes of a core for an image: speeds of another machine are to be compared by it."""
+        """Returns how long the engine alone takes on a core for an image; results of another machine are to be compared
+        by it.
+        """
         return median(ceiling.cpu_seconds_per_image for ceiling in self.ceilings)
 
     def grids(self) -> list[Grid]:
-        """The ways side by side, warm and cold; every run; and how far the features agree."""
+        """Returns the tables: the ways side by side, warm and cold; every run; and how far the features agree."""
         measured = {run.kind for run in self.runs}
         return [*(_ways(self, kind) for kind in KINDS if kind in measured), _runs(self), _agreement(self)]
 
@@ -96,12 +100,12 @@ class PeersBenchmark:
 
 
 def worse(some: Agreement | None, other: Agreement) -> Agreement:
-    """Of two comparisons of the same way, the one whose features differ more."""
+    """Returns the one of two comparisons of the same way whose features differ more."""
     return other if some is None or other.largest_difference > some.largest_difference else some
 
 
 def summarise_peers(runs: Sequence[PeerRun], kind: str) -> list[Summary[PeerRun]]:
-    """A summary for each way, ours first. Raises ValueError if a round lacks a run of ours."""
+    """Returns a summary for each way, ours first. Raises ValueError if a round lacks a run of ours."""
     own = [run for run in runs if run.kind == kind]
     found = summarise(own, lambda run: run.way, lambda run: run.way == OURS, f"{kind} run of ours")
     return [found[way] for way in WAYS if way in found]
@@ -130,7 +134,7 @@ def _ways(result: PeersBenchmark, kind: str) -> Grid:
 
 
 def faster_by(way: Summary[PeerRun]) -> float:
-    """How many times the images/s of this way ours did in the same round: the median of the rounds."""
+    """Returns how many times as many images/s ours did in the same round: the median of the rounds."""
     return way.ratio("seconds_per_image")
 
 

@@ -1,7 +1,7 @@
-"""The peers benchmark: ours, Daft and Ray Data in turn on the same images, the ceiling measured between all runs.
+"""Measures ours, Daft and Ray Data in turn on the same images, with the ceiling measured between all runs.
 
-A turn is a new process: its first run is the cold one, the run after that the warm one. So nothing of another way is
-there beside it.
+A turn is a new process, whose first run is the cold one and whose second run is the warm one, so that no process of
+another way is alive beside it.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
     from benchmarks.harness.way_process import WayProcess
     from fruit_cli.lake.delivery_plan import PlannedImage
 
-# Drawing 20,000 pictures takes longer than featurising them: each is delivered in so many files, which differ in a
-# comment.
+# Each picture is delivered in so many files, which differ in a comment, because drawing 20,000 pictures takes longer
+# than featurising them.
 DRAWN_ONE_IN: Final = 4
 _FIRST_DATE: Final = date(2026, 1, 1)
 _PEERS_ENVIRONMENT: Final = {
-    # Nobody is told that they were used: a benchmark would wait for an answer.
+    # The peers report their use to nobody; a benchmark would wait for the answer.
     "DO_NOT_TRACK": "true",
     "DAFT_ANALYTICS_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "DAFT_PROGRESS_BAR": "0",
-    # Ray lets its workers go last of all that wants a core (nice 15): beside others' work it would look slow.
+    # By default Ray's workers have nice 15: beside others' work it would look slow.
     "RAY_worker_niceness": "0",
 }
 
 
 @dataclass(frozen=True)
 class PeersScale:
-    """How much is measured: in every round each way has one cold run and one warm run."""
+    """Says how much is measured: in every round each way has one cold run and one warm run."""
 
     n_cold: int
     n_warm: int
@@ -61,7 +61,7 @@ class PeersScale:
 
     @property
     def n_images(self) -> int:
-        """Pictures to draw: each becomes several files."""
+        """Returns how many pictures to draw; each becomes several files."""
         return self.n_cold // DRAWN_ONE_IN
 
 
@@ -73,8 +73,8 @@ PEERS_SCALES: Final = {
 
 @dataclass(frozen=True)
 class _Way:
-    """`module` answers the requests, `library` is what must be installed for it, `folder` is where its features of a
-    date lie.
+    """Describes a way: `module` answers the requests, `library` must be installed for it, and `folder` returns where
+    its features of a date lie.
     """
 
     name: str
@@ -91,7 +91,7 @@ _WAYS: Final = {
 
 
 def installed_peers() -> tuple[list[str], list[str]]:
-    """The peers that can be measured here, and remarks about those that can't."""
+    """Returns the peers that can be measured here, and remarks about those that can't."""
     missing = [name for name in (DAFT, RAY) if find_spec(_WAYS[name].library) is None]
     remarks = [f"{name} is not installed, its rows are left out: make bench installs it." for name in missing]
     return [name for name in (DAFT, RAY) if name not in missing], remarks
@@ -100,8 +100,8 @@ def installed_peers() -> tuple[list[str], list[str]]:
 def measure_peers(
     bench: BenchLake, images: Sequence[PlannedImage], scale: PeersScale, say: Callable[[str], None]
 ) -> PeersBenchmark:
-    """Times every way in every round. Raises CommandError if there is no peer, or if a way breaks or does not give our
-    features.
+    """Times every way in every round. Raises CommandError if there is no peer, or if a way breaks or gives other
+    features than ours.
     """
     peers, remarks = installed_peers()
     if not peers:
@@ -111,7 +111,7 @@ def measure_peers(
         say(f"ceiling: {ceiling.again().images_per_second:.0f} images/s")
         runner = _Runner(bench, ceiling, images, scale, say)
         for number in range(scale.n_rounds):
-            # Ours opens the first round: its features are what the others' are compared with.
+            # Ours opens the first round, because the others' features are compared with its features.
             for name in turned([OURS, *peers], number):
                 runner.take_turn(_WAYS[name], number)
     return PeersBenchmark(bench.n_cores, ceiling.measured, runner.runs, runner.agreements, remarks)
@@ -141,7 +141,7 @@ class _Runner:
         dates = {kind: self._deliver(kind) for kind in (COLD, WARM)}
         name = f"{way.module.rpartition('.')[2]}-{number}"
         environment = {} if way.name == OURS else ONE_THREAD | _PEERS_ENVIRONMENT
-        # Sockets lie in it, whose paths must be short.
+        # Ray puts sockets into this folder, so its path must be short.
         with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as temporary:
             process = self._bench.start(way.module, name, **environment)
             with process, UsageMeter(process.pid) as meter:
@@ -204,7 +204,9 @@ class _Runner:
 
 
 def count_rows(folder: Path) -> int:
-    """The rows of the Parquet files below `folder`. Raises CommandError if a file lacks a column of features/."""
+    """Returns the number of rows in the Parquet files below `folder`. Raises CommandError if a file lacks a column of
+    `features/`.
+    """
     n_rows = 0
     for file in folder.rglob("*.parquet"):
         with pq.ParquetFile(file) as opened:

@@ -1,1 +1,1 @@
-"""Where the time of a features step goes."""
+"""Shows where the time of a features step goes."""

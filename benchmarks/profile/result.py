@@ -1,4 +1,4 @@
-"""What a profile says: CPU an image by kind of process, and a worker's time by what it does."""
+"""Holds what a profile found: the CPU for an image by kind of process, and a worker's time by what it does."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from benchmarks.harness.grid import Grid, two_columns
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What a sample counts for: the first of these that is anywhere in its stack. (py-spy names the last folders of a file's
-# path.)
+# A sample counts for the first of these layers that is anywhere in its stack. (py-spy names the last folders of a
+# file's path.)
 _LAYERS: Final = (
     ("the network", "embed (fruit_features/embedding/engines.py"),
     ("resizing", "resize (PIL/Image.py"),
@@ -22,7 +22,7 @@ _LAYERS: Final = (
     ("rows, hashes and Arrow", "featurise (fruit_features/embedding/featurise.py"),
 )
 OTHER: Final = "Spark's own worker code"
-# Threads that wait for work, in a way py-spy does not know as idle.
+# Stacks of threads that wait for work end like this; py-spy does not see that they are idle.
 _IDLE_ENDS: Final = (
     "read_int (serializers.py",
     "_worker (concurrent/futures/thread.py",
@@ -34,7 +34,9 @@ _IDLE_ENDS: Final = (
 
 @dataclass(frozen=True)
 class Profile:
-    """One warm features step. `cpu_seconds` by kind of process; `layers`: samples by what the workers did."""
+    """Holds the profile of one warm features step. `cpu_seconds` are by kind of process; `layers` counts samples by
+    what the workers did.
+    """
 
     n_images: int
     seconds: float
@@ -42,7 +44,7 @@ class Profile:
     layers: Mapping[str, int]
 
     def grids(self) -> list[Grid]:
-        """CPU an image by process, and the workers' samples."""
+        """Returns the tables: the CPU for an image by process, and the workers' samples."""
         cpu = [(kind, 1000 * seconds / self.n_images) for kind, seconds in self.cpu_seconds.items()]
         samples = [(name, 100 * n / sum(self.layers.values())) for name, n in self.layers.items()]
         return [
@@ -63,7 +65,7 @@ class Profile:
 
 
 def layers_of(stacks: Mapping[str, int]) -> dict[str, int]:
-    """Samples by layer, most first; waiting threads are left out."""
+    """Returns the number of samples by layer, most first, without threads that wait."""
     counts: Counter[str] = Counter()
     for stack, n in stacks.items():
         if stack.rpartition(";")[2].startswith(_IDLE_ENDS):

@@ -1,5 +1,5 @@
-"""Where the time of a features step goes: the CPU of each kind of process, and what the Python workers do, by py-spy's
-samples.
+"""Measures where the time of a features step goes: the CPU of each kind of process, and what the Python workers do, by
+py-spy's samples.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _LISTING_SECONDS: Final = 1.0
 def measure_profile(
     bench: BenchLake, images: Sequence[PlannedImage], _: ProfileScale, say: Callable[[str], None]
 ) -> Profile:
-    """Runs a day for its CPU times, and another one under py-spy (which slows it). Raises CommandError if py-spy is not
-    there.
+    """Runs a day for its CPU times, and another one under py-spy, which slows it. Raises CommandError if py-spy is not
+    installed.
     """
     if sampler() is None:
         raise CommandError("py-spy is not installed: `make bench` installs it.")
@@ -74,15 +74,17 @@ def measure_profile(
 
 
 def sampler() -> Path | None:
-    """The py-spy of this environment."""
+    """Returns the py-spy of this environment, or the one on the path, or None if there is neither."""
     beside = Path(sys.executable).parent / "py-spy"
     found = str(beside) if beside.exists() else shutil.which("py-spy")
     return Path(found) if found else None
 
 
 def _sample(workers: Sequence[psutil.Process], seconds: float, folder: Path) -> Counter[str]:
-    """Samples of each stack (`function (file:line)` from the outermost, joined by semicolons), of all workers
-    together.
+    """Returns how many samples each stack has, of all workers together. A stack is `function (file:line)` from the
+    outermost on, joined by semicolons.
+
+    Raises CommandError if py-spy took no sample.
     """
     recorders = []
     for worker in workers:

@@ -1,1 +1,1 @@
-"""Dates of very many images, with an engine made of digests."""
+"""Measures dates of very many images, with an engine made of digests."""

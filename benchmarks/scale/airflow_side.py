@@ -1,4 +1,4 @@
-"""Airflow's side of a run, as its tasks do it: the plan before the cluster, and the check after it (see
+"""Runs Airflow's side of a run as its tasks do it: the plan before the cluster, and the check after it (see
 way_worker.py).
 """
 
@@ -24,7 +24,7 @@ def start() -> dict[str, Any]:
 
 
 def plan(bucket: str, run_id: str, ingest_date: str) -> dict[str, Any]:
-    """What `plan_run` does for one date."""
+    """Does what `plan_run` does for one date."""
     request = RunRequest(run_id, RunDates((ingest_date,)), over_budget_allowed=True)
     started = time.monotonic()
     planned = plan_run(_settings(bucket), lake_of, request, datetime.now(UTC), lambda _: False)
@@ -32,7 +32,7 @@ def plan(bucket: str, run_id: str, ingest_date: str) -> dict[str, Any]:
 
 
 def check(bucket: str, run_id: str, ingest_date: str) -> dict[str, Any]:
-    """What `check_output` does for one date. Raises ValueError if it finds anything wrong."""
+    """Does what `check_output` does for one date. Raises ValueError if it finds anything wrong."""
     lake = lake_of(_settings(bucket))
     started = time.monotonic()
     result = check_run(lake, run_id, [ingest_date], [], datetime.now(UTC))

@@ -1,8 +1,8 @@
-"""An engine that runs no network: numbers drawn by a digest of the pixels. Of the benchmarks alone, to see what
+"""Holds an engine that runs no network: it draws numbers by a digest of the pixels, so that a benchmark sees what
 everything else costs.
 
-The same picture has the same numbers, another one has others, and their standardised PCA needs about as many components
-as real fruit does (`synthetic_history`). Nothing of it is published, and no release knows its name.
+The same picture always gets the same numbers and other pictures get others, and their standardised PCA needs about as
+many components as real fruit does (`synthetic_history`). The engine is never published, and no release knows its name.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from fruit_features.extraction.task import TaskAccount
 
 _N_WAVES: Final = N_FEATURES // 2 + 1
-# Every eighth pixel of both sides is enough to tell two pictures apart.
+# Every eighth pixel in both directions is enough to tell two pictures apart.
 _STRIDE: Final = 8
 
 
 class DigestEngine:
-    """Features are a sum of waves: the strength of each wave falls as an eigenvalue does, its phase is drawn by the
-    picture.
+    """Makes features as a sum of waves: the strength of each wave falls as an eigenvalue does, and the picture draws
+    its phase.
     """
 
     inference_batch = 1
@@ -51,7 +51,7 @@ class DigestEngine:
 
 @dataclass(frozen=True)
 class DigestTask(FeaturesTask):
-    """A task of the features step as it is, but for its engine."""
+    """Runs a task of the features step as it is, but with this engine."""
 
     def __call__(self, images: bytes, attempt: int) -> TaskAccount:
         with patch.object(task, "load_embedder", _load):

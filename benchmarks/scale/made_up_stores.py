@@ -1,5 +1,5 @@
-"""Stores of the benchmarks: one writes straight into the folder beneath a bucket, one has a date that nobody
-delivered.
+"""Holds stores for the benchmarks: one writes straight into the folder beneath a bucket, the other has a date that
+nobody delivered.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from fruit_contract.listing import ListedObject
 
-# As S3 lists.
+# A page of S3's listings has so many keys.
 _PAGE: Final = 1000
 
 
 @dataclass(frozen=True)
 class FolderStore(Store):
-    """Writes what a step would write, without a server between: a history of a thousand dates is some hundred thousand
-    objects.
+    """Writes what a step would write, without a server in between, because a history of a thousand dates is several
+    hundred thousand objects.
     """
 
     folder: Path
@@ -43,8 +43,8 @@ class FolderStore(Store):
 
 @dataclass(frozen=True)
 class MadeUpDate(Store):
-    """What a step sees of one date that is nowhere: its images as they would be listed, what else lies in the lake, and
-    the ledger.
+    """Shows a step one date that exists nowhere: its images as a listing has them, what else lies in the lake, and the
+    ledger.
     """
 
     images: tuple[ListedObject, ...]

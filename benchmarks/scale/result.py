@@ -1,4 +1,6 @@
-"""What the scale benchmark measured, stage by stage, what an image costs by it; its tables and the words below them."""
+"""Holds what the scale benchmark measured, stage by stage, works out what an image costs, and makes the tables and the
+words below them.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScaleSizes:
-    """How much is measured; what is 0 is left out.
+    """Says how much is measured; a part of size 0 is left out.
 
-    `images`: new ones of one date, in `categories`. `known`: images of one date that are known already, as many
-    categories. `dates` of `categories` are refitted, with `per_partition` images in each, while S3 is `milliseconds`
-    away.
+    `images` is the number of new images of one date, in `categories`, and `known` the number of images of one date that
+    are known already, in as many categories. `dates` of `categories` are refitted, with `per_partition` images in each,
+    while S3 is `milliseconds` away.
     """
 
     images: int
@@ -33,7 +35,7 @@ class ScaleSizes:
 
 @dataclass(frozen=True)
 class Written:
-    """Files that were written, whether new or replaced, and their bytes."""
+    """Counts files that were written, whether new or replaced, and their bytes."""
 
     n_files: int
     n_bytes: int
@@ -45,10 +47,10 @@ class Written:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step or task in a process of its own.
+    """Holds one step or task, measured in a process of its own.
 
-    `cpu_seconds` are those of all its processes, without S3's. `memory` has the peak of the largest process of each
-    kind in MB, `written` what it wrote by table, `stages` its own stopwatch.
+    `cpu_seconds` count all its processes, without S3. `memory` has the peak of the largest process of each kind in MB,
+    `written` counts what it wrote by table, and `stages` are the seconds of its own stopwatch.
     """
 
     part: str
@@ -75,8 +77,8 @@ class Stage:
 
 
 class Cost(NamedTuple):
-    """What a thousand images cost in some stages, S3's own work apart: seconds of a core, requests by kind, bytes
-    written by table.
+    """Holds what a thousand images cost in some stages, without S3's own work: seconds of a core, requests by kind,
+    bytes written by table.
     """
 
     cpu_seconds: float
@@ -86,14 +88,16 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class ScaleBenchmark:
-    """`delivered_bytes` are those of the new images of the first part."""
+    """Holds the stages of all parts. `delivered_bytes` are those of the new images of the first part."""
 
     sizes: ScaleSizes
     delivered_bytes: int
     stages: Sequence[Stage]
 
     def grids(self) -> list[Grid]:
-        """Every stage by time and memory, by requests, and by what it wrote; and what a thousand new images cost."""
+        """Returns the tables: every stage by time and memory, by requests and by what it wrote, and what a thousand new
+        images cost.
+        """
         grids = [_stages(self.stages), _requests(self.stages), _written(self.stages), _stopwatches(self.stages)]
         return [*grids, *([_costs(self)] if self.sizes.images else [])]
 
@@ -121,7 +125,9 @@ class ScaleBenchmark:
 
 
 def sizes_with(sizes: ScaleSizes, text: str) -> ScaleSizes:
-    """Other sizes by `images=20000,known=0`. Raises ValueError for a name or number that is none."""
+    """Returns the sizes with those changed that a text like `images=20000,known=0` names. Raises ValueError if it has
+    an unknown name, or something that is no number.
+    """
     changed = {}
     for pair in filter(None, (word.strip() for word in text.split(","))):
         name, _, number = pair.partition("=")
@@ -132,7 +138,7 @@ def sizes_with(sizes: ScaleSizes, text: str) -> ScaleSizes:
 
 
 def written_since(before: Mapping[str, tuple[int, int]], now: Mapping[str, tuple[int, int]]) -> dict[str, Written]:
-    """What was written by table between two looks at a lake; a look has each key's time of change and size."""
+    """Returns what was written by table between two looks at a lake. A look has each key's time of change and size."""
     files: dict[str, list[int]] = {}
     for key, (changed_at, size) in now.items():
         if before.get(key) != (changed_at, size):
@@ -146,7 +152,7 @@ def total_written(stages: Sequence[Stage]) -> Written:
 
 
 def cost_of(stages: Sequence[Stage], n_images: int) -> Cost:
-    """Of a thousand images, by stages that each were of the same `n_images`."""
+    """Returns what a thousand images cost, from stages that each worked on the same `n_images`."""
     share = 1000 / n_images
     requests: Counter[str] = Counter()
     n_bytes: Counter[str] = Counter()
@@ -215,7 +221,7 @@ def _stopwatches(stages: Sequence[Stage]) -> Grid:
 
 
 def _costs(result: ScaleBenchmark) -> Grid:
-    """Of the first part: its stages were all of the same new images."""
+    """Returns the costs in the first part, whose stages all worked on the same new images."""
     own = [stage for stage in result.stages if stage.part == result.stages[0].part]
     cost = cost_of(own, result.sizes.images)
     rows = [

@@ -1,6 +1,4 @@
-"""The scale benchmark: very many images through every stage of a run, on one machine, with their memory, requests and
-files.
-"""
+"""Measures very many images in every stage of a run, on one machine: seconds, memory, requests and files."""
 
 from __future__ import annotations
 
@@ -45,14 +43,14 @@ _CLUSTER: Final = "scale.steps"
 _AIRFLOW: Final = "scale.airflow_side"
 _WITHOUT_START: Final = {(_CLUSTER, "plan")}
 _RUN_ID: Final = "scale"
-# Of these tables nothing is written by a run.
+# A run writes nothing to these tables.
 _NOT_LOOKED_AT: Final = frozenset({lake.RAW, lake.CODE})
 
 
 def measure_scale(
     home: Path, _: Sequence[PlannedImage], sizes: ScaleSizes, say: Callable[[str], None]
 ) -> ScaleBenchmark:
-    """Measures every part. Raises CommandError if a stage breaks, or does other work than it should."""
+    """Measures every part. Raises CommandError if a stage breaks or does other work than it should."""
     home.mkdir()
     n_cores = usable_cores()
     stages: list[Stage] = []
@@ -81,8 +79,8 @@ class _Runner:
     _number: int = field(default=0, init=False)
 
     def run(self, what: str, way: str, do: str, n_images: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Asks a new process of `way`. Raises CommandError if it says that it was of another number of images than
-        `n_images`.
+        """Asks a new process of `way` and returns its answer. Raises CommandError if the answer is about another number
+        of images than `n_images`.
         """
         bench = self.bench
         self._number += 1
@@ -140,7 +138,7 @@ class _Runner:
 
 
 def _measure_new(runner: _Runner, sizes: ScaleSizes, n_cores: int) -> int:
-    """One date of new images from its plan to its check; returns the bytes that were delivered."""
+    """Measures one date of new images from its plan to its check, and returns the bytes that were delivered."""
     bench, n_images = runner.bench, sizes.images
     date = KnownDate(_DAY, n_images, category_names(sizes.categories), "")
     delivered_bytes = draw_batch(bench.folder, date, n_cores)
@@ -155,7 +153,7 @@ def _measure_new(runner: _Runner, sizes: ScaleSizes, n_cores: int) -> int:
 
 
 def _measure_known(runner: _Runner, sizes: ScaleSizes) -> None:
-    """A date that is known: its plan on both sides; then one late image."""
+    """Measures a date whose images are known: its plan on both sides, then a features step of one late image."""
     bench = runner.bench
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
     date = KnownDate(_DAY, sizes.known, category_names(sizes.categories), embedder_id)
@@ -169,7 +167,7 @@ def _measure_known(runner: _Runner, sizes: ScaleSizes) -> None:
 
 
 def _measure_dates(runner: _Runner, sizes: ScaleSizes, n_cores: int) -> None:
-    """A refit of many dates, whose blocks of merged moments daily runs have left."""
+    """Measures a refit of many dates, after a PCA step that keeps the blocks of merged moments as daily runs do."""
     bench = runner.bench
     embedder_id = read_embedder_id(bench.folder, bench.release_id)
     history = SyntheticHistory(
@@ -195,7 +193,7 @@ def _measure_dates(runner: _Runner, sizes: ScaleSizes, n_cores: int) -> None:
 
 
 def _look(bucket_folder: Path) -> dict[str, tuple[int, int]]:
-    """Time of change and size by key, of all that a run writes."""
+    """Returns the time of change and the size of everything that a run writes, by key."""
     return dict(_files(str(bucket_folder), "", _NOT_LOOKED_AT))
 
 

@@ -1,4 +1,4 @@
-"""The cluster's side of a run on very many images, whose features come from a digest and not from a network (see
+"""Runs the cluster's side of a run on very many images, whose features come from a digest and not from a network (see
 way_worker.py).
 """
 
@@ -29,7 +29,7 @@ def start() -> dict[str, Any]:
 
 
 def extract(bucket: str, release_id: str, run_id: str, ingest_date: str) -> dict[str, Any]:
-    """One features step, from the listing to the committed ledger and the step's summary."""
+    """Runs one features step, from the listing to the committed ledger and the step's summary."""
     spark = start_session(release.EXTRACT_FEATURES_STEP)
     request = ExtractionRequest(bucket, release_id, run_id, (ingest_date,), (), release.DEFAULT_ENGINE)
     started = time.monotonic()
@@ -44,8 +44,8 @@ def extract(bucket: str, release_id: str, run_id: str, ingest_date: str) -> dict
 
 
 def refresh(bucket: str, release_id: str, run_id: str, ingest_dates: list[str], *, refit: bool) -> dict[str, Any]:
-    """One PCA step, to the flipped pointer and the step's summary; without a refit it keeps the version that there
-    is.
+    """Runs one PCA step, up to the flipped pointer and the step's summary. Without a refit it keeps the current
+    version.
     """
     spark = start_session(release.REFRESH_PCA_STEP)
     policy = PolicySettings(RefreshPolicy.ALWAYS if refit else RefreshPolicy.NEVER, TARGET_VARIANCE)
@@ -63,7 +63,7 @@ def refresh(bucket: str, release_id: str, run_id: str, ingest_dates: list[str], 
 
 
 def plan(bucket: str, release_id: str, ingest_date: str) -> dict[str, Any]:
-    """What the driver does first: lists a date and compares it with its ledger. Without Spark."""
+    """Does what the driver does first, without Spark: lists a date and compares it with its ledger."""
     store = Store(bucket)
     embedder_id = find_embedder(store, release_id, release.DEFAULT_ENGINE).embedder_id
     started = time.monotonic()

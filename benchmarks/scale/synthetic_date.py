@@ -1,4 +1,4 @@
-"""One large ingest date: tiny pictures of its own, or images that the ledger knows already."""
+"""Makes one large ingest date: tiny pictures that all differ, or images that the ledger knows already."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ SIDE: Final = 24
 _COARSE_SIDE: Final = 3
 _WRITE: Final = "synthetic"
 _COMMIT: Final = f"{_WRITE}-c001"
-# A file system allows a file some ten thousand names; images that share their content are as many lines of a ledger all
-# the same.
+# So many images share one content, for a file system allows a file only some ten thousand names (hard links). Each of
+# these images is a line of the ledger all the same.
 _NAMES_A_CONTENT: Final = 20
 _MOMENTS_OF: Final = 2_000
 
 
 class Content(NamedTuple):
-    """A picture's file, and what S3 and the steps say of it."""
+    """Holds a picture's file, and what S3 and the steps say of it."""
 
     path: str
     etag: str
@@ -52,7 +52,7 @@ class Content(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownDate:
-    """A date of `n_images` images in as many categories as are named, about the same number in each."""
+    """Describes a date of `n_images` images in the named categories, about the same number in each."""
 
     ingest_date: str
     n_images: int
@@ -60,13 +60,13 @@ class KnownDate:
     embedder_id: str
 
     def parts(self) -> Iterator[tuple[str, range]]:
-        """Each category with the numbers of its images."""
+        """Yields each category with the numbers of its images."""
         bounds = [index * self.n_images // len(self.categories) for index in range(len(self.categories) + 1)]
         for category, start, end in zip(self.categories, bounds, bounds[1:], strict=False):
             yield category, range(start, end)
 
     def images(self) -> Iterator[tuple[str, str, int]]:
-        """Key, category and number of each image, ascending by key."""
+        """Yields the key, category and number of each image, ascending by key."""
         for category, numbers in self.parts():
             for number in numbers:
                 yield lake.image_key(self.ingest_date, category, f"{number:09}.jpg"), category, number
@@ -77,7 +77,7 @@ def category_names(n: int) -> tuple[str, ...]:
 
 
 def draw_tiny(seed: int) -> bytes:
-    """A JPEG of a few hundred bytes; another number gives another picture."""
+    """Returns a JPEG of a few hundred bytes; another seed gives another picture."""
     coarse = np.random.default_rng(seed).integers(0, 256, (_COARSE_SIDE, _COARSE_SIDE, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=85)
@@ -85,7 +85,7 @@ def draw_tiny(seed: int) -> bytes:
 
 
 def draw_batch(bucket_folder: Path, date: KnownDate, n_processes: int) -> int:
-    """Lays a complete batch of different tiny pictures into the lake's folder; returns their bytes."""
+    """Lays a complete batch of different tiny pictures into the lake's folder, and returns the sum of their bytes."""
     with ProcessPoolExecutor(n_processes) as pool:
         drawn = pool.map(
             _draw_category, repeat(bucket_folder), repeat(date.ingest_date), *zip(*date.parts(), strict=True)
@@ -98,7 +98,7 @@ def draw_batch(bucket_folder: Path, date: KnownDate, n_processes: int) -> int:
 def write_known_date(store: FolderStore, date: KnownDate, pool_folder: Path) -> None:
     """Lays out a date whose images are all known: their files, a ledger, moments and a content index.
 
-    Files of features are there by name alone: a run that changes no image reads none of them.
+    Files of features are empty, because a run that changes no image reads none of them.
     """
     contents = _contents(pool_folder, max(1, date.n_images // _NAMES_A_CONTENT))
     rows = _ledger_rows(date, contents)
@@ -120,7 +120,7 @@ def write_known_date(store: FolderStore, date: KnownDate, pool_folder: Path) -> 
 
 
 def add_late_image(bucket_folder: Path, date: KnownDate) -> None:
-    """Lays one more picture into the first category of a date that is there."""
+    """Lays one more picture into the first category of a date that exists."""
     place = bucket_folder / lake.image_key(date.ingest_date, date.categories[0], "late.jpg")
     place.write_bytes(draw_tiny(2 * date.n_images + 1))
 
@@ -147,8 +147,8 @@ def _contents(folder: Path, n: int) -> list[Content]:
 
 
 def _files(date: KnownDate) -> Iterator[tuple[str, range]]:
-    """The files of features, by their names below the date's prefix, with the numbers of their images: as large as
-    tasks make them.
+    """Yields the files of features by their names below the date's prefix, with the numbers of their images; each holds
+    at most as many images as a task.
     """
     for category, numbers in date.parts():
         folder = lake.partition_prefix(lake.FEATURES, date.ingest_date, category).split("/")[-2]
@@ -157,7 +157,7 @@ def _files(date: KnownDate) -> Iterator[tuple[str, range]]:
 
 
 def _ledger_rows(date: KnownDate, contents: Sequence[Content]) -> pa.Table:
-    """Every image, all of them featurised, ascending by key."""
+    """Returns the ledger rows of all images, all of them featurised, ascending by key."""
     keys, categories, numbers = zip(*date.images(), strict=True)
     own = [contents[number % len(contents)] for number in numbers]
     n = len(keys)

@@ -1,1 +1,1 @@
-"""What a node installs."""
+"""Measures how long a newcomer waits for the first features."""

@@ -1,4 +1,4 @@
-"""What `make demo` in a fresh clone said, and when."""
+"""Holds what `make demo` said in a fresh clone, and when."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.harness.grid import Column, Grid, grid, two_columns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# How the lines begin with which a stage begins, and what the stage is.
+# A stage begins with a line that begins like this; the value says what the stage is.
 _STAGES: Final = {
     "==> Environment": "the environment",
     "==> Starting the local cloud": "the local cloud and Airflow; beside it, a first export of the embedder",
@@ -23,8 +23,8 @@ _STAGES: Final = {
 
 @dataclass(frozen=True)
 class Setup:
-    """`lines` of the demo's output with the seconds since its start; `first_features` are the seconds until the first
-    file of features.
+    """Holds the `lines` of the demo's output with the seconds since its start. `first_features` are the seconds until
+    the first file of features.
     """
 
     lines: Sequence[tuple[float, str]]
@@ -60,7 +60,7 @@ class Setup:
 
 
 def stage_starts(setup: Setup) -> list[tuple[str, float]]:
-    """Each stage that the demo named, with the seconds since the start."""
+    """Returns each stage that the demo named, with the seconds since the start."""
     starts = []
     for begins, stage in _STAGES.items():
         found = next((seconds for seconds, line in setup.lines if line.startswith(begins)), None)

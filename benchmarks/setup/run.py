@@ -1,5 +1,5 @@
-"""How long a newcomer waits: `make demo` in a fresh clone, from the call to the first features and to the end of the
-first day.
+"""Measures how long a newcomer waits: `make demo` in a fresh clone, from the call to the first features and to the end
+of the first day.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from fruit_cli.lake.delivery_plan import PlannedImage
 
 _POLL_SECONDS: Final = 0.1
-# Of the environment of this process, what a newcomer's shell has not.
+# This process may have these variables, a newcomer's shell does not.
 _NOT_A_NEWCOMERS: Final = ("PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
 
 
 def measure_setup(folder: Path, _: Sequence[PlannedImage], __: None, say: Callable[[str], None]) -> Setup:
-    """Clones the last commit into `folder` and runs its demo of one day. Raises CommandError if that can't be, or the
-    demo fails.
+    """Clones the last commit into `folder` and runs its demo of one day. Raises CommandError if it can't be cloned, or
+    if the demo fails.
     """
     clone = folder / "clone"
     git = shutil.which("git")
@@ -81,7 +81,7 @@ def _watch(clone: Path, demo: subprocess.Popen[str], started: float, first_featu
 
 
 def _end(demo: subprocess.Popen[str]) -> None:
-    """If it still runs (we were interrupted): as on Ctrl-C, so that it stops what it has started."""
+    """Stops the demo as Ctrl-C does if it still runs (we were interrupted), so that it stops what it has started."""
     if demo.poll() is None:
         os.killpg(demo.pid, signal.SIGINT)
         demo.wait()

@@ -1,1 +1,1 @@
-"""Many small runs at once, again and again for an hour: what goes wrong then, and what grows."""
+"""Runs many small runs at once, again and again for an hour, and finds out what goes wrong and what grows."""

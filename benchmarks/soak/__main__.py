@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     def say(text: str) -> None:
         console.print(f"{time.monotonic() - started:5.0f} s  {text}", markup=False, soft_wrap=True)
 
-    # Asked to end, it ends what it has started, as on Ctrl-C.
+    # On SIGTERM it ends what it has started, as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="fruits-soak-", ignore_cleanup_errors=True) as home:

@@ -1,4 +1,4 @@
-"""What the soak found: its tables, the words below them, and what of it breaks a promise."""
+"""Holds what the soak found, its tables and the words below them, and says which findings break a promise."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _SHOWN: Final = 20
 
 @dataclass(frozen=True)
 class TaskTrouble:
-    """A task that failed, or was tried again, and the error that it had. `is_stale` if Airflow took a living try for
-    one that was lost.
+    """Describes a task that failed or was tried again, and its error. `is_stale` says whether Airflow took a living try
+    for a lost one.
     """
 
     run_id: str
@@ -31,7 +31,7 @@ class TaskTrouble:
 
 @dataclass(frozen=True)
 class RunFound:
-    """A run that has ended, with the tasks of it that failed or were tried again."""
+    """Describes a run that has ended, with those of its tasks that failed or were tried again."""
 
     run_id: str
     state: str
@@ -41,7 +41,7 @@ class RunFound:
 
 @dataclass(frozen=True)
 class Books:
-    """What was delivered, by key, and how many ledger lines each key has."""
+    """Holds the keys that were delivered, and how many ledger lines each key has."""
 
     delivered: frozenset[str]
     ledger_lines: Mapping[str, int]
@@ -60,7 +60,9 @@ class Books:
 
 @dataclass(frozen=True)
 class SoakResult:
-    """`memory` is what each process and its children hold, in MB: after the first runs, and when the last had ended."""
+    """Holds all findings. `memory` is what each process and its children hold in MB, after the first runs and when the
+    last one had ended.
+    """
 
     seconds: float
     at_once: int
@@ -75,7 +77,7 @@ class SoakResult:
         return [trouble for run in self.runs for trouble in run.troubles]
 
     def problems(self) -> list[str]:
-        """What breaks a promise, a line each; empty if all is well."""
+        """Returns what breaks a promise, a line for each; empty if all is well."""
         failed = [run.run_id for run in self.runs if run.state != "success"]
         stale = [
             f"{trouble.task_id} of {trouble.run_id}"

@@ -1,4 +1,4 @@
-"""The soak: a whole local stack, several runs of small dates at once, again and again until the time is over."""
+"""Runs a whole local stack with several runs of small dates at once, again and again until the time is over."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ AT_ONCE: Final = 4
 _FIRST_DAY: Final = date(2026, 1, 1)
 _DRAWN: Final = CATEGORIES[:2]
 _IMAGES_PER_CATEGORY: Final = 3
-# Every picture is another one: the fruit is turned by as little as this.
+# A full turn of the fruit has so many steps, so that every picture is another one.
 _A_TURN: Final = 100_000
 _POLL_SECONDS: Final = 2.0
-# What each of Airflow's processes is called, and the word by which it is found.
+# The name of each of Airflow's processes, and the word in its command by which it is found.
 _PROCESSES: Final = {
     "scheduler": SCHEDULER_MODULE,
     "triggerer": "triggerer",
@@ -54,7 +54,7 @@ _PROCESSES: Final = {
 
 @dataclass(frozen=True)
 class SoakStack:
-    """A stack that is up, with a release in its lake. `say` tells how far the soak is."""
+    """Describes a stack that is up, with a release in its lake. `say` tells how far the soak is."""
 
     home: Path
     state: StackState
@@ -67,7 +67,7 @@ class SoakStack:
 
 
 class Lane:
-    """Runs one date after another: each twice, the second time with images that were delivered later."""
+    """Runs one date after another, each twice: the second time with images that were delivered later."""
 
     def __init__(self, number: int, stack: SoakStack, http: AirflowHttp, is_over: threading.Event) -> None:
         self._number = number
@@ -79,7 +79,7 @@ class Lane:
         self.found: list[RunFound] = []
 
     def run_one(self) -> None:
-        """Delivers a small batch, runs its date and looks at what became of the run."""
+        """Delivers a small batch, runs its date and notes what became of the run."""
         day = (_FIRST_DAY + timedelta(days=self._rounds // 2 * AT_ONCE + self._number)).isoformat()
         self._deliver(day)
         run_id = self._api.trigger(run_request([day]))
@@ -91,7 +91,7 @@ class Lane:
         self._rounds += 1
 
     def run_until(self, deadline: float) -> None:
-        """Goes on until the deadline, or until this or another lane can't."""
+        """Goes on until the deadline, or until this lane or another one fails."""
         try:
             while time.monotonic() < deadline and not self._is_over.is_set():
                 self.run_one()
@@ -117,8 +117,8 @@ class Lane:
                 yield TaskTrouble(run_id, task.task_id, has_failed, reason, task.task_id in stale)
 
     def _tries_taken_for_lost(self, run_id: str) -> set[str]:
-        """Returns the tasks of which Airflow says that a process ended in another state than the database has: its
-        stale events.
+        """Returns the tasks with a stale event: Airflow says that a process ended in another state than the database
+        has.
         """
         query = {"dag_id": self._api.dag_id, "run_id": run_id, "event": "state mismatch", "limit": "100"}
         return {str(entry["task_id"]) for entry in self._http.send("GET", "/eventLogs", params=query)["event_logs"]}
@@ -133,7 +133,7 @@ def soak(home: Path, minutes: float, console: Console, say: Callable[[str], None
     """Runs dates for that many minutes, in a stack of its own in `home`, and returns what it found. Nothing is left
     running.
 
-    The exported embedder is kept where `make demo` keeps it, not in `home`: exporting it costs half a minute.
+    The exported embedder is kept where `make demo` keeps it, not in `home`, because exporting it takes half a minute.
     """
     with _stack(home, console, say) as stack, ExitStack() as open_clients:
         is_over = threading.Event()
@@ -147,7 +147,7 @@ def soak(home: Path, minutes: float, console: Console, say: Callable[[str], None
                     before = memory_of_airflow(stack.state)
                     list(pool.map(lambda lane: lane.run_until(started + 60 * minutes), lanes))
                 except BaseException:
-                    is_over.set()  # or the pool would wait for the others
+                    is_over.set()  # without this, the pool would wait for the others
                     raise
             seconds = time.monotonic() - started
             after = memory_of_airflow(stack.state)
@@ -182,8 +182,8 @@ def _stack(home: Path, console: Console, say: Callable[[str], None]) -> Iterator
 
 
 def memory_of_airflow(state: StackState) -> dict[str, float]:
-    """Returns what each of Airflow's processes holds together with its children, in MB; what several share is counted
-    once.
+    """Returns what each of Airflow's processes holds together with its children, in MB. Memory that several share is
+    counted once.
     """
     found: dict[str, float] = {}
     for process in psutil.Process(state.supervisor_pid).children():

@@ -1,4 +1,4 @@
-"""Which parts a call of the benchmarks runs."""
+"""Checks which parts a call of the benchmarks runs."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Remembered(CloudFormationModel):  # type: ignore[misc]
 
 @dataclass
 class DeployedAccount:
-    """An empty account of moto's, in which `make deploy` was typed once."""
+    """Holds an empty account of moto's, in which `make deploy` was typed once."""
 
     session: Any
     environment_file: Path
@@ -68,7 +68,7 @@ class DeployedAccount:
         return self.session.client(service, region_name=REGION)
 
     def statements(self, who: str) -> list[Statement]:
-        """All that is said of a role or of who has a policy, and what the bucket says to everybody."""
+        """Returns all statements about a role or about whoever has a policy, and what the bucket says to everybody."""
         iam = self.client("iam")
         if who in {"emr-service", "emr-nodes"}:
             own = iam.get_role_policy(RoleName=f"fruits-{who}", PolicyName="fruits")["PolicyDocument"]
@@ -92,7 +92,7 @@ def account(tmp_path, monkeypatch) -> Iterator[DeployedAccount]:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory) -> Iterator[DeployedAccount]:
-    """Shared by the tests of a module, which only read."""
+    """Yields an account that the tests of a module share; they only read it."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for account in _account(tmp_path_factory.mktemp("account"), monkeypatch):
             deploy_command.deploy(DeployRequest("fruits", REGION, email="team@example.org"), account.session, yes=True)

@@ -1,5 +1,5 @@
-"""Says what a set of policies answers to a request, as IAM documents it: what is denied is denied, else what is allowed
-is allowed.
+"""Says what a set of policies answers to a request, as IAM documents it: a request is allowed if a statement allows it
+and none denies it.
 
 It knows the operators that our templates use, and refuses to guess about any other.
 """
@@ -65,7 +65,7 @@ def _holds(operator: str, given: str | None, wanted: Sequence[str]) -> bool:
 
 
 def _is_like(text: str, pattern: str) -> bool:
-    """Returns whether `text` is like a pattern in which * and ? stand for anything, and all else for itself."""
+    """Says whether `text` matches a pattern in which * and ? are wildcards and everything else stands for itself."""
     return re.fullmatch(fnmatch.translate(pattern.replace("[", "[[]")), text) is not None
 
 

@@ -1,9 +1,8 @@
-"""What the parts of the product ask AWS for, as IAM names it: read from what the local cloud noted while whole runs
-were under way.
+"""Reads what the parts of the product ask AWS for, as IAM names it, from what the local cloud noted during whole runs.
 
-`recorded_requests.txt` has one line for each kind of request. The end-to-end tests fail for a request that takes
+`recorded_requests.txt` has one line for each kind of request. The end-to-end tests fail for a request that needs
 another right than these; the tests of the policies compare these with what each role may do. With
-FRUITS_WRITE_REQUESTS=1 the tests add what is missing: empty the file first to have all of it anew.
+FRUITS_WRITE_REQUESTS=1 the tests add what is missing: empty the file first to record everything anew.
 """
 
 from __future__ import annotations
@@ -52,7 +51,9 @@ IN_PARTS = {"CompleteMultipartUpload", "UploadPart"}
 
 @dataclass(frozen=True, order=True)
 class Asked:
-    """A kind of request. `resource` is a key below the lake's bucket, an ARN without account and region, or *."""
+    """Describes a kind of request. `resource` is a key below the lake's bucket, an ARN without account and region, or
+    *.
+    """
 
     role: str
     action: str
@@ -105,10 +106,10 @@ def requests_to_emr(log: Path, buckets: frozenset[str]) -> set[Asked]:
 
 
 def kind_of_key(key: str) -> str:
-    """Returns a key, or its beginning, with * for what another run, date, image or release calls otherwise, and for all
-    that is deeper.
+    """Returns a key, or its beginning, with * for what another run, date, image or release names differently, and for
+    everything deeper.
 
-    Of a release the list of its files counts by itself: Airflow reads that alone.
+    The list of a release's files is a kind of its own, because Airflow reads nothing else of a release.
     """
     prefix, *steps = key.split("/")
     kinds = [_kind_of_step(step) for step in steps]
@@ -222,7 +223,9 @@ def _operation(method: str, has_bucket: bool, has_key: bool, names: frozenset[st
 
 
 def _require_known(operation: str, bucket: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> None:
-    """Raises ValueError if a query or a header is none of the operation's, or holds what its model does not allow."""
+    """Raises ValueError if a query or a header does not belong to the operation, or holds what its model does not
+    allow.
+    """
     model = _s3().operation_model(operation)
     fixed = dict(parse_qsl(model.http["requestUri"].partition("?")[2], keep_blank_values=True))
     members = (

@@ -1,4 +1,4 @@
-"""What each role asks AWS for: what runs were recorded to ask for, and what no run of the tests does, with its
+"""Lists what each role asks AWS for: what runs were recorded to ask for, and what no run of the tests does, with the
 reason.
 """
 
@@ -26,7 +26,7 @@ ROLES = tuple(role.value for role in Role if role is not Role.OWNER)
 
 
 def asked(action: str, resource: str, **context: str) -> Request:
-    """A request over TLS, in the lake's region unless the context names another."""
+    """Returns a request over TLS, in the lake's region unless the context names another."""
     usual = {
         "aws:SecureTransport": "true",
         "s3:TlsVersion": "1.3",
@@ -205,7 +205,7 @@ ALLOWED = {
 
 
 def where(role: str, request: Request) -> tuple[str, ...]:
-    """Returns what tells a request from those that come with the same right: to objects a role has it for whole
+    """Returns what tells a request from those that come with the same right. For objects, a role has a right to whole
     prefixes.
     """
     if request.action == "s3:ListBucket" and role != "emr-nodes":
@@ -231,7 +231,5 @@ KNOWN = {role: {where(role, request) for request in ALLOWED[role]} for role in R
 
 
 def is_known(known: Asked) -> bool:
-    """Returns whether a request comes with a right that its role needs anyway, or is one that AWS refuses without
-    harm.
-    """
+    """Says whether a request needs a right that its role needs anyway, or is one that AWS refuses without harm."""
     return known in REFUSED or where(known.role, done(known)) in KNOWN[known.role]

@@ -1,4 +1,4 @@
-"""What an account must have beside our stacks, and what it says where it can't be asked."""
+"""Checks what an account must have beside our stacks, and what is said where it can't be asked."""
 
 from __future__ import annotations
 

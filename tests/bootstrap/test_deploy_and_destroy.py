@@ -1,4 +1,4 @@
-"""`make deploy` and `make destroy` against moto's account: what is made, what stays, what is refused."""
+"""Runs `make deploy` and `make destroy` against moto's account: checks what is made, what stays and what is refused."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def start_cluster(account: DeployedAccount) -> str:
 
 
 def leave_security_groups(account: DeployedAccount) -> None:
-    """As EMR does: they name each other, and it never removes them."""
+    """Makes security groups as EMR does: they name each other, and EMR never removes them."""
     ec2 = account.client("ec2")
     vpc = of(account).stacks("network").resource("fruits-network", "Vpc")
     names = ("ElasticMapReduce-Master-Private", "ElasticMapReduce-Slave-Private")
@@ -311,7 +311,7 @@ def test_a_bucket_that_encrypts_with_another_key_is_refused(account) -> None:
 
 
 class FailingCloudFormation:
-    """CloudFormation that could not make a role, in the words of its events (newest first, as it tells them)."""
+    """Plays a CloudFormation that could not make a role, and says so in its events (newest first, as the real one)."""
 
     def __init__(self) -> None:
         self.made = False

@@ -1,5 +1,5 @@
-"""Runs the installer of a cluster's packages as a node does: bash, a folder with the release, wheels of our own
-making.
+"""Runs the installer of a cluster's packages as a node does: with bash, a folder with the release, and wheels of our
+own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ln -s {Path(pip.__file__).parent} "$4/lib/python3.11/site-packages/pip"
 
 
 class Node:
-    """A machine with Python 3.11, the release, and nothing else that the script could lean on."""
+    """Stands for a machine with Python 3.11, the release, and nothing else that the script could lean on."""
 
     def __init__(self, folder):
         self.release = folder / "release"
@@ -50,7 +50,7 @@ class Node:
         (self.bin / name).chmod(0o755)
 
     def publish(self, wheels, *, wheelhouse=True, alter=None):
-        """A release that pins `wheels`. `alter` puts other bytes under the name of that wheel."""
+        """Writes a release that pins `wheels`. The wheel named `alter` gets other bytes."""
         lines = []
         for wheel in wheels:
             name, version, *_ = wheel.name.split("-")
@@ -97,7 +97,7 @@ def make_wheel(directory, name, version="1.0", source=""):
 
 @pytest.fixture
 def wheels(tmp_path):
-    """`obstore` is one of the packages that the script imports at its end; these stand-ins are small."""
+    """Returns two small wheels. The script imports `obstore` at its end; this one stands in for it."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     return [make_wheel(folder, "tinyfruit", "1.2"), make_wheel(folder, "obstore", "0.12.1")]

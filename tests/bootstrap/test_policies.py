@@ -1,6 +1,6 @@
-"""Each role may do what the product does with it, and nothing that only another needs, or nobody.
+"""Checks that each role may do what the product does with it, and nothing that only another role or nobody needs.
 
-`requests_of_roles` has what the product does with each.
+`requests_of_roles` lists what the product does with each role.
 """
 
 from __future__ import annotations
@@ -229,14 +229,14 @@ FOR_NOBODY = [
 
 
 def denied(role: str) -> list[Request]:
-    """What is for nobody, and what is for others only."""
+    """Returns the requests that nobody may make, and those that only other roles may make."""
     own = {where(role, request) for request in ALLOWED[role]}
     of_others = [request for other in ROLES for request in ALLOWED[other] if where(role, request) not in own]
     return [*FOR_NOBODY, *of_others]
 
 
 def elementary(statements: list[Statement]) -> Iterator[Statement]:
-    """Yields what is allowed in statements of one action, one resource and one value of each condition."""
+    """Yields what is allowed, in statements of one action, one resource and one value of each condition."""
     for statement in statements:
         if statement["Effect"] != "Allow":
             continue
@@ -255,7 +255,7 @@ def elementary(statements: list[Statement]) -> Iterator[Statement]:
 
 
 def right(statement: Statement) -> str:
-    """Names a right of one action, one resource and one value of each condition."""
+    """Returns a name for a right of one action, one resource and one value of each condition."""
     said = [
         value
         for keys in statement["Condition"].values()
@@ -271,8 +271,8 @@ def named(request: Request) -> str:
 
 @pytest.fixture
 def statements(deployed: DeployedAccount, request: pytest.FixtureRequest):
-    """What is said of the role, with a name for its key that requests can use. A reader of ledgers is an analyst,
-    too.
+    """Returns a role and the statements about it, in which the key has a name that requests can use. They include those
+    of the roles that it has besides: a reader of ledgers is an analyst, too.
     """
     (key,) = {entry["KeyId"] for entry in deployed.client("kms").list_keys()["Keys"]}
     said = [

@@ -1,4 +1,4 @@
-"""A request that takes a right which its role is not known to need is seen, whatever it is about."""
+"""Checks that a request is noticed if it needs a right that its role is not known to need, whatever it is about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clusters name instance types that their region has."""
+"""Checks that clusters name instance types that their region has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.bootstrap.conftest import BUCKET
 
 
 def types_of_region(region: str) -> set[str]:
-    """What EMR takes for a node there, by cfn-lint's copy of AWS' lists."""
+    """Returns what EMR takes for a node there, by cfn-lint's copy of AWS' lists."""
     text = (files(aws_emr_cluster) / "instancetypeconfig_instancetype_enum.json").read_text(encoding="utf-8")
     return set(json.loads(text)[region]["enum"])
 

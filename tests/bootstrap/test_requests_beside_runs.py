@@ -1,4 +1,6 @@
-"""What people ask S3 for beside what runs do: they read the lake as docs/reading.md says, and deliver a batch again."""
+"""Checks what people ask S3 for beside what runs do: they read the lake as docs/reading.md says, and deliver a batch
+again.
+"""
 
 from __future__ import annotations
 

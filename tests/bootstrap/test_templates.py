@@ -1,4 +1,4 @@
-"""What CloudFormation would refuse, and what the templates say of things that moto does not look at."""
+"""Checks what CloudFormation would refuse, and what the templates say of things that moto does not look at."""
 
 from __future__ import annotations
 

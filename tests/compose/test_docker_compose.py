@@ -1,5 +1,5 @@
-"""The compose file against the Compose specification's schema and the project's own rules; its services' commands, run
-natively.
+"""Checks the compose file against the Compose specification's schema and the project's own rules, and runs its
+services' commands natively.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ SERVICES = load()["services"]
 
 
 def variables_of(value):
-    """Every `${NAME...}` of a value, as (name, what follows the name)."""
+    """Returns every `${NAME...}` of a value, as (name, what follows the name)."""
     return re.findall(r"\$\{([A-Z0-9_]+)([^}]*)\}", json.dumps(value))
 
 
 def interpolated(value, variables):
-    """As Compose does it, for the forms used here: `${NAME:?message}`, `${NAME:-default}` and `$$`."""
+    """Fills in variables as Compose does, for the forms used here: `${NAME:?message}`, `${NAME:-default}` and `$$`."""
     if isinstance(value, dict):
         return {key: interpolated(item, variables) for key, item in value.items()}
     if isinstance(value, list):
@@ -307,8 +307,8 @@ def test_airflows_settings_are_ones_it_knows():
 
 
 class NativeServices:
-    """Runs services of the compose file without containers: same commands, paths, ports and host names mapped to this
-    machine.
+    """Runs services of the compose file without containers: with the same commands, and with paths, ports and host
+    names mapped to this machine.
     """
 
     def __init__(self, folder):

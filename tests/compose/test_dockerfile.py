@@ -1,4 +1,4 @@
-"""No container engine runs here, so the Dockerfile is held to its word: what it copies exists, and every import is
+"""Checks the Dockerfile without a container engine, which does not run here: what it copies exists, and every import is
 installed.
 """
 
@@ -37,7 +37,7 @@ NOT_NEEDED = {"local-cloud": {"tensorflow", "sklearn"}}
 
 
 def stages():
-    """Stage to its instructions, as (name, rest of the line)."""
+    """Returns the instructions of each stage, as (name, rest of the line)."""
     found, current = {}, None
     for line in TEXT.splitlines():
         name, _, rest = line.strip().partition(" ")
@@ -133,7 +133,9 @@ def normal(name):
 
 
 def third_party_imports(patterns):
-    """Top-level modules, neither the project's nor the standard library's, that the closure of these files imports."""
+    """Returns the top-level modules that these files import, directly or not, and that are neither the project's nor
+    the standard library's.
+    """
     modules = {module for path in project_modules(patterns) for module in imports_of(path)}
     ours = {"fruit_cli", "fruit_contract", "fruit_features", "fruit_pipeline", "local_cloud"}
     return {module.split(".")[0] for module in modules} - ours - set(sys.stdlib_module_names)
@@ -160,8 +162,8 @@ def file_of(module):
 
 
 def imports_of(path):
-    """Every module that the file may import when it runs: at its top or inside a function, but not for type checking
-    alone.
+    """Returns every module that the file may import when it runs, at its top or inside a function, but not only for
+    type checking.
     """
     waiting = list(ast.parse(path.read_text(encoding="utf-8")).body)
     found = set()

@@ -1,4 +1,4 @@
-"""What Airflow's side asks for is what the jobs take; what the jobs write is what Airflow's side checks."""
+"""Checks that the jobs take what Airflow's side asks for, and that Airflow's side checks what the jobs write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fruit_pipeline.settings import load_settings
 
 
 def job_arguments(step: dict) -> list[str]:
-    """What the job's script sees: all that follows its address."""
+    """Returns what the job's script sees: everything after its address."""
     words = step["HadoopJarStep"]["Args"]
     (script,) = (index for index, word in enumerate(words) if word.endswith(".py"))
     return words[script + 1 :]

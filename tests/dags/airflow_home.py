@@ -1,4 +1,4 @@
-"""An Airflow home of the tests' own, so that none reads or writes a real one. Importing this module makes it.
+"""Makes an Airflow home for the tests when it is imported, so that no test reads or writes a real one.
 
 Airflow reads its home when it is imported, so every conftest whose tests import Airflow imports this first.
 """
@@ -17,7 +17,7 @@ HOME_PREFIX = "fruits-airflow-tests-"
 
 
 def copy_database(migrated: Path) -> None:
-    """Gives this home an Airflow database, unless it has one. `migrated` is an empty one."""
+    """Copies the empty database `migrated` into this home, unless it has a database."""
     database = Path(os.environ["AIRFLOW_HOME"]) / "airflow.db"
     if not database.exists():
         shutil.copy(migrated, database)

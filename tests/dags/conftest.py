@@ -1,4 +1,4 @@
-"""The DAG folder, parsed in an Airflow home of the tests' own."""
+"""Parses the DAG folder in an Airflow home of the tests' own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from local_cloud.project import PROJECT
 
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Without what the person who runs the tests has set for AWS and for the product, and with a lake."""
+    """Removes what the person who runs the tests has set for AWS and for the product, and sets a lake."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "FRUITS_", "AIRFLOW_CONN_")):
             monkeypatch.delenv(name)
@@ -23,7 +23,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 def dag_bag(clean_environment: pytest.MonkeyPatch) -> Any:
-    """The DAG folder as Airflow parses it with default settings."""
+    """Returns the DAG folder as Airflow parses it with default settings."""
     from airflow.dag_processing.dagbag import DagBag
 
     return DagBag(PROJECT / "dags")

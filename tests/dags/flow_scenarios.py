@@ -1,7 +1,7 @@
 """Runs the flow through Airflow's own task runner against moto's S3 and EMR, scenario by scenario.
 
-A process of its own: Airflow changes logging, environment and database connections of the process it runs in.
-Steps end at once, as the scenario says; a completed step has written what a real one writes.
+It is a process of its own, because Airflow changes logging, environment and database connections of the process it runs
+in. Steps end at once, as the scenario says; a completed step has written what a real one writes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BUCKET = "fruits-lake"
 
 @dataclass(frozen=True)
 class Scenario:
-    """What differs from a run in which all goes well."""
+    """Says what differs from a run in which all goes well."""
 
     conf: dict[str, Any] = field(default_factory=lambda: {"ingest_date": DAY})
     logical_date: datetime | None = None
@@ -51,15 +51,16 @@ class Scenario:
 
 
 def put_forgotten_image(s3: Any) -> None:
-    """In the listing, and in no table. What arrives in the second of the listing itself is forgiven, so that second
-    passes first.
+    """Writes an image that is in the listing and in no table.
+
+    The check forgives what arrives in the second of the listing itself, so this lets that second pass.
     """
     s3.put_object(Bucket=BUCKET, Key=f"raw/ingest_date={DAY}/Kiwi/forgotten.jpg", Body=b"x")
     time.sleep(1.1)
 
 
 def put_claim_of_an_ended_run(s3: Any) -> None:
-    """In the form of a former release."""
+    """Writes a claim in the form of an earlier release."""
     claim = {"run_id": "manual__ended", "ingest_dates": [DAY]}
     s3.put_object(Bucket=BUCKET, Key="runs/_claims/manual__ended.json", Body=json.dumps(claim).encode())
 
@@ -101,7 +102,7 @@ SCENARIOS = {
 
 
 def main(names: list[str], results: Path) -> None:
-    """Writes {scenario: {run, tasks, clusters, objects}} as JSON."""
+    """Runs the scenarios and writes {scenario: {run, tasks, clusters, objects}} as JSON."""
     import httpx
     from moto.server import ThreadedMotoServer
 
@@ -211,7 +212,7 @@ def run_scenario(name: str, scenario: Scenario, clients: dict[str, Any], sample:
 
 
 def failures_of(run: Any) -> dict[str, dict[str, Any]]:
-    """What each failed task left for the message at the run's end. (DAG.test() calls back where XComs can't be
+    """Returns what each failed task left for the message at the run's end. (DAG.test() calls back where XComs can't be
     read.)
     """
     from airflow.models.xcom import XComModel

@@ -241,7 +241,7 @@ def test_the_form_explains_itself(main_dag: Any) -> None:
 
 
 def marker_uri(dag: Any, params: dict[str, Any], logical_date: datetime | None) -> str:
-    """What the sensor waits for, rendered as Airflow does, in a run that starts on 25 November."""
+    """Returns what the sensor waits for, rendered as Airflow does, in a run that starts on 25 November."""
     run = SimpleNamespace(
         run_type="manual" if logical_date is None else "scheduled",
         logical_date=logical_date,

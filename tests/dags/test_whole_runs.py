@@ -22,7 +22,7 @@ pytestmark = pytest.mark.airflow
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory, airflow_database: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """What became of every scenario, and what was logged in it."""
+    """Returns what became of every scenario, and what was logged in it."""
     copy_database(airflow_database)
     results: Path = tmp_path_factory.mktemp("flow") / "results.json"
     environment = {

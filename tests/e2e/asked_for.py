@@ -1,4 +1,4 @@
-"""What the runs of a product asked AWS for, by role."""
+"""Checks what the runs of a product asked AWS for, by role."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ ROLES = (Role.AIRFLOW, Role.NODES, Role.PUBLISHER, Role.DELIVERER)
 
 
 def assert_asked_for_what_is_known(product: Product, of_messages: AbstractSet[Asked] = frozenset()) -> None:
-    """Each request takes rights that its role is known to need. tests/bootstrap/test_policies.py compares those with
-    the policies.
+    """Checks that each request needs only rights that its role is known to need.
+
+    tests/bootstrap/test_policies.py compares those rights with the policies.
     """
     logs, lakes = request_logs_of(product.home), frozenset({product.connection.bucket, ELSEWHERE["FRUITS_LAKE_BUCKET"]})
     asked = requests_to_s3(request_log(logs, "s3"), lakes) | requests_to_emr(request_log(logs, "emr"), lakes)

@@ -1,5 +1,5 @@
-"""The whole product on this machine: local cloud, real Airflow, the published release with the real weights. One for
-all tests here.
+"""Starts the whole product on this machine, once for all tests here: local cloud, real Airflow, and the published
+release with the real weights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Product:
-    """Everything that is up. `lake` is the lake's folder."""
+    """Holds everything that is up. `lake` is the lake's folder."""
 
     home: Path
     lake: Path
@@ -52,13 +52,13 @@ class Product:
 
 
 def copy_embedder(home_with_embedder: Path, home: Path) -> None:
-    """Gives a home the embedder, so that what is published there does not export it once more."""
+    """Copies the exported embedder into a home, so that publishing there does not export it again."""
     shutil.copytree(home_with_embedder, home, dirs_exist_ok=True)
 
 
 def copy_database(migrated: Path, home: Path) -> None:
-    """Gives a stack's home an empty Airflow database, which it would take seconds to make; tests/fruit_cli/stack has
-    one made.
+    """Copies an empty Airflow database into a stack's home, which would take seconds to make it; tests/fruit_cli/stack
+    has one made.
     """
     airflow = home / "airflow"
     airflow.mkdir(parents=True)
@@ -75,9 +75,7 @@ def request_logs_of(home: Path) -> Path:
 
 @contextmanager
 def running_product(home: Path, **settings: str) -> Iterator[Product]:
-    """A product with a published release, whose stack finds these settings and that is the local one until the end of
-    the block.
-    """
+    """Runs a product with a published release and these settings; it is the local one until the end of the block."""
     stack = LocalStack(home, ports=PreferredPorts(airflow=0, s3=0, emr=0))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
@@ -106,7 +104,7 @@ def products_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def messages(products_home: Path) -> Iterator[Messages]:
-    """The queue by which batches start the product's runs, and the topic by which it tells people."""
+    """Yields the queue by which batches start the product's runs, with the topic by which it tells people."""
     with running_messages(load_or_draw(products_home)) as running:
         yield running
 
@@ -129,7 +127,7 @@ def product(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None) -> Generator[None, object, object]:
-    """Stops the product after the last test that uses it: one that is up and idle takes a tenth of a core from the
+    """Stops the product after the last test that uses it, because an idle product takes a tenth of a core from the
     tests that follow.
     """
     result = yield
@@ -143,7 +141,7 @@ def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None)
 
 @pytest.fixture(scope="module")
 def own_lake(product: Product) -> Iterator[None]:
-    """A lake with nothing but the release in it, before and after."""
+    """Empties the lake but for the release, before and after the test."""
     empty_lake(product)
     yield
     empty_lake(product)
@@ -157,8 +155,8 @@ def empty_lake(product: Product) -> None:
 
 @pytest.fixture
 def commit(product: Product) -> Iterator[Callable[..., None]]:
-    """Has the cloud commit the given faults, and no others, until the test ends or calls it again: what is left out is
-    over then.
+    """Yields a function that has the cloud commit the given faults and no others, until the test ends or calls it
+    again. Faults that a call leaves out are over.
     """
 
     def write(*faults: Fault) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a run's cluster, how it is made to happen here, and what must become of it."""
+"""Lists what can go wrong with a run's cluster, how it is made to happen here, and what must become of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ONE_AFTER_ANOTHER = threading.Lock()
 
 @dataclass
 class FaultyRun:
-    """A run of one ingest date, and words to act on it."""
+    """Describes a run of one ingest date, with methods to act on it."""
 
     product: Product
     run_id: str
@@ -59,7 +59,7 @@ class FaultyRun:
         return self.product.lake / raw_prefix(self.day)
 
     def late_batch(self) -> Path:
-        """Where the batch is until it is let come."""
+        """Returns the folder where a late batch is until it may come."""
         return self.product.home / "late" / self.day
 
     def let_go(self, kind: FaultKind) -> None:
@@ -75,7 +75,7 @@ class FaultyRun:
         return clusters_of_run(self.product.emr, bucket, DAG_ID, self.run_id, airflow_id=None, states=())
 
     def steps(self) -> list[dict[str, Any]]:
-        """Of all its clusters, the oldest first."""
+        """Returns the steps of all its clusters, oldest first."""
         found = [step for cluster in self.clusters() for step in steps_of_cluster(self.product.emr, cluster["Id"])]
         return sorted(found, key=lambda step: step["Status"]["Timeline"]["CreationDateTime"])
 
@@ -83,7 +83,7 @@ class FaultyRun:
         return next(task for task in self.product.api.tasks(self.run_id) if task.task_id == task_id)
 
     def log(self, task_id: str) -> str:
-        """Of all tries."""
+        """Returns the log of all tries of a task."""
         lines = []
         for number in range(1, self.task(task_id).try_number + 1):
             lines += self.product.api.log_lines(self.run_id, task_id, number)
@@ -95,7 +95,7 @@ class FaultyRun:
         )
 
     def wait_for_step(self, state: str = "RUNNING", name: str = EXTRACT) -> None:
-        """And for its task's trigger to look after it."""
+        """Waits for a step to be in the state, and for its task's trigger to look after it."""
         wait_for(
             lambda: [step for step in self.steps() if step["Name"] == name and step["Status"]["State"] == state],
             bool,
@@ -121,7 +121,7 @@ class FaultyRun:
         self.product.api._http.send("POST", f"/dags/{DAG_ID}/clearTaskInstances", json=request)
 
     def kill_worker_of(self, task_id: str) -> None:
-        """As a machine that is gone would: no signal that a process can handle."""
+        """Kills a task's worker as a lost machine would: by a signal that no process can handle."""
         wait_for(lambda: self.task(task_id).state, lambda state: state == "running", f"{task_id} to run")
         instance = self.product.api._http.send("GET", self.product.api._task_path(self.run_id, task_id))["id"]
         marked = marked_processes(STACK_MARK, str(self.product.home))
@@ -130,7 +130,9 @@ class FaultyRun:
             process.kill()
 
     def wait_until_deferred(self, task_id: str) -> None:
-        """It waits in the triggerer, where it has a log and an end: not as one that is merely scheduled."""
+        """Waits until the task waits in the triggerer. There it has a log and an end, unlike a task that is merely
+        scheduled.
+        """
         wait_for(
             lambda: self.task(task_id).state,
             lambda state: state == "deferred",
@@ -147,9 +149,9 @@ def scheduler_of(product: Product) -> psutil.Process:
 
 
 def restart_scheduler(product: Product, settings: dict[str, str]) -> None:
-    """Killed as a whole and started anew with these settings, which tasks find that start from now on.
+    """Kills the whole scheduler and starts it anew with these settings, which tasks that start afterwards find.
 
-    Its supervisor looks away meanwhile and ever after: it would end everything.
+    Its supervisor is stopped for good, because it would end everything.
     """
     first = scheduler_of(product)
     state = read_state(product.home)
@@ -183,9 +185,10 @@ def wait_for(
 
 @dataclass(frozen=True)
 class FaultCase:
-    """`faults` are fields of local_cloud.faults.Fault; `act` is what a person or the machine does meanwhile.
+    """Describes a fault and what must become of it.
 
-    `steps` are the states of each step that must have been, by name; `says` stands in the log of `where`.
+    `faults` are fields of local_cloud.faults.Fault; `act` is what a person or the machine does meanwhile. `steps` are
+    the states that the steps of each name must have had, and `says` must stand in the log of `where`.
     """
 
     name: str
@@ -244,8 +247,8 @@ def change_place(run: FaultyRun) -> None:
 
 
 def run_three_at_once(run: FaultyRun) -> None:
-    """While this run's PCA step is at work, another run wants its date, and a third one the turn at the PCA: that one
-    is looked at then.
+    """Starts two more runs while this run's PCA step is at work: one wants its date, the other its turn at the PCA. The
+    latter takes this run's place in what is checked afterwards.
     """
     run.wait_for_step(name=REFRESH)
     of_the_same_date, of_another_date = FaultyRun.begin(run.product, run.day), FaultyRun.begin(run.product, ANOTHER_DAY)
@@ -286,7 +289,9 @@ def clear_step(run: FaultyRun) -> None:
 
 
 def clear_only_what_failed(run: FaultyRun) -> None:
-    """The cluster is there, so the teardown ends it; what is cleared then has nobody to end another."""
+    """Has the task that creates the cluster fail while the cluster exists, and clears it alone once the teardown has
+    ended the cluster. Nothing is then left to end another cluster.
+    """
     wait_for(run.clusters, bool, "the cluster")
     run.mark_task(CREATE, "failed")
     run.let_go(FaultKind.SLOW)

@@ -1,4 +1,4 @@
-"""A queue and a topic, as `make deploy` makes them in an account: moto's, over HTTP, which note who asks them for
+"""Runs a queue and a topic as `make deploy` makes them in an account: moto's, over HTTP, which note who asks them for
 what.
 """
 
@@ -33,7 +33,9 @@ _CREDENTIAL = re.compile(r"Credential=(?P<key>[^/]+)/\d+/(?P<region>[^/]+)/(?P<s
 
 @dataclass(frozen=True)
 class Messages:
-    """What starts runs, and what tells people. `topic_arn` has a second queue as its subscriber."""
+    """Holds the queue that starts runs and the topic that tells people. `topic_arn` has a second queue as its
+    subscriber.
+    """
 
     url: str
     queue_url: str
@@ -65,7 +67,7 @@ class Messages:
 
 @contextmanager
 def running_messages(secrets: LocalSecrets) -> Iterator[Messages]:
-    """A queue and a topic in an account to which these are the keys."""
+    """Runs a queue and a topic in an account to which these are the keys."""
     owner = Credentials(secrets.access_key_id, secrets.secret_access_key)
     asked: set[Asked] = set()
     application = _Noting(DomainDispatcherApplication(create_backend_app), KeyRing(owner), asked)
@@ -90,8 +92,9 @@ def running_messages(secrets: LocalSecrets) -> Iterator[Messages]:
 
 
 class _Noting:
-    """Lets an application answer, and keeps what the parts of the product ask it for. Their own clients compare that
-    with AWS' models.
+    """Lets an application answer, and notes what the parts of the product ask it for.
+
+    Their own clients compare the requests with AWS' models.
     """
 
     def __init__(self, application: Any, keys: KeyRing, asked: set[Asked]) -> None:

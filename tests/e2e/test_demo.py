@@ -1,4 +1,4 @@
-"""The demo from its first line to its last, as a person runs it."""
+"""Runs the demo from its first line to its last, as a person does."""
 
 from __future__ import annotations
 

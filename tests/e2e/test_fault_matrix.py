@@ -1,5 +1,5 @@
-"""Whatever goes wrong: no cluster is left, no step runs twice, the task's log says why, and the next run completes the
-work.
+"""Checks that whatever goes wrong, no cluster is left, no step runs twice, the task's log says why, and the next run
+completes the work.
 
 docs/operations.md has the table of what is found here; FRUITS_WRITE_DOCS=1 writes it there.
 """
@@ -85,7 +85,7 @@ def day_of(case: FaultCase) -> str:
 def faulty(
     tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, home_with_embedder: Path
 ) -> Iterator[Product]:
-    """A product of its own: its scheduler gets killed, and its runs count as late after seconds."""
+    """Yields a product for these tests alone: its scheduler gets killed, and its runs count as late after seconds."""
     home = tmp_path_factory.mktemp("faulty")
     copy_database(airflow_database, home)
     copy_embedder(home_with_embedder, home)
@@ -100,16 +100,17 @@ def faulty(
         try:
             yield running
         finally:
-            # Its supervisor looks away since its scheduler was killed; stopped processes do not hear that they are to
-            # end.
+            # Its supervisor was stopped when its scheduler was killed, and a stopped process does not notice that it is
+            # asked to end.
             if state := read_state(home):
                 psutil.Process(state.supervisor_pid).send_signal(signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
 def outcomes(faulty: Product, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """Every case once, several at a time; what kills the scheduler, and has its tasks work elsewhere from then on,
-    comes last and alone.
+    """Runs every case once, several at a time, and returns their outcomes.
+
+    The case that kills the scheduler, and has its tasks work elsewhere from then on, comes last and alone.
     """
     batch = tmp_path_factory.mktemp("batch")
     for category in CATEGORIES[:2]:
@@ -154,8 +155,8 @@ def run_case(faulty: Product, case: FaultCase) -> Outcome:
 
 
 def log_of(run: FaultyRun, case: FaultCase) -> str:
-    """The log when it says what it should, or after a while as it is: a trigger's words come a moment after it has
-    acted.
+    """Returns the log as soon as it says what it should, or as it is after a minute. A trigger's words come a moment
+    after it has acted.
     """
     deadline = time.monotonic() + 60
     while not all(words in (log := run.log(case.where)) for words in case.says) and time.monotonic() < deadline:
@@ -176,7 +177,7 @@ def test_a_fault_leaves_no_cluster_no_second_step_and_its_reason(outcomes: dict[
 
 
 def overlapping(steps: list[dict[str, Any]]) -> list[str]:
-    """The names of steps that were added while an earlier one of the same name had not ended."""
+    """Returns the names of steps that were added while an earlier one of the same name had not ended."""
     found = []
     for earlier, later in pairwise(steps):
         begin, end = later["Status"]["Timeline"]["CreationDateTime"], earlier["Status"]["Timeline"]["EndDateTime"]
@@ -227,7 +228,7 @@ def test_an_orphan_is_swept_in_the_lake_that_was_set_before_and_nothing_else_is(
 
 
 def news_of(faulty: Product, kind: str, about: str) -> list[dict[str, str]]:
-    """What people were told of a kind with `about` in its subject, oldest first."""
+    """Returns what people were told of a kind with `about` in its subject, oldest first."""
     lines = (faulty.home / "airflow" / "notifications.jsonl").read_text(encoding="utf-8").splitlines()
     return [line for line in map(json.loads, lines) if line["event"] == kind and about in line["subject"]]
 

@@ -1,5 +1,5 @@
-"""Days one after another, late images, new fruit in old dates, nothing new: the lake is as one run over everything
-would leave it.
+"""Checks that after days one by one, late images, new fruit in old dates and days with nothing new, the lake is as one
+run over everything would leave it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The main job through the real scheduler, a real S3 API and real Spark, with the real weights."""
+"""Runs the main job through the real scheduler, a real S3 API and real Spark, with the real weights."""
 
 from __future__ import annotations
 
@@ -52,8 +52,10 @@ def draw_batch(folder: Path, first_image: int) -> Path:
 
 @pytest.fixture(scope="module")
 def two_days(product: Product, messages: Messages, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Two image batches, each with one broken file, run one after the other: by hand, and by what S3 tells. Run ids by
+    """Delivers and runs two image batches one after the other, each with one broken file, and returns the run ids by
     ingest date.
+
+    The first run is started by hand, the second by S3's message.
     """
 
     def run_by_hand(day: str) -> str:
@@ -272,7 +274,9 @@ def kill_step(home: Path, script: str) -> None:
 
 
 def _is_spark_step(command: str, script: str) -> bool:
-    """Not the shell that becomes it, and not the other JVM, which writes its command line."""
+    """Says whether this is the JVM of the step: not the shell that becomes it, and not the other JVM, which writes its
+    command line.
+    """
     is_java = command.partition(" ")[0].endswith("/java")
     return (
         is_java

@@ -1,4 +1,4 @@
-"""Every kind of odd picture under odd names, delivered and run as a person would: the books balance, and nothing is
+"""Delivers every kind of odd picture under odd names and runs them as a person would: the books balance, and nothing is
 lost.
 """
 

@@ -1,6 +1,6 @@
-"""What the runs of the other tests of this product asked for takes no right that is not known to be needed.
+"""Checks that what the other tests' runs of this product asked for needs no right that is not known to be needed.
 
-The last of its folder, in the order in which tests run.
+It must be the last of its folder, in the order in which tests run.
 """
 
 from __future__ import annotations

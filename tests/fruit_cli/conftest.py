@@ -28,13 +28,13 @@ BUCKET = "fruits-lake"
 
 @pytest.fixture
 def console() -> Console:
-    """A console that keeps what is printed; read it with `export_text`."""
+    """Returns a console that keeps what is printed; read it with `export_text`."""
     return Console(record=True, width=200, highlight=False, file=io.StringIO())
 
 
 @pytest.fixture
 def local_s3(tmp_path: Path) -> Iterator[tuple[LakeConnection, Path]]:
-    """The local cloud's real S3, over an empty folder: how to reach it, and the bucket's folder."""
+    """Runs the local cloud's real S3 over an empty folder; yields how to reach it, and the bucket's folder."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -73,7 +73,7 @@ def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def fruit_folder(tmp_path: Path) -> Path:
-    """Three categories, five files; names as they come."""
+    """Returns a folder with three categories and five files, some with odd names."""
     folder = tmp_path / "fruit"
     for name, content in {
         "Apple Red 1/0_100.jpg": b"apple 0",
@@ -89,7 +89,9 @@ def fruit_folder(tmp_path: Path) -> Path:
 
 
 class FakeAirflow:
-    """An Airflow of canned answers: (method, path below /api/v2) to answers, given in order, the last one for ever."""
+    """Plays an Airflow with prepared answers: for each method and path below /api/v2, they are given in order, the last
+    one for ever.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], list[httpx.Response]] = {}
@@ -116,7 +118,7 @@ class FakeAirflow:
         self.slept += seconds
 
     def bodies(self, method: str, path: str) -> list[dict[str, Any]]:
-        """The JSON bodies that were sent to this path."""
+        """Returns the JSON bodies that were sent to this path."""
         sent = [
             request for request in self.requests if (request.method, request.url.path) == (method, "/api/v2" + path)
         ]
@@ -130,7 +132,7 @@ def fake_airflow() -> FakeAirflow:
 
 @pytest.fixture
 def api_of(fake_airflow: FakeAirflow) -> Iterator[Callable[..., AirflowApi]]:
-    """An API client of the fake Airflow, which is local unless a token is given."""
+    """Yields a function that opens an API client of the fake Airflow, which is local unless a token is given."""
     opened: list[AirflowHttp] = []
 
     def open_api(token: str | None = None, url: str = "http://127.0.0.1:8080") -> AirflowApi:

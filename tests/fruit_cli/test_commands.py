@@ -1,4 +1,4 @@
-"""The border of the command line: what a person can get wrong is refused in one line that says what to do."""
+"""Checks the border of the command line: what a person can get wrong is refused in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DELIVER = ("deliver", "--date", DAY, "--directory")
 
 
 def environment_of(home: Path, variables: dict[str, str]) -> dict[str, str]:
-    """That of a person who has no AWS account."""
+    """Returns the environment of a person who has no AWS account."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FRUITS_", "AIRFLOW"))}
     return {
         **kept,

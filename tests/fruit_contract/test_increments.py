@@ -46,7 +46,7 @@ def ledger(images: dict[tuple[str, int], dict[str, Any]]) -> list[KnownImage]:
 
 
 def fates(*arguments: Any, **options: Any) -> dict[str, Fate]:
-    """Of each image by its key, and once."""
+    """Returns the fate of each image by its key, and checks that each has only one."""
     found: dict[str, Fate] = {}
     for fate, image, line in compare(*arguments, **options):
         image_key = image.key if image else line.image_key if line else ""
@@ -56,7 +56,7 @@ def fates(*arguments: Any, **options: Any) -> dict[str, Fate]:
 
 
 def is_as_it_was(etag: str, line: KnownImage, *, retry_rejected: bool) -> bool:
-    """The rule in other words than the code's."""
+    """Says the rule in other words than the code's."""
     if line.status == "rejected" and (retry_rejected or line.reason == "vanished"):
         return False
     return (line.etag, line.embedder_id, line.has_features) == (etag, "m", True)

@@ -1,4 +1,4 @@
-"""A reader lists projections while a run replaces those of a date."""
+"""Checks a reader who lists projections while a run replaces those of a date."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def projected(day: str, write: str) -> str:
 
 
 def commit(folder: Path, day: str, write: str, *, is_projected: bool = True) -> None:
-    """What a run leaves that has written a date: its projections first, then the ledger, and then the former ones are
-    removed.
+    """Does what a run does that has written a date: it removes the former projections and leaves its own and the
+    ledger.
     """
     for former in folder.glob(f"{lake.projections_date_prefix(VERSION, day)}/**/*.parquet"):
         former.unlink()

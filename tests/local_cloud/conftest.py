@@ -1,4 +1,4 @@
-"""A real local cloud for the tests: the S3 and the EMR server as processes, on free ports."""
+"""Starts a real local cloud for the tests: the S3 and the EMR server as processes, on free ports."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="session")
 def committed() -> set[str]:
-    """The ids of all faults so far."""
+    """Returns a set for the ids of all faults so far."""
     return set()
 
 
 @pytest.fixture
 def commit(cloud: LocalCloud, committed: set[str]) -> Iterator[Callable[..., None]]:
-    """Has the cloud commit the given faults, and no others, until the test ends or calls it again: what is left out is
-    over then.
+    """Yields a function that has the cloud commit the given faults and no others, until the test ends or calls it
+    again. Faults that a call leaves out are over.
     """
 
     def write(*faults: Fault) -> None:

@@ -1,4 +1,4 @@
-"""A real local cloud for the tests, and words to use it with."""
+"""Describes a real local cloud for the tests, with methods to use it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LocalCloud:
         return self.home / "s3" / BUCKET
 
     def run_cluster(self, *steps: dict[str, Any], keep_alive: bool = False, **request: Any) -> str:
-        """Its id."""
+        """Starts a cluster and returns its id."""
         instances = {
             "InstanceGroups": [{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}],
             "KeepJobFlowAliveWhenNoSteps": keep_alive,
@@ -63,7 +63,7 @@ class LocalCloud:
         return status
 
     def steps(self, cluster_id: str) -> list[dict[str, Any]]:
-        """Oldest first."""
+        """Returns the cluster's steps, oldest first."""
         return list(reversed(self.client("emr").list_steps(ClusterId=cluster_id)["Steps"]))
 
     def wait_for_cluster(self, cluster_id: str, *states: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
@@ -79,8 +79,8 @@ class LocalCloud:
     def wait_for_output(
         self, cluster_id: str, number: int, words: str, seconds: float = PATIENCE_SECONDS
     ) -> dict[str, Any]:
-        """The step, when its process has come as far as to say these words. (Its logs reach the bucket only when it has
-        ended.)
+        """Waits until the step's process has printed these words, and returns the step. (Its logs reach the bucket only
+        when it has ended.)
         """
         step = self.wait_for_step(cluster_id, number, "RUNNING", seconds=seconds)
         stdout = self.home / "emr" / cluster_id / "steps" / step["Id"] / "stdout"
@@ -113,7 +113,7 @@ def shell(script: str, on_failure: str = "CONTINUE") -> dict[str, Any]:
 
 
 def error_of(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
-    """The code and message of the API error that the call ends in."""
+    """Returns the code and message of the API error that the call ends in."""
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     error = caught.value.response["Error"]
@@ -121,7 +121,7 @@ def error_of(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
 
 
 def command_of(process: psutil.Process) -> str:
-    """Empty for one that has gone since it was listed."""
+    """Returns the command line of a process; empty if it has ended since it was listed."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:

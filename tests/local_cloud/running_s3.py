@@ -1,4 +1,4 @@
-"""Starts S3 for a test, near or as far away as it likes."""
+"""Starts S3 for a test, as far away as the test asks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STOP_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class RunningS3:
-    """An S3 that answers at `url`. A bucket is a folder below `root`."""
+    """Describes an S3 that answers at `url`. A bucket is a folder below `root`."""
 
     root: Path
     url: str
@@ -36,7 +36,7 @@ class RunningS3:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client of this S3 must find in its environment."""
+        """Returns the variables that a client of this S3 must find in its environment."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,

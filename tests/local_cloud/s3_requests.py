@@ -1,4 +1,4 @@
-"""What a test asks of a running S3: through a client, or byte by byte on a connection of its own."""
+"""Sends a test's requests to a running S3: through a client, or byte by byte on a connection of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUCKET = "lake"
 
 
 def client(s3: RunningS3, **config: Any) -> Any:
-    """A client that tries once: what a test sees is what the server did."""
+    """Returns a client that tries each request once, so that a test sees what the server did."""
     return boto3.client(
         "s3",
         endpoint_url=s3.url,
@@ -54,7 +54,7 @@ def signed_head(
     *,
     body_hash: str | None = None,
 ) -> bytes:
-    """The head of a request about an object of BUCKET, signed for its body or for what stands for its hash."""
+    """Returns the head of a request about an object of BUCKET, signed for its body or for what stands for its hash."""
     path = f"/{BUCKET}/{quote(key)}"
     request = AWSRequest(method, s3.url + path, headers={"Content-Length": str(len(body))} | (headers or {}), data=body)
     auth = S3SigV4Auth(Credentials(s3.access_key_id, s3.secret_access_key), "s3", "eu-west-1")
@@ -74,7 +74,7 @@ def connect(s3: RunningS3) -> socket.socket:
 
 
 def md5(content: bytes) -> str:
-    """What S3 calls the ETag of an object."""
+    """Returns what S3 calls the ETag of an object."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 

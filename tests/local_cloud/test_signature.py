@@ -30,13 +30,13 @@ SERVICES = ("elasticmapreduce", "s3")
 
 
 def codes(of_emr: str, of_s3: str) -> list[tuple[str, str]]:
-    """What each service calls the same refusal."""
+    """Returns each service with its name for the same refusal."""
     return list(zip(SERVICES, (of_emr, of_s3), strict=True))
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A request as a server gets it."""
+    """Describes a request as a server gets it."""
 
     service: str
     path: str
@@ -62,7 +62,7 @@ def signed(
     *,
     scope: str | None = None,
 ) -> Sent:
-    """A request as botocore signs it."""
+    """Returns a request as botocore signs it."""
     url = f"http://{HOST}{path}" + (f"?{query}" if query else "")
     request = AWSRequest(
         "POST",
@@ -77,8 +77,8 @@ def signed(
 
 
 def region_of(sent: Sent) -> str:
-    """The region that the service takes a request to be signed for. Raises S3Error or SignatureError if it refuses
-    it.
+    """Returns the region that the service takes a request to be signed for. Raises S3Error or SignatureError if the
+    service refuses it.
     """
     if sent.service == "s3":
         return check_signature("POST", sent.path, sent.query, sent.headers, KeyRing(OURS)).region
@@ -88,7 +88,7 @@ def region_of(sent: Sent) -> str:
 
 
 def refusal(sent: Sent) -> str:
-    """AWS's name for why the service refuses a request."""
+    """Returns AWS's name for why the service refuses a request."""
     with pytest.raises((S3Error, SignatureError)) as refused:
         region_of(sent)
     error: Any = refused.value

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_faults(home: Path, faults: Sequence[Fault]) -> None:
-    """Replaces the faults at once, so that nobody reads half of them. None at all removes the file."""
+    """Replaces all faults at once, so that nobody reads half of them. Without any fault, removes the file."""
     path = faults_path(home)
     if not faults:
         path.unlink(missing_ok=True)

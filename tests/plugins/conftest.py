@@ -1,4 +1,4 @@
-"""The sample lake as fixtures. Built once; every test gets a copy to break."""
+"""Holds the sample lake as fixtures. It is built once, and every test gets a copy to break."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def _built_once() -> SampleLake:
 
 @pytest.fixture
 def after_listing() -> datetime:
-    """A moment after everything of the sample was written."""
+    """Returns a moment after everything of the sample was written."""
     return datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def variables() -> Iterator[MemoryVariables]:
-    """Airflow's Variables."""
+    """Puts variables in memory in place of Airflow's."""
     variables = MemoryVariables()
     with mock.patch("fruit_pipeline.places.variables", return_value=variables):
         yield variables
@@ -54,7 +54,7 @@ def variables() -> Iterator[MemoryVariables]:
 
 @pytest.fixture
 def emr(variables: MemoryVariables) -> Iterator[Emr]:
-    """The EMR of every operator that asks for it."""
+    """Puts an EMR in memory in place of the one that operators ask for."""
     emr = Emr()
     with (
         mock.patch(f"{FILES}.create_cluster.emr_client", emr.client),
@@ -70,7 +70,7 @@ def emr(variables: MemoryVariables) -> Iterator[Emr]:
 
 @pytest.fixture
 def lake() -> Iterator[Lake]:
-    """The lake of claims and of steps' logs."""
+    """Puts a lake in memory in place of the one that holds claims and steps' logs."""
     lake = Lake(MemoryS3(), BUCKET)
     with (
         mock.patch(f"{FILES}.run_step.lake_of", return_value=lake),

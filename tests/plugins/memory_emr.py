@@ -1,4 +1,4 @@
-"""An EMR in memory, and what the operators that drive it need around them."""
+"""Holds an EMR in memory, and what the operators that drive it need around them."""
 
 # ruff: noqa: ARG002, N803  # boto3 names its arguments so
 
@@ -34,7 +34,7 @@ FILES = "fruit_pipeline.operators"
 
 
 def request_of(airflow_id: str) -> dict[str, Any]:
-    """What the run's plan says of its cluster."""
+    """Returns the cluster request of the run's plan."""
     return cluster_request(SETTINGS, PinnedRelease("r1", "0" * 64), RUN_ID, [DAY], airflow_id=airflow_id)
 
 
@@ -45,8 +45,8 @@ def api_error(code: str, status: int = 400) -> ClientError:
 
 
 class Emr:
-    """An EMR in memory. `lose` are errors that the next requests end in although they were carried out, `refuse`
-    although they were not.
+    """Plays EMR in memory. The next requests end in the errors of `lose` although they were carried out, or in those of
+    `refuse` without being carried out.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Emr:
         self.elsewhere: dict[str, Emr] = {}
 
     def client(self, settings: Settings, **_: Any) -> Emr:
-        """The EMR of the settings' region: this one, if it is none of those that are `elsewhere`."""
+        """Returns the EMR of the settings' region: this one, unless the region is one of those in `elsewhere`."""
         return self.elsewhere.get(settings.region, self)
 
     def cluster(
@@ -145,7 +145,7 @@ class Emr:
 
 
 def context(place: Any = OF_THE_PLAN, **states: str | None) -> Any:
-    """What a task of the run gets. `place` is what the plan says, if there is one."""
+    """Returns the context of a task of the run. `place` is what the plan says, if there is one."""
     task_instance = mock.Mock()
     plan = {"place": place, "cluster_request": request_of(AIRFLOW_ID)} if place else {}
     task_instance.xcom_pull = lambda task_ids, key: {"plan_run": plan}[task_ids].get(key)
@@ -158,7 +158,7 @@ def context(place: Any = OF_THE_PLAN, **states: str | None) -> Any:
 
 
 def of_the_dag(make: Any) -> Any:
-    """The operator as the DAG has it: its id is part of a cluster's tags."""
+    """Returns the operator as the DAG has it; the DAG's id is part of a cluster's tags."""
     from airflow.sdk import DAG
 
     with DAG(DAG_ID, schedule=None):
@@ -173,7 +173,7 @@ def operator_client() -> Any:
 
 
 def deferred(operator: Any, **arguments: Any) -> Any:
-    """What the operator waits for."""
+    """Executes the operator and returns the TaskDeferred with which it waits."""
     from airflow.sdk.exceptions import TaskDeferred
 
     with pytest.raises(TaskDeferred) as caught:

@@ -1,4 +1,4 @@
-"""Airflow's Variables in memory, with what the pipeline asks of them."""
+"""Holds Airflow's Variables in memory, with what the pipeline asks of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class OlderVariables:
-    """Its methods are those of airflow.sdk.Variable in Airflow 3.2."""
+    """Has the methods of airflow.sdk.Variable in Airflow 3.2."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -26,7 +26,7 @@ class OlderVariables:
 
 
 class MemoryVariables(OlderVariables):
-    """Its methods are those of airflow.sdk.Variable."""
+    """Has the methods of airflow.sdk.Variable."""
 
     def keys(self, prefix: str) -> list[str]:
         return [key for key in self.values if key.startswith(prefix)]

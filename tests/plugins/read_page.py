@@ -1,4 +1,4 @@
-"""A page as a browser reads it, for tests."""
+"""Reads a page as a browser does, for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _WITHOUT_END: Final = ("meta", "img")
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text a person reads. Reading fails if tags are not closed in order."""
+    """Holds the tags of a page with their attributes, and the text that a person reads. Reading fails if tags are not
+    closed in order.
+    """
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -52,12 +54,12 @@ class Page(HTMLParser):
 
     @property
     def shape(self) -> list[tuple[str, list[str]]]:
-        """All tags, each with the names of its attributes."""
+        """Returns all tags, each with the names of its attributes."""
         return [(name, list(attributes)) for name, attributes in self.tags]
 
     def attributes(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
 
     def said_to_browser(self, header: str) -> str | None:
-        """What the page says in place of an HTTP header."""
+        """Returns what the page says in place of an HTTP header."""
         return next((meta["content"] for meta in self.attributes("meta") if meta.get("http-equiv") == header), None)

@@ -1,4 +1,4 @@
-"""A small lake in memory, with tables that agree with each other; tests break one thing at a time."""
+"""Builds a small lake in memory with tables that agree with each other, for tests that break one thing at a time."""
 
 # ruff: noqa: ARG002, N803  # boto3 names its arguments so
 
@@ -65,7 +65,7 @@ class Image:
 
 @dataclass(frozen=True)
 class SampleLake:
-    """The lake, its S3 client, and what is in it."""
+    """Holds the lake, its S3 client, and what is in it."""
 
     lake: Lake
     client: Any
@@ -96,7 +96,7 @@ class SampleLake:
         return [image for image in self.images if image.category == category and image.status == "featurised"]
 
     def publish(self, release: str, embedder_id: str = EMBEDDER) -> None:
-        """A release of one job, as `make publish` leaves it; it is the current one then."""
+        """Publishes a release of one job, as `make publish` leaves it, and makes it the current one."""
         self.lake.write(f"{lake_layout.release_prefix(release)}{JOB}", b"print()", "text/x-python")
         manifest = {"format": RELEASE_FORMAT, "release": release, "embedder_id": embedder_id, "files": {JOB: "0123"}}
         key = f"{lake_layout.release_prefix(release)}release.json"
@@ -105,7 +105,7 @@ class SampleLake:
         self.lake.write_json(lake_layout.CURRENT_RELEASE_KEY, {"release": release, "manifest_sha256": digest})
 
     def add_date(self, ingest_date: str) -> None:
-        """Another date with the same images, as if the run had done both."""
+        """Adds another date with the same images, as if the run had done both."""
         write_date(self, ingest_date, [_of_date(image, ingest_date) for image in self.images])
         extract = lake_layout.step_summary_key(RUN_ID, "extract_features")
         self.lake.write_json(extract, _summary_with_date(self.lake.read_json(extract), ingest_date))
@@ -115,7 +115,7 @@ class SampleLake:
         return commit_from_json(pq.read_schema(io.BytesIO(content)).metadata[METADATA_KEY.encode()].decode())
 
     def put_commit(self, commit: Commit, ingest_date: str = DAY) -> None:
-        """Another commit over the same rows."""
+        """Puts another commit over the same rows."""
         key = lake_layout.ledger_key(ingest_date)
         table = pq.read_table(io.BytesIO(self.client.objects[key][0]))
         self.write_table(
@@ -123,7 +123,7 @@ class SampleLake:
         )
 
     def change_embedder_files(self, ingest_date: str = DAY, **changed: Any) -> None:
-        """Another commit, in which this is said of the embedder's files."""
+        """Puts another commit, in which these facts of the embedder's files are changed."""
         commit = self.commit(ingest_date)
         self.put_commit(
             replace(commit, embedders={EMBEDDER: replace(commit.embedders[EMBEDDER], **changed)}), ingest_date
@@ -132,7 +132,7 @@ class SampleLake:
     def write_ledger(
         self, images: Sequence[Image], ingest_date: str = DAY, commit: Commit | None = None, **changed: list[Any]
     ) -> None:
-        """The ledger of these images, with the commit that goes with them, unless another one is given."""
+        """Writes the ledger of these images, with their commit unless another one is given."""
         images = sorted(images, key=lambda image: image.key)
         featurised = [image.status == "featurised" for image in images]
         columns: dict[str, Any] = {
@@ -159,7 +159,7 @@ class SampleLake:
         self.write_table(lake_layout.ledger_key(ingest_date), columns | changed, {METADATA_KEY: text})
 
     def write_earlier_ledger(self, images: Sequence[Image], ingest_date: str = DAY) -> None:
-        """The ledger as the release before wrote it: Spark's files, in no order, without a commit."""
+        """Writes the ledger as the release before did: Spark's files, in no order, without a commit."""
         self.delete(lake_layout.ledger_key(ingest_date))
         for number, part in enumerate((images[1::2], images[::2])):
             columns: dict[str, Any] = {
@@ -230,7 +230,7 @@ def moments_object_key(ingest_date: str = DAY) -> str:
 
 
 def commit_of(images: Iterable[Image], ingest_date: str = DAY) -> Commit:
-    """The commit of a date of these images, whose featurised ones lie in one file a category."""
+    """Returns the commit of a date of these images, whose featurised ones lie in one file for each category."""
     images = list(images)
     featurised = [image for image in images if image.status == "featurised"]
     files = Counter(
@@ -244,7 +244,7 @@ def commit_of(images: Iterable[Image], ingest_date: str = DAY) -> Commit:
 
 @cache
 def fitted() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Features of all images, their mean, scale, all components and the spectrum."""
+    """Returns features of all images, their mean and scale, all components, and the spectrum."""
     features = (
         np.random.default_rng(7)
         .gamma(1.0, 1.0, size=(len(CATEGORIES) * IMAGES_A_CATEGORY, 1280))
@@ -260,7 +260,7 @@ def fitted() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray
 
 
 class MemoryS3:
-    """The few calls of boto3's S3 client that the lake needs, over a dictionary."""
+    """Has the few methods of boto3's S3 client that the lake needs, over a dictionary."""
 
     class exceptions:  # noqa: N801  # boto3's name
         class NoSuchKey(Exception):  # noqa: N818  # boto3's name
@@ -341,7 +341,7 @@ def hold_dates(lake: Lake, run_id: str, *ingest_dates: str) -> None:
 
 
 def held_dates(lake: Lake) -> dict[str, list[str]]:
-    """Which dates each run holds."""
+    """Returns the dates that each run holds."""
     return {claim.run_id: [*claim.names] for claim in DatesBook(lake).read()}
 
 
@@ -350,8 +350,8 @@ def etag_of(content: bytes) -> str:
 
 
 def build_sample_lake() -> SampleLake:
-    """One ingest date of seven categories, six images each and one broken image, as a run of a published release leaves
-    it.
+    """Builds one ingest date of seven categories with six images each, and one broken image, as a run of a published
+    release leaves it.
     """
     _, mean, scale, components, spectrum = fitted()
     images = [
@@ -372,7 +372,7 @@ def build_sample_lake() -> SampleLake:
 
 
 def write_date(sample: SampleLake, ingest_date: str, images: Sequence[Image]) -> None:
-    """All of a date, its commit last."""
+    """Writes everything of a date, its commit last."""
     features, mean, scale, components, _ = fitted()
     projected = ((features - mean) / scale) @ components[: sample.k].T
     for image in images:

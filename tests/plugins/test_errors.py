@@ -18,7 +18,7 @@ LINE = re.compile(r"^(?P<branches>[ │├└─]*)(?P<name>[A-Z]\w+Error)\b", r
 
 
 def drawn_parents() -> dict[str, str]:
-    """What each drawn error hangs under; nothing for those at the left."""
+    """Returns what each drawn error hangs under; nothing for those at the left."""
     parents: dict[str, str] = {}
     above: dict[int, str] = {}
     for line in LINE.finditer(errors.__doc__ or ""):

@@ -1,4 +1,6 @@
-"""The templates: found wherever the package lies, strict about what they are given, and never trusting it."""
+"""Checks the templates: they are found wherever the package lies, are strict about what they are given, and never trust
+it.
+"""
 
 from __future__ import annotations
 

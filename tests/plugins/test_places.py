@@ -115,7 +115,7 @@ def test_a_place_that_is_forgotten_between_two_looks_is_none(
 
 
 class Places:
-    """Places that answer with their region, but for those that are out of reach."""
+    """Answers for each place with its region, unless the place is out of reach."""
 
     def __init__(self, *out_of_reach: Place) -> None:
         self.out_of_reach, self.asked = out_of_reach, list[Place]()

@@ -1,5 +1,5 @@
-"""A lake of its own for every test (a real S3 API over a folder), one Spark session, and a small network with the
-embedder's shapes.
+"""Gives every test a lake of its own (a real S3 API over a folder), and all one Spark session and a small network with
+the embedder's shapes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS3]:
 
 
 def make_lake(s3_server: RunningS3) -> LakeFolder:
-    """A new bucket."""
+    """Makes a lake with a new bucket."""
     bucket = f"fruits-{secrets.token_hex(6)}"
     s3_client().create_bucket(Bucket=bucket)
     return LakeFolder(bucket, s3_server.root / bucket)
@@ -94,9 +94,7 @@ def spark_session(s3_server: RunningS3, tmp_path_factory: pytest.TempPathFactory
 
 
 def end_java() -> None:
-    """Ends the stopped session's Java, which would otherwise be told to end by this process' own end, and complained
-    about by it.
-    """
+    """Ends the stopped session's Java. Otherwise the end of this process would end it, with a complaint."""
     from pyspark import SparkContext
 
     gateway: Any = SparkContext._gateway
@@ -104,20 +102,22 @@ def end_java() -> None:
     gateway.proc.stdin.close()
     gateway.proc.wait(60)
     SparkContext._gateway = SparkContext._jvm = None
-    # Connections are collected when pytest has closed what Airflow's log is written to, and each would say that it
-    # closes.
+    # Connections are collected only after pytest has closed the stream of Airflow's log, to which each would write that
+    # it closes.
     logging.getLogger("py4j").setLevel(logging.WARNING)
 
 
 @pytest.fixture
 def spark(spark_session: SparkSession, test_lake: LakeFolder) -> SparkSession:
-    """The session, beside this test's lake."""
+    """Returns the session, beside this test's lake."""
     return spark_session
 
 
 @pytest.fixture(scope="session")
 def node_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment of `requirements/spark.txt` (on a cluster: EMR's own) and `requirements/cluster.txt` alone."""
+    """Returns the Python of an environment with `requirements/spark.txt` (on a cluster: EMR's own) and
+    `requirements/cluster.txt` alone.
+    """
     folder = tmp_path_factory.mktemp("node") / "venv"
     requirements = [str(PROJECT / "requirements" / name) for name in ("spark.txt", "cluster.txt")]
     # The package index is where the Makefile finds it.
@@ -129,25 +129,25 @@ def node_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_network() -> bytes:
-    """A network with the embedder's input and output."""
+    """Returns a network with the embedder's input and output."""
     return draw_network(0)
 
 
 @pytest.fixture(scope="session")
 def other_network() -> bytes:
-    """The same with other weights."""
+    """Returns the same network with other weights."""
     return draw_network(1)
 
 
 def draw_network(seed: int) -> bytes:
-    """Block means, one fixed matrix, ReLU."""
+    """Returns a network that computes block means, one fixed matrix and ReLU."""
     return block_network(np.random.default_rng(seed).normal(size=(14 * 14 * 3, 1280)).astype(np.float32))
 
 
 def publish_network(
     test_lake: LakeFolder, network: bytes, release_id: str = RELEASE, embedder_id: str = EMBEDDER_ID
 ) -> LakeFolder:
-    """Puts a release into the lake whose embedder is a network."""
+    """Puts a release into the lake whose embedder is this network."""
     prefix = lake.release_prefix(release_id) + release.EMBEDDER
     manifest = {
         "embedder_id": embedder_id,
@@ -160,18 +160,18 @@ def publish_network(
 
 
 def publish_as_today(test_lake: LakeFolder, release_id: str, embedder_id: str, network: bytes) -> None:
-    """Puts an embedder's network into a release that has it for an engine or pixels of an earlier day."""
+    """Puts an embedder's network into a release that has it for an earlier engine or preprocessing."""
     shutil.rmtree(test_lake.folder / lake.release_prefix(release_id) / release.EMBEDDER)
     publish_network(test_lake, network, release_id, embedder_id)
 
 
 @pytest.fixture
 def published(test_lake: LakeFolder, small_network: bytes) -> LakeFolder:
-    """`test_lake` with a release."""
+    """Returns `test_lake` with a release."""
     return publish_network(test_lake, small_network)
 
 
 @pytest.fixture
 def new_lake(s3_server: RunningS3, test_lake: LakeFolder, small_network: bytes) -> Callable[[], LakeFolder]:
-    """Makes published lakes, one a call, for tests that need several."""
+    """Returns a function that makes a published lake at each call, for tests that need several."""
     return lambda: publish_network(make_lake(s3_server), small_network)

@@ -1,4 +1,4 @@
-"""A lake of a test: what lies in it, and pictures to put there."""
+"""Describes a lake of a test and what lies in it, and draws pictures to put there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EMBEDDER_ID = "mobilenetv2-test-p1"
 
 @dataclass(frozen=True)
 class LakeFolder:
-    """An empty lake behind a real S3 API; `folder` is what lies beneath it."""
+    """Describes an empty lake behind a real S3 API; `folder` is the folder beneath it."""
 
     bucket: str
     folder: Path
@@ -34,7 +34,7 @@ class LakeFolder:
         s3_client().put_object(Bucket=self.bucket, Key=key, Body=content)
 
     def deliver(self, ingest_date: str, files: dict[str, bytes]) -> None:
-        """`files` by `<category>/<file>`."""
+        """Delivers `files`, given by `<category>/<file>`, as the image batch of the date."""
         for name, content in files.items():
             self.put(lake.raw_prefix(ingest_date) + name, content)
         self.put(lake.success_marker_key(ingest_date), b"")
@@ -44,7 +44,7 @@ class LakeFolder:
 
 
 def jpeg(seed: int, *, width: int = 60, height: int = 40) -> bytes:
-    """A smooth random picture."""
+    """Returns a smooth random picture as a JPEG."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=90)

@@ -1,9 +1,10 @@
-"""Whatever happens to the lake, in whatever order, settled runs leave what a run from an empty lake would have written.
+"""Checks that whatever happens to the lake, in whatever order, settled runs leave what a run from an empty lake would
+have written.
 
 Random sequences of deliveries, late, replaced and vanished images, files that somebody took away, runs of some dates
 and categories with two releases of different weights, other runs beside them, and crashes before or after any single
-write, on a real S3 API, against a model that recomputes everything in numpy. A reader looks at the snapshot all the
-while: no row that was there and stays may be missing, and none is there twice.
+write, on a real S3 API, are compared with a model that recomputes everything in numpy. A reader looks at the snapshot
+all the while: no row that was there and stays may be missing, and none is there twice.
 """
 
 from __future__ import annotations
@@ -62,12 +63,12 @@ RELEASES = {"release-a": "mobilenetv2-a-p1", "release-b": "mobilenetv2-b-p1"}
 
 
 class CrashError(Exception):
-    """The process is gone: nothing after this happens."""
+    """Ends the process: nothing after this happens."""
 
 
 @dataclass
 class Writes:
-    """Counts the writes of a run: crashes before or after one of them, and lets something else happen at another."""
+    """Counts the writes of a run. It crashes before or after one of them, and lets something else happen at another."""
 
     crash_at: int | None = None
     after: bool = False
@@ -78,7 +79,7 @@ class Writes:
     is_dead: bool = False
 
     def write(self, call: Callable[[], Any], *, shows: bool) -> Any:
-        """`shows` says whether a reader may see a difference."""
+        """Does one write. `shows` says whether a reader may see a difference."""
         if self.is_dead:
             raise CrashError
         self.n_done += 1
@@ -88,8 +89,8 @@ class Writes:
             self.is_dead = True
             raise CrashError
         result = call()
-        # What another run made the current version just before a ledger was replaced lacks some rows until the next
-        # write.
+        # If another run made a version the current one just before a ledger was replaced, the version lacks some rows
+        # until the next write.
         if shows and self.n_done != self.beside_at:
             self.look()
         if self.n_done == self.crash_at:
@@ -100,7 +101,9 @@ class Writes:
 
 @dataclass(frozen=True)
 class Content:
-    """A file that may be delivered under any name: its bytes, and what becomes of them; `features` by embedder."""
+    """Describes a file that may be delivered under any name: its bytes, and what becomes of them. `features` are by
+    embedder.
+    """
 
     data: bytes
     status: str
@@ -170,8 +173,8 @@ def test_settled_runs_leave_what_one_run_over_everything_would(
 
 
 class History(RuleBasedStateMachine):
-    """A lake and what was delivered to it. `spark` is None where tasks are done in this process, whose every write may
-    then be the last.
+    """Holds a lake and what was delivered to it. If `spark` is None, tasks are done in this process, and any of their
+    writes may be the last.
     """
 
     def __init__(
@@ -315,7 +318,9 @@ class History(RuleBasedStateMachine):
 
     @contextmanager
     def hooked(self, writes: Writes) -> Iterator[None]:
-        """Every write of this process goes through one of these methods; with Spark, those of workers are not seen."""
+        """Counts every write of this process, all of which go through one of these methods. With Spark, the writes of
+        workers are not seen.
+        """
         write, replace_, delete = Store.write, Store.replace, Store.delete
 
         def writing(store: Store, key: str, content: Any) -> None:
@@ -347,9 +352,10 @@ class History(RuleBasedStateMachine):
             yield
 
     def reader(self, *, switch: bool) -> Callable[[], None]:
-        """Reads the snapshot as it is now, and gives what looks at it again later: rows of images that stay must stay.
+        """Reads the snapshot as it is, and returns a function that looks at it again later: rows of images that stay
+        must stay.
 
-        Who asks for the switch to another embedder does without the projections of what is not featurised anew yet.
+        Whoever asks for the switch to another embedder does without the projections of what is not featurised anew yet.
         """
         features, projections, embedder = self.read_features(), self.read_projections(), self.read_embedder()
         staying = {
@@ -367,7 +373,7 @@ class History(RuleBasedStateMachine):
         return look
 
     def read_features(self) -> dict[str, str]:
-        """Content by key of the rows whose file the ledger names. Files that were taken away have no rows."""
+        """Returns the content by key of the rows whose file the ledger names. Lost files have no rows."""
         found: dict[str, str] = {}
         for day in DAYS:
             ledger = read_ledger(self.lake.folder, day)
@@ -387,12 +393,12 @@ class History(RuleBasedStateMachine):
         return found
 
     def read_embedder(self) -> str | None:
-        """The embedder of the current version."""
+        """Returns the embedder of the current version."""
         pointer = self.lake.folder / lake.CURRENT_PCA_KEY
         return str(json.loads(pointer.read_text())["embedder_id"]) if pointer.exists() else None
 
     def read_projections(self) -> set[str]:
-        """The keys of the rows of the current version whose file the ledger names."""
+        """Returns the keys of the rows of the current version whose file the ledger names."""
         pointer = self.lake.folder / lake.CURRENT_PCA_KEY
         if not pointer.exists():
             return set()
@@ -421,8 +427,8 @@ class History(RuleBasedStateMachine):
         self.check_pca(embedder_id, features, n_by_embedder)
 
     def check_features(self, embedder_id: str, featurised: dict[str, Content]) -> pd.DataFrame:
-        """All rows there are: of the embedder, those of every image; of the other one, of some, with the content they
-        have now.
+        """Checks and returns all rows of `features/`: the embedder has one for every image, and the other one has some,
+        with the content that the images have now.
         """
         features = read_all(self.lake.folder / lake.FEATURES, list(tables.FEATURES_COLUMNS))
         assert not features.duplicated(["image_key", "embedder_id"]).any()
@@ -438,8 +444,8 @@ class History(RuleBasedStateMachine):
         return features
 
     def check_ledgers(self, features: pd.DataFrame) -> dict[str, int]:
-        """Each date's rows, and that its commit names exactly the files and moments that are there. Images by
-        embedder.
+        """Checks each date's rows, and that its commit names exactly the files and moments that are there. Returns the
+        number of images by embedder.
         """
         lines: dict[str, tuple[Any, ...]] = {}
         n_by_embedder: dict[str, int] = defaultdict(int)
@@ -519,8 +525,8 @@ class History(RuleBasedStateMachine):
 
 
 def let_go_of_lakes() -> None:
-    """Closes the connections to all lakes and forgets what was loaded from them: a process of the product has one lake,
-    this one many.
+    """Closes the connections to all lakes and forgets what was loaded from them. A process of the product has one lake,
+    this one has many.
     """
     for keeps in (store._store, load_embedder, projecting._projector):
         keeps.cache_clear()
@@ -535,7 +541,7 @@ def read_ledger(folder: Path, day: str) -> tuple[pd.DataFrame, Commit] | None:
 
 
 def read_all(folder: Path, columns: list[str]) -> pd.DataFrame:
-    """The rows of every Parquet file below a folder, with its path below the lake's."""
+    """Returns the rows of every Parquet file below a folder, with the file's path below the lake's."""
     found = [pd.DataFrame({name: [] for name in (*columns, "path")})]
     for path in sorted(folder.rglob("*.parquet")):
         rows = pq.read_table(path, columns=columns, partitioning=None).to_pandas()

@@ -1,6 +1,4 @@
-"""Both steps as a node runs them: with Spark and the cluster's own packages, and nothing of what a laptop has
-besides.
-"""
+"""Runs both steps as a node does: with Spark and the cluster's own packages, and nothing else that a laptop has."""
 
 from __future__ import annotations
 

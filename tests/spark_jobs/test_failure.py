@@ -1,4 +1,4 @@
-"""What a job tells of the error that ends it, and that telling never hides it."""
+"""Checks what a job tells of the error that ends it, and that telling never hides the error."""
 
 from __future__ import annotations
 

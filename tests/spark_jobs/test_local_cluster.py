@@ -1,5 +1,5 @@
-"""The steps on a cluster of several executors, which get code and packages as a cluster's do: the library zip, and an
-archive.
+"""Runs the steps on a cluster of several executors, which get code and packages as a cluster's do: the library zip, and
+an archive.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def packages_archive(node_python: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def spark_home(node_python: Path, folder: Path) -> Path:
-    """Spark puts executors' working folders below its home: one that is this test's own."""
+    """Returns a Spark home for this test alone, because Spark puts executors' working folders below its home."""
     (installed,) = node_python.parent.parent.glob("lib/python*/site-packages/pyspark")
     home = folder / "spark"
     home.mkdir()
@@ -71,7 +71,7 @@ def spark_home(node_python: Path, folder: Path) -> Path:
 
 
 def executors_of(event_log: Path) -> set[str]:
-    """Those that ended a task."""
+    """Returns the executors that ended a task."""
     events = (json.loads(line) for line in event_log.read_text(encoding="utf-8").splitlines())
     return {event["Task Info"]["Executor ID"] for event in events if event["Event"] == "SparkListenerTaskEnd"}
 

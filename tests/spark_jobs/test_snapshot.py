@@ -1,4 +1,4 @@
-"""Which files count, as pandas and Spark read them."""
+"""Checks which files count, as pandas and Spark read them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CATEGORY = "Äpfel 50%"
 
 @pytest.fixture
 def processed(spark, published: LakeFolder) -> LakeFolder:
-    """Two dates, and beside their files some that no ledger names."""
+    """Returns a lake with two processed dates, and beside their files some that no ledger names."""
     for day in DAYS:
         published.deliver(day, {f"{CATEGORY}/{index}.jpg": jpeg(hash((day, index)) % 2**31) for index in range(4)})
     extract(spark, published, *DAYS)

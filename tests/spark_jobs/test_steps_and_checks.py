@@ -1,4 +1,4 @@
-"""What the steps write is what Airflow's side finds sound, and after it there is nothing to do."""
+"""Checks that Airflow's side finds sound what the steps write, and that nothing is left to do after it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OTHER_EMBEDDER, OTHER_RELEASE = "mobilenetv2-other-p1", "otherrelease"
 
 
 class Run:
-    """Runs of both steps on a lake, and Airflow's side beside them."""
+    """Runs both steps on a lake, with Airflow's side beside them."""
 
     def __init__(
         self, spark: SparkSession, folder: LakeFolder, release_id: str = RELEASE, embedder_id: str = EMBEDDER_ID

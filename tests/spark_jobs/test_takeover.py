@@ -1,5 +1,5 @@
-"""A lake that an earlier release left goes on: what is right in it is kept, what was interrupted is done, and nothing
-else stays.
+"""Checks that a lake that an earlier release left goes on: what is right in it is kept, what was interrupted is done,
+and nothing else stays.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ NEW = {
 
 @pytest.fixture
 def earlier(test_lake: LakeFolder) -> LakeFolder:
-    """With its embedder as it would be published today: what is taken over is seen apart from what a new embedder
-    computes.
+    """Returns the earlier lake with its embedder as it would be published today, so that what is taken over can be told
+    from what a new embedder computes.
     """
     unpack_earlier_lake(test_lake.folder)
     publish_as_today(test_lake, RELEASE, EMBEDDER_ID, block_network(weights()))
@@ -68,7 +68,7 @@ def refresh(spark, earlier: LakeFolder, policy: RefreshPolicy = RefreshPolicy.NE
 
 
 def rows_below(folder: Path, *columns: str) -> pd.DataFrame:
-    """The rows of every Parquet file there is, named by a ledger or not."""
+    """Returns the rows of every Parquet file below a folder, whether a ledger names it or not."""
     found = [pd.DataFrame(columns=[*columns, "path"])]
     for path in sorted(folder.rglob("*.parquet")):
         table = pq.read_table(path, partitioning=None, columns=list(columns))
@@ -77,7 +77,7 @@ def rows_below(folder: Path, *columns: str) -> pd.DataFrame:
 
 
 def assert_features(earlier: LakeFolder, expected: dict[str, int]) -> None:
-    """Every picture once, with the features of what it shows."""
+    """Checks that every picture is there once, with the features of what it shows."""
     features = rows_below(earlier.folder / lake.FEATURES, *tables.FEATURES_COLUMNS)
     assert sorted(features["image_key"]) == sorted(expected)
     row: Any
@@ -88,7 +88,7 @@ def assert_features(earlier: LakeFolder, expected: dict[str, int]) -> None:
 
 
 def assert_projected(earlier: LakeFolder, version: str) -> None:
-    """The projections of a version are those of the features there are, each once."""
+    """Checks that the projections of a version are those of all features that there are, each once."""
     model, _ = load_version(earlier.store, version)
     features = rows_below(earlier.folder / lake.FEATURES, "image_key", "features").set_index("image_key")["features"]
     projections = rows_below(earlier.folder / lake.projections_prefix(version), *tables.PROJECTIONS_COLUMNS)
@@ -102,7 +102,7 @@ def assert_projected(earlier: LakeFolder, version: str) -> None:
 
 
 def assert_only_what_ledgers_name(earlier: LakeFolder) -> None:
-    """Of the earlier form nothing is left, nor anything that no commit names."""
+    """Checks that nothing is left of the earlier form, nor anything that no commit names."""
     commits = {day: read_ledger(earlier.store, day).commit for day in ALL_DATES}
     assert all(commits.values())
     named = {key for commit in commits.values() for key in keys_of(commit)}
@@ -142,7 +142,7 @@ def pictures(contents: dict[str, history.Content]) -> dict[str, int]:
 
 
 def modified(earlier: LakeFolder, *dates: str) -> dict[str, int]:
-    """When each file of features of some dates was written."""
+    """Returns when each file of features of some dates was written."""
     return {
         str(path.relative_to(earlier.folder)): path.stat().st_mtime_ns
         for day in dates
@@ -322,7 +322,7 @@ def test_files_of_a_run_that_goes_on_after_a_takeover_are_left_to_it(
 
 
 class CutOffError(Exception):
-    """The run ends here."""
+    """Ends the run here."""
 
 
 def cut_off(*_: object) -> None:

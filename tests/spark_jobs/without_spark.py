@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class NoSpark:
-    """Stands where a session would, for steps whose tasks are done in this process."""
+    """Stands in for a session, for steps whose tasks are done in this process."""
 
     class sparkContext:  # noqa: N801 - PySpark's name
         @staticmethod

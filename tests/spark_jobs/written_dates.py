@@ -1,4 +1,4 @@
-"""Dates of a lake that are committed without a features step: drawn vectors, any files, any embedders."""
+"""Writes dates of a lake that are committed without a features step: drawn vectors, any files, any embedders."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Files = Mapping[str, tuple[str, ...]]
 
 
 def vector(image_key: str) -> NDArray[np.float32]:
-    """What the features of an image are, in these tests."""
+    """Returns the features that an image has in these tests."""
     seed = int.from_bytes(hashlib.sha256(image_key.encode()).digest()[:8], "little")
     return np.random.default_rng(seed).normal(3, 2, tables.N_FEATURES).astype(np.float32)
 
@@ -63,7 +63,7 @@ def put_features(store: Store, day: str, name: str, images: Iterable[str], embed
 
 
 def ledger_rows(day: str, by_embedder: Mapping[str, Files], rejected: Mapping[str, str] | None = None) -> pa.Table:
-    """`rejected` has reasons by `<category>/<image>`."""
+    """Returns the rows of a date's ledger. `rejected` has reasons by `<category>/<image>`."""
     lines = []
     for embedder_id, named in by_embedder.items():
         for name, images in named.items():
@@ -104,7 +104,7 @@ def write_date(
     rejected: Mapping[str, str] | None = None,
     with_moments: bool = False,
 ) -> Ledger:
-    """Commits a date of these files (by embedder, or of EMBEDDER). Files that are there stay as they are."""
+    """Commits a date of these files (by embedder, or of EMBEDDER). Files that exist stay as they are."""
     first = next(iter(named.values()), ())
     by_embedder: Mapping[str, Files] = named if isinstance(first, dict) else {EMBEDDER: named} if named else {}  # type: ignore[dict-item,assignment]
     embedders = {}

@@ -1,4 +1,4 @@
-"""The figures that follow from engines measured in turn, and from their features of the same images."""
+"""Checks the figures that follow from engines measured in turn, and from their features of the same images."""
 
 from __future__ import annotations
 

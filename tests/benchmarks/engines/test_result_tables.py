@@ -12,7 +12,7 @@ def run(engine, inference_batch, number, images_per_second):
 
 
 def benchmark(openvino=(106.0, 108.0), ours_in_fours=80.0, remarks=()):
-    """Of an idle machine: two processes take all of its two cores' CPU."""
+    """Returns a result of an idle machine, on which two processes take all the CPU of its two cores."""
     runs = []
     for number in range(2):
         runs += [

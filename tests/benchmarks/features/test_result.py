@@ -1,4 +1,4 @@
-"""The figures that follow from what was measured."""
+"""Checks the figures that follow from what was measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(way, images_per_second, *, before=200.0, after=200.0, worker_megabytes=N
 
 
 def ways(runs, reference="notebook way"):
-    """The rows of the table of ways, without that of the ceiling."""
+    """Returns the rows of the table of ways by column, without the row of the ceiling."""
     costs = FixedCosts(6.1, 60, 1.3, 0.2, 100_000, 0.7)
     ways = FeaturesBenchmark(2, [ceiling(200.0)], runs, reference, costs, Agreement(200, 1.0, 1.0, 0.0)).grids()[0]
     return [dict(zip(ways.header, row, strict=True)) for row in ways.rows[1:]]

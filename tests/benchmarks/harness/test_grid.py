@@ -1,4 +1,4 @@
-"""Tables by a description of their columns."""
+"""Checks tables that are made from a description of their columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images a benchmark takes, and how they get into the lake."""
+"""Checks which images a benchmark takes, and how they get into the lake."""
 
 from __future__ import annotations
 

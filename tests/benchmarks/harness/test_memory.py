@@ -1,4 +1,4 @@
-"""The peak of a process and of what it has started."""
+"""Checks the peak of a process and of what it has started."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOLDS = "import sys; kept = bytearray({megabytes} << 20); print('holds', flush=T
 
 @pytest.fixture
 def holder():
-    """Starts a process that holds so many megabytes until it is told to end."""
+    """Yields a function that starts a process which holds so many megabytes until it is told to end."""
     started = []
 
     def start(megabytes):

@@ -1,4 +1,4 @@
-"""Counting of requests between two looks."""
+"""Checks how requests are counted between two looks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs summed up alike for every part."""
+"""Checks that runs are summed up in the same way for every part."""
 
 from __future__ import annotations
 

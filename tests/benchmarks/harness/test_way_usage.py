@@ -1,4 +1,4 @@
-"""The CPU and memory of a way's processes, whatever becomes of them."""
+"""Checks the CPU and memory of a way's processes, whatever becomes of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures that follow from runs after histories of different lengths, and from refits."""
+"""Checks the figures that follow from runs after histories of different lengths, and from refits."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def model():
 
 @pytest.fixture
 def written(tmp_path, monkeypatch, model):
-    """The folder of a lake with HISTORY."""
+    """Returns the folder of a lake with HISTORY."""
     monkeypatch.setattr(synthetic_history, "synthetic_model", lambda: model)
     write_history(FolderStore("lake", tmp_path), HISTORY)
     return tmp_path
@@ -60,7 +60,7 @@ def kind(arrow_type):
 
 
 def commit_of_date(folder, day):
-    """The commit in the ledger's footer, and the ledger's rows."""
+    """Returns the commit in the ledger's footer, and the ledger's rows."""
     ledger = pq.ParquetFile(folder / lake.ledger_key(day))
     return commit_from_json(ledger.metadata.metadata[METADATA_KEY.encode()].decode()), ledger.read().to_pylist()
 
@@ -166,7 +166,7 @@ def test_a_clone_keeps_what_is_written_over_apart(tmp_path):
 
 
 class _Storage:
-    """Has moments of no numbers for everything, and counts what a merge reads."""
+    """Gives empty moments for everything."""
 
     def read(self, sources):
         return {source: empty_moments(1) for source in sources}

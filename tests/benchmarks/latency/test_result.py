@@ -1,4 +1,4 @@
-"""The figures of the same steps near S3 and far from it, and their table."""
+"""Checks the figures of the same steps near S3 and far from it, and their table."""
 
 from __future__ import annotations
 

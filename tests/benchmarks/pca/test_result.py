@@ -1,4 +1,4 @@
-"""The figures of the PCA benchmark."""
+"""Checks the figures of the PCA benchmark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def run(way, number, seconds, java="node", cpu_seconds=1.0):
 
 
 def rounds(*seconds, java="node"):
-    """A pair of seconds a round, ours first; the first round is cold."""
+    """Returns the runs of rounds that took these pairs of seconds, ours first. The first round is cold."""
     return [
         run(way, n, value, java)
         for n, pair in enumerate(seconds)

@@ -1,4 +1,4 @@
-"""The figures that follow from the runs of ours and its peers."""
+"""Checks the figures that follow from the runs of ours and its peers."""
 
 from __future__ import annotations
 

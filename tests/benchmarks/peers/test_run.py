@@ -1,5 +1,5 @@
-"""What a run of the peers is checked for, and what their workers do. Daft and Ray themselves are only there after `make
-bench`.
+"""Checks what a run of the peers is checked for, and what their workers do. Daft and Ray themselves are only installed
+by `make bench`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A worker's samples by what it does, and CPU by process."""
+"""Checks a worker's samples by what it does, and the CPU by process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of the scale benchmark, and its tables."""
+"""Checks the figures of the scale benchmark, and its tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the soak's tables go."""
+"""Checks where the soak's tables go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the soak counts, and what of it breaks a promise."""
+"""Checks what the soak counts, and which findings break a promise."""
 
 from __future__ import annotations
 

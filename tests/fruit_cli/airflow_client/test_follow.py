@@ -433,7 +433,7 @@ XCOM = "taskInstances/plan_run/xcomEntries/plan"
 
 
 def plan_answer(missing: list[str], similar: dict[str, list[str]] | None = None) -> dict[str, object]:
-    """As Airflow hands it out: what lies in its database."""
+    """Returns the plan as Airflow's API hands it out: the text that lies in its database."""
     return {"value": json.dumps({"missing_categories": missing, "similar_categories": similar or {}})}
 
 

@@ -1,4 +1,4 @@
-"""Which policies `make destroy` detaches before it removes what has them."""
+"""Checks which policies `make destroy` detaches before it removes what has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make destroy` says that it will do to a lake, and to its key."""
+"""Checks what `make destroy` says that it will do to a lake, and to its key."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_plan_says_what_becomes_of_bucket_and_key(
 
 
 class OneStack:
-    """CloudFormation with one stack that could not be removed."""
+    """Plays a CloudFormation with one stack that could not be removed."""
 
     def describe_stacks(self, **_: str) -> dict[str, list[dict[str, object]]]:
         parameters = [{"ParameterKey": "Bucket", "ParameterValue": "b"}]

@@ -1,4 +1,4 @@
-"""Which network a deployment uses, and whose budget a stack is."""
+"""Checks which network a deployment uses, and whose budget a stack is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make estimate` shows what `plan_run` would say."""
+"""Checks that `make estimate` shows what `plan_run` would say."""
 
 from __future__ import annotations
 

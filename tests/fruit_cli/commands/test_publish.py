@@ -45,7 +45,7 @@ def make_embedder(folder, embedder_id="mobilenetv2-abc-p1"):
 
 @pytest.fixture
 def project(tmp_path):
-    """A project with as little in it as a release needs."""
+    """Returns the folder of a project with as little in it as a release needs."""
     root = tmp_path / "project"
     sources = {
         "spark_jobs/extract_features.py": "print('extract')",
@@ -71,7 +71,7 @@ def embedder(tmp_path):
 
 @pytest.fixture
 def store(project, embedder, monkeypatch, tmp_path):
-    """The lake as `publish` sees it; project and embedder are the small ones."""
+    """Returns the lake as `publish` sees it; project and embedder are the small ones."""
     memory = MemoryStore()
     monkeypatch.setattr(publish_module, "open_store", lambda _: memory)
     monkeypatch.setattr(publish_module, "PROJECT", project)
@@ -309,7 +309,7 @@ def test_the_release_id_depends_on_names_and_digests_not_on_their_order():
 
 @pytest.fixture
 def local_s3(tmp_path):
-    """The local cloud's own S3 with one bucket; (connection, folder of the bucket)."""
+    """Runs the local cloud's own S3 with one bucket; yields the connection and the bucket's folder."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

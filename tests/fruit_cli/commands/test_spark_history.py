@@ -15,7 +15,7 @@ ARN = "arn:aws:elasticmapreduce:eu-west-1:123456789012:cluster/j-1"
 
 
 class Emr:
-    """EMR's own history server, which takes some looks to be there."""
+    """Plays EMR with its own history server, which is up only after some looks."""
 
     def __init__(self, looks: int) -> None:
         self.looks = looks

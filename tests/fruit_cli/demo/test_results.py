@@ -74,7 +74,9 @@ def test_never_empties_a_lake_that_holds_only_results(tmp_path: Path) -> None:
 
 
 def lake_of_a_run(home: Path, statuses: dict[str, str | None], *, feature_rows: list[str] | None = None) -> Path:
-    """A ledger (reason by image key, None for featurised), its features and the steps' summaries."""
+    """Writes a ledger (reason by image key, None for featurised), its features and the steps' summaries; returns the
+    lake's folder.
+    """
     folder = lake_folder(home, BUCKET)
     ledger = folder / lake.date_prefix(lake.LEDGER, DATE)
     ledger.mkdir(parents=True)

@@ -43,7 +43,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 class Puts:
-    """Counts the PUTs by key, and may break the n-th image's."""
+    """Counts the PUTs by key, and can let them fail from the n-th on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.keys: list[str] = []
@@ -225,7 +225,7 @@ def test_names_are_kept_byte_for_byte_whatever_they_look_like(
 
 
 class MergingStore:
-    """A listing as stores give it that take names which look the same for one, as `rclone serve s3` does."""
+    """Takes names that look the same for one name, as `rclone serve s3` does."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, one_for: Callable[[str], str]) -> None:
         self.one_for = one_for

@@ -27,7 +27,7 @@ def nothing_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An AWS account with a bucket in Ireland."""
+    """Plays an AWS account with a bucket in Ireland."""
     with mock_aws():
         monkeypatch.setenv("FRUITS_LAKE_BUCKET", "my-lake")
         client = s3_client(LakeConnection("my-lake", "eu-west-1"))

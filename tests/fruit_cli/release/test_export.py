@@ -26,7 +26,7 @@ NOWHERE = LakeConnection(bucket="fruits-lake", region="eu-west-1", endpoint_url=
 
 
 def trained_looking_tensors():
-    """Weights whose activations neither vanish nor explode: He-scaled kernels, batch normalisation near the
+    """Returns weights whose activations neither vanish nor explode: He-scaled kernels, batch normalisation near the
     identity.
     """
     random = np.random.default_rng(11)
@@ -58,9 +58,10 @@ shapes = {variable.path: tuple(variable.shape) for variable in network.weights}
 
 @pytest.fixture(scope="module")
 def keras_folder(tmp_path_factory):
-    """What Keras itself says and writes, with the weights of this module: `own.h5`, `expected.npy`, `shapes.json`.
+    """Returns a folder with what Keras itself says and writes for this module's weights: `own.h5`, `expected.npy`,
+    `shapes.json`.
 
-    From a process of its own: TensorFlow's thread settings can't be changed once it has worked, and other tests set
+    It comes from another process: TensorFlow's thread settings can't be changed once it has worked, and other tests set
     theirs.
     """
     folder = tmp_path_factory.mktemp("keras")
@@ -77,7 +78,7 @@ def weights_file(keras_folder):
 
 @pytest.fixture(scope="module")
 def expected(keras_folder):
-    """Keras' features of the trial images."""
+    """Returns Keras' features of the trial images."""
     return np.load(keras_folder / "expected.npy")
 
 
@@ -178,7 +179,7 @@ def test_a_damaged_artefact_is_exported_again(artefact, weights_file, tmp_path, 
 
 
 def make_default(monkeypatch, weights_file, *, known):
-    """Lets the file be what is found when no weights are named, and `known` be the digest of the ImageNet weights."""
+    """Makes the file the one that is found when no weights are named, and `known` the digest of ImageNet's weights."""
     found = weights_sources.WeightsFile(weights_file.read_bytes(), "the place they come from")
     monkeypatch.setattr(weights_sources, "default_weights", lambda *_: found)
     monkeypatch.setattr(weights_sources, "IMAGENET_TENSORS_SHA256", known)

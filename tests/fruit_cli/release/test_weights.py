@@ -17,8 +17,8 @@ def tensors():
 
 
 def keras_file(tensors, *, inside_a_model=False, rename=lambda layer: layer, with_top=False):
-    """What Keras 2 writes: a group a layer, tensors below the layer's name once more, depthwise kernels under a name of
-    their own.
+    """Returns a file as Keras 2 writes it: a group for each layer, tensors below the layer's name once more, and
+    depthwise kernels under another name.
     """
     layers: dict[str, dict[str, np.ndarray]] = {"input_1": {}}
     for name, array in tensors.items():

@@ -36,7 +36,7 @@ def make_wheel(directory, name="tinyfruit", version="1.0", platform="any"):
 
 @pytest.fixture
 def package_index(tmp_path, monkeypatch):
-    """A folder that is pip's only source."""
+    """Returns a folder that is pip's only source."""
     folder = tmp_path / "index"
     folder.mkdir()
     for name in [name for name in os.environ if name.startswith("PIP_")]:

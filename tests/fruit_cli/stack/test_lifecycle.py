@@ -65,7 +65,7 @@ def kill_supervisor(state: StackState) -> None:
 
 
 def run_a_long_step(stack: LocalStack, state: StackState) -> None:
-    """Returns when its processes are there, of which one has left its group."""
+    """Starts a long step and returns when its processes are there, one of which has left its group."""
     keys = {"aws_access_key_id": state.access_key_id, "aws_secret_access_key": state.secret_access_key}
     emr = boto3.client("emr", endpoint_url=state.emr_url, region_name=state.region, **keys)
     arguments = ["bash", "-c", "setsid sleep 300 & sleep 300"]
@@ -245,8 +245,8 @@ def test_airflow_comes_up_runs_a_task_and_leaves_nothing_behind(stack: LocalStac
 
 
 def token_of(state: StackState) -> str:
-    """What the API gives to who knows the password, and to nobody else: neither another user of this machine nor a web
-    page does.
+    """Returns the token that the API gives to whoever knows the password, after checking that nobody else gets one: no
+    other user of this machine, and no web page.
     """
     ask, log_in = f"{state.airflow_url}/auth/token", {"username": "admin", "password": state.airflow_password}
     assert httpx.get(ask, timeout=60).status_code == 403
@@ -275,7 +275,9 @@ def check_addresses_and_commands(stack: LocalStack, state: StackState) -> None:
 
 
 def listening_addresses(process: psutil.Process) -> set[str]:
-    """None of one that has gone since it was listed: Airflow has many that live for a second."""
+    """Returns the addresses on which a process listens; none if it has ended since it was listed. Airflow has many that
+    live for a second.
+    """
     try:
         connections = process.net_connections(kind="inet")
     except psutil.NoSuchProcess:

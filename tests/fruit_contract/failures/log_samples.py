@@ -1,4 +1,4 @@
-"""Logs as EMR, YARN, Spark 3.5, pip and our own steps write them, and the error that is picked out of them."""
+"""Holds logs as EMR, YARN, Spark 3.5, pip and our own steps write them, and the error that is picked out of each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXITED = "org.apache.spark.SparkUserAppException: User application exited with 1
 
 
 def aborted(reason: str, after: str = "") -> str:
-    """What a driver prints when a stage failed for `reason`."""
+    """Returns what a driver prints when a stage failed for `reason`."""
     return (
         f"{DRIVER_FRAMES}py4j.protocol.Py4JJavaError: An error occurred while calling o88.collectToPython.\n"
         ": org.apache.spark.SparkException: Job aborted due to stage failure: Task 7 in stage 3.0 failed 4 times, most "

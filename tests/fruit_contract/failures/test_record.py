@@ -1,4 +1,4 @@
-"""What a step writes of its failure is what Airflow's side reads."""
+"""Checks that Airflow's side reads what a step writes of its failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster as Airflow asks for it takes a release only as it was published."""
+"""Checks that a cluster as Airflow asks for it takes a release only as it was published."""
 
 from __future__ import annotations
 

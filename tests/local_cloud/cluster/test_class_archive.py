@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    """With a Java that is real, and a Spark without jars."""
+    """Returns a node with a real Java, and a Spark without jars."""
     (tmp_path / "an environment" / "bin").mkdir(parents=True)
     (tmp_path / "spark" / "jars").mkdir(parents=True)
     return Node(

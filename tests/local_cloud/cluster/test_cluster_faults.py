@@ -20,7 +20,7 @@ def named(name: str, script: str) -> dict[str, Any]:
 
 
 def logs(cloud: LocalCloud, cluster: str) -> dict[str, Any]:
-    """Their keys, below the cluster's logs."""
+    """Returns the keys of the cluster's logs, below its prefix."""
     prefix = f"logs/{cluster}/"
     listed = cloud.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
     return {"keys": sorted(entry["Key"].removeprefix(prefix) for entry in listed)}

@@ -1,4 +1,6 @@
-"""Steps that really fail on the local cloud, and what the diagnosis makes of the logs that EMR would have copied."""
+"""Checks steps that really fail on the local cloud, and what the diagnosis makes of the logs that EMR would have
+copied.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ pytestmark = pytest.mark.spark
 
 @dataclass(frozen=True)
 class Failing:
-    """A script, and what its failure must be told as. `tells` if the script, as a job does, can tell it itself before
-    it ends.
+    """Describes a script and how its failure must be told. `tells` says whether the script can tell it itself before it
+    ends, as a job does.
     """
 
     script: str
@@ -39,7 +41,7 @@ class Failing:
     tells: bool = True
 
     def as_step(self, name: str) -> str:
-        """The script as a job's `main` is written."""
+        """Returns the script as a job's `main` is written."""
         head = "from fruit_features.failure import failure_told\n"
         return (
             f"{head}with failure_told({BUCKET!r}, {RUN_ID!r}, {name!r}):\n{indent(self.script, '    ')}"
@@ -205,7 +207,7 @@ spark.sparkContext.parallelize([0], 1).foreach(spill)
 
 @dataclass(frozen=True)
 class Failed:
-    """A step as EMR tells it, its cluster, and its logs as the product reads them."""
+    """Holds a step and its cluster as EMR tells them, and its logs as the product reads them."""
 
     step: dict[str, Any]
     cluster: dict[str, Any]
@@ -214,7 +216,7 @@ class Failed:
 
 
 def put_library(s3: Any) -> str:
-    """The jobs' library, as a release has it; returns its address."""
+    """Puts the jobs' library into the bucket, as a release has it, and returns its address."""
     library = library_zip([PROJECT / package for package in LIBRARY_PACKAGES])
     s3.put_object(Bucket=BUCKET, Key="code/failing/library.zip", Body=library)
     return f"s3://{BUCKET}/code/failing/library.zip"
@@ -222,7 +224,7 @@ def put_library(s3: Any) -> str:
 
 @pytest.fixture(scope="module")
 def failed(cloud: LocalCloud) -> dict[str, Failed]:
-    """All of them on one cluster, two at a time."""
+    """Runs all failing steps on one cluster, two at a time, and returns them by name."""
     s3 = cloud.client("s3")
     library_uri = put_library(s3)
     steps = []

@@ -1,4 +1,4 @@
-"""Spark's own history server over what the steps of a local cluster have left."""
+"""Runs Spark's own history server over what the steps of a local cluster have left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job written for EMR, as it is, on the local cloud."""
+"""Runs a job written for EMR, as it is, on the local cloud."""
 
 from __future__ import annotations
 

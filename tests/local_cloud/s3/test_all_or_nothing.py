@@ -1,4 +1,4 @@
-"""A PUT to the local S3 is all or nothing, for who reads through S3 and for who reads the folder."""
+"""Checks that a PUT to the local S3 is all or nothing, for those who read through S3 and those who read the folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def s3(tmp_path: Path) -> Iterator[RunningS3]:
 
 
 def what_readers_see(s3: RunningS3) -> tuple[bytes, list[tuple[str, int]], list[str]]:
-    """Content of KEY through S3, keys and sizes of a listing, and the files below the bucket's folder."""
+    """Returns the content of KEY through S3, keys and sizes of a listing, and the files below the bucket's folder."""
     through = client(s3)
     content = through.get_object(Bucket=BUCKET, Key=KEY)["Body"].read()
     listed = [(entry["Key"], entry["Size"]) for entry in through.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
@@ -48,7 +48,7 @@ OLD_IS_ALL_THERE_IS = (OLD, [(KEY, len(OLD))], [KEY])
 
 
 def begin_large_put(s3: RunningS3) -> Any:
-    """A connection on which half of a large PUT over KEY has been sent, and has reached the disk."""
+    """Returns a connection on which half of a large PUT over KEY has been sent, and has reached the disk."""
     connection = connect(s3)
     connection.sendall(signed_head(s3, "PUT", KEY, HALF * 2) + HALF)
     wait_until(lambda: bytes_arriving(s3) == len(HALF))
@@ -168,7 +168,7 @@ def test_an_upload_in_parts_is_seen_when_it_is_complete(s3: RunningS3) -> None:
 
 
 class Trial:
-    """Several writers replace two objects again and again; readers say what is not a version that was written."""
+    """Has several writers replace two objects again and again, while readers note any content that nobody wrote."""
 
     keys = ("d/a.parquet", "d/b.parquet")
 

@@ -38,7 +38,7 @@ def through(s3: RunningS3) -> Any:
 
 @pytest.fixture
 def bucket(through: Any) -> str:
-    """A bucket of the test's own."""
+    """Creates a bucket for one test."""
     name = f"bucket-{secrets.token_hex(6)}"
     through.create_bucket(Bucket=name)
     return name
@@ -174,7 +174,7 @@ def test_a_file_whose_name_is_no_text_is_left_out(s3: RunningS3, through: Any, b
 
 
 def drawn_keys(draw: random.Random, n: int) -> list[str]:
-    """Keys of few letters, so that names are beginnings of others; none is both an object and the beginning of
+    """Returns keys of few letters, so that names are beginnings of others; no key is both an object and a folder of
     others.
     """
     keys: set[str] = set()
@@ -192,7 +192,7 @@ def drawn_keys(draw: random.Random, n: int) -> list[str]:
 
 
 def s3_listing(keys: list[str], prefix: str, delimiter: str, after: str) -> tuple[list[str], list[str]]:
-    """What S3's documentation says a listing holds."""
+    """Returns the objects and common prefixes that a listing holds by S3's documentation."""
     objects, prefixes = [], []
     for key in keys:
         if not key.startswith(prefix) or key <= after:

@@ -1,4 +1,4 @@
-"""The proxy that makes S3 as distant as it is in life: each request waits for itself, nothing else changes."""
+"""Checks the proxy that makes S3 as distant as a real one: each request waits for itself, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def distant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS3]:
 
 
 class Behind:
-    """A server that notes what reaches it and answers every GET, and every PUT when its body is there."""
+    """Serves requests behind the proxy: it notes what reaches it and answers every GET, and every PUT when its body is
+    there.
+    """
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
@@ -65,7 +67,7 @@ class Behind:
 def with_proxy(
     test: Callable[[LatencyProxy, Behind, tuple[str, int]], Awaitable[None]], sleep: Callable[[float], Awaitable[None]]
 ) -> None:
-    """Runs a test against a proxy whose waiting is the test's, in front of a server that notes everything."""
+    """Runs a test against a proxy that waits as the test says, in front of a server that notes everything."""
 
     async def run() -> None:
         behind = Behind()

@@ -32,7 +32,7 @@ def test_a_plan_does_not_show_its_secrets() -> None:
 
 @pytest.fixture
 def health() -> Iterator[tuple[str, dict[str, str]]]:
-    """An address that answers with the health of what the dictionary holds."""
+    """Yields an address that answers with the health that the dictionary holds, and the dictionary."""
     from werkzeug.serving import make_server
     from werkzeug.wrappers import Response
 

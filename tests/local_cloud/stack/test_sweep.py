@@ -23,7 +23,7 @@ def value() -> str:
 
 @pytest.fixture
 def start(value: str) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Runs a shell script with the mark; returns when it has said a line."""
+    """Yields a function that runs a shell script with the mark and returns when it has printed a line."""
     started: list[subprocess.Popen[str]] = []
 
     def run(script: str) -> subprocess.Popen[str]:

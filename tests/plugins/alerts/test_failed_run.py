@@ -1,4 +1,4 @@
-"""What a failed task leaves, and what is made of it when its run has ended."""
+"""Checks what a failed task leaves, and what is made of it when its run has ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ RUN = SimpleNamespace(dag_id="fruit_image_pipeline", run_id="manual__1")
 
 @dataclass
 class LastFailed:
-    """The task that Airflow hands over at the end of a run. What is left among the XComs comes with the n-th look."""
+    """Plays the task that Airflow hands over at the end of a run. What is left among the XComs appears with the n-th
+    look.
+    """
 
     states: Mapping[str, str | None] | None
     left: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The words that people are told, and what fits into a message."""
+"""Checks the words that people are told, and what fits into a message."""
 
 from __future__ import annotations
 

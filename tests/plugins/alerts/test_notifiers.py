@@ -81,7 +81,7 @@ def test_a_deadline_tells_from_the_triggerer(tmp_path: Path) -> None:
 
 
 def missed_deadline(state: str) -> dict[str, Any]:
-    """What Airflow hands over, as `Deadline.handle_miss` makes it."""
+    """Returns what Airflow hands over, as `Deadline.handle_miss` makes it."""
     from airflow.api_fastapi.core_api.datamodels.dag_run import DAGRunResponse
 
     unset = dict.fromkeys(DAGRunResponse.model_fields)

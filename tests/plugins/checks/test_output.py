@@ -359,7 +359,7 @@ class TestProjections:
         assert f"{KIWI_PROJECTED}: it has 5 rows, and should have 6" in problems(sample_lake, after_listing)
 
     def keep(self, sample_lake: SampleLake, version: str) -> None:
-        """Another version that is there whole, with the projections of this one."""
+        """Adds another complete version, with the projections of this one."""
         provenance = sample_lake.lake.read_json(lake_layout.pca_provenance_key(VERSION)) | {"version": version}
         sample_lake.lake.write_json(lake_layout.pca_provenance_key(version), provenance)
         for stored in list(sample_lake.lake.list_objects(lake_layout.projections_prefix(VERSION))):
@@ -457,9 +457,7 @@ class TestRejected:
 
 
 class TestMigration:
-    """The date was featurised anew by another embedder; the version that readers use keeps its features and
-    projections.
-    """
+    """Checks a date that another embedder featurised anew. Readers' version keeps its features and projections."""
 
     @pytest.fixture
     def migrated(self, sample_lake: SampleLake) -> SampleLake:

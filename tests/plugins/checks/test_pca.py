@@ -10,7 +10,7 @@ from fruit_pipeline.checks.pca import PcaFacts, pca_problems
 
 
 def sound(falling: list[float], target: float) -> PcaFacts:
-    """Facts as a sound fit gives them: `falling` are the first variances, the rest of the 1,280 are zero."""
+    """Returns facts of a sound fit: `falling` are the first variances, and the rest of the 1,280 are zero."""
     total = sum(falling)
     spectrum = sorted((value / total for value in falling), reverse=True) + [0.0] * (1280 - len(falling))
     k, kept = 0, 0.0

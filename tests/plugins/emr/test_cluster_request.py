@@ -39,7 +39,7 @@ RUN_ID = "manual__2026-11-22T08:00:00+00:00"
 
 
 def aws_problems(operation: str, request: dict[str, Any]) -> str:
-    """What botocore's own model of EMR has against a request; empty if nothing."""
+    """Returns what botocore's own model of EMR has against a request; empty if nothing."""
     from botocore.validate import ParamValidator
 
     shape = emr_model().operation_model(operation).input_shape
@@ -55,8 +55,8 @@ def emr_model() -> Any:
 
 
 def value_problems(shape: Any, value: Any, where: str) -> Iterator[str]:
-    """botocore checks names, types and least values: this checks enums, greatest values and patterns of the model
-    too.
+    """Yields what the model's enums, greatest values and patterns have against a value. botocore itself checks names,
+    types and least values.
     """
     if shape.type_name == "structure":
         for name, one in value.items():
@@ -399,7 +399,7 @@ def test_a_run_id_that_is_too_long_for_a_tag_has_none() -> None:
 
 
 def changed(path: list[Any], value: Any) -> dict[str, Any]:
-    """A request of three task nodes with one value replaced."""
+    """Returns a request of three task nodes with one value replaced."""
     asked = deepcopy(request(task_instances=3))
     at: Any = asked
     for step in path[:-1]:

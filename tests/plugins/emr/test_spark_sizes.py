@@ -1,4 +1,4 @@
-"""Executors and driver fit the nodes, and use all of their vCPUs."""
+"""Checks that executors and driver fit the nodes, and use all of their vCPUs."""
 
 from __future__ import annotations
 

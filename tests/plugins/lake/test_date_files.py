@@ -39,7 +39,9 @@ def projected(version: str, *embedders: EmbedderFiles) -> set[str]:
 
 
 def listed(**more: set[str]) -> ListedFiles:
-    """What a date has that is as its commit says: `v-old` is a kept version of the old embedder."""
+    """Returns the files of a date that is as its commit says, and `more`. `v-old` is a kept version of the old
+    embedder.
+    """
     tables = {
         "features": COMMIT.features_keys(),
         "moments": COMMIT.moments_keys(),

@@ -74,7 +74,7 @@ def test_what_a_step_left_of_the_earlier_form_does_not_count_beside_a_commit(sam
 
 
 def write_large(client: MemoryS3, n: int) -> None:
-    """A ledger whose rows are written by groups, as the step streams them."""
+    """Writes a ledger whose rows are written in groups, as the step streams them."""
     schema = pa.schema(
         [
             (name, pa.string())

@@ -45,7 +45,7 @@ LINE = st.tuples(
 
 
 def listed(etags: dict[str, str]) -> pa.Table:
-    """As pages of one key each."""
+    """Returns the rows of a listing whose pages have one key each."""
     times = ["2026-11-22T01:02:03"]
     return rows_of_pages([ListedPage([key], [etags[key]], [len(key)], times, is_last=False) for key in sorted(etags)])
 

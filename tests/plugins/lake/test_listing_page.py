@@ -29,7 +29,7 @@ def answer(entries: list[str], *, is_encoded: bool = True, more: str = "", statu
 
 
 def taken(found: dict[str, Any]) -> ListedPage | None:
-    """What is read, or None if the answer is left to botocore; then it is as it was."""
+    """Returns what is read, or None if the answer is left to botocore, and then checks that it is unchanged."""
     before = dict(found)
     objects: dict[str, Any] = {}
     _take_objects(found, objects)

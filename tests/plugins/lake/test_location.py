@@ -1,4 +1,4 @@
-"""What S3 answers is put in place of its answers: botocore's own handling of them is real."""
+"""Puts answers of the tests in place of S3's; botocore's own handling of them is real."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REFUSED = b"<Error><Code>Whatever</Code></Error>"
 
 
 class AnsweringS3:
-    """An S3 client whose requests get one answer, and are kept."""
+    """Holds an S3 client whose requests all get one answer, and are kept."""
 
     def __init__(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"", owner: str = "") -> None:
         self.client = boto3.client("s3", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")

@@ -58,7 +58,7 @@ def known(names: list[str], rows_a_batch: int = 2) -> Iterator[pa.RecordBatch]:
 
 
 def walked(lister: Names, names: list[str], rows_a_batch: int = 2) -> list[tuple[list[str], list[str]]]:
-    """What each visit saw of the two sides."""
+    """Returns what each visit saw of the two sides."""
 
     def visit(listed: pa.Table, lines: pa.Table) -> tuple[list[str], list[str]]:
         return listed.column("key").to_pylist(), lines.column("image_key").to_pylist()
@@ -68,7 +68,7 @@ def walked(lister: Names, names: list[str], rows_a_batch: int = 2) -> list[tuple
 
 
 def check(visits: list[tuple[list[str], list[str]]], listed: list[str], lines: list[str]) -> None:
-    """Every key was seen once, and both sides of it together."""
+    """Checks that every key was seen once, on both sides in the same visit."""
     ordered = sorted((visit for visit in visits if visit[0] or visit[1]), key=lambda visit: min(visit[0] + visit[1]))
     assert [key for visit in ordered for key in visit[0]] == listed
     assert [key for visit in ordered for key in visit[1]] == lines

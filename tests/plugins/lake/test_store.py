@@ -1,4 +1,4 @@
-"""The lake over boto3's own client, against moto's S3."""
+"""Checks the lake over boto3's own client, against moto's S3."""
 
 from __future__ import annotations
 

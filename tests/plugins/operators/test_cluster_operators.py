@@ -58,7 +58,7 @@ def terminate_cluster(settings: Settings = SETTINGS) -> Any:
 
 
 def waited_for(*cluster_ids: str) -> Any:
-    """What the task remembers while it waits for the end of clusters of the run's own place."""
+    """Returns what the task remembers while it waits for the end of clusters in the run's own place."""
     return {"clusters": [[PLACE.as_dict(), list(cluster_ids)]]}
 
 

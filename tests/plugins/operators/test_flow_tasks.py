@@ -46,7 +46,7 @@ def context(planned: Any) -> dict[str, Any]:
 
 
 def plan() -> dict[str, Any]:
-    """What the plan told that was made with other settings than the CHANGED ones."""
+    """Returns what a plan told that was made with other settings than the CHANGED ones."""
     return {
         "ingest_dates": [DAY],
         "categories": [],
@@ -67,7 +67,7 @@ def lakes(variables: MemoryVariables) -> Iterator[dict[str, Lake]]:
 
 @pytest.fixture
 def costs() -> Iterator[dict[str, list[Any]]]:
-    """The clusters that the run has had, by region."""
+    """Yields a dictionary for the clusters that the run has had, by region."""
     costs: dict[str, list[Any]] = {}
 
     def read(settings: Settings, dag_id: str, run_id: str, planned_at: datetime, airflow_id: str) -> list[Any]:

@@ -68,7 +68,7 @@ def context_as_airflow_makes_it(task: Any, conf: dict[str, Any]) -> Any:
 
 @contextmanager
 def s3_says(*answers: object) -> Iterator[mock.Mock]:
-    """To the question whether the marker is there, one answer a look; an exception is raised."""
+    """Answers each look for the marker with one of `answers`; an exception is raised."""
     with mock.patch("fruit_pipeline.operators.wait_for_batch.lake_of") as lake_of:
         lake_of.return_value.client.get_bucket_location.return_value = {"LocationConstraint": SETTINGS.region}
         looks = lake_of.return_value.is_there

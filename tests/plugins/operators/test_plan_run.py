@@ -52,7 +52,7 @@ TIMED_OUT = [
 
 @pytest.fixture
 def lake(sample_lake: SampleLake) -> Iterator[Lake]:
-    """A lake with a delivered date that is in no ledger yet."""
+    """Yields a lake with a delivered date that is in no ledger yet."""
     sample_lake.delete_below("ledger/")
     with mock.patch(f"{FILES}.plan_run.lake_of", return_value=sample_lake.lake):
         yield sample_lake.lake
@@ -65,7 +65,9 @@ def plan_run(settings: Settings = SETTINGS) -> Any:
 
 
 def asked_for(*, under_way: int = 0) -> Any:
-    """The context of a run of DAY; so many other runs as are asked about are under way."""
+    """Returns the context of a run of DAY. `under_way` is how many of the other runs that are asked about are under
+    way.
+    """
     found = context()
     run = SimpleNamespace(
         run_id=RUN_ID, run_type="manual", logical_date=None, run_after=datetime(2026, 11, 25, tzinfo=UTC)

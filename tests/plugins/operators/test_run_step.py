@@ -50,8 +50,8 @@ def test_a_step_whose_id_was_lost_on_the_way_is_found(emr: Emr, lake: Lake, erro
 def failed_step(
     emr: Emr, ended_ago: timedelta = timedelta(hours=1), cluster: str = "WAITING", state: str = "FAILED"
 ) -> str:
-    """A step that ended badly, which a try of its task finds; by default so long ago that no logs will come any
-    more.
+    """Adds a step that ended badly, for a try of its task to find, and returns its id. By default it ended so long ago
+    that no more logs will come.
     """
     step_id = emr.step(emr.cluster(cluster), state)
     emr.steps["j-1"][-1]["Status"]["Timeline"]["EndDateTime"] = datetime.now(UTC) - ended_ago
@@ -110,14 +110,14 @@ def test_a_try_that_finds_a_failed_step_waits_for_its_logs_before_it_judges(emr:
 
 
 def take_turn(lake: Lake, emr: Emr, state: str = "RUNNING", run_id: str = OTHER) -> str:
-    """Has another run take the turn at the PCA, by a cluster in that state."""
+    """Has another run take the turn at the PCA, with a cluster in that state, and returns the cluster's id."""
     cluster_id = emr.cluster(state, run_id=run_id)
     assert pca_book(lake).take(Wish(run_id, (PCA_TURN,), cluster_id=cluster_id), lambda _: True).held
     return cluster_id
 
 
 def turn(lake: Lake) -> list[str]:
-    """Who has it."""
+    """Returns the ids of the runs that have the turn."""
     return [claim.run_id for claim in pca_book(lake).read()]
 
 
@@ -326,7 +326,7 @@ def test_a_failure_that_may_pass_is_tried_again(emr: Emr, lake: Lake) -> None:
 
 
 def put_told(lake: Lake, line: str, written_ago: timedelta = timedelta()) -> None:
-    """What the step of the operator under test told of its failure."""
+    """Writes what the step of the operator under test told of its failure."""
     found = find_error({"": f'Traceback (most recent call last):\n  File "job.py", line 7, in main\n{line}\n'})
     assert found
     content = StepFailure.of("refresh_pca", found).to_json()

@@ -38,7 +38,7 @@ MORNING = datetime(2026, 11, 22, 8, tzinfo=UTC)
 
 
 class Cloud:
-    """The EMR of each region and the lake of each bucket; what is taken out is out of reach."""
+    """Holds the EMR of each region and the lake of each bucket. What a test takes out is out of reach."""
 
     def __init__(self) -> None:
         self.emr = {settings.region: Emr() for settings in (SETTINGS, BEFORE)}

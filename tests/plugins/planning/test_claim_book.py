@@ -1,4 +1,6 @@
-"""Claims as runs take them at the same time: whatever comes between two of their requests, no two hold the same."""
+"""Checks claims that runs take at the same time: whatever comes between two of their requests, no two runs hold the
+same.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,11 @@ DAYS = (DAY, NEXT_DAY, "2026-11-24")
 
 
 class KilledError(BaseException):
-    """A worker that is gone: nothing of it goes on, no `except Exception` hears of it."""
+    """Stops a run as if its worker were gone: nothing of it goes on, and no `except Exception` catches this."""
 
 
 class Turnstile(MemoryS3):
-    """A store that lets one request of one run through at a time, when it is told to. It may be one that ignores
-    conditions.
-    """
+    """Lets one request of one run through at a time, when it is told to. It may be a store that ignores conditions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,9 @@ class Turnstile(MemoryS3):
 
 @dataclass
 class Run:
-    """One run of several: it takes dates, works on them, gives them back, each time as often as it is let."""
+    """Describes one of several runs. It takes dates, works on them and gives them back, for as many steps as the test
+    lets it.
+    """
 
     name: str
     wants: tuple[str, ...]
@@ -78,7 +80,7 @@ class Run:
         self._paused.acquire()
 
     def step(self) -> None:
-        """Lets it go on until before its next request."""
+        """Lets the run go on until just before its next request."""
         self._go.release()
         self._paused.acquire()
 
@@ -197,7 +199,7 @@ def test_whoever_takes_again_what_it_holds_is_seen_by_those_who_take_it_for_dead
 
 
 class Unconditional(MemoryS3):
-    """A store that ignores conditions, or says that it has none (501)."""
+    """Ignores conditions, or says that it has none (501), as some stores do."""
 
     refuses = False
 
@@ -268,7 +270,7 @@ def test_a_run_whose_claim_was_taken_away_can_not_go_on(empty_lake: SampleLake) 
 
 
 def put_former(lake: Lake, run_id: str, *ingest_dates: str) -> str:
-    """As a release wrote it that had a file a run."""
+    """Writes claims in the form of a release that had a file for each run, and returns the key."""
     key = f"{claims_prefix()}{run_id}.json"
     lake.write_json(key, {"run_id": run_id, "ingest_dates": list(ingest_dates)})
     return key

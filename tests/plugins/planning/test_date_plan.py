@@ -55,7 +55,7 @@ def counts(
     *,
     retry_rejected: bool = False,
 ) -> DateCounts:
-    """Of objects and lines in any order."""
+    """Counts objects and lines that come in any order."""
     listed = pa.Table.from_pylist(
         [vars(stored) for stored in sorted(objects, key=lambda stored: stored.key)], schema=LISTED
     )
@@ -280,7 +280,7 @@ def test_the_counts_of_two_ranges_together_are_those_of_both(
 
 
 class MillionsOfKiwis:
-    """Lists Kiwi images, as S3 does, which it makes up as it goes."""
+    """Lists Kiwi images as S3 does, and makes them up as it goes."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -303,7 +303,7 @@ class MillionsOfKiwis:
 
 
 def memory(what: str) -> int:
-    """Bytes of this process, now (VmRSS) or at the most since that was forgotten (VmHWM)."""
+    """Returns the bytes of memory of this process, now (VmRSS) or at the peak since the last reset (VmHWM)."""
     (line,) = (
         line
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines()

@@ -1,4 +1,4 @@
-"""The scaling model: start + fixed + images over speed, in as many runs as a driver needs."""
+"""Checks the scaling model: start + fixed + images over speed, in as many runs as a driver needs."""
 
 from __future__ import annotations
 

@@ -86,13 +86,13 @@ def arguments(step: dict[str, Any]) -> list[str]:
 
 
 def option(step: dict[str, Any], name: str) -> list[str]:
-    """All values of an option of a step."""
+    """Returns all values of an option of a step."""
     words = arguments(step)
     return [value for word, value in pairwise(words) if word == name]
 
 
 def nothing_but_claims(sample: SampleLake, before: dict[str, Any]) -> bool:
-    """Whether nothing else was written since."""
+    """Says whether nothing but claims was written since."""
     return {key: value for key, value in sample.client.objects.items() if key != dates_claims_key()} == before
 
 

@@ -26,7 +26,7 @@ SETTINGS = Settings()
 
 
 def date_plan(ingest_date: str = DAY, **changed: Any) -> DatePlan:
-    """Three images of which one is new, unless told otherwise."""
+    """Returns the plan of three images, one of them new, unless told otherwise."""
     counts = {"images": 3, "new": 1, "unchanged": 2, "removed": 0, "size_bytes": 1000} | changed
     by_category: dict[str, Any] = {
         "images_by_category": {"Kiwi": 3},

@@ -1,4 +1,4 @@
-"""The pages as Airflow's own API server serves them: who may see them, and what they read."""
+"""Checks the pages as Airflow's own API server serves them: who may see them, and what they read."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ PAGE = progress_path(RUN_ID)
 
 @pytest.fixture(scope="module")
 def database(airflow_database: Path) -> None:
-    """Airflow's, for revoked tokens and teams."""
+    """Gives the home Airflow's database, which holds revoked tokens and teams."""
     copy_database(airflow_database)
 
 
 @pytest.fixture
 def api_server(database: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TestClient]:
-    """Airflow's own API server, with a login or without."""
+    """Returns a function that starts Airflow's own API server, with a login or without."""
     from airflow.api_fastapi.app import create_app, purge_cached_app
     from starlette.testclient import TestClient
 
@@ -61,7 +61,7 @@ def api_server(database: None, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 @pytest.fixture
 def lake(empty_lake: SampleLake, monkeypatch: pytest.MonkeyPatch) -> SampleLake:
-    """What the pages read."""
+    """Returns the lake that the pages read."""
     import fruit_pipeline.progress.app
 
     monkeypatch.setattr(fruit_pipeline.progress.app, "load_settings", lambda: Settings(lake_bucket=BUCKET))

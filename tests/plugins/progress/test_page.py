@@ -1,4 +1,6 @@
-"""The page of a run's progress: everything from outside escaped, nothing loaded, readable without seeing the bar."""
+"""Checks the page of a run's progress: it escapes everything from outside, loads nothing, and can be read without
+seeing the bar.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What a step says of itself, understood and put into words. `spark_jobs/extraction/test_progress.py` holds it against
-what is written.
+"""Checks that what a step says of itself is understood and put into words.
+
+`spark_jobs/extraction/test_progress.py` compares it with what is written.
 """
 
 from __future__ import annotations

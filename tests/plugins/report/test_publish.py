@@ -48,7 +48,7 @@ SPEED = MeasuredSpeed(28.5, "litert", "m5.xlarge", RUN_ID)
 
 
 def receipt_of(cluster_id: str = "j-1", kind: str = "m5.xlarge", measured: MeasuredSpeed | None = SPEED) -> Receipt:
-    """Of a cluster that had one spot node for an hour and has not ended."""
+    """Returns the receipt of a cluster that had one spot node for an hour and has not ended."""
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
     cluster = {"Id": cluster_id, "Status": {"Timeline": {"CreationDateTime": noon}}}
     instance = {"InstanceType": kind, "Market": "SPOT", "Status": {"Timeline": {"CreationDateTime": noon}}}
@@ -257,7 +257,7 @@ def test_a_date_without_a_commit_has_no_points(sample_lake: SampleLake) -> None:
 
 
 def page_with(name: str, detail: str, run_id: str) -> Page:
-    """The report of a run in which every text from outside is one of these."""
+    """Returns the report of a run in which every text from outside is one of these."""
     extract: Any = {
         "by_category": {DAY: {name: {"listed": 1, "featurised": 0, "rejected": 1}}},
         "rejects": [{"image_key": f"raw/ingest_date={DAY}/{name}", "reason": detail, "detail": detail}],

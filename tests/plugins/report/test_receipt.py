@@ -1,4 +1,4 @@
-"""What a run's clusters took and cost, from what EMR tells of them."""
+"""Checks what a run's clusters took and cost, from what EMR tells of them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def step(
 def facts(
     *instances: dict[str, Any], end: float | None = 60, steps: tuple[dict[str, Any], ...] = (step(),), name: str = "j-1"
 ) -> ClusterFacts:
-    """Of a cluster that was asked for at noon, as JSON keeps them."""
+    """Returns the facts of a cluster that was asked for at noon, as JSON keeps them."""
     cluster = {"Id": name, "ReleaseLabel": "emr-7.14.0", "Status": timeline(0, end)}
     kept: ClusterFacts = json.loads(json.dumps(cluster_facts(cluster, steps, instances, FLEETS)))
     return kept

@@ -38,7 +38,7 @@ def context(run_type: str, events: dict[Any, list[Any]] | None = None, **params:
 
 
 def event(key: str) -> Any:
-    """As S3 tells of a new object through the queue."""
+    """Returns an event as S3 tells of a new object through the queue."""
     record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": BUCKET}, "object": {"key": key}}}
     return SimpleNamespace(extra={"payload": {"message_batch": [{"Body": json.dumps({"Records": [record]})}]}})
 
@@ -96,7 +96,7 @@ def test_refuses_params_that_make_no_sense() -> None:
 
 
 class Runs:
-    """Airflow's answer to how many runs of these ids are under way."""
+    """Plays Airflow, which says how many runs of these ids are under way."""
 
     dag_id = MAIN_DAG_ID
 

@@ -56,7 +56,7 @@ TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-11-
 
 
 def extra(*notifications: object) -> dict[str, Any]:
-    """As Airflow stores it for what its SQS trigger received."""
+    """Returns what Airflow stores for what its SQS trigger received."""
     messages = [
         {
             "MessageId": str(number),

@@ -31,7 +31,7 @@ DAILY = [datetime(2026, 11, day, tzinfo=UTC) for day in (20, 21, 22)]
 
 
 def serialised(queue_url: str, settings: Settings = SETTINGS) -> Any:
-    """A DAG with this schedule, as the scheduler gets it: through JSON."""
+    """Returns a DAG with this schedule as the scheduler gets it, through JSON."""
     from airflow.sdk import DAG
     from airflow.serialization.serialized_objects import DagSerialization
 
@@ -151,8 +151,8 @@ def test_the_trigger_stays_the_same_one_at_every_parse() -> None:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Clients of an S3 and an SQS of the test's own, which tell each other and which Airflow's connection leads to as
-    well.
+    """Yields clients of an S3 and an SQS for one test. The two tell each other, and Airflow's connection leads to them
+    as well.
     """
     import boto3
     from moto.server import ThreadedMotoServer
@@ -177,7 +177,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
 
 def tell_of_new_markers(aws: dict[str, Any]) -> str:
-    """As bootstrap/README.md sets it up. Returns the queue's address."""
+    """Has the bucket tell a queue of new markers, as in bootstrap/README.md, and returns the queue's address."""
     queue_url = str(aws["sqs"].create_queue(QueueName="fruit-image-batches")["QueueUrl"])
     queue = aws["sqs"].get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     rules = [{"Name": "prefix", "Value": "raw/"}, {"Name": "suffix", "Value": "_SUCCESS"}]

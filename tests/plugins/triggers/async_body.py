@@ -1,4 +1,4 @@
-"""What aiobotocore gives for the content of an object."""
+"""Stands in for what aiobotocore gives as the content of an object."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ SOMETHING_ELSE = [{"Key": f"{KEY}.tmp"}]
 
 
 class S3:
-    """The hook, its client, and what it answers, one answer a look; the last one stays. An exception is raised."""
+    """Plays the hook and its client, with one answer for each look; the last one stays. An exception is raised."""
 
     meta = Mock()
 

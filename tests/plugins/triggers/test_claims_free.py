@@ -30,7 +30,7 @@ class NoSuchKeyError(Exception):
 
 
 class S3:
-    """The hook, its client, and who has the turn at each look, or an error; the last one stays."""
+    """Plays the hook and its client: each look finds who has the turn, or an error. The last answer stays."""
 
     meta = Mock()
 
@@ -63,7 +63,7 @@ def after(minutes: float) -> str:
 def event_of(
     s3: S3, monkeypatch: pytest.MonkeyPatch, *, minutes: float = 60, look_again: float = 60
 ) -> tuple[str, list[str]]:
-    """The event's status, and what was said in the task's log."""
+    """Returns the event's status, and what was said in the task's log."""
     from fruit_pipeline.triggers import claims_free
 
     monkeypatch.setattr(claims_free, "SETTLE_SECONDS", 0)

@@ -112,7 +112,7 @@ def step_trigger(minutes: float = 60, log_wait_minutes: float = 5) -> Any:
 
 
 def event_of(trigger: Any, emr: Emr, s3: S3 | None = None) -> tuple[dict[str, Any], list[str]]:
-    """The event, and what was said in the task's log."""
+    """Returns the event, and what was said in the task's log."""
     said: list[str] = []
     trigger._emr_hook, trigger._s3_hook = (lambda: Hook(emr)), (lambda: Hook(s3 or S3()))
     trigger._log = SimpleNamespace(

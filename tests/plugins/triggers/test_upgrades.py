@@ -1,7 +1,7 @@
-"""What Airflow's database keeps of a run that is under way must be found again by a new version: docs/installing.md
-promises it.
+"""Checks that a new version finds what Airflow's database keeps of a run that is under way, as docs/installing.md
+promises.
 
-Never change what is recorded here within 0.1: a name that goes strands the tasks that wait. Add new names below.
+Never change what is recorded here within 0.1: if a name goes, the tasks that wait are stranded. Add new names below.
 """
 
 from __future__ import annotations

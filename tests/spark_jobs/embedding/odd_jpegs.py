@@ -1,4 +1,4 @@
-"""Kinds of JPEG that cameras, editors and cut-off uploads make."""
+"""Makes kinds of JPEG that come from cameras, editors and cut-off uploads."""
 
 from __future__ import annotations
 

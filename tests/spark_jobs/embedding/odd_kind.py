@@ -1,4 +1,4 @@
-"""What a kind of odd picture is: its file, and what should become of it."""
+"""Describes a kind of odd picture: its file, and what should become of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOO_MUCH = frozenset({RejectReason.TOO_LARGE, RejectReason.TOO_COSTLY})
 
 @dataclass(frozen=True)
 class OddPicture:
-    """A kind: its file, and the picture that it shows, or the reasons it may be rejected for."""
+    """Describes a kind: its file, and the picture that it shows, or the reasons for which it may be rejected."""
 
     file_format: str
     content: Callable[[], bytes]
@@ -40,7 +40,7 @@ def good_kinds(
 def kinds_with_what_they_show(
     file_format: str, files: dict[str, Callable[[], tuple[bytes, Image.Image]]]
 ) -> dict[str, OddPicture]:
-    """Of a file and what it shows."""
+    """Returns kinds from functions that make a file and the picture that it shows."""
     return {
         f"{file_format}: {name}": OddPicture(file_format, lambda make=make: make()[0], lambda make=make: make()[1])  # type: ignore[misc]
         for name, make in files.items()

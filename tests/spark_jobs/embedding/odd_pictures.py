@@ -1,5 +1,5 @@
-"""Pictures as real cameras, editors, scanners and cut-off uploads are known to make them: over 150 kinds, and what
-should become of each.
+"""Lists over 150 kinds of pictures as real cameras, editors, scanners and cut-off uploads are known to make them, and
+what should become of each.
 
 All show `picture()`, or say what they show instead. They are built from bytes wherever no library writes such files.
 """

@@ -1,4 +1,4 @@
-"""Kinds of PNG that editors and cut-off uploads make."""
+"""Makes kinds of PNG that come from editors and cut-off uploads."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ WIDTH, HEIGHT = 100, 80
 
 
 def picture() -> Image.Image:
-    """Red above, green below left, blue below right, a slope in all of it: every turn and flip of it looks
-    different.
+    """Returns a picture with red above, green below left, blue below right and a slope in all of it, so that every turn
+    and flip of it looks different.
     """
     pixels = np.zeros((HEIGHT, WIDTH, 3), dtype=np.int64)
     pixels[: HEIGHT // 2] = (200, 30, 30)
@@ -44,7 +44,7 @@ def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
 
 
 def white_where(mask: Image.Image, image: Image.Image | None = None) -> Image.Image:
-    """The picture over white: 255 in the mask stays, 0 is white."""
+    """Returns the picture over white: where the mask is 255 it stays, where the mask is 0 it is white."""
     shown = image or picture()
     return Image.composite(shown, Image.new(shown.mode, shown.size, "white"), mask)
 
@@ -58,13 +58,13 @@ def segment(marker: int, data: bytes) -> bytes:
 
 
 def jpeg_with(*segments: bytes, base: bytes | None = None) -> bytes:
-    """A JPEG with more segments behind its first two bytes."""
+    """Returns a JPEG with more segments behind its first two bytes."""
     content = base or jpeg()
     return content[:2] + b"".join(segments) + content[2:]
 
 
 def exif(*entries: tuple[int, int, int, bytes], order: str = "<", offset: int = 8) -> bytes:
-    """A block of EXIF: tag, type, count and the four bytes of a value or of its place."""
+    """Returns a block of EXIF. Each entry has a tag, a type, a count, and the four bytes of a value or of its place."""
     mark = b"II" if order == "<" else b"MM"
     body = b"".join(struct.pack(order + "HHL", *entry[:3]) + entry[3].ljust(4, b"\0")[:4] for entry in entries)
     return mark + struct.pack(order + "HL", 42, offset) + struct.pack(order + "H", len(entries)) + body + bytes(4)
@@ -83,7 +83,7 @@ def without_jfif(content: bytes) -> bytes:
 
 
 def frame_place(content: bytes) -> int:
-    """Where the frame's marker stands."""
+    """Returns the place of the frame's marker."""
     return next(place for marker in (0xC0, 0xC2) if (place := content.find(bytes([0xFF, marker, 0, 17]))) >= 0)
 
 
@@ -93,7 +93,7 @@ def with_frame_bytes(content: bytes, offset: int, new: bytes) -> bytes:
 
 
 def many_scans(side: int, n_scans: int) -> bytes:
-    """A progressive JPEG whose last scan comes again and again."""
+    """Returns a progressive JPEG whose last scan comes again and again."""
     content = jpeg(Image.new("RGB", (side, side), (200, 30, 30)), progressive=True, quality=30)
     last = content.rfind(b"\xff\xda")
     scan = content[last:-2]
@@ -108,7 +108,7 @@ TURNS: Final = {
 
 
 def stored_turned(value: int) -> Image.Image:
-    """The picture as a camera stores it that names this orientation."""
+    """Returns the picture as a camera stores it that names this orientation."""
     return picture().transpose(TURNS[value])
 
 
@@ -130,7 +130,7 @@ def png(
     after: bytes = b"",
     parts: int = 1,
 ) -> bytes:
-    """A PNG of unfiltered rows, with chunks before and after its pixels."""
+    """Returns a PNG of unfiltered rows, with chunks before and after its pixels."""
     header = chunk(b"IHDR", struct.pack(">LLBBBBB", *size, bits, colour, 0, 0, 0))
     packed = zlib.compress(b"".join(b"\0" + row for row in rows))
     step = -(-len(packed) // parts)
@@ -143,7 +143,7 @@ def png_with(*chunks: bytes, after: bytes = b"") -> bytes:
 
 
 def rows_of(levels: NDArray[Any], bits: int = 8) -> list[bytes]:
-    """Rows of levels, packed to `bits` each and big-endian."""
+    """Returns rows of levels, packed to `bits` each and big-endian."""
     flat = levels.reshape(levels.shape[0], -1)
     if bits == 16:
         return [row.astype(">u2").tobytes() for row in flat]
@@ -154,19 +154,19 @@ def rows_of(levels: NDArray[Any], bits: int = 8) -> list[bytes]:
 
 
 def grey_levels(bits: int) -> NDArray[np.int64]:
-    """The grey picture's levels at a depth."""
+    """Returns the grey picture's levels at a depth of `bits`."""
     levels = np.asarray(grey()).astype(np.int64)
     return levels >> (8 - bits) if bits <= 8 else levels << (bits - 8)
 
 
 def shown_grey(bits: int) -> Image.Image:
-    """What a picture of so few grey levels shows."""
+    """Returns what a grey picture of this depth shows."""
     levels = grey_levels(min(bits, 8))
     return Image.fromarray((levels * 255 // ((1 << min(bits, 8)) - 1)).astype(np.uint8))
 
 
 def grey_with_key(bits: int) -> tuple[bytes, Image.Image]:
-    """A grey PNG whose most frequent level is transparent, and what it shows."""
+    """Returns a grey PNG whose most frequent level is transparent, and what it shows."""
     levels = grey_levels(bits)
     key = int(np.bincount(levels.reshape(-1)).argmax())
     content = png(rows_of(levels, bits), bits, 0, chunk(b"tRNS", struct.pack(">H", key)))
@@ -174,7 +174,9 @@ def grey_with_key(bits: int) -> tuple[bytes, Image.Image]:
 
 
 def colour_with_key(bits: int, *, is_there: bool) -> tuple[bytes, Image.Image]:
-    """A colour PNG with a colour that is transparent, or one that only looks like it by its low bytes."""
+    """Returns a colour PNG with a transparent colour, and what it shows. If not `is_there`, no pixel has that colour;
+    at 16 bits, some have only its low bytes.
+    """
     levels = np.asarray(picture()).astype(np.int64)
     key = levels[0, 0].copy()
     if bits == 16:
@@ -210,7 +212,7 @@ def tiff(
     sample_format: int = 1,
     size: tuple[int, int] = (WIDTH, HEIGHT), compression: int = 1, big: bool = False, next_ifd: int = 0,
 ) -> bytes:  # fmt: skip
-    """A TIFF of one strip behind its directory."""
+    """Returns a TIFF with one strip behind its directory."""
     number, head = ("Q", 16) if big else ("L", 8)
 
     def entry(tag: int, kind: int, *values: int) -> bytes:
@@ -287,7 +289,7 @@ def rle8(*, is_cut: bool = False) -> bytes:
 
 
 def with_riff_chunk(content: bytes, name: bytes, data: bytes, flag: int) -> bytes:
-    """A WebP in its extended form with one more chunk."""
+    """Returns the WebP in its extended form, with one more chunk."""
     plain = content[12:]
     extended = (
         b"VP8X"

@@ -1,4 +1,4 @@
-"""What libvips, an image library of its own, shows of the same files."""
+"""Compares the pixels with what libvips, another image library, shows of the same files."""
 
 from __future__ import annotations
 

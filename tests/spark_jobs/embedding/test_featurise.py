@@ -22,7 +22,7 @@ PREFIX = "raw/ingest_date=2026-11-22/Kiwi/"
 
 
 class MeanEngine:
-    """Every feature is the image's mean; remembers how many images came at once."""
+    """Fills every feature with the image's mean, and remembers how many images came at once."""
 
     inference_batch = 8
 

@@ -1,4 +1,4 @@
-"""Fetching from a real S3 API."""
+"""Checks fetching from a real S3 API."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def drawn(width: int, height: int) -> Image.Image:
-    """A picture with slopes, edges and noise in all three colours, drawn with whole numbers only: the same
-    everywhere.
+    """Draws a picture with slopes, edges and noise in all three colours, with whole numbers only, so that it is the
+    same everywhere.
     """
     y, x = np.mgrid[0:height, 0:width].astype(np.int64)
     noise = (x * 7919 + y * 104_729 + (x * y) % 8191) % 23

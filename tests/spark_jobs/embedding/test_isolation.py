@@ -53,7 +53,7 @@ def encoded(file_format: str = "PNG", size: tuple[int, int] = (40, 30), comment:
 
 @pytest.fixture
 def faulty_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Processes that decode apart have a decoder with faults."""
+    """Gives a faulty decoder to the processes that decode apart."""
     (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(FAULTY_DECODER), encoding="utf-8")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     end_process()

@@ -1,4 +1,4 @@
-"""What becomes of each kind of odd picture, what it takes, and of files that nobody thought of."""
+"""Checks what becomes of each kind of odd picture, what it takes, and what becomes of files nobody thought of."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_page_on_reliability_tells_what_becomes_of_each_kind(measured: dict[
 
 
 def _table(measured: dict[str, Any]) -> Iterator[str]:
-    """A line for each format."""
+    """Yields the lines of a table, one for each format."""
     yield "| format | kinds | featurised | rejected | most MB | most s of CPU |"
     yield "| --- | ---: | ---: | --- | ---: | ---: |"
     for file_format in sorted({kind.file_format for kind in KINDS.values()}):
@@ -112,7 +112,7 @@ def _table(measured: dict[str, Any]) -> Iterator[str]:
 
 @st.composite
 def damaged_files(draw: st.DrawFn) -> bytes:
-    """A file of some kind with bytes changed, left out, put in or said twice."""
+    """Draws a file of some kind with bytes changed, left out, put in or repeated."""
     content = bytearray(KINDS[draw(st.sampled_from(_SMALL))].content())
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, max(len(content) - 1, 0)))

@@ -29,7 +29,9 @@ def turned(orientation: int) -> Image.Exif:
 
 
 def picture(width: int = 100, height: int = 80) -> Image.Image:
-    """Red above, green below left, blue below right: every turn and flip of it looks different."""
+    """Returns a picture with red above, green below left and blue below right, so that every turn and flip looks
+    different.
+    """
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
     pixels[: height // 2] = (220, 30, 30)
     pixels[height // 2 :, : width // 2] = (30, 200, 30)
@@ -99,7 +101,7 @@ def test_any_mode_becomes_rgb(mode: str) -> None:
 
 
 def blocks(image: Image.Image) -> np.ndarray:
-    """Mean grey of 4 x 4 blocks: the same picture in few or many colours has nearly the same."""
+    """Returns the mean grey of 4 x 4 blocks, which is nearly the same for a picture in few or many colours."""
     return np.asarray(image.convert("L").resize((4, 4), Image.Resampling.BOX), dtype=float)
 
 
@@ -286,7 +288,7 @@ def test_the_largest_images_fit_a_workers_memory(
 
 
 def with_chunk(png: bytes, name: bytes, data: bytes) -> bytes:
-    """The PNG with one more chunk, before its pixels."""
+    """Returns the PNG with one more chunk before its pixels."""
     chunk = struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
     place = png.index(b"IDAT") - 4
     return png[:place] + chunk + png[place:]

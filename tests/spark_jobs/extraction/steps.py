@@ -1,4 +1,4 @@
-"""What the tests of the features step share: a request, images to deliver, and a table as a user reads it."""
+"""Holds what the tests of the features step share: a request, images to deliver, and a table as a user reads it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def extraction(published: LakeFolder, *dates: str, categories: tuple[str, ...] =
 
 
 def read(test_lake: LakeFolder, table: str) -> Any:
-    """As a user reads it; empty if the table has no files."""
+    """Returns the table as a user reads it; empty if it has no files."""
     folder = test_lake.folder / table
     return pd.read_parquet(folder) if any(folder.rglob("*.parquet")) else pd.DataFrame()
 
@@ -50,7 +50,7 @@ def hash_of(text: str) -> int:
 
 @contextmanager
 def another_embedder() -> Iterator[None]:
-    """As a release of other weights: it computes the same, under another name."""
+    """Makes the step find an embedder of another name that computes the same, as for a release of other weights."""
 
     def find(*arguments: Any) -> EmbedderArtefact:
         return replace(find_embedder(*arguments), embedder_id="another")
@@ -61,7 +61,7 @@ def another_embedder() -> Iterator[None]:
 
 
 def lines_of(test_lake: LakeFolder, table: str) -> list[str]:
-    """The rows of a table, but for the names of files, which no two writes have in common."""
+    """Returns the rows of a table without the names of files, which differ from write to write."""
     rows = read(test_lake, table).drop(columns=tables.FILE, errors="ignore")
     return sorted(
         str({name: value.tolist() if isinstance(value, np.ndarray) else str(value) for name, value in row.items()})

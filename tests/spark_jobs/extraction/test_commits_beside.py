@@ -1,4 +1,4 @@
-"""What a date's commit finds damaged, and what other runs do beside it; against a real S3 API, without a Spark
+"""Checks what a date's commit finds damaged, and what other runs do beside it; against a real S3 API, without a Spark
 session.
 """
 

@@ -1,4 +1,4 @@
-"""What the features step commits, a date at a time; against a real S3 API and real Spark."""
+"""Checks what the features step commits, a date at a time; against a real S3 API and real Spark."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_failed_attempt_leaves_no_row(spark, published: LakeFolder, monkeypatc
 
 
 class FailingTask(FeaturesTask):
-    """As when the store refuses an object again and again."""
+    """Fails as when the store refuses an object again and again."""
 
     def __call__(self, images: bytes, attempt: int) -> Any:
         account = super().__call__(images, attempt)

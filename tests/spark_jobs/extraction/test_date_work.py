@@ -1,4 +1,4 @@
-"""What a date needs, from its listing, its ledger and what lies there of it."""
+"""Checks what a date needs, from its listing, its ledger and its files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ledger_of(named: Files, rejected: Mapping[str, str] | None = None, embedder_
 
 
 def there_of(ledger: Ledger) -> DateFiles:
-    """All that the ledger names."""
+    """Returns all files that the ledger names."""
     commit = ledger.commit
     if commit is None:
         return DateFiles(DAY, *[frozenset()] * 5)
@@ -54,7 +54,7 @@ def there_of(ledger: Ledger) -> DateFiles:
 
 
 def listed_of(*images: str, **etags: str) -> list[ListedObject]:
-    """Objects by `<category>/<image>`, as the ledger knows them if no other ETag is given."""
+    """Returns objects by `<category>/<image>`, as the ledger knows them unless another ETag is given."""
     keys = {image: lake.raw_prefix(DAY) + image for image in images}
     return sorted(
         (

@@ -1,4 +1,4 @@
-"""The features step under a release of other weights, and back; against a real S3 API and real Spark."""
+"""Checks the features step under a release of other weights, and back; against a real S3 API and real Spark."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_without_a_pca_version_the_features_of_an_embedder_that_is_gone_go_too(s
 
 
 class BrokenDecoderTask(FeaturesTask):
-    """Runs in a worker, where nothing can be patched from here."""
+    """Has a decoder that fails. The task patches it itself, because a test can patch nothing in a worker."""
 
     def __call__(self, images: bytes, attempt: int) -> Any:
         from fruit_features.embedding import isolation

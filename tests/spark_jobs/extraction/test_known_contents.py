@@ -25,7 +25,7 @@ NAMES = [f"category=Kiwi/w1-{number:06d}.parquet" for number in range(4)]
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys that were read, in order."""
+    """Returns a list that gets the keys that are read, in order."""
     found: list[str] = []
     find = Store.find_with_etag
 
@@ -46,7 +46,7 @@ def key(number: int) -> str:
 
 
 def images_like(*keys: str) -> pa.Table:
-    """Images of a listing that look like those of `keys` in a ledger."""
+    """Returns images of a listing that look like those of `keys` in a ledger."""
     return pa.table(
         {
             "image_key": [f"new {name}" for name in keys],

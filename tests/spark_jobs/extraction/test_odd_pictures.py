@@ -1,4 +1,4 @@
-"""What odd pictures do to a features step, with real workers."""
+"""Checks what odd pictures do to a features step, with real workers."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ DEADLY_APART = """
 
 @dataclass(frozen=True)
 class DeadlyTask(FeaturesTask):
-    """The task where one picture ends every process that decodes it; `folder` has what a process that decodes apart
-    loads first.
-    """
+    """Has one picture end every process that decodes it. `folder` has what a process that decodes apart loads first."""
 
     folder: str = ""
 

@@ -1,5 +1,5 @@
-"""The features step's news of itself: counted by real Spark's workers, written while it runs, and never worth failing
-for.
+"""Checks the features step's news of itself: real Spark's workers count, it is written while the step runs, and no step
+fails for it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def progress_in(published: LakeFolder) -> dict[str, Any]:
 
 
 def counters(done: int = 0, rejected: int = 0) -> Any:
-    """Like ImageCounters, without Spark."""
+    """Returns counters like ImageCounters, without Spark."""
     return SimpleNamespace(done=SimpleNamespace(value=done), rejected=SimpleNamespace(value=rejected))
 
 
@@ -56,7 +56,7 @@ def soon(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def snapshots(monkeypatch: pytest.MonkeyPatch) -> list[StepProgress]:
-    """What a step reports, looked at all the time."""
+    """Returns a list that gets what a step reports, at very short intervals."""
     seen: list[StepProgress] = []
 
     def reporter(spark: SparkSession, store: Store, asked: ExtractionRequest) -> ProgressReporter:

@@ -1,4 +1,6 @@
-"""Unusually many rejects are said before anything is committed; what vanished is nobody's fault."""
+"""Checks that unusually many rejects are reported before anything is committed, and that images that vanished don't
+count.
+"""
 
 from __future__ import annotations
 

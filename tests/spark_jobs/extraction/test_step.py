@@ -1,4 +1,4 @@
-"""The features step against a real S3 API and real Spark; the network is a small one."""
+"""Runs the features step against a real S3 API and real Spark; the network is a small one."""
 
 from __future__ import annotations
 

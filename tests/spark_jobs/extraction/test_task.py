@@ -73,7 +73,7 @@ def test_the_images_of_a_category_come_file_by_file() -> None:
 
 @dataclass(frozen=True)
 class OddEngine:
-    """An engine that is broken, or of another network."""
+    """Plays an engine that is broken, or of another network."""
 
     features: NDArray[np.float32]
     inference_batch: int = 1

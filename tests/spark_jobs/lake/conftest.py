@@ -1,4 +1,4 @@
-"""An S3 API in this process that holds any key, which no folder does: the local cloud's is over a folder."""
+"""Runs an S3 API in this process that holds any key. The local cloud's does not, because it stores files in folders."""
 
 from __future__ import annotations
 

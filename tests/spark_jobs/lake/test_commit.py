@@ -1,4 +1,4 @@
-"""What a ledger says is true, and everything else follows from the names in it."""
+"""Checks that what a ledger says is true, and that everything else follows from the names in it."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ VERSIONS = ("v1", "v2")
 
 @st.composite
 def dates(draw: st.DrawFn) -> tuple[Commit | None, DateFiles]:
-    """A commit, or none, and what lies there: some of what it names, and some that it does not."""
+    """Draws a commit, or none, and files of the date: some that it names, and some that it does not."""
     named = draw(st.dictionaries(NAMES, st.integers(1, 9), max_size=6))
     commit = (
         commit_of(named, n_rejected=draw(st.integers(0, 2)), moments=draw(st.booleans()))

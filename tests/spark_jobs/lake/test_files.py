@@ -1,4 +1,4 @@
-"""The Parquet files of a lake: what was written comes back, or is named as damaged."""
+"""Checks that the Parquet files of a lake are read as they were written, or are named as damaged."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def begin_of_footer(content: bytes) -> int:
 
 
 def damaged_and_read_by_others() -> Iterator[bytes]:
-    """Yields a file of moments with each bit changed by which another reader, which compares checksums, too, finds
-    other rows.
+    """Yields copies of a file of moments with one bit changed each, in which another reader that compares checksums,
+    too, finds other rows.
     """
     rows, content = FILES["moments"]
     for place, bit in product(range(4, begin_of_footer(content)), range(8)):

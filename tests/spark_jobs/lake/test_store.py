@@ -1,5 +1,5 @@
-"""The lake's bucket through the fast store, and through boto3 where that can't name a key, from an S3 API that holds
-any key.
+"""Reads and writes through the fast store, and through boto3 where that can't name a key, on an S3 API that holds any
+key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Objects that are read ahead and put beside the computation: in order, within bounds, and no error is lost."""
+"""Checks that objects are read ahead and put beside the computation in order and within bounds, and that no error is
+lost.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,7 @@ def objects(n: int, size_bytes: int = 10) -> list[ListedObject]:
 
 
 class Slow:
-    """Stands where a store would: its answers come when they may, and it counts what is under way and what was asked
-    for.
-    """
+    """Stands in for a store: it answers when the test lets it, and counts what is under way and what was asked for."""
 
     def __init__(self, answer: Callable[[str], bytes | None] = lambda key: key.encode()) -> None:
         self.bucket = "b"

@@ -1,4 +1,6 @@
-"""The moments of all dates: what ledgers say, what is lost is added up again, and what differs is said."""
+"""Checks the moments of all dates: they are what ledgers say, lost ones are added up again, and differences are
+reported.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moments of files of features, read by the driver if they are few and by workers if they are many."""
+"""Checks the moments of files of features, which the driver reads if they are few and workers if they are many."""
 
 from __future__ import annotations
 

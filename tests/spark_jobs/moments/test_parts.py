@@ -1,4 +1,4 @@
-"""Parts of moments: whatever they are split by, merged they are the moments of all rows."""
+"""Checks that parts of moments, whatever they are split by, merge to the moments of all rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the PCA step share: both steps over a test's lake, and the images that have features and
+"""Holds what the tests of the PCA step share: both steps over a test's lake, and the images that have features and
 projections.
 """
 

@@ -1,4 +1,4 @@
-"""The PCA step while a release of other weights takes over; against a real S3 API and real Spark."""
+"""Checks the PCA step while a release of other weights takes over; against a real S3 API and real Spark."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER_EMBEDDER = "mobilenetv2-other-p1"
 
 @pytest.fixture
 def two_releases(published: LakeFolder, other_network: bytes) -> LakeFolder:
-    """A lake with a second release, of other weights."""
+    """Returns a lake with a second release, of other weights."""
     return publish_network(published, other_network, OTHER_RELEASE, OTHER_EMBEDDER)
 
 

@@ -1,4 +1,4 @@
-"""A fitted version loaded as pyspark.ml's and scikit-learn's own models, against the product's `project`."""
+"""Compares a fitted version, loaded as pyspark.ml's and scikit-learn's own models, with the product's `project`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N_IMAGES, N_FEATURES, CONSTANT = 300, 40, [7, 31]
 
 
 def relu_features(seed: int = 3, n_images: int = N_IMAGES, n_features: int = N_FEATURES) -> np.ndarray:
-    """float32[n, d] like an embedder's, two of them constant (one of them 0)."""
+    """Returns float32[n, d] like an embedder's, with two constant features (one of them 0)."""
     random = np.random.default_rng(seed)
     values = np.maximum(random.normal(size=(n_images, 15)) @ random.normal(size=(15, n_features)) + 1, 0)
     values[:, CONSTANT] = [0.1, 0.0]
@@ -29,7 +29,7 @@ def relu_features(seed: int = 3, n_images: int = N_IMAGES, n_features: int = N_F
 
 
 def unseen() -> np.ndarray:
-    """Other images; in these the constant features change."""
+    """Returns the features of other images, in which the constant features change."""
     values = relu_features(seed=4, n_images=50)
     values[:, CONSTANT] = np.random.default_rng(5).uniform(1, 6, size=(50, 2))
     return values
@@ -178,7 +178,7 @@ def test_one_sample_is_refused() -> None:
 @pytest.mark.spark
 class TestSparkMl:
     def rows(self, spark, vectors: np.ndarray, column: str = "features"):
-        """One partition of arrays as `features/` has them, turned into vectors."""
+        """Returns one partition of arrays as `features/` has them, turned into vectors."""
         from pyspark.ml.functions import array_to_vector
 
         arrays = [(index, row.tolist()) for index, row in enumerate(vectors)]

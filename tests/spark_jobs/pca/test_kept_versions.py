@@ -1,4 +1,4 @@
-"""Which PCA versions stay, and what of them; against a real S3 API and real Spark."""
+"""Checks which PCA versions stay, and what of them; against a real S3 API and real Spark."""
 
 from __future__ import annotations
 

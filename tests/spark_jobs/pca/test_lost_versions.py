@@ -1,4 +1,4 @@
-"""What a PCA step makes of versions that are lost, damaged or unfinished. The steps' tasks run in this process."""
+"""Checks what a PCA step makes of versions that are lost, damaged or unfinished. Its tasks run in this process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AUTO, ALWAYS, NEVER = RefreshPolicy.AUTO, RefreshPolicy.ALWAYS, RefreshPolicy.NE
 
 @pytest.fixture
 def filled(published: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> LakeFolder:
-    """A lake with a date of six images that have features."""
+    """Returns a lake with a date of six images that have features."""
     deal_in_this_process(monkeypatch)
     deliver(published, *range(6))
     return published
@@ -44,8 +44,8 @@ def deliver(filled: LakeFolder, *numbers: int) -> None:
 def refresh(
     filled: LakeFolder, policy: RefreshPolicy = AUTO, target: float = 0.95, keep_versions: int = 3
 ) -> RefreshSummary:
-    """A step in a process of its own: it remembers no model. `auto` fits for nothing but want of a version, or
-    growth.
+    """Runs a PCA step that remembers no model, like one in a process of its own. `auto` fits only if there is no
+    version, or because of growth.
     """
     projecting._projector.cache_clear()
     settings = PolicySettings(policy, target, always_below=0, growth=1.5, margin=1)
@@ -54,7 +54,7 @@ def refresh(
 
 
 def begin_a_fit(filled: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A fit whose step dies before it has projected anything; returns its version."""
+    """Runs a fit whose step dies before it has projected anything; returns its version."""
     before = version_folders(filled.store)
 
     def die(*_: Any) -> Any:
@@ -83,7 +83,7 @@ def current(filled: LakeFolder) -> str:
 
 
 def assert_complete(filled: LakeFolder, version: str) -> None:
-    """Readers who begin at the pointer find this version, its model and the projections of all images."""
+    """Checks that readers who begin at the pointer find this version, its model and the projections of all images."""
     assert current(filled) == version
     load_version(filled.store, version)
     assert projected(filled, version) == featurised(filled)

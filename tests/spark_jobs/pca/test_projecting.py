@@ -34,7 +34,7 @@ ODD = "category=Äpfel 50%25/w1-000000.parquet"
 
 
 def save_model(store: Store, seed: int = 0, embedder_id: str = "m") -> str:
-    """A version of drawn numbers: what fits them is another test's."""
+    """Saves a version of drawn numbers and returns its name. Other tests check the fitting."""
     draw = np.random.default_rng(seed)
     ratios = np.array([0.5, 0.3, 0.1])
     model = PcaModel(
@@ -55,7 +55,7 @@ def save_model(store: Store, seed: int = 0, embedder_id: str = "m") -> str:
 
 
 def names_of(store: Store, version: str, *days: str) -> set[str]:
-    """The names of the projections below the version's prefix, which are those of features below theirs."""
+    """Returns the names of the projections below the version's prefix, which are those of features below theirs."""
     prefix = lake.projections_prefix(version)
     return {
         key.removeprefix(prefix) for day in days for key in store.list_keys(lake.projections_date_prefix(version, day))
@@ -71,7 +71,7 @@ def project_in_driver(store: Store, embedders: dict[str, str], *days: str) -> Pr
 
 
 def assert_rows(store: Store, version: str, key: str, keys: Sequence[str]) -> None:
-    """The file holds the projections of these images, in order."""
+    """Checks that the file holds the projections of these images, in order."""
     model, _ = load_version(store, version)
     rows = files.read_rows(key, store.read(lake.projections_file_key(version, key)), files.PROJECTIONS.names)
     assert rows.column("image_key").to_pylist() == list(keys)

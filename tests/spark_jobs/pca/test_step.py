@@ -1,4 +1,4 @@
-"""The PCA step against a real S3 API and real Spark."""
+"""Runs the PCA step against a real S3 API and real Spark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which versions stay, what the pointer says, and that a model is read as it was written, by others too."""
+"""Checks which versions stay, what the pointer says, and that a model is read as it was written, by others too."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def test_of_two_versions_of_one_second_the_later_one_stays() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[dict[str, str], Pointer | None, str | None, int]:
-    """Versions by embedder, what the pointer says of them (also of some that are gone), a version under way, and how
-    many shall stay.
+    """Draws versions by embedder, what the pointer says of them (also of some that are gone), a version under way, and
+    how many shall stay.
     """
     there = sorted(draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=8)))
     versions = {version: draw(st.sampled_from("mn")) for version in there}
@@ -243,7 +243,7 @@ def test_a_version_comes_back_from_the_lake_and_is_called_by_its_time_and_conten
 
 @pytest.fixture
 def saved(test_lake: LakeFolder) -> str:
-    """A version that lies in the lake."""
+    """Returns the name of a version that lies in the lake."""
     written = model()
     version = version_name(written, NOW)
     save_version(test_lake.store, written, provenance(version))

@@ -1,4 +1,4 @@
-"""Work that real Spark deals out: results as tasks end, each once, and no error is lost."""
+"""Checks work that real Spark deals out: results come as tasks end, each once, and no error is lost."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_results_are_there_before_all_tasks_have_ended(spark_session: SparkSessi
 
 @pytest.fixture
 def first_jobs(spark_session: SparkSession, monkeypatch: pytest.MonkeyPatch) -> list[list[object]]:
-    """What the workers of a session that has run nothing yet answered while they warmed up."""
+    """Returns a list that gets what the workers of a session that has run nothing yet answered while they warmed up."""
     answers: list[list[object]] = []
     monkeypatch.setattr(spark_session.sparkContext, "statusTracker", lambda: SimpleNamespace(getJobIdsForGroup=list))
     monkeypatch.setattr(dealing, "run_tasks", lambda *arguments: answers.append(run_tasks(*arguments)))
