@@ -95,8 +95,6 @@ def median_stages(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def turned(ways: Sequence[Key], round_number: int) -> list[Key]:
-    """Returns the ways in the order of a round. Each round begins with another way, so that the first one of all is not
-    always the same.
-    """
+    """Returns the ways in the order of a round; each round begins with another way."""
     first = round_number % len(ways)
     return [*ways[first:], *ways[:first]]

@@ -1,4 +1,4 @@
-"""docs/operations.md has the table of causes; FRUITS_WRITE_DOCS=1 writes it there."""
+"""Checks the causes of failure. docs/operations.md has their table; FRUITS_WRITE_DOCS=1 writes it there."""
 
 from __future__ import annotations
 

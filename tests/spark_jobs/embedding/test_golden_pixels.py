@@ -1,7 +1,7 @@
-"""The pixels are part of the embedder's identity: whatever moves them, a library too, is a new preprocessing version.
+"""Checks that the pixels stay as they are. They are part of the embedder's identity: whatever changes them, a library
+too, makes a new preprocessing version.
 
-The digests were taken with preprocessing 1 and Pillow 13.0: of photos and of plain files, version 2 gives the same
-pixels.
+The digests were taken with preprocessing 1 and Pillow 13.0; version 2 gives the same pixels for photos and plain files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The features step copies what is featurised already; against a real S3 API and real Spark."""
+"""Checks that the features step copies what is featurised already; against a real S3 API and real Spark."""
 
 from __future__ import annotations
 
