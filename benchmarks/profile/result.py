@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 # A sample counts for the first of these layers that is anywhere in its stack. (py-spy names the last folders of a
 # file's path.)
-_LAYERS: Final = (
+LAYERS: Final = (
     ("the network", "embed (fruit_features/embedding/engines.py"),
     ("resizing", "resize (PIL/Image.py"),
-    ("decoding", "decode_image (fruit_features/embedding/preprocessing.py"),
+    ("decoding", "decode (fruit_features/embedding/isolation.py"),
     ("bytes to numbers", "network_input (fruit_features/embedding/preprocessing.py"),
     ("fetching", "fruit_features/embedding/fetching.py"),
     ("rows, hashes and Arrow", "featurise (fruit_features/embedding/featurise.py"),
@@ -70,5 +70,5 @@ def layers_of(stacks: Mapping[str, int]) -> dict[str, int]:
     for stack, n in stacks.items():
         if stack.rpartition(";")[2].startswith(_IDLE_ENDS):
             continue
-        counts[next((name for name, mark in _LAYERS if mark in stack), OTHER)] += n
+        counts[next((name for name, mark in LAYERS if mark in stack), OTHER)] += n
     return dict(counts.most_common())

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import PIL
+
+from benchmarks.profile import result
 from benchmarks.profile.result import OTHER, Profile, layers_of
+from local_cloud.project import PROJECT
+
+PACKAGES = Path(PIL.__file__).parent.parent
 
 WORKER = (
     "main (worker.py:1247);compute (fruit_features/extraction/step.py:127);featurise "
     "(fruit_features/embedding/featurise.py:93)"
 )
 DECODING = (
-    f"{WORKER};_read (fruit_features/embedding/featurise.py:118);decode_image "
-    "(fruit_features/embedding/preprocessing.py:90)"
+    f"{WORKER};_read (fruit_features/embedding/featurise.py:118);decode (fruit_features/embedding/isolation.py:54);"
+    "decode_encoded (fruit_features/embedding/preprocessing.py:165)"
 )
 
 
@@ -24,6 +32,13 @@ def test_a_sample_counts_for_the_innermost_thing_it_is_in():
         "main (worker.py:1247);dump_stream (serializers.py:103)": 2,
     }
     assert layers_of(stacks) == {"the network": 80, "resizing": 9, "decoding": 5, "fetching": 4, OTHER: 2}
+
+
+def test_the_functions_that_stand_for_the_layers_are_still_there():
+    for _, named in result.LAYERS:
+        function, _, file = named.rpartition("(")
+        path = PACKAGES / file if file.startswith("PIL/") else PROJECT / "spark_jobs" / file
+        assert not function or f"def {function.strip()}(" in path.read_text(encoding="utf-8"), named
 
 
 def test_threads_that_wait_are_left_out():
