@@ -8,6 +8,8 @@ from fruit_contract.newer_python import StrEnum
 from fruit_contract.release import NO_PCA
 
 if TYPE_CHECKING:
+    from typing import NotRequired
+
     from fruit_contract.books import Books
 
 SUMMARY_SCHEMA_VERSION: Final = 1
@@ -57,7 +59,10 @@ class ExtractionSummary(StepSummary):
 
 
 class PcaOutcome(TypedDict):
-    """Says what became of the PCA. If there is none, `pca_version` and what follows from a version are None."""
+    """Says what became of the PCA. If there is none, `pca_version` and what follows from a version are None.
+
+    `damaged_versions` are versions that can't be read and stay for their readers: nothing new is projected under them.
+    """
 
     action: PcaAction
     reason: str
@@ -71,6 +76,7 @@ class PcaOutcome(TypedDict):
     projected_ingest_dates: list[str]
     unsettled_ingest_dates: list[str]
     removed_versions: list[str]
+    damaged_versions: NotRequired[list[str]]
 
 
 class RefreshSummary(StepSummary, PcaOutcome):

@@ -98,7 +98,8 @@ LAKE_DAMAGED: Final = Cause(
     "See which file the lines above name. Below features/, rejected/, moments/ or projections/: remove it, and run its "
     "date again, which makes what is missing. Below ledger/: remove it, and run its date again, for what has no ledger "
     "is done anew. Below pca/: run a date with the PCA policy 'always', which writes the model again, or fits another "
-    "one in its place. If current.json or a provenance.json can't be read, remove pca/current.json first.",
+    "one in its place. If pca/current.json can't be read, remove it first: the newest version that is complete takes "
+    "its place.",
 )
 PYTHON_MISMATCH: Final = Cause(
     "python_mismatch",
@@ -188,8 +189,7 @@ KEY_NOT_FOUND: Final = Cause(
     "another bucket or name.",
     "See which key the error names. Is FRUITS_LAKE_BUCKET the right bucket? Below code/: run `make publish`, and leave "
     "FRUITS_RELEASE empty. Below raw/: is the batch delivered whole? Below features/ or moments/: run the date again, "
-    "which makes what is missing. Below pca/: run a date with the PCA policy 'always'; if a provenance.json is "
-    "missing, remove pca/current.json first.",
+    "which makes what is missing. Below pca/: run a date with the PCA policy 'always'.",
 )
 NETWORK: Final = Cause(
     "network",

@@ -32,7 +32,7 @@ from fruit_pipeline.checks.tables import (
 from fruit_pipeline.errors import DamagedFileError
 from fruit_pipeline.lake.date_files import lost_features, unswept_files
 from fruit_pipeline.lake.date_listing import list_date_files, projected_versions
-from fruit_pipeline.lake.history import pca_versions
+from fruit_pipeline.lake.history import find_provenance, pca_versions
 from fruit_pipeline.lake.summaries import read_extraction_summary, read_refresh_summary
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def check_run(
 
     refresh = read_refresh_summary(lake, run_id)
     pca = _read_pca(lake)
-    versions = kept_versions(lake)
+    # Nothing new is projected under a former version that can't be read.
+    damaged = refresh.get("damaged_versions", [])
+    versions = [version for version in kept_versions(lake) if version.is_current or version.version not in damaged]
     with (
         RangeWalker(lake) as walker,
         ThreadPoolExecutor(_FILES_AT_ONCE) as files_pool,
@@ -138,11 +140,13 @@ def check_run(
 
 
 def kept_versions(lake: Lake) -> list[KeptVersion]:
-    """Returns the PCA versions that were saved whole, which may be more than those that readers used."""
+    """Returns the PCA versions that were saved whole, which may be more than those that readers used. Those whose
+    provenance can't be read are left out, and the log names them.
+    """
     current = (lake.read_json_if_there(lake_layout.CURRENT_PCA_KEY) or {}).get("version", "")
     versions = []
     for version in sorted({*pca_versions(lake), *projected_versions(lake)}):
-        provenance = lake.read_json_if_there(lake_layout.pca_provenance_key(version))
+        provenance = find_provenance(lake, version)
         if provenance is not None:
             is_current, is_pending = version == current, version > current
             versions.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
 
+LOG: Final = logging.getLogger(__name__)
 _FOOTERS_AT_ONCE: Final = 32
 # It stands for the embedders of the earlier form, whose ledgers do not say them.
 _UNKNOWN_EMBEDDER: Final = ""
@@ -57,14 +59,20 @@ def read_history(lake: Lake) -> LakeHistory:
 
 
 def read_pca_state(lake: Lake) -> PcaState:
-    """Returns the version that `pca/current.json` names, and the newest one of its embedder that is still pending."""
+    """Returns the version that `pca/current.json` names, and the newest one of its embedder that is still pending. A
+    version whose provenance is gone or can't be read is none: the PCA step fits another one in its place.
+
+    Raises DamagedFileError if `pca/current.json` itself can't be read.
+    """
     pointer = lake.read_json_if_there(lake_layout.CURRENT_PCA_KEY)
     if pointer is None:
         return PcaState()
     version, embedder_id = str(pointer["version"]), str(pointer["embedder_id"])
-    provenance = lake.read_json(lake_layout.pca_provenance_key(version))
+    provenance = find_provenance(lake, version)
+    if provenance is None:
+        return PcaState()
     newer = [found for found in sorted(pca_versions(lake)) if found > version]
-    pending = [found for found in newer if (embedder_of_version(lake, found)) == embedder_id]
+    pending = [found for found in newer if _is_of(lake, found, embedder_id)]
     return PcaState(
         version,
         embedder_id,
@@ -81,10 +89,18 @@ def pca_versions(lake: Lake) -> Iterator[str]:
             yield version
 
 
-def embedder_of_version(lake: Lake, version: str) -> str | None:
-    """Returns the embedder of a version if it was saved whole, else None."""
-    provenance = lake.read_json_if_there(lake_layout.pca_provenance_key(version))
-    return None if provenance is None else str(provenance["embedder_id"])
+def find_provenance(lake: Lake, version: str) -> dict[str, Any] | None:
+    """Returns what is said of a version, or None if it was not saved whole or can't be read; the log then says so."""
+    try:
+        return lake.read_json_if_there(lake_layout.pca_provenance_key(version))
+    except DamagedFileError as error:
+        LOG.warning("%s PCA version %s counts as none.", error, version)
+        return None
+
+
+def _is_of(lake: Lake, version: str, embedder_id: str) -> bool:
+    provenance = find_provenance(lake, version)
+    return provenance is not None and provenance["embedder_id"] == embedder_id
 
 
 def _from_cache(ingest_date: str, ledger: Sequence[DatedObject], cached: Mapping[str, Any]) -> _DateCounts | None:

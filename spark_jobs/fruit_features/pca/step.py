@@ -22,7 +22,9 @@ from fruit_features.pca.choosing import Choice, Chooser
 from fruit_features.pca.fit import retained_variance
 from fruit_features.pca.projecting import Projected, project_dates
 from fruit_features.pca.versions import (
+    damaged_to_keep,
     flip_pointer,
+    pointer_in_place,
     read_pointer,
     read_provenances,
     remove_versions,
@@ -129,7 +131,16 @@ class _Refresh:
     watch: Stopwatch
 
     def __post_init__(self) -> None:
-        self.provenances = read_provenances(self.store)
+        self.provenances, self.damaged = read_provenances(self.store)
+        if self.pointer is None:
+            days = self.history.etags
+            self.pointer = pointer_in_place(self.store, self.provenances, self.damaged, days, datetime.now(UTC))
+            if self.pointer is not None:
+                print(
+                    f"{self.store.uri(lake.CURRENT_PCA_KEY)} is gone. The newest version that is complete, "
+                    f"{self.pointer.version}, is taken for the current one.",
+                    flush=True,
+                )
         # A version that another step saves meanwhile is not this one's to remove.
         self.found_versions = version_folders(self.store)
 
@@ -152,7 +163,7 @@ class _Refresh:
             return self._settle(chosen, merged)
         print(f"No PCA: {chosen}", flush=True)
         projected = self._project(None)
-        self._finish(None, keeps_unfinished=True)
+        removed = self._finish(None, keeps_unfinished=True)
         return {
             "action": PcaAction.NOTHING,
             "reason": chosen,
@@ -165,7 +176,8 @@ class _Refresh:
             "target_reached": False,
             "projected_ingest_dates": sorted(projected.ingest_dates),
             "unsettled_ingest_dates": sorted(projected.unsettled),
-            "removed_versions": [],
+            "removed_versions": removed,
+            "damaged_versions": sorted(self.damaged.difference(removed)),
         }
 
     def _settle(self, chosen: Choice, merged: Moments) -> PcaOutcome:
@@ -189,9 +201,11 @@ class _Refresh:
         self.watch.mark("drift")
         projected = self._project(provenance)
         is_complete = not projected.unsettled and provenance.version not in projected.unreadable
-        flips = is_complete and (self.pointer is None or self.pointer.version != provenance.version)
+        flips = is_complete and not self._is_current(provenance.version)
         if flips:
-            flip_pointer(self.store, self.pointer, provenance, datetime.now(UTC), self.provenances)
+            # Without a pointer nobody knows whether those that can't be read were used.
+            versions = {*self.damaged, *(self.provenances if self.pointer else ())}
+            flip_pointer(self.store, self.pointer, provenance, datetime.now(UTC), versions)
             self.pointer = read_pointer(self.store)
         removed = self._finish(None if is_complete else provenance, keeps_unfinished=not (decision.fit or flips))
         return {
@@ -207,6 +221,7 @@ class _Refresh:
             "projected_ingest_dates": sorted(projected.ingest_dates),
             "unsettled_ingest_dates": sorted(projected.unsettled),
             "removed_versions": removed,
+            "damaged_versions": sorted(self.damaged.difference(removed)),
         }
 
     def _drift(self, model: PcaModel) -> dict[str, float]:
@@ -237,9 +252,14 @@ class _Refresh:
         self.watch.mark("project")
         return projected
 
+    def _is_current(self, version: str) -> bool:
+        """Tells whether `pca/current.json` is there and names this version."""
+        return self.pointer is not None and self.pointer.etag is not None and self.pointer.version == version
+
     def _forget(self, unreadable: Iterable[str]) -> None:
-        """Takes versions that can't be read for ones that are not there: they are not kept up to date, and go."""
+        """Takes versions that can't be read out of those that are kept up to date."""
         for version in unreadable:
+            self.damaged.add(version)
             self.provenances.pop(version, None)
 
     def _kept(self, pending: Provenance | None) -> set[str]:
@@ -257,15 +277,20 @@ class _Refresh:
             datetime.now(UTC),
         )
 
+    def _kept_damaged(self) -> set[str]:
+        grace = timedelta(seconds=self.request.grace_seconds)
+        keep = self.request.keep_versions
+        return damaged_to_keep(self.damaged, self.provenances, self.pointer, keep, grace, datetime.now(UTC))
+
     def _finish(self, pending: Provenance | None, *, keeps_unfinished: bool) -> list[str]:
         """Removes versions that are not kept, and what steps that died have left of others; remembers what was found.
 
         A step that neither fits nor flips `keeps_unfinished`: the newest version that is on its way is left to the step
         that goes on with it.
         """
-        staying = self._kept(pending)
+        staying = self._kept(pending) | self._kept_damaged()
         if self.pointer is not None:
-            # Readers follow it, whatever has become of its model.
+            # Readers follow it, whatever has become of it.
             staying.add(self.pointer.version)
         if keeps_unfinished:
             staying.update(unfinished_versions(self.provenances, self.pointer)[:1])

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fruit_contract import lake
+from fruit_contract import lake, tables
 from fruit_contract.pca_files import PointerContent, Provenance
 from fruit_features.lake.commit import projected_versions, saved_versions
 from fruit_features.lake.files import DamagedFileError
@@ -39,16 +39,23 @@ class PcaVersion(NamedTuple):
     provenance: Provenance
 
 
+class SavedVersions(NamedTuple):
+    """Holds the versions that were saved whole, oldest first, and those whose provenance is there and can't be read."""
+
+    provenances: dict[str, Provenance]
+    damaged: set[str]
+
+
 @dataclass(frozen=True)
 class Pointer:
     """What `pca/current.json` says. `former` are versions that readers used before, and until when; `etag` is that of
-    the object read.
+    the object read, and None if there is no object: `pointer_in_place` then says what stands for it.
     """
 
     version: str
     since: datetime | None
     former: Mapping[str, datetime]
-    etag: str
+    etag: str | None
 
 
 def version_name(model: PcaModel, created_at: datetime) -> str:
@@ -113,8 +120,9 @@ def find_version(store: Store, version: str) -> PcaVersion | None:
         return None
 
 
-def read_provenances(store: Store) -> dict[str, Provenance]:
-    """Reads those of all versions that were saved whole, oldest first, whether or not readers ever used them."""
+def read_provenances(store: Store) -> SavedVersions:
+    """Reads the provenances of all versions that were saved whole, whether or not readers ever used them."""
+    damaged: set[str] = set()
 
     def find(version: str) -> Provenance | None:
         try:
@@ -123,10 +131,12 @@ def read_provenances(store: Store) -> dict[str, Provenance]:
             return None
         except DamagedFileError as error:
             print(f"{error} PCA version {version} counts as none.", flush=True)
+            damaged.add(version)
             return None
 
     names = saved_versions(store)
-    return {version: found for version, found in zip(names, at_once(find, names), strict=True) if found is not None}
+    found = zip(names, at_once(find, names), strict=True)
+    return SavedVersions({version: provenance for version, provenance in found if provenance is not None}, damaged)
 
 
 def read_pointer(store: Store) -> Pointer | None:
@@ -143,15 +153,40 @@ def read_pointer(store: Store) -> Pointer | None:
     return Pointer(pointer["version"], since, former, found[1])
 
 
+def pointer_in_place(
+    store: Store, provenances: Mapping[str, Provenance], damaged: Iterable[str], days: Iterable[str], now: datetime
+) -> Pointer | None:
+    """Returns what stands for a pointer that is gone, or None if no version was ever complete.
+
+    Readers had at most the newest version that is projected whole: of all dates it was fitted on that are still among
+    `days`. All that have projections and are older, or can't be read, may have readers until now.
+    """
+    there = set(days)
+
+    def is_whole(version: str) -> bool:
+        needed = there.intersection(provenances[version].ingest_dates)
+        folders = store.list_folders(lake.projections_prefix(version)) if needed else []
+        return bool(needed) and needed <= {folder.removeprefix(f"{tables.INGEST_DATE}=") for folder in folders}
+
+    # Two may be called by one second.
+    newest_first = sorted(provenances, key=lambda version: (provenances[version].created_at, version), reverse=True)
+    current = next(filter(is_whole, newest_first), None)
+    if current is None:
+        return None
+    older = newest_first[newest_first.index(current) + 1 :]
+    former = {version for version in older if is_whole(version)} | set(damaged).intersection(projected_versions(store))
+    return Pointer(current, now, dict.fromkeys(sorted(former), now), None)
+
+
 def flip_pointer(
     store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()
 ) -> None:
     """Makes a version the one readers use, when its projections are complete. Those of `versions` that were used stay
-    named.
+    named; if there was no pointer, that may be all of them.
 
     Raises LostPlaceError if somebody else has flipped the pointer since `before` was read.
     """
-    former = {version: now for version in versions if was_used(version, before)}
+    former = {version: now for version in versions if before is None or was_used(version, before)}
     former |= {**before.former, before.version: now} if before else {}
     former.pop(provenance.version, None)
     pointer: PointerContent = {
@@ -217,6 +252,28 @@ def versions_to_keep(
     kept.update(version for version in others if version in former and now - former[version] < grace)
     last_by_embedder = {provenances[version].embedder_id: version for version in reversed(used)}
     return kept | set(last_by_embedder.values())
+
+
+def damaged_to_keep(
+    damaged: Iterable[str],
+    provenances: Mapping[str, Provenance],
+    pointer: Pointer | None,
+    keep: int,
+    grace: timedelta,
+    now: datetime,
+) -> set[str]:
+    """Returns those of the versions that can't be read which would be kept if they could: the current one, the
+    `keep - 1` used before it, and what readers may still hold.
+
+    Nothing is added to them, but what there is of them stays.
+    """
+    former = pointer.former if pointer else {}
+    # Their names begin with the time at which they were fitted; of some, nothing else is known.
+    used = sorted((version for version in {*damaged, *provenances} if was_used(version, pointer)), reverse=True)
+    others = [version for version in used if pointer is not None and version != pointer.version]
+    held = {version for version in others if version in former and now - former[version] < grace}
+    current = {pointer.version} if pointer else set()
+    return set(damaged) & {*current, *others[: max(0, keep - 1)], *held}
 
 
 def remove_versions(store: Store, versions: Iterable[str]) -> None:

@@ -379,6 +379,21 @@ class TestProjections:
             f"projections under PCA version {OLDER_VERSION}: files without features of its embedder: 1 ({too_much})",
         ]
 
+    def test_a_former_version_that_cannot_be_read_need_not_have_what_is_new(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
+        self.keep(sample_lake, OLDER_VERSION)
+        sample_lake.delete(lake_layout.projections_file_key(OLDER_VERSION, features_key("Kiwi")))
+        assert problems(sample_lake, after_listing) != []
+        key = step_summary_key(RUN_ID, "refresh_pca")
+        summary = sample_lake.lake.read_json(key)
+        sample_lake.lake.write_json(key, summary | {"damaged_versions": [OLDER_VERSION]})
+        assert problems(sample_lake, after_listing) == []
+        # Of the current one all is needed.
+        sample_lake.lake.write_json(key, summary | {"damaged_versions": [OLDER_VERSION, VERSION]})
+        sample_lake.delete(lake_layout.projections_file_key(VERSION, features_key("Kiwi")))
+        assert problems(sample_lake, after_listing) != []
+
     def test_a_version_that_another_run_removes_meanwhile_is_no_problem(
         self, sample_lake: SampleLake, after_listing: datetime, monkeypatch: pytest.MonkeyPatch
     ) -> None:

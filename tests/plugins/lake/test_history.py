@@ -3,14 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fruit_contract.lake import CURRENT_PCA_KEY, content_index_key, ledger_key, pca_cache_key, pca_provenance_key
+from fruit_pipeline.checks.output import kept_versions
 from fruit_pipeline.lake.facts import EmbedderHistory, LakeHistory, PcaState
 from fruit_pipeline.lake.history import read_history, read_pca_state
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, NEXT_EMBEDDER, VERSION, MemoryS3
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.plugins.sample_lake import SampleLake
 
 NEXT_DAY = "2026-11-23"
@@ -88,3 +89,18 @@ def test_tells_the_current_version_and_one_that_is_on_its_way(sample_lake: Sampl
     assert read_pca_state(sample_lake.lake) == replace(state, pending="20271122T080000Z-bb")
     sample_lake.client.delete_object(Bucket=BUCKET, Key=CURRENT_PCA_KEY)
     assert read_pca_state(sample_lake.lake) == PcaState()
+
+
+@pytest.mark.parametrize("content", [b'{"version": "2027', None], ids=["cut off", "gone"])
+def test_a_version_whose_provenance_cannot_be_read_is_none(sample_lake: SampleLake, content: bytes | None) -> None:
+    state = read_pca_state(sample_lake.lake)
+    pending, current = pca_provenance_key("20271122T080000Z-bb"), pca_provenance_key(VERSION)
+    sample_lake.client.put_object(Bucket=BUCKET, Key=pending, Body=b"{")
+    assert read_pca_state(sample_lake.lake) == state
+    assert [version.version for version in kept_versions(sample_lake.lake)] == [VERSION]
+    if content is None:
+        sample_lake.client.delete_object(Bucket=BUCKET, Key=current)
+    else:
+        sample_lake.client.put_object(Bucket=BUCKET, Key=current, Body=content)
+    assert read_pca_state(sample_lake.lake) == PcaState()
+    assert kept_versions(sample_lake.lake) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,8 @@ from tests.spark_jobs.without_spark import NoSpark, deal_in_this_process
 from tests.spark_jobs.written_dates import damage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fruit_contract.summaries import RefreshSummary
     from tests.spark_jobs.lake_folder import LakeFolder
 
@@ -42,14 +45,20 @@ def deliver(filled: LakeFolder, *numbers: int) -> None:
 
 
 def refresh(
-    filled: LakeFolder, policy: RefreshPolicy = AUTO, target: float = 0.95, keep_versions: int = 3
+    filled: LakeFolder,
+    policy: RefreshPolicy = AUTO,
+    target: float = 0.95,
+    keep_versions: int = 3,
+    grace_seconds: float = 0.0,
 ) -> RefreshSummary:
     """Runs a PCA step that remembers no model, like one in a process of its own. `auto` fits only if there is no
     version, or because of growth.
     """
     projecting._projector.cache_clear()
     settings = PolicySettings(policy, target, always_below=0, growth=1.5, margin=1)
-    request = RefreshRequest(filled.bucket, RELEASE, "run", settings, (DAY,), keep_versions, 0.0, task_slots=2)
+    request = RefreshRequest(
+        filled.bucket, RELEASE, "run", settings, (DAY,), keep_versions, grace_seconds, task_slots=2
+    )
     return refresh_pca(NoSpark, request)  # type: ignore[arg-type]
 
 
@@ -82,11 +91,15 @@ def current(filled: LakeFolder) -> str:
     return str(filled.store.read_json(lake.CURRENT_PCA_KEY)["version"])
 
 
+def assert_sound(filled: LakeFolder, version: str) -> None:
+    load_version(filled.store, version)
+    assert projected(filled, version) == featurised(filled)
+
+
 def assert_complete(filled: LakeFolder, version: str) -> None:
     """Checks that readers who begin at the pointer find this version, its model and the projections of all images."""
     assert current(filled) == version
-    load_version(filled.store, version)
-    assert projected(filled, version) == featurised(filled)
+    assert_sound(filled, version)
 
 
 @pytest.mark.parametrize("how", ["gone", "cut off", "a bit has changed"])
@@ -109,7 +122,7 @@ def test_a_lost_model_of_other_images_makes_way_for_a_new_version(filled: LakeFo
     deliver(filled, 6)
     lose(filled, lost, "cut off")
 
-    summary = refresh(filled, policy)
+    summary = refresh(filled, policy, keep_versions=1)
 
     assert (summary["action"], summary["removed_versions"]) == ("fitted", [lost])
     assert summary["pca_version"] != lost
@@ -132,17 +145,81 @@ def test_a_step_that_may_not_fit_leaves_readers_the_projections_of_a_lost_model(
     assert (current(filled), projected(filled, lost)) == (lost, before)
 
 
-def test_a_former_version_whose_model_is_lost_goes_when_it_is_needed(filled: LakeFolder) -> None:
+def damage_provenance(filled: LakeFolder, version: str) -> None:
+    filled.put(lake.pca_provenance_key(version), b'{"version": "2026')
+
+
+@pytest.mark.parametrize("damage_it", [partial(lose, how="gone"), damage_provenance])
+def test_a_former_version_that_is_damaged_stays_as_long_as_a_sound_one_would(
+    filled: LakeFolder, damage_it: Callable[[LakeFolder, str], None]
+) -> None:
     former = refresh(filled)["pca_version"]
     deliver(filled, 6)
     version = refresh(filled, ALWAYS)["pca_version"]
-    lose(filled, former, "gone")
-    assert refresh(filled, NEVER)["removed_versions"] == []
+    before = projected(filled, former)
+    damage_it(filled, former)
     deliver(filled, 7)
 
-    assert refresh(filled, NEVER)["removed_versions"] == [former]
+    for options in ({"keep_versions": 2}, {"keep_versions": 1, "grace_seconds": 3600.0}):
+        summary = refresh(filled, NEVER, **options)
+        assert (summary["removed_versions"], summary["damaged_versions"]) == ([], [former])
+        # What readers have of it stays as it is.
+        assert projected(filled, former) == before
 
+    summary = refresh(filled, NEVER, keep_versions=1)
+    assert (summary["removed_versions"], summary["damaged_versions"]) == ([former], [])
     assert_complete(filled, version)
+
+
+def test_the_current_version_whose_provenance_is_damaged_makes_way_and_stays_for_its_readers(
+    filled: LakeFolder,
+) -> None:
+    former = refresh(filled)["pca_version"]
+    damage_provenance(filled, former)
+    deliver(filled, 6)
+
+    summary = refresh(filled, grace_seconds=3600.0, keep_versions=1)
+
+    assert (summary["action"], summary["removed_versions"]) == ("fitted", [])
+    assert_complete(filled, summary["pca_version"])
+    assert projected(filled, former) != []
+    assert refresh(filled, keep_versions=1)["removed_versions"] == [former]
+
+
+@pytest.mark.parametrize("policy", [AUTO, ALWAYS, NEVER])
+def test_without_the_pointer_the_newest_complete_version_is_the_current_one_and_the_others_stay(
+    filled: LakeFolder, monkeypatch: pytest.MonkeyPatch, policy: RefreshPolicy
+) -> None:
+    versions = []
+    for number in (6, 7, 8):
+        deliver(filled, number)
+        versions.append(refresh(filled, ALWAYS)["pca_version"])
+    deliver(filled, 9)
+    begun = begin_a_fit(filled, monkeypatch)
+    filled.delete(lake.CURRENT_PCA_KEY)
+
+    summary = refresh(filled, policy, keep_versions=1, grace_seconds=3600.0)
+
+    if policy is NEVER:
+        assert summary["pca_version"] == versions[-1]
+    else:
+        assert summary["pca_version"] not in versions
+    assert summary["removed_versions"] in ([], [begun])
+    for version in versions:
+        assert_sound(filled, version)
+    assert_complete(filled, summary["pca_version"])
+    assert set(refresh(filled, NEVER, keep_versions=1)["removed_versions"]) >= set(versions[:2])
+
+
+def test_without_the_pointer_a_fit_that_was_never_complete_is_gone_on_with(
+    filled: LakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = begin_a_fit(filled, monkeypatch)
+
+    summary = refresh(filled)
+
+    assert (summary["pca_version"], summary["removed_versions"]) == (begun, [])
+    assert_complete(filled, begun)
 
 
 def test_an_unfinished_fit_that_is_lost_is_begun_anew(filled: LakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +245,9 @@ def test_without_the_pointer_what_cannot_be_read_is_fitted_anew(filled: LakeFold
     summary = refresh(filled, ALWAYS)
 
     assert_complete(filled, summary["pca_version"])
+    # What may have readers stays for a while.
+    assert version_folders(filled.store) == {version, summary["pca_version"]}
+    refresh(filled, NEVER, keep_versions=1)
     assert version_folders(filled.store) == {summary["pca_version"]}
 
 

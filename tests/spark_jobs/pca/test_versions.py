@@ -238,7 +238,7 @@ def test_a_version_comes_back_from_the_lake_and_is_called_by_its_time_and_conten
     found, again = load_version(test_lake.store, said.version)
     assert again == said
     np.testing.assert_array_equal(found.components, written.components)
-    assert read_provenances(test_lake.store) == {said.version: said}
+    assert read_provenances(test_lake.store).provenances == {said.version: said}
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_a_version_that_cannot_be_read_counts_as_none_and_is_said(
     said = capsys.readouterr().out
     assert said.startswith(test_lake.store.uri(key))
     assert f"PCA version {saved} counts as none" in said
-    assert list(read_provenances(test_lake.store)) == ([saved] if name == "model.parquet" else [])
+    assert list(read_provenances(test_lake.store).provenances) == ([saved] if name == "model.parquet" else [])
 
 
 def test_a_pointer_that_cannot_be_read_is_named(test_lake: LakeFolder) -> None:
@@ -316,7 +316,7 @@ def test_a_version_without_its_provenance_is_none_and_its_folder_is_found_all_th
     test_lake.put(f"{lake.pca_prefix(NAMES[2])}model.parquet", b"half of it")
     test_lake.put(f"{lake.projections_prefix(NAMES[0])}ingest_date=2026-11-21/category=Kiwi/1.parquet", b"x")
 
-    assert list(read_provenances(test_lake.store)) == [NAMES[1]]
+    assert list(read_provenances(test_lake.store).provenances) == [NAMES[1]]
     assert version_folders(test_lake.store) == set(NAMES[:3])
     with pytest.raises(ObjectNotFoundError):
         load_version(test_lake.store, NAMES[0])
@@ -342,7 +342,7 @@ def test_a_removal_that_breaks_off_leaves_no_version_that_lacks_its_projections(
     with pytest.raises(KeyboardInterrupt):
         remove_versions(test_lake.store, [NAMES[0]])
 
-    assert list(read_provenances(test_lake.store)) == []
+    assert list(read_provenances(test_lake.store).provenances) == []
     assert version_folders(test_lake.store) == {NAMES[0]}
 
 
