@@ -30,7 +30,7 @@ class MultipartUpload:
             earlier.discard()
 
     def chosen(self, document: bytes) -> list[Upload]:
-        """Returns the parts that a CompleteMultipartUpload names. Raises S3Error if they are out of order or missing."""
+        """Returns the parts that a CompleteMultipartUpload names. Raises S3Error if they are out of order or gone."""
         wanted = list(named_parts(document))
         numbers = [number for number, _ in wanted]
         if not numbers or numbers != sorted(set(numbers)):
