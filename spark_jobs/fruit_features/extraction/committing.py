@@ -317,7 +317,7 @@ def _images_by_embedder(rows: pa.Table) -> Counter[str]:
 
 
 def _differing(store: Store, rows: pa.Table) -> str:
-    """Says which files differ from their rows of the ledger. It reads them all, so it is called only after a failure."""
+    """Says which files differ from their rows of the ledger. It reads all of them, so it is called only on failure."""
     expected: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
     for file, content in zip(rows.column(tables.FILE).to_pylist(), contents_of(rows), strict=True):
         expected[file].add(content)

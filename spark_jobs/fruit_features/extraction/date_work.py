@@ -47,7 +47,7 @@ _KNOWN_COLUMNS: Final = (
 class DateWork:
     """Says what one features step has to do for a date.
 
-    `images` are to be computed: rows of LISTED, sorted by key. `changed` are the ledger's rows of replaced images.
+    `images` are to be computed: rows of LISTED, sorted by key. `changed` are the ledger's rows of those that it knows.
     `gone` are the numbers of the ledger's rows that the next commit leaves out, because the image or its file of
     features has vanished. `restored` are new rows for images that this embedder featurised before another one did. The
     counts are of images in the chosen categories.
