@@ -75,7 +75,7 @@ def projections_files(lake: str, ingest_dates: Collection[str] | None = None, ve
 
 
 def current_version(lake: str) -> str:
-    """Returns the PCA version that readers should use. Raises NoPcaVersionError if there is none."""
+    """Returns the name of the PCA version that readers should use. Raises NoPcaVersionError if there is none."""
     filesystem, root = _open(lake)
     try:
         with filesystem.open_input_stream(f"{root}/{layout.CURRENT_PCA_KEY}") as stream:

@@ -1,1 +1,1 @@
-"""S3 and EMR on one machine, and the supervisor of their processes: the embedded default that needs no AWS account."""
+"""Runs S3 and EMR on one machine under a supervisor, so that the product needs no AWS account."""

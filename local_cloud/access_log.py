@@ -1,6 +1,4 @@
-"""What was asked of the local cloud, and by whom: a line of JSON for each request, for those who compare it with what
-roles may do.
-"""
+"""Notes what was asked of the local cloud and by whom, so that it can be compared with what roles may do."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AccessLog:
-    """Appends to a file. A line is there when its request is answered."""
+    """Appends a line of JSON to a file for each request, before the request is answered."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8", buffering=1)

@@ -1,14 +1,14 @@
-"""Faults that the local cloud commits on purpose, so that what uses it can be tried against them.
+"""Says which faults the local cloud commits on purpose, so that its users can be tested against them.
 
 They are read from `<home>/faults.json`, a list of objects; without the file there are none:
 
     [{"id": "lost answer", "kind": "accept_then_drop", "cluster": "2026-11-22", "action": "RunJobFlow", "times": 1}]
 
-A fault that lasts ends when its seconds are over or when it is taken out of the list, whichever is first; one that
-comes late then comes. So who needs a step that is surely running gives it a fault of many seconds, does what is to be
-done meanwhile, and takes the fault out.
+A fault that lasts ends when its seconds are over or when it is taken out of the list, whichever is first. A fault that
+comes late comes at that moment. So whoever needs a step that is surely running gives it a fault of many seconds, does
+what is to be done meanwhile, and takes the fault out.
 
-This module reads the file and the clock and says what strikes. The striking is left to others.
+This module reads the file and the clock and says which fault strikes. Others then commit it.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ STEP_KINDS: Final = frozenset({FaultKind.KILL_STEP, FaultKind.SPOT_LOSS, FaultKi
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens, to whom, and how often. An empty `cluster`, `action` or `step` stands for any.
+    """Says what happens, to what, and how often. An empty `cluster`, `action` or `step` stands for any.
 
-    `cluster` is a part of the cluster's name; `action` counts for API_KINDS only, `step` (a whole name) for LOG_KINDS
-    and STEP_KINDS only. Bootstrap actions have no step's name: a fault of their logs leaves `step` empty. `seconds` is
-    how long it lasts, or how late it comes.
+    `cluster` is a part of the cluster's name. `action` counts for API_KINDS only, and `step` (a whole name) for
+    LOG_KINDS and STEP_KINDS only. A fault of a bootstrap action's logs leaves `step` empty. `seconds` says how long the
+    fault lasts, or how late it comes.
     """
 
     id: str
@@ -81,10 +81,9 @@ class Fault:
 
 
 class FaultBook:
-    """The faults of one home, and how often each has struck. May be used from many threads.
+    """Keeps the faults of one home and counts how often each has struck. It may be used from many threads.
 
-    Strikes are counted by id, for as long as the book lives: a fault that is written again strikes anew under a new id
-    only.
+    Strikes are counted by id for as long as the book lives. To make a fault strike anew, give it a new id.
     """
 
     def __init__(self, home: Path) -> None:
@@ -95,14 +94,14 @@ class FaultBook:
         self._strikes: Counter[str] = Counter()
 
     def has_any(self) -> bool:
-        """Whether there are faults at all, those included that have struck for the last time."""
+        """Says whether there are faults at all, including those that have struck for the last time."""
         with self._lock:
             return bool(self._current())
 
     def strike(
         self, kinds: Collection[FaultKind], clusters: Collection[str], *, action: str = "", step: str = ""
     ) -> Fault | None:
-        """The first fault of these kinds that is about this and has a strike left. It counts as having struck."""
+        """Returns the first fault of these kinds that applies here and has a strike left, and counts the strike."""
         with self._lock:
             for fault in self._current():
                 if (
@@ -123,7 +122,7 @@ class FaultBook:
         return None
 
     def lists(self, fault: Fault) -> bool:
-        """Whether it is still in the list."""
+        """Says whether the fault is still in the list."""
         with self._lock:
             return any(listed.id == fault.id for listed in self._current())
 
@@ -151,14 +150,14 @@ class FaultBook:
         except FileNotFoundError:
             self._seen, self._faults = None, ()
         except (OSError, ValueError) as error:
-            # Said once for each version of the file: a waiting DAG asks every few seconds.
+            # This is logged once for each version of the file, because a waiting DAG asks every few seconds.
             logger.error("%s is no list of faults, so there are none: %s", self._path, error)  # noqa: TRY400  # its cause is in the file
         return self._faults
 
 
 @dataclass(frozen=True)
 class ClusterFaults:
-    """What of a book concerns one cluster. Every question that is answered with a fault counts as its strike."""
+    """Gives the faults of a book that concern one cluster. Each fault that a method returns counts as a strike."""
 
     book: FaultBook
     cluster: str
@@ -170,7 +169,7 @@ class ClusterFaults:
         return self.book.strike(BOOTSTRAP_KINDS, [self.cluster])
 
     def of_logs(self, step: str = "") -> Fault | None:
-        """`step` is the name of the step that wrote the logs, or empty for a bootstrap action."""
+        """Returns the fault of some logs. `step` names the step that wrote them; a bootstrap action has none."""
         return self.book.strike(LOG_KINDS, [self.cluster], step=step)
 
     def of_step(self, step: str) -> Fault | None:
@@ -180,7 +179,7 @@ class ClusterFaults:
         self.book.outlast(fault, given_up)
 
     def after(self, fault: Fault, call: Callable[..., None], *arguments: Any) -> None:
-        """Calls it when the fault is over, in a thread that nobody waits for."""
+        """Calls `call` when the fault is over, in a thread that nobody waits for."""
 
         def wait_and_call() -> None:
             self.outlast(fault)
@@ -194,7 +193,7 @@ def faults_path(home: Path) -> Path:
 
 
 def faults_from_json(text: str) -> list[Fault]:
-    """Raises ValueError, which says what is wrong."""
+    """Reads a list of faults. Raises ValueError, which says what is wrong with it."""
     entries = json.loads(text)
     if not isinstance(entries, list):
         raise ValueError("a list of faults is expected")  # noqa: TRY004  # a wrong file is one kind of error to its reader

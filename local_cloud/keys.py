@@ -1,7 +1,6 @@
-"""Who asks the local cloud. Each part of the product has an access key of its own, as it has a role of its own in an
-AWS account.
+"""Gives each part of the product an access key of the local cloud, as it has a role of its own in an AWS account.
 
-All are drawn from the owner's key, so that whoever has that one knows them, and no other has to be kept or handed on.
+All keys are derived from the owner's, so no other key has to be kept or handed on.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ _SECRET_LETTERS: Final = 40
 
 
 class Role(StrEnum):
-    """Says what a key is for. Of all but the owner's there is a role or policy in bootstrap/stacks/, called
-    `fruits-<value>`.
-    """
+    """Says what a key is for. All but the owner have a role or policy in bootstrap/stacks/, called `fruits-<value>`."""
 
     OWNER = "owner"
     AIRFLOW = "airflow"
@@ -35,24 +32,24 @@ class Role(StrEnum):
 
 
 class Caller(NamedTuple):
-    """Says who signed a request, and for which region."""
+    """Says who signed a request and for which region it was signed."""
 
     role: Role
     region: str
 
 
 def credentials_of(role: Role, owner: Credentials) -> Credentials:
-    """Returns the keys of a role of the local cloud."""
+    """Returns the access key of a role of the local cloud, which follows from the owner's."""
     if role is Role.OWNER:
         return owner
     drawn = hmac.digest(owner.secret_access_key.encode(), f"{owner.access_key_id}/{role}".encode(), "sha512").hex()
-    # As AWS' own: capital letters and digits.
+    # AWS' own consist of capital letters and digits, too.
     access_key_id = f"LOCAL{drawn[:_ID_LETTERS].upper()}"[:_ID_LETTERS]
     return Credentials(access_key_id, drawn[_ID_LETTERS : _ID_LETTERS + _SECRET_LETTERS])
 
 
 class KeyRing:
-    """The keys that a server takes: its owner's and those of all roles."""
+    """Holds the keys that a server accepts: its owner's and those of all roles."""
 
     def __init__(self, owner: Credentials) -> None:
         credentials = {role: credentials_of(role, owner) for role in Role}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-# With it in their environment, tests and the soak write tables anew; without it, tests compare them.
+# Where this variable is set, tests and the soak write the tables anew. Elsewhere, tests compare them.
 WRITE_DOCS: Final = "FRUITS_WRITE_DOCS"
 
 
@@ -19,18 +19,18 @@ def is_to_be_written() -> bool:
 
 @dataclass(frozen=True)
 class PageTable:
-    """The lines of a page between `begin` and `end`, which stand on lines of their own and may be the same."""
+    """Describes the lines of a page between `begin` and `end`, which stand on their own lines and may be the same."""
 
     page: Path
     begin: str
     end: str
 
     def read(self) -> str:
-        """Returns what the page has. Raises ValueError if it has no place for it."""
+        """Returns the table that the page has. Raises ValueError if it has no place for one."""
         return self._parts()[1]
 
     def write(self, table: str) -> None:
-        """Puts whole lines in place of those that the page has. Raises ValueError if it has no place for them."""
+        """Replaces the table of the page by `table`, whole lines. Raises ValueError if it has no place for one."""
         before, _, after = self._parts()
         self.page.write_text(f"{before}{table}{after}", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Where the project's files are, and which AWS account the local cloud plays."""
+"""Says where the project's files are, and which AWS account the local cloud plays."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 from typing import Final
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
-# moto's, whose ARNs the local EMR answers with.
+# The account is moto's, because the local EMR answers with moto's ARNs.
 ACCOUNT: Final = "123456789012"

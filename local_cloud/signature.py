@@ -1,8 +1,7 @@
-"""What a request says of its signature (AWS Signature Version 4), and whether that can be true. The signature itself
-each service computes.
+"""Reads what a request says of its signature (AWS Signature Version 4) and checks whether that can be true.
 
-Source: AWS General Reference, "Create a signed AWS API request". Signatures in a query (presigned URLs) are not
-offered.
+Each service computes the signature itself. Source: AWS General Reference, "Create a signed AWS API request". Signatures
+in a query (presigned URLs) are not supported.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _TIMESTAMP: Final = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 
 
 class SignatureFault(Enum):
-    """What can be wrong with a signature. Each service answers it by a name of its own."""
+    """Lists what can be wrong with a signature. Each service has its own error codes for it."""
 
     MISSING = auto()
     MALFORMED = auto()
@@ -42,7 +41,7 @@ class SignatureFault(Enum):
 
 
 class SignatureError(Exception):
-    """Ends a request that the owner of the credentials did not sign just now."""
+    """Raised for a request that was not signed with known credentials, correctly and in the last minutes."""
 
     def __init__(self, fault: SignatureFault, message: str) -> None:
         super().__init__(message)
@@ -56,7 +55,7 @@ class Credentials:
 
 
 class SignatureClaim(NamedTuple):
-    """What a request says of its signature. `signed_names` are the headers it covers, in lower case."""
+    """Holds what a request says of its signature. `signed_names` are the headers that it covers, in lower case."""
 
     access_key_id: str
     timestamp: str
@@ -76,10 +75,10 @@ class SignatureClaim(NamedTuple):
 
 
 def read_claim(headers: Mapping[str, str], access_key_ids: Container[str], service: str) -> SignatureClaim:
-    """Returns what headers (their names in lower case) say of their signature.
+    """Returns what a request's headers (their names in lower case) say of its signature.
 
-    Raises SignatureError if they say nothing, name another key or service, don't cover the host, or weren't signed
-    about now.
+    Raises SignatureError if they say nothing, name another key or service, don't cover the host, or if the request was
+    signed more than 15 minutes from now.
     """
     authorization = headers.get("authorization", "").strip()
     if not authorization.startswith(ALGORITHM):

@@ -1,1 +1,1 @@
-"""A cluster that really runs its bootstrap actions and steps on this machine."""
+"""Runs the bootstrap actions and steps of a cluster on this machine."""

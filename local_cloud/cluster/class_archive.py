@@ -1,8 +1,8 @@
-"""Spark's classes as a file that Java maps into memory (class data sharing), so that a step need not find and check
-each of them again.
+"""Keeps Spark's classes in a file that Java maps into memory, so that steps start sooner.
 
-The first features step writes down which classes it loads. When it has ended, an archive of them is made beside other
-work, once for an environment. Java passes over an archive that does not fit its own version or the jars that it finds.
+Java calls it class data sharing: a step need not find and check each class again. The first features step writes down
+which classes it loads. When it has ended, an archive of them is made in the background, once for an environment. Java
+ignores an archive that does not fit its own version or the jars that it finds.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from local_cloud.cluster.spark_environment import Node
 
-# Without a word in a step's log where the archive does not fit.
+# Java must not write into a step's log that the archive does not fit.
 _QUIET: Final = "-Xlog:cds*=off"
-# Steps come first; but on a busy machine it must come to its end, too.
+# Steps take precedence over making the archive, which must still finish on a busy machine.
 _STILL: Final = ("nice", "-n", "5")
-# Without it, a step has loaded a small part of what others do.
+# A step that did not load this class has loaded only a small part of what other steps load.
 _OF_A_SESSION: Final = "org/apache/spark/sql/SparkSession"
 
 logger = logging.getLogger(__name__)
@@ -36,33 +36,36 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClassArchive:
-    """The archive of a node's Java and Spark. What it is made of is part of its name."""
+    """Makes and names the archive of a node's Java and Spark. The name holds a digest of what it is made of."""
 
     path: Path
     node: Node
 
     @classmethod
     def of(cls, node: Node) -> ClassArchive:
-        """In the environment, where all local clouds of a clone find it; in this one's home if nothing may be written
-        there.
+        """Returns the archive for a node.
+
+        It lies in the Python environment, where all local clouds of a clone find it, or in the home of this local cloud
+        if the environment is read-only.
         """
         environment = node.python.parent.parent
         folder = environment if os.access(environment, os.W_OK) else node.home
         return cls(folder / f"spark-classes-{_digest(node)}.jsa", node)
 
     def java_options(self, list_to: Path | None = None) -> str:
-        """Options by which Java uses the archive if there is one, and else writes its classes' names to `list_to`, if
-        that is given.
+        """Returns the options by which Java uses the archive.
+
+        As long as there is no archive, they make Java write the names of the classes it loads to `list_to`; they are
+        empty if `list_to` is not given.
         """
         if self.path.exists():
             return f'"-XX:SharedArchiveFile={self.path}" {_QUIET}'
         return f'"-XX:DumpLoadedClassList={list_to}"' if list_to else ""
 
     def make(self, listed: Path) -> None:
-        """Makes the archive of the classes that were listed, unless there is one or somebody is at it. It takes Java
-        some ten seconds.
+        """Makes the archive of the listed classes, unless it exists or another process is making it.
 
-        A list without a Spark session is passed over.
+        Ignores a list without a Spark session. Java takes some ten seconds.
         """
         if _OF_A_SESSION not in listed.read_text(encoding="utf-8").split():
             return
@@ -84,13 +87,13 @@ class ClassArchive:
         logger.info("Spark's classes are archived: %s", self.path)
 
     def make_beside(self, listed: Path) -> threading.Thread:
-        """Does what `make` does while other work goes on."""
+        """Starts a thread that does what `make` does, and returns it."""
         thread = threading.Thread(target=self.make, args=(listed,), name="class-archive", daemon=True)
         thread.start()
         return thread
 
     def _problem_of_making(self, listed: Path, target: Path) -> str:
-        """What Java or the machine says if the archive could not be made; empty if it was."""
+        """Makes the archive and returns what Java or the machine says if that fails, else an empty text."""
         environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", STACK_MARK: str(self.node.home)}
         command = [*_STILL, *self._command(listed, target)]
         try:
@@ -100,8 +103,8 @@ class ClassArchive:
         return (made.stdout + made.stderr)[-1000:] or "no word" if made.returncode else ""
 
     def _command(self, listed: Path, target: Path) -> list[str]:
-        # As spark-submit starts Java: the same places in the same order, else Java takes the archive for one of
-        # something else.
+        # The class path must be the one with which spark-submit starts Java, in the same order. Otherwise Java does not
+        # use the archive.
         places = f"{self.node.spark_home / 'conf'}:{self.node.spark_home / 'jars'}/*"
         options = ["-Xshare:dump", f"-XX:SharedClassListFile={listed}", f"-XX:SharedArchiveFile={target}"]
         return [

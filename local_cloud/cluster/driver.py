@@ -1,4 +1,4 @@
-"""Drives one cluster's life: one thread decides, one thread a running step waits for its process."""
+"""Drives the life of a cluster: one thread decides what happens, and one thread for each running step waits for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def utc_now() -> datetime:
 
 
 class ClusterDriver:
-    """Everything that changes the life goes through here, under one lock."""
+    """Makes every change of a cluster's life, under one lock."""
 
     def __init__(
         self, life: ClusterLife, node: ClusterNode, bootstrap_actions: Sequence[BootstrapAction], faults: ClusterFaults
@@ -59,7 +59,7 @@ class ClusterDriver:
             self._thread.join(timeout_seconds)
 
     def add_steps(self, steps: Sequence[tuple[StepLife, StepCommand]]) -> None:
-        """Raises ValueError if the cluster is ending."""
+        """Adds steps to the cluster. Raises ValueError if it is ending."""
         with self._changed:
             for step, command in steps:
                 self._commands[step.id] = command
@@ -75,7 +75,7 @@ class ClusterDriver:
             return answer
 
     def terminate(self) -> None:
-        """Returns at once, as the API does; `join` waits for the end."""
+        """Asks the cluster to end and returns at once, as the API does. `join` waits for the end."""
         with self._changed:
             self.life.request_termination(utc_now())
             self._is_to_end.set()
@@ -151,7 +151,7 @@ class ClusterDriver:
                 self._processes.pop(name, None)
 
     def _turn(self) -> bool:
-        """One look at the life; waits until something changed. True when the cluster is over."""
+        """Does what is due, then waits until something changes. Returns True when the cluster is over."""
         with self._changed:
             self.life.check_idle(utc_now())
             if self.life.is_ending:
@@ -183,7 +183,7 @@ class ClusterDriver:
             self._refuse(step, FailureDetails("Unknown Error.", f"The step's folder could not be prepared: {error}"))
             return
         self._processes[step.id] = process
-        # Before it is seen as running: who sees it may rely on its fault.
+        # Faults come before the step is seen as running, so that whoever sees it running may rely on its fault.
         self._let_faults_strike(command, process)
         self.life.step_started(step, utc_now())
         threading.Thread(target=self._run_step, args=(step, command, process), name=step.id, daemon=True).start()
@@ -214,7 +214,7 @@ class ClusterDriver:
         finally:
             with self._changed:
                 self._processes.pop(step.id, None)
-                # As on EMR, its logs were copied after its end.
+                # As on EMR, the step's end is the end of its process; copying its logs came after it.
                 self.life.step_ended(step, failure, process.ended_at or utc_now())
                 self._changed.notify_all()
 

@@ -1,4 +1,4 @@
-"""The life of a cluster and its steps as EMR tells it: states, what may follow what, and why it ended.
+"""Describes the life of a cluster and its steps as EMR does: their states, their transitions, and why a cluster ended.
 
 It has no clock, no thread and no process: whoever drives it passes the time in and does what it asks for.
 
@@ -45,7 +45,7 @@ class ActionOnFailure(StrEnum):
 
 
 class ReasonCode(StrEnum):
-    """EMR's ClusterStateChangeReasonCode, those that can happen here."""
+    """Lists the values of EMR's ClusterStateChangeReasonCode that can happen here."""
 
     USER_REQUEST = "USER_REQUEST"
     ALL_STEPS_COMPLETED = "ALL_STEPS_COMPLETED"
@@ -57,7 +57,7 @@ class ReasonCode(StrEnum):
 
 @dataclass(frozen=True)
 class Ending:
-    """What a terminating cluster will have become, and why."""
+    """Says which state a terminating cluster ends in, and why."""
 
     state: ClusterState
     code: ReasonCode
@@ -66,7 +66,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class FailureDetails:
-    """EMR's FailureDetails. `log_file` is the full address of the log that holds the cause, if there is one."""
+    """Holds EMR's FailureDetails. `log_file` is the full address of the log that names the cause, if there is one."""
 
     reason: str
     message: str
@@ -86,13 +86,13 @@ class StepLife:
 
     @property
     def is_active(self) -> bool:
-        """Its process may be alive. Only a step that has started is ever CANCEL_PENDING here."""
+        """Says whether the step's process may be alive. Here, only a step that has started can be CANCEL_PENDING."""
         return self.state in {EmrStepState.RUNNING, EmrStepState.CANCEL_PENDING}
 
 
 @dataclass(frozen=True)
 class CancelAnswer:
-    """What CancelSteps says about one step."""
+    """Holds the answer of CancelSteps about one step."""
 
     submitted: bool
     reason: str = ""
@@ -105,7 +105,7 @@ _ENDING_STATES: Final = frozenset(
 
 @dataclass
 class ClusterLife:
-    """One cluster. Every method that changes something takes `now` and leaves the life in a settled state."""
+    """Holds the state of one cluster. Methods that change it are passed `now` and also make the changes that follow."""
 
     created_at: datetime
     keep_alive: bool = False
@@ -121,7 +121,7 @@ class ClusterLife:
 
     @property
     def is_ending(self) -> bool:
-        """TERMINATING or beyond: nothing may be added or changed any more."""
+        """Says whether the cluster is terminating or over, so that nothing may be added or changed."""
         return self.state in _ENDING_STATES
 
     @property
@@ -149,7 +149,7 @@ class ClusterLife:
         self._end(Ending(ClusterState.TERMINATED_WITH_ERRORS, ReasonCode.BOOTSTRAP_FAILURE, message), now)
 
     def add_step(self, step: StepLife, now: datetime) -> None:
-        """Raises ValueError if the cluster is ending: the caller answers with EMR's own words."""
+        """Adds a step. Raises ValueError if the cluster is ending; the caller puts that into EMR's own words."""
         if self.is_ending:
             raise ValueError(f"A cluster that is {self.state} takes no steps.")
         self.steps.append(step)
@@ -157,7 +157,7 @@ class ClusterLife:
             self._settle(now)
 
     def steps_to_start(self) -> list[StepLife]:
-        """The pending steps that may start now, oldest first."""
+        """Returns the pending steps that may start now, oldest first."""
         if self.is_ending or self.ready_at is None:
             return []
         free = self.step_concurrency_level - len(self.active_steps)
@@ -169,8 +169,9 @@ class ClusterLife:
         self._settle(now)
 
     def step_ended(self, step: StepLife, failure: FailureDetails | None, now: datetime) -> None:
-        """The step's process is gone. `failure` is None if it ended well; a step that was told to stop counts as
-        cancelled.
+        """Records that the step's process has ended.
+
+        `failure` is None if it ended well. A step that was told to stop and did not end well counts as cancelled.
         """
         step.ended_at = now
         if failure is None:
@@ -185,7 +186,7 @@ class ClusterLife:
         self._settle(now)
 
     def cancel_step(self, step: StepLife, now: datetime) -> CancelAnswer:
-        """A pending step is cancelled at once; of a running one the driver must end the process."""
+        """Cancels a pending step at once, or marks a running one, whose process the driver must then end."""
         if step.state is EmrStepState.PENDING:
             self._cancel_pending(step, "Cancelled by user", now)
             self._settle(now)
@@ -197,7 +198,10 @@ class ClusterLife:
         return CancelAnswer(submitted=False, reason=f"The step is already {step.state}.")
 
     def request_termination(self, now: datetime, message: str = "Terminated by user request") -> None:
-        """Does nothing to a cluster that is ending already. Protection is the caller's to check: it is an API error."""
+        """Starts the end of a cluster that is not ending yet.
+
+        The caller must check the termination protection, because the API answers a protected cluster with an error.
+        """
         self._end(Ending(ClusterState.TERMINATED, ReasonCode.USER_REQUEST, message), now)
 
     def fail(self, message: str, now: datetime) -> None:
@@ -205,14 +209,17 @@ class ClusterLife:
         self._end(Ending(ClusterState.TERMINATED_WITH_ERRORS, ReasonCode.INTERNAL_ERROR, message), now)
 
     def lose_instances(self, now: datetime) -> None:
-        """The machines are gone. A running step was not told to stop: it fails when its process is seen to be gone."""
+        """Ends a cluster that has lost its machines.
+
+        Running steps keep their state: they were not told to stop, and fail when their process is found to be gone.
+        """
         running = [step for step in self.steps if step.state is EmrStepState.RUNNING]
         self._end(
             Ending(ClusterState.TERMINATED_WITH_ERRORS, ReasonCode.INSTANCE_FAILURE, INSTANCES_LOST), now, spare=running
         )
 
     def idle_deadline(self) -> datetime | None:
-        """When a waiting cluster ends itself, or None if it never will."""
+        """Returns when a waiting cluster ends itself, or None if it never will."""
         if self.idle_since is None or self.idle_timeout_seconds is None:
             return None
         return self.idle_since + timedelta(seconds=self.idle_timeout_seconds)
@@ -225,7 +232,10 @@ class ClusterLife:
             )
 
     def finish(self, now: datetime) -> None:
-        """The last process of a TERMINATING cluster is gone."""
+        """Puts a TERMINATING cluster into its last state.
+
+        Raises ValueError if the cluster was not told to end or if a step is active.
+        """
         if self.ending is None or self.active_steps:
             raise ValueError("A cluster ends when it was told to and none of its steps is active.")
         self.state = self.ending.state
@@ -264,7 +274,7 @@ class ClusterLife:
         step.ended_at = now
 
     def _end(self, ending: Ending, now: datetime, *, spare: Sequence[StepLife] = ()) -> None:
-        """Pending steps are cancelled, active ones are to be stopped; those in `spare` keep their state."""
+        """Cancels pending steps and marks active ones as to be stopped. Those in `spare` keep their state."""
         if self.is_ending:
             return
         self.state = ClusterState.TERMINATING

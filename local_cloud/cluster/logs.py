@@ -1,4 +1,4 @@
-"""The logs of a cluster, written to its LogUri as EMR does: gzipped, through the S3 API."""
+"""Writes the logs of a cluster to its LogUri as EMR does: gzipped, through the S3 API."""
 
 from __future__ import annotations
 
@@ -25,22 +25,25 @@ logger = logging.getLogger(__name__)
 
 
 def step_log_path(cluster_id: str, step_id: str) -> str:
-    """Below the LogUri."""
+    """Returns the path of a step's logs below the LogUri."""
     return f"{cluster_id}/steps/{step_id}"
 
 
 def bootstrap_log_path(cluster_id: str, instance_id: str, number: int) -> str:
-    """Below the LogUri; `number` counts from 1."""
+    """Returns the path of a bootstrap action's logs below the LogUri. `number` counts from 1."""
     return f"{cluster_id}/node/{instance_id}/bootstrap-actions/{number}"
 
 
 def log_address(log_uri: str | None, path: str, name: str) -> str | None:
-    """The full address of one log, or None for a cluster without LogUri."""
+    """Returns the full address of one log, or None for a cluster without LogUri."""
     return f"{_plain_uri(log_uri)}/{path}/{name}.gz" if log_uri else None
 
 
 def upload_logs(s3: Any, log_uri: str | None, path: str, folder: Path) -> None:
-    """Puts the logs in `folder` to `<log_uri>/<path>/<name>.gz`. A log that can't be written never fails the step."""
+    """Uploads the logs in `folder` to `<log_uri>/<path>/<name>.gz`.
+
+    A log that can't be written does not fail the step.
+    """
     if not log_uri:
         return
     bucket, _, prefix = _plain_uri(log_uri).removeprefix("s3://").partition("/")
@@ -57,8 +60,9 @@ def upload_logs(s3: Any, log_uri: str | None, path: str, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class LastWords:
-    """The line that most likely names why a command failed, and the log it stands in. Empty if the command wrote
-    nothing.
+    """Holds the line that most likely names why a command failed, and the log in which it stands.
+
+    The line is empty if the command wrote nothing.
     """
 
     line: str = ""
@@ -66,10 +70,10 @@ class LastWords:
 
 
 def last_words(folder: Path) -> LastWords:
-    """Why the command failed, from its logs.
+    """Returns why the command failed, as its logs tell it.
 
-    The last line of either log that begins with an error's name; stderr first, then stdout, where Python's own
-    tracebacks go on EMR. Without one, the last line that is neither a stack frame nor Spark's chatter.
+    This is the last line that begins with an error's name: of stderr, or else of stdout, where Python's own tracebacks
+    go on EMR. If there is none, it is the last line that is neither a stack frame nor one of Spark's notices.
     """
     logs = {name: _telling_lines(_tail(folder / name)) for name in ("stderr", "stdout")}
     for name, lines in logs.items():
@@ -93,6 +97,6 @@ def _tail(file: Path) -> str:
 
 
 def _plain_uri(log_uri: str) -> str:
-    """EMR takes s3n:// and s3a:// for s3://."""
+    """Returns the address without a final slash, and with s3:// where EMR also accepts s3n:// and s3a://."""
     scheme, _, rest = log_uri.partition("://")
     return f"{'s3' if scheme in {'s3n', 's3a'} else scheme}://{rest}".rstrip("/")

@@ -1,4 +1,4 @@
-"""The one machine of every local cluster: fetches and runs bootstrap actions, runs steps, writes their logs."""
+"""Plays the one machine of every local cluster: runs bootstrap actions and steps, and writes their logs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClusterRequest:
-    """What of RunJobFlow matters to the machine."""
+    """Holds the part of a RunJobFlow request that matters to the machine."""
 
     cluster_id: str
     instance_id: str
@@ -55,7 +55,7 @@ class ClusterRequest:
 
 @dataclass(frozen=True)
 class BootstrapAction:
-    """`content` is run in place of what is at `script`, if there is any."""
+    """Describes one bootstrap action. `content`, if it is given, is run in place of what is at the address `script`."""
 
     script: str
     arguments: Sequence[str]
@@ -80,7 +80,10 @@ class ClusterNode:
         self._classes = ClassArchive.of(node)
 
     def bootstrap_process(self, number: int, action: BootstrapAction) -> NodeProcess:
-        """Raises BotoCoreError, ClientError or OSError if the script can't be fetched."""
+        """Fetches the script and returns the process that runs it.
+
+        Raises BotoCoreError, ClientError or OSError if the script can't be fetched.
+        """
         folder = self._bootstrap_folder(number)
         folder.mkdir(parents=True, exist_ok=True)
         script = folder / "script"
@@ -139,8 +142,8 @@ class ClusterNode:
             [own_path(word, self._release_folder) for word in step.arguments], self._node.spark_home
         )
         if step.arguments[0] == SPARK_SUBMIT:
-            # That folder would stand among the places of Java's classes, which an archive of them asks to be the same
-            # for every step.
+            # spark-submit would put that folder, which differs from step to step, on Java's class path. A class archive
+            # needs a class path that is the same for every step.
             del environment[CONFIGURATION_FOLDER]
             arguments[1:1] = ["--properties-file", str(defaults)]
         return NodeProcess(NodeCommand(arguments, environment, folder), stop_grace_seconds=STOP_GRACE_SECONDS)
@@ -164,7 +167,7 @@ class ClusterNode:
         )
 
     def remove_release(self) -> None:
-        """Forgets what the bootstrap action fetched, which nobody needs when the cluster is over."""
+        """Removes what the bootstrap action fetched, which nobody needs when the cluster is over."""
         shutil.rmtree(self._release_folder, ignore_errors=True)
 
     @property
@@ -198,14 +201,15 @@ class ClusterNode:
 
 
 def interpreter(script: bytes) -> list[str]:
-    """Returns the program that a script names in its first line; bash if it names none."""
+    """Returns the words of the program that a script names in its first line, or bash if it names none."""
     first_line = script.partition(b"\n")[0].decode(errors="replace")
     return shlex.split(first_line.removeprefix("#!")) if first_line.startswith("#!") else ["bash"]
 
 
 def own_path(word: str, release_folder: Path) -> str:
-    """Returns a word of a step in which the node's folder of the release is the one that this cluster has: one machine
-    has many nodes.
+    """Returns an argument of a step with the folder of the release on a node replaced by the one of this cluster.
+
+    Each cluster needs a folder of its own, because one machine plays the nodes of all of them.
     """
     return (
         f"{release_folder}{word.removeprefix(NODE_FOLDER)}"
@@ -215,7 +219,7 @@ def own_path(word: str, release_folder: Path) -> str:
 
 
 def refuse_step(step: StepCommand) -> FailureDetails | None:
-    """Why this machine can't run the step, or None if it can."""
+    """Returns why this machine can't run the step, or None if it can."""
     if step.jar != COMMAND_RUNNER:
         return FailureDetails("Main Class not found.", f"The local EMR runs {COMMAND_RUNNER} only, not '{step.jar}'.")
     if not step.arguments:

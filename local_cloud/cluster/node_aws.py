@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def list_objects(s3: Any, address: str, *, recursive: bool, say: Callable[[str], None]) -> int:
-    """Prints size and name of what is there. Returns 1 if nothing is, as the real one does."""
+    """Prints size and name of what is there. Returns the exit code: 1 if nothing is there, as the real one does."""
     bucket, prefix = split_uri(address)
     options = {} if recursive else {"Delimiter": "/"}
     found = False
@@ -76,9 +76,9 @@ def list_objects(s3: Any, address: str, *, recursive: bool, say: Callable[[str],
 def copy_objects(
     s3: Any, source: str, target: str, *, recursive: bool, exclude: Sequence[str] = (), say: Callable[[str], None]
 ) -> None:
-    """One object, or with `recursive` everything below a prefix or folder, but what matches `exclude`.
+    """Copies one object, or with `recursive` everything below a prefix or folder.
 
-    Raises LakeNameError if neither side is on S3.
+    `exclude` leaves out what it matches when a prefix is downloaded. Raises LakeNameError if neither side is on S3.
     """
     if recursive and source.startswith("s3://"):
         bucket, prefix = split_uri(source)

@@ -1,4 +1,4 @@
-"""What a step of the local EMR sees: its environment and its Spark settings.
+"""Builds what a step of the local EMR sees: its environment and its Spark settings.
 
 Nothing is inherited from the process that started the cloud, so a step finds what a node has and no more.
 """
@@ -21,8 +21,8 @@ RAW_SCHEME: Final = "rawfile"
 CONFIGURATION_FOLDER: Final = "SPARK_CONF_DIR"
 SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
-# Of a request's Configurations, what makes sense on one machine. Sizes, masters, committers and file systems of the
-# cluster are left out: they describe machines that are not here.
+# The settings of a request's Configurations that make sense on one machine. Sizes, masters, committers and file systems
+# of the cluster are left out: they describe machines that are not here.
 HONOURED_SPARK_PREFIXES: Final = (
     "spark.sql.",
     "spark.serializer",
@@ -36,19 +36,19 @@ HONOURED_SPARK_PREFIXES: Final = (
 )
 HONOURED_EXPORT_PREFIXES: Final = ("FRUITS_", "OMP_", "MKL_", "OPENBLAS_", "TF_", "PYTHONHASHSEED", "MALLOC_")
 
-# A step lives for seconds here: Java's optimising compiler would take more time from the cores than it gives back, and
-# checking the code of Spark's own classes takes as long as running some of it.
+# A step lives for seconds here. Java's optimising compiler would cost more time than it saves, and so would a check of
+# the code of Spark's own classes.
 QUICK_JAVA: Final = (
     "-XX:-UsePerfData -XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
 )
-# Threads of linear algebra wait for each other by spinning: a PCA that takes one core 0.4 s takes two cores, busy with
-# other processes, 6.
+# Threads of linear algebra wait for each other by spinning: a PCA that takes 0.4 s on one core takes 6 s on two cores
+# that are busy with other processes.
 ONE_THREAD_A_PROCESS: Final[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class Node:
-    """The one machine every local cluster consists of."""
+    """Describes the one machine of which every local cluster consists."""
 
     home: Path  # of the local cloud
     s3_url: str
@@ -71,14 +71,15 @@ class Node:
 
 
 def node_environment(node: Node, *, mark: str, temporary: Path) -> dict[str, str]:
-    """What every command of a cluster sees. `mark` names the command, `temporary` is its own folder for temporary
-    files.
+    """Returns the environment variables of every command of a cluster.
+
+    `mark` names the command, and `temporary` is its own folder for temporary files.
     """
     programs = (NODE_PROGRAMS, node.python.parent, node.java_home / "bin")
     return {
         "PATH": os.pathsep.join([*map(str, programs), SYSTEM_PATH]),
         "HOME": str(node.clusters_folder / "home"),
-        "LC_ALL": "C.UTF-8",  # Java can't name a folder `Äpfel 50%` in the C locale
+        "LC_ALL": "C.UTF-8",  # in the C locale Java can't name a folder `Äpfel 50%`
         "TZ": "UTC",
         "TMPDIR": str(temporary),
         "JAVA_HOME": str(node.java_home),
@@ -107,7 +108,7 @@ def step_environment(
     configuration_folder: Path,
     configurations: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
-    """`node_environment` plus Spark and what the cluster's `spark-env` exports."""
+    """Returns what `node_environment` does, with Spark's variables and what the cluster's `spark-env` exports."""
     return {
         **node_environment(node, mark=mark, temporary=temporary),
         **ONE_THREAD_A_PROCESS,
@@ -121,7 +122,7 @@ def step_environment(
 
 
 def event_log_folder(clusters_folder: Path, cluster_id: str) -> Path:
-    """What Spark's history server reads: the events of all steps of a cluster."""
+    """Returns the folder for the events of all steps of a cluster, which Spark's history server reads."""
     return clusters_folder / cluster_id / "spark-events"
 
 
@@ -134,12 +135,10 @@ def spark_defaults(
     configurations: Sequence[Mapping[str, Any]] = (),
     java_options: str = "",
 ) -> str:
-    """The content of spark-defaults.conf: the whole machine as one Spark, and `s3://<bucket>` mapped to the bucket's
-    folder.
+    """Returns the content of spark-defaults.conf, which makes the machine one Spark and maps buckets to folders.
 
-    `event_logs` must be there. `java_options` are added to those that every step's Java gets.
-
-    The mapping is Hadoop's ViewFileSystemOverloadScheme, so a job names its files as it does on EMR.
+    `s3://<bucket>` stands for the bucket's folder by Hadoop's ViewFileSystemOverloadScheme, so a job names its files as
+    it does on EMR. The folder `event_logs` must exist. `java_options` are added to those that every step's Java gets.
     """
     settings = {
         **honoured_spark_settings(configurations),
@@ -156,8 +155,8 @@ def spark_defaults(
         "spark.eventLog.dir": event_logs.as_uri(),
         "spark.ui.showConsoleProgress": "false",
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
-        # The raw local file system under a name of its own: `file:` is the one with checksums, which puts .crc files
-        # between the objects.
+        # The raw local file system gets a name of its own, because `file:` is the one with checksums, which writes .crc
+        # files among the objects.
         f"spark.hadoop.fs.{RAW_SCHEME}.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     }
     for bucket in sorted(buckets):
@@ -166,7 +165,7 @@ def spark_defaults(
 
 
 def honoured_spark_settings(configurations: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The `spark-defaults` of a request that hold on one machine (HONOURED_SPARK_PREFIXES)."""
+    """Returns the `spark-defaults` of a request that also hold on one machine (see HONOURED_SPARK_PREFIXES)."""
     return {
         name: value
         for name, value in _properties(configurations, ("spark-defaults",)).items()
@@ -175,7 +174,7 @@ def honoured_spark_settings(configurations: Sequence[Mapping[str, Any]]) -> dict
 
 
 def honoured_exports(configurations: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The `spark-env` / `export` of a request that hold on one machine (HONOURED_EXPORT_PREFIXES)."""
+    """Returns the `spark-env` / `export` of a request that also hold on one machine (see HONOURED_EXPORT_PREFIXES)."""
     exports = _properties(configurations, ("spark-env", "export"))
     own = {STACK_MARK, STEP_MARK, "FRUITS_VENV"}
     return {
@@ -184,8 +183,9 @@ def honoured_exports(configurations: Sequence[Mapping[str, Any]]) -> dict[str, s
 
 
 def local_command(arguments: Sequence[str], spark_home: Path) -> list[str]:
-    """What command-runner.jar does with its arguments: Spark's programs come from the installed pyspark, others from
-    the PATH.
+    """Returns the command that command-runner.jar runs for these arguments.
+
+    Spark's programs are taken from the installed pyspark, all others from the PATH.
     """
     program, *rest = arguments
     in_spark = spark_home / "bin" / program
@@ -211,5 +211,5 @@ def _raw_uri(folder: Path) -> str:
 
 
 def _property_value(value: str) -> str:
-    """`value` for a Java properties file, in which a backslash escapes and a line ends."""
+    """Returns `value` as it is written in a Java properties file, with backslashes and line breaks escaped."""
     return str(value).replace("\\", "\\\\").replace("\n", "\\n")

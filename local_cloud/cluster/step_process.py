@@ -1,6 +1,4 @@
-"""Running one command of a cluster: its own process group, its output in files, and an end that leaves nothing
-behind.
-"""
+"""Runs one command of a cluster in a process group of its own, keeps its output, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ COMMAND_NOT_FOUND: Final = 127  # as a shell says it
 
 @dataclass(frozen=True)
 class NodeCommand:
-    """What to run, where, and with what. `folder` gets the files stdout, stderr and controller."""
+    """Says what to run, where, and with which environment. The files stdout, stderr and controller go to `folder`."""
 
     arguments: Sequence[str]
     environment: Mapping[str, str]
@@ -41,7 +39,7 @@ class NodeCommand:
 class NodeProcess:
     """Runs one command to its end. `run` blocks; `stop` may be called from another thread, also before `run`.
 
-    `idle` is what `run` does first; it is given an event that `stop` sets.
+    `run` calls `idle` first, with an event that `stop` sets.
     """
 
     def __init__(self, command: NodeCommand, *, stop_grace_seconds: float) -> None:
@@ -53,13 +51,13 @@ class NodeProcess:
         self.idle: Callable[[threading.Event], None] = lambda _: None
 
     def stop(self, *, force: bool = False) -> None:
-        """SIGTERM, and SIGKILL after the grace; SIGKILL at once if `force`. `run` then returns."""
+        """Ends the process with SIGTERM and, after the grace, SIGKILL; with SIGKILL at once if `force` is set."""
         if force:
             self._kill_now.set()
         self._asked_to_stop.set()
 
     def run(self) -> int:
-        """The exit code; negative is the signal that ended it, as `subprocess` has it."""
+        """Runs the command and returns its exit code; a negative one is the signal that ended it (see `subprocess`)."""
         folder = self._command.folder
         folder.mkdir(parents=True, exist_ok=True)
         self.idle(self._asked_to_stop)

@@ -1,1 +1,1 @@
-"""EMR's API."""
+"""Offers EMR's API on this machine."""

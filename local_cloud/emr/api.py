@@ -1,4 +1,4 @@
-"""EMR's actions over HTTP: moto's, corrected and completed."""
+"""Answers EMR's actions over HTTP: takes moto's answers, and corrects and completes them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FLEET_SPECIFICATIONS: Final = ("LaunchSpecifications", "ResizeSpecifications", 
 
 
 class LocalEmrResponse(ElasticMapReduceResponse):  # type: ignore[misc]  # moto ships no types
-    """One request. Its signature has been checked, and the region it was signed for is in REGION_HEADER.
+    """Answers one request, whose signature has been checked and whose region is in REGION_HEADER.
 
     Every public method is an action of EMR's API.
     """
@@ -59,7 +59,7 @@ class LocalEmrResponse(ElasticMapReduceResponse):  # type: ignore[misc]  # moto 
         cluster = self.backend.clusters[answer.result["JobFlowId"]]
         cluster.instance_fleets = [instance_fleet(fleet) for fleet in fleets]
         cluster.requested_subnet_ids = plain(self._get_param("Instances.Ec2SubnetIds", []))
-        # EMR takes the one of them in which it finds room for the fleets.
+        # Of several subnets, EMR takes the one in which it finds room for the fleets.
         cluster.ec2_subnet_id = cluster.ec2_subnet_id or next(iter(cluster.requested_subnet_ids), None)
         cluster.managed_scaling_policy = self._policy("ManagedScalingPolicy")
         cluster.scale_down_behavior = self._get_param("ScaleDownBehavior", DEFAULT_SCALE_DOWN)
@@ -81,7 +81,7 @@ class LocalEmrResponse(ElasticMapReduceResponse):  # type: ignore[misc]  # moto 
         return self._page("Clusters", clusters, state=self._get_param("ClusterStates"))
 
     def list_steps(self) -> ActionResult:
-        """Newest first."""
+        """Lists the steps, newest first."""
         newest_first = list(reversed(self._cluster().steps))
         return self._page("Steps", newest_first, state=self._get_param("StepStates"), id=self._get_param("StepIds"))
 
@@ -137,7 +137,10 @@ class LocalEmrResponse(ElasticMapReduceResponse):  # type: ignore[misc]  # moto 
         return self.backend.clusters[self._get_param("ClusterId")]
 
     def _page(self, result_key: str, everything: Sequence[Any], **filters: Sequence[str] | None) -> ActionResult:
-        """A page of what passes every filter: whose attribute of that name is in the given list, if one is given."""
+        """Returns a page of what passes every filter.
+
+        A filter that is given lets pass what has one of the listed values in the attribute of the filter's name.
+        """
         wanted = {name: set(values) for name, values in filters.items() if values}
         try:
             page, marker = page_of(
@@ -155,7 +158,7 @@ class LocalEmrResponse(ElasticMapReduceResponse):  # type: ignore[misc]  # moto 
 
 
 def instance_fleet(request: Mapping[str, Any]) -> dict[str, Any]:
-    """An InstanceFleetConfig as ListInstanceFleets tells it, with all it asked for provisioned."""
+    """Returns an InstanceFleetConfig as ListInstanceFleets tells it, with all it asked for provisioned."""
     fleet: dict[str, Any] = {
         "Id": random_instance_group_id().replace("i-", "if-"),
         "Name": request.get("Name"),

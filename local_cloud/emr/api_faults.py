@@ -1,4 +1,4 @@
-"""Faults of EMR's API: requests that are refused, and answers that are lost, wrong or late."""
+"""Commits the faults of EMR's API: refuses requests, and loses, falsifies or delays answers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def answer_with_faults(
     answer: Callable[[], Response],
     names_of: Callable[[Iterable[str]], Sequence[str]],
 ) -> Response:
-    """What `answer` says, unless a fault strikes. `names_of` knows the names of clusters by their ids.
+    """Returns what `answer` does, unless a fault strikes. `names_of` gives the names of clusters by their ids.
 
     Raises ConnectionAbortedError when the client is to get no answer at all; the connection is closed by then.
     """
-    # Nothing more is read out of a request than what its answer needs, as long as there are no faults.
+    # Without faults, a request is read no further than its answer needs.
     if not faults.has_any():
         return answer()
     fault = faults.strike(API_KINDS, cluster_names(request.get_data(), names_of), action=action)
@@ -56,16 +56,17 @@ def answer_with_faults(
 
 
 def cluster_names(body: bytes, names_of: Callable[[Iterable[str]], Sequence[str]]) -> Sequence[str]:
-    """The names of the clusters that a request is about: the one it asks for, or those whose ids it tells; none for
-    ListClusters.
+    """Returns the names of the clusters that a request is about.
+
+    A request asks for a new cluster by its name, or names others by their ids, or is about none (ListClusters).
     """
     request = _read(body)
-    # RunJobFlow alone names a cluster that has no id yet.
+    # Only RunJobFlow names a cluster that has no id yet.
     return [str(request["Name"])] if "Name" in request and "Instances" in request else names_of(cluster_ids(body))
 
 
 def cluster_ids(body: bytes) -> list[str]:
-    """The ids that a request tells."""
+    """Returns the ids of clusters that stand in the body of a request."""
     request = _read(body)
     alone = [request[name] for name in _ID_NAMES if name in request]
     return [str(cluster_id) for cluster_id in (*alone, *(request.get("JobFlowIds") or ()))]

@@ -1,7 +1,7 @@
-"""moto's EMR backend, in which clusters live: their states, steps, fleets and policies come from a driver of their own.
+"""Extends moto's EMR backend with clusters that live: a driver for each of them gives them states and runs their steps.
 
-moto parses requests, keeps what was asked for and shapes the answers; what happens over time happens in
-`cluster_driver`.
+moto parses requests, keeps what was asked for and shapes the answers. What happens over time happens in
+`local_cloud.cluster.driver`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ _GROUP_EXTRAS: Final = ("configurations", "custom_ami_id")
 
 @dataclass(frozen=True)
 class EmrSettings:
-    """What the server gives every backend. `second_lasts` shortens idle times in tests: how long a second of the policy
-    lasts.
+    """Holds what the server gives to every backend.
+
+    `second_lasts` says how many seconds a second of an idle timeout lasts, which tests make shorter.
     """
 
     node: Node
@@ -48,15 +49,16 @@ class EmrSettings:
 
 
 class _Clusters(dict[str, "LocalCluster"]):
-    """moto looks clusters up by `[]` and answers HTTP 500 when there is none; EMR names the id."""
+    """Holds the clusters by id. Raises InvalidCluster for an unknown id, as EMR does; moto would answer HTTP 500."""
 
     def __missing__(self, cluster_id: str) -> NoReturn:
         raise InvalidCluster(cluster_id)
 
 
 class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
-    """A cluster whose state, status and steps are those of its life. Born asleep: `start` wakes it when the request is
-    read whole.
+    """Describes a cluster whose state, status and steps are those of its life.
+
+    It does nothing before `start`, which is called when the whole request has been read.
     """
 
     def __init__(self, backend: LocalEmrBackend, steps: Sequence[Mapping[str, Any]], **attributes: Any) -> None:
@@ -89,7 +91,7 @@ class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
     def start(self) -> None:
         self.driver.start()
 
-    # moto's constructor calls these and sets `state`; here the driver does the first two and the life knows the third.
+    # moto's constructor calls these and sets `state`. Here the driver does both, and the state is that of the life.
     def start_cluster(self) -> None: ...
 
     def run_bootstrap_actions(self) -> None: ...
@@ -165,7 +167,7 @@ class LocalCluster(Cluster):  # type: ignore[misc]  # moto ships no types
 
 
 class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto ships no types
-    """One region of the local EMR."""
+    """Holds the clusters of one region of the local EMR."""
 
     settings: EmrSettings
 
@@ -177,7 +179,7 @@ class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto sh
         return LocalCluster(self, **request)
 
     def add_instance_groups(self, cluster_id: str, instance_groups: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Takes and tells what moto's groups have no place for, too."""
+        """Adds groups, and keeps what moto's groups have no place for, so that it is told again."""
         requests = [dict(group) for group in instance_groups]
         extras = [{name: plain(request.pop(name)) for name in _GROUP_EXTRAS if name in request} for request in requests]
         groups: list[Any] = super().add_instance_groups(cluster_id, requests)
@@ -238,10 +240,13 @@ class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto sh
         return cluster
 
     def run_instances(self, cluster_id: str, instances: dict[str, Any], instance_group: Any) -> None:
-        """The machine is here already."""
+        """Does nothing: moto would start machines here, and the one machine that is needed is this one."""
 
     def newest_clusters(self, created_after: datetime | None, created_before: datetime | None) -> list[LocalCluster]:
-        """Newest first. The times are in UTC, as moto reads them from a request: without a zone."""
+        """Returns the clusters created within these times, newest first.
+
+        The times have no time zone and stand for UTC, as moto reads them from a request.
+        """
         after, before = (moment.replace(tzinfo=UTC) if moment else None for moment in (created_after, created_before))
         return [
             cluster
@@ -258,7 +263,7 @@ class LocalEmrBackend(ElasticMapReduceBackend):  # type: ignore[misc]  # moto sh
             cluster.driver.join(timeout_seconds)
 
     def _job_flow(self, job_flow_id: str) -> LocalCluster:
-        """The older calls answer an unknown id in other words than the newer ones."""
+        """Returns a cluster. Raises ValidationException if there is none, in the words that EMR's older calls use."""
         if job_flow_id not in self.clusters:
             raise ValidationException("Specified job flow ID does not exist.")
         return self.clusters[job_flow_id]
@@ -268,12 +273,12 @@ local_emr_backends: Final = BackendDict(LocalEmrBackend, "emr")
 
 
 def cluster_names(cluster_ids: Iterable[str]) -> list[str]:
-    """The names of those that are there, in whichever region."""
+    """Returns the names of the clusters that exist among these, in any region."""
     return [str(cluster.name) for cluster in _clusters(cluster_ids)]
 
 
 def cluster_tags(cluster_ids: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The tags of those that are there, in whichever region, by their ids."""
+    """Returns the tags of the clusters that exist among these, in any region, by the clusters' ids."""
     return {cluster.id: {tag["Key"]: tag["Value"] for tag in cluster.tags} for cluster in _clusters(cluster_ids)}
 
 

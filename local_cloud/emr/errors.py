@@ -1,4 +1,4 @@
-"""Errors in the shape in which EMR's API answers them."""
+"""Builds errors in the shape in which EMR's API answers them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The instances of a cluster as EMR tells them: as many as it asked for, though this one machine stands for them
-all.
-"""
+"""Lists the instances of a cluster as EMR does: as many as were asked for, although this one machine plays them all."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ _DIGITS: Final = 17
 
 @dataclass(frozen=True)
 class InstanceSet:
-    """Like instances of one group, or of one fleet and market. Exactly one of the ids is there."""
+    """Describes the instances of one group, or of one fleet and market. Exactly one of the two ids is set."""
 
     role: str
     market: str
@@ -35,14 +33,14 @@ class InstanceSet:
     instance_fleet_id: str | None = None
 
     def instance_id(self, number: int) -> str:
-        """The same at every look."""
+        """Returns the id of an instance of this set, which is the same whenever it is asked for."""
         place = f"{self.instance_group_id or self.instance_fleet_id}/{self.market}/{number}"
         return f"i-{hashlib.sha256(place.encode()).hexdigest()[:_DIGITS]}"
 
 
 @dataclass(frozen=True)
 class LocalInstance:
-    """One instance, with the attributes moto's serialiser looks for."""
+    """Describes one instance, with the attributes that moto's serialiser looks for."""
 
     ec2_instance_id: str
     life: ClusterLife
@@ -86,9 +84,7 @@ class LocalInstance:
 
 
 def instances(sets: Sequence[InstanceSet], life: ClusterLife, primary_id: str) -> list[LocalInstance]:
-    """All of them; the first one of the primary group or fleet is the machine that runs everything, and is called
-    `primary_id`.
-    """
+    """Returns all instances. The first of the primary group or fleet runs everything and has the id `primary_id`."""
     found = [LocalInstance(part.instance_id(number), life, part) for part in sets for number in range(part.count)]
     primary = next((number for number, instance in enumerate(found) if instance.role == MASTER), None)
     if primary is not None:
@@ -97,7 +93,7 @@ def instances(sets: Sequence[InstanceSet], life: ClusterLife, primary_id: str) -
 
 
 def instance_status(life: ClusterLife) -> dict[str, Any]:
-    """Of an instance or a fleet: they come and go with their cluster."""
+    """Returns the status of an instance or a fleet, which follows that of its cluster."""
     return {
         "State": "TERMINATED" if life.is_over else "RUNNING" if life.ready_at else "PROVISIONING",
         "Timeline": timeline(life.created_at, ReadyDateTime=life.ready_at, EndDateTime=life.ended_at),
@@ -105,7 +101,7 @@ def instance_status(life: ClusterLife) -> dict[str, Any]:
 
 
 def group_sets(groups: Sequence[Any]) -> list[InstanceSet]:
-    """`groups` are moto's."""
+    """Returns the instances of moto's instance groups."""
     return [
         InstanceSet(
             group.role,
@@ -119,7 +115,7 @@ def group_sets(groups: Sequence[Any]) -> list[InstanceSet]:
 
 
 def fleet_sets(fleets: Sequence[Mapping[str, Any]]) -> list[InstanceSet]:
-    """`fleets` as ListInstanceFleets tells them."""
+    """Returns the instances of fleets, which are passed as ListInstanceFleets tells them."""
     return [
         InstanceSet(
             fleet["InstanceFleetType"],
@@ -134,7 +130,7 @@ def fleet_sets(fleets: Sequence[Mapping[str, Any]]) -> list[InstanceSet]:
 
 
 def instances_needed(capacity: int, types: Sequence[Mapping[str, Any]]) -> int:
-    """How many instances make up the capacity. The first type is the one that is provisioned."""
+    """Returns how many instances make up the capacity. Instances are of the first type."""
     return math.ceil(capacity / instance_weight(types))
 
 

@@ -1,7 +1,7 @@
-"""Whether a request is one that EMR takes, by AWS' own service model, which botocore ships.
+"""Checks whether EMR would accept a request, by AWS' own service model, which botocore ships.
 
-botocore asks its model before it sends a request, but for names, types and what must be there alone: not whether a word
-is one of those that EMR knows, or a text too long. moto drops what it does not know.
+botocore checks names, types and required fields before it sends a request. It does not check whether EMR knows a word
+or whether a text is too long. moto drops what it does not know.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from botocore.validate import ParamValidator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A model's patterns are Java's, to which a character beyond 16 bits is a pair of others.
+# The model's patterns are written for Java, where a character beyond 16 bits is a pair of others.
 _PAIRS: Final = re.compile(r"(?:\\uD[89A-F][0-9A-F]{2}-?){4}")
 _BEYOND_16_BITS: Final = r"\\U00010000-\\U0010FFFF"
 
 
 def problems(action: str, body: bytes) -> str:
-    """Returns what is wrong with the body of a request; empty if nothing is, or if EMR has no such action."""
+    """Returns what is wrong with the body of a request, or an empty text if it is right or EMR has no such action."""
     shape = _input_shapes().get(action)
     if shape is None:
         return ""
@@ -44,7 +44,7 @@ def _input_shapes() -> dict[str, Any]:
 
 
 def _misfits(value: Any, shape: Any, where: str) -> Iterator[str]:
-    """Yields what botocore leaves to the service. The value is of the shape's type."""
+    """Yields what is wrong and botocore leaves to the service. The value must be of the shape's type."""
     match shape.type_name:
         case "structure":
             for name, inner in (value or {}).items():

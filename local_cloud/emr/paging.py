@@ -1,6 +1,6 @@
-"""Long lists in pages, as EMR's List actions tell them.
+"""Cuts long lists into pages, as EMR's List actions do.
 
-moto pages by an attribute of what is listed, which botocore does not name for EMR.
+moto's own paging needs to know which attribute identifies a listed thing, and botocore does not name it for EMR.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ PAGE_SIZE: Final = 50
 def page_of(
     everything: Sequence[Any], marker: str | None, is_wanted: Callable[[Any], bool], page_size: int = PAGE_SIZE
 ) -> tuple[list[Any], str | None]:
-    """One page of what is wanted, and the marker of the next one, or None after the last.
+    """Returns one page of what is wanted, and the marker of the next page, or None after the last.
 
-    The marker is the id of the last thing told. It is looked for in everything: the list may have got longer at its
-    front since, and what it names may be no longer wanted. Raises ValueError for a marker that was never given.
+    A marker is the id of the last thing of a page. It is looked up in everything, because by then the list may have
+    grown at its front, and the thing may not be wanted any more. Raises ValueError for a marker that was never given.
     """
     ids = [thing.id for thing in everything]
     start = ids.index(marker) + 1 if marker else 0

@@ -1,6 +1,4 @@
-"""What EMR's API tells about steps, shaped for moto's serialiser; and requests read into the local cloud's own
-terms.
-"""
+"""Describes steps as moto's serialiser needs them, and reads requests into the local cloud's own types."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class LocalStep:
-    """One step, with the attributes moto's serialiser looks for."""
+    """Describes one step, with the attributes that moto's serialiser looks for."""
 
     life: StepLife
     command: StepCommand
@@ -77,7 +75,7 @@ class LocalStep:
 
 
 def local_step(step: Mapping[str, Any]) -> LocalStep:
-    """`step` is a StepConfig as moto parses it: its keys are found in either spelling."""
+    """Returns a new step for a StepConfig as moto parses it. Its keys can be read in AWS' spelling, too."""
     jar_step = step["HadoopJarStep"]
     step_id = random_step_id()
     return LocalStep(
@@ -100,7 +98,7 @@ def bootstrap_action(action: Mapping[str, Any]) -> BootstrapAction:
 
 
 def plain(parsed: Any) -> Any:
-    """What moto parsed as plain dictionaries with AWS's own key names."""
+    """Returns what moto parsed as plain dictionaries with AWS's own key names."""
     if hasattr(parsed, "original_dict"):
         return {name: plain(value) for name, value in parsed.original_dict().items()}
     if isinstance(parsed, list):

@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 
 class EmrApplication:
-    """The WSGI application: checks who asks, then lets the API answer."""
+    """Serves EMR's API as a WSGI application: checks who asks, then lets the API answer."""
 
     def __init__(self, keys: KeyRing, faults: FaultBook, log: AccessLog | None = None) -> None:
         self._keys = keys
@@ -108,7 +108,7 @@ def _dispatch(request: Request) -> Response:
         )
     if status >= 400 or not action.startswith(("Describe", "List", "Get")):
         logger.info("%s %s %s", action, status, body if status >= 400 else "")
-    # Whoever serves the response adds these itself.
+    # The server that sends the response adds these itself.
     return Response(
         body,
         status=status,
@@ -117,14 +117,16 @@ def _dispatch(request: Request) -> Response:
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """`_dispatch` logs what matters: a waiting DAG asks every few seconds."""
+    """Logs no requests: a waiting DAG asks every few seconds, and `_dispatch` logs what matters."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None: ...
 
 
 def node_from(environment: Mapping[str, str], home: Path) -> Node:
-    """The machine as this process finds it. Raises KeyError for a missing credential, JavaNotFoundError without
-    Java.
+    """Returns the machine as this process finds it.
+
+    Raises KeyError if a credential or the address of S3 is missing, ModuleNotFoundError without pyspark and
+    JavaNotFoundError without Java.
     """
     spark = find_spec("pyspark")
     if spark is None or spark.origin is None:

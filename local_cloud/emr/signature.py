@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from local_cloud.keys import KeyRing
     from local_cloud.signature import SignatureClaim
 
-# How AWS's services that speak JSON call it.
+# The names that AWS's services with a JSON protocol have for it.
 CODES: Final = {
     SignatureFault.MISSING: "MissingAuthenticationToken",
     SignatureFault.MALFORMED: "IncompleteSignatureException",
@@ -39,7 +39,7 @@ _PAYLOAD_HASH: Final = "x-amz-content-sha256"
 
 
 class SignedRequest(NamedTuple):
-    """A request as it came: `path` is decoded, `query` not, and names of headers are in lower case."""
+    """Holds a request as it came: `path` is decoded, `query` is not, and names of headers are in lower case."""
 
     method: str
     path: str
@@ -49,8 +49,9 @@ class SignedRequest(NamedTuple):
 
 
 def verified_caller(request: SignedRequest, keys: KeyRing) -> Caller:
-    """Returns who signed a request, and for which region. Raises SignatureError unless it was signed with one of these
-    keys.
+    """Returns who signed a request and for which region it was signed.
+
+    Raises SignatureError unless it was signed with one of these keys.
     """
     claim = read_claim(request.headers, keys.roles, _SERVICE)
     body_hash = hashlib.sha256(request.body).hexdigest()
@@ -61,7 +62,7 @@ def verified_caller(request: SignedRequest, keys: KeyRing) -> Caller:
 
 
 class _AsSigned(SigV4Auth):  # type: ignore[misc]  # botocore has no types
-    """Covers the headers that the client says it signed: botocore alone would choose them itself."""
+    """Signs the headers that the client says it signed, where botocore would choose them itself."""
 
     def headers_to_sign(self, request: Any) -> Any:
         return request.headers

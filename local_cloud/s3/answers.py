@@ -1,4 +1,4 @@
-"""The XML that S3 answers with."""
+"""Builds the XML that S3 answers with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _NAMESPACE: Final = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
-# Characters below 32 are not allowed in XML, which S3 disregards; clients ask for encoded keys to be safe from it.
+# XML does not allow characters below 32. S3 sends them all the same, so careful clients ask for encoded keys.
 _SPECIAL: Final = re.compile('[&<>"\x00-\x1f]')
 _NOT_ENCODED: Final = "/-_.*"
 _NAMED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
@@ -42,8 +42,9 @@ def location(region: str) -> bytes:
 def listing(
     bucket: str, page: Listing, request: ListingRequest, *, encoded: bool, about_pages: dict[str, str]
 ) -> bytes:
-    """Builds a page of a listing. `about_pages` is where the two versions of the request differ, encoded if it must
-    be.
+    """Builds a page of a listing.
+
+    `about_pages` holds the elements in which the two versions of the request differ, encoded where that is asked for.
     """
     written = encoded_key if encoded else str
     head = (

@@ -1,6 +1,4 @@
-"""What the local S3 can do, request by request. What it does not know it refuses: a wrong guess could damage an
-object.
-"""
+"""Answers the requests that the local S3 knows and refuses all others, because a wrong guess could damage an object."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 MOST_LISTED: Final = 1000
 DOCUMENT_BYTES: Final = 10 << 20
 _OWNER: Final = "x-amz-expected-bucket-owner"
-# Of a request's headers, those that say what is asked for.
+# The headers that say what a request asks for begin with these.
 _ABOUT: Final = ("x-amz-", "if-", "range")
 _OF_EVERY_REQUEST: Final = frozenset(
     {"x-amz-content-sha256", "x-amz-date", "x-amz-decoded-content-length", "x-amz-security-token"}
@@ -67,7 +65,7 @@ class S3Api:
         self._multipart = MultipartUploads()
 
     async def answer(self, request: Request) -> Response:
-        """Answers a request, whatever it is. Raises only what says that the client has hung up."""
+        """Answers any request. Raises only the errors that say that the client has hung up."""
         try:
             caller = check_signature(request.method, request.path, request.query, request.headers, self._keys)
         except S3Error as error:
@@ -208,7 +206,7 @@ class S3Api:
         part = self._folders.begin_upload()
         try:
             await receive(request, part)
-            # It may have been completed or aborted meanwhile.
+            # The upload may have been completed or aborted meanwhile.
             self._multipart.find(query["uploadId"], bucket, key)
         except BaseException:
             part.discard()
@@ -295,7 +293,7 @@ def _of_version(request: Request, key: str, version: Version, etag: str) -> Resp
 
 
 def _span(first: str, last: str, size: int) -> tuple[int, int]:
-    """Returns start and end of a range of bytes. Raises S3Error if none of them is there."""
+    """Returns the start and the end (exclusive) of a range of bytes. Raises S3Error if the object has none of them."""
     start = int(first) if first else max(size - int(last), 0)
     end = min(int(last) + 1, size) if first and last else size
     if start >= end:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as S3's clients speak it: requests one after the other on a connection, bodies of a known length."""
+"""Speaks HTTP/1.1 as S3's clients do: requests come one after the other on a connection, and bodies have a length."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Body:
-    """The body of a request, read as it arrives."""
+    """Reads the body of a request as it arrives."""
 
     def __init__(self, reader: asyncio.StreamReader, length: int, invite: Callable[[], None] | None) -> None:
         self._reader = reader
@@ -34,11 +34,11 @@ class Body:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the client still waits to be told that its body is wanted."""
+        """Says whether the client still waits to be told that its body is wanted."""
         return self._invite is not None and self._left > 0
 
     async def read(self, most: int = CHUNK_BYTES) -> bytes:
-        """Returns some bytes, and none at the end. Raises IncompleteReadError if the client hangs up before."""
+        """Returns some bytes, or none at the end. Raises IncompleteReadError if the client hangs up before the end."""
         if not self._left:
             return b""
         self._begin()
@@ -65,7 +65,7 @@ class Body:
         return line[:-2]
 
     async def read_all(self, most: int) -> bytes:
-        """Returns what is left. Raises S3Error if that is more than `most`."""
+        """Returns the rest of the body. Raises S3Error if that is more than `most` bytes."""
         if self._left > most:
             raise S3Error(400, "EntityTooLarge", f"A body of this request may have {most} bytes.")
         return await self.read_exactly(self._left)
@@ -82,7 +82,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came: `path` and `query` are not decoded, names of headers are in lower case."""
+    """Holds a request as it came: `path` and `query` are not decoded, and names of headers are in lower case."""
 
     method: str
     path: str
@@ -93,7 +93,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer: `content`, or `length` bytes of `version` from `start` on. To HEAD only the headers are sent.
+    """Holds an answer: `content`, or `length` bytes of `version` from `start` on. HEAD is sent only the headers.
 
     `keys` are the objects that it is about, where the request's path names none.
     """
@@ -118,7 +118,7 @@ class Response:
 
 
 class Connection:
-    """One client's connection, until it hangs up."""
+    """Serves one client's connection until the client hangs up."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Connection:
             self._writer.close()
 
     async def _serve_one(self) -> bool:
-        """Answers one request. Returns whether another may follow."""
+        """Answers one request and returns whether another may follow."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         try:
             request = self._request(head)
@@ -149,7 +149,7 @@ class Connection:
             return False
         response = await self._answer(request)
         try:
-            # A client that was not asked for its body may send it or not: nobody knows what would come next.
+            # A client that was not asked for its body may still send it, so the next bytes need not be a request.
             is_last = request.body.is_awaited or request.headers.get("connection", "").lower() == "close"
             await self._send(response, is_last=is_last, only_head=request.method == "HEAD")
         finally:
@@ -197,6 +197,6 @@ class Connection:
             self._writer.write(content)
             sent += len(content)
         if sent < length:
-            # Someone cut the file short beneath the server: the client must see that it hasn't got all.
+            # Someone has cut the file short. The client must see that it hasn't got everything.
             self._writer.transport.abort()
             raise ConnectionAbortedError

@@ -1,10 +1,10 @@
-"""What S3 answers when it can't do what it was asked. Names and statuses are AWS's own."""
+"""Names the errors that S3 answers with when it can't do what it was asked. Names and statuses are AWS's own."""
 
 from __future__ import annotations
 
 
 class S3Error(Exception):
-    """Ends a request. `code` is AWS's name for what is wrong, `status` HTTP's number for it."""
+    """Raised to end a request. `code` is AWS's name for what is wrong, and `status` is HTTP's number for it."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The ETags of files: the MD5 of their content, worked out once for each version of a file."""
+"""Finds the ETags of files: the MD5 of their content, which is computed once for each version of a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 from typing import Final
 
 READ_BYTES: Final = 1 << 20
-# Some 300 bytes each. What is listed in turn and does not fit is not remembered at all, for the oldest goes first.
+# An entry takes some 300 bytes. The oldest goes first, so if all objects are listed in turn and do not fit, none is
+# found again.
 MOST_REMEMBERED: Final = 3_000_000
 SETTLED_SECONDS: Final = 0.05
 
@@ -26,7 +27,7 @@ class ETags:
         self._known: dict[_Version, str] = {}
 
     def remember(self, status: os.stat_result, etag: str) -> None:
-        # An inode's number is used again soon after its file is gone: what is told later holds.
+        # An inode's number is used again soon after its file is gone, so what is told last counts.
         if len(self._known) >= MOST_REMEMBERED:
             self._known.pop(next(iter(self._known)), None)
         self._known[_version(status)] = etag
@@ -46,8 +47,8 @@ class ETags:
             digest.update(chunk)
             place += len(chunk)
         etag = digest.hexdigest()
-        # What others, Spark for example, write beneath the server may change once more within one tick of the file
-        # system's clock.
+        # Others, such as Spark, write into the folder without the server. Their files may change once more within one
+        # tick of the file system's clock.
         if _version(os.fstat(descriptor)) == _version(status) and asked - status.st_mtime > SETTLED_SECONDS:
             self.remember(status, etag)
         return etag

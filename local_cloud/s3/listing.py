@@ -1,4 +1,4 @@
-"""Listing a bucket: a walk over its folder in the order of S3, which is that of the keys' bytes."""
+"""Lists a bucket by walking over its folder in S3's order, which is that of the keys' bytes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from local_cloud.s3.etags import ETags
 
-# No character is greater: a prefix with it is greater than all keys below the prefix.
+# No character is greater, so a prefix followed by it is greater than all keys below the prefix.
 FOLLOWS_ALL: Final = "\U0010ffff"
 MOST_FOLDERS: Final = 32
 
-# Of the folders that were read last: which version of the folder it was, and what is in it.
+# Holds the inode and the time of change of the folders that were read last, and what they held.
 _READ: Final[dict[Path, tuple[tuple[int, int], list[str]]]] = {}
 
 
@@ -35,7 +35,7 @@ class ListingEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class ListingRequest:
-    """What to list. Only keys greater than `after` are."""
+    """Says what to list: keys that begin with `prefix` and are greater than `after`, at most `most` of them."""
 
     prefix: str = ""
     delimiter: str = ""
@@ -45,7 +45,7 @@ class ListingRequest:
 
 @dataclass(frozen=True)
 class Listing:
-    """One page of a listing. The next one comes after `last`, if the page is not the end."""
+    """Holds one page of a listing. If it is truncated, the next page begins after `last`."""
 
     objects: list[ListingEntry]
     prefixes: list[str]
@@ -75,7 +75,7 @@ def list_objects(bucket: Path, request: ListingRequest, etags: ETags) -> Listing
 
 
 def common_prefix(key: str, request: ListingRequest) -> str | None:
-    """Returns what a key is listed under if the request rolls keys up at its delimiter."""
+    """Returns the prefix that a listing shows in place of a key, or None if it shows the key itself."""
     if not request.delimiter:
         return None
     begin, found, _ = key[len(request.prefix) :].partition(request.delimiter)
@@ -83,7 +83,7 @@ def common_prefix(key: str, request: ListingRequest) -> str | None:
 
 
 def _walk(bucket: Path, request: ListingRequest) -> Iterator[str]:
-    """Yields the keys in order; of those that have a common prefix at a slash, the first one only."""
+    """Yields the keys in order. If the request's delimiter is a slash, only the first key of each folder is yielded."""
     folder, slash, _ = request.prefix.rpartition("/")
     if not slash or is_path(folder):
         yield from _walk_folder(bucket, f"{folder}{slash}", request)
@@ -91,7 +91,7 @@ def _walk(bucket: Path, request: ListingRequest) -> Iterator[str]:
 
 def _walk_folder(bucket: Path, folder: str, request: ListingRequest) -> Iterator[str]:
     entries = _entries(bucket / folder, folder)
-    # Of the entries before `after`, only the last one can be a folder that holds greater keys.
+    # Among the entries before `after`, only the last one can be a folder that holds greater keys.
     for key in islice(entries, max(bisect_right(entries, request.after) - 1, 0), None):
         if not key.startswith(request.prefix):
             continue
@@ -107,9 +107,9 @@ def _walk_folder(bucket: Path, folder: str, request: ListingRequest) -> Iterator
 
 
 def _entries(path: Path, folder: str) -> list[str]:
-    """Returns the keys of a folder's files, and those of its folders with their slash, in order.
+    """Returns the keys of a folder's files, and those of its folders with a slash at their end, in order.
 
-    What was read of a few folders is remembered: a folder of many keys is read once, not once a page.
+    The entries of a few folders are remembered, so that a folder of many keys is not read again for each page.
     """
     asked = time.time()
     try:
@@ -122,7 +122,7 @@ def _entries(path: Path, folder: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
     entries = sorted(name for name in names if _is_text(name))
-    # Within one tick of the file system's clock a folder may change once more and keep its time.
+    # Within one tick of the file system's clock a folder may change once more without getting another time.
     if asked - changed.st_mtime > SETTLED_SECONDS:
         if len(_READ) >= MOST_FOLDERS:
             _READ.pop(next(iter(_READ)), None)
@@ -131,17 +131,17 @@ def _entries(path: Path, folder: str) -> list[str]:
 
 
 def _is_passed(folder: str, after: str) -> bool:
-    """Tells whether no key below a folder can be greater than `after`."""
+    """Says whether all keys below a folder come before `after`."""
     return after > folder and (not after.startswith(folder) or after >= folder + FOLLOWS_ALL)
 
 
 def _is_text(name: str) -> bool:
-    """Tells whether a file's name is UTF-8: what is not can't be a key."""
+    """Says whether a file's name is UTF-8, as every key is."""
     return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
 
 
 def _listed(bucket: str, key: str, etags: ETags) -> ListingEntry | None:
-    """Returns the object, or None if it is gone since the folder was read."""
+    """Returns an object's entry in the listing, or None if it has been removed since the folder was read."""
     path = f"{bucket}/{key}"
     try:
         status = os.stat(path)  # noqa: PTH116 - a path as an object takes longer than the rest

@@ -1,4 +1,4 @@
-"""Uploads in parts: each part is kept beside the buckets, and their sum becomes an object when the client says so."""
+"""Takes in uploads in parts: keeps each part beside the buckets, and joins them when the client asks for the object."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MultipartUpload:
     parts: dict[int, Upload] = field(default_factory=dict)
 
     def put(self, number: int, part: Upload) -> None:
-        """Keeps a part, in place of an earlier one of this number."""
+        """Keeps a part, in place of an earlier one with this number."""
         part.finish()
         earlier = self.parts.pop(number, None)
         self.parts[number] = part
@@ -30,7 +30,7 @@ class MultipartUpload:
             earlier.discard()
 
     def chosen(self, document: bytes) -> list[Upload]:
-        """Returns the parts that a CompleteMultipartUpload names. Raises S3Error if it can't be followed."""
+        """Returns the parts that a CompleteMultipartUpload names. Raises S3Error if they are out of order or gone."""
         wanted = list(named_parts(document))
         numbers = [number for number, _ in wanted]
         if not numbers or numbers != sorted(set(numbers)):
@@ -45,7 +45,7 @@ class MultipartUpload:
 
 
 class MultipartUploads:
-    """The uploads in parts that are open. They end with the server, and so does what arrived of them."""
+    """Keeps the open uploads in parts. They end with the server, and what has arrived of them is lost then."""
 
     def __init__(self) -> None:
         self._open: dict[str, MultipartUpload] = {}
@@ -56,7 +56,7 @@ class MultipartUploads:
         return upload_id
 
     def find(self, upload_id: str, bucket: str, key: str) -> MultipartUpload:
-        """Returns the upload. Raises S3Error unless it is open, and of this key."""
+        """Returns an upload. Raises S3Error unless it is open and belongs to this key."""
         upload = self._open.get(upload_id)
         if upload is None or (upload.bucket, upload.key) != (bucket, key):
             raise no_such_upload()
@@ -69,7 +69,7 @@ class MultipartUploads:
 
 
 def named_parts(document: bytes) -> Iterator[tuple[int, str]]:
-    """Yields number and ETag of each part that the XML names."""
+    """Yields the number and the ETag of each part that the XML names. Raises S3Error if it can't be read."""
     for part in elements(document, "Part"):
         number, etag = child(part, "PartNumber"), child(part, "ETag")
         if not number.isdecimal():
@@ -78,7 +78,7 @@ def named_parts(document: bytes) -> Iterator[tuple[int, str]]:
 
 
 def elements(document: bytes, name: str) -> Iterator[ET.Element]:
-    """Yields the elements of this name, whatever their namespace. Raises S3Error if the document is no XML."""
+    """Yields the elements of this name in any namespace. Raises S3Error if the document is no XML."""
     try:
         root = ET.fromstring(document)  # noqa: S314  # only who holds the server's keys can send it anything
     except ET.ParseError:

@@ -1,6 +1,6 @@
-"""Objects as files: opening, replacing and removing them.
+"""Stores objects as files: opens, replaces and removes them.
 
-A reader, of the folder or through S3, sees a version of an object whole or not at all.
+Readers, of the folder or through S3, see either the whole of an object's version or nothing of it.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-# What arrives is kept beside the buckets until it is whole, so that neither a listing nor a reader of a bucket's folder
-# can come across it. A bucket's name never begins with a dot.
+# An upload lies beside the buckets until it is whole, so that neither a listing nor a reader of a bucket's folder comes
+# across it. The folder's name begins with a dot, which no bucket's name does.
 UPLOADS_FOLDER: Final = ".uploads"
 _NO_FILE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a request asks of the version that is stored: the value of its If-Match and of its If-None-Match."""
+    """Holds a request's conditions on the stored version: the values of its If-Match and If-None-Match."""
 
     match: str | None = None
     none_match: str | None = None
 
     def holds_for_writing(self, etag: str | None) -> bool:
-        """Tells whether a version with this ETag (None: no version) may be replaced."""
+        """Says whether a version with this ETag (None: no version) may be replaced."""
         if self.match is not None and (etag is None or not names_etag(self.match, etag)):
             return False
         return self.none_match is None or etag is None or not names_etag(self.none_match, etag)
 
 
 def names_etag(condition: str, etag: str) -> bool:
-    """Tells whether the value of If-Match or If-None-Match names this ETag."""
+    """Says whether the value of If-Match or If-None-Match names this ETag."""
     return any(named.strip().removeprefix("W/").strip('"') in ("*", etag) for named in condition.split(","))
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of an object, open for reading: it stays what it is whatever happens to its key."""
+    """Holds one version of an object, open for reading. It does not change when its key is replaced or removed."""
 
     descriptor: int
     status: os.stat_result
@@ -69,7 +69,7 @@ class Version:
 
 
 class Upload:
-    """Content that is arriving. It becomes an object at once and whole, or leaves nothing."""
+    """Takes in content that is arriving. It becomes an object all at once, or leaves nothing behind."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / uuid.uuid4().hex
@@ -89,7 +89,7 @@ class Upload:
             left = left[self._file.write(left) :]
 
     def copy(self, version: Version) -> None:
-        """Writes what is stored under another key."""
+        """Writes the content of another object's version."""
         copied = 0
         while content := os.pread(version.descriptor, READ_BYTES, copied):
             self.write(content)
@@ -103,17 +103,17 @@ class Upload:
                     self.write(content)
 
     def finish(self) -> None:
-        """Frees what an upload in progress needs: nothing more will be written."""
+        """Closes the file, because nothing more will be written."""
         self._file.close()
 
     def discard(self) -> None:
-        """Removes what arrived, unless it has become an object."""
+        """Removes what has arrived, unless it has become an object."""
         self.finish()
         self.path.unlink(missing_ok=True)
 
 
 class BucketFolders:
-    """The buckets of a folder. Nothing here waits for anything but the disk."""
+    """Holds the buckets of a folder. Its methods wait for nothing but the disk."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -123,12 +123,12 @@ class BucketFolders:
         self._sweep()
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Returns the name of every bucket and when it was changed, by name."""
+        """Returns the name of every bucket and when it was changed (seconds since 1970), sorted by name."""
         with os.scandir(self.root) as entries:
             return sorted((entry.name, entry.stat().st_mtime) for entry in entries if is_bucket(entry))
 
     def bucket(self, name: str) -> Path:
-        """Returns the bucket's folder. Raises S3Error if there is none."""
+        """Returns the folder of a bucket. Raises S3Error if there is no such bucket."""
         folder = self.root / name
         if name.startswith(".") or "/" in name or "\0" in name or not folder.is_dir():
             raise no_such_bucket(name)
@@ -149,10 +149,10 @@ class BucketFolders:
             raise S3Error(409, "BucketNotEmpty", f"The bucket {name} is not empty.") from None
 
     def open(self, bucket: str, key: str) -> Version:
-        """Opens what is stored under a key now, for the caller to close. Raises S3Error if nothing is."""
+        """Opens the version that a key has now, which the caller must close. Raises S3Error if there is none."""
         path = self._path(bucket, key)
         try:
-            # A pipe that someone put into the folder must not hold the server.
+            # The server must not wait for a pipe that someone has put into the folder.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             raise _no_object(key, error) from error
@@ -163,7 +163,7 @@ class BucketFolders:
         raise no_such_key(key)
 
     def check(self, bucket: str, key: str) -> None:
-        """Raises S3Error if no object can be stored under the key."""
+        """Raises S3Error if no object can be stored under the key in this bucket."""
         if len(key.encode()) > MOST_KEY_BYTES:
             raise S3Error(400, "KeyTooLongError", f"A key has {MOST_KEY_BYTES:,} bytes at most.")
         self._path(bucket, key)
@@ -173,7 +173,7 @@ class BucketFolders:
 
     @contextlib.contextmanager
     def upload(self) -> Iterator[Upload]:
-        """Opens an upload that leaves nothing if it isn't stored by the end."""
+        """Opens an upload that leaves nothing behind if it isn't stored by the end of the context."""
         upload = self.begin_upload()
         try:
             yield upload
@@ -181,11 +181,10 @@ class BucketFolders:
             upload.discard()
 
     def store(self, upload: Upload, bucket: str, key: str, condition: Condition | None = None) -> None:
-        """Makes an upload what is stored under the key.
+        """Stores an upload under the key, in place of what is there.
 
-        Raises S3Error if the condition does not hold; then nothing has changed. This must run in the thread of the
-        server's
-        loop: no other request then comes between asking for the condition and replacing the object.
+        Raises S3Error if the condition does not hold, and then changes nothing. It must run in the thread of the
+        server's loop, so that no other request comes between checking the condition and replacing the object.
         """
         path = self._path(bucket, key)
         if condition and not condition.holds_for_writing(self._etag(bucket, key)):
@@ -232,8 +231,8 @@ class BucketFolders:
         return folder / key
 
     def _sweep(self) -> None:
-        """Removes what was arriving when a server of this folder was killed, unless another server works on it now."""
-        # The lock lasts as long as the process, and so does the descriptor.
+        """Removes the uploads that a killed server of this folder has left, unless another server uses it now."""
+        # The descriptor stays open, so the lock lasts as long as the process.
         self._lock = os.open(self.uploads, os.O_RDONLY)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -243,12 +242,12 @@ class BucketFolders:
 
 
 def is_bucket(entry: os.DirEntry[str] | Path) -> bool:
-    """Tells whether what lies in the folder of all buckets is one of them."""
+    """Says whether an entry of the folder of all buckets is a bucket."""
     return entry.is_dir() and not entry.name.startswith(".")
 
 
 def is_path(key: str) -> bool:
-    """Tells whether a key names exactly one file: no empty step, no step upwards."""
+    """Says whether a key names exactly one file: it has no empty part, and none that is `.` or `..`."""
     return "\0" not in key and not any(step in ("", ".", "..") for step in key.split("/"))
 
 

@@ -1,6 +1,4 @@
-"""Taking in the body of an object, plain or in the chunks that AWS's own clients send, and checking that it is what was
-sent.
-"""
+"""Takes in the body of an object, plain or in the chunks of AWS's clients, and checks that it is what was sent."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ async def receive(request: Request, upload: Upload) -> None:
 
 
 async def _decoded(body: Body) -> AsyncIterator[bytes]:
-    """Yields the content of `aws-chunked` pieces. Their own signatures are left alone: the request's is checked."""
+    """Yields the content of `aws-chunked` pieces. Their own signatures are not checked, but that of the request is."""
     while True:
         size, _, _ = (await body.read_line()).partition(b";")
         try:
@@ -57,7 +55,7 @@ async def _decoded(body: Body) -> AsyncIterator[bytes]:
             left -= len(content)
             yield content
         await body.read_line()
-    # Checksums of the whole may follow.
+    # Checksums of the whole content may follow. They are read and ignored.
     async for _ in body.chunks():
         pass
 

@@ -20,10 +20,10 @@ from local_cloud.s3.connection import CHUNK_BYTES, Connection
 from local_cloud.s3.objects import BucketFolders
 from local_cloud.signature import Credentials
 
-# Connections that may wait to be accepted: a step opens hundreds at once.
+# So many connections may wait to be accepted, because a step opens hundreds at once.
 BACKLOG: Final = 1024
 
-# For clients of this server: it leaves checksums alone.
+# Clients of this server need these variables, because it does not handle checksums.
 NO_OBJECT_CHECKSUMS: Final = {
     "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
     "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",

@@ -41,9 +41,9 @@ _ANSWERS: Final = {
 
 
 def check_signature(method: str, path: str, query: str, headers: Mapping[str, str], keys: KeyRing) -> Caller:
-    """Returns who signed a request, and for which region. Raises S3Error unless it is signed with one of these keys.
+    """Returns who signed a request and for which region. Raises S3Error unless it is signed with one of these keys.
 
-    Path and query are as sent, names of headers in lower case.
+    Path and query must be as they were sent, and names of headers in lower case.
     """
     if PAYLOAD_HASH not in headers:
         raise S3Error(403, "AccessDenied", f"The request is not signed: there is no header {PAYLOAD_HASH}.")

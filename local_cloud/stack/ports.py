@@ -1,4 +1,4 @@
-"""Choosing ports of the loopback address."""
+"""Chooses ports of the loopback address, and keeps proxies away from it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _THIS_MACHINE: Final = (LOOPBACK, "localhost", "::1")
 
 
 class NoLoopbackError(RuntimeError):
-    """This machine can't be reached at 127.0.0.1. The message says what to do."""
+    """Raised if this machine can't be reached at 127.0.0.1. The message says what to do."""
 
 
 def keep_loopback_direct(environment: MutableMapping[str, str]) -> None:
-    """Lets no proxy of the environment carry what goes to this machine itself, as every HTTP client reads it there."""
+    """Adds this machine's addresses to the environment's no_proxy, so that HTTP clients reach it without a proxy."""
     for name in NO_PROXY_VARIABLES:
         hosts = [host for host in environment.get(name, "").split(",") if host]
         if hosts != ["*"]:
@@ -28,9 +28,9 @@ def keep_loopback_direct(environment: MutableMapping[str, str]) -> None:
 
 
 def choose_ports(preferred: Sequence[int]) -> list[int]:
-    """For each preferred port that port if it is free, else another free one; 0 asks for any. No port is given twice.
+    """Returns each preferred port if it is free, else another free one in its place; 0 asks for any.
 
-    Raises NoLoopbackError if this machine has no loopback of IPv4.
+    No port is returned twice. Raises NoLoopbackError if this machine has no loopback of IPv4.
     """
     with contextlib.ExitStack() as stack:
         # All stay bound until the last is chosen.
@@ -38,7 +38,7 @@ def choose_ports(preferred: Sequence[int]) -> list[int]:
 
 
 def _bind(listener: socket.socket, preferred: int) -> int:
-    # A port whose last connection has just been closed is free: servers set this too.
+    # With this option, which servers set too, a port whose last connection has just been closed counts as free.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     refusal: OSError | None = None
     for port in (preferred, 0):
@@ -46,7 +46,7 @@ def _bind(listener: socket.socket, preferred: int) -> int:
             listener.bind((LOOPBACK, port))
             # On Linux two sockets with SO_REUSEADDR may be bound to one port as long as none listens.
             listener.listen(1)
-            # Where the loopback is down one can listen, but nobody gets there.
+            # Where the loopback is down, a process can listen, but nobody can connect.
             socket.create_connection(listener.getsockname(), timeout=_ANSWERS_WITHIN_SECONDS).close()
         except OSError as error:
             refusal = error

@@ -1,4 +1,4 @@
-"""The keys of one local cloud: drawn once, kept in a file that only its owner may read."""
+"""Draws the keys of a local cloud once, and keeps them in a file that only its owner may read."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ _TYPED_LETTERS: Final = string.ascii_letters + string.digits
 
 @dataclass(frozen=True)
 class LocalSecrets:
-    """`access_key_id` and `secret_access_key` are the owner's and open S3 and EMR; the others are Airflow's.
-    `airflow_password` is that of its one user.
+    """Holds the owner's access key, which opens S3 and EMR, and Airflow's secrets.
+
+    `airflow_password` is that of Airflow's one user.
     """
 
     access_key_id: str
@@ -41,10 +42,9 @@ class LocalSecrets:
 
 
 def load_or_draw(home: Path) -> LocalSecrets:
-    """The secrets of `home`. Drawn at the first call, and those that an earlier version did not know at the first call
-    after it.
+    """Returns the secrets of `home`, and draws those that its file does not have yet.
 
-    Airflow's database can't be read again without them.
+    Airflow's database can't be read without them.
     """
     path = home / FILE_NAME
     try:
@@ -58,7 +58,7 @@ def load_or_draw(home: Path) -> LocalSecrets:
 
 
 def write_for_owner(path: Path, text: str) -> None:
-    """Replaces the file atomically; only its owner may read it."""
+    """Replaces the file atomically with one that only its owner may read."""
     temporary = path.with_suffix(".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -68,12 +68,12 @@ def write_for_owner(path: Path, text: str) -> None:
 
 def draw() -> LocalSecrets:
     return LocalSecrets(
-        # 20 capital letters and digits, as AWS's are.
+        # AWS's have 20 capital letters and digits, too.
         access_key_id="LOCAL" + "".join(secrets.choice(_KEY_ID_LETTERS) for _ in range(15)),
         secret_access_key=secrets.token_hex(20),
         airflow_fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         airflow_jwt_secret=secrets.token_urlsafe(48),
         airflow_api_secret=secrets.token_urlsafe(32),
-        # People type it: letters and digits, 119 bits.
+        # People type it, so it has only letters and digits: 119 bits.
         airflow_password="".join(secrets.choice(_TYPED_LETTERS) for _ in range(20)),
     )

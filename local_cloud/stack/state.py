@@ -1,4 +1,7 @@
-"""What is up on this machine: written by the supervisor when every process answers, removed when it stops."""
+"""Keeps what is up on this machine in a file.
+
+The supervisor writes it when every process answers and removes it when it stops.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,14 @@ _CLOCK_SLACK_SECONDS: Final = 2.0
 
 
 class HomeNotOursError(RuntimeError):
-    """The folder of the local cloud belongs to somebody else. The message says what to do."""
+    """Raised if the folder of the local cloud belongs to another user. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class StackState:
-    """Addresses and credentials of the running local cloud. `airflow_url` is None when only S3 and EMR are up.
+    """Holds the addresses and credentials of the running local cloud. `airflow_url` is None if only S3 and EMR are up.
 
-    `airflow_password` is that of Airflow's one user; None if it was started by a version that gave whoever asked a
-    token.
+    `airflow_password` is that of Airflow's one user. It is None if the cloud was started by a version that had none.
     """
 
     supervisor_pid: int
@@ -42,14 +44,15 @@ class StackState:
 
 
 def local_home() -> Path:
-    """Where the local cloud keeps everything: $FRUITS_LOCAL_HOME, else `.local/` of the project."""
+    """Returns the folder where the local cloud keeps everything: $FRUITS_LOCAL_HOME, else `.local/` of the project."""
     chosen = os.environ.get(HOME_VARIABLE)
     return Path(chosen).resolve() if chosen else PROJECT / ".local"
 
 
 def make_home(home: Path) -> None:
-    """Makes the folder, if need be, and closes it to everybody else. Raises HomeNotOursError if it is somebody
-    else's.
+    """Makes the folder if there is none, and closes it to all other users.
+
+    Raises HomeNotOursError if it belongs to another user.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if home.stat().st_uid != os.geteuid():
@@ -65,20 +68,21 @@ def state_path(home: Path) -> Path:
 
 
 def read_state(home: Path) -> StackState | None:
-    """The running stack, or None if nothing is up (or what was up has died without saying so)."""
+    """Returns the running stack, or None if nothing is up, even if a stack that was killed has left its file."""
     path = state_path(home)
     try:
         written_at = path.stat().st_mtime
         state = StackState(**json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, TypeError, json.JSONDecodeError):  # the last two: written by another version
+    except (FileNotFoundError, TypeError, json.JSONDecodeError):  # another version's file raises one of the last two
         return None
     return state if _is_supervisor(state.supervisor_pid, home, written_at) else None
 
 
 def _is_supervisor(process_id: int, home: Path, moment: float) -> bool:
-    """Whether the process is alive, older than `moment` (after a restart its id may be another's), and of this home.
+    """Says whether the process is alive, older than `moment` and of this home.
 
-    A folder that was copied while its local cloud was up brings the state of that one along.
+    After a restart of the machine, another process may have its id. A folder that was copied while its local cloud was
+    up holds the state of that one.
     """
     try:
         process = psutil.Process(process_id)
@@ -92,7 +96,7 @@ def _is_supervisor(process_id: int, home: Path, moment: float) -> bool:
 
 
 def write_state(home: Path, state: StackState) -> None:
-    """Replaces the state atomically; only its owner may read it, for it holds the local credentials."""
+    """Replaces the state atomically. Only its owner may read it, because it holds the local credentials."""
     write_for_owner(state_path(home), json.dumps(asdict(state), indent=2))
 
 

@@ -1,9 +1,9 @@
 """Keeps the processes of the local cloud together: all of them run, or none.
 
 `python -m local_cloud.stack.supervisor` reads a plan (JSON, see `Plan`) from its standard input, because a plan holds
-credentials; goes to the background, prints its process id, starts every process, writes the state when all answer, and
-waits. When it is told to stop or when one process ends by itself, it ends all of them. It restarts nothing: what died
-says why in its log.
+credentials. It goes to the background, prints its process id, starts every process, writes the state when all answer,
+and waits. When it is told to stop or when one process ends by itself, it ends all of them. It restarts nothing, because
+the log of a process that died says why.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
 
-# Airflow's scheduler waits for its tasks, however long they take; nothing is lost when it is killed.
+# Airflow's scheduler would wait for its tasks however long they take. Nothing is lost when it is killed.
 STOP_GRACE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.25
 ANSWER_SECONDS: Final = 30.0
@@ -37,14 +37,12 @@ FAILURE_FILE: Final = "stopped_because.txt"
 
 
 class StackError(Exception):
-    """A process that died or did not answer. The message names it and ends with the tail of its log."""
+    """Raised if a process died or did not answer. The message names it and ends with the tail of its log."""
 
 
 @dataclass(frozen=True)
 class ReadyCheck:
-    """A process is ready when `url` answers with one of `statuses`, and every name of `healthy` is healthy in the JSON
-    it answers with.
-    """
+    """Says when a process is ready: `url` answers with one of `statuses` and calls all of `healthy` healthy."""
 
     url: str
     statuses: tuple[int, ...] = (200,)
@@ -62,7 +60,7 @@ class ManagedProcess:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `state` is what is written when all of it answers, with the supervisor's process id put in."""
+    """Says what to run. `state` is written when all of it answers, with the supervisor's process id put in."""
 
     home: str
     state: StackState = field(repr=False)
@@ -91,7 +89,7 @@ def log_path(home: Path, name: str) -> Path:
 
 
 def failure_path(home: Path) -> Path:
-    """Why the last stack stopped by itself; not there if it was told to."""
+    """Returns the path of the file that says why the last stack stopped by itself, if it did."""
     return home / FAILURE_FILE
 
 
@@ -189,8 +187,9 @@ class Supervisor:
         )
 
     def _end_all(self) -> None:
-        """Everything that carries the mark: also what left its parent's process group, and what an earlier crash left
-        behind.
+        """Ends every process with this stack's mark.
+
+        They include processes that have left their parent's process group, and those that an earlier crash has left.
         """
         for name in end_marked_processes(
             STACK_MARK, self._plan.home, grace_seconds=STOP_GRACE_SECONDS, spare={os.getpid()}
@@ -216,8 +215,9 @@ def is_ready(check: ReadyCheck) -> bool:
 
 
 def go_to_background(log: Path) -> int:
-    """Forks. In the parent: the child's process id. In the child, which has a session of its own and writes to `log`:
-    0.
+    """Forks. Returns the child's process id in the parent, and 0 in the child.
+
+    The child has a session of its own and writes its output to `log`.
     """
     child = os.fork()
     if child:
@@ -245,7 +245,7 @@ def _with_pid(state: StackState) -> StackState:
 
 
 def _ready_check(content: dict[str, Any]) -> ReadyCheck:
-    """JSON has no tuples."""
+    """Returns a check from its JSON, whose lists become tuples."""
     return ReadyCheck(**(content | {"statuses": tuple(content["statuses"]), "healthy": tuple(content["healthy"])}))
 
 

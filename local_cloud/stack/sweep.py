@@ -1,7 +1,7 @@
-"""Finding and ending processes by a mark in their environment.
+"""Finds and ends processes by a mark in their environment.
 
 A process group is not enough: Python workers of Spark, Airflow's task runners and web workers leave their parent's
-group. The environment a process was started with stays with it and with all it starts.
+group. The environment that a process was started with stays with it and with all the processes that it starts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNREADABLE: Final = (psutil.NoSuchProcess, psutil.AccessDenied, OSError)
 
 
 def marked_processes(mark: str, value: str) -> list[psutil.Process]:
-    """Every living process of ours that was started with `mark=value` in its environment."""
+    """Returns the user's living processes that were started with `mark=value` in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -36,7 +36,7 @@ def marked_processes(mark: str, value: str) -> list[psutil.Process]:
 
 
 def is_alive(process_id: int) -> bool:
-    """Whether the process runs; one that has ended and was not buried yet does not."""
+    """Says whether the process runs, which a zombie does not."""
     try:
         return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -46,8 +46,9 @@ def is_alive(process_id: int) -> bool:
 def end_marked_processes(mark: str, value: str, *, grace_seconds: float, spare: Collection[int] = ()) -> list[str]:
     """Asks every marked process to end, kills what is left after the grace, and returns the names of what was killed.
 
-    Looks again until two looks in a row find nothing: a process may start another one while it is being ended, and one
-    that is just turning into another program shows no environment for a moment. `spare` holds process ids to leave.
+    It looks again until two looks in a row find nothing: a process may start another one while it is being ended, and
+    one that is just turning into another program shows no environment for a moment. Processes whose ids are in `spare`
+    are left alone.
     """
     deadline = time.monotonic() + grace_seconds
     asked: set[int] = set()

@@ -1,4 +1,4 @@
-"""The arguments that every step takes."""
+"""Parses the arguments that every step takes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from fruit_contract.ingest_days import days_of_span
 
 
 def step_parser(description: str | None, *, needs_ingest_dates: bool) -> argparse.ArgumentParser:
-    """Returns a parser of the bucket, the release, the run, its dates and how much runs at once: the first fields of a
-    request.
-    """
+    """Returns a parser of the first fields of a request: the bucket, the release, the run, its dates and its slots."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--lake-bucket", dest="bucket", required=True)
     parser.add_argument("--release", dest="release_id", required=True, help="the code release whose embedder is used")

@@ -1,5 +1,6 @@
-"""Tells the lake why a step fails, before it ends: Airflow's side reads that first, and logs only where a step died
-without a word.
+"""Writes to the lake why a step fails, before it ends.
+
+Airflow's side reads that first, and looks into logs only if a step has died without writing it.
 """
 
 from __future__ import annotations
@@ -23,16 +24,14 @@ _PATIENCE_SECONDS: Final = 15.0
 
 @contextmanager
 def failure_told(bucket: str, run_id: str, step: str) -> Iterator[None]:
-    """A context that writes a failure.json for the error that ends it, and raises that error on, whatever comes of the
-    writing.
+    """Writes a failure.json for the error that ends the context. The error is raised on even if the writing fails.
 
-    Nothing is written of an end that others decided (a signal), nor of an error that only follows from another process'
-    death.
+    Nothing is written if a signal ended the step, or if the error only follows from the death of another process.
     """
     try:
         yield
     except Exception as error:
-        with suppress(Exception):  # such as that no thread can be started: the step's own error is the news
+        with suppress(Exception):  # no thread can be started, for example: the step's own error matters more
             text = "".join(traceback.format_exception(error))
             writing = threading.Thread(
                 target=_write, args=(Store(bucket), failure_key(run_id, step), step, text), daemon=True
@@ -43,7 +42,7 @@ def failure_told(bucket: str, run_id: str, step: str) -> Iterator[None]:
 
 
 def failure_in(step: str, text: str) -> StepFailure | None:
-    """Returns what a traceback tells of a step's failure; None if what ended it is not in there."""
+    """Returns what a traceback tells of a step's failure, or None if it does not tell what ended the step."""
     found = find_error({"": text})
     return StepFailure.of(step, found) if found and found.standing is Standing.ENDED_IT else None
 

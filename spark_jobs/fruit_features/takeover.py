@@ -1,7 +1,7 @@
-"""Takes over dates that the release before the commit wrote: what their tables agree on becomes their first commit.
+"""Takes over dates that were written by a release without commits: what their tables agree on becomes the first commit.
 
 In that form a ledger is a folder of Spark's files and names no files of features, so a line counts if there is a row of
-features with its content. Whatever else lies there, also of a run that was interrupted, is garbage afterwards.
+features with its content. Everything else that lies there, even from an interrupted run, is garbage afterwards.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ _PROJECTED: Final = "_projected.json"
 
 
 def take_over(session: Callable[[], SparkSession], store: Store, ingest_dates: Sequence[str]) -> None:
-    """Gives each of these dates its first commit. Each is read once by a worker, vectors and all."""
+    """Gives each of these dates its first commit. A worker reads all of a date once, vectors included."""
     if not ingest_dates:
         return
     print(f"{len(ingest_dates):,} dates were written by an earlier release and are taken over.", flush=True)
     for said in run_tasks(session(), list(ingest_dates), partial(take_over_date, store)):
         print(said, flush=True)
     if not list_ledgers(store).earlier:
-        # What that release wrote beside its tables, of dates that never had a ledger, too.
+        # That release also wrote these objects beside its tables, even for dates that never had a ledger.
         for prefix in (_IN_PROGRESS, _STATES):
             store.delete_below(prefix)
         store.delete([f"{lake.projections_prefix(version)}{_PROJECTED}" for version in projected_versions(store)])
 
 
 def take_over_date(store: Store, ingest_date: str) -> str:
-    """Commits what the date's earlier tables agree on, removes the rest of them, and returns what it did, in words.
+    """Commits what the date's earlier tables agree on, removes the rest of them, and returns in words what it did.
 
-    If a takeover was cut off after its commit, the rest of it is done.
+    If an earlier takeover was interrupted after its commit, only the rest of it is done.
     """
     ledger = read_ledger(store, ingest_date)
     if ledger.commit is not None:
@@ -101,11 +101,10 @@ def take_over_date(store: Store, ingest_date: str) -> str:
 
 
 def _finish(store: Store, ledger: Ledger) -> None:
-    """Writes `rejected/` of a date's first commit, and removes what that does not name; the files of the earlier ledger
-    last.
+    """Writes `rejected/` of a date's first commit, and removes what that does not name, the earlier ledger last.
 
-    While these are there, no step computes images of the date. So if they are there after the listing, what was listed
-    is nobody's.
+    As long as the earlier ledger's files are there, no step computes images of the date. So if they are there after the
+    listing, no running step needs what was listed.
     """
     there = list_date(store, ledger.ingest_date, projected_versions(store))
     earlier = list(filter(is_of_earlier_ledger, store.list_keys(lake.date_prefix(lake.LEDGER, ledger.ingest_date))))
@@ -118,7 +117,7 @@ def _finish(store: Store, ledger: Ledger) -> None:
 
 @dataclass
 class _Found:
-    """The lines of an earlier ledger, and which of them have a row of features."""
+    """Holds the lines of an earlier ledger, and finds out which of them have a row of features."""
 
     ingest_date: str
     lines: pa.Table
@@ -131,7 +130,7 @@ class _Found:
         self._sizes = np.zeros((n_lines, 2), dtype=np.int32)
 
     def add(self, key: str, features: pa.Table, store: Store, write: str) -> None:
-        """Takes the rows that a line stands for. A file that has others, too, is written again without them."""
+        """Adds the rows of a file of features that belong to a line. A file that also has others is rewritten."""
         for number, embedder_id in enumerate(pc.unique(features.column(tables.EMBEDDER_ID)).to_pylist()):
             own = rows_of_embedder(features, embedder_id)
             lines, taken = self._lines_of(own, embedder_id)
@@ -151,9 +150,7 @@ class _Found:
                 self.moments[embedder_id].add(batch)
 
     def rows(self, details: pa.Table) -> pa.Table:
-        """Returns the rows of the first commit: lines with features and the place of these, and rejects with what the
-        decoder said.
-        """
+        """Returns the rows of the first commit: lines with features and their file, and rejects with their details."""
         has_file = np.array([file is not None for file in self._files], dtype=bool)
         found = pc.index_in(self.lines.column(tables.IMAGE_KEY), details.column(tables.IMAGE_KEY).combine_chunks())
         columns = {
@@ -167,9 +164,7 @@ class _Found:
         return rows.filter(pc.or_(is_rejected, pa.array(has_file)))
 
     def _lines_of(self, features: pa.Table, embedder_id: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Returns the numbers of the lines that rows of features are of and that have none yet, and which rows these
-        are.
-        """
+        """Returns the numbers of the lines that get their features from these rows, and which rows those are."""
         index = pc.index_in(features.column(tables.IMAGE_KEY), self.lines.column(tables.IMAGE_KEY).combine_chunks())
         line = self.lines.take(index)
         conditions = [
@@ -190,7 +185,7 @@ class _Found:
 
 
 def _read_rows(store: Store, keys: Sequence[str], columns: Sequence[str]) -> pa.Table:
-    """Reads the rows of some files; a column that a file lacks is empty."""
+    """Reads the rows of some files. A column that a file lacks has nulls."""
     schema = pa.schema([files.LEDGER.field(name) for name in columns])
     rows = [schema.empty_table()]
     tables_there = [key for key in keys if key.endswith(".parquet")]

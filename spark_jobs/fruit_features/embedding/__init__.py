@@ -1,1 +1,1 @@
-"""Turns an image's bytes into its features: fetching, decoding, the network."""
+"""Turns images into features: fetches them, decodes them and runs the network."""

@@ -1,4 +1,4 @@
-"""Loads the published embedder once a process: one manifest and one model file, both checked."""
+"""Loads the published embedder once in a process: one manifest and one model file, both checked."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class EmbedderArtefactError(RuntimeError):
-    """The release's embedder can't be used. The message says why and what to publish."""
+    """Raised if the release's embedder can't be used. The message says why and what to publish."""
 
 
 class EmbedderChangedError(RuntimeError):
-    """The release's embedder is not as it was published."""
+    """Raised if the release's embedder is not as it was published."""
 
 
 @dataclass(frozen=True)
 class EmbedderArtefact:
-    """Where one engine's model lies, and the identity of the features it gives."""
+    """Says where the model of one engine lies, and which `embedder_id` its features have."""
 
     store: Store
     release_id: str
@@ -38,9 +38,9 @@ class EmbedderArtefact:
 
 
 def find_embedder(store: Store, release_id: str, engine: str, release_folder: Path | None = None) -> EmbedderArtefact:
-    """Reads the release's embedder manifest, from this node's checked copy of the release if there is one.
+    """Finds the release's model for an engine, by the manifest in this node's checked copy or in the lake.
 
-    Raises EmbedderArtefactError if it does not fit this code.
+    Raises EmbedderArtefactError if the embedder does not fit this code or has no model for the engine.
     """
     prefix = lake.release_prefix(release_id) + release.EMBEDDER
     if release_folder:
@@ -62,15 +62,14 @@ def find_embedder(store: Store, release_id: str, engine: str, release_folder: Pa
 
 @cache
 def load_embedder(artefact: EmbedderArtefact) -> Engine:
-    """Returns the engine, loaded on first use in a process and kept: that costs as much as some images, and one thread
-    has it at a time.
-    """
+    """Returns the process' engine, which is loaded on first use and kept. Only one thread may use it at a time."""
     return read_embedder(artefact)
 
 
 def read_embedder(artefact: EmbedderArtefact) -> Engine:
-    """Returns an engine of the caller's own. Raises EmbedderArtefactError if the model is not there, or is not what its
-    manifest says.
+    """Loads an engine of the caller's own.
+
+    Raises EmbedderArtefactError if the model is not there, and EmbedderChangedError if it is not the published one.
     """
     content = artefact.store.find(artefact.model_key)
     if content is None:

@@ -1,4 +1,4 @@
-"""Turns any picture that a decoder gives into RGB: transparent over white, deep levels by their highest bits."""
+"""Turns any decoded picture into RGB: puts transparent ones over white, and keeps the highest 8 bits of deep levels."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     _Box = tuple[int, int, int, int]
 
 _STRIP_PIXELS: Final = 1_000_000
-# Floating-point pictures say nowhere which level is white.
+# Pictures of floating-point numbers do not say which level is white.
 _FLOAT_WHITES: Final = (1.0, 255.0, 65535.0)
 
 
 def to_rgb(image: Image.Image, container: Container, low_bytes: Image.Image | None = None) -> Image.Image:
     """Returns the picture as RGB.
 
-    Grey levels that are whole numbers of 16 bits give their high byte; those of 32 bits are as deep as the largest of
-    them needs. Floats reach from black at 0 to white at 1, 255 or 65,535, whichever the largest fits. `low_bytes` has
-    the low bytes of a picture with 16 bits a channel.
+    Grey levels of 9 to 16 bits become their highest 8 bits. Grey levels of 32 bits are taken as 8, 16 or 32 bits deep,
+    whatever the largest of them needs. Floats reach from black at 0 to white at 1, 255 or 65,535, whichever the largest
+    fits. `low_bytes` has the low bytes of a picture with 16 bits a channel.
     """
     if image.mode.startswith("I"):
         return _by_strips(image, _grey_of_numbers(image, container))
@@ -39,7 +39,7 @@ def to_rgb(image: Image.Image, container: Container, low_bytes: Image.Image | No
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
-        # A byte that is there for the alignment alone, as other readers take it.
+        # The fourth byte is there for the alignment only, and other readers ignore it, too.
         return image.convert("RGB")
     if image.has_transparency_data:
         return _by_strips(image, lambda strip, _: _over_white(strip))
@@ -53,7 +53,7 @@ def _strips(image: Image.Image) -> Iterator[_Box]:
 
 
 def _by_strips(image: Image.Image, convert: Callable[[Image.Image, _Box], Image.Image]) -> Image.Image:
-    """Converts a picture to RGB a few rows at a time: what a conversion needs beside the picture then stays small."""
+    """Converts a picture to RGB a few rows at a time, so that a conversion needs little memory beside the picture."""
     result = Image.new("RGB", image.size)
     for box in _strips(image):
         strip = image.crop(box)
@@ -63,7 +63,7 @@ def _by_strips(image: Image.Image, convert: Callable[[Image.Image, _Box], Image.
 
 
 def _grey_of_numbers(image: Image.Image, container: Container) -> Callable[[Image.Image, _Box], Image.Image]:
-    """Returns what makes grey of whole numbers, which Pillow gives as 16 bits without a sign or as 32 with one."""
+    """Returns the conversion of whole numbers to grey. Pillow gives them as unsigned 16 bits or as signed 32 bits."""
 
     def levels(strip: Image.Image) -> NDArray[np.integer[Any]]:
         numbers = np.asarray(strip)
@@ -72,7 +72,7 @@ def _grey_of_numbers(image: Image.Image, container: Container) -> Callable[[Imag
     depth = container.bits if 8 < container.bits < 16 else 16
     if image.mode == "I":
         largest = max(int(levels(image.crop(box)).max()) for box in _strips(image))
-        # Files of 32 bits hold levels of 16 as a rule, and of 8 at times.
+        # Files of 32 bits mostly hold levels of 16 bits, and sometimes of 8.
         depth = next((depth for depth in (8, 16) if largest < 1 << depth), 32)
     # A sign takes one bit.
     shift = depth - 8 - int(container.signed and depth == container.bits)
@@ -104,7 +104,7 @@ def _grey_of_floats(image: Image.Image, container: Container) -> Callable[[Image
 
 
 def _without_key(strip: Image.Image, low_bytes: Image.Image | None, container: Container) -> Image.Image:
-    """Paints white where a pixel is of the colour that is transparent."""
+    """Returns a strip as RGB in which pixels of the transparent colour are white."""
     levels = np.asarray(strip.convert("L") if strip.mode == "1" else strip).reshape(strip.height, strip.width, -1)
     high = [level >> 8 for level in container.key] if container.bits == 16 else container.key
     matches = (levels == high).all(axis=-1)

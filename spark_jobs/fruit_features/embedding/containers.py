@@ -2,8 +2,8 @@
 
 Cameras and editors leave junk in EXIF, ICC profiles, notes and indexes, and a decoder that looks at it may fail on a
 good picture. So JPEG, PNG, TIFF, AVIF and HEIF files are cut down to what makes the pixels before a decoder sees them.
-Of the metadata, the orientation alone counts, and it is read here. Nothing is decompressed, and nothing raises on
-damage: what is odd is left for the decoder to judge.
+The orientation is the only metadata that counts, and it is read here. No pixels are decompressed, and damage raises no
+error: the decoder judges what is odd.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Container:
-    """What a decoder gets of a file, and what is known before it decodes.
+    """Holds what a decoder gets of a file, and what is known before it decodes.
 
     `width` and `height` are 0 where only the decoder knows them. A decoder holds `extra_bytes` beside the pixels, and
-    goes over them `n_scans` times. Grey levels have `bits`; `key` is the colour that is transparent, a level a channel.
+    goes over the pixels `n_scans` times. Levels have `bits`. `key` is the transparent colour, one level a channel.
     """
 
     content: bytes
@@ -41,7 +41,7 @@ class Container:
 
 
 def open_container(content: bytes, file_format: str) -> Container:
-    """Cuts a file down to what makes its pixels; `file_format` is what Pillow calls its format."""
+    """Cuts a file down to what makes its pixels. `file_format` is Pillow's name for its format."""
     match file_format:
         case "JPEG":
             return _open_jpeg(content)
@@ -58,27 +58,25 @@ def open_container(content: bytes, file_format: str) -> Container:
 
 
 def orientation_of(exif: bytes) -> int:
-    """Returns the orientation that a block of EXIF names, 1 to 8; upright if it names none that other readers
-    follow.
-    """
+    """Returns the orientation in a block of EXIF, 1 to 8, or 1 (upright) if it has none that other readers follow."""
     directory = Directory.read(exif.removeprefix(b"Exif\0\0"))
     return UPRIGHT if directory is None else directory.orientation
 
 
-# JPEG: segments, the last of which begins a scan; more scans may follow, with segments between them.
+# A JPEG consists of segments, the last of which begins a scan. More scans may follow, with segments between them.
 
 _EOI, _SOS, _APP0, _APP1, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE_FRAMES: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _WITHOUT_LENGTH: Final = frozenset({*range(0xD0, 0xDA), 0xC8, *range(0xF0, 0xFE)})
-# Within the data of a scan, 0xFF is followed by a zero, by itself or by a restart's number.
+# Within the data of a scan, 0xFF is followed by a zero, by another 0xFF or by a restart's number.
 _END_OF_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def complete_jpeg(content: bytes) -> list[bytes]:
-    """Ends a JPEG that has no end in two ways, which differ in what a decoder reads where data is missing.
+    """Completes a JPEG without an end in two ways, which differ in what a decoder reads where data is missing.
 
-    If nothing but the end is missing, both files give the same pixels. Returns none if whole scans may be missing.
+    If only the end is missing, both files give the same pixels. Returns no file if whole scans may be missing.
     """
     found = list(_scans(content))
     if found and found[0].is_progressive and not _is_refined(found):
@@ -88,7 +86,7 @@ def complete_jpeg(content: bytes) -> list[bytes]:
 
 @dataclass(frozen=True)
 class _Scan:
-    """A scan: which channels it has, and the lowest bit it brings of which coefficients."""
+    """Describes a scan: its channels, its first and last coefficient, and the lowest bit that it brings of them."""
 
     is_progressive: bool
     n_channels: int
@@ -123,14 +121,14 @@ def _says_colours(marker: int, segment: bytes) -> bool:
 
 
 def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int) -> Container:
-    """Returns the container with what its frame says."""
+    """Returns the container with the size, depth and number of scans that its frame tells."""
     if len(frame) < 10 or not 0 < 3 * frame[9] <= len(frame) - 10:
         return found
     bits, height, width, n_channels = struct.unpack_from(">BHHB", frame, 4)
     found = replace(found, width=width, height=height, bits=bits)
     if frame[1] not in _PROGRESSIVE_FRAMES and content[first_scan + 4] >= n_channels:
         return found
-    # All coefficients are kept until the last scan: a number of 16 bits for each value of each channel.
+    # A decoder keeps all coefficients until the last scan: a number of 16 bits for each value of each channel.
     sampling = [(factors >> 4 or 1, (factors & 15) or 1) for factors in frame[11 : 10 + 3 * n_channels : 3]]
     widest, tallest = max(across for across, _ in sampling), max(down for _, down in sampling)
     coefficients = sum(2 * width * height * across * down // (widest * tallest) for across, down in sampling)
@@ -138,8 +136,9 @@ def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int)
 
 
 def _segments(content: bytes, position: int) -> Iterator[tuple[int, int, int]]:
-    """Yields the marker, start and end of each segment, up to what is none. It passes over stray bytes between two, as
-    decoders do.
+    """Yields the marker, start and end of each segment, until something is no segment.
+
+    Like decoders, it ignores stray bytes between two segments.
     """
     while 0 <= (start := content.find(b"\xff", position)) < len(content) - 3:
         marker = content[start + 1]
@@ -176,7 +175,7 @@ def _scans(content: bytes) -> Iterator[_Scan]:
 
 
 def _is_refined(scans: Sequence[_Scan]) -> bool:
-    """Tells whether the scans bring every coefficient of every channel to its last bit."""
+    """Says whether the scans bring every coefficient of every channel to its last bit."""
     missing = {(channel, place) for scan in scans for channel in scan.channels for place in range(64)}
     for scan in scans:
         if scan.lowest_bit == 0:
@@ -184,12 +183,12 @@ def _is_refined(scans: Sequence[_Scan]) -> bool:
     return not missing
 
 
-# PNG: chunks with checksums.
+# A PNG consists of chunks with checksums.
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _IEND: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _RAW_EXIF: Final = b"Raw profile type exif\0\0"
-# Of a note that holds EXIF as text, so much is looked at: more than any camera's fits.
+# So many bytes are read of a note that holds EXIF as text, which is more than any camera writes.
 _MOST_TEXT: Final = 1 << 20
 _GREY, _COLOUR, _PALETTE = 0, 2, 3
 _CHANNELS: Final = {_GREY: 1, _COLOUR: 3, _PALETTE: 1, 4: 2, 6: 4}
@@ -215,8 +214,8 @@ def _open_png(content: bytes) -> Container:
         return Container(content)
     width, height, bits, colour = struct.unpack_from(">IIBB", header, 8)
     alphas = first.get(b"tRNS", b"")[8:-4]
-    # Like libpng: a table of more alphas than colours does not count, nor does what a level has above the picture's
-    # depth.
+    # As in libpng, a table with more alphas than colours does not count, and neither do bits of a level beyond the
+    # picture's depth.
     table = first[b"tRNS"] if colour == _PALETTE and 0 < len(alphas) <= (len(palette) - 12) // 3 else b""
     key: tuple[int, ...] = ()
     if len(alphas) == {_GREY: 2, _COLOUR: 6}.get(colour):
@@ -235,7 +234,7 @@ def _open_png(content: bytes) -> Container:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yields the name and the bytes of each chunk; the last one may be cut off."""
+    """Yields the name and the bytes of each chunk. The last one may be cut off."""
     position = len(_SIGNATURE)
     while position + 8 <= len(content):
         length = int.from_bytes(content[position : position + 4], "big")
@@ -248,8 +247,9 @@ def _is_intact(chunk: bytes) -> bool:
 
 
 def _from_text(compressed: bytes) -> bytes:
-    """Returns the bytes of a note that holds them as hexadecimal text after a name and a length; none if it is no such
-    note.
+    """Returns the bytes that a compressed note holds as hexadecimal text after a name and a length.
+
+    Returns no bytes if the note is of another kind.
     """
     try:
         return bytes.fromhex(
@@ -277,7 +277,7 @@ def _open_tiff(content: bytes) -> Container:
         return Container(content)
     width, height = found.number(_WIDTH, 0), found.number(_HEIGHT, 0)
     bits = found.number(_BITS, 1)
-    # Pillow turns levels of up to 8 bits round itself, and knows deeper ones in one order of bytes alone.
+    # Pillow inverts levels of up to 8 bits itself, and reads deeper inverted ones in one order of bytes only.
     white_is_zero = bits > 8 and found.number(_PHOTOMETRIC, _BLACK_IS_ZERO) == _WHITE_IS_ZERO
     if white_is_zero:
         found = found.with_number(_PHOTOMETRIC, _BLACK_IS_ZERO)
@@ -296,7 +296,7 @@ def _open_tiff(content: bytes) -> Container:
     )
 
 
-# WebP and the HEIF family, AVIF among it: their decoders read everything when a file is opened.
+# Decoders of WebP and of the HEIF family, which includes AVIF, read everything when a file is opened.
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:
@@ -311,7 +311,7 @@ def _webp_size(content: bytes) -> tuple[int, int]:
 
 
 def _without_heif_exif(content: bytes) -> bytes:
-    """Hides the file's EXIF under a name that no reader knows: a turn is among the picture's own properties."""
+    """Hides the file's EXIF under a name that no reader knows. How to turn the picture is one of its own properties."""
     position = 0
     while position + 8 <= len(content):
         length = int.from_bytes(content[position : position + 4], "big")

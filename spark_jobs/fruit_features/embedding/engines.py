@@ -1,5 +1,6 @@
-"""Runs the network: with LiteRT (the default), or with TensorFlow as the reference. Both need the published artefact
-alone.
+"""Runs the network with LiteRT (the default), or with TensorFlow as the reference.
+
+Both need nothing but the published artefact.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """Turns images into feature vectors, for one thread at a time."""
 
-    # How many images it takes at once for the most images a second on one core.
+    # With so many images at once, the engine does the most images a second on one core.
     inference_batch: int
 
     def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -27,13 +28,11 @@ class Engine(Protocol):
 
 
 class UnknownEngineError(ValueError):
-    """An engine name that is none of `fruit_contract.release.ENGINES`."""
+    """Raised for an engine's name that is none of `fruit_contract.release.ENGINES`."""
 
 
 def engine_file(engine: str) -> str:
-    """Returns the file of the embedder artefact that `engine` loads. Raises UnknownEngineError if there is no such
-    engine.
-    """
+    """Returns the name of the artefact's file that `engine` loads. Raises UnknownEngineError for an unknown engine."""
     files = {"litert": release.LITERT_MODEL, "tensorflow": release.TENSORFLOW_GRAPH}
     try:
         return files[engine]
@@ -42,7 +41,7 @@ def engine_file(engine: str) -> str:
 
 
 def load_engine(engine: str, model: bytes) -> Engine:
-    """Loads an engine from the content of its `engine_file`. It has one thread: Spark runs a worker a core."""
+    """Loads an engine from the content of its `engine_file`. It has one thread, because Spark runs a worker a core."""
     engine_file(engine)
     if engine == "tensorflow":
         return _TensorFlowEngine(model)
@@ -50,8 +49,8 @@ def load_engine(engine: str, model: bytes) -> Engine:
 
 
 class _LiteRtEngine:
-    # One image's activations (a few MB) stay in a core's cache from layer to layer; those of 32 go through the memory
-    # 52 times.
+    # The activations of one image (a few MB) stay in a core's cache from layer to layer. Those of 32 images go through
+    # the memory 52 times.
     inference_batch = 1
 
     def __init__(self, model: bytes) -> None:

@@ -1,5 +1,6 @@
-"""The inner loop of a task: takes fetched bytes and gives Arrow record batches. It knows no S3, no Spark and not which
-engine runs.
+"""Does the inner loop of a task: turns fetched bytes into Arrow record batches of features and rejects.
+
+It knows nothing of S3, of Spark or of which engine runs.
 """
 
 from __future__ import annotations
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
     from fruit_features.embedding.engines import Engine
     from fruit_features.embedding.fetching import FetchedImage
 
-# Rows of one record batch: what is held before it is handed on.
+# A record batch has so many rows, which are in memory until it is handed on.
 _ROWS_AT_ONCE: Final = 128
-# What becomes of every image, whatever that is: its line of the ledger, whether its features are copied, and the
-# features.
+# A row tells what became of an image: its row of the ledger, whether its features are copied, and the features.
 RESULTS: Final = pa.schema(
     [
         *(field for field in files.LEDGER if field.name != tables.FILE),
@@ -47,7 +47,7 @@ RESULTS: Final = pa.schema(
 
 
 class KnownFeatures(NamedTuple):
-    """The features of a content that was computed before, float32[1280], and the picture's width and height."""
+    """Holds the features of a content that was computed before, float32[1280], and the picture's width and height."""
 
     vector: NDArray[np.float32]
     width: int
@@ -64,7 +64,7 @@ def nothing_known(image_key: str, content_sha256: str) -> KnownFeatures | None: 
 
 @dataclass
 class _Rows:
-    """Results gathered for one record batch."""
+    """Gathers the results for one record batch."""
 
     columns: dict[str, list[object]] = field(
         default_factory=lambda: {name: [] for name in RESULTS.names if name != tables.VECTOR}
@@ -92,12 +92,11 @@ def featurise(
     known: Known = nothing_known,
     decode: Callable[[bytes], DecodedImage] = decode_image,
 ) -> Iterator[tuple[ImageKey, pa.RecordBatch]]:
-    """Yields one row of RESULTS for every image, in their order; an image that can't be read becomes a reject, never an
-    exception.
+    """Yields one row of RESULTS for every image, in their order, in record batches.
 
-    A record batch has at most 128 images of one date and category, and comes with the place of its first. An image
-    whose features `known` has, by key and SHA-256 of its content, is neither decoded nor embedded: it gets these, and
-    is marked as reused.
+    An image that can't be read becomes a reject, never an exception. A record batch has at most 128 images of one date
+    and category, and comes with the parsed key of one of them. An image for which `known` finds features, by its key
+    and the SHA-256 of its content, is neither decoded nor embedded: it gets those features and is marked as reused.
     """
     for _, together in groupby(images, _partition_of):
         yield from _featurise_together(together, engine, embedder_id, known, decode)
@@ -142,7 +141,7 @@ def _featurise_together(
 def _read(
     image: FetchedImage, place: ImageKey, embedder_id: str, known: Known, decode: Callable[[bytes], DecodedImage]
 ) -> tuple[dict[str, object], DecodedImage | KnownFeatures | None]:
-    """Returns the image's row without its features, and what these come from: nothing for a reject."""
+    """Returns the image's row without its features, and what its features come from, which is None for a reject."""
     content_sha256 = None if image.content is None else hashlib.sha256(image.content).hexdigest()
     row = _describe(image, place.category, content_sha256, embedder_id)
     try:

@@ -1,4 +1,4 @@
-"""Fetches many small objects at once, ahead of who decodes them, within bounds of count and bytes."""
+"""Fetches many small objects at once, ahead of their decoding, within bounds of count and bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONCURRENT_GETS: Final = 16
 # Images are fetched in bursts: one burst is fetched while the one before it is decoded. A get after each decoded image
 # would wake this process, the network and the engine's neighbours all the time, and costs more CPU.
 BURST_IMAGES: Final = 128
-# The first burst is one that nobody decodes beside: it is small, and each one after it is larger, up to the full size.
+# While the first burst is fetched, there is nothing to decode. So it is small, and the next ones grow to full size.
 FIRST_BURST_IMAGES: Final = 8
 _BURST_GROWTH: Final = 4
 BURST_BYTES: Final = 32 * 1024 * 1024
@@ -29,7 +29,7 @@ MAX_FILE_BYTES: Final = 128 * 1024 * 1024
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """An image as it was fetched: `etag` is that of the bytes. Without `content`, `missing` says why there is none."""
+    """Holds an image as it was fetched, with the ETag of its bytes. If it has no `content`, `missing` says why."""
 
     image_key: str
     etag: str
@@ -41,7 +41,8 @@ class FetchedImage:
 def fetch_images(store: Store, images: Sequence[tuple[str, str, int]]) -> Iterator[FetchedImage]:
     """Yields every image of `images` (key, listed ETag, size in bytes), in their order.
 
-    Raises what the store raises when it gives up (no permission, no network): that is a failed task, never a reject.
+    Raises what the store raises when it gives up (no permission, no network), so that the task fails and no image is
+    rejected for it.
     """
     load_library()
     threads = ThreadPoolExecutor(CONCURRENT_GETS, thread_name_prefix="fetch-images")
@@ -49,7 +50,7 @@ def fetch_images(store: Store, images: Sequence[tuple[str, str, int]]) -> Iterat
     try:
         for burst in _bursts(images):
             arriving = upcoming
-            # Each thread is given its whole share at once: handing out one image after another costs a third more CPU.
+            # Each thread gets its whole share at once, because handing out single images costs a third more CPU.
             share = -(-len(burst) // CONCURRENT_GETS)
             upcoming = deque(
                 threads.submit(_get_all, store, burst[start : start + share]) for start in range(0, len(burst), share)
@@ -61,7 +62,7 @@ def fetch_images(store: Store, images: Sequence[tuple[str, str, int]]) -> Iterat
 
 
 def _taken(arriving: deque[Future[list[FetchedImage]]]) -> Iterator[FetchedImage]:
-    """Yields the images of a burst, and lets go of each when it is taken."""
+    """Yields the images of a burst, and holds none that has been taken."""
     while arriving:
         images = arriving.popleft().result()[::-1]
         while images:
@@ -69,7 +70,7 @@ def _taken(arriving: deque[Future[list[FetchedImage]]]) -> Iterator[FetchedImage
 
 
 def _bursts(images: Sequence[tuple[str, str, int]]) -> Iterator[Sequence[tuple[str, str, int]]]:
-    """Cuts `images` where a burst is full; one image always fits, however large."""
+    """Cuts `images` into bursts. An image always fits into an empty burst, however large it is."""
     start, burst_bytes, most = 0, 0, FIRST_BURST_IMAGES
     for index, (_, _, size_bytes) in enumerate(images):
         if index > start and (index - start >= most or burst_bytes + size_bytes > BURST_BYTES):

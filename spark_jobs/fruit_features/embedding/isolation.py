@@ -1,9 +1,8 @@
-"""Decodes such that no picture can end a worker: what is costly or odd goes to a process of its own, with bounds on
-memory and time.
+"""Decodes so that no picture can end a worker: costly or odd pictures go to a process with bounds on memory and time.
 
-Modest JPEG and PNG files are decoded in the worker itself, for nothing in them can take long. Should one of them kill
-or stall the worker all the same, Spark tries its task again, and then every picture is decoded apart: the one at fault
-becomes a reject, and all others get features.
+Modest JPEG and PNG files are decoded in the worker itself, because nothing in them can take long. Should one of them
+kill or stall the worker all the same, Spark tries its task again, and then every picture is decoded in the other
+process: the one at fault becomes a reject, and all others get features.
 
 This module is that process's program, too: `python -m fruit_features.embedding.isolation <file descriptor>`.
 """
@@ -34,28 +33,27 @@ from fruit_features.embedding.preprocessing import (
     find_encoded,
 )
 
-# Above so many pixels to go over, a picture is decoded apart: a worker holds 12 bytes for each at the most.
+# A picture with more pixels to go over is decoded apart. A worker holds at most 12 bytes for each.
 MOST_PIXELS_IN_WORKER: Final = 13_000_000
-# Seconds of CPU: a busy machine must not make a picture a reject.
+# These are seconds of CPU time, so that no picture becomes a reject because the machine is busy.
 DECODING_SECONDS: Final = 10
-# Below so many pixels no watch is set: it costs a twentieth of a millisecond.
+# A picture with fewer pixels is decoded without a watch, which costs a twentieth of a millisecond.
 _WATCHED_PIXELS: Final = 500_000
-# A worker that stalls ends after so long, for its task to be tried again. Nor does it wait longer for a picture that is
-# decoded apart.
+# A worker that stalls ends after so long, and its task is tried again. It waits as long for a picture that is decoded
+# apart.
 _STALLED_SECONDS: Final = 60.0
 _START_SECONDS: Final = 60.0
 _END_SECONDS: Final = 5.0
-# What the allocator may leave unused beside what decoding takes.
+# The allocator may leave so much unused beside what decoding takes.
 _SPARE_BYTES: Final = 60_000_000
 
 _Answer = DecodedImage | tuple[RejectReason, str]
 
 
 def decode(content: bytes, *, apart: bool = False) -> DecodedImage:
-    """Does what `decode_image` does; raises UnreadableImageError also for a picture that crashes a decoder or takes too
-    long.
+    """Does what `decode_image` does, and also raises UnreadableImageError if a picture crashes a decoder or takes long.
 
-    With `apart`, whatever the picture is, it is decoded in the other process. That one stays for the next picture.
+    With `apart`, every picture is decoded in the other process, which stays for the next picture.
     """
     image = find_encoded(content)
     if apart or image.n_pixels is None or image.n_pixels > MOST_PIXELS_IN_WORKER:
@@ -70,7 +68,7 @@ def decode(content: bytes, *, apart: bool = False) -> DecodedImage:
 
 
 def end_process() -> int:
-    """Ends the process that decodes apart, if there is one; returns its status, which is negative for a signal."""
+    """Ends the process that decodes apart, if there is one, and returns its status, which is negative for a signal."""
     ending = _processes.pop() if _processes else None
     return 0 if ending is None else ending.end()
 
@@ -100,12 +98,12 @@ def _decode_apart(content: bytes) -> DecodedImage:
 
 
 class _DecodingProcess:
-    """The process that decodes apart, and the connection to it."""
+    """Starts the process that decodes apart, and keeps the connection to it."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            # What this process can import, that one can: a step's library is a zip.
+            # The other process must find the same modules, which may lie in a step's library zip.
             environment = os.environ | {
                 "PYTHONPATH": os.pathsep.join(sys.path),
                 "OPENBLAS_NUM_THREADS": "1",
@@ -131,8 +129,9 @@ class _DecodingProcess:
             ) from None
 
     def ask(self, content: bytes) -> _Answer:
-        """Sends a picture and returns the answer. Raises TimeoutError if none comes in time, EOFError or OSError if the
-        process ends.
+        """Sends a picture and returns the answer.
+
+        Raises TimeoutError if none comes in time, and EOFError or OSError if the process ends.
         """
         self._connection.send_bytes(content)
         if not self._connection.poll(_STALLED_SECONDS):
@@ -143,7 +142,7 @@ class _DecodingProcess:
         self._process.kill()
 
     def end(self) -> int:
-        """Ends the process if it has not ended by itself; returns its status, which is negative for a signal."""
+        """Ends the process if it has not ended by itself, and returns its status, which is negative for a signal."""
         self._connection.close()
         try:
             return self._process.wait(_END_SECONDS)
@@ -152,12 +151,12 @@ class _DecodingProcess:
             return self._process.wait()
 
 
-# The one that a worker keeps, if it has needed any: it ends when its worker does.
+# A worker that has needed such a process keeps one here. It ends when its worker does.
 _processes: Final[list[_DecodingProcess]] = []
 
 
 def _serve(connection: Connection) -> None:
-    """Decodes what comes until the other end closes."""
+    """Decodes the pictures that come over the connection until the other end closes it."""
     _bound_memory()
     connection.send(None)
     with contextlib.suppress(EOFError):
@@ -172,9 +171,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _bound_memory() -> None:
-    """Bounds what a decoder may ask for: Pillow then raises MemoryError, and what can't do that ends this process
-    alone.
-    """
+    """Bounds the memory of this process. A decoder that needs more raises MemoryError, or ends only this process."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return
@@ -184,7 +181,7 @@ def _bound_memory() -> None:
 
 
 def _bound_time() -> None:
-    """Makes a picture that takes longer end this process with a signal of its own."""
+    """Bounds the CPU time of the next picture. One that takes longer ends this process with SIGXCPU."""
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + DECODING_SECONDS, most))
 

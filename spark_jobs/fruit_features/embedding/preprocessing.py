@@ -1,8 +1,8 @@
-"""Preprocessing 2: turns an image file's bytes into the pixels that the network sees.
+"""Turns an image file's bytes into the pixels that the network sees, by version 2 of the preprocessing.
 
-The version (`fruit_contract.release.PREPROCESSING_VERSION`) is part of `embedder_id`: any change of pixels here is a
-new version, and so is one that a library brings (Pillow 13 turns the order of a tall picture's two passes round). Tests
-hold the pixels by their digests.
+The version (`fruit_contract.release.PREPROCESSING_VERSION`) is part of `embedder_id`. Any change of pixels needs a new
+version, even if a library brings it (Pillow 13 swaps the two passes over a tall picture). Tests compare the pixels by
+their digests.
 """
 
 from __future__ import annotations
@@ -38,22 +38,21 @@ if TYPE_CHECKING:
 
 IMAGE_SIDE: Final = 224
 
-# Phone photos are decoded at the smallest DCT scale that keeps twice the network's side (and never when that could not
-# halve them).
+# Phone photos are decoded at the smallest DCT scale that keeps twice the network's side, if that at least halves them.
 _DRAFT_FROM_SIDE: Final = 4 * IMAGE_SIDE
 _DRAFT_TO_SIDE: Final = 2 * IMAGE_SIDE
-# What a decoder may hold beside the file: a process that has only Python, NumPy and Pillow stays below 700 MB with it.
+# A decoder may hold so much beside the file. A process with only Python, NumPy and Pillow then stays below 700 MB.
 MAX_DECODING_BYTES: Final = 560_000_000
-# Of a JPEG, at reduced scale: a nanosecond each. The largest cameras have 400 million.
+# Decoding a JPEG at reduced scale takes a nanosecond a pixel. The largest cameras have 400 million pixels.
 MAX_PIXELS: Final = 1_000_000_000
-# A pass over the coefficients takes an eighth of a nanosecond a pixel, however little it brings. Ten are usual.
+# A pass over the coefficients takes an eighth of a nanosecond a pixel, however little it brings. Ten passes are usual.
 MAX_SCANNED_PIXELS: Final = 10_000_000_000
-# A worker has a core.
+# A worker has one core.
 AvifImagePlugin.DEFAULT_MAX_THREADS = heif_options.DECODE_THREADS = 1
-# Pillow's own guard looks at a photo's size before it is decoded at reduced scale; ours looks after that.
+# Pillow's own guard looks at a photo's full size. Ours looks at the reduced scale at which it is decoded.
 Image.MAX_IMAGE_PIXELS = None
-# Decoders that need no outside program and that a camera or an export may have written. A multi-picture JPEG is a JPEG
-# without its index.
+# These formats are written by cameras or exports, and their decoders need no other program. A multi-picture JPEG counts
+# as a JPEG, without its index.
 _DECODERS: Final[dict[str, type[ImageFile]]] = {
     decoder.format: decoder
     for decoder in (
@@ -69,7 +68,7 @@ _DECODERS: Final[dict[str, type[ImageFile]]] = {
         HeifImageFile,
     )
 }
-# What these decoders hold for a pixel beside the picture that Pillow makes of it, in bytes.
+# These decoders hold so many bytes a pixel beside the picture that Pillow makes of it.
 _EXTRA_BYTES_A_PIXEL: Final = {"WEBP": 9, "JPEG2000": 16, "AVIF": 8, "HEIF": 10, "GIF": 2}
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -96,7 +95,7 @@ _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 
 
 class UnreadableImageError(Exception):
-    """The bytes give no image. `reason` goes to the ledger, `detail` has the decoder's own words."""
+    """Raised if the bytes give no image. `reason` goes to the ledger, and `detail` has the decoder's own words."""
 
     def __init__(self, reason: RejectReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -106,7 +105,7 @@ class UnreadableImageError(Exception):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """The pixels, uint8[224, 224, 3] in RGB. `width` and `height` are those of the upright original, in pixels."""
+    """Holds the pixels, uint8[224, 224, 3] in RGB, and the width and height of the upright original in pixels."""
 
     pixels: NDArray[np.uint8]
     width: int
@@ -115,15 +114,16 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image file of a format that a decoder knows, before anything of it is decoded."""
+    """Holds an image file of a format that a decoder knows, before anything of it is decoded."""
 
     file_format: str
     container: Container
 
     @property
     def n_pixels(self) -> int | None:
-        """Returns how many pixels a decoder goes over; None where only the decoder knows, or holds much more than
-        these.
+        """Returns how many pixels a decoder goes over, each scan counted, for a JPEG or PNG.
+
+        It is None where only the decoder knows the size, and for formats whose decoders hold much more than the pixels.
         """
         found = self.container
         if self.file_format not in {"JPEG", "PNG"} or found.width == 0:
@@ -135,7 +135,7 @@ def decode_image(content: bytes) -> DecodedImage:
     """Decodes a picture: turned upright by EXIF, as RGB, alpha over white, stretched to 224x224 with Pillow's BICUBIC.
 
     A JPEG whose sides are both 896 px or more is decoded at the smallest DCT scale that leaves both at 448 px or more.
-    Of an animation or a multi-page file, the first frame counts.
+    Only the first frame of an animation or a multi-page file counts.
 
     Raises:
         UnreadableImageError: the bytes are no image, are damaged, or would take more memory or time than a worker has.
@@ -144,10 +144,10 @@ def decode_image(content: bytes) -> DecodedImage:
 
 
 def find_encoded(content: bytes) -> EncodedImage:
-    """Finds the file's format by how it begins, and reads what its header says. Nothing is decoded.
+    """Finds the file's format by its first bytes and reads its header, without decoding anything.
 
     Raises:
-        UnreadableImageError: it is empty, or no decoder knows the format.
+        UnreadableImageError: the file is empty, or no decoder knows its format.
     """
     if not content:
         raise UnreadableImageError(RejectReason.EMPTY, "the file has no bytes")
@@ -163,13 +163,13 @@ def find_encoded(content: bytes) -> EncodedImage:
 
 
 def decode_encoded(image: EncodedImage) -> DecodedImage:
-    """Does what `decode_image` does with a file whose format is known."""
+    """Does what `decode_image` does for a file whose format is known."""
     try:
         return _decode(image)
     except UnreadableImageError as error:
         if error.reason != RejectReason.TRUNCATED or image.file_format != "JPEG":
             raise
-        # Many programs lose the last two bytes, and every pixel is there.
+        # Many programs lose the last two bytes, though every pixel is there.
         completed = [
             _decode(replace(image, container=replace(image.container, content=one)))
             for one in complete_jpeg(image.container.content)
@@ -188,7 +188,7 @@ def network_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _decode(image: EncodedImage) -> DecodedImage:
-    """Decodes, and takes whatever a decoder raises for a fact about the file: one odd picture never fails a step."""
+    """Decodes a picture, and raises UnreadableImageError for any error, so that one odd picture never fails a step."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -205,7 +205,7 @@ def _decode(image: EncodedImage) -> DecodedImage:
 
 def _decode_with_pillow(file_format: str, container: Container) -> DecodedImage:
     if file_format == "WEBP":
-        # Its decoder makes room for the canvas when it is made.
+        # The decoder of WebP allocates the canvas as soon as it is created.
         _refuse_if_too_large(file_format, container, (container.width, container.height), "RGBA")
     with _open(file_format, container) as opened:
         width, height = opened.size
@@ -233,8 +233,9 @@ def _open(file_format: str, container: Container) -> ImageFile:
 
 
 def _low_bytes(container: Container) -> Image.Image | None:
-    """Returns the low bytes of a PNG of 16 bits a channel: Pillow gives the high ones, so it is told that the low ones
-    come first.
+    """Returns the low bytes of a PNG with 16 bits a channel and a transparent colour; None if it has no such colour.
+
+    Pillow keeps the high bytes, so it is told that the low ones come first.
     """
     if not container.key:
         return None
@@ -245,8 +246,9 @@ def _low_bytes(container: Container) -> Image.Image | None:
 
 
 def _refuse_if_too_large(file_format: str, container: Container, size: tuple[int, int], mode: str) -> None:
-    """Raises UnreadableImageError if decoding would take more memory or time than a worker has; `size` is that at the
-    decoded scale.
+    """Raises UnreadableImageError if decoding would take more memory or time than a worker has.
+
+    `size` is the width and height at the scale at which it is decoded.
     """
     width, height = size
     a_pixel = 2 if mode.startswith("I;16") else {"1": 1, "L": 1, "P": 1}.get(mode, 4)
@@ -255,8 +257,8 @@ def _refuse_if_too_large(file_format: str, container: Container, size: tuple[int
     needed = (
         width * height * (a_pixel + beside + _EXTRA_BYTES_A_PIXEL.get(file_format, 0) + (4 if container.key else 0))
     )
-    # The file, what came of it and what a decoder gets of it; the resizer's weights, and the strips in which colours
-    # are converted.
+    # There are three copies of the file (as it came, cut down, and as a decoder holds it), the resizer's weights, and
+    # the strips in which colours are converted.
     needed += 3 * len(container.content) + container.extra_bytes + 32 * (width + height) + 24 * width
     n_pixels = container.width * container.height
     if n_pixels > MAX_PIXELS:
@@ -278,7 +280,7 @@ def _refuse_if_too_large(file_format: str, container: Container, size: tuple[int
 
 
 def _brands(content: bytes) -> set[bytes]:
-    """Returns the kinds that a file of the HEIF family says it is."""
+    """Returns the brands in the head of a file of the HEIF family; no brands if it is another file."""
     if content[4:8] != b"ftyp":
         return set()
     kinds = content[8 : min(int.from_bytes(content[:4], "big"), 256)]

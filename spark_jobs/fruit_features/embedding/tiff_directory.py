@@ -1,4 +1,4 @@
-"""Reads a directory of tags, as TIFF files and EXIF have it."""
+"""Reads a directory of tags, as TIFF files and EXIF have one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 
 UPRIGHT: Final = 1
 ORIENTATION: Final = 274
-# Whole numbers of 16 and 32 bits by TIFF's number of their type, as struct calls them.
+# Struct's letters for whole numbers, by TIFF's number of their type.
 _NUMBERS: Final = {3: "H", 4: "L", 8: "h", 9: "l", 16: "Q"}
 
 
 @dataclass(frozen=True)
 class Directory:
-    """The first directory of a TIFF: its entries by tag, byte for byte."""
+    """Holds the first directory of a TIFF: its entries by tag, byte for byte."""
 
     content: bytes
     order: str
@@ -39,13 +39,13 @@ class Directory:
 
     @property
     def orientation(self) -> int:
-        """Returns the orientation as browsers read it: one whole number."""
+        """Returns the orientation, 1 to 8, as browsers read it: 1 (upright) unless the tag holds one such number."""
         entry = self.entries.get(ORIENTATION)
         found = self.numbers(ORIENTATION)
         return found[0] if entry is not None and len(found) == 1 and found[0] in range(1, 9) else UPRIGHT
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """Returns the whole numbers of a tag, at most 16; none if it has none."""
+        """Returns the whole numbers of a tag, at most 16, or none if the tag is missing or holds others."""
         entry = self.entries.get(tag)
         if entry is None:
             return ()
@@ -64,15 +64,16 @@ class Directory:
         return next(iter(self.numbers(tag)), default)
 
     def with_number(self, tag: int, value: int) -> Directory:
-        """Returns the directory with another whole number of 16 bits under a tag that it has."""
+        """Returns the directory with `value`, a number of 16 bits, under a tag that it has."""
         entry = self.entries[tag]
         head = struct.pack(self.order + ("HHQ" if self.is_big else "HHL"), tag, 3, 1)
         changed = (head + struct.pack(self.order + "H", value)).ljust(len(entry), b"\0")
         return replace(self, entries=self.entries | {tag: changed})
 
     def only(self, tags: frozenset[int]) -> bytes:
-        """Returns the file with these tags alone, in a directory at its end. What their values point at stays where it
-        is.
+        """Returns the file with only these tags, in a new directory at its end.
+
+        What their values point at stays where it is.
         """
         kept = [entry for tag, entry in self.entries.items() if tag in tags]
         number = "Q" if self.is_big else "L"

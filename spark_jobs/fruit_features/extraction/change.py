@@ -1,6 +1,4 @@
-"""Says what a commit changes in a date's ledger: which rows stay, leave and come, and which files of features that
-concerns.
-"""
+"""Says what a commit changes in a date's ledger: which rows stay, leave or are added, and which files are rewritten."""
 
 from __future__ import annotations
 
@@ -28,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """A ledger's rows that stay, those that leave it, and those that are added. Every image that leaves is gone, or
-    added anew.
+    """Holds the rows that stay in a ledger, those that leave it and those that are added.
 
-    `new_files` are those that tasks have written; restored images have theirs already.
+    Every image whose row leaves is gone or is added anew. `restored` are the keys of images whose files are there
+    already, and `new_files` are the files that tasks have written, with their numbers of rows.
     """
 
     embedder_id: str
@@ -62,7 +60,7 @@ class Change:
         )
 
     def rows(self, rewritten: Sequence[Rewritten]) -> pa.Table:
-        """Returns the rows of the next ledger, sorted by key, with the names of files that were written again."""
+        """Returns the rows of the next ledger, sorted by key, which name the rewritten files by their new names."""
         rows = pa.concat_tables([self.staying, self.added])
         if rows.num_rows:
             rows = rows.sort_by(tables.IMAGE_KEY)
@@ -71,8 +69,8 @@ class Change:
     def leaving_of(self, embedder_id: str) -> dict[str, set[str]]:
         """Returns the keys of images whose features of this embedder must go, by category.
 
-        For the embedder that computes, these are all that leave and are not restored. For another one, an image that
-        was only computed again keeps its features, as readers of that embedder's PCA versions use them.
+        For the embedder of this step, these are all that leave and are not restored. For another embedder, an image
+        that was only computed again keeps its features, because readers of that embedder's PCA versions use them.
         """
         contents = dict(contents_of(self.added)) if embedder_id != self.embedder_id else {}
         kept = self.restored if embedder_id == self.embedder_id else frozenset()
@@ -94,9 +92,9 @@ class Change:
         *,
         merging: bool,
     ) -> list[tuple[list[str], dict[str, frozenset[str]]]]:
-        """Returns the groups of files of an embedder that become one each, and the images that leave each file.
+        """Returns the groups of an embedder's files that become one file each, and the images that leave each file.
 
-        Small files are merged if they have projections under the same `versions`.
+        With `merging`, small files are merged if they have projections under the same `versions`.
         """
         leaving = self.leaving_of(embedder_id)
         affected = {
@@ -112,8 +110,10 @@ class Change:
     def _affected(
         self, embedder_id: str, file_rows: Mapping[str, int], before: Ledger, leaving: Mapping[str, set[str]]
     ) -> set[str]:
-        """Returns the files that may hold an image of `leaving`: those the ledger names, and where it names none, all
-        of the category.
+        """Returns the files that may hold an image of `leaving`.
+
+        They are the files that the ledger names for these images. If the embedder's files also hold images for which
+        the ledger does not name them, all files of the category may hold one.
         """
         named = (
             self.leaving.filter(pc.equal(self.leaving.column(tables.EMBEDDER_ID), embedder_id))
@@ -139,7 +139,7 @@ def featurised_by(rows: pa.Table, embedder_id: str) -> pa.Table:
 
 
 def contents_of(rows: pa.Table) -> Iterator[tuple[str, str | None]]:
-    """Yields the key and SHA-256 of each image, some at a time."""
+    """Yields the key and the SHA-256 of each image."""
     for batch in rows.select([tables.IMAGE_KEY, tables.CONTENT_SHA256]).to_batches(max_chunksize=8192):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 

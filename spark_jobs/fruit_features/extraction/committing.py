@@ -1,6 +1,4 @@
-"""Makes true what a features step has computed, a date at a time: files and moments first, then the ledger by one PUT,
-then the sweep.
-"""
+"""Commits what a features step has computed, a date at a time: files and moments, then the ledger, then the sweep."""
 
 from __future__ import annotations
 
@@ -46,21 +44,21 @@ if TYPE_CHECKING:
     from fruit_features.moments.parts import PartPlace
 
 _FILES_NAMED: Final = 5
-# A few files are written again where the commit is made, sooner than a job would begin.
+# So few files are rewritten by the driver, which is done before a Spark job would begin.
 _REWRITES_BY_DRIVER: Final = 4
 
 
 class FeaturesDifferError(RuntimeError):
-    """The features of a date are not those of the images that its ledger would name. Nothing of it was committed."""
+    """Raised if a date's features are not those of the images that its ledger would name. The commit is not made."""
 
 
 @dataclass
 class _Pending:
-    """What tasks have done of a date since its last commit."""
+    """Holds what tasks have done of a date since its last commit."""
 
     rows: list[pa.Table] = field(default_factory=list)
     parts: list[PartPlace] = field(default_factory=list)
-    # The moments of the first parts, as many as were merged ahead.
+    # These are the moments of the first `n_merged` parts.
     merged: RunningMoments = field(default_factory=lambda: RunningMoments(tables.N_FEATURES))
     n_merged: int = 0
 
@@ -70,7 +68,7 @@ class _Pending:
 
 
 class DateCommits:
-    """The commits of one date in one step. `write` is the step's name; a commit's own name has its number, too."""
+    """Makes the commits of one date in one step. A commit's name is the step's `write` with the commit's number."""
 
     def __init__(self, spark: SparkSession, store: Store, embedder_id: str, write: str, plan: DateWork) -> None:
         self._spark, self._store, self._embedder_id, self._write = spark, store, embedder_id, write
@@ -87,16 +85,16 @@ class DateCommits:
 
     @property
     def is_complete(self) -> bool:
-        """Tells whether every image of the plan has come to something."""
+        """Says whether tasks have accounted for every image of the plan."""
         return bool(self.n_waited_for <= 0)
 
     @property
     def has_pending(self) -> bool:
-        """Tells whether something was done since the last commit."""
+        """Says whether something was done since the last commit."""
         return bool(self._pending.rows)
 
     def add(self, rows: pa.Table, parts: Sequence[PartPlace]) -> None:
-        """Takes what a task did of this date: rows of ACCOUNT, and the places of its parts of moments."""
+        """Adds what a task did of this date: rows of ACCOUNT, and the places of its parts of moments."""
         self._pending.rows.append(rows)
         self._pending.parts.extend(parts)
         self.n_waited_for -= rows.num_rows
@@ -104,15 +102,15 @@ class DateCommits:
         self.n_reused.update(reused.column(tables.CATEGORY).to_pylist())
 
     def merge_ahead(self) -> None:
-        """Adds up the parts of moments that have come: the driver has little else to do while tasks compute."""
+        """Merges the parts of moments that have come, because the driver has little else to do while tasks compute."""
         self._pending.merge(self._store)
 
     def next_commit(self) -> Callable[[], None]:
-        """Returns what makes true all that was done since the last commit; any thread may call it, before the next one
-        is asked for.
+        """Returns a function that commits all that was done since the last commit.
 
-        The last commit, when all is done, also sweeps what no commit names. Raises FeaturesDifferError or
-        LostPlaceError when it is called; the date is then what it was before.
+        Any thread may call it, and must have done so before the next one is asked for. The last commit also removes
+        what no commit names. The function raises FeaturesDifferError or LostPlaceError, and then changes nothing of the
+        date.
         """
         pending, self._pending = self._pending, _Pending()
         return partial(self._commit, pending, is_last=self.is_complete)
@@ -132,8 +130,8 @@ class DateCommits:
         embedders = self._embedders(name, rows, live, pending, change, rewritten)
         commit = Commit(before.ingest_date, name, rows.num_rows, files.rejected_rows(rows).num_rows, embedders)
         self._remember_contents(change, rows)
-        # Ahead of the ledger, so that readers miss no row; and after it, for what another run has projected between the
-        # look and the PUT.
+        # This comes before the ledger, so that readers miss no row, and again after it, for what another run has
+        # projected in between.
         complete_projections(self._store, before.ingest_date, rewritten)
         self.ledger = put_ledger(self._store, before, rows, commit)
         complete_projections(self._store, before.ingest_date, rewritten)
@@ -158,8 +156,9 @@ class DateCommits:
     def _rewrite(
         self, name: str, before: Ledger, change: Change, live: Mapping[str, Mapping[str, int]], *, merging: bool
     ) -> list[Rewritten]:
-        """Writes files again whose images leave, and with `merging` joins small ones; nothing counts before the ledger
-        names it.
+        """Rewrites the files that images leave, and with `merging` joins small ones.
+
+        The new files do not count before the ledger names them.
         """
         by_embedder = {self._embedder_id: {}, **live}
         versions = self.plan.versions_by_file
@@ -189,8 +188,9 @@ class DateCommits:
         change: Change,
         rewritten: Sequence[Rewritten],
     ) -> dict[str, EmbedderFiles]:
-        """Returns what the commit says of each embedder. It leaves out one that neither images nor a kept PCA version
-        are of.
+        """Returns what the commit says of each embedder.
+
+        An embedder is left out if it has no file, or if neither an image nor a PCA version is of it.
         """
         n_images = _images_by_embedder(rows)
         left = {result.rewrite.embedder_id for result in rewritten if result.n_left}
@@ -217,7 +217,7 @@ class DateCommits:
         return found
 
     def _is_used(self, embedder_id: str) -> bool:
-        """Tells whether a PCA version is of this embedder."""
+        """Says whether a PCA version is of this embedder."""
         provenances = (
             self._store.find_json(lake.pca_provenance_key(version)) or {} for version in saved_versions(self._store)
         )
@@ -226,8 +226,9 @@ class DateCommits:
     def _merged(
         self, name: str, file_rows: Mapping[str, int], moments: MomentsObject | None, pending: _Pending
     ) -> MomentsObject:
-        """Merges the moments as they were with those of what was done since. If they can't be read, all are added up
-        anew.
+        """Merges the moments of the last commit with those of what was done since.
+
+        If the former can't be read, all of the date's features are added up anew.
         """
         before = None if moments is None else find_moments(self._store, moments.key)
         if moments is not None and (before is None or before.n_samples != moments.n_samples):
@@ -253,12 +254,10 @@ class DateCommits:
     def _check(
         self, embedder_id: str, found: EmbedderFiles, known: EmbedderFiles | None, change: Change, rows: pa.Table
     ) -> None:
-        """Raises FeaturesDifferError if the moments, which come from the features, are of other images than the
-        ledger's rows.
-        """
+        """Raises FeaturesDifferError if the moments, which come from the features, and the rows differ in images."""
         moments = found.moments
         is_same = moments is not None and moments.n_samples == found.n_rows
-        # Files may also hold images that another embedder has featurised since: the ledger has no rows of those.
+        # Files may also hold images that another embedder has featurised since, whose rows name that one's files.
         has_others = embedder_id != self._embedder_id or (known is not None and known.n_images < known.n_rows)
         if is_same and moments is not None and not has_others:
             before = int(known.moments.images_digest, 16) if known is not None and known.moments is not None else 0
@@ -275,13 +274,13 @@ class DateCommits:
             )
 
     def _remember_contents(self, change: Change, rows: pa.Table) -> None:
-        """Writes the date's content index. The ledger proves what an index says, so the index may come first."""
+        """Writes the date's content index. It may come before the ledger, which is asked about what the index says."""
         whole = change.leaving.num_rows > 0 or self.ledger.commit is None
         if whole or not self._write_contents(change.added, whole=False):
             self._write_contents(rows, whole=True)
 
     def _write_contents(self, rows: pa.Table, *, whole: bool) -> bool:
-        """Writes the content index, or adds to it; returns False if there is none to add to."""
+        """Writes the content index, or adds to it. Returns False if there is none to add to."""
         own = featurised_by(rows, self._embedder_id)
         if not (own.num_rows or whole):
             return True
@@ -289,8 +288,9 @@ class DateCommits:
         return write_content_index(self._store, self._embedder_id, self.plan.ingest_date, contents, whole=whole)
 
     def _delete_former(self, before: Commit | None, ledger: Ledger, parts: Sequence[PartPlace]) -> None:
-        """Removes what the commit before named and this one does not. Tasks still write: a file that nobody names may
-        be theirs.
+        """Removes the merged parts of moments, and what the commit before named and this one does not.
+
+        Other files stay even if no commit names them, because tasks may still be writing them.
         """
         stale, after = {part.key for part in parts}, ledger.commit
         if before is not None and after is not None:
@@ -317,7 +317,7 @@ def _images_by_embedder(rows: pa.Table) -> Counter[str]:
 
 
 def _differing(store: Store, rows: pa.Table) -> str:
-    """Says which files differ from their rows of the ledger; it is asked only when something does."""
+    """Says which files differ from their rows of the ledger. It reads all of them, so it is called only on failure."""
     expected: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
     for file, content in zip(rows.column(tables.FILE).to_pylist(), contents_of(rows), strict=True):
         expected[file].add(content)

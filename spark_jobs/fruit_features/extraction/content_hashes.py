@@ -1,8 +1,7 @@
-"""Keeps a date's featurised contents as a short sorted list of hashes, so that each new batch can be looked up in all
-of history.
+"""Keeps a date's featurised contents as a short sorted list of hashes, in which new images can be looked up.
 
-An entry is a hash of an object's ETag and size, which a listing tells without reading the object. It only points at
-dates worth looking at: what is copied is decided by the SHA-256 of the content itself.
+An entry is a hash of an object's ETag and size, which a listing tells without reading the object. It only says which
+dates are worth a look. Whether features are copied is decided by the SHA-256 of the content itself.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def hash_content(etag: str, size_bytes: int) -> int:
 
 
 def hash_contents(contents: Iterable[tuple[str, int]]) -> NDArray[np.uint64]:
-    """Returns the hashes of n pairs of ETag and size, sorted, each once: uint64[<= n]."""
+    """Returns the hashes of n pairs of ETag and size, sorted and without repetition: uint64[<= n]."""
     return np.unique(np.fromiter((hash_content(etag, size) for etag, size in contents), dtype=np.uint64))
 
 
@@ -35,17 +34,17 @@ def to_bytes(hashes: NDArray[np.uint64]) -> bytes:
 
 
 def from_bytes(stored: bytes | memoryview) -> NDArray[np.uint64]:
-    """Reads what `to_bytes` wrote. What was cut off within an entry holds nothing."""
+    """Reads what `to_bytes` wrote. Returns no hashes if it was cut off within an entry."""
     return np.frombuffer(stored if is_whole(stored) else b"", dtype=_LITTLE_ENDIAN)
 
 
 def is_whole(stored: bytes | memoryview) -> bool:
-    """Tells whether nothing was cut off within an entry."""
+    """Says whether what `to_bytes` wrote ends with a whole entry."""
     return len(stored) % _LITTLE_ENDIAN.itemsize == 0
 
 
 def union(stored: bytes, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Joins the `stored` hashes (as `to_bytes` wrote them) with others, sorted, each once."""
+    """Joins the `stored` hashes (as `to_bytes` wrote them) with others, sorted and without repetition."""
     return np.union1d(from_bytes(stored), hashes)
 
 

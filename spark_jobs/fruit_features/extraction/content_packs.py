@@ -1,8 +1,7 @@
-"""Looks through the content indexes of all dates: those of a month are also kept as one file, so that years are few
-requests.
+"""Looks through the content indexes of all dates. A pack holds those of a month, so that years take few requests.
 
-A pack names the ETag of each index that it holds. What is listed with another one is read by itself: a pack is a cache,
-and losing it costs requests, never truth.
+A pack names the ETag of each index that it holds. An index that is listed with another ETag is read by itself, so a
+pack is only a cache: without it, the result is the same.
 """
 
 from __future__ import annotations
@@ -24,23 +23,24 @@ if TYPE_CHECKING:
     from fruit_contract.listing import ListedObject
     from fruit_features.lake.store import Store
 
-# The latest month is packed anew when so many of its indexes have to be read by themselves; any other one at once.
+# The latest month is packed anew when so many of its indexes have changed, and any other month at the first change.
 _MOST_LOOSE: Final = 4
-# 8 bytes an image: larger indexes cost their bytes, not their number.
+# An image takes 8 bytes. A month with more bytes is not packed, because its bytes take longer than its requests.
 _MOST_BYTES: Final = 32 * 1024 * 1024
 _HEADER_BYTES: Final = 8
 
 
 class Packed(NamedTuple):
-    """A date's content index in a pack: the ETag of the object that it is a copy of, and its bytes."""
+    """Holds a date's content index from a pack: its bytes, and the ETag of the object of which they are a copy."""
 
     etag: str
     hashes: memoryview
 
 
 def find_hashes(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -> dict[str, NDArray[np.uint64]]:
-    """Returns which of the `wanted` hashes the content index of each ingest date has, dates ascending. It keeps packs
-    as it goes.
+    """Returns which of the `wanted` hashes the content index of each ingest date has, sorted by date.
+
+    It also brings the packs up to date.
     """
     months: dict[str, dict[str, ListedObject]] = {}
     packs = set()
@@ -93,9 +93,7 @@ def _read_month(
 
 
 def pack_to_bytes(indexes: Mapping[str, Packed]) -> bytes:
-    """Writes the length of a header, the header (each date's ETag and number of bytes, as JSON), and the indexes one
-    after the other.
-    """
+    """Returns a pack's bytes: the header's length, the header (JSON: each index's ETag and length), and the indexes."""
     header = json.dumps({day: [index.etag, len(index.hashes)] for day, index in sorted(indexes.items())}).encode()
     return (
         len(header).to_bytes(_HEADER_BYTES, "little")
@@ -105,7 +103,7 @@ def pack_to_bytes(indexes: Mapping[str, Packed]) -> bytes:
 
 
 def pack_from_bytes(content: Bytes | bytes | None) -> dict[str, Packed]:
-    """Reads a pack; one that is gone or damaged holds nothing."""
+    """Returns the indexes in a pack by their dates, or none if the pack is gone or damaged."""
     view = memoryview(content or b"")
     start = _HEADER_BYTES + int.from_bytes(view[:_HEADER_BYTES], "little")
     try:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fruit_features.lake.store import Store
 
-# A date's requests wait together, and so do those of this many dates: what is listed of them is in memory.
+# So many dates are planned at once. Their requests wait together, and what is listed of them is in memory.
 _DATES_AT_ONCE: Final = 8
 _ROWS_AT_ONCE: Final = 8192
 FORMER: Final = pa.schema(
@@ -45,12 +45,12 @@ _KNOWN_COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class DateWork:
-    """What one features step has to do for a date.
+    """Says what one features step has to do for a date.
 
-    `images` are to be computed: rows of LISTED, sorted by key; `changed` are the ledger's rows of those it knows.
-    `gone` are the numbers of the rows that its next commit leaves out: of images that have vanished, or whose file of
-    features has. `restored` are rows to take the place of what the ledger says: of images that this embedder featurised
-    before another one did. The counts are of images in the chosen categories.
+    `images` are to be computed: rows of LISTED, sorted by key. `changed` are the ledger's rows of those that it knows.
+    `gone` are the numbers of the ledger's rows that the next commit leaves out, because the image or its file of
+    features has vanished. `restored` are new rows for images that this embedder featurised before another one did. The
+    counts are of images in the chosen categories.
     """
 
     ingest_date: str
@@ -65,14 +65,12 @@ class DateWork:
 
     @property
     def has_earlier_ledger(self) -> bool:
-        """Tells whether there is a ledger that an earlier release wrote, or what a takeover that was cut off has left
-        of it.
-        """
+        """Says whether an earlier release's ledger lies there, or what an interrupted takeover has left of one."""
         return any(map(is_of_earlier_ledger, self.there.ledger))
 
     @property
     def lost_moments(self) -> frozenset[str]:
-        """Returns the embedders whose moments are not where the commit says."""
+        """Returns the ids of the embedders whose moments are not where the commit says."""
         embedders = self.ledger.commit.embedders if self.ledger.commit else {}
         return frozenset(
             embedder_id
@@ -82,9 +80,7 @@ class DateWork:
 
     @property
     def versions_by_file(self) -> dict[str, frozenset[str]]:
-        """Returns the PCA versions under which each file of features has projections, by the file's name below the
-        date's prefix.
-        """
+        """Returns the PCA versions under which a file has projections, by the file's name below the date's prefix."""
         versions: defaultdict[str, set[str]] = defaultdict(set)
         for key in self.there.projections:
             _, version, _, name = key.split("/", 3)
@@ -93,7 +89,7 @@ class DateWork:
 
     @property
     def is_touched(self) -> bool:
-        """Tells whether the date needs a commit: for its images, or for what was interrupted or has been lost."""
+        """Says whether the date needs a commit: for its images, or because something was interrupted or lost."""
         commit = self.ledger.commit
         return bool(
             self.images.num_rows
@@ -115,7 +111,7 @@ def plan_dates(
     *,
     retry_rejected: bool,
 ) -> list[DateWork]:
-    """Plans each date; `versions` are those whose projections are looked at. Raises what the store raises."""
+    """Plans each date. `versions` are the PCA versions whose projections are listed. Raises what the store raises."""
 
     def plan(ingest_date: str) -> DateWork:
         return plan_date(store, ingest_date, embedder_id, scope, versions, retry_rejected=retry_rejected)
@@ -144,10 +140,10 @@ def plan_date(
 
 
 def read_former(store: Store, ledger: Ledger, there: DateFiles, embedder_id: str) -> pa.Table:
-    """Returns the images that an embedder featurised before another one did, and whose features are still there: rows
-    of FORMER.
+    """Returns the images that an embedder featurised before another one did, if their features are still there.
 
-    There are some when a release is rolled back. Then every file of that embedder is looked into, but for the vectors.
+    They are rows of FORMER. There are some after a release was rolled back, and then every file of that embedder is
+    read, without the vectors.
     """
     found = ledger.commit.embedders.get(embedder_id) if ledger.commit else None
     if found is None or found.n_images == found.n_rows:
@@ -214,7 +210,7 @@ def _compared(
 
 
 class _Asked:
-    """Gathers images as rows of LISTED: few at a time are Python's objects, which take several times as much memory."""
+    """Gathers images as rows of LISTED. Few are Python objects at a time, which take several times as much memory."""
 
     def __init__(self) -> None:
         self._tables = [LISTED.empty_table()]
@@ -240,7 +236,7 @@ class _Asked:
 
 
 def _with_former(rows: pa.Table, former: pa.Table, embedder_id: str) -> tuple[pa.Table, NDArray[np.bool_]]:
-    """Returns a ledger's rows as they would be with their `former` features, and which of them those are."""
+    """Returns a ledger's rows as they would be with their `former` features, and says which rows have some."""
     if not former.num_rows:
         return rows, np.zeros(rows.num_rows, dtype=bool)
     index = pc.index_in(rows.column(tables.IMAGE_KEY), former.column(tables.IMAGE_KEY).combine_chunks())
@@ -267,7 +263,7 @@ def _images(ingest_date: str, listed: pa.Table) -> Iterator[ListedImage]:
 
 
 def _known(rows: pa.Table, lost: frozenset[str]) -> Iterator[KnownImage]:
-    """Yields the rows of a ledger, some at a time: as Python's objects they take ten times as much memory."""
+    """Yields the rows of a ledger. Only a few are Python objects at a time, which take ten times as much memory."""
     for batch in rows.select(_KNOWN_COLUMNS).to_batches(max_chunksize=_ROWS_AT_ONCE):
         for *values, file in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             yield KnownImage._make((*values, file not in lost))
@@ -276,7 +272,7 @@ def _known(rows: pa.Table, lost: frozenset[str]) -> Iterator[KnownImage]:
 def _numbered(
     compared: Iterator[tuple[Fate, ListedImage | None, KnownImage | None]],
 ) -> Iterator[tuple[int, tuple[Fate, ListedImage | None, KnownImage | None]]]:
-    """Adds the number of the ledger's row, which is meaningless for an image that has none."""
+    """Adds the number of the ledger's row to each comparison. It means nothing for an image without a row."""
     row = -1
     for found in compared:
         row += found[2] is not None

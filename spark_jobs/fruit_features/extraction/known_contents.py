@@ -1,5 +1,6 @@
-"""Finds content that is already featurised under another key: looked up by a hash, proved by SHA-256, copied instead of
-computed.
+"""Finds content that is already featurised under another key, so that its features are copied instead of computed.
+
+It is looked up by a hash of ETag and size, and proved by its SHA-256.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ if TYPE_CHECKING:
 
     from fruit_features.lake.store import Store
 
-# What is looked up for one step: the driver holds the place of each. What is above is computed, with the same result.
+# So many images of a step are looked up, because the driver holds the place of each. Others are computed, with the same
+# result.
 MOST_LOOKED_UP: Final = 1_000_000
-# A worker keeps these files of features: the images of a category come file by file.
+# A worker keeps so many files of features. The images of a category come sorted by file.
 _FILES_KEPT: Final = 2
 
 
 def write_content_index(
     store: Store, embedder_id: str, ingest_date: str, contents: Iterable[tuple[str, int]], *, whole: bool
 ) -> bool:
-    """Remembers the contents (ETag and size) of a date's featurised images; replaces what was remembered if they are
-    the `whole`.
+    """Writes the contents (ETag and size) of a date's featurised images to its index.
 
-    Returns False, and writes nothing, if there is nothing to add them to: the index is gone or was cut off, and the
-    whole is due.
+    They replace what the index holds if they are the `whole`, and are added to it otherwise. Returns False, and writes
+    nothing, if they are to be added and the index is gone or was cut off.
     """
     key = lake.content_index_key(embedder_id, ingest_date)
     before = b"" if whole else store.find(key)
@@ -52,10 +53,9 @@ def write_content_index(
 
 
 def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str | None]:
-    """Returns for each of `images` (with ETag and size) the file of features that probably has its content; None for
-    most.
+    """Returns for each of `images` the file of features that probably has its content, by ETag and size, or None.
 
-    Reads 8 bytes an image of history, and the ledgers of dates that have such a content.
+    It reads 8 bytes for each image of the history, and the ledgers of the dates that have such a content.
     """
     hashes = np.fromiter(
         (hash_content(*content) for content in _contents(images)), dtype=np.uint64, count=images.num_rows
@@ -70,7 +70,7 @@ def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str |
     for row, content in zip(rows, wanted, strict=True):
         by_date[dates[int(hashes[row])]].add(content)
     places: dict[tuple[str, int], str] = {}
-    # One ledger at a time: a date's may be large.
+    # A ledger may be large, so they are read one at a time.
     for day, contents in sorted(by_date.items()):
         places.update(_places(store, embedder_id, day, contents))
     for row, content in zip(rows, wanted, strict=True):
@@ -79,7 +79,7 @@ def find_sources(store: Store, embedder_id: str, images: pa.Table) -> list[str |
 
 
 class SourceFiles:
-    """Finds, in a worker, the features that `sources` (a file for an image's key) have for a content.
+    """Finds, in a worker, the features of a content in the file that `sources` names for an image's key.
 
     A file that is gone, or is not as it was written, has none.
     """
@@ -94,7 +94,7 @@ class SourceFiles:
 
 
 class _SourceFile:
-    """The features of one file by the SHA-256 of their contents."""
+    """Holds the features of one file by the SHA-256 of their contents."""
 
     def __init__(self, store: Store, key: str, embedder_id: str) -> None:
         self._rows = rows_of_embedder(_rows_if_sound(store, key), embedder_id).combine_chunks()
@@ -126,13 +126,13 @@ def _rows_if_sound(store: Store, key: str) -> pa.Table:
 
 
 def _contents(images: pa.Table) -> Iterator[tuple[str, int]]:
-    """Yields the ETag and size of each image."""
+    """Yields the ETag and the size of each image."""
     for batch in images.select([tables.ETAG, tables.SIZE_BYTES]).to_batches(max_chunksize=8192):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _dates_by_hash(store: Store, embedder_id: str, wanted: NDArray[np.uint64]) -> dict[int, str]:
-    """Returns the latest date that has each hash; most have none."""
+    """Returns the latest date that has a hash, for each of the `wanted` ones that a date has."""
     found = find_hashes(store, embedder_id, wanted) if len(wanted) else {}
     return {int(value): ingest_date for ingest_date, hashes in found.items() for value in hashes}
 

@@ -1,7 +1,7 @@
 """Writes to the lake every few seconds how far the features step has come, in a thread of the driver.
 
-Workers count what they finish in Spark accumulators, which reach the driver with each task's end: that costs nothing.
-Whatever goes wrong here is said once and never fails the step.
+Workers count what they finish in Spark accumulators, which reach the driver with each task's end at no cost. An error
+here is logged once and never fails the step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyspark import Accumulator, SparkContext
 
 EVERY_SECONDS: Final = 5.0
-# A rate over less would jump with every task's end.
+# A rate over a shorter time would jump with every task's end.
 _RATE_WINDOW_SECONDS: Final = 60.0
 # A store that does not answer must not hold up a step that is done.
 _PATIENCE_SECONDS: Final = 10.0
@@ -33,7 +33,7 @@ _PATIENCE_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class ImageCounters:
-    """What workers count, as Spark brings it together when their tasks end."""
+    """Holds what workers count. Spark adds it up when their tasks end."""
 
     done: Accumulator[int]
     rejected: Accumulator[int]
@@ -43,23 +43,23 @@ class ImageCounters:
         return cls(context.accumulator(0), context.accumulator(0))
 
     def count(self, results: pa.RecordBatch) -> None:
-        """Counts a record batch of `featurise`'s results, where the task runs. Only rejects have a reason."""
+        """Counts a record batch of `featurise`'s results in the worker. Only rejects have a reason."""
         self.done.add(results.num_rows)
         self.rejected.add(results.num_rows - results.column(tables.REASON).null_count)
 
 
 class RecentRate:
-    """Counts images a second over the last minute before the last news, or since the beginning if that is nearer.
+    """Measures images a second over the minute before the last news, or since the beginning if that is shorter.
 
-    Images come a task at a time, so time counts up to the last news only: the wait for the next would look like a
-    slower rate.
+    Images are counted a task at a time, so the time since the last news is left out: the wait for the next task's end
+    would look like a slower rate.
     """
 
     def __init__(self, began: float) -> None:
         self._news = deque([(began, 0)])
 
     def look(self, now: float, done: int) -> float | None:
-        """Returns the rate, None while no image is done. `now` and `done` never go back."""
+        """Returns the rate, or None while no image is done. `now` (seconds) and `done` (images) must never decrease."""
         if done > self._news[-1][1]:
             self._news.append((now, done))
             # What remains is the last minute's news and one from before it.
@@ -70,10 +70,9 @@ class RecentRate:
 
 
 class ProgressReporter:
-    """A context that gives `write` the step's progress every few seconds, at each change of its state and at its end,
-    however it ends.
+    """Passes the step's progress to `write` every few seconds, at each change of its state, and at its end.
 
-    `write` is called by one thread that nobody waits for, but for a moment at the end.
+    It is a context. `write` is called by one thread, which nobody waits for except for some seconds at the end.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class ProgressReporter:
         self._total = 0
         self._began = time.monotonic()
         self._rate = RecentRate(self._began)
-        # When all images were computed, and how many of them were rejected, known exactly then.
+        # Holds when all images were computed, and how many of them were rejected, which is known exactly then.
         self._computed: tuple[float, int] | None = None
         self._complained = False
         self._is_over = False

@@ -1,4 +1,4 @@
-"""Tells whether so many images are rejected that the fault is rather the decoder's than theirs. Pure."""
+"""Says whether so many images are rejected that the fault is rather the decoder's than theirs. It does no I/O."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fruit_contract import tables
 from fruit_contract.tables import RejectReason, Status
 from fruit_features.lake import files
 
-# A step looks at so many images before it commits any.
+# A step looks at so many images (or all, if there are fewer) before it commits any.
 FEWEST_IMAGES: Final = 100
 
 
 class UnusualRejectsError(RuntimeError):
-    """So many images were rejected for one reason that the step committed nothing more."""
+    """Raised if so many images were rejected for one reason that the step should commit nothing more."""
 
 
 @dataclass
 class _Group:
-    """Images of which at most a share of `most` should be rejected for one reason, once there are `fewest` of them."""
+    """Counts images of which at most the share `most` should be rejected for one reason, once there are `fewest`."""
 
     whose: str
     fewest: int
@@ -48,14 +48,15 @@ class RejectWatch:
 
     def __init__(self) -> None:
         self.n_seen = 0
-        # The very bytes that were decoded before: a decoder that is as it was rejects none of them.
+        # These bytes were decoded before. The same decoder would reject none of them.
         self._same = _Group("whose content had features before", 3, 0.05)
         self._replaced = _Group("that were replaced", 10, 0.5)
         self._new = _Group("of this run", FEWEST_IMAGES, 0.5)
 
     def add(self, rows: pa.Table, before: pa.Table) -> None:
-        """Counts images: `rows` say what became of them, `before` what the ledger said of those that it knew; both in
-        its columns.
+        """Counts images. Both tables have the columns of the ledger.
+
+        `rows` say what became of the images, and `before` says what the ledger said of those that it knew.
         """
         featurised = before.filter(pc.equal(before.column(tables.STATUS), Status.FEATURISED.value))
         is_known = pc.is_in(rows.column(tables.IMAGE_KEY), featurised.column(tables.IMAGE_KEY).combine_chunks())

@@ -1,6 +1,4 @@
-"""Writes files of features again: without images that have left, or small ones as one. Their projections go with
-them.
-"""
+"""Rewrites files of features and their projections: without images that have left, or several small ones as one."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
     from fruit_features.lake.store import Store
 
-# A partition has few files: when more than this many of them are small, the small ones become one.
+# When a partition has more small files than this, they become one file.
 MOST_SMALL_FILES: Final = 16
 _SMALL_ROWS: Final = 2_048
 # 12,288 vectors are 63 MB.
@@ -35,7 +33,7 @@ _MOST_ROWS: Final = 12_288
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Files of one partition and embedder, by their names below the date's prefix, that become one file: the target.
+    """Names files of one partition and embedder, below the date's prefix, that become one file, the target.
 
     Images that `leaving` names for a source are left out.
     """
@@ -49,8 +47,9 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What came of a rewrite: the target has `n_rows` (with none, it is not there). Nothing was written if no image was
-    `n_left`.
+    """Says what came of a rewrite: how many rows the target has, and how many have left (`n_left`).
+
+    A target without rows is not written, and neither is one that is the same as its only source.
     """
 
     rewrite: Rewrite
@@ -65,11 +64,11 @@ class Rewritten:
 def plan_merges(
     file_rows: Mapping[str, int], versions: Mapping[str, frozenset[str]] = MappingProxyType({})
 ) -> list[list[str]]:
-    """Groups small files of a partition that should be one; `file_rows` has an embedder's files of a date with their
-    numbers of rows.
+    """Returns groups of small files of a partition that should become one file each.
 
-    `versions` has the PCA versions under which a file has projections. Files that differ in these stay apart: as one
-    file, they would have the projections of neither.
+    `file_rows` has an embedder's files of a date with their numbers of rows, and `versions` the PCA versions under
+    which a file has projections. Files that differ in these stay apart, because one file of both would have the
+    projections of neither.
     """
     small: defaultdict[tuple[str, frozenset[str]], list[str]] = defaultdict(list)
     for name, n_rows in sorted(file_rows.items()):
@@ -90,9 +89,9 @@ def plan_merges(
 
 
 def rewrite_files(store: Store, rewrite: Rewrite, versions: Collection[str]) -> Rewritten:
-    """Writes the target, and its projections of each of `versions` that has those of all sources.
+    """Writes the target, and its projections under each of `versions` that has those of all sources.
 
-    Raises ObjectNotFoundError if a source is gone.
+    Raises ObjectNotFoundError if a source is gone, and DamagedFileError if one can't be read.
     """
     sources = {name: file_key(rewrite.ingest_date, name) for name in rewrite.sources}
     contents = {name: (store.uri(key), store.read(key)) for name, key in sources.items()}
@@ -107,10 +106,9 @@ def rewrite_files(store: Store, rewrite: Rewrite, versions: Collection[str]) -> 
 
 
 def complete_projections(store: Store, ingest_date: str, rewritten: Sequence[Rewritten]) -> None:
-    """Writes the projections of targets under versions that have got those of all their sources since the files were
-    written again.
+    """Writes the projections of targets that lack them, under versions that have those of all their sources.
 
-    A PCA step beside this one projects what the ledger names, and that is the sources until the ledger is replaced.
+    A PCA step that runs meanwhile projects what the ledger names, and that is the sources until the ledger is replaced.
     """
     targets = [(done.rewrite, file_key(ingest_date, done.rewrite.target)) for done in rewritten if done.n_rows]
     if not targets:
@@ -126,8 +124,9 @@ def complete_projections(store: Store, ingest_date: str, rewritten: Sequence[Rew
 
 
 def _rewrite_projections(store: Store, rewrite: Rewrite, version: str, target: str) -> None:
-    """Writes the projections of a version again, if it has those of all sources, as they were written; others are left
-    to the PCA step.
+    """Writes the target's projections under a version, if those of all sources are there and can be read.
+
+    Others are left to the PCA step.
     """
     contents = {}
     for name in rewrite.sources:
@@ -142,7 +141,7 @@ def _rewrite_projections(store: Store, rewrite: Rewrite, version: str, target: s
 
 
 def renamed(file: pa.ChunkedArray, rewritten: Sequence[Rewritten]) -> pa.ChunkedArray:
-    """Returns the keys of files, with those that were written again under their new names."""
+    """Returns the keys of files, in which rewritten files have the key of their target."""
     names = {
         file_key(done.rewrite.ingest_date, source): file_key(done.rewrite.ingest_date, done.rewrite.target)
         for done in rewritten
@@ -157,8 +156,9 @@ def renamed(file: pa.ChunkedArray, rewritten: Sequence[Rewritten]) -> pa.Chunked
 def _staying(
     rewrite: Rewrite, contents: Mapping[str, tuple[str, Bytes]], columns: Sequence[str]
 ) -> tuple[pa.Table, int]:
-    """Returns the rows of the sources that stay, and how many there were. `contents` has each source's address and
-    content.
+    """Returns the rows of the sources that stay, and how many rows there were.
+
+    `contents` has the address and the content of each source.
     """
     staying, n_rows = [], 0
     for source, (uri, content) in contents.items():

@@ -1,6 +1,4 @@
-"""The features step: lists, subtracts what is known, fetches, decodes, embeds, writes files as it goes, and commits
-each date's ledger.
-"""
+"""Does the features step: lists images, computes the new ones, writes files as it goes, and commits each date."""
 
 from __future__ import annotations
 
@@ -49,21 +47,20 @@ if TYPE_CHECKING:
     from fruit_features.extraction.date_work import DateWork
     from fruit_features.extraction.task import TaskAccount
 
-# What a time-out or a lost cluster takes away is at most this much work.
+# A time-out or a lost cluster costs at most this much work.
 COMMIT_EVERY_SECONDS: Final = 180.0
-# Commits mostly wait for the store. Each holds some 30 MB of moments, and so does a date whose moments are merged
-# ahead.
+# Commits mostly wait for the store. Each holds some 30 MB of moments, as does a date whose moments are merged ahead.
 _COMMITS_AT_ONCE: Final = 8
 _REJECTS_IN_SUMMARY: Final = 100
 
 
 class BooksError(RuntimeError):
-    """Some listed images did not end in exactly one place."""
+    """Raised if some listed images did not end in exactly one place."""
 
 
 @dataclass(frozen=True)
 class ExtractionRequest:
-    """What one features step is asked for. No categories means all of them."""
+    """Says what one features step is asked for. No categories means all of them."""
 
     bucket: str
     release_id: str
@@ -92,9 +89,7 @@ def extract_features(spark: SparkSession, request: ExtractionRequest) -> Extract
 
 
 def check_books(books: Books) -> None:
-    """Raises BooksError unless, of each date and category, listed = new + unchanged + reused = featurised +
-    rejected.
-    """
+    """Raises BooksError unless listed = new + unchanged + reused = featurised + rejected in each date and category."""
     for complaint in unbalanced(books):
         raise BooksError(
             f"{complaint} What is not in the ledger counts as new in the next run. This is a defect of the step, "
@@ -104,7 +99,7 @@ def check_books(books: Books) -> None:
 
 @dataclass
 class _Extraction:
-    """One step under way. Its files are called by `write`."""
+    """Holds a step under way. The names of its files begin with `write`."""
 
     spark: SparkSession
     store: Store
@@ -160,21 +155,21 @@ class _Extraction:
         )
 
     def _compute(self, images: pa.Table, commits: Mapping[str, DateCommits]) -> float:
-        """Computes the images and commits the dates meanwhile: each when it is done, and all that has come every few
-        minutes.
+        """Computes the images and commits the dates meanwhile, and returns how many seconds the computing took.
+
+        A date is committed when it is done, and every few minutes as far as it has come.
         """
         self.n_waited_for = images.num_rows
         tasks = list(_tasks(by_source(images), self.n_slots))
         work = FeaturesTask(self.embedder, self.write, self.progress.counters)
         committed_at = time.monotonic()
-        # If something fails, the commits that are under way go on to their end: what was computed before is worth
-        # keeping.
+        # If something fails, the commits that have begun still go on to their end, so that what was computed is kept.
         with ThreadPoolExecutor(_COMMITS_AT_ONCE, thread_name_prefix="commit") as threads:
             under_way = _Commits(threads)
-            # A date without images to compute is committed for what has left it.
+            # A date without images to compute needs a commit because something has left it.
             ready = [date for date in commits.values() if date.is_complete]
             try:
-                # Closed at once if something fails here: the job must not go on.
+                # If something fails here, the stream is closed at once, so that the job does not go on.
                 with closing(stream_tasks(self.spark, tasks, work)) as arriving:
                     for accounts in arriving:
                         ready += self._take(accounts, commits)
@@ -204,7 +199,7 @@ class _Extraction:
         return seconds
 
     def _take(self, accounts: Sequence[TaskAccount], commits: Mapping[str, DateCommits]) -> list[DateCommits]:
-        """Gives each date what tasks did of it; returns those that are complete by it."""
+        """Passes to each date what tasks did of it, and returns the dates that have become complete."""
         complete = []
         for account in accounts:
             rows = account.table()
@@ -218,7 +213,7 @@ class _Extraction:
         return complete
 
     def _may_commit(self) -> bool:
-        """Tells whether enough is known to commit. Raises UnusualRejectsError if what is known is unusual."""
+        """Says whether enough images were seen to commit. Raises UnusualRejectsError if too many were rejected."""
         if self.n_waited_for and self.rejects.n_seen < FEWEST_IMAGES:
             return False
         complaint = None if self.request.accept_rejects else self.rejects.complaint()
@@ -270,7 +265,7 @@ class _Commits:
         self._under_way: dict[str, Future[None]] = {}
 
     def begin(self, dates: Sequence[DateCommits]) -> None:
-        """Begins to commit what these dates have pending. Raises what an earlier commit raised."""
+        """Begins to commit what these dates have pending. Raises what an earlier commit has raised."""
         self.raise_what_failed()
         for date in dates:
             before = self._under_way.get(date.plan.ingest_date)
@@ -279,7 +274,7 @@ class _Commits:
             self._under_way[date.plan.ingest_date] = self._threads.submit(date.next_commit())
 
     def raise_what_failed(self) -> None:
-        """Raises what the commits that have ended raised, if they did."""
+        """Raises what a commit that has ended has raised, if one has."""
         for commit in self._under_way.values():
             if commit.done():
                 commit.result()
@@ -296,20 +291,20 @@ def _progress_reporter(spark: SparkSession, store: Store, request: ExtractionReq
 
 
 def _tasks(images: pa.Table, n_slots: int) -> Iterator[bytes]:
-    """Yields what each task is sent: its images as a stream of IMAGES."""
+    """Yields what each task is sent: its images as an Arrow stream of IMAGES."""
     for task in spread(plan_tasks(images.column(tables.SIZE_BYTES).to_pylist(), n_slots), n_slots):
         yield to_stream(images.slice(task.start, len(task)))
 
 
 def _by_date(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """Yields the rows of each date; a task has those of one date together."""
+    """Yields each date in these rows, with its rows."""
     dates = pa.array([lake.ingest_date_of(key) for key in rows.column(tables.IMAGE_KEY).to_pylist()], pa.string())
     for ingest_date in pc.unique(dates).to_pylist():
         yield ingest_date, rows.filter(pc.equal(dates, ingest_date))
 
 
 def _in_scope(plan: DateWork, date: DateCommits | None, categories: Sequence[str]) -> pa.Table:
-    """Returns the date's rows as the ledger has them now, of the chosen categories."""
+    """Returns the date's rows in the chosen categories, as the ledger has them now."""
     rows = (date or plan).ledger.rows
     return (
         rows.filter(pc.is_in(rows.column(tables.CATEGORY), pa.array(categories, pa.string()))) if categories else rows
@@ -321,8 +316,9 @@ def _rejected(plan: DateWork, date: DateCommits | None, categories: Sequence[str
 
 
 def _books(plan: DateWork, date: DateCommits | None, categories: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Returns the books of each category of a date: what was listed, from the plan; where it ended, from the ledger as
-    it is now.
+    """Returns the books of each category of a date.
+
+    The plan says what was listed, and the ledger as it is now says where it ended.
     """
     books: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
     for fate, counts in plan.counts.items():

@@ -1,5 +1,6 @@
-"""One task of the features step: it fetches, decodes, embeds, and writes files as it goes. Spark gets a short account
-of it.
+"""Does one task of the features step: fetches, decodes and embeds images, and writes files as it goes.
+
+Spark gets only a short account of it.
 """
 
 from __future__ import annotations
@@ -30,18 +31,17 @@ if TYPE_CHECKING:
     from fruit_features.embedding.artefact import EmbedderArtefact
     from fruit_features.extraction.progress import ImageCounters
 
-# Of the images that a task is given: what the listing said, and the file of features that probably has their content.
+# A task is given what the listing said of its images, and the file of features that probably has their content.
 SOURCE: Final = "source"
 IMAGES: Final = LISTED.append(pa.field(SOURCE, pa.string()))
-# A ledger's row for each image, and whether its features were copied.
+# An account has the ledger's row of each image, and whether its features were copied.
 ACCOUNT: Final = pa.schema([*files.LEDGER, pa.field(tables.REUSED, pa.bool_())])
 
 
 def by_source(images: pa.Table) -> pa.Table:
-    """Sorts IMAGES that are sorted by key: dates and categories as they were, and in each the images by the file that
-    has their content.
+    """Sorts the IMAGES of each category, which come sorted by key, by the file that has their content.
 
-    A worker keeps few such files, and each is up to 20 MB.
+    The dates and categories keep their order. A worker keeps few such files, because each has up to 20 MB.
     """
     if images.column(SOURCE).null_count == images.num_rows:
         return images
@@ -53,7 +53,7 @@ def by_source(images: pa.Table) -> pa.Table:
 
 
 class TaskAccount(NamedTuple):
-    """What a task says it did: rows of ACCOUNT as a stream of Arrow, and the parts of moments that it left."""
+    """Says what a task did: rows of ACCOUNT as an Arrow stream, and the places of its parts of moments."""
 
     rows: bytes
     parts: list[PartPlace]
@@ -65,8 +65,9 @@ class TaskAccount(NamedTuple):
 
 @dataclass(frozen=True)
 class FeaturesTask:
-    """Computes some images. Its files are called by `write` and the attempt, so that no other attempt ever writes one
-    of the same name.
+    """Computes some images.
+
+    The names of its files consist of `write` and the attempt's number, so that no other attempt writes the same file.
     """
 
     embedder: EmbedderArtefact
@@ -74,7 +75,7 @@ class FeaturesTask:
     counters: ImageCounters | None = None
 
     def __call__(self, images: bytes, attempt: int) -> TaskAccount:
-        """Computes `images`, a stream of rows of IMAGES; those of a date and category come together."""
+        """Computes `images`, an Arrow stream of IMAGES in which those of a date and category stand together."""
         name = f"{self.write}-{attempt:06d}"
         rows: list[pa.Table] = []
         parts: list[PartPlace] = []
@@ -97,7 +98,7 @@ class FeaturesTask:
         return TaskAccount(to_stream(pa.concat_tables(rows)), parts)
 
     def _compute(self, images: bytes) -> Iterator[tuple[str, str, pa.Table]]:
-        """Yields the results of each date and category, one partition after the other."""
+        """Yields each ingest date and category with its rows of RESULTS."""
         with pa.ipc.open_stream(images) as reader:
             asked = reader.read_all().to_pydict()
         keys, sources = asked[tables.IMAGE_KEY], asked[SOURCE]
@@ -123,9 +124,7 @@ class FeaturesTask:
 
 
 def to_stream(rows: pa.Table) -> bytes:
-    """Writes rows as a stream of Arrow, compressed: half of a ledger's row are digests, the other half is much like the
-    row before.
-    """
+    """Returns rows as a compressed Arrow stream. Half of a ledger's row is much like the row before it."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(rows)

@@ -1,1 +1,1 @@
-"""The lake: its store, its files, and the commit of a date."""
+"""Reads and writes the lake: objects of its store, its files, and the commit of a date."""

@@ -1,6 +1,4 @@
-"""Reads and replaces the commit of a date: its ledger, whole or by its footer, and the files that lie there beside what
-it names.
-"""
+"""Reads and replaces the commit of a date, and removes the files that no commit names."""
 
 from __future__ import annotations
 
@@ -22,19 +20,18 @@ if TYPE_CHECKING:
     from fruit_contract.listing import ListedObject
     from fruit_features.lake.store import Store
 
-# A footer with the names of a few hundred files fits; a longer one takes a second request.
+# A footer with the names of a few hundred files fits into so many bytes. A longer one takes a second request.
 _FOOTER_BYTES: Final = 64 * 1024
 _MAGIC_BYTES: Final = 8
-# The ledgers of more dates are found sooner in a listing of all.
+# The ledgers of more dates than this are found sooner in a listing of all dates.
 _LISTED_ALONE: Final = 32
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """What the lake says of a date: `rows` sorted by key, in the columns of `files.LEDGER`. Without a commit there are
-    none.
+    """Holds what the lake says of a date: `rows` sorted by key, in the columns of `files.LEDGER`.
 
-    `etag` is that of the object that was read; it may be replaced only in place of that one.
+    Without a commit there are no rows. `etag` is that of the object that was read. Only that one may be replaced.
     """
 
     ingest_date: str
@@ -44,13 +41,14 @@ class Ledger:
 
 
 def no_ledger(ingest_date: str) -> Ledger:
-    """Returns the ledger of a date which nobody has committed yet."""
+    """Returns the ledger of a date that nobody has committed yet: no rows, commit or ETag."""
     return Ledger(ingest_date, files.LEDGER.empty_table())
 
 
 def read_ledger(store: Store, ingest_date: str) -> Ledger:
-    """Reads the date's ledger as it is now. Raises DamagedFileError or CommitFormatError, which name it, if it can't be
-    read.
+    """Reads the date's ledger as it is now.
+
+    Raises DamagedFileError or CommitFormatError, which name the file, if it can't be read.
     """
     key = lake.ledger_key(ingest_date)
     found = store.find_with_etag(key)
@@ -63,10 +61,9 @@ def read_ledger(store: Store, ingest_date: str) -> Ledger:
 
 
 def read_commit(store: Store, ledger: ListedObject) -> tuple[Commit, str] | None:
-    """Reads a date's commit and its ledger's ETag from the footer alone; None if the ledger is gone. `ledger` is as it
-    was listed.
+    """Returns a date's commit and its ledger's ETag, from the footer of the listed `ledger`, or None if that is gone.
 
-    Raises as `read_ledger`.
+    If the ledger was replaced since it was listed, the new one is read. Raises what `read_ledger` raises.
     """
     found = store.find_end(ledger, _FOOTER_BYTES)
     if found is not None and _footer_bytes(found) > len(found):
@@ -80,7 +77,7 @@ def read_commit(store: Store, ledger: ListedObject) -> tuple[Commit, str] | None
 
 
 def put_ledger(store: Store, before: Ledger, rows: pa.Table, commit: Commit) -> Ledger:
-    """Makes `commit` true, with its `rows` sorted by key, in place of `before`.
+    """Replaces the ledger `before` by one with `commit` and its `rows`, sorted by key, and returns the new ledger.
 
     Raises LostPlaceError if somebody else has committed the date meanwhile.
     """
@@ -90,7 +87,7 @@ def put_ledger(store: Store, before: Ledger, rows: pa.Table, commit: Commit) -> 
 
 
 def put_rejected(store: Store, ledger: Ledger) -> None:
-    """Writes `rejected/` from the ledger: its rejected rows, under the name of its commit."""
+    """Writes the ledger's rejected rows, if there are any, to `rejected/` under the name of its commit."""
     if ledger.commit is None or not ledger.commit.n_rejected:
         return
     key = lake.rejected_key(ledger.ingest_date, ledger.commit.write)
@@ -99,7 +96,7 @@ def put_rejected(store: Store, ledger: Ledger) -> None:
 
 @dataclass(frozen=True)
 class DateFiles:
-    """What lies in the lake of a date, named by a commit or not: keys by table."""
+    """Holds the keys of what lies in the lake of a date, by table, whether a commit names it or not."""
 
     ingest_date: str
     features: frozenset[str]
@@ -109,19 +106,19 @@ class DateFiles:
     projections: frozenset[str]
 
     def garbage(self, commit: Commit | None) -> list[str]:
-        """Returns the keys that no commit names, and so must go, sorted."""
+        """Returns the keys that the commit does not name, and which must therefore go, sorted."""
         named = commit.named_keys() if commit else set()
         there = self.features | self.rejected | self.moments | self.ledger
         stale = {key for key in self.projections if lake.features_file_key(key) not in named}
         return sorted((there - named) | stale)
 
     def has_rejected(self, commit: Commit | None) -> bool:
-        """Tells whether `rejected/` has what the commit says."""
+        """Says whether `rejected/` has what the commit says."""
         return commit is None or commit.rejected_keys() <= self.rejected
 
 
 def list_date(store: Store, ingest_date: str, versions: Iterable[str]) -> DateFiles:
-    """Lists what lies in the lake of a date, with the projections of `versions`."""
+    """Lists what lies in the lake of a date, with the projections under `versions`."""
     by_table = [
         lake.date_prefix(table, ingest_date) for table in (lake.FEATURES, lake.REJECTED, lake.MOMENTS, lake.LEDGER)
     ]
@@ -141,16 +138,18 @@ def list_date(store: Store, ingest_date: str, versions: Iterable[str]) -> DateFi
 
 
 def sweep_date(store: Store, ledger: Ledger) -> int:
-    """Removes what the date's commit does not name, if nobody is writing the date. Returns how many objects that
-    were.
+    """Removes what the date's commit does not name, and returns how many objects that were.
+
+    It removes nothing if another commit has taken the place of this one. Nobody may be writing the date.
     """
     garbage = list_date(store, ledger.ingest_date, projected_versions(store)).garbage(ledger.commit)
     return delete_of_date(store, ledger, garbage)
 
 
 def delete_of_date(store: Store, ledger: Ledger, keys: Sequence[str]) -> int:
-    """Removes objects that a date's commit does not name, and returns how many. None go if another commit has taken its
-    place.
+    """Removes objects that a date's commit does not name, and returns how many.
+
+    It removes none if another commit has taken the place of this one.
     """
     if keys and store.find_etag(lake.ledger_key(ledger.ingest_date)) != ledger.etag:
         print(
@@ -180,10 +179,9 @@ def _partitions(store: Store, table: str, name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class LedgerListing:
-    """What one listing says of all ledgers: those of committed dates, by date, and the dates where an earlier release's
-    ledger lies.
+    """Holds the ledgers of all committed dates, and the dates that have an earlier release's ledger.
 
-    A date may be both: then it was taken over, and what is left of the earlier form is still to be removed.
+    A date may have both. Then it was taken over, and what is left of the earlier form is still to be removed.
     """
 
     committed: dict[str, ListedObject]
@@ -204,14 +202,12 @@ def list_ledgers(store: Store) -> LedgerListing:
 
 
 def is_of_earlier_ledger(key: str) -> bool:
-    """Tells whether an object below a date's prefix of `ledger/` is a file of the ledger that an earlier release
-    wrote.
-    """
+    """Says whether an object below a date's prefix of `ledger/` is a file of an earlier release's ledger."""
     return key.endswith(".parquet") and key != lake.ledger_key(str(lake.ingest_date_of(key)))
 
 
 def find_ledgers(store: Store, ingest_dates: Collection[str]) -> dict[str, ListedObject]:
-    """Lists the ledgers of some dates as they are now; those of few dates alone."""
+    """Returns the ledgers of some dates as they are listed now, by date. Dates without one are left out."""
     if len(ingest_dates) > _LISTED_ALONE:
         return {day: entry for day, entry in list_ledgers(store).committed.items() if day in ingest_dates}
     listings = at_once(lambda day: store.list_objects(lake.date_prefix(lake.LEDGER, day)), ingest_dates)
@@ -220,11 +216,11 @@ def find_ledgers(store: Store, ingest_dates: Collection[str]) -> dict[str, Liste
 
 
 def read_commits(store: Store, ledgers: Mapping[str, ListedObject]) -> dict[str, tuple[Commit, str]]:
-    """Reads the commits of dates with their ledgers' ETags, as they are now; dates without one are left out."""
+    """Returns the commits of dates, with their ledgers' ETags, as they are now. Dates without one are left out."""
     found = at_once(partial(read_commit, store), ledgers.values())
     return {day: commit for day, commit in zip(ledgers, found, strict=True) if commit is not None}
 
 
 def _footer_bytes(end: Bytes) -> int:
-    """Returns how many bytes at the end of a Parquet file its footer takes, from its last eight."""
+    """Returns how many bytes the footer takes at the end of a Parquet file, which its last eight bytes say."""
     return int.from_bytes(bytes(end)[-_MAGIC_BYTES:-4], "little") + _MAGIC_BYTES

@@ -24,19 +24,17 @@ _TYPES: Final = {
     "list<double>": pa.list_(pa.float64()),
 }
 _LONG: Final = frozenset({tables.SIZE_BYTES, tables.N_SAMPLES, tables.CONTENT_DIGEST})
-# Bounds who reads a file: 2,048 vectors are 10 MB, 21 MB in float64.
+# A reader holds so many rows at a time. 2,048 vectors are 10 MB, and 21 MB in float64.
 ROWS_AT_ONCE: Final = 2048
 # A row of features takes about this much in its file.
 BYTES_A_ROW: Final = 5_200
-# Features of so few rows are read where they are needed, sooner than a job would begin.
+# So few rows of features are read by the driver, which is done before a Spark job would begin.
 ROWS_READ_BY_DRIVER: Final = 2_048
 _ROWS_PER_ROW_GROUP: Final = 8_192
 
 
 class DamagedFileError(OSError):
-    """A file of the lake is not as it was written: it was cut off, replaced by something else, or a byte of it has
-    changed.
-    """
+    """Raised if a file of the lake is not as it was written: it is cut off, another one, or some bytes have changed."""
 
 
 def _schema(columns: Sequence[str]) -> pa.Schema:
@@ -51,25 +49,26 @@ LEDGER: Final = _schema(tables.LEDGER_COLUMNS)
 
 
 def features_to_parquet(rows: pa.Table) -> memoryview:
-    """Writes a file of `features/`. Only the embedder repeats itself, and nobody looks for a vector by its smallest
-    number.
+    """Returns the content of a file of `features/`.
+
+    It has a dictionary for the embedder, the only column whose values repeat, and no statistics of the vectors.
     """
     without_vectors = [name for name in FEATURES.names if name != tables.VECTOR]
     return _to_parquet(rows, "snappy", use_dictionary=[tables.EMBEDDER_ID], write_statistics=without_vectors)
 
 
 def projections_to_parquet(rows: pa.Table) -> memoryview:
-    """Writes a file of `projections/`."""
+    """Returns the content of a file of `projections/`."""
     return _to_parquet(rows, "snappy", use_dictionary=False, write_statistics=[tables.IMAGE_KEY])
 
 
 def moments_to_parquet(rows: pa.Table) -> memoryview:
-    """Writes a file of `moments/`, without dictionary or compression: no two of its numbers are alike."""
+    """Returns the content of a file of `moments/`, without dictionary or compression: no two numbers are alike."""
     return _to_parquet(rows, "none", use_dictionary=False, write_statistics=False)
 
 
 def rows_to_parquet(rows: pa.Table, metadata: Mapping[str, str] | None = None) -> memoryview:
-    """Writes a file of `ledger/` or `rejected/`: rows without vectors, and `metadata` in its footer."""
+    """Returns the content of a file of `ledger/` or `rejected/`, with `metadata` in its footer."""
     return _to_parquet(rows, "zstd", row_group_size=131_072, metadata=metadata)
 
 
@@ -77,7 +76,7 @@ def rows_to_parquet(rows: pa.Table, metadata: Mapping[str, str] | None = None) -
 def open_parquet(uri: str, content: Bytes | memoryview) -> Iterator[pq.ParquetFile]:
     """Opens a file of the lake. Pages that carry a checksum are compared with it as they are read.
 
-    Raises DamagedFileError, which names it by its `uri`, if within the context something in it can't be read.
+    Raises DamagedFileError, which names the file by its `uri`, if something in it can't be read within the context.
     """
     try:
         yield pq.ParquetFile(pa.BufferReader(pa.py_buffer(content)), page_checksum_verification=True)
@@ -86,7 +85,7 @@ def open_parquet(uri: str, content: Bytes | memoryview) -> Iterator[pq.ParquetFi
 
 
 def read_batches(uri: str, content: Bytes | memoryview, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yields a file's rows, some at a time. Raises as `open_parquet`."""
+    """Yields a file's rows, 2,048 at a time. Raises DamagedFileError if they can't be read."""
     with open_parquet(uri, content) as file:
         n_values = Counter(dict.fromkeys(columns, 0))
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False):
@@ -96,7 +95,7 @@ def read_batches(uri: str, content: Bytes | memoryview, columns: Sequence[str]) 
 
 
 def read_rows(uri: str, content: Bytes | memoryview, columns: Sequence[str]) -> pa.Table:
-    """Reads a file's rows, all at once. Raises as `open_parquet`."""
+    """Returns a file's rows. Raises DamagedFileError if they can't be read."""
     with open_parquet(uri, content) as file:
         rows = file.read(columns=list(columns), use_threads=False)
         _require_all_values(file, dict.fromkeys(columns, 0) | _n_values(rows))
@@ -116,9 +115,7 @@ def with_ledger_columns(rows: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
 
 
 def _n_values(rows: pa.Table | pa.RecordBatch) -> dict[str, int]:
-    """Returns how many values each column holds, as Parquet counts them: an empty list is one, and so is what is
-    missing.
-    """
+    """Returns how many values each column holds, as Parquet counts them: an empty list is one, and so is a null."""
 
     def count(column: pa.Array | pa.ChunkedArray) -> int:
         if not pa.types.is_list(column.type):
@@ -132,7 +129,7 @@ def _n_values(rows: pa.Table | pa.RecordBatch) -> dict[str, int]:
 def _require_all_values(file: pq.ParquetFile, n_values: Mapping[str, int]) -> None:
     """Raises OSError unless these columns are there and have as many values as the footer says.
 
-    A page's head says how many it has, and the page's checksum does not cover that: a vector could come out short.
+    The number of values in a page's head is not covered by the page's checksum, so a vector could be read too short.
     """
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
     said = Counter[str]()
@@ -157,5 +154,5 @@ def _to_parquet(
         writer.write_table(rows, row_group_size=row_group_size)
         if metadata:
             writer.add_key_value_metadata(metadata)
-    # Arrow shows its bytes as signed ones, which the store takes for no bytes.
+    # Arrow's buffer has signed bytes, which the store does not accept as bytes.
     return memoryview(sink.getvalue()).cast("B")

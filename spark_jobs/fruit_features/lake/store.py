@@ -1,5 +1,6 @@
-"""Reads and writes the lake's bucket by the S3 API. Endpoint, region and credentials come from the environment (on EMR:
-its profile).
+"""Reads and writes the lake's bucket by the S3 API.
+
+The endpoint, region and credentials come from the environment (on EMR, the credentials come from its profile).
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ LISTED: Final = pa.schema(
 )
 # Requests to a distant store mostly wait: this many of them at once take about as long as one.
 REQUESTS_AT_ONCE: Final = 32
-# S3 says SlowDown to a prefix that has become busy until it has split it, which takes minutes. Waits are drawn at
-# random up to the longest.
+# S3 answers SlowDown to requests for a busy prefix until it has split the prefix, which takes minutes. The waits are
+# random and have these as their longest.
 _RETRIES: Final[RetryConfig] = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=15), "base": 2.0},
     "max_retries": 40,
@@ -45,19 +46,18 @@ _RETRIES: Final[RetryConfig] = {
 
 
 class ObjectNotFoundError(FileNotFoundError):
-    """An object that a step needs is not in the lake. The message names it."""
+    """Raised if an object that a step needs is not in the lake. The message names it."""
 
 
 class LostPlaceError(RuntimeError):
-    """An object is not what it was when it was read: somebody else has replaced it meanwhile. Nothing was
-    overwritten.
-    """
+    """Raised if somebody else has replaced an object since it was read. Nothing was overwritten."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """One bucket. It is small enough to be sent to workers, and safe to share between threads; the process keeps the
-    connections.
+    """Reads and writes one bucket.
+
+    It is small enough to be sent to workers, and threads can share it. The process keeps the connections.
     """
 
     bucket: str
@@ -66,11 +66,10 @@ class Store:
         return f"s3://{self.bucket}/{key}"
 
     def list_images(self, prefix: str) -> pa.Table:
-        """Lists every object below `prefix` (a folder's, with its slash), whatever S3 lets a key hold: rows of LISTED,
-        sorted by key.
+        """Lists every object below `prefix` (a folder's, with its slash): rows of LISTED, sorted by key.
 
-        One thing may differ from what S3 says: an object that holds bytes although its key ends in a slash loses that
-        slash if its name has a dot (`a.jpg/`), or among very many names without one.
+        Keys may hold all that S3 allows. There is one exception: if the key of an object that holds bytes ends in a
+        slash, it loses the slash if its name has a dot (`a.jpg/`), or if very many names have none.
         """
         from obstore.exceptions import InvalidPathError
 
@@ -82,8 +81,9 @@ class Store:
         return listed_table(_pages_of_any(self.bucket, prefix)) if self._may_lack_slashes(found) else found
 
     def list_objects(self, prefix: str) -> list[ListedObject]:
-        """Lists every object below `prefix` (a folder's, with its slash), sorted by key: much faster, for keys we made
-        ourselves.
+        """Lists every object below `prefix` (a folder's, with its slash), sorted by key.
+
+        It is much faster than `list_images`, and right for keys that the product itself has made.
         """
         return sorted((entry for page in self._pages(prefix) for entry in page), key=lambda entry: entry.key)
 
@@ -96,12 +96,12 @@ class Store:
         return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
 
     def find(self, key: str) -> Bytes | None:
-        """Returns an object's content, without a copy; None if it is not there."""
+        """Returns an object's content, without a copy, or None if it is not there."""
         found = self.find_with_etag(key)
         return None if found is None else found[0]
 
     def find_with_etag(self, key: str) -> tuple[Bytes, str] | None:
-        """Returns an object's content and its ETag, which is empty if the store names none; None if it is not there."""
+        """Returns an object's content and ETag (empty if the store names none), or None if it is not there."""
         try:
             result = _connect(self.bucket).get(key)
         except FileNotFoundError:
@@ -109,25 +109,24 @@ class Store:
         return result.bytes(), _bare(result.meta["e_tag"])
 
     def find_etag(self, key: str) -> str | None:
-        """Returns an object's ETag; None if it is not there."""
+        """Returns an object's ETag, or None if it is not there."""
         try:
             return _bare(_connect(self.bucket).head(key)["e_tag"])
         except FileNotFoundError:
             return None
 
     def find_any(self, key: str) -> tuple[bytes, str] | None:
-        """Does what `find_with_etag` does, for whatever S3 lets a key hold."""
+        """Does what `find_with_etag` does, for every key that S3 allows."""
         try:
             found = self.find_with_etag(key)
         except ValueError:
-            # A key that the fast store cannot name.
+            # The fast store cannot name this key.
             from botocore.exceptions import ClientError
 
             try:
                 answer = s3_client().get_object(Bucket=self.bucket, Key=key)
             except ClientError as error:
-                # No XML can hold a control character, so that S3's answer about such a key is known by its status
-                # alone.
+                # XML cannot hold control characters, so S3's answer about such a key may have no code but its status.
                 if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
                     return None
                 raise
@@ -142,26 +141,26 @@ class Store:
         return content
 
     def find_end(self, entry: ListedObject, n_bytes: int) -> Bytes | None:
-        """Returns the last `n_bytes` of an object (or all there are); None if it is no longer as it was listed."""
+        """Returns the last `n_bytes` of an object (or all there are), or None if it is not as it was listed."""
         from obstore.exceptions import BaseError
 
         start = max(0, entry.size_bytes - n_bytes)
         try:
             result = _connect(self.bucket).get(entry.key, options={"range": (start, entry.size_bytes)})
         except (FileNotFoundError, BaseError):
-            # A shorter one has taken its place, or none.
+            # The object is gone, or a shorter one has taken its place.
             return None
         return result.bytes() if _bare(result.meta["e_tag"]) == entry.etag else None
 
     def write(self, key: str, content: bytes | memoryview) -> None:
-        """Puts an object, whole or not at all."""
+        """Writes an object, whole or not at all."""
         _connect(self.bucket).put(key, content, use_multipart=False)
 
     def replace(self, key: str, content: bytes | memoryview, etag: str | None) -> str:
-        """Puts an object in place of the one with `etag` (None: of none), and returns its own ETag.
+        """Writes an object in place of the one with `etag` (None: of no object), and returns the new ETag.
 
-        Raises LostPlaceError if there is another one. Where the store has conditional writes (S3 does), no moment lies
-        between the look and the write.
+        Raises LostPlaceError if another object is there. Where the store has conditional writes (S3 does), no other
+        write can come in between.
         """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -179,7 +178,7 @@ class Store:
         return _bare(result["e_tag"])
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Removes objects, up to a thousand in a request. Nothing happens if one is not there."""
+        """Removes objects, up to a thousand in a request. Objects that are not there are ignored."""
         if keys:
             _connect(self.bucket).delete(list(keys))
 
@@ -188,12 +187,15 @@ class Store:
         self.delete(self.list_keys(prefix))
 
     def find_json(self, key: str) -> Any | None:
-        """Returns the parsed object, or None if it does not exist."""
+        """Returns what a JSON object holds, or None if it does not exist. Raises ValueError if it is no JSON."""
         content = self.find(key)
         return None if content is None else json.loads(bytes(content))
 
     def read_json(self, key: str) -> Any:
-        """Returns the parsed object. Raises ObjectNotFoundError if there is no such object."""
+        """Returns what a JSON object holds.
+
+        Raises ObjectNotFoundError if it does not exist, and ValueError if it is no JSON.
+        """
         return json.loads(bytes(self.read(key)))
 
     def write_json(self, key: str, value: Any) -> None:
@@ -204,17 +206,15 @@ class Store:
             yield [ListedObject(entry["path"], _bare(entry["e_tag"]), entry["size"]) for entry in page]
 
     def _may_lack_slashes(self, found: pa.Table) -> bool:
-        """Tells whether a listing may hold a folder's placeholder as an image: the fast store takes the slash from its
-        key.
-        """
+        """Says whether a listing may hold a folder's placeholder as an image: the fast store strips the key's slash."""
         keys = found.column(tables.IMAGE_KEY)
-        # Placeholders are empty, mostly. Markers are empty more often than not.
+        # Placeholders are mostly empty, and so are markers, which are no images.
         empty = keys.filter(pc.equal(found.column(tables.SIZE_BYTES), 0)).to_pylist()
-        # An image beside a placeholder of the same name.
+        # There may be an image beside a placeholder of the same name.
         is_twice = pc.any(pc.equal(keys[1:], keys[:-1])).as_py()
         if is_twice or any(lake.parse_image_key(key) for key in empty):
             return True
-        # Few images have a name without an ending; where many have, they are asked for no more.
+        # Few images have a name without an ending. Where many have, it would take too long to ask for each.
         plain = keys.filter(pc.invert(pc.match_substring_regex(keys, r"\.[^/]*$")))
         if len(plain) > _MOST_ASKED_FOR:
             return False
@@ -222,8 +222,9 @@ class Store:
 
 
 def listed_table(pages: Iterable[Sequence[ListedObject]]) -> pa.Table:
-    """Puts listed objects into rows of LISTED, sorted by key: a third of what they take as Python's objects, and
-    millions are held.
+    """Returns listed objects as rows of LISTED, sorted by key.
+
+    Millions may be held, and rows take a third of the memory that Python objects take.
     """
     batches, is_sorted, last = [LISTED.empty_table()], True, ""
     for page in pages:
@@ -241,12 +242,12 @@ def listed_table(pages: Iterable[Sequence[ListedObject]]) -> pa.Table:
 
 
 def to_json(value: Any) -> bytes:
-    """Writes an object as every JSON object of the lake is written."""
+    """Returns a value as the bytes of a JSON object of the lake."""
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode()
 
 
 def at_once(work: Callable[[Item], Result], items: Iterable[Item], n_threads: int = REQUESTS_AT_ONCE) -> list[Result]:
-    """Returns what `work` makes of each item, in their order, with many at a time; for requests, which mostly wait."""
+    """Returns what `work` makes of each item, in their order. Many run at a time, in threads: requests mostly wait."""
     found = list(items)
     if len(found) <= 1:
         return [work(item) for item in found]
@@ -256,12 +257,12 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item], n_threads: in
 
 
 def load_library() -> None:
-    """Loads the store's library: threads that import it at the same moment may find it half loaded."""
+    """Loads the store's library before threads use it, which may otherwise find it half loaded."""
     import obstore.store  # noqa: F401
 
 
 def s3_client() -> Any:
-    """Returns boto3's client, for keys that the fast store cannot name. There is one a process, endpoint and key."""
+    """Returns boto3's client, for keys that the fast store cannot name. A process has one for an endpoint and key."""
     return _client(os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ACCESS_KEY_ID"))
 
 
@@ -273,14 +274,12 @@ def _client(endpoint: str | None, access_key_id: str | None) -> Any:  # noqa: AR
     config = Config(
         retries={"mode": "adaptive", "max_attempts": 20}, s3={"addressing_style": "path"} if endpoint else {}
     )
-    # A session of its own: boto3's default one keeps the first credentials it finds.
+    # The client gets a session of its own, because boto3's default session keeps the first credentials it finds.
     return boto3.Session().client("s3", region_name=os.environ.get("AWS_REGION"), endpoint_url=endpoint, config=config)
 
 
 def _connect(bucket: str) -> S3Store:
-    """Returns the fast store. There is one a process, bucket, endpoint and key: it pools connections and
-    credentials.
-    """
+    """Returns the fast store, which pools connections. A process has one for a bucket, endpoint and key."""
     return _store(bucket, os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ACCESS_KEY_ID"))
 
 

@@ -1,6 +1,4 @@
-"""Moves whole files to and from the lake beside what is computed of them: a distant store answers after tens of
-milliseconds.
-"""
+"""Moves whole files to and from the lake beside the computation, because a distant store takes tens of milliseconds."""
 
 from __future__ import annotations
 
@@ -20,16 +18,15 @@ if TYPE_CHECKING:
     from fruit_contract.listing import ListedObject
     from fruit_features.lake.store import Store
 
-# What waits in a worker between the store and the computation, in either direction.
+# So many bytes wait in a worker between the store and the computation, in either direction.
 _BYTES_AHEAD: Final = 32 * 1024 * 1024
 _REQUESTS_AT_ONCE: Final = 16
 
 
 def read_ahead(store: Store, objects: Sequence[ListedObject]) -> Iterator[tuple[str, Bytes]]:
-    """Yields the key and content of each object, in their order; the next ones are fetched meanwhile, as many as fit
-    into memory.
+    """Yields the key and the content of each object, in their order, while the next ones are fetched.
 
-    Raises ObjectNotFoundError if one is gone.
+    At most some 32 MB wait in memory. Raises ObjectNotFoundError if an object is gone.
     """
     load_library()
     threads = ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="read-ahead")
@@ -56,7 +53,7 @@ def read_ahead(store: Store, objects: Sequence[ListedObject]) -> Iterator[tuple[
 
 
 class Uploads:
-    """A context that puts objects beside what goes on; at its end all are there, or it raises what the store said."""
+    """Writes objects in the background. At the end of the context, all are written or the store's error is raised."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -78,7 +75,7 @@ class Uploads:
             self._threads.shutdown(cancel_futures=True)
 
     def put(self, key: str, content: bytes | memoryview) -> None:
-        """Begins to put an object, and returns at once unless too much is waiting already."""
+        """Begins to write an object, and returns at once unless too much is waiting already."""
         while self._waiting and self._bytes_waiting + len(content) > _BYTES_AHEAD:
             self._take()
         self._bytes_waiting += len(content)

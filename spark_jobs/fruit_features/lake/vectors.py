@@ -1,6 +1,4 @@
-"""Moves vectors between numpy and Arrow list columns by their buffers, without a Python object a number (and without
-pandas).
-"""
+"""Moves vectors between numpy and Arrow list columns by their buffers, without pandas or a Python object a number."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
 def to_list_array(vectors: Sequence[NDArray[np.float32] | None]) -> pa.ListArray:
-    """Returns a list<float32> array with one entry a vector; None becomes null."""
+    """Returns a list<float32> array with one entry for each vector. None becomes null."""
     offsets = np.zeros(len(vectors) + 1, dtype=np.int32)
     np.cumsum([0 if vector is None else len(vector) for vector in vectors], out=offsets[1:])
     kept = [vector for vector in vectors if vector is not None]
@@ -31,10 +29,9 @@ def to_list_array(vectors: Sequence[NDArray[np.float32] | None]) -> pa.ListArray
 
 
 def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
-    """Returns a list<float32> column without nulls as float32[n, width], read-only where Arrow's buffer could be
-    shared.
+    """Returns a list<float32> column as float32[n, width], which is read-only and shares Arrow's buffer.
 
-    Raises ValueError if a vector has another length.
+    Raises ValueError if a vector is null or has another length.
     """
     values = column.flatten()
     if len(values) != len(column) * width or column.null_count:
@@ -49,6 +46,6 @@ def to_matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
 
 
 def rows_of_embedder(rows: Rows, embedder_id: str) -> Rows:
-    """Returns the rows of one embedder; nothing is copied if these are all."""
+    """Returns the rows of one embedder. Nothing is copied if all rows are."""
     its_own = pc.equal(rows.column(tables.EMBEDDER_ID), embedder_id)
     return rows if pc.all(its_own).as_py() else rows.filter(its_own)

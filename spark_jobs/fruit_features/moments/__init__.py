@@ -1,1 +1,1 @@
-"""Moments of features, and their history."""
+"""Computes the moments of features, keeps them, and merges those of the whole history."""

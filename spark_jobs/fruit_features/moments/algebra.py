@@ -1,5 +1,6 @@
-"""Adds up and merges moments of feature vectors: n, mean and centred scatter matrix. They are enough to fit the PCA
-exactly.
+"""Adds up and merges moments of feature vectors: n, mean and centred scatter matrix.
+
+They are enough to fit the PCA exactly.
 
 Merging follows T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
 Sample Variances" (1979): any split and any order give the moments of one pass, up to float64 rounding.
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 
 
 class NotFiniteError(ValueError):
-    """A feature is NaN or infinite: one such number would make the PCA of all images worthless."""
+    """Raised if a feature is NaN or infinite, because one such number would make the PCA of all images worthless."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of `n_samples` vectors x: `mean` is float64[d], `scatter` float64[d, d] the sum of (x - mean)(x -
-    mean)^T.
+    """Holds the moments of `n_samples` vectors x.
+
+    `mean` is float64[d]. `scatter` is float64[d, d], the sum of (x - mean)(x - mean)^T.
     """
 
     n_samples: int
@@ -39,7 +41,7 @@ class Moments:
 
 
 def empty_moments(n_features: int) -> Moments:
-    """Returns the moments of no vectors at all: merging them changes nothing."""
+    """Returns the moments of no vectors at all. Merging them with others changes nothing."""
     return Moments(0, np.zeros(n_features), np.zeros((n_features, n_features)))
 
 
@@ -54,7 +56,7 @@ def moments_of(vectors: NDArray[np.float32] | NDArray[np.float64]) -> Moments:
 
 
 class RunningMoments:
-    """Adds up vectors that come some at a time: few vectors wait until they are worth a pass."""
+    """Adds up vectors that come some at a time. Few vectors wait until there are enough for a pass."""
 
     # 10 MB of float32, 21 MB of float64. A pass over few vectors costs as much as merging its moments, O(d^2).
     _ROWS_AT_ONCE = 2048
@@ -64,10 +66,10 @@ class RunningMoments:
         self._waiting: list[NDArray[np.float32]] = []
 
     def add(self, vectors: NDArray[np.float32], image_keys: Callable[[], Sequence[str]] | None = None) -> None:
-        """Adds float32[n, d]. They are kept for a while, so nobody may write to them.
+        """Adds vectors, float32[n, d]. They are kept for a while, so nobody may write to them.
 
-        Raises NotFiniteError if a number is NaN or infinite; it names the image if `image_keys` says whose the rows
-        are.
+        Raises NotFiniteError if a number is NaN or infinite. It names the image if `image_keys` gives the keys of the
+        rows.
         """
         finite = np.isfinite(vectors)
         if not finite.all():
@@ -90,7 +92,7 @@ class RunningMoments:
         return self._merged.n_samples + sum(map(len, self._waiting))
 
     def all_waiting(self) -> NDArray[np.float32] | None:
-        """Returns all vectors so far, float32[n, d], if they have been so few that none of them was merged yet."""
+        """Returns all vectors so far, float32[n, d], or None if there are none or some of them are merged."""
         return None if self._merged.n_samples or not self._waiting else np.concatenate(self._waiting)
 
     def total(self) -> Moments:
@@ -119,9 +121,10 @@ def merge(left: Moments, right: Moments) -> Moments:
 
 
 def merge_all(parts: Iterable[Moments], n_features: int) -> Moments:
-    """Merges pairwise, sizes alike, so that rounding grows with the logarithm of the number of parts.
+    """Returns the merged moments of all parts.
 
-    Holds at most log2(parts) moments at a time.
+    Parts of like sizes are merged in pairs, so that rounding grows with the logarithm of the number of parts. At most
+    log2(parts) moments are held at a time.
     """
     stack: list[tuple[int, Moments]] = []
     for part in parts:
@@ -142,7 +145,10 @@ def pack_upper_triangle(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def unpack_upper_triangle(packed: NDArray[np.float64], n_features: int) -> NDArray[np.float64]:
-    """Does the reverse of `pack_upper_triangle`. Raises ValueError if the length does not fit `n_features`."""
+    """Returns the symmetric float64[d, d] whose upper triangle `pack_upper_triangle` returned; d is `n_features`.
+
+    Raises ValueError if the length does not fit `n_features`.
+    """
     expected = n_features * (n_features + 1) // 2
     if len(packed) != expected:
         raise ValueError(

@@ -1,5 +1,6 @@
-"""Gathers what all ledgers say of one embedder, and merges the moments of all its images, from few files however long
-the history.
+"""Gathers what all ledgers say of an embedder, and merges the moments of all its images.
+
+It reads few files, however long the history is.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ _TRIES: Final = 5
 
 
 class ImagesDifferError(RuntimeError):
-    """The moments are not of as many images as the ledgers say have features. The message says of which dates."""
+    """Raised if the moments are of more or fewer images than have features, as the ledgers say. It names the dates."""
 
 
 @dataclass
 class MomentsHistory:
-    """All dates that have a ledger: the ledgers' ETags, and what they say of each embedder."""
+    """Holds all dates that have a ledger: the ledgers' ETags, and what they say of each embedder."""
 
     etags: dict[str, str] = field(default_factory=dict)
     dates: dict[str, dict[str, EmbedderDate]] = field(default_factory=dict)
 
     def remember(self, commit: Commit, etag: str) -> None:
-        """Takes what a date's commit says."""
+        """Adds what a date's commit says, in place of what was known of the date."""
         self.etags[commit.ingest_date] = etag
         self.dates[commit.ingest_date] = {
             embedder_id: EmbedderDate(found.n_images, found.n_rows, len(found.files), found.moments)
@@ -50,17 +51,17 @@ class MomentsHistory:
         }
 
     def of_embedder(self, embedder_id: str) -> dict[str, EmbedderDate]:
-        """Returns what the dates that have features of an embedder say of it."""
+        """Returns what the ledgers say of an embedder, for the dates that have features of it, sorted."""
         return {
             day: embedders[embedder_id] for day, embedders in sorted(self.dates.items()) if embedder_id in embedders
         }
 
     def n_images_by_date(self, embedder_id: str) -> dict[str, int]:
-        """Returns how many images have their features by this embedder, of the dates that have some."""
+        """Returns how many images have features of this embedder, for the dates that have some."""
         return {day: found.n_images for day, found in self.of_embedder(embedder_id).items() if found.n_images}
 
     def to_json(self) -> dict[str, CachedDate]:
-        """Returns what the cache holds."""
+        """Returns the history as the cache holds it."""
         return {
             day: {
                 "etag": etag,
@@ -71,9 +72,7 @@ class MomentsHistory:
 
 
 def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapping[str, CachedDate]) -> MomentsHistory:
-    """Reads what all ledgers say, as they were listed: from the cache, and the footers of those that are not
-    `cached`.
-    """
+    """Reads what the listed ledgers say: from the cache, or from their footers if they are not `cached`."""
     history = MomentsHistory(etags={day: entry.etag for day, entry in ledgers.items()})
     for day, etag in history.etags.items():
         if day in cached and cached[day]["etag"] == etag:
@@ -90,8 +89,9 @@ def read_history(store: Store, ledgers: Mapping[str, ListedObject], cached: Mapp
 
 @dataclass(frozen=True)
 class MergedHistory:
-    """The moments of all dates, and how many files it took to read them. `keep` waits until what was merged is
-    written.
+    """Holds the moments of all dates, and how many files were read for them.
+
+    `keep` waits until the newly merged moments are written, and makes them count.
     """
 
     moments: Moments
@@ -102,9 +102,10 @@ class MergedHistory:
 def merge_history(
     session: Callable[[], SparkSession], store: Store, embedder_id: str, history: MomentsHistory
 ) -> MergedHistory:
-    """Merges the moments of all dates of an embedder. A date whose moments are lost is added up from its features.
+    """Merges the moments of all dates of an embedder. If a date's moments are lost, its features are added up again.
 
-    Raises ImagesDifferError if they are not of as many images as the ledgers say.
+    Raises ImagesDifferError if the moments are of more or fewer images than the ledgers say, or if the ledgers change
+    too fast.
     """
     recomputed: dict[str, Moments] = {}
     use_blocks = True
@@ -140,7 +141,7 @@ def merge_history(
 
 
 def read_days(store: Store, history: MomentsHistory, embedder_id: str, days: Sequence[str]) -> dict[str, Moments]:
-    """Reads the moments of some dates; those that have none, or whose moments are lost, are left out."""
+    """Returns the moments of some dates. Dates that have none, or whose moments are lost, are left out."""
     dates = history.of_embedder(embedder_id)
     keys = {day: dates[day].moments.key for day in days if day in dates and dates[day].moments}  # type: ignore[union-attr]
     found = LakeMoments(store, embedder_id, keys).read([Source(day=day) for day in keys])
@@ -148,8 +149,9 @@ def read_days(store: Store, history: MomentsHistory, embedder_id: str, days: Seq
 
 
 def _date_has_changed(store: Store, history: MomentsHistory, day: str) -> bool:
-    """Reads a date's commit again, and tells whether it is another: then the former one's moments are gone for a good
-    reason.
+    """Reads a date's ledger again, remembers it, and says whether it has changed since it was read.
+
+    If it has, the moments of the former commit are rightly gone.
     """
     ledger = read_ledger(store, day)
     if ledger.etag == history.etags.get(day):

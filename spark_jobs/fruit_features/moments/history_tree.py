@@ -1,10 +1,10 @@
-"""Merges the moments of all dates while reading few of them: a tree of blocks of dates, whose merged moments are kept.
+"""Merges the moments of all dates while reading few of them: a tree of blocks of dates keeps its merged moments.
 
 A block of level l covers 4^l consecutive days. The blocks that end in the last day change every day, so only their
-beginning is kept: all children before the last one. A day that comes after all others then reads one beginning a level,
-and writes about one file. When an earlier day changes, the blocks above it are stale, and are merged again from what
-stands beside its path. Merges only ever add (see `moments`), so this is exact. What is kept is a cache, named by the
-states of the days it covers: what does not fit, or is not there, is merged again.
+beginning is kept: all children before the last one. For a day that comes after all others, one beginning a level is
+read, and about one file is written. When an earlier day changes, the blocks that cover it are merged again from their
+other children. Moments are only ever added up (see `algebra`), so nothing is lost by it. The kept blocks are a cache,
+named by the states of the days that they cover: a block that does not fit, or is not there, is merged again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ READ_AT_ONCE: Final = 24
 
 @dataclass(frozen=True)
 class Block:
-    """Days whose ordinal divided by 4^level is `index`, or of these its first `n_children` children. At level 0 a block
-    is a day.
+    """Stands for the days whose ordinal divided by 4^level, rounded down, is `index`. At level 0 it is one day.
+
+    With fewer than four `n_children`, only the days of the first children belong to it.
     """
 
     level: int
@@ -45,13 +46,13 @@ class Block:
         return [Block(self.level - 1, self.index * FANOUT + number) for number in range(self.n_children)]
 
     def before(self, child: Block) -> Block:
-        """Returns the block of the children before one of them."""
+        """Returns the block of all the children before `child`."""
         return Block(self.level, self.index, child.index - self.index * FANOUT)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Moments to read: a day's own, or a kept block's by its fingerprint."""
+    """Names moments to read: those of a day, or those of a kept block with its fingerprint."""
 
     day: str | None = None
     block: Block | None = None
@@ -62,7 +63,7 @@ class MomentsStorage(Protocol):
     """Reads and keeps moments."""
 
     def read(self, sources: Sequence[Source]) -> dict[Source, Moments]:
-        """Returns those of the sources that are there and can be read."""
+        """Returns the moments of those sources that are there and can be read."""
         ...
 
     def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
@@ -72,8 +73,9 @@ class MomentsStorage(Protocol):
 
 @dataclass
 class HistoryTree:
-    """A tree over `states` by day; `kept` has the fingerprints of the blocks that the storage holds. `n_read` counts
-    moments read.
+    """Merges the moments of days, of which `states` has each day's state.
+
+    `kept` has the fingerprints of the blocks that the storage holds. `n_read` counts the moments that were read.
     """
 
     states: Mapping[str, str]
@@ -92,7 +94,7 @@ class HistoryTree:
         self._last_day = max(self.states, default="")
 
     def merge_all(self) -> Moments:
-        """Returns the moments of all days together. Blocks that had to be merged are kept.
+        """Returns the moments of all days together, and keeps the blocks that had to be merged.
 
         Raises LostMomentsError if those of a day are not there, and LostBlockError if those of a kept block are not.
         """
@@ -100,7 +102,7 @@ class HistoryTree:
         return merge_all((self._merge(block) for block in tops), self.n_features)
 
     def used_blocks(self) -> set[str]:
-        """Returns the names of the kept blocks that a later day may need: others may be forgotten."""
+        """Returns the names of the kept blocks that a later day may need. Others may be forgotten."""
         beginnings = {self._before_last(block) for block in self._days if self._is_last(block)}
         return {block.name for block in beginnings | self._days.keys() if self._is_kept(block)}
 
@@ -113,20 +115,21 @@ class HistoryTree:
         return [child for child in block.children() if child in self._days] if block.level else []
 
     def _is_last(self, block: Block) -> bool:
-        """Tells whether the block ends in the last day, and so is another one tomorrow."""
+        """Says whether the block holds several days and ends in the last one, so that it will change tomorrow."""
         return block.level > 0 and block.n_children == FANOUT and self._days[block][-1] == self._last_day
 
     def _before_last(self, block: Block) -> Block:
         return block.before(self._children(block)[-1])
 
     def _narrowed(self, block: Block) -> Block:
-        """Returns the smallest block with the same days: a larger one would keep the same numbers again."""
+        """Returns the smallest block with the same days. A larger one would keep the same moments again."""
         children = self._children(block)
         return self._narrowed(children[0]) if len(children) == 1 else block
 
     def _parts(self, block: Block) -> list[Block]:
-        """Returns what a block of several children is merged from: they, or its longest kept beginning and the children
-        after that.
+        """Returns the blocks from which a block of several children is merged.
+
+        They are its longest kept beginning, if there is one, and the children after it.
         """
         children = self._children(block)
         if self._is_last(block):
@@ -155,7 +158,7 @@ class HistoryTree:
         )
 
     def _source(self, block: Block) -> Source | None:
-        """Returns what the block can be read from in one piece, if there is such a thing."""
+        """Returns the source of the whole block's moments, if the block is one day or is kept, else None."""
         days = self._days_of(block)
         if len(days) == 1:
             return Source(day=days[0])
@@ -191,11 +194,11 @@ class HistoryTree:
 
 
 class LostBlockError(RuntimeError):
-    """A kept block can't be read. Forget the kept blocks and merge again."""
+    """Raised if a kept block can't be read. Forget the kept blocks then, and merge again."""
 
 
 class LostMomentsError(RuntimeError):
-    """The moments of `ingest_date` are gone or can't be read."""
+    """Raised if the moments of `ingest_date` are gone or can't be read."""
 
     def __init__(self, ingest_date: str) -> None:
         super().__init__(f"The moments of {ingest_date} are gone or can't be read.")
@@ -203,14 +206,14 @@ class LostMomentsError(RuntimeError):
 
 
 def states_digest(states: Mapping[str, str]) -> str:
-    """Returns one fingerprint for the states of all days: what a PCA version was fitted on."""
+    """Returns one fingerprint for the states of all days. It says on what a PCA version was fitted."""
     return hashlib.sha256("\n".join(f"{day} {state}" for day, state in sorted(states.items())).encode()).hexdigest()[
         :16
     ]
 
 
 def _level_of(days: Collection[str]) -> int:
-    """Returns the lowest level whose blocks are as long as the whole of history."""
+    """Returns the lowest level whose blocks are at least as long as the time from the first to the last day."""
     span = _ordinal(max(days)) - _ordinal(min(days)) + 1 if days else 1
     level = 0
     while FANOUT**level < span:

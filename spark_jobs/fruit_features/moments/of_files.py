@@ -1,4 +1,4 @@
-"""Adds up the moments of features that lie in the lake: for a date that images have left, or whose moments are gone."""
+"""Adds up the moments of features in the lake, for a date that images have left or whose moments are gone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLUMNS: Final = (tables.IMAGE_KEY, tables.CONTENT_SHA256, tables.EMBEDDER_ID, 
 
 @dataclass(frozen=True)
 class _FilesTask:
-    """Adds up some files of one date and embedder, and leaves the part under a key of its own."""
+    """Adds up some files of one date and embedder, and writes the sum under a key of its own."""
 
     store: Store
     ingest_date: str
@@ -53,11 +53,11 @@ def moments_of_files(
     embedder_id: str,
     file_rows: Mapping[str, int],
 ) -> tuple[Moments, int]:
-    """Returns the moments of a date's features of one embedder and the digest of their images, from one pass over the
-    files.
+    """Returns the moments of a date's features of one embedder, and the digest of their images.
 
-    `file_rows` has the files' numbers of rows by their names below the date's prefix. Few rows are read here, many by
-    Spark's workers, whose parts are named by `write`. A file that is gone fails it.
+    `file_rows` has the files' numbers of rows by their names below the date's prefix. Few rows are read by the driver,
+    and many by Spark's workers, who name their parts by `write`. A file that is gone raises ObjectNotFoundError, or the
+    error of the Spark job.
     """
     entries = [
         ListedObject(file_key(ingest_date, name), "", n_rows * files.BYTES_A_ROW)
@@ -98,9 +98,7 @@ def _add_files(store: Store, entries: Sequence[ListedObject], embedder_id: str) 
 
 
 def merge_parts(store: Store, running: RunningMoments, places: Sequence[PartPlace]) -> None:
-    """Adds parts to the moments of their date; the next ones arrive meanwhile. Raises ObjectNotFoundError if one is
-    gone.
-    """
+    """Adds parts to the moments of their date. Raises ObjectNotFoundError if one is gone."""
     entries = [ListedObject(place.key, "", part_bytes(place.n_samples)) for place in places]
     for _, content in read_ahead(store, entries):
         add_part(running, memoryview(content))

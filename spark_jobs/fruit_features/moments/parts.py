@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-# Few vectors are smaller than their moments (5 KB each, against 6.6 MB) and say the same.
+# So few vectors (5 KB each) take less than their moments (6.6 MB), and are written themselves.
 _FEW: Final = 640
 _VECTORS: Final = 0
 _MOMENTS: Final = 1
@@ -23,14 +23,14 @@ _HEADER: Final = np.dtype("<i8")
 
 
 class ImageMoments:
-    """The moments of images' features, and the digest of these images (`fruit_contract.commit.images_digest`)."""
+    """Adds up the moments of images' features, and the digest of the images (`fruit_contract.commit.images_digest`)."""
 
     def __init__(self) -> None:
         self.running = RunningMoments(tables.N_FEATURES)
         self.digest = 0
 
     def add(self, features: pa.RecordBatch) -> None:
-        """Adds rows of `features/`. Raises NotFiniteError, naming the image, if a number is NaN or infinite."""
+        """Adds rows of `features/`. Raises NotFiniteError, which names the image, if a number is NaN or infinite."""
         keys = features.column(tables.IMAGE_KEY)
         self.running.add(to_matrix(features.column(tables.VECTOR), tables.N_FEATURES), keys.to_pylist)
         self.digest ^= images_digest(
@@ -39,7 +39,7 @@ class ImageMoments:
 
 
 class PartPlace(NamedTuple):
-    """Where a part lies, and which images it is of."""
+    """Says where a part lies, and of how many and which images it is."""
 
     ingest_date: str
     key: str
@@ -48,7 +48,7 @@ class PartPlace(NamedTuple):
 
 
 def part_to_bytes(running: RunningMoments) -> bytes:
-    """Writes what a task leaves for the commit: the vectors themselves, or their moments if they are many."""
+    """Returns what a task leaves for the commit: the vectors themselves, or their moments if there are many."""
     vectors = running.all_waiting()
     if vectors is not None and len(vectors) <= _FEW:
         return _header(_VECTORS, len(vectors)) + np.ascontiguousarray(vectors, "<f4").tobytes()
@@ -59,13 +59,13 @@ def part_to_bytes(running: RunningMoments) -> bytes:
 
 
 def part_bytes(n_samples: int) -> int:
-    """Returns how large a part of so many images may be."""
+    """Returns how many bytes a part of so many images may have."""
     n_numbers = tables.N_FEATURES * (tables.N_FEATURES + 3) // 2
     return 2 * _HEADER.itemsize + (4 * n_samples * tables.N_FEATURES if n_samples <= _FEW else 8 * n_numbers)
 
 
 def add_part(running: RunningMoments, content: bytes | memoryview) -> None:
-    """Adds a part to the moments of its date."""
+    """Adds a part, as `part_to_bytes` returned it, to the moments of its date."""
     kind, n_samples = np.frombuffer(content, _HEADER, count=2)
     numbers = memoryview(content)[2 * _HEADER.itemsize :]
     if kind == _VECTORS:

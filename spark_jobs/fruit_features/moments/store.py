@@ -29,14 +29,14 @@ _SIGN_BIT: Final = 1 << 63
 def write_moments(
     store: Store, ingest_date: str, write: str, embedder_id: str, moments: Moments, images_digest: int
 ) -> MomentsObject:
-    """Puts the moments of a date's features of one embedder, under a name of the commit `write`."""
+    """Writes the moments of a date's features of one embedder under the name of the commit, and says where they are."""
     key = lake.moments_key(ingest_date, write, embedder_id)
     store.write(key, _to_parquet(embedder_id, moments, images_digest))
     return MomentsObject(key, moments.n_samples, digest_text(images_digest))
 
 
 def find_moments(store: Store, key: str) -> Moments | None:
-    """Reads moments; None if they are gone or can't be read."""
+    """Returns the moments under a key, or None if they are gone or can't be read."""
     content = store.find(key)
     if content is None:
         return None
@@ -54,10 +54,10 @@ def find_moments(store: Store, key: str) -> Moments | None:
 
 
 class LakeMoments:
-    """The lake as `history_tree.MomentsStorage` for one embedder; `keys` says where each date's moments lie.
+    """Reads and keeps moments of one embedder in the lake, as a `history_tree.MomentsStorage`.
 
-    `recomputed` are moments of dates that take the place of lost ones. `index` has the kept blocks' fingerprints by
-    name.
+    `keys` says where each date's moments lie, and `recomputed` has moments in place of lost ones. `index` has the
+    fingerprints of the kept blocks by name.
     """
 
     def __init__(
@@ -79,14 +79,14 @@ class LakeMoments:
             return {source: moments for source, moments in found if moments is not None}
 
     def keep(self, block: Block, fingerprint: str, moments: Moments) -> None:
-        """Writes a block while the merging goes on; `save_index` waits for it and makes it count."""
+        """Writes a block in the background. `save_index` waits for it and makes it count."""
         key = f"{self._prefix}{_file_name(block.name, fingerprint)}"
         self._writes.append(
             self._writers.submit(lambda: self._store.write(key, _to_parquet(self._embedder_id, moments, 0)))
         )
 
     def save_index(self, kept: Mapping[str, str]) -> None:
-        """Makes `kept` the blocks that count, and removes the files of those that no longer do."""
+        """Makes `kept` the blocks that count, and removes the files of all others."""
         for write in self._writes:
             write.result()
         self._writes.clear()
@@ -108,7 +108,7 @@ class LakeMoments:
 
 
 def _read_index(store: Store, key: str) -> dict[str, str]:
-    """Reads which blocks are kept; none are if that can't be read."""
+    """Returns the fingerprints of the kept blocks by name, or none if they can't be read."""
     try:
         found = store.find_json(key) or {}
         if not isinstance(found, dict):

@@ -1,1 +1,1 @@
-"""The PCA step: when to fit, fitting, versions, projections."""
+"""Does the PCA step: decides when to fit, fits, keeps versions, and projects."""

@@ -1,6 +1,4 @@
-"""Chooses the PCA version that readers shall use after a step: the one they have, one that a step could not finish, or
-a new one.
-"""
+"""Chooses the PCA version that readers shall use after a step: the current one, an unfinished one, or a new one."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Choice(NamedTuple):
-    """The version that readers shall use, and why: it was fitted in this step, or it is kept."""
+    """Holds the version that readers shall use, and why it is fitted in this step or kept."""
 
     version: PcaVersion
     decision: Decision
@@ -31,9 +29,9 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Chooser:
-    """What a choice depends on. A version that is fitted is saved, and gets its place in `provenances`.
+    """Chooses a version. If it fits a new one, it saves it and adds it to `provenances`.
 
-    Those that were needed and are gone or damaged are `unreadable`: to a choice they are none.
+    `unreadable` are the versions that were needed and are gone or damaged. They are treated as if they did not exist.
     """
 
     store: Store
@@ -47,7 +45,7 @@ class Chooser:
     unreadable: set[str] = field(default_factory=set)
 
     def choose(self, merged: Moments) -> Choice | str:
-        """Returns the version to use, or why there is none; `merged` are the moments of all images."""
+        """Returns the version to use, or why there is none. `merged` are the moments of all images."""
         waiting = self._why_wait()
         if waiting:
             return waiting
@@ -65,7 +63,7 @@ class Chooser:
             try:
                 return Choice(self._fitted(merged), decision)
             except TooFewImagesError as error:
-                # What has vanished must leave the projections all the same: the version that there is stays.
+                # The present version stays, so that vanished images can leave its projections all the same.
                 decision = Decision(fit=False, reason=str(error))
         if current is None:
             return f"{decision.reason}, and {self._why_none()}"
@@ -75,7 +73,7 @@ class Chooser:
         return Choice(current, decision)
 
     def _decide(self, current: PcaVersion | None, merged: Moments) -> Decision:
-        """Applies the policy; a switch that was asked for calls for a fit unless the policy is never to fit."""
+        """Applies the policy. If a switch of the embedder was asked for, a fit is due unless the policy is 'never'."""
         is_other = current is not None and current.provenance.embedder_id != self.embedder_id
         if is_other and self.switch_embedder and self.settings.policy is not RefreshPolicy.NEVER:
             return Decision(fit=True, reason=f"the switch to embedder {self.embedder_id} was asked for")
@@ -91,8 +89,10 @@ class Chooser:
         )
 
     def _why_wait(self) -> str | None:
-        """Says why readers stay on a version of another embedder, if they do: it covers images that this one has not
-        featurised yet.
+        """Returns why readers stay on a version of another embedder, or None if they need not.
+
+        They stay as long as there are images that only the other embedder has featurised, unless a switch was asked
+        for.
         """
         former = self.provenances.get(self.pointer.version) if self.pointer else None
         if former is None or former.embedder_id == self.embedder_id or self.switch_embedder:
@@ -108,7 +108,7 @@ class Chooser:
         )
 
     def _pending(self) -> PcaVersion | None:
-        """Returns the newest version that a step has fitted and could not finish."""
+        """Returns the newest version that a step has fitted and could not finish, or None."""
         ours = (v for v in unfinished_versions(self.provenances, self.pointer) if self._is_ours(self.provenances[v]))
         return next((found for found in map(self._find, ours) if found is not None), None)
 
@@ -119,10 +119,9 @@ class Chooser:
         return found
 
     def _fitted(self, merged: Moments) -> PcaVersion:
-        """Returns a new version, or the earlier one that is the same: nothing is projected twice. Raises
-        TooFewImagesError.
+        """Returns a new version, or an earlier one with the same model, so that nothing is projected twice.
 
-        The earlier one is written again if it can't be read.
+        The earlier one is written again if it can't be read. Raises TooFewImagesError.
         """
         target = self.settings.target_variance
         model = fit_pca(merged, target)

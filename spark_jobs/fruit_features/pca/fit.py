@@ -1,4 +1,4 @@
-"""Fits standardisation and PCA to moments alone: one eigen-decomposition, no pass over the images.
+"""Fits standardisation and PCA to moments alone, with one eigen-decomposition and no pass over the images.
 
 Standardising as Spark ML's StandardScaler(withMean, withStd) and then taking the PCA is the eigen-decomposition of the
 correlation matrix, R = D^-1/2 C D^-1/2 with C = scatter / (n - 1) and D its diagonal (I. T. Jolliffe, "Principal
@@ -21,22 +21,21 @@ if TYPE_CHECKING:
 
     from fruit_features.moments.algebra import Moments
 
-# A variance below this share of its squared mean is what rounding leaves of a constant feature (float32 carries 24
-# bits).
+# A constant feature may get a variance up to this share of its squared mean by rounding (float32 has 24 bits).
 _CONSTANT_BELOW: Final = 1e-13
 
 
 class TooFewImagesError(ValueError):
-    """There is no variance to keep: fewer than two images, or all of them alike."""
+    """Raised if there is no variance to keep, because there are fewer than two images or all of them are alike."""
 
 
 @dataclass(frozen=True)
 class PcaModel:
-    """One fitted standardisation + PCA of d features, k components.
+    """Holds one fitted standardisation and PCA of d features and k components.
 
-    `mean` and `scale` float64[d] (scale 0 marks a constant feature, which maps to 0); `components` float64[k, d], a
-    component a row; `explained_variance` and `explained_variance_ratio` float64[k]; `spectrum` float64[d], the ratio of
-    every component.
+    `mean` and `scale` are float64[d]; a scale of 0 marks a constant feature, which maps to 0. `components` is
+    float64[k, d], a component a row. `explained_variance` and `explained_variance_ratio` are float64[k]. `spectrum` is
+    float64[d], the ratio of every component.
     """
 
     mean: NDArray[np.float64]
@@ -56,10 +55,9 @@ class PcaModel:
         return float(self.explained_variance_ratio.sum())
 
     def digest(self) -> str:
-        """Returns twelve hex digits that name the model's content: the same model has the same digest on every machine,
-        in every release.
+        """Returns twelve hex digits that follow from the model's content alone, on every machine and in every release.
 
-        Versions are called by it, and a model that is read must have the digest of its version.
+        It is part of a version's name, and a model that is read must have the digest of its version.
         """
         sha256 = hashlib.sha256()
         for array in (self.mean, self.scale, self.components):
@@ -68,14 +66,15 @@ class PcaModel:
 
 
 def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
-    """Fits the smallest number of components whose cumulative explained variance ratio reaches `target_variance` (0 to
-    1].
+    """Fits the fewest components whose cumulative explained variance ratio reaches `target_variance`.
 
-    There are no more of them than directions in which the images differ: what the decomposition gives beyond is its own
-    rounding. Each component's largest absolute loading is positive, so that the same data give the same file. O(d^3).
+    There are no more components than directions in which the images differ, because all others are rounding. If they
+    do not reach the target, all of them are kept. The largest absolute loading of each component is positive, so that
+    the same data give the same file. O(d^3).
 
     Raises:
-        TooFewImagesError: fewer than two images, or no feature varies.
+        ValueError: the target is not above 0 and at most 1.
+        TooFewImagesError: there are fewer than two images, or no feature varies.
         NotFiniteError: a moment is NaN or infinite.
     """
     if not 0 < target_variance <= 1:
@@ -99,21 +98,19 @@ def fit_pca(moments: Moments, target_variance: float) -> PcaModel:
 
 
 def components_for(spectrum: NDArray[np.float64], target_variance: float) -> int:
-    """Returns the smallest k whose first k ratios sum to `target_variance`, at least 1, at most the number of
-    ratios.
-    """
+    """Returns the smallest k for which the first k ratios reach `target_variance`, or their number if none does."""
     reached = np.cumsum(spectrum) >= target_variance
     return int(np.argmax(reached)) + 1 if reached.any() else len(spectrum)
 
 
 def _rank(spectrum: NDArray[np.float64], n_samples: int) -> int:
-    """Counts the components beyond rounding, as `numpy.linalg.matrix_rank` does; n images span n - 1 at most."""
+    """Counts the components beyond rounding, as `numpy.linalg.matrix_rank` does; n images have at most n - 1."""
     beyond_rounding = spectrum > spectrum[0] * len(spectrum) * np.finfo(np.float64).eps
     return min(n_samples - 1, int(np.count_nonzero(beyond_rounding)))
 
 
 def standard_deviation(moments: Moments) -> NDArray[np.float64]:
-    """Returns the sample standard deviation (n - 1) of each feature, float64[d]; exactly 0 for a constant feature."""
+    """Returns the sample standard deviation (n - 1) of each feature, float64[d]. It is 0 for a constant feature."""
     variance: NDArray[np.float64] = np.diag(moments.scatter) / (moments.n_samples - 1)
     constant = variance <= _CONSTANT_BELOW * np.square(moments.mean)
     deviation: NDArray[np.float64] = np.sqrt(np.where(constant, 0.0, variance))
@@ -121,17 +118,16 @@ def standard_deviation(moments: Moments) -> NDArray[np.float64]:
 
 
 def correlation(moments: Moments, scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the covariance of the features divided by `scale` (features of scale 0 map to 0), float64[d, d]."""
+    """Returns the covariance, float64[d, d], of the features divided by `scale`. Features of scale 0 map to 0."""
     inverse = inverse_scale(scale)
     covariance: NDArray[np.float64] = moments.scatter / (moments.n_samples - 1)
     return covariance * np.outer(inverse, inverse)
 
 
 def retained_variance(model: PcaModel, moments: Moments) -> float:
-    """Returns the share of the variance of the images behind `moments` that the model's components keep, from the
-    moments alone.
+    """Returns the share (0 to 1) of the variance of the images behind `moments` that the model's components keep.
 
-    It is 1.0 when nothing varies: there is nothing to lose.
+    It is 1.0 if nothing varies, because there is nothing to lose.
     """
     if moments.n_samples < FEWEST_IMAGES_OF_A_PCA:
         return 1.0
@@ -143,8 +139,9 @@ def retained_variance(model: PcaModel, moments: Moments) -> float:
 
 
 class Projector:
-    """Standardises and projects with one model. Standardising is linear, so it is part of the loadings: two passes over
-    vectors less.
+    """Standardises and projects with one model.
+
+    Standardising is linear, so it is part of the loadings, which saves two passes over the vectors.
     """
 
     def __init__(self, model: PcaModel) -> None:
@@ -152,12 +149,12 @@ class Projector:
         self._offset = model.mean @ self._loadings
 
     def project(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turns feature vectors, float32[n, d], into PCA components, float32[n, k]; it computes in float64."""
+        """Returns the PCA components, float32[n, k], of feature vectors, float32[n, d]. It computes in float64."""
         return (vectors.astype(np.float64) @ self._loadings - self._offset).astype(np.float32)
 
 
 def project(model: PcaModel, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns what a `Projector` of the model gives, for a single use."""
+    """Returns what a `Projector` of the model returns, for a single use."""
     return Projector(model).project(vectors)
 
 

@@ -1,9 +1,8 @@
-"""Gives a fitted version as other libraries' own models, for one-off use: pyspark.ml's and scikit-learn's
-StandardScaler + PCA.
+"""Converts a fitted version into StandardScaler and PCA of pyspark.ml and of scikit-learn, for one-off use.
 
-Nothing is fitted again and nothing of this project stays inside: what comes out is saved, piped and pickled like any
-other. Spark's models are made by private names of PySpark, for the public way, `load`, needs a folder that the driver
-and all executors share, and that stays.
+Nothing is fitted again, and the models hold nothing of this project: they are saved, piped and pickled like any others.
+Spark's models are made by private names of PySpark, because the public way, `load`, needs a folder that the driver and
+all executors share, and that stays.
 """
 
 # ruff: noqa: SLF001 - see above
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
 
     from fruit_features.pca.fit import PcaModel
 
-# scikit-learn's own 1 would let a constant feature that changes through, and by infinity 0 has no way back (0 * inf is
-# NaN). Divided by this a feature vanishes, in float32 too, and 0 comes back as its mean. A power of two: no digit is
-# lost on the way.
+# With scikit-learn's own scale of 1, a constant feature that changes would not map to 0. With infinity, 0 would not map
+# back to the mean (0 * inf is NaN). Divided by this scale a feature vanishes, in float32 too, and 0 maps back to the
+# mean. It is a power of two, so no digit is lost.
 _CONSTANT_SCALE: Final = 2.0**100
 
 
 class ScikitLearnNotFoundError(ImportError):
-    """scikit-learn is not installed. The message says what to install."""
+    """Raised if scikit-learn is not installed. The message says what to install."""
 
 
 def as_spark_ml(
@@ -43,14 +42,12 @@ def as_spark_ml(
     standardised_column: str = "standardised",
     output_column: str = "components",
 ) -> tuple[StandardScalerModel, PCAModel]:
-    """Returns the model as pyspark.ml's two stages: vectors of `input_column` -> `standardised_column` ->
-    `output_column`.
+    """Returns the model as two stages of pyspark.ml: `input_column` -> `standardised_column` -> `output_column`.
 
-    They compute in float64 and give what `project` gives before it rounds to float32. `features/` holds arrays, Spark
-    ML takes
-    vectors: `pyspark.ml.functions.array_to_vector` makes one of the other. The constructors are those Spark's own `fit`
-    ends with (org.apache.spark.ml.feature, Spark 3.5: StandardScalerModel(uid, std, mean), PCAModel(uid, pc,
-    explainedVariance)).
+    They compute in float64 and return what `project` returns before it rounds to float32. `features/` holds arrays,
+    while Spark ML needs vectors, which `pyspark.ml.functions.array_to_vector` makes of them. The constructors are the
+    ones that Spark's own `fit` uses (org.apache.spark.ml.feature, Spark 3.5: StandardScalerModel(uid, std, mean),
+    PCAModel(uid, pc, explainedVariance)).
     """
     from pyspark.ml.common import _py2java
     from pyspark.ml.feature import PCAModel, StandardScalerModel
@@ -59,8 +56,8 @@ def as_spark_ml(
     context = spark.sparkContext
     java = context._jvm.org.apache.spark.ml.feature  # type: ignore[union-attr]  # a running session has a JVM
     k, n_features = model.components.shape
-    # Column by column, as Spark keeps a matrix: a column of its d x k is a row of our k x d. It crosses as one pickle,
-    # not by element.
+    # Spark keeps a matrix column by column, and a column of its d x k matrix is a row of our k x d. The matrix goes to
+    # Java as one pickle, not by element.
     loadings = DenseMatrix(n_features, k, model.components.ravel())
     std, mean, pc, explained = (
         _py2java(context, values)
@@ -82,20 +79,20 @@ def as_spark_ml(
 
 
 def as_scikit_learn(model: PcaModel, n_samples: int) -> tuple[StandardScaler, PCA]:
-    """Returns the model as scikit-learn's two transformers, fitted; `n_samples` is the provenance's.
-    `inverse_transform` works, too.
+    """Returns the model as two fitted transformers of scikit-learn, with a working `inverse_transform`.
 
-    `scale_` is the sample standard deviation (n - 1), as in Spark ML, where scikit-learn's own fit takes the
-    population's (n); `var_` is the population's variance, so that `partial_fit` goes on from it. A constant feature has
-    `var_` 0 and a huge `scale_`: it maps to 0 (within 1e-30 of its change) and back to its mean.
+    `n_samples` is that of the provenance. `scale_` is the sample standard deviation (n - 1), as in Spark ML, while
+    scikit-learn's own fit uses the population's (n). `var_` is the population's variance, so that `partial_fit` goes on
+    from it. A constant feature has `var_` 0 and a huge `scale_`: it maps to 0 (within 1e-30 of its change) and back to
+    its mean.
 
-    scikit-learn computes in its input's dtype. float32 vectors agree with `project` to 1e-6 of the largest component
-    while no feature's mean is beyond some ten of its deviations (MobileNetV2's: up to 4); `vectors.astype(np.float64)`
-    agrees always.
+    scikit-learn computes in its input's dtype. float32 vectors agree with `project` to 1e-6 of the largest component as
+    long as no feature's mean is beyond some ten of its deviations (MobileNetV2's: up to 4). With
+    `vectors.astype(np.float64)`, they always agree.
 
     Raises:
-        ScikitLearnNotFoundError: it is not installed.
-        ValueError: fewer than two samples.
+        ScikitLearnNotFoundError: scikit-learn is not installed.
+        ValueError: there are fewer than two samples.
     """
     if n_samples < FEWEST_IMAGES_OF_A_PCA:
         raise ValueError(f"A PCA needs at least {FEWEST_IMAGES_OF_A_PCA} images, there are {n_samples}.")
@@ -118,8 +115,8 @@ def as_scikit_learn(model: PcaModel, n_samples: int) -> tuple[StandardScaler, PC
     scaler.n_features_in_ = n_features
 
     pca = PCA(n_components=k, svd_solver="covariance_eigh")
-    # Standardised features have mean 0. Rounding's loadings of constant features would come back multiplied by their
-    # huge scale.
+    # Standardised features have mean 0. Constant features must have no loadings, even by rounding: `inverse_transform`
+    # would multiply them by the huge scale.
     pca.mean_ = np.zeros(n_features)
     pca.components_ = np.where(varies, model.components, 0.0)
     pca.explained_variance_ = model.explained_variance.copy()
@@ -131,8 +128,9 @@ def as_scikit_learn(model: PcaModel, n_samples: int) -> tuple[StandardScaler, PC
 
 
 def _noise_variance(model: PcaModel, n_samples: int) -> float:
-    """Returns the mean eigenvalue of the components left out, as scikit-learn counts them: n samples have at most n (0
-    if none is left).
+    """Returns the mean eigenvalue of the components that are left out, or 0 if there are none.
+
+    As in scikit-learn, n samples have at most n components.
     """
     left_out = model.spectrum[model.k : min(len(model.spectrum), n_samples)]
     total = model.explained_variance[0] / model.explained_variance_ratio[0]
@@ -140,5 +138,5 @@ def _noise_variance(model: PcaModel, n_samples: int) -> float:
 
 
 def _uid(stage: str) -> str:
-    """Returns a name like those Spark gives: two models in one pipeline must not share theirs."""
+    """Returns a unique name like those Spark gives, because two models in one pipeline must not have the same."""
     return f"{stage}_{uuid4().hex[-12:]}"

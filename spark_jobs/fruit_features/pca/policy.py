@@ -1,4 +1,4 @@
-"""Decides from moments alone whether the PCA is fitted anew, before any image is read."""
+"""Decides from moments alone whether the PCA is fitted anew."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to fit, and why. `reason` is for people: the log and the run's record show it."""
+    """Says whether to fit, and why. The log and the run's record show `reason` to people."""
 
     fit: bool
     reason: str

@@ -1,4 +1,4 @@
-"""Projects files of features under PCA versions: whoever reads a file writes its projections under the same name.
+"""Projects files of features under PCA versions. A file's projections have the same name as the file.
 
 A date is projected under a version exactly if its files of that version's embedder and its files of projections have
 the same names.
@@ -36,27 +36,27 @@ if TYPE_CHECKING:
     from fruit_contract.commit import Commit
     from fruit_features.lake.store import Store
 
-# What the loss of a task costs.
+# The loss of a task costs so much work.
 _BYTES_A_TASK: Final = 128 * 1024 * 1024
-# A request takes its time whatever is asked for: a file costs as much as this many bytes.
+# The request for a file takes as long as reading so many bytes.
 _BYTES_A_FILE: Final = 256 * 1024
 _TASKS_A_SLOT: Final = 4
-# Of one round: what was projected before a failure need not be projected again, and the names of a round are in memory.
+# A round projects so many dates. The names of its files are in memory, and a failure does not undo earlier rounds.
 _DATES_A_ROUND: Final = 256
-# How often a date may be written by others while it is projected, before it is left to the next step.
+# If others write a date while it is projected, it is projected again so often, and then left to the next step.
 _TRIES: Final = 5
 
 
 class FeaturesGoneError(RuntimeError):
-    """A file of features that a ledger names is not there."""
+    """Raised if a file of features that a ledger names is not there."""
 
 
 @dataclass
 class Projected:
-    """What came of it: `ingest_dates` got projections; `etags` are of the ledgers that count. Others kept writing
-    `unsettled` dates.
+    """Says what was projected.
 
-    Nothing was projected under `unreadable` versions, which are gone or damaged.
+    `ingest_dates` got projections, and `etags` has the ETags of the ledgers that were projected. Other runs kept
+    writing the `unsettled` dates. Nothing was projected under `unreadable` versions, which are gone or damaged.
     """
 
     etags: dict[str, str] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Projected:
 
 
 class _Due(NamedTuple):
-    """A file of features, its size by its number of rows, and the versions under which it has no projections yet."""
+    """Names a file of features, its estimated size, and the versions under which it has no projections yet."""
 
     key: str
     size_bytes: int
@@ -80,12 +80,12 @@ def project_dates(
     ingest_dates: Collection[str],
     n_slots: int | None = None,
 ) -> Projected:
-    """Projects `ingest_dates` under the versions of `embedders` (version: embedder), and removes the projections whose
-    features are gone.
+    """Projects `ingest_dates` under the versions in `embedders`, and removes the projections whose features are gone.
 
-    The new ones come first, so no reader misses a row that was there. Other runs may commit dates meanwhile: these are
-    done again. Raises FeaturesGoneError if a ledger names a file that is not there. `n_slots` is how many tasks run at
-    once, if that is known better than by the session.
+    `embedders` has the embedder of each version. New projections are written before old ones are removed, so no reader
+    misses a row that was there. Dates that other runs commit meanwhile are done again. `n_slots` is how many tasks run
+    at once, if the caller knows it better than the session. Raises FeaturesGoneError if a ledger names a file that is
+    not there.
     """
     projected = Projected()
     due = sorted(ingest_dates)
@@ -110,7 +110,7 @@ def _project_round(
     projected: Projected,
     n_slots: int | None,
 ) -> None:
-    """Projects some dates: `days` have their ledgers as they were listed; one without a ledger has no features."""
+    """Projects some dates. `days` has their ledgers as they were listed; a date without a ledger has no features."""
     commits = read_commits(store, {day: ledger for day, ledger in days.items() if ledger is not None})
     places = [(version, day) for version in embedders for day in days]
     listings = at_once(lambda place: set(store.list_keys(lake.projections_date_prefix(*place))), places)
@@ -137,7 +137,7 @@ def _project_round(
     files_due = [_Due(key, rows[key] * files.BYTES_A_ROW, tuple(versions)) for key, versions in sorted(due.items())]
     gone = _project(session, store, embedders, files_due, n_slots)
     _raise_if_lost(store, gone, commits)
-    # Not before their successors are there.
+    # Old projections are removed only when the new ones are there.
     store.delete(stale)
     gone_days = {lake.ingest_date_of(key) for key in gone}
     for day in days:
@@ -146,8 +146,9 @@ def _project_round(
 
 
 def _expected(commit: Commit | None, version: str, embedder_id: str) -> dict[str, tuple[str, int]]:
-    """Returns the keys of projections that a date should have under a version, with those of its features and their
-    numbers of rows.
+    """Returns the keys of the projections that a date should have under a version.
+
+    Each comes with the key of its file of features and that file's number of rows.
     """
     found = commit.embedders.get(embedder_id) if commit else None
     if commit is None or found is None:
@@ -163,7 +164,7 @@ def _project(
     due: Sequence[_Due],
     n_slots: int | None,
 ) -> list[str]:
-    """Projects the files; returns those that were gone."""
+    """Projects the files, and returns the keys of those that were gone."""
     task = ProjectionTask(store, dict(embedders))
     if sum(file.size_bytes for file in due) <= files.ROWS_READ_BY_DRIVER * files.BYTES_A_ROW:
         return task.run(due)
@@ -178,7 +179,7 @@ def _project(
 
 
 def _raise_if_lost(store: Store, gone: Iterable[str], commits: Mapping[str, tuple[Commit, str]]) -> None:
-    """Raises FeaturesGoneError for files that are gone although nobody has committed their date anew."""
+    """Raises FeaturesGoneError if files are gone although nobody has committed their date anew."""
     for day in sorted({day for key in gone if (day := lake.ingest_date_of(key)) is not None}):
         if read_ledger(store, day).etag == commits[day][1]:
             lost = ", ".join(store.uri(key) for key in gone if lake.ingest_date_of(key) == day)
@@ -239,7 +240,7 @@ def project_rows(store: Store, key: str, content: Bytes, version: str, embedder_
 
 
 def _is_readable(store: Store, version: str) -> bool:
-    """Tells whether a version can be loaded; if it can't, the log says why."""
+    """Says whether a version can be loaded, and logs why if it can't."""
     try:
         _projector(store, version)
     except (ObjectNotFoundError, files.DamagedFileError) as error:
@@ -250,5 +251,5 @@ def _is_readable(store: Store, version: str) -> bool:
 
 @cache
 def _projector(store: Store, version: str) -> Projector:
-    """Loads a version's projector once a process: versions never change."""
+    """Returns a version's projector, which is loaded once in a process, because versions never change."""
     return Projector(load_version(store, version)[0])

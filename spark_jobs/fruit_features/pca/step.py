@@ -1,6 +1,4 @@
-"""The PCA step: merges moments, fits if the policy says so, projects what is not projected yet, flips the pointer
-last.
-"""
+"""Does the PCA step: merges moments, fits if the policy says so, projects what is missing, and flips the pointer."""
 
 from __future__ import annotations
 
@@ -47,15 +45,15 @@ if TYPE_CHECKING:
     from fruit_features.pca.fit import PcaModel
     from fruit_features.pca.versions import Pointer
 
-# Whoever reads by a version that is no longer the current one may go on for so long.
+# Readers may go on for so long with a version after another one has become the current one.
 DEFAULT_GRACE_SECONDS: Final = 3600.0
-# Each costs reading 6.6 MB: a long range shows its last dates.
+# Each date costs reading 6.6 MB, so only the last dates of a long range are shown.
 _DRIFT_DATES_SHOWN: Final = 16
 
 
 @dataclass(frozen=True)
 class RefreshRequest:
-    """What one PCA step is asked for. `ingest_dates` are those of the run: how well the PCA fits them is shown."""
+    """Says what one PCA step is asked for. `ingest_dates` are those of the run: it shows how well the PCA fits them."""
 
     bucket: str
     release_id: str
@@ -70,7 +68,7 @@ class RefreshRequest:
 
 
 def _read_cache(store: Store) -> PcaCache:
-    """Reads what follows from ledgers and listings; it is empty if there is none that this release can read."""
+    """Returns the cache of what follows from ledgers and listings, or an empty one if this release can't read it."""
     with suppress(ValueError):
         found: PcaCache | None = store.find_json(lake.pca_cache_key())
         if found is not None and found.get("schema_version") == PCA_CACHE_SCHEMA_VERSION:
@@ -79,11 +77,11 @@ def _read_cache(store: Store) -> PcaCache:
 
 
 def refresh_pca(session: Callable[[], SparkSession], request: RefreshRequest) -> RefreshSummary:
-    """Does the step and returns its summary, as `runs/_steps/<run_id>/refresh_pca.json` holds it. What the driver does
-    itself, sooner than Spark would start, asks for no `session`.
+    """Does the step and returns its summary, as `runs/_steps/<run_id>/refresh_pca.json` holds it.
 
-    Raises ImagesDifferError if the moments are not of as many images as the ledgers say, and LostPlaceError if somebody
-    else flips the pointer meanwhile.
+    It calls `session` only for work that takes the driver longer than Spark's start. Raises ImagesDifferError if the
+    moments are of more or fewer images than the ledgers say, and LostPlaceError if somebody else flips the pointer
+    meanwhile.
     """
     watch = Stopwatch()
     store = Store(request.bucket)
@@ -99,7 +97,7 @@ def refresh_pca(session: Callable[[], SparkSession], request: RefreshRequest) ->
     merged = merge_history(session, store, embedder_id, history)
     watch.mark("merge_moments")
     outcome = _Refresh(session, store, embedder_id, request, cache, pointer, history, watch).run(merged.moments)
-    # What was merged is written beside all of this; a step that fails merges it again.
+    # The merged moments were being written meanwhile. If the step fails before this line, they are merged again.
     merged.keep()
     watch.mark("keep_moments")
     return {
@@ -119,7 +117,7 @@ def refresh_pca(session: Callable[[], SparkSession], request: RefreshRequest) ->
 
 @dataclass
 class _Refresh:
-    """One step under way: what it has read, and the pointer and the cache as it leaves them."""
+    """Holds a step under way: what it has read, and the pointer and the cache as it leaves them."""
 
     session: Callable[[], SparkSession]
     store: Store
@@ -141,7 +139,7 @@ class _Refresh:
                     f"{self.pointer.version}, is taken for the current one.",
                     flush=True,
                 )
-        # A version that another step saves meanwhile is not this one's to remove.
+        # This step must not remove a version that another step saves meanwhile.
         self.found_versions = version_folders(self.store)
 
     def run(self, merged: Moments) -> PcaOutcome:
@@ -225,22 +223,23 @@ class _Refresh:
         }
 
     def _drift(self, model: PcaModel) -> dict[str, float]:
-        """Returns the share of each of the run's dates' own variance that the version keeps. One odd day shows here and
-        refits nothing.
+        """Returns the share of the variance of each of the run's dates that the version keeps.
+
+        An odd day is seen here and leads to no fit.
         """
         days = sorted(set(self.request.ingest_dates))[-_DRIFT_DATES_SHOWN:]
         moments = read_days(self.store, self.history, self.embedder_id, days)
         return {day: retained_variance(model, part) for day, part in sorted(moments.items())}
 
     def _project(self, chosen: Provenance | None) -> Projected:
-        """Projects what is not projected yet, under the chosen version and all that are kept, and removes what has
-        vanished from them.
+        """Projects what is not projected yet under the chosen version and all that are kept.
+
+        It also removes the projections of vanished images.
         """
         embedders = {version: self.provenances[version].embedder_id for version in sorted(self._kept(chosen))}
         known = {version: self.cache["projected"].get(version, {}) for version in embedders}
         due = {day for etags in known.values() for day, etag in self.history.etags.items() if etags.get(day) != etag}
-        # What was projected may be lost: the run was planned with a look at its own dates, so those are looked at
-        # again.
+        # Projections may have been lost. The run's own dates are looked at again, because it was planned by them.
         due |= self.history.etags.keys() & set(self.request.ingest_dates)
         projected = project_dates(self.session, self.store, embedders, due, self.request.task_slots)
         self.cache["projected"] = {
@@ -263,9 +262,7 @@ class _Refresh:
             self.provenances.pop(version, None)
 
     def _kept(self, pending: Provenance | None) -> set[str]:
-        """Returns the versions that are kept up to date: those which would stay if the chosen one became the current
-        one.
-        """
+        """Returns the versions that are kept up to date, the `pending` one included."""
         request = self.request
         grace = timedelta(seconds=request.grace_seconds)
         return versions_to_keep(
@@ -283,10 +280,10 @@ class _Refresh:
         return damaged_to_keep(self.damaged, self.provenances, self.pointer, keep, grace, datetime.now(UTC))
 
     def _finish(self, pending: Provenance | None, *, keeps_unfinished: bool) -> list[str]:
-        """Removes versions that are not kept, and what steps that died have left of others; remembers what was found.
+        """Removes versions that are not kept and what dead steps have left of others, and writes the cache.
 
-        A step that neither fits nor flips `keeps_unfinished`: the newest version that is on its way is left to the step
-        that goes on with it.
+        Returns the removed versions. With `keeps_unfinished`, which is for a step that neither fits nor flips, the
+        newest unfinished version stays for the step that goes on with it.
         """
         staying = self._kept(pending) | self._kept_damaged()
         if self.pointer is not None:
@@ -304,14 +301,15 @@ class _Refresh:
             removed = []
         remove_versions(self.store, removed)
         self.cache["commits"] = self.history.to_json()
-        # Without indents, json writes as fast as C: a long history is a megabyte.
+        # Only without indents does json use its C code. A long history is a megabyte.
         self.store.write(lake.pca_cache_key(), json.dumps(self.cache, separators=(",", ":")).encode())
         self.watch.mark("remove_old_versions")
         return removed
 
     def _has_its_pointer(self) -> bool:
-        """Tells whether the pointer is still the one that this step knows: what it would remove may be what readers use
-        by now.
+        """Says whether the pointer is still the one that this step knows.
+
+        If it is not, readers may by now use what this step would remove.
         """
         now = read_pointer(self.store)
         return (now.etag if now else None) == (self.pointer.etag if self.pointer else None)

@@ -1,6 +1,4 @@
-"""Keeps PCA versions in the lake: the model as one Parquet row, its provenance as JSON, and the pointer to the current
-one.
-"""
+"""Keeps PCA versions in the lake: the models as Parquet, their provenances as JSON, and the pointer to one of them."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ _MODEL: Final = "model.parquet"
 
 
 class PcaVersion(NamedTuple):
-    """A version as it lies in the lake: the model, and where it comes from."""
+    """Holds a version as it lies in the lake: the model, and where it comes from."""
 
     model: PcaModel
     provenance: Provenance
@@ -48,8 +46,10 @@ class SavedVersions(NamedTuple):
 
 @dataclass(frozen=True)
 class Pointer:
-    """What `pca/current.json` says. `former` are versions that readers used before, and until when; `etag` is that of
-    the object read, and None if there is no object: `pointer_in_place` then says what stands for it.
+    """Holds what `pca/current.json` says: the version that readers use, and since when.
+
+    `former` has the versions that readers used before, and until when. `etag` is that of the object that was read; it
+    is None if there is no object, and `pointer_in_place` says what stands for it.
     """
 
     version: str
@@ -59,13 +59,15 @@ class Pointer:
 
 
 def version_name(model: PcaModel, created_at: datetime) -> str:
-    """Returns `<UTC time>-<digest of the model>`."""
+    """Returns the name of a new version, `<UTC time>-<digest of the model>`."""
     return f"{created_at:%Y%m%dT%H%M%SZ}-{model.digest()}"
 
 
 def model_to_parquet(model: PcaModel) -> bytes:
-    """Writes one row: mean, scale, spectrum list<double>[d]; components list<list<double>>[k][d]; the explained ones
-    list<double>[k].
+    """Returns a model as Parquet with one row.
+
+    `mean`, `scale` and `spectrum` are list<double>[d], `components` is list<list<double>>[k][d], `explained_variance`
+    and `explained_variance_ratio` are list<double>[k].
     """
     columns = {name: _one_list(pa.array(getattr(model, name))) for name in _VECTORS}
     k, d = model.components.shape
@@ -79,7 +81,7 @@ def model_to_parquet(model: PcaModel) -> bytes:
 
 
 def model_from_parquet(content: Buffer) -> PcaModel:
-    """Reads what `model_to_parquet` wrote, to the bit. Pages that carry a checksum are compared with it."""
+    """Returns exactly the model that `model_to_parquet` wrote. Pages that carry a checksum are compared with it."""
     row = pq.ParquetFile(pa.BufferReader(pa.py_buffer(content)), page_checksum_verification=True).read(
         use_threads=False
     )
@@ -89,14 +91,16 @@ def model_from_parquet(content: Buffer) -> PcaModel:
 
 
 def save_version(store: Store, model: PcaModel, provenance: Provenance) -> None:
-    """Writes an immutable version, its provenance last. Nobody reads it before the pointer names it."""
+    """Writes a version, its provenance last. Readers do not use it before the pointer names it."""
     store.write(f"{lake.pca_prefix(provenance.version)}{_MODEL}", model_to_parquet(model))
     store.write_json(lake.pca_provenance_key(provenance.version), asdict(provenance))
 
 
 def load_version(store: Store, version: str) -> PcaVersion:
-    """Reads a version. Raises ObjectNotFoundError if it is not there, and DamagedFileError if it is not as it was
-    written: the model must be the one whose digest the version is called by.
+    """Reads a version.
+
+    Raises ObjectNotFoundError if it is not there, and DamagedFileError if it is not as it was written: the model must
+    have the digest that stands in the version's name.
     """
     key = f"{lake.pca_prefix(version)}{_MODEL}"
     content = store.read(key)
@@ -112,7 +116,7 @@ def load_version(store: Store, version: str) -> PcaVersion:
 
 
 def find_version(store: Store, version: str) -> PcaVersion | None:
-    """Reads a version; None if it is not there or is damaged, and the log then says so."""
+    """Returns a version, or None if it is not there or is damaged, which is logged."""
     try:
         return load_version(store, version)
     except (ObjectNotFoundError, DamagedFileError) as error:
@@ -121,7 +125,7 @@ def find_version(store: Store, version: str) -> PcaVersion | None:
 
 
 def read_provenances(store: Store) -> SavedVersions:
-    """Reads the provenances of all versions that were saved whole, whether or not readers ever used them."""
+    """Reads the provenances of all versions that were saved whole, even if readers never used them."""
     damaged: set[str] = set()
 
     def find(version: str) -> Provenance | None:
@@ -140,7 +144,7 @@ def read_provenances(store: Store) -> SavedVersions:
 
 
 def read_pointer(store: Store) -> Pointer | None:
-    """Reads which version readers use; None before the first one. Raises DamagedFileError if it can't be read."""
+    """Returns the pointer, or None before the first version. Raises DamagedFileError if it can't be read."""
     found = store.find_with_etag(lake.CURRENT_PCA_KEY)
     if found is None:
         return None
@@ -181,10 +185,10 @@ def pointer_in_place(
 def flip_pointer(
     store: Store, before: Pointer | None, provenance: Provenance, now: datetime, versions: Iterable[str] = ()
 ) -> None:
-    """Makes a version the one readers use, when its projections are complete. Those of `versions` that were used stay
-    named; if there was no pointer, that may be all of them.
+    """Makes a version, whose projections must be complete, the one that readers use.
 
-    Raises LostPlaceError if somebody else has flipped the pointer since `before` was read.
+    The pointer also names those of `versions` that were used before, and all of them if there was none. Raises
+    LostPlaceError if somebody else has flipped the pointer since `before` was read.
     """
     former = {version: now for version in versions if before is None or was_used(version, before)}
     former |= {**before.former, before.version: now} if before else {}
@@ -203,8 +207,9 @@ def flip_pointer(
 
 
 def was_used(version: str, pointer: Pointer | None) -> bool:
-    """Tells whether readers use a version, or did before. Of a pointer that does not say since when, all older versions
-    were used.
+    """Says whether readers use a version or used it before.
+
+    If the pointer does not say since when its version is used, all older versions count as used.
     """
     if pointer is None:
         return False
@@ -214,9 +219,7 @@ def was_used(version: str, pointer: Pointer | None) -> bool:
 
 
 def unfinished_versions(versions: Iterable[str], pointer: Pointer | None) -> list[str]:
-    """Returns those of `versions` that a step has fitted after the current one and could not finish, the newest
-    first.
-    """
+    """Returns the `versions` that steps have fitted after the current one and could not finish, the newest first."""
     newest_first = sorted(versions, reverse=True)
     return [
         version
@@ -233,12 +236,12 @@ def versions_to_keep(
     grace: timedelta,
     now: datetime,
 ) -> set[str]:
-    """Returns the current version and the `keep - 1` used before it; what readers may still hold; the last one of each
-    embedder.
+    """Returns the versions that must stay.
 
-    A version that was never complete is kept only while it is `pending`.
+    They are the current version, the `keep - 1` used before it, those that were current less than `grace` ago, and the
+    last one of each embedder that was used. A version that was never complete is kept only while it is `pending`.
     """
-    # Two may be called by one second.
+    # The names of two versions may have the same second.
     newest_first = sorted(provenances, key=lambda version: (provenances[version].created_at, version), reverse=True)
     used = [version for version in newest_first if was_used(version, pointer)]
     kept = {
@@ -277,8 +280,9 @@ def damaged_to_keep(
 
 
 def remove_versions(store: Store, versions: Iterable[str]) -> None:
-    """Removes versions, provenance first: a version that still has it has all that belongs to it. Others are swept by a
-    later step.
+    """Removes versions, their provenance first, so that a version with a provenance has all that belongs to it.
+
+    A later step removes what an interrupted removal has left.
     """
     for version in versions:
         store.delete([lake.pca_provenance_key(version)])
@@ -287,7 +291,7 @@ def remove_versions(store: Store, versions: Iterable[str]) -> None:
 
 
 def version_folders(store: Store) -> set[str]:
-    """Returns the versions that have anything in the lake, whole or not."""
+    """Returns the versions of which anything is in the lake, whole or not."""
     return {*saved_versions(store), *projected_versions(store)}
 
 

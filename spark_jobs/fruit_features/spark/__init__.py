@@ -1,1 +1,1 @@
-"""Starts the Spark session, and deals out work."""
+"""Starts the Spark session, and deals out work to it."""

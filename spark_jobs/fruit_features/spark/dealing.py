@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# How often results are looked for while a job runs; its end is noticed at once.
+# Results are looked for at this interval while a job runs. Its end is noticed at once.
 _LOOK_SECONDS: Final = 0.2
-# What a step does beside its long job must not wait for that one's end: each pool of jobs gets its share.
+# What a step does beside its long job must not wait for that job's end, so each pool of jobs gets its share.
 _POOL: Final = "spark.scheduler.pool"
 _LONG: Final = "long"
 _BESIDE: Final = "beside"
 
 
 def run_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
-    """Returns what `work` makes of each item, in their order. One item is one task; it gets its share of the slots
-    beside a long job.
+    """Returns what `work` makes of each item, in their order.
+
+    Each item is one task. The tasks get their share of the slots beside a long job.
     """
     if not items:
         return []
@@ -47,10 +48,10 @@ def run_tasks(spark: SparkSession, items: Sequence[Item], work: Callable[[Item],
 
 @contextmanager
 def warming(spark: SparkSession, n_tasks: int, work: Callable[[], object]) -> Iterator[None]:
-    """A context in which workers do `work` beside what the driver does; at its end they have.
+    """Lets workers do `work` while the driver is in the context, and waits for them at its end.
 
-    A session's first job waits for Java's classes, for executors and Python's workers, and for what these load; a
-    session that has run one needs no more. Nothing depends on it: what fails here fails again, and is told, where it is
+    A session's first job waits for Java's classes, for executors and Python's workers, and for what these load. A
+    session that has run a job needs no warming. Errors are ignored here, because they come again where the result is
     needed.
     """
     from py4j.protocol import Py4JJavaError
@@ -62,7 +63,7 @@ def warming(spark: SparkSession, n_tasks: int, work: Callable[[], object]) -> It
         return
 
     def call(_: int) -> None:
-        # What it loads stays where it is.
+        # The result stays in the worker.
         work()
 
     def run() -> None:
@@ -78,8 +79,7 @@ def warming(spark: SparkSession, n_tasks: int, work: Callable[[], object]) -> It
 def stream_tasks(
     spark: SparkSession, items: Sequence[Item], work: Callable[[Item, int], Result]
 ) -> Generator[list[Result]]:
-    """Yields what `work` makes of the items, as tasks end: each list has what came since the one before; it may be
-    empty.
+    """Yields what `work` makes of the items, as tasks end. A list has what came since the one before; it may be empty.
 
     `work` also gets a number that no other attempt at a task of this session has. A task that is tried again counts
     once. Raises what the job raised, after all that came before.
@@ -124,7 +124,7 @@ def stream_tasks(
 
 
 def attempt_number() -> int:
-    """Returns a number that no other attempt at a task of this session has; zero outside of tasks."""
+    """Returns a number that no other attempt at a task of this session has, or zero outside of tasks."""
     from pyspark import TaskContext
 
     task = TaskContext.get()
@@ -132,7 +132,7 @@ def attempt_number() -> int:
 
 
 def is_retry() -> bool:
-    """Tells whether this is not the first attempt at a task: whatever ended the one before it may be met again."""
+    """Says whether a task was tried before, and so may meet again what ended the attempt before."""
     from pyspark import TaskContext
 
     task = TaskContext.get()
@@ -140,7 +140,7 @@ def is_retry() -> bool:
 
 
 class _ListParam:
-    """Adds up lists; Spark asks for no more than these two methods."""
+    """Adds up lists. Spark needs only these two methods."""
 
     def zero(self, value: list[Any]) -> list[Any]:  # noqa: ARG002 - the interface's
         return []
@@ -151,7 +151,7 @@ class _ListParam:
 
 
 def _take(arrived: list[Result]) -> list[Result]:
-    """Takes what is there. More may be added at its end meanwhile."""
+    """Removes and returns what is in the list. Others may add to its end meanwhile."""
     taken = arrived[: len(arrived)]
     del arrived[: len(taken)]
     return taken

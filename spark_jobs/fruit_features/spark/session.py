@@ -1,5 +1,6 @@
-"""Starts the Spark session that the steps use, with what they rely on in it. PySpark is loaded with it: a step without
-one is quicker.
+"""Starts the Spark session of a step, with the settings that the steps rely on.
+
+PySpark is loaded with the session, because a step that needs none is quicker without it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-# One worker a core: a worker's own threads would fight with its neighbours.
+# There is one worker a core, so a worker's own threads would compete with its neighbours.
 _ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _SETTINGS: Final = {
-    # What a step does beside its long job (files written again) gets a share of the slots, instead of waiting for that
-    # one's end.
+    # What a step does beside its long job (rewriting files) gets a share of the slots, and need not wait for the job's
+    # end.
     "spark.scheduler.mode": "FAIR",
     "spark.sql.session.timeZone": "UTC",
 }
@@ -32,16 +33,16 @@ def start_session(step: str) -> SparkSession:
     for name, value in _SETTINGS.items():
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
-    # A step's log is read by people who look for what went wrong.
+    # People read a step's log to find what went wrong.
     spark.sparkContext.setLogLevel("WARN")
     return spark
 
 
 @contextmanager
 def session_on_demand(step: str) -> Iterator[Callable[[], SparkSession]]:
-    """A context whose value gives the step's session. It is started when it is first asked for, and stopped at the end.
+    """Yields a function that returns the step's session, which starts at the first call and stops with the context.
 
-    A step whose driver does all of its work never waits for one: on a cluster that is an application of YARN's less.
+    A step whose driver does all of its work never waits for a session, and starts no application of YARN on a cluster.
     """
     started: list[SparkSession] = []
 

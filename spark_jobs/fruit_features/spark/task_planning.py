@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A small image costs the network (about 5 ms of a core); a large one also its decoding (about 10 ms a megabyte of JPEG
-# at reduced scale).
+# Every image costs the network's time (about 5 ms of a core), and a large one also its decoding (about 10 ms a megabyte
+# of JPEG at reduced scale).
 _FIXED_COST_BYTES: Final = 500_000
-# Bounds what a task holds (4,096 vectors are 20 MB) and what its loss costs: half a minute of a core.
+# This bounds what a task holds (4,096 vectors are 20 MB) and what its loss costs (half a minute of a core).
 MOST_IMAGES_A_TASK: Final = 4_096
 _WAVES_SPREAD: Final = 16
 # A task should be long enough to forget its start (some 100 ms), unless that would leave slots without one.
@@ -19,14 +19,15 @@ _LEAST_COST: Final = 16 * _FIXED_COST_BYTES
 
 
 def plan_chunks(sizes_bytes: Sequence[int], most: int) -> list[list[int]]:
-    """Returns indices into `sizes_bytes` in at most `most` runs of neighbours, none empty, of about the same number of
-    bytes.
+    """Cuts the indices of `sizes_bytes` into at most `most` runs of neighbours with about the same number of bytes.
+
+    No run is empty.
     """
     total = sum(sizes_bytes) + len(sizes_bytes)
     chunks: dict[int, list[int]] = {}
     before = 0
     for index, size in enumerate(sizes_bytes):
-        # By its middle, so that an item goes where most of it lies. An empty one counts as a byte.
+        # An item's middle decides, so that it goes where most of it lies. Each item counts as a byte more than it has.
         middle = before + (size + 1) / 2
         chunks.setdefault(min(int(middle * most / total), most - 1), []).append(index)
         before += size + 1
@@ -61,14 +62,13 @@ def plan_tasks(sizes_bytes: Sequence[int], n_slots: int) -> list[range]:
 
 
 def spread(tasks: Sequence[range], n_slots: int) -> list[range]:
-    """Orders tasks so that those which run at once are far apart in the listing: S3 gives each busy prefix so many
-    requests a second.
+    """Orders tasks so that those which run at once are far apart in the listing.
 
-    The last ones, which fill the end, stay the last.
+    S3 limits the requests a second for each prefix. The last tasks, which fill the end, stay the last.
     """
     full = [task for task in tasks if len(task) >= MOST_IMAGES_A_TASK]
     rest = [task for task in tasks if len(task) < MOST_IMAGES_A_TASK]
-    # Among so many at a time, so that of many dates the first ones are done, and committed, first.
+    # Only so many tasks are mixed at a time, so that the first of many dates are done, and committed, first.
     window = _WAVES_SPREAD * n_slots
     windows = [full[start : start + window] for start in range(0, len(full), window)]
     return [task for some in windows for wave in range(_WAVES_SPREAD) for task in some[wave::_WAVES_SPREAD]] + rest
