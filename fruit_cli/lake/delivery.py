@@ -1,8 +1,9 @@
 """Uploads a folder of categories as one image batch to raw/ingest_date=<day>/, its marker last.
 
-Typing the same command again resumes: what is there already, with the same size and content, is not sent again. Before
-the marker is written the bucket is listed: every image must be there under its name, with its size and the ETag that
-its PUT was answered with.
+Typing the same command again resumes: what is there already, with the same size and content, is not sent again. The
+ETag tells the content, unless the object was sent in parts or is encrypted with SSE-KMS. So each image is sent with its
+MD5 as metadata, which costs one HEAD to read. Before the marker is written the bucket is listed: every image must be
+there under its name, with its size and the ETag that its PUT was answered with.
 
 A batch whose marker is there is complete. So a delivery that changes such a date takes the marker away first and writes
 it again last: nobody can mistake half of a re-delivery for a batch. A delivery adds and replaces; images that are there
@@ -43,8 +44,10 @@ if TYPE_CHECKING:
 
 UPLOADS_AT_ONCE: Final = 32
 _NAMED: Final = 8
-# Above this a file is sent in parts and never held in memory whole.
-_SENT_IN_PARTS_FROM_BYTES: Final = 16 * 1024 * 1024
+# From this size on a file is never held in memory whole. obstore sends in parts what has more than 5 MiB, either way.
+_STREAMED_FROM_BYTES: Final = 16 * 1024 * 1024
+# The name of the metadata of an image: x-amz-meta-md5.
+_MD5_METADATA: Final = "md5"
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -111,7 +114,7 @@ def deliver_plan(connection: LakeConnection, plan: DeliveryPlan, *, console: Con
         store = open_store(connection)
         existing = list_batch(connection, store, plan.ingest_date)
         manifest = _read_manifest(plan, store)
-        to_send = _images_to_send(plan, existing, console)
+        to_send = _images_to_send(store, plan, existing, console)
         etags = _send(store, plan, to_send, manifest, existing, console)
         there = list_batch(connection, store, plan.ingest_date) if etags else existing
         verify(plan, etags, there, address)
@@ -198,13 +201,16 @@ def verify(plan: DeliveryPlan, etags: Mapping[str, str], there: Mapping[str, Rem
         )
 
 
-def is_already_there(size_bytes: int, md5_hex: Callable[[], str], remote: RemoteObject | None) -> bool:
-    """Returns whether the object holds the file's content. The ETag of an object sent in parts is no MD5, so its size
-    must do.
+def is_already_there(
+    size_bytes: int, md5_hex: Callable[[], str], remote: RemoteObject | None, sent_md5: Callable[[], str | None]
+) -> bool:
+    """Returns whether the object holds the file's content. `md5_hex` reads the file, and `sent_md5` asks for the MD5
+    that the object was sent with; neither is called in vain.
     """
     if remote is None or remote.size_bytes != size_bytes:
         return False
-    return "-" in remote.etag or remote.etag == md5_hex()
+    digest = md5_hex()
+    return remote.etag == digest or sent_md5() == digest
 
 
 def in_parallel(
@@ -226,19 +232,20 @@ def in_parallel(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _images_to_send(plan: DeliveryPlan, existing: Mapping[str, RemoteObject], console: Console) -> list[PlannedImage]:
+def _images_to_send(
+    store: S3Store, plan: DeliveryPlan, existing: Mapping[str, RemoteObject], console: Console
+) -> list[PlannedImage]:
     if not existing:
         return list(plan.images)
 
     def differs(image: PlannedImage) -> bool:
+        key = plan.key_of(image)
         return not is_already_there(
-            image.size_bytes, lambda: _md5_of_file(image.path), existing.get(plan.key_of(image))
+            image.size_bytes, lambda: _md5_of_file(image.path), existing.get(key), lambda: _sent_md5(store, key)
         )
 
     _say(console, f"{len(existing):,} objects are there already: comparing")
-    return [
-        image for image, send in zip(plan.images, in_parallel(differs, plan.images, workers=4), strict=True) if send
-    ]
+    return [image for image, send in zip(plan.images, in_parallel(differs, plan.images), strict=True) if send]
 
 
 def _send(
@@ -254,16 +261,12 @@ def _send(
     The marker is removed before the first byte is sent, so that nobody reads half of a re-delivery as a batch.
     """
     marker_key = lake.success_marker_key(plan.ingest_date)
-    manifest_key = lake.raw_prefix(plan.ingest_date) + lake.MANIFEST
-    manifest_differs = manifest is not None and not is_already_there(
-        len(manifest), lambda: _md5(manifest), existing.get(manifest_key)
-    )
-    if not to_send and not manifest_differs:
+    if not to_send and manifest is None:
         return {}
     if marker_key in existing:
         obstore.delete(store, marker_key)
-    if manifest is not None and manifest_differs:
-        obstore.put(store, manifest_key, manifest)
+    if manifest is not None:
+        obstore.put(store, lake.raw_prefix(plan.ingest_date) + lake.MANIFEST, manifest)
     etags: dict[str, str] = {}
     try:
         with _progress(console) as progress:
@@ -286,20 +289,35 @@ def _send(
 
 
 def _upload(store: S3Store, key: str, image: PlannedImage) -> str:
-    """Sends one image and returns its ETag. Raises DeliveryRefusedError if the file can't be read."""
+    """Sends one image, with its MD5 as metadata, and returns its ETag. Raises DeliveryRefusedError if the file can't be
+    read.
+    """
     path = Path(image.path)
+    content: bytes | Path
     try:
-        content = path if image.size_bytes >= _SENT_IN_PARTS_FROM_BYTES else path.read_bytes()
+        if image.size_bytes < _STREAMED_FROM_BYTES:
+            content = path.read_bytes()
+            digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        else:
+            content, digest = path, _md5_of_file(image.path)
     except OSError as error:
         raise DeliveryRefusedError(
             f"'{image.path}' can't be read: {error.strerror}. Correct it, then type the same command."
         ) from error
-    return (obstore.put(store, key, content)["e_tag"] or "").strip('"')
+    return (obstore.put(store, key, content, attributes={_MD5_METADATA: digest})["e_tag"] or "").strip('"')
+
+
+def _sent_md5(store: S3Store, key: str) -> str | None:
+    """Returns the MD5 that an image was sent with; None if others sent it, or it is not there any more."""
+    try:
+        return obstore.get(store, key, options={"head": True}).attributes.get(_MD5_METADATA)
+    except FileNotFoundError:
+        return None
 
 
 def _read_manifest(plan: DeliveryPlan, store: S3Store) -> bytes | None:
-    """Returns the manifest to send, or None. Raises DeliveryRefusedError if it would forget whose images the batch
-    holds, because erasure needs to know that.
+    """Returns the manifest to send; None if there is none, or if it is there already. Raises DeliveryRefusedError if it
+    would forget whose images the batch holds, because erasure needs to know that.
     """
     if plan.manifest is None:
         return None
@@ -312,16 +330,12 @@ def _read_manifest(plan: DeliveryPlan, store: S3Store) -> bytes | None:
             f"'{plan.manifest}' doesn't name, "
             f"the first is '{forgotten[0]}'. Add their lines, so that it stays known whose images they are."
         )
-    return content
+    return None if content == before else content
 
 
 def _md5_of_file(path: str) -> str:
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _progress(console: Console) -> Progress:

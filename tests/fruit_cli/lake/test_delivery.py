@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import secrets
 import threading
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import obstore
 import pytest
+from moto.s3.models import FakeKey
+from moto.server import ThreadedMotoServer
 
 from fruit_cli.lake import delivery as deliver_module
 from fruit_cli.lake.connection import LakeConnection, s3_client
@@ -25,7 +30,7 @@ from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, Pla
 from fruit_cli.lake.store import LakeUnreachableError, missing_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
@@ -53,12 +58,12 @@ class Puts:
         self._lock = threading.Lock()
         monkeypatch.setattr(obstore, "put", self)
 
-    def __call__(self, store: Any, key: str, content: Any) -> object:
+    def __call__(self, store: Any, key: str, content: Any, **options: Any) -> object:
         with self._lock:
             self.keys.append(key)
             if self.fail_from is not None and len(self.keys) >= self.fail_from:
                 raise self.error
-        return self._put(store, key, content)
+        return self._put(store, key, content, **options)
 
 
 @pytest.fixture
@@ -177,7 +182,7 @@ def test_sends_large_files_in_parts(
     local_s3: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: Console
 ) -> None:
     connection, bucket = local_s3
-    monkeypatch.setattr(deliver_module, "_SENT_IN_PARTS_FROM_BYTES", 1024)
+    monkeypatch.setattr(deliver_module, "_STREAMED_FROM_BYTES", 1024)
     content = os.urandom(12_000_000)
     (tmp_path / "large" / "Kiwi").mkdir(parents=True)
     (tmp_path / "large" / "Kiwi" / "raw.tif").write_bytes(content)
@@ -232,8 +237,8 @@ class MergingStore:
         self._put = obstore.put
         monkeypatch.setattr(obstore, "put", self.put)
 
-    def put(self, store: Any, key: str, content: Any) -> object:
-        return self._put(store, self.one_for(key), content)
+    def put(self, store: Any, key: str, content: Any, **options: Any) -> object:
+        return self._put(store, self.one_for(key), content, **options)
 
 
 @pytest.mark.parametrize(
@@ -357,27 +362,160 @@ def test_finds_the_keys_that_are_missing(local_s3: LocalS3, fruit_folder: Path, 
     assert missing_keys(connection, keys) == keys[1:]
 
 
+class Heads:
+    """Counts the HEADs by the last part of the key."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        self._get = obstore.get
+        monkeypatch.setattr(obstore, "get", self)
+
+    def __call__(self, store: Any, key: str, *, options: Any = None) -> object:
+        if (options or {}).get("head"):
+            self.names.append(key.rpartition("/")[2])
+        return self._get(store, key, options=options)
+
+
+@pytest.fixture
+def aws_s3() -> Iterator[LakeConnection]:
+    """Runs an S3 that keeps metadata, and whose ETag of an object that was sent in parts is not the MD5, as with AWS.
+    The local cloud's keeps none, and its ETags are MD5s.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    connection = LakeConnection(f"fruits-{secrets.token_hex(6)}", "eu-west-1", f"http://{host}:{port}", "test", "test")
+    s3_client(connection).create_bucket(
+        Bucket=connection.bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    yield connection
+    server.stop()
+
+
+def encrypt_with_kms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes ETags say nothing of the content, as those of SSE-KMS do."""
+    monkeypatch.setattr(FakeKey, "etag", property(lambda key: key.__dict__.setdefault("etag", f'"{uuid4().hex}"')))
+
+
+@pytest.fixture
+def unlike_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns a folder with images that are sent in all ways: whole, in parts, and in parts as a stream."""
+    monkeypatch.setattr(deliver_module, "_STREAMED_FROM_BYTES", 6_000_000)
+    folder = tmp_path / "unlike" / "Kiwi"
+    folder.mkdir(parents=True)
+    for name, size in (("small.jpg", 7), ("photo.jpg", 5_300_000), ("raw.tif", 6_000_000)):
+        (folder / name).write_bytes(b"a" * size)
+    (folder.parent / "_manifest.csv").write_bytes(b"file,subject_id\nKiwi/raw.tif,s-17\n")
+    return folder.parent
+
+
 @pytest.mark.parametrize(
-    ("remote", "there"),
-    [
-        (None, False),
-        (RemoteObject(3, "900150983cd24fb0d6963f7d28e17f72"), True),
-        (RemoteObject(3, "00000000000000000000000000000000"), False),
-        (RemoteObject(4, "900150983cd24fb0d6963f7d28e17f72"), False),
-        (RemoteObject(3, "0123456789abcdef0123456789abcdef-2"), True),
-        (RemoteObject(4, "0123456789abcdef0123456789abcdef-2"), False),
-    ],
-    ids=["absent", "same", "other content", "other size", "in parts, same size", "in parts, other size"],
+    ("encrypted", "asked_for"),
+    [(False, ["photo.jpg", "raw.tif"]), (True, ["photo.jpg", "raw.tif", "small.jpg"])],
+    ids=["plain", "SSE-KMS"],
 )
-def test_knows_what_is_there_already(remote: RemoteObject | None, there: bool) -> None:
-    assert is_already_there(3, lambda: "900150983cd24fb0d6963f7d28e17f72", remote) is there
+def test_aws_gets_again_exactly_what_was_corrected_though_its_size_is_the_same(
+    aws_s3: LakeConnection,
+    unlike_images: Path,
+    puts: Puts,
+    monkeypatch: pytest.MonkeyPatch,
+    console: Console,
+    *,
+    encrypted: bool,
+    asked_for: list[str],
+) -> None:
+    if encrypted:
+        encrypt_with_kms(monkeypatch)
+    heads = Heads(monkeypatch)
+    deliver(aws_s3, unlike_images, DATE, console=console)
+    assert heads.names == []
+
+    puts.keys.clear()
+    assert deliver(aws_s3, unlike_images, DATE, console=console).sent_images == 0
+    assert puts.keys == [f"raw/ingest_date={DATE}/_SUCCESS"]
+    asked = sorted(heads.names)
+
+    for path in sorted((unlike_images / "Kiwi").iterdir()):
+        path.write_bytes(b"b" * path.stat().st_size)
+        puts.keys.clear()
+        assert deliver(aws_s3, unlike_images, DATE, console=console).sent_images == 1
+        sent = f"raw/ingest_date={DATE}/Kiwi/{path.name}"
+        assert puts.keys == [sent, f"raw/ingest_date={DATE}/_SUCCESS"]
+        assert s3_client(aws_s3).get_object(Bucket=aws_s3.bucket, Key=sent)["Body"].read() == path.read_bytes()
+    assert deliver(aws_s3, unlike_images, DATE, console=console).sent_images == 0
+    assert asked == asked_for
 
 
-def test_does_not_read_a_file_whose_size_differs() -> None:
+def test_what_others_have_put_there_is_sent_once_if_its_etag_says_nothing(
+    aws_s3: LakeConnection, unlike_images: Path, monkeypatch: pytest.MonkeyPatch, console: Console
+) -> None:
+    encrypt_with_kms(monkeypatch)
+    for path in (unlike_images / "Kiwi").iterdir():
+        key = f"raw/ingest_date={DATE}/Kiwi/{path.name}"
+        s3_client(aws_s3).put_object(Bucket=aws_s3.bucket, Key=key, Body=path.read_bytes())
+    assert [deliver(aws_s3, unlike_images, DATE, console=console).sent_images for _ in range(2)] == [3, 0]
+
+
+def test_an_object_that_is_removed_meanwhile_is_sent_again(
+    aws_s3: LakeConnection, unlike_images: Path, monkeypatch: pytest.MonkeyPatch, console: Console
+) -> None:
+    deliver(aws_s3, unlike_images, DATE, console=console)
+    real, key = deliver_module.list_batch, f"raw/ingest_date={DATE}/Kiwi/photo.jpg"
+    removed: list[str] = []
+
+    def list_and_lose(*arguments: Any) -> dict[str, RemoteObject]:
+        found = real(*arguments)
+        if not removed:
+            s3_client(aws_s3).delete_object(Bucket=aws_s3.bucket, Key=key)
+            removed.append(key)
+        return found
+
+    monkeypatch.setattr(deliver_module, "list_batch", list_and_lose)
+    assert deliver(aws_s3, unlike_images, DATE, console=console).sent_images == 1
+
+
+MD5 = "900150983cd24fb0d6963f7d28e17f72"
+OTHER_MD5 = "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("remote", "sent_md5", "there"),
+    [
+        (None, MD5, False),
+        (RemoteObject(3, MD5), None, True),
+        (RemoteObject(4, MD5), MD5, False),
+        (RemoteObject(3, OTHER_MD5), None, False),
+        (RemoteObject(3, OTHER_MD5), OTHER_MD5, False),
+        (RemoteObject(3, OTHER_MD5), MD5, True),
+        (RemoteObject(3, f"{OTHER_MD5}-2"), None, False),
+        (RemoteObject(3, f"{OTHER_MD5}-2"), OTHER_MD5, False),
+        (RemoteObject(3, f"{OTHER_MD5}-2"), MD5, True),
+        (RemoteObject(3, ""), None, False),
+    ],
+    ids=[
+        "absent",
+        "same",
+        "other size",
+        "other content, sent by others",
+        "other content",
+        "same, encrypted",
+        "in parts, sent by others",
+        "in parts, other content",
+        "in parts, same",
+        "without an ETag",
+    ],
+)
+def test_knows_what_is_there_already(remote: RemoteObject | None, sent_md5: str | None, *, there: bool) -> None:
+    assert is_already_there(3, lambda: MD5, remote, lambda: sent_md5) is there
+
+
+def test_reads_no_file_whose_size_differs_and_asks_for_no_object_whose_etag_tells() -> None:
     def never() -> str:
-        raise AssertionError("the file was read")
+        raise AssertionError("it was asked for")
 
-    assert not is_already_there(3, never, RemoteObject(4, "x"))
+    assert not is_already_there(3, never, RemoteObject(4, "x"), never)
+    assert is_already_there(3, lambda: MD5, RemoteObject(3, MD5), never)
 
 
 def test_works_in_parallel_in_order_and_takes_only_a_window_of_a_long_list() -> None:
