@@ -95,8 +95,9 @@ LAKE_DAMAGED: Final = Cause(
     "lake_damaged",
     "A file of the lake is not as the steps write it: something else wrote below these prefixes, or the file was cut "
     "off.",
-    "See which file the lines above name. Below features/, rejected/, moments/ or projections/: remove it, and run its "
-    "date again, which makes what is missing. Below ledger/: remove it, and run its date again, for what has no ledger "
+    "See which file the lines above name. Below code/: run `make publish`. Below runs/: remove it (below _claims/ only "
+    "while no run is under way). "
+    "Below features/, rejected/, moments/, projections/ or ledger/: remove it, and run its date again: what is missing "
     "is done anew. Below pca/: run a date with the PCA policy 'always', which writes the model again, or fits another "
     "one in its place. If current.json or a provenance.json can't be read, remove pca/current.json first.",
 )

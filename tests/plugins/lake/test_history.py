@@ -3,14 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fruit_contract.lake import CURRENT_PCA_KEY, content_index_key, ledger_key, pca_cache_key, pca_provenance_key
 from fruit_pipeline.lake.facts import EmbedderHistory, LakeHistory, PcaState
 from fruit_pipeline.lake.history import read_history, read_pca_state
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, NEXT_EMBEDDER, VERSION, MemoryS3
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.plugins.sample_lake import SampleLake
 
 NEXT_DAY = "2026-11-23"
@@ -71,8 +71,9 @@ def test_a_cache_that_does_not_tell_the_files_is_passed_over(sample_lake: Sample
     assert read_history(sample_lake.lake).of(EMBEDDER).n_images == 42
 
 
-def test_a_cache_that_cannot_be_read_is_passed_over(sample_lake: SampleLake) -> None:
-    sample_lake.lake.write(pca_cache_key(), b"{", "application/json")
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"null"])
+def test_a_cache_that_cannot_be_read_is_passed_over(sample_lake: SampleLake, content: bytes) -> None:
+    sample_lake.lake.write(pca_cache_key(), content, "application/json")
     assert read_history(sample_lake.lake).of(EMBEDDER).n_images == 42
 
 
