@@ -159,7 +159,10 @@ def _size(file: bytes | Path) -> int:
 
 
 def _read_json(store: S3Store, key: str) -> dict[str, Any]:
-    """Returns the object's content, or {} if there is no such object."""
+    """Returns the object's content, or {} if there is no such object, or none that can be read."""
     body = read_object(store, key)
-    content = json.loads(body) if body else {}
+    try:
+        content = json.loads(body) if body else {}
+    except ValueError:
+        return {}
     return content if isinstance(content, dict) else {}

@@ -89,14 +89,15 @@ RELEASE_CHANGED: Final = Cause(
     "A file of the release in the lake, or the list of its files, is not as it was published: something else than "
     "`make publish` wrote below code/. It was found out before any of it was run.",
     "See who wrote below code/ (the object that is named has the time). Run `make publish`, which puts back what "
-    "differs, and clear the run's tasks from plan_run on.",
+    "differs, and clear plan_run (with *downstream*, without *only failed*).",
 )
 LAKE_DAMAGED: Final = Cause(
     "lake_damaged",
     "A file of the lake is not as the steps write it: something else wrote below these prefixes, or the file was cut "
     "off.",
-    "See which file the lines above name. Below features/, rejected/, moments/ or projections/: remove it, and run its "
-    "date again, which makes what is missing. Below ledger/: remove it, and run its date again, for what has no ledger "
+    "See which file the lines above name. Below code/: run `make publish`. Below runs/: remove it (below _claims/ only "
+    "while no run is under way). "
+    "Below features/, rejected/, moments/, projections/ or ledger/: remove it, and run its date again: what is missing "
     "is done anew. Below pca/: run a date with the PCA policy 'always', which writes the model again, or fits another "
     "one in its place. If pca/current.json can't be read, remove it first: the newest version that is complete takes "
     "its place.",
@@ -139,9 +140,9 @@ THROTTLED: Final = Cause(
 CAPACITY: Final = Cause(
     "capacity",
     "AWS had no such instances free in that zone, or the account's own limit of instances or vCPUs is reached.",
-    "Clear plan_run later (with *downstream*). To find instances more easily give FRUITS_SUBNET_ID several subnets "
-    "(one a zone), another FRUITS_CORE_INSTANCE_TYPE, or FRUITS_TASK_MARKET=on-demand; if a limit is named, have it "
-    "raised in AWS' Service Quotas.",
+    "Clear plan_run later (with *downstream*, without *only failed*). To find instances more easily give "
+    "FRUITS_SUBNET_ID several subnets (one a zone), another FRUITS_CORE_INSTANCE_TYPE, or "
+    "FRUITS_TASK_MARKET=on-demand; if a limit is named, have it raised in AWS' Service Quotas.",
 )
 NO_SERVICE_LINKED_ROLE: Final = Cause(
     "no_service_linked_role",
@@ -149,7 +150,7 @@ NO_SERVICE_LINKED_ROLE: Final = Cause(
     "(AWSServiceRoleForEC2Spot). That is so in a new account, and Airflow's role may not make them.",
     "Type `make deploy` again: it makes the roles that are missing. By hand: `aws iam create-service-linked-role "
     "--aws-service-name elasticmapreduce.amazonaws.com`, for spot nodes with `spot.amazonaws.com`. Then clear plan_run "
-    "(with *downstream*).",
+    "(with *downstream*, without *only failed*).",
 )
 CLUSTER_SETTINGS: Final = Cause(
     "cluster_settings",
@@ -157,7 +158,7 @@ CLUSTER_SETTINGS: Final = Cause(
     "work.",
     "Compare FRUITS_SUBNET_ID, FRUITS_SERVICE_ROLE, FRUITS_INSTANCE_PROFILE, FRUITS_SECURITY_CONFIGURATION, "
     "FRUITS_CORE_INSTANCE_TYPE and FRUITS_EMR_RELEASE_LABEL with bootstrap/README.md (role policies, the subnet's tag, "
-    "its way to S3 and EMR), then clear plan_run (with *downstream*).",
+    "its way to S3 and EMR), then clear plan_run (with *downstream*, without *only failed*).",
 )
 PACKAGE_MISSING: Final = Cause(
     "package_missing",

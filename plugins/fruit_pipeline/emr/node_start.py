@@ -129,7 +129,7 @@ def changed(what: str) -> str:
     """Returns the message for a release that is not what Airflow planned with."""
     return (
         f"the release is not as it was published: {what} Nothing of it was run. See who wrote below code/, run `make "
-        "publish`, which puts back what differs, and clear the run's tasks from plan_run on."
+        "publish`, which puts back what differs, and clear plan_run (with *downstream*, without *only failed*)."
     )
 
 

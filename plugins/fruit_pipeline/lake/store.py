@@ -71,12 +71,14 @@ class Lake:
         return self._read(key)[0]
 
     def read_json_with_etag(self, key: str) -> tuple[dict[str, Any], str] | None:
-        """Returns a JSON object and the ETag by which `replace_json` knows it again, or None if it is not there."""
+        """Returns a JSON object and the ETag by which `replace_json` knows it again, or None if it is not there. Raises
+        DamagedFileError if it is no JSON object.
+        """
         try:
             content, etag = self._read(key)
         except MissingObjectError:
             return None
-        return json.loads(content), etag
+        return self._json_object(key, content), etag
 
     def replace_json(self, key: str, value: Mapping[str, Any], etag: str | None) -> None:
         """Puts a JSON object in place of the one with `etag`, or where there is none if `etag` is None. Raises
@@ -100,16 +102,10 @@ class Lake:
             self.client.put_object(**place)
 
     def read_json(self, key: str) -> dict[str, Any]:
-        """Returns a JSON object. Raises MissingObjectError if it is not there, and DamagedFileError if it is no
-        JSON.
+        """Returns a JSON object. Raises MissingObjectError if it is not there, and DamagedFileError if it is no JSON
+        object.
         """
-        content = self.read_bytes(key)
-        try:
-            return cast("dict[str, Any]", json.loads(content))
-        except ValueError as error:
-            raise DamagedFileError(
-                f"{uri(self.bucket, key)} is not as it was written: {error}. {LAKE_DAMAGED.what_to_do}"
-            ) from error
+        return self._json_object(key, self.read_bytes(key))
 
     def read_json_if_there(self, key: str) -> dict[str, Any] | None:
         try:
@@ -142,6 +138,18 @@ class Lake:
         its own.
         """
         return _RangedObject(self.client, self.bucket, stored)
+
+    def _json_object(self, key: str, content: bytes) -> dict[str, Any]:
+        try:
+            value = json.loads(content)
+        except ValueError as error:
+            raise self._damaged(key, str(error)) from error
+        if not isinstance(value, dict):
+            raise self._damaged(key, "it is JSON, but no object")
+        return value
+
+    def _damaged(self, key: str, why: str) -> DamagedFileError:
+        return DamagedFileError(f"{uri(self.bucket, key)} is not as it was written: {why}. {LAKE_DAMAGED.what_to_do}")
 
     def _read(self, key: str) -> tuple[bytes, str]:
         try:

@@ -21,7 +21,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from fruit_contract.lake import claims_prefix, dates_claims_key, pca_claims_key
 from fruit_contract.newer_python import UTC
-from fruit_pipeline.errors import ClaimLostError, ReplacedMeanwhileError
+from fruit_pipeline.errors import ClaimLostError, DamagedFileError, ReplacedMeanwhileError
 from fruit_pipeline.planning.claims import Claim, answer_wish, claim_of, narrowed
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ClaimBook:
         self._sleep = sleep
 
     def read(self) -> tuple[Claim, ...]:
-        """Returns all claims."""
+        """Returns all claims. Raises DamagedFileError if the book can't be read."""
         return self._read().claims
 
     def take(self, wish: Wish, lives: Callable[[str], bool]) -> ClaimAnswer:
@@ -99,12 +99,12 @@ class ClaimBook:
         self.keep(run_id, ())
 
     def give_back_if_possible(self, run_id: str) -> None:
-        """Gives back all that the run holds, and only logs it if the store refuses: the caller has more important news,
-        and a claim ends with its run anyhow.
+        """Gives back all that the run holds, and only logs it if the store refuses or the book can't be read: the
+        caller has more important news, and a claim ends with its run anyhow.
         """
         try:
             self.give_back(run_id)
-        except (BotoCoreError, ClientError, ReplacedMeanwhileError) as error:
+        except (BotoCoreError, ClientError, DamagedFileError, ReplacedMeanwhileError) as error:
             LOG.warning(
                 "What this run holds by %s could not be given back; it is free when the run has ended: %s",
                 self.key,

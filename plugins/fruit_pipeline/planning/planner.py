@@ -16,7 +16,14 @@ from fruit_contract.release import PinnedRelease
 from fruit_pipeline.emr.cluster_request import cluster_request
 from fruit_pipeline.emr.node_program import NODE_START
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
-from fruit_pipeline.errors import DateIsBusyError, MissingObjectError, NoReleaseError, OverBudgetError, RunTooLongError
+from fruit_pipeline.errors import (
+    DamagedFileError,
+    DateIsBusyError,
+    MissingObjectError,
+    NoReleaseError,
+    OverBudgetError,
+    RunTooLongError,
+)
 from fruit_pipeline.lake.date_listing import categories_of
 from fruit_pipeline.lake.location import require_lake_here
 from fruit_pipeline.places import Place
@@ -152,7 +159,7 @@ def _plan_claimed(
         settings=settings,
         refit_asked=request.pca_policy is RefreshPolicy.ALWAYS,
         outlook=dates.outlook,
-        speed=MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key())),
+        speed=_measured_speed(lake),
     )
     planned = _with_requests(settings, release.pinned, request, plan, listed_at)
     if plan.has_work:
@@ -161,6 +168,17 @@ def _plan_claimed(
             _refuse_over_budget(plan.estimate, settings)
         NODE_START.put(lake)
     return planned
+
+
+def _measured_speed(lake: Lake) -> MeasuredSpeed | None:
+    """Returns the speed of the last run that measured one, or None if none did, or what it wrote can't be read. The
+    next run that measures one writes it anew.
+    """
+    try:
+        return MeasuredSpeed.from_record(lake.read_json_if_there(lake_layout.measured_speed_key()))
+    except DamagedFileError as error:
+        LOG.warning("The plan does without a measured speed: %s", error)
+        return None
 
 
 def _meant_categories(lake: Lake, request: RunRequest) -> list[str]:
@@ -265,7 +283,7 @@ def published_release(lake: Lake, pinned: str) -> PublishedRelease:
         )
         raise NoReleaseError(f"Release '{release}' is not complete: {error} {remedy}") from error
     found = hashlib.sha256(content).hexdigest()
-    manifest = json.loads(content) if pinned or expected == found else {}
+    manifest = _json_or_nothing(content) if pinned or expected == found else {}
     # If the release is set by name, there is no digest beside the name, but the name is a digest itself.
     if not manifest or (pinned and release != release_layout.release_id(manifest["files"])):
         raise NoReleaseError(
@@ -282,6 +300,14 @@ def published_release(lake: Lake, pinned: str) -> PublishedRelease:
             f"Release '{release}' is not complete: {address} lacks {', '.join(missing)}. Run `make publish` again."
         )
     return PublishedRelease(PinnedRelease(release, found), str(manifest["embedder_id"]))
+
+
+def _json_or_nothing(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _current_release(lake: Lake) -> tuple[str, str]:

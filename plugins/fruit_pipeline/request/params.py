@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fruit_contract.day_boundary import DayBoundary
 
 _NO_PART_OF_A_NAME: Final = "\t\r\n"
+# Where OpenLineage is on, TriggerDagRunOperator puts this key into the conf of each run it triggers. Nobody asked for
+# it, and Airflow need not hand it on to tasks.
+_ADDED_BY_PROVIDERS: Final = frozenset({"openlineage"})
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ def require_params_as_given(
 
     `given` is the run's conf, `taken` what Airflow makes of it for tasks. A misspelt param is in `taken`, too, beside
     the right one, which keeps its default: a misspelt date would quietly mean another day. `taken` has nothing of the
-    conf if Airflow is told not to hand it on.
+    conf if Airflow is told not to hand it on. What Airflow's own providers add to a conf counts as not given.
     """
-    given = given or {}
+    given = {name: value for name, value in (given or {}).items() if name not in _ADDED_BY_PROVIDERS}
     unknown = sorted(set(given) - set(declared))
     if unknown:
         known = ", ".join(sorted(declared))

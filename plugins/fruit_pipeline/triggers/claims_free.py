@@ -50,7 +50,11 @@ class ClaimsFreeTrigger(LakeWaitTrigger):
         except s3.exceptions.NoSuchKey:
             return True
         async with answer["Body"] as body:
-            busy = held_by_others(claims_from(json.loads(await body.read())), self.wish)
+            content = await body.read()
+        try:
+            busy = held_by_others(claims_from(json.loads(content)), self.wish)
+        except ValueError:
+            return True  # the task looks by itself, and names the book that can't be read
         if busy:
             self.say(f"This run waits, until {self.waiting.until} at most, for what others hold: {who_holds(busy)}.")
         return not busy or datetime.now(UTC) >= self.look_again_at

@@ -71,7 +71,7 @@ def _read_cache(store: Store) -> PcaCache:
     """Returns the cache of what follows from ledgers and listings, or an empty one if this release can't read it."""
     with suppress(ValueError):
         found: PcaCache | None = store.find_json(lake.pca_cache_key())
-        if found is not None and found.get("schema_version") == PCA_CACHE_SCHEMA_VERSION:
+        if isinstance(found, dict) and found.get("schema_version") == PCA_CACHE_SCHEMA_VERSION:
             return found
     return {"schema_version": PCA_CACHE_SCHEMA_VERSION, "commits": {}, "projected": {}}
 

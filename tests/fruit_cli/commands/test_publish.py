@@ -140,6 +140,14 @@ def test_a_pointer_without_the_digest_of_the_list_of_files_gets_it(store):
     assert read(store, lake.CURRENT_RELEASE_KEY) == pointer
 
 
+def test_a_pointer_that_was_cut_off_is_written_anew(store):
+    publish(LOCAL, say=quietly)
+    pointer = read(store, lake.CURRENT_RELEASE_KEY)
+    obstore.put(store, lake.CURRENT_RELEASE_KEY, pointer[:9])
+    publish(LOCAL, say=quietly)
+    assert read(store, lake.CURRENT_RELEASE_KEY) == pointer
+
+
 def test_a_broken_upload_is_completed_and_changes_nothing_before(store, project, monkeypatch):
     put = obstore.put
     before = publish(LOCAL, say=quietly)

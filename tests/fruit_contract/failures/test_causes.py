@@ -43,6 +43,14 @@ def test_every_cause_says_what_to_do_in_a_line(cause: Cause) -> None:
     assert re.fullmatch(r"[a-z_]+", cause.name)
 
 
+@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.name)
+def test_whoever_is_to_clear_plan_run_is_told_how(cause: Cause) -> None:
+    """With *only failed*, Airflow would leave out the tasks that are to run again because plan_run does."""
+    words = f"{cause.usually} {cause.what_to_do}"
+    told = words.count("(with *downstream*, without *only failed*)")
+    assert len(re.findall(r"[Cc]lear[^.;:]*\bplan_run\b", words)) == words.count("*downstream*") == told
+
+
 def test_names_are_unique() -> None:
     names = [cause.name for cause in CAUSES]
     assert len(set(names)) == len(names)

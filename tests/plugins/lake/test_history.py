@@ -72,8 +72,9 @@ def test_a_cache_that_does_not_tell_the_files_is_passed_over(sample_lake: Sample
     assert read_history(sample_lake.lake).of(EMBEDDER).n_images == 42
 
 
-def test_a_cache_that_cannot_be_read_is_passed_over(sample_lake: SampleLake) -> None:
-    sample_lake.lake.write(pca_cache_key(), b"{", "application/json")
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"null"])
+def test_a_cache_that_cannot_be_read_is_passed_over(sample_lake: SampleLake, content: bytes) -> None:
+    sample_lake.lake.write(pca_cache_key(), content, "application/json")
     assert read_history(sample_lake.lake).of(EMBEDDER).n_images == 42
 
 

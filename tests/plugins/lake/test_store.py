@@ -107,6 +107,14 @@ def test_json_that_was_cut_off_is_named_and_it_is_said_what_to_do(lake: Lake) ->
         lake.read_json_if_there("pca/current.json")
 
 
+@pytest.mark.parametrize(("content", "why"), [(b'{"claims', "Unterminated"), (b"[1]", "it is JSON, but no object")])
+def test_a_book_that_was_cut_off_or_is_no_object_is_named_too(lake: Lake, content: bytes, why: str) -> None:
+    lake.write("runs/_claims/x.json", content, "application/json")
+    for read in (lake.read_json, lake.read_json_with_etag):
+        with pytest.raises(DamagedFileError, match=rf"s3://fruits-test/runs/_claims/x\.json .*: {why}.* Below runs/: "):
+            read("runs/_claims/x.json")
+
+
 def test_json_keeps_any_letter(lake: Lake) -> None:
     lake.write_json("runs/x.json", {"Äpfel": "柿"})
     assert lake.read_json("runs/x.json") == {"Äpfel": "柿"}

@@ -237,6 +237,15 @@ def test_params_that_the_form_has_are_taken(sensor: Any, conf: dict[str, Any]) -
         sensor.execute(context_as_airflow_makes_it(sensor, conf))
 
 
+def test_what_openlineage_adds_to_a_run_that_another_dag_triggers_is_no_param(sensor: Any) -> None:
+    from airflow.providers.standard.utils.openlineage import _inject_openlineage_parent_info_to_dagrun_conf
+
+    conf = _inject_openlineage_parent_info_to_dagrun_conf({"ingest_date": DAY}, {"parentRunId": "x"})
+    assert set(conf) == {"ingest_date", "openlineage"}
+    with s3_says(True):
+        sensor.execute(context_as_airflow_makes_it(sensor, conf))
+
+
 def test_params_that_airflow_is_told_not_to_hand_on_are_not_quietly_ignored(
     sensor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fruit_contract.lake import claims_prefix, dates_claims_key
-from fruit_pipeline.errors import ClaimLostError, ReplacedMeanwhileError
+from fruit_pipeline.errors import ClaimLostError, DamagedFileError, ReplacedMeanwhileError
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.planning.claim_book import ATTEMPTS, ClaimBook, DatesBook
 from fruit_pipeline.planning.claims import Claim, Wish
@@ -303,3 +303,14 @@ def test_a_former_claim_whose_move_was_cut_off_is_no_second_one(empty_lake: Samp
     assert held_dates(empty_lake.lake) == {"own": [DAY]}
     DatesBook(empty_lake.lake).give_back("own")
     assert key not in empty_lake.client.objects
+
+
+def test_a_book_that_cannot_be_read_is_named_and_does_not_hide_what_the_run_has_to_say(
+    empty_lake: SampleLake, caplog: pytest.LogCaptureFixture
+) -> None:
+    empty_lake.lake.write(dates_claims_key(), b'{"claims', "application/json")
+    book = DatesBook(empty_lake.lake)
+    with pytest.raises(DamagedFileError, match=dates_claims_key()):
+        book.take(Wish("own", (DAY,)), lambda _: True)
+    book.give_back_if_possible("own")
+    assert "could not be given back" in caplog.text

@@ -531,6 +531,13 @@ def test_the_plan_stands_on_the_last_speed_that_was_measured(sample_lake: Sample
     assert (assumptions["images_per_second_per_vcpu"], assumptions["speed"]) == (12.5, "measured by run earlier")
 
 
+@pytest.mark.parametrize("content", [b'{"a', b"[]"])
+def test_a_measured_speed_that_cannot_be_read_keeps_no_plan_back(sample_lake: SampleLake, content: bytes) -> None:
+    sample_lake.delete_below("ledger/")
+    sample_lake.lake.write(measured_speed_key(), content, "application/json")
+    assert plan(sample_lake.lake).plan.estimate.assumptions["speed"] == "assumed"
+
+
 CHEAP = replace(SETTINGS, budget_eur=0.01)
 
 
@@ -636,6 +643,17 @@ def test_a_list_of_files_that_was_changed_stops_the_run_before_a_cluster_is_aske
     sample_lake.lake.write_json(f"code/{name}/release.json", manifest | {"files": {JOB: "4567"}})
     with pytest.raises(NoReleaseError, match=r"release.json is not as it was published .*make publish"):
         plan(sample_lake.lake, replace(SETTINGS, release=name if set_by_name else ""))
+
+
+@pytest.mark.parametrize("content", [b'{"files', b"[]"])
+def test_a_list_of_files_that_was_cut_off_is_named_also_if_its_release_is_set(
+    sample_lake: SampleLake, content: bytes
+) -> None:
+    name = release.release_id({JOB: "0123"})
+    sample_lake.publish(name)
+    sample_lake.lake.write(f"code/{name}/release.json", content, "application/json")
+    with pytest.raises(NoReleaseError, match=r"release.json is not as it was published .*make publish"):
+        plan(sample_lake.lake, replace(SETTINGS, release=name))
 
 
 def test_a_release_of_a_state_before_lists_were_pinned_must_be_published_anew(sample_lake: SampleLake) -> None:

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from fruit_contract.day_boundary import UTC_DAYS, DayBoundary
 from fruit_contract.lake import LakeNameError
 from fruit_contract.limits import MOST_DATES_A_RUN
+from fruit_pipeline.errors import ParamsRefusedError
 from fruit_pipeline.request.params import (
     RunDates,
     categories_as_meant,
     categories_of_run,
     dates_of_run,
     marker_uri_of_run,
+    require_params_as_given,
 )
 
 LOGICAL = datetime(2026, 11, 22, tzinfo=UTC)
@@ -222,3 +224,13 @@ def test_waits_for_nothing_in_a_range_or_after_an_event() -> None:
     )
     run.run_type = SimpleNamespace(value="asset_triggered")
     assert marker_uri_of_run("lake", UTC_DAYS, {}, run) == ""
+
+
+def test_what_airflows_own_providers_add_is_no_param_and_hides_none() -> None:
+    given = {"ingest_date": "2026-11-22", "openlineage": {"parentRunId": "x"}}
+    require_params_as_given(given, {"ingest_date"}, {"ingest_date": "2026-11-22"})
+    require_params_as_given({"openlineage": {}}, {"ingest_date"}, {})
+    with pytest.raises(ParamsRefusedError, match=r"do not exist: ingest_dat\."):
+        require_params_as_given({**given, "ingest_dat": "2026-11-20"}, {"ingest_date"}, given)
+    with pytest.raises(ParamsRefusedError, match=r"does not hand on what the run was given: ingest_date\."):
+        require_params_as_given(given, {"ingest_date"}, {})

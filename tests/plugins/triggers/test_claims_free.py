@@ -52,6 +52,8 @@ class S3:
         found = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
         if isinstance(found, Exception):
             raise found
+        if isinstance(found, bytes):
+            return {"Body": Body(found)}
         claims = [{"run_id": run_id, "names": ["pca"], "since": SINCE, "cluster_id": ""} for run_id in found]
         return {"Body": Body(json.dumps({"claims": claims, "write": "x"}).encode())}
 
@@ -101,6 +103,10 @@ def test_waits_until_what_others_hold_is_given_back_and_says_who_holds_it(monkey
 @pytest.mark.parametrize("look", [FREE, [RUN_ID], NoSuchKeyError()])
 def test_what_nobody_else_holds_is_free(monkeypatch: pytest.MonkeyPatch, look: Any) -> None:
     assert event_of(S3(look), monkeypatch) == ("ended", [])
+
+
+def test_a_book_that_cannot_be_read_is_the_tasks_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert event_of(S3(b'{"claims'), monkeypatch, minutes=0.05) == ("ended", [])
 
 
 def test_the_task_looks_every_so_often_whether_the_others_still_live(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from fruit_features.lake.store import Store
 from fruit_features.moments.history import ImagesDifferError
 from fruit_features.pca import projecting
 from fruit_features.pca.projecting import FeaturesGoneError
-from fruit_features.pca.step import RefreshRequest, refresh_pca
+from fruit_features.pca.step import RefreshRequest, _read_cache, refresh_pca
 from fruit_features.pca.versions import load_version
 from tests.spark_jobs.lake_folder import EMBEDDER_ID, RELEASE, LakeFolder, jpeg
 from tests.spark_jobs.pca.steps import deliver, extract, featurised, projected, refresh
@@ -235,6 +235,12 @@ def test_new_projections_are_there_before_the_ones_they_replace_go(
 
     assert max(seen) == 2
     assert published.store.list_keys(prefix) == [key]
+
+
+@pytest.mark.parametrize("content", [b'{"commits', b"[1]", b'"x"', b"{}"])
+def test_a_cache_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(Store, "find", lambda *_: content)
+    assert _read_cache(Store("fruits-test"))["commits"] == {}
 
 
 def test_features_that_are_gone_fail_the_step_and_are_named(spark, published: LakeFolder) -> None:
