@@ -280,8 +280,8 @@ class Settings:
     late_after_hours: float = setting(
         36.0,
         number(0, 24 * 31),
-        "people are told of a run that is still running so long after it was queued; unset, it is never less than the "
-        "waits for batch and step together",
+        "people are told of a run that is running at the moment so long after it was first queued, not of one that is "
+        "still queued then; unset, it is never less than the waits for batch and step together",
         unit="hours",
         part="news",
     )
