@@ -218,6 +218,6 @@ def test_hides_what_airflow_takes_for_a_secret() -> None:
     ],
 )
 def test_long_lines_take_no_time(piece: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     redact(piece * (20_000 // len(piece)))
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
