@@ -57,7 +57,10 @@ class ExtractionSummary(StepSummary):
 
 
 class PcaOutcome(TypedDict):
-    """Says what became of the PCA. If there is none, `pca_version` and what follows from a version are None."""
+    """Says what became of the PCA. If there is none, `pca_version` and what follows from a version are None.
+
+    `retained_variance` is None, too, if fewer than two images are left, because they have no variance.
+    """
 
     action: PcaAction
     reason: str

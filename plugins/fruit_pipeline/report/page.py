@@ -9,6 +9,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import raw_prefix
+from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 from fruit_pipeline.html_page import render_page
 from fruit_pipeline.report.record import totals
 
@@ -48,6 +49,8 @@ def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tup
         categories=sorted(categories.items(), key=lambda row: (-row[1].get("rejected", 0), row[0])),
         reasons=sorted(record["rejected_by_reason_by_date"].get(ingest_date, {}).items()),
         rejects=[reject for reject in record["rejects"] if reject["image_key"].startswith(raw_prefix(ingest_date))],
+        # Records of earlier releases say that of a single image all variance is kept.
+        fewest_images=FEWEST_IMAGES_OF_A_PCA,
         drift=list((record["pca"]["retained_variance_by_date"] or {}).items())[-_DRIFT_SHOWN:],
         timings=[
             (step, sorted(parts.items(), key=_longest_first)) for step, parts in record["timings_seconds"].items()

@@ -377,6 +377,27 @@ def test_the_drift_of_the_new_day_is_on_its_page(sample_lake: SampleLake, publis
     assert "95.120%" in page.texts
 
 
+def record_of_the_lake(sample: SampleLake, **pca: Any) -> dict[str, Any]:
+    """Returns the record of the lake's run, with these facts of its PCA step changed."""
+    extract, refresh = (
+        sample.lake.read_json(step_summary_key(RUN_ID, step)) for step in ("extract_features", "refresh_pca")
+    )
+    return dict(
+        run_record(RUN_ID, planned(sample), extract, refresh | pca, {"problems": []}, CLUSTER, {DAY: ""})  # type: ignore[arg-type]
+    )
+
+
+def shown(record: dict[str, Any], ingest_date: str = DAY) -> list[str]:
+    return Page(report_page(record, ingest_date, [])).texts
+
+
+@pytest.mark.parametrize("kept", [None, 1.0])
+def test_no_share_of_a_single_images_variance_is_shown(sample_lake: SampleLake, kept: float | None) -> None:
+    title = "Kept of all images now"
+    assert title in shown(record_of_the_lake(sample_lake, n_samples=2))
+    assert title not in shown(record_of_the_lake(sample_lake, n_samples=1, retained_variance=kept))
+
+
 def test_a_run_that_found_nothing_has_its_record_too(sample_lake: SampleLake) -> None:
     run = planned(sample_lake, ["Kiwi"])
     record = record_of_nothing(RUN_ID, run)
