@@ -31,9 +31,10 @@ _ALWAYS_SHOWN: Final = frozenset({"listed", "featurised", "rejected"})
 _DRIFT_SHOWN: Final = 8
 
 
-def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tuple[str, str, bytes]]) -> str:
-    """Returns the page of one ingest date in a run's record (`record.run_record`). `plots` are (heading, caption,
-    PNG).
+def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tuple[str, str, bytes | None]]) -> str:
+    """Returns the page of one ingest date in a run's record (`record.run_record`).
+
+    `plots` are (heading, caption, PNG). In place of a plot without a PNG stands its caption, which says why.
     """
     categories = record["by_category"].get(ingest_date, {})
     counts = totals({ingest_date: categories})
@@ -42,7 +43,7 @@ def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tup
         _CONTENT_SECURITY_POLICY,
         title=ingest_date,
         record=record,
-        plots=[(heading, caption, base64.b64encode(png).decode()) for heading, caption, png in plots],
+        plots=[(heading, caption, base64.b64encode(png).decode() if png else None) for heading, caption, png in plots],
         columns={name: title for name, title in _COUNT_TITLES.items() if name in _ALWAYS_SHOWN or counts[name]},
         counts=counts,
         # Categories with rejects come first, because somebody may have to look at them.
@@ -51,11 +52,18 @@ def report_page(record: Mapping[str, Any], ingest_date: str, plots: Sequence[tup
         rejects=[reject for reject in record["rejects"] if reject["image_key"].startswith(raw_prefix(ingest_date))],
         # Records of earlier releases say that of a single image all variance is kept.
         fewest_images=FEWEST_IMAGES_OF_A_PCA,
-        drift=list((record["pca"]["retained_variance_by_date"] or {}).items())[-_DRIFT_SHOWN:],
+        drift=_drift(record["pca"]["retained_variance_by_date"] or {}, ingest_date),
         timings=[
             (step, sorted(parts.items(), key=_longest_first)) for step, parts in record["timings_seconds"].items()
         ],
     )
+
+
+def _drift(shares: Mapping[str, float], ingest_date: str) -> list[tuple[str, float]]:
+    """Returns the page's own date first, if its share is known, and then the last of the others."""
+    own = [(day, share) for day, share in shares.items() if day == ingest_date]
+    others = [(day, share) for day, share in shares.items() if day != ingest_date]
+    return own + others[-(_DRIFT_SHOWN - len(own)) :]
 
 
 def _longest_first(part: tuple[str, float]) -> tuple[bool, float]:
