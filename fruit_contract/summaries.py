@@ -62,6 +62,7 @@ class PcaOutcome(TypedDict):
     """Says what became of the PCA. If there is none, `pca_version` and what follows from a version are None.
 
     `damaged_versions` are versions that can't be read and stay for their readers: nothing new is projected under them.
+    `retained_variance` is None, too, if fewer than two images are left, because they have no variance.
     """
 
     action: PcaAction

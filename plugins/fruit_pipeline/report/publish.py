@@ -23,6 +23,7 @@ from fruit_pipeline.report.record import run_record, write_record
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fruit_contract.commit import EmbedderFiles
     from fruit_pipeline.checks.parquet_facts import Projections
     from fruit_pipeline.checks.pca import PcaFacts
     from fruit_pipeline.emr.cluster_facts import ClusterFacts
@@ -74,9 +75,10 @@ def _publish_date(
     lake: Lake, ingest_date: str, record: RunRecord, categories: Sequence[str], pca: PcaFacts | None
 ) -> None:
     prefix = report_prefix(ingest_date)
-    plots = _plots(lake, ingest_date, categories, pca) if pca else []
+    plots = _plots(lake, ingest_date, categories, pca, record["pca"]["pca_version"]) if pca else []
     for name, _, _, png in plots:
-        lake.write(f"{prefix}{name}", png, "image/png")
+        if png:
+            lake.write(f"{prefix}{name}", png, "image/png")
     page = report_page(record, ingest_date, [(title, caption, png) for _, title, caption, png in plots])
     lake.write(f"{prefix}{PAGE}", page.encode(), "text/html; charset=utf-8")
 
@@ -87,8 +89,14 @@ def chosen_categories(categories: Sequence[str], ingest_date: str) -> list[str]:
     return sorted(sample)
 
 
-def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts) -> list[tuple[str, str, str, bytes]]:
-    """Returns (file name, title, caption, PNG) of each plot."""
+def _plots(
+    lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts, version_of_run: object
+) -> list[tuple[str, str, str, bytes | None]]:
+    """Returns (file name, title, caption, PNG) of each plot. If there is nothing to draw, the PNG is None, and the
+    caption says why.
+
+    The plots are of the version that is current now, which need not be the run's own.
+    """
     from fruit_pipeline.report.plots import explained_variance_png, two_components_png
 
     n_samples, target = int(pca.provenance["n_samples"]), float(pca.provenance["target_variance"])
@@ -100,8 +108,13 @@ def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFact
     )
     if not pca.provenance["target_reached"]:
         caption += f" The target of {target:.4g} can't be reached with so few images."
-    plots = [(EXPLAINED_VARIANCE_PLOT, "Explained variance", caption, variance)]
-    groups = _projections(lake, ingest_date, categories, pca)
+    if pca.version != version_of_run:
+        caption += f" This is PCA version {pca.version}, which is the current one and not this run's."
+    plots: list[tuple[str, str, str, bytes | None]] = [
+        (EXPLAINED_VARIANCE_PLOT, "Explained variance", caption, variance)
+    ]
+    features = _features(lake, ingest_date, pca.provenance["embedder_id"])
+    groups = _projections(lake, ingest_date, categories, pca, features) if features else []
     if groups:
         points = two_components_png(groups, pca.explained_variance_ratio)
         caption = (
@@ -116,19 +129,33 @@ def _plots(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFact
                 points,
             )
         )
+    else:
+        why = (
+            f"No projections of {ingest_date} under PCA version {pca.version} can be drawn, because this run's images "
+            "have none."
+            if features
+            else f"No image of {ingest_date} has features of embedder {pca.provenance['embedder_id']}, which the "
+            f"current PCA version {pca.version} is of, so there are no points to draw."
+        )
+        plots.append((TWO_COMPONENTS_PLOT, "Categories on PC1 and PC2", why, None))
     return plots
 
 
-def _projections(lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts) -> list[Projections]:
-    """Returns the points of a few categories, from the files that the date's commit names."""
-    from fruit_pipeline.checks.parquet_facts import read_first_two_components
+def _features(lake: Lake, ingest_date: str, embedder_id: str) -> EmbedderFiles | None:
+    """Returns the embedder's files that the date's commit names, or None if there are none."""
     from fruit_pipeline.lake.date_ledger import find_ledger
-    from fruit_pipeline.lake.date_listing import parquet_files
 
     commit = find_ledger(lake, ingest_date).commit
-    features = commit.embedders.get(pca.provenance["embedder_id"]) if commit else None
-    if features is None:
-        return []
+    return commit.embedders.get(embedder_id) if commit else None
+
+
+def _projections(
+    lake: Lake, ingest_date: str, categories: Sequence[str], pca: PcaFacts, features: EmbedderFiles
+) -> list[Projections]:
+    """Returns the points of a few categories, from the projections of the date's `features`."""
+    from fruit_pipeline.checks.parquet_facts import read_first_two_components
+    from fruit_pipeline.lake.date_listing import parquet_files
+
     there = parquet_files(lake, projections_date_prefix(pca.version, ingest_date))
     keys = (projections_file_key(pca.version, file_key(ingest_date, name)) for name in sorted(features.files))
     files = [there[key] for key in keys if key in there]

@@ -64,7 +64,8 @@ class Chooser:
                 return Choice(self._fitted(merged), decision)
             except TooFewImagesError as error:
                 # The present version stays, so that vanished images can leave its projections all the same.
-                decision = Decision(fit=False, reason=str(error))
+                # Reasons are joined with other words, so they have no full stop.
+                decision = Decision(fit=False, reason=str(error).rstrip("."))
         if current is None:
             return f"{decision.reason}, and {self._why_none()}"
         found = current.provenance

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake, release
-from fruit_contract.pca import DEFAULT_KEPT_VERSIONS, PolicySettings
+from fruit_contract.pca import DEFAULT_KEPT_VERSIONS, FEWEST_IMAGES_OF_A_PCA, PolicySettings
 from fruit_contract.pca_files import PCA_CACHE_SCHEMA_VERSION, PcaCache
 from fruit_contract.summaries import SUMMARY_SCHEMA_VERSION, PcaAction, PcaOutcome, RefreshSummary
 from fruit_features.embedding.artefact import find_embedder
@@ -213,7 +213,9 @@ class _Refresh:
             "k": model.k,
             "n_samples_fitted": provenance.n_samples,
             "variance_kept": model.variance_kept,
-            "retained_variance": retained_variance(model, merged),
+            "retained_variance": (
+                retained_variance(model, merged) if merged.n_samples >= FEWEST_IMAGES_OF_A_PCA else None
+            ),
             "retained_variance_by_date": drift,
             "target_reached": provenance.target_reached,
             "projected_ingest_dates": sorted(projected.ingest_dates),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import re
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -375,6 +376,65 @@ def test_the_drift_of_the_new_day_is_on_its_page(sample_lake: SampleLake, publis
     page = Page(page_of(sample_lake))
     assert f"Kept of {DAY} alone" in page.texts
     assert "95.120%" in page.texts
+
+
+def record_of_the_lake(sample: SampleLake, **pca: Any) -> dict[str, Any]:
+    """Returns the record of the lake's run, with these facts of its PCA step changed."""
+    extract, refresh = (
+        sample.lake.read_json(step_summary_key(RUN_ID, step)) for step in ("extract_features", "refresh_pca")
+    )
+    return dict(
+        run_record(RUN_ID, planned(sample), extract, refresh | pca, {"problems": []}, CLUSTER, {DAY: ""})  # type: ignore[arg-type]
+    )
+
+
+def shown(record: dict[str, Any], ingest_date: str = DAY) -> list[str]:
+    return Page(report_page(record, ingest_date, [])).texts
+
+
+@pytest.mark.parametrize("kept", [None, 1.0])
+def test_no_share_of_a_single_images_variance_is_shown(sample_lake: SampleLake, kept: float | None) -> None:
+    title = "Kept of all images now"
+    assert title in shown(record_of_the_lake(sample_lake, n_samples=2))
+    assert title not in shown(record_of_the_lake(sample_lake, n_samples=1, retained_variance=kept))
+
+
+def test_a_run_without_a_version_says_nothing_of_one(sample_lake: SampleLake) -> None:
+    nothing = dict.fromkeys(("pca_version", "k", "n_samples_fitted", "variance_kept", "retained_variance"))
+    texts = shown(record_of_the_lake(sample_lake, **nothing, target_reached=False, n_samples=10_000))
+    for title in ("Version", "Images behind it", "Kept", "Kept of all images now", "Target reached"):
+        assert texts[texts.index(title) + 1] == "none yet"
+    for title in ("components (k)", "variance kept"):
+        assert texts[texts.index(title) - 1] == "none yet"
+    assert texts[texts.index("Images now") + 1] == "10,000"
+
+
+def test_the_pages_own_date_comes_first_in_the_drift(sample_lake: SampleLake) -> None:
+    days = [f"2026-11-{number:02}" for number in range(1, 17)]
+    record = record_of_the_lake(sample_lake, retained_variance_by_date=dict.fromkeys(days, 0.9))
+    for day, expected in ((days[0], [days[0], *days[-7:]]), (days[-1], [days[-1], *days[-8:-1]]), (DAY, days[-8:])):
+        alone = [text.split()[2] for text in shown(record, day) if text.startswith("Kept of 2026-")]
+        assert alone == expected
+
+
+def test_what_is_the_whole_runs_is_called_so(sample_lake: SampleLake) -> None:
+    record = record_of_the_lake(sample_lake)
+    assert any(text.startswith("Output checked:") for text in shown(record))
+    several = shown(record | {"ingest_dates": [DAY, NEXT_DAY]})
+    assert any(text.startswith("Output of the whole run checked:") for text in several)
+
+
+@pytest.mark.slow
+def test_a_date_without_features_of_the_current_versions_embedder_says_so(sample_lake: SampleLake) -> None:
+    commit = sample_lake.commit()
+    sample_lake.put_commit(replace(commit, embedders={"other": commit.embedders[EMBEDDER]}))
+    key = step_summary_key(RUN_ID, "refresh_pca")
+    sample_lake.lake.write_json(key, sample_lake.lake.read_json(key) | {"pca_version": None})
+    publish_report(sample_lake.lake, RUN_ID, planned(sample_lake), {"problems": []}, CLUSTER)
+    page = Page(page_of(sample_lake))
+    assert page.names.count("img") == 1
+    assert f"No image of {DAY} has features of embedder {EMBEDDER}, which the current PCA version" in page.text
+    assert f"This is PCA version {VERSION}, which is the current one and not this run's." in page.text
 
 
 def test_a_run_that_found_nothing_has_its_record_too(sample_lake: SampleLake) -> None:
