@@ -95,7 +95,7 @@ estimate: setup ## Minutes and euros of IMAGES=n new images, or of 10^3 to 10^9
 spark-history: setup ## Spark's own history of the steps of CLUSTER=j-... [TARGET=aws]
 	@$(BIN)/python -m fruit_cli spark_history --cluster="$${CLUSTER-}" $(ON)
 
-publish: setup ## Jobs, library zip, bootstrap action and embedder to code/<release>/ of the lake [TARGET=aws] [WHEELHOUSE=0]
+publish: setup ## Jobs, library zip, bootstrap action and embedder to code/<release>/ of the lake [TARGET=aws] [WHEELHOUSE=0] [WEIGHTS=...]
 	@$(BIN)/python -m fruit_cli publish $(if $(call yes,WHEELHOUSE),--with-wheelhouse,$(if $(value WHEELHOUSE),--without-wheelhouse)) $${WEIGHTS:+--weights="$$WEIGHTS"} $(ON)
 
 # Its files bear the time of the commit, so a commit has one wheel to the byte.

@@ -2,12 +2,14 @@
 
 While a run writes a date, the folders `features/` and `projections/` also hold files that do not count yet, or that no
 longer count. The files that count are those that the ledgers name. These functions list them, for any reader of
-Parquet. `lake` is a folder, or an address such as `s3://fruits-lake`.
+Parquet. `lake` is a folder, or an address such as `s3://fruits-lake`. `ingest_dates` are calendar days, written
+yyyy-mm-dd: several, or just one.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -23,36 +25,49 @@ if TYPE_CHECKING:
 _LEDGERS_AT_ONCE: Final = 16
 
 
+class NoLedgerError(LookupError):
+    """Raised if there is no ledger at all where the lake should be. The message names the address."""
+
+
 class NoPcaVersionError(LookupError):
-    """Raised if the lake has no PCA version yet."""
+    """Raised if the lake has no PCA version yet, or not the one that was named."""
 
 
-def features_files(lake: str, ingest_dates: Collection[str] | None = None, embedder_id: str | None = None) -> list[str]:
+def features_files(
+    lake: str | os.PathLike[str], ingest_dates: str | Collection[str] | None = None, embedder_id: str | None = None
+) -> list[str]:
     """Returns the files of features that count, sorted.
 
     They are those of all dates and all embedders, unless you name some dates or one embedder. While a lake changes from
-    one embedder to another, an image may have features of both, so name the embedder then.
+    one embedder to another, an image may have features of both, so name the embedder then. A date that no run has
+    committed has no files, and neither has an embedder without features. Raises NoLedgerError if you name no dates and
+    the lake has no ledger; LakeNameError for a date that is no calendar day.
     """
-    filesystem, root = _open(lake)
-    keys = (
-        key
-        for commit in _commits(filesystem, root, ingest_dates).values()
-        for key in _features_keys(commit, embedder_id)
-    )
-    return [f"{lake.rstrip('/')}/{key}" for key in sorted(keys)]
+    address, days = os.fspath(lake), _days(ingest_dates)
+    filesystem, root = _open(address)
+    commits = _commits(filesystem, root, _days_with_ledgers(filesystem, root, address) if days is None else days)
+    keys = (key for commit in commits.values() for key in _features_keys(commit, embedder_id))
+    return [f"{address.rstrip('/')}/{key}" for key in sorted(keys)]
 
 
-def projections_files(lake: str, ingest_dates: Collection[str] | None = None, version: str | None = None) -> list[str]:
+def projections_files(
+    lake: str | os.PathLike[str], ingest_dates: str | Collection[str] | None = None, version: str | None = None
+) -> list[str]:
     """Returns the files of projections that count, sorted.
 
     They are those of the current PCA version, unless you name another version. Features that were committed a moment
-    ago, which the run's next step projects, have none yet. Raises NoPcaVersionError if there is no version.
+    ago, which the run's next step projects, have none yet. Raises NoPcaVersionError if there is no version, or not the
+    one that you name; NoLedgerError and LakeNameError as `features_files` does.
     """
-    filesystem, root = _open(lake)
-    chosen = version or current_version(lake)
-    with filesystem.open_input_stream(f"{root}/{layout.pca_provenance_key(chosen)}") as stream:
-        embedder_id = json.loads(stream.read())["embedder_id"]
-    commits = _commits(filesystem, root, ingest_dates)
+    address, days = os.fspath(lake), _days(ingest_dates)
+    filesystem, root = _open(address)
+    chosen = version or current_version(address)
+    try:
+        with filesystem.open_input_stream(f"{root}/{layout.pca_provenance_key(chosen)}") as stream:
+            embedder_id = json.loads(stream.read())["embedder_id"]
+    except FileNotFoundError:
+        raise NoPcaVersionError(f"{address} has no PCA version {chosen!r}.") from None
+    commits = _commits(filesystem, root, _days_with_ledgers(filesystem, root, address) if days is None else days)
     there = _files_below(filesystem, root, layout.projections_prefix(chosen))
 
     def projections(ingest_date: str) -> list[str]:
@@ -71,24 +86,25 @@ def projections_files(lake: str, ingest_dates: Collection[str] | None = None, ve
             there = {key for key in there if not key.startswith(prefix)} | _files_below(filesystem, root, prefix)
         commits |= {day: again[day] for day in changed if day in again}
     keys = sorted(there.intersection(key for day in commits for key in projections(day)))
-    return [f"{lake.rstrip('/')}/{key}" for key in keys]
+    return [f"{address.rstrip('/')}/{key}" for key in keys]
 
 
-def current_version(lake: str) -> str:
+def current_version(lake: str | os.PathLike[str]) -> str:
     """Returns the name of the PCA version that readers should use. Raises NoPcaVersionError if there is none."""
-    filesystem, root = _open(lake)
+    address = os.fspath(lake)
+    filesystem, root = _open(address)
     try:
         with filesystem.open_input_stream(f"{root}/{layout.CURRENT_PCA_KEY}") as stream:
             return str(json.loads(stream.read())["version"])
     except FileNotFoundError:
-        raise NoPcaVersionError(f"{lake} has no {layout.CURRENT_PCA_KEY}: no run has fitted a PCA yet.") from None
+        raise NoPcaVersionError(f"{address} has no {layout.CURRENT_PCA_KEY}: no run has fitted a PCA yet.") from None
 
 
-def _open(lake: str) -> tuple[fs.FileSystem, str]:
+def _open(address: str) -> tuple[fs.FileSystem, str]:
     """Returns the file system that holds the lake, and the lake's path in it."""
-    if "://" not in lake:
-        return fs.LocalFileSystem(), lake.rstrip("/")
-    filesystem, root = fs.FileSystem.from_uri(lake)
+    if "://" not in address:
+        return fs.LocalFileSystem(), address.rstrip("/")
+    filesystem, root = fs.FileSystem.from_uri(address)
     return filesystem, root.rstrip("/")
 
 
@@ -103,11 +119,28 @@ def _files_below(filesystem: fs.FileSystem, root: str, prefix: str) -> set[str]:
     return {info.path.removeprefix(f"{root}/") for info in filesystem.get_file_info(selector)}
 
 
-def _commits(filesystem: fs.FileSystem, root: str, ingest_dates: Collection[str] | None) -> dict[str, Commit]:
+def _days(ingest_dates: str | Collection[str] | None) -> list[str] | None:
+    """Returns the dates that were named, or None if none were. Raises LakeNameError for one that is no calendar day."""
     if ingest_dates is None:
-        selector = fs.FileSelector(f"{root}/{layout.LEDGER}", allow_not_found=True)
-        names = (info.base_name for info in filesystem.get_file_info(selector))
-        ingest_dates = sorted(name.partition("=")[2] for name in names if name.startswith("ingest_date="))
+        return None
+    named = [ingest_dates] if isinstance(ingest_dates, str) else ingest_dates
+    return [layout.parse_ingest_date(str(day)) for day in named]
+
+
+def _days_with_ledgers(filesystem: fs.FileSystem, root: str, address: str) -> list[str]:
+    """Returns all dates that have a ledger. Raises NoLedgerError if none has."""
+    selector = fs.FileSelector(f"{root}/{layout.LEDGER}", allow_not_found=True)
+    names = (info.base_name for info in filesystem.get_file_info(selector))
+    days = sorted(name.partition("=")[2] for name in names if name.startswith("ingest_date="))
+    if not days:
+        raise NoLedgerError(
+            f"{address} has no {layout.LEDGER}/ingest_date=…/: it is no lake, or no run has committed a date yet."
+        )
+    return days
+
+
+def _commits(filesystem: fs.FileSystem, root: str, ingest_dates: Collection[str]) -> dict[str, Commit]:
+    """Returns the commits of those dates that have one."""
 
     def read(ingest_date: str) -> Commit | None:
         path = f"{root}/{layout.ledger_key(ingest_date)}"

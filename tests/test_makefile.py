@@ -233,6 +233,13 @@ def test_no_recipe_holds_a_text_that_was_typed(clone: Path) -> None:
     assert not (clone / "made").exists()
 
 
+@pytest.mark.parametrize(("target", "variable", "option"), YES_OR_NO + TEXTS)
+def test_the_help_of_a_target_names_what_it_takes(target: str, variable: str, option: str) -> None:
+    lines = (PROJECT / "Makefile").read_text(encoding="utf-8").splitlines()
+    (told,) = (line for line in lines if line.startswith(f"{target}:"))
+    assert f"{variable}=" in told, option
+
+
 def test_the_environment_finds_our_packages_from_anywhere(tmp_path: Path) -> None:
     program = "import benchmarks, fruit_cli, fruit_contract, fruit_features, fruit_lake, fruit_pipeline, local_cloud"
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

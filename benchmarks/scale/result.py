@@ -105,7 +105,7 @@ class ScaleBenchmark:
         sizes = self.sizes
         engine = (
             "The engine is a digest of the pixels, not a network; everything else is the product's own. MobileNetV2 "
-            "takes some 5 to 10 ms of a core an image beside it (features-full.md)."
+            "takes some 10 to 11 ms of a core an image beside it (features-full.md)."
         )
         pictures = (
             f"New images are drawn 24x24 JPEG, {self.delivered_bytes / max(1, sizes.images):,.0f} bytes each, laid "

@@ -301,6 +301,10 @@ def test_no_name_becomes_a_part_of_the_page(name: str) -> None:
     assert shown.attributes("img")[0]["alt"] == f"{name}. {name}"
 
 
+def test_one_image_is_called_one_image() -> None:
+    assert "1 image listed" in page_with("x", "x", "x").text
+
+
 @pytest.mark.slow
 def test_every_date_of_a_run_has_a_page_with_what_is_its_own(sample_lake: SampleLake) -> None:
     other = NEXT_DAY
