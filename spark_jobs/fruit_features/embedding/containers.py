@@ -192,6 +192,7 @@ _RAW_EXIF: Final = b"Raw profile type exif\0\0"
 # Of a note that holds EXIF as text, so much is looked at: more than any camera's fits.
 _MOST_TEXT: Final = 1 << 20
 _GREY, _COLOUR, _PALETTE = 0, 2, 3
+_DEPTHS: Final = frozenset({1, 2, 4, 8, 16})
 _CHANNELS: Final = {_GREY: 1, _COLOUR: 3, _PALETTE: 1, 4: 2, 6: 4}
 
 
@@ -219,7 +220,7 @@ def _open_png(content: bytes) -> Container:
     # depth.
     table = first[b"tRNS"] if colour == _PALETTE and 0 < len(alphas) <= (len(palette) - 12) // 3 else b""
     key: tuple[int, ...] = ()
-    if len(alphas) == {_GREY: 2, _COLOUR: 6}.get(colour):
+    if bits in _DEPTHS and len(alphas) == {_GREY: 2, _COLOUR: 6}.get(colour):
         deepest = (1 << bits) - 1
         key = tuple(level & deepest for level in struct.unpack(f">{len(alphas) // 2}H", alphas))
         key = tuple(level * 255 // deepest for level in key) if bits < 8 else key

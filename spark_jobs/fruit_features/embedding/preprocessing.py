@@ -147,16 +147,16 @@ def find_encoded(content: bytes) -> EncodedImage:
     """Finds the file's format by how it begins, and reads what its header says. Nothing is decoded.
 
     Raises:
-        UnreadableImageError: it is empty, or no decoder knows the format.
+        UnreadableImageError: it is empty, no decoder knows the format, or its header can't be read.
     """
     if not content:
         raise UnreadableImageError(RejectReason.EMPTY, "the file has no bytes")
     if _HEIF_BRANDS & _brands(content) and not _AVIF_BRANDS & _brands(content):
-        return EncodedImage("HEIF", open_container(content, "HEIF"))
+        return EncodedImage("HEIF", _container_of(content, "HEIF"))
     for file_format in _DECODERS:
         accepts = Image.OPEN.get(file_format, (None, None))[1]
         if accepts is not None and accepts(content[:16]) is True:
-            return EncodedImage(file_format, open_container(content, file_format))
+            return EncodedImage(file_format, _container_of(content, file_format))
     raise UnreadableImageError(
         RejectReason.NOT_AN_IMAGE, f"no decoder knows this format (it begins with {content[:8]!r})"
     )
@@ -275,6 +275,18 @@ def _refuse_if_too_large(file_format: str, container: Container, size: tuple[int
             f"decoding goes {container.n_scans:,} times over its {container.width} x {container.height} pixels, which "
             "takes too long",
         )
+
+
+def _container_of(content: bytes, file_format: str) -> Container:
+    """Returns what `open_container` finds, and takes whatever it raises for a fact about the file."""
+    try:
+        return open_container(content, file_format)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnreadableImageError(
+            RejectReason.UNREADABLE, f"its header can't be read ({type(error).__name__}: {_first_line(error)})"
+        ) from error
 
 
 def _brands(content: bytes) -> set[bytes]:
