@@ -164,19 +164,27 @@ def find_encoded(content: bytes) -> EncodedImage:
 
 def decode_encoded(image: EncodedImage) -> DecodedImage:
     """Does what `decode_image` does with a file whose format is known."""
+    if image.container.misses_data:
+        raise UnreadableImageError(RejectReason.TRUNCATED, "data of the picture is missing between two restart markers")
+    if not image.container.has_end:
+        return _decode_without_end(image)
     try:
         return _decode(image)
     except UnreadableImageError as error:
         if error.reason != RejectReason.TRUNCATED or image.file_format != "JPEG":
             raise
-        # Many programs lose the last two bytes, and every pixel is there.
-        completed = [
-            _decode(replace(image, container=replace(image.container, content=one)))
-            for one in complete_jpeg(image.container.content)
-        ]
-        if not completed or any(not np.array_equal(completed[0].pixels, other.pixels) for other in completed):
-            raise
-        return completed[0]
+        return _decode_without_end(image)
+
+
+def _decode_without_end(image: EncodedImage) -> DecodedImage:
+    """Decodes a JPEG that has no end: many programs lose the last two bytes, and every pixel is there."""
+    completed = [
+        _decode(replace(image, container=replace(image.container, content=one)))
+        for one in complete_jpeg(image.container.content)
+    ]
+    if not completed or any(not np.array_equal(completed[0].pixels, other.pixels) for other in completed):
+        raise UnreadableImageError(RejectReason.TRUNCATED, "the file ends before the picture does")
+    return completed[0]
 
 
 def network_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
