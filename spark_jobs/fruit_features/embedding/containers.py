@@ -8,6 +8,7 @@ error: the decoder judges what is odd.
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import zlib
@@ -25,7 +26,8 @@ class Container:
     """Holds what a decoder gets of a file, and what is known before it decodes.
 
     `width` and `height` are 0 where only the decoder knows them. A decoder holds `extra_bytes` beside the pixels, and
-    goes over the pixels `n_scans` times. Levels have `bits`. `key` is the transparent colour, one level a channel.
+    goes over them `n_scans` times. Grey levels have `bits`; `key` is the colour that is transparent, a level a channel.
+    A JPEG `has_end` if its mark of the end is there, and `misses_data` if it has fewer restarts than its rows need.
     """
 
     content: bytes
@@ -38,6 +40,8 @@ class Container:
     key: tuple[int, ...] = ()
     signed: bool = False
     white_is_zero: bool = False
+    has_end: bool = True
+    misses_data: bool = False
 
 
 def open_container(content: bytes, file_format: str) -> Container:
@@ -65,23 +69,31 @@ def orientation_of(exif: bytes) -> int:
 
 # A JPEG consists of segments, the last of which begins a scan. More scans may follow, with segments between them.
 
-_EOI, _SOS, _APP0, _APP1, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+_EOI, _SOS, _DRI, _APP0, _APP1, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_BASELINE_FRAMES: Final = frozenset({0xC0, 0xC1})
 _PROGRESSIVE_FRAMES: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _WITHOUT_LENGTH: Final = frozenset({*range(0xD0, 0xDA), 0xC8, *range(0xF0, 0xFE)})
 # Within the data of a scan, 0xFF is followed by a zero, by another 0xFF or by a restart's number.
 _END_OF_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_MARKER_IN_DATA: Final = re.compile(rb"\xff[^\x00\xff]")
+# More than the densest block of a picture takes, with three channels and four of them in one.
+_FILLER_BYTES: Final = 1024
 
 
 def complete_jpeg(content: bytes) -> list[bytes]:
     """Completes a JPEG without an end in two ways, which differ in what a decoder reads where data is missing.
 
-    If only the end is missing, both files give the same pixels. Returns no file if whole scans may be missing.
+    If nothing but the end is missing, both files give the same pixels. Returns none if whole scans may be missing.
+    Zeros at its end are no data: a copy may begin with room for all of the file.
     """
+    stripped = content.rstrip(b"\0")
+    # Within data, 0xFF has a zero behind it.
+    content = stripped + b"\0" if stripped.endswith(b"\xff") and len(stripped) < len(content) else stripped
     found = list(_scans(content))
-    if found and found[0].is_progressive and not _is_refined(found):
+    if not found or (found[0].is_progressive and not _is_refined(found)):
         return []
-    return [content.removesuffix(b"\xff") + filler * 16 + b"\xff\xd9" for filler in (b"\x00", b"\x55")]
+    return [content.removesuffix(b"\xff") + filler * _FILLER_BYTES + b"\xff\xd9" for filler in (b"\x00", b"\x55")]
 
 
 @dataclass(frozen=True)
@@ -99,12 +111,16 @@ class _Scan:
 def _open_jpeg(content: bytes) -> Container:
     kept = [content[:2]]
     exif = frame = b""
+    interval = 0
     for marker, start, end in _segments(content, 2):
         if marker == _SOS:
             whole = b"".join([*kept, memoryview(content)[start:]])
-            found = Container(whole, orientation=orientation_of(exif))
-            return _with_frame(found, frame, content, start)
+            has_end = content.rfind(b"\xff\xd9", end) >= 0
+            found = Container(whole, orientation=orientation_of(exif), has_end=has_end)
+            return _with_frame(found, frame, content, start, interval)
         segment = content[start + 4 : end]
+        if marker == _DRI:
+            interval = int.from_bytes(segment[:2], "big")
         if marker in _FRAMES:
             frame = content[start:end]
         if marker == _APP1 and segment.startswith(b"Exif\0\0"):
@@ -120,19 +136,32 @@ def _says_colours(marker: int, segment: bytes) -> bool:
     )
 
 
-def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int) -> Container:
-    """Returns the container with the size, depth and number of scans that its frame tells."""
+def _with_frame(found: Container, frame: bytes, content: bytes, first_scan: int, interval: int) -> Container:
+    """Returns the container with what its frame says; `interval` is how many blocks its restarts are apart."""
     if len(frame) < 10 or not 0 < 3 * frame[9] <= len(frame) - 10:
         return found
     bits, height, width, n_channels = struct.unpack_from(">BHHB", frame, 4)
     found = replace(found, width=width, height=height, bits=bits)
-    if frame[1] not in _PROGRESSIVE_FRAMES and content[first_scan + 4] >= n_channels:
-        return found
-    # A decoder keeps all coefficients until the last scan: a number of 16 bits for each value of each channel.
     sampling = [(factors >> 4 or 1, (factors & 15) or 1) for factors in frame[11 : 10 + 3 * n_channels : 3]]
     widest, tallest = max(across for across, _ in sampling), max(down for _, down in sampling)
+    if frame[1] not in _PROGRESSIVE_FRAMES and content[first_scan + 4] >= n_channels:
+        if frame[1] in _BASELINE_FRAMES and interval:
+            # The blocks of a lone channel are of one size, whatever its factors say.
+            across, down = (8, 8) if n_channels == 1 else (8 * widest, 8 * tallest)
+            n_blocks = -(-width // across) * -(-height // down)
+            found = replace(found, misses_data=not _has_restarts(content, first_scan, -(-n_blocks // interval) - 1))
+        return found
+    # All coefficients are kept until the last scan: a number of 16 bits for each value of each channel.
     coefficients = sum(2 * width * height * across * down // (widest * tallest) for across, down in sampling)
     return replace(found, n_scans=sum(1 for _ in _scans(content)), extra_bytes=coefficients)
+
+
+def _has_restarts(content: bytes, scan: int, n_needed: int) -> bool:
+    """Tells whether the data of a scan has so many restarts."""
+    start = scan + 2 + int.from_bytes(content[scan + 2 : scan + 4], "big")
+    markers = itertools.islice(_MARKER_IN_DATA.finditer(content, start), max(n_needed, 0))
+    n_found = sum(1 for _ in itertools.takewhile(lambda marker: 0xD0 <= marker[0][1] <= 0xD7, markers))
+    return n_found >= n_needed
 
 
 def _segments(content: bytes, position: int) -> Iterator[tuple[int, int, int]]:
@@ -191,6 +220,7 @@ _RAW_EXIF: Final = b"Raw profile type exif\0\0"
 # So many bytes are read of a note that holds EXIF as text, which is more than any camera writes.
 _MOST_TEXT: Final = 1 << 20
 _GREY, _COLOUR, _PALETTE = 0, 2, 3
+_DEPTHS: Final = frozenset({1, 2, 4, 8, 16})
 _CHANNELS: Final = {_GREY: 1, _COLOUR: 3, _PALETTE: 1, 4: 2, 6: 4}
 
 
@@ -218,7 +248,7 @@ def _open_png(content: bytes) -> Container:
     # picture's depth.
     table = first[b"tRNS"] if colour == _PALETTE and 0 < len(alphas) <= (len(palette) - 12) // 3 else b""
     key: tuple[int, ...] = ()
-    if len(alphas) == {_GREY: 2, _COLOUR: 6}.get(colour):
+    if bits in _DEPTHS and len(alphas) == {_GREY: 2, _COLOUR: 6}.get(colour):
         deepest = (1 << bits) - 1
         key = tuple(level & deepest for level in struct.unpack(f">{len(alphas) // 2}H", alphas))
         key = tuple(level * 255 // deepest for level in key) if bits < 8 else key

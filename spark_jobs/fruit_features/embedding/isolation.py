@@ -55,8 +55,10 @@ def decode(content: bytes, *, apart: bool = False) -> DecodedImage:
 
     With `apart`, every picture is decoded in the other process, which stays for the next picture.
     """
+    if apart:
+        return _decode_apart(content)
     image = find_encoded(content)
-    if apart or image.n_pixels is None or image.n_pixels > MOST_PIXELS_IN_WORKER:
+    if image.n_pixels is None or image.n_pixels > MOST_PIXELS_IN_WORKER:
         return _decode_apart(content)
     if image.n_pixels < _WATCHED_PIXELS:
         return decode_encoded(image)

@@ -147,36 +147,44 @@ def find_encoded(content: bytes) -> EncodedImage:
     """Finds the file's format by its first bytes and reads its header, without decoding anything.
 
     Raises:
-        UnreadableImageError: the file is empty, or no decoder knows its format.
+        UnreadableImageError: it is empty, no decoder knows the format, or its header can't be read.
     """
     if not content:
         raise UnreadableImageError(RejectReason.EMPTY, "the file has no bytes")
     if _HEIF_BRANDS & _brands(content) and not _AVIF_BRANDS & _brands(content):
-        return EncodedImage("HEIF", open_container(content, "HEIF"))
+        return EncodedImage("HEIF", _container_of(content, "HEIF"))
     for file_format in _DECODERS:
         accepts = Image.OPEN.get(file_format, (None, None))[1]
         if accepts is not None and accepts(content[:16]) is True:
-            return EncodedImage(file_format, open_container(content, file_format))
+            return EncodedImage(file_format, _container_of(content, file_format))
     raise UnreadableImageError(
         RejectReason.NOT_AN_IMAGE, f"no decoder knows this format (it begins with {content[:8]!r})"
     )
 
 
 def decode_encoded(image: EncodedImage) -> DecodedImage:
-    """Does what `decode_image` does for a file whose format is known."""
+    """Does what `decode_image` does with a file whose format is known."""
+    if image.container.misses_data:
+        raise UnreadableImageError(RejectReason.TRUNCATED, "data of the picture is missing between two restart markers")
+    if not image.container.has_end:
+        return _decode_without_end(image)
     try:
         return _decode(image)
     except UnreadableImageError as error:
         if error.reason != RejectReason.TRUNCATED or image.file_format != "JPEG":
             raise
-        # Many programs lose the last two bytes, though every pixel is there.
-        completed = [
-            _decode(replace(image, container=replace(image.container, content=one)))
-            for one in complete_jpeg(image.container.content)
-        ]
-        if not completed or any(not np.array_equal(completed[0].pixels, other.pixels) for other in completed):
-            raise
-        return completed[0]
+        return _decode_without_end(image)
+
+
+def _decode_without_end(image: EncodedImage) -> DecodedImage:
+    """Decodes a JPEG that has no end: many programs lose the last two bytes, and every pixel is there."""
+    completed = [
+        _decode(replace(image, container=replace(image.container, content=one)))
+        for one in complete_jpeg(image.container.content)
+    ]
+    if not completed or any(not np.array_equal(completed[0].pixels, other.pixels) for other in completed):
+        raise UnreadableImageError(RejectReason.TRUNCATED, "the file ends before the picture does")
+    return completed[0]
 
 
 def network_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -277,6 +285,18 @@ def _refuse_if_too_large(file_format: str, container: Container, size: tuple[int
             f"decoding goes {container.n_scans:,} times over its {container.width} x {container.height} pixels, which "
             "takes too long",
         )
+
+
+def _container_of(content: bytes, file_format: str) -> Container:
+    """Returns what `open_container` finds, and takes whatever it raises for a fact about the file."""
+    try:
+        return open_container(content, file_format)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnreadableImageError(
+            RejectReason.UNREADABLE, f"its header can't be read ({type(error).__name__}: {_first_line(error)})"
+        ) from error
 
 
 def _brands(content: bytes) -> set[bytes]:

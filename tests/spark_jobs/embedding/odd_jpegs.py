@@ -41,6 +41,18 @@ def turned_jpeg(value: int) -> Callable[[], bytes]:
     return lambda: jpeg_with_exif(exif(orientation(value)), image=stored_turned(value))
 
 
+def with_zeros_from_half(content: bytes) -> bytes:
+    """Returns what a copy leaves that made room for the whole file, and was cut off."""
+    half = (content.find(b"\xff\xda") + len(content)) // 2
+    return content[:half] + bytes(len(content) - half)
+
+
+def last_restart(content: bytes | None = None) -> int:
+    """Returns the place of the last restart marker."""
+    found = content or jpeg(restart_marker_blocks=3)
+    return max(found.rfind(bytes([0xFF, marker])) for marker in range(0xD0, 0xD8))
+
+
 def jpeg_kinds() -> dict[str, OddPicture]:
     six = orientation(6)
     turned = stored_turned(6)
@@ -53,6 +65,18 @@ def jpeg_kinds() -> dict[str, OddPicture]:
         "no end": lambda: jpeg()[:-2],
         "half an end": lambda: jpeg()[:-1],
         "progressive without an end": lambda: jpeg(progressive=True)[:-2],
+        "no end, and zeros behind it": lambda: jpeg()[:-2] + bytes(5000),
+        "no end, and a last byte of ones": lambda: jpeg()[:-2] + b"\xff\0",
+        "restart markers without an end": lambda: jpeg(restart_marker_blocks=3)[:-2],
+        "restart markers and no subsampling": lambda: jpeg(restart_marker_rows=1, subsampling=0),
+        "restart markers further apart than the picture is long": lambda: jpeg(restart_marker_blocks=60_000),
+        "restart markers, progressive": lambda: jpeg(restart_marker_blocks=3, progressive=True),
+        "several pictures with restart markers": lambda: encoded(
+            picture(), "MPO", save_all=True, append_images=[picture()], quality=92, restart_marker_blocks=3
+        ),
+        "restart markers, and a film behind it": lambda: (
+            jpeg(restart_marker_blocks=3) + b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40
+        ),
         "zeros behind it": lambda: jpeg() + bytes(5000),
         "a film behind it": lambda: jpeg() + b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40,
         "a gain map behind it (Ultra HDR)": lambda: (
@@ -125,7 +149,15 @@ def jpeg_kinds() -> dict[str, OddPicture]:
     return (
         good_kinds("JPEG", good)
         | shapes
-        | good_kinds("JPEG", {"grey": lambda: jpeg(grey()), "grey without an end": lambda: jpeg(grey())[:-2]}, grey)
+        | good_kinds(
+            "JPEG",
+            {
+                "grey": lambda: jpeg(grey()),
+                "grey without an end": lambda: jpeg(grey())[:-2],
+                "grey with restart markers": lambda: jpeg(grey(), restart_marker_blocks=3),
+            },
+            grey,
+        )
         | good_kinds(
             "JPEG",
             {"CMYK by Adobe": lambda: jpeg(picture().convert("CMYK"))},
@@ -139,6 +171,19 @@ def jpeg_kinds() -> dict[str, OddPicture]:
                 "half of it, progressive": lambda: jpeg(progressive=True)[: len(jpeg(progressive=True)) * 2 // 3],
                 "progressive, its last scan is missing": lambda: jpeg(progressive=True)[
                     : jpeg(progressive=True).rfind(b"\xff\xda")
+                ],
+                "the second half is zeros": lambda: with_zeros_from_half(jpeg()),
+                "the second half is zeros, progressive": lambda: with_zeros_from_half(jpeg(progressive=True)),
+                "the second half is zeros, restart markers": lambda: with_zeros_from_half(
+                    jpeg(restart_marker_blocks=3)
+                ),
+                "cut before a restart marker": lambda: jpeg(restart_marker_blocks=3)[: last_restart()],
+                "cut within a restart marker": lambda: jpeg(restart_marker_blocks=3)[: last_restart() + 1],
+                "cut before a restart marker, with an end": lambda: (
+                    jpeg(restart_marker_blocks=3)[: last_restart()] + b"\xff\xd9"
+                ),
+                "grey, cut before a restart marker": lambda: jpeg(grey(), restart_marker_rows=1)[
+                    : last_restart(jpeg(grey(), restart_marker_rows=1))
                 ],
                 "the last hundred bytes are missing": lambda: jpeg()[:-100],
             },

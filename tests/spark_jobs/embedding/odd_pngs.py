@@ -166,6 +166,9 @@ def png_kinds() -> dict[str, OddPicture]:
                 "half of it": lambda: png_with()[: len(png_with()) // 2],
                 "a width of nothing": lambda: png([], 8, 2, size=(0, 10)),
                 "a depth of 3": lambda: png(rows_of(alpha), 3, 0),
+                "a depth of 0 and a level that is transparent": lambda: png(
+                    rows_of(alpha), 0, 0, chunk(b"tRNS", b"\0\x10")
+                ),
                 "an unknown kind of colour": lambda: png(rows_of(alpha), 8, 5),
                 "no pixels": lambda: png_with()[:33] + chunk(b"IEND", b""),
                 "pixels that are no deflate": lambda: (
