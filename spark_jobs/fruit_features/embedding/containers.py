@@ -3,7 +3,7 @@
 Cameras and editors leave junk in EXIF, ICC profiles, notes and indexes, and a decoder that looks at it may fail on a
 good picture. So JPEG, PNG, TIFF, AVIF and HEIF files are cut down to what makes the pixels before a decoder sees them.
 Of the metadata, the orientation alone counts, and it is read here. Nothing is decompressed, and nothing raises on
-damage: what is odd is left for the decoder to judge.
+damage: what is odd is left for the decoder to judge. `UnusableFileError` is for what a decoder would get wrong.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from fruit_contract.tables import RejectReason
 from fruit_features.embedding.tiff_directory import UPRIGHT, Directory
 
 if TYPE_CHECKING:
@@ -44,8 +45,20 @@ class Container:
     misses_data: bool = False
 
 
+class UnusableFileError(Exception):
+    """No picture can be had of a file, which its header tells already."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
 def open_container(content: bytes, file_format: str) -> Container:
-    """Cuts a file down to what makes its pixels; `file_format` is what Pillow calls its format."""
+    """Cuts a file down to what makes its pixels; `file_format` is what Pillow calls its format.
+
+    Raises:
+        UnusableFileError: the header says that no picture can be had of it.
+    """
     match file_format:
         case "JPEG":
             return _open_jpeg(content)
@@ -298,6 +311,7 @@ _PIXEL_TAGS: Final = frozenset({
 })  # fmt: skip
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _ROWS = 256, 257, 258, 262, 277, 278
 _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
+_SUBFILE, _SUB_DIRECTORIES, _REDUCED = 254, 330, 1
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _SIGNED = 0, 1, 2
 
 
@@ -305,6 +319,10 @@ def _open_tiff(content: bytes) -> Container:
     found = Directory.read(content)
     if found is None:
         return Container(content)
+    if found.number(_SUBFILE, 0) & _REDUCED and _SUB_DIRECTORIES in found.entries:
+        raise UnusableFileError(
+            RejectReason.UNREADABLE, "a raw photo whose first picture is a thumbnail: export it as JPEG"
+        )
     width, height = found.number(_WIDTH, 0), found.number(_HEIGHT, 0)
     bits = found.number(_BITS, 1)
     # Pillow turns levels of up to 8 bits round itself, and knows deeper ones in one order of bytes alone.
