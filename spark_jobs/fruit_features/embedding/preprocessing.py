@@ -190,10 +190,11 @@ def decode_encoded(image: EncodedImage) -> DecodedImage:
 
 def _decode_without_end(image: EncodedImage) -> DecodedImage:
     """Decodes a JPEG that has no end: many programs lose the last two bytes, and every pixel is there."""
-    completed = [
-        _decode(replace(image, container=replace(image.container, content=one)))
-        for one in complete_jpeg(image.container.content)
-    ]
+    try:
+        contents = complete_jpeg(image.container.content)
+    except UnusableFileError as error:
+        raise UnreadableImageError(error.reason, str(error)) from None
+    completed = [_decode(replace(image, container=replace(image.container, content=one))) for one in contents]
     if not completed or any(not np.array_equal(completed[0].pixels, other.pixels) for other in completed):
         raise UnreadableImageError(RejectReason.TRUNCATED, "the file ends before the picture does")
     return completed[0]

@@ -261,6 +261,15 @@ def other_kinds() -> dict[str, OddPicture]:
         | good_kinds("BMP", {"32 bits and alpha": lambda: bmp32(np.asarray(grey()))}, lambda: white_where(grey()))
         | good_kinds("PPM", ppm)
         | good_kinds("PPM", {"grey": lambda: encoded(grey(), "PPM")}, grey)
+        | good_kinds(
+            "PPM",
+            {
+                "16 bits, dark": lambda: (
+                    b"P5\n%d %d\n65535\n" % (WIDTH, HEIGHT) + deep(np.asarray(grey()).astype(np.int64), ">u2")
+                )
+            },
+            lambda: Image.new("L", (WIDTH, HEIGHT)),
+        )
         | good_kinds("JPEG 2000", jp2)
         | good_kinds("AVIF", avif)
         | bad_kinds(
