@@ -233,7 +233,7 @@ def _decode_with_pillow(file_format: str, container: Container) -> DecodedImage:
         if file_format == "JPEG" and min(width, height) >= _DRAFT_FROM_SIDE:
             opened.draft(None, (_DRAFT_TO_SIDE, _DRAFT_TO_SIDE))
         _refuse_if_too_large(file_format, container, opened.size, opened.mode)
-        _load(opened)
+        _load(opened, container)
         exif = opened.info.get("exif")
         orientation = orientation_of(exif) if isinstance(exif, bytes) else container.orientation
         image = to_rgb(
@@ -256,7 +256,14 @@ def _open(file_format: str, container: Container) -> ImageFile:
     return opened
 
 
-def _load(opened: ImageFile) -> None:
+def _load(opened: ImageFile, container: Container) -> None:
+    if isinstance(opened, PngImagePlugin.PngImageFile):
+        if _leaves_last_pixel(opened, 0x5A):
+            # It may be of that level itself, but not of another as well.
+            with _open("PNG", container) as again:
+                if _leaves_last_pixel(again, 0xA5):
+                    raise OSError("the file is truncated: it has not all of the rows")
+        return
     try:
         opened.load()
     except OSError as error:
@@ -264,6 +271,15 @@ def _load(opened: ImageFile) -> None:
             # Nothing else can be wrong with numbers that are not compressed.
             raise OSError("the file is truncated: it has not all of the rows") from error
         raise
+
+
+def _leaves_last_pixel(opened: ImageFile, level: int) -> bool:
+    """Decodes a picture into one of this level; tells whether its last pixel still has it."""
+    n_bands = len(opened.getbands())
+    opened.im = Image.new(opened.mode, opened.size, level if n_bands == 1 else (level,) * n_bands).im
+    opened.load()
+    pixel = opened.getpixel((opened.width - 1, opened.height - 1))
+    return pixel == (level if n_bands == 1 else (level,) * n_bands)
 
 
 def _correct_tiff(opened: TiffImagePlugin.TiffImageFile) -> None:
