@@ -70,7 +70,8 @@ def _grey_of_numbers(image: Image.Image, container: Container) -> Callable[[Imag
         return numbers.view(np.uint32) if container.bits == 32 and not container.signed else np.maximum(numbers, 0)
 
     depth = container.bits if 8 < container.bits < 16 else 16
-    if image.mode == "I":
+    # Pillow stretches those of a PGM to 16 bits.
+    if image.mode == "I" and image.format != "PPM":
         largest = max(int(levels(image.crop(box)).max()) for box in _strips(image))
         # Files of 32 bits mostly hold levels of 16 bits, and sometimes of 8.
         depth = next((depth for depth in (8, 16) if largest < 1 << depth), 32)

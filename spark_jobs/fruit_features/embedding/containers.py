@@ -2,8 +2,8 @@
 
 Cameras and editors leave junk in EXIF, ICC profiles, notes and indexes, and a decoder that looks at it may fail on a
 good picture. So JPEG, PNG, TIFF, AVIF and HEIF files are cut down to what makes the pixels before a decoder sees them.
-The orientation is the only metadata that counts, and it is read here. No pixels are decompressed, and damage raises no
-error: the decoder judges what is odd.
+Of the metadata, the orientation alone counts, and it is read here. Nothing is decompressed, and nothing raises on
+damage: what is odd is left for the decoder to judge. `UnusableFileError` is for what a decoder would get wrong.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from fruit_contract.tables import RejectReason
 from fruit_features.embedding.tiff_directory import UPRIGHT, Directory
 
 if TYPE_CHECKING:
@@ -44,8 +45,20 @@ class Container:
     misses_data: bool = False
 
 
+class UnusableFileError(Exception):
+    """No picture can be had of a file, which its header tells already."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
 def open_container(content: bytes, file_format: str) -> Container:
-    """Cuts a file down to what makes its pixels. `file_format` is Pillow's name for its format."""
+    """Cuts a file down to what makes its pixels; `file_format` is what Pillow calls its format.
+
+    Raises:
+        UnusableFileError: the header says that no picture can be had of it.
+    """
     match file_format:
         case "JPEG":
             return _open_jpeg(content)
@@ -67,7 +80,28 @@ def orientation_of(exif: bytes) -> int:
     return UPRIGHT if directory is None else directory.orientation
 
 
-# A JPEG consists of segments, the last of which begins a scan. More scans may follow, with segments between them.
+# Files of the 128 MB that are fetched at most have as many: libpng writes pieces of 8 KB.
+_MOST_PARTS: Final = 50_000
+_MOST_SCANS: Final = 1_000
+
+
+def _refuse_many(n_parts: int, most: int, what: str) -> None:
+    if n_parts > most:
+        raise UnusableFileError(RejectReason.TOO_COSTLY, f"it has more than {most:,} {what}")
+
+
+def _add(ranges: list[tuple[int, int]], start: int, end: int) -> None:
+    """Adds a range of a file to others, as part of the last one if it follows that."""
+    if ranges and ranges[-1][1] == start:
+        start, _ = ranges.pop()
+    ranges.append((start, end))
+
+
+def _slices(content: bytes, ranges: list[tuple[int, int]]) -> list[memoryview]:
+    return [memoryview(content)[start:end] for start, end in ranges]
+
+
+# JPEG: segments, the last of which begins a scan; more scans may follow, with segments between them.
 
 _EOI, _SOS, _DRI, _APP0, _APP1, _APP14, _APP15, _COM = 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -109,12 +143,13 @@ class _Scan:
 
 
 def _open_jpeg(content: bytes) -> Container:
-    kept = [content[:2]]
+    kept = [(0, 2)]
     exif = frame = b""
     interval = 0
     for marker, start, end in _segments(content, 2):
         if marker == _SOS:
-            whole = b"".join([*kept, memoryview(content)[start:]])
+            _add(kept, start, len(content))
+            whole = b"".join(_slices(content, kept))
             has_end = content.rfind(b"\xff\xd9", end) >= 0
             found = Container(whole, orientation=orientation_of(exif), has_end=has_end)
             return _with_frame(found, frame, content, start, interval)
@@ -126,7 +161,7 @@ def _open_jpeg(content: bytes) -> Container:
         if marker == _APP1 and segment.startswith(b"Exif\0\0"):
             exif = exif or segment
         elif _says_colours(marker, segment) or not (_APP0 <= marker <= _APP15 or marker == _COM):
-            kept.append(content[start:end])
+            _add(kept, start, end)
     return Container(content)
 
 
@@ -169,32 +204,36 @@ def _segments(content: bytes, position: int) -> Iterator[tuple[int, int, int]]:
 
     Like decoders, it ignores stray bytes between two segments.
     """
-    while 0 <= (start := content.find(b"\xff", position)) < len(content) - 3:
-        marker = content[start + 1]
-        if marker in {0, 0xFF}:
-            position = start + 1
-        elif marker == _EOI:
+    for n_segments in itertools.count(1):
+        found = _MARKER_IN_DATA.search(content, position)
+        if found is None or (start := found.start()) >= len(content) - 3 or (marker := content[start + 1]) == _EOI:
             return
-        elif marker in _WITHOUT_LENGTH:
+        _refuse_many(n_segments, _MOST_PARTS, "segments")
+        if marker in _WITHOUT_LENGTH:
             position = start + 2
-        else:
-            length = int.from_bytes(content[start + 2 : start + 4], "big")
-            position = start + 2 + length
-            if marker < min(_FRAMES) or length < (6 if marker == _SOS else 2) or position > len(content):
-                return
-            yield marker, start, position
+            continue
+        length = int.from_bytes(content[start + 2 : start + 4], "big")
+        position = start + 2 + length
+        if marker < min(_FRAMES) or length < (6 if marker == _SOS else 2) or position > len(content):
+            return
+        yield marker, start, position
 
 
 def _scans(content: bytes) -> Iterator[_Scan]:
     position: int | None = 2
     is_progressive = False
+    n_segments = n_scans = 0
     while position is not None:
         following, position = position, None
         for marker, start, end in _segments(content, following):
+            n_segments += 1
+            _refuse_many(n_segments, _MOST_PARTS, "segments")
             if marker in _FRAMES:
                 is_progressive = marker in _PROGRESSIVE_FRAMES
             if marker == _SOS:
-                n_channels = content[start + 4]
+                n_scans += 1
+                _refuse_many(n_scans, _MOST_SCANS, "scans")
+                n_channels = min(content[start + 4], 4)
                 channels = content[start + 5 : start + 5 + 2 * n_channels : 2]
                 first, last, bits = content[end - 3 : end]
                 yield _Scan(is_progressive, n_channels, channels, first, last, bits & 15)
@@ -226,23 +265,26 @@ _CHANNELS: Final = {_GREY: 1, _COLOUR: 3, _PALETTE: 1, 4: 2, 6: 4}
 
 def _open_png(content: bytes) -> Container:
     first: dict[bytes, bytes] = {}
-    pixels: list[bytes] = []
-    raw_exif = b""
+    pixels: list[tuple[int, int]] = []
+    text = range(0)
     end = b""
-    for name, chunk in _chunks(content):
+    for name, start, stop in _chunks(content):
         if name == b"IDAT":
-            pixels.append(chunk)
+            _add(pixels, start, stop)
         elif name == b"IEND":
             end = _IEND
             break
-        elif name == b"zTXt" and chunk[8:].startswith(_RAW_EXIF):
-            raw_exif = _from_text(chunk[8 + len(_RAW_EXIF) : -4])
-        elif name in {b"IHDR", b"PLTE", b"eXIf"} or (name == b"tRNS" and not pixels and _is_intact(chunk)):
-            first.setdefault(name, chunk)
+        elif name == b"zTXt" and content.startswith(_RAW_EXIF, start + 8):
+            text = range(start + 8 + len(_RAW_EXIF), stop - 4)
+        elif name in {b"IHDR", b"PLTE", b"eXIf", b"tRNS"} and name not in first:
+            chunk = content[start:stop]
+            if name != b"tRNS" or (not pixels and _is_intact(chunk)):
+                first[name] = chunk
     header, palette = first.get(b"IHDR", b""), first.get(b"PLTE", b"")
     if len(header) != 25:
         return Container(content)
     width, height, bits, colour = struct.unpack_from(">IIBB", header, 8)
+    _refuse_unusable_png(content, colour, is_without_colours=bool(pixels) and not palette)
     alphas = first.get(b"tRNS", b"")[8:-4]
     # As in libpng, a table with more alphas than colours does not count, and neither do bits of a level beyond the
     # picture's depth.
@@ -253,23 +295,34 @@ def _open_png(content: bytes) -> Container:
         key = tuple(level & deepest for level in struct.unpack(f">{len(alphas) // 2}H", alphas))
         key = tuple(level * 255 // deepest for level in key) if bits < 8 else key
     return Container(
-        b"".join([_SIGNATURE, header, palette, table, *pixels, end]),
+        b"".join([_SIGNATURE, header, palette, table, *_slices(content, pixels), end]),
         width,
         height,
-        orientation_of(first.get(b"eXIf", b"")[8:-4] or raw_exif),
+        orientation_of(first.get(b"eXIf", b"")[8:-4] or _from_text(content[text.start : text.stop])),
         extra_bytes=3 * width * bits * _CHANNELS.get(colour, 4) // 8,
         bits=bits,
         key=key,
     )
 
 
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yields the name and the bytes of each chunk. The last one may be cut off."""
+def _refuse_unusable_png(content: bytes, colour: int, *, is_without_colours: bool) -> None:
+    if content.startswith(b"CgBI", 12):
+        raise UnusableFileError(
+            RejectReason.UNREADABLE, "a PNG that Xcode optimised for Apple's devices: export it as an ordinary one"
+        )
+    if colour == _PALETTE and is_without_colours:
+        raise UnusableFileError(RejectReason.UNREADABLE, "its pixels are numbers of colours, and it has no colours")
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yields the name, start and end of each chunk; the last one may be cut off."""
     position = len(_SIGNATURE)
-    while position + 8 <= len(content):
-        length = int.from_bytes(content[position : position + 4], "big")
-        yield content[position + 4 : position + 8], content[position : position + length + 12]
-        position += length + 12
+    for n_chunks in itertools.count(1):
+        if position + 8 > len(content):
+            return
+        _refuse_many(n_chunks, _MOST_PARTS, "chunks")
+        start, position = position, position + int.from_bytes(content[position : position + 4], "big") + 12
+        yield content[start + 4 : start + 8], start, min(position, len(content))
 
 
 def _is_intact(chunk: bytes) -> bool:
@@ -298,6 +351,7 @@ _PIXEL_TAGS: Final = frozenset({
 })  # fmt: skip
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _ROWS = 256, 257, 258, 262, 277, 278
 _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
+_SUBFILE, _SUB_DIRECTORIES, _REDUCED = 254, 330, 1
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _SIGNED = 0, 1, 2
 
 
@@ -305,6 +359,10 @@ def _open_tiff(content: bytes) -> Container:
     found = Directory.read(content)
     if found is None:
         return Container(content)
+    if found.number(_SUBFILE, 0) & _REDUCED and _SUB_DIRECTORIES in found.entries:
+        raise UnusableFileError(
+            RejectReason.UNREADABLE, "a raw photo whose first picture is a thumbnail: export it as JPEG"
+        )
     width, height = found.number(_WIDTH, 0), found.number(_HEIGHT, 0)
     bits = found.number(_BITS, 1)
     # Pillow inverts levels of up to 8 bits itself, and reads deeper inverted ones in one order of bytes only.
@@ -341,9 +399,11 @@ def _webp_size(content: bytes) -> tuple[int, int]:
 
 
 def _without_heif_exif(content: bytes) -> bytes:
-    """Hides the file's EXIF under a name that no reader knows. How to turn the picture is one of its own properties."""
-    position = 0
+    """Hides the file's EXIF under a name that no reader knows: a turn is among the picture's own properties."""
+    position = n_boxes = 0
     while position + 8 <= len(content):
+        n_boxes += 1
+        _refuse_many(n_boxes, _MOST_PARTS, "boxes")
         length = int.from_bytes(content[position : position + 4], "big")
         if content[position + 4 : position + 8] == b"meta":
             end = position + length

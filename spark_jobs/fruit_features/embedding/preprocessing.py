@@ -20,6 +20,7 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImagePalette,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
@@ -30,7 +31,13 @@ from PIL import (
 
 from fruit_contract.tables import RejectReason
 from fruit_features.embedding.colours import to_rgb
-from fruit_features.embedding.containers import Container, complete_jpeg, open_container, orientation_of
+from fruit_features.embedding.containers import (
+    Container,
+    UnusableFileError,
+    complete_jpeg,
+    open_container,
+    orientation_of,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +54,8 @@ MAX_DECODING_BYTES: Final = 560_000_000
 MAX_PIXELS: Final = 1_000_000_000
 # A pass over the coefficients takes an eighth of a nanosecond a pixel, however little it brings. Ten passes are usual.
 MAX_SCANNED_PIXELS: Final = 10_000_000_000
+# Pillow itself reads uncompressed TIFF of odd layouts as something else; libtiff reads all of them.
+TiffImagePlugin.READ_LIBTIFF = True
 # A worker has one core.
 AvifImagePlugin.DEFAULT_MAX_THREADS = heif_options.DECODE_THREADS = 1
 # Pillow's own guard looks at a photo's full size. Ours looks at the reduced scale at which it is decoded.
@@ -79,6 +88,9 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# libtiff gives numbers in this machine's order of bytes: not all of those that Pillow takes to be in the file's.
+_AS_LIBTIFF_GIVES_THEM: Final = {"F;32BF": "F;32NF", "I;16BS": "I;16NS", "I;32BS": "I;32NS"}
+_COLOR_MAP: Final = 320
 _QUARTER_TURNS: Final = frozenset({5, 6, 7, 8})
 _TRUNCATED_WORDS: Final = (
     "truncated",
@@ -178,10 +190,11 @@ def decode_encoded(image: EncodedImage) -> DecodedImage:
 
 def _decode_without_end(image: EncodedImage) -> DecodedImage:
     """Decodes a JPEG that has no end: many programs lose the last two bytes, and every pixel is there."""
-    completed = [
-        _decode(replace(image, container=replace(image.container, content=one)))
-        for one in complete_jpeg(image.container.content)
-    ]
+    try:
+        contents = complete_jpeg(image.container.content)
+    except UnusableFileError as error:
+        raise UnreadableImageError(error.reason, str(error)) from None
+    completed = [_decode(replace(image, container=replace(image.container, content=one))) for one in contents]
     if not completed or any(not np.array_equal(completed[0].pixels, other.pixels) for other in completed):
         raise UnreadableImageError(RejectReason.TRUNCATED, "the file ends before the picture does")
     return completed[0]
@@ -220,7 +233,7 @@ def _decode_with_pillow(file_format: str, container: Container) -> DecodedImage:
         if file_format == "JPEG" and min(width, height) >= _DRAFT_FROM_SIDE:
             opened.draft(None, (_DRAFT_TO_SIDE, _DRAFT_TO_SIDE))
         _refuse_if_too_large(file_format, container, opened.size, opened.mode)
-        opened.load()
+        _load(opened, container)
         exif = opened.info.get("exif")
         orientation = orientation_of(exif) if isinstance(exif, bytes) else container.orientation
         image = to_rgb(
@@ -237,7 +250,50 @@ def _decode_with_pillow(file_format: str, container: Container) -> DecodedImage:
 
 
 def _open(file_format: str, container: Container) -> ImageFile:
-    return _DECODERS[file_format](io.BytesIO(container.content))
+    opened = _DECODERS[file_format](io.BytesIO(container.content))
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        _correct_tiff(opened)
+    return opened
+
+
+def _load(opened: ImageFile, container: Container) -> None:
+    if isinstance(opened, PngImagePlugin.PngImageFile):
+        if _leaves_last_pixel(opened, 0x5A):
+            # It may be of that level itself, but not of another as well.
+            with _open("PNG", container) as again:
+                if _leaves_last_pixel(again, 0xA5):
+                    raise OSError("the file is truncated: it has not all of the rows")
+        return
+    try:
+        opened.load()
+    except OSError as error:
+        if isinstance(opened, TiffImagePlugin.TiffImageFile) and opened.info.get("compression") == "raw":
+            # Nothing else can be wrong with numbers that are not compressed.
+            raise OSError("the file is truncated: it has not all of the rows") from error
+        raise
+
+
+def _leaves_last_pixel(opened: ImageFile, level: int) -> bool:
+    """Decodes a picture into one of this level; tells whether its last pixel still has it."""
+    n_bands = len(opened.getbands())
+    opened.im = Image.new(opened.mode, opened.size, level if n_bands == 1 else (level,) * n_bands).im
+    opened.load()
+    pixel = opened.getpixel((opened.width - 1, opened.height - 1))
+    return pixel == (level if n_bands == 1 else (level,) * n_bands)
+
+
+def _correct_tiff(opened: TiffImagePlugin.TiffImageFile) -> None:
+    """Corrects what Pillow takes for granted of numbers and palettes."""
+    opened.tile = [
+        tile._replace(args=(_AS_LIBTIFF_GIVES_THEM.get(tile.args[0], tile.args[0]), *tile.args[1:]))
+        if tile.codec_name == "libtiff"
+        else tile
+        for tile in opened.tile
+    ]
+    colours = opened.tag_v2.get(_COLOR_MAP, ())
+    if opened.mode in {"P", "PA"} and max(colours, default=256) < 256:
+        # Some programs write levels of 8 bits where those of 16 belong.
+        opened.palette = ImagePalette.raw("RGB;L", bytes(colours))
 
 
 def _low_bytes(container: Container) -> Image.Image | None:
@@ -291,6 +347,8 @@ def _container_of(content: bytes, file_format: str) -> Container:
     """Returns what `open_container` finds, and takes whatever it raises for a fact about the file."""
     try:
         return open_container(content, file_format)
+    except UnusableFileError as error:
+        raise UnreadableImageError(error.reason, str(error)) from None
     except MemoryError:
         raise
     except Exception as error:

@@ -6,6 +6,8 @@ All show `picture()`, or say what they show instead. They are built from bytes w
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +20,8 @@ from tests.spark_jobs.embedding.odd_kind import (
     DAMAGED,
     NO_IMAGE,
     TOO_MUCH,
+    TRUNCATED,
+    UNREADABLE,
     OddPicture,
     bad_kinds,
     good_kinds,
@@ -37,10 +41,13 @@ from tests.spark_jobs.embedding.picture_bytes import (
     inverted,
     orientation,
     packed_12_bits,
+    palette_tiff,
     picture,
+    planar_tiff,
     rgb_tiff,
     rle8,
     stored_turned,
+    subsampled_tiff,
     tiff,
     white_where,
     with_alpha,
@@ -78,6 +85,9 @@ def tiff_kinds() -> dict[str, OddPicture]:
         ),
         "turned 5, LZW": lambda: encoded(stored_turned(5), "TIFF", compression="tiff_lzw", exif=exif_of(5)),
         "an orientation of 0": lambda: rgb_tiff(orientation(0)),
+        "16 bits a channel, a plane for each": planar_tiff,
+        "16 bits a channel, a plane for each, big-endian": lambda: planar_tiff(">"),
+        "halved chroma, uncompressed": subsampled_tiff,
     }
     levels = np.asarray(grey()).astype(np.int64)
     greys: dict[str, Callable[[], bytes]] = {
@@ -100,6 +110,17 @@ def tiff_kinds() -> dict[str, OddPicture]:
         "float grey, 0 to 65,535": lambda: tiff(deep(fraction() * 65_535, "<f4"), (32,), 1, sample_format=3),
         "float grey with a NaN": lambda: tiff(
             deep(np.where(levels == levels[0, 0], np.nan, fraction()), "<f4"), (32,), 1, sample_format=3
+        ),
+    }
+    greys |= {
+        "float grey, big-endian, Deflate": lambda: tiff(
+            zlib.compress(deep(fraction(), ">f4")), (32,), 1, order=">", sample_format=3, compression=8
+        ),
+        "16-bit grey with a sign, big-endian, Deflate": lambda: tiff(
+            zlib.compress(deep(levels << 7, ">i2")), (16,), 1, order=">", sample_format=2, compression=8
+        ),
+        "32-bit grey with a sign, big-endian, Deflate": lambda: tiff(
+            zlib.compress(deep(levels << 23, ">i4")), (32,), 1, order=">", sample_format=2, compression=8
         ),
     }
     nan_is_black = lambda: Image.fromarray(np.where(levels == levels[0, 0], 0, levels).astype(np.uint8))  # noqa: E731
@@ -126,6 +147,24 @@ def tiff_kinds() -> dict[str, OddPicture]:
                 )
             },
             lambda: grey().point(lambda level: 255 * (level > 99)),
+        )
+        | good_kinds(
+            "TIFF",
+            {
+                "a palette": lambda: palette_tiff(257),
+                "a palette with levels of 8 bits": lambda: palette_tiff(1),
+            },
+            lambda: picture().quantize(8, dither=Image.Dither.NONE).convert("RGB"),
+        )
+        | bad_kinds(
+            "TIFF",
+            TRUNCATED,
+            {"one strip of two": lambda: rgb_tiff((278, 3, 1, struct.pack("<H", HEIGHT // 2)))},
+        )
+        | bad_kinds(
+            "TIFF",
+            UNREADABLE,
+            {"a raw photo": lambda: rgb_tiff((254, 4, 1, b"\1\0\0\0"), (330, 4, 1, b"\x08\0\0\0"))},
         )
         | bad_kinds(
             "TIFF",
@@ -222,6 +261,15 @@ def other_kinds() -> dict[str, OddPicture]:
         | good_kinds("BMP", {"32 bits and alpha": lambda: bmp32(np.asarray(grey()))}, lambda: white_where(grey()))
         | good_kinds("PPM", ppm)
         | good_kinds("PPM", {"grey": lambda: encoded(grey(), "PPM")}, grey)
+        | good_kinds(
+            "PPM",
+            {
+                "16 bits, dark": lambda: (
+                    b"P5\n%d %d\n65535\n" % (WIDTH, HEIGHT) + deep(np.asarray(grey()).astype(np.int64), ">u2")
+                )
+            },
+            lambda: Image.new("L", (WIDTH, HEIGHT)),
+        )
         | good_kinds("JPEG 2000", jp2)
         | good_kinds("AVIF", avif)
         | bad_kinds(

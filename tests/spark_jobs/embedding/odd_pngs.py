@@ -155,6 +155,11 @@ def png_kinds() -> dict[str, OddPicture]:
             {"all colours transparent": lambda: palette_png(chunk(b"tRNS", bytes(8)))},
             lambda: Image.new("RGB", (9, 9), "white"),
         )
+        | good_kinds(
+            "PNG",
+            {"one level everywhere": lambda: png(rows_of(np.full((HEIGHT, WIDTH, 3), 0x5A)), 8, 2)},
+            lambda: Image.new("RGB", (9, 9), (0x5A,) * 3),
+        )
         | bad_kinds(
             "PNG",
             DAMAGED,
@@ -170,6 +175,16 @@ def png_kinds() -> dict[str, OddPicture]:
                     rows_of(alpha), 0, 0, chunk(b"tRNS", b"\0\x10")
                 ),
                 "an unknown kind of colour": lambda: png(rows_of(alpha), 8, 5),
+                "data that ends before the last row": lambda: png(rows_of(colours)[: HEIGHT // 2], 8, 2),
+                "data that ends before the last row, black and white": lambda: png(
+                    rows_of(alpha > 99, 1)[: HEIGHT // 2], 1, 0
+                ),
+                "data that ends before the last row, 16 bits": lambda: png(
+                    rows_of(grey_levels(16), 16)[: HEIGHT - 1], 16, 0
+                ),
+                "data that ends before the last row, a palette": lambda: png(
+                    rows_of(alpha // 99)[: HEIGHT - 1], 8, 3, chunk(b"PLTE", bytes(range(9)))
+                ),
                 "no pixels": lambda: png_with()[:33] + chunk(b"IEND", b""),
                 "pixels that are no deflate": lambda: (
                     png_with()[:33] + chunk(b"IDAT", b"junk" * 40) + chunk(b"IEND", b"")

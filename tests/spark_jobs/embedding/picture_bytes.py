@@ -253,6 +253,45 @@ def rgb_tiff(*entries: tuple[int, int, int, bytes], image: Image.Image | None = 
     return tiff(shown.tobytes(), (8, 8, 8), 2, *entries, size=shown.size, **options)
 
 
+def planar_tiff(order: str = "<") -> bytes:
+    """Returns a TIFF of 16 bits a channel, uncompressed, in a strip for each channel."""
+    levels = np.asarray(picture()).astype(np.int64) * 257
+    planes = levels.transpose(2, 0, 1).astype(order + "u2").tobytes()
+    start = len(tiff(b"", (16, 16, 16), 2, *[(284, 3, 1, b"")] * 3))
+    one = len(planes) // 3
+    places = struct.pack(order + "6L", start, start + one, start + 2 * one, one, one, one)
+    end = start + len(planes)
+    return tiff(
+        planes + places,
+        (16, 16, 16),
+        2,
+        (284, 3, 1, struct.pack(order + "H", 2)),
+        (273, 4, 3, struct.pack(order + "L", end)),
+        (279, 4, 3, struct.pack(order + "L", end + 12)),
+        order=order,
+    )
+
+
+def palette_tiff(factor: int) -> bytes:
+    """Returns a TIFF with a palette, whose levels of 8 bits are times `factor`."""
+    image = picture().quantize(8, dither=Image.Dither.NONE)
+    colours = np.zeros((256, 3), dtype=np.int64)
+    found = np.array(image.getpalette() or ())[: 3 * 8].reshape(-1, 3)
+    colours[: len(found)] = found * factor
+    start = len(tiff(b"", (8,), 3, (320, 3, 768, b"")))
+    levels = image.tobytes()
+    place = struct.pack("<L", start + len(levels))
+    return tiff(levels + colours.T.astype("<u2").tobytes(), (8,), 3, (320, 3, 768, place))
+
+
+def subsampled_tiff() -> bytes:
+    """Returns an uncompressed TIFF in luma and halved chroma."""
+    pixels = np.asarray(picture().convert("YCbCr"))
+    luma = pixels[..., 0].reshape(HEIGHT // 2, 2, WIDTH // 2, 2).transpose(0, 2, 1, 3).reshape(HEIGHT // 2, -1, 4)
+    blocks = np.concatenate([luma, pixels[::2, ::2, 1:]], axis=2)
+    return tiff(blocks.tobytes(), (8, 8, 8), 6, (530, 3, 2, struct.pack("<HH", 2, 2)))
+
+
 def packed_12_bits() -> bytes:
     levels = grey_levels(12)
     first, second = levels[:, 0::2], levels[:, 1::2]

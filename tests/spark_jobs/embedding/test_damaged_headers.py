@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pytest
 
+from fruit_contract.tables import RejectReason
 from fruit_features.embedding import isolation, preprocessing
 from fruit_features.embedding.containers import complete_jpeg
-from fruit_features.embedding.preprocessing import UnreadableImageError, find_encoded
+from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image, find_encoded
 from tests.spark_jobs.embedding.picture_bytes import (
     chunk,
     encoded,
     exif,
     grey,
     jpeg,
+    jpeg_with,
     jpeg_with_exif,
+    many_scans,
     orientation,
     palette_png,
     picture,
@@ -108,3 +112,45 @@ def test_decoded_apart_the_worker_does_not_look_at_the_header(monkeypatch: pytes
     monkeypatch.setattr(isolation, "find_encoded", fail)
 
     assert isolation.decode(jpeg(), apart=True).width == picture().width
+
+
+def many_parts(kind: str) -> bytes:
+    """Returns a file whose parts are tiny and fill two megabytes."""
+    if kind == "segments":
+        return jpeg_with(b"\xff\xc4\0\2" * 500_000)
+    if kind == "markers":
+        return jpeg_with(b"\xff\xd0" * 1_000_000)
+    if kind == "chunks":
+        return png(rows_of(np.asarray(grey())), 8, 0, chunk(b"IDAT", b"") * 170_000)
+    return many_scans(8, 60_000)
+
+
+@pytest.mark.parametrize("kind", ["segments", "markers", "chunks", "scans"])
+def test_a_file_of_countless_parts_is_too_costly(kind: str) -> None:
+    content = many_parts(kind)
+    tracemalloc.start()
+    with pytest.raises(UnreadableImageError) as caught:
+        find_encoded(content)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert caught.value.reason == RejectReason.TOO_COSTLY
+    assert kind in caught.value.detail or kind == "markers"
+    assert most < 2_000_000
+
+
+def test_so_is_one_that_is_looked_through_because_it_has_no_end() -> None:
+    scan = jpeg(grey())[jpeg(grey()).find(b"\xff\xda") : -2]
+
+    with pytest.raises(UnreadableImageError) as caught:
+        decode_image(jpeg(grey())[:-2] + scan[:40] * 2000)
+
+    assert caught.value.reason == RejectReason.TOO_COSTLY
+
+
+def test_reasons_lead_somewhere() -> None:
+    plain = png(rows_of(np.asarray(grey())), 8, 0)
+    with pytest.raises(UnreadableImageError, match=r"unreadable.*Xcode"):
+        find_encoded(plain[:8] + chunk(b"CgBI", b"\x50\0\x20\x02") + plain[8:])
+    with pytest.raises(UnreadableImageError, match=r"unreadable.*no colours"):
+        find_encoded(palette_png(with_colours=False))
