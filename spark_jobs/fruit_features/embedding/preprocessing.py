@@ -286,7 +286,7 @@ def _correct_tiff(opened: TiffImagePlugin.TiffImageFile) -> None:
     """Corrects what Pillow takes for granted of numbers and palettes."""
     opened.tile = [
         tile._replace(args=(_AS_LIBTIFF_GIVES_THEM.get(tile.args[0], tile.args[0]), *tile.args[1:]))
-        if tile.codec_name == "libtiff"
+        if tile.codec_name == "libtiff" and isinstance(tile.args, tuple)
         else tile
         for tile in opened.tile
     ]

@@ -27,6 +27,9 @@ _ANOTHER_VIEW: Final = {
     "TIFF: float grey, 0 to 1": "as above",
     "TIFF: float grey, 0 to 65,535": "as above",
     "TIFF: float grey with a NaN": "as above",
+    "TIFF: float grey, big-endian, Deflate": "as above",
+    "TIFF: 16-bit grey with a sign, big-endian, Deflate": "as above",
+    "TIFF: 32-bit grey with a sign, big-endian, Deflate": "as above",
 }
 
 
