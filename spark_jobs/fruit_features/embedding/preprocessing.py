@@ -177,7 +177,9 @@ def find_encoded(content: bytes) -> EncodedImage:
 def decode_encoded(image: EncodedImage) -> DecodedImage:
     """Does what `decode_image` does with a file whose format is known."""
     if image.container.misses_data:
-        raise UnreadableImageError(RejectReason.TRUNCATED, "data of the picture is missing between two restart markers")
+        raise UnreadableImageError(
+            RejectReason.TRUNCATED, "the file is truncated: data of the picture is missing between two restart markers"
+        )
     if not image.container.has_end:
         return _decode_without_end(image)
     try:
@@ -196,7 +198,7 @@ def _decode_without_end(image: EncodedImage) -> DecodedImage:
         raise UnreadableImageError(error.reason, str(error)) from None
     completed = [_decode(replace(image, container=replace(image.container, content=one))) for one in contents]
     if not completed or any(not np.array_equal(completed[0].pixels, other.pixels) for other in completed):
-        raise UnreadableImageError(RejectReason.TRUNCATED, "the file ends before the picture does")
+        raise UnreadableImageError(RejectReason.TRUNCATED, "the file is truncated: it ends before the picture does")
     return completed[0]
 
 
