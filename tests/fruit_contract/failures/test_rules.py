@@ -8,8 +8,9 @@ from fruit_contract.failures.causes import CODE_ERROR, UNKNOWN
 from fruit_contract.failures.rules import cause_of
 from local_cloud.project import PROJECT
 
-# The steps catch two of their errors themselves (a reject; no PCA yet), and one is a base class that nobody raises.
-NOT_ENDING_A_STEP = {"UnreadableImageError", "TooFewImagesError", "RefusedError"}
+# The steps catch three of their errors themselves (two kinds of reject; no PCA yet), and one is a base class that
+# nobody raises.
+NOT_ENDING_A_STEP = {"UnreadableImageError", "UnusableFileError", "TooFewImagesError", "RefusedError"}
 
 
 def test_every_error_of_the_steps_has_a_cause() -> None:
