@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from fruit_contract.errors import RefusedError
 from local_cloud.stack.ports import NoLoopbackError
-from local_cloud.stack.state import HomeNotOursError
+from local_cloud.stack.state import HomeNotOursError, local_home, why_it_stopped
 
 
 class CommandError(Exception):
     """Ends a command with exit code 1. The message says what happened, to what, and what to do."""
+
+
+def with_why_it_stopped(sentence: str) -> str:
+    """Returns a sentence about a local cloud that isn't up. If it stopped by itself, why follows in new lines."""
+    reason = why_it_stopped(local_home())
+    return f"{sentence}\nThe last local cloud stopped by itself: {reason}" if reason else sentence
 
 
 def sentence_for(error: Exception) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from fruit_cli.errors import CommandError
+from fruit_cli.errors import CommandError, with_why_it_stopped
 from fruit_cli.lake.target import Target
 from fruit_cli.stack.airflow_environment import AIRFLOW_USER
 from local_cloud.stack.state import local_home, read_state
@@ -81,7 +81,9 @@ def current_airflow(target: Target = Target.LOCAL, environment: Mapping[str, str
         if state and state.airflow_url:
             return local_airflow(state)
         raise AirflowError(
-            f"No local Airflow is up. Type `make up`, or say TARGET=aws for the Airflow that {URL_VARIABLE} names."
+            with_why_it_stopped(
+                f"No local Airflow is up. Type `make up`, or say TARGET=aws for the Airflow that {URL_VARIABLE} names."
+            )
         )
     url, token = environment.get(URL_VARIABLE, ""), environment.get(TOKEN_VARIABLE, "")
     login = Login(environment.get(USER_VARIABLE, ""), environment.get(PASSWORD_VARIABLE, ""))
@@ -217,9 +219,8 @@ class AirflowHttp:
             if time.monotonic() > deadline:
                 break
             self._sleep(_PAUSE_SECONDS)
-        raise AirflowError(
-            f"{self.address.url} doesn't answer ({last_trouble}). Is it up? `make up` starts the local one."
-        )
+        sentence = f"{self.address.url} doesn't answer ({last_trouble}). Is it up? `make up` starts the local one."
+        raise AirflowError(with_why_it_stopped(sentence) if self.address.is_local else sentence)
 
     def _authorised(
         self, method: str, path: str, params: Mapping[str, str] | None, json: Mapping[str, object] | None

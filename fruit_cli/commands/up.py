@@ -10,7 +10,7 @@ from fruit_cli.arguments import ABOUT_THE_LOCAL_CLOUD
 from fruit_cli.lake.connection import current_connection
 from fruit_cli.stack.airflow_environment import AIRFLOW_USER
 from fruit_cli.stack.lifecycle import LocalStack
-from local_cloud.stack.state import local_home
+from local_cloud.stack.state import local_home, why_it_stopped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def command(*, without_airflow: bool, without_release: bool) -> int:
     """
     stack = LocalStack(local_home())
     already_up = stack.state()
-    if already_up is None and (reason := stack.why_it_stopped()):
+    if already_up is None and (reason := why_it_stopped(stack.home)):
         print(f"The last local cloud stopped by itself: {reason}\n")
     state = stack.start(with_airflow=not without_airflow)
     if not without_release:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from fruit_cli.errors import CommandError
+from fruit_cli.errors import CommandError, with_why_it_stopped
 from fruit_cli.lake.deployed import with_deployed
 from fruit_cli.lake.target import Target
 from fruit_contract import lake
@@ -115,7 +115,9 @@ def _local_connection(environment: Mapping[str, str]) -> LakeConnection:
         region = environment.get("FRUITS_AWS_REGION", DEFAULT_REGION)
         return replace(_with_keys(local_bucket(environment), region, LOCAL_S3_VARIABLE, environment), has_roles=True)
     raise CommandError(
-        f"No local cloud is up. Type `make up`, or say TARGET=aws for the lake on AWS that {BUCKET_VARIABLE} names."
+        with_why_it_stopped(
+            f"No local cloud is up. Type `make up`, or say TARGET=aws for the lake on AWS that {BUCKET_VARIABLE} names."
+        )
     )
 
 

@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from fruit_cli.errors import CommandError
+from fruit_cli.errors import CommandError, with_why_it_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -64,7 +64,8 @@ def explained(connection: LakeConnection) -> Iterator[None]:
     try:
         yield
     except BaseError as error:
-        raise LakeUnreachableError(f"{_explanation(error, place)} ({_short(error)})") from error
+        sentence = f"{_explanation(error, place)} ({_short(error)})"
+        raise LakeUnreachableError(with_why_it_stopped(sentence) if connection.is_local else sentence) from error
 
 
 def read_object(store: S3Store, key: str) -> bytes | None:

@@ -32,8 +32,8 @@ from local_cloud.stack.java import JavaNotFoundError, find_java
 from local_cloud.stack.latency import COUNTS_PATH
 from local_cloud.stack.ports import LOOPBACK, choose_ports
 from local_cloud.stack.secrets import LocalSecrets, load_or_draw, write_for_owner
-from local_cloud.stack.state import HOME_VARIABLE, StackState, make_home, read_state, remove_state
-from local_cloud.stack.supervisor import ManagedProcess, Plan, ReadyCheck, failure_path, log_path, log_tail
+from local_cloud.stack.state import HOME_VARIABLE, StackState, make_home, read_state, remove_state, why_it_stopped
+from local_cloud.stack.supervisor import ManagedProcess, Plan, ReadyCheck, log_path, log_tail
 from local_cloud.stack.sweep import STACK_MARK, end_marked_processes, is_alive, marked_processes
 
 if TYPE_CHECKING:
@@ -130,13 +130,6 @@ class LocalStack:
             say("Everything has stopped.")
         else:
             say("Nothing was up.")
-
-    def why_it_stopped(self) -> str | None:
-        """Returns why the last stack ended by itself, or None if it did not."""
-        try:
-            return failure_path(self.home).read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            return None
 
     def _start(self, *, with_airflow: bool, say: Callable[[str], None]) -> StackState:
         _require_a_user()
@@ -246,6 +239,7 @@ class LocalStack:
                 arguments,
                 api_server_environment(environment) if name == "airflow-api-server" else environment,
                 ready=checks.get(name),
+                comes_back=True,  # Airflow is made for that: what a process was at is taken up again
             )
             for name, arguments in airflow_processes(program, port).items()
         ]
@@ -303,7 +297,9 @@ class LocalStack:
             if state:
                 return state
             if not is_alive(supervisor):
-                raise CommandError(self.why_it_stopped() or f"The supervisor ended without a word. Its log is {log}.")
+                raise CommandError(
+                    why_it_stopped(self.home) or f"The supervisor ended without a word. Its log is {log}."
+                )
             time.sleep(POLL_SECONDS)
         raise CommandError(f"The local cloud did not come up. Its logs are in {log.parent}.")
 

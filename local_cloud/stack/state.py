@@ -1,6 +1,7 @@
-"""Keeps what is up on this machine in a file.
+"""Keeps what is up on this machine in a file, and why it stopped in another.
 
-The supervisor writes it when every process answers and removes it when it stops.
+The supervisor writes the one when every process answers and removes it when it stops. It writes the other when it
+stopped without having been told to.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from local_cloud.stack.secrets import write_for_owner
 from local_cloud.stack.sweep import STACK_MARK
 
 HOME_VARIABLE: Final = "FRUITS_LOCAL_HOME"
+FAILURE_FILE: Final = "stopped_because.txt"
 _CLOCK_SLACK_SECONDS: Final = 2.0
 
 
@@ -102,3 +104,16 @@ def write_state(home: Path, state: StackState) -> None:
 
 def remove_state(home: Path) -> None:
     state_path(home).unlink(missing_ok=True)
+
+
+def failure_path(home: Path) -> Path:
+    """Returns the path of the file that says why the last stack stopped by itself, if it did."""
+    return home / FAILURE_FILE
+
+
+def why_it_stopped(home: Path) -> str | None:
+    """Returns why the last stack ended by itself, or None if it did not."""
+    try:
+        return failure_path(home).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None

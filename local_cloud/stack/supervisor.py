@@ -2,8 +2,8 @@
 
 `python -m local_cloud.stack.supervisor` reads a plan (JSON, see `Plan`) from its standard input, because a plan holds
 credentials. It goes to the background, prints its process id, starts every process, writes the state when all answer,
-and waits. When it is told to stop or when one process ends by itself, it ends all of them. It restarts nothing, because
-the log of a process that died says why.
+and waits. When it is told to stop or when one process ends by itself, it ends all of them. A process that comes back is
+started again instead, as `restart` does it in docker-compose.yaml, unless it ends within a minute.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from local_cloud.stack.state import StackState, remove_state, write_state
+from local_cloud.stack.state import StackState, failure_path, remove_state, write_state
 from local_cloud.stack.sweep import STACK_MARK, end_marked_processes
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ STOP_GRACE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.25
 ANSWER_SECONDS: Final = 30.0
 LOG_TAIL_LINES: Final = 20
-FAILURE_FILE: Final = "stopped_because.txt"
+# What ends sooner than this would end again and again.
+COMES_BACK_AFTER_SECONDS: Final = 60.0
+# The supervisor's process that this one belongs to, as <home>/<name>.
+PROCESS_MARK: Final = "FRUITS_LOCAL_PROCESS"
 
 
 class StackError(Exception):
@@ -52,10 +55,15 @@ class ReadyCheck:
 
 @dataclass(frozen=True)
 class ManagedProcess:
+    """Says how to start a process, and when it is ready. If it `comes_back`, it is started again should it end by
+    itself.
+    """
+
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     ready: ReadyCheck | None = None
+    comes_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class Plan:
                 arguments=tuple(process["arguments"]),
                 environment=process["environment"],
                 ready=_ready_check(process["ready"]) if process["ready"] else None,
+                comes_back=process["comes_back"],
             )
             for process in content["processes"]
         )
@@ -86,11 +95,6 @@ class Plan:
 
 def log_path(home: Path, name: str) -> Path:
     return home / "logs" / f"{name}.log"
-
-
-def failure_path(home: Path) -> Path:
-    """Returns the path of the file that says why the last stack stopped by itself, if it did."""
-    return home / FAILURE_FILE
 
 
 def log_tail(home: Path, name: str) -> str:
@@ -102,11 +106,21 @@ def log_tail(home: Path, name: str) -> str:
 
 
 class Supervisor:
-    def __init__(self, plan: Plan, *, say: Callable[[str], None] = print) -> None:
+    """Runs a plan until it is told to stop. `comes_back_after_seconds` is there for tests."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        say: Callable[[str], None] = print,
+        comes_back_after_seconds: float = COMES_BACK_AFTER_SECONDS,
+    ) -> None:
         self._plan = plan
         self._home = Path(plan.home)
         self._say = say
+        self._comes_back_after_seconds = comes_back_after_seconds
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._started_at: dict[str, float] = {}
         self._told_to_stop = threading.Event()
 
     def run(self) -> int:
@@ -136,20 +150,27 @@ class Supervisor:
     def _start_all(self) -> None:
         for process in self._plan.processes:
             self._say(f"Starting {process.name}")
-            path = log_path(self._home, process.name)
-            with path.open("wb") as log:
-                try:
-                    self._running[process.name] = subprocess.Popen(
-                        process.arguments,
-                        env={**process.environment, STACK_MARK: self._plan.home},
-                        cwd=self._home,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                    )
-                except OSError as error:
-                    raise StackError(f"{process.name} could not be started: {error}") from error
+            log_path(self._home, process.name).unlink(missing_ok=True)
+            self._start(process)
+
+    def _start(self, process: ManagedProcess) -> None:
+        with log_path(self._home, process.name).open("ab") as log:
+            try:
+                self._running[process.name] = subprocess.Popen(
+                    process.arguments,
+                    env={**process.environment, STACK_MARK: self._plan.home, PROCESS_MARK: self._mark_of(process.name)},
+                    cwd=self._home,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise StackError(f"{process.name} could not be started: {error}") from error
+        self._started_at[process.name] = time.monotonic()
+
+    def _mark_of(self, name: str) -> str:
+        return f"{self._plan.home}/{name}"
 
     def _wait_until_ready(self) -> None:
         started = time.monotonic()
@@ -168,15 +189,20 @@ class Supervisor:
 
     def _watch(self) -> None:
         while not self._told_to_stop.wait(POLL_SECONDS):
-            self._check_alive()
+            self._check_alive(may_come_back=True)
 
-    def _check_alive(self) -> None:
-        for name, process in self._running.items():
-            exit_code = process.poll()
-            if exit_code is not None:
-                raise StackError(
-                    f"{name} ended by itself with exit code {exit_code}, so everything is stopped.{self._tail(name)}"
-                )
+    def _check_alive(self, *, may_come_back: bool = False) -> None:
+        for process in self._plan.processes:
+            exit_code = self._running[process.name].poll()
+            if exit_code is None:
+                continue
+            ended = f"{process.name} ended by itself with exit code {exit_code}"
+            ran_seconds = time.monotonic() - self._started_at[process.name]
+            if not (may_come_back and process.comes_back and ran_seconds >= self._comes_back_after_seconds):
+                raise StackError(f"{ended}, so everything is stopped.{self._tail(process.name)}")
+            self._say(f"{ended} and starts again.{self._tail(process.name)}")
+            end_marked_processes(PROCESS_MARK, self._mark_of(process.name), grace_seconds=0)
+            self._start(process)
 
     def _tail(self, name: str) -> str:
         tail = log_tail(self._home, name)

@@ -17,6 +17,7 @@ from fruit_contract.lake import raw_prefix
 from fruit_pipeline.emr.clusters import clusters_of_run, steps_of_cluster
 from local_cloud.faults import FaultKind, faults_from_json, faults_path
 from local_cloud.stack.state import read_state
+from local_cloud.stack.supervisor import PROCESS_MARK
 from local_cloud.stack.sweep import STACK_MARK, marked_processes
 from tests.local_cloud.running_cloud import command_of
 from tests.local_cloud.written_faults import write_faults
@@ -140,6 +141,12 @@ class FaultyRun:
         )
 
 
+def kill_triggerer(product: Product) -> None:
+    """Kills the triggerer, which the supervisor then starts again."""
+    marked = marked_processes(PROCESS_MARK, f"{product.home}/airflow-triggerer")
+    min(marked, key=lambda process: process.create_time()).kill()
+
+
 def scheduler_of(product: Product) -> psutil.Process:
     marked = marked_processes(STACK_MARK, str(product.home))
     return min(
@@ -240,8 +247,16 @@ def fail_s3(run: FaultyRun) -> None:
     run.late_batch().rename(folder)
 
 
-def change_place(run: FaultyRun) -> None:
+def lose_triggerer_then_change_place(run: FaultyRun) -> None:
     run.wait_for_step()
+    first_log = run.log(EXTRACT)
+    kill_triggerer(run.product)
+    # The next one takes up what the first one was at when that has been silent for half a minute.
+    wait_for(
+        lambda: run.log(EXTRACT),
+        lambda text: text.count(" starting") > first_log.count(" starting"),
+        "the trigger again",
+    )
     restart_scheduler(run.product, ELSEWHERE)
     run.let_go(FaultKind.SLOW_STEP)
 
@@ -455,11 +470,12 @@ CASES = (
         says=("Another run's turn at the PCA is not over: pca (", "This one waits for its own"),
     ),
     FaultCase(
-        name="the scheduler is restarted while a step runs, and by then the lake's bucket and region are set otherwise",
-        made_by="SIGKILL to the scheduler and its workers; a new one is started with another `FRUITS_LAKE_BUCKET` and "
-        "`FRUITS_AWS_REGION`",
+        name="the triggerer dies while a step runs; then the scheduler is restarted, and by then the lake's bucket and "
+        "region are set otherwise",
+        made_by="SIGKILL to the triggerer, which comes back; SIGKILL to the scheduler and its workers, and a new one "
+        "is started with another `FRUITS_LAKE_BUCKET` and `FRUITS_AWS_REGION`",
         faults=(HELD,),
-        act=change_place,
+        act=lose_triggerer_then_change_place,
         ends="success",
         steps=WHOLE,
         where=EXTRACT,

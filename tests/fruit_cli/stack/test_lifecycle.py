@@ -10,12 +10,14 @@ import httpx
 import psutil
 import pytest
 
+from fruit_cli.airflow_client.http import AirflowAddress, AirflowHttp, current_airflow
 from fruit_cli.commands.up import summary
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.connection import LakeConnection, s3_client
+from fruit_cli.lake.connection import LakeConnection, current_connection, s3_client
+from fruit_cli.lake.store import missing_keys
 from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
 from local_cloud.stack.latency import request_counts
-from local_cloud.stack.state import StackState
+from local_cloud.stack.state import HOME_VARIABLE, StackState, why_it_stopped
 from local_cloud.stack.sweep import STACK_MARK, is_alive, marked_processes
 from tests.local_cloud.running_cloud import command_of
 
@@ -93,7 +95,7 @@ def test_starts_answers_and_leaves_nothing_behind(stack: LocalStack) -> None:
     assert processes_of(stack) == []
     assert stack.state() is None
     assert said[-1] == "Everything has stopped."
-    assert stack.why_it_stopped() is None
+    assert why_it_stopped(stack.home) is None
 
 
 @pytest.mark.slow
@@ -163,10 +165,32 @@ def test_when_one_process_dies_all_end_and_it_is_named(stack: LocalStack) -> Non
     psutil.wait_procs([supervisor], timeout=30)
     assert processes_of(stack) == []
     assert stack.state() is None
-    reason = stack.why_it_stopped()
+    reason = why_it_stopped(stack.home)
     assert reason is not None
     assert reason.startswith("emr ended by itself with exit code -9")
     assert "EMR listens on" in reason
+
+
+@pytest.mark.slow
+def test_whoever_asks_a_local_cloud_that_stopped_by_itself_is_told_why(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(stack.home))
+    state = stack.start(with_airflow=False, say=lambda _: None)
+    connection = current_connection()
+    process_named(stack, "local_cloud.emr.server").kill()
+    psutil.wait_procs([psutil.Process(state.supervisor_pid)], timeout=30)
+    airflow = AirflowAddress(state.emr_url, token="t", is_local=True)
+    for ask in (
+        current_connection,
+        current_airflow,
+        lambda: missing_keys(connection, ["raw/x"]),
+        lambda: AirflowHttp(airflow, sleep=lambda _: None).send("GET", "/dags"),
+    ):
+        with pytest.raises(
+            CommandError, match=r"(?s)make up.*stopped by itself: emr ended by itself with exit code -9"
+        ):
+            ask()
 
 
 def test_a_process_that_cannot_start_is_an_error_with_the_end_of_its_log(stack: LocalStack) -> None:

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import httpx
 import pytest
 
 from local_cloud.stack.ports import NoLoopbackError, choose_ports, keep_loopback_direct
-from local_cloud.stack.state import StackState
-from local_cloud.stack.supervisor import ManagedProcess, Plan, ReadyCheck, is_ready
+from local_cloud.stack.state import StackState, why_it_stopped
+from local_cloud.stack.supervisor import ManagedProcess, Plan, ReadyCheck, Supervisor, is_ready
+from local_cloud.stack.sweep import is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 STATE = StackState(0, "http://127.0.0.1:1", "http://127.0.0.1:2", None, "key", "secret", "eu-west-1", "fruits-lake")
 
@@ -19,7 +27,9 @@ STATE = StackState(0, "http://127.0.0.1:1", "http://127.0.0.1:2", None, "key", "
 def test_a_plan_survives_its_way_to_the_supervisor() -> None:
     check = ReadyCheck("http://127.0.0.1:1", statuses=(200, 403), healthy=("scheduler",))
     plan = Plan(
-        "/home", STATE, (ManagedProcess("s3", ("a", "b"), {"X": "1"}, check), ManagedProcess("emr", ("c",), {}))
+        "/home",
+        STATE,
+        (ManagedProcess("s3", ("a", "b"), {"X": "1"}, check, comes_back=True), ManagedProcess("emr", ("c",), {})),
     )
     assert Plan.from_json(plan.to_json()) == plan
 
@@ -105,3 +115,80 @@ def test_keeps_proxies_from_this_machine(before: str, after: str) -> None:
 def test_gives_no_port_twice() -> None:
     (port,) = choose_ports([0])
     assert len(set(choose_ports([port, port, 0, 0]))) == 4
+
+
+COUNTS_ITS_STARTS = """
+import pathlib, subprocess, sys, time
+starts = pathlib.Path("starts")
+with starts.open("a") as stream:
+    stream.write("x")
+print("start", len(starts.read_text()), flush=True)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+with open("children", "a") as stream:
+    stream.write(f"{child.pid} ")
+time.sleep(600 if len(starts.read_text()) > 2 else float(sys.argv[1]))
+sys.exit(3)
+"""
+
+
+@contextmanager
+def supervised(home: Path, process: ManagedProcess, comes_back_after_seconds: float = 0) -> Iterator[list[str]]:
+    """Supervises one process in a thread until the end of the block, and yields what the supervisor says. Where a test
+    is the main thread, it also takes the signals that a supervisor heeds.
+    """
+    (home / "logs").mkdir()
+    said: list[str] = []
+    supervisor = Supervisor(
+        Plan(str(home), STATE, (process,)), say=said.append, comes_back_after_seconds=comes_back_after_seconds
+    )
+    with patch("local_cloud.stack.supervisor.signal.signal"):
+        thread = threading.Thread(target=supervisor.run)
+        thread.start()
+        try:
+            yield said
+        finally:
+            supervisor._stop(signal.SIGTERM, None)
+            thread.join()
+
+
+def counting(seconds: float, *, comes_back: bool) -> ManagedProcess:
+    """Returns a process that ends after so many seconds, but runs on when it is started for the third time."""
+    environment = {"PATH": os.environ["PATH"]}
+    return ManagedProcess(
+        "counter", (sys.executable, "-c", COUNTS_ITS_STARTS, str(seconds)), environment, comes_back=comes_back
+    )
+
+
+def test_a_process_that_comes_back_is_started_again_without_what_it_left_running(tmp_path: Path) -> None:
+    with supervised(tmp_path, counting(1, comes_back=True)) as said:
+        eventually(lambda: (tmp_path / "children").exists() and len(children_of(tmp_path)) == 3)
+        assert [is_alive(child) for child in children_of(tmp_path)] == [False, False, True]
+        assert why_it_stopped(tmp_path) is None
+    told = [line for line in said if "starts again" in line]
+    assert len(told) == 2
+    assert "counter ended by itself with exit code 3" in told[0]
+    assert "start 1" in told[0]
+    assert (tmp_path / "logs" / "counter.log").read_text() == "start 1\nstart 2\nstart 3\n"
+    assert not any(map(is_alive, children_of(tmp_path)))
+
+
+@pytest.mark.parametrize(("comes_back", "after_seconds"), [(False, 0), (True, 600)])
+def test_a_process_that_does_not_come_back_or_ends_at_once_ends_everything(
+    tmp_path: Path, comes_back: bool, after_seconds: float
+) -> None:
+    with supervised(tmp_path, counting(0, comes_back=comes_back), after_seconds):
+        eventually(lambda: why_it_stopped(tmp_path) is not None)
+    assert (tmp_path / "starts").read_text() == "x"
+    assert "counter ended by itself with exit code 3, so everything is stopped" in (why_it_stopped(tmp_path) or "")
+    assert not any(map(is_alive, children_of(tmp_path)))
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def children_of(home: Path) -> list[int]:
+    return [int(child) for child in (home / "children").read_text().split()]
