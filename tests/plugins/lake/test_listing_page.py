@@ -48,6 +48,15 @@ def test_an_encoded_key_is_read_byte_for_byte(keys: list[str], encode: Callable[
     assert page.keys == keys
 
 
+def test_what_stands_beside_the_fields_does_not_matter() -> None:
+    checksums = "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>"
+    rest = "<Owner><ID>me</ID></Owner><StorageClass>STANDARD</StorageClass></Contents>"
+    whole = entry("a").replace("<Size>", checksums).replace("</Contents>", rest)
+    page = taken(answer([whole, entry("b")]))
+    assert page is not None
+    assert (page.keys, page.sizes) == (["a", "b"], [5, 5])
+
+
 @given(KEYS)
 def test_a_key_in_plain_xml_is_read_byte_for_byte_or_left_to_botocore(keys: list[str]) -> None:
     page = taken(answer([entry(escape(key)) for key in keys], is_encoded=False))
