@@ -40,7 +40,7 @@ with DAG(
     dag_id="fruit_image_pipeline",
     description="A day's fruit images to MobileNetV2 features, PCA components and a report, on a transient EMR cluster",
     doc_md=Path(__file__).with_suffix(".md").read_text(encoding="utf-8"),
-    schedule=batch_schedule(settings, settings.batch_queue_url),
+    schedule=batch_schedule(settings, bucket, settings.batch_queue_url),
     catchup=False,
     # A run counts while it waits for its batch, which it does until after the next day's run has begun.
     max_active_runs=ceil(settings.batch_timeout_hours / 24) + RUNS_AT_WORK,

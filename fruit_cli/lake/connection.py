@@ -27,6 +27,7 @@ OWNER_VARIABLE: Final = "FRUITS_LAKE_OWNER"
 # docker-compose.yaml sets it, because its local cloud is in a network of its own and keeps no state on this machine.
 LOCAL_S3_VARIABLE: Final = "FRUITS_LOCAL_S3_URL"
 _ENDPOINT_VARIABLE: Final = "AWS_ENDPOINT_URL_S3"
+_ANY_ENDPOINT_VARIABLE: Final = "AWS_ENDPOINT_URL"
 # The local S3 knows buckets by path alone, and does without checksums.
 _LOCAL_OPTIONS: Final = {
     "s3": {"addressing_style": "path"},
@@ -91,6 +92,11 @@ def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, 
     bucket = lake.check_bucket(environment[BUCKET_VARIABLE])
     if environment.get(_ENDPOINT_VARIABLE):
         return _with_keys(bucket, region, _ENDPOINT_VARIABLE, environment)
+    if url := environment.get(_ANY_ENDPOINT_VARIABLE):
+        raise CommandError(
+            f"{_ANY_ENDPOINT_VARIABLE} is '{url}', so what is meant for AWS would go there. Unset it, or name an S3 "
+            f"of your own in {_ENDPOINT_VARIABLE}."
+        )
     # AWS' own chain knows more kinds of credentials than a key and its secret: session tokens, profiles, roles.
     return LakeConnection(bucket=bucket, region=region, owner=_owner_of(environment))
 

@@ -3,7 +3,7 @@
 `python -m local_cloud.stack.supervisor` reads a plan (JSON, see `Plan`) from its standard input, because a plan holds
 credentials. It goes to the background, prints its process id, starts every process, writes the state when all answer,
 and waits. When it is told to stop or when one process ends by itself, it ends all of them. A process that comes back is
-started again instead, as `restart` does it in docker-compose.yaml, unless it ends within a minute.
+started again instead, up to three times, unless it ends within a minute.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,8 +35,9 @@ STOP_GRACE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.25
 ANSWER_SECONDS: Final = 30.0
 LOG_TAIL_LINES: Final = 20
-# What ends sooner than this would end again and again.
+# What ends sooner than this, or for the fourth time, would end again and again.
 COMES_BACK_AFTER_SECONDS: Final = 60.0
+COMES_BACK_TIMES: Final = 3
 # The supervisor's process that this one belongs to, as <home>/<name>.
 PROCESS_MARK: Final = "FRUITS_LOCAL_PROCESS"
 
@@ -121,6 +124,7 @@ class Supervisor:
         self._comes_back_after_seconds = comes_back_after_seconds
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._started_at: dict[str, float] = {}
+        self._came_back: Counter[str] = Counter()
         self._told_to_stop = threading.Event()
 
     def run(self) -> int:
@@ -132,16 +136,16 @@ class Supervisor:
             self._wait_until_ready()
             if not self._told_to_stop.is_set():
                 write_state(self._home, _with_pid(self._plan.state))
-                self._say("Everything answers.")
+                self._tell("Everything answers.")
             self._watch()
         except StackError as failure:
             failure_path(self._home).write_text(f"{failure}\n", encoding="utf-8")
-            self._say(f"Something failed, so everything is ended: {failure_path(self._home)} says what.")
+            self._tell(f"Something failed, so everything is ended: {failure_path(self._home)} says what.")
             return 1
         finally:
             remove_state(self._home)
             self._end_all()
-            self._say("Everything has ended.")
+            self._tell("Everything has ended.")
         return 0
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
@@ -149,7 +153,7 @@ class Supervisor:
 
     def _start_all(self) -> None:
         for process in self._plan.processes:
-            self._say(f"Starting {process.name}")
+            self._tell(f"Starting {process.name}")
             log_path(self._home, process.name).unlink(missing_ok=True)
             self._start(process)
 
@@ -169,6 +173,10 @@ class Supervisor:
                 raise StackError(f"{process.name} could not be started: {error}") from error
         self._started_at[process.name] = time.monotonic()
 
+    def _tell(self, line: str) -> None:
+        with suppress(OSError):  # the disk is full, which must not end anything without a reason
+            self._say(line)
+
     def _mark_of(self, name: str) -> str:
         return f"{self._plan.home}/{name}"
 
@@ -179,7 +187,7 @@ class Supervisor:
             self._check_alive()
             for name, check in list(waiting.items()):
                 if is_ready(check):
-                    self._say(f"{name} answers")
+                    self._tell(f"{name} answers")
                     del waiting[name]
                 elif time.monotonic() - started > check.timeout_seconds:
                     raise StackError(
@@ -198,10 +206,14 @@ class Supervisor:
                 continue
             ended = f"{process.name} ended by itself with exit code {exit_code}"
             ran_seconds = time.monotonic() - self._started_at[process.name]
-            if not (may_come_back and process.comes_back and ran_seconds >= self._comes_back_after_seconds):
+            comes_back = (
+                ran_seconds >= self._comes_back_after_seconds and self._came_back[process.name] < COMES_BACK_TIMES
+            )
+            if not (may_come_back and process.comes_back and comes_back):
                 raise StackError(f"{ended}, so everything is stopped.{self._tail(process.name)}")
-            self._say(f"{ended} and starts again.{self._tail(process.name)}")
+            self._tell(f"{ended} and starts again.{self._tail(process.name)}")
             end_marked_processes(PROCESS_MARK, self._mark_of(process.name), grace_seconds=0)
+            self._came_back[process.name] += 1
             self._start(process)
 
     def _tail(self, name: str) -> str:
@@ -220,7 +232,7 @@ class Supervisor:
         for name in end_marked_processes(
             STACK_MARK, self._plan.home, grace_seconds=STOP_GRACE_SECONDS, spare={os.getpid()}
         ):
-            self._say(f"Killed {name}, which did not end in {STOP_GRACE_SECONDS:g} seconds")
+            self._tell(f"Killed {name}, which did not end in {STOP_GRACE_SECONDS:g} seconds")
         for process in self._running.values():
             process.wait()
 

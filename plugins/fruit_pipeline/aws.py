@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ClientError, CredentialRetrievalError, HTTPClientError, NoCredentialsError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from fruit_pipeline.errors import PassingError
@@ -18,6 +18,15 @@ BOTOCORE_CONFIG: Final = {
 }
 _SERVER_ERROR: Final = 500
 _DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
+_KEYS_REFUSED: Final = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+    }
+)
 _THROTTLED: Final = frozenset(
     {
         "ThrottlingException",
@@ -38,6 +47,15 @@ def is_denied(error: BaseException) -> bool:
 def is_throttled(error: BaseException) -> bool:
     """Returns whether the request was refused for being one of too many, and so was surely not carried out."""
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in _THROTTLED
+
+
+def is_of_credentials(error: BaseException) -> bool:
+    """Returns whether the credentials have expired, are not known (any more), or could not be had. Those of Airflow's
+    connection may be renewed while somebody waits.
+    """
+    if isinstance(error, ClientError):
+        return error.response["Error"]["Code"] in _KEYS_REFUSED
+    return isinstance(error, (CredentialRetrievalError, NoCredentialsError))
 
 
 def may_pass(error: BaseException) -> bool:

@@ -117,6 +117,7 @@ LOOKS_BY_HAND = (
     "ListSteps",
     "TerminateJobFlows",
 )
+IN_A_SESSION = asked("ssmmessages:OpenDataChannel", f"arn:aws:ssm:{REGION}:{ACCOUNT}:session/${{aws:userid}}-1")
 # What no run of the tests does, and why it is allowed all the same.
 BY_HAND: dict[str, list[Request]] = {
     "airflow": [
@@ -137,6 +138,7 @@ BY_HAND: dict[str, list[Request]] = {
             for verb in ("Create", "Open")
             for kind in ("Control", "Data")
         ),
+        IN_A_SESSION,
         # Files that are larger than those of the tests go up in parts, and one that breaks off is taken back.
         *(
             on_object("AbortMultipartUpload", f"{prefix}/x")
@@ -175,6 +177,7 @@ BY_HAND: dict[str, list[Request]] = {
             asked(f"ssm:{action}Session", f"arn:aws:ssm:{REGION}:{ACCOUNT}:session/${{aws:userid}}-1")
             for action in ("Terminate", "Resume")
         ),
+        IN_A_SESSION,
     ],
     # Which versions there are.
     "analyst": [listing("pca/")],

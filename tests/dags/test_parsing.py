@@ -85,3 +85,13 @@ print(sorted(name for name in ("settings", "steps", "checks", "report", "plots")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_queue_without_a_bucket_takes_no_dag_away(clean_environment: pytest.MonkeyPatch) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    clean_environment.delenv("FRUITS_LAKE_BUCKET")
+    clean_environment.setenv("FRUITS_BATCH_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/123456789012/batches")
+    bag = DagBag(PROJECT / "dags")
+    assert bag.import_errors == {}
+    assert "fruit_image_pipeline" in bag.dags

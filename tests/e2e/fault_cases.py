@@ -158,7 +158,7 @@ def scheduler_of(product: Product) -> psutil.Process:
 def restart_scheduler(product: Product, settings: dict[str, str]) -> None:
     """Kills the whole scheduler and starts it anew with these settings, which tasks that start afterwards find.
 
-    Its supervisor is stopped for good, because it would end everything.
+    Its supervisor is stopped for good, because it would start one with the former settings.
     """
     first = scheduler_of(product)
     state = read_state(product.home)

@@ -160,9 +160,13 @@ def where_to(settings: Settings) -> dict[str, Any]:
     }
 
 
-def tell(context: Context | Mapping[str, Any], settings: Settings, event: str, subject: str, message: str) -> None:
-    """Tells news from within a task. What can't be delivered is logged, and the task goes on with its own work."""
+def tell(context: Context | Mapping[str, Any], settings: Settings, event: str, subject: str, message: str) -> bool:
+    """Tells news from within a task, and returns whether that succeeded. What can't be delivered is logged, and the
+    task goes on with its own work.
+    """
     try:
         FruitsNotifier(event=event, subject=subject, message=message, **where_to(settings))(context)
     except Exception:  # a missing connection, a wrong topic, a full disk: none of it is the task's failure
         LOG.exception("'%s' could not be delivered.", subject)
+        return False
+    return True

@@ -81,7 +81,7 @@ def sweep_in_task(
 
 def _tell_bad_settings(context: Mapping[str, Any], settings: Settings, bad: str) -> None:
     """Tells people once of each state of the settings. What they were told last is kept in a Variable until all is
-    well.
+    well. What could not be delivered is told again by the next sweep.
     """
     if bad:
         LOG.error("These settings can't be used, and this sweep takes their defaults:\n%s", bad)
@@ -96,8 +96,8 @@ def _tell_bad_settings(context: Mapping[str, Any], settings: Settings, bad: str)
         "over.\nWhat to do: set it right for all of Airflow's processes and restart them, then clear what has failed "
         "meanwhile."
     )
-    tell(context, settings, SETTINGS_REFUSED, "Fruits! settings can't be used", message)
-    variables().set(_TOLD, bad, description="Of which bad settings sweep_orphan_clusters has told people.")
+    if tell(context, settings, SETTINGS_REFUSED, "Fruits! settings can't be used", message):
+        variables().set(_TOLD, bad, description="Of which bad settings sweep_orphan_clusters has told people.")
 
 
 def _sweep_place(context: Mapping[str, Any], settings: Settings, last_used: datetime | None) -> list[dict[str, str]]:
@@ -138,8 +138,8 @@ def _sweep_place(context: Mapping[str, Any], settings: Settings, last_used: date
             "left them."
         )
         message = "\n".join([f"In the {place}:", *lines, advice])
-        tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters are ended", message)
         terminate_clusters(client, [cluster.cluster_id for cluster in orphans])
+        tell(context, settings, ORPHANS_SWEPT, f"Fruits! {len(orphans)} orphan clusters are ended", message)
     LOG.info("%s clusters of ours in the %s, %s of them ended.", len(judged), place, len(orphans))
     return [_row(cluster, place) for cluster in orphans]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +74,7 @@ class WaitForBatchSensor(S3KeySensor):
             self._end_of_waiting(context)
         elif not self._look(until):
             settings = self._settings
-            waiting = Waiting(
-                settings.region,
-                settings.aws_conn_id,
-                settings.lake_bucket,
-                settings.batch_poll_seconds,
-                until.isoformat(),
-            )
+            waiting = replace(Waiting.of(settings, until), poll_seconds=settings.batch_poll_seconds)
             self.defer(
                 trigger=BatchMarkerTrigger(asdict(waiting), self._key),
                 method_name="execute_complete",

@@ -21,8 +21,9 @@ _LONG_POLL_SECONDS: Final = 20
 _MESSAGES_AT_ONCE: Final = 10
 
 
-def batch_schedule(settings: Settings, queue_url: str) -> CronTriggerTimetable | AssetOrTimeSchedule:
-    """Returns the daily schedule if `queue_url` is empty. Otherwise a run also starts on a message in the queue.
+def batch_schedule(settings: Settings, bucket: str, queue_url: str) -> CronTriggerTimetable | AssetOrTimeSchedule:
+    """Returns the daily schedule if `queue_url` is empty. Otherwise a run also starts on a message in the queue, which
+    counts as an event of the batches in `bucket`.
 
     The daily run stays, because a message is deleted when it is received, before its run exists, so it may get lost.
     Backfills ask the daily schedule in both cases. No connection is opened here: the triggerer opens it, while the DAG
@@ -50,7 +51,7 @@ def batch_schedule(settings: Settings, queue_url: str) -> CronTriggerTimetable |
     )
     batches = Asset(
         name=BATCHES_ASSET,
-        uri=uri(settings.lake_bucket, RAW),
+        uri=uri(bucket, RAW),
         watchers=[AssetWatcher(name=QUEUE_WATCHER, trigger=messages)],
     )
     return AssetOrTimeSchedule(timetable=daily, assets=[batches])

@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.newer_python import UTC
-from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
+from fruit_pipeline.aws import BOTOCORE_CONFIG, is_of_credentials, may_pass
 from fruit_pipeline.lake.location import stay_here
 
 if TYPE_CHECKING:
@@ -40,11 +40,17 @@ class Waiting:
     lake_bucket: str
     poll_seconds: float
     until: str
+    lake_owner: str = ""  # a trigger of an earlier release has none
 
     @classmethod
     def of(cls, settings: Settings, until: datetime) -> Waiting:
         return cls(
-            settings.region, settings.aws_conn_id, settings.lake_bucket, settings.poll_seconds, until.isoformat()
+            region=settings.region,
+            aws_conn_id=settings.aws_conn_id,
+            lake_bucket=settings.lake_bucket,
+            poll_seconds=settings.poll_seconds,
+            until=until.isoformat(),
+            lake_owner=settings.lake_owner,
         )
 
     @property
@@ -81,6 +87,8 @@ class WaitTrigger(BaseTrigger):
 class EmrWaitTrigger(WaitTrigger):
     """Looks every `poll_seconds` until `look` has an answer, which becomes the event.
 
+    After an error that may pass the connections are made anew, with what Airflow's connection says by then.
+
     The event's `status` is `ended` (what was waited for has happened), `time_out` or `error`. Its other fields are
     those of the subclass, and `about`, which says what was waited for.
     """
@@ -95,26 +103,30 @@ class EmrWaitTrigger(WaitTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         failed = 0
-        async with await connection_of(self._emr_hook()) as emr, await connection_of(self._s3_hook()) as s3:
-            stay_here(s3)
-            while True:
-                try:
-                    event = await self.look(emr, s3)
-                    failed = 0
-                except (BotoCoreError, ClientError) as error:
-                    failed += 1
-                    if not may_pass(error) or failed >= LOOKS_THAT_MAY_FAIL:
-                        yield event_of({"status": "error", "message": str(error), **self.about})
-                        return
-                    self.log.warning("AWS does not answer, it is asked again: %s", error)
-                    event = None
-                if event is not None:
-                    yield event_of({"status": "ended", **event, **self.about})
+        while True:
+            try:
+                async with await connection_of(self._emr_hook()) as emr, await connection_of(self._s3_hook()) as s3:
+                    stay_here(s3, self.waiting.lake_owner)
+                    while True:
+                        event = await self.look(emr, s3)
+                        failed = 0
+                        if event is not None or self.waiting.is_over:
+                            break
+                        await asyncio.sleep(self.waiting.poll_seconds)
+            except (BotoCoreError, ClientError) as error:
+                failed += 1
+                if not (may_pass(error) or is_of_credentials(error)) or failed >= LOOKS_THAT_MAY_FAIL:
+                    yield event_of({"status": "error", "message": str(error), **self.about})
                     return
-                if self.waiting.is_over:
-                    yield event_of({"status": "time_out", "message": self._said, **self.about})
-                    return
-                await asyncio.sleep(self.waiting.poll_seconds)
+                self.log.warning("AWS does not answer, it is asked again: %s", error)
+                event = None
+            if event is not None:
+                yield event_of({"status": "ended", **event, **self.about})
+                return
+            if self.waiting.is_over:
+                yield event_of({"status": "time_out", "message": self._said, **self.about})
+                return
+            await asyncio.sleep(self.waiting.poll_seconds)
 
     def _emr_hook(self) -> EmrHook:
         waiting = self.waiting
@@ -124,8 +136,12 @@ class EmrWaitTrigger(WaitTrigger):
 
 
 async def connection_of(hook: Any) -> Any:
-    """Returns the asynchronous client of a hook, as a context."""
-    return await hook.get_async_conn()
+    """Returns the asynchronous client of a hook, as a context.
+
+    The hook waits for a thread, in a way that loses with what word it is cancelled. Airflow calls `on_kill` only if the
+    cancellation comes back with that word, so it is kept from the hook.
+    """
+    return await asyncio.shield(asyncio.ensure_future(hook.get_async_conn()))
 
 
 def event_of(fields: dict[str, Any]) -> TriggerEvent:

@@ -35,7 +35,7 @@ class LakeWaitTrigger(WaitTrigger):
         while not self.waiting.is_over:
             try:
                 async with await connection_of(self._s3_hook()) as s3:
-                    stay_here(s3)
+                    stay_here(s3, self.waiting.lake_owner)
                     while not self.waiting.is_over:
                         if await self.look(s3):
                             yield event_of({"status": "ended"})

@@ -49,6 +49,12 @@ def test_a_lake_on_aws_has_no_default_name() -> None:
             current_connection(Target.AWS, environment)
 
 
+def test_an_address_that_diverts_all_of_aws_is_refused() -> None:
+    environment = {"FRUITS_LAKE_BUCKET": "my-lake", "AWS_ENDPOINT_URL": "http://localhost:4566"}
+    with pytest.raises(CommandError, match=r"AWS_ENDPOINT_URL is .*localhost:4566.*Unset it"):
+        current_connection(Target.AWS, environment)
+
+
 @pytest.mark.usefixtures("account")
 def test_account_bucket_and_region_are_said_before_the_first_byte() -> None:
     said: list[str] = []

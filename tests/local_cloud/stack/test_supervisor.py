@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -170,6 +172,31 @@ def test_a_process_that_comes_back_is_started_again_without_what_it_left_running
     assert "start 1" in told[0]
     assert (tmp_path / "logs" / "counter.log").read_text() == "start 1\nstart 2\nstart 3\n"
     assert not any(map(is_alive, children_of(tmp_path)))
+
+
+def test_a_process_that_keeps_ending_ends_everything(tmp_path: Path) -> None:
+    always = replace(counting(0.1, comes_back=True), arguments=(sys.executable, "-c", "import time; time.sleep(0.1)"))
+    with supervised(tmp_path, always) as said:
+        eventually(lambda: why_it_stopped(tmp_path) is not None)
+    assert len([line for line in said if "starts again" in line]) == 3
+
+
+def test_a_full_disk_does_not_keep_a_process_from_coming_back(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+
+    def say(line: str) -> None:
+        raise OSError(errno.ENOSPC, "no space left", line)
+
+    plan = Plan(str(tmp_path), STATE, (counting(0.1, comes_back=True),))
+    supervisor = Supervisor(plan, say=say, comes_back_after_seconds=0)
+    with patch("local_cloud.stack.supervisor.signal.signal"):
+        thread = threading.Thread(target=supervisor.run)
+        thread.start()
+        try:
+            eventually(lambda: (tmp_path / "starts").exists() and (tmp_path / "starts").read_text() == "xxx")
+        finally:
+            supervisor._stop(signal.SIGTERM, None)
+            thread.join()
 
 
 @pytest.mark.parametrize(("comes_back", "after_seconds"), [(False, 0), (True, 600)])

@@ -105,6 +105,19 @@ def test_orphans_are_ended_where_this_airflow_works_and_has_worked_and_people_ar
     assert ["new-lake" in told[0], "old-lake" in told[1]] == [True, True]
 
 
+def test_orphans_that_emr_does_not_end_are_not_told_as_ended(cloud: Cloud, tmp_path: Path) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    file = tmp_path / "news.jsonl"
+    cloud.cluster(SETTINGS, OVER)
+    with (
+        mock.patch("fruit_pipeline.operators.sweep.terminate_clusters", side_effect=api_error("AccessDenied")),
+        pytest.raises(AirflowException, match="AccessDenied"),
+    ):
+        sweep(replace(SETTINGS, notification_file=str(file)))
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("own", ["", AIRFLOW_ID])
 def test_clusters_of_another_airflow_in_this_lake_are_left_and_the_log_says_what_to_do_if_it_is_gone(
     cloud: Cloud, variables: MemoryVariables, caplog: pytest.LogCaptureFixture, own: str
@@ -239,6 +252,19 @@ def test_a_lake_in_which_nothing_may_be_written_any_more_is_forgotten_all_the_sa
         sweep()
     assert held_dates(lake) == {OVER: [DAY]}
     assert remembered_places() == {}
+
+
+def test_bad_settings_that_could_not_be_told_are_told_by_the_next_sweep(cloud: Cloud, tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "news.jsonl"
+    settings = replace(SETTINGS, notification_file=str(file))
+    file.parent.write_text("a file where the folder should be")
+    sweep(settings, ["FRUITS_ENGINE is 'x'"])
+    file.parent.unlink()
+    file.parent.mkdir()
+    for _ in range(2):
+        sweep(settings, ["FRUITS_ENGINE is 'x'"])
+    (told,) = file.read_text(encoding="utf-8").splitlines()
+    assert "FRUITS_ENGINE is 'x'" in told
 
 
 def test_bad_settings_are_told_once_and_keep_no_orphan_up(

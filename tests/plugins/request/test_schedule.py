@@ -37,14 +37,14 @@ def serialised(queue_url: str, settings: Settings = SETTINGS) -> Any:
 
     from fruit_pipeline.request.schedule import batch_schedule
 
-    dag = DAG("flow", schedule=batch_schedule(settings, queue_url), catchup=False)
+    dag = DAG("flow", schedule=batch_schedule(settings, settings.lake_bucket, queue_url), catchup=False)
     return DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
 
 
 def watchers(queue_url: str, settings: Settings = SETTINGS) -> list[Any]:
     from fruit_pipeline.request.schedule import batch_schedule
 
-    schedule: Any = batch_schedule(settings, queue_url)
+    schedule: Any = batch_schedule(settings, settings.lake_bucket, queue_url)
     return [watcher for asset in schedule.asset_condition.objects for watcher in asset.watchers]
 
 
@@ -100,7 +100,7 @@ def test_without_a_queue_there_is_nothing_but_the_daily_schedule() -> None:
 
     from fruit_pipeline.request.schedule import batch_schedule
 
-    assert batch_schedule(SETTINGS, "") == CronTriggerTimetable("0 0 * * *", timezone="UTC")
+    assert batch_schedule(SETTINGS, SETTINGS.lake_bucket, "") == CronTriggerTimetable("0 0 * * *", timezone="UTC")
     assert serialised("").timetable.asset_condition.as_expression() is None
 
 

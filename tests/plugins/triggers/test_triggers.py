@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock
 
+import boto3
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from asgiref.sync import sync_to_async
+from botocore.exceptions import ClientError, CredentialRetrievalError, NoCredentialsError, ReadTimeoutError
 
 from fruit_contract.lake import failure_key, progress_key
 from tests.plugins.triggers.async_body import Body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = [
     pytest.mark.airflow,
@@ -111,10 +117,12 @@ def step_trigger(minutes: float = 60, log_wait_minutes: float = 5) -> Any:
     return StepEndTrigger(waiting(minutes), "j-1", "s-1", "extract_features", RUN_ID, log_wait_minutes)
 
 
-def event_of(trigger: Any, emr: Emr, s3: S3 | None = None) -> tuple[dict[str, Any], list[str]]:
+def event_of(
+    trigger: Any, emr: Emr, s3: S3 | None = None, *, emr_hook: Callable[[], Hook] | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """Returns the event, and what was said in the task's log."""
     said: list[str] = []
-    trigger._emr_hook, trigger._s3_hook = (lambda: Hook(emr)), (lambda: Hook(s3 or S3()))
+    trigger._emr_hook, trigger._s3_hook = (emr_hook or (lambda: Hook(emr))), (lambda: Hook(s3 or S3()))
     trigger._log = SimpleNamespace(
         debug=lambda *_: None,
         info=lambda text, *words: said.append(text % words),
@@ -177,6 +185,83 @@ def test_an_emr_that_does_not_answer_for_a_while_is_asked_again(error: Exception
     event, said = event_of(step_trigger(), Emr(RUNNING, *[error] * 15, COMPLETED))
     assert event["state"] == COMPLETED
     assert said[1].startswith("WARNING AWS does not answer")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "ExpiredTokenException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "x"),
+        NoCredentialsError(),
+        CredentialRetrievalError(provider="p", error_msg="e"),
+    ],
+)
+def test_credentials_that_are_renewed_meanwhile_do_not_end_the_wait(error: Exception) -> None:
+    trigger, old, new = step_trigger(), Emr(RUNNING, error), Emr(RUNNING, COMPLETED)
+    made: list[Emr] = []
+
+    def hook() -> Hook:
+        made.append(old if len(made) < 3 else new)
+        return Hook(made[-1])
+
+    event, said = event_of(trigger, old, emr_hook=hook)
+    assert event["state"] == COMPLETED
+    assert made == [old, old, old, new]
+    assert said[1].startswith("WARNING AWS does not answer")
+
+
+@pytest.mark.parametrize("owner", ["", "123456789012"])
+def test_requests_of_triggers_name_the_lakes_owner(owner: str) -> None:
+    from fruit_pipeline.triggers.batch_marker import BatchMarkerTrigger
+    from fruit_pipeline.triggers.step_end import StepEndTrigger
+
+    client = boto3.client("s3", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
+    sent: list[dict[str, str]] = []
+
+    class Asked:
+        meta = client.meta
+        exceptions = client.exceptions
+
+        async def list_objects_v2(self, **request: Any) -> Any:
+            sent.append(dict(request))
+            client.meta.events.emit(
+                "before-parameter-build.s3.ListObjectsV2",
+                params=sent[-1],
+                model=client.meta.service_model.operation_model("ListObjectsV2"),
+                context={},
+            )
+            return {"Contents": [{"Key": request["Prefix"]}]}
+
+    with_owner = waiting() | {"lake_owner": owner}
+    trigger = BatchMarkerTrigger(with_owner, "raw/ingest_date=2026-01-01/_SUCCESS")
+    assert event_of(trigger, Emr(RUNNING), cast("S3", Asked()))[0] == {"status": "ended"}
+    assert [request.get("ExpectedBucketOwner", "") for request in sent] == [owner]
+    assert StepEndTrigger(with_owner, "j-1", "s-1", "x", RUN_ID, 5).serialize()[1]["waiting"]["lake_owner"] == owner
+
+
+def test_a_person_who_ends_the_task_while_the_connection_is_made_is_heard() -> None:
+    """Airflow calls on_kill if the cancellation comes back with its own word."""
+    is_made = threading.Event()
+
+    class SlowHook(Hook):
+        async def get_async_conn(self) -> Hook:
+            await sync_to_async(is_made.wait)()
+            return self
+
+    async def cancelled() -> tuple[Any, ...]:
+        trigger = step_trigger()
+        trigger._emr_hook = lambda: SlowHook(Emr(RUNNING))
+        running = asyncio.ensure_future(anext(trigger.run()))
+        await asyncio.sleep(0.1)
+        running.cancel("a person")
+        try:
+            await asyncio.wait_for(running, 20)
+        except asyncio.CancelledError as error:
+            return error.args
+        finally:
+            is_made.set()
+        return ()
+
+    assert asyncio.run(cancelled()) == ("a person",)
 
 
 def test_an_emr_that_never_answers_or_refuses_is_an_error_and_no_end() -> None:
