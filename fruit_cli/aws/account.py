@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +14,11 @@ from fruit_cli.aws.certificates import PREFIX, store_new
 from fruit_cli.aws.cloudformation import Stacks, parameters_in
 from fruit_cli.aws.stacks import PARTS, is_of_region, region_of, stack_name
 from fruit_cli.errors import CommandError
+from fruit_cli.lake.connection import refuse_diversion
+from fruit_pipeline.lake.location import stay_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from fruit_cli.aws.attachments import Attachment
 
@@ -31,7 +34,6 @@ _OPT_IN_REGIONS: Final = frozenset({"eu-south-1", "eu-south-2"})
 _CREDENTIALS_NOT_TAKEN: Final = frozenset(
     {"InvalidClientTokenId", "UnrecognizedClientException", "RegionDisabledException"}
 )
-EMR_TAG: Final = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
 _EMR_GROUPS: Final = "ElasticMapReduce-*"
 _EMR_ENDPOINT: Final = "emr-service-vpce"
 _ALIVE: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
@@ -49,20 +51,13 @@ class FoundBucket:
     key: str
 
 
-@dataclass(frozen=True)
-class NetworkFindings:
-    """Says what an existing network lacks for our clusters. What is in `missing` keeps them from starting; a person
-    decides about `doubts`.
-    """
-
-    missing: tuple[str, ...]
-    doubts: tuple[str, ...] = ()
-
-
 def session_of_caller() -> Any:
-    """Returns boto3's session with the caller's credentials. Raises CommandError if there are none."""
+    """Returns boto3's session with the caller's credentials. Raises CommandError if there are none, or if the
+    environment sends what is meant for AWS elsewhere.
+    """
     from boto3.session import Session
 
+    refuse_diversion(os.environ)
     session = Session()
     if session.get_credentials() is None:
         raise CommandError(
@@ -143,12 +138,17 @@ class Account:
         if new:
             self._sleep(_ROLE_KNOWN_SECONDS)
 
+    def other_lakes_with(self, bucket: str, deployment: str) -> list[str]:
+        """Returns the lakes' stacks of other deployments that have this bucket."""
+        own = stack_name(deployment, "lake")
+        found = self.stacks("lake").named_with("Bucket", bucket)
+        return [name for name in found if name.endswith(stack_name("", "lake")) and name != own]
+
     def find_bucket(self, name: str, account: str) -> FoundBucket | None:
         """Returns the bucket, or None if nobody has it. Raises CommandError if it is somebody else's."""
-        s3 = self.client("s3")
         try:
-            region = s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)["ResponseMetadata"]["HTTPHeaders"].get(
-                "x-amz-bucket-region"
+            region = (
+                self.s3(account).head_bucket(Bucket=name)["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
             )
         except ClientError as error:
             if error.response["Error"]["Code"] in _NOT_THERE:
@@ -157,12 +157,18 @@ class Account:
                 f"The bucket '{name}' is another account's, or these credentials may not see it. Set "
                 "FRUITS_LAKE_BUCKET to another name."
             ) from error
-        key = "" if region not in (None, self.region) else self._key_of(name)
+        key = "" if region not in (None, self.region) else self._key_of(name, account)
         return FoundBucket(name, region or self.region, key)
 
-    def _key_of(self, bucket: str) -> str:
+    def s3(self, account: str) -> Any:
+        """Returns a client whose requests S3 refuses for buckets of other accounts."""
+        client = self.client("s3")
+        stay_here(client, account)
+        return client
+
+    def _key_of(self, bucket: str, account: str) -> str:
         try:
-            (rule,) = self.client("s3").get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"][
+            (rule,) = self.s3(account).get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"][
                 "Rules"
             ]
         except ClientError as error:
@@ -173,25 +179,25 @@ class Account:
         # A bucket may name its key by an id or an alias.
         return str(self.client("kms").describe_key(KeyId=key)["KeyMetadata"]["Arn"]) if key else ""
 
-    def is_empty(self, bucket: str) -> bool:
+    def is_empty(self, bucket: str, account: str) -> bool:
         """Returns whether a bucket holds nothing but certificates, which are no loss."""
-        pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        pages = self.s3(account).get_paginator("list_objects_v2").paginate(Bucket=bucket)
         return all(entry["Key"].startswith(PREFIX) for page in pages for entry in page.get("Contents", ()))
 
     def make_certificates(self, bucket: str, owner: str) -> str:
         """Makes certificates for the nodes, puts them into the lake and returns their address."""
-        s3 = self.client("s3")
+        s3 = self.s3(owner)
 
         def put(key: str, content: bytes) -> None:
-            s3.put_object(Bucket=bucket, Key=key, Body=content, ExpectedBucketOwner=owner)
+            s3.put_object(Bucket=bucket, Key=key, Body=content)
 
         return store_new(put, bucket, self.region)
 
-    def erase_bucket(self, bucket: str) -> None:
+    def erase_bucket(self, bucket: str, account: str) -> None:
         """Removes all objects of a bucket with all their versions, its broken uploads, and then the bucket itself.
         Raises CommandError if S3 refuses.
         """
-        s3 = self.client("s3")
+        s3 = self.s3(account)
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
             objects = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
@@ -250,36 +256,6 @@ class Account:
                 "PermittedPublicSecurityGroupRuleRanges": [],
             }
         )
-
-    def look_at_subnets(self, subnet_ids: Sequence[str]) -> NetworkFindings:
-        ec2 = self.client("ec2")
-        subnets = ec2.describe_subnets(SubnetIds=list(subnet_ids))["Subnets"]
-        vpc_ids = sorted({subnet["VpcId"] for subnet in subnets})
-        if len(vpc_ids) > 1:
-            return NetworkFindings(
-                (f"The subnets are of several VPCs ({', '.join(vpc_ids)}): a cluster can choose among those of one.",)
-            )
-        vpc = ec2.describe_vpcs(VpcIds=vpc_ids)["Vpcs"][0]
-        places = {vpc["VpcId"]: vpc, **{subnet["SubnetId"]: subnet for subnet in subnets}}
-        untagged = " ".join(place_id for place_id, place in places.items() if EMR_TAG not in place.get("Tags", ()))
-        missing = (
-            (
-                f"Type `aws ec2 create-tags --resources {untagged} --tags Key={EMR_TAG['Key']},Value=true`: EMR asks "
-                "for that tag."
-            ),
-        )
-        doubts = [
-            f"{subnet['SubnetId']} gives machines public addresses."
-            for subnet in subnets
-            if subnet.get("MapPublicIpOnLaunch")
-        ]
-        endpoints = ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": vpc_ids}])["VpcEndpoints"]
-        if not any(endpoint["ServiceName"].endswith(".s3") for endpoint in endpoints):
-            doubts.append(
-                f"{vpc_ids[0]} has no S3 gateway endpoint: without a NAT no node reaches the lake, and a NAT costs by "
-                "the GB."
-            )
-        return NetworkFindings(missing if untagged else (), tuple(doubts))
 
     def clear_network(self, vpc_id: str) -> None:
         """Removes what EMR itself made and left in our network: its security groups, and an endpoint of its own."""

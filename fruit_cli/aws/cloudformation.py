@@ -64,6 +64,20 @@ class Stacks:
             else self.parameters(name)
         )
 
+    def named_with(self, parameter: str, value: str) -> list[str]:
+        """Returns the names of our stacks, of all deployments, that have this value of a parameter. Those that were
+        never made don't count.
+        """
+        pages = self._client.get_paginator("describe_stacks").paginate()
+        return [
+            stack["StackName"]
+            for page in pages
+            for stack in page["Stacks"]
+            if stack["StackStatus"] not in _NEVER_MADE - {_HALF_REMOVED} | {_GONE}
+            and all(tag in stack.get("Tags", ()) for tag in _TAGS)
+            and parameters_in(stack).get(parameter) == value
+        ]
+
     def outputs(self, name: str) -> dict[str, str]:
         found = self.find(name) or {}
         return {entry["OutputKey"]: entry["OutputValue"] for entry in found.get("Outputs", ())}

@@ -83,8 +83,8 @@ class Removal:
 def find_removal(deployment: str, account: Account, number: str, erase_lake: str | None) -> Removal:
     """Returns what is to be removed.
 
-    Raises CommandError if there is nothing, another lake is named, clusters of this one are up, or a policy can't be
-    detached.
+    Raises CommandError if there is nothing, another lake is named or one that another deployment has, too, clusters of
+    this one are up, or a policy can't be detached.
     """
     parts = tuple(reversed(account.parts_of(deployment)))
     if not parts:
@@ -93,6 +93,12 @@ def find_removal(deployment: str, account: Account, number: str, erase_lake: str
     if erase_lake not in (None, bucket):
         raise CommandError(
             f"ERASE_LAKE is '{erase_lake}', and the lake of '{deployment}' is {bucket}. Nothing was changed."
+        )
+    others = account.other_lakes_with(bucket, deployment) if bucket and erase_lake else []
+    if others:
+        raise CommandError(
+            f"The bucket {bucket} is the lake of {', '.join(others)}, too. Nothing was changed. Without ERASE_LAKE it "
+            "stays."
         )
     clusters = account.clusters_of(bucket) if bucket else []
     if clusters:
@@ -118,7 +124,7 @@ def _look_at_lake(deployment: str, bucket: str, account: Account, number: str) -
         bucket,
         makes_bucket=stacks.resource(name, "Lake") is not None,
         is_there=is_there,
-        is_empty=is_there and account.is_empty(bucket),
+        is_empty=is_there and account.is_empty(bucket, number),
         key=key,
         own_key=key is not None and (made_key is not None or account.made_key_for(key, bucket)),
     )

@@ -10,7 +10,6 @@ from fruit_cli.errors import CommandError
 from fruit_contract.lake import check_bucket
 from fruit_contract.regions import require_eu_region
 
-DEFAULT_NAME: Final = "fruits"
 # The longest role's name, <name>-emr-service, must fit into IAM's 64 characters with room to spare.
 _NAME: Final = re.compile(r"fruits(-[a-z0-9]+)*")
 _LONGEST_NAME: Final = 32
@@ -61,8 +60,8 @@ class DeployRequest:
                 _SUBNET,
                 subnet,
                 "SUBNETS",
-                f"subnet ids with commas in between, for example subnet-0abc1234, or '{MAKE_SUBNETS}' for a network of "
-                "our own",
+                f"subnet ids with commas in between, for example subnet-0abc1234; or '{MAKE_SUBNETS}' alone, for a "
+                "network of our own",
             )
         if self.zones is not None and self.zones not in _ZONES:
             raise CommandError(f"ZONES is '{self.zones}': give 1, 2 or 3.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_cli.aws.request import MAKE_CERTIFICATES, MAKE_SUBNETS, NO_CERTIFICATES
 from fruit_cli.errors import CommandError
+from fruit_cli.lake.deployed import BUCKET_VARIABLE, STACK_VARIABLE
 from fruit_contract.regions import DEFAULT_REGION
 from local_cloud.project import PROJECT
 
@@ -217,11 +218,12 @@ def idle_network_usd_a_month(request: DeployRequest, before: Mapping[str, Mappin
     return _network_usd_a_month(network["Zones"], network["Shell"], request.region)
 
 
-def environment_of(region: str, bucket: str, owner: str, outputs: Mapping[str, str]) -> dict[str, str]:
-    """Returns the settings that a deployment gives Airflow and the commands."""
+def environment_of(name: str, region: str, bucket: str, owner: str, outputs: Mapping[str, str]) -> dict[str, str]:
+    """Returns the settings that a deployment gives Airflow and the commands, and its own name."""
     return {
+        STACK_VARIABLE: name,
         "FRUITS_AWS_REGION": region,
-        "FRUITS_LAKE_BUCKET": bucket,
+        BUCKET_VARIABLE: bucket,
         "FRUITS_LAKE_OWNER": owner,
         "FRUITS_SERVICE_ROLE": outputs["ServiceRole"],
         "FRUITS_INSTANCE_PROFILE": outputs["InstanceProfile"],

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from fruit_cli.aws.account import SERVICE_LINKED_ROLES, Account, session_of_caller
-from fruit_cli.aws.request import DEFAULT_NAME, DeployRequest, default_bucket
+from fruit_cli.aws.brought_along import look_at_certificates, look_at_key, look_at_subnets
+from fruit_cli.aws.request import MAKE_CERTIFICATES, NO_CERTIFICATES, DeployRequest, default_bucket
 from fruit_cli.aws.stacks import (
     DeployedLake,
     environment_of,
@@ -22,7 +23,16 @@ from fruit_cli.aws.stacks import (
     template_of,
 )
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.deployed import deployed_region, environment_file, read_environment_file, write_environment_file
+from fruit_cli.lake.deployed import (
+    BUCKET_VARIABLE,
+    STACK_VARIABLE,
+    deployed_name,
+    deployed_region,
+    environment_file,
+    is_of_another,
+    read_environment_file,
+    write_environment_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +49,8 @@ ABOUT_AWS: Final = (
 
 @click.command(epilog=ABOUT_AWS)
 @click.option(
-    "--name", default=DEFAULT_NAME, show_default=True, help="What all that is made is called by; begins with 'fruits'."
+    "--name",
+    help="What all that is made is called by; begins with 'fruits'.  [default: that of fruits.env, else fruits]",
 )
 @click.option("--dry-run", is_flag=True, help="Says what would be made and what it costs, and makes nothing.")
 @click.option("--yes", is_flag=True, help="Does not ask.")
@@ -67,7 +78,7 @@ ABOUT_AWS: Final = (
     "--block-public-access", is_flag=True, help="Has EMR refuse public clusters in the whole account, without asking."
 )
 def command(
-    name: str,
+    name: str | None,
     zones: str | None,
     subnets: str,
     key: str | None,
@@ -94,9 +105,9 @@ def command(
       FRUITS_AWS_REGION=eu-central-1 python -m fruit_cli deploy --email team@example.org
     """
     request = DeployRequest(
-        name=name,
+        name=deployed_name(name, os.environ),
         region=deployed_region(os.environ),
-        bucket=os.environ.get("FRUITS_LAKE_BUCKET") or None,
+        bucket=os.environ.get(BUCKET_VARIABLE) or None,
         key=key or None,
         subnets=tuple(part.strip() for part in subnets.split(",") if part.strip()),
         zones=zones or None,
@@ -113,7 +124,7 @@ def command(
             raise
         print(f"{error} This is what would be made in an empty account:")
         lake = DeployedLake(
-            request.bucket or default_bucket(name, "<account>", request.region),
+            request.bucket or default_bucket(request.name, "<account>", request.region),
             makes_bucket=True,
             key=request.key or "",
         )
@@ -142,6 +153,7 @@ def deploy(
     path = environment_file()
     _refuse_anothers_file(path, request.name, lake.bucket)
     print(f"To AWS account {number}, region {request.region}, bucket {lake.bucket}, as {caller}")
+    _look_at_what_is_named(request, account, number, lake.bucket)
     _look_at_network(request, account, before)
     plan = _say_plan(request, lake, before)
     if dry_run:
@@ -166,10 +178,21 @@ def deploy(
             for part in ("Publisher", "Deliverer", "Operator", "Analyst", "LedgerReader")
         ),
     )
-    write_environment_file(path, environment_of(request.region, lake.bucket, number, outputs), comments)
-    print(
-        f"Written: {path}. Airflow and every command with TARGET=aws read it. Next: `make publish TARGET=aws` "
-        "(docs/aws.md)."
+    was, now = read_environment_file(path), environment_of(request.name, request.region, lake.bucket, number, outputs)
+    write_environment_file(path, now, comments)
+    print(f"Written: {path}. {_next_in_words(was, now)}")
+
+
+def _next_in_words(was: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Returns what to do with a file of settings that was written once more, or for the first time."""
+    if not was:
+        return "Airflow and every command with TARGET=aws read it. Next: `make publish TARGET=aws` (docs/aws.md)."
+    changed = sorted(name for name in {*was, *now} - {STACK_VARIABLE} if was.get(name) != now.get(name))
+    if not changed:
+        return "It says what it said before."
+    return (
+        f"It says otherwise than before: {', '.join(changed)}. Give Airflow these lines, and start its processes "
+        "again: what the former ones name may be gone."
     )
 
 
@@ -190,7 +213,8 @@ def _lake(request: DeployRequest, account: Account, number: str, before: Mapping
     if before:
         if request.bucket not in (None, before["Bucket"]):
             raise CommandError(
-                f"The lake of '{request.name}' is {before['Bucket']}. For {request.bucket} choose another STACK."
+                f"The lake of '{request.name}' is {before['Bucket']}. For {request.bucket} choose another STACK, or "
+                f"unset {BUCKET_VARIABLE}."
             )
         if request.key not in (None, before["KeyArn"]):
             raise CommandError(
@@ -199,6 +223,12 @@ def _lake(request: DeployRequest, account: Account, number: str, before: Mapping
         return DeployedLake(before["Bucket"], before["MakeBucket"] == "yes", before["KeyArn"])
     bucket = request.bucket or default_bucket(request.name, number, request.region)
     found = account.find_bucket(bucket, number)
+    others = account.other_lakes_with(bucket, request.name)
+    if others:
+        raise CommandError(
+            f"The bucket {bucket} is the lake of {', '.join(others)}. A lake has one deployment: unset "
+            f"{BUCKET_VARIABLE} for a lake of its own, or name another bucket."
+        )
     if found is None:
         return DeployedLake(bucket, makes_bucket=True, key=request.key or "")
     if found.region != request.region:
@@ -237,8 +267,8 @@ def _refuse_a_name_that_is_taken(request: DeployRequest, parts: tuple[str, ...],
 
 def _refuse_anothers_file(path: Path, name: str, bucket: str) -> None:
     """Raises CommandError if the file that is written at the end belongs to another lake."""
-    named = read_environment_file(path).get("FRUITS_LAKE_BUCKET", bucket)
-    if named != bucket:
+    if is_of_another(path, name, bucket):
+        named = read_environment_file(path).get(BUCKET_VARIABLE, "")
         raise CommandError(
             f"{path} is of another lake, {named}, and commands would no longer find that. Type "
             f"FRUITS_ENV_FILE={name}-lake.env as well, "
@@ -246,11 +276,19 @@ def _refuse_anothers_file(path: Path, name: str, bucket: str) -> None:
         )
 
 
+def _look_at_what_is_named(request: DeployRequest, account: Account, number: str, bucket: str) -> None:
+    """Raises CommandError if a key or certificates that were named can't serve."""
+    if request.key:
+        look_at_key(account, request.key)
+    if request.certificates not in (None, "", MAKE_CERTIFICATES, NO_CERTIFICATES):
+        look_at_certificates(account, request.certificates, bucket, number)
+
+
 def _look_at_network(request: DeployRequest, account: Account, before: Mapping[str, Mapping[str, str]]) -> None:
     subnets = kept_subnets(request, before)
     if not subnets:
         return
-    findings = account.look_at_subnets(subnets.split(","))
+    findings = look_at_subnets(account, subnets.split(","))
     for doubt in findings.doubts:
         print(f"Look: {doubt}")
     if findings.missing:

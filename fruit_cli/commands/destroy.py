@@ -10,10 +10,17 @@ import click
 from fruit_cli.aws.account import Account, session_of_caller
 from fruit_cli.aws.attachments import detach
 from fruit_cli.aws.removal import find_removal
-from fruit_cli.aws.request import DEFAULT_NAME, check_name
+from fruit_cli.aws.request import check_name
 from fruit_cli.aws.stacks import stack_name
 from fruit_cli.commands.deploy import ABOUT_AWS, DRY_RUN, confirm
-from fruit_cli.lake.deployed import deployed_region, environment_file, read_environment_file
+from fruit_cli.lake.deployed import (
+    BUCKET_VARIABLE,
+    deployed_name,
+    deployed_region,
+    environment_file,
+    is_of_another,
+    read_environment_file,
+)
 from fruit_contract.regions import require_eu_region
 
 if TYPE_CHECKING:
@@ -21,13 +28,13 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=ABOUT_AWS)
-@click.option("--name", default=DEFAULT_NAME, show_default=True, help="What `deploy` was told.")
+@click.option("--name", help="What `deploy` was told.  [default: that of fruits.env, else fruits]")
 @click.option("--dry-run", is_flag=True, help="Says what would be removed, and removes nothing.")
 @click.option("--yes", is_flag=True, help="Does not ask.")
 @click.option(
     "--erase-lake", metavar="BUCKET", help="Erases the bucket of this name with all that is in it, and its key."
 )
-def command(name: str, erase_lake: str | None, *, dry_run: bool, yes: bool) -> int:
+def command(name: str | None, erase_lake: str | None, *, dry_run: bool, yes: bool) -> int:
     """Removes what `deploy` made. A bucket with something in it stays, and so does its key, unless the bucket is named.
 
     Its policies are detached from whoever has them. The next `deploy` takes a bucket and a key that stayed. A key that
@@ -39,7 +46,7 @@ def command(name: str, erase_lake: str | None, *, dry_run: bool, yes: bool) -> i
     """
     region = require_eu_region(deployed_region(os.environ))
     destroy(
-        check_name(name),
+        check_name(deployed_name(name, os.environ)),
         Account(session_of_caller(), region, print),
         erase_lake=erase_lake or None,
         dry_run=dry_run,
@@ -76,15 +83,15 @@ def destroy(
         if part == "lake":
             # The lake is erased before its stack is removed: if that breaks off, only the stack tells which lake and
             # key were to go.
-            _erase(removal, account)
+            _erase(removal, account, number)
         stacks.remove(stack_name(name, part))
     if removal.lake:
         _tell_of_lake(removal, removal.lake.bucket)
 
 
-def _erase(removal: Removal, account: Account) -> None:
+def _erase(removal: Removal, account: Account, number: str) -> None:
     if removal.erases and removal.lake:
-        account.erase_bucket(removal.lake.bucket)
+        account.erase_bucket(removal.lake.bucket, number)
     if removal.ends_key:
         account.forget_key(removal.ends_key)
 
@@ -98,6 +105,6 @@ def _tell_of_lake(removal: Removal, bucket: str) -> None:
             "erases it."
         )
     path = environment_file()
-    if read_environment_file(path).get("FRUITS_LAKE_BUCKET") == bucket:
+    if BUCKET_VARIABLE in read_environment_file(path) and not is_of_another(path, removal.deployment, bucket):
         path.unlink()
         print(f"Removed: {path}")

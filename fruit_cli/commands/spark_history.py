@@ -16,8 +16,8 @@ import click
 
 from fruit_cli.arguments import ABOUT_THE_LAKE
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.connection import current_emr_client
 from fruit_cli.lake.target import Target, target_option
+from fruit_cli.lake.whereabouts import emr_of_target
 from local_cloud.cluster.spark_environment import event_log_folder
 from local_cloud.stack.java import JavaNotFoundError, find_java
 from local_cloud.stack.ports import LOOPBACK, choose_ports
@@ -53,9 +53,8 @@ def command(cluster: str, *, target: Target) -> int:
     folder = event_log_folder(local_home() / "emr", cluster)
     if target is Target.LOCAL and folder.is_dir():
         return serve(folder)
-    where = "On AWS" if target is Target.AWS else "On the local cloud"
-    client = current_emr_client(target)
-    print(f"{where}: Spark's history of {cluster}, for an hour: {persistent_page(client, cluster)}")
+    client = emr_of_target(target)
+    print(f"Spark's history of {cluster}, for an hour: {persistent_page(client, cluster)}")
     if forward := port_forwarding(client, cluster):
         print(
             f"While it is up, its primary node's own page is at http://{LOOPBACK}:{_PORT} as long as this runs:\n  "

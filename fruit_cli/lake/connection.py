@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from fruit_cli.errors import CommandError, with_why_it_stopped
-from fruit_cli.lake.deployed import with_deployed
+from fruit_cli.lake.deployed import BUCKET_VARIABLE, with_deployed
 from fruit_cli.lake.target import Target
 from fruit_contract import lake
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from local_cloud.stack.state import StackState
 
 
-BUCKET_VARIABLE: Final = "FRUITS_LAKE_BUCKET"
 OWNER_VARIABLE: Final = "FRUITS_LAKE_OWNER"
 # docker-compose.yaml sets it, because its local cloud is in a network of its own and keeps no state on this machine.
 LOCAL_S3_VARIABLE: Final = "FRUITS_LOCAL_S3_URL"
@@ -82,7 +81,7 @@ def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, 
     if target is Target.LOCAL:
         return _local_connection(environment)
     environment = with_deployed(environment)
-    region = require_eu_region(environment.get("FRUITS_AWS_REGION", DEFAULT_REGION))
+    region = aws_region(environment)
     if not environment.get(BUCKET_VARIABLE):
         raise CommandError(
             f"{BUCKET_VARIABLE} is not set: a lake on AWS has no default name, for all the world's buckets share their "
@@ -92,13 +91,18 @@ def current_connection(target: Target = Target.LOCAL, environment: Mapping[str, 
     bucket = lake.check_bucket(environment[BUCKET_VARIABLE])
     if environment.get(_ENDPOINT_VARIABLE):
         return _with_keys(bucket, region, _ENDPOINT_VARIABLE, environment)
+    refuse_diversion(environment)
+    # AWS' own chain knows more kinds of credentials than a key and its secret: session tokens, profiles, roles.
+    return LakeConnection(bucket=bucket, region=region, owner=_owner_of(environment))
+
+
+def refuse_diversion(environment: Mapping[str, str]) -> None:
+    """Raises CommandError if the environment sends all that is meant for AWS elsewhere."""
     if url := environment.get(_ANY_ENDPOINT_VARIABLE):
         raise CommandError(
             f"{_ANY_ENDPOINT_VARIABLE} is '{url}', so what is meant for AWS would go there. Unset it, or name an S3 "
             f"of your own in {_ENDPOINT_VARIABLE}."
         )
-    # AWS' own chain knows more kinds of credentials than a key and its secret: session tokens, profiles, roles.
-    return LakeConnection(bucket=bucket, region=region, owner=_owner_of(environment))
 
 
 def local_bucket(environment: Mapping[str, str]) -> str:
@@ -149,6 +153,11 @@ def _owner_of(environment: Mapping[str, str]) -> str:
     return owner
 
 
+def aws_region(environment: Mapping[str, str]) -> str:
+    """Returns the region on AWS that a command works in. Raises RegionNotAllowedError for one outside the EU."""
+    return require_eu_region(with_deployed(environment).get("FRUITS_AWS_REGION", DEFAULT_REGION))
+
+
 def local_emr_client(state: StackState, role: Role = Role.OWNER) -> Any:
     """Returns a boto3 EMR client for the running local cloud, with the keys of a role."""
     import boto3
@@ -174,9 +183,9 @@ def current_emr_client(target: Target) -> Any:
         if state:
             return local_emr_client(state, Role.OPERATOR)
         _local_connection(os.environ)  # in compose's network boto3 finds the local EMR by its own variable
-    return boto3.client(
-        "emr", region_name=require_eu_region(with_deployed(os.environ).get("FRUITS_AWS_REGION", DEFAULT_REGION))
-    )
+        return boto3.client("emr")
+    refuse_diversion(os.environ)
+    return boto3.client("emr", region_name=aws_region(os.environ))
 
 
 def s3_client(connection: LakeConnection) -> Any:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fruit_cli.errors import CommandError
 from fruit_contract.regions import DEFAULT_REGION
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE: Final = "fruits.env"
 FILE_VARIABLE: Final = "FRUITS_ENV_FILE"
+STACK_VARIABLE: Final = "FRUITS_STACK"
+BUCKET_VARIABLE: Final = "FRUITS_LAKE_BUCKET"
+DEFAULT_NAME: Final = "fruits"
 _LINE: Final = re.compile(r"(FRUITS_[A-Z_]+)=(.*)")
 
 
@@ -27,11 +31,42 @@ def deployed_region(environment: Mapping[str, str]) -> str:
     return with_deployed(environment).get("FRUITS_AWS_REGION") or DEFAULT_REGION
 
 
+def deployed_name(typed: str | None, environment: Mapping[str, str]) -> str:
+    """Returns which deployment is meant: the one that was typed, else the one whose variables are loaded or whose file
+    is here, else the default.
+
+    Raises CommandError if one was typed and another one's variables are loaded: its bucket would be taken for this
+    one's.
+    """
+    loaded = environment.get(STACK_VARIABLE)
+    if typed and loaded and typed != loaded:
+        raise CommandError(f"STACK is '{typed}', and {_loaded_in_words(loaded)}")
+    return typed or with_deployed(environment).get(STACK_VARIABLE) or DEFAULT_NAME
+
+
 def with_deployed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment, completed with what the file says where the environment itself says nothing."""
-    return read_environment_file(environment_file(environment)) | {
-        name: value for name, value in environment.items() if value
-    }
+    """Returns the environment, completed with what the file says where the environment itself says nothing. Raises
+    CommandError if they are of two deployments.
+    """
+    path = environment_file(environment)
+    file = read_environment_file(path)
+    loaded, named = environment.get(STACK_VARIABLE), file.get(STACK_VARIABLE)
+    if loaded and named and loaded != named:
+        raise CommandError(f"{path} is of '{named}', and {_loaded_in_words(loaded)}")
+    return file | {name: value for name, value in environment.items() if value}
+
+
+def is_of_another(path: Path, name: str, bucket: str) -> bool:
+    """Returns whether the file is of another deployment, or of another lake."""
+    file = read_environment_file(path)
+    return (file.get(STACK_VARIABLE, name), file.get(BUCKET_VARIABLE, bucket)) != (name, bucket)
+
+
+def _loaded_in_words(loaded: str) -> str:
+    return (
+        f"this shell has the variables of '{loaded}' loaded. Type it in a new shell, or unset them first "
+        "(`unset ${!FRUITS_@}` in bash)."
+    )
 
 
 def read_environment_file(path: Path) -> dict[str, str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fruit_cli.lake.connection import LakeConnection, current_connection, s3_client
+from fruit_cli.lake.connection import LakeConnection, current_connection, current_emr_client, s3_client
 from fruit_cli.lake.target import Target
 from fruit_contract.lake import uri
 from fruit_pipeline.lake.location import require_lake_here
@@ -35,3 +35,19 @@ def lake_of_target(target: Target, say: Callable[[str], None] = print) -> LakeCo
     say(f"On AWS: {uri(owned.bucket, '')}{whose} in {owned.region}, as {identity['Arn']}")
     require_lake_here(s3_client(owned), owned.bucket, owned.region, owned.owner)
     return owned
+
+
+def emr_of_target(target: Target, say: Callable[[str], None] = print) -> Any:
+    """Says which EMR is asked, and returns a boto3 client for it. Raises what `current_emr_client` does; botocore's
+    errors if AWS can't be asked who we are.
+    """
+    client = current_emr_client(target)
+    if target is Target.LOCAL:
+        say(f"On the local cloud: EMR at {client.meta.endpoint_url}")
+        return client
+    import boto3
+
+    region = client.meta.region_name
+    identity = boto3.client("sts", region_name=region).get_caller_identity()
+    say(f"On AWS: EMR of account {identity['Account']} in {region}, as {identity['Arn']}")
+    return client

@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -62,8 +62,10 @@ def named_weights(weights: str, connection: LakeConnection) -> WeightsFile:
     from botocore.exceptions import BotoCoreError, ClientError
 
     bucket, key = lake.split_uri(weights)
+    # Weights may lie in a bucket of others; the owner that is set is the lake's.
+    source = connection if bucket == connection.bucket else replace(connection, owner="")
     try:
-        body = s3_client(connection).get_object(Bucket=bucket, Key=key)["Body"].read()
+        body = s3_client(source).get_object(Bucket=bucket, Key=key)["Body"].read()
     except (BotoCoreError, ClientError) as error:
         raise CommandError(
             f"The weights '{weights}' can't be read ({error}). Check the address and that you may read it."

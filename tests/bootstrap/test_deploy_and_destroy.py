@@ -219,6 +219,44 @@ def test_a_second_lake_touches_nothing_of_the_first(account, monkeypatch) -> Non
     assert len(stacks_there(account)) == 6
 
 
+def test_a_lake_has_one_deployment_and_its_file_is_of_that(account, monkeypatch) -> None:
+    deploy(account, zones="1", ssm=False)
+    second = DeployRequest("fruits-2", REGION, bucket=BUCKET, zones="1", ssm=False)
+    with pytest.raises(
+        CommandError, match=f"The bucket {BUCKET} is the lake of fruits-lake. .*unset FRUITS_LAKE_BUCKE"
+    ):
+        deploy_command.deploy(second, account.session, dry_run=True)
+
+    # As if two had come to have one lake all the same.
+    first = account.environment_file.read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(Account, "other_lakes_with", lambda *_: [])
+        with pytest.raises(CommandError, match=r"fruits\.env is of another lake"):
+            deploy_command.deploy(second, account.session, yes=True)
+        patched.setenv("FRUITS_ENV_FILE", str(account.environment_file.with_name("fruits-2-lake.env")))
+        deploy_command.deploy(second, account.session, yes=True)
+    with pytest.raises(CommandError, match="is the lake of fruits-lake, too"):
+        destroy("fruits-2", of(account), erase_lake=BUCKET, dry_run=True)
+    destroy("fruits-2", of(account), yes=True)
+    assert account.environment_file.read_text() == first
+    account.client("s3").head_bucket(Bucket=BUCKET)
+    assert len(stacks_there(account)) == 6
+
+
+def test_what_airflow_must_be_given_again_is_told(account, capsys) -> None:
+    deploy(account, zones="1", ssm=False)
+    assert "Next: `make publish TARGET=aws`" in capsys.readouterr().out
+    deploy(account)
+    assert f"Written: {account.environment_file}. It says what it said before." in capsys.readouterr().out
+    written = account.environment_file.read_text()
+    account.environment_file.write_text(
+        written.replace("FRUITS_SECURITY_CONFIGURATION=", "FRUITS_SECURITY_CONFIGURATION=old-")
+    )
+    deploy(account)
+    assert "than before: FRUITS_SECURITY_CONFIGURATION. Give Airflow these lines" in capsys.readouterr().out
+    assert account.environment_file.read_text() == written
+
+
 def test_an_empty_lake_goes_and_its_key_can_be_taken_back(account) -> None:
     deploy(account)
     key = of(account).stacks("lake").resource("fruits-lake", "Key")
@@ -310,6 +348,26 @@ def test_a_bucket_that_encrypts_with_another_key_is_refused(account) -> None:
     deploy(account, bucket="my-lake", key=its, dry_run=True)
 
 
+def test_what_is_brought_along_must_be_there_before_anything_is_made(account) -> None:
+    s3, kms = account.client("s3"), account.client("kms")
+    missing = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/12345678-1234-1234-1234-123456789012"
+    with pytest.raises(CommandError, match=f"KMS_KEY is '{missing}', and KMS does not show it"):
+        deploy(account, key=missing, dry_run=True)
+    key = kms.create_key()["KeyMetadata"]
+    kms.disable_key(KeyId=key["KeyId"])
+    with pytest.raises(CommandError, match="which is Disabled"):
+        deploy(account, key=key["Arn"], dry_run=True)
+
+    s3.create_bucket(Bucket="my-lake", CreateBucketConfiguration={"LocationConstraint": REGION})
+    with pytest.raises(CommandError, match="nodes may read only the lake's"):
+        deploy(account, bucket="my-lake", certificates="s3://others/tls/nodes.zip", dry_run=True)
+    certificates = "s3://my-lake/tls/nodes.zip"
+    with pytest.raises(CommandError, match=f"CERTIFICATES is '{certificates}', and S3 does not show it"):
+        deploy(account, bucket="my-lake", certificates=certificates, dry_run=True)
+    s3.put_object(Bucket="my-lake", Key="tls/nodes.zip", Body=b"zip")
+    deploy(account, bucket="my-lake", certificates=certificates, dry_run=True)
+
+
 class FailingCloudFormation:
     """Plays a CloudFormation that could not make a role, and says so in its events (newest first, as the real one)."""
 
@@ -371,6 +429,7 @@ def test_what_cloudformation_could_not_make_is_told_with_its_own_reason_alone() 
             "a KMS key in eu-west-1",
         ),
         ({"subnets": ("vpc-1",)}, "SUBNETS is 'vpc-1'"),
+        ({"subnets": ("subnet-0abc", "make")}, "'make' alone"),
         ({"zones": "4"}, "ZONES is '4'"),
         ({"airflow": "me"}, "AIRFLOW is 'me'"),
         ({"certificates": "s3://b/raw/x.zip"}, "CERTIFICATES is"),

@@ -2,8 +2,16 @@ from __future__ import annotations
 
 import pytest
 
+from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_connection, local_bucket
-from fruit_cli.lake.deployed import deployed_region, read_environment_file, with_deployed, write_environment_file
+from fruit_cli.lake.deployed import (
+    deployed_name,
+    deployed_region,
+    is_of_another,
+    read_environment_file,
+    with_deployed,
+    write_environment_file,
+)
 from fruit_cli.lake.target import Target
 
 VALUES = {
@@ -35,6 +43,45 @@ def test_who_deploys_again_in_a_new_shell_means_the_region_of_the_last_time(tmp_
     write_environment_file(path, VALUES, [])
     assert deployed_region(file) == "eu-west-3"
     assert deployed_region(file | {"FRUITS_AWS_REGION": "eu-central-1"}) == "eu-central-1"
+
+
+def test_the_file_tells_which_deployment_is_meant(tmp_path) -> None:
+    path = tmp_path / "fruits-2.env"
+    file = {"FRUITS_ENV_FILE": str(path)}
+    assert deployed_name(None, file) == "fruits"
+    write_environment_file(path, VALUES | {"FRUITS_STACK": "fruits-2"}, [])
+    assert deployed_name(None, file) == "fruits-2"
+    assert deployed_name("fruits-3", file) == "fruits-3"
+
+
+def test_another_deployment_is_not_made_from_variables_that_are_loaded(tmp_path) -> None:
+    loaded = VALUES | {"FRUITS_STACK": "fruits", "FRUITS_ENV_FILE": str(tmp_path / "none")}
+    assert deployed_name("fruits", loaded) == deployed_name(None, loaded) == "fruits"
+    with pytest.raises(CommandError, match="STACK is 'fruits-2', and this shell has the variables of 'fruits' loaded"):
+        deployed_name("fruits-2", loaded)
+
+
+def test_a_file_of_one_deployment_and_variables_of_another_are_not_mixed(tmp_path) -> None:
+    path = tmp_path / "fruits-2.env"
+    write_environment_file(path, VALUES | {"FRUITS_STACK": "fruits-2"}, [])
+    loaded = {"FRUITS_STACK": "fruits", "FRUITS_LAKE_BUCKET": "first", "FRUITS_ENV_FILE": str(path)}
+    with pytest.raises(CommandError, match=r"fruits-2\.env is of 'fruits-2', and this shell has .* 'fruits' loaded"):
+        current_connection(Target.AWS, loaded)
+
+
+@pytest.mark.parametrize(
+    ("file", "another"),
+    [
+        ({}, False),
+        ({"FRUITS_LAKE_BUCKET": "b"}, False),
+        ({"FRUITS_LAKE_BUCKET": "b", "FRUITS_STACK": "fruits"}, False),
+        ({"FRUITS_LAKE_BUCKET": "c", "FRUITS_STACK": "fruits"}, True),
+        ({"FRUITS_LAKE_BUCKET": "b", "FRUITS_STACK": "fruits-2"}, True),
+    ],
+)
+def test_a_file_is_of_one_deployment_and_one_lake(tmp_path, file: dict[str, str], another: bool) -> None:
+    write_environment_file(tmp_path / "fruits.env", file, [])
+    assert is_of_another(tmp_path / "fruits.env", "fruits", "b") is another
 
 
 def test_a_file_that_names_a_region_outside_the_eu_leads_nowhere(tmp_path) -> None:

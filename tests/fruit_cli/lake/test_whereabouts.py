@@ -8,7 +8,7 @@ from moto import mock_aws
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import LakeConnection, current_connection, s3_client
 from fruit_cli.lake.target import Target
-from fruit_cli.lake.whereabouts import lake_of_target
+from fruit_cli.lake.whereabouts import emr_of_target, lake_of_target
 from fruit_pipeline.errors import LakeElsewhereError
 
 if TYPE_CHECKING:
@@ -61,6 +61,18 @@ def test_account_bucket_and_region_are_said_before_the_first_byte() -> None:
     connection = lake_of_target(Target.AWS, said.append)
     assert connection == LakeConnection("my-lake", "eu-west-1", owner=ACCOUNT)
     assert said == [f"On AWS: s3://my-lake/ in eu-west-1, as arn:aws:sts::{ACCOUNT}:user/moto"]
+
+
+@pytest.mark.usefixtures("account")
+def test_account_and_region_are_said_before_emr_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRUITS_AWS_REGION", "eu-west-3")
+    said: list[str] = []
+    client = emr_of_target(Target.AWS, said.append)
+    assert client.meta.region_name == "eu-west-3"
+    assert said == [f"On AWS: EMR of account {ACCOUNT} in eu-west-3, as arn:aws:sts::{ACCOUNT}:user/moto"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:4566")
+    with pytest.raises(CommandError, match="AWS_ENDPOINT_URL is"):
+        emr_of_target(Target.AWS, said.append)
 
 
 @pytest.mark.usefixtures("account")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import socket
 import time
 import zipfile
@@ -26,6 +27,27 @@ def test_a_named_source_that_cannot_be_read_says_what_to_do(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises((CommandError, ValueError), match=r"s3://<bucket>/<key>"):
         weights_sources.named_weights(weights, NOWHERE)
+
+
+def test_weights_of_a_bucket_of_others_are_not_asked_of_the_lakes_owner(monkeypatch):
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    class Client:
+        def __init__(self, connection: LakeConnection) -> None:
+            self.owner = connection.owner
+
+        def get_object(self, **names: str) -> dict[str, io.BytesIO]:
+            asked.append((self.owner, names))
+            return {"Body": io.BytesIO(b"content")}
+
+    monkeypatch.setattr(weights_sources, "s3_client", Client)
+    lake = LakeConnection("lake", "eu-west-1", owner="123456789012")
+    for bucket in ("lake", "others"):
+        assert weights_sources.named_weights(f"s3://{bucket}/code/mine.h5", lake).content == b"content"
+    assert asked == [
+        ("123456789012", {"Bucket": "lake", "Key": "code/mine.h5"}),
+        ("", {"Bucket": "others", "Key": "code/mine.h5"}),
+    ]
 
 
 def test_keras_own_cache_comes_first(tmp_path, monkeypatch):
