@@ -29,6 +29,8 @@ AIRFLOW_USER: Final = "admin"
 PARALLEL_TASKS: Final = 4
 # Where SQS and SNS answer, if there are any: the local cloud has neither.
 MESSAGES_VARIABLE: Final = "FRUITS_LOCAL_MESSAGES_URL"
+# Another database than a file of SQLite, as SQLAlchemy writes addresses.
+DATABASE_VARIABLE: Final = "FRUITS_LOCAL_DATABASE_URL"
 # What a shell hands on. FRUITS_* settings of the person come along too.
 INHERITED: Final = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG")
 
@@ -89,7 +91,7 @@ def airflow_environment(place: AirflowPlace, secrets: LocalSecrets, inherited: M
     keys = secrets.keys_of(Role.AIRFLOW)
     return {
         **kept,
-        **_settings(place, secrets),
+        **_settings(place, secrets, kept.get(DATABASE_VARIABLE, "")),
         f"AIRFLOW_CONN_{AWS_CONNECTION_ID.upper()}": aws_connection(place, secrets, kept.get(MESSAGES_VARIABLE, "")),
         "AIRFLOW_HOME": str(place.home),
         "HOME": kept.get("HOME") or str(place.home),
@@ -149,11 +151,12 @@ def airflow_processes(airflow: Path, port: int) -> dict[str, tuple[str, ...]]:
 
 
 def api_server_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment of all processes, with the API server's own way of waiting for the database."""
-    return {**environment, **_as_variables(_connect_arguments("CONNECT_ARGUMENTS_OF_THE_API_SERVER"))}
+    """Returns the environment of all processes, with the API server's own way of waiting for SQLite."""
+    own = {} if environment.get(DATABASE_VARIABLE) else _connect_arguments("CONNECT_ARGUMENTS_OF_THE_API_SERVER")
+    return {**environment, **_as_variables(own)}
 
 
-def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
+def _settings(place: AirflowPlace, secrets: LocalSecrets, database_url: str) -> dict[str, str]:
     settings = {
         ("core", "dags_folder"): str(place.dags),
         ("core", "plugins_folder"): str(place.plugins),
@@ -169,8 +172,8 @@ def _settings(place: AirflowPlace, secrets: LocalSecrets) -> dict[str, str]:
         ("core", "simple_auth_manager_all_admins"): "False",
         ("core", "simple_auth_manager_users"): f"{AIRFLOW_USER}:admin",
         ("core", "simple_auth_manager_passwords_file"): str(place.passwords_file),
-        ("database", "sql_alchemy_conn"): f"sqlite:///{place.home / 'airflow.db'}",
-        **_connect_arguments("CONNECT_ARGUMENTS"),
+        ("database", "sql_alchemy_conn"): database_url or f"sqlite:///{place.home / 'airflow.db'}",
+        **({} if database_url else _connect_arguments("CONNECT_ARGUMENTS")),
         ("logging", "base_log_folder"): str(place.home / "logs"),
         ("logging", "colored_console_log"): "False",
         ("api", "base_url"): place.url,

@@ -19,6 +19,7 @@ import psutil
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import local_bucket
 from fruit_cli.stack.airflow_environment import (
+    DATABASE_VARIABLE,
     AirflowPlace,
     airflow_environment,
     airflow_processes,
@@ -247,12 +248,18 @@ class LocalStack:
     def _migrate_database(
         self, place: AirflowPlace, program: Path, environment: Mapping[str, str], say: Callable[[str], None]
     ) -> None:
-        """Brings Airflow's database to the installed version. That version is noted beside it, because asking Airflow
-        itself costs seconds. Raises CommandError if that fails.
+        """Brings Airflow's database to the installed version. That version is noted beside a file of SQLite, because
+        asking Airflow itself costs seconds. Raises CommandError if that fails.
         """
         note = place.home / MIGRATED_NOTE
         wanted = version("apache-airflow")
-        if (place.home / "airflow.db").exists() and note.exists() and note.read_text(encoding="utf-8") == wanted:
+        is_file = not environment.get(DATABASE_VARIABLE)
+        if (
+            is_file
+            and (place.home / "airflow.db").exists()
+            and note.exists()
+            and note.read_text(encoding="utf-8") == wanted
+        ):
             return
         say("Preparing Airflow's database (once)")
         log = log_path(self.home, "airflow-migrate")
@@ -272,7 +279,8 @@ class LocalStack:
                 f"{log}:\n{log_tail(self.home, 'airflow-migrate')}\n"
                 f"If it stays so, remove {place.home} and start again: the lake is not in it."
             )
-        note.write_text(wanted, encoding="utf-8")
+        if is_file:
+            note.write_text(wanted, encoding="utf-8")
 
     def _supervise(self, plan: Plan, say: Callable[[str], None]) -> StackState:
         log = log_path(self.home, "supervisor")

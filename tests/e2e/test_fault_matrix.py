@@ -27,6 +27,7 @@ from fruit_cli.commands.run import run_request, trigger_and_follow
 from fruit_cli.demo.fruit.renderer import CATEGORIES, draw_jpeg
 from fruit_cli.lake.connection import s3_client
 from fruit_cli.lake.delivery import deliver
+from fruit_cli.stack.airflow_environment import DATABASE_VARIABLE
 from fruit_contract import lake
 from fruit_pipeline.emr.clusters import steps_of_cluster
 from fruit_pipeline.emr.states import ENDED
@@ -37,7 +38,7 @@ from local_cloud.page_table import PageTable, is_to_be_written
 from local_cloud.project import PROJECT
 from local_cloud.stack.state import read_state
 from tests.e2e.asked_for import assert_asked_for_what_is_known
-from tests.e2e.conftest import Product, copy_database, copy_embedder, running_product
+from tests.e2e.conftest import Product, copy_embedder, running_product
 from tests.e2e.fault_cases import (
     ANOTHER_DAY,
     CASES,
@@ -51,6 +52,7 @@ from tests.e2e.fault_cases import (
     wait_for,
     work_with,
 )
+from tests.e2e.postgres import running_postgres
 from tests.local_cloud.written_faults import write_faults
 
 if TYPE_CHECKING:
@@ -82,14 +84,19 @@ def day_of(case: FaultCase) -> str:
 
 
 @pytest.fixture(scope="module")
-def faulty(
-    tmp_path_factory: pytest.TempPathFactory, airflow_database: Path, home_with_embedder: Path
-) -> Iterator[Product]:
+def postgres() -> Iterator[str]:
+    """Yields the address of the database of the product here. The other end-to-end tests use SQLite."""
+    with running_postgres() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory, postgres: str, home_with_embedder: Path) -> Iterator[Product]:
     """Yields a product for these tests alone: its scheduler gets killed, and its runs count as late after seconds."""
     home = tmp_path_factory.mktemp("faulty")
-    copy_database(airflow_database, home)
     copy_embedder(home_with_embedder, home)
     settings = {
+        DATABASE_VARIABLE: postgres,
         "FRUITS_LOCAL_SPARK_CORES": "1",  # several runs at a time, of few images each
         "FRUITS_SWEEP_GRACE_MINUTES": "0",
         "FRUITS_RETRY_DELAY_SECONDS": "2",
@@ -97,6 +104,7 @@ def faulty(
         "FRUITS_LATE_AFTER_HOURS": "0.002",
     }
     with running_product(home, **settings) as running:
+        assert not (home / "airflow" / "airflow.db").exists()
         try:
             yield running
         finally:

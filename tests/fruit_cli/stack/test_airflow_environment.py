@@ -11,6 +11,7 @@ import botocore.session
 import pytest
 
 from fruit_cli.stack.airflow_environment import (
+    DATABASE_VARIABLE,
     SCHEDULER_MODULE,
     AirflowPlace,
     airflow_environment,
@@ -107,6 +108,13 @@ def test_the_api_server_gives_up_on_a_locked_database_long_before_the_scheduler_
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC",
     }
+
+
+def test_another_database_than_sqlite_is_opened_as_airflow_opens_it(place: AirflowPlace, secrets: LocalSecrets) -> None:
+    address = "postgresql+psycopg2://airflow@/postgres?host=/tmp/x"
+    environment = airflow_environment(place, secrets, {DATABASE_VARIABLE: address})
+    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == address
+    assert not [name for name in api_server_environment(environment) if "CONNECT_ARGS" in name]
 
 
 def test_the_scheduler_loads_modules_of_others_that_there_are() -> None:
