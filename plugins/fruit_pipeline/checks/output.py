@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from array import array
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,11 +36,12 @@ from fruit_pipeline.lake.history import find_provenance, pca_versions
 from fruit_pipeline.lake.summaries import read_extraction_summary, read_refresh_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     import pyarrow as pa
 
+    from fruit_contract.books import Books
     from fruit_contract.commit import Commit
     from fruit_pipeline.lake.date_files import ListedFiles
     from fruit_pipeline.lake.date_ledger import DateLedger
@@ -54,7 +55,8 @@ _FILES_AT_ONCE: Final = 16
 @dataclass(frozen=True)
 class CheckResult:
     """Says what was looked at, and lists every problem found; without problems the check has passed. `pca_version` is
-    None if the run's embedder has none yet, and for a single date.
+    None if the run's embedder has none yet, and for a single date. `notes` are sentences about what the next run will
+    find.
     """
 
     ingest_dates: list[str]
@@ -64,6 +66,7 @@ class CheckResult:
     partitions: int
     pca_version: str | None
     problems: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -95,6 +98,7 @@ def check_run(
         RangeWalker,
     )  # numpy and pyarrow load with the task, not with the DAG file
 
+    books = read_extraction_summary(lake, run_id)["by_category"]
     refresh = read_refresh_summary(lake, run_id)
     pca = _read_pca(lake)
     # Nothing new is projected under a former version that can't be read.
@@ -109,6 +113,7 @@ def check_run(
             check_date,
             lake,
             walker,
+            books=books,
             categories=categories,
             listed_before=listed_before,
             versions=versions,
@@ -116,7 +121,6 @@ def check_run(
         )
         results = list(dates_pool.map(check, ingest_dates))
     featurised = sum(result.featurised for result in results)
-    books = read_extraction_summary(lake, run_id)["by_category"]
     several = len(results) > 1
     # If other runs keep changing what a version projects, it is not made the current one: the next run goes on with it.
     expects_pca = refresh["pca_version"] is not None and not refresh.get("unsettled_ingest_dates")
@@ -136,6 +140,7 @@ def check_run(
             ),
             *unbalanced(books),
         ],
+        notes=[note for result in results for note in result.notes],
     )
 
 
@@ -159,13 +164,14 @@ def check_date(
     lake: Lake,
     walker: RangeWalker,
     ingest_date: str,
+    books: Books,
     categories: Sequence[str],
     listed_before: datetime,
     versions: Sequence[KeptVersion],
     pool: ThreadPoolExecutor,
 ) -> CheckResult:
     """Checks all files of one ingest date against its commit, and its ledger against the listing of the chosen
-    `categories`.
+    `categories` and against the step's books.
 
     If a file can't be read, that is the only problem in the result, because others may come of it.
     """
@@ -176,18 +182,20 @@ def check_date(
     try:
         ledger = find_ledger(lake, ingest_date)
         listed = list_date_files(lake, ingest_date, [version.version for version in versions], ledger.leftovers)
-        date = _DateCheck(lake, walker, ingest_date, categories, listed_before, listed)
+        date = _DateCheck(lake, walker, ingest_date, books.get(ingest_date, {}), categories, listed_before, listed)
         if ledger.is_of_earlier_form:
             problems, tally = (
                 ["the ledger is still as a former release wrote it: the features step did not take the date over"],
                 None,
             )
         elif ledger.commit is None:
-            problems, tally = [*date.against_listing(ledger), *garbage_problems(unswept_files(None, listed))], None
+            of_listing = date.against_listing(ledger).problems(is_as_step_listed=False)
+            problems, tally = [*of_listing, *garbage_problems(unswept_files(None, listed))], None
         else:
             problems, tally = date.problems(ledger, ledger.commit, versions, pool)
+        notes = date.notes
     except DamagedFileError as error:
-        problems, tally = [str(error)], None
+        problems, tally, notes = [str(error)], None, []
     counts = tally.by_category if tally else {}
     featurised = {category: n for (category, status), n in counts.items() if status == Status.FEATURISED}
     n_images = sum(counts.values())
@@ -199,6 +207,7 @@ def check_date(
         partitions=len(featurised),
         pca_version=None,
         problems=problems,
+        notes=notes,
     )
 
 
@@ -210,13 +219,16 @@ class _DateCheck:
         lake: Lake,
         walker: RangeWalker,
         ingest_date: str,
+        books: Mapping[str, Mapping[str, int]],
         categories: Sequence[str],
         listed_before: datetime,
         listed: ListedFiles,
     ) -> None:
+        self.notes: list[str] = []
         self._lake = lake
         self._walker = walker
         self._ingest_date = ingest_date
+        self._books = books
         self._categories = categories
         self._listed_before = listed_before
         self._listed = listed
@@ -232,7 +244,7 @@ class _DateCheck:
             return of_schema, None
         tally = self._tally(ledger, commit)
         return [
-            *(self.against_listing(ledger) if tally.is_sorted else []),
+            *(self._listing_problems(ledger, tally) if tally.is_sorted else []),
             *tally.problems(),
             *garbage_problems(unswept_files(commit, self._listed)),
             *self._rejected_problems(commit, tally),
@@ -247,7 +259,16 @@ class _DateCheck:
             tally.add(row)
         return tally
 
-    def against_listing(self, ledger: DateLedger) -> list[str]:
+    def _listing_problems(self, ledger: DateLedger, tally: LedgerTally) -> list[str]:
+        differences = self.against_listing(ledger)
+        is_as_step_listed = tally.is_as_listed(self._books)
+        if is_as_step_listed:
+            self.notes += differences.gone.problem(
+                f"{self._ingest_date}: removed from raw/ since this run listed it, so the next run takes it out"
+            )
+        return differences.problems(is_as_step_listed=is_as_step_listed)
+
+    def against_listing(self, ledger: DateLedger) -> ListingDifferences:
         from fruit_pipeline.checks.parquet_facts import listing_differences
         from fruit_pipeline.lake.date_ledger import known_batches
 
@@ -256,7 +277,7 @@ class _DateCheck:
 
         prefix = lake_layout.raw_prefix(self._ingest_date)
         found = self._walker.walk(prefix, lambda: known_batches(self._lake, ledger), differences)
-        return sum(found, ListingDifferences()).problems()
+        return sum(found, ListingDifferences())
 
     def _rejected_problems(self, commit: Commit, tally: LedgerTally) -> list[str]:
         from fruit_pipeline.checks.parquet_facts import read_rejected

@@ -95,11 +95,15 @@ class ListingDifferences:
     def __add__(self, other: ListingDifferences) -> ListingDifferences:
         return ListingDifferences(self.unknown + other.unknown, self.gone + other.gone, self.replaced + other.replaced)
 
-    def problems(self) -> list[str]:
-        """Returns the differences as problems: the ledger must hold every listed image as it is, and nothing else."""
+    def problems(self, *, is_as_step_listed: bool) -> list[str]:
+        """Returns the differences as problems: the ledger must hold every listed image as it is, and nothing else.
+
+        If it holds just as many images as the step listed, those that are gone were removed after that, which is no
+        fault of the run.
+        """
         return [
             *self.unknown.problem("listed but not in the ledger"),
-            *self.gone.problem("in the ledger but no longer listed"),
+            *([] if is_as_step_listed else self.gone.problem("in the ledger but no longer listed")),
             *self.replaced.problem("in the ledger with another ETag than the image has"),
         ]
 
@@ -150,6 +154,15 @@ class LedgerTally:
             self._add_rejected(row)
         else:
             self._found("in the ledger with a status that does not exist", row)
+
+    def is_as_listed(self, books: Mapping[str, Mapping[str, int]]) -> bool:
+        """Returns whether the ledger holds, of each chosen category, as many images as the step listed by its books of
+        this date.
+        """
+        held: Counter[str] = Counter()
+        for (category, _), n in self.by_category.items():
+            held[category] += n
+        return held == Counter({category: count["listed"] for category, count in books.items()})
 
     def _add_featurised(self, row: LedgerRow) -> None:
         self.featurised[row.embedder_id] += 1

@@ -56,6 +56,8 @@ class CheckOutputOperator(BaseOperator):
         lake = lake_of(settings_of_run(self._settings, self.place))
         with refused_for_good():
             result = check_run(lake, run_id, self.ingest_dates, self.categories, listed_before)
+        for note in result.notes:
+            self.log.warning("%s", note)
         for problem in result.problems:
             self.log.error("%s", problem)
         if result.problems:

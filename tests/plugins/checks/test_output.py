@@ -92,10 +92,36 @@ class TestLedgerAndListing:
         sample_lake.put_image(sample_lake.images[3].key, b"another picture")
         assert check_run(sample_lake.lake, RUN_ID, [DAY], [], datetime(2020, 1, 1, tzinfo=UTC)).problems == []
 
-    def test_names_an_image_that_is_gone(self, sample_lake: SampleLake, after_listing: datetime) -> None:
+    def test_names_an_image_that_was_gone_when_the_step_listed(
+        self, sample_lake: SampleLake, after_listing: datetime
+    ) -> None:
         gone = sample_lake.images[0]
         sample_lake.delete(gone.key)
+        key = step_summary_key(RUN_ID, "extract_features")
+        summary = sample_lake.lake.read_json(key)
+        summary["by_category"][DAY][gone.category].update(
+            {name: summary["by_category"][DAY][gone.category][name] - 1 for name in ("listed", "new", "featurised")}
+        )
+        sample_lake.lake.write_json(key, summary)
         assert problems(sample_lake, after_listing) == [f"in the ledger but no longer listed: 1 ({gone.key})"]
+
+    @pytest.mark.parametrize("chosen", [False, True])
+    def test_forgives_an_image_that_was_removed_after_the_step_listed_it(
+        self, sample_lake: SampleLake, after_listing: datetime, chosen: bool
+    ) -> None:
+        gone = sample_lake.images[0]
+        sample_lake.delete(gone.key)
+        if chosen:
+            key = step_summary_key(RUN_ID, "extract_features")
+            summary = sample_lake.lake.read_json(key)
+            books = summary["by_category"][DAY]
+            summary["by_category"] = {DAY: {gone.category: books[gone.category]}}
+            sample_lake.lake.write_json(key, summary)
+        result = check_run(sample_lake.lake, RUN_ID, [DAY], [gone.category] if chosen else [], after_listing)
+        assert result.problems == []
+        assert result.notes == [
+            f"{DAY}: removed from raw/ since this run listed it, so the next run takes it out: 1 ({gone.key})"
+        ]
 
     def test_but_not_if_it_vanished_while_it_was_fetched(
         self, sample_lake: SampleLake, after_listing: datetime
