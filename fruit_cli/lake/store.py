@@ -105,6 +105,8 @@ def _explanation(error: BaseError, place: str) -> str:
             f"{place} refuses these credentials. They need s3:ListBucket, s3:GetObject, s3:PutObject and "
             "s3:DeleteObject."
         )
+    if "NoSpaceLeft" in text:
+        return f"The disk of {place} is full. Make room on it, then type the same command again."
     return f"{place} doesn't answer as it should. Is it up (`make up`)?"
 
 

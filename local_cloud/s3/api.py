@@ -27,7 +27,7 @@ from local_cloud.s3.errors import (
 )
 from local_cloud.s3.listing import FOLLOWS_ALL, ListingRequest, list_objects
 from local_cloud.s3.multipart import MultipartUploads, child, elements
-from local_cloud.s3.objects import Condition, is_path, names_etag
+from local_cloud.s3.objects import Condition, is_path, names_etag, no_space
 from local_cloud.s3.receiving import receive
 from local_cloud.s3.signature import check_signature
 
@@ -94,7 +94,9 @@ class S3Api:
             return _error(error, request)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
             raise
-        except Exception:
+        except Exception as error:
+            if full := no_space(error):
+                return _error(full, request)
             logger.exception("%s %s failed", request.method, request.path)
             return _error(S3Error(500, "InternalError", "The local S3 failed: its log says how."), request)
 

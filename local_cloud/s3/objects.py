@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # An upload lies beside the buckets until it is whole, so that neither a listing nor a reader of a bucket's folder comes
 # across it. The folder's name begins with a dot, which no bucket's name does.
 UPLOADS_FOLDER: Final = ".uploads"
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 _NO_FILE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO)
 
 
@@ -257,7 +258,19 @@ def _no_object(key: str, error: OSError) -> S3Error:
     return S3Error(500, "InternalError", f"{key!r} can't be read: {error.strerror}.")
 
 
+def no_space(error: BaseException) -> S3Error | None:
+    """Returns the answer if an error says that nothing more can be stored here; None if it says something else.
+
+    It is no error of the server's kind, which clients would ask again about for minutes.
+    """
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return S3Error(400, "NoSpaceLeft", f"The disk of the local S3 has no room: {error.strerror}.")
+    return None
+
+
 def _not_storable(key: str, error: OSError) -> S3Error:
+    if full := no_space(error):
+        return full
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
         return invalid_argument(
             f"{key!r} can't be stored: on this local S3 no key may be both an object and the beginning of other keys."

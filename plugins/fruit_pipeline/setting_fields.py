@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 _METADATA_KEY: Final = "setting"
 _CRON_FIELDS: Final = 5
+# croniter draws such a field anew each time, so the schedule would change with every parse.
+_DRAWN: Final = re.compile(r"(?:^|\s)[rR](?:[\s(/]|$)")
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def number(above: float, highest: float) -> Kind[float]:
 
 
 def _read_cron(text: str) -> str:
-    if len(text.split()) != _CRON_FIELDS:
+    if len(text.split()) != _CRON_FIELDS or _DRAWN.search(text):
         raise ValueError(text)
     # What Airflow itself reads it with. An expression may be one and yet name no day, as the 30th of February.
     croniter(text).get_next()

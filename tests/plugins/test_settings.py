@@ -178,6 +178,8 @@ def test_a_run_that_only_waits_for_its_batch_is_not_called_late() -> None:
         ("FRUITS_SWEEP_SCHEDULE", "every half hour or so", "five fields"),
         ("FRUITS_SWEEP_SCHEDULE", "*/30 * * * 8", "five fields"),
         ("FRUITS_SCHEDULE", "0 0 30 2 *", "five fields"),
+        ("FRUITS_SCHEDULE", "R 0 * * *", "five fields"),
+        ("FRUITS_SCHEDULE", "0 r(1-3) * * *", "five fields"),
         ("FRUITS_SWEEP_GRACE_MINUTES", "1441", "from 0 to 1440"),
         ("FRUITS_SNS_TOPIC_ARN", "fruits-alerts", "ARN of an SNS topic"),
         ("FRUITS_SNS_TOPIC_ARN", "arn:aws:sns:eu-west-1:123456789012:alerts.fifo", "a standard one"),
