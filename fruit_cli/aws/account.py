@@ -14,7 +14,6 @@ from fruit_cli.aws.certificates import PREFIX, store_new
 from fruit_cli.aws.cloudformation import Stacks, parameters_in
 from fruit_cli.aws.stacks import PARTS, is_of_region, region_of, stack_name
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.connection import refuse_diversion
 from fruit_pipeline.lake.location import stay_here
 
 if TYPE_CHECKING:
@@ -39,6 +38,9 @@ _EMR_ENDPOINT: Final = "emr-service-vpce"
 _ALIVE: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
 _KEY_WINDOW_DAYS: Final = 30
 _KEY_GOES: Final = "PendingDeletion"
+# Variables whose names begin like this send what is meant for AWS, or one of its services, elsewhere.
+_ENDPOINT_VARIABLES: Final = "AWS_ENDPOINT_URL"
+_AWS: Final = ".amazonaws.com"
 _NOT_THERE: Final = frozenset({"404", "NoSuchBucket", "NotFound"})
 
 
@@ -57,7 +59,9 @@ def session_of_caller() -> Any:
     """
     from boto3.session import Session
 
-    refuse_diversion(os.environ)
+    for variable, url in os.environ.items():
+        if variable.startswith(_ENDPOINT_VARIABLES) and url:
+            raise CommandError(_diverted(variable, url))
     session = Session()
     if session.get_credentials() is None:
         raise CommandError(
@@ -90,12 +94,16 @@ class Account:
             ) from error
         return caller["Account"], caller["Arn"]
 
-    def client(self, service: str) -> Any:
-        return self._session.client(service, region_name=self.region)
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Returns boto3's client. Raises CommandError if it would not ask AWS, as a profile may have it."""
+        client = self._session.client(service, region_name=region or self.region)
+        if not str(client.meta.endpoint_url).endswith(_AWS):
+            raise CommandError(_diverted("The profile's endpoint_url", client.meta.endpoint_url))
+        return client
 
     def stacks(self, part: str) -> Stacks:
         """Returns the stacks of the region in which this part of a deployment is."""
-        return Stacks(self._session.client("cloudformation", region_name=region_of(part, self.region)), self._say)
+        return Stacks(self.client("cloudformation", region_of(part, self.region)), self._say)
 
     def parts_of(self, deployment: str) -> tuple[str, ...]:
         """Returns the parts of a deployment whose stacks are there, in whatever state, the first made first."""
@@ -147,8 +155,11 @@ class Account:
     def find_bucket(self, name: str, account: str) -> FoundBucket | None:
         """Returns the bucket, or None if nobody has it. Raises CommandError if it is somebody else's."""
         try:
+            # This client follows the bucket to another region, to tell which.
             region = (
-                self.s3(account).head_bucket(Bucket=name)["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+                self.client("s3")
+                .head_bucket(Bucket=name, ExpectedBucketOwner=account)["ResponseMetadata"]["HTTPHeaders"]
+                .get("x-amz-bucket-region")
             )
         except ClientError as error:
             if error.response["Error"]["Code"] in _NOT_THERE:
@@ -281,3 +292,7 @@ class Account:
             self._say(
                 f"  {len(groups)} security groups and {len(endpoints)} endpoints that EMR had made in {vpc_id}: removed"
             )
+
+
+def _diverted(what: str, url: str) -> str:
+    return f"{what} is '{url}', so what is meant for AWS would go there. Unset it first."

@@ -10,6 +10,8 @@ from fruit_cli.aws.stacks import stack_name
 from fruit_cli.errors import CommandError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fruit_cli.aws.account import Account
     from fruit_cli.aws.attachments import Attachment
 
@@ -20,6 +22,7 @@ class LakeFindings:
 
     `makes_bucket` tells that the lake's stack made the bucket. `own_key` tells that this or an earlier `make deploy`
     made the key for this bucket. `is_there` is false after a removal that broke off when the bucket was erased already.
+    `others` are the lakes' stacks of other deployments that have this bucket.
     """
 
     bucket: str
@@ -28,6 +31,7 @@ class LakeFindings:
     is_empty: bool
     key: str | None
     own_key: bool
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Removal:
         return (
             self.lake is not None
             and self.lake.is_there
+            and not self.lake.others
             and (self.named or (self.lake.makes_bucket and self.lake.is_empty))
         )
 
@@ -56,7 +61,7 @@ class Removal:
         """Returns the key that is to be removed because nothing needs it any more; None if there is none, or if it is
         not ours.
         """
-        if self.lake is None or not self.lake.own_key or (self.lake.is_there and not self.erases):
+        if self.lake is None or self.lake.others or not self.lake.own_key or (self.lake.is_there and not self.erases):
             return None
         return self.lake.key
 
@@ -69,6 +74,8 @@ class Removal:
     def _lake_line(self, lake: LakeFindings) -> str:
         if lake.is_there and not self.erases:
             why = "there is something in it" if lake.makes_bucket else "it was there before"
+            if lake.others:
+                why = f"it is the lake of {', '.join(lake.others)}, too"
             return f"keep the bucket {lake.bucket}, for {why}" + (f", and its key {lake.key}" if lake.own_key else "")
         what = f"erase the bucket {lake.bucket}, {'which is empty' if lake.is_empty else 'with all that is in it'}"
         if not lake.is_there:
@@ -94,8 +101,8 @@ def find_removal(deployment: str, account: Account, number: str, erase_lake: str
         raise CommandError(
             f"ERASE_LAKE is '{erase_lake}', and the lake of '{deployment}' is {bucket}. Nothing was changed."
         )
-    others = account.other_lakes_with(bucket, deployment) if bucket and erase_lake else []
-    if others:
+    others = account.other_lakes_with(bucket, deployment) if bucket else []
+    if others and erase_lake:
         raise CommandError(
             f"The bucket {bucket} is the lake of {', '.join(others)}, too. Nothing was changed. Without ERASE_LAKE it "
             "stays."
@@ -110,12 +117,12 @@ def find_removal(deployment: str, account: Account, number: str, erase_lake: str
         deployment,
         parts,
         attached_by_people(deployment, account.attachments_of(deployment, parts)),
-        _look_at_lake(deployment, bucket, account, number) if bucket else None,
+        _look_at_lake(deployment, bucket, account, number, others) if bucket else None,
         named=erase_lake is not None,
     )
 
 
-def _look_at_lake(deployment: str, bucket: str, account: Account, number: str) -> LakeFindings:
+def _look_at_lake(deployment: str, bucket: str, account: Account, number: str, others: Sequence[str]) -> LakeFindings:
     name, stacks = stack_name(deployment, "lake"), account.stacks("lake")
     made_key = stacks.resource(name, "Key")
     key = made_key or stacks.parameters_of_what_goes(name)["KeyArn"] or None
@@ -127,4 +134,5 @@ def _look_at_lake(deployment: str, bucket: str, account: Account, number: str) -
         is_empty=is_there and account.is_empty(bucket, number),
         key=key,
         own_key=key is not None and (made_key is not None or account.made_key_for(key, bucket)),
+        others=tuple(others),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_cli.aws.request import MAKE_CERTIFICATES, MAKE_SUBNETS, NO_CERTIFICATES
 from fruit_cli.errors import CommandError
-from fruit_cli.lake.deployed import BUCKET_VARIABLE, STACK_VARIABLE
+from fruit_cli.lake.deployed import BUCKET_VARIABLE, OWNER_VARIABLE, REGION_VARIABLE, STACK_VARIABLE
 from fruit_contract.regions import DEFAULT_REGION
 from local_cloud.project import PROJECT
 
@@ -222,9 +222,9 @@ def environment_of(name: str, region: str, bucket: str, owner: str, outputs: Map
     """Returns the settings that a deployment gives Airflow and the commands, and its own name."""
     return {
         STACK_VARIABLE: name,
-        "FRUITS_AWS_REGION": region,
+        REGION_VARIABLE: region,
         BUCKET_VARIABLE: bucket,
-        "FRUITS_LAKE_OWNER": owner,
+        OWNER_VARIABLE: owner,
         "FRUITS_SERVICE_ROLE": outputs["ServiceRole"],
         "FRUITS_INSTANCE_PROFILE": outputs["InstanceProfile"],
         "FRUITS_SECURITY_CONFIGURATION": outputs["SecurityConfiguration"],

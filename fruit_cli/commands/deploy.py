@@ -25,7 +25,6 @@ from fruit_cli.aws.stacks import (
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.deployed import (
     BUCKET_VARIABLE,
-    STACK_VARIABLE,
     deployed_name,
     deployed_region,
     environment_file,
@@ -187,12 +186,12 @@ def _next_in_words(was: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Returns what to do with a file of settings that was written once more, or for the first time."""
     if not was:
         return "Airflow and every command with TARGET=aws read it. Next: `make publish TARGET=aws` (docs/aws.md)."
-    changed = sorted(name for name in {*was, *now} - {STACK_VARIABLE} if was.get(name) != now.get(name))
+    changed = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
     if not changed:
         return "It says what it said before."
     return (
-        f"It says otherwise than before: {', '.join(changed)}. Give Airflow these lines, and start its processes "
-        "again: what the former ones name may be gone."
+        f"It says otherwise than before: {', '.join(changed)}. Give these lines to Airflow, and start its processes "
+        "again: what the former ones name may be gone. A shell that has loaded the former ones must load these."
     )
 
 

@@ -10,18 +10,24 @@ import click
 from fruit_cli.aws.account import Account, session_of_caller
 from fruit_cli.aws.attachments import detach
 from fruit_cli.aws.removal import find_removal
-from fruit_cli.aws.request import check_name
+from fruit_cli.aws.request import check_name, default_bucket
 from fruit_cli.aws.stacks import stack_name
 from fruit_cli.commands.deploy import ABOUT_AWS, DRY_RUN, confirm
+from fruit_cli.errors import CommandError
 from fruit_cli.lake.deployed import (
     BUCKET_VARIABLE,
+    DEFAULT_NAME,
+    FILE_VARIABLE,
+    OWNER_VARIABLE,
+    REGION_VARIABLE,
     deployed_name,
     deployed_region,
     environment_file,
     is_of_another,
+    known_of,
     read_environment_file,
 )
-from fruit_contract.regions import require_eu_region
+from fruit_contract.regions import DEFAULT_REGION, require_eu_region
 
 if TYPE_CHECKING:
     from fruit_cli.aws.removal import Removal
@@ -60,12 +66,13 @@ def destroy(
 ) -> None:
     """Removes a deployment after a person has agreed.
 
-    Raises CommandError if there is nothing to remove, another lake is named, clusters are up, or a policy can't be
-    detached.
+    Raises CommandError if there is nothing to remove, another lake is named or known by this name, clusters are up, or
+    a policy can't be detached.
     """
     number, caller = account.identity()
     print(f"In AWS account {number}, region {account.region}, as {caller}")
     removal = find_removal(name, account, number, erase_lake)
+    _refuse_another_lake(name, number, removal)
     for line in removal.lines:
         print(f"  {line}")
     if dry_run:
@@ -86,7 +93,20 @@ def destroy(
             _erase(removal, account, number)
         stacks.remove(stack_name(name, part))
     if removal.lake:
-        _tell_of_lake(removal, removal.lake.bucket)
+        _tell_of_lake(removal, removal.lake.bucket, number, account.region)
+
+
+def _refuse_another_lake(name: str, number: str, removal: Removal) -> None:
+    """Raises CommandError if what is loaded, or the file, says that this deployment is elsewhere."""
+    known = known_of(name, os.environ)
+    here = (removal.lake.bucket if removal.lake else "", number)
+    told = (known.get(BUCKET_VARIABLE, here[0]) if removal.lake else "", known.get(OWNER_VARIABLE, number))
+    if told != here:
+        raise CommandError(
+            f"By {environment_file()}, or by what this shell has loaded, the lake of '{name}' is {told[0]} of account "
+            f"{told[1]}. Here it is {here[0]} of account {here[1]}. Nothing was changed. Check AWS_PROFILE, STACK and "
+            f"{FILE_VARIABLE}."
+        )
 
 
 def _erase(removal: Removal, account: Account, number: str) -> None:
@@ -96,13 +116,18 @@ def _erase(removal: Removal, account: Account, number: str) -> None:
         account.forget_key(removal.ends_key)
 
 
-def _tell_of_lake(removal: Removal, bucket: str) -> None:
+def _tell_of_lake(removal: Removal, bucket: str, number: str, region: str) -> None:
     if removal.erases:
         print(f"Erased: {bucket}")
     elif removal.lake and removal.lake.is_there:
+        which = f" STACK={removal.deployment}" if removal.deployment != DEFAULT_NAME else ""
+        which += f" {FILE_VARIABLE}={environment_file()}" if os.environ.get(FILE_VARIABLE) else ""
+        which += f" {REGION_VARIABLE}={region}" if region != DEFAULT_REGION else ""
+        is_default = bucket == default_bucket(removal.deployment, number, region)
+        taken = which if is_default else f"{which} {BUCKET_VARIABLE}={bucket}"
         print(
-            f"Kept: s3://{bucket}. `make deploy` takes it again, and `make destroy ERASE_LAKE={bucket}` after that "
-            "erases it."
+            f"Kept: s3://{bucket}. `make deploy{taken}` takes it again, and `make destroy{which} ERASE_LAKE={bucket}` "
+            "after that erases it."
         )
     path = environment_file()
     if BUCKET_VARIABLE in read_environment_file(path) and not is_of_another(path, removal.deployment, bucket):

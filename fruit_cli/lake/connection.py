@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from fruit_cli.errors import CommandError, with_why_it_stopped
-from fruit_cli.lake.deployed import BUCKET_VARIABLE, with_deployed
+from fruit_cli.lake.deployed import BUCKET_VARIABLE, OWNER_VARIABLE, REGION_VARIABLE, require_named_file, with_deployed
 from fruit_cli.lake.target import Target
 from fruit_contract import lake
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from local_cloud.stack.state import StackState
 
 
-OWNER_VARIABLE: Final = "FRUITS_LAKE_OWNER"
 # docker-compose.yaml sets it, because its local cloud is in a network of its own and keeps no state on this machine.
 LOCAL_S3_VARIABLE: Final = "FRUITS_LOCAL_S3_URL"
 _ENDPOINT_VARIABLE: Final = "AWS_ENDPOINT_URL_S3"
@@ -122,7 +121,7 @@ def _local_connection(environment: Mapping[str, str]) -> LakeConnection:
             has_roles=True,
         )
     if environment.get(LOCAL_S3_VARIABLE):
-        region = environment.get("FRUITS_AWS_REGION", DEFAULT_REGION)
+        region = environment.get(REGION_VARIABLE, DEFAULT_REGION)
         return replace(_with_keys(local_bucket(environment), region, LOCAL_S3_VARIABLE, environment), has_roles=True)
     raise CommandError(
         with_why_it_stopped(
@@ -154,8 +153,11 @@ def _owner_of(environment: Mapping[str, str]) -> str:
 
 
 def aws_region(environment: Mapping[str, str]) -> str:
-    """Returns the region on AWS that a command works in. Raises RegionNotAllowedError for one outside the EU."""
-    return require_eu_region(with_deployed(environment).get("FRUITS_AWS_REGION", DEFAULT_REGION))
+    """Returns the region on AWS that a command works in. Raises RegionNotAllowedError for one outside the EU,
+    CommandError if a file of settings is named that is not there.
+    """
+    require_named_file(environment)
+    return require_eu_region(with_deployed(environment).get(REGION_VARIABLE, DEFAULT_REGION))
 
 
 def local_emr_client(state: StackState, role: Role = Role.OWNER) -> Any:

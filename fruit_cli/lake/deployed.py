@@ -17,6 +17,8 @@ DEFAULT_FILE: Final = "fruits.env"
 FILE_VARIABLE: Final = "FRUITS_ENV_FILE"
 STACK_VARIABLE: Final = "FRUITS_STACK"
 BUCKET_VARIABLE: Final = "FRUITS_LAKE_BUCKET"
+REGION_VARIABLE: Final = "FRUITS_AWS_REGION"
+OWNER_VARIABLE: Final = "FRUITS_LAKE_OWNER"
 DEFAULT_NAME: Final = "fruits"
 _LINE: Final = re.compile(r"(FRUITS_[A-Z_]+)=(.*)")
 
@@ -28,20 +30,26 @@ def environment_file(environment: Mapping[str, str] | None = None) -> Path:
 
 def deployed_region(environment: Mapping[str, str]) -> str:
     """Returns the region that the environment names, else the one of the last deployment, else the default."""
-    return with_deployed(environment).get("FRUITS_AWS_REGION") or DEFAULT_REGION
+    return with_deployed(environment).get(REGION_VARIABLE) or DEFAULT_REGION
 
 
 def deployed_name(typed: str | None, environment: Mapping[str, str]) -> str:
     """Returns which deployment is meant: the one that was typed, else the one whose variables are loaded or whose file
     is here, else the default.
 
-    Raises CommandError if one was typed and another one's variables are loaded: its bucket would be taken for this
-    one's.
+    Raises CommandError if one was typed and another one's variables are loaded, whose bucket would be taken for this
+    one's; or if a file was named that does not say whose it is.
     """
     loaded = environment.get(STACK_VARIABLE)
     if typed and loaded and typed != loaded:
         raise CommandError(f"STACK is '{typed}', and {_loaded_in_words(loaded)}")
-    return typed or with_deployed(environment).get(STACK_VARIABLE) or DEFAULT_NAME
+    named = typed or with_deployed(environment).get(STACK_VARIABLE)
+    if not named and environment.get(FILE_VARIABLE):
+        raise CommandError(
+            f"{FILE_VARIABLE} is '{environment_file(environment)}', and there is no such file, or it does not say of "
+            f"which STACK it is. Type STACK, too (STACK={DEFAULT_NAME} if you never typed one)."
+        )
+    return named or DEFAULT_NAME
 
 
 def with_deployed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -53,13 +61,34 @@ def with_deployed(environment: Mapping[str, str]) -> dict[str, str]:
     loaded, named = environment.get(STACK_VARIABLE), file.get(STACK_VARIABLE)
     if loaded and named and loaded != named:
         raise CommandError(f"{path} is of '{named}', and {_loaded_in_words(loaded)}")
+    bucket = environment.get(BUCKET_VARIABLE)
+    if bucket and environment.get(FILE_VARIABLE) and file.get(BUCKET_VARIABLE, bucket) != bucket:
+        raise CommandError(
+            f"{path} is of the lake {file[BUCKET_VARIABLE]}, and {BUCKET_VARIABLE} is {bucket} in this shell. Unset "
+            "one of them."
+        )
     return file | {name: value for name, value in environment.items() if value}
+
+
+def require_named_file(environment: Mapping[str, str]) -> None:
+    """Raises CommandError if a file is named that is not there."""
+    path = environment_file(environment)
+    if environment.get(FILE_VARIABLE) and not path.is_file():
+        raise CommandError(f"{FILE_VARIABLE} is '{path}', and there is no such file.")
 
 
 def is_of_another(path: Path, name: str, bucket: str) -> bool:
     """Returns whether the file is of another deployment, or of another lake."""
     file = read_environment_file(path)
     return (file.get(STACK_VARIABLE, name), file.get(BUCKET_VARIABLE, bucket)) != (name, bucket)
+
+
+def known_of(name: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns what the environment and the file say of a deployment. A file of another one says nothing of it."""
+    file = read_environment_file(environment_file(environment))
+    return (file if file.get(STACK_VARIABLE, name) == name else {}) | {
+        variable: value for variable, value in environment.items() if value
+    }
 
 
 def _loaded_in_words(loaded: str) -> str:

@@ -261,7 +261,7 @@ class LocalStack:
             and note.read_text(encoding="utf-8") == wanted
         ):
             return
-        say("Preparing Airflow's database (once)")
+        say("Preparing Airflow's database (once)" if is_file else "Bringing Airflow's database up to date")
         log = log_path(self.home, "airflow-migrate")
         with log.open("wb") as output:
             done = subprocess.run(
@@ -277,7 +277,11 @@ class LocalStack:
             raise CommandError(
                 "Airflow's database could not be prepared. The end of "
                 f"{log}:\n{log_tail(self.home, 'airflow-migrate')}\n"
-                f"If it stays so, remove {place.home} and start again: the lake is not in it."
+                + (
+                    f"If it stays so, remove {place.home} and start again: the lake is not in it."
+                    if is_file
+                    else f"Check {DATABASE_VARIABLE}, and that its database is up."
+                )
             )
         if is_file:
             note.write_text(wanted, encoding="utf-8")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import zipfile
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.exceptions import ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 import fruit_cli.commands.deploy as deploy_command
-from fruit_cli.aws.account import Account
+from fruit_cli.aws.account import Account, session_of_caller
 from fruit_cli.aws.cloudformation import StackFailedError, Stacks
 from fruit_cli.aws.request import DeployRequest
 from fruit_cli.commands.destroy import destroy
@@ -243,6 +245,39 @@ def test_a_lake_has_one_deployment_and_its_file_is_of_that(account, monkeypatch)
     assert len(stacks_there(account)) == 6
 
 
+def test_an_empty_lake_stays_while_another_deployment_has_it(account, monkeypatch, capsys) -> None:
+    deploy(account, zones="1", ssm=False)
+    monkeypatch.setattr(Account, "other_lakes_with", lambda *_: ["fruits-2-lake"])
+    remove(account)
+    assert f"keep the bucket {BUCKET}, for it is the lake of fruits-2-lake, too" in capsys.readouterr().out
+    account.client("s3").head_bucket(Bucket=BUCKET)
+    (key,) = account.client("kms").list_keys()["Keys"]
+    assert account.client("kms").describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"] == "Enabled"
+
+
+def test_what_is_known_of_a_lake_elsewhere_keeps_the_one_of_this_name_here(account, monkeypatch) -> None:
+    deploy(account, zones="1", ssm=False)
+    for variable, value in (
+        ("FRUITS_LAKE_BUCKET", "fruits-lake-999999999999-eu-west-1"),
+        ("FRUITS_LAKE_OWNER", "999999999999"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setenv(variable, value)
+            with pytest.raises(CommandError, match=f"{value}.* Here it is {BUCKET} of account {ACCOUNT}"):
+                remove(account)
+    assert len(stacks_there(account)) == 6
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_what_is_meant_for_aws_goes_nowhere_else(account, monkeypatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    with pytest.raises(CommandError, match=f"{variable} is 'http://127.0.0.1:9'"):
+        session_of_caller()
+    # As a profile may say it, too.
+    with pytest.raises(CommandError, match=r"The profile's endpoint_url is 'http://127\.0\.0\.1:9'"):
+        of(account).client("s3")
+
+
 def test_what_airflow_must_be_given_again_is_told(account, capsys) -> None:
     deploy(account, zones="1", ssm=False)
     assert "Next: `make publish TARGET=aws`" in capsys.readouterr().out
@@ -253,7 +288,7 @@ def test_what_airflow_must_be_given_again_is_told(account, capsys) -> None:
         written.replace("FRUITS_SECURITY_CONFIGURATION=", "FRUITS_SECURITY_CONFIGURATION=old-")
     )
     deploy(account)
-    assert "than before: FRUITS_SECURITY_CONFIGURATION. Give Airflow these lines" in capsys.readouterr().out
+    assert "than before: FRUITS_SECURITY_CONFIGURATION. Give these lines to Airflow" in capsys.readouterr().out
     assert account.environment_file.read_text() == written
 
 
@@ -333,6 +368,18 @@ def test_where_cloudformation_knows_no_budget_one_is_made_from_another_region(ac
 def test_a_bucket_elsewhere_is_refused(account) -> None:
     s3 = account.session.client("s3", region_name="eu-west-3")
     s3.create_bucket(Bucket="fruits-far", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
+    with pytest.raises(CommandError, match="is in eu-west-3, and FRUITS_AWS_REGION is eu-west-1"):
+        deploy(account, bucket="fruits-far")
+
+    # AWS itself answers like this in another region than the bucket's, and moto does not.
+    no_body = SimpleNamespace(stream=lambda: iter(()))
+
+    def elsewhere(request: Any, **_: object) -> AWSResponse | None:
+        if request.method != "HEAD" or ".eu-west-3." in request.url:
+            return None
+        return AWSResponse(request.url, 301, HeadersDict({"x-amz-bucket-region": "eu-west-3"}), no_body)
+
+    account.session.events.register_first("before-send.s3", elsewhere)
     with pytest.raises(CommandError, match="is in eu-west-3, and FRUITS_AWS_REGION is eu-west-1"):
         deploy(account, bucket="fruits-far")
 

@@ -27,8 +27,15 @@ SETTINGS: Final = ("listen_addresses = ''", "fsync = off", "synchronous_commit =
 @contextmanager
 def running_postgres() -> Iterator[str]:
     """Yields the address of an empty database, which listens on a socket of its own until the end of the block."""
-    # The path of a socket must be short.
-    folder = Path(tempfile.mkdtemp(prefix="fruits-pg-"))
+    # The path of a socket must be short, and its folders open to all.
+    folder = Path(tempfile.mkdtemp(prefix="fruits-pg-", dir="/tmp"))
+    try:
+        yield from _running_in(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _running_in(folder: Path) -> Iterator[str]:
     folder.chmod(0o755)
     user = None if os.geteuid() else USER
     programs = _programs(folder if user else None)
@@ -41,17 +48,14 @@ def running_postgres() -> Iterator[str]:
         command = [str(programs / program), f"--pgdata={data}", *arguments]
         subprocess.run(command, user=user, cwd=data, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
+    run("initdb", "--auth=trust", "--encoding=utf8", "--locale=C", "--username=airflow")
+    with (data / "postgresql.conf").open("a", encoding="utf-8") as settings:
+        settings.writelines(f"{line}\n" for line in (*SETTINGS, f"unix_socket_directories = '{data}'"))
+    run("pg_ctl", "start", f"--log={data / 'log'}")
     try:
-        run("initdb", "--auth=trust", "--encoding=utf8", "--username=airflow")
-        with (data / "postgresql.conf").open("a", encoding="utf-8") as settings:
-            settings.writelines(f"{line}\n" for line in (*SETTINGS, f"unix_socket_directories = '{data}'"))
-        run("pg_ctl", "start", f"--log={data / 'log'}")
-        try:
-            yield f"postgresql+psycopg2://airflow@/postgres?host={data}"
-        finally:
-            run("pg_ctl", "stop", "--mode=immediate")
+        yield f"postgresql+psycopg2://airflow@/postgres?host={data}"
     finally:
-        shutil.rmtree(folder)
+        run("pg_ctl", "stop", "--mode=immediate")
 
 
 def _programs(copied_to: Path | None) -> Path:

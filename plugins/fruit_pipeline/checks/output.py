@@ -264,7 +264,8 @@ class _DateCheck:
         is_as_step_listed = tally.is_as_listed(self._books)
         if is_as_step_listed:
             self.notes += differences.gone.problem(
-                f"{self._ingest_date}: removed from raw/ since this run listed it, so the next run takes it out"
+                f"{self._ingest_date}: removed from raw/ since the run listed it; the next run of this date takes it "
+                "out"
             )
         return differences.problems(is_as_step_listed=is_as_step_listed)
 

@@ -29,10 +29,10 @@ def test_the_file_holds_what_was_written_and_comments_say_nothing(tmp_path) -> N
     assert read_environment_file(tmp_path / "none") == {}
 
 
-def test_a_variable_that_was_typed_goes_before_the_file(tmp_path) -> None:
-    path = tmp_path / "fruits.env"
-    write_environment_file(path, VALUES, [])
-    merged = with_deployed({"FRUITS_ENV_FILE": str(path), "FRUITS_LAKE_BUCKET": "typed", "FRUITS_AWS_REGION": ""})
+def test_a_variable_that_was_typed_goes_before_the_file_that_happens_to_be_here(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_environment_file(tmp_path / "fruits.env", VALUES, [])
+    merged = with_deployed({"FRUITS_LAKE_BUCKET": "typed", "FRUITS_AWS_REGION": ""})
     assert (merged["FRUITS_LAKE_BUCKET"], merged["FRUITS_AWS_REGION"]) == ("typed", "eu-west-3")
 
 
@@ -48,10 +48,32 @@ def test_who_deploys_again_in_a_new_shell_means_the_region_of_the_last_time(tmp_
 def test_the_file_tells_which_deployment_is_meant(tmp_path) -> None:
     path = tmp_path / "fruits-2.env"
     file = {"FRUITS_ENV_FILE": str(path)}
-    assert deployed_name(None, file) == "fruits"
+    assert deployed_name(None, {}) == "fruits"
     write_environment_file(path, VALUES | {"FRUITS_STACK": "fruits-2"}, [])
     assert deployed_name(None, file) == "fruits-2"
     assert deployed_name("fruits-3", file) == "fruits-3"
+
+
+def test_a_file_that_does_not_say_whose_it_is_is_not_taken_for_the_default_ones(tmp_path) -> None:
+    path = tmp_path / "fruits-2.env"
+    file = {"FRUITS_ENV_FILE": str(path)}
+    for _ in range(2):
+        with pytest.raises(CommandError, match="it does not say of which STACK it is"):
+            deployed_name(None, file)
+        assert deployed_name("fruits-2", file) == "fruits-2"
+        write_environment_file(path, VALUES, [])  # as a former release wrote it
+
+
+def test_a_file_that_is_named_must_be_there_and_of_the_same_lake_as_the_variables(tmp_path) -> None:
+    path = tmp_path / "fruits-2.env"
+    loaded = {"FRUITS_ENV_FILE": str(path), "FRUITS_LAKE_BUCKET": "first"}
+    with pytest.raises(CommandError, match="and there is no such file"):
+        current_connection(Target.AWS, loaded)
+    write_environment_file(path, VALUES, [])
+    with pytest.raises(
+        CommandError, match=f"of the lake {VALUES['FRUITS_LAKE_BUCKET']}, and FRUITS_LAKE_BUCKET is first"
+    ):
+        current_connection(Target.AWS, loaded)
 
 
 def test_another_deployment_is_not_made_from_variables_that_are_loaded(tmp_path) -> None:

@@ -120,7 +120,7 @@ class TestLedgerAndListing:
         result = check_run(sample_lake.lake, RUN_ID, [DAY], [gone.category] if chosen else [], after_listing)
         assert result.problems == []
         assert result.notes == [
-            f"{DAY}: removed from raw/ since this run listed it, so the next run takes it out: 1 ({gone.key})"
+            f"{DAY}: removed from raw/ since the run listed it; the next run of this date takes it out: 1 ({gone.key})"
         ]
 
     def test_but_not_if_it_vanished_while_it_was_fetched(
