@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from fruit_cli.errors import CommandError, with_why_it_stopped
-from fruit_cli.lake.deployed import BUCKET_VARIABLE, OWNER_VARIABLE, REGION_VARIABLE, require_named_file, with_deployed
+from fruit_cli.lake.deployed import (
+    BUCKET_VARIABLE,
+    OWNER_VARIABLE,
+    REGION_VARIABLE,
+    require_named_file,
+    with_deployed,
+    without_deployed,
+)
 from fruit_cli.lake.target import Target
 from fruit_contract import lake
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
@@ -106,7 +113,7 @@ def refuse_diversion(environment: Mapping[str, str]) -> None:
 
 def local_bucket(environment: Mapping[str, str]) -> str:
     """Returns the bucket of the local cloud. Raises LakeNameError if FRUITS_LAKE_BUCKET can't be a bucket's name."""
-    return lake.check_bucket(environment.get(BUCKET_VARIABLE) or lake.DEFAULT_BUCKET)
+    return lake.check_bucket(without_deployed(environment).get(BUCKET_VARIABLE) or lake.DEFAULT_BUCKET)
 
 
 def _local_connection(environment: Mapping[str, str]) -> LakeConnection:

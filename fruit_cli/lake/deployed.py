@@ -20,6 +20,20 @@ BUCKET_VARIABLE: Final = "FRUITS_LAKE_BUCKET"
 REGION_VARIABLE: Final = "FRUITS_AWS_REGION"
 OWNER_VARIABLE: Final = "FRUITS_LAKE_OWNER"
 DEFAULT_NAME: Final = "fruits"
+# The lines of the file.
+DEPLOYED_VARIABLES: Final = (
+    STACK_VARIABLE,
+    REGION_VARIABLE,
+    BUCKET_VARIABLE,
+    OWNER_VARIABLE,
+    "FRUITS_SERVICE_ROLE",
+    "FRUITS_INSTANCE_PROFILE",
+    "FRUITS_SECURITY_CONFIGURATION",
+    "FRUITS_LOG_KEY",
+    "FRUITS_SUBNET_ID",
+    "FRUITS_BATCH_QUEUE_URL",
+    "FRUITS_SNS_TOPIC_ARN",
+)
 _LINE: Final = re.compile(r"(FRUITS_[A-Z_]+)=(.*)")
 
 
@@ -68,6 +82,13 @@ def with_deployed(environment: Mapping[str, str]) -> dict[str, str]:
             "one of them."
         )
     return file | {name: value for name, value in environment.items() if value}
+
+
+def without_deployed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment as it is for the local cloud: without the lines of a file that is loaded."""
+    if not environment.get(STACK_VARIABLE):
+        return dict(environment)
+    return {name: value for name, value in environment.items() if name not in DEPLOYED_VARIABLES}
 
 
 def require_named_file(environment: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ import psutil
 
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import local_bucket
+from fruit_cli.lake.deployed import REGION_VARIABLE, without_deployed
 from fruit_cli.stack.airflow_environment import (
     DATABASE_VARIABLE,
     AirflowPlace,
@@ -136,7 +137,7 @@ class LocalStack:
         _require_a_user()
         _require_plain_paths(self.home)
         secrets = load_or_draw(self.home)
-        region = require_eu_region(os.environ.get("FRUITS_AWS_REGION", DEFAULT_REGION))
+        region = require_eu_region(without_deployed(os.environ).get(REGION_VARIABLE, DEFAULT_REGION))
         bucket = local_bucket(os.environ)
         airflow_port, s3_port, emr_port, near_port = choose_ports(
             [self._ports.airflow, self._ports.s3, self._ports.emr, 0]
@@ -219,7 +220,7 @@ class LocalStack:
             region=state.region,
             bucket=state.bucket,
         )
-        environment = airflow_environment(place, secrets, os.environ)
+        environment = airflow_environment(place, secrets, without_deployed(os.environ))
         program = Path(sys.executable).parent / "airflow"
         place.home.mkdir(parents=True, exist_ok=True)
         write_for_owner(place.passwords_file, passwords(secrets))

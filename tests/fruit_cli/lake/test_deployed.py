@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import pytest
 
+from fruit_cli.aws.stacks import environment_of
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import current_connection, local_bucket
 from fruit_cli.lake.deployed import (
+    DEPLOYED_VARIABLES,
     deployed_name,
     deployed_region,
     is_of_another,
     read_environment_file,
     with_deployed,
+    without_deployed,
     write_environment_file,
 )
 from fruit_cli.lake.target import Target
@@ -104,6 +107,18 @@ def test_a_file_of_one_deployment_and_variables_of_another_are_not_mixed(tmp_pat
 def test_a_file_is_of_one_deployment_and_one_lake(tmp_path, file: dict[str, str], another: bool) -> None:
     write_environment_file(tmp_path / "fruits.env", file, [])
     assert is_of_another(tmp_path / "fruits.env", "fruits", "b") is another
+
+
+def test_the_local_cloud_takes_nothing_of_a_deployment_that_is_loaded() -> None:
+    typed = {"FRUITS_LAKE_BUCKET": "mine", "FRUITS_SECURITY_CONFIGURATION": "none", "FRUITS_POLL_SECONDS": "1"}
+    assert without_deployed(typed) == typed
+    assert local_bucket(typed) == "mine"
+    loaded = typed | {"FRUITS_STACK": "fruits"}
+    assert without_deployed(loaded) == {"FRUITS_POLL_SECONDS": "1"}
+    assert local_bucket(loaded) == "fruits-lake"
+    outputs = ("ServiceRole", "InstanceProfile", "SecurityConfiguration", "KeyArn", "SubnetIds", "QueueUrl", "TopicArn")
+    written = environment_of("fruits", "eu-west-1", "b", "123456789012", dict.fromkeys(outputs, "x"))
+    assert tuple(written) == DEPLOYED_VARIABLES
 
 
 def test_a_file_that_names_a_region_outside_the_eu_leads_nowhere(tmp_path) -> None:
