@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 # Tests talk to servers of their own, on machines behind a proxy too.
 keep_loopback_direct(os.environ)
 
+# The settings of a deployment, which a shell may have loaded, have nothing to do with the tests. What is for tests and
+# scripts begins like these.
+_FOR_TESTS: Final = (
+    "FRUITS_WRITE_",
+    "FRUITS_TORTURE_",
+    "FRUITS_TEST_",
+    "FRUITS_CHECKOV_",
+    "FRUITS_REGISTRY",
+    "FRUITS_VENV",
+)
+for variable in [name for name in os.environ if name.startswith("FRUITS_") and not name.startswith(_FOR_TESTS)]:
+    del os.environ[variable]
+
 # As in a step of the local cloud; read when numpy is imported.
 os.environ.update(ONE_THREAD_A_PROCESS)
 

@@ -14,6 +14,7 @@ from fruit_cli.aws.certificates import PREFIX, store_new
 from fruit_cli.aws.cloudformation import Stacks, parameters_in
 from fruit_cli.aws.stacks import PARTS, is_of_region, region_of, stack_name
 from fruit_cli.errors import CommandError
+from fruit_cli.lake.connection import require_aws
 from fruit_pipeline.lake.location import stay_here
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _KEY_WINDOW_DAYS: Final = 30
 _KEY_GOES: Final = "PendingDeletion"
 # Variables whose names begin like this send what is meant for AWS, or one of its services, elsewhere.
 _ENDPOINT_VARIABLES: Final = "AWS_ENDPOINT_URL"
-_AWS: Final = ".amazonaws.com"
 _NOT_THERE: Final = frozenset({"404", "NoSuchBucket", "NotFound"})
 
 
@@ -61,7 +61,7 @@ def session_of_caller() -> Any:
 
     for variable, url in os.environ.items():
         if variable.startswith(_ENDPOINT_VARIABLES) and url:
-            raise CommandError(_diverted(variable, url))
+            raise CommandError(f"{variable} is '{url}', so what is meant for AWS would go there. Unset it first.")
     session = Session()
     if session.get_credentials() is None:
         raise CommandError(
@@ -95,11 +95,9 @@ class Account:
         return caller["Account"], caller["Arn"]
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """Returns boto3's client. Raises CommandError if it would not ask AWS, as a profile may have it."""
+        """Returns boto3's client. Raises CommandError if it would not ask AWS."""
         client = self._session.client(service, region_name=region or self.region)
-        if not str(client.meta.endpoint_url).endswith(_AWS):
-            raise CommandError(_diverted("The profile's endpoint_url", client.meta.endpoint_url))
-        return client
+        return require_aws(client)
 
     def stacks(self, part: str) -> Stacks:
         """Returns the stacks of the region in which this part of a deployment is."""
@@ -146,10 +144,10 @@ class Account:
         if new:
             self._sleep(_ROLE_KNOWN_SECONDS)
 
-    def other_lakes_with(self, bucket: str, deployment: str) -> list[str]:
-        """Returns the lakes' stacks of other deployments that have this bucket."""
+    def other_lakes_with(self, parameter: str, value: str, deployment: str) -> list[str]:
+        """Returns the lakes' stacks of other deployments that have this value of a parameter (`Bucket`, `KeyArn`)."""
         own = stack_name(deployment, "lake")
-        found = self.stacks("lake").named_with("Bucket", bucket)
+        found = self.stacks("lake").named_with(parameter, value)
         return [name for name in found if name.endswith(stack_name("", "lake")) and name != own]
 
     def find_bucket(self, name: str, account: str) -> FoundBucket | None:
@@ -235,6 +233,15 @@ class Account:
         except kms.exceptions.NotFoundException:
             return
 
+    def others_with_key(self, key: str, deployment: str) -> list[str]:
+        """Returns the lakes' stacks of other deployments that use a key (an id or an ARN) that they did not make."""
+        kms = self.client("kms")
+        try:
+            arn = str(kms.describe_key(KeyId=key)["KeyMetadata"]["Arn"])
+        except kms.exceptions.NotFoundException:
+            return []
+        return self.other_lakes_with("KeyArn", arn, deployment)
+
     def made_key_for(self, key: str, bucket: str) -> bool:
         """Returns whether a stack of ours once made this key for this bucket, as its tags tell."""
         kms = self.client("kms")
@@ -292,7 +299,3 @@ class Account:
             self._say(
                 f"  {len(groups)} security groups and {len(endpoints)} endpoints that EMR had made in {vpc_id}: removed"
             )
-
-
-def _diverted(what: str, url: str) -> str:
-    return f"{what} is '{url}', so what is meant for AWS would go there. Unset it first."

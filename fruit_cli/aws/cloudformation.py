@@ -64,6 +64,10 @@ class Stacks:
             else self.parameters(name)
         )
 
+    def is_half_removed(self, name: str) -> bool:
+        found = self.find(name)
+        return found is not None and found["StackStatus"] == _HALF_REMOVED
+
     def named_with(self, parameter: str, value: str) -> list[str]:
         """Returns the names of our stacks, of all deployments, that have this value of a parameter. Those that were
         never made don't count.

@@ -22,7 +22,8 @@ class LakeFindings:
 
     `makes_bucket` tells that the lake's stack made the bucket. `own_key` tells that this or an earlier `make deploy`
     made the key for this bucket. `is_there` is false after a removal that broke off when the bucket was erased already.
-    `others` are the lakes' stacks of other deployments that have this bucket.
+    `others` are the lakes' stacks of other deployments that have this bucket, `others_with_key` those that have this
+    key.
     """
 
     bucket: str
@@ -32,6 +33,7 @@ class LakeFindings:
     key: str | None
     own_key: bool
     others: tuple[str, ...] = ()
+    others_with_key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,13 @@ class Removal:
         """Returns the key that is to be removed because nothing needs it any more; None if there is none, or if it is
         not ours.
         """
-        if self.lake is None or self.lake.others or not self.lake.own_key or (self.lake.is_there and not self.erases):
+        if (
+            self.lake is None
+            or self.lake.others
+            or self.lake.others_with_key
+            or not self.lake.own_key
+            or (self.lake.is_there and not self.erases)
+        ):
             return None
         return self.lake.key
 
@@ -82,9 +90,10 @@ class Removal:
             what = f"(the bucket {lake.bucket} is gone already)"
         if self.ends_key:
             return f"{what}, and in 30 days its key {lake.key}"
-        return what + (
-            f"; its key {lake.key} stays, for `make deploy` did not make it for this bucket" if lake.key else ""
-        )
+        why = "`make deploy` did not make it for this bucket"
+        if lake.others_with_key:
+            why = f"it is that of {', '.join(lake.others_with_key)}, too"
+        return what + (f"; its key {lake.key} stays, for {why}" if lake.key else "")
 
 
 def find_removal(deployment: str, account: Account, number: str, erase_lake: str | None) -> Removal:
@@ -101,7 +110,7 @@ def find_removal(deployment: str, account: Account, number: str, erase_lake: str
         raise CommandError(
             f"ERASE_LAKE is '{erase_lake}', and the lake of '{deployment}' is {bucket}. Nothing was changed."
         )
-    others = account.other_lakes_with(bucket, deployment) if bucket else []
+    others = account.other_lakes_with("Bucket", bucket, deployment) if bucket else []
     if others and erase_lake:
         raise CommandError(
             f"The bucket {bucket} is the lake of {', '.join(others)}, too. Nothing was changed. Without ERASE_LAKE it "
@@ -135,4 +144,5 @@ def _look_at_lake(deployment: str, bucket: str, account: Account, number: str, o
         key=key,
         own_key=key is not None and (made_key is not None or account.made_key_for(key, bucket)),
         others=tuple(others),
+        others_with_key=tuple(account.others_with_key(key, deployment)) if key else (),
     )

@@ -146,6 +146,8 @@ def deploy(
     account = Account(session, request.region, print)
     number, caller = account.identity()
     parts = account.parts_of(request.name)
+    if account.stacks("lake").is_half_removed(stack_name(request.name, "lake")):
+        raise CommandError(f"The removal of '{request.name}' broke off. Type `make destroy` again first.")
     before = _parameters_before(request.name, parts, account)
     _refuse_a_name_that_is_taken(request, parts, account)
     lake = _lake(request, account, number, before.get("lake", {}))
@@ -222,7 +224,7 @@ def _lake(request: DeployRequest, account: Account, number: str, before: Mapping
         return DeployedLake(before["Bucket"], before["MakeBucket"] == "yes", before["KeyArn"])
     bucket = request.bucket or default_bucket(request.name, number, request.region)
     found = account.find_bucket(bucket, number)
-    others = account.other_lakes_with(bucket, request.name)
+    others = account.other_lakes_with("Bucket", bucket, request.name)
     if others:
         raise CommandError(
             f"The bucket {bucket} is the lake of {', '.join(others)}. A lake has one deployment: unset "

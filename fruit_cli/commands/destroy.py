@@ -99,13 +99,15 @@ def destroy(
 def _refuse_another_lake(name: str, number: str, removal: Removal) -> None:
     """Raises CommandError if what is loaded, or the file, says that this deployment is elsewhere."""
     known = known_of(name, os.environ)
-    here = (removal.lake.bucket if removal.lake else "", number)
-    told = (known.get(BUCKET_VARIABLE, here[0]) if removal.lake else "", known.get(OWNER_VARIABLE, number))
-    if told != here:
+    said = [
+        f"{variable} is {known[variable]}, and here it is {here}"
+        for variable, here in ((BUCKET_VARIABLE, removal.lake and removal.lake.bucket), (OWNER_VARIABLE, number))
+        if here and known.get(variable, here) != here
+    ]
+    if said:
         raise CommandError(
-            f"By {environment_file()}, or by what this shell has loaded, the lake of '{name}' is {told[0]} of account "
-            f"{told[1]}. Here it is {here[0]} of account {here[1]}. Nothing was changed. Check AWS_PROFILE, STACK and "
-            f"{FILE_VARIABLE}."
+            f"By {environment_file()}, or by what this shell has loaded, '{name}' is another deployment: "
+            f"{'; '.join(said)}. Nothing was changed. Check AWS_PROFILE, {REGION_VARIABLE}, STACK and {FILE_VARIABLE}."
         )
 
 
@@ -120,14 +122,20 @@ def _tell_of_lake(removal: Removal, bucket: str, number: str, region: str) -> No
     if removal.erases:
         print(f"Erased: {bucket}")
     elif removal.lake and removal.lake.is_there:
-        which = f" STACK={removal.deployment}" if removal.deployment != DEFAULT_NAME else ""
+        is_named = removal.deployment != DEFAULT_NAME or os.environ.get(FILE_VARIABLE)
+        which = f" STACK={removal.deployment}" if is_named else ""
         which += f" {FILE_VARIABLE}={environment_file()}" if os.environ.get(FILE_VARIABLE) else ""
         which += f" {REGION_VARIABLE}={region}" if region != DEFAULT_REGION else ""
         is_default = bucket == default_bucket(removal.deployment, number, region)
         taken = which if is_default else f"{which} {BUCKET_VARIABLE}={bucket}"
         print(
-            f"Kept: s3://{bucket}. `make deploy{taken}` takes it again, and `make destroy{which} ERASE_LAKE={bucket}` "
-            "after that erases it."
+            f"Kept: s3://{bucket}."
+            + (
+                ""
+                if removal.lake.others
+                else f" `make deploy{taken}` takes it again, and `make destroy{which} ERASE_LAKE={bucket}` after that "
+                "erases it."
+            )
         )
     path = environment_file()
     if BUCKET_VARIABLE in read_environment_file(path) and not is_of_another(path, removal.deployment, bucket):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # docker-compose.yaml sets it, because its local cloud is in a network of its own and keeps no state on this machine.
 LOCAL_S3_VARIABLE: Final = "FRUITS_LOCAL_S3_URL"
 _ENDPOINT_VARIABLE: Final = "AWS_ENDPOINT_URL_S3"
+_AWS: Final = (".amazonaws.com", ".api.aws")
 _ANY_ENDPOINT_VARIABLE: Final = "AWS_ENDPOINT_URL"
 # The local S3 knows buckets by path alone, and does without checksums.
 _LOCAL_OPTIONS: Final = {
@@ -111,6 +112,17 @@ def refuse_diversion(environment: Mapping[str, str]) -> None:
         )
 
 
+def require_aws(client: Any) -> Any:
+    """Returns a boto3 client. Raises CommandError if it would not ask AWS, as a profile or a variable may have it."""
+    url = client.meta.endpoint_url
+    if not str(urlsplit(url).hostname).endswith(_AWS):
+        raise CommandError(
+            f"What is meant for AWS ({client.meta.service_model.service_name}) would go to {url}. Take the "
+            "endpoint_url out of the profile, or unset the variable AWS_ENDPOINT_URL_… that says so."
+        )
+    return client
+
+
 def local_bucket(environment: Mapping[str, str]) -> str:
     """Returns the bucket of the local cloud. Raises LakeNameError if FRUITS_LAKE_BUCKET can't be a bucket's name."""
     return lake.check_bucket(without_deployed(environment).get(BUCKET_VARIABLE) or lake.DEFAULT_BUCKET)
@@ -128,7 +140,7 @@ def _local_connection(environment: Mapping[str, str]) -> LakeConnection:
             has_roles=True,
         )
     if environment.get(LOCAL_S3_VARIABLE):
-        region = environment.get(REGION_VARIABLE, DEFAULT_REGION)
+        region = without_deployed(environment).get(REGION_VARIABLE, DEFAULT_REGION)
         return replace(_with_keys(local_bucket(environment), region, LOCAL_S3_VARIABLE, environment), has_roles=True)
     raise CommandError(
         with_why_it_stopped(
@@ -194,7 +206,7 @@ def current_emr_client(target: Target) -> Any:
         _local_connection(os.environ)  # in compose's network boto3 finds the local EMR by its own variable
         return boto3.client("emr")
     refuse_diversion(os.environ)
-    return boto3.client("emr", region_name=aws_region(os.environ))
+    return require_aws(boto3.client("emr", region_name=aws_region(os.environ)))
 
 
 def s3_client(connection: LakeConnection) -> Any:
@@ -217,4 +229,4 @@ def s3_client(connection: LakeConnection) -> Any:
         ),
     )
     stay_here(client, connection.owner)
-    return client
+    return client if connection.is_local else require_aws(client)

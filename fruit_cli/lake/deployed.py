@@ -52,11 +52,14 @@ def deployed_name(typed: str | None, environment: Mapping[str, str]) -> str:
     is here, else the default.
 
     Raises CommandError if one was typed and another one's variables are loaded, whose bucket would be taken for this
-    one's; or if a file was named that does not say whose it is.
+    one's; or if a file was named that is another one's, or does not say whose it is.
     """
     loaded = environment.get(STACK_VARIABLE)
     if typed and loaded and typed != loaded:
         raise CommandError(f"STACK is '{typed}', and {_loaded_in_words(loaded)}")
+    of_file = read_environment_file(environment_file(environment)).get(STACK_VARIABLE)
+    if typed and environment.get(FILE_VARIABLE) and of_file not in (None, typed):
+        raise CommandError(f"STACK is '{typed}', and {FILE_VARIABLE} names a file of '{of_file}'. Name one of them.")
     named = typed or with_deployed(environment).get(STACK_VARIABLE)
     if not named and environment.get(FILE_VARIABLE):
         raise CommandError(

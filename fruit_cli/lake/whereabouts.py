@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fruit_cli.lake.connection import LakeConnection, current_connection, current_emr_client, s3_client
+from fruit_cli.lake.connection import (
+    LakeConnection,
+    current_connection,
+    current_emr_client,
+    require_aws,
+    s3_client,
+)
 from fruit_cli.lake.target import Target
 from fruit_contract.lake import uri
 from fruit_pipeline.lake.location import require_lake_here
@@ -29,7 +35,7 @@ def lake_of_target(target: Target, say: Callable[[str], None] = print) -> LakeCo
         return connection
     import boto3
 
-    identity = boto3.client("sts", region_name=connection.region).get_caller_identity()
+    identity = require_aws(boto3.client("sts", region_name=connection.region)).get_caller_identity()
     owned = replace(connection, owner=connection.owner or str(identity["Account"]))
     whose = "" if owned.owner == identity["Account"] else f" of account {owned.owner}"
     say(f"On AWS: {uri(owned.bucket, '')}{whose} in {owned.region}, as {identity['Arn']}")
@@ -48,6 +54,6 @@ def emr_of_target(target: Target, say: Callable[[str], None] = print) -> Any:
     import boto3
 
     region = client.meta.region_name
-    identity = boto3.client("sts", region_name=region).get_caller_identity()
+    identity = require_aws(boto3.client("sts", region_name=region)).get_caller_identity()
     say(f"On AWS: EMR of account {identity['Account']} in {region}, as {identity['Arn']}")
     return client

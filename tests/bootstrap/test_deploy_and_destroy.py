@@ -245,6 +245,24 @@ def test_a_lake_has_one_deployment_and_its_file_is_of_that(account, monkeypatch)
     assert len(stacks_there(account)) == 6
 
 
+def test_a_key_stays_while_another_lake_is_encrypted_with_it(account, monkeypatch, capsys) -> None:
+    deploy(account, zones="1", ssm=False)
+    key = of(account).stacks("lake").outputs("fruits-lake")["KeyArn"]
+    with monkeypatch.context() as patched:
+        patched.setenv("FRUITS_ENV_FILE", str(account.environment_file.with_name("fruits-2-lake.env")))
+        second = DeployRequest("fruits-2", REGION, key=key, zones="1", ssm=False)
+        deploy_command.deploy(second, account.session, yes=True)
+    remove(account, erase_lake=BUCKET)
+    assert f"its key {key.rpartition('/')[2]} stays, for it is that of fruits-2-lake, too" in capsys.readouterr().out
+    assert account.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
+
+
+def test_a_removal_that_broke_off_is_ended_before_anything_is_made_anew(account, monkeypatch) -> None:
+    monkeypatch.setattr(Stacks, "is_half_removed", lambda *_: True)
+    with pytest.raises(CommandError, match="The removal of 'fruits' broke off"):
+        deploy(account, dry_run=True)
+
+
 def test_an_empty_lake_stays_while_another_deployment_has_it(account, monkeypatch, capsys) -> None:
     deploy(account, zones="1", ssm=False)
     monkeypatch.setattr(Account, "other_lakes_with", lambda *_: ["fruits-2-lake"])
@@ -263,7 +281,9 @@ def test_what_is_known_of_a_lake_elsewhere_keeps_the_one_of_this_name_here(accou
     ):
         with monkeypatch.context() as patched:
             patched.setenv(variable, value)
-            with pytest.raises(CommandError, match=f"{value}.* Here it is {BUCKET} of account {ACCOUNT}"):
+            with pytest.raises(
+                CommandError, match=f"'fruits' is another deployment: {variable} is {value}, and here it is "
+            ):
                 remove(account)
     assert len(stacks_there(account)) == 6
 
@@ -274,7 +294,7 @@ def test_what_is_meant_for_aws_goes_nowhere_else(account, monkeypatch, variable:
     with pytest.raises(CommandError, match=f"{variable} is 'http://127.0.0.1:9'"):
         session_of_caller()
     # As a profile may say it, too.
-    with pytest.raises(CommandError, match=r"The profile's endpoint_url is 'http://127\.0\.0\.1:9'"):
+    with pytest.raises(CommandError, match=r"What is meant for AWS \(s3\) would go to http://127\.0\.0\.1:9\."):
         of(account).client("s3")
 
 

@@ -48,13 +48,15 @@ def test_who_deploys_again_in_a_new_shell_means_the_region_of_the_last_time(tmp_
     assert deployed_region(file | {"FRUITS_AWS_REGION": "eu-central-1"}) == "eu-central-1"
 
 
-def test_the_file_tells_which_deployment_is_meant(tmp_path) -> None:
+def test_the_file_tells_which_deployment_is_meant(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "fruits-2.env"
     file = {"FRUITS_ENV_FILE": str(path)}
     assert deployed_name(None, {}) == "fruits"
     write_environment_file(path, VALUES | {"FRUITS_STACK": "fruits-2"}, [])
     assert deployed_name(None, file) == "fruits-2"
-    assert deployed_name("fruits-3", file) == "fruits-3"
+    with pytest.raises(CommandError, match="STACK is 'fruits-3', and FRUITS_ENV_FILE names a file of 'fruits-2'"):
+        deployed_name("fruits-3", file)
 
 
 def test_a_file_that_does_not_say_whose_it_is_is_not_taken_for_the_default_ones(tmp_path) -> None:

@@ -21,6 +21,7 @@ ACCOUNT = "123456789012"  # moto's
 @pytest.fixture(autouse=True)
 def nothing_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRUITS_LOCAL_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     for name in ("FRUITS_LOCAL_S3_URL", "FRUITS_LAKE_OWNER", "FRUITS_AWS_REGION", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
 
@@ -73,6 +74,14 @@ def test_account_and_region_are_said_before_emr_is_asked(monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:4566")
     with pytest.raises(CommandError, match="AWS_ENDPOINT_URL is"):
         emr_of_target(Target.AWS, said.append)
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_EMR"])
+def test_nobody_else_is_asked_what_is_meant_for_aws(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "http://localhost:4566")
+    with pytest.raises(CommandError, match=r"would go to http://localhost:4566\. Take the endpoint_url out"):
+        emr_of_target(Target.AWS, lambda _: None)
 
 
 @pytest.mark.usefixtures("account")

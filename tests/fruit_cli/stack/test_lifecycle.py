@@ -14,6 +14,7 @@ from fruit_cli.airflow_client.http import AirflowAddress, AirflowHttp, current_a
 from fruit_cli.commands.up import summary
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import LakeConnection, current_connection, s3_client
+from fruit_cli.lake.deployed import DEPLOYED_VARIABLES, REGION_VARIABLE, STACK_VARIABLE
 from fruit_cli.lake.store import missing_keys
 from fruit_cli.stack.lifecycle import LocalStack, PreferredPorts
 from local_cloud.stack.latency import request_counts
@@ -24,6 +25,8 @@ from tests.local_cloud.running_cloud import command_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from local_cloud.stack.supervisor import Plan
 
 ANY_PORTS = PreferredPorts(airflow=0, s3=0, emr=0)
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
@@ -206,6 +209,29 @@ def test_a_process_that_cannot_start_is_an_error_with_the_end_of_its_log(stack: 
 def test_nothing_listens_beyond_the_loopback_and_no_secret_is_in_a_command(stack: LocalStack) -> None:
     state = stack.start(with_airflow=False, say=lambda _: None)
     check_addresses_and_commands(stack, state)
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_deployment_that_is_loaded_has_no_say_in_the_local_cloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: bool
+) -> None:
+    settings = {name: "eu-central-1" if name == REGION_VARIABLE else "x-y-z" for name in DEPLOYED_VARIABLES}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    if not loaded:
+        monkeypatch.delenv(STACK_VARIABLE)
+    monkeypatch.setattr(LocalStack, "_migrate_database", lambda *_: None)
+    planned: list[Plan] = []
+
+    def supervise(_: LocalStack, plan: Plan, __: object) -> StackState:
+        planned.append(plan)
+        return plan.state
+
+    monkeypatch.setattr(LocalStack, "_supervise", supervise)
+    state = LocalStack(tmp_path, ports=PreferredPorts(airflow=0, s3=0, emr=0)).start()
+    assert (state.bucket, state.region) == (("fruits-lake", "eu-west-1") if loaded else ("x-y-z", "eu-central-1"))
+    (scheduler,) = (process for process in planned[0].processes if process.name == "airflow-scheduler")
+    assert ("FRUITS_BATCH_QUEUE_URL" in scheduler.environment) is not loaded
 
 
 def test_a_user_without_a_name_is_told_what_to_do(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
