@@ -20,7 +20,8 @@ def account_without_access(region: str, code: str) -> Account:
         {"Error": {"Code": code, "Message": "The security token included in the request is invalid."}},
         "GetCallerIdentity",
     )
-    sts = mock.Mock(get_caller_identity=mock.Mock(side_effect=error))
+    sts = boto3.client("sts", region_name=region, aws_access_key_id="nobody's", aws_secret_access_key="nobody's")
+    sts.get_caller_identity = mock.Mock(side_effect=error)
     return Account(mock.Mock(client=mock.Mock(return_value=sts)), region, print)
 
 
