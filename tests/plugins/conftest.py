@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 import tests.dags.airflow_home  # noqa: F401  # makes Airflow's home before Airflow is imported
-from fruit_pipeline.emr.client import ask_once
+from fruit_pipeline.emr.client import ask_once, have_ended_soon
 from fruit_pipeline.lake.store import Lake
 from tests.plugins.memory_emr import FILES, Emr
 from tests.plugins.memory_variables import MemoryVariables
@@ -64,6 +64,7 @@ def emr(variables: MemoryVariables) -> Iterator[Emr]:
         mock.patch("fruit_pipeline.request.context.emr_client", emr.client),
         mock.patch(f"{FILES}.create_cluster.ask_once", partial(ask_once, sleep=lambda _: None)),
         mock.patch(f"{FILES}.run_step.ask_once", partial(ask_once, sleep=lambda _: None)),
+        mock.patch(f"{FILES}.terminate_cluster.have_ended_soon", partial(have_ended_soon, sleep=emr.pass_time)),
     ):
         yield emr
 

@@ -60,6 +60,7 @@ class Emr:
         self.idle_timeouts: list[int] = []
         self.clock = 0
         self.elsewhere: dict[str, Emr] = {}
+        self.seconds_to_end: float | None = None  # of clusters that were told to, if it is to be seen
 
     def client(self, settings: Settings, **_: Any) -> Emr:
         """Returns the EMR of the settings' region: this one, unless the region is one of those in `elsewhere`."""
@@ -119,6 +120,13 @@ class Emr:
 
     def terminate_job_flows(self, *, JobFlowIds: list[str]) -> None:
         self.terminated += JobFlowIds
+
+    def pass_time(self, seconds: float) -> None:
+        if self.seconds_to_end is not None:
+            self.seconds_to_end -= seconds
+            if self.seconds_to_end <= 0:
+                for cluster_id in self.terminated:
+                    self.clusters[cluster_id]["Status"]["State"] = "TERMINATED"
 
     def get_paginator(self, name: str) -> Any:
         def clusters(ClusterStates: list[str] | None = None, **_: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from fruit_pipeline.aws import BOTOCORE_CONFIG, is_throttled, may_pass
+from fruit_pipeline.emr.states import ENDED, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ ATTEMPTS: Final = 8
 SETTLE_SECONDS: Final = 10
 # This is EMR's own limit.
 MOST_TERMINATED_AT_ONCE: Final = 10
+LOOKS_AT_AN_END: Final = 5
 _LONGEST_WAIT_SECONDS: Final = 60
 _back_off: Final = wait_random_exponential(multiplier=1, max=_LONGEST_WAIT_SECONDS)
 
@@ -93,3 +95,18 @@ def terminate_clusters(client: Any, cluster_ids: Sequence[str]) -> None:
     """Tells the clusters to end. To ask again for one that is ending already changes nothing."""
     for first in range(0, len(cluster_ids), MOST_TERMINATED_AT_ONCE):
         client.terminate_job_flows(JobFlowIds=list(cluster_ids[first : first + MOST_TERMINATED_AT_ONCE]))
+
+
+def have_ended_soon(client: Any, cluster_ids: Sequence[str], *, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Returns whether clusters that were told to end have ended, after a few seconds at most.
+
+    A cluster with nodes takes minutes. The local one does not, nor one that has no nodes yet.
+    """
+    left = list(cluster_ids)
+    for look in range(LOOKS_AT_AN_END):
+        if look:
+            sleep(1)
+        left = [name for name in left if state_of(client.describe_cluster(ClusterId=name)["Cluster"]) not in ENDED]
+        if not left:
+            return True
+    return False

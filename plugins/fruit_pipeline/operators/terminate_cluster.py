@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.providers.amazon.aws.operators.emr import EmrTerminateJobFlowOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from fruit_contract.newer_python import UTC
 from fruit_pipeline.aws import BOTOCORE_CONFIG
 from fruit_pipeline.emr.airflow_id import airflow_id_of_run
-from fruit_pipeline.emr.client import emr_client, terminate_clusters
+from fruit_pipeline.emr.client import emr_client, have_ended_soon, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import ENDED, ClusterState, state_of
 from fruit_pipeline.lake.store import lake_of
@@ -35,8 +35,8 @@ _LOOKS: Final = 3
 
 
 class TerminateClusterOperator(EmrTerminateJobFlowOperator):
-    """Asks EMR to end the run's clusters and waits, without a worker slot, until they have ended. Then it gives back
-    the run's turn at the PCA.
+    """Asks EMR to end the run's clusters and waits until they have ended, without a worker slot if that takes more than
+    a few seconds. Then it gives back the run's turn at the PCA.
 
     It finds them by their tags, because a run may have a cluster whose id no task knows (the one that asked for it was
     killed). It looks where the run was planned, and in every other place that is known: a run that was planned anew, or
@@ -77,9 +77,9 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         if not ids_by_place:
             self._look_again_for_one_under_way(context)
             self.log.info("The run has no cluster that is still there.")
-            self._end(context)
-            return
-        self._wait(ids_by_place)
+        elif left := [(place, ids) for place, ids in ids_by_place if not self._have_ended_soon(place, ids)]:
+            self._wait(left)
+        self._end(context)
 
     def execute_complete(
         self,
@@ -129,7 +129,13 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
             self.log.info("Told to end: %s", ", ".join(living))
         return [str(cluster["Id"]) for cluster in ours]
 
-    def _wait(self, ids_by_place: Sequence[tuple[Place, list[str]]]) -> None:
+    def _have_ended_soon(self, place: Place, ids: list[str]) -> bool:
+        has_ended = have_ended_soon(emr_client(settings_in(self._settings, place)), ids)
+        if has_ended:
+            self.log.info("Ended: %s", ", ".join(ids))
+        return has_ended
+
+    def _wait(self, ids_by_place: Sequence[tuple[Place, list[str]]]) -> NoReturn:
         place, ids = ids_by_place[0]
         until = datetime.now(UTC) + CLUSTER_END
         self.defer(

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 from fruit_contract.newer_python import UTC
 from fruit_pipeline.planning.claim_book import claims_from
 from fruit_pipeline.planning.claims import Wish, held_by_others, who_holds
 from fruit_pipeline.triggers.lake_wait import LakeWaitTrigger
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from airflow.triggers.base import TriggerEvent
-
-# Airflow 3.3 takes a task for lost if it is to go on within seconds of having been deferred.
-SETTLE_SECONDS: Final = 5
 
 
 class ClaimsFreeTrigger(LakeWaitTrigger):
@@ -38,11 +29,6 @@ class ClaimsFreeTrigger(LakeWaitTrigger):
     def __init__(self, waiting: dict[str, Any], key: str, run_id: str, names: list[str], look_again_at: str) -> None:
         super().__init__(waiting, key=key, run_id=run_id, names=names, look_again_at=look_again_at)
         self.key, self.wish, self.look_again_at = key, Wish(run_id, tuple(names)), datetime.fromisoformat(look_again_at)
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        await asyncio.sleep(SETTLE_SECONDS)
-        async for event in super().run():
-            yield event
 
     async def look(self, s3: Any) -> bool:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 GRACE: Final = timedelta(minutes=15)
 """A task waits so much longer than its trigger, which may be without a triggerer for a while."""
+
+# Airflow 3.3's scheduler takes a task for lost if it is to go on before the scheduler has heard that its process ended
+# when it was deferred. (A resumed task that is queued or runs by then is tried again; apache/airflow issue 67287.)
+SETTLE_SECONDS: Final = 5.0
 
 # Each of these looks comes after botocore's own retries, so EMR has been out of reach for long when they are used up.
 LOOKS_THAT_MAY_FAIL: Final = 20
@@ -61,6 +66,8 @@ class Waiting:
 class WaitTrigger(BaseTrigger):
     """Holds what a trigger waits with, how it is kept in Airflow's database, and what it says in the task's log.
 
+    It looks at once, and its event comes no sooner than SETTLE_SECONDS after it began.
+
     :param waiting: fields of Waiting
     :param fields: the subclass's own arguments
     """
@@ -70,6 +77,16 @@ class WaitTrigger(BaseTrigger):
         self.waiting = Waiting(**waiting)
         self._fields = fields
         self._said = ""
+
+    @abstractmethod
+    async def wait(self) -> TriggerEvent:
+        """Returns the event that ends the waiting."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        begun = time.monotonic()
+        event = await self.wait()
+        await asyncio.sleep(begun + SETTLE_SECONDS - time.monotonic())
+        yield event
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{type(self).__module__}.{type(self).__qualname__}", {"waiting": asdict(self.waiting), **self._fields}
@@ -101,7 +118,7 @@ class EmrWaitTrigger(WaitTrigger):
     async def look(self, emr: Any, s3: Any) -> dict[str, Any] | None:
         """Returns the event's fields if what was waited for has happened, else None."""
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def wait(self) -> TriggerEvent:
         failed = 0
         while True:
             try:
@@ -116,16 +133,13 @@ class EmrWaitTrigger(WaitTrigger):
             except (BotoCoreError, ClientError) as error:
                 failed += 1
                 if not (may_pass(error) or is_of_credentials(error)) or failed >= LOOKS_THAT_MAY_FAIL:
-                    yield event_of({"status": "error", "message": str(error), **self.about})
-                    return
+                    return event_of({"status": "error", "message": str(error), **self.about})
                 self.log.warning("AWS does not answer, it is asked again: %s", error)
                 event = None
             if event is not None:
-                yield event_of({"status": "ended", **event, **self.about})
-                return
+                return event_of({"status": "ended", **event, **self.about})
             if self.waiting.is_over:
-                yield event_of({"status": "time_out", "message": self._said, **self.about})
-                return
+                return event_of({"status": "time_out", "message": self._said, **self.about})
             await asyncio.sleep(self.waiting.poll_seconds)
 
     def _emr_hook(self) -> EmrHook:

@@ -10,8 +10,6 @@ from fruit_pipeline.lake.location import stay_here
 from fruit_pipeline.triggers.emr_wait import WaitTrigger, connection_of, event_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from airflow.triggers.base import TriggerEvent
 
 
@@ -30,7 +28,7 @@ class LakeWaitTrigger(WaitTrigger):
     async def look(self, s3: Any) -> bool:
         """Returns whether what was waited for has happened."""
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def wait(self) -> TriggerEvent:
         trouble = ""
         while not self.waiting.is_over:
             try:
@@ -38,8 +36,7 @@ class LakeWaitTrigger(WaitTrigger):
                     stay_here(s3, self.waiting.lake_owner)
                     while not self.waiting.is_over:
                         if await self.look(s3):
-                            yield event_of({"status": "ended"})
-                            return
+                            return event_of({"status": "ended"})
                         if trouble:
                             self.log.info("S3 answers again.")
                             trouble = ""
@@ -54,4 +51,4 @@ class LakeWaitTrigger(WaitTrigger):
                         trouble,
                     )
                 await asyncio.sleep(self.waiting.poll_seconds)
-        yield event_of({"status": "time_out"})
+        return event_of({"status": "time_out"})

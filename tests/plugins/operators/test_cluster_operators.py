@@ -192,6 +192,12 @@ def test_ends_every_cluster_of_the_run_whatever_tasks_knew_of_it(emr: Emr, lake:
     assert waits.kwargs == waited_for("j-2", "j-3", "j-4")
 
 
+def test_clusters_that_end_within_seconds_are_not_waited_for_elsewhere(emr: Emr, lake: Lake) -> None:
+    mine, emr.seconds_to_end = emr.cluster("STARTING"), 3
+    terminate_cluster().execute(context())
+    assert emr.clusters[mine]["Status"]["State"] == "TERMINATED"
+
+
 @pytest.mark.parametrize("plan_is_there", [True, False])
 def test_ends_no_cluster_of_another_airflow(
     emr: Emr, lake: Lake, variables: MemoryVariables, *, plan_is_there: bool

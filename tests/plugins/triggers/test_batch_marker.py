@@ -70,7 +70,7 @@ def status_of(s3: S3, *, minutes: float = 60) -> str:
     trigger._s3_hook = lambda: s3
 
     async def first_event() -> Any:
-        return await anext(trigger.run())
+        return await trigger.wait()
 
     return str(asyncio.run(first_event()).payload["status"])
 

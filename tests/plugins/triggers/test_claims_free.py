@@ -62,13 +62,10 @@ def after(minutes: float) -> str:
     return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
 
 
-def event_of(
-    s3: S3, monkeypatch: pytest.MonkeyPatch, *, minutes: float = 60, look_again: float = 60
-) -> tuple[str, list[str]]:
+def event_of(s3: S3, *, minutes: float = 60, look_again: float = 60) -> tuple[str, list[str]]:
     """Returns the event's status, and what was said in the task's log."""
     from fruit_pipeline.triggers import claims_free
 
-    monkeypatch.setattr(claims_free, "SETTLE_SECONDS", 0)
     waiting = {
         "region": "eu-west-1",
         "aws_conn_id": "aws_default",
@@ -89,37 +86,37 @@ def event_of(
     trigger._log = SimpleNamespace(info=say, warning=say)
 
     async def first_event() -> Any:
-        return (await anext(trigger.run())).payload["status"]
+        return (await trigger.wait()).payload["status"]
 
     return asyncio.run(asyncio.wait_for(first_event(), 20)), said
 
 
-def test_waits_until_what_others_hold_is_given_back_and_says_who_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    status, said = event_of(S3(["a"], ["a"], ["b"], FREE), monkeypatch)
+def test_waits_until_what_others_hold_is_given_back_and_says_who_holds_it() -> None:
+    status, said = event_of(S3(["a"], ["a"], ["b"], FREE))
     assert status == "ended"
     assert [line.partition("hold: ")[2] for line in said] == [f"pca (a, since {SINCE}).", f"pca (b, since {SINCE})."]
 
 
 @pytest.mark.parametrize("look", [FREE, [RUN_ID], NoSuchKeyError()])
-def test_what_nobody_else_holds_is_free(monkeypatch: pytest.MonkeyPatch, look: Any) -> None:
-    assert event_of(S3(look), monkeypatch) == ("ended", [])
+def test_what_nobody_else_holds_is_free(look: Any) -> None:
+    assert event_of(S3(look)) == ("ended", [])
 
 
-def test_a_book_that_cannot_be_read_is_the_tasks_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert event_of(S3(b'{"claims'), monkeypatch, minutes=0.05) == ("ended", [])
+def test_a_book_that_cannot_be_read_is_the_tasks_to_name() -> None:
+    assert event_of(S3(b'{"claims'), minutes=0.05) == ("ended", [])
 
 
-def test_the_task_looks_every_so_often_whether_the_others_still_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    status, said = event_of(S3(["a"]), monkeypatch, look_again=0)
+def test_the_task_looks_every_so_often_whether_the_others_still_live() -> None:
+    status, said = event_of(S3(["a"]), look_again=0)
     assert (status, len(said)) == ("ended", 1)
 
 
-def test_no_error_of_s3_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    status, said = event_of(S3(["a"], EndpointConnectionError(endpoint_url="https://s3"), ["a"], FREE), monkeypatch)
+def test_no_error_of_s3_ends_the_waiting() -> None:
+    status, said = event_of(S3(["a"], EndpointConnectionError(endpoint_url="https://s3"), ["a"], FREE))
     assert status == "ended"
     assert any("S3 could not be asked for the claims of other runs" in line for line in said)
 
 
 @pytest.mark.parametrize("look", [["a"], EndpointConnectionError(endpoint_url="https://s3")])
-def test_the_waiting_has_an_end_that_a_restart_does_not_move(monkeypatch: pytest.MonkeyPatch, look: Any) -> None:
-    assert event_of(S3(look), monkeypatch, minutes=-1)[0] == "time_out"
+def test_the_waiting_has_an_end_that_a_restart_does_not_move(look: Any) -> None:
+    assert event_of(S3(look), minutes=-1)[0] == "time_out"

@@ -130,7 +130,7 @@ def event_of(
     )
 
     async def first() -> Any:
-        return (await anext(trigger.run())).payload
+        return (await trigger.wait()).payload
 
     return asyncio.run(asyncio.wait_for(first(), 20)), said
 
@@ -262,6 +262,26 @@ def test_a_person_who_ends_the_task_while_the_connection_is_made_is_heard() -> N
         return ()
 
     assert asyncio.run(cancelled()) == ("a person",)
+
+
+@pytest.mark.parametrize("settle_seconds", [0, 3600])
+def test_the_event_waits_until_the_scheduler_has_heard_that_the_task_was_deferred(
+    monkeypatch: pytest.MonkeyPatch, settle_seconds: float
+) -> None:
+    from fruit_pipeline.triggers import emr_wait
+
+    monkeypatch.setattr(emr_wait, "SETTLE_SECONDS", settle_seconds)
+    trigger, emr = step_trigger(), Emr(COMPLETED)
+    trigger._emr_hook, trigger._s3_hook = (lambda: Hook(emr)), (lambda: Hook(S3()))
+
+    async def is_given() -> bool:
+        running = asyncio.ensure_future(anext(trigger.run()))
+        await asyncio.wait([running], timeout=0.5 if settle_seconds else 20)
+        given = running.done()
+        running.cancel()
+        return given
+
+    assert asyncio.run(is_given()) == (settle_seconds == 0)
 
 
 def test_an_emr_that_never_answers_or_refuses_is_an_error_and_no_end() -> None:
