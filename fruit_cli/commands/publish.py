@@ -14,7 +14,7 @@ import click
 import obstore
 
 from fruit_cli.arguments import ABOUT_THE_LAKE
-from fruit_cli.lake.store import explained, open_store, read_object
+from fruit_cli.lake.store import explained, open_store, put_last, read_object
 from fruit_cli.lake.target import Target, target_option
 from fruit_cli.lake.whereabouts import lake_of_target
 from fruit_cli.release.content import Release, gather_release
@@ -101,7 +101,7 @@ def publish(
         n_uploaded = _upload(store, content)
         if current != content.pointer():
             _say_if_embedder_changes(store, current.get(release.CURRENT_RELEASE), content, say)
-            obstore.put(store, lake.CURRENT_RELEASE_KEY, (json.dumps(content.pointer()) + "\n").encode())
+            put_last(connection, store, lake.CURRENT_RELEASE_KEY, (json.dumps(content.pointer()) + "\n").encode())
     say(f"{n_uploaded} files uploaded, {len(content.files) + 1 - n_uploaded} were there already.")
     address = lake.uri(connection.bucket, lake.release_prefix(content.release_id))
     say(f"Current release: {content.release_id} with embedder {content.embedder_id}, {address}")

@@ -30,7 +30,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import s3_client
 from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage, files_named, plan_delivery
-from fruit_cli.lake.store import explained, open_store, read_object
+from fruit_cli.lake.store import explained, open_store, put_last, read_object
 from fruit_contract import lake
 from local_cloud.keys import Role
 
@@ -121,7 +121,7 @@ def deliver_plan(connection: LakeConnection, plan: DeliveryPlan, *, console: Con
         batch = [remote.size_bytes for key, remote in there.items() if lake.parse_image_key(key)]
         # From here the batch is complete.
         totals = {"images": len(batch), "bytes": sum(batch)}
-        obstore.put(store, lake.success_marker_key(plan.ingest_date), json.dumps(totals).encode())
+        put_last(connection, store, lake.success_marker_key(plan.ingest_date), json.dumps(totals).encode())
     receipt = DeliveryReceipt(
         address=address,
         images=len(plan.images),

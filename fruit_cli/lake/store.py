@@ -14,6 +14,7 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 from obstore.store import S3Store
 
 from fruit_cli.errors import CommandError, with_why_it_stopped
+from fruit_cli.lake.connection import s3_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,6 +75,26 @@ def read_object(store: S3Store, key: str) -> bytes | None:
         return bytes(obstore.get(store, key).bytes())
     except FileNotFoundError:
         return None
+
+
+def put_last(connection: LakeConnection, store: S3Store, key: str, content: bytes) -> None:
+    """Writes the object that makes those written before it count: a batch's marker, the pointer to a release.
+
+    If it is known whose account must own the bucket, the request names it, which obstore's can't: what another account
+    has been given by mistake stays without it. Raises LakeUnreachableError if S3 refuses that.
+    """
+    if not connection.owner:
+        obstore.put(store, key, content)
+        return
+    from botocore.exceptions import ClientError
+
+    try:
+        s3_client(connection).put_object(Bucket=connection.bucket, Key=key, Body=content)
+    except ClientError as error:
+        raise LakeUnreachableError(
+            f"s3://{connection.bucket}/{key} could not be written, so what was sent before it does not count: {error}. "
+            f"Is the bucket still that of account {connection.owner}? Look, then type the same command again."
+        ) from error
 
 
 def missing_keys(connection: LakeConnection, keys: Iterable[str]) -> list[str]:

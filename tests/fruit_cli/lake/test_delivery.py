@@ -28,6 +28,8 @@ from fruit_cli.lake.delivery import (
 )
 from fruit_cli.lake.delivery_plan import DeliveryPlan, DeliveryRefusedError, PlannedImage
 from fruit_cli.lake.store import LakeUnreachableError, missing_keys
+from fruit_contract import lake
+from local_cloud.project import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,6 +85,19 @@ def test_delivers_byte_for_byte_with_the_marker_last(
     assert receipt.address == f"s3://fruits-lake/raw/ingest_date={DATE}/"
     assert (receipt.images, receipt.sent_images, receipt.kept_images) == (5, 5, 0)
     assert "Delivered 5 images" in console.export_text()
+
+
+def test_a_bucket_that_is_not_of_the_account_it_must_be_of_gets_no_marker(
+    local_s3: LocalS3, fruit_folder: Path, console: Console
+) -> None:
+    connection, bucket = local_s3
+    with pytest.raises(
+        LakeUnreachableError, match=r"_SUCCESS could not be written.*AccessDenied.*account 210987654321"
+    ):
+        deliver(replace(connection, owner="210987654321"), fruit_folder, DATE, console=console)
+    assert lake.SUCCESS_MARKER not in delivered(bucket)
+    deliver(replace(connection, owner=ACCOUNT), fruit_folder, DATE, console=console)
+    assert lake.SUCCESS_MARKER in delivered(bucket)
 
 
 def test_a_second_delivery_sends_only_what_differs(
