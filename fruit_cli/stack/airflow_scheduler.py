@@ -5,19 +5,25 @@ None of our own modules is loaded here, so that a task sees them as they are whe
 
 from __future__ import annotations
 
+import inspect
 import sys
 from functools import cache
 from importlib import import_module
 from typing import Final
 
 LOADED_BEFOREHAND: Final = (
+    "airflow.providers.amazon.aws.assets.s3",
     "airflow.providers.amazon.aws.hooks.s3",
     "airflow.providers.amazon.aws.operators.emr",
     "airflow.providers.amazon.aws.sensors.s3",
     "airflow.providers.common.compat.assets",
     "airflow.providers.standard.decorators.python",
+    "airflow.sdk.definitions.decorators.setup_teardown",
+    "airflow.sdk.definitions.timetables.trigger",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
+    "airflow.serialization.definitions.assets",
+    "airflow.timetables.base",
     "matplotlib.backends.backend_agg",
     "pandas",
     "pyarrow.parquet",
@@ -30,6 +36,8 @@ def main() -> None:
     for name in LOADED_BEFOREHAND:
         import_module(name)
     share_service_descriptions()
+    # This notes where each module is, which the first hook of a process wants to know to name its caller.
+    inspect.stack()
     from airflow.__main__ import main as airflow
 
     sys.exit(airflow())  # type: ignore[no-untyped-call]
