@@ -16,11 +16,9 @@ from fruit_contract.books import unbalanced
 from fruit_contract.commit import file_key, file_name
 from fruit_contract.pca import FEWEST_IMAGES_OF_A_PCA
 from fruit_contract.tables import Status
+from fruit_pipeline.checks.ledger import LedgerTally, ListingDifferences, RowsOfFile
 from fruit_pipeline.checks.pca import PcaFacts, pca_problems
 from fruit_pipeline.checks.tables import (
-    LedgerTally,
-    ListingDifferences,
-    RowsOfFile,
     features_problems,
     garbage_problems,
     moments_problems,

@@ -17,19 +17,9 @@ from fruit_contract import tables
 from fruit_contract.commit import image_digest
 from fruit_contract.lake import CURRENT_PCA_KEY, pca_prefix, pca_provenance_key, uri
 from fruit_contract.tables import RejectReason
+from fruit_pipeline.checks.ledger import EXAMPLES_NAMED, Images, LedgerRow, ListingDifferences, reject_digest
 from fruit_pipeline.checks.pca import PcaFacts
-from fruit_pipeline.checks.tables import (
-    EXAMPLES_NAMED,
-    FeaturesFacts,
-    Images,
-    LedgerRow,
-    ListingDifferences,
-    MomentsFacts,
-    RejectedFacts,
-    TableFacts,
-    VectorFacts,
-    reject_digest,
-)
+from fruit_pipeline.checks.tables import FeaturesFacts, MomentsFacts, RejectedFacts, TableFacts, VectorFacts
 from fruit_pipeline.errors import MissingObjectError
 from fruit_pipeline.lake.date_ledger import ledger_batches, ledger_schema, values_of
 from fruit_pipeline.lake.date_listing import parquet_files

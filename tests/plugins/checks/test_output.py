@@ -13,7 +13,7 @@ import pytest
 from fruit_contract import lake as lake_layout
 from fruit_contract.commit import EmbedderFiles, MomentsObject, digest_text, images_digest
 from fruit_contract.lake import step_summary_key
-from fruit_pipeline.checks import tables as checks
+from fruit_pipeline.checks.ledger import LedgerRow, LedgerTally
 from fruit_pipeline.checks.output import check_run, kept_versions
 from fruit_pipeline.errors import DamagedFileError
 from tests.plugins.sample_lake import (
@@ -190,7 +190,7 @@ class TestLedgerAndListing:
         ],
     )
     def test_names_lines_that_make_no_sense(self, columns: dict[str, list[Any]], expected: str) -> None:
-        tally = checks.LedgerTally(commit_of([]))
+        tally = LedgerTally(commit_of([]))
         row = {
             "image_key": ["raw/x"],
             "status": ["featurised"],
@@ -198,7 +198,7 @@ class TestLedgerAndListing:
             "file": ["g"],
             "category": ["Kiwi"],
         } | columns
-        tally.add(checks.LedgerRow(*(row.get(name, [None])[0] for name in checks.LedgerRow._fields)))
+        tally.add(LedgerRow(*(row.get(name, [None])[0] for name in LedgerRow._fields)))
         assert expected in tally.problems()
 
     def test_the_commit_counts_what_the_rows_are(self, sample_lake: SampleLake, after_listing: datetime) -> None:
