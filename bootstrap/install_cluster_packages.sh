@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gives every node the Python environment of the jobs, with the lock's exact pins and hashes. The cluster's bootstrap action runs it, when
-# it has checked the release (plugins/fruit_pipeline/emr/node_start.py).
+# it has checked the release (plugins/fruit_pipeline/emr/nodes/node_start.py).
 #
 #   install_cluster_packages.sh <folder that holds the release>
 #

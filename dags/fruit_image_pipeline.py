@@ -21,7 +21,7 @@ from fruit_pipeline.operators.plan_run import PlanRunOperator
 from fruit_pipeline.operators.run_step import RunStepOperator
 from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
-from fruit_pipeline.planning.patience import RUNS_AT_WORK
+from fruit_pipeline.claims.patience import RUNS_AT_WORK
 from fruit_pipeline.request.form import params_of_form
 from fruit_pipeline.request.params import marker_uri_of_run
 from fruit_pipeline.request.schedule import batch_schedule

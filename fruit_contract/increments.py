@@ -1,7 +1,7 @@
 """Decides which images are new: those that are listed and not known.
 
 The cluster's step asks `compare`. Airflow's plan and check apply the same rule to columns of Arrow
-(`fruit_pipeline.lake.image_fates`), and tests hold the two to each other.
+(`fruit_pipeline.lake.dates.image_fates`), and tests hold the two to each other.
 
 What is listed and what is known both come sorted by key and are merged as they stream. So a date of millions of images
 needs no more memory than one of ten.

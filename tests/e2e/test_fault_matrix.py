@@ -29,10 +29,10 @@ from fruit_cli.lake.connection import s3_client
 from fruit_cli.lake.delivery import deliver
 from fruit_cli.stack.airflow_environment import DATABASE_VARIABLE
 from fruit_contract import lake
+from fruit_pipeline.claims.claim_book import pca_book
 from fruit_pipeline.emr.clusters import steps_of_cluster
 from fruit_pipeline.emr.states import ENDED
 from fruit_pipeline.lake.store import Lake
-from fruit_pipeline.planning.claim_book import pca_book
 from local_cloud.faults import Fault
 from local_cloud.page_table import PageTable, is_to_be_written
 from local_cloud.project import PROJECT

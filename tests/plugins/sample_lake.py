@@ -30,9 +30,9 @@ from fruit_contract.commit import (
     images_digest,
 )
 from fruit_contract.release import RELEASE_FORMAT
+from fruit_pipeline.claims.claim_book import DatesBook
+from fruit_pipeline.claims.claims import Wish
 from fruit_pipeline.lake.store import Lake
-from fruit_pipeline.planning.claim_book import DatesBook
-from fruit_pipeline.planning.claims import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

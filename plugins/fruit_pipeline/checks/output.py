@@ -28,8 +28,8 @@ from fruit_pipeline.checks.tables import (
     schema_problems,
 )
 from fruit_pipeline.errors import DamagedFileError
-from fruit_pipeline.lake.date_files import lost_features, unswept_files
-from fruit_pipeline.lake.date_listing import list_date_files, projected_versions
+from fruit_pipeline.lake.dates.date_files import lost_features, unswept_files
+from fruit_pipeline.lake.dates.date_listing import list_date_files, projected_versions
 from fruit_pipeline.lake.history import find_provenance, pca_versions
 from fruit_pipeline.lake.summaries import read_extraction_summary, read_refresh_summary
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
     from fruit_contract.books import Books
     from fruit_contract.commit import Commit
-    from fruit_pipeline.lake.date_files import ListedFiles
-    from fruit_pipeline.lake.date_ledger import DateLedger
-    from fruit_pipeline.lake.range_walk import RangeWalker
+    from fruit_pipeline.lake.dates.date_files import ListedFiles
+    from fruit_pipeline.lake.dates.date_ledger import DateLedger
+    from fruit_pipeline.lake.dates.range_walk import RangeWalker
     from fruit_pipeline.lake.store import Lake
 
 _DATES_AT_ONCE: Final = 8
@@ -92,7 +92,7 @@ def check_run(
     There need not be a PCA version if the run's embedder has none: there was nothing to fit, or readers stay on another
     embedder's version until this one has caught up.
     """
-    from fruit_pipeline.lake.range_walk import (
+    from fruit_pipeline.lake.dates.range_walk import (
         RangeWalker,
     )  # numpy and pyarrow load with the task, not with the DAG file
 
@@ -173,7 +173,7 @@ def check_date(
 
     If a file can't be read, that is the only problem in the result, because others may come of it.
     """
-    from fruit_pipeline.lake.date_ledger import (
+    from fruit_pipeline.lake.dates.date_ledger import (
         find_ledger,
     )  # numpy and pyarrow load with the task, not with the DAG file
 
@@ -269,7 +269,7 @@ class _DateCheck:
 
     def against_listing(self, ledger: DateLedger) -> ListingDifferences:
         from fruit_pipeline.checks.parquet_facts import listing_differences
-        from fruit_pipeline.lake.date_ledger import known_batches
+        from fruit_pipeline.lake.dates.date_ledger import known_batches
 
         def differences(listed: pa.Table, known: pa.Table) -> ListingDifferences:
             return listing_differences(self._ingest_date, listed, known, self._categories, self._listed_before)

@@ -21,10 +21,10 @@ from fruit_pipeline.checks.ledger import EXAMPLES_NAMED, Images, LedgerRow, List
 from fruit_pipeline.checks.pca import PcaFacts
 from fruit_pipeline.checks.tables import FeaturesFacts, MomentsFacts, RejectedFacts, TableFacts, VectorFacts
 from fruit_pipeline.errors import MissingObjectError
-from fruit_pipeline.lake.date_ledger import ledger_batches, ledger_schema, values_of
-from fruit_pipeline.lake.date_listing import parquet_files
-from fruit_pipeline.lake.image_fates import fates_of
-from fruit_pipeline.lake.image_rows import KEY, LISTED, images_of
+from fruit_pipeline.lake.dates.date_ledger import ledger_batches, ledger_schema, values_of
+from fruit_pipeline.lake.dates.date_listing import parquet_files
+from fruit_pipeline.lake.dates.image_fates import fates_of
+from fruit_pipeline.lake.dates.image_rows import KEY, LISTED, images_of
 from fruit_pipeline.lake.parquet import open_parquet
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
-    from fruit_pipeline.lake.date_ledger import DateLedger
+    from fruit_pipeline.lake.dates.date_ledger import DateLedger
     from fruit_pipeline.lake.facts import DatedObject
     from fruit_pipeline.lake.store import Lake
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import LOGS, node_start_key, release_prefix, safe_run_id, uri
 from fruit_contract.regions import require_eu_region
-from fruit_pipeline.emr.instance_types import core_type, primary_type, require_fit
-from fruit_pipeline.emr.node_program import NODE_START
-from fruit_pipeline.emr.spark_sizes import (
+from fruit_pipeline.emr.nodes.instance_types import core_type, primary_type, require_fit
+from fruit_pipeline.emr.nodes.node_program import NODE_START
+from fruit_pipeline.emr.nodes.spark_sizes import (
     MASTER_HEAP_MIB,
     MASTER_OVERHEAD_MIB,
     YARN_GRAIN_MIB,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract import release as release_layout
 from fruit_contract.ingest_days import spans_of_days
-from fruit_pipeline.emr.spark_sizes import task_slots
+from fruit_pipeline.emr.nodes.spark_sizes import task_slots
 from fruit_pipeline.errors import StepTooLongError
 
 if TYPE_CHECKING:

@@ -119,7 +119,7 @@ def _from_cache(ingest_date: str, ledger: Sequence[DatedObject], cached: Mapping
 
 
 def _from_footer(lake: Lake, ingest_date: str, listing: Sequence[DatedObject]) -> _DateCounts:
-    from fruit_pipeline.lake.date_ledger import (
+    from fruit_pipeline.lake.dates.date_ledger import (
         ledger_of_listing,
         ledger_schema,
     )  # pyarrow loads with the task, not with the DAG file

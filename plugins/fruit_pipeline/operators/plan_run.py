@@ -10,6 +10,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferralTimeout
 
 from fruit_contract.newer_python import UTC
+from fruit_pipeline.claims.claim_book import DatesBook, pca_book
+from fruit_pipeline.claims.patience import CLUSTER_END, patience_for_dates
 from fruit_pipeline.emr.airflow_id import drawn_airflow_id
 from fruit_pipeline.emr.client import emr_client
 from fruit_pipeline.emr.cluster_request import missing_safeguards
@@ -19,9 +21,7 @@ from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.operators.turns import until_free
 from fruit_pipeline.places import Place, remember, settings_in
-from fruit_pipeline.planning.claim_book import DatesBook, pca_book
 from fruit_pipeline.planning.earlier_clusters import end_clusters_from_before, give_back_elsewhere
-from fruit_pipeline.planning.patience import CLUSTER_END, patience_for_dates
 from fruit_pipeline.planning.planner import plan_run
 from fruit_pipeline.planning.run_plan import summary_lines
 from fruit_pipeline.report.record import record_of_nothing, write_record

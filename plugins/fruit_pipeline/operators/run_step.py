@@ -15,6 +15,9 @@ from fruit_contract.failures.causes import TIME_OUT
 from fruit_contract.lake import failure_key, uri
 from fruit_contract.newer_python import UTC
 from fruit_pipeline.aws import BOTOCORE_CONFIG, may_pass
+from fruit_pipeline.claims.claim_book import DatesBook, pca_book
+from fruit_pipeline.claims.claims import PCA_TURN, Wish, who_holds
+from fruit_pipeline.claims.patience import longest_step, patience_for_the_pca
 from fruit_pipeline.emr.client import ONE_ATTEMPT_CONFIG, ask_once, emr_client
 from fruit_pipeline.emr.clusters import steps_of_cluster
 from fruit_pipeline.emr.states import (
@@ -34,9 +37,6 @@ from fruit_pipeline.operators.clearing import HOW_TO_CLEAR
 from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.operators.runs_place import InRunsPlace
 from fruit_pipeline.operators.turns import until_free
-from fruit_pipeline.planning.claim_book import DatesBook, pca_book
-from fruit_pipeline.planning.claims import PCA_TURN, Wish, who_holds
-from fruit_pipeline.planning.patience import longest_step, patience_for_the_pca
 from fruit_pipeline.progress.link import ProgressLink
 from fruit_pipeline.request.context import is_active_run
 from fruit_pipeline.triggers.emr_wait import GRACE, Waiting

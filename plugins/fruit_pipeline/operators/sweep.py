@@ -13,6 +13,8 @@ from fruit_contract.newer_python import UTC
 from fruit_contract.runs import UNDER_WAY
 from fruit_pipeline.alerts.news import ORPHANS_SWEPT, SETTINGS_REFUSED
 from fruit_pipeline.alerts.notifiers import tell
+from fruit_pipeline.claims.claim_book import DatesBook, pca_book
+from fruit_pipeline.claims.claims import made_before
 from fruit_pipeline.emr.airflow_id import airflow_id
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.cluster_request import MAIN_DAG_ID
@@ -20,16 +22,14 @@ from fruit_pipeline.emr.clusters import our_active_clusters
 from fruit_pipeline.emr.orphans import judge_clusters
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.places import Place, ask_each, forget, known_places, remembered_places, variables
-from fruit_pipeline.planning.claim_book import DatesBook, pca_book
-from fruit_pipeline.planning.claims import made_before
 from fruit_pipeline.request.context import is_active_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from fruit_pipeline.claims.claim_book import ClaimBook
+    from fruit_pipeline.claims.claims import Claim
     from fruit_pipeline.emr.orphans import Judged
-    from fruit_pipeline.planning.claim_book import ClaimBook
-    from fruit_pipeline.planning.claims import Claim
     from fruit_pipeline.settings import Settings
 
 LOG: Final = logging.getLogger(__name__)

@@ -11,6 +11,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from fruit_contract.newer_python import UTC
 from fruit_pipeline.aws import BOTOCORE_CONFIG
+from fruit_pipeline.claims.claim_book import pca_book
+from fruit_pipeline.claims.patience import CLUSTER_END
 from fruit_pipeline.emr.airflow_id import airflow_id_of_run
 from fruit_pipeline.emr.client import emr_client, have_ended_soon, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
@@ -18,8 +20,6 @@ from fruit_pipeline.emr.states import ENDED, ClusterState, state_of
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.clearing import states_of_tasks
 from fruit_pipeline.places import Place, ask_each, ask_everywhere, known_places, place_of_run, settings_in
-from fruit_pipeline.planning.claim_book import pca_book
-from fruit_pipeline.planning.patience import CLUSTER_END
 from fruit_pipeline.triggers.clusters_end import ClustersEndTrigger
 from fruit_pipeline.triggers.emr_wait import Waiting
 

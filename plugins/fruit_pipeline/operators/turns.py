@@ -13,7 +13,7 @@ from fruit_pipeline.triggers.emr_wait import Waiting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fruit_pipeline.planning.claim_book import ClaimBook
+    from fruit_pipeline.claims.claim_book import ClaimBook
     from fruit_pipeline.settings import Settings
 
 _POLLS_BETWEEN_LOOKS: Final = 10

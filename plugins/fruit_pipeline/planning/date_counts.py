@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from fruit_contract import tables
 from fruit_contract.tables import Status
-from fruit_pipeline.lake.image_fates import fates_of
-from fruit_pipeline.lake.image_rows import images_of
+from fruit_pipeline.lake.dates.image_fates import fates_of
+from fruit_pipeline.lake.dates.image_rows import images_of
 from fruit_pipeline.planning.date_plan import DateCounts
 
 if TYPE_CHECKING:

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_contract import lake as lake_layout
 from fruit_contract.pca import RefreshPolicy
-from fruit_pipeline.lake.date_files import lost_features, lost_moments, lost_rejects, unprojected_files, unswept_files
-from fruit_pipeline.lake.date_listing import list_date_files, projected_versions
+from fruit_pipeline.lake.dates.date_files import (
+    lost_features,
+    lost_moments,
+    lost_rejects,
+    unprojected_files,
+    unswept_files,
+)
+from fruit_pipeline.lake.dates.date_listing import list_date_files, projected_versions
 from fruit_pipeline.lake.facts import LakeHistory
 from fruit_pipeline.lake.history import read_history, read_pca_state
 from fruit_pipeline.planning.date_plan import DateCounts, FileState, plan_date, waiting_for_pca
@@ -23,8 +29,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fruit_pipeline.lake.date_ledger import DateLedger
-    from fruit_pipeline.lake.range_walk import RangeWalker
+    from fruit_pipeline.lake.dates.date_ledger import DateLedger
+    from fruit_pipeline.lake.dates.range_walk import RangeWalker
     from fruit_pipeline.lake.store import Lake
     from fruit_pipeline.planning.date_plan import DatePlan
     from fruit_pipeline.request.run_request import RunRequest
@@ -58,7 +64,9 @@ class DateLooker:
 
     def at(self, asked: Sequence[str], looked_back: Sequence[str]) -> DatesSeen:
         """Looks at the dates that were asked for and at those to look back at, several at once."""
-        from fruit_pipeline.lake.range_walk import RangeWalker  # pyarrow loads with the task, not with the DAG file
+        from fruit_pipeline.lake.dates.range_walk import (
+            RangeWalker,  # pyarrow loads with the task, not with the DAG file
+        )
 
         days = [*asked, *looked_back]
         with RangeWalker(self._lake) as walker, ThreadPoolExecutor(_DATES_AT_ONCE) as pool:
@@ -91,7 +99,7 @@ class DateLooker:
     def _plan_if_delivered(self, walker: RangeWalker, ingest_date: str) -> DatePlan | None:
         if not self._lake.is_there(lake_layout.success_marker_key(ingest_date)):
             return None
-        from fruit_pipeline.lake.date_ledger import find_ledger
+        from fruit_pipeline.lake.dates.date_ledger import find_ledger
 
         lake = self._lake
         ledger = find_ledger(lake, ingest_date)
@@ -114,7 +122,7 @@ class DateLooker:
     def _plan(
         self, walker: RangeWalker, ingest_date: str, ledger: DateLedger, state: FileState, lost: frozenset[str]
     ) -> DatePlan:
-        from fruit_pipeline.lake.date_ledger import known_batches
+        from fruit_pipeline.lake.dates.date_ledger import known_batches
         from fruit_pipeline.planning.date_counts import count_images
 
         def count(listed: pa.Table, known: pa.Table) -> DateCounts:

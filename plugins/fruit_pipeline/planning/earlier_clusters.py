@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fruit_pipeline.claims.claim_book import DatesBook, pca_book
 from fruit_pipeline.emr.client import emr_client, terminate_clusters
 from fruit_pipeline.emr.clusters import clusters_of_run
 from fruit_pipeline.emr.states import ALIVE, state_of
 from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.places import Place, ask_each, ask_everywhere, known_places
-from fruit_pipeline.planning.claim_book import DatesBook, pca_book
 
 if TYPE_CHECKING:
     from fruit_pipeline.settings import Settings

@@ -17,8 +17,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fruit_pipeline.emr.instance_types import primary_type
-from fruit_pipeline.emr.spark_sizes import most_images_a_run, task_slots
+from fruit_pipeline.emr.nodes.instance_types import primary_type
+from fruit_pipeline.emr.nodes.spark_sizes import most_images_a_run, task_slots
 from fruit_pipeline.settings import SPOT
 
 if TYPE_CHECKING:

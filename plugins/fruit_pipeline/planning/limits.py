@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fruit_contract.limits import MOST_DATES_A_RUN, MOST_IMAGES_A_RUN
-from fruit_pipeline.emr.spark_sizes import most_images_a_run
+from fruit_pipeline.emr.nodes.spark_sizes import most_images_a_run
 from fruit_pipeline.errors import RunTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fruit_pipeline.emr.instance_types import InstanceType
+    from fruit_pipeline.emr.nodes.instance_types import InstanceType
     from fruit_pipeline.request.params import RunDates
 
 

@@ -13,8 +13,10 @@ from fruit_contract import release as release_layout
 from fruit_contract.lake import CURRENT_RELEASE_KEY, release_prefix, uri
 from fruit_contract.pca import RefreshPolicy
 from fruit_contract.release import PinnedRelease
+from fruit_pipeline.claims.claim_book import DatesBook
+from fruit_pipeline.claims.claims import Wish, who_holds
 from fruit_pipeline.emr.cluster_request import cluster_request
-from fruit_pipeline.emr.node_program import NODE_START
+from fruit_pipeline.emr.nodes.node_program import NODE_START
 from fruit_pipeline.emr.steps import extract_features_step, refresh_pca_step
 from fruit_pipeline.errors import (
     DamagedFileError,
@@ -24,11 +26,9 @@ from fruit_pipeline.errors import (
     OverBudgetError,
     RunTooLongError,
 )
-from fruit_pipeline.lake.date_listing import categories_of
+from fruit_pipeline.lake.dates.date_listing import categories_of
 from fruit_pipeline.lake.location import require_lake_here
 from fruit_pipeline.places import Place
-from fruit_pipeline.planning.claim_book import DatesBook
-from fruit_pipeline.planning.claims import Wish, who_holds
 from fruit_pipeline.planning.date_looker import DateLooker
 from fruit_pipeline.planning.date_plan import refuse_categories
 from fruit_pipeline.planning.estimate import MeasuredSpeed
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from fruit_pipeline.claims.claims import ClaimAnswer
     from fruit_pipeline.lake.store import Lake
-    from fruit_pipeline.planning.claims import ClaimAnswer
     from fruit_pipeline.planning.estimate import Estimate
     from fruit_pipeline.request.run_request import RunRequest
     from fruit_pipeline.settings import Settings

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from fruit_contract.lake import looks_of
-from fruit_pipeline.emr.instance_types import primary_type
+from fruit_pipeline.emr.nodes.instance_types import primary_type
 from fruit_pipeline.lake.facts import STRAYS_NAMED
 from fruit_pipeline.planning.estimate import Estimate, estimate
 from fruit_pipeline.planning.limits import dates_that_fit, refuse_too_many_images

@@ -15,8 +15,8 @@ from fruit_contract.lake import (
     report_prefix,
     uri,
 )
+from fruit_pipeline.claims.claim_book import DatesBook
 from fruit_pipeline.lake.summaries import read_extraction_summary, read_refresh_summary
-from fruit_pipeline.planning.claim_book import DatesBook
 from fruit_pipeline.report.page import report_page
 from fruit_pipeline.report.record import run_record, write_record
 
@@ -143,7 +143,7 @@ def _plots(
 
 def _features(lake: Lake, ingest_date: str, embedder_id: str) -> EmbedderFiles | None:
     """Returns the embedder's files that the date's commit names, or None if there are none."""
-    from fruit_pipeline.lake.date_ledger import find_ledger
+    from fruit_pipeline.lake.dates.date_ledger import find_ledger
 
     commit = find_ledger(lake, ingest_date).commit
     return commit.embedders.get(embedder_id) if commit else None
@@ -154,7 +154,7 @@ def _projections(
 ) -> list[Projections]:
     """Returns the points of a few categories, from the projections of the date's `features`."""
     from fruit_pipeline.checks.parquet_facts import read_first_two_components
-    from fruit_pipeline.lake.date_listing import parquet_files
+    from fruit_pipeline.lake.dates.date_listing import parquet_files
 
     there = parquet_files(lake, projections_date_prefix(pca.version, ingest_date))
     keys = (projections_file_key(pca.version, file_key(ingest_date, name)) for name in sorted(features.files))

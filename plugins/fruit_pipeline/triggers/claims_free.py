@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from fruit_contract.newer_python import UTC
-from fruit_pipeline.planning.claim_book import claims_from
-from fruit_pipeline.planning.claims import Wish, held_by_others, who_holds
+from fruit_pipeline.claims.claim_book import claims_from
+from fruit_pipeline.claims.claims import Wish, held_by_others, who_holds
 from fruit_pipeline.triggers.lake_wait import LakeWaitTrigger
 
 

@@ -12,7 +12,7 @@ from fruit_contract import lake as lake_layout
 from fruit_contract import release
 from fruit_contract.failures import causes
 from fruit_pipeline.emr.cluster_request import cluster_request
-from fruit_pipeline.emr.node_program import NODE_START
+from fruit_pipeline.emr.nodes.node_program import NODE_START
 from fruit_pipeline.failures.logs import diagnose_bootstrap
 from fruit_pipeline.failures.message import bootstrap_failure_message
 from fruit_pipeline.lake.store import Lake

@@ -23,9 +23,9 @@ from fruit_pipeline.emr.cluster_request import (
     unquoted_run_id,
     validate_request,
 )
-from fruit_pipeline.emr.instance_types import instance_type, vcpus
-from fruit_pipeline.emr.node_program import NODE_START
-from fruit_pipeline.emr.spark_sizes import MASTER_MIB, driver_sizes, executor_sizes
+from fruit_pipeline.emr.nodes.instance_types import instance_type, vcpus
+from fruit_pipeline.emr.nodes.node_program import NODE_START
+from fruit_pipeline.emr.nodes.spark_sizes import MASTER_MIB, driver_sizes, executor_sizes
 from fruit_pipeline.emr.steps import MAX_ARGUMENT_CHARACTERS, extract_features_step, refresh_pca_step
 from fruit_pipeline.errors import StepTooLongError, UnfitInstanceTypeError, UnknownInstanceTypeError
 from fruit_pipeline.settings import ON_DEMAND, SPOT, Settings

@@ -8,11 +8,11 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from fruit_pipeline.claims.claim_book import pca_book
+from fruit_pipeline.claims.claims import PCA_TURN, Wish
 from fruit_pipeline.emr.airflow_id import AIRFLOW_VARIABLE
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.places import Place, remember, remembered_places
-from fruit_pipeline.planning.claim_book import pca_book
-from fruit_pipeline.planning.claims import PCA_TURN, Wish
 from fruit_pipeline.planning.earlier_clusters import end_clusters_from_before, give_back_elsewhere
 from fruit_pipeline.settings import Settings
 from tests.plugins.memory_emr import (

@@ -11,6 +11,8 @@ from unittest import mock
 import pytest
 
 from fruit_contract.lake import dates_claims_key, run_key
+from fruit_pipeline.claims.claim_book import DatesBook, pca_book
+from fruit_pipeline.claims.claims import PCA_TURN, Wish
 from fruit_pipeline.emr.airflow_id import AIRFLOW_VARIABLE
 from fruit_pipeline.emr.states import tags_of
 from fruit_pipeline.errors import (
@@ -22,8 +24,6 @@ from fruit_pipeline.errors import (
     UnknownInstanceTypeError,
 )
 from fruit_pipeline.places import Place, remember, remembered_places
-from fruit_pipeline.planning.claim_book import DatesBook, pca_book
-from fruit_pipeline.planning.claims import PCA_TURN, Wish
 from tests.plugins.memory_emr import AIRFLOW_ID, FILES, PLACE, SETTINGS, Emr, context, of_the_dag
 from tests.plugins.sample_lake import DAY, RUN_ID, held_dates, hold_dates
 

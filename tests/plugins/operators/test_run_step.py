@@ -11,8 +11,8 @@ from botocore.exceptions import ReadTimeoutError
 from fruit_contract.failures.error_text import find_error
 from fruit_contract.failures.record import StepFailure
 from fruit_contract.lake import failure_key, pca_claims_key
-from fruit_pipeline.planning.claim_book import pca_book
-from fruit_pipeline.planning.claims import PCA_TURN, Wish
+from fruit_pipeline.claims.claim_book import pca_book
+from fruit_pipeline.claims.claims import PCA_TURN, Wish
 from tests.plugins.memory_emr import api_error, context, deferred, run_step
 from tests.plugins.sample_lake import BUCKET, DAY, RUN_ID, hold_dates
 

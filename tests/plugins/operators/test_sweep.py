@@ -10,11 +10,11 @@ from unittest import mock
 import pytest
 from botocore.exceptions import ClientError
 
+from fruit_pipeline.claims.claim_book import DatesBook, pca_book
+from fruit_pipeline.claims.claims import PCA_TURN, Claim
 from fruit_pipeline.emr.airflow_id import AIRFLOW_VARIABLE
 from fruit_pipeline.lake.store import Lake
 from fruit_pipeline.places import Place, remember, remembered_places
-from fruit_pipeline.planning.claim_book import DatesBook, pca_book
-from fruit_pipeline.planning.claims import PCA_TURN, Claim
 from fruit_pipeline.settings import Settings
 from tests.plugins.memory_emr import AIRFLOW_ID, Emr, api_error
 from tests.plugins.sample_lake import DAY, MemoryS3, held_dates, hold_dates

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from fruit_contract.increments import KnownImage
 from fruit_contract.lake import LakeNameError, image_key
+from fruit_pipeline.lake.dates.image_rows import KNOWN, LISTED
+from fruit_pipeline.lake.dates.range_walk import RangeWalker
 from fruit_pipeline.lake.facts import REFUSED_CATEGORIES_NAMED, STRAYS_NAMED, DatedObject
-from fruit_pipeline.lake.image_rows import KNOWN, LISTED
 from fruit_pipeline.lake.listing_page import ListedPage
-from fruit_pipeline.lake.range_walk import RangeWalker
 from fruit_pipeline.planning.date_counts import count_images
 from fruit_pipeline.planning.date_plan import DateCounts, FileState, plan_date, refuse_categories, waiting_for_pca
 

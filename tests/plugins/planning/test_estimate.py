@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.emr.instance_types import primary_type
-from fruit_pipeline.emr.spark_sizes import most_images_a_run
+from fruit_pipeline.emr.nodes.instance_types import primary_type
+from fruit_pipeline.emr.nodes.spark_sizes import most_images_a_run
 from fruit_pipeline.planning.estimate import (
     DRIVER_SECONDS_PER_MILLION,
     PROJECTION_VCPU_SECONDS_PER_MILLION,

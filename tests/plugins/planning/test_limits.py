@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.limits import MOST_DATES_A_RUN, MOST_IMAGES_A_RUN
-from fruit_pipeline.emr.instance_types import instance_type
-from fruit_pipeline.emr.spark_sizes import most_images_a_run
+from fruit_pipeline.emr.nodes.instance_types import instance_type
+from fruit_pipeline.emr.nodes.spark_sizes import most_images_a_run
 from fruit_pipeline.errors import RunTooLargeError
 from fruit_pipeline.planning.limits import dates_that_fit, refuse_too_many_dates, refuse_too_many_images
 from fruit_pipeline.request.params import RunDates

@@ -28,7 +28,7 @@ from fruit_contract.limits import MOST_DATES_A_RUN
 from fruit_contract.pca import RefreshPolicy
 from fruit_contract.regions import RegionNotAllowedError
 from fruit_contract.release import PinnedRelease
-from fruit_pipeline.emr.node_program import NODE_START
+from fruit_pipeline.emr.nodes.node_program import NODE_START
 from fruit_pipeline.errors import (
     DateIsBusyError,
     InstanceTypeError,

@@ -17,7 +17,7 @@ from fruit_pipeline.checks.output import check_run
 from fruit_pipeline.checks.parquet_facts import Projections
 from fruit_pipeline.emr.cluster_facts import cluster_facts
 from fruit_pipeline.errors import MissingObjectError
-from fruit_pipeline.lake.image_rows import KNOWN, rows_of_pages
+from fruit_pipeline.lake.dates.image_rows import KNOWN, rows_of_pages
 from fruit_pipeline.planning.date_counts import count_images
 from fruit_pipeline.planning.date_plan import FileState, plan_date
 from fruit_pipeline.planning.estimate import MeasuredSpeed, Nodes, estimate

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fruit_contract import lake
 from fruit_contract.commit import Commit, EmbedderFiles, MomentsObject, file_key
-from fruit_pipeline.lake.date_files import (
+from fruit_pipeline.lake.dates.date_files import (
     ListedFiles,
     lost_features,
     lost_moments,

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fruit_contract.lake import claims_prefix, dates_claims_key
+from fruit_pipeline.claims.claim_book import ATTEMPTS, ClaimBook, DatesBook
+from fruit_pipeline.claims.claims import Claim, Wish
 from fruit_pipeline.errors import ClaimLostError, DamagedFileError, ReplacedMeanwhileError
 from fruit_pipeline.lake.store import Lake
-from fruit_pipeline.planning.claim_book import ATTEMPTS, ClaimBook, DatesBook
-from fruit_pipeline.planning.claims import Claim, Wish
 from tests.plugins.sample_lake import BUCKET, MemoryS3, held_dates, hold_dates
 
 if TYPE_CHECKING:

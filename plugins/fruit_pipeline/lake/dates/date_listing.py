@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fruit_contract import lake as lake_layout
-from fruit_pipeline.lake.date_files import ListedFiles
+from fruit_pipeline.lake.dates.date_files import ListedFiles
 from fruit_pipeline.lake.facts import is_visible_parquet
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fruit_contract.increments import Fate, KnownImage, ListedImage, compare
 from fruit_contract.lake import image_category, image_key, refused_category
-from fruit_pipeline.lake.image_fates import fates_of
-from fruit_pipeline.lake.image_rows import IMAGES, KNOWN, images_of, rows_of_pages
+from fruit_pipeline.lake.dates.image_fates import fates_of
+from fruit_pipeline.lake.dates.image_rows import IMAGES, KNOWN, images_of, rows_of_pages
 from fruit_pipeline.lake.listing_page import ListedPage
 
 DAY = "2026-11-22"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fruit_contract.release import TENSORFLOW
-from fruit_pipeline.emr.instance_types import core_type, instance_type, primary_type, require_fit, vcpus
+from fruit_pipeline.emr.nodes.instance_types import core_type, instance_type, primary_type, require_fit, vcpus
 from fruit_pipeline.errors import UnfitInstanceTypeError, UnknownInstanceTypeError
 from fruit_pipeline.settings import Settings
 

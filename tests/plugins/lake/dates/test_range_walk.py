@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fruit_contract.increments import UnsortedImagesError
-from fruit_pipeline.lake.image_rows import KNOWN
+from fruit_pipeline.lake.dates.image_rows import KNOWN
+from fruit_pipeline.lake.dates.range_walk import RangeWalker, split_points
 from fruit_pipeline.lake.listing_page import ListedPage
-from fruit_pipeline.lake.range_walk import RangeWalker, split_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

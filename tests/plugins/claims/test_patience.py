@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fruit_pipeline.planning.patience import CLUSTER_END, longest_step, patience_for_dates, patience_for_the_pca
+from fruit_pipeline.claims.patience import CLUSTER_END, longest_step, patience_for_dates, patience_for_the_pca
 from fruit_pipeline.settings import Settings
 
 HOURS = st.floats(0.1, 168)

@@ -17,8 +17,8 @@ import pytest
 from fruit_contract import release
 from fruit_contract.failures import causes
 from fruit_contract.failures.rules import STEP_RULES, cause_of
-from fruit_pipeline.emr import node_start
-from fruit_pipeline.emr.node_program import NODE_START
+from fruit_pipeline.emr.nodes import node_start
+from fruit_pipeline.emr.nodes.node_program import NODE_START
 
 if TYPE_CHECKING:
     from pathlib import Path

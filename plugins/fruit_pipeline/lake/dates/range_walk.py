@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 import pyarrow as pa
 
 from fruit_contract import tables
-from fruit_pipeline.lake.image_rows import KEY, KNOWN, check_ascending, rows_of_pages
+from fruit_pipeline.lake.dates.image_rows import KEY, KNOWN, check_ascending, rows_of_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

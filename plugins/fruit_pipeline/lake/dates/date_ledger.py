@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from fruit_contract import lake as lake_layout
 from fruit_contract import tables
 from fruit_contract.commit import Commit, commit_from_metadata
+from fruit_pipeline.lake.dates.image_rows import KNOWN, check_ascending
 from fruit_pipeline.lake.facts import is_visible_parquet
-from fruit_pipeline.lake.image_rows import KNOWN, check_ascending
 from fruit_pipeline.lake.parquet import open_parquet
 from fruit_pipeline.lake.store import READ_AHEAD_BYTES
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fruit_contract.limits import DRIVER_BASE_BYTES, DRIVER_BYTES_AN_IMAGE, MOST_IMAGES_A_RUN, PYTHON_WORKER_BYTES
-from fruit_pipeline.emr.instance_types import vcpus
+from fruit_pipeline.emr.nodes.instance_types import vcpus
 from fruit_pipeline.errors import UnfitInstanceTypeError
 
 if TYPE_CHECKING:
-    from fruit_pipeline.emr.instance_types import InstanceType
+    from fruit_pipeline.emr.nodes.instance_types import InstanceType
     from fruit_pipeline.settings import Settings
 
 MIB: Final = 1024 * 1024

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from fruit_contract import tables
 from fruit_contract.tables import RejectReason, Status
-from fruit_pipeline.lake.image_rows import KEY
+from fruit_pipeline.lake.dates.image_rows import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -21,14 +21,14 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from fruit_contract.lake import claims_prefix, dates_claims_key, pca_claims_key
 from fruit_contract.newer_python import UTC
+from fruit_pipeline.claims.claims import Claim, answer_wish, claim_of, narrowed
 from fruit_pipeline.errors import ClaimLostError, DamagedFileError, ReplacedMeanwhileError
-from fruit_pipeline.planning.claims import Claim, answer_wish, claim_of, narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from fruit_pipeline.claims.claims import ClaimAnswer, Wish
     from fruit_pipeline.lake.store import Lake
-    from fruit_pipeline.planning.claims import ClaimAnswer, Wish
 
 LOG: Final = logging.getLogger(__name__)
 Result = TypeVar("Result")

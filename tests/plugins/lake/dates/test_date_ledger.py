@@ -10,7 +10,7 @@ import pytest
 from fruit_contract.commit import METADATA_KEY, Commit, commit_to_json
 from fruit_contract.increments import KnownImage
 from fruit_contract.lake import ledger_key
-from fruit_pipeline.lake.date_ledger import _LARGE_AT_ONCE, find_ledger, known_batches, ledger_schema, values_of
+from fruit_pipeline.lake.dates.date_ledger import _LARGE_AT_ONCE, find_ledger, known_batches, ledger_schema, values_of
 from tests.plugins.sample_lake import BUCKET, DAY, EMBEDDER, MemoryS3, commit_of, features_key
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def test_of_large_ledgers_two_are_read_at_once(empty_lake: SampleLake, monkeypat
     """So that a run which looks at many large dates takes no more memory for it."""
     write_large(empty_lake.client, 50_000)
     ledger = find_ledger(empty_lake.lake, DAY)
-    monkeypatch.setattr("fruit_pipeline.lake.date_ledger._LARGE_BYTES", 0)
+    monkeypatch.setattr("fruit_pipeline.lake.dates.date_ledger._LARGE_BYTES", 0)
     first, second, third = (known_batches(empty_lake.lake, ledger) for _ in range(3))
     next(first)
     next(second)
@@ -129,7 +129,7 @@ def test_small_ledgers_wait_for_none(sample_lake: SampleLake) -> None:
 def test_only_what_planning_needs_is_fetched_of_a_large_ledger(
     empty_lake: SampleLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fruit_pipeline.lake.date_ledger.READ_AHEAD_BYTES", 0)
+    monkeypatch.setattr("fruit_pipeline.lake.dates.date_ledger.READ_AHEAD_BYTES", 0)
     write_large(empty_lake.client, 50_000)
     fetched = []
     get_object = MemoryS3.get_object

@@ -12,8 +12,8 @@ from fruit_contract.limits import (
 )
 from fruit_contract.regions import DEFAULT_REGION
 from fruit_pipeline.emr.cluster_request import sibling_types
-from fruit_pipeline.emr.instance_types import instance_type
-from fruit_pipeline.emr.spark_sizes import (
+from fruit_pipeline.emr.nodes.instance_types import instance_type
+from fruit_pipeline.emr.nodes.spark_sizes import (
     MASTER_MIB,
     MIB,
     YARN_GRAIN_MIB,

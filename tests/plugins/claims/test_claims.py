@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from fruit_pipeline.planning.claims import Claim, Wish, answer_wish, claim_of, made_before, narrowed, who_holds
+from fruit_pipeline.claims.claims import Claim, Wish, answer_wish, claim_of, made_before, narrowed, who_holds
 
 NOW, EARLIER = "2026-11-22T09:00:00+00:00", "2026-11-22T08:00:00+00:00"
 OTHER = Claim("other", ("20", "21"), EARLIER)

@@ -1,0 +1,1 @@
+"""Says which run may work on which date, or on the PCA, and how long others wait."""
