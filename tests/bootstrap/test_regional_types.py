@@ -11,7 +11,8 @@ from cfnlint.data.schemas.extensions import aws_emr_cluster
 
 from fruit_contract.regions import EU_REGIONS
 from fruit_contract.release import PinnedRelease
-from fruit_pipeline.emr.cluster_request import cluster_request, sibling_types
+from fruit_pipeline.emr.cluster_request import cluster_request
+from fruit_pipeline.emr.nodes.fleets import sibling_types
 from fruit_pipeline.settings import Settings
 from tests.bootstrap.conftest import BUCKET
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from fruit_contract.release import EXTRACT_FEATURES_STEP
-from fruit_pipeline.emr.cluster_request import sibling_types
+from fruit_pipeline.emr.nodes.fleets import sibling_types
 from fruit_pipeline.emr.nodes.instance_types import vcpus
 from fruit_pipeline.emr.states import EmrStepState
 from fruit_pipeline.errors import UnknownInstanceTypeError

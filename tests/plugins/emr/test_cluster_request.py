@@ -19,10 +19,10 @@ from fruit_pipeline.emr.cluster_request import (
     cluster_request,
     missing_safeguards,
     quoted_run_id,
-    sibling_types,
     unquoted_run_id,
     validate_request,
 )
+from fruit_pipeline.emr.nodes.fleets import sibling_types
 from fruit_pipeline.emr.nodes.instance_types import instance_type, vcpus
 from fruit_pipeline.emr.nodes.node_program import NODE_START
 from fruit_pipeline.emr.nodes.spark_sizes import MASTER_MIB, driver_sizes, executor_sizes

@@ -11,7 +11,7 @@ from fruit_contract.limits import (
     PYTHON_WORKER_BYTES,
 )
 from fruit_contract.regions import DEFAULT_REGION
-from fruit_pipeline.emr.cluster_request import sibling_types
+from fruit_pipeline.emr.nodes.fleets import sibling_types
 from fruit_pipeline.emr.nodes.instance_types import instance_type
 from fruit_pipeline.emr.nodes.spark_sizes import (
     MASTER_MIB,
