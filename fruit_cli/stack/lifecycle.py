@@ -27,11 +27,9 @@ from fruit_cli.stack.airflow_environment import (
     api_server_environment,
     passwords,
 )
+from fruit_cli.stack.cloud_processes import emr_process, plain_environment, s3_processes
 from fruit_contract.regions import DEFAULT_REGION, require_eu_region
 from local_cloud.project import PROJECT
-from local_cloud.s3.server import NO_OBJECT_CHECKSUMS
-from local_cloud.stack.java import JavaNotFoundError, find_java
-from local_cloud.stack.latency import COUNTS_PATH
 from local_cloud.stack.ports import LOOPBACK, choose_ports
 from local_cloud.stack.secrets import LocalSecrets, load_or_draw, write_for_owner
 from local_cloud.stack.state import HOME_VARIABLE, StackState, make_home, read_state, remove_state, why_it_stopped
@@ -48,7 +46,6 @@ POLL_SECONDS: Final = 0.2
 _LAST_PORT: Final = 65535
 # These characters separate paths, are replaced, or begin the options of a database's address.
 _NOT_IN_PATHS: Final = frozenset(",:?$")
-REQUEST_LOGS_VARIABLE: Final = "FRUITS_LOCAL_REQUEST_LOGS"
 MIGRATED_NOTE: Final = "migrated-to.txt"
 AIRFLOW_COMPONENTS: Final = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
@@ -73,11 +70,6 @@ class PreferredPorts:
             s3=_port(environment, "FRUITS_LOCAL_S3_PORT", cls.s3),
             emr=_port(environment, "FRUITS_LOCAL_EMR_PORT", cls.emr),
         )
-
-
-def request_log(folder: Path, service: str) -> Path:
-    """Returns the file in which the requests to `s3` or `emr` are noted."""
-    return folder / f"{service}-requests.jsonl"
 
 
 class LocalStack:
@@ -153,58 +145,13 @@ class LocalStack:
             bucket=bucket,
             airflow_password=secrets.airflow_password if with_airflow else None,
         )
-        processes = [*self._s3_processes(state, s3_port, near_port), self._emr_process(state, emr_port)]
+        processes = [
+            *s3_processes(self.home, state, s3_port, near_port, self._s3_latency_milliseconds),
+            emr_process(self.home, state, emr_port),
+        ]
         if with_airflow:
             processes += self._airflow(state, airflow_port, secrets, say)
         return self._supervise(Plan(home=str(self.home), state=state, processes=tuple(processes)), say)
-
-    def _s3_processes(self, state: StackState, port: int, near_port: int) -> list[ManagedProcess]:
-        if self._s3_latency_milliseconds is None:
-            return [self._s3_process(state, port, state.s3_url)]
-        proxy = ManagedProcess(
-            name="s3-latency",
-            arguments=(
-                *(
-                    sys.executable,
-                    "-m",
-                    "local_cloud.stack.latency",
-                    "--listen",
-                    f"{LOOPBACK}:{port}",
-                    "--to",
-                    f"{LOOPBACK}:{near_port}",
-                ),
-                *("--milliseconds", str(self._s3_latency_milliseconds)),
-            ),
-            environment=_cloud_environment(state),
-            ready=ReadyCheck(url=state.s3_url + COUNTS_PATH),
-        )
-        return [self._s3_process(state, near_port, f"http://{LOOPBACK}:{near_port}"), proxy]
-
-    def _s3_process(self, state: StackState, port: int, url: str) -> ManagedProcess:
-        return ManagedProcess(
-            name="s3",
-            arguments=(
-                *(sys.executable, "-m", "local_cloud.s3.server", "--root", str(self.home / "s3")),
-                *("--port", str(port), "--bucket", state.bucket, *_noting("s3")),
-            ),
-            environment=_cloud_environment(state),
-            ready=ReadyCheck(url=url, statuses=(403,)),  # it is up if it refuses a request without a signature
-        )
-
-    def _emr_process(self, state: StackState, port: int) -> ManagedProcess:
-        try:
-            java_home = find_java()
-        except JavaNotFoundError as error:
-            raise CommandError(str(error)) from error
-        return ManagedProcess(
-            name="emr",
-            arguments=(
-                *(sys.executable, "-m", "local_cloud.emr.server", "--home", str(self.home), "--port", str(port)),
-                *_noting("emr"),
-            ),
-            environment=_cloud_environment(state) | {"JAVA_HOME": str(java_home)},
-            ready=ReadyCheck(url=f"{state.emr_url}/health"),
-        )
 
     def _airflow(
         self, state: StackState, port: int, secrets: LocalSecrets, say: Callable[[str], None]
@@ -297,7 +244,7 @@ class LocalStack:
             text=True,
             check=False,
             cwd=self.home,
-            env=_plain_environment() | {STACK_MARK: str(self.home)},
+            env=plain_environment() | {STACK_MARK: str(self.home)},
         )
         if started.returncode:
             raise CommandError(f"The supervisor could not be started:\n{started.stderr.strip()}")
@@ -368,43 +315,11 @@ def _require_plain_paths(home: Path) -> None:
             )
 
 
-def _noting(service: str) -> tuple[str, ...]:
-    """Returns the options with which a service notes each request in the folder that the environment names, if it names
-    one.
-    """
-    folder = os.environ.get(REQUEST_LOGS_VARIABLE)
-    return ("--access-log", str(request_log(Path(folder), service))) if folder else ()
-
-
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name, str(default))
     if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
         raise CommandError(f"{name} is '{text}': port numbers are 1 to {_LAST_PORT}, and 0 asks for any free one.")
     return int(text)
-
-
-def _plain_environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-    return kept | {"PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-
-
-def _cloud_environment(state: StackState) -> dict[str, str]:
-    """Returns the environment of the local S3 and EMR."""
-    settings = {name: value for name, value in os.environ.items() if name.startswith("FRUITS_LOCAL_SPARK_")}
-    return {
-        **_plain_environment(),
-        **settings,
-        "AWS_ACCESS_KEY_ID": state.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": state.secret_access_key,
-        "AWS_REGION": state.region,
-        "AWS_DEFAULT_REGION": state.region,
-        "AWS_ENDPOINT_URL_S3": state.s3_url,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        **NO_OBJECT_CHECKSUMS,
-        "NO_PROXY": "127.0.0.1,localhost",
-    }
 
 
 def _forward(log: Path, said: int, say: Callable[[str], None]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fruit_cli.stack.lifecycle import request_log
+from fruit_cli.stack.cloud_processes import request_log
 from local_cloud.keys import Role
 from tests.bootstrap.recording import record_if_told, requests_to_emr, requests_to_s3
 from tests.bootstrap.requests_of_roles import is_known

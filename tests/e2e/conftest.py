@@ -19,7 +19,8 @@ from fruit_cli.airflow_client.http import AirflowHttp, local_airflow
 from fruit_cli.commands.publish import publish
 from fruit_cli.lake.connection import LakeConnection, current_connection, local_emr_client
 from fruit_cli.stack.airflow_environment import MESSAGES_VARIABLE
-from fruit_cli.stack.lifecycle import MIGRATED_NOTE, REQUEST_LOGS_VARIABLE, LocalStack, PreferredPorts
+from fruit_cli.stack.cloud_processes import REQUEST_LOGS_VARIABLE
+from fruit_cli.stack.lifecycle import MIGRATED_NOTE, LocalStack, PreferredPorts
 from fruit_contract import lake
 from local_cloud.stack.secrets import load_or_draw
 from local_cloud.stack.state import HOME_VARIABLE
