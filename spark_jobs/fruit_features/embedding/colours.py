@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fruit_features.embedding.containers import Container
+    from fruit_features.embedding.containers.container import Container
 
     _Box = tuple[int, int, int, int]
 

@@ -31,13 +31,9 @@ from PIL import (
 
 from fruit_contract.tables import RejectReason
 from fruit_features.embedding.colours import to_rgb
-from fruit_features.embedding.containers import (
-    Container,
-    UnusableFileError,
-    complete_jpeg,
-    open_container,
-    orientation_of,
-)
+from fruit_features.embedding.containers.container import Container, UnusableFileError, orientation_of
+from fruit_features.embedding.containers.jpeg import complete_jpeg
+from fruit_features.embedding.containers.opening import open_container
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

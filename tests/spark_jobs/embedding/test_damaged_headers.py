@@ -13,7 +13,7 @@ import pytest
 
 from fruit_contract.tables import RejectReason
 from fruit_features.embedding import isolation, preprocessing
-from fruit_features.embedding.containers import complete_jpeg
+from fruit_features.embedding.containers.jpeg import complete_jpeg
 from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image, find_encoded
 from tests.spark_jobs.embedding.picture_bytes import (
     chunk,

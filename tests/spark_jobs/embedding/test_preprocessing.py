@@ -15,7 +15,7 @@ from PIL import Image
 from fruit_contract.tables import RejectReason
 from fruit_features.embedding import preprocessing
 from fruit_features.embedding.colours import to_rgb
-from fruit_features.embedding.containers import Container
+from fruit_features.embedding.containers.container import Container
 from fruit_features.embedding.preprocessing import UnreadableImageError, decode_image, network_input
 
 if TYPE_CHECKING:
