@@ -3,15 +3,17 @@
 While a run writes a date, the folders `features/` and `projections/` also hold files that do not count yet, or that no
 longer count. The files that count are those that the ledgers name. These functions list them, for any reader of
 Parquet. `lake` is a folder, or an address such as `s3://fruits-lake`. `ingest_dates` are calendar days, written
-yyyy-mm-dd: several, or just one.
+yyyy-mm-dd or as `datetime.date`: several, or just one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from datetime import date
+from typing import Final
 
 import pyarrow.parquet as pq
 from pyarrow import fs
@@ -19,8 +21,8 @@ from pyarrow import fs
 from fruit_contract import lake as layout
 from fruit_contract.commit import Commit, commit_from_metadata
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
+Days = str | date | Collection[str | date] | None
+"""Ingest dates: one, several, or all (None)."""
 
 _LEDGERS_AT_ONCE: Final = 16
 
@@ -34,7 +36,7 @@ class NoPcaVersionError(LookupError):
 
 
 def features_files(
-    lake: str | os.PathLike[str], ingest_dates: str | Collection[str] | None = None, embedder_id: str | None = None
+    lake: str | os.PathLike[str], ingest_dates: Days = None, embedder_id: str | None = None
 ) -> list[str]:
     """Returns the files of features that count, sorted.
 
@@ -50,9 +52,7 @@ def features_files(
     return [f"{address.rstrip('/')}/{key}" for key in sorted(keys)]
 
 
-def projections_files(
-    lake: str | os.PathLike[str], ingest_dates: str | Collection[str] | None = None, version: str | None = None
-) -> list[str]:
+def projections_files(lake: str | os.PathLike[str], ingest_dates: Days = None, version: str | None = None) -> list[str]:
     """Returns the files of projections that count, sorted.
 
     They are those of the current PCA version, unless you name another version. Features that were committed a moment
@@ -119,11 +119,11 @@ def _files_below(filesystem: fs.FileSystem, root: str, prefix: str) -> set[str]:
     return {info.path.removeprefix(f"{root}/") for info in filesystem.get_file_info(selector)}
 
 
-def _days(ingest_dates: str | Collection[str] | None) -> list[str] | None:
+def _days(ingest_dates: Days) -> list[str] | None:
     """Returns the dates that were named, or None if none were. Raises LakeNameError for one that is no calendar day."""
     if ingest_dates is None:
         return None
-    named = [ingest_dates] if isinstance(ingest_dates, str) else ingest_dates
+    named = [ingest_dates] if isinstance(ingest_dates, str | date) else ingest_dates
     return [layout.parse_ingest_date(str(day)) for day in named]
 
 

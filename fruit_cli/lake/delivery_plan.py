@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from fruit_cli.lake.folder_shape import FolderShape
 
+_SHOWN_CHARACTERS: Final = 100
 MANIFEST_HEADER: Final = ["file", "subject_id"]
 _IMAGE_SUFFIXES: Final = frozenset(
     {
@@ -244,13 +245,19 @@ def _walk(folder: str, ancestors: frozenset[tuple[int, int]]) -> Iterator[tuple[
     """Yields every file below `folder`, links followed, with the reason if it is left out. Of a folder that is left out
     it yields only the folder itself.
 
-    Raises DeliveryRefusedError for a link back to a folder it lies in, which would never end.
+    Raises DeliveryRefusedError for a link back to a folder it lies in, which would never end, and for folders nested
+    deeper than the longest key.
     """
     status = Path(folder).stat()
     identity = (status.st_dev, status.st_ino)
     if identity in ancestors:
         raise DeliveryRefusedError(
             f"'{folder}' links back to a folder it lies in: the images would have no end. Remove that link."
+        )
+    if len(ancestors) > lake.MOST_KEY_BYTES // len("a/"):
+        raise DeliveryRefusedError(
+            f"A folder in '{folder[:_SHOWN_CHARACTERS]}…' lies deeper than any key can name it (S3 takes "
+            f"{lake.MOST_KEY_BYTES} bytes). Move the images up."
         )
     for entry in _sorted_entries(folder):
         if not _is_directory(entry):

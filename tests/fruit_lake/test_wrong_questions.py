@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("day", [DAYS[0], dt.date.fromisoformat(DAYS[0])])
-def test_a_day_may_stand_alone_or_in_a_list(folder: Path, day: str) -> None:
+def test_a_day_may_stand_alone_or_in_a_list(folder: Path, day: str | dt.date) -> None:
     of_the_day = [file for file in features_files(str(folder)) if DAYS[0] in file]
     assert len(of_the_day) == 1
     assert features_files(str(folder), [day]) == of_the_day
-    assert features_files(str(folder), str(day)) == of_the_day
-    assert len(projections_files(str(folder), str(day), version=VERSION)) == 1
+    assert features_files(str(folder), day) == of_the_day
+    assert len(projections_files(str(folder), day, version=VERSION)) == 1
 
 
 @pytest.mark.parametrize("day", ["2026-11-62", "ingest_date=2026-11-21", ""])

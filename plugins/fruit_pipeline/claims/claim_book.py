@@ -121,7 +121,12 @@ class ClaimBook:
 
     def _read(self) -> _Page:
         found = self._lake.read_json_with_etag(self.key)
-        return _Page(claims_from(found[0]), found[1]) if found else _Page((), None)
+        if not found:
+            return _Page((), None)
+        try:
+            return _Page(claims_from(found[0]), found[1])
+        except ValueError as error:
+            raise self._lake.damaged(self.key, str(error)) from error
 
     def _replace(self, page: _Page, claims: Sequence[Claim]) -> None:
         # A random `write` makes each version different. Otherwise the ETag, a digest of the content, would not show
@@ -187,5 +192,8 @@ def pca_book(lake: Lake) -> ClaimBook:
 
 
 def claims_from(content: dict[str, Any]) -> tuple[Claim, ...]:
-    """Returns the claims that a book's JSON object holds."""
-    return tuple(Claim.from_dict(fields) for fields in content["claims"])
+    """Returns the claims that a book's JSON object holds. Raises ValueError if it is not as we write it."""
+    try:
+        return tuple(Claim.from_dict(fields) for fields in content["claims"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"it is no book of claims ({error!r})") from error

@@ -143,12 +143,13 @@ class Lake:
         try:
             value = json.loads(content)
         except ValueError as error:
-            raise self._damaged(key, str(error)) from error
+            raise self.damaged(key, str(error)) from error
         if not isinstance(value, dict):
-            raise self._damaged(key, "it is JSON, but no object")
+            raise self.damaged(key, "it is JSON, but no object")
         return value
 
-    def _damaged(self, key: str, why: str) -> DamagedFileError:
+    def damaged(self, key: str, why: str) -> DamagedFileError:
+        """Returns the error that names the object and says what to do."""
         return DamagedFileError(f"{uri(self.bucket, key)} is not as it was written: {why}. {LAKE_DAMAGED.what_to_do}")
 
     def _read(self, key: str) -> tuple[bytes, str]:

@@ -194,6 +194,13 @@ def test_refuses_a_category_that_links_to_the_folder_itself(fruit_folder: Path) 
         plan_delivery(fruit_folder, DATE)
 
 
+def test_refuses_folders_nested_deeper_than_any_key(fruit_folder: Path) -> None:
+    deepest = fruit_folder.joinpath(*["a"] * 600)
+    deepest.mkdir(parents=True)
+    with pytest.raises(DeliveryRefusedError, match="deeper than any key can name it"):
+        plan_delivery(fruit_folder, DATE)
+
+
 @pytest.mark.parametrize("target", ["nowhere.jpg", "broken.jpg"])
 def test_refuses_a_link_that_leads_nowhere(fruit_folder: Path, target: str) -> None:
     (fruit_folder / "Kiwi" / "broken.jpg").symlink_to(fruit_folder / "Kiwi" / target)

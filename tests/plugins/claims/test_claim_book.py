@@ -305,10 +305,13 @@ def test_a_former_claim_whose_move_was_cut_off_is_no_second_one(empty_lake: Samp
     assert key not in empty_lake.client.objects
 
 
+@pytest.mark.parametrize(
+    "content", [b'{"claims', b'{"claim": []}', b'{"claims": [{"run_id": "own"}]}', b'{"claims": 1}']
+)
 def test_a_book_that_cannot_be_read_is_named_and_does_not_hide_what_the_run_has_to_say(
-    empty_lake: SampleLake, caplog: pytest.LogCaptureFixture
+    empty_lake: SampleLake, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
-    empty_lake.lake.write(dates_claims_key(), b'{"claims', "application/json")
+    empty_lake.lake.write(dates_claims_key(), content, "application/json")
     book = DatesBook(empty_lake.lake)
     with pytest.raises(DamagedFileError, match=dates_claims_key()):
         book.take(Wish("own", (DAY,)), lambda _: True)
