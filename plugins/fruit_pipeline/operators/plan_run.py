@@ -27,7 +27,7 @@ from fruit_pipeline.planning.run_plan import summary_lines
 from fruit_pipeline.report.record import record_of_nothing, write_record
 from fruit_pipeline.request.context import is_active_run, request_of_run
 from fruit_pipeline.triggers.clusters_end import ClustersEndTrigger
-from fruit_pipeline.triggers.emr_wait import GRACE, Waiting
+from fruit_pipeline.triggers.wait import GRACE, Waiting
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -39,8 +39,8 @@ from fruit_pipeline.operators.runs_place import InRunsPlace
 from fruit_pipeline.operators.turns import until_free
 from fruit_pipeline.progress.link import ProgressLink
 from fruit_pipeline.request.context import is_active_run
-from fruit_pipeline.triggers.emr_wait import GRACE, Waiting
 from fruit_pipeline.triggers.step_end import StepEndTrigger
+from fruit_pipeline.triggers.wait import GRACE, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,7 +21,7 @@ from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.clearing import states_of_tasks
 from fruit_pipeline.places import Place, ask_each, ask_everywhere, known_places, place_of_run, settings_in
 from fruit_pipeline.triggers.clusters_end import ClustersEndTrigger
-from fruit_pipeline.triggers.emr_wait import Waiting
+from fruit_pipeline.triggers.wait import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

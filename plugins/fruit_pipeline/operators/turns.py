@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fruit_contract.newer_python import UTC
 from fruit_pipeline.triggers.claims_free import ClaimsFreeTrigger
-from fruit_pipeline.triggers.emr_wait import Waiting
+from fruit_pipeline.triggers.wait import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

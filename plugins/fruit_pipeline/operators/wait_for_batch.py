@@ -21,7 +21,7 @@ from fruit_pipeline.lake.store import lake_of
 from fruit_pipeline.operators.refusal import refused_for_good
 from fruit_pipeline.request.params import require_params_as_given, run_type_of
 from fruit_pipeline.triggers.batch_marker import BatchMarkerTrigger
-from fruit_pipeline.triggers.emr_wait import GRACE, Waiting
+from fruit_pipeline.triggers.wait import GRACE, Waiting
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

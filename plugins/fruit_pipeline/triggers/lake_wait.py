@@ -7,7 +7,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fruit_pipeline.lake.location import stay_here
-from fruit_pipeline.triggers.emr_wait import WaitTrigger, connection_of, event_of
+from fruit_pipeline.triggers.wait import WaitTrigger, connection_of, event_of
 
 if TYPE_CHECKING:
     from airflow.triggers.base import TriggerEvent

@@ -12,7 +12,8 @@ from fruit_contract.newer_python import UTC
 from fruit_pipeline.emr.states import STEP_ACTIVE, STEP_ENDED_BADLY, EmrStepState, state_of
 from fruit_pipeline.failures.logs import have_arrived, logs_prefix, was_told
 from fruit_pipeline.progress.tracking import parse_progress, progress_line
-from fruit_pipeline.triggers.emr_wait import EmrWaitTrigger, connection_of
+from fruit_pipeline.triggers.emr_wait import EmrWaitTrigger
+from fruit_pipeline.triggers.wait import connection_of
 
 _BOOTSTRAP_FAILURE: Final = "BOOTSTRAP_FAILURE"
 

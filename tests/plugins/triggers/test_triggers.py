@@ -268,9 +268,9 @@ def test_a_person_who_ends_the_task_while_the_connection_is_made_is_heard() -> N
 def test_the_event_waits_until_the_scheduler_has_heard_that_the_task_was_deferred(
     monkeypatch: pytest.MonkeyPatch, settle_seconds: float
 ) -> None:
-    from fruit_pipeline.triggers import emr_wait
+    from fruit_pipeline.triggers import wait
 
-    monkeypatch.setattr(emr_wait, "SETTLE_SECONDS", settle_seconds)
+    monkeypatch.setattr(wait, "SETTLE_SECONDS", settle_seconds)
     trigger, emr = step_trigger(), Emr(COMPLETED)
     trigger._emr_hook, trigger._s3_hook = (lambda: Hook(emr)), (lambda: Hook(S3()))
 

@@ -15,7 +15,7 @@ import pytest
 
 import fruit_pipeline.triggers
 from fruit_pipeline.planning.planner import PlannedXComs
-from fruit_pipeline.triggers.emr_wait import Waiting, WaitTrigger
+from fruit_pipeline.triggers.wait import Waiting, WaitTrigger
 
 # By its path, what each thing is made from again.
 STORED = {
@@ -26,7 +26,7 @@ STORED = {
     "fruit_pipeline.triggers.batch_marker.BatchMarkerTrigger": ("waiting", "key"),
     "fruit_pipeline.triggers.claims_free.ClaimsFreeTrigger": ("waiting", "key", "run_id", "names", "look_again_at"),
     "fruit_pipeline.triggers.clusters_end.ClustersEndTrigger": ("waiting", "cluster_ids"),
-    "fruit_pipeline.triggers.emr_wait.Waiting": ("region", "aws_conn_id", "lake_bucket", "poll_seconds", "until"),
+    "fruit_pipeline.triggers.wait.Waiting": ("region", "aws_conn_id", "lake_bucket", "poll_seconds", "until"),
     "fruit_pipeline.triggers.step_end.StepEndTrigger": (
         "waiting",
         "cluster_id",
