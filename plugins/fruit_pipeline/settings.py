@@ -134,7 +134,10 @@ class Settings:
         "", _RELEASE, "pins a code release; without it, the one that `code/current.json` names is run"
     )
     engine: str = setting(
-        DEFAULT_ENGINE, one_of(ENGINES), "for tensorflow, publish with `python -m fruit_cli publish --with-tensorflow`"
+        DEFAULT_ENGINE,
+        one_of(ENGINES),
+        "which library runs the network on the nodes; for tensorflow, publish with `python -m fruit_cli publish "
+        "--with-tensorflow`",
     )
 
     schedule: str = setting(

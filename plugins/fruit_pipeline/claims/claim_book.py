@@ -1,7 +1,7 @@
 """Keeps claims in the lake, in one object for all runs, which a run replaces only if it is still as the run has read
 it.
 
-A run can take a claim while others do the same. It reads the book with its ETag, decides (planning.claims), and
+A run can take a claim while others do the same. It reads the book with its ETag, decides (claims.claims), and
 replaces exactly what it has read; if another run was quicker, it reads and decides again. Where a store has no
 conditional writes, it looks afterwards whether its claim stands. There remains a moment in which another run may write
 over it, so the features step looks once more before it is added.
@@ -64,7 +64,7 @@ class ClaimBook:
         return self._read().claims
 
     def take(self, wish: Wish, lives: Callable[[str], bool]) -> ClaimAnswer:
-        """Returns what becomes of the wish (see planning.claims), and holds what the answer says the run holds.
+        """Returns what becomes of the wish (see claims.claims), and holds what the answer says the run holds.
 
         A claim that the run has already is written anew, so that whoever takes this run for ended at this moment must
         read again.

@@ -78,7 +78,7 @@ class RunStepOperator(InRunsPlace, EmrAddStepsOperator):
     :param place: region, connection and bucket, as the plan says (templated)
     :param steps: a list of one step for AddJobFlowSteps (templated)
     :param job_flow_id: the cluster (templated)
-    :param needs_claim: whether the run must still hold its ingest dates (see planning.claims)
+    :param needs_claim: whether the run must still hold its ingest dates (see claims.claims)
     :param one_at_a_time: whether the step may only be there while the run has the turn at the PCA. The turn is taken
         before the step is added, and given back when it has ended; until then nobody else gets it, whatever becomes of
         this task
