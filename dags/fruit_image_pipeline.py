@@ -14,6 +14,7 @@ from fruit_contract.lake import FEATURES, PROJECTIONS, uri
 from fruit_pipeline.alerts.failed_run import FailedRunNotifier, FailedTaskNotifier, keep_failure
 from fruit_pipeline.alerts.late import late_alert
 from fruit_pipeline.alerts.notifiers import where_to
+from fruit_pipeline.claims.patience import RUNS_AT_WORK
 from fruit_pipeline.operators.check_output import CheckOutputOperator
 from fruit_pipeline.operators.create_cluster import CreateClusterOperator
 from fruit_pipeline.operators.flow_tasks import publish_in_task, write_receipt_in_task
@@ -21,7 +22,6 @@ from fruit_pipeline.operators.plan_run import PlanRunOperator
 from fruit_pipeline.operators.run_step import RunStepOperator
 from fruit_pipeline.operators.terminate_cluster import TerminateClusterOperator
 from fruit_pipeline.operators.wait_for_batch import WaitForBatchSensor
-from fruit_pipeline.claims.patience import RUNS_AT_WORK
 from fruit_pipeline.request.form import params_of_form
 from fruit_pipeline.request.params import marker_uri_of_run
 from fruit_pipeline.request.schedule import batch_schedule

@@ -257,7 +257,7 @@ def _walk(folder: str, ancestors: frozenset[tuple[int, int]]) -> Iterator[tuple[
     if len(ancestors) > lake.MOST_KEY_BYTES // len("a/"):
         raise DeliveryRefusedError(
             f"A folder in '{folder[:_SHOWN_CHARACTERS]}…' lies deeper than any key can name it (S3 takes "
-            f"{lake.MOST_KEY_BYTES} bytes). Move the images up."
+            f"{lake.MOST_KEY_BYTES} bytes). Move what lies there up, or leave it out."
         )
     for entry in _sorted_entries(folder):
         if not _is_directory(entry):

@@ -7,6 +7,7 @@ byte-exact.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from http.client import FORBIDDEN
 from typing import TYPE_CHECKING, Final
 
 import obstore
@@ -86,14 +87,17 @@ def put_last(connection: LakeConnection, store: S3Store, key: str, content: byte
     if not connection.owner:
         obstore.put(store, key, content)
         return
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         s3_client(connection).put_object(Bucket=connection.bucket, Key=key, Body=content)
-    except ClientError as error:
+    except (BotoCoreError, ClientError) as error:
+        answer = getattr(error, "response", {})
+        is_refused = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") == FORBIDDEN
+        look = f"Is the bucket still that of account {connection.owner}? Look, then type" if is_refused else "Type"
         raise LakeUnreachableError(
-            f"s3://{connection.bucket}/{key} could not be written, so what was sent before it does not count: {error}. "
-            f"Is the bucket still that of account {connection.owner}? Look, then type the same command again."
+            f"s3://{connection.bucket}/{key} could not be written, so what was sent before it does not count yet: "
+            f"{error}. {look} the same command again."
         ) from error
 
 

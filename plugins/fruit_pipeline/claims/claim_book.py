@@ -177,10 +177,13 @@ class DatesBook(ClaimBook):
             if "/" in stored.key.removeprefix(claims_prefix()):
                 continue
             content = self._lake.read_json_if_there(stored.key)
-            if content is not None:
-                found[stored.key] = Claim(
-                    content["run_id"], tuple(content["ingest_dates"]), stored.modified_at.isoformat()
-                )
+            if content is None:
+                continue
+            fields = {"names": content.get("ingest_dates"), "since": stored.modified_at.isoformat(), "cluster_id": ""}
+            try:
+                found[stored.key] = Claim.from_dict({**content, **fields})
+            except ValueError as error:
+                raise self._lake.damaged(stored.key, str(error)) from error
         return found
 
 
@@ -194,6 +197,6 @@ def pca_book(lake: Lake) -> ClaimBook:
 def claims_from(content: dict[str, Any]) -> tuple[Claim, ...]:
     """Returns the claims that a book's JSON object holds. Raises ValueError if it is not as we write it."""
     try:
-        return tuple(Claim.from_dict(fields) for fields in content["claims"])
+        return tuple(map(Claim.from_dict, content["claims"]))
     except (KeyError, TypeError) as error:
-        raise ValueError(f"it is no book of claims ({error!r})") from error
+        raise ValueError("it is no book of claims") from error

@@ -29,7 +29,15 @@ class Claim:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Claim:
-        return cls(fields["run_id"], tuple(fields["names"]), fields["since"], fields["cluster_id"])
+        """Returns the claim that `as_dict` wrote. Raises ValueError if it is something else."""
+        try:
+            claim = cls(fields["run_id"], tuple(fields["names"]), fields["since"], fields["cluster_id"])
+            datetime.fromisoformat(claim.since)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a claim lacks something, or holds something else ({error!r})") from error
+        if not all(isinstance(text, str) for text in (claim.run_id, claim.cluster_id, *claim.names)):
+            raise ValueError("a claim holds something else than text")
+        return claim
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.providers.amazon.aws.operators.emr import EmrTerminateJobFlowOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from botocore.exceptions import BotoCoreError, ClientError
 
 from fruit_contract.newer_python import UTC
 from fruit_pipeline.aws import BOTOCORE_CONFIG
@@ -130,7 +131,11 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         return [str(cluster["Id"]) for cluster in ours]
 
     def _have_ended_soon(self, place: Place, ids: list[str]) -> bool:
-        has_ended = have_ended_soon(emr_client(settings_in(self._settings, place)), ids)
+        try:
+            has_ended = have_ended_soon(emr_client(settings_in(self._settings, place)), ids)
+        except (BotoCoreError, ClientError) as error:
+            self.log.warning("Whether the clusters have ended can't be told yet: %s", error)
+            return False  # the trigger bears more
         if has_ended:
             self.log.info("Ended: %s", ", ".join(ids))
         return has_ended

@@ -78,7 +78,11 @@ class WaitTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         begun = time.monotonic()
-        event = await self.wait()
+        try:
+            event = await self.wait()
+        except Exception:
+            await asyncio.sleep(begun + SETTLE_SECONDS - time.monotonic())
+            raise  # Airflow then fails the task, for which it also has to go on
         await asyncio.sleep(begun + SETTLE_SECONDS - time.monotonic())
         yield event
 

@@ -4,6 +4,7 @@ same.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DAY, NEXT_DAY = "2026-11-22", "2026-11-23"
 DAYS = (DAY, NEXT_DAY, "2026-11-24")
+A_CLAIM: dict[str, Any] = {"run_id": "own", "names": [DAY], "since": "2026-11-22T08:00:00+00:00", "cluster_id": ""}
 
 
 class KilledError(BaseException):
@@ -227,7 +229,9 @@ def test_a_store_without_conditional_writes_still_keeps_claims_and_tells_a_run_t
 
     def be_written_over(*what: Any) -> None:
         book._require_that_it_stands = stands  # type: ignore[method-assign]
-        lake.write_json(dates_claims_key(), {"claims": [Claim("third", (NEXT_DAY,), "").as_dict()], "write": "x"})
+        lake.write_json(
+            dates_claims_key(), {"claims": [Claim("third", (NEXT_DAY,), A_CLAIM["since"]).as_dict()], "write": "x"}
+        )
         stands(*what)
 
     book._require_that_it_stands = be_written_over  # type: ignore[assignment, method-assign]
@@ -305,15 +309,38 @@ def test_a_former_claim_whose_move_was_cut_off_is_no_second_one(empty_lake: Samp
     assert key not in empty_lake.client.objects
 
 
+def book_of(**changed: object) -> bytes:
+    return json.dumps({"claims": [A_CLAIM | changed]}).encode()
+
+
 @pytest.mark.parametrize(
-    "content", [b'{"claims', b'{"claim": []}', b'{"claims": [{"run_id": "own"}]}', b'{"claims": 1}']
+    ("key", "content"),
+    [
+        *(
+            (dates_claims_key(), content)
+            for content in (
+                b'{"claims',
+                b'{"claim": []}',
+                b'{"claims": 1}',
+                b'{"claims": [1]}',
+                b'{"claims": [{"run_id": "own"}]}',
+                book_of(run_id=[]),
+                book_of(names=[[DAY]]),
+                book_of(names=1),
+                book_of(since="yesterday"),
+                book_of(since=None),
+            )
+        ),
+        (f"{claims_prefix()}own.json", b"{}"),  # a claim of an earlier release
+        (f"{claims_prefix()}own.json", b'{"run_id": "own", "ingest_dates": 1}'),
+    ],
 )
 def test_a_book_that_cannot_be_read_is_named_and_does_not_hide_what_the_run_has_to_say(
-    empty_lake: SampleLake, caplog: pytest.LogCaptureFixture, content: bytes
+    empty_lake: SampleLake, caplog: pytest.LogCaptureFixture, key: str, content: bytes
 ) -> None:
-    empty_lake.lake.write(dates_claims_key(), content, "application/json")
+    empty_lake.lake.write(key, content, "application/json")
     book = DatesBook(empty_lake.lake)
-    with pytest.raises(DamagedFileError, match=dates_claims_key()):
+    with pytest.raises(DamagedFileError, match=key):
         book.take(Wish("own", (DAY,)), lambda _: True)
     book.give_back_if_possible("own")
     assert "could not be given back" in caplog.text

@@ -198,6 +198,14 @@ def test_clusters_that_end_within_seconds_are_not_waited_for_elsewhere(emr: Emr,
     assert emr.clusters[mine]["Status"]["State"] == "TERMINATED"
 
 
+def test_clusters_that_emr_does_not_tell_of_at_once_are_waited_for(emr: Emr, lake: Lake) -> None:
+    mine = emr.cluster("STARTING")
+
+    unanswered = ReadTimeoutError(endpoint_url="x")
+    with mock.patch("fruit_pipeline.operators.terminate_cluster.have_ended_soon", side_effect=unanswered):
+        assert deferred(terminate_cluster()).kwargs == waited_for(mine)
+
+
 @pytest.mark.parametrize("plan_is_there", [True, False])
 def test_ends_no_cluster_of_another_airflow(
     emr: Emr, lake: Lake, variables: MemoryVariables, *, plan_is_there: bool

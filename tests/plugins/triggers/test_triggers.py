@@ -264,14 +264,15 @@ def test_a_person_who_ends_the_task_while_the_connection_is_made_is_heard() -> N
     assert asyncio.run(cancelled()) == ("a person",)
 
 
+@pytest.mark.parametrize("outcome", [COMPLETED, RuntimeError("a defect")])
 @pytest.mark.parametrize("settle_seconds", [0, 3600])
 def test_the_event_waits_until_the_scheduler_has_heard_that_the_task_was_deferred(
-    monkeypatch: pytest.MonkeyPatch, settle_seconds: float
+    monkeypatch: pytest.MonkeyPatch, settle_seconds: float, outcome: object
 ) -> None:
     from fruit_pipeline.triggers import wait
 
     monkeypatch.setattr(wait, "SETTLE_SECONDS", settle_seconds)
-    trigger, emr = step_trigger(), Emr(COMPLETED)
+    trigger, emr = step_trigger(), Emr(outcome)
     trigger._emr_hook, trigger._s3_hook = (lambda: Hook(emr)), (lambda: Hook(S3()))
 
     async def is_given() -> bool:

@@ -2,6 +2,7 @@
 promises.
 
 Never change what is recorded here within 0.1: if a name goes, the tasks that wait are stranded. Add new names below.
+(`Waiting` is stored by its fields alone, so it may move.)
 """
 
 from __future__ import annotations
