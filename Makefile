@@ -19,6 +19,8 @@ export PYTHONUNBUFFERED := 1
 # Names of folders and files are UTF-8, whatever the locale is.
 export PYTHONUTF8 := 1
 
+TYPED := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+
 # What a person types (DIR=..., FRUITS_LOCAL_HOME=...) reaches the program byte for byte, in its environment; no text of it ever stands
 # in a command. Make would expand it to export it: it is set anew to just what was typed.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
@@ -35,7 +37,15 @@ ON := $${TARGET:+--target="$$TARGET"}
 # The folders that hold our packages, from where the environment keeps the others: a file there names them to Python and to editors.
 PATHS := ../../../.. ../../../../plugins ../../../../spark_jobs
 
-.PHONY: help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish wheel compat deploy destroy lock audit bench soak clean
+TARGETS := help setup demo torture test test-fast lint format up down deliver run backfill estimate spark-history publish wheel compat deploy destroy lock audit bench soak clean
+.PHONY: $(TARGETS)
+
+# The options of a target are those that its line of help names. A mistyped one, or another target's, would else be passed over: `make run
+# CATEGORY=Kiwi` would run all categories.
+GOALS := $(filter $(TARGETS),$(MAKECMDGOALS))
+OPTIONS := $(if $(TYPED),$(shell for goal in $(GOALS); do sed -n "s/^$$goal:.*## //p" Makefile; done | grep -oE '[A-Z_]+=' | tr -d =))
+STRANGE := $(filter-out $(OPTIONS) PYTHON FRUITS_% AIRFLOW_% AWS_% HYPOTHESIS_% PIP_% PYTEST_% UV_%,$(TYPED))
+$(if $(and $(GOALS),$(STRANGE)),$(error `make $(GOALS)` takes no $(STRANGE). It takes: $(or $(sort $(OPTIONS)),nothing). A variable of the environment goes before it: $(firstword $(STRANGE))=… make $(GOALS)))
 
 help: ## Shows the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

@@ -174,8 +174,34 @@ def test_every_variable_that_a_recipe_names_is_tried_here(pattern: str, listed: 
 
 def test_a_file_that_is_called_like_a_target_is_not_in_its_way() -> None:
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    phony = re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
-    assert sorted(" ".join(phony).split()) == sorted(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    (targets,) = re.findall(r"^TARGETS := (.*)", makefile, re.MULTILINE)
+    assert ".PHONY: $(TARGETS)\n" in makefile
+    assert sorted(targets.split()) == sorted(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("target", "typed", "known"),
+    [
+        ("run", "CATEGORY", "CATEGORIES"),
+        ("run", "Categories", "CATEGORIES"),
+        ("deliver", "STACK", "TARGET"),
+        ("publish", "STACK", "TARGET"),
+        ("down", "KEEP", "nothing"),
+        ("deploy", "BUDGETS", "BUDGET"),
+    ],
+)
+def test_what_is_no_option_of_the_target_is_refused_before_anything_is_done(
+    clone: Path, target: str, typed: str, known: str
+) -> None:
+    done = make(clone, target, f"{typed}=x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"`make {target}` takes no " in done.stderr
+    assert known in done.stderr
+
+
+def test_variables_of_other_programs_may_be_typed(clone: Path) -> None:
+    typed = ("FRUITS_TARGET=aws", "AWS_PROFILE=me", "PYTEST_ADDOPTS=-x", "PYTHON=python3")
+    assert told(make(clone, "run", "DATE=2026-11-22", *typed))[0][:3] == ["-m", "fruit_cli", "run"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
