@@ -93,6 +93,15 @@ def spark_session(s3_server: RunningS3, tmp_path_factory: pytest.TempPathFactory
     end_java()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def decoding_apart_ends() -> Iterator[None]:
+    """Ends the process that decodes odd pictures. Otherwise Python complains at its own end that it still runs."""
+    yield
+    from fruit_features.embedding.isolation import end_process
+
+    end_process()
+
+
 def end_java() -> None:
     """Ends the stopped session's Java. Otherwise the end of this process would end it, with a complaint."""
     from pyspark import SparkContext
