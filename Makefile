@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENV_STAMP := $(VENV)/.requirements-installed
 BENCH_STAMP := $(VENV)/.bench-installed
+# The last one that is written.
+MACHINE_CODE := spark_jobs/fruit_features/embedding/resizing-aarch64.elf
 LOCK_GROUPS := airflow postgres spark cluster cluster-tensorflow embedder local-cloud cli dev bench audit
 UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 LAPTOP := --python-platform x86_64-manylinux_2_28
@@ -61,7 +63,11 @@ $(ENV_STAMP): requirements/all.txt requirements/uv.txt Makefile
 	printf '%s\n' $(PATHS) > $(VENV)/lib/python3.11/site-packages/fruits.pth
 	touch $@
 
-setup: $(ENV_STAMP) ## Makes the environment every other target uses
+# A release compiles its own. This is for what runs from the clone: tests and benchmarks.
+$(MACHINE_CODE): $(ENV_STAMP) spark_jobs/fruit_features/embedding/resizing.c fruit_cli/release/machine_code.py
+	@$(BIN)/python -m fruit_cli.release.machine_code
+
+setup: $(ENV_STAMP) $(MACHINE_CODE) ## Makes the environment every other target uses
 
 demo: setup ## The main job: local cloud, real Airflow, drawn or DATA=folder images over DAYS=3 dates [AS_IS=1] [KEEP=1]
 	@$(BIN)/python -m fruit_cli demo $${DATA:+--data="$$DATA"} $${DAYS:+--days="$$DAYS"} $(if $(call yes,AS_IS),--as-is) $(if $(call yes,KEEP),--keep)
@@ -168,4 +174,4 @@ soak: setup ## Small runs, four at once, again and again for MINUTES=60; says wh
 
 clean: ## Removes .local/ and the environments
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m fruit_cli down || true; fi
-	rm -rf .local $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .local $(VENV) spark_jobs/fruit_features/embedding/*.elf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

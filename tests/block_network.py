@@ -11,7 +11,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from fruit_features.embedding.preprocessing import IMAGE_SIDE
+from fruit_features.embedding.resizing import IMAGE_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from fruit_contract.tables import N_FEATURES
-from fruit_features.embedding.preprocessing import IMAGE_SIDE, decode_image, network_input
+from fruit_features.embedding.preprocessing import decode_image, network_input
+from fruit_features.embedding.resizing import IMAGE_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

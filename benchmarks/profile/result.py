@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 # file's path.)
 LAYERS: Final = (
     ("the network", "embed (fruit_features/embedding/engines.py"),
-    ("resizing", "resize (PIL/Image.py"),
-    ("decoding", "decode (fruit_features/embedding/isolation.py"),
+    ("resizing", "resize (fruit_features/embedding/resizing.py"),
+    ("decoding", "decode_encoded (fruit_features/embedding/preprocessing.py"),
     ("bytes to numbers", "network_input (fruit_features/embedding/preprocessing.py"),
     ("fetching", "fruit_features/embedding/fetching.py"),
     ("rows, hashes and Arrow", "featurise (fruit_features/embedding/featurise.py"),

@@ -10,9 +10,11 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from fruit_cli.errors import CommandError
+from fruit_cli.release.machine_code import machine_code
 from fruit_cli.release.wheels import file_sha256
 from fruit_contract import release
 from local_cloud.project import PROJECT
@@ -67,7 +69,7 @@ def gather_release(
     """Returns everything below `code/<release>/` except `release.json`.
 
     Raises:
-        CommandError: a file of the project that a release needs is not there.
+        CommandError: a file of the project that a release needs is not there, or can't be compiled.
     """
     files: dict[str, bytes | Path] = {name: project / path for name, path in JOBS.items()}
     files[release.BOOTSTRAP_ACTION] = project / BOOTSTRAP_SCRIPT
@@ -79,14 +81,14 @@ def gather_release(
             raise CommandError(
                 f"A release needs {path}, and it is not there. Restore it (`git status` shows what is missing)."
             )
-    files[release.LIBRARY_ZIP] = library_zip([project / package for package in LIBRARY_PACKAGES])
+    files[release.LIBRARY_ZIP] = library_zip([project / package for package in LIBRARY_PACKAGES], machine_code(project))
     digests = {name: _digest(content) for name, content in files.items()}
     return Release(release.release_id(digests), embedder.embedder_id, files, digests)
 
 
-def library_zip(packages: Iterable[Path]) -> bytes:
-    """Returns the Python files of `packages` as a zip whose bytes depend on nothing but them. Raises CommandError if a
-    package is missing.
+def library_zip(packages: Iterable[Path], compiled: Mapping[str, bytes] = MappingProxyType({})) -> bytes:
+    """Returns the Python files of `packages`, and what is `compiled`, as a zip whose bytes depend on nothing but them.
+    Raises CommandError if a package is missing.
 
     The files are stored and not deflated, because compressed bytes differ from one zlib to the next, and the release's
     id with them.
@@ -98,10 +100,16 @@ def library_zip(packages: Iterable[Path]) -> bytes:
             if package / "__init__.py" not in sources:
                 raise CommandError(f"A release needs the package {package}, and it is not there. Restore it.")
             for source in sources:
-                entry = zipfile.ZipInfo(f"{package.name}/{source.relative_to(package).as_posix()}", _ZIP_TIME)
-                entry.external_attr = 0o644 << 16
-                archive.writestr(entry, source.read_bytes())
+                _add(archive, f"{package.name}/{source.relative_to(package).as_posix()}", source.read_bytes())
+        for name, code in sorted(compiled.items()):
+            _add(archive, name, code)
     return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, _ZIP_TIME)
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, content)
 
 
 def _digest(content: bytes | Path) -> str:

@@ -16,13 +16,8 @@ import pyarrow as pa
 
 from fruit_contract import tables
 from fruit_contract.lake import ImageKey, parse_image_key
-from fruit_features.embedding.preprocessing import (
-    IMAGE_SIDE,
-    DecodedImage,
-    UnreadableImageError,
-    decode_image,
-    network_input,
-)
+from fruit_features.embedding.preprocessing import DecodedImage, UnreadableImageError, decode_image, network_input
+from fruit_features.embedding.resizing import IMAGE_SIDE
 from fruit_features.lake import files
 from fruit_features.lake.vectors import to_list_array
 

@@ -34,12 +34,11 @@ from fruit_features.embedding.colours import to_rgb
 from fruit_features.embedding.containers.container import Container, UnusableFileError, orientation_of
 from fruit_features.embedding.containers.jpeg import complete_jpeg
 from fruit_features.embedding.containers.opening import open_container
+from fruit_features.embedding.resizing import IMAGE_SIDE, resize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
-
-IMAGE_SIDE: Final = 224
 
 # Phone photos are decoded at the smallest DCT scale that keeps twice the network's side, if that at least halves them.
 _DRAFT_FROM_SIDE: Final = 4 * IMAGE_SIDE
@@ -241,10 +240,10 @@ def _decode_with_pillow(file_format: str, container: Container) -> DecodedImage:
             opened.close()
         if orientation in _TURNS:
             image = image.transpose(_TURNS[orientation])
-        small = image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC)
+        pixels = resize(image)
     if orientation in _QUARTER_TURNS:
         width, height = height, width
-    return DecodedImage(np.asarray(small, dtype=np.uint8), width, height)
+    return DecodedImage(pixels, width, height)
 
 
 def _open(file_format: str, container: Container) -> ImageFile:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import PIL
-
 from benchmarks.profile import result
 from benchmarks.profile.result import OTHER, Profile, layers_of
 from local_cloud.project import PROJECT
-
-PACKAGES = Path(PIL.__file__).parent.parent
 
 WORKER = (
     "main (worker.py:1247);compute (fruit_features/extraction/step.py:127);featurise "
@@ -26,7 +20,8 @@ def test_a_sample_counts_for_the_innermost_thing_it_is_in():
     stacks = {
         f"{WORKER};embed (fruit_features/embedding/engines.py:63);run (onnxruntime/capi/x.py:1)": 80,
         f"{DECODING};_decode (fruit_features/embedding/preprocessing.py:118);load (PIL/ImageFile.py:425)": 5,
-        f"{DECODING};_decode (fruit_features/embedding/preprocessing.py:120);resize (PIL/Image.py:2440)": 9,
+        f"{DECODING};_decode (fruit_features/embedding/preprocessing.py:120);"
+        "resize (fruit_features/embedding/resizing.py:36);by_code (fruit_features/embedding/resizing.py:75)": 9,
         "run (threading.py:982);_worker (concurrent/futures/thread.py:83);_get "
         "(fruit_features/embedding/fetching.py:75)": 4,
         "main (worker.py:1247);dump_stream (serializers.py:103)": 2,
@@ -37,7 +32,7 @@ def test_a_sample_counts_for_the_innermost_thing_it_is_in():
 def test_the_functions_that_stand_for_the_layers_are_still_there():
     for _, named in result.LAYERS:
         function, _, file = named.rpartition("(")
-        path = PACKAGES / file if file.startswith("PIL/") else PROJECT / "spark_jobs" / file
+        path = PROJECT / "spark_jobs" / file
         assert not function or f"def {function.strip()}(" in path.read_text(encoding="utf-8"), named
 
 

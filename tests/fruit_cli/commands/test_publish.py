@@ -23,8 +23,10 @@ from fruit_cli.commands.publish import publish
 from fruit_cli.errors import CommandError
 from fruit_cli.lake.connection import LakeConnection
 from fruit_cli.release import content as release_content
+from fruit_cli.release import machine_code as machine_code_module
 from fruit_cli.release.content import gather_release, library_zip
 from fruit_cli.release.embedder import ExportedEmbedder
+from fruit_cli.release.machine_code import SOURCE, machine_code
 from fruit_contract import lake, release
 from local_cloud.project import PROJECT
 
@@ -53,6 +55,7 @@ def project(tmp_path):
         "spark_jobs/fruit_features/__init__.py": "",
         "spark_jobs/fruit_features/moments.py": "N = 1",
         "spark_jobs/fruit_features/deeper/__init__.py": "",
+        SOURCE: "int fruits_resize(int width) { return width; }",
         "fruit_contract/__init__.py": "",
         "bootstrap/install_cluster_packages.sh": "true",
         "requirements/cluster.txt": "numpy==2.1.3 --hash=sha256:abc",
@@ -237,7 +240,8 @@ def test_refuses_a_region_outside_the_eu(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["spark_jobs/refresh_pca.py", "bootstrap/install_cluster_packages.sh", "fruit_contract/__init__.py"]
+    "name",
+    ["spark_jobs/refresh_pca.py", "bootstrap/install_cluster_packages.sh", "fruit_contract/__init__.py", SOURCE],
 )
 def test_a_project_with_a_file_missing_is_not_published(project, embedder, name):
     (project / name).unlink()
@@ -245,12 +249,27 @@ def test_a_project_with_a_file_missing_is_not_published(project, embedder, name)
         gather_release(embedder, project / "requirements/cluster.txt", project=project)
 
 
+def test_a_release_whose_code_does_not_compile_is_not_published(project, embedder):
+    (project / SOURCE).write_text("int fruits_resize(int width) { return height; }", encoding="utf-8")
+    with pytest.raises(CommandError, match=r"resizing.c can't be compiled: .*undeclared identifier 'height'"):
+        gather_release(embedder, project / "requirements/cluster.txt", project=project)
+
+
+def test_code_is_the_same_bytes_whenever_it_is_compiled():
+    first = machine_code()
+    machine_code_module._compiled.cache_clear()
+    assert machine_code() == first
+
+
 def test_this_project_has_everything_a_release_needs(embedder):
     found = gather_release(embedder, PROJECT / "requirements/cluster.txt")
     with zipfile.ZipFile(io.BytesIO(bytes(found.files[release.LIBRARY_ZIP]))) as archive:
         names = archive.namelist()
     assert {"fruit_contract/lake.py", "fruit_features/__init__.py"} <= set(names)
-    assert all(name.endswith(".py") for name in names)
+    assert sorted(name for name in names if not name.endswith(".py")) == [
+        "fruit_features/embedding/resizing-aarch64.elf",
+        "fruit_features/embedding/resizing-x86_64.elf",
+    ]
 
 
 def test_the_library_zip_depends_on_its_sources_alone(project, tmp_path):
@@ -290,12 +309,14 @@ def test_the_library_needs_nothing_of_this_clone(tmp_path):
     `site`.
     """
     path = tmp_path / release.LIBRARY_ZIP
-    path.write_bytes(library_zip([PROJECT / package for package in release_content.LIBRARY_PACKAGES]))
+    packages = [PROJECT / package for package in release_content.LIBRARY_PACKAGES]
+    path.write_bytes(library_zip(packages, machine_code()))
     program = """
 import importlib, pkgutil, fruit_contract, fruit_features
 for package in (fruit_contract, fruit_features):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         print(importlib.import_module(module.name).__file__)
+assert fruit_features.embedding.resizing._by_machine_code() is not None
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(path), sysconfig.get_path("purelib")])}
     command = [sys.executable, "-S", "-c", program]
