@@ -4,7 +4,7 @@ docs/installing.md.
 
 `make compat` calls it in the project's root. Each combination gets an environment of its own below .local/compat/, with
 packages that are no younger than its day, so that it is what somebody installed then. A Python that this machine lacks
-is named as not tried. What was tried with a wheel of the same content is not tried again.
+is named as not tried. What was found good with a wheel of the same content is not tried again.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def main(pythons: Sequence[str]) -> int:
             outcomes[combination] = Outcome(**json.loads(kept.read_text(encoding="utf-8")))
         elif not pythons or combination.python in pythons:
             outcomes[combination] = _tried(combination, wheel)
-            if outcomes[combination].versions:
+            if outcomes[combination].is_good:
                 kept.write_text(json.dumps(asdict(outcomes[combination])), encoding="utf-8")
     table = "".join(f"{line}\n" for line in _table(outcomes))
     print(table)
